@@ -1,0 +1,1 @@
+"""Resilient HTTP connections to many hosts."""

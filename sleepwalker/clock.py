@@ -1,0 +1,55 @@
+"""The only reader of time and chance in the package."""
+
+from __future__ import annotations
+
+import random as _random
+import threading
+import time
+from typing import Protocol
+
+#: A wait looks up this often whether the interpreter is on its way out, in seconds.
+_SLICE = 0.25
+
+
+class Clock(Protocol):
+    """Where durations, dates, waits and random numbers come from.
+
+    Everything that decides takes a clock as a value, so a test can hand it one that it moves itself.
+    """
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start that never go back."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since 1970-01-01 UTC: to stamp events and to read HTTP dates, never to measure."""
+        ...
+
+    def sleep(self, seconds: float, wake: threading.Event | None = None) -> bool:
+        """Wait for `seconds`; True if `wake` was set (or the interpreter is ending) before they were over."""
+        ...
+
+    def random(self) -> float:
+        """A number from [0, 1)."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock and dice."""
+
+    monotonic = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
+    random = staticmethod(_random.random)
+
+    def sleep(self, seconds: float, wake: threading.Event | None = None) -> bool:
+        """Wait in short slices: a thread that waits to retry must not hold back the interpreter's exit."""
+        event = wake if wake is not None else threading.Event()
+        end = time.monotonic() + seconds
+        main = threading.main_thread()
+        while (left := end - time.monotonic()) > 0:
+            if event.wait(min(left, _SLICE)) or not main.is_alive():
+                return True
+        return event.is_set()
+
+
+SYSTEM_CLOCK = SystemClock()

@@ -1,0 +1,194 @@
+"""The event catalogue: what happened to a call or a host, and who wants to know.
+
+An event is a constant dotted name, a level and typed fields; there is no prose in it. No field
+holds a credential, a cookie, a query string, a header, a body or user information of a URL.
+Durations are seconds. `host` is the origin, `https://api.example.net:8443`; `path` has no query;
+`error` is the name of an exception type and `detail` that exception's text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, Protocol
+
+__all__ = [
+    "CATALOGUE",
+    "AttemptFailed",
+    "BreakerClosed",
+    "BreakerHalfOpened",
+    "BreakerOpened",
+    "Event",
+    "Level",
+    "Observer",
+    "RequestFailed",
+    "RequestFinished",
+    "RequestRejected",
+    "RetryAbandoned",
+    "RetryScheduled",
+]
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What every event has."""
+
+    name: ClassVar[str]
+    level: ClassVar[Level]
+
+    host: str
+
+    def fields(self) -> dict[str, Any]:
+        """The fields by name, those that are None left out."""
+        values = ((name, getattr(self, name)) for name in _names(type(self)))
+        return {name: value for name, value in values if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFinished(Event):
+    """The server's answer was handed to the caller, a 404 included. Its level follows `log.finished`."""
+
+    name = "request.finished"
+    level = "info"
+
+    method: str
+    path: str
+    status: int
+    attempts: int
+    duration: float
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed(Event):
+    """The caller got an answer that counts against the host, an exception, or a rejection."""
+
+    name = "request.failed"
+    level = "error"
+
+    method: str
+    path: str
+    status: int | None
+    error: str | None
+    detail: str | None
+    attempts: int
+    duration: float
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Event):
+    """One send came to an error or to a status that asks for a retry or counts as a failure."""
+
+    name = "attempt.failed"
+    level = "warning"
+
+    method: str
+    path: str
+    attempt: int
+    status: int | None
+    error: str | None
+    detail: str | None
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetryScheduled(Event):
+    """The call waits, then sends again. `attempt` is the number of the send to come."""
+
+    name = "retry.scheduled"
+    level = "info"
+
+    method: str
+    path: str
+    attempt: int
+    wait: float
+    server_directed: bool
+    """True where the answer's `Retry-After` set the wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAbandoned(Event):
+    """A retry would have been due and attempts were left, but `reason` forbade it."""
+
+    name = "retry.abandoned"
+    level = "warning"
+
+    method: str
+    path: str
+    attempt: int
+    reason: Literal["breaker", "budget", "closed", "deadline", "not idempotent", "not replayable", "retry after"]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRejected(Event):
+    """A policy of ours refused the call before anything was sent."""
+
+    name = "request.rejected"
+    level = "warning"
+
+    method: str
+    path: str
+    by: Literal["breaker", "bulkhead"]
+    retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerOpened(Event):
+    """The host's circuit opened: calls fail at once for `open_for` seconds."""
+
+    name = "breaker.opened"
+    level = "warning"
+
+    rule: Literal["consecutive", "failure_ratio", "probe"]
+    open_for: float
+    cause: str | None
+    """What the last failure was: a status (`503`) or the name of an exception type."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerHalfOpened(Event):
+    """The open time is over: probes are let through."""
+
+    name = "breaker.half_opened"
+    level = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerClosed(Event):
+    """Enough probes succeeded: the circuit is closed again, its load growing over `ramp` seconds."""
+
+    name = "breaker.closed"
+    level = "info"
+
+    ramp: float
+
+
+class Observer(Protocol):
+    """Receives events. It is called outside every lock; what it raises never reaches the caller of a request."""
+
+    def __call__(self, event: Event, /) -> None: ...
+
+
+#: Every event type by its name.
+CATALOGUE: dict[str, type[Event]] = {
+    cls.name: cls
+    for cls in (
+        RequestFinished,
+        RequestFailed,
+        AttemptFailed,
+        RetryScheduled,
+        RetryAbandoned,
+        RequestRejected,
+        BreakerOpened,
+        BreakerHalfOpened,
+        BreakerClosed,
+    )
+}
+
+_NAMES: dict[type[Event], tuple[str, ...]] = {cls: tuple(field.name for field in fields(cls)) for cls in CATALOGUE.values()}
+
+
+def _names(cls: type[Event]) -> tuple[str, ...]:
+    return _NAMES[cls]
