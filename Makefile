@@ -1,0 +1,42 @@
+# The things one does here. Each target sets up what it needs by itself: python3 and make are all it takes.
+
+PYTHON ?=
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+export PYTHON VENV
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench docs clean
+
+help:  ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  PYTHON=python3.12 picks the interpreter, VENV=DIR the environment's folder,"
+	@echo "  ARGS='-k breaker' goes on to pytest, the demo or the benchmarks."
+
+setup:
+	@scripts/setup
+
+demo: setup  ## Send real traffic to a fleet of flaky servers on this machine, with sleepwalker and without
+	@$(BIN)/sleepwalker demo $(ARGS)
+
+test: setup  ## Run all tests
+	@scripts/system-packages
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup  ## Lint, types, import floors, examples in the docs, generated pages
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_floors.py tests/test_docs.py
+	$(BIN)/python scripts/reference.py --check
+
+bench: setup  ## Measure against plain requests, urllib3 and httpx
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: setup  ## Write the generated pages of docs/reference anew
+	@$(BIN)/python scripts/reference.py
+
+clean:  ## Remove the environments and everything that was generated
+	rm -rf .venv* build dist artifacts *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
