@@ -1,0 +1,119 @@
+"""Writes the reference page of the events from the event types themselves."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+import typing
+from dataclasses import fields
+from types import NoneType, UnionType
+
+from sleepwalker import events
+
+__all__ = ["page"]
+
+#: Every field's unit, where it has one, and its meaning, unless an event's own note says more. A name means
+#: the same in all events.
+_GLOSSARY: dict[str, tuple[str, str]] = {
+    "attempt": ("", "The number of the send, 1 for the first."),
+    "attempts": ("sends", "How often the request was sent; 0 if it was rejected."),
+    "by": ("", "The policy part that refused the call."),
+    "cause": ("", ""),
+    "detail": ("", "That exception's text."),
+    "duration": ("seconds", "How long it took: of a call, with all its attempts and waits; of an attempt, its own."),
+    "error": ("", "The name of the exception's type."),
+    "host": ("", "The origin: scheme, host, and port where it is not the scheme's own."),
+    "method": ("", "The request's method."),
+    "open_for": ("seconds", "How long calls will fail at once."),
+    "path": ("", "The path of the request's URL, without its query."),
+    "ramp": ("seconds", "How long the admitted share of calls grows until it is all of them; 0 for at once."),
+    "reason": ("", "What forbade it."),
+    "retry_after": ("seconds", "When another try makes sense, where that is known."),
+    "rule": ("", "Which rule of the breaker's policy opened it; `probe`: a half-open circuit's probe failed."),
+    "server_directed": ("", ""),
+    "status": ("", "The answer's status code, where there was an answer."),
+    "wait": ("seconds", "How long the call waits before it sends again."),
+    "waited": ("seconds", "How much of the duration went into waits between attempts."),
+}
+
+_HEAD = """\
+# Events
+
+<!-- Generated from the event types: `make docs` writes this page. -->
+
+{introduction}
+
+A field that has nothing to say is left out, as `status` is where no answer came; the fields marked "may be
+absent" are those. [How to get at the events](../how-to/logging.md) is a page of its own.
+
+| event | level | when |
+|---|---|---|
+"""
+
+
+def page() -> str:
+    """The page `docs/reference/events.md`. Raises `LookupError` for a field whose meaning is written nowhere."""
+    catalogue = [events.CATALOGUE[name] for name in events.CATALOGUE]
+    introduction = inspect.cleandoc(events.__doc__ or "").partition("\n\n")[2]
+    rows = [f"| [`{cls.name}`](#{_anchor(cls.name)}) | {cls.level} | {_when(cls)} |\n" for cls in catalogue]
+    return _HEAD.format(introduction=introduction) + "".join(rows) + "".join(map(_section, catalogue))
+
+
+def _section(cls: type[events.Event]) -> str:
+    types = typing.get_type_hints(cls)
+    notes = _notes(cls)
+    rows = "".join(_row(cls, field.name, types[field.name], notes.get(field.name)) for field in fields(cls))
+    return f"""
+## {cls.name}
+
+Level: {cls.level}. {_when(cls)}
+
+| field | type | unit | meaning |
+|---|---|---|---|
+{rows}"""
+
+
+def _row(cls: type[events.Event], name: str, hint: object, note: str | None) -> str:
+    unit, meaning = _GLOSSARY.get(name, ("", ""))
+    said = note or meaning
+    if not said:
+        raise LookupError(f"{cls.__name__}.{name}: no note below the field, and none in the glossary")
+    kind, absent = _type(hint)
+    if kind == "float" and not unit:
+        raise LookupError(f"{cls.__name__}.{name}: a float needs its unit in the glossary")
+    return f"| `{name}` | {kind}{', may be absent' if absent else ''} | {unit} | {said} |\n"
+
+
+def _type(hint: object) -> tuple[str, bool]:
+    """A type in words, and whether it may be None."""
+    if isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union:
+        parts = typing.get_args(hint)
+        return " or ".join(_type(part)[0] for part in parts if part is not NoneType), NoneType in parts
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(f"`{value}`" for value in typing.get_args(hint)), False
+    return {str: "string", int: "integer", float: "float", bool: "true or false"}[typing.cast(type, hint)], False
+
+
+def _when(cls: type[events.Event]) -> str:
+    return " ".join(inspect.cleandoc(cls.__doc__ or "").split())
+
+
+def _notes(cls: type[events.Event]) -> dict[str, str]:
+    """The strings below the fields: only the source has them."""
+    body = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]).body
+    return {
+        field.target.id: " ".join(note.value.value.split())
+        for field, note in zip(body, body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(note, ast.Expr)
+        and isinstance(note.value, ast.Constant)
+        and isinstance(note.value.value, str)
+    }
+
+
+def _anchor(heading: str) -> str:
+    """The fragment that GitHub and most site generators make of a heading."""
+    return re.sub(r"[^\w -]", "", heading).replace(" ", "-")

@@ -1,0 +1,165 @@
+"""Hands events to whatever logging the application has, found anew at each event.
+
+In this order: JSON lines, where the application called `sleepwalker.logging.configure`; its structlog,
+where it configured that; else the standard library's logger `sleepwalker`. Nothing here configures
+structlog, sets a level or keeps a structlog logger: one that is kept ignores a later `configure`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import threading
+from typing import Any
+
+import structlog
+
+from sleepwalker.events import Event, Level
+from sleepwalker.telemetry.jsonl import JsonLines, text
+
+__all__ = ["LEVELS", "emit", "listening", "send_to"]
+
+#: The levels of events, and their numbers in the standard library.
+LEVELS: dict[Level, int] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+#: structlog's filtering loggers, each with the lowest level that it lets pass. There is one class per level.
+_FILTERS: dict[Any, int] = {
+    structlog.make_filtering_bound_logger(level): level for level in (*LEVELS.values(), logging.CRITICAL)
+}
+
+_sink: JsonLines | None = None
+_reported: set[type[Exception]] = set()
+
+
+class _Busy(threading.local):
+    now = False
+
+
+#: Set while this thread is inside the application's logging.
+_busy = _Busy()
+
+
+def emit(event: Event, level: Level | None = None) -> None:
+    """Log `event` at its own level, or at `level` where a policy names another.
+
+    No `Exception` of the application's logging comes out of here: the first of each type is reported on
+    the standard library's logger `sleepwalker.telemetry`, and the event is lost.
+    """
+    try:
+        chosen = level or event.level
+        if not listening(chosen):
+            return
+        if (sink := _sink) is not None:
+            sink.write(chosen, event.name, _with_context(event.fields()))
+        elif not _busy.now:
+            # Were it busy, this would be a handler or processor that ships lines through this package:
+            # it would log its own requests for ever.
+            _busy.now = True
+            try:
+                (_to_structlog if structlog.is_configured() else _to_stdlib)(event, chosen)
+            finally:
+                _busy.now = False
+    except Exception as error:  # noqa: BLE001 - a request must not fail because its log line did
+        _report(error)
+
+
+def listening(level: Level) -> bool:
+    """Whether an event of `level` may reach somebody; False means that it need not even be made.
+
+    With structlog configured this is True unless the application's logger is one of structlog's own
+    filtering ones and filters `level`: what processors let pass is known only once they ran.
+    """
+    number = LEVELS[level]
+    sink = _sink
+    if sink is not None:
+        return number >= sink.level
+    if structlog.is_configured():
+        return number >= _FILTERS.get(structlog.get_config()["wrapper_class"], logging.NOTSET)
+    return _stdlib().isEnabledFor(number)
+
+
+def send_to(sink: JsonLines | None) -> None:
+    """From now on write events to `sink`, or to the application's own logging if it is None."""
+    global _sink
+    _sink = sink
+    _reported.clear()
+
+
+def _to_structlog(event: Event, level: Level) -> None:
+    # Some renderers print text as it is, so text that is not printable is escaped before it gets there.
+    fields = {
+        name: value.encode("unicode_escape").decode("ascii")
+        if isinstance(value, str) and not value.isprintable()
+        else value
+        for name, value in event.fields().items()
+    }
+    getattr(structlog.get_logger("sleepwalker"), level)(event.name, **fields)
+
+
+def _to_stdlib(event: Event, level: Level) -> None:
+    logger = _stdlib()
+    _silence(logger)
+    fields = _with_context(event.fields())
+    logger.log(LEVELS[level], _logfmt(event.name, fields), extra={"event": event.name, "fields": fields})
+
+
+@functools.cache
+def _stdlib() -> logging.Logger:
+    """The logger, made at the first event: one made at import would be disabled by a `dictConfig` after it."""
+    return logging.getLogger("sleepwalker")
+
+
+def _silence(logger: logging.Logger) -> None:
+    """Keep the standard library from writing to stderr for an application that set up no handler."""
+    if not logger.hasHandlers():
+        logger.addHandler(logging.NullHandler())
+
+
+def _with_context(fields: dict[str, Any]) -> dict[str, Any]:
+    """Add what the application bound through `structlog.contextvars`; the event's own fields win."""
+    for name, value in structlog.contextvars.get_contextvars().items():
+        fields.setdefault(name, value)
+    return fields
+
+
+def _logfmt(name: str, fields: dict[str, Any]) -> str:
+    """`request.finished host=https://h status=200`: one line, with no control characters in it."""
+    return " ".join([name, *(f"{_quoted(key)}={_value(value)}" for key, value in fields.items())])
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(round(value, 6))
+    return _quoted(text(value))
+
+
+def _quoted(word: str) -> str:
+    printable = word.isprintable()
+    if word and printable and not any(character in word for character in ' ="\\'):
+        return word
+    return json.dumps(word, ensure_ascii=not printable)
+
+
+def _report(error: Exception) -> None:
+    """Say once per type of exception that events are being lost, and where; the exception's text may be secret."""
+    if type(error) in _reported:
+        return
+    _reported.add(type(error))
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    code, line = (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace is not None else ("?", 0)
+    # The handler that failed may be the one that would have to say so.
+    with contextlib.suppress(Exception):
+        logger = logging.getLogger("sleepwalker.telemetry")
+        _silence(logger)
+        logger.warning("an event could not be logged: %s at %s:%d", type(error).__name__, code, line)
