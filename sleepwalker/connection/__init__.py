@@ -1,0 +1,1 @@
+"""Connections to remote machines, and the manager that follows links between them."""

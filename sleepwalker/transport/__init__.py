@@ -1,0 +1,1 @@
+"""What sends: requests, made ready once and then driven attempt by attempt."""

@@ -1,0 +1,191 @@
+"""Which credentials a connection sends, where from, and that they never travel in the clear."""
+
+from __future__ import annotations
+
+import netrc
+import os
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.auth import HTTPBasicAuth
+
+from sleepwalker.exceptions import AuthenticationError, InsecureAuthError
+from sleepwalker.transport.url import Origin, is_loopback
+
+__all__ = [
+    "ANONYMOUS",
+    "Anonymous",
+    "Auth",
+    "basic_header",
+    "check_tls",
+    "missing_credentials",
+    "netrc_auth",
+    "normalise_auth",
+]
+
+#: What requests takes as an auth object: it is given the prepared request, changes it and returns it.
+Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
+
+
+class Anonymous(Enum):
+    """The type of `ANONYMOUS`; an enum because its members stay themselves when copied and pickled."""
+
+    ANONYMOUS = "anonymous"
+
+    def __repr__(self) -> str:
+        return "ANONYMOUS"
+
+    __str__ = __repr__
+
+
+#: For `auth=`: send no credentials, and do not look for any in netrc files. None, in contrast, looks.
+ANONYMOUS = Anonymous.ANONYMOUS
+
+
+def normalise_auth(auth: Any) -> Auth | Anonymous | None:
+    """`auth` as requests takes it: a pair becomes an `HTTPBasicAuth`; None, `ANONYMOUS` and callables stay.
+
+    Raises `TypeError` or `ValueError`. Their texts say what is wrong and never repeat any of it.
+    """
+    if auth is None or isinstance(auth, Anonymous):
+        return auth
+    if isinstance(auth, (tuple, list)):
+        if len(auth) != 2:
+            raise ValueError(f"auth must be (user, password), but has length {len(auth)}")
+        auth = HTTPBasicAuth(auth[0], auth[1])
+    if type(auth) is HTTPBasicAuth:
+        if fault := _fault(auth):
+            raise fault
+        return auth
+    if isinstance(auth, type):
+        raise TypeError(f"auth is the class {auth.__name__}: pass an instance of it")
+    if not callable(auth):
+        raise TypeError(
+            f"auth is of type {type(auth).__name__}: pass (user, password), a requests auth object or another "
+            "callable, ANONYMOUS, or None to use netrc"
+        )
+    return auth  # type: ignore[no-any-return]
+
+
+def check_tls(origin: Origin, auth: object, proxied: bool = False) -> None:
+    """Refuse Basic credentials over plain http, unless they stay on this machine.
+
+    `proxied` says that requests to `origin` go through a proxy: then they leave even for a loopback address.
+    """
+    if not isinstance(auth, HTTPBasicAuth) or origin.scheme == "https":
+        return
+    if not is_loopback(origin.host):
+        raise InsecureAuthError(
+            f"auth for {origin}: a user's name and password would travel in the clear. Use https, or an auth object "
+            "that does not send them as they are (such as HTTPDigestAuth); only loopback addresses are exempt"
+        )
+    if proxied:
+        raise InsecureAuthError(
+            f"auth for {origin}: a user's name and password would travel in the clear to a proxy. Use https, or "
+            "exempt the host from the proxy (NO_PROXY)"
+        )
+
+
+def netrc_auth(origin: Origin, environ: Mapping[str, str] | None = None) -> HTTPBasicAuth | None:
+    """The credentials that the user's netrc file has for exactly this host, None if it has none.
+
+    The file is the one that `NETRC` names, or else `~/.netrc`, or else `~/_netrc`. As in requests, a `NETRC` that
+    names no file means that there is none: people switch netrc off like that. `default` entries do not count,
+    because they answer for every host. Raises `AuthenticationError` for a file that cannot be read.
+    """
+    path = _netrc_path(os.environ if environ is None else environ)
+    if path is None:
+        return None
+    entries, fault = _netrc_entries(path)
+    if fault:
+        # Raised here rather than where it is caught: the parser's own error quotes the file.
+        raise AuthenticationError(f"netrc file {str(path)!r} {fault}: correct it, or pass auth=")
+    for name, (login, account, password) in entries.items():
+        if name == "default" or name.lower() != origin.host:
+            continue
+        user = login or account
+        if not user and not password:
+            return None
+        auth = HTTPBasicAuth(user, password)
+        if error := _fault(auth):
+            raise AuthenticationError(f"netrc file {str(path)!r}, entry for {origin.host}: {error}")
+        return auth
+    return None
+
+
+def missing_credentials(origin: Origin) -> AuthenticationError:
+    """The error for a host without credentials; it names the three ways out."""
+    return AuthenticationError(
+        f"no credentials for {origin}: pass auth=(user, password) or another auth object, add an entry "
+        f"'machine {origin.host}' to a netrc file (the one that NETRC names, ~/.netrc or ~/_netrc), "
+        "or pass auth=ANONYMOUS to send none"
+    )
+
+
+def basic_header(auth: object) -> str | None:
+    """The `Authorization` value that requests would send for `auth`; None if that is not known beforehand.
+
+    Known only for `HTTPBasicAuth` itself: a subclass may do anything. Worked out by calling it, so that there
+    is no second idea of the encoding here (requests encodes str as Latin-1).
+    """
+    if type(auth) is not HTTPBasicAuth or _fault(auth):
+        return None
+    request = requests.PreparedRequest()
+    request.prepare_headers(None)
+    value = auth(request).headers["Authorization"]
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def _fault(auth: HTTPBasicAuth) -> TypeError | ValueError | None:
+    """What is wrong with a pair of credentials, without repeating any of it."""
+    faults: list[str] = []
+    kinds: list[str] = []
+    for part, value in (("user", auth.username), ("password", auth.password)):
+        if not isinstance(value, (str, bytes)):
+            kinds.append(f"the {part} is of type {type(value).__name__}, not str or bytes")
+            continue
+        points = value if isinstance(value, bytes) else [ord(character) for character in value]
+        if any(point < 0x20 or point == 0x7F for point in points):
+            faults.append(f"the {part} has a line break or another control character (RFC 7617, 2): strip it")
+        elif any(point > 0xFF for point in points):
+            faults.append(f"the {part} has characters outside Latin-1: encode it to bytes as the server expects")
+    if kinds:
+        return TypeError(f"auth: {'; '.join(kinds + faults)}")
+    return ValueError(f"auth: {'; '.join(faults)}") if faults else None
+
+
+def _netrc_path(environ: Mapping[str, str]) -> Path | None:
+    named = environ.get("NETRC")
+    for name in ("~/.netrc", "~/_netrc") if named is None else (named,):
+        try:
+            path = _expanded(name, environ)
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError, ValueError, RuntimeError):
+            continue
+        except OSError:
+            if named is None:  # the home of someone else, as services under another user have it
+                continue
+        if name:
+            return path
+    return None
+
+
+def _expanded(name: str, environ: Mapping[str, str]) -> Path:
+    home = environ.get("HOME")
+    return Path(home, name[2:]) if home and name.startswith("~/") else Path(name).expanduser()
+
+
+def _netrc_entries(path: Path) -> tuple[dict[str, tuple[str, str, str]], str | None]:
+    """The entries (login, account, password) by host name, and what is wrong with the file."""
+    try:
+        hosts = netrc.netrc(path).hosts.items()
+    except netrc.NetrcParseError as error:
+        return {}, f"cannot be understood, line {error.lineno}"
+    except OSError as error:
+        return {}, f"cannot be read ({error.strerror or type(error).__name__})"
+    except ValueError:
+        return {}, "is not text"
+    return {host: (login or "", account or "", password or "") for host, (login, account, password) in hosts}, None

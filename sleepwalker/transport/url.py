@@ -1,0 +1,305 @@
+"""Which host a URL means, and which URLs and headers may be sent at all."""
+
+from __future__ import annotations
+
+import ipaddress
+import operator
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urljoin
+
+from sleepwalker.exceptions import URLError
+
+__all__ = [
+    "Origin",
+    "check_headers",
+    "check_target",
+    "is_loopback",
+    "join",
+    "parse_hostname",
+    "plain_path",
+    "resolve",
+    "safe_path",
+]
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# Authorities are read by a list of what is allowed rather than by a parser: urllib.parse, urllib3 and
+# the resolver disagree about what is left out here (userinfo, backslashes, escapes, zones, `0x7f.1`),
+# and where two readers disagree about the host, credentials go astray.
+_URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
+_LABEL = r"[a-z0-9_-]{1,63}"
+_AUTHORITY = re.compile(rf"(?:\[([0-9a-f:.]+)\]|({_LABEL}(?:\.{_LABEL})*\.?))(?::([0-9]{{0,5}}))?", re.I | re.ASCII)
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BACKSLASH = re.compile(r"\s*/?\\")
+
+# What urljoin, urllib3's and requests' own quoting all leave as it is. A segment that starts with a dot
+# may be `.` or `..`, an empty one may be half of `//`, and `;` and `%` are rewritten in some places.
+_SEGMENT = r"[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*"
+_PLAIN = re.compile(rf"/(?:{_SEGMENT}(?:/{_SEGMENT})*/?)?(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]+)?")
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port, normalised: two URLs of one server have equal origins.
+
+    `host` is in lower case, without the brackets of an IPv6 address, which is in its shortest form.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    netloc: str = field(init=False, repr=False, compare=False)
+    """Host and port as in a URL; the scheme's default port is left out."""
+    text: str = field(init=False, repr=False, compare=False)
+    """`https://host.com:8443`; the scheme's default port is left out."""
+
+    def __post_init__(self) -> None:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        netloc = host if self.port == _DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
+        object.__setattr__(self, "netloc", netloc)
+        object.__setattr__(self, "text", f"{self.scheme}://{netloc}")
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_hostname(hostname: Any, port: Any = None) -> tuple[str, Origin, str]:
+    """Check a connection's `hostname` and `port`.
+
+    Returns the hostname (as given, or with the port appended), its origin, and the prefix that requests
+    would write before the path: `https://host.com:443`, in lower case but otherwise as given. The prefix
+    and a `plain_path` make the URL to send.
+
+    Raises `URLError`, whose text never holds userinfo or a query.
+    """
+    if not isinstance(hostname, str):
+        raise URLError(f"hostname must be a str such as 'https://host.com', not {type(hostname).__name__}")
+    shown = f"hostname {_shown(hostname)}"
+    if not hostname:
+        raise URLError("hostname is empty: write https:// and the host, such as 'https://host.com'")
+    if _CONTROL.search(hostname) or any(map(str.isspace, hostname)):
+        raise URLError(f"{shown} has whitespace or control characters: remove them")
+    match = _URL.fullmatch(hostname)
+    if "@" in hostname:
+        # Also where the @ seems to be in the path: a password with a slash in it looks like that.
+        raise URLError(
+            f"{shown} has credentials in it, or an @: pass them as auth=(user, password), write an @ of a path as %40"
+        )
+    if match is None:
+        scheme, separator, _ = hostname.partition("://")
+        if separator and scheme.isalnum() and scheme.lower() not in _DEFAULT_PORTS:
+            raise URLError(f"{shown} has a scheme other than http and https: use one of these")
+        raise URLError(f"{shown} has no scheme: write https:// before the host, such as 'https://host.com'")
+    scheme, authority, rest = match[1].lower(), match[2], match[3]
+    if "?" in rest or "#" in rest:
+        raise URLError(f"{shown} has a query or fragment (not shown): pass it with each request (params=)")
+    try:
+        host, literal, own_port = _read_authority(authority)
+    except ValueError as error:
+        raise URLError(f"{shown} {error}") from None
+    if port is not None:
+        number = _port_number(port)
+        if own_port is None:
+            end = match.end(2)
+            hostname = f"{hostname[:end].removesuffix(':')}:{number}{hostname[end:]}"
+        elif own_port != number:
+            raise URLError(f"{shown} and port {number} name different ports: leave one of them out")
+        own_port = number
+    prefix = f"{scheme}://{literal}" if own_port is None else f"{scheme}://{literal}:{own_port}"
+    return hostname, Origin(scheme, host, own_port or _DEFAULT_PORTS[scheme]), prefix
+
+
+def join(base: str, uri: Any) -> str:
+    """`uri` joined to `base` as `urllib.parse.urljoin` joins them. Whether it may be sent is not checked here."""
+    if not isinstance(uri, str):
+        raise URLError(f"uri must be a str such as '/items', not {type(uri).__name__}")
+    try:
+        return urljoin(base, uri)
+    except ValueError:
+        pass
+    raise URLError(f"uri {_shown(uri)} is not a URI: pass a path such as '/items'")
+
+
+def resolve(origin: Origin, base: str, uri: Any) -> str:
+    """The URL to ask for `uri` at, checked. Raises `URLError` where it may not be sent by this connection."""
+    url = join(base, uri)
+    if _CONTROL.search(uri):  # here, because urljoin drops some of them without a word
+        raise URLError(f"uri {_shown(uri)} has control characters: percent-encode them if they are meant")
+    if _BACKSLASH.match(uri):
+        # What a browser reads as another host. requests would send it as a path; neither is meant.
+        raise URLError(f"uri {_shown(uri)} starts with a backslash: write the path with slashes")
+    check_target(origin, url)
+    return url
+
+
+def check_target(origin: Origin, url: str) -> None:
+    """Refuse a URL that leads elsewhere than to `origin`, or whose host two readers could read differently."""
+    match = _URL.fullmatch(url)
+    if match is None:
+        raise URLError(f"uri {_shown(url)} is not an http or https URL: pass a path such as '/items'")
+    if _CONTROL.search(url):
+        raise URLError(f"uri {_shown(url)} has control characters: percent-encode them if they are meant")
+    if _SURROGATE.search(url):
+        raise URLError(f"uri {_shown(url)} has lone surrogates, which UTF-8 cannot hold: remove them")
+    if "@" in match[2]:
+        raise URLError(f"uri {_shown(url)} has credentials in it: pass them to the connection as auth=")
+    try:
+        host, _, port = _read_authority(match[2])
+    except ValueError as error:
+        raise URLError(f"uri {_shown(url)} {error}") from None
+    scheme = match[1].lower()
+    target = Origin(scheme, host, port or _DEFAULT_PORTS[scheme])
+    if target != origin:
+        raise URLError(
+            f"uri leads to {target}, but this connection is to {origin} and sends its credentials nowhere else: "
+            f"get a connection with ConnectionManager.find({target.text!r})"
+        )
+
+
+def plain_path(uri: Any) -> bool:
+    """Whether prefix + `uri` is, to the letter, the URL that joining and requests' quoting would come to.
+
+    True only for what is certain: a URI that is not plain takes the long way (`resolve`), and may still be fine.
+    """
+    return isinstance(uri, str) and _PLAIN.fullmatch(uri) is not None
+
+
+def safe_path(url: str) -> str:
+    """The path of a URL or URI for events and texts: no userinfo, query or fragment, and printable ASCII."""
+    match = re.match(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)", url)
+    rest = url[match.end() :] if match else url
+    # An @ past an authority that is none is a password with a slash in it, as far as anyone can tell.
+    if match:
+        hidden = "@" in rest and not _AUTHORITY.fullmatch(match[1].rpartition("@")[2])
+    else:
+        hidden = not rest.startswith("/") and ("@" in rest or ":" in rest)
+    path = "" if hidden else re.split(r"[?#]", rest, maxsplit=1)[0]
+    return re.sub(r"[^\x21-\x7e]+", _escaped, path) or "/"
+
+
+def check_headers(headers: Any) -> None:
+    """Refuse headers that cannot be sent as one header each (RFC 9110, 5.1 and 5.5).
+
+    A value of None is fine: as in requests, it takes a common header away. Raises `URLError` that names
+    the header and never shows its value.
+    """
+    if headers is None:
+        return
+    if not isinstance(headers, Mapping):
+        raise URLError(f"headers must be a mapping of names to values, not {type(headers).__name__}")
+    faults = [fault for name, value in headers.items() if (fault := _header_fault(name, value))]
+    if faults:
+        raise URLError(f"headers: {'; '.join(faults)}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is `localhost` or a loopback address; a name that merely resolves to one is not."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _read_authority(authority: str) -> tuple[str, str, int | None]:
+    """Host normalised, host as requests would write it, port. `ValueError` says what is wrong, quoting nothing."""
+    if not authority or authority.startswith(":"):
+        raise ValueError("has no host: write it after the scheme, such as 'https://host.com'")
+    if not authority.isascii():
+        raise ValueError("has a host with non-ASCII characters: write it in its ASCII form (xn--…)")
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None:
+        if authority.startswith("[") and "%" in authority:
+            raise ValueError("has an IPv6 zone, which requests cannot use: leave it out")
+        raise ValueError("does not name a host and port as 'host', 'host:8443' or '[::1]:8443' do")
+    number = int(match[3]) if match[3] else None
+    if number is not None and not 1 <= number <= 65535:
+        raise ValueError("has a port outside 1 to 65535")
+    if match[1]:
+        return _ipv6(match[1]), f"[{match[1].lower()}]", number
+    host = match[2].lower()
+    if len(host) > 254 or (len(host) == 254 and not host.endswith(".")):
+        raise ValueError("has a host of more than 253 characters (RFC 1035, 2.3.4)")
+    if _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]):
+        try:
+            ipaddress.IPv4Address(host)
+        except ValueError:
+            raise ValueError("has a number for a host: write an IPv4 address as four decimals, '127.0.0.1'") from None
+    return host, host, number
+
+
+def _ipv6(text: str) -> str:
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError:
+        raise ValueError("has brackets around something that is no IPv6 address") from None
+    # Spelled out because str() of these differs between versions of Python.
+    return f"::ffff:{address.ipv4_mapped}" if address.ipv4_mapped else str(address)
+
+
+def _port_number(port: Any) -> int:
+    number = -1
+    if isinstance(port, str):
+        if re.fullmatch(r"[0-9]{1,5}", port):
+            number = int(port)
+    elif not isinstance(port, bool):
+        with suppress(TypeError):
+            number = operator.index(port)
+    if not 1 <= number <= 65535:
+        raise URLError(f"port must be a number from 1 to 65535, as int or str, not {_cut(ascii(port))}")
+    return number
+
+
+def _header_fault(name: Any, value: Any) -> str | None:
+    if isinstance(name, bytes):
+        name = name.decode("latin-1")
+    if not isinstance(name, str):
+        return f"a name is of type {type(name).__name__}, not str"
+    token = _TOKEN.match(name)
+    label = _cut(token[0]) if token else ""
+    if not token or token.end() != len(name):
+        # What follows the token may be a value that slipped into the name.
+        start = f"the name that starts with {label!r}" if token else "a name"
+        return f"{start} is empty or has characters other than letters, digits and !#$%&'*+-.^_`|~"
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        leading = value[:1].isspace()
+        value = value.decode("latin-1")
+    elif isinstance(value, str):
+        leading = value[:1].isspace()
+    else:
+        return f"the value of {label} is of type {type(value).__name__}, not str or bytes"
+    if leading:
+        return f"the value of {label} starts with whitespace"
+    if _NOT_IN_VALUE.search(value):
+        return f"the value of {label} has a line break or another control character"
+    if any(character > "\xff" for character in value):
+        return f"the value of {label} has characters outside Latin-1: encode it to bytes"
+    return None
+
+
+def _shown(url: str) -> str:
+    """`url` for an error's text, without query and fragment, and not at all where userinfo may be in it."""
+    if "@" in url:
+        return "(not shown, as it has an @)"
+    return _cut(ascii(re.split(r"[?#]", url, maxsplit=1)[0]))
+
+
+def _cut(text: str, length: int = 100) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
