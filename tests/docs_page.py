@@ -1,0 +1,237 @@
+"""Runs the examples of one page in order, as a reader who types them in would: `python tests/docs_page.py PAGE`.
+
+All Python blocks of a page share one namespace, and all blocks one empty folder. CONTRIBUTING.md says how a page marks
+what is not run, what is a file, and what a command prints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import doctest
+import io
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+#: The server behind the pages' https://NAME.example.com: httpbin, which also answers for every path it does not know.
+_SERVER = """
+import httpbin, werkzeug.serving
+from werkzeug.exceptions import NotFound
+
+known = httpbin.app.url_map
+def app(environ, start_response):
+    try:
+        known.bind_to_environ(environ).match()
+    except NotFound:
+        environ["PATH_INFO"] = "/anything" + environ["PATH_INFO"]
+    except Exception:
+        pass  # a redirect or a wrong method: httpbin says so itself
+    return httpbin.app(environ, start_response)
+
+server = werkzeug.serving.make_server("127.0.0.1", 0, app, threaded=True)
+print(server.port, flush=True)
+server.serve_forever()
+"""
+
+_FENCE = re.compile(r"^(?P<indent>[ >]*)(?P<fence>`{3,}|~{3,})(?P<language>[^\s`]*)")
+_DIRECTIVE = re.compile(r"^\s*<!--\s*(?P<name>not run|file|exit):?\s*(?P<value>.*?)\s*-->\s*$")
+_EXAMPLE_HOST = re.compile(r"https?://(?P<name>[a-z0-9-]+)\.example\.com(?::\d+)?(?![\w.-])")
+
+
+class PageError(AssertionError):
+    """An example that does not do what its page says."""
+
+
+@dataclass
+class Block:
+    """One fenced block, with the comments that stand directly above it."""
+
+    line: int
+    language: str
+    text: str
+    directives: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def not_run(self) -> str | None:
+        """The reason why the block is not run, None where it is."""
+        return self.directives.get("not run")
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """The page's fenced blocks in order; `line` is that of the block's first line of content."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    directives: dict[str, str] = {}
+    number = 0
+    while number < len(lines):
+        line = lines[number]
+        number += 1
+        if found := _DIRECTIVE.match(line):
+            directives[found["name"]] = found["value"]
+        elif found := _FENCE.match(line):
+            start = number
+            while number < len(lines) and lines[number].strip() != found["fence"]:
+                number += 1
+            text = textwrap.dedent("\n".join(lines[start:number])) + "\n"
+            yield Block(start + 1, found["language"], text, directives)
+            directives = {}
+            number += 1
+        elif line.strip():
+            directives = {}
+
+
+class Servers:
+    """One server per example host that the page names, started when it is first named."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+        self._urls: dict[str, str] = {}
+
+    def put_in(self, text: str) -> str:
+        """The text with the example hosts replaced by addresses on this machine."""
+        return _EXAMPLE_HOST.sub(lambda found: self._url(found["name"]), text)
+
+    def take_out(self, text: str) -> str:
+        """The text as the page would show it."""
+        for name, url in self._urls.items():
+            text = text.replace(url, f"https://{name}.example.com")
+        return text
+
+    def _url(self, name: str) -> str:
+        if name not in self._urls:
+            port = self._unused_port() if name == "down" else self._start()
+            self._urls[name] = f"http://127.0.0.1:{port}"
+        return self._urls[name]
+
+    def _unused_port(self) -> int:
+        """A port that refuses connections for as long as the page runs: bound, but nobody listens."""
+        taken = self._stack.enter_context(socket.socket())
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]  # type: ignore[no-any-return]
+
+    def _start(self) -> int:
+        command = [sys.executable, "-c", _SERVER]
+        server = self._stack.enter_context(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        )
+        self._stack.callback(server.kill)
+        assert server.stdout is not None
+        return int(server.stdout.readline())
+
+
+_OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def _compare(wanted: str, got: str) -> None:
+    """Compare as doctest does: `...` stands for anything, and runs of white space are one."""
+    if not doctest.OutputChecker().check_output(wanted, got, _OPTIONS):
+        diff = difflib.unified_diff(wanted.splitlines(), got.splitlines(), "the page", "this run", lineterm="")
+        raise PageError("printed something else:\n" + "\n".join(diff))
+
+
+def _python(block: Block, page: Path, namespace: dict[str, Any], servers: Servers) -> None:
+    text = servers.put_in(block.text)
+    if text.lstrip().startswith(">>>"):
+        test = doctest.DocTestParser().get_doctest(text, namespace, str(page), str(page), block.line - 1)
+        report = io.StringIO()
+        runner = doctest.DocTestRunner(optionflags=_OPTIONS, verbose=False)
+        if runner.run(test, out=report.write, clear_globs=False).failed:
+            raise PageError(report.getvalue())
+        namespace.update(test.globs)
+        return
+    # As many empty lines in front as the page has: a traceback then names the page's own line.
+    exec(compile("\n" * (block.line - 1) + text, str(page), "exec"), namespace)
+
+
+def _toml(block: Block, page: Path, namespace: dict[str, Any], servers: Servers) -> None:
+    """Every TOML block is a policy."""
+    import tomllib
+
+    from sleepwalker import Policy
+
+    Policy.from_dict(tomllib.loads(block.text))
+
+
+def _console(block: Block, page: Path, namespace: dict[str, Any], servers: Servers) -> None:
+    """`$ sleepwalker …` lines are run; lines below one are what it prints, and `exit` is the last one's exit code."""
+    commands: list[tuple[str, list[str]]] = []
+    for line in block.text.splitlines():
+        if line.startswith("$ "):
+            commands.append((line[2:], []))
+        elif commands and commands[-1][0].endswith("\\"):
+            commands[-1] = (f"{commands[-1][0][:-1]}{line.removeprefix('> ')}", [])
+        elif commands:
+            commands[-1][1].append(line)
+        else:
+            raise PageError(f"output without a command above it: {line}")
+    for number, (command, output) in enumerate(commands, 1):
+        if command.split()[0] != "sleepwalker":
+            raise PageError(f"only sleepwalker's own commands are run; say `<!-- not run: reason -->` above: {command}")
+        run = subprocess.run(
+            servers.put_in(command), shell=True, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+        )
+        wanted = int(block.directives.get("exit", 0)) if number == len(commands) else 0
+        if run.returncode != wanted:
+            raise PageError(f"{command}\nended with {run.returncode}, not {wanted}:\n{run.stdout}{run.stderr}")
+        if "\n".join(output).strip():
+            _compare("\n".join(output).strip() + "\n", servers.take_out(run.stdout + run.stderr).strip() + "\n")
+
+
+_RUNNERS: dict[str, Callable[[Block, Path, dict[str, Any], Servers], None]] = {
+    "python": _python,
+    "pycon": _python,
+    "toml": _toml,
+    "console": _console,
+}
+
+#: Languages that are shown and never run. What could be run must not hide behind another name (`sh`, `bash`, none).
+SHOWN = frozenset({"text", "json", "jsonl", "html", "http", "ini", "mermaid", "diff"})
+KNOWN = SHOWN | frozenset(_RUNNERS)
+
+
+def run(page: Path) -> int:
+    """Run the page's examples in the current folder, which should be an empty one; their number."""
+    count = 0
+    namespace: dict[str, Any] = {"__name__": "__main__", "__file__": str(page)}
+    with contextlib.ExitStack() as stack:
+        servers = Servers(stack)
+        for block in blocks(page):
+            if name := block.directives.get("file"):
+                Path(name).write_text(servers.put_in(block.text), encoding="utf-8")
+            if block.not_run is not None or block.language not in _RUNNERS or (name and block.language != "toml"):
+                continue
+            try:
+                _RUNNERS[block.language](block, page, namespace, servers)
+            except Exception as error:
+                error.add_note(f"{page}:{block.line}: the {block.language} example that starts here")
+                raise
+            count += 1
+    return count
+
+
+def main() -> int:
+    """Run one page in an empty folder, with no credentials or proxies of this machine's in reach."""
+    page = Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        bins = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        kept = {name: value for name, value in os.environ.items() if name in {"PYTHONPATH", "LANG", "LC_ALL", "TMPDIR"}}
+        env = {**kept, "PATH": bins, "HOME": folder, "COLUMNS": "100"}
+        with mock.patch.dict(os.environ, env, clear=True):
+            warnings.simplefilter("error")
+            print(f"{run(page)} examples")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])  # an example imports the package, not the tests beside this file
+    sys.exit(main())

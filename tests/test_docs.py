@@ -1,0 +1,134 @@
+"""The README and the pages of docs/ hold: their examples run, and their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs_page import KNOWN, blocks
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
+RUNNER = ROOT / "tests" / "docs_page.py"
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def _run(page: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(RUNNER), str(page)], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_the_examples_of_the_page_run(page: Path) -> None:
+    run = _run(page)
+    assert run.returncode == 0, run.stderr or run.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_block_of_the_page_says_its_language_and_every_exception_its_reason(page: Path) -> None:
+    """A block without a language, or one called `sh`, would never be run and nobody would notice."""
+    faults = []
+    for block in blocks(page):
+        if block.language not in KNOWN:
+            faults.append(f"line {block.line}: language {block.language!r} is not one of {', '.join(sorted(KNOWN))}")
+        if block.not_run == "":
+            faults.append(f"line {block.line}: <!-- not run: --> gives no reason")
+    assert faults == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that a page's headings get where it is read."""
+    headings = re.findall(r"^#+ +(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_link_of_the_page_to_another_page_leads_somewhere(page: Path) -> None:
+    faults = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        other = (page.parent / path).resolve() if path else page
+        if not other.exists() or (anchor and other.suffix == ".md" and anchor not in _anchors(other)):
+            faults.append(target)
+    assert faults == []
+
+
+def test_at_least_the_readme_has_examples() -> None:
+    """Were the blocks no longer recognised, every page would pass."""
+    assert [block.language for block in blocks(ROOT / "README.md") if block.not_run is None].count("python") >= 1
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    return tmp_path / "page.md"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n", "page.md:6"),
+        ("```python\n>>> 1 + 1\n3\n```\n", "Expected:"),
+        ("```python\nimport warnings\nwarnings.warn('old', DeprecationWarning)\n```\n", "DeprecationWarning"),
+        ("```console\n$ rm -rf nothing\n```\n", "only sleepwalker's own commands"),
+        ("```console\n$ sleepwalker no-such-command\n```\n", "ended with 2, not 0"),
+        ("```console\n$ sleepwalker policy list\nnothing of the kind\n```\n", "printed something else"),
+        ('```toml\n[timeout]\ntotal = "long"\n```\n', "PolicyError"),
+        ("1. A list:\n\n   ```python\n   1 / 0\n   ```\n", "ZeroDivisionError"),
+        ("```python\nimport urllib.request as u\nu.urlopen('https://down.example.com/')\n```\n", "refused"),
+    ],
+)
+def test_an_example_that_does_not_hold_fails_its_page(page: Path, text: str, says: str) -> None:
+    page.write_text(text)
+    run = _run(page)
+    assert run.returncode != 0
+    assert says in run.stderr
+
+
+_FILE = """
+<!-- file: a.json -->
+```json
+[1]
+```
+
+```python
+import json, pathlib
+
+assert json.loads(pathlib.Path("a.json").read_text()) == [1]
+```
+"""
+
+_SERVER = """
+```python
+import json, urllib.request
+
+with urllib.request.urlopen("https://api.example.com/orders/7") as answer:
+    assert json.load(answer)["method"] == "GET"
+```
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\nx = 1\n```\n\n```python\n>>> x + 1\n2\n```\n",
+        "<!-- not run: it would fail -->\n\n```python\n1 / 0\n```\n",
+        _FILE,
+        "<!-- exit: 2 -->\n```console\n$ sleepwalker no-such-command\n...no-such-command...\n```\n",
+        "```toml\n[timeout]\ntotal = 20\n```\n",
+        _SERVER,
+    ],
+)
+def test_an_example_that_holds_passes(page: Path, text: str) -> None:
+    page.write_text(text)
+    run = _run(page)
+    assert run.returncode == 0, run.stderr
