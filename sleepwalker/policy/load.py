@@ -1,0 +1,89 @@
+"""Where policies are read from: the shipped files by name, others by path."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from difflib import get_close_matches
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from sleepwalker.policy.base import policy_error
+
+_SUFFIX = ".toml"
+
+
+def names() -> tuple[str, ...]:
+    """The names of the shipped policies, sorted."""
+    return tuple(sorted(_shipped()))
+
+
+def is_name(name_or_path: object) -> TypeGuard[str]:
+    """Whether this is a name rather than a path: a text with neither a `/` nor a suffix.
+
+    Raises `PolicyError` for what is neither a text nor a path.
+    """
+    if isinstance(name_or_path, os.PathLike):
+        return False
+    if not isinstance(name_or_path, str):
+        kind = type(name_or_path).__name__
+        raise policy_error(
+            "policy", [f"name_or_path: a {kind} is not allowed; must be a shipped policy's name or a path"]
+        )
+    separators = (os.sep, os.altsep or os.sep, ".")
+    return not any(separator in name_or_path for separator in separators)
+
+
+def read_name(name: str) -> tuple[str, dict[str, Any]]:
+    """What a shipped file is called in an error, and what is in it. Raises `PolicyError` for an unknown name."""
+    shipped = _shipped()
+    if name in shipped:
+        source = f"shipped policy {name}"
+        return source, _parsed(source, shipped[name].read_bytes())
+    close = get_close_matches(name, shipped, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise policy_error(
+        f"policy name {name[:60]!r}",
+        [f"name: unknown; {hint}shipped: {', '.join(sorted(shipped))}; a path needs a / or the suffix {_SUFFIX}"],
+    )
+
+
+def read_path(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
+    """What a file is called in an error, and what is in it.
+
+    Raises `PolicyError` for a file that cannot be read, and for one that is not TOML.
+    """
+    text = os.fsdecode(path)
+    source = f"policy file {text}"
+    if "://" in text:  # not shown: a URL may hold user information or a query
+        raise policy_error("policy path", ["path: a URL is not allowed; must be the path of a file"])
+    try:
+        data = Path(text).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        fault = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    else:
+        return source, _parsed(source, data)
+    raise policy_error(source, [fault])
+
+
+def _shipped() -> dict[str, Traversable]:
+    """The shipped files by name; the only place that knows where they are.
+
+    The folder lies beside the package in a checkout and inside it in a wheel; the import system knows which.
+    """
+    folder = files("sleepwalker.policies")
+    return {file.name.removesuffix(_SUFFIX): file for file in folder.iterdir() if file.name.endswith(_SUFFIX)}
+
+
+def _parsed(source: str, data: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(data.decode("utf-8-sig"))  # editors on Windows like to begin with a BOM
+    except tomllib.TOMLDecodeError as error:
+        fault = f"not TOML: {error}"
+    except UnicodeDecodeError as error:
+        fault = f"not TOML: byte {error.start} is not UTF-8"
+    except RecursionError:
+        fault = "not TOML for a policy: nested too deeply"
+    raise policy_error(source, [fault])
