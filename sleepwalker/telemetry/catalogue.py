@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import re
 import textwrap
 import typing
@@ -16,15 +17,14 @@ __all__ = ["page"]
 
 #: Every field's unit, where it has one, and its meaning, unless an event's own note says more. A name means
 #: the same in all events.
-_GLOSSARY: dict[str, tuple[str, str]] = {
+_GLOSSARY = {
     "attempt": ("", "The number of the send, 1 for the first."),
     "attempts": ("sends", "How often the request was sent; 0 if it was rejected."),
     "by": ("", "The policy part that refused the call."),
-    "cause": ("", ""),
     "detail": ("", "That exception's text."),
     "duration": ("seconds", "How long it took: of a call, with all its attempts and waits; of an attempt, its own."),
     "error": ("", "The name of the exception's type."),
-    "host": ("", "The origin: scheme, host, and port where it is not the scheme's own."),
+    "host": ("", "The origin: scheme, host and port."),
     "method": ("", "The request's method."),
     "open_for": ("seconds", "How long calls will fail at once."),
     "path": ("", "The path of the request's URL, without its query."),
@@ -32,7 +32,6 @@ _GLOSSARY: dict[str, tuple[str, str]] = {
     "reason": ("", "What forbade it."),
     "retry_after": ("seconds", "When another try makes sense, where that is known."),
     "rule": ("", "Which rule of the breaker's policy opened it; `probe`: a half-open circuit's probe failed."),
-    "server_directed": ("", ""),
     "status": ("", "The answer's status code, where there was an answer."),
     "wait": ("seconds", "How long the call waits before it sends again."),
     "waited": ("seconds", "How much of the duration went into waits between attempts."),
@@ -45,8 +44,8 @@ _HEAD = """\
 
 {introduction}
 
-A field that has nothing to say is left out, as `status` is where no answer came; the fields marked "may be
-absent" are those. [How to get at the events](../how-to/logging.md) is a page of its own.
+A field marked "may be absent" is left out where it has nothing to say, as `status` is where no answer came.
+[Where events go](../how-to/logging.md) is up to the application.
 
 | event | level | when |
 |---|---|---|
@@ -55,7 +54,7 @@ absent" are those. [How to get at the events](../how-to/logging.md) is a page of
 
 def page() -> str:
     """The page `docs/reference/events.md`. Raises `LookupError` for a field whose meaning is written nowhere."""
-    catalogue = [events.CATALOGUE[name] for name in events.CATALOGUE]
+    catalogue = events.CATALOGUE.values()
     introduction = inspect.cleandoc(events.__doc__ or "").partition("\n\n")[2]
     rows = [f"| [`{cls.name}`](#{_anchor(cls.name)}) | {cls.level} | {_when(cls)} |\n" for cls in catalogue]
     return _HEAD.format(introduction=introduction) + "".join(rows) + "".join(map(_section, catalogue))
@@ -105,7 +104,7 @@ def _notes(cls: type[events.Event]) -> dict[str, str]:
     body = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]).body
     return {
         field.target.id: " ".join(note.value.value.split())
-        for field, note in zip(body, body[1:], strict=False)
+        for field, note in itertools.pairwise(body)
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)
         and isinstance(note, ast.Expr)

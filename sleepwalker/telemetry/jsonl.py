@@ -44,7 +44,8 @@ class JsonLines:
     def write(self, level: str, name: str, fields: dict[str, Any]) -> None:
         """Append one event. A value that JSON does not know is written as its text."""
         stamp = datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="milliseconds")
-        line = _line({"timestamp": stamp[:-6] + "Z", "level": level, "event": name, **fields})
+        head = {"timestamp": stamp[:-6] + "Z", "level": level, "event": name}
+        line = _line({**head, **fields, **head})  # first in order, and no field may replace them
         if self._fd is None:
             if sys.stderr is not None:
                 sys.stderr.write(line)

@@ -123,8 +123,8 @@ def _silence(logger: logging.Logger) -> None:
 
 
 def _with_context(fields: dict[str, Any]) -> dict[str, Any]:
-    """Add what the application bound through `structlog.contextvars`; the event's own fields win."""
-    for name, value in structlog.contextvars.get_contextvars().items():
+    """Add what the application bound through `structlog.contextvars`, by name; the event's own fields win."""
+    for name, value in sorted(structlog.contextvars.get_contextvars().items()):
         fields.setdefault(name, value)
     return fields
 
