@@ -44,7 +44,7 @@ print(server.port, flush=True)
 server.serve_forever()
 """
 
-_FENCE = re.compile(r"^(?P<indent>[ >]*)(?P<fence>`{3,}|~{3,})(?P<language>[^\s`]*)")
+_FENCE = re.compile(r"^ *(?P<fence>`{3,}|~{3,})(?P<language>[^\s`]*)")
 _DIRECTIVE = re.compile(r"^\s*<!--\s*(?P<name>not run|file|exit):?\s*(?P<value>.*?)\s*-->\s*$")
 _EXAMPLE_HOST = re.compile(r"https?://(?P<name>[a-z0-9-]+)\.example\.com(?::\d+)?(?![\w.-])")
 
