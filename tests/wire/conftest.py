@@ -1,0 +1,58 @@
+"""Fixtures of the wire tests: servers that run for a test or for the whole session."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# The helpers must be importable whatever pytest's import mode is.
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.insert(0, str(Path(__file__).parent))
+
+from servers import FaultServer, Nginx, TlsMaterial, forward_proxy, make_tls, run_httpbin, run_nginx
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    """A scripted server of the test's own."""
+    with FaultServer() as running:
+        yield running
+
+
+@pytest.fixture
+def proxy() -> Iterator[FaultServer]:
+    """A forward proxy of the test's own that demands nothing."""
+    with forward_proxy() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], Path]) -> TlsMaterial:
+    """Certificates made by openssl; a test that asks for them needs no mark of its own."""
+    return make_tls(tmp_path_factory.mktemp("tls"), program("openssl"))
+
+
+@pytest.fixture(scope="session")
+def tls_server(tls: TlsMaterial) -> Iterator[FaultServer]:
+    """Answers 200 over TLS with the good certificate; not for scripts, since the whole session shares it."""
+    with FaultServer(tls=tls.server_context()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def httpbin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of an httpbin."""
+    with run_httpbin(tmp_path_factory.mktemp("httpbin")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def nginx(
+    tmp_path_factory: pytest.TempPathFactory, tls: TlsMaterial, program: Callable[[str], Path]
+) -> Iterator[Nginx]:
+    """A running nginx; a test that asks for it needs no mark of its own."""
+    with run_nginx(tmp_path_factory.mktemp("nginx"), tls, program("nginx")) as running:
+        yield running
