@@ -86,7 +86,7 @@ def _encodable(value: object) -> object:
 def _open(path: str | os.PathLike[str]) -> int:
     allowed = "pass the path of a file, its folder existing and writable, or None for stderr"
     try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _PERMISSIONS)
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _PERMISSIONS)
     except OSError as error:
         raise OSError(error.errno, f"path: {error.strerror}; {allowed}", os.fspath(path)) from None
     except (TypeError, ValueError):
