@@ -25,8 +25,9 @@ test: setup  ## Run all tests
 	@scripts/system-packages
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: setup  ## Lint, types, import floors, examples in the docs, generated pages
+check: setup  ## Lint, format, types, import floors, examples in the docs, generated pages
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_floors.py tests/test_docs.py
 	$(BIN)/python scripts/reference.py --check

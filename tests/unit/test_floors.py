@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine.retry", "engine.breaker", "engine.limits"),
     ("engine.host", "engine.rules"),
     ("engine.call",),
-    ("engine",),
+    ("engine",),  # its __init__
     ("telemetry", "transport"),
     ("connection",),
     ("logging",),
