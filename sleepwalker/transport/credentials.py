@@ -160,10 +160,10 @@ def _fault(auth: HTTPBasicAuth) -> TypeError | ValueError | None:
 def _netrc_path(environ: Mapping[str, str]) -> Path | None:
     named = environ.get("NETRC")
     for name in ("~/.netrc", "~/_netrc") if named is None else (named,):
+        path = _expanded(name, environ)
         try:
-            path = _expanded(name, environ)
             path.stat()
-        except (FileNotFoundError, NotADirectoryError, ValueError, RuntimeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             continue
         except OSError:
             if named is None:  # the home of someone else, as services under another user have it
@@ -175,7 +175,12 @@ def _netrc_path(environ: Mapping[str, str]) -> Path | None:
 
 def _expanded(name: str, environ: Mapping[str, str]) -> Path:
     home = environ.get("HOME")
-    return Path(home, name[2:]) if home and name.startswith("~/") else Path(name).expanduser()
+    if home and name.startswith("~/"):
+        return Path(home, name[2:])
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # no home to be found
+        return Path(name)
 
 
 def _netrc_entries(path: Path) -> tuple[dict[str, tuple[str, str, str]], str | None]:

@@ -257,7 +257,11 @@ def _port_number(port: Any) -> int:
         with suppress(TypeError):
             number = operator.index(port)
     if not 1 <= number <= 65535:
-        raise URLError(f"port must be a number from 1 to 65535, as int or str, not {_cut(ascii(port))}")
+        try:
+            shown = _cut(ascii(port))
+        except ValueError:  # Python does not print an int of thousands of digits
+            shown = "a much larger one"
+        raise URLError(f"port must be a number from 1 to 65535, as int or str, not {shown}")
     return number
 
 

@@ -1,0 +1,195 @@
+"""TLS contexts: what `verify=` and `cert=` come to, and which of their values are refused."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from sleepwalker.transport.tls import environment_ca, ssl_context
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """A CA, a client certificate of it in several wrappings, and files that are none of that."""
+    folder = tmp_path_factory.mktemp("tls")
+    ca = trustme.CA()
+    mine, other = ca.issue_cert("client.example"), ca.issue_cert("other.example")
+    key = load_pem_private_key(mine.private_key_pem.bytes(), None)
+    chain = mine.cert_chain_pems[0].bytes()
+    content = {
+        "ca": ca.cert_pem.bytes(),
+        "cert": chain,
+        "key": mine.private_key_pem.bytes(),
+        "both": mine.private_key_and_cert_chain_pem.bytes(),
+        "other key": other.private_key_pem.bytes(),
+        "locked key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")),
+        "empty": b"",
+        "text": b"not a certificate\n",
+        "broken": chain[: len(chain) // 2],
+    }
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    return {name: folder / name for name in content} | {"folder": folder, "missing": folder / "missing"}
+
+
+def test_true_trusts_the_bundle_that_requests_trusts() -> None:
+    context = ssl_context(True, None)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.cert_store_stats()["x509_ca"] > 50
+
+
+def test_false_checks_neither_certificate_nor_host_name() -> None:
+    context = ssl_context(False, None)
+    assert context.verify_mode is ssl.CERT_NONE
+    assert not context.check_hostname
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_bundle_replaces_the_default_one(files: Mapping[str, Path], kind: type) -> None:
+    context = ssl_context(kind(files["ca"]), None)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert len(context.get_ca_certs()) == 1
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_directory_of_certificates_is_taken(files: Mapping[str, Path], kind: type) -> None:
+    context = ssl_context(kind(files["folder"]), None)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.get_ca_certs() == []  # OpenSSL looks them up one by one, when it needs them
+
+
+def test_a_context_is_used_as_it_is() -> None:
+    mine = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    assert ssl_context(mine, None) is mine
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_nothing_below_tls_1_2_is_ever_spoken(verify: bool) -> None:
+    """Version 2.0 went down to TLS 1.0 after any connection error."""
+    assert ssl_context(verify, None).minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert ssl_context(verify, None).maximum_version == ssl.TLSVersion.MAXIMUM_SUPPORTED
+
+
+def test_every_connection_has_its_own_context() -> None:
+    """urllib3 sets verify_mode on the context that it is given, so one in common would be one risk in common."""
+    assert ssl_context(True, None) is not ssl_context(True, None)
+
+
+@pytest.mark.parametrize(
+    "names", ["both", ("both", None), ("cert", "key"), ["cert", "key"]], ids=["path", "no key", "tuple", "list"]
+)
+@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_client_certificate_is_loaded(files: Mapping[str, Path], names: Any, kind: type, verify: bool) -> None:
+    if isinstance(names, str):
+        cert = kind(files[names])
+    else:
+        cert = type(names)(kind(files[name]) if name else None for name in names)
+    assert ssl_context(verify, cert).verify_mode is (ssl.CERT_REQUIRED if verify else ssl.CERT_NONE)
+
+
+BAD_VERIFY: list[tuple[Any, str]] = [
+    (None, "NoneType"),
+    (0, "int"),
+    (1, "int"),
+    ("", "empty"),
+    (b"/ca.pem", "bytes"),
+    (object(), "object"),
+    (("a", "b"), "tuple"),
+    ("/no/such/bundle", "'/no/such/bundle'"),
+    (Path("/no/such/bundle"), "'/no/such/bundle'"),
+    ("a\0b", "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("verify", "says"), BAD_VERIFY)
+def test_a_bad_verify_is_named(verify: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=r"^verify ") as caught:
+        ssl_context(verify, None)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["missing", "empty", "text", "broken", "key"])
+def test_a_bundle_without_certificates_is_named(files: Mapping[str, Path], name: str) -> None:
+    with pytest.raises(ValueError, match=r"^verify ") as caught:
+        ssl_context(files[name], None)
+    assert repr(str(files[name])) in str(caught.value)
+
+
+BAD_CERT: list[tuple[Any, list[str]]] = [
+    ("", ["certificate", "empty"]),
+    (True, ["certificate", "bool"]),
+    (1, ["certificate", "int"]),
+    (b"x", ["certificate", "bytes"]),
+    ((), ["length 0"]),
+    (("a",), ["length 1"]),
+    (("a", "b", "c"), ["length 3"]),
+    ((None, None), ["certificate", "NoneType"]),
+    ("missing", ["certificate", "missing", "cannot be read"]),
+    (("missing", "missing"), ["certificate", "key", "missing"]),
+    (("cert", "missing"), ["key", "missing"]),
+    (("cert", ""), ["key", "empty"]),
+    (("cert", "other key"), ["not a certificate and its key"]),
+    ("cert", ["not a certificate and its key"]),
+    ("text", ["not a certificate and its key"]),
+    ("empty", ["not a certificate and its key"]),
+    (("key", "cert"), ["not a certificate and its key"]),
+    ("folder", ["cannot be read"]),
+]
+
+
+@pytest.mark.parametrize(("cert", "says"), BAD_CERT, ids=[str(cert) for cert, _ in BAD_CERT])
+def test_a_bad_cert_is_named(files: Mapping[str, Path], cert: Any, says: list[str]) -> None:
+    if isinstance(cert, tuple):
+        cert = tuple(files.get(name, name) for name in cert)
+    elif isinstance(cert, str):
+        cert = files.get(cert, cert)
+    with pytest.raises(ValueError, match=r"^cert\b") as caught:
+        ssl_context(True, cert)
+    assert [part for part in says if part not in str(caught.value)] == []
+
+
+def test_a_locked_key_is_an_error_rather_than_a_question_on_the_terminal(files: Mapping[str, Path]) -> None:
+    with pytest.raises(ValueError, match=r"^cert: .*locked with a password.*SSLContext"):
+        ssl_context(True, (files["cert"], files["locked key"]))
+
+
+def test_a_context_with_a_certificate_beside_it_is_refused(files: Mapping[str, Path]) -> None:
+    with pytest.raises(ValueError, match="cert cannot be combined with verify=SSLContext"):
+        ssl_context(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files["both"])
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, None),
+        ({"REQUESTS_CA_BUNDLE": "/a"}, "/a"),
+        ({"CURL_CA_BUNDLE": "/b"}, "/b"),
+        ({"REQUESTS_CA_BUNDLE": "/a", "CURL_CA_BUNDLE": "/b"}, "/a"),
+        ({"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": "/b"}, "/b"),
+        ({"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}, None),
+        ({"SSL_CERT_FILE": "/c"}, None),
+    ],
+)
+def test_the_environment_names_a_bundle_as_it_does_for_requests(environ: dict[str, str], expected: str | None) -> None:
+    assert environment_ca(environ) == expected
+
+
+def test_an_error_about_the_environments_bundle_names_its_variables() -> None:
+    found = environment_ca({"REQUESTS_CA_BUNDLE": "/no/such/bundle"})
+    with pytest.raises(ValueError, match="REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE"):
+        ssl_context(found, None)
