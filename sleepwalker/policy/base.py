@@ -105,7 +105,7 @@ def _fill(model: PolicyModel, data: Mapping[Any, Any], prefix: str) -> tuple[dic
             given[name] = value
         elif not field.is_required():
             value = field.default
-        if part is None or value is None:
+        if part is None or (value is None and can_be_off(cls, name)):
             values[name] = value
         elif isinstance(value, part):
             values[name] = value
@@ -166,12 +166,13 @@ def policy_error(what: str, faults: list[str]) -> PolicyError:
 
 def _unknown(cls: type[PolicyModel], key: Any, prefix: str) -> str:
     # The value is not shown: what has no business in a policy may well be a secret.
-    names = {name: name for name in cls.model_fields}
+    paths = {name: [name] for name in cls.model_fields}
     for name in cls.model_fields:
         part = part_of(cls, name)
         for inner in part.model_fields if part else ():
-            names.setdefault(inner, f"{name}.{inner}")
-    close = [f"{prefix}{names[name]}" for name in get_close_matches(str(key), names, n=3)]
+            paths.setdefault(inner, []).append(f"{name}.{inner}")
+    names = [key] if key in paths else get_close_matches(str(key), paths, n=2)
+    close = [f"{prefix}{path}" for name in names for path in paths[name]]
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     shown = key if isinstance(key, str) and key.isprintable() and len(key) <= 60 else _shown(key)
     return f"{prefix}{shown}: unknown; {hint}allowed: {_list(cls.model_fields)}"

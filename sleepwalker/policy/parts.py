@@ -219,7 +219,7 @@ class BulkheadPolicy(PolicyModel):
 class RateLimitPolicy(PolicyModel):
     """How many calls per second are sent to one host, for servers that count."""
 
-    rate: Annotated[float, Field(ge=0.000_001, le=1_000_000)] = Field(
+    rate: Annotated[float, Field(ge=0.0001, le=1_000_000)] = Field(
         description="Calls per second in the long run. It has no default: only the server's operator knows."
     )
     burst: Count | None = Field(
