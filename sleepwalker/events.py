@@ -41,7 +41,7 @@ class Event:
 
     def fields(self) -> dict[str, Any]:
         """The fields by name, those that are None left out."""
-        values = ((name, getattr(self, name)) for name in _names(type(self)))
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in values if value is not None}
 
 
@@ -166,9 +166,9 @@ class BreakerClosed(Event):
 
 
 class Observer(Protocol):
-    """Receives events. It is called outside every lock; what it raises never reaches the caller of a request."""
+    """Receives events, called outside every lock. `level` stands in for the event's own where a policy sets it."""
 
-    def __call__(self, event: Event, /) -> None: ...
+    def __call__(self, event: Event, level: Level | None = None, /) -> None: ...
 
 
 #: Every event type by its name.
@@ -186,9 +186,3 @@ CATALOGUE: dict[str, type[Event]] = {
         BreakerClosed,
     )
 }
-
-_NAMES: dict[type[Event], tuple[str, ...]] = {cls: tuple(field.name for field in fields(cls)) for cls in CATALOGUE.values()}
-
-
-def _names(cls: type[Event]) -> tuple[str, ...]:
-    return _NAMES[cls]

@@ -274,7 +274,7 @@ class HTTPError(SleepwalkerException, _requests.HTTPError):
         try:
             self.json_data = response.json()
             self.text = None
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter of a hostile server's thousand brackets
             self.json_data = None
             self.text = response.text
         self.datarep: Any = None
@@ -287,17 +287,14 @@ class HTTPError(SleepwalkerException, _requests.HTTPError):
     @classmethod
     def raise_by_status(cls, response: Any) -> NoReturn:
         """Raise the class of the response's status, whatever that status is."""
-        raise cls._of_status(response.status_code)(response)
+        raise cls.of(response)
 
     @classmethod
-    def _of_status(cls, code: int) -> type[HTTPError]:
-        if code in cls.code_map:
-            return cls.code_map[code]
-        if 400 <= code < 500:
-            return ClientHTTPError
-        if 500 <= code < 600:
-            return ServerHTTPError
-        return HTTPError
+    def of(cls, response: Any) -> HTTPError:
+        """The error of the response's status: the status's own class, else the class of its hundred."""
+        code = response.status_code
+        hundred = {4: ClientHTTPError, 5: ServerHTTPError}.get(code // 100, HTTPError)
+        return cls.code_map.get(code, hundred)(response)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._response,), {"attempts": self.attempts}

@@ -16,10 +16,10 @@ from typing import Any
 
 import structlog
 
-from sleepwalker.events import Event, Level
+from sleepwalker.events import Event, Level, Observer
 from sleepwalker.telemetry.jsonl import JsonLines, text
 
-__all__ = ["LEVELS", "emit", "listening", "send_to"]
+__all__ = ["LEVELS", "emit", "listening", "observing", "send_to"]
 
 #: The levels of events, and their numbers in the standard library.
 LEVELS: dict[Level, int] = {
@@ -83,6 +83,23 @@ def listening(level: Level) -> bool:
     if structlog.is_configured():
         return number >= _FILTERS.get(structlog.get_config()["wrapper_class"], logging.NOTSET)
     return _stdlib().isEnabledFor(number)
+
+
+def observing(observer: Observer | None) -> Observer:
+    """`emit`, and after it a caller's own observer, whose exceptions are reported and go no further."""
+    if observer is None:
+        return emit
+    if not callable(observer):
+        raise TypeError(f"observer must be callable with an event and a level, not {type(observer).__name__}")
+
+    def observe(event: Event, level: Level | None = None, /) -> None:
+        emit(event, level)
+        try:
+            observer(event, level)
+        except Exception as error:  # noqa: BLE001 - as in emit
+            _report(error)
+
+    return observe
 
 
 def send_to(sink: JsonLines | None) -> None:

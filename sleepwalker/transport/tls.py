@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import ssl
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.util.ssl_ import create_urllib3_context
 
-__all__ = ["environment_ca", "ssl_context"]
+__all__ = ["environment_ca", "shared_context", "ssl_context"]
 
 
 def ssl_context(verify: Any = True, cert: Any = None) -> ssl.SSLContext:
@@ -39,6 +40,28 @@ def ssl_context(verify: Any = True, cert: Any = None) -> ssl.SSLContext:
     if cert is not None:
         _load_cert(context, cert)
     return context
+
+
+def shared_context(verify: Any = True, cert: Any = None) -> ssl.SSLContext:
+    """`ssl_context`, one for all connections with equal settings: each holds a whole CA bundle.
+
+    A file that was replaced since is another setting.
+    """
+    if isinstance(verify, ssl.SSLContext):
+        return ssl_context(verify, cert)
+    certs = cert if isinstance(cert, tuple | list) else (cert,)
+    try:
+        stamps = tuple(
+            Path(path).stat().st_mtime_ns for path in (verify, *certs) if isinstance(path, str | os.PathLike)
+        )
+        return _shared(verify, tuple(cert) if isinstance(cert, list) else cert, stamps)
+    except (OSError, TypeError):
+        return ssl_context(verify, cert)  # which says what is wrong
+
+
+@functools.lru_cache(maxsize=64, typed=True)
+def _shared(verify: Any, cert: Any, stamps: tuple[int, ...]) -> ssl.SSLContext:
+    return ssl_context(verify, cert)
 
 
 def environment_ca(environ: Mapping[str, str]) -> str | None:

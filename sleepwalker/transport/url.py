@@ -59,6 +59,8 @@ class Origin:
     port: int
     netloc: str = field(init=False, repr=False, compare=False)
     """Host and port as in a URL; the scheme's default port is left out."""
+    explicit: str = field(init=False, repr=False, compare=False)
+    """`https://host.com:443`: with the port in any case."""
     text: str = field(init=False, repr=False, compare=False)
     """`https://host.com:8443`; the scheme's default port is left out."""
 
@@ -67,6 +69,7 @@ class Origin:
         netloc = host if self.port == _DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
         object.__setattr__(self, "netloc", netloc)
         object.__setattr__(self, "text", f"{self.scheme}://{netloc}")
+        object.__setattr__(self, "explicit", f"{self.scheme}://{host}:{self.port}")
 
     def __str__(self) -> str:
         return self.text

@@ -1,0 +1,449 @@
+"""`Connection`: authentication and communication with one remote machine, under a policy."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, ClassVar, Self, TypedDict, Unpack
+from urllib.parse import urljoin
+
+import requests
+from requests.structures import CaseInsensitiveDict
+
+from sleepwalker.clock import SYSTEM_CLOCK, Clock
+from sleepwalker.connection.encoder import JsonEncoder
+from sleepwalker.connection.settings import Timeout, check_max_body, check_session, check_timeout, load_policy
+from sleepwalker.engine.call import Final, Request, Send, run
+from sleepwalker.engine.host import Host, HostHealth
+from sleepwalker.engine.outcome import Outcome, failed
+from sleepwalker.engine.rules import Rules
+from sleepwalker.events import Observer
+from sleepwalker.exceptions import ConnectionError, DecodeError, HTTPError, SleepwalkerException
+from sleepwalker.policy import Policy
+from sleepwalker.telemetry.log import observing
+from sleepwalker.transport.credentials import (
+    Anonymous,
+    Auth,
+    basic_header,
+    check_tls,
+    missing_credentials,
+    netrc_auth,
+    normalise_auth,
+)
+from sleepwalker.transport.errors import Scene, translate
+from sleepwalker.transport.exchange import Exchange, attempt, discard, guard_stream
+from sleepwalker.transport.line import Line
+from sleepwalker.transport.prepare import check_method, checked_headers, prepare
+from sleepwalker.transport.url import parse_hostname, safe_path
+
+_JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
+_JSON_MAX_BODY = 100_000_000
+_MAX_OTHER_RULES = 64
+
+
+class CallOptions(TypedDict, total=False):
+    """The keyword arguments of `Connection.request` and its verbs."""
+
+    params: Any
+    data: Any
+    json: Any
+    files: Any
+    headers: Mapping[str, Any] | None
+    timeout: Timeout | None
+    stream: bool
+    policy: Policy | str | os.PathLike[str] | None
+    idempotent: bool | None
+    raise_for_status: bool
+
+
+class Connection:
+    """Authentication and communication with one remote machine.
+
+    Args:
+        hostname: Where to, with the protocol: `https://host.com`, perhaps with a base path.
+        auth: `(user, password)` for HTTP Basic, any requests auth object or callable, or `ANONYMOUS` for none.
+            None looks the host up in the user's netrc file at the first request.
+        port: Appended to a hostname that has none.
+        verify: True, False, the path of a CA bundle, or an `ssl.SSLContext`.
+        timeout: Seconds to connect and to wait for each next byte, or a pair `(connect, read)`; stands in for
+            the policy's, whose deadlines are lifted to fit.
+        policy: A `Policy`, the name of a shipped one, or the path of a TOML file.
+        cert: Path of a client certificate with its key, or a pair of paths (certificate, key).
+        proxies: Proxy URLs by scheme, before those of the environment.
+        headers: Sent with every request.
+        session: A `requests.Session` to send through, such as a caching one. It stays its owner's to close.
+        max_body: Bytes of decoded body above which `json_request` refuses an answer.
+        observer: Called with each event, besides the log.
+        clock: Where time and chance come from; for tests.
+
+    Raises:
+        URLError: for a hostname or port that cannot be, and with it `InsecureAuthError` for credentials that
+            would travel in the clear.
+        ValueError, TypeError: for other arguments that cannot be; `PolicyError` is a ValueError.
+
+    It may be shared between threads, and used on both sides of a fork.
+    """
+
+    JsonEncoder: ClassVar[type[JsonEncoder]] = JsonEncoder
+
+    def __init__(
+        self,
+        hostname: str,
+        auth: Any = None,
+        port: int | str | None = None,
+        verify: Any = True,
+        timeout: Timeout | None = None,
+        *,
+        policy: Policy | str | os.PathLike[str] = "standard",
+        cert: Any = None,
+        proxies: Mapping[str, str] | None = None,
+        headers: Mapping[str, Any] | None = None,
+        session: requests.Session | None = None,
+        max_body: int = _JSON_MAX_BODY,
+        observer: Observer | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.hostname, self._origin, self._prefix = parse_hostname(hostname, port)
+        self._policy = load_policy(policy)
+        self._clock = clock
+        self._rules = Rules(self._policy, clock, check_timeout(timeout))
+        self._other_rules: dict[tuple[Policy, tuple[float, float] | None], Rules] = {}
+        self._headers = checked_headers(headers)
+        self._max_body = check_max_body(max_body)
+        self._observe = observing(observer)
+        self._host = Host(self._origin.text, self._policy, clock)
+        self._line = Line(
+            self._origin, check_session(session), self._policy.pool, clock, verify=verify, cert=cert, proxies=proxies
+        )
+        self._auth = normalise_auth(auth if auth is not None else self._line.session.auth)
+        check_tls(self._origin, self._auth, self._line.proxied)
+        self._encoder = self.JsonEncoder(allow_nan=False)
+        self._latest = threading.local()
+        self._closed = False
+        self._closing = threading.Event()
+        _connections.add(self)
+
+    def add_headers(self, headers: Mapping[str, Any]) -> None:
+        """Send these with all later requests. URLError for a header that cannot be sent."""
+        merged = self._headers.copy()
+        merged.update(checked_headers(headers))
+        self._headers = merged  # in one step: another thread may be copying it
+
+    def get_url(self, uri: str) -> str:
+        """The fully qualified URL of a URI, joined as `urllib.parse.urljoin` joins."""
+        return urljoin(self.hostname, uri)
+
+    def json_request(
+        self,
+        method: str,
+        uri: str,
+        body: Any = None,
+        params: Any = None,
+        extra_headers: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Send `body` as JSON; returns the decoded JSON of the answer, None for 204 or an empty body.
+
+        Raises what `request` raises; DecodeError, with the response, for a body that is not JSON or is
+        larger than `max_body`; TypeError or ValueError for a body that JSON cannot hold.
+        """
+        headers = {**_JSON_HEADERS, **checked_headers(extra_headers)}
+        response = self._call(
+            method,
+            uri,
+            params=params,
+            json_bytes=None if body is None else self._encoder.encode(body).encode(),
+            headers=headers,
+            max_body=self._max_body,
+        )
+        return self._decoded(response)
+
+    def request(
+        self,
+        method: str,
+        uri: str,
+        *,
+        params: Any = None,
+        data: Any = None,
+        json: Any = None,
+        files: Any = None,
+        headers: Mapping[str, Any] | None = None,
+        timeout: Timeout | None = None,
+        stream: bool = False,
+        policy: Policy | str | os.PathLike[str] | None = None,
+        idempotent: bool | None = None,
+        raise_for_status: bool = True,
+    ) -> requests.Response:
+        """Send a request under the policy; returns the answer, whose `attempts` list what was tried.
+
+        `data` may also be a callable that makes the body anew for each attempt. An iterator is sent once,
+        so such a call is never retried. `policy` replaces the timeouts, retries and log settings for this
+        call, and may switch the breaker, the bulkhead or the budget off for it. `idempotent` says whether
+        the request may be sent twice once it may have been processed; by default its method says so, and an
+        `Idempotency-Key` header does. With `stream` the attempt ends with the answer's head, and each read
+        of the body is bounded by `timeout.read` alone.
+
+        Raises the status's HTTPError for 400 and above unless `raise_for_status` is False; the ConnectionError
+        of the last attempt where no answer came; URLError, before anything is sent, for what may not be sent.
+        """
+        return self._call(
+            method,
+            uri,
+            params=params,
+            data=data,
+            json_bytes=None if json is None else self._encoder.encode(json).encode(),
+            files=files,
+            headers=headers,
+            timeout=timeout,
+            stream=stream,
+            policy=policy,
+            idempotent=idempotent,
+            raise_for_status=raise_for_status,
+        )
+
+    def get(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
+        """`request` with GET."""
+        return self.request("GET", uri, **kwargs)
+
+    def head(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
+        """`request` with HEAD."""
+        return self.request("HEAD", uri, **kwargs)
+
+    def post(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
+        """`request` with POST."""
+        return self.request("POST", uri, **kwargs)
+
+    def put(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
+        """`request` with PUT."""
+        return self.request("PUT", uri, **kwargs)
+
+    def patch(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
+        """`request` with PATCH."""
+        return self.request("PATCH", uri, **kwargs)
+
+    def delete(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
+        """`request` with DELETE."""
+        return self.request("DELETE", uri, **kwargs)
+
+    def options(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
+        """`request` with OPTIONS."""
+        return self.request("OPTIONS", uri, **kwargs)
+
+    @property
+    def response(self) -> requests.Response | None:
+        """The last response in this thread."""
+        return getattr(self._latest, "response", None)
+
+    @property
+    def conn(self) -> requests.Session:
+        """The session underneath."""
+        return self._line.session
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that calls follow."""
+        return self._policy
+
+    @property
+    def health(self) -> HostHealth:
+        """How the host does, as of now."""
+        return self._host.snapshot(connections=0 if self._closed else 1)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Close idle sockets and end waits between retries. Requests in flight finish; later ones raise."""
+        self._closed = True
+        self._closing.set()
+        self._line.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        auth = "netrc" if self._auth is None else _kind(self._auth)
+        return f"<{type(self).__name__} {self.hostname!r} auth={auth}{' closed' if self._closed else ''}>"
+
+    def _call(
+        self,
+        method: str,
+        uri: str,
+        *,
+        params: Any = None,
+        data: Any = None,
+        json_bytes: bytes | None = None,
+        files: Any = None,
+        headers: Mapping[str, Any] | None = None,
+        timeout: Timeout | None = None,
+        stream: bool = False,
+        policy: Policy | str | os.PathLike[str] | None = None,
+        idempotent: bool | None = None,
+        raise_for_status: bool = True,
+        max_body: int | None = None,
+    ) -> requests.Response:
+        if self._closed:
+            raise ConnectionError(f"{self._origin}: this connection is closed; make a new one")
+        method = check_method(method)
+        rules = self._rules if policy is None and timeout is None else self._rules_of(policy, timeout)
+        merged = self._headers
+        if headers:
+            merged = merged.copy()
+            merged.update(checked_headers(headers))
+        auth, authorization = self._credentials(merged)
+        prepared, body = prepare(
+            self._line.session,
+            self.hostname,
+            self._prefix,
+            self._origin,
+            method=method,
+            uri=uri,
+            params=params,
+            data=data,
+            files=files,
+            json_bytes=json_bytes,
+            headers=merged,
+        )
+        if authorization is not None:
+            prepared.headers["Authorization"] = authorization
+        if idempotent is None:
+            idempotent = "Idempotency-Key" in prepared.headers or method in rules.methods
+        exchange = Exchange(prepared, body, auth, stream, max_body, raise_for_status)
+        request = Request(method, safe_path(prepared.url or ""), idempotent, body.replayable)
+        try:
+            final = self._drive(rules, request, exchange)
+        finally:
+            if self._closed:  # meanwhile: the socket just used must not stay open
+                self._line.close()
+        return self._handed_over(final, exchange, rules)
+
+    def _drive(self, rules: Rules, request: Request, exchange: Exchange) -> Final:
+        """Perform the steps of a call until it says what it came to."""
+        steps = run(self._host, rules, request, self._clock, self._observe)
+        reply: Outcome | bool | None = None
+        outcome: Outcome | None = None
+        while True:
+            try:
+                step = steps.send(reply)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            try:
+                if isinstance(step, Send):
+                    reply = outcome = attempt(self._line.wire, exchange, step, rules.connect, rules.read)
+                else:
+                    if outcome is not None and outcome.response is not None:
+                        discard(outcome.response)
+                    reply = self._clock.sleep(step.seconds, self._closing)
+            except BaseException as error:
+                steps.throw(error)  # gives the permit back, logs the call's end, and raises it again
+                raise
+
+    def _handed_over(self, final: Final, exchange: Exchange, rules: Rules) -> requests.Response:
+        """The answer to return, or the error to raise."""
+        error = final.outcome.error
+        if error is not None:
+            if isinstance(error, SleepwalkerException) and error is not exchange.body.error:
+                error.attempts = final.attempts
+                error.__cause__ = error.__context__ = None  # requests' own errors quote the URL
+            raise error
+        response: requests.Response = final.outcome.response
+        response.attempts = final.attempts  # type: ignore[attr-defined]
+        self._latest.response = response
+        if raise_for_status := exchange.raise_for_status and response.status_code >= 400:
+            failure = HTTPError.of(response)
+            failure.attempts = final.attempts
+            raise failure
+        if exchange.stream and not raise_for_status:
+            guard_stream(response, self._on_break(final, rules))
+        return response
+
+    def _on_break(self, final: Final, rules: Rules) -> Callable[[Exception], BaseException]:
+        """What to make of whatever breaks a streamed body: an error of ours, which counts against the host."""
+
+        def broken(error: Exception) -> BaseException:
+            scene = Scene(self._origin.text, "body", False, "attempt", rules.attempt, rules.connect, rules.read)
+            raised = translate(error, scene)
+            if isinstance(raised, SleepwalkerException):
+                for event in self._host.settle_body(final.permit, failed(raised), self._clock.monotonic()):
+                    self._observe(event)
+            return raised
+
+        return broken
+
+    def _decoded(self, response: requests.Response) -> Any:
+        content = response.content
+        if response.status_code == 204 or not content:
+            return None
+        try:
+            try:
+                return jsonlib.loads(content)
+            except UnicodeDecodeError:
+                return jsonlib.loads(content.decode(response.encoding or "utf-8"))
+        except (ValueError, LookupError, RecursionError) as error:
+            why = f"at character {error.pos}" if isinstance(error, jsonlib.JSONDecodeError) else "it cannot be decoded"
+        failure = DecodeError(
+            f"{self._origin}{safe_path(response.url or '')}: {response.status_code} with {len(content)} bytes of body "
+            f"that are not JSON: {why}",
+            response=response,
+        )
+        failure.attempts = response.attempts  # type: ignore[attr-defined]
+        raise failure
+
+    def _credentials(self, headers: CaseInsensitiveDict[Any]) -> tuple[Auth | None, str | None]:
+        """The auth object to apply to each attempt, or the header that it always comes to."""
+        auth = self._auth
+        if auth is None:
+            if headers.get("Authorization") is not None:
+                return None, None
+            auth = netrc_auth(self._origin)
+            if auth is None:
+                raise missing_credentials(self._origin)
+            check_tls(self._origin, auth, self._line.proxied)
+            self._auth = auth
+        if isinstance(auth, Anonymous):
+            return None, None
+        header = basic_header(auth)
+        return (auth, None) if header is None else (None, header)
+
+    def _rules_of(self, policy: Policy | str | os.PathLike[str] | None, timeout: Timeout | None) -> Rules:
+        """The rules of a call with a policy or timeout of its own, made once for each such pair."""
+        key = (self._policy if policy is None else load_policy(policy), check_timeout(timeout))
+        rules = self._other_rules.get(key)
+        if rules is None:
+            rules = Rules(key[0], self._clock, key[1])
+            if len(self._other_rules) >= _MAX_OTHER_RULES:
+                self._other_rules = {}
+            self._other_rules[key] = rules
+        return rules
+
+    def _renew_after_fork(self) -> None:
+        self._line.renew()
+        self._closing = threading.Event()
+        if self._closed:
+            self._closing.set()
+
+
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _renew_all_after_fork() -> None:
+    for connection in list(_connections):
+        connection._renew_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all_after_fork)
+
+
+def _kind(auth: Any) -> str:
+    return repr(auth) if isinstance(auth, Anonymous) else type(auth).__name__

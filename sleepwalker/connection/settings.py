@@ -1,0 +1,56 @@
+"""A connection's constructor arguments, checked and worked out once."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import requests
+
+from sleepwalker.policy import Policy
+
+Timeout = float | tuple[float, float]
+
+
+def load_policy(policy: Any) -> Policy:
+    """A `Policy` from itself, the name of a shipped one, or the path of a TOML file."""
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, str | os.PathLike):
+        return Policy.load(policy)
+    raise TypeError(
+        f"policy must be a Policy, the name of a shipped one ({', '.join(Policy.names())}) or the path of a TOML file, "
+        f"not {type(policy).__name__}"
+    )
+
+
+def check_timeout(timeout: Any) -> tuple[float, float] | None:
+    """`(connect, read)` in seconds from a float (which sets both, as in requests) or a pair; ValueError otherwise."""
+    if timeout is None:
+        return None
+    parts = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    fits = len(parts) == 2 and all(
+        isinstance(part, int | float) and not isinstance(part, bool) and math.isfinite(part) and part > 0
+        for part in parts
+    )
+    if not fits:
+        raise ValueError(
+            f"timeout must be a positive number of seconds or a tuple (connect, read) of two, not {timeout!r}; "
+            "leave it out to use the policy's"
+        )
+    return float(parts[0]), float(parts[1])
+
+
+def check_max_body(max_body: Any) -> int:
+    """A positive number of bytes; ValueError otherwise."""
+    if not isinstance(max_body, int) or isinstance(max_body, bool) or max_body < 1:
+        raise ValueError(f"max_body must be a positive number of bytes, not {max_body!r}")
+    return max_body
+
+
+def check_session(session: Any) -> requests.Session | None:
+    """A session to send through, if one was given."""
+    if session is not None and not isinstance(session, requests.Session):
+        raise TypeError(f"session must be a requests.Session, not {type(session).__name__}")
+    return session

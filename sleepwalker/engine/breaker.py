@@ -1,0 +1,244 @@
+"""The circuit breaker: who is admitted, and when the circuit opens, half-opens and closes.
+
+pybreaker keeps the state machine: which state follows which, told through its listener, its counts
+kept in a storage. Its own `call()` is not used, for it holds one lock during the whole call. Here a
+call takes a permit, works without any lock, and reports its outcome. A permit carries the generation
+of the state it was given in, and an outcome of an older generation moves nothing: neither can a late
+success close an open circuit, nor do eight failures of one blip count as eight.
+
+Not thread-safe by itself: methods that end in `_locked` need the owner's lock held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import pybreaker
+
+from sleepwalker.clock import Clock
+from sleepwalker.engine.outcome import Verdict
+from sleepwalker.engine.window import Window
+from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event
+from sleepwalker.policy import BreakerPolicy
+
+CLOSED: Literal["closed"] = "closed"
+OPEN: Literal["open"] = "open"
+HALF_OPEN: Literal["half-open"] = "half-open"
+State = Literal["closed", "open", "half-open"]
+
+_SUCCESS, _FAILURE = 0, 1
+#: What the state machine is told; the real error stays with the caller that met it.
+_FAILED = Exception("an attempt failed")
+#: The share of calls admitted right after closing.
+_RAMP_START = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to send one attempt. A probe's permit is lost to the half-open state until it is given back or expires."""
+
+    generation: int
+    expires: float | None = None
+    """For a probe: when it counts as lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No leave to send; `retry_after` is in seconds, `cause` the failure that opened the circuit."""
+
+    retry_after: float
+    cause: str | None
+
+
+class _Tally(pybreaker.CircuitBreakerStorage):
+    """The counts behind the rules. pybreaker opens the circuit as soon as `counter` says 1."""
+
+    def __init__(self, policy: BreakerPolicy) -> None:
+        super().__init__("sleepwalker")
+        self._policy = policy
+        self._window = Window(policy.window, channels=2)
+        self._state: str = CLOSED
+        self._now = 0.0
+        self._successes = 0
+        self.consecutive = 0
+
+    def success(self, now: float) -> None:
+        self._window.add(now, _SUCCESS)
+        self.consecutive = 0
+
+    def failure(self, now: float) -> None:
+        self._window.add(now, _FAILURE)
+        self.consecutive += 1
+        self._now = now
+
+    def broken_rule(self) -> Literal["consecutive", "failure_ratio"] | None:
+        if self.consecutive >= self._policy.consecutive:
+            return "consecutive"
+        good, bad = self._window.totals(self._now)
+        if good + bad >= self._policy.min_calls and bad >= self._policy.failure_ratio * (good + bad):
+            return "failure_ratio"
+        return None
+
+    @property
+    def counter(self) -> int:
+        return 0 if self.broken_rule() is None else 1
+
+    def reset_counter(self) -> None:
+        self._window.clear()
+        self.consecutive = 0
+
+    @property
+    def state(self) -> str:
+        return self._state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self._state = state
+
+    @property
+    def success_counter(self) -> int:
+        return self._successes
+
+    def increment_success_counter(self) -> None:
+        self._successes += 1
+
+    def reset_success_counter(self) -> None:
+        self._successes = 0
+
+    @property
+    def opened_at(self) -> datetime | None:
+        """Not kept: the wall clock can be set back, so `Breaker` holds monotonic times."""
+        return None
+
+    @opened_at.setter
+    def opened_at(self, when: datetime) -> None:
+        pass
+
+
+class Breaker(pybreaker.CircuitBreakerListener):
+    """One host's circuit."""
+
+    def __init__(self, host: str, policy: BreakerPolicy, clock: Clock) -> None:
+        self._host = host
+        self._policy = policy
+        self._clock = clock
+        self._tally = _Tally(policy)
+        self._machine = pybreaker.CircuitBreaker(
+            fail_max=1,
+            success_threshold=policy.close_after,
+            listeners=[self],
+            state_storage=self._tally,
+            name=host,
+        )
+        self._generation = 0
+        self._probes: list[Permit] = []
+        self._reopened = 0
+        self._open_until = 0.0
+        self._ramp_until = 0.0
+        self._cause: str | None = None
+        self._news: list[Event] = []
+        self.standing: Permit | None = Permit(0)
+        """The permit for everyone while the circuit is closed and its ramp is over: read without a lock."""
+
+    @property
+    def cause(self) -> str | None:
+        """The failure that opened the circuit last."""
+        return self._cause
+
+    def state(self, now: float) -> State:
+        """The state as of `now`: an open time that is over counts as half-open although nobody has come by yet."""
+        state = self._tally.state
+        if state == OPEN:
+            return OPEN if now < self._open_until else HALF_OPEN
+        return CLOSED if state == CLOSED else HALF_OPEN
+
+    def opens_in(self, now: float) -> float:
+        """Seconds until the next probe is admitted; 0 where the circuit is not open."""
+        return max(0.0, self._open_until - now) if self._tally.state == OPEN else 0.0
+
+    def admit_locked(self, now: float, lifetime: float) -> Permit | Refusal:
+        """A permit, or why not. A probe's permit that is not back after `lifetime` seconds counts as lost."""
+        state = self._tally.state
+        if state == CLOSED:
+            return self._admit_closed(now)
+        if state == OPEN:
+            if now < self._open_until:
+                return Refusal(self._open_until - now, self._cause)
+            self._machine.half_open()
+        self._probes = [probe for probe in self._probes if probe.expires is None or probe.expires > now]
+        if len(self._probes) >= self._policy.half_open_probes:
+            first = min(probe.expires or now for probe in self._probes)
+            return Refusal(max(0.0, first - now), self._cause)
+        permit = Permit(self._generation, now + lifetime)
+        self._probes.append(permit)
+        return permit
+
+    def report_locked(self, permit: Permit, verdict: Verdict, now: float, cause: str) -> None:
+        """Give a permit back with what came of it; `cause` names a failure."""
+        if permit.generation != self._generation:
+            return
+        if permit.expires is not None:
+            self._probes = [probe for probe in self._probes if probe is not permit]
+        if verdict is Verdict.SUCCESS:
+            self._tally.success(now)
+            if self._tally.state != CLOSED:
+                self._machine.state.on_success()
+        elif verdict is Verdict.FAILURE:
+            self._cause = cause
+            self._tally.failure(now)
+            with contextlib.suppress(pybreaker.CircuitBreakerError):
+                self._machine.state.on_failure(_FAILED)
+
+    def take_news_locked(self) -> tuple[Event, ...]:
+        """The transitions since the last call, to be announced once the lock is released."""
+        if not self._news:
+            return ()
+        news, self._news = tuple(self._news), []
+        return news
+
+    def state_change(
+        self,
+        cb: pybreaker.CircuitBreaker,
+        old_state: pybreaker.CircuitBreakerState | None,
+        new_state: pybreaker.CircuitBreakerState,
+    ) -> None:
+        """pybreaker's notice of a transition: a new generation begins."""
+        now = self._clock.monotonic()
+        self._generation += 1
+        self._probes = []
+        self.standing = None
+        if new_state.name == OPEN:
+            self._opened(now, was_closed=old_state is not None and old_state.name == CLOSED)
+        elif new_state.name == CLOSED:
+            self._ramp_until = now + self._policy.ramp
+            if self._policy.ramp == 0:
+                self.standing = Permit(self._generation)
+            self._news.append(BreakerClosed(self._host, ramp=self._policy.ramp))
+        else:
+            self._news.append(BreakerHalfOpened(self._host))
+
+    def _opened(self, now: float, *, was_closed: bool) -> None:
+        # A circuit that trips again before it carried its full load again has not recovered: wait longer.
+        relapse = not was_closed or now < self._ramp_until
+        self._reopened = self._reopened + 1 if relapse else 0
+        open_for = self._policy.open_for
+        for _ in range(self._reopened):
+            if open_for >= self._policy.open_max:
+                break
+            open_for *= 2
+        open_for = min(open_for, self._policy.open_max) * (0.9 + 0.2 * self._clock.random())
+        self._open_until = now + open_for
+        rule = (self._tally.broken_rule() or "consecutive") if was_closed else "probe"
+        self._news.append(BreakerOpened(self._host, rule=rule, open_for=open_for, cause=self._cause))
+
+    def _admit_closed(self, now: float) -> Permit | Refusal:
+        left = self._ramp_until - now
+        permit = Permit(self._generation)
+        if left <= 0:
+            self.standing = permit
+            return permit
+        share = 1 - (1 - _RAMP_START) * left / self._policy.ramp
+        return permit if self._clock.random() < share else Refusal(left, self._cause)

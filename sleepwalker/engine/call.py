@@ -1,0 +1,303 @@
+"""One call: the policies in their order, as a generator of steps.
+
+Outermost first: total deadline, bulkhead, retry (with its budget), breaker, attempt deadline, send.
+The generator yields what should happen next and is sent what came of it. A connection performs the
+steps on sockets; a test feeds it outcomes from a list; a simulator can drive thousands of callers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal
+
+from sleepwalker.attempt import Attempt
+from sleepwalker.clock import Clock
+from sleepwalker.engine.breaker import Permit, Refusal
+from sleepwalker.engine.host import Host, free_permit
+from sleepwalker.engine.outcome import Outcome, Verdict
+from sleepwalker.engine.retry import Stop, Terms
+from sleepwalker.engine.rules import Rules
+from sleepwalker.events import (
+    AttemptFailed,
+    Event,
+    Observer,
+    RequestFailed,
+    RequestFinished,
+    RequestRejected,
+    RetryAbandoned,
+    RetryScheduled,
+)
+from sleepwalker.exceptions import BulkheadFullError, CircuitOpenError, SleepwalkerException
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the policies need to know of a request."""
+
+    method: str
+    path: str
+    """Without the query."""
+    idempotent: bool
+    """Whether it may be sent twice once it may have been processed."""
+    replayable: bool
+    """Whether its body can be sent a second time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the request; what came of it is sent back as an `Outcome`. Times are on the call's clock."""
+
+    deadline: float
+    limit: Literal["attempt", "total"]
+    """Which of the two deadlines comes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing for `seconds`; True is sent back where the wait was cut short for good."""
+
+    seconds: float
+
+
+Step = Send | Wait
+Reply = Outcome | bool | None
+Steps = Generator[Step, Reply, "Final"]
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """What a call came to: the last real outcome, what was tried, and the permit that it was tried under."""
+
+    outcome: Outcome
+    attempts: tuple[Attempt, ...]
+    permit: Permit
+
+
+def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Observer) -> Steps:
+    """The steps of one call. Throw an exception in to cancel it: its permit goes back and it is logged."""
+    call = _Call(host, rules, request, clock, observe)
+    try:
+        if not host.enter(call.began, bulkhead=rules.bulkhead):
+            return call.rejected_by_bulkhead()
+        try:
+            outcome = yield from call.attempts_until_done()
+        finally:
+            host.leave()
+    except BaseException as error:
+        call.announce_failed(Outcome(Verdict.NEUTRAL), type(error).__name__, None)
+        raise
+    call.announce(outcome)
+    return Final(outcome, tuple(call.attempts), call.permit)
+
+
+class _Call:
+    """The memory of one call."""
+
+    __slots__ = ("attempts", "began", "clock", "host", "observe", "permit", "request", "rules", "waited")
+
+    def __init__(self, host: Host, rules: Rules, request: Request, clock: Clock, observe: Observer) -> None:
+        self.host = host
+        self.rules = rules
+        self.request = request
+        self.clock = clock
+        self.observe = observe
+        self.began = clock.monotonic()
+        self.attempts: list[Attempt] = []
+        self.waited = 0.0
+        self.permit = free_permit()
+
+    def attempts_until_done(self) -> Generator[Step, Reply, Outcome]:
+        """Attempt, and wait and attempt again for as long as the retry policy says so."""
+        retrying, deadline, outcome, wait = None, self.began + self.rules.total, None, 0.0
+        while True:
+            now = self.clock.monotonic()
+            refusal = self.admit(now)
+            if refusal is not None:
+                if outcome is None:
+                    return self.rejected_by_breaker(refusal)
+                self.abandon("breaker")
+                return outcome
+            outcome = yield from self.attempt(now, deadline, wait)
+            retries = self.rules.retries
+            if retries is None or not retries.worth_it(outcome):
+                return outcome
+            if retrying is None:
+                retrying = retries.begin(self.terms(deadline))
+            decision = retries.after(retrying, outcome)
+            if isinstance(decision, Stop):
+                if decision.reason is not None:
+                    self.abandon(decision.reason)
+                return outcome
+            wait = decision
+            self.schedule(wait, outcome)
+            if (yield Wait(wait)):
+                self.abandon("closed")
+                return outcome
+            self.waited += wait
+
+    def attempt(self, now: float, deadline: float, wait: float) -> Generator[Step, Reply, Outcome]:
+        """One send under a permit that goes back whatever happens."""
+        ends = now + self.rules.attempt
+        step = Send(ends, "attempt") if ends < deadline else Send(deadline, "total")
+        try:
+            outcome = yield step
+        except BaseException:
+            self.tell(self.host.cancel(self.permit, self.clock.monotonic()))
+            raise
+        if not isinstance(outcome, Outcome):
+            raise TypeError(f"a Send is answered with an Outcome, not with {outcome!r}")
+        done = self.clock.monotonic()
+        news = self.host.settle(self.permit, outcome, done, done - now)
+        error = None if outcome.error is None else outcome.describe()
+        number = len(self.attempts) + 1
+        self.attempts.append(Attempt(number, now - self.began, done - now, outcome.status, error, wait))
+        if outcome.verdict is Verdict.FAILURE or outcome.error is not None or outcome.status in self.rules.statuses:
+            self.observe(
+                AttemptFailed(
+                    host=self.host.origin,
+                    method=self.request.method,
+                    path=self.request.path,
+                    attempt=number,
+                    status=outcome.status,
+                    error=None if outcome.error is None else type(outcome.error).__name__,
+                    detail=_detail(outcome),
+                    duration=done - now,
+                )
+            )
+        self.tell(news)
+        return outcome
+
+    def admit(self, now: float) -> Refusal | None:
+        """Take a permit for the next attempt, or say why there is none."""
+        if not self.rules.breaker:
+            return None
+        admission, news = self.host.admit(now, self.rules.attempt + 1.0)
+        self.tell(news)
+        if isinstance(admission, Refusal):
+            return admission
+        self.permit = admission
+        return None
+
+    def terms(self, deadline: float) -> Terms:
+        """What this call brings to the decision about a retry."""
+        clock, host, rules = self.clock, self.host, self.rules
+        breaker = host.breaker if rules.breaker else None
+        return Terms(
+            idempotent=self.request.idempotent,
+            replayable=self.request.replayable,
+            time_left=lambda: deadline - clock.monotonic(),
+            rejected_for=lambda: breaker.opens_in(clock.monotonic()) if breaker else 0.0,
+            spend=lambda: host.spend_retry(clock.monotonic(), budget=rules.budget),
+        )
+
+    def tell(self, news: tuple[Event, ...]) -> None:
+        """Announce what changed at the host."""
+        for event in news:
+            self.observe(event)
+
+    def schedule(self, wait: float, outcome: Outcome) -> None:
+        """Announce a wait."""
+        self.observe(
+            RetryScheduled(
+                host=self.host.origin,
+                method=self.request.method,
+                path=self.request.path,
+                attempt=len(self.attempts) + 1,
+                wait=wait,
+                server_directed=outcome.retry_after is not None and wait <= outcome.retry_after,
+            )
+        )
+
+    def abandon(
+        self,
+        reason: Literal["breaker", "budget", "closed", "deadline", "not idempotent", "not replayable", "retry after"],
+    ) -> None:
+        """Announce that a retry that was due is not made."""
+        self.observe(
+            RetryAbandoned(
+                host=self.host.origin,
+                method=self.request.method,
+                path=self.request.path,
+                attempt=len(self.attempts),
+                reason=reason,
+            )
+        )
+
+    def rejected_by_breaker(self, refusal: Refusal) -> Outcome:
+        """The outcome of a call that the open circuit did not let through."""
+        cause = f" after {refusal.cause}" if refusal.cause else ""
+        error = CircuitOpenError(
+            f"the circuit of {self.host.origin} is open{cause}; next try in {refusal.retry_after:.3g} s",
+            host=self.host.origin,
+            retry_after=refusal.retry_after,
+            cause=refusal.cause,
+        )
+        self.reject("breaker", refusal.retry_after)
+        return Outcome(Verdict.NEUTRAL, error=error)
+
+    def rejected_by_bulkhead(self) -> Final:
+        """The end of a call for which there was no room."""
+        error = BulkheadFullError(
+            f"{self.host.origin}: {self.host.max_concurrent} calls are in flight, the most that the bulkhead allows",
+            host=self.host.origin,
+        )
+        self.reject("bulkhead", None)
+        outcome = Outcome(Verdict.NEUTRAL, error=error)
+        self.announce(outcome)
+        return Final(outcome, (), self.permit)
+
+    def reject(self, by: Literal["breaker", "bulkhead"], retry_after: float | None) -> None:
+        """Announce a rejection."""
+        self.observe(
+            RequestRejected(
+                host=self.host.origin,
+                method=self.request.method,
+                path=self.request.path,
+                by=by,
+                retry_after=retry_after,
+            )
+        )
+
+    def announce(self, outcome: Outcome) -> None:
+        """The one closing event of the call."""
+        if outcome.error is not None or outcome.verdict is Verdict.FAILURE or outcome.status is None:
+            error = None if outcome.error is None else type(outcome.error).__name__
+            self.announce_failed(outcome, error, _detail(outcome))
+            return
+        level = self.rules.finished_level
+        if level == "off" or (self.rules.sample < 1.0 and self.clock.random() >= self.rules.sample):
+            return
+        self.observe(
+            RequestFinished(
+                host=self.host.origin,
+                method=self.request.method,
+                path=self.request.path,
+                status=outcome.status,
+                attempts=len(self.attempts),
+                duration=self.clock.monotonic() - self.began,
+                waited=self.waited,
+            ),
+            level,
+        )
+
+    def announce_failed(self, outcome: Outcome, error: str | None, detail: str | None) -> None:
+        """The closing event of a call that its host, a policy or its caller ended."""
+        self.observe(
+            RequestFailed(
+                host=self.host.origin,
+                method=self.request.method,
+                path=self.request.path,
+                status=outcome.status,
+                error=error,
+                detail=detail,
+                attempts=len(self.attempts),
+                duration=self.clock.monotonic() - self.began,
+                waited=self.waited,
+            )
+        )
+
+
+def _detail(outcome: Outcome) -> str | None:
+    """The text of an error of ours. Others are a caller's own, and may say anything."""
+    return str(outcome.error) if isinstance(outcome.error, SleepwalkerException) else None

@@ -1,0 +1,233 @@
+"""All state that is shared per host: breaker, budget, bulkhead, counts, latencies; and snapshots of it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sleepwalker.clock import Clock
+from sleepwalker.engine.breaker import OPEN, Breaker, Permit, Refusal, State
+from sleepwalker.engine.limits import Budget
+from sleepwalker.engine.outcome import Outcome, Verdict
+from sleepwalker.engine.window import Latencies, Window
+from sleepwalker.events import Event
+from sleepwalker.policy import Policy
+
+_SUCCESS, _FAILURE = 0, 1
+
+HealthState = Literal["unknown", "healthy", "degraded", "broken", "isolated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Percentiles of how long attempts took, in seconds; None without any in the window."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostHealth:
+    """What is known of a host at one moment. Counts are since the host was first used, unless said otherwise."""
+
+    host: str
+    """The origin, `https://api.example.net:8443`."""
+    state: HealthState
+    breaker: State
+    calls: int
+    """Calls begun, rejected ones included."""
+    attempts: int
+    """Sends, retries included."""
+    failures: int
+    """Attempts that count against the host."""
+    success_ratio: float | None
+    """Of the attempts with a verdict within the policy's `health.window`; None without any."""
+    consecutive_failures: int
+    latency: Latency
+    in_flight: int
+    """Calls under way now."""
+    retries: int
+    rejections: int
+    """Calls and retries that the breaker or the bulkhead refused."""
+    last_error: str | None
+    """The last failure: a status, or an exception's type and text."""
+    last_success: float | None
+    """Seconds since 1970-01-01 UTC."""
+    broken_since: float | None
+    """Seconds since 1970-01-01 UTC; None unless `state` is broken."""
+    retry_in: float | None
+    """Seconds until the breaker admits a probe; None unless it is open."""
+    connections: int
+    """How many connections to the host are held."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-ready values, nested ones as dicts."""
+        return asdict(self)
+
+
+class Host:
+    """One host's record. Methods are thread-safe and hold the lock for microseconds; none calls anyone else's code."""
+
+    def __init__(self, origin: str, policy: Policy, clock: Clock) -> None:
+        self.origin = origin
+        self.breaker = Breaker(origin, policy.breaker, clock) if policy.breaker else None
+        self._clock = clock
+        self._policy = policy
+        self._budget = Budget(policy.retry.budget) if policy.retry and policy.retry.budget else None
+        self.max_concurrent = policy.bulkhead.max_concurrent if policy.bulkhead else None
+        self._verdicts = Window(policy.health.window, channels=2)
+        self._latencies = Latencies(policy.health.window)
+        self._lock = threading.Lock()
+        self._calls = self._attempts = self._failures = self._retries = self._rejections = 0
+        self._in_flight = 0
+        self._consecutive = 0
+        self._unreached = 0
+        self._last_error: str | None = None
+        self._last_success: float | None = None
+        self._broken_since: float | None = None
+        _hosts.add(self)
+
+    def enter(self, now: float, *, bulkhead: bool) -> bool:
+        """Begin a call; False where the bulkhead is full. A call that entered must leave."""
+        with self._lock:
+            self._calls += 1
+            if self._budget is not None:
+                self._budget.deposit(now)
+            if bulkhead and self.max_concurrent is not None and self._in_flight >= self.max_concurrent:
+                self._rejections += 1
+                return False
+            self._in_flight += 1
+            return True
+
+    def leave(self) -> None:
+        """End a call that entered."""
+        with self._lock:
+            self._in_flight -= 1
+
+    def admit(self, now: float, lifetime: float) -> tuple[Permit | Refusal, tuple[Event, ...]]:
+        """The breaker's word on one attempt, and what changed by asking."""
+        breaker = self.breaker
+        if breaker is None:
+            return _FREE, ()
+        if (standing := breaker.standing) is not None:
+            return standing, ()
+        with self._lock:
+            admission = breaker.admit_locked(now, lifetime)
+            if isinstance(admission, Refusal):
+                self._rejections += 1
+            return admission, breaker.take_news_locked()
+
+    def settle(self, permit: Permit, outcome: Outcome, now: float, duration: float) -> tuple[Event, ...]:
+        """Record an attempt's outcome and give its permit back; what changed by it."""
+        with self._lock:
+            self._attempts += 1
+            self._latencies.add(now, duration)
+            return self._record_locked(permit, outcome, now)
+
+    def settle_body(self, permit: Permit, outcome: Outcome, now: float) -> tuple[Event, ...]:
+        """Record that a streamed body broke off after its attempt had been settled by its head."""
+        with self._lock:
+            return self._record_locked(permit, outcome, now)
+
+    def cancel(self, permit: Permit, now: float) -> tuple[Event, ...]:
+        """Give a permit back after an attempt that came to nothing, such as one ended by Ctrl-C."""
+        with self._lock:
+            self._attempts += 1
+            return self._record_locked(permit, _CANCELLED, now)
+
+    def spend_retry(self, now: float, *, budget: bool) -> bool:
+        """Count one retry, taken from the budget unless that is off; False where the budget is empty."""
+        with self._lock:
+            if budget and self._budget is not None and not self._budget.spend(now):
+                return False
+            self._retries += 1
+            return True
+
+    def snapshot(self, connections: int = 0) -> HostHealth:
+        """The host's health as of now."""
+        now = self._clock.monotonic()
+        since_epoch = self._clock.wall() - now
+        with self._lock:
+            breaker: State = self.breaker.state(now) if self.breaker else "closed"
+            opens_in = self.breaker.opens_in(now) if self.breaker else 0.0
+            good, bad = self._verdicts.totals(now)
+            ratio = good / (good + bad) if good + bad else None
+            state = self._state_locked(breaker, ratio)
+            return HostHealth(
+                host=self.origin,
+                state=state,
+                breaker=breaker,
+                calls=self._calls,
+                attempts=self._attempts,
+                failures=self._failures,
+                success_ratio=ratio,
+                consecutive_failures=self._consecutive,
+                latency=Latency(*self._latencies.quantiles(now, (0.5, 0.95, 0.99))),
+                in_flight=self._in_flight,
+                retries=self._retries,
+                rejections=self._rejections,
+                last_error=self._last_error,
+                last_success=None if self._last_success is None else self._last_success + since_epoch,
+                broken_since=self._broken_since + since_epoch
+                if state == "broken" and self._broken_since is not None
+                else None,
+                retry_in=opens_in if breaker == OPEN else None,
+                connections=connections,
+            )
+
+    def _record_locked(self, permit: Permit, outcome: Outcome, now: float) -> tuple[Event, ...]:
+        verdict = outcome.verdict
+        if verdict is Verdict.SUCCESS:
+            self._verdicts.add(now, _SUCCESS)
+            self._consecutive = self._unreached = 0
+            self._last_success = now
+            self._broken_since = None
+        elif verdict is Verdict.FAILURE:
+            self._verdicts.add(now, _FAILURE)
+            self._failures += 1
+            self._consecutive += 1
+            self._unreached = self._unreached + 1 if outcome.never_sent else 0
+            self._last_error = outcome.describe()
+            if self._consecutive == 1:
+                self._broken_since = now
+        if self.breaker is None or permit is _FREE:
+            return ()
+        self.breaker.report_locked(permit, verdict, now, outcome.cause)
+        return self.breaker.take_news_locked()
+
+    def _state_locked(self, breaker: State, ratio: float | None) -> HealthState:
+        if breaker == OPEN or self._unreached >= self._policy.health.broken_after:
+            return "broken"
+        if ratio is None:
+            return "unknown"
+        return "degraded" if breaker != "closed" or ratio < self._policy.health.degraded_below else "healthy"
+
+    def _renew_after_fork(self) -> None:
+        # The lock may be held, and the calls in flight are made, by threads that only the parent has.
+        self._lock = threading.Lock()
+        self._in_flight = 0
+
+
+#: The permit where no breaker watches.
+_FREE = Permit(-1)
+_CANCELLED = Outcome(Verdict.NEUTRAL)
+
+_hosts: weakref.WeakSet[Host] = weakref.WeakSet()
+
+
+def free_permit() -> Permit:
+    """The permit of a call whose policy has the breaker off."""
+    return _FREE
+
+
+def _renew_all_after_fork() -> None:
+    for host in list(_hosts):
+        host._renew_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all_after_fork)

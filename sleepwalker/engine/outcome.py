@@ -1,0 +1,107 @@
+"""What an attempt came to, and what that says about the host and about trying again."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from sleepwalker.exceptions import (
+    AuthenticationError,
+    BulkheadFullError,
+    CircuitOpenError,
+    ConnectionError,
+    DecodeError,
+    HostIsolatedError,
+    RateLimitedError,
+    RedirectError,
+    URLError,
+)
+
+
+class Verdict(Enum):
+    """What an outcome says about the host's health. Neutral says nothing and moves nothing."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    NEUTRAL = "neutral"
+
+
+#: 408 and 429 blame the caller's pace, 501 its choice of method: neither proves the host ill, nor well.
+_NEUTRAL_STATUSES = frozenset({408, 429, 501})
+#: Raised before anything was sent.
+_LOCAL = (
+    AuthenticationError,
+    BulkheadFullError,
+    CircuitOpenError,
+    HostIsolatedError,
+    RateLimitedError,
+    URLError,
+)
+#: Raised over an answer that did arrive.
+_ANSWERED = (DecodeError, RedirectError)
+
+_SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One attempt's result: an answer with a status, or an error. `response` is opaque here."""
+
+    verdict: Verdict
+    status: int | None = None
+    error: Exception | None = None
+    response: Any = None
+    retryable: bool = False
+    """For an error: whether another try could end differently. A status is judged by the policy's list."""
+    never_sent: bool = False
+    """True where the request provably did not reach the server."""
+    retry_after: float | None = None
+    """Seconds that the server asked to be left alone for."""
+
+    @property
+    def cause(self) -> str:
+        """The status, or the name of the error's type."""
+        return str(self.status) if self.error is None else type(self.error).__name__
+
+    def describe(self) -> str:
+        """The status, or the error's type and text."""
+        return str(self.status) if self.error is None else f"{type(self.error).__name__}: {self.error}"
+
+
+def verdict_of_status(status: int) -> Verdict:
+    """Below 500 proves the host alive, apart from 408 and 429; 5xx is a failure, apart from 501."""
+    if status in _NEUTRAL_STATUSES:
+        return Verdict.NEUTRAL
+    return Verdict.SUCCESS if status < 500 else Verdict.FAILURE
+
+
+def answered(status: int, response: Any, retry_after: str | None, wall: float) -> Outcome:
+    """The outcome of an answer; `retry_after` is that header's text, `wall` the time of day in seconds."""
+    wait = None if retry_after is None else parse_retry_after(retry_after, wall)
+    return Outcome(verdict_of_status(status), status, response=response, retry_after=wait)
+
+
+def failed(error: Exception) -> Outcome:
+    """The outcome of an attempt that ended in an exception; one that is not ours is the caller's own, so neutral."""
+    if not isinstance(error, ConnectionError) or isinstance(error, _LOCAL):
+        return Outcome(Verdict.NEUTRAL, error=error)
+    verdict = Verdict.SUCCESS if isinstance(error, _ANSWERED) else Verdict.FAILURE
+    return Outcome(verdict, error=error, retryable=error.retryable, never_sent=error.never_sent)
+
+
+def parse_retry_after(text: str, wall: float) -> float | None:
+    """Seconds to wait by a `Retry-After` value (RFC 9110, section 10.2.3); None where it makes no sense.
+
+    Takes fractions as well, which servers send although the RFC has none. A date in the past is 0.
+    """
+    text = text.strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+        return max(0.0, date.timestamp() - wall)
+    except (ValueError, OverflowError, OSError):
+        return None

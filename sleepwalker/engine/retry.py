@@ -1,0 +1,164 @@
+"""Whether a call is sent again, and after which wait: RetryPolicy and budget as tenacity strategies.
+
+tenacity's own order is kept: is it worth a retry, how long would it wait, must it stop. All times come
+from the call's clock, never from tenacity's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import tenacity
+from tenacity.stop import stop_base
+
+from sleepwalker.clock import Clock
+from sleepwalker.engine.outcome import Outcome
+from sleepwalker.policy import RetryPolicy
+
+#: A retry that has less than this left of the total deadline could not finish, in seconds.
+MINIMAL_ATTEMPT = 0.05
+
+Reason = Literal["breaker", "budget", "deadline", "not idempotent", "not replayable", "retry after"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """No further attempt. `reason` is None where none was due or none was left."""
+
+    reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one call brings to the decision."""
+
+    idempotent: bool
+    replayable: bool
+    time_left: Callable[[], float]
+    """Seconds left of the total deadline."""
+    rejected_for: Callable[[], float]
+    """Seconds for which the breaker rejects whoever comes."""
+    spend: Callable[[], bool]
+    """Takes one retry from the host's budget; False where it is empty."""
+
+
+class _State(tenacity.RetryCallState):
+    """tenacity's record of a call, with the call's own terms."""
+
+    def __init__(self, retrying: tenacity.Retrying, terms: Terms) -> None:
+        super().__init__(retrying, None, (), {})
+        self.terms = terms
+        self.last_wait = 0.0
+        self.reason: Reason | None = None
+
+    @property
+    def result(self) -> Outcome:
+        if self.outcome is None:
+            raise AssertionError("asked before the first outcome")  # pragma: no cover
+        outcome = self.outcome.result()
+        if not isinstance(outcome, Outcome):
+            raise AssertionError(f"not an outcome: {outcome!r}")  # pragma: no cover
+        return outcome
+
+
+class _StopIf(stop_base):
+    """A stop strategy from a function."""
+
+    def __init__(self, forbidden: Callable[[tenacity.RetryCallState], bool]) -> None:
+        self._forbidden = forbidden
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+        return self._forbidden(retry_state)
+
+
+class Retries:
+    """The decision, made once per policy and shared by all its calls."""
+
+    def __init__(self, policy: RetryPolicy, clock: Clock) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._ceilings = _ceilings(policy)
+        self._retrying = tenacity.Retrying(
+            retry=self._worth_it,
+            wait=self._wait,
+            stop=tenacity.stop_after_attempt(policy.attempts) | _StopIf(self._forbidden),
+            retry_error_callback=lambda state: None,
+        )
+
+    def begin(self, terms: Terms) -> _State:
+        """The record of one call, to be handed to `after` with each outcome."""
+        self._retrying.begin()
+        return _State(self._retrying, terms)
+
+    def worth_it(self, outcome: Outcome) -> bool:
+        """Whether an outcome of this kind is retried at all, limits aside."""
+        if outcome.error is None:
+            return outcome.status in self._policy.statuses
+        return outcome.retryable
+
+    def after(self, state: _State, outcome: Outcome) -> float | Stop:
+        """The seconds to wait before the next attempt, or that there is none."""
+        state.set_result(outcome)
+        action = self._retrying.iter(state)
+        if isinstance(action, tenacity.DoSleep):
+            state.prepare_for_next_attempt()
+            state.last_wait = float(action)
+            return state.last_wait
+        return Stop(state.reason)
+
+    def _worth_it(self, state: tenacity.RetryCallState) -> bool:
+        return self.worth_it(_ours(state).result)
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        ours = _ours(state)
+        ceiling = self._ceilings[min(ours.attempt_number, len(self._ceilings)) - 1]
+        random = self._clock.random()
+        match self._policy.jitter:
+            case "full":
+                wait = ceiling * random
+            case "equal":
+                wait = ceiling / 2 + ceiling / 2 * random
+            case "decorrelated":
+                low = self._policy.wait_initial
+                high = max(low, 3 * (ours.last_wait or low))
+                wait = min(self._policy.wait_max, low + (high - low) * random)
+            case _:
+                wait = ceiling
+        return max(wait, ours.result.retry_after or 0.0)
+
+    def _forbidden(self, state: tenacity.RetryCallState) -> bool:
+        ours = _ours(state)
+        ours.reason = self._reason(ours, ours.upcoming_sleep)
+        return ours.reason is not None
+
+    def _reason(self, state: _State, wait: float) -> Reason | None:
+        terms, outcome = state.terms, state.result
+        if not terms.replayable:
+            return "not replayable"
+        if not (terms.idempotent or (outcome.never_sent and self._policy.never_sent)):
+            return "not idempotent"
+        if (outcome.retry_after or 0.0) > self._policy.retry_after_max:
+            return "retry after"
+        if wait + MINIMAL_ATTEMPT > terms.time_left():
+            return "deadline"
+        if wait < terms.rejected_for():
+            return "breaker"
+        if not terms.spend():  # last: it is the one that costs something
+            return "budget"
+        return None
+
+
+def _ours(state: tenacity.RetryCallState) -> _State:
+    if not isinstance(state, _State):
+        raise TypeError(f"not a record of ours: {state!r}")  # pragma: no cover
+    return state
+
+
+def _ceilings(policy: RetryPolicy) -> tuple[float, ...]:
+    """The longest wait before each retry, worked out step by step so that no power can overflow."""
+    ceilings = [min(policy.wait_initial, policy.wait_max)]
+    while len(ceilings) < policy.attempts - 1 and ceilings[-1] < policy.wait_max and policy.wait_multiplier > 1:
+        ceilings.append(min(ceilings[-1] * policy.wait_multiplier, policy.wait_max))
+    return tuple(ceilings)

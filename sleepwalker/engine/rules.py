@@ -1,0 +1,50 @@
+"""A policy made ready for the calls that follow it: what can be worked out once, is."""
+
+from __future__ import annotations
+
+from sleepwalker.clock import Clock
+from sleepwalker.engine.retry import Retries
+from sleepwalker.policy import Policy
+
+
+class Rules:
+    """One policy's own parts of a call (timeout, retry, log), compiled. Shared by all calls that follow it.
+
+    `timeout` is a caller's `(connect, read)` in seconds; the attempt and total deadlines are lifted
+    where they are too short for it to be reached.
+    """
+
+    __slots__ = (
+        "attempt",
+        "breaker",
+        "budget",
+        "bulkhead",
+        "connect",
+        "finished_level",
+        "methods",
+        "policy",
+        "read",
+        "retries",
+        "sample",
+        "statuses",
+        "total",
+    )
+
+    def __init__(self, policy: Policy, clock: Clock, timeout: tuple[float, float] | None = None) -> None:
+        self.policy = policy
+        self.connect = policy.timeout.connect
+        self.read = policy.timeout.read
+        self.attempt = policy.timeout.attempt
+        self.total = policy.timeout.total
+        if timeout is not None:
+            self.connect, self.read = timeout
+            self.attempt = max(self.attempt, self.connect + self.read)
+            self.total = max(self.total, self.attempt)
+        self.retries = Retries(policy.retry, clock) if policy.retry else None
+        self.statuses = policy.retry.statuses if policy.retry else frozenset[int]()
+        self.methods = policy.retry.methods if policy.retry else frozenset[str]()
+        self.breaker = policy.breaker is not None
+        self.budget = policy.retry is not None and policy.retry.budget is not None
+        self.bulkhead = policy.bulkhead is not None
+        self.finished_level = policy.log.finished
+        self.sample = policy.log.sample

@@ -1,0 +1,170 @@
+"""Request bodies: decided before the first attempt, whether a body can be sent a second time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import requests
+from requests.structures import CaseInsensitiveDict
+
+#: What `requests.PreparedRequest.body` may hold.
+Payload = Any
+
+
+class Body(Protocol):
+    """A request's body. `error` is what a caller's own file, iterator or callable raised while it was sent."""
+
+    replayable: bool
+    error: BaseException | None
+
+    def payload(self) -> Payload:
+        """The body for one attempt, from its beginning."""
+        ...
+
+
+class Fixed:
+    """Bytes, text, or nothing at all."""
+
+    replayable = True
+    error: BaseException | None = None
+
+    def __init__(self, value: bytes | str | None) -> None:
+        self._value = value
+
+    def payload(self) -> Payload:
+        """The value itself."""
+        return self._value
+
+
+class File:
+    """An open file, from where it stands when the call begins; sent again only if it can be rewound to there."""
+
+    def __init__(self, file: Any, length: int | None) -> None:
+        self.error: BaseException | None = None
+        self._file = file
+        self._length = length
+        self._start = _position(file)
+        self.replayable = self._start is not None
+
+    def payload(self) -> Payload:
+        """The file, rewound."""
+        if self._start is not None:
+            self._file.seek(self._start)
+        return _Reader(self, self._file, self._length)
+
+
+class Stream:
+    """An iterator, sent once; or an iterable or callable that makes the body anew for each attempt."""
+
+    def __init__(self, make: Callable[[], Any], *, replayable: bool) -> None:
+        self.error: BaseException | None = None
+        self.replayable = replayable
+        self._make = make
+
+    def payload(self) -> Payload:
+        """What is to be sent, made now."""
+        value = self._make()
+        if value is None or isinstance(value, bytes | str):
+            return value
+        if isinstance(value, bytearray | memoryview):
+            return bytes(value)
+        if hasattr(value, "read"):
+            return _Reader(self, value, None)
+        if isinstance(value, Iterable):
+            return _Chunks(self, value)
+        raise TypeError(f"data() gave {type(value).__name__}; it must give bytes, str, a file or an iterable of bytes")
+
+
+def prepare_body(prepared: requests.PreparedRequest, data: Any, files: Any, json_bytes: bytes | None) -> Body:
+    """Put the body's headers on `prepared` and return the body. A payload goes on with each attempt.
+
+    Raises TypeError for a `data` that is none of the kinds that can be sent.
+    """
+    if files or data is None or isinstance(data, bytes | str | list | tuple | Mapping):
+        if json_bytes is not None and not files and not data:
+            _set_length(prepared.headers, len(json_bytes))
+            prepared.headers.setdefault("Content-Type", "application/json")
+            return Fixed(json_bytes)
+        prepared.prepare_body(data, files)
+        return Fixed(prepared.body)  # type: ignore[arg-type]  # not a stream: those are told apart below
+    if isinstance(data, bytearray | memoryview):
+        _set_length(prepared.headers, len(bytes(data)))
+        return Fixed(bytes(data))
+    if hasattr(data, "read"):
+        length = requests.utils.super_len(data)
+        if length:
+            _set_length(prepared.headers, length)
+        else:
+            prepared.headers["Transfer-Encoding"] = "chunked"
+        return File(data, length or None)
+    if callable(data):
+        prepared.headers["Transfer-Encoding"] = "chunked"
+        return Stream(data, replayable=True)
+    if isinstance(data, Iterable):
+        prepared.headers["Transfer-Encoding"] = "chunked"
+        once = isinstance(data, Iterator)
+        return Stream(lambda: data, replayable=not once)
+    raise TypeError(
+        f"data must be bytes, str, a mapping or pairs to encode as a form, a file, an iterable of bytes or a callable "
+        f"that makes one of these, not {type(data).__name__}"
+    )
+
+
+def _set_length(headers: CaseInsensitiveDict[Any], length: int) -> None:
+    headers["Content-Length"] = str(length)
+
+
+def _position(file: Any) -> int | None:
+    """Where the file stands; None where it cannot be brought back there."""
+    try:
+        if not getattr(file, "seekable", lambda: True)():
+            return None
+        position = file.tell()
+        file.seek(position)
+    except (AttributeError, OSError, ValueError):
+        return None
+    return int(position)
+
+
+class _Reader:
+    """A file as urllib3 reads it: never past the length announced, and noting what its owner's code raises."""
+
+    def __init__(self, owner: File | Stream, file: Any, length: int | None) -> None:
+        self._owner = owner
+        self._file = file
+        self._left = length
+
+    def read(self, size: int = -1) -> bytes:
+        if self._left is not None:
+            size = self._left if size < 0 else min(size, self._left)
+        try:
+            chunk = self._file.read(size) if size else b""
+        except BaseException as error:
+            self._owner.error = error
+            raise
+        data = chunk.encode("utf-8") if isinstance(chunk, str) else bytes(chunk)
+        if self._left is not None:
+            self._left -= len(data)
+        return data
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(lambda: self.read(65536), b"")
+
+
+class _Chunks:
+    """An iterable as urllib3 takes it, noting what its owner's code raises."""
+
+    def __init__(self, owner: Stream, chunks: Iterable[Any]) -> None:
+        self._owner = owner
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for chunk in self._chunks:
+                yield chunk.encode("utf-8") if isinstance(chunk, str) else bytes(chunk)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._owner.error = error
+            raise

@@ -1,0 +1,29 @@
+"""A cookie jar that a server cannot fill without end."""
+
+from __future__ import annotations
+
+import threading
+from http.cookiejar import Cookie
+from typing import Any
+
+from requests.cookies import RequestsCookieJar
+
+#: What RFC 6265, section 6.1, asks of browsers at least, and what is kept here at most.
+MAX_COOKIES = 50
+MAX_SIZE = 4096
+
+
+class BoundedCookieJar(RequestsCookieJar):
+    """Takes no cookie larger than `MAX_SIZE`, and once it holds `MAX_COOKIES`, no new ones."""
+
+    def set_cookie(self, cookie: Cookie, *args: Any, **kwargs: Any) -> Any:
+        if len(cookie.name) + len(cookie.value or "") > MAX_SIZE:
+            return None
+        known = cookie.name in self._cookies.get(cookie.domain, {}).get(cookie.path, {})  # type: ignore[attr-defined]
+        if not known and len(self) >= MAX_COOKIES:
+            return None
+        return super().set_cookie(cookie, *args, **kwargs)
+
+    def renew_lock(self) -> None:
+        """After a fork the lock may be held by a thread that only the parent has."""
+        self._cookies_lock = threading.RLock()

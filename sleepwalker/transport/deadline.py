@@ -1,0 +1,143 @@
+"""The limits of the attempt under way in a thread, and a name look-up that keeps to them.
+
+A socket's own timeout bounds one read. A server that drips a byte at a time never meets it, so what is
+left of the attempt's deadline is worked out anew before each read, write and connect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any, Literal
+
+from sleepwalker.clock import Clock
+
+Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
+
+
+class Limits:
+    """What one attempt may take, and how far it has come."""
+
+    __slots__ = ("_clock", "_connect", "_connect_by", "_deadline", "_read", "cut", "phase")
+
+    def __init__(self, clock: Clock, *, connect: float, read: float, deadline: float) -> None:
+        self._clock = clock
+        self._connect = connect
+        self._read = read
+        self._deadline: float | None = deadline
+        self._connect_by = deadline
+        self.phase: Phase = "queue"
+        self.cut = False
+        """True once the attempt's deadline, rather than `connect` or `read`, was the limit that mattered."""
+
+    def begin_connect(self) -> None:
+        """Name look-up, connect and TLS handshake share `connect` seconds from here."""
+        self.phase = "connect"
+        self._connect_by = self._clock.monotonic() + self._connect
+
+    def end_with_head(self) -> None:
+        """The deadline is met: what is read from here on, each time, is bounded by `read` alone."""
+        self.phase = "body"
+        self._deadline = None
+
+    def left(self) -> float:
+        """Seconds that the next step may take; TimeoutError where there are none."""
+        now = self._clock.monotonic()
+        overall = None if self._deadline is None else self._deadline - now
+        if self.phase in ("connect", "tls"):
+            step: float | None = self._connect_by - now
+        elif self.phase in ("head", "body"):
+            step = self._read
+        else:
+            step = None
+        if overall is not None and (step is None or overall <= step):
+            self.cut = True
+            step = overall
+        else:
+            self.cut = False
+        if step is None or step <= 0:
+            raise TimeoutError("timed out")
+        return step
+
+
+class _Current(threading.local):
+    limits: Limits | None = None
+
+
+_current = _Current()
+
+
+def current_limits() -> Limits | None:
+    """The limits of this thread's attempt; None where the session is used without a connection."""
+    return _current.limits
+
+
+@contextlib.contextmanager
+def attempt_limits(limits: Limits) -> Iterator[None]:
+    """Put `limits` over what this thread sends. An auth object may make requests of its own, so they nest."""
+    outer, _current.limits = _current.limits, limits
+    try:
+        yield
+    finally:
+        _current.limits = outer
+
+
+AddressInfo = tuple[Any, ...]
+
+_lookups: dict[tuple[str, int], Future[list[AddressInfo]]] = {}
+_lookups_lock = threading.Lock()
+
+
+def resolve(host: str, port: int, timeout: float) -> list[AddressInfo]:
+    """`socket.getaddrinfo` that gives up after `timeout` seconds with TimeoutError.
+
+    The system's resolver cannot be interrupted, so it runs in a thread of its own, one for each name at a
+    time: a name server that hangs costs one thread, however many callers wait.
+    """
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    else:
+        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
+    with _lookups_lock:
+        future = _lookups.get((host, port))
+        starts = future is None
+        if future is None:
+            future = _lookups[host, port] = Future()
+    if starts:
+        threading.Thread(target=_look_up, args=(host, port, future), daemon=True, name=f"resolve {host}").start()
+    return future.result(timeout)
+
+
+def _look_up(host: str, port: int, future: Future[list[AddressInfo]]) -> None:
+    try:
+        result = list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except BaseException as error:  # noqa: BLE001 - it is raised by whoever waits
+        _forget(host, port, future)
+        future.set_exception(error)
+    else:
+        _forget(host, port, future)
+        future.set_result(result)
+
+
+def _forget(host: str, port: int, future: Future[list[AddressInfo]]) -> None:
+    with _lookups_lock:
+        if _lookups.get((host, port)) is future:
+            del _lookups[host, port]
+
+
+def _renew_after_fork() -> None:
+    # The threads that look names up are the parent's; so may be whoever holds the lock.
+    global _lookups_lock
+    _lookups_lock = threading.Lock()
+    _lookups.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_after_fork)

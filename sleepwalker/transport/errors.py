@@ -1,0 +1,214 @@
+"""What requests, urllib3, ssl and the socket raise, as one clear error each.
+
+The texts are made here, from the origin and the system's own words for an error number: requests' and
+urllib3's quote the URL with its query. For the same reason nothing raised from here has a cause or context.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import requests.exceptions as rex
+import urllib3.exceptions as uex
+
+from sleepwalker import exceptions as ours
+from sleepwalker.transport.deadline import Phase
+
+_BEFORE_SENDING = ("queue", "connect", "tls")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where and when it happened."""
+
+    origin: str
+    phase: Phase | None
+    """None where the request went through an adapter that is not ours."""
+    cut: bool
+    limit: Any
+    """Which deadline the attempt had: attempt or total."""
+    seconds: float
+    """How long the attempt could take."""
+    connect: float
+    read: float
+
+    @property
+    def unsent(self) -> bool:
+        """Whether the request provably did not leave."""
+        return self.phase in _BEFORE_SENDING
+
+
+Maker = Callable[[BaseException, Scene], ours.ConnectionError]
+
+
+def translate(error: Exception, scene: Scene) -> Exception:
+    """The error to raise for what was raised; one that is not about the exchange is returned as it is."""
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, ours.SleepwalkerException):
+            return link
+    if scene.cut and any(isinstance(link, _TIMEOUTS) for link in chain):
+        return _deadline(error, scene)
+    if isinstance(error, _FOREIGN) or not isinstance(error, _EXCHANGE):
+        return error
+    for kinds, make in RULES:
+        for link in chain:
+            if isinstance(link, kinds):
+                return make(link, scene)
+    return _broken(error, scene)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it wraps: as its cause, its context, its reason or an argument."""
+    seen: set[int] = set()
+    todo: list[object] = [error]
+    while todo:
+        link = todo.pop(0)
+        if not isinstance(link, BaseException) or id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        todo += [getattr(link, "reason", None), *link.args, link.__cause__, link.__context__]
+
+
+def _made(error: ours.ConnectionError, *, never_sent: bool, retryable: bool = True) -> ours.ConnectionError:
+    error.never_sent = never_sent
+    error.retryable = retryable
+    return error
+
+
+def _deadline(_: BaseException, scene: Scene) -> ours.ConnectionError:
+    phase = scene.phase or "head"
+    text = f"{scene.origin}: the {scene.limit} deadline ran out after {scene.seconds:.3g} s, during {phase}"
+    return _made(ours.DeadlineExceeded(text, limit=scene.limit, phase=phase), never_sent=scene.unsent)
+
+
+def _certificate(error: BaseException, scene: Scene) -> ours.ConnectionError:
+    why = getattr(error, "verify_message", None) or "it does not fit the host"
+    text = f"{scene.origin}: the server's certificate was not accepted: {why}"
+    return _made(ours.TLSError(text), never_sent=True, retryable=False)
+
+
+def _proxy(error: BaseException, scene: Scene) -> ours.ConnectionError:
+    why = next((words for link in _chain(error) if (words := _system_words(link))), "it refused or broke off")
+    return _made(ours.ProxyError(f"{scene.origin}: the proxy failed: {why}"), never_sent=scene.unsent)
+
+
+def _name(error: BaseException, scene: Scene) -> ours.ConnectionError:
+    why = next((words for link in _chain(error) if (words := _system_words(link))), "unknown")
+    return _made(ours.ConnectError(f"{scene.origin}: the name does not resolve: {why}"), never_sent=True)
+
+
+def _connect(error: BaseException, scene: Scene) -> ours.ConnectionError:
+    why = next((words for link in _chain(error) if (words := _system_words(link))), "no connection")
+    return _made(ours.ConnectError(f"{scene.origin}: {why}"), never_sent=True)
+
+
+def _connect_timeout(_: BaseException, scene: Scene) -> ours.ConnectionError:
+    text = f"{scene.origin}: no connection within {scene.connect:.3g} s (timeout.connect)"
+    return _made(ours.ConnectTimeout(text), never_sent=True)
+
+
+def _pool_empty(_: BaseException, scene: Scene) -> ours.ConnectionError:
+    text = f"{scene.origin}: no connection became free (pool.size, pool.block)"
+    return _made(ours.DeadlineExceeded(text, limit=scene.limit, phase="queue"), never_sent=True)
+
+
+def _tls(error: BaseException, scene: Scene) -> ours.ConnectionError:
+    if scene.phase not in (None, "tls", "connect"):
+        return _read(error, scene)
+    why = (getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None) or "broken off"
+    return _made(ours.TLSError(f"{scene.origin}: the TLS handshake failed: {why}"), never_sent=scene.unsent)
+
+
+def _read_timeout(error: BaseException, scene: Scene) -> ours.ConnectionError:
+    if scene.unsent:
+        return _connect_timeout(error, scene)
+    text = f"{scene.origin}: nothing arrived for {scene.read:.3g} s (timeout.read)"
+    return _made(ours.ReadTimeout(text), never_sent=False)
+
+
+def _decode(_: BaseException, scene: Scene) -> ours.ConnectionError:
+    text = f"{scene.origin}: the body is not what its Content-Encoding says"
+    return _made(ours.DecodeError(text), never_sent=False, retryable=False)
+
+
+def _url(_: BaseException, scene: Scene) -> ours.ConnectionError:
+    text = f"{scene.origin}: requests does not take this URL, header or proxy setting"
+    return _made(ours.URLError(text), never_sent=True, retryable=False)
+
+
+def _redirect(_: BaseException, scene: Scene) -> ours.ConnectionError:
+    text = f"{scene.origin}: a redirect that cannot be followed"
+    return _made(ours.RedirectError(text), never_sent=False, retryable=False)
+
+
+def _read(error: BaseException, scene: Scene) -> ours.ConnectionError:
+    why = next((words for link in _chain(error) if (words := _system_words(link))), None)
+    if why is None:
+        why = "the answer broke off" if scene.phase == "body" else "closed without a whole answer, or it was not HTTP"
+    return _made(ours.ReadError(f"{scene.origin}: {why}"), never_sent=False)
+
+
+def _broken(_: BaseException, scene: Scene) -> ours.ConnectionError:
+    return _made(ours.ConnectionError(f"{scene.origin}: the exchange failed"), never_sent=False)
+
+
+def _os_error(error: BaseException, scene: Scene) -> ours.ConnectionError:
+    if scene.phase == "tls":
+        return _tls(error, scene)
+    return _connect(error, scene) if scene.unsent else _read(error, scene)
+
+
+def _system_words(error: BaseException) -> str | None:
+    """The system's text for an error number, which quotes nothing of ours."""
+    if isinstance(error, rex.RequestException | ssl.SSLError) or not isinstance(error, OSError):
+        return None
+    if isinstance(error, socket.gaierror):
+        return str(error.strerror) if error.strerror else None
+    if error.errno is not None and error.strerror:
+        return f"{error.strerror} (errno {error.errno})"
+    return None
+
+
+_TIMEOUTS = (TimeoutError, uex.TimeoutError, uex.EmptyPoolError)
+#: A response hook's own `raise_for_status()`, and warnings: not ours to translate.
+_FOREIGN = (rex.HTTPError, Warning)
+_EXCHANGE = (rex.RequestException, uex.HTTPError, OSError, http.client.HTTPException)
+
+#: The first rule that fits any link of the chain makes the error; so what says most comes first.
+RULES: tuple[tuple[tuple[type[BaseException], ...], Maker], ...] = (
+    ((ssl.SSLCertVerificationError, ssl.CertificateError), _certificate),
+    ((uex.ProxyError, rex.ProxyError, uex.ProxySchemeUnknown, uex.ProxySchemeUnsupported), _proxy),
+    ((uex.NameResolutionError, socket.gaierror), _name),
+    ((uex.NewConnectionError,), _connect),
+    ((uex.ConnectTimeoutError, rex.ConnectTimeout), _connect_timeout),
+    ((uex.EmptyPoolError, uex.FullPoolError), _pool_empty),
+    ((uex.ReadTimeoutError, rex.ReadTimeout, uex.TimeoutError, rex.Timeout, TimeoutError), _read_timeout),
+    ((ssl.SSLError, uex.SSLError, rex.SSLError), _tls),
+    ((rex.ContentDecodingError, uex.DecodeError), _decode),
+    ((rex.TooManyRedirects, rex.UnrewindableBodyError, uex.UnrewindableBodyError), _redirect),
+    (
+        (
+            rex.InvalidURL,
+            rex.InvalidProxyURL,
+            rex.InvalidSchema,
+            rex.MissingSchema,
+            rex.URLRequired,
+            rex.InvalidHeader,
+            rex.InvalidJSONError,
+            uex.LocationValueError,
+            uex.InvalidHeader,
+        ),
+        _url,
+    ),
+    ((uex.ProtocolError, uex.ResponseError, rex.ChunkedEncodingError, http.client.HTTPException), _os_error),
+    ((rex.StreamConsumedError, rex.RetryError), _read),
+    ((rex.ConnectionError, uex.HTTPError, rex.RequestException), _broken),
+    ((OSError,), _os_error),
+)

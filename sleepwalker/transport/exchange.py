@@ -1,0 +1,197 @@
+"""One attempt on the wire: send through the session, follow redirects, read the body, all within its limits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import requests
+
+from sleepwalker.clock import Clock
+from sleepwalker.engine.call import Send
+from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed
+from sleepwalker.exceptions import DecodeError, RedirectError
+from sleepwalker.transport.body import Body
+from sleepwalker.transport.credentials import Auth
+from sleepwalker.transport.deadline import Limits, attempt_limits
+from sleepwalker.transport.errors import Scene, translate
+from sleepwalker.transport.pool import Adapter
+from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, is_redirect, next_hop
+from sleepwalker.transport.url import Origin
+
+#: What is read of an answer that will not be used, to keep its socket: above it a new connection is cheaper.
+_SHORT = 64 * 1024
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Where the attempts of one connection go, and how."""
+
+    origin: Origin
+    session: requests.Session
+    settings: dict[str, Any]
+    """What `Session.send` is given besides: verify, cert, proxies."""
+    elsewhere: Callable[[str], tuple[requests.Session, dict[str, Any]]]
+    """A session without cookies and credentials for a redirect to the URL given, and its settings."""
+    clock: Clock
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request made ready, and how its answer is to be read."""
+
+    prepared: requests.PreparedRequest
+    """Without its body, which each attempt adds."""
+    body: Body
+    auth: Auth | None
+    """Applied to each attempt, for those that sign the time or the body."""
+    stream: bool
+    max_body: int | None
+    """Bytes of body, decoded, above which an answer is refused; None for no limit."""
+    raise_for_status: bool
+
+
+def attempt(wire: Wire, exchange: Exchange, step: Send, connect: float, read: float) -> Outcome:
+    """Send once and wait for the whole answer (its head, where it is streamed). What goes wrong is in the outcome.
+
+    `connect` and `read` are in seconds. KeyboardInterrupt and its like pass.
+    """
+    clock = wire.clock
+    began = clock.monotonic()
+    try:
+        hop = _first_hop(exchange)
+    except Exception as error:  # noqa: BLE001 - from the caller's own auth object or body; raised when the call ends
+        return Outcome(Verdict.NEUTRAL, error=error)
+    limits = Limits(clock, connect=connect, read=read, deadline=step.deadline)
+    try:
+        with attempt_limits(limits):
+            response = _follow(wire, exchange, hop, limits, (connect, read))
+            _receive(response, exchange, limits)
+        outcome = answered(response.status_code, response, response.headers.get("Retry-After"), clock.wall())
+    except Exception as error:  # noqa: BLE001 - raised, translated, when the call ends
+        if exchange.body.error is not None:
+            return Outcome(Verdict.NEUTRAL, error=_as_error(exchange.body))
+        ours = isinstance(wire.session.get_adapter(wire.origin.text + "/"), Adapter)
+        phase = limits.phase if ours else None
+        scene = Scene(wire.origin.text, phase, limits.cut, step.limit, step.deadline - began, connect, read)
+        outcome = failed(translate(error, scene))
+    return _of_another_host(outcome) if hop.foreign else outcome
+
+
+def discard(response: Any) -> None:
+    """Let go of a failed attempt's answer before a wait, so that it holds no socket meanwhile."""
+    with contextlib.suppress(Exception):
+        response.close()
+
+
+def guard_stream(response: requests.Response, on_break: Callable[[Exception], BaseException]) -> None:
+    """Make reading a streamed body raise what `on_break` makes of whatever breaks it."""
+    iterate: Callable[..., Iterator[Any]] = response.iter_content
+
+    def iter_content(chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
+        chunks = iter(iterate(chunk_size, decode_unicode))
+        while True:
+            broken: BaseException | None = None
+            try:
+                yield next(chunks)
+            except StopIteration:
+                return
+            except Exception as error:  # noqa: BLE001 - raised below, translated
+                broken = on_break(error)
+            if broken is not None:
+                raise broken
+
+    response.iter_content = iter_content  # type: ignore[method-assign]
+
+
+def _first_hop(exchange: Exchange) -> Hop:
+    prepared = exchange.prepared.copy()
+    prepared.body = exchange.body.payload()
+    if exchange.auth is not None:
+        length = prepared.headers.get("Content-Length")
+        prepared = exchange.auth(prepared)
+        # requests' rule for auth objects that change the body; ours is already measured otherwise.
+        if length is not None and isinstance(prepared.body, bytes | str):
+            prepared.prepare_content_length(prepared.body)
+    return Hop(prepared)
+
+
+def _follow(
+    wire: Wire, exchange: Exchange, hop: Hop, limits: Limits, timeout: tuple[float, float]
+) -> requests.Response:
+    """Send, and go where redirects lead: all of it is one attempt."""
+    history: list[requests.Response] = []
+    while True:
+        session, settings = wire.elsewhere(hop.url) if hop.foreign else (wire.session, wire.settings)
+        left = limits.left()
+        response = session.send(
+            hop.prepared,
+            stream=True,
+            allow_redirects=False,
+            timeout=(min(timeout[0], left), min(timeout[1], left)),
+            **settings,
+        )
+        limits.phase = "body"
+        if not is_redirect(response):
+            response.history = history
+            return response
+        if len(history) >= MAX_REDIRECTS:
+            response.close()
+            raise RedirectError(f"{wire.origin}: more than {MAX_REDIRECTS} redirects, the last of them not followed")
+        try:
+            _read(response, limit=_SHORT, truncate=True)
+            next_hop(hop, response, wire.origin, exchange.body, wire.session.cookies)
+        except BaseException:
+            response.close()
+            raise
+        limits.phase = "queue"
+        history.append(response)
+
+
+def _receive(response: requests.Response, exchange: Exchange, limits: Limits) -> None:
+    """The body, or for a stream the end of the deadline."""
+    try:
+        if not exchange.stream:
+            _read(response, limit=exchange.max_body, truncate=False)
+        elif exchange.raise_for_status and response.status_code >= 400:
+            _read(response, limit=_SHORT, truncate=True)  # an exception is made of it: nobody will read a stream
+        else:
+            limits.end_with_head()
+    except BaseException:
+        response.close()
+        raise
+
+
+def _read(response: requests.Response, *, limit: int | None, truncate: bool) -> None:
+    """Read the body into the response; of one above `limit` only that much, or a DecodeError."""
+    if limit is None:
+        _ = response.content
+        return
+    chunks, size = [], 0
+    for chunk in response.iter_content(_CHUNK):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            response.close()
+            if not truncate:
+                text = f"{response.status_code} with a body of more than {limit} bytes (max_body)"
+                raise DecodeError(text, response=response)
+            break
+    response._content = b"".join(chunks)[:limit] if truncate else b"".join(chunks)
+    response._content_consumed = True
+
+
+def _as_error(body: Body) -> Exception:
+    """What the caller's own body raised, found under the library's own errors."""
+    if isinstance(body.error, Exception):
+        return body.error
+    raise body.error if body.error is not None else AssertionError("no error")
+
+
+def _of_another_host(outcome: Outcome) -> Outcome:
+    """Our host answered, with a redirect; what became of it elsewhere says nothing about ours."""
+    verdict = Verdict.NEUTRAL if outcome.verdict is Verdict.FAILURE else outcome.verdict
+    return replace(outcome, verdict=verdict, never_sent=False)

@@ -1,0 +1,264 @@
+"""Sockets: connections, pools and the requests adapter that keep to an attempt's limits.
+
+Used without limits (somebody sends through the session by hand) they behave as urllib3's and requests' own.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import io
+import socket
+import ssl
+import sys
+from typing import Any, Self
+
+import requests.adapters
+import requests.utils
+import urllib3
+import urllib3.connection
+import urllib3.connectionpool
+import urllib3.exceptions
+from urllib3.util.url import parse_url
+
+from sleepwalker.clock import SYSTEM_CLOCK
+from sleepwalker.policy import PoolPolicy
+from sleepwalker.transport.deadline import AddressInfo, Limits, current_limits, resolve
+
+_now = SYSTEM_CLOCK.monotonic
+
+
+class _BoundedReader(io.RawIOBase):
+    """Reads from a socket, each time with what is left of the attempt's limits as the socket's timeout."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, limits: Limits) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._limits = limits
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._limits.left())
+        return self._raw.readinto(buffer)
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that is read within the limits of the attempt that asked for it."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        limits = current_limits()
+        if limits is not None:
+            raw = self.fp.detach()
+            self.fp = io.BufferedReader(_BoundedReader(raw, sock, limits))
+
+
+class _Target(str):
+    """A request target that shows only its path to whoever logs it; `full` goes on the wire."""
+
+    full: str
+
+    def __new__(cls, full: str) -> Self:
+        target = super().__new__(cls, full.partition("?")[0])
+        target.full = full
+        return target
+
+
+class _Limited(urllib3.connection.HTTPConnection):
+    """A connection whose every wait is bounded by the attempt under way."""
+
+    response_class = _Response
+    idle_since = 0.0
+    """When it last came back to its pool, on the monotonic clock."""
+
+    def connect(self) -> None:
+        limits = current_limits()
+        if limits is not None:
+            limits.begin_connect()
+        super().connect()
+        if limits is not None:
+            limits.phase = "send"
+
+    def _new_conn(self) -> socket.socket:
+        limits = current_limits()
+        if limits is None:
+            return super()._new_conn()
+        try:
+            sock = self._open(limits)
+        except socket.gaierror as error:
+            raise urllib3.exceptions.NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise urllib3.exceptions.ConnectTimeoutError(self, "timed out") from error
+        except OSError as error:
+            raise urllib3.exceptions.NewConnectionError(self, str(error)) from error
+        sys.audit("http.client.connect", self, self.host, self.port)
+        if isinstance(self, urllib3.connection.HTTPSConnection):
+            limits.phase = "tls"
+        return sock
+
+    def _open(self, limits: Limits) -> socket.socket:
+        addresses = resolve(self._dns_host.strip("[]"), self.port, limits.left())
+        failure: OSError | None = None
+        for left_over, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
+            left = limits.left()
+            try:
+                # An address that never answers must leave time for the ones behind it.
+                return self._open_address(address, left / 2 if left_over else left, limits)
+            except OSError as error:
+                failure = error
+        raise failure if failure is not None else OSError("the name has no address")
+
+    def _open_address(self, address: AddressInfo, timeout: float, limits: Limits) -> socket.socket:
+        family, kind, protocol, _, target = address
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            if self.source_address:
+                sock.bind(self.source_address)
+            sock.settimeout(timeout)
+            sock.connect(target)
+            sock.settimeout(limits.left())
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False) -> None:
+        limits = current_limits()
+        if limits is not None:
+            limits.phase = "send"
+        target = url.full if isinstance(url, _Target) else url
+        super().putrequest(method, target, skip_host=skip_host, skip_accept_encoding=skip_accept_encoding)
+
+    def send(self, data: Any) -> None:
+        limits = current_limits()
+        if limits is None or not isinstance(data, bytes | bytearray | memoryview):
+            super().send(data)
+            return
+        if self.sock is None:
+            self.connect()
+        sys.audit("http.client.send", self, data)
+        left = memoryview(data).cast("B")
+        while left:
+            self.sock.settimeout(limits.left())
+            left = left[self.sock.send(left) :]
+
+    def getresponse(self) -> Any:
+        limits = current_limits()
+        if limits is not None:
+            limits.phase = "head"
+        return super().getresponse()
+
+
+class _LimitedTLS(_Limited, urllib3.connection.HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Pool(urllib3.connectionpool.HTTPConnectionPool):
+    """A pool that waits no longer than the attempt and does not reuse sockets idle for more than `max_idle` seconds."""
+
+    ConnectionCls = _Limited
+    max_idle = float("inf")
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        limits = current_limits()
+        if limits is not None:
+            limits.phase = "queue"
+            timeout = limits.left()
+        conn = super()._get_conn(timeout)
+        if isinstance(conn, _Limited) and conn.sock is not None and _now() - conn.idle_since > self.max_idle:
+            conn.close()  # opened anew on use: the server is likely to close an old one while we send
+        return conn
+
+    def _put_conn(self, conn: Any) -> None:
+        if isinstance(conn, _Limited):
+            conn.idle_since = _now()
+        super()._put_conn(conn)
+
+    def _make_request(self, conn: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        return super()._make_request(conn, method, _Target(url), *args, **kwargs)
+
+
+class _PoolTLS(_Pool, urllib3.connectionpool.HTTPSConnectionPool):
+    """The same over TLS."""
+
+    ConnectionCls = _LimitedTLS
+
+
+@functools.lru_cache(maxsize=256)
+def _pool_classes(max_idle: float) -> dict[str, type[_Pool]]:
+    attributes = {"max_idle": max_idle}
+    return {"http": type("Pool", (_Pool,), attributes), "https": type("PoolTLS", (_PoolTLS,), attributes)}
+
+
+class Adapter(requests.adapters.HTTPAdapter):
+    """The way from a requests session to the sockets of one host, with TLS settings made once.
+
+    `send` is requests' own, so what patches or wraps an adapter sees every request.
+    """
+
+    def __init__(self, pool: PoolPolicy, context: ssl.SSLContext | None) -> None:
+        self._max_idle = pool.idle
+        self._context = context
+        super().__init__(pool_connections=4, pool_maxsize=pool.size, pool_block=pool.block)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
+        self._pools: dict[str, Any] = {}
+        if self._context is not None:
+            pool_kwargs["ssl_context"] = self._context
+        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
+        self.poolmanager.pool_classes_by_scheme = _pool_classes(self._max_idle)
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
+        known = proxy in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
+        if not known and not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = _pool_classes(self._max_idle)
+        return manager
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        url = request.url or ""
+        origin = url[: url.find("/", 8)]
+        pool = self._pools.get(origin) if not proxies else None
+        if pool is None or pool.pool is None:
+            pool = self._find_pool(url, proxies)
+            if not proxies:
+                self._pools = {origin: pool}
+        return pool
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Nothing to do for each request: the context was made with the adapter."""
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        return super().request_url(request, proxies) if proxies else request.path_url
+
+    def close(self) -> None:
+        self._pools = {}
+        super().close()
+
+    def renew(self) -> None:
+        """Start over with empty pools, leaving the sockets of the old ones alone: they are a parent process's."""
+        self.proxy_manager = {}
+        self.init_poolmanager(self._pool_connections, self._pool_maxsize, self._pool_block)
+
+    def _find_pool(self, url: str, proxies: Any) -> Any:
+        proxy = requests.utils.select_proxy(url, proxies)
+        manager: Any = self.poolmanager
+        if proxy:
+            manager = self.proxy_manager_for(requests.utils.prepend_scheme_if_needed(proxy, "http"))
+        parsed = parse_url(url)
+        extra = {} if self._context is None or parsed.scheme != "https" else {"ssl_context": self._context}
+        return manager.connection_from_host(parsed.host, parsed.port, parsed.scheme, pool_kwargs=extra)

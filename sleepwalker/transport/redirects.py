@@ -1,0 +1,108 @@
+"""Where a redirect may lead, and what of the request goes along."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urldefrag, urljoin
+
+import requests
+from requests.cookies import get_cookie_header
+from requests.structures import CaseInsensitiveDict
+from requests.utils import requote_uri
+
+from sleepwalker.exceptions import RedirectError, URLError
+from sleepwalker.transport.body import Body
+from sleepwalker.transport.url import Origin, check_target, parse_hostname
+
+#: As many as requests follows.
+MAX_REDIRECTS = 30
+
+_STATUSES = frozenset({301, 302, 303, 307, 308})
+#: The only headers that another origin gets to see.
+_HARMLESS = ("Accept", "User-Agent")
+
+
+class Hop:
+    """The request as it goes out next."""
+
+    __slots__ = ("foreign", "prepared")
+
+    def __init__(self, prepared: requests.PreparedRequest) -> None:
+        self.prepared = prepared
+        self.foreign = False
+        """True from the first hop that left the origin on: a way back may not carry credentials either."""
+
+    @property
+    def url(self) -> str:
+        """Where it goes."""
+        return self.prepared.url or ""
+
+
+def is_redirect(response: requests.Response) -> bool:
+    """Whether there is somewhere to go on to."""
+    return response.status_code in _STATUSES and "Location" in response.headers
+
+
+def next_hop(hop: Hop, response: requests.Response, origin: Origin, body: Body, cookies: Any) -> None:
+    """Point `hop` at where the response leads.
+
+    Another origin is followed for GET and HEAD only, without any header or cookie of ours. RedirectError
+    for what may not be followed, which is everything from https to http.
+    """
+    method = hop.prepared.method or "GET"
+    url, target = _target(response, origin)
+    if response.url.lower().startswith("https:") and target.scheme == "http":
+        raise RedirectError(f"{origin}: a redirect from https to http ({target}) is not followed")
+    if target != origin or hop.foreign:
+        if method not in ("GET", "HEAD"):
+            raise RedirectError(f"{origin}: a redirect of a {method} to another origin ({target}) is not followed")
+        hop.prepared = _stripped(hop.prepared, method, url)
+        hop.foreign = True
+        return
+    hop.prepared = _moved(hop.prepared, method, url, response.status_code, origin, body)
+    hop.prepared.headers.pop("Cookie", None)
+    if (cookie := get_cookie_header(cookies, hop.prepared)) is not None:
+        hop.prepared.headers["Cookie"] = cookie
+
+
+def _target(response: requests.Response, origin: Origin) -> tuple[str, Origin]:
+    """The URL that `Location` leads to, and its origin."""
+    location = response.headers["Location"]
+    try:
+        # Servers write UTF-8 here, which http.client reads as Latin-1.
+        location = location.encode("latin-1").decode("utf-8", "replace")
+        url = requote_uri(urljoin(response.url, urldefrag(location).url))
+        scheme, _, rest = url.partition("://")
+        authority = rest.replace("?", "/").partition("/")[0]
+        _, target, _ = parse_hostname(f"{scheme}://{authority}")
+        check_target(target, url)
+    except (URLError, ValueError, requests.RequestException):
+        pass
+    else:
+        return url, target
+    raise RedirectError(f"{origin}: a redirect to something that is no http or https URL, or has credentials in it")
+
+
+def _stripped(prepared: requests.PreparedRequest, method: str, url: str) -> requests.PreparedRequest:
+    bare = requests.PreparedRequest()
+    bare.prepare(method=method, url=url)
+    bare.headers = CaseInsensitiveDict({name: prepared.headers[name] for name in _HARMLESS if name in prepared.headers})
+    return bare
+
+
+def _moved(
+    prepared: requests.PreparedRequest, method: str, url: str, status: int, origin: Origin, body: Body
+) -> requests.PreparedRequest:
+    """The request at its new place. As browsers do, 303 (and 302, and 301 for POST) become a GET without a body."""
+    moved = prepared.copy()
+    moved.prepare_url(url, None)
+    if (status in (302, 303) and method != "HEAD") or (status == 301 and method == "POST"):
+        moved.method = "GET"
+        for name in ("Content-Length", "Content-Type", "Transfer-Encoding"):
+            moved.headers.pop(name, None)
+        moved.body = None
+    elif prepared.body is not None:
+        if not body.replayable:
+            raise RedirectError(f"{origin}: {status} for a {method} whose body can be sent only once is not followed")
+        moved.body = body.payload()
+    return moved
