@@ -1,0 +1,64 @@
+"""The command `sleepwalker`.
+
+Exit codes: 0 fine, 1 the call failed (or a policy file has faults), 2 used wrongly, 130 ended by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+
+from sleepwalker.cli import demo, get, policy
+from sleepwalker.cli.parser import Parser, UsageError, examples
+from sleepwalker.cli.text import say
+
+__all__ = ["main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command (`sys.argv` by default) and return its exit code."""
+    try:
+        args = _parser().parse(argv)
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except SystemExit as leave:  # --help and --version
+        return int(leave.code or 0)
+    except UsageError as error:
+        say(f"sleepwalker: {error}")
+        return 2
+    except KeyboardInterrupt:
+        say("sleepwalker: interrupted")
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has enough. What is still buffered must not fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="sleepwalker",
+        description="HTTP calls that survive flaky servers: timeouts that hold, retries, breakers.",
+        epilog=examples(
+            "sleepwalker demo                       # real traffic to a flaky fleet",
+            "sleepwalker get https://example.net/   # one call under a policy",
+            "sleepwalker get -n 200 -c 8 http://localhost:8080/    # many calls",
+            "sleepwalker policy show interactive    # what it says, and why",
+        )
+        + "\n\nexit codes: 0 fine, 1 the call failed, 2 used wrongly",
+    )
+    parser.add_argument("--version", action="version", version=f"sleepwalker {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    demo.add(commands)
+    get.add(commands)
+    policy.add(commands)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return metadata.version("sleepwalker")
+    except metadata.PackageNotFoundError:
+        return "(not installed: run from its source)"

@@ -1,0 +1,146 @@
+"""`sleepwalker demo`: the same traffic to a flaky fleet, through sleepwalker and through plain requests."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import requests
+
+import sleepwalker
+from sleepwalker.cli.demo_fleet import Fleet
+from sleepwalker.cli.demo_plan import FULL, HOSTS, PLAIN_TIMEOUT, QUICK, SEED, SIDES, WORKERS, Side
+from sleepwalker.cli.logs import events_to
+from sleepwalker.cli.parser import Commands, UsageError, examples, new_file
+from sleepwalker.cli.tally import Call, Outcome
+from sleepwalker.cli.traffic import Answer, Lane, measured
+from sleepwalker.clock import SYSTEM_CLOCK
+
+if TYPE_CHECKING:
+    from sleepwalker.cli.demo_report import Report
+
+_DESCRIPTION = """\
+Start five real HTTP servers on this machine, four of which misbehave, and
+send them the same traffic twice, side by side: through sleepwalker with the
+shipped policies, and through plain requests with timeout=10. Ends by itself,
+with a table of what was measured."""
+
+_EXAMPLES = examples(
+    "sleepwalker demo",
+    "sleepwalker demo --log events.jsonl    # append the events to a file of yours",
+    "sleepwalker demo --quick --json        # eight seconds, for programs",
+)
+
+#: Seconds between two lines of progress where nothing can move.
+_LINE_EVERY = 3.0
+
+
+def add(commands: Commands) -> None:
+    """Add `demo` to the command line."""
+    parser = commands.add_parser(
+        "demo", help="what is gained on a flaky fleet, measured", description=_DESCRIPTION, epilog=_EXAMPLES
+    )
+    parser.add_argument("--quick", action="store_true", help="about 8 seconds instead of about 20")
+    parser.add_argument("--seed", metavar="N", type=int, default=SEED, help="another run of luck (%(default)s)")
+    parser.add_argument("--log", metavar="FILE", type=new_file, help="append the events there (a new file)")
+    parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; the exit code is 0 whatever the numbers are."""
+    from sleepwalker.cli import display  # noqa: PLC0415 - this needs rich, parsing does not
+    from sleepwalker.cli.demo_report import Report  # noqa: PLC0415
+
+    course = QUICK if args.quick else FULL
+    log = args.log or _new_log()
+    # A proxy of the environment would otherwise stand between both sides and the fleet.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
+    screen = display.console(sys.stderr if args.json else sys.stdout)
+    speak = not args.json and not display.can_move(screen)
+    try:
+        fleet = Fleet(sets=2, seed=args.seed, down_at=course.down_at, down_for=course.down_for, drip=course.drip)
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"the demo's servers did not start: {error}") from None
+    with fleet, contextlib.ExitStack() as connections:
+        lanes: dict[Side, dict[str, Lane]] = {side: {} for side in SIDES}
+        report = Report(course, lanes)
+        for host in HOSTS:
+            with_policy, plain = (f"http://127.0.0.1:{ports[host.name]}" for ports in fleet.ports)
+            connection = sleepwalker.Connection(
+                with_policy, auth=sleepwalker.ANONYMOUS, policy=host.policy, observer=report.observer(host.name)
+            )
+            connections.enter_context(connection)
+            for side, send in zip(SIDES, (_protected(connection), _plain(plain)), strict=True):
+                total = round(course.traffic * host.rate)
+                lanes[side][host.name] = Lane(send, total=total, workers=WORKERS, rate=host.rate)
+        if not args.json:
+            screen.print(report.introduction())
+        with events_to(log), display.live(screen, report.picture):
+            fleet.go()
+            report.begin()
+            _drive(report, fleet, (lambda line: screen.print(line, soft_wrap=True)) if speak else None)
+    if args.json:
+        print(json.dumps({**report.to_dict(), "seed": args.seed, "log": str(log)}, indent=2))
+    else:
+        screen.print(report.result())
+        screen.print(f"\nsleepwalker's events, as JSON lines: {log}", soft_wrap=True)
+    return 0
+
+
+def _drive(report: Report, fleet: Fleet, speak: Callable[[str], object] | None) -> None:
+    """Wait until all calls are done or the time is up. However it ends, no thread is left waiting for a server."""
+    spoken = 0.0
+    try:
+        for lane in report.lanes():
+            lane.start()
+        while report.running() and report.elapsed() < report.course.limit:
+            SYSTEM_CLOCK.sleep(0.1)
+            if speak is not None and report.elapsed() >= spoken + _LINE_EVERY:
+                spoken = report.elapsed()
+                speak(report.line())
+    finally:
+        for lane in report.lanes():
+            lane.stop()
+        fleet.close()  # ends every read that still waits
+    for lane in report.lanes():
+        lane.join(5)
+        if lane.crash is not None:
+            raise lane.crash
+    report.end()
+
+
+def _protected(connection: sleepwalker.Connection) -> Callable[[], Call]:
+    return lambda: measured(lambda: cast(Answer, connection.get("/")))
+
+
+def _plain(url: str) -> Callable[[], Call]:
+    """Calls as a careful user writes them: a session per thread, a timeout, and the status looked at."""
+    threads = threading.local()
+
+    def send() -> Call:
+        if not hasattr(threads, "session"):
+            threads.session = requests.Session()
+        begin = SYSTEM_CLOCK.monotonic()
+        try:
+            response = threads.session.get(f"{url}/", timeout=PLAIN_TIMEOUT)
+        except requests.RequestException as error:
+            return Call("failed", SYSTEM_CLOCK.monotonic() - begin, type(error).__name__)
+        outcome: Outcome = "answered" if response.ok else "failed"
+        return Call(outcome, SYSTEM_CLOCK.monotonic() - begin, str(response.status_code))
+
+    return send
+
+
+def _new_log() -> Path:
+    handle, name = tempfile.mkstemp(prefix="sleepwalker-demo-", suffix=".jsonl")
+    os.close(handle)
+    return Path(name)

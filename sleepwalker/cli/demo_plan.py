@@ -1,0 +1,60 @@
+"""What the demo does: which hosts there are, which policy each is called under, and when things happen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Side = Literal["sleepwalker", "requests"]
+SIDES: tuple[Side, ...] = ("sleepwalker", "requests")
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """When things happen, in seconds since the traffic began."""
+
+    traffic: float
+    """Calls are due from 0 to then."""
+    down_at: float
+    down_for: float
+    drip: float
+    """How long a dripping body takes."""
+    limit: float
+    """Calls that are not done by then count as failed, so that the demo ends."""
+
+    @property
+    def back_at(self) -> float:
+        return self.down_at + self.down_for
+
+
+FULL = Course(traffic=10.0, down_at=2.0, down_for=4.5, drip=12.0, limit=26.0)
+QUICK = Course(traffic=4.0, down_at=1.0, down_for=1.5, drip=3.0, limit=8.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One server of the fleet, and how it is called."""
+
+    name: str
+    policy: str
+    rate: float
+    """Calls per second."""
+    about: str
+    """What it does, with the fields of `Course` in braces."""
+
+
+HOSTS = (
+    Host("healthy", "standard", 10, "answers in 5 to 20 ms"),
+    Host("flaky", "standard", 10, "answers 503 to 3 of 10 requests"),
+    Host("dies", "standard", 10, "is gone after {down_at:g} s, for {down_for:g} s"),
+    Host("reboots", "batch", 10, "does the same; its callers can wait"),
+    Host("drips", "interactive", 3, "sends 1 of 10 bodies byte by byte, for {drip:g} s"),
+)
+
+#: With this one, drips come early enough to be seen and `flaky` is neither lucky nor unlucky. --seed tries others.
+SEED = 133
+
+#: Threads per host and side.
+WORKERS = 3
+#: What a careful user of plain requests writes, in seconds. It bounds the silence between two bytes, not the call.
+PLAIN_TIMEOUT = 10

@@ -1,0 +1,86 @@
+"""What the demo's numbers say, in sentences: what was gained, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sleepwalker.cli.demo_plan import PLAIN_TIMEOUT, Course, Side
+from sleepwalker.cli.tally import Tally
+from sleepwalker.cli.text import count, seconds
+
+Tallies = Mapping[str, Mapping[Side, Tally]]
+
+
+def conclusions(
+    course: Course,
+    tallies: Tallies,
+    transitions: Sequence[Mapping[str, Any]],
+    rejected_at: Sequence[tuple[float, str]],
+    done_after: Mapping[Side, float],
+) -> list[str]:
+    """The sentences, each a line; all numbers in them are measured ones."""
+    lines = [_answers(tallies), _waiting(tallies, done_after)]
+    if opened := _breaker(course, tallies, transitions):
+        lines.append(opened)
+    lines.append(_cost(course, tallies, rejected_at))
+    return lines
+
+
+def _sum(tallies: Tallies, side: Side, field: str) -> int:
+    return sum(getattr(sides[side], field) for sides in tallies.values())
+
+
+def _answers(tallies: Tallies) -> str:
+    calls = _sum(tallies, "sleepwalker", "calls")
+    ours, theirs = _sum(tallies, "sleepwalker", "answered"), _sum(tallies, "requests", "answered")
+    difference = f"{ours - theirs} more" if ours > theirs else f"{theirs - ours} fewer" if theirs > ours else "as many"
+    return f"Answered: {ours} of {calls} calls through sleepwalker, {theirs} through plain requests: {difference}."
+
+
+def _waiting(tallies: Tallies, done_after: Mapping[Side, float]) -> str:
+    longest: dict[Side, float] = {
+        side: max(sides[side].longest or 0.0 for sides in tallies.values()) for side in ("sleepwalker", "requests")
+    }
+    text = (
+        f"Waiting: the longest call took {seconds(longest['sleepwalker'])} instead of {seconds(longest['requests'])}, "
+        f"and all were done after {seconds(done_after['sleepwalker'])} instead of {seconds(done_after['requests'])}."
+    )
+    if longest["requests"] > PLAIN_TIMEOUT:
+        text += f" (timeout={PLAIN_TIMEOUT} bounds the silence between two bytes, not the call.)"
+    return text
+
+
+def _breaker(course: Course, tallies: Tallies, transitions: Sequence[Mapping[str, Any]]) -> str | None:
+    steps = [what for what in transitions if what["host"] == "dies"]
+    if not steps:
+        return None
+    moves = ", ".join(f"{what['to']} at {what['at']:.1f} s" for what in steps)
+    text = f"The circuit of dies, which was gone from {course.down_at:g} to {course.back_at:g} s: {moves}."
+    vain = _in_vain(tallies["dies"]["sleepwalker"])
+    text += f" So it was asked in vain {count(vain, 'time')} instead of {tallies['dies']['requests'].failed}."
+    if patient := tallies.get("reboots"):
+        ours = patient["sleepwalker"]
+        text += (
+            f" Of reboots, gone as long but called under batch, which waits, {ours.answered} of {ours.calls} answered."
+        )
+    return text
+
+
+def _in_vain(numbers: Tally) -> int:
+    """Attempts that came to nothing: every retry follows one, and a failed call ends in one."""
+    return numbers.retries + numbers.failed
+
+
+def _cost(course: Course, tallies: Tallies, rejected_at: Sequence[tuple[float, str]]) -> str:
+    calls, retries = _sum(tallies, "sleepwalker", "calls"), _sum(tallies, "sleepwalker", "retries")
+    rejected = _sum(tallies, "sleepwalker", "rejected")
+    late = sum(at > course.back_at for at, host in rejected_at if host == "dies")
+    text = f"The price: {count(retries, 'retry', 'retries')} on {calls} calls"
+    text += f", {count(rejected, 'call')} rejected unsent ({late} of them after dies was back)" if rejected else ""
+    ours, theirs = tallies["healthy"]["sleepwalker"].p50, tallies["healthy"]["requests"].p50
+    if ours is None or theirs is None:
+        return text + "."
+    more = (ours - theirs) * 1000
+    took = f"{more:.1f} ms more" if more >= 0.05 else f"{-more:.1f} ms less" if more <= -0.05 else "as long"
+    return f"{text}; on healthy the median call took {took}."

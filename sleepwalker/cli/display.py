@@ -1,0 +1,89 @@
+"""Tables and live progress, through rich: colour and movement on a terminal, plain text elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TextIO
+
+from sleepwalker.cli.parser import UsageError
+
+try:
+    from rich import box
+    from rich.console import Console, Group, RenderableType
+    from rich.live import Live
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+except ImportError:
+    raise UsageError("this command needs the package rich: pip install 'sleepwalker[cli]'") from None
+
+__all__ = ["Cell", "Console", "RenderableType", "can_move", "console", "live", "progress", "stacked", "table"]
+
+#: The width of what is not a terminal.
+PLAIN_WIDTH = 80
+
+#: A cell: its text, or its text and its style.
+Cell = str | tuple[str, str]
+
+
+def console(file: TextIO | None = None) -> Console:
+    """A console for `file` (stdout by default). rich itself honours NO_COLOR and TERM=dumb."""
+    target = file if file is not None else sys.stdout
+    terminal = target.isatty()
+    return Console(
+        file=target,
+        force_terminal=terminal,
+        width=None if terminal else PLAIN_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def can_move(shown_on: Console) -> bool:
+    """Whether lines that were written can be written over."""
+    return shown_on.is_terminal and not shown_on.is_dumb_terminal
+
+
+def table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    words: Collection[str] = (),
+    every: int = 0,
+    tight: bool = False,
+) -> Table:
+    """A table. Columns named in `words` are flush left, numbers flush right; an empty line after `every` rows."""
+    gap = 0 if tight else 1
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
+    for header in headers:
+        made.add_column(header, justify="left" if header in words else "right", no_wrap=True)
+    for number, row in enumerate(rows, 1):
+        made.add_row(*(_text(cell) for cell in row), end_section=bool(every) and number % every == 0)
+    return made
+
+
+def progress(note: str, done: float, total: float) -> RenderableType:
+    """A bar with a note under it."""
+    return Group(ProgressBar(total=max(total, 1), completed=min(done, total), width=60), Text(note, style="dim"))
+
+
+def stacked(*parts: RenderableType) -> RenderableType:
+    """One under the other."""
+    return Group(*parts)
+
+
+@contextlib.contextmanager
+def live(shown_on: Console, render: Callable[[], RenderableType]) -> Iterator[None]:
+    """Within, what `render` returns is shown and renewed on a terminal; afterwards it is gone."""
+    if not can_move(shown_on):
+        yield
+        return
+    with Live(get_renderable=render, console=shown_on, refresh_per_second=8, transient=True, vertical_overflow="crop"):
+        yield
+
+
+def _text(cell: Cell) -> Text:
+    return Text(cell) if isinstance(cell, str) else Text(cell[0], style=cell[1])

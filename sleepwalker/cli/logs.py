@@ -1,0 +1,26 @@
+"""The event log that a command writes where `--log` asks for one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from sleepwalker import logging
+from sleepwalker.cli.parser import UsageError
+
+
+@contextlib.contextmanager
+def events_to(path: Path | None) -> Iterator[None]:
+    """Within, all events are appended to the file as JSON lines; nothing happens where there is no path."""
+    if path is None:
+        yield
+        return
+    try:
+        logging.configure(path)
+    except OSError as error:
+        raise UsageError(f"--log: {error}") from None
+    try:
+        yield
+    finally:
+        logging.reset()

@@ -1,0 +1,177 @@
+"""`sleepwalker policy`, and what every command does with arguments that it cannot use."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from sleepwalker.cli import main
+from sleepwalker.policy import Policy
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_shipped_policy_is_listed_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(Policy.names())
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+def test_the_list_as_json_has_the_same_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "list", "--json"]) == 0
+    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)] == list(Policy.names())
+
+
+@pytest.mark.parametrize("name", Policy.names())
+def test_a_shipped_policy_is_shown_as_its_file(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "show", name]) == 0
+    assert capsys.readouterr().out == (ROOT / "policies" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def test_a_policy_file_is_shown_with_all_its_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[timeout]\nread = 5.5\n", encoding="utf-8")
+    assert main(["policy", "show", str(file)]) == 0
+    shown = Policy.from_dict(tomllib.loads(capsys.readouterr().out))
+    assert shown == Policy(timeout={"read": 5.5})
+
+
+def test_a_policy_shown_as_json_reads_back_as_the_same_policy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "show", "--json", "batch"]) == 0
+    assert Policy.from_dict(json.loads(capsys.readouterr().out)) == Policy.load("batch")
+
+
+def test_an_unknown_policy_is_a_wrong_use_and_the_names_are_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "show", "interactiv"]) == 2
+    assert "did you mean interactive?" in capsys.readouterr().err
+
+
+def test_sound_files_are_fine(capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(path) for path in sorted((ROOT / "policies").glob("*.toml"))]
+    assert main(["policy", "check", *files]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{file}: sound" for file in files]
+
+
+def test_every_fault_of_every_file_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = tmp_path / "one.toml", tmp_path / "two.toml"
+    one.write_text("[timeout]\nread = -1\nconect = 3\n", encoding="utf-8")
+    two.write_text("[retry\n", encoding="utf-8")
+    assert main(["policy", "check", str(one), str(two)]) == 1
+    out = capsys.readouterr().out
+    assert f"{one}: 2 faults" in out
+    assert "timeout.read" in out
+    assert "timeout.conect" in out
+    assert f"{two}: 1 fault" in out
+
+
+def test_a_missing_file_is_a_wrong_use_and_the_others_are_still_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text("nonsense = 1\n", encoding="utf-8")
+    assert main(["policy", "check", str(tmp_path / "none.toml"), str(bad)]) == 2
+    out, err = capsys.readouterr()
+    assert "there is no such file" in err
+    assert "nonsense" in out
+
+
+def test_a_check_as_json_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text("nonsense = 1\n", encoding="utf-8")
+    assert main(["policy", "check", "--json", str(bad)]) == 1
+    [result] = json.loads(capsys.readouterr().out)
+    assert (result["file"], result["sound"], len(result["faults"])) == (str(bad), False, 1)
+
+
+def test_the_schema_is_the_policys(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(Policy.json_schema()))
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ([], "COMMAND"),
+        (["gte"], "'gte'"),
+        (["policy"], "COMMAND"),
+        (["policy", "check"], "FILE"),
+        (["get"], "URL"),
+        (["get", "-n", "0", "http://h"], "'0' is not a whole number of 1 or more"),
+        (["get", "-c", "many", "http://h"], "'many' is not a whole number"),
+        (["get", "--timeout", "-1", "http://h"], "'-1' is not a number of seconds"),
+        (["get", "--timeout", "nan", "http://h"], "'nan' is not a number of seconds"),
+        (["get", "-d", "@/no/such/file", "http://h"], "cannot read '/no/such/file'"),
+        (["get", "-H", "no colon", "http://h"], "'Name: value'"),
+        (["get", "--cacert", "/no/such/file", "https://h"], "there is no file"),
+        (["get", "--log", "/no/such/folder/x", "http://h"], "cannot write to"),
+        (["get", "-o", "/", "http://h"], "cannot write to"),
+        (["get", "-k", "--cacert", __file__, "https://h"], "not allowed with"),
+        (["get", "--colour", "http://h"], "--colour"),
+        (["get", "-n", "2", "-o", "body", "http://h"], "--output"),
+        (["get", "-X", "G T", "http://h"], "not the name of a method"),
+        (["get", "example.net"], "https://"),
+        (["get", "ftp://example.net"], "scheme"),
+        (["get", "http://"], "no host"),
+        (["get", "http://h:99999/"], "port"),
+        (["get", "--policy", "standart", "http://h"], "did you mean standard?"),
+        (["get", "--policy", "none.toml", "http://h"], "none.toml"),
+        (["get", "--auth", "anna:pw", "http://example.net"], "in the clear"),
+        (["demo", "--seed", "x"], "'x'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_use_ends_with_2_and_says_what_is_wrong(
+    argv: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert "Traceback" not in err
+
+
+_CANARY = "c4n4ry"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["get", f"http://anna:{_CANARY}@example.net/"],
+        ["get", f"http://anna:pass/{_CANARY}@example.net/"],
+        ["get", f"example.net/?token={_CANARY}"],
+        ["get", f"http://exa mple.net/?token={_CANARY}"],
+        ["get", "-H", f"Authorization {_CANARY}", "http://h"],
+        ["get", "-H", "Authorization:", "Bearer", _CANARY, "http://h"],  # the quotes are missing
+        ["get", "-H", f"X-Key: {_CANARY}\r\nX-Other: {_CANARY}", "http://h"],
+        ["get", "-H", f"X-Key: {_CANARY}\u20ac", "http://h"],
+        ["get", "--auth", f"anna:{_CANARY}", "http://example.net"],
+        ["get", "--auth", f"anna:{_CANARY}\n", "https://example.net"],
+        ["get", f"--api-key={_CANARY}", "http://h"],
+    ],
+)
+def test_a_secret_in_wrong_arguments_is_not_repeated(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert _CANARY not in out + err
+    assert err != ""
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["get"], ["policy"], *(["policy", name] for name in ("list", "show", "check", "schema"))]
+)
+def test_every_command_has_a_help_page_with_examples_that_fits_a_terminal(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "examples:\n  sleepwalker " in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("sleepwalker ")

@@ -1,0 +1,69 @@
+"""The demo's sentences follow its numbers, also where these are not flattering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sleepwalker.cli.demo_plan import FULL, Side
+from sleepwalker.cli.demo_words import conclusions
+from sleepwalker.cli.tally import Call, Tally, tally
+
+_DONE: dict[Side, float] = {"sleepwalker": 10.2, "requests": 20.4}
+
+
+def _tallies(ours: list[Call], theirs: list[Call]) -> dict[str, dict[Side, Tally]]:
+    """`healthy` and `dies`, with the same calls on both."""
+    return {name: {"sleepwalker": tally(ours), "requests": tally(theirs)} for name in ("healthy", "dies")}
+
+
+def _say(ours: list[Call], theirs: list[Call], transitions: Any = (), rejected_at: Any = ()) -> str:
+    return "\n".join(conclusions(FULL, _tallies(ours, theirs), transitions, rejected_at, _DONE))
+
+
+def _fine(duration: float = 0.01) -> Call:
+    return Call("answered", duration, "200")
+
+
+def _failed(sends: int = 1) -> Call:
+    return Call("failed", 0.5, "503", sends)
+
+
+def test_more_answers_are_said_to_be_more() -> None:
+    text = _say([_fine(), _fine()], [_fine(), _failed()])
+    assert "4 of 4 calls through sleepwalker, 2 through plain requests: 2 more" in text
+
+
+def test_fewer_answers_are_said_to_be_fewer() -> None:
+    assert "2 fewer" in _say([_fine(), _failed()], [_fine(), _fine()])
+
+
+def test_as_many_answers_are_said_to_be_as_many() -> None:
+    assert "as many" in _say([_fine()], [_fine()])
+
+
+def test_the_timeout_of_plain_requests_is_explained_only_where_it_did_not_hold() -> None:
+    assert "timeout=10 bounds" in _say([_fine()], [_fine(12.0)])
+    assert "timeout=10 bounds" not in _say([_fine()], [_fine(9.0)])
+
+
+def test_the_price_is_named() -> None:
+    rejected = Call("rejected", 0.0, "CircuitOpenError", 0)
+    rejected_at = [(3.0, "dies"), (FULL.back_at + 1, "dies"), (FULL.back_at + 1, "flaky")]
+    text = _say([_fine(0.0132), _failed(3), rejected, rejected], [_fine(0.012)] * 4, rejected_at=rejected_at)
+    assert "4 retries on 8 calls, 4 calls rejected unsent (1 of them after dies was back)" in text
+    assert "1.2 ms more" in text
+
+
+def test_a_faster_median_is_not_called_a_price() -> None:
+    assert "2.0 ms less" in _say([_fine(0.010)], [_fine(0.012)])
+
+
+def test_the_circuit_is_told_with_its_times() -> None:
+    transitions = [{"at": 2.31, "host": "dies", "to": "open"}, {"at": 7.18, "host": "dies", "to": "half-open"}]
+    text = _say([_fine(), _failed(3)], [_fine(), _failed()], transitions)
+    assert "open at 2.3 s, half-open at 7.2 s" in text
+    assert "in vain 3 times instead of 1" in text
+
+
+def test_a_circuit_that_never_opened_is_not_mentioned() -> None:
+    assert "circuit" not in _say([_fine()], [_fine()], [{"at": 1.0, "host": "flaky", "to": "open"}])
