@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from http import HTTPMethod, HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -126,14 +126,15 @@ def test_a_policy_cannot_be_changed(model: BaseModel) -> None:
 @pytest.mark.parametrize("off", [False, None])
 @pytest.mark.parametrize("part", ["retry", "breaker", "bulkhead", "rate_limit", "hedge"])
 def test_a_part_that_may_be_off_is_none_on_the_object_and_false_outside(part: str, off: bool | None) -> None:
-    policy = Policy(**{part: off})
+    parts: dict[str, Any] = {part: off}
+    policy = Policy(**parts)
     assert getattr(policy, part) is None
     assert policy.to_dict()[part] is False
     assert Policy.from_dict({part: off}) == policy
 
 
 @pytest.mark.parametrize("off", [False, None])
-def test_the_budget_can_be_off(off: bool | None) -> None:
+def test_the_budget_can_be_off(off: Literal[False] | None) -> None:
     assert RetryPolicy(budget=off).budget is None
     policy = Policy(retry={"budget": off})
     assert policy.retry is not None
