@@ -29,6 +29,7 @@ from sleepwalker.transport.url import Origin
 
 SECRET = "canary-7d1f"
 HTTPS = Origin("https", "host.com", 443)
+NOTHING: Any = None
 HTTP = Origin("http", "host.com", 80)
 
 
@@ -70,7 +71,15 @@ def test_a_pair_is_a_shortcut_for_basic_auth(pair: Any) -> None:
 
 @pytest.mark.parametrize(
     "auth",
-    [None, ANONYMOUS, HTTPBasicAuth("u", "p"), OwnBasic("u", "p"), HTTPDigestAuth("u", "p"), bearer, object().__init__],
+    [
+        None,
+        ANONYMOUS,
+        HTTPBasicAuth("u", "p"),
+        OwnBasic("u", "p"),
+        HTTPDigestAuth("u", "p"),
+        bearer,
+        lambda request: request,
+    ],
 )
 def test_everything_else_that_requests_takes_stays_as_it_is(auth: Any) -> None:
     assert normalise_auth(auth) is auth
@@ -107,7 +116,7 @@ BAD_AUTH: list[tuple[Any, type[Exception], str]] = [
     ((SECRET, SECRET.encode() + b"\n"), ValueError, "the password has a line break"),
     ((SECRET, f"{SECRET}\u20ac"), ValueError, "the password has characters outside Latin-1"),
     ((f"{SECRET}\ud800", SECRET), ValueError, "the user has characters outside Latin-1"),
-    (HTTPBasicAuth(SECRET, None), TypeError, "the password is of type NoneType"),  # type: ignore[arg-type]
+    (HTTPBasicAuth(SECRET, NOTHING), TypeError, "the password is of type NoneType"),
     (HTTPBasicAuth(SECRET, SECRET + "\n"), ValueError, "the password has a line break"),
 ]
 
@@ -308,7 +317,7 @@ parts = text | st.binary().filter(lambda data: not any(byte < 0x20 or byte == 0x
 
 @given(parts, parts)
 def test_the_header_worked_out_beforehand_is_the_one_that_requests_sends(user: Any, password: Any) -> None:
-    auth = normalise_auth((user, password))
+    auth: Any = normalise_auth((user, password))
     request = requests.Request("GET", "https://host.com", auth=auth).prepare()
     assert basic_header(auth) == request.headers["Authorization"]
 
@@ -328,7 +337,7 @@ def test_the_header_is_the_one_of_rfc_7617() -> None:
         HTTPDigestAuth("u", "p"),
         ("u", "p"),
         HTTPBasicAuth("u", "\u20ac"),
-        HTTPBasicAuth("u", None),  # type: ignore[arg-type]
+        HTTPBasicAuth("u", NOTHING),
     ],
 )
 def test_a_header_that_only_the_request_can_tell_is_not_guessed(auth: Any) -> None:

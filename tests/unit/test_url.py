@@ -52,6 +52,7 @@ def everything_said(error: BaseException) -> str:
 
 
 LONG = "http://" + "a" * 63 + ".com"
+LONGEST = "http://" + "a." * 127  # 253 and the final dot
 
 # hostname, port, conn.hostname, origin's text, prefix
 HOSTNAMES: list[tuple[str, Any, str, str, str]] = [
@@ -84,6 +85,7 @@ HOSTNAMES: list[tuple[str, Any, str, str, str]] = [
     ("http://[::ffff:7f00:1]", None, "http://[::ffff:7f00:1]", "http://[::ffff:127.0.0.1]", "http://[::ffff:7f00:1]"),
     ("http://host.com.", None, "http://host.com.", "http://host.com.", "http://host.com."),
     (LONG, None, LONG, LONG, LONG),
+    (LONGEST, None, LONGEST, LONGEST, LONGEST),
 ]
 
 
@@ -146,6 +148,7 @@ BAD_HOSTNAMES: list[tuple[Any, Any, list[str]]] = [
     ("https://host,com", None, ["does not name a host"]),
     ("https://" + "a" * 64 + ".com", None, ["does not name a host"]),
     ("https://" + "a." * 126 + "ab", None, ["253"]),
+    ("https://" + "a." * 200, None, ["253"]),
     ("https://host.com:8443:1", None, ["does not name a host"]),
     ("https://host.com:x", None, ["does not name a host"]),
     ("https://host.com:-1", None, ["does not name a host"]),
@@ -518,6 +521,7 @@ SAFE = [
     ("/%41", "/%41"),
     ("/\ud800", "/%ED%A0%80"),
     ("/@me/a:b", "/@me/a:b"),
+    ("https://h\u00f6st/a?x", "/a"),
     ("https://user:pa/ss@host.com/a", "/"),
     ("https://user:pa?ss@host.com/a", "/"),
     ("https://user:pa#ss@host.com/a", "/"),
