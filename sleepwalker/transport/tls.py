@@ -54,9 +54,11 @@ def shared_context(verify: Any = True, cert: Any = None) -> ssl.SSLContext:
         stamps = tuple(
             Path(path).stat().st_mtime_ns for path in (verify, *certs) if isinstance(path, str | os.PathLike)
         )
-        return _shared(verify, tuple(cert) if isinstance(cert, list) else cert, stamps)
-    except (OSError, TypeError):
+        settings = (verify, tuple(cert) if isinstance(cert, list) else cert, stamps)
+        hash(settings)
+    except (OSError, TypeError, ValueError):
         return ssl_context(verify, cert)  # which says what is wrong
+    return _shared(*settings)
 
 
 @functools.lru_cache(maxsize=64, typed=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from sleepwalker.transport.tls import environment_ca, ssl_context
+from sleepwalker.transport.tls import environment_ca, shared_context, ssl_context
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +85,33 @@ def test_nothing_below_tls_1_2_is_ever_spoken(verify: bool) -> None:
     assert ssl_context(verify, None).maximum_version == ssl.TLSVersion.MAXIMUM_SUPPORTED
 
 
-def test_every_connection_has_its_own_context() -> None:
-    """urllib3 sets verify_mode on the context that it is given, so one in common would be one risk in common."""
-    assert ssl_context(True, None) is not ssl_context(True, None)
+def test_equal_settings_share_a_context_and_different_ones_do_not(files: Mapping[str, Path]) -> None:
+    both = str(files["both"])
+    assert shared_context(True) is shared_context(True)
+    assert shared_context(files["ca"]) is shared_context(files["ca"])
+    assert shared_context(True, [both, None]) is shared_context(True, (both, None))
+    different = [
+        shared_context(True),
+        shared_context(False),
+        shared_context(files["ca"]),
+        shared_context(True, both),
+        shared_context(False, both),
+    ]
+    assert len({id(context) for context in different}) == len(different)
+
+
+def test_a_bundle_that_was_replaced_is_read_again(files: Mapping[str, Path], tmp_path: Path) -> None:
+    bundle = tmp_path / "ca"
+    bundle.write_bytes(files["ca"].read_bytes())
+    os.utime(bundle, ns=(1, 1))
+    before = shared_context(bundle)
+    os.utime(bundle, ns=(2, 2))
+    assert shared_context(bundle) is not before
+
+
+def test_a_context_of_the_callers_own_is_never_shared() -> None:
+    mine = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    assert shared_context(mine) is mine
 
 
 @pytest.mark.parametrize(
@@ -116,10 +141,13 @@ BAD_VERIFY: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("verify", "says"), BAD_VERIFY)
-def test_a_bad_verify_is_named(verify: Any, says: str) -> None:
+@pytest.mark.parametrize("make", [ssl_context, shared_context])
+@pytest.mark.parametrize(("verify", "says"), [*BAD_VERIFY, ([], "list")])
+def test_a_bad_verify_is_named(verify: Any, says: str, make: Callable[..., ssl.SSLContext]) -> None:
+    shared_context(True)
+    shared_context(False)  # neither may answer for 1 and 0
     with pytest.raises(ValueError, match=r"^verify ") as caught:
-        ssl_context(verify, None)
+        make(verify, None)
     assert says in str(caught.value)
 
 
@@ -153,13 +181,16 @@ BAD_CERT: list[tuple[Any, list[str]]] = [
 
 
 @pytest.mark.parametrize(("cert", "says"), BAD_CERT, ids=[str(cert) for cert, _ in BAD_CERT])
-def test_a_bad_cert_is_named(files: Mapping[str, Path], cert: Any, says: list[str]) -> None:
+@pytest.mark.parametrize("make", [ssl_context, shared_context])
+def test_a_bad_cert_is_named(
+    files: Mapping[str, Path], cert: Any, says: list[str], make: Callable[..., ssl.SSLContext]
+) -> None:
     if isinstance(cert, tuple):
         cert = tuple(files.get(name, name) for name in cert)
     elif isinstance(cert, str):
         cert = files.get(cert, cert)
     with pytest.raises(ValueError, match=r"^cert\b") as caught:
-        ssl_context(True, cert)
+        make(True, cert)
     assert [part for part in says if part not in str(caught.value)] == []
 
 
