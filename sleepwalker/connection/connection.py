@@ -36,11 +36,12 @@ from sleepwalker.transport.credentials import (
 )
 from sleepwalker.transport.errors import Scene, translate
 from sleepwalker.transport.exchange import Exchange, attempt, discard, guard_stream
+from sleepwalker.transport.headers import Headers, checked_headers, merged
 from sleepwalker.transport.line import Line
-from sleepwalker.transport.prepare import check_method, checked_headers, prepare
+from sleepwalker.transport.prepare import check_method, prepare
 from sleepwalker.transport.url import parse_hostname, safe_path
 
-_JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
+_JSON_HEADERS: Headers = CaseInsensitiveDict({"Accept": "application/json", "Content-Type": "application/json"})
 _JSON_MAX_BODY = 100_000_000
 _MAX_OTHER_RULES = 64
 
@@ -129,9 +130,9 @@ class Connection:
 
     def add_headers(self, headers: Mapping[str, Any]) -> None:
         """Send these with all later requests. URLError for a header that cannot be sent."""
-        merged = self._headers.copy()
-        merged.update(checked_headers(headers))
-        self._headers = merged  # in one step: another thread may be copying it
+        both = self._headers.copy()
+        both.update(checked_headers(headers))
+        self._headers = both  # in one step: another thread may be reading it
 
     def get_url(self, uri: str) -> str:
         """The fully qualified URL of a URI, joined as `urllib.parse.urljoin` joins."""
@@ -150,13 +151,12 @@ class Connection:
         Raises what `request` raises; DecodeError, with the response, for a body that is not JSON or is
         larger than `max_body`; TypeError or ValueError for a body that JSON cannot hold.
         """
-        headers = {**_JSON_HEADERS, **checked_headers(extra_headers)}
         response = self._call(
             method,
             uri,
             params=params,
             json_bytes=None if body is None else self._encoder.encode(body).encode(),
-            headers=headers,
+            headers=merged(_JSON_HEADERS, checked_headers(extra_headers)) if extra_headers else _JSON_HEADERS,
             max_body=self._max_body,
         )
         return self._decoded(response)
@@ -196,7 +196,7 @@ class Connection:
             data=data,
             json_bytes=None if json is None else self._encoder.encode(json).encode(),
             files=files,
-            headers=headers,
+            headers=checked_headers(headers) if headers else None,
             timeout=timeout,
             stream=stream,
             policy=policy,
@@ -284,7 +284,7 @@ class Connection:
         data: Any = None,
         json_bytes: bytes | None = None,
         files: Any = None,
-        headers: Mapping[str, Any] | None = None,
+        headers: Headers | None = None,
         timeout: Timeout | None = None,
         stream: bool = False,
         policy: Policy | str | os.PathLike[str] | None = None,
@@ -296,11 +296,8 @@ class Connection:
             raise ConnectionError(f"{self._origin}: this connection is closed; make a new one")
         method = check_method(method)
         rules = self._rules if policy is None and timeout is None else self._rules_of(policy, timeout)
-        merged = self._headers
-        if headers:
-            merged = merged.copy()
-            merged.update(checked_headers(headers))
-        auth, authorization = self._credentials(merged)
+        layers = (self._headers, headers)
+        auth, authorization = self._credentials(layers)
         prepared, body = prepare(
             self._line.session,
             self.hostname,
@@ -312,12 +309,12 @@ class Connection:
             data=data,
             files=files,
             json_bytes=json_bytes,
-            headers=merged,
+            headers=layers,
         )
         if authorization is not None:
             prepared.headers["Authorization"] = authorization
         if idempotent is None:
-            idempotent = "Idempotency-Key" in prepared.headers or method in rules.methods
+            idempotent = method in rules.methods or "Idempotency-Key" in prepared.headers
         exchange = Exchange(prepared, body, auth, stream, max_body, raise_for_status)
         request = Request(method, safe_path(prepared.url or ""), idempotent, body.replayable)
         try:
@@ -399,11 +396,11 @@ class Connection:
         failure.attempts = response.attempts  # type: ignore[attr-defined]
         raise failure
 
-    def _credentials(self, headers: CaseInsensitiveDict[Any]) -> tuple[Auth | None, str | None]:
+    def _credentials(self, headers: tuple[Headers | None, ...]) -> tuple[Auth | None, str | None]:
         """The auth object to apply to each attempt, or the header that it always comes to."""
         auth = self._auth
         if auth is None:
-            if headers.get("Authorization") is not None:
+            if any(layer and layer.get("Authorization") is not None for layer in headers):
                 return None, None
             auth = netrc_auth(self._origin)
             if auth is None:

@@ -37,6 +37,10 @@ class Fixed:
         return self._value
 
 
+#: The body of a request without one.
+NOTHING = Fixed(None)
+
+
 class File:
     """An open file, from where it stands when the call begins; sent again only if it can be rewound to there."""
 
@@ -81,6 +85,8 @@ def prepare_body(prepared: requests.PreparedRequest, data: Any, files: Any, json
 
     Raises TypeError for a `data` that is none of the kinds that can be sent.
     """
+    if data is None and json_bytes is None and not files:
+        return NOTHING
     if files or data is None or isinstance(data, bytes | str | list | tuple | Mapping):
         if json_bytes is not None and not files and not data:
             _set_length(prepared.headers, len(json_bytes))

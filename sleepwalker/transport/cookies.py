@@ -16,6 +16,11 @@ MAX_SIZE = 4096
 class BoundedCookieJar(RequestsCookieJar):
     """Takes no cookie larger than `MAX_SIZE`, and once it holds `MAX_COOKIES`, no new ones."""
 
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """As in the base class, which does all its work also for an answer that sets none."""
+        if response.info().get("Set-Cookie") is not None:
+            super().extract_cookies(response, request)
+
     def set_cookie(self, cookie: Cookie, *args: Any, **kwargs: Any) -> Any:
         if len(cookie.name) + len(cookie.value or "") > MAX_SIZE:
             return None

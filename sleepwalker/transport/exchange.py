@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import requests
+from urllib3 import HTTPResponse
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.call import Send
@@ -108,9 +109,13 @@ def guard_stream(response: requests.Response, on_break: Callable[[Exception], Ba
 
 
 def _first_hop(exchange: Exchange) -> Hop:
-    prepared = exchange.prepared.copy()
-    prepared.body = exchange.body.payload()
-    if exchange.auth is not None:
+    prepared = exchange.prepared
+    if exchange.auth is None:
+        prepared.body = exchange.body.payload()
+    else:
+        prepared = prepared.copy()  # it may put anything on it, hooks included, and does so for each attempt
+        prepared.hooks = {event: list(hooks) for event, hooks in prepared.hooks.items()}
+        prepared.body = exchange.body.payload()
         length = prepared.headers.get("Content-Length")
         prepared = exchange.auth(prepared)
         # requests' rule for auth objects that change the body; ours is already measured otherwise.
@@ -167,7 +172,14 @@ def _receive(response: requests.Response, exchange: Exchange, limits: Limits) ->
 
 def _read(response: requests.Response, *, limit: int | None, truncate: bool) -> None:
     """Read the body into the response; of one above `limit` only that much, or a DecodeError."""
-    if limit is None:
+    raw, headers = response.raw, response.headers
+    length = headers.get("Content-Length", "")
+    if isinstance(raw, HTTPResponse) and length.isdecimal() and "Content-Encoding" not in headers:
+        if limit is None or int(length) <= limit:
+            response._content = raw.read()  # in one piece: what iter_content gives, without its detours
+            response._content_consumed = True
+            return
+    elif limit is None:
         _ = response.content
         return
     chunks, size = [], 0

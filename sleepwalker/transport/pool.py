@@ -239,6 +239,16 @@ class Adapter(requests.adapters.HTTPAdapter):
                 self._pools = {origin: pool}
         return pool
 
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        if "Set-Cookie" in resp.headers:
+            return super().build_response(req, resp)
+        # requests looks for cookies in the original answer, at some length, unless there is none.
+        original, resp._original_response = resp._original_response, None
+        try:
+            return super().build_response(req, resp)
+        finally:
+            resp._original_response = original
+
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Nothing to do for each request: the context was made with the adapter."""
 

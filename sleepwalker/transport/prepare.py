@@ -7,15 +7,14 @@ from typing import Any
 
 import requests
 from requests.cookies import get_cookie_header
-from requests.structures import CaseInsensitiveDict
 
 from sleepwalker.exceptions import URLError
 from sleepwalker.transport.body import Body, prepare_body
-from sleepwalker.transport.url import Origin, check_headers, plain_path, resolve
+from sleepwalker.transport.headers import Headers, merged
+from sleepwalker.transport.url import Origin, plain_path, resolve
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-_NO_HOOKS: dict[str, list[Any]] = {"response": []}
 
 
 def check_method(method: Any) -> str:
@@ -25,13 +24,6 @@ def check_method(method: Any) -> str:
     if not isinstance(method, str) or not method or not _TOKEN_CHARACTERS.issuperset(method):
         raise URLError(f"method must be a word such as 'GET', not {method!r:.40}")
     return method.upper()
-
-
-def checked_headers(headers: Mapping[Any, Any] | None) -> CaseInsensitiveDict[Any]:
-    """A copy, names as str; URLError that names what cannot be sent."""
-    check_headers(headers)
-    pairs = (headers or {}).items()
-    return CaseInsensitiveDict({k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in pairs})
 
 
 def prepare(
@@ -46,9 +38,9 @@ def prepare(
     data: Any,
     files: Any,
     json_bytes: bytes | None,
-    headers: Mapping[str, Any],
+    headers: tuple[Headers | None, ...],
 ) -> tuple[requests.PreparedRequest, Body]:
-    """A request to this origin, and its body. `headers` are the connection's and the call's, checked before.
+    """A request to this origin, and its body. `headers` are the connection's and the call's.
 
     Does what `requests.Session.prepare_request` does, apart from credentials; a URI that needs no quoting
     and a session without cookies take the short way through it.
@@ -61,17 +53,13 @@ def prepare(
         prepared.url = prefix + uri
     else:
         prepared.prepare_url(resolve(origin, base, uri), None)
-    merged: CaseInsensitiveDict[Any] = CaseInsensitiveDict(session.headers)
-    merged.update(headers)
-    for name in [name for name, value in headers.items() if value is None]:
-        del merged[name]  # as in requests: None takes a common header away
-    prepared.headers = merged
+    prepared.headers = all_headers = merged(session.headers, *headers)
     body = prepare_body(prepared, data, files, json_bytes)
-    if "Content-Length" not in merged and "Transfer-Encoding" not in merged and method not in ("GET", "HEAD"):
-        merged["Content-Length"] = "0"
-    if "Cookie" not in merged and session.cookies and (cookie := get_cookie_header(session.cookies, prepared)):
-        merged["Cookie"] = cookie
-    prepared.hooks = session.hooks if any(session.hooks.values()) else _NO_HOOKS
+    if "Content-Length" not in all_headers and "Transfer-Encoding" not in all_headers and method not in ("GET", "HEAD"):
+        all_headers["Content-Length"] = "0"
+    if "Cookie" not in all_headers and session.cookies and (cookie := get_cookie_header(session.cookies, prepared)):
+        all_headers["Cookie"] = cookie
+    prepared.hooks = {event: list(hooks) for event, hooks in session.hooks.items()}
     return prepared, body
 
 
@@ -80,6 +68,6 @@ def _merged_params(common: Any, params: Any) -> Any:
     if not common:
         return params
     if isinstance(params, Mapping):
-        merged = {**common, **params}
-        return {name: value for name, value in merged.items() if value is not None}
+        both = {**common, **params}
+        return {name: value for name, value in both.items() if value is not None}
     return [*common.items(), *(params or [])] if not isinstance(params, str | bytes) else params
