@@ -51,8 +51,10 @@ def httpbin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def nginx(
-    tmp_path_factory: pytest.TempPathFactory, tls: TlsMaterial, program: Callable[[str], Path]
+    tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], Path], request: pytest.FixtureRequest
 ) -> Iterator[Nginx]:
     """A running nginx; a test that asks for it needs no mark of its own."""
-    with run_nginx(tmp_path_factory.mktemp("nginx"), tls, program("nginx")) as running:
+    path = program("nginx")  # before the certificates: where both programs are missing, both shall be named
+    tls: TlsMaterial = request.getfixturevalue("tls")
+    with run_nginx(tmp_path_factory.mktemp("nginx"), tls, path) as running:
         yield running

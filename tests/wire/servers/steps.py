@@ -84,7 +84,7 @@ def stall(when: Moment = "request") -> Step:
 
 
 def reset(when: Moment = "request") -> Step:
-    """A TCP reset instead of an answer."""
+    """A TCP reset instead of an answer. At `accept` the client may meet it in its connect, send or read."""
     return Step(lambda exchange: exchange.link.reset(), when)
 
 
