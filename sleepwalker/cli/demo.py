@@ -19,8 +19,9 @@ import sleepwalker
 from sleepwalker.cli.demo_fleet import Fleet
 from sleepwalker.cli.demo_plan import FULL, HOSTS, PLAIN_TIMEOUT, QUICK, SEED, SIDES, WORKERS, Side
 from sleepwalker.cli.logs import events_to
-from sleepwalker.cli.parser import Commands, UsageError, examples, new_file
+from sleepwalker.cli.parser import Commands, examples, new_file
 from sleepwalker.cli.tally import Call, Outcome
+from sleepwalker.cli.text import say
 from sleepwalker.cli.traffic import Answer, Lane, measured
 from sleepwalker.clock import SYSTEM_CLOCK
 
@@ -69,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         fleet = Fleet(sets=2, seed=args.seed, down_at=course.down_at, down_for=course.down_for, drip=course.drip)
     except (OSError, RuntimeError) as error:
-        raise UsageError(f"the demo's servers did not start: {error}") from None
+        say(f"sleepwalker: the demo's servers did not start: {error}")
+        return 1
     with fleet, contextlib.ExitStack() as connections:
         lanes: dict[Side, dict[str, Lane]] = {side: {} for side in SIDES}
         report = Report(course, lanes)

@@ -55,7 +55,7 @@ class Fleet:
         line = self._stdout.readline()
         if not line:
             self.close()
-            raise RuntimeError(f"the demo's servers did not start: exit code {self._process.returncode}")
+            raise RuntimeError(f"their process ended with code {self._process.returncode}")
         self.ports: list[dict[str, int]] = json.loads(line)
 
     def go(self) -> None:

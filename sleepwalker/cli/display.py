@@ -66,8 +66,8 @@ def table(
 
 
 def progress(note: str, done: float, total: float) -> RenderableType:
-    """A bar with a note under it."""
-    return Group(ProgressBar(total=max(total, 1), completed=min(done, total), width=60), Text(note, style="dim"))
+    """A note with a bar under it."""
+    return Group(Text(note), ProgressBar(total=max(total, 1), completed=min(done, total), width=PLAIN_WIDTH))
 
 
 def stacked(*parts: RenderableType) -> RenderableType:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import sleepwalker
+from sleepwalker.cli.parser import UsageError
 from sleepwalker.cli.target import Target
 from sleepwalker.cli.text import count, safe_line, safe_text, say, seconds
 from sleepwalker.cli.traffic import Answer
@@ -55,7 +56,10 @@ def show_event(event: Event, _level: Level | None = None, /) -> None:
 def _deliver(body: bytes, encoding: str | None, output: Path | None, *, quiet: bool) -> None:
     """Write the body to `output` or stdout: its bytes as they are, but nothing that could steer a terminal."""
     if output is not None:
-        output.write_bytes(body)
+        try:
+            output.write_bytes(body)
+        except OSError as error:
+            raise UsageError(f"--output: {error}") from None
     elif quiet or not body:
         return
     elif not sys.stdout.isatty():

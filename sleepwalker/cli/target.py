@@ -6,6 +6,7 @@ import argparse
 import getpass
 import re
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, cast
@@ -15,6 +16,7 @@ from sleepwalker.cli.parser import UsageError
 from sleepwalker.cli.traffic import Answer
 from sleepwalker.events import Observer
 from sleepwalker.transport.credentials import netrc_auth
+from sleepwalker.transport.prepare import check_method
 from sleepwalker.transport.url import Origin, check_headers, parse_hostname, safe_path
 
 _AUTHORITY = re.compile(r"https?://[^/?#\\]*", re.IGNORECASE)
@@ -38,15 +40,13 @@ class Target:
         url: str = args.url.partition("#")[0]
         if "@" in url.partition("?")[0]:
             raise UsageError("URL: it has an @ in it; credentials go to --auth USER, and a path writes an @ as %40")
-        method: str = (args.method or ("GET" if args.data is None else "POST")).upper()
-        if not _TOKEN.fullmatch(method):
-            raise UsageError(f"--method: {method!r} is not the name of a method")
         headers: dict[str, str] = {}
         for name, value in args.header:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         match = _AUTHORITY.match(url)
         try:
             _, origin, _ = parse_hostname(match[0] if match else url.partition("?")[0])
+            method = check_method(args.method or ("GET" if args.data is None else "POST"))
             check_headers(headers)
         except ValueError as error:
             raise UsageError(str(error)) from None
@@ -59,6 +59,8 @@ class Target:
 
     def connection(self, args: argparse.Namespace, observer: Observer | None) -> sleepwalker.Connection:
         """A connection to the target. Raises `UsageError` for what cannot be connected with."""
+        if args.insecure:  # who asks for it need not be warned of it at every call
+            warnings.filterwarnings("ignore", message="Unverified HTTPS request")
         try:
             return sleepwalker.Connection(
                 self.origin.text,
@@ -110,4 +112,7 @@ def read_header(text: str) -> tuple[str, str]:
 def _ask_for_password() -> str:
     if not sys.stdin.isatty():
         raise UsageError("--auth: there is no terminal to ask for the password; use USER:PASSWORD or a netrc file")
-    return getpass.getpass("Password: ")
+    try:
+        return getpass.getpass("Password: ")
+    except EOFError:
+        raise UsageError("--auth: no password was given") from None

@@ -112,7 +112,7 @@ def test_the_schema_is_the_policys(capsys: pytest.CaptureFixture[str]) -> None:
         (["get", "-k", "--cacert", __file__, "https://h"], "not allowed with"),
         (["get", "--colour", "http://h"], "--colour"),
         (["get", "-n", "2", "-o", "body", "http://h"], "--output"),
-        (["get", "-X", "G T", "http://h"], "not the name of a method"),
+        (["get", "-X", "G T", "http://h"], "method must be a word"),
         (["get", "example.net"], "https://"),
         (["get", "ftp://example.net"], "scheme"),
         (["get", "http://"], "no host"),

@@ -1,0 +1,213 @@
+"""`sleepwalker demo`: numbers that add up, a log, and no process left behind however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from sleepwalker.cli.demo_fleet import NAMES, Fleet
+
+_DEMO = [sys.executable, "-m", "sleepwalker", "demo", "--quick"]
+_SIDES = ("sleepwalker", "requests")
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one quick run came to, as JSON, with its log's lines and the seconds it took."""
+    log = tmp_path_factory.mktemp("demo") / "events.jsonl"
+    begin = time.monotonic()
+    # A proxy of the environment must not come between the demo and its servers.
+    env = {**os.environ, "http_proxy": "http://127.0.0.1:1"}
+    run = subprocess.run([*_DEMO, "--json", "--log", str(log)], capture_output=True, text=True, timeout=60, env=env)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return {**json.loads(run.stdout), "lines": lines, "took": time.monotonic() - begin, "path": str(log)}
+
+
+def _host(result: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(host for host in result["hosts"] if host["name"] == name)
+
+
+def test_it_ends_by_itself(result: dict[str, Any]) -> None:
+    assert result["took"] < 20
+
+
+def test_every_call_is_counted_once_and_both_sides_make_the_same_number(result: dict[str, Any]) -> None:
+    assert [host["name"] for host in result["hosts"]] == list(NAMES)
+    for host in result["hosts"]:
+        for side in _SIDES:
+            numbers = host[side]
+            assert numbers["answered"] + numbers["failed"] + numbers["rejected"] == numbers["calls"]
+            assert sum(numbers["results"].values()) == numbers["calls"]
+        assert host["sleepwalker"]["calls"] == host["requests"]["calls"] > 0
+
+
+def test_plain_requests_is_neither_retried_nor_rejected(result: dict[str, Any]) -> None:
+    assert sum(host["requests"]["rejected"] + host["requests"]["retries"] for host in result["hosts"]) == 0
+
+
+def test_the_healthy_host_answers_everything(result: dict[str, Any]) -> None:
+    healthy = _host(result, "healthy")
+    assert [healthy[side]["answered"] for side in _SIDES] == [healthy["requests"]["calls"]] * 2
+
+
+def test_retries_cure_most_of_a_flaky_host(result: dict[str, Any]) -> None:
+    flaky = _host(result, "flaky")
+    assert flaky["requests"]["failed"] > 0
+    assert flaky["sleepwalker"]["failed"] < flaky["requests"]["failed"]
+    assert flaky["sleepwalker"]["retries"] > 0
+
+
+def test_the_breaker_of_the_dying_host_opens_and_calls_are_rejected(result: dict[str, Any]) -> None:
+    moves = [move for move in result["transitions"] if move["host"] == "dies"]
+    assert moves[0]["to"] == "open"
+    assert result["course"]["down_at"] <= moves[0]["at"] <= result["course"]["down_at"] + result["course"]["down_for"]
+    assert _host(result, "dies")["sleepwalker"]["rejected"] > 0
+    assert _host(result, "dies")["requests"]["failed"] > 0
+
+
+def test_patience_bridges_the_same_outage(result: dict[str, Any]) -> None:
+    assert _host(result, "reboots")["sleepwalker"]["failed"] < _host(result, "reboots")["requests"]["failed"]
+
+
+def test_a_dripping_body_is_cut_and_asked_for_again(result: dict[str, Any]) -> None:
+    drips = _host(result, "drips")
+    assert drips["requests"]["longest"] >= result["course"]["drip"] - 0.5
+    assert drips["sleepwalker"]["longest"] < drips["requests"]["longest"]
+
+
+def test_the_log_says_what_the_table_says(result: dict[str, Any]) -> None:
+    assert result["log"] == result["path"]
+    events = [line["event"] for line in result["lines"]]
+    calls = sum(host["sleepwalker"]["calls"] for host in result["hosts"])
+    rejected = sum(host["sleepwalker"]["rejected"] for host in result["hosts"])
+    retries = sum(host["sleepwalker"]["retries"] for host in result["hosts"])
+    assert events.count("request.finished") + events.count("request.failed") == calls
+    assert events.count("request.rejected") == rejected
+    # A wait that the breaker's opening ends is scheduled, but no retry.
+    assert retries <= events.count("retry.scheduled") <= retries + events.count("retry.abandoned")
+    assert sum(event.startswith("breaker.") for event in events) == len(result["transitions"])
+
+
+def test_there_are_sentences_about_gain_and_price(result: dict[str, Any]) -> None:
+    assert result["conclusions"][0].startswith("Answered: ")
+    assert result["conclusions"][-1].startswith("The price: ")
+
+
+# -- however it ends -----------------------------------------------------------------------------
+
+
+def _ports_of(fleet: Fleet) -> list[int]:
+    return [port for ports in fleet.ports for port in ports.values()]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _group_is_gone(group: int, within: float = 5.0) -> bool:
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A demo that sends traffic, in a process group of its own."""
+    log = tmp_path / "events.jsonl"
+    process = subprocess.Popen(
+        [*_DEMO, "--log", str(log)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    end = time.monotonic() + 15
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < end:
+        time.sleep(0.05)
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+def test_ctrl_c_ends_it_cleanly_with_the_fleet(running: subprocess.Popen[bytes]) -> None:
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to all of the group
+    _, err = running.communicate(timeout=10)
+    assert running.returncode == 130
+    assert err == b"sleepwalker: interrupted\n"
+    assert _group_is_gone(running.pid)
+
+
+def test_the_fleet_does_not_outlive_a_demo_that_is_killed(running: subprocess.Popen[bytes]) -> None:
+    running.kill()
+    running.wait(5)
+    assert _group_is_gone(running.pid)
+
+
+def test_the_text_fits_a_terminal_and_names_the_log() -> None:
+    run = subprocess.run(_DEMO, capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "200"})
+    assert run.returncode == 0
+    assert run.stderr == ""
+    *lines, last = run.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "\x1b" not in run.stdout
+    assert "The price: " in run.stdout
+    log = Path(last.rpartition(": ")[2])
+    assert log.parent == Path(tempfile.gettempdir())
+    assert log.stat().st_size > 0
+    log.unlink()
+
+
+# -- the fleet by itself -------------------------------------------------------------------------
+
+
+def test_sets_of_the_fleet_behave_alike_and_differ_by_seed() -> None:
+    def statuses(port: int) -> list[int]:
+        with requests.Session() as session:
+            return [session.get(f"http://127.0.0.1:{port}/").status_code for _ in range(40)]
+
+    with Fleet(sets=2, seed=1, down_at=99, down_for=1, drip=1) as fleet:
+        one, other = (statuses(ports["flaky"]) for ports in fleet.ports)
+    with Fleet(sets=1, seed=2, down_at=99, down_for=1, drip=1) as fleet:
+        different = statuses(fleet.ports[0]["flaky"])
+    assert one == other != different
+    assert set(one) == {200, 503}
+
+
+def test_a_server_that_dies_cuts_its_connections_refuses_new_ones_and_comes_back_on_its_port() -> None:
+    with Fleet(sets=1, seed=1, down_at=0.3, down_for=0.5, drip=1) as fleet, requests.Session() as session:
+        port = fleet.ports[0]["dies"]
+        url = f"http://127.0.0.1:{port}/"
+        assert session.get(url).status_code == 200
+        fleet.go()
+        begin = time.monotonic()
+        while _listens(port) and time.monotonic() < begin + 5:
+            time.sleep(0.02)
+        with pytest.raises(requests.ConnectionError):
+            session.get(url)
+        assert _listens(fleet.ports[0]["healthy"])
+        while not _listens(port) and time.monotonic() < begin + 5:
+            time.sleep(0.02)
+        assert session.get(url).status_code == 200
+
+
+def test_a_closed_fleet_is_gone() -> None:
+    with Fleet(sets=2, seed=1, down_at=99, down_for=1, drip=1) as fleet:
+        assert all(map(_listens, _ports_of(fleet)))
+    assert not any(map(_listens, _ports_of(fleet)))

@@ -1,0 +1,393 @@
+"""`sleepwalker get` against real servers: bodies, exit codes, attempts as they happen, and no secret anywhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import FaultServer, Nginx, refused_port, reply, reset, stall
+
+from sleepwalker.cli import main
+
+Output = pytest.CaptureFixture[bytes]
+
+_CANARY = "c4n4ry"
+_COMMAND = [sys.executable, "-m", "sleepwalker"]
+
+
+@pytest.fixture(autouse=True)
+def no_netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever runs the tests may have credentials for localhost."""
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+@pytest.fixture
+def capture(capsysbinary: Output) -> Output:
+    return capsysbinary
+
+
+def _netrc(folder: Path, text: str) -> str:
+    file = folder / "netrc"
+    file.write_text(text, encoding="utf-8")
+    file.chmod(0o600)
+    return str(file)
+
+
+def test_it_works_on_httpbin(httpbin: str, capture: Output) -> None:
+    assert main(["get", f"{httpbin}/get?a=1"]) == 0
+    out, err = capture.readouterr()
+    assert json.loads(out)["args"] == {"a": "1"}
+    assert b"200 OK, 1 attempt," in err
+
+
+def test_it_works_on_nginx_with_its_own_certificate_authority(nginx: Nginx, capture: Output) -> None:
+    assert main(["get", "--cacert", nginx.ca, f"{nginx.https}/100b.json"]) == 0
+    assert json.loads(capture.readouterr().out)["name"] == "100b.json"
+
+
+def test_a_certificate_that_nobody_vouches_for_fails_unless_insecure(nginx: Nginx, capture: Output) -> None:
+    assert main(["get", f"{nginx.https}/100b.json"]) == 1
+    out, err = capture.readouterr()
+    assert out == b""
+    assert b"TLSError" in err
+    assert main(["get", "-k", f"{nginx.https}/100b.json"]) == 0
+
+
+def test_method_headers_and_body_arrive_as_given(httpbin: str, capture: Output) -> None:
+    argv = ["get", "-X", "put", "-H", "X-One: 1", "-H", "X-Two: a", "-H", "X-Two: b", "-d", '{"é": 1}']
+    assert main([*argv, "-H", "Content-Type: application/json", f"{httpbin}/anything"]) == 0
+    echo = json.loads(capture.readouterr().out)
+    assert echo["method"] == "PUT"
+    assert echo["json"] == {"é": 1}
+    assert (echo["headers"]["X-One"], echo["headers"]["X-Two"]) == ("1", "a, b")
+
+
+def test_a_body_makes_it_a_post_and_may_come_from_a_file(server: FaultServer, tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(b"\x00\xff\r\n")
+    assert main(["get", "-d", f"@{tmp_path / 'body'}", server.url]) == 0
+    [request] = server.requests
+    assert (request.method, request.body) == ("POST", b"\x00\xff\r\n")
+
+
+def test_the_fragment_of_a_url_stays_here(server: FaultServer) -> None:
+    assert main(["get", f"{server.url}/a?b=1#c"]) == 0
+    assert server.requests[0].target == "/a?b=1"
+
+
+def test_a_path_that_begins_with_two_slashes_is_no_host(server: FaultServer) -> None:
+    assert main(["get", f"{server.url}//example.net/x"]) == 0
+    assert server.requests[0].target == "//example.net/x"
+
+
+@pytest.mark.parametrize(("status", "code"), [(204, 0), (404, 1), (401, 1), (500, 1)])
+def test_the_exit_code_says_whether_it_was_answered(server: FaultServer, status: int, code: int) -> None:
+    server.script(reply(status))
+    assert main(["get", server.url]) == code
+
+
+def test_the_body_of_a_refusal_is_shown_all_the_same(server: FaultServer, capture: Output) -> None:
+    server.script(reply(404, "no such thing"))
+    assert main(["get", server.url]) == 1
+    out, err = capture.readouterr()
+    assert out == b"no such thing"
+    assert b"404 Not Found" in err
+
+
+def test_attempts_that_fail_are_shown_with_what_came_of_them(server: FaultServer, capture: Output) -> None:
+    server.script(reply(503), reset(), reply(200, "at last"))
+    assert main(["get", f"{server.url}/x?token={_CANARY}"]) == 0
+    out, err = capture.readouterr()
+    assert out == b"at last"
+    lines = err.decode().splitlines()
+    assert lines[0].startswith("attempt 1: 503 (")
+    assert lines[1].startswith("  again in ")
+    assert lines[2].startswith("attempt 2: ")
+    assert lines[3].startswith("  again in ")
+    assert lines[4].startswith(f"GET {server.url}/x: 200 OK, 3 attempts, ")
+    assert len(lines) == 5
+
+
+def test_an_attempt_is_shown_while_the_next_one_still_runs(server: FaultServer) -> None:
+    server.script(reply(503), stall())
+    command = [*_COMMAND, "get", server.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stderr is not None
+        try:
+            assert running.stderr.readline().startswith(b"attempt 1: 503")
+            assert running.poll() is None
+        finally:
+            running.kill()
+
+
+def test_a_host_that_refuses_connections_is_a_failed_call(capture: Output) -> None:
+    with refused_port() as port:
+        assert main(["get", "--json", f"http://127.0.0.1:{port}/"]) == 1
+    outcome = json.loads(capture.readouterr().out)
+    assert (outcome["answered"], outcome["status"], outcome["error"]) == (False, None, "ConnectError")
+    assert [attempt["number"] for attempt in outcome["attempts"]] == [1, 2, 3]
+
+
+def test_the_policy_decides_how_often_it_is_tried(server: FaultServer, tmp_path: Path, capture: Output) -> None:
+    server.default = reply(503)
+    mine = tmp_path / "mine.toml"
+    mine.write_text("[retry]\nattempts = 2\nwait_initial = 0.0\n", encoding="utf-8")
+    assert main(["get", "--policy", "off", server.url]) == 1
+    assert len(server.requests) == 1
+    assert main(["get", "--policy", str(mine), server.url]) == 1
+    assert len(server.requests) == 3
+
+
+def test_a_timeout_is_kept(server: FaultServer, capture: Output) -> None:
+    server.default = stall()
+    begin = time.monotonic()
+    assert main(["get", "--policy", "off", "--timeout", "0.2", server.url]) == 1
+    assert 0.2 <= time.monotonic() - begin < 1.0
+    assert b"ReadTimeout" in capture.readouterr().err
+
+
+def test_the_outcome_as_json_has_every_attempt_and_leaves_the_body_out(server: FaultServer, capture: Output) -> None:
+    server.script(reply(503), reply(200, _CANARY))
+    assert main(["get", "--json", f"{server.url}/x?q={_CANARY}"]) == 0
+    out, err = capture.readouterr()
+    outcome = json.loads(out)
+    assert _CANARY.encode() not in out + err
+    assert outcome["request"] == f"GET {server.url}/x"
+    assert (outcome["answered"], outcome["status"], outcome["bytes"]) == (True, 200, len(_CANARY))
+    assert [attempt["status"] for attempt in outcome["attempts"]] == [503, 200]
+
+
+def test_the_body_goes_to_a_file_if_one_is_named(server: FaultServer, tmp_path: Path, capture: Output) -> None:
+    server.script(reply(200, b"\x00\x01\xff"))
+    assert main(["get", "-o", str(tmp_path / "body"), server.url]) == 0
+    assert (tmp_path / "body").read_bytes() == b"\x00\x01\xff"
+    assert capture.readouterr().out == b""
+
+
+def test_events_are_appended_to_the_log(server: FaultServer, tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    server.script(reply(503), reply(200), reply(200))
+    assert main(["get", "--log", str(log), server.url]) == 0
+    assert main(["get", "--log", str(log), server.url]) == 0
+    events = [json.loads(line)["event"] for line in log.read_text(encoding="utf-8").splitlines()]
+    assert events == ["attempt.failed", "retry.scheduled", "request.finished", "request.finished"]
+
+
+# -- credentials ---------------------------------------------------------------------------------
+
+
+def _credentials(server: FaultServer) -> str | None:
+    header = server.requests[-1].header("Authorization")
+    return base64.b64decode(header.removeprefix("Basic ")).decode() if header else None
+
+
+def test_credentials_are_sent_and_shown_nowhere(server: FaultServer, tmp_path: Path, capture: Output) -> None:
+    server.script(reply(503), reply(503), reply(503))
+    log = tmp_path / "log"
+    argv = ["get", "--auth", f"anna:{_CANARY}:1", "-H", f"X-Api-Key: {_CANARY}", "-d", _CANARY, "-X", "PUT"]
+    assert main([*argv, "--log", str(log), f"{server.url}/x?token={_CANARY}"]) == 1
+    assert _credentials(server) == f"anna:{_CANARY}:1"
+    out, err = capture.readouterr()
+    assert _CANARY.encode() not in out + err + log.read_bytes()
+    assert len(log.read_bytes().splitlines()) > 3
+
+
+def test_without_auth_a_netrc_entry_is_used(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETRC", _netrc(tmp_path, "machine 127.0.0.1 login anna password from-netrc\n"))
+    assert main(["get", server.url]) == 0
+    assert _credentials(server) == "anna:from-netrc"
+
+
+def test_without_a_netrc_entry_none_are_sent(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETRC", _netrc(tmp_path, f"default login anna password {_CANARY}\n"))
+    assert main(["get", server.url]) == 0
+    assert _credentials(server) is None
+
+
+def test_a_header_of_ones_own_is_not_replaced_by_netrc(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETRC", _netrc(tmp_path, "machine 127.0.0.1 login anna password from-netrc\n"))
+    assert main(["get", "-H", "authorization: Bearer mine", server.url]) == 0
+    assert server.requests[0].header("Authorization") == "Bearer mine"
+
+
+def test_a_netrc_file_that_cannot_be_read_is_named_without_its_content(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capture: Output
+) -> None:
+    monkeypatch.setenv("NETRC", _netrc(tmp_path, f"machine 127.0.0.1 {_CANARY} {_CANARY}\n"))
+    assert main(["get", server.url]) == 2
+    err = capture.readouterr().err
+    assert b"netrc" in err
+    assert _CANARY.encode() not in err
+    assert server.requests == []
+
+
+def test_a_missing_password_needs_a_terminal(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch, capture: Output
+) -> None:
+    with Path(os.devnull).open(encoding="utf-8") as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        assert main(["get", "--auth", "anna", server.url]) == 2
+    assert b"netrc" in capture.readouterr().err
+
+
+# -- many calls ----------------------------------------------------------------------------------
+
+
+def test_many_calls_end_in_a_table(httpbin: str, capture: Output) -> None:
+    assert main(["get", "-n", "20", "-c", "4", f"{httpbin}/get"]) == 0
+    out = capture.readouterr().out.decode()
+    assert "20 calls in" in out
+    assert "p95" in out
+    assert "\x1b" not in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_many_calls_as_json_add_up(server: FaultServer, capture: Output) -> None:
+    server.script(
+        *[reply(404) if number % 4 == 0 else reply(503) if number % 4 == 1 else reply() for number in range(12)]
+    )
+    assert main(["get", "-n", "10", "-c", "2", "--json", f"{server.url}/x?q={_CANARY}"]) == 1
+    out, err = capture.readouterr()
+    numbers = json.loads(out)
+    assert numbers["calls"] == 10
+    assert numbers["answered"] + numbers["failed"] + numbers["rejected"] == numbers["calls"]
+    assert sum(numbers["results"].values()) == numbers["calls"]
+    assert numbers["retries"] == len(server.requests) - 10
+    assert numbers["p50"] <= numbers["p95"] <= numbers["p99"]
+    assert _CANARY.encode() not in out + err
+
+
+def test_as_many_calls_as_asked_for_are_in_flight(server: FaultServer) -> None:
+    gate = threading.Barrier(3)  # passed only if three requests are there at the same time
+
+    def meet(_exchange: object) -> object:
+        gate.wait(5)
+        return reply()
+
+    server.default = meet
+    assert main(["get", "-n", "6", "-c", "3", server.url]) == 0
+
+
+def test_calls_that_the_open_circuit_refused_are_told_apart(capture: Output) -> None:
+    with refused_port() as port:
+        assert main(["get", "-n", "20", "--json", f"http://127.0.0.1:{port}/"]) == 1
+    numbers = json.loads(capture.readouterr().out)
+    assert numbers["rejected"] == numbers["results"]["CircuitOpenError"] > 0
+    assert numbers["failed"] + numbers["rejected"] == 20
+    assert numbers["breaker"] == "open"
+
+
+# -- as a process --------------------------------------------------------------------------------
+
+
+def _run(*argv: str, **kwargs: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([*_COMMAND, *argv], capture_output=True, timeout=30, **kwargs)  # type: ignore[call-overload,no-any-return]
+
+
+def test_ctrl_c_ends_one_call_and_many_with_130_and_no_traceback(server: FaultServer) -> None:
+    server.default = stall()
+    for more in ([], ["-n", "4", "-c", "2"]):
+        seen = len(server.requests)
+        command = [*_COMMAND, "get", *more, server.url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            server.wait_for_requests(seen + (2 if more else 1), within=10)
+            running.send_signal(signal.SIGINT)
+            _, err = running.communicate(timeout=5)
+        assert running.returncode == 130
+        assert b"Traceback" not in err
+        assert b"interrupted" in err
+
+
+def test_a_reader_who_leaves_early_is_no_error(server: FaultServer) -> None:
+    server.script(reply(200, b"line\n" * 200_000))
+    command = f"'{sys.executable}' -m sleepwalker get {server.url} | head -1"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, timeout=30)
+    assert run.stdout == b"line\n"
+    assert b"Traceback" not in run.stderr
+    assert b"Broken" not in run.stderr
+
+
+def test_without_rich_one_sentence_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "rich.py").write_text("raise ImportError('not here')\n", encoding="utf-8")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    for argv in (["get", "http://127.0.0.1:9/"], ["demo"]):
+        run = _run(*argv, env=env)
+        assert run.returncode == 2
+        assert run.stderr == b"sleepwalker: this command needs the package rich: pip install 'sleepwalker[cli]'\n"
+    assert _run("policy", "list", env=env).returncode == 0
+
+
+# -- on a terminal -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """Both ends of a pseudo-terminal: (ours, the command's)."""
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    yield ours, theirs
+    os.close(ours)
+
+
+def _on_terminal(terminal: tuple[int, int], *argv: str, **env: str) -> bytes:
+    """What a command shows there on stdout."""
+    ours, theirs = terminal
+    shown = bytearray()
+
+    def read() -> None:
+        while True:
+            try:
+                data = os.read(ours, 65536)
+            except OSError:  # Linux says EIO once the other end is closed
+                return
+            if not data:
+                return
+            shown.extend(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    base = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    with subprocess.Popen(
+        [*_COMMAND, *argv], stdout=theirs, stderr=subprocess.DEVNULL, env={**base, "TERM": "xterm", **env}
+    ) as running:
+        os.close(theirs)
+        running.wait(30)
+    reader.join(5)
+    return bytes(shown)
+
+
+def test_a_body_cannot_steer_the_terminal(server: FaultServer, terminal: tuple[int, int]) -> None:
+    server.script(reply(200, b"a\x1b[2Jb\x07\r\nc", {"Content-Type": "text/plain; charset=utf-8"}))
+    shown = _on_terminal(terminal, "get", server.url)
+    assert b"\x1b" not in shown
+    assert b"\x07" not in shown
+    assert shown.decode().splitlines() == ["a\ufffd[2Jb\ufffd", "c"]
+
+
+def test_binary_data_is_not_thrown_at_a_terminal(server: FaultServer, terminal: tuple[int, int]) -> None:
+    server.script(reply(200, b"\x7fELF\x00\x01"))
+    assert _on_terminal(terminal, "get", server.url) == b""
+
+
+def test_colour_is_for_terminals_and_can_be_refused(server: FaultServer, terminal: tuple[int, int]) -> None:
+    assert b"\x1b[32m" in _on_terminal(terminal, "get", "-n", "2", server.url)
+
+
+def test_no_color_is_honoured(server: FaultServer, terminal: tuple[int, int]) -> None:
+    shown = _on_terminal(terminal, "get", "-n", "2", server.url, NO_COLOR="1")
+    assert b"answered" in shown
+    assert b"\x1b[32m" not in shown
