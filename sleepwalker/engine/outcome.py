@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import re
 from dataclasses import dataclass
+from datetime import UTC
 from enum import Enum
 from typing import Any
 
@@ -102,6 +103,8 @@ def parse_retry_after(text: str, wall: float) -> float | None:
         return float(text)
     try:
         date = email.utils.parsedate_to_datetime(text)
+        if date.tzinfo is None:  # asctime's form, which RFC 9110 allows, names no zone; Python would take ours
+            date = date.replace(tzinfo=UTC)
         return max(0.0, date.timestamp() - wall)
     except (ValueError, OverflowError, OSError):
         return None

@@ -1,0 +1,215 @@
+"""Drives the decision engine without time and sockets: a clock that stands still, outcomes from a list, recorded events."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from sleepwalker.engine.call import Final, Request, Send, Steps, Wait, run
+from sleepwalker.engine.host import Host
+from sleepwalker.engine.outcome import Outcome, answered, failed
+from sleepwalker.engine.rules import Rules
+from sleepwalker.events import Event, Level, RequestFailed, RequestFinished, RetryAbandoned
+from sleepwalker.exceptions import ConnectError, ReadError, TLSError
+from sleepwalker.policy import Policy
+
+HOST = "https://h.test"
+#: Noon of 2024-06-01 UTC.
+WALL = 1_717_243_200.0
+IDEMPOTENT = Policy().retry.methods  # type: ignore[union-attr]
+
+E = TypeVar("E", bound=Event)
+
+
+class FakeClock:
+    """Time that moves only when told, and dice that show what they are told (the middle by default)."""
+
+    def __init__(self, now: float = 5000.0) -> None:
+        self.now = now
+        self.time_of_day = WALL
+        self.roll: Callable[[], float] = lambda: 0.5
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.time_of_day
+
+    def random(self) -> float:
+        return self.roll()
+
+    def sleep(self, seconds: float, wake: threading.Event | None = None) -> bool:
+        raise AssertionError("the engine never sleeps")
+
+    def advance(self, seconds: float) -> None:
+        """Let both clocks go on."""
+        self.now += seconds
+        self.time_of_day += seconds
+
+
+def answer(status: int, retry_after: str | None = None) -> Outcome:
+    """What an answer with this status, and this Retry-After header, comes to."""
+    return answered(status, None, retry_after, WALL)
+
+
+def refused() -> Outcome:
+    """Nobody listens: the request provably never left."""
+    error = ConnectError(f"{HOST}: Connection refused (errno 111)")
+    error.never_sent = True
+    return failed(error)
+
+
+def reset() -> Outcome:
+    """The connection broke after the request had been sent: it may have been processed."""
+    return failed(ReadError(f"{HOST}: Connection reset by peer (errno 104)"))
+
+
+def bad_certificate() -> Outcome:
+    """The certificate was not accepted: never sent, and never worth another try."""
+    error = TLSError(f"{HOST}: the server's certificate was not accepted: expired")
+    error.never_sent = True
+    error.retryable = False
+    return failed(error)
+
+
+@dataclass
+class Running:
+    """A call under way: it stands at `step` until it is told what came of it."""
+
+    world: World
+    steps: Steps
+    step: Send | Wait | None = None
+    final: Final | None = None
+    sends: list[tuple[float, Send]] = field(default_factory=list)
+    """When each send began, and the step."""
+    waits: list[float] = field(default_factory=list)
+    _started: bool = False
+
+    def reply(self, reply: Outcome | bool | None) -> Running:
+        """Say what came of the step."""
+        self._go_on(lambda: self.steps.send(reply))
+        return self
+
+    def throw(self, error: BaseException) -> None:
+        """Interrupt the step; raises what the call lets through."""
+        self.step = None
+        self._go_on(lambda: self.steps.throw(error))
+
+    def close(self) -> None:
+        """Abandon the call as garbage collection would."""
+        self.step = None
+        self.steps.close()
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the call came to."""
+        assert self.final is not None, f"not over: {self.step}"
+        return self.final.outcome
+
+    def _go_on(self, act: Callable[[], Send | Wait]) -> None:
+        try:
+            self.step = act()
+        except StopIteration as stop:
+            self.step, self.final = None, stop.value
+        if isinstance(self.step, Send):
+            self.sends.append((self.world.clock.now, self.step))
+        elif isinstance(self.step, Wait):
+            self.waits.append(self.step.seconds)
+
+
+class World:
+    """One host, the policy of its calls, a clock and everything that was announced."""
+
+    def __init__(self, policy: Policy | None = None, clock: FakeClock | None = None) -> None:
+        self.policy = Policy() if policy is None else policy
+        self.clock = FakeClock() if clock is None else clock
+        self.host = Host(HOST, self.policy, self.clock)
+        self.announced: list[tuple[Event, Level | None]] = []
+
+    def observe(self, event: Event, level: Level | None = None, /) -> None:
+        """The observer of all calls. It can see the host: events are told while no lock is held."""
+        self.host.snapshot()
+        self.announced.append((event, level))
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for event, _ in self.announced]
+
+    def names(self) -> list[str]:
+        """The events' names in order."""
+        return [event.name for event in self.events]
+
+    def all(self, kind: type[E]) -> list[E]:
+        """The events of one type."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def only(self, kind: type[E]) -> E:
+        """The one event of a type."""
+        (event,) = self.all(kind)
+        return event
+
+    def closings(self) -> int:
+        """How many calls have announced their end."""
+        return len(self.all(RequestFinished)) + len(self.all(RequestFailed))
+
+    def reasons(self) -> list[str]:
+        """Why retries were abandoned."""
+        return [event.reason for event in self.all(RetryAbandoned)]
+
+    def begin(
+        self,
+        method: str = "GET",
+        *,
+        idempotent: bool | None = None,
+        replayable: bool = True,
+        policy: Policy | None = None,
+        timeout: tuple[float, float] | None = None,
+    ) -> Running:
+        """Start a call and take it to its first step, or to its end where it is rejected."""
+        rules = Rules(self.policy if policy is None else policy, self.clock, timeout)
+        can = method in IDEMPOTENT if idempotent is None else idempotent
+        request = Request(method, "/things", can, replayable)
+        return Running(self, run(self.host, rules, request, self.clock, self.observe)).reply(None)
+
+    def call(
+        self,
+        outcomes: Outcome | Iterable[Outcome],
+        method: str = "GET",
+        *,
+        took: float = 0.0,
+        idempotent: bool | None = None,
+        replayable: bool = True,
+        policy: Policy | None = None,
+        timeout: tuple[float, float] | None = None,
+    ) -> Running:
+        """A whole call: each send takes `took` seconds and comes to the next outcome; a single outcome repeats."""
+        left: Iterator[Outcome] = iter(lambda: outcomes, None) if isinstance(outcomes, Outcome) else iter(outcomes)
+        running = self.begin(method, idempotent=idempotent, replayable=replayable, policy=policy, timeout=timeout)
+        while running.final is None:
+            if isinstance(running.step, Send):
+                self.clock.advance(took)
+                running.reply(next(left))
+            else:
+                assert isinstance(running.step, Wait)
+                self.clock.advance(running.step.seconds)
+                running.reply(False)
+        return running
+
+    def trip(self) -> None:
+        """Open the circuit by failures that follow each other."""
+        breaker = self.policy.breaker
+        assert breaker is not None
+        for _ in range(breaker.consecutive):
+            self.call(answer(500))
+        assert self.host.snapshot().breaker == "open"
+
+    def recover(self) -> None:
+        """Wait until the circuit half-opens, and close it by successful probes."""
+        breaker = self.policy.breaker
+        assert breaker is not None
+        self.clock.advance(self.host.snapshot().retry_in or 0.0)
+        for _ in range(breaker.close_after):
+            self.call(answer(200))
+        assert self.host.snapshot().breaker == "closed"
