@@ -10,6 +10,7 @@ from collections.abc import Sequence
 _PER_OCTAVE = 4
 _LOWEST = -14
 _BINS = (9 - _LOWEST) * _PER_OCTAVE
+_SHORTEST = math.ldexp(1.0, _LOWEST)
 
 
 class Window:
@@ -76,7 +77,8 @@ class Latencies:
     def add(self, now: float, duration: float) -> None:
         """One more duration, in seconds."""
         self._advance(now)
-        mantissa, exponent = math.frexp(duration)
+        # A clock that did not move between two readings gives 0, whose exponent would mean a quarter of a second.
+        mantissa, exponent = math.frexp(max(duration, _SHORTEST))
         index = (exponent - 1 - _LOWEST) * _PER_OCTAVE + int((mantissa - 0.5) * 2 * _PER_OCTAVE)
         self._counts[(self._slice % self._slices) * _BINS + min(max(index, 0), _BINS - 1)] += 1
 
@@ -106,9 +108,10 @@ def _quantile(bins: Sequence[int], total: int, share: float) -> float:
     rank = share * total
     seen = 0
     for index, count in enumerate(bins):
-        if count and seen + count >= rank:
-            octave, step = divmod(index, _PER_OCTAVE)
-            width = math.ldexp(1.0, octave + _LOWEST) / _PER_OCTAVE
-            return math.ldexp(1.0, octave + _LOWEST) + width * (step + (rank - seen) / count)
         seen += count
+        if count and seen >= rank:
+            octave, step = divmod(index, _PER_OCTAVE)
+            # The bin's geometric middle: equally far, as a ratio, from whatever is in it.
+            low, high = 1 + step / _PER_OCTAVE, 1 + (step + 1) / _PER_OCTAVE
+            return math.ldexp(math.sqrt(low * high), octave + _LOWEST)
     raise AssertionError("the bins hold fewer than their total")  # pragma: no cover
