@@ -17,7 +17,15 @@ __all__ = [
     "BreakerClosed",
     "BreakerHalfOpened",
     "BreakerOpened",
+    "ConnectionEvicted",
+    "ConnectionHooked",
+    "ConnectionRetired",
     "Event",
+    "HookFailed",
+    "HostBroken",
+    "HostIsolated",
+    "HostRecovered",
+    "HostRestored",
     "Level",
     "Observer",
     "RequestFailed",
@@ -130,7 +138,7 @@ class RequestRejected(Event):
 
     method: str
     path: str
-    by: Literal["breaker", "bulkhead"]
+    by: Literal["breaker", "bulkhead", "isolation"]
     retry_after: float | None
 
 
@@ -165,6 +173,96 @@ class BreakerClosed(Event):
     ramp: float
 
 
+@dataclass(frozen=True, slots=True)
+class HostBroken(Event):
+    """The host counts as broken from now on: its circuit opened, or connecting failed too often in a row."""
+
+    name = "host.broken"
+    level = "error"
+
+    reason: Literal["breaker", "connect"]
+    """Whether its circuit opened, or connecting failed `health.broken_after` times in a row."""
+    failures: int
+    """Attempts that failed in a row."""
+    cause: str | None
+    """What the last failure was: a status (`503`) or the name of an exception type."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostRecovered(Event):
+    """The host answers again, and its circuit is closed."""
+
+    name = "host.recovered"
+    level = "info"
+
+    broken_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostIsolated(Event):
+    """An operator took the host out of use."""
+
+    name = "host.isolated"
+    level = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class HostRestored(Event):
+    """An operator put the host back into use."""
+
+    name = "host.restored"
+    level = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionHooked(Event):
+    """A hook made a connection for the host asked for."""
+
+    name = "connection.hooked"
+    level = "info"
+
+    hook: str
+    """The hook's type."""
+    target: str
+    """The origin that the connection goes to, or the type of an object that does not say."""
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEvicted(Event):
+    """A connection was given up because it is no longer good."""
+
+    name = "connection.evicted"
+    level = "warning"
+
+    reason: Literal["breaker", "by hand", "closed", "connect", "failback", "replaced", "unauthorized"]
+    """What was wrong with it; `failback`: it was a stand-in, and the host asked for may be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookFailed(Event):
+    """A hook did not make a connection, in the way in which connections fail."""
+
+    name = "connection.hook_failed"
+    level = "warning"
+
+    hook: str
+    """The hook's type."""
+    error: str
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRetired(Event):
+    """A good connection was given up: unused for long, too old, or to make room."""
+
+    name = "connection.retired"
+    level = "info"
+
+    reason: Literal["age", "idle", "room"]
+    """`health.max_age` or `health.idle` was reached, or the manager held `max_connections`."""
+
+
 class Observer(Protocol):
     """Receives events, called outside every lock. `level` stands in for the event's own where a policy sets it."""
 
@@ -184,5 +282,13 @@ CATALOGUE: dict[str, type[Event]] = {
         BreakerOpened,
         BreakerHalfOpened,
         BreakerClosed,
+        HostBroken,
+        HostRecovered,
+        HostIsolated,
+        HostRestored,
+        ConnectionHooked,
+        ConnectionEvicted,
+        HookFailed,
+        ConnectionRetired,
     )
 }

@@ -155,6 +155,11 @@ class Breaker(pybreaker.CircuitBreakerListener):
             return OPEN if now < self._open_until else HALF_OPEN
         return CLOSED if state == CLOSED else HALF_OPEN
 
+    @property
+    def down(self) -> bool:
+        """Whether the circuit opened and has not closed again."""
+        return self._tally.state != CLOSED
+
     def opens_in(self, now: float) -> float:
         """Seconds until the next probe is admitted; 0 where the circuit is not open."""
         return max(0.0, self._open_until - now) if self._tally.state == OPEN else 0.0
@@ -191,6 +196,14 @@ class Breaker(pybreaker.CircuitBreakerListener):
             self._tally.failure(now)
             with contextlib.suppress(pybreaker.CircuitBreakerError):
                 self._machine.state.on_failure(_FAILED)
+
+    def probed_locked(self, now: float) -> None:
+        """A probe outside any call succeeded: an open circuit becomes half-open at once, and the success counts."""
+        if self._tally.state == OPEN:
+            self._machine.half_open()
+        if self._tally.state == HALF_OPEN:
+            self._tally.success(now)
+            self._machine.state.on_success()
 
     def take_news_locked(self) -> tuple[Event, ...]:
         """The transitions since the last call, to be announced once the lock is released."""

@@ -28,7 +28,13 @@ from sleepwalker.events import (
     RetryAbandoned,
     RetryScheduled,
 )
-from sleepwalker.exceptions import BulkheadFullError, CircuitOpenError, SleepwalkerException
+from sleepwalker.exceptions import (
+    BulkheadFullError,
+    CircuitOpenError,
+    ConnectionError,
+    HostIsolatedError,
+    SleepwalkerException,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +84,8 @@ def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Obser
     """The steps of one call. Throw an exception in to cancel it: its permit goes back and it is logged."""
     call = _Call(host, rules, request, clock, observe)
     try:
-        if not host.enter(call.began, bulkhead=rules.bulkhead):
-            return call.rejected_by_bulkhead()
+        if (by := host.enter(call.began, bulkhead=rules.bulkhead)) is not None:
+            return call.rejected_at_entry(by)
         try:
             outcome = yield from call.attempts_until_done()
         finally:
@@ -236,18 +242,21 @@ class _Call:
         self.reject("breaker", refusal.retry_after)
         return Outcome(Verdict.NEUTRAL, error=error)
 
-    def rejected_by_bulkhead(self) -> Final:
-        """The end of a call for which there was no room."""
-        error = BulkheadFullError(
-            f"{self.host.origin}: {self.host.max_concurrent} calls are in flight, the most that the bulkhead allows",
-            host=self.host.origin,
-        )
-        self.reject("bulkhead", None)
+    def rejected_at_entry(self, by: Literal["bulkhead", "isolation"]) -> Final:
+        """The end of a call for which there was no room, or whose host is isolated."""
+        origin = self.host.origin
+        error: ConnectionError
+        if by == "isolation":
+            error = HostIsolatedError(f"{origin} is isolated by an operator; restore() ends that", host=origin)
+        else:
+            limit = self.host.max_concurrent
+            error = BulkheadFullError(f"{origin}: {limit} calls in flight, the most that it may get", host=origin)
+        self.reject(by, None)
         outcome = Outcome(Verdict.NEUTRAL, error=error)
         self.announce(outcome)
         return Final(outcome, (), self.permit)
 
-    def reject(self, by: Literal["breaker", "bulkhead"], retry_after: float | None) -> None:
+    def reject(self, by: Literal["breaker", "bulkhead", "isolation"], retry_after: float | None) -> None:
         """Announce a rejection."""
         self.observe(
             RequestRejected(

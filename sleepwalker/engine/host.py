@@ -13,7 +13,7 @@ from sleepwalker.engine.breaker import OPEN, Breaker, Permit, Refusal, State
 from sleepwalker.engine.limits import Budget
 from sleepwalker.engine.outcome import Outcome, Verdict
 from sleepwalker.engine.window import Latencies, Window
-from sleepwalker.events import Event
+from sleepwalker.events import Event, HostBroken, HostIsolated, HostRecovered, HostRestored
 from sleepwalker.policy import Policy
 
 _SUCCESS, _FAILURE = 0, 1
@@ -58,7 +58,7 @@ class HostHealth:
     last_success: float | None
     """Seconds since 1970-01-01 UTC."""
     broken_since: float | None
-    """Seconds since 1970-01-01 UTC; None unless `state` is broken."""
+    """Seconds since 1970-01-01 UTC; None for a host that does not count as broken, nor is recovering from it."""
     retry_in: float | None
     """Seconds until the breaker admits a probe; None unless it is open."""
     connections: int
@@ -87,21 +87,29 @@ class Host:
         self._consecutive = 0
         self._unreached = 0
         self._last_error: str | None = None
+        self._last_cause: str | None = None
         self._last_success: float | None = None
         self._broken_since: float | None = None
+        self.isolated = False
+        """Whether an operator took the host out of use."""
+        self.trouble = False
+        """False where the host is certainly fine: read without a lock by whoever wants to know fast."""
         _hosts.add(self)
 
-    def enter(self, now: float, *, bulkhead: bool) -> bool:
-        """Begin a call; False where the bulkhead is full. A call that entered must leave."""
+    def enter(self, now: float, *, bulkhead: bool) -> Literal["bulkhead", "isolation"] | None:
+        """Begin a call, or say what rejects it. A call that entered must leave."""
         with self._lock:
             self._calls += 1
+            if self.isolated:
+                self._rejections += 1
+                return "isolation"
             if self._budget is not None:
                 self._budget.deposit(now)
             if bulkhead and self.max_concurrent is not None and self._in_flight >= self.max_concurrent:
                 self._rejections += 1
-                return False
+                return "bulkhead"
             self._in_flight += 1
-            return True
+            return None
 
     def leave(self) -> None:
         """End a call that entered."""
@@ -119,7 +127,7 @@ class Host:
             admission = breaker.admit_locked(now, lifetime)
             if isinstance(admission, Refusal):
                 self._rejections += 1
-            return admission, breaker.take_news_locked()
+            return admission, self._news_locked(now)
 
     def settle(self, permit: Permit, outcome: Outcome, now: float, duration: float) -> tuple[Event, ...]:
         """Record an attempt's outcome and give its permit back; what changed by it."""
@@ -172,9 +180,7 @@ class Host:
                 rejections=self._rejections,
                 last_error=self._last_error,
                 last_success=None if self._last_success is None else self._last_success + since_epoch,
-                broken_since=self._broken_since + since_epoch
-                if state == "broken" and self._broken_since is not None
-                else None,
+                broken_since=None if self._broken_since is None else self._broken_since + since_epoch,
                 retry_in=opens_in if breaker == OPEN else None,
                 connections=connections,
             )
@@ -185,21 +191,67 @@ class Host:
             self._verdicts.add(now, _SUCCESS)
             self._consecutive = self._unreached = 0
             self._last_success = now
-            self._broken_since = None
         elif verdict is Verdict.FAILURE:
             self._verdicts.add(now, _FAILURE)
             self._failures += 1
             self._consecutive += 1
             self._unreached = self._unreached + 1 if outcome.never_sent else 0
             self._last_error = outcome.describe()
-            if self._consecutive == 1:
-                self._broken_since = now
-        if self.breaker is None or permit is _FREE:
-            return ()
-        self.breaker.report_locked(permit, verdict, now, outcome.cause)
-        return self.breaker.take_news_locked()
+            self._last_cause = outcome.cause
+        if self.breaker is not None and permit is not _FREE:
+            self.breaker.report_locked(permit, verdict, now, outcome.cause)
+        return self._news_locked(now)
+
+    def broken_by(self, now: float) -> Literal["breaker", "connect"] | None:
+        """What makes the host count as broken as of `now`, None if nothing does."""
+        if self._unreached >= self._policy.health.broken_after:
+            return "connect"
+        return "breaker" if self.breaker is not None and self.breaker.state(now) == OPEN else None
+
+    def isolate(self) -> tuple[Event, ...]:
+        """Reject all calls until `restore`."""
+        with self._lock:
+            changed, self.isolated = not self.isolated, True
+            self.trouble = True
+        return (HostIsolated(self.origin),) if changed else ()
+
+    def restore(self) -> tuple[Event, ...]:
+        """End an isolation."""
+        with self._lock:
+            changed, self.isolated = self.isolated, False
+            self.trouble = self._broken_since is not None
+        return (HostRestored(self.origin),) if changed else ()
+
+    def probed(self, outcome: Outcome, now: float) -> tuple[Event, ...]:
+        """Take note of a probe that no call made. One that succeeds counts as a success in half-open state."""
+        with self._lock:
+            if outcome.verdict is Verdict.SUCCESS:
+                self._unreached = 0
+                if self.breaker is not None:
+                    self.breaker.probed_locked(now)
+            return self._news_locked(now)
+
+    def _news_locked(self, now: float) -> tuple[Event, ...]:
+        """What changed: the breaker's transitions, and whether the host counts as broken."""
+        news = self.breaker.take_news_locked() if self.breaker is not None else ()
+        unreached = self._unreached >= self._policy.health.broken_after
+        # A half-open circuit has not recovered yet: only its closing ends what its opening began.
+        down = unreached or (self.breaker is not None and self.breaker.down)
+        if down == (self._broken_since is not None):
+            return news
+        if down:
+            self._broken_since = now
+            reason: Literal["breaker", "connect"] = "connect" if unreached else "breaker"
+            news += (HostBroken(self.origin, reason=reason, failures=self._consecutive, cause=self._last_cause),)
+        else:
+            news += (HostRecovered(self.origin, broken_for=now - (self._broken_since or now)),)
+            self._broken_since = None
+        self.trouble = down or self.isolated
+        return news
 
     def _state_locked(self, breaker: State, ratio: float | None) -> HealthState:
+        if self.isolated:
+            return "isolated"
         if breaker == OPEN or self._unreached >= self._policy.health.broken_after:
             return "broken"
         if ratio is None:
