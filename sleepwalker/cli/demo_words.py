@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sleepwalker.cli.demo_plan import PLAIN_TIMEOUT, Course, Side
+from sleepwalker.cli.demo_plan import PLAIN_TIMEOUT, SIDES, Course, Side
 from sleepwalker.cli.tally import Tally
 from sleepwalker.cli.text import count, seconds
 
@@ -39,14 +39,12 @@ def _answers(tallies: Tallies) -> str:
 
 
 def _waiting(tallies: Tallies, done_after: Mapping[Side, float]) -> str:
-    longest: dict[Side, float] = {
-        side: max(sides[side].longest or 0.0 for sides in tallies.values()) for side in ("sleepwalker", "requests")
-    }
+    ours, theirs = (tallies["drips"][side].longest or 0.0 for side in SIDES)
     text = (
-        f"Waiting: the longest call took {seconds(longest['sleepwalker'])} instead of {seconds(longest['requests'])}, "
-        f"and all were done after {seconds(done_after['sleepwalker'])} instead of {seconds(done_after['requests'])}."
+        f"Waiting: no call to drips took longer than {seconds(ours)} instead of {seconds(theirs)}, and all calls were "
+        f"done after {seconds(done_after['sleepwalker'])} instead of {seconds(done_after['requests'])}."
     )
-    if longest["requests"] > PLAIN_TIMEOUT:
+    if theirs > PLAIN_TIMEOUT:
         text += f" (timeout={PLAIN_TIMEOUT} bounds the silence between two bytes, not the call.)"
     return text
 
@@ -59,12 +57,11 @@ def _breaker(course: Course, tallies: Tallies, transitions: Sequence[Mapping[str
     text = f"The circuit of dies, which was gone from {course.down_at:g} to {course.back_at:g} s: {moves}."
     vain = _in_vain(tallies["dies"]["sleepwalker"])
     text += f" So it was asked in vain {count(vain, 'time')} instead of {tallies['dies']['requests'].failed}."
-    if patient := tallies.get("reboots"):
-        ours = patient["sleepwalker"]
-        text += (
-            f" Of reboots, gone as long but called under batch, which waits, {ours.answered} of {ours.calls} answered."
-        )
-    return text
+    patient = tallies["reboots"]["sleepwalker"]
+    return (
+        f"{text} On reboots, gone as long but called under batch, which waits, {patient.answered} of {patient.calls} "
+        "calls were answered."
+    )
 
 
 def _in_vain(numbers: Tally) -> int:
@@ -78,6 +75,7 @@ def _cost(course: Course, tallies: Tallies, rejected_at: Sequence[tuple[float, s
     late = sum(at > course.back_at for at, host in rejected_at if host == "dies")
     text = f"The price: {count(retries, 'retry', 'retries')} on {calls} calls"
     text += f", {count(rejected, 'call')} rejected unsent ({late} of them after dies was back)" if rejected else ""
+    text += f", waits of up to {seconds(tallies['reboots']['sleepwalker'].longest)} on reboots"
     ours, theirs = tallies["healthy"]["sleepwalker"].p50, tallies["healthy"]["requests"].p50
     if ours is None or theirs is None:
         return text + "."

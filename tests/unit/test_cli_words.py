@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sleepwalker.cli.demo_plan import FULL, Side
+from sleepwalker.cli.demo_plan import FULL, HOSTS, Side
 from sleepwalker.cli.demo_words import conclusions
 from sleepwalker.cli.tally import Call, Tally, tally
 
@@ -12,8 +12,8 @@ _DONE: dict[Side, float] = {"sleepwalker": 10.2, "requests": 20.4}
 
 
 def _tallies(ours: list[Call], theirs: list[Call]) -> dict[str, dict[Side, Tally]]:
-    """`healthy` and `dies`, with the same calls on both."""
-    return {name: {"sleepwalker": tally(ours), "requests": tally(theirs)} for name in ("healthy", "dies")}
+    """The same calls on all hosts."""
+    return {host.name: {"sleepwalker": tally(ours), "requests": tally(theirs)} for host in HOSTS}
 
 
 def _say(ours: list[Call], theirs: list[Call], transitions: Any = (), rejected_at: Any = ()) -> str:
@@ -30,11 +30,11 @@ def _failed(sends: int = 1) -> Call:
 
 def test_more_answers_are_said_to_be_more() -> None:
     text = _say([_fine(), _fine()], [_fine(), _failed()])
-    assert "4 of 4 calls through sleepwalker, 2 through plain requests: 2 more" in text
+    assert "10 of 10 calls through sleepwalker, 5 through plain requests: 5 more" in text
 
 
 def test_fewer_answers_are_said_to_be_fewer() -> None:
-    assert "2 fewer" in _say([_fine(), _failed()], [_fine(), _fine()])
+    assert "5 fewer" in _say([_fine(), _failed()], [_fine(), _fine()])
 
 
 def test_as_many_answers_are_said_to_be_as_many() -> None:
@@ -50,7 +50,8 @@ def test_the_price_is_named() -> None:
     rejected = Call("rejected", 0.0, "CircuitOpenError", 0)
     rejected_at = [(3.0, "dies"), (FULL.back_at + 1, "dies"), (FULL.back_at + 1, "flaky")]
     text = _say([_fine(0.0132), _failed(3), rejected, rejected], [_fine(0.012)] * 4, rejected_at=rejected_at)
-    assert "4 retries on 8 calls, 4 calls rejected unsent (1 of them after dies was back)" in text
+    assert "10 retries on 20 calls, 10 calls rejected unsent (1 of them after dies was back)" in text
+    assert "waits of up to 0.50 s on reboots" in text
     assert "1.2 ms more" in text
 
 
