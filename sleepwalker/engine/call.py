@@ -154,9 +154,9 @@ class _Call:
         if not isinstance(outcome, Outcome):
             raise TypeError(f"a Send is answered with an Outcome, not with {outcome!r}")
         done = self.clock.monotonic()
-        news = self.host.settle(self.permit, outcome, done, done - now)
-        error = None if outcome.error is None else outcome.describe()
         number = len(self.attempts) + 1
+        news = self.host.settle(self.permit, outcome, done, done - now, first=number == 1)
+        error = None if outcome.error is None else outcome.describe()
         self.attempts.append(Attempt(number, now - self.began, done - now, outcome.status, error, wait))
         if outcome.verdict is Verdict.FAILURE or outcome.error is not None or outcome.status in self.rules.statuses:
             self.observe(

@@ -103,8 +103,6 @@ class Host:
             if self.isolated:
                 self._rejections += 1
                 return "isolation"
-            if self._budget is not None:
-                self._budget.deposit(now)
             if bulkhead and self.max_concurrent is not None and self._in_flight >= self.max_concurrent:
                 self._rejections += 1
                 return "bulkhead"
@@ -129,10 +127,14 @@ class Host:
                 self._rejections += 1
             return admission, self._news_locked(now)
 
-    def settle(self, permit: Permit, outcome: Outcome, now: float, duration: float) -> tuple[Event, ...]:
-        """Record an attempt's outcome and give its permit back; what changed by it."""
+    def settle(
+        self, permit: Permit, outcome: Outcome, now: float, duration: float, *, first: bool
+    ) -> tuple[Event, ...]:
+        """Record an attempt's outcome and give its permit back; what changed by it. `first` is one that is no retry."""
         with self._lock:
             self._attempts += 1
+            if first and self._budget is not None:
+                self._budget.deposit(now)
             self._latencies.add(now, duration)
             return self._record_locked(permit, outcome, now)
 
@@ -207,6 +209,10 @@ class Host:
         if self._unreached >= self._policy.health.broken_after:
             return "connect"
         return "breaker" if self.breaker is not None and self.breaker.state(now) == OPEN else None
+
+    def answered_since(self, moment: float) -> bool:
+        """Whether an attempt succeeded after `moment`, in seconds of the monotonic clock."""
+        return self._last_success is not None and self._last_success > moment
 
     def isolate(self) -> tuple[Event, ...]:
         """Reject all calls until `restore`."""

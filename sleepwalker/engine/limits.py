@@ -23,7 +23,7 @@ class Budget:
         self._window = Window(policy.window, channels=2)
 
     def deposit(self, now: float) -> None:
-        """A call began."""
+        """A call's first attempt is over. Rejected calls earn nothing: the host never saw them."""
         self._window.add(now, _CALL)
 
     def left(self, now: float) -> float:

@@ -1,4 +1,4 @@
-"""Drives the decision engine without time and sockets: a clock that stands still, outcomes from a list, recorded events."""
+"""Drives the engine without time and sockets: a clock that stands still, outcomes from a list, recorded events."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ class World:
         self.announced: list[tuple[Event, Level | None]] = []
 
     def observe(self, event: Event, level: Level | None = None, /) -> None:
-        """The observer of all calls. It can see the host: events are told while no lock is held."""
-        self.host.snapshot()
+        """The observer of all calls. It may ask for the host's health: events are told while no lock is held."""
+        assert not self.host._lock.locked()
         self.announced.append((event, level))
 
     @property

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import sleepwalker
 from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed, parse_retry_after, verdict_of_status
-from sleepwalker.exceptions import ConnectError, ConnectionError, DecodeError, HTTPError
+from sleepwalker.exceptions import ConnectError, ConnectionError, HTTPError
 from tests.unit.engine_driver import WALL, answer, bad_certificate, refused, reset
 
 SUCCESS, FAILURE, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.NEUTRAL
