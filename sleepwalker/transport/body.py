@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -16,7 +18,7 @@ class Body(Protocol):
     """A request's body. `error` is what a caller's own file, iterator or callable raised while it was sent."""
 
     replayable: bool
-    error: BaseException | None
+    error: Exception | None
 
     def payload(self) -> Payload:
         """The body for one attempt, from its beginning."""
@@ -27,7 +29,7 @@ class Fixed:
     """Bytes, text, or nothing at all."""
 
     replayable = True
-    error: BaseException | None = None
+    error: Exception | None = None
 
     def __init__(self, value: bytes | str | None) -> None:
         self._value = value
@@ -45,7 +47,7 @@ class File:
     """An open file, from where it stands when the call begins; sent again only if it can be rewound to there."""
 
     def __init__(self, file: Any, length: int | None) -> None:
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self._file = file
         self._length = length
         self._start = _position(file)
@@ -62,7 +64,7 @@ class Stream:
     """An iterator, sent once; or an iterable or callable that makes the body anew for each attempt."""
 
     def __init__(self, make: Callable[[], Any], *, replayable: bool) -> None:
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.replayable = replayable
         self._make = make
 
@@ -98,17 +100,17 @@ def prepare_body(prepared: requests.PreparedRequest, data: Any, files: Any, json
         _set_length(prepared.headers, len(bytes(data)))
         return Fixed(bytes(data))
     if hasattr(data, "read"):
-        length = requests.utils.super_len(data)
+        length = _length(data)
         if length:
             _set_length(prepared.headers, length)
         else:
-            prepared.headers["Transfer-Encoding"] = "chunked"
+            _set_chunked(prepared.headers)
         return File(data, length or None)
     if callable(data):
-        prepared.headers["Transfer-Encoding"] = "chunked"
+        _set_chunked(prepared.headers)
         return Stream(data, replayable=True)
     if isinstance(data, Iterable):
-        prepared.headers["Transfer-Encoding"] = "chunked"
+        _set_chunked(prepared.headers)
         once = isinstance(data, Iterator)
         return Stream(lambda: data, replayable=not once)
     raise TypeError(
@@ -119,6 +121,28 @@ def prepare_body(prepared: requests.PreparedRequest, data: Any, files: Any, json
 
 def _set_length(headers: CaseInsensitiveDict[Any], length: int) -> None:
     headers["Content-Length"] = str(length)
+
+
+def _set_chunked(headers: CaseInsensitiveDict[Any]) -> None:
+    headers.pop("Content-Length", None)  # the caller's: with both, each server believes another one
+    headers["Transfer-Encoding"] = "chunked"
+
+
+def _length(file: Any) -> int | None:
+    """Bytes from where the file stands to its end; None where only reading it tells.
+
+    Found by seeking, for the size on disk is another one where the file unpacks or decodes what it reads.
+    """
+    start = _position(file)
+    if start is None:
+        return len(file) if hasattr(file, "__len__") else getattr(file, "len", None)
+    length = None
+    if not isinstance(file.read(1), str):
+        with contextlib.suppress(AttributeError, OSError, TypeError, ValueError):
+            file.seek(0, os.SEEK_END)
+            length = int(file.tell()) - start
+    file.seek(start)
+    return length
 
 
 def _position(file: Any) -> int | None:
@@ -133,25 +157,33 @@ def _position(file: Any) -> int | None:
     return int(position)
 
 
+class _Broken(Exception):
+    """What a caller's body raised, on its way past urllib3, which would take an OSError for the socket's."""
+
+
 class _Reader:
-    """A file as urllib3 reads it: never past the length announced, and noting what its owner's code raises."""
+    """A file as urllib3 reads it: exactly the length announced, and noting what its owner's code raises."""
 
     def __init__(self, owner: File | Stream, file: Any, length: int | None) -> None:
         self._owner = owner
         self._file = file
-        self._left = length
+        self._length = self._left = length
 
     def read(self, size: int = -1) -> bytes:
         if self._left is not None:
             size = self._left if size < 0 else min(size, self._left)
         try:
-            chunk = self._file.read(size) if size else b""
-        except BaseException as error:
+            data = _as_bytes(self._file.read(size)) if size else b""
+            if self._left is not None:
+                if size and not data:
+                    raise ValueError(
+                        f"data: the file ended {self._left} bytes before the end of the {self._length} announced; "
+                        "it must not shrink while it is sent"
+                    )
+                self._left -= len(data)
+        except Exception as error:
             self._owner.error = error
-            raise
-        data = chunk.encode("utf-8") if isinstance(chunk, str) else bytes(chunk)
-        if self._left is not None:
-            self._left -= len(data)
+            raise _Broken from error
         return data
 
     def __iter__(self) -> Iterator[bytes]:
@@ -168,9 +200,17 @@ class _Chunks:
     def __iter__(self) -> Iterator[bytes]:
         try:
             for chunk in self._chunks:
-                yield chunk.encode("utf-8") if isinstance(chunk, str) else bytes(chunk)
-        except GeneratorExit:
-            raise
-        except BaseException as error:
+                yield _as_bytes(chunk)
+        except Exception as error:
             self._owner.error = error
-            raise
+            raise _Broken from error
+
+
+def _as_bytes(chunk: Any) -> bytes:
+    """`bytes(chunk)` would make three zeros of the number 3."""
+    if isinstance(chunk, str):
+        return chunk.encode("utf-8")
+    try:
+        return bytes(memoryview(chunk))
+    except TypeError:
+        raise TypeError(f"data must be made of bytes or str, not {type(chunk).__name__}") from None

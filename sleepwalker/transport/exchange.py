@@ -19,7 +19,7 @@ from sleepwalker.transport.credentials import Auth
 from sleepwalker.transport.deadline import Limits, attempt_limits
 from sleepwalker.transport.errors import Scene, translate
 from sleepwalker.transport.pool import Adapter
-from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, is_redirect, next_hop
+from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, hold_redirect, is_redirect, next_hop
 from sleepwalker.transport.url import Origin
 
 #: What is read of an answer that will not be used, to keep its socket: above it a new connection is cheaper.
@@ -74,7 +74,7 @@ def attempt(wire: Wire, exchange: Exchange, step: Send, connect: float, read: fl
         outcome = answered(response.status_code, response, response.headers.get("Retry-After"), clock.wall())
     except Exception as error:  # noqa: BLE001 - raised, translated, when the call ends
         if exchange.body.error is not None:
-            return Outcome(Verdict.NEUTRAL, error=_as_error(exchange.body))
+            return Outcome(Verdict.NEUTRAL, error=exchange.body.error)
         ours = isinstance(wire.session.get_adapter(wire.origin.text + "/"), Adapter)
         phase = limits.phase if ours else None
         scene = Scene(wire.origin.text, phase, limits.cut, step.limit, step.deadline - began, connect, read)
@@ -147,7 +147,7 @@ def _follow(
             response.close()
             raise RedirectError(f"{wire.origin}: more than {MAX_REDIRECTS} redirects, the last of them not followed")
         try:
-            _read(response, limit=_SHORT, truncate=True)
+            hold_redirect(wire.origin, response)  # for a session that runs no hooks
             next_hop(hop, response, wire.origin, exchange.body, wire.session.cookies)
         except BaseException:
             response.close()
@@ -194,13 +194,6 @@ def _read(response: requests.Response, *, limit: int | None, truncate: bool) -> 
             break
     response._content = b"".join(chunks)[:limit] if truncate else b"".join(chunks)
     response._content_consumed = True
-
-
-def _as_error(body: Body) -> Exception:
-    """What the caller's own body raised, found under the library's own errors."""
-    if isinstance(body.error, Exception):
-        return body.error
-    raise body.error if body.error is not None else AssertionError("no error")
 
 
 def _of_another_host(outcome: Outcome) -> Outcome:
