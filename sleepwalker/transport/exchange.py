@@ -13,14 +13,14 @@ from urllib3 import HTTPResponse
 from sleepwalker.clock import Clock
 from sleepwalker.engine.call import Send
 from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed
-from sleepwalker.exceptions import DecodeError, RedirectError
+from sleepwalker.exceptions import ConnectionError, DecodeError, RedirectError, URLError
 from sleepwalker.transport.body import Body
 from sleepwalker.transport.credentials import Auth
 from sleepwalker.transport.deadline import Limits, attempt_limits
 from sleepwalker.transport.errors import Scene, translate
 from sleepwalker.transport.pool import Adapter
 from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, hold_redirect, is_redirect, next_hop
-from sleepwalker.transport.url import Origin
+from sleepwalker.transport.url import Origin, check_headers
 
 #: What is read of an answer that will not be used, to keep its socket: above it a new connection is cheaper.
 _SHORT = 64 * 1024
@@ -63,7 +63,7 @@ def attempt(wire: Wire, exchange: Exchange, step: Send, connect: float, read: fl
     clock = wire.clock
     began = clock.monotonic()
     try:
-        hop = _first_hop(exchange)
+        hop = _first_hop(exchange, wire.origin)
     except Exception as error:  # noqa: BLE001 - from the caller's own auth object or body; raised when the call ends
         return Outcome(Verdict.NEUTRAL, error=error)
     limits = Limits(clock, connect=connect, read=read, deadline=step.deadline)
@@ -77,8 +77,8 @@ def attempt(wire: Wire, exchange: Exchange, step: Send, connect: float, read: fl
             return Outcome(Verdict.NEUTRAL, error=exchange.body.error)
         ours = isinstance(wire.session.get_adapter(wire.origin.text + "/"), Adapter)
         phase = limits.phase if ours else None
-        scene = Scene(wire.origin.text, phase, limits.cut, step.limit, step.deadline - began, connect, read)
-        outcome = failed(translate(error, scene))
+        scene = Scene(hop.target, phase, limits.cut, step.limit, step.deadline - began, connect, read)
+        outcome = failed(_header_fault(error, hop) or translate(error, scene))
     return _of_another_host(outcome) if hop.foreign else outcome
 
 
@@ -108,7 +108,7 @@ def guard_stream(response: requests.Response, on_break: Callable[[Exception], Ba
     response.iter_content = iter_content  # type: ignore[method-assign]
 
 
-def _first_hop(exchange: Exchange) -> Hop:
+def _first_hop(exchange: Exchange, origin: Origin) -> Hop:
     prepared = exchange.prepared
     if exchange.auth is None:
         prepared.body = exchange.body.payload()
@@ -118,10 +118,13 @@ def _first_hop(exchange: Exchange) -> Hop:
         prepared.body = exchange.body.payload()
         length = prepared.headers.get("Content-Length")
         prepared = exchange.auth(prepared)
+        if not isinstance(prepared, requests.PreparedRequest):
+            kind = type(prepared).__name__
+            raise TypeError(f"auth: a {type(exchange.auth).__name__} must return the request it was given, not {kind}")
         # requests' rule for auth objects that change the body; ours is already measured otherwise.
         if length is not None and isinstance(prepared.body, bytes | str):
             prepared.prepare_content_length(prepared.body)
-    return Hop(prepared)
+    return Hop(prepared, origin.text)
 
 
 def _follow(
@@ -196,7 +199,22 @@ def _read(response: requests.Response, *, limit: int | None, truncate: bool) -> 
     response._content_consumed = True
 
 
+def _header_fault(error: Exception, hop: Hop) -> URLError | None:
+    """The header that cannot be sent, where that is why: http.client's own error quotes its value.
+
+    What is given to a connection was checked before; a session's own headers and an auth object's were not.
+    """
+    if isinstance(error, ValueError | TypeError):
+        try:
+            check_headers(hop.prepared.headers)
+        except URLError as fault:
+            return fault
+    return None
+
+
 def _of_another_host(outcome: Outcome) -> Outcome:
     """Our host answered, with a redirect; what became of it elsewhere says nothing about ours."""
     verdict = Verdict.NEUTRAL if outcome.verdict is Verdict.FAILURE else outcome.verdict
+    if isinstance(outcome.error, ConnectionError):
+        outcome.error.never_sent = False
     return replace(outcome, verdict=verdict, never_sent=False)

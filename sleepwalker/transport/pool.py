@@ -5,6 +5,7 @@ Used without limits (somebody sends through the session by hand) they behave as 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.client
 import io
@@ -256,7 +257,12 @@ class Adapter(requests.adapters.HTTPAdapter):
         return super().request_url(request, proxies) if proxies else request.path_url
 
     def close(self) -> None:
+        """Close idle sockets now: a pool that is only let go of lives as long as any answer that came through it."""
         self._pools = {}
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118 - it is no mapping: this takes its lock
+                with contextlib.suppress(KeyError):
+                    manager.pools[key].close()
         super().close()
 
     def renew(self) -> None:

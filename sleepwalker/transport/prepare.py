@@ -11,6 +11,7 @@ from requests.cookies import get_cookie_header
 from sleepwalker.exceptions import URLError
 from sleepwalker.transport.body import Body, prepare_body
 from sleepwalker.transport.headers import Headers, merged
+from sleepwalker.transport.redirects import guard_redirects
 from sleepwalker.transport.url import Origin, plain_path, resolve
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
@@ -19,7 +20,7 @@ _TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWX
 
 def check_method(method: Any) -> str:
     """`method` in upper case, as requests sends it; URLError where it is no token."""
-    if method in _METHODS:
+    if isinstance(method, str) and method in _METHODS:
         return str(method)
     if not isinstance(method, str) or not method or not _TOKEN_CHARACTERS.issuperset(method):
         raise URLError(f"method must be a word such as 'GET', not {method!r:.40}")
@@ -59,7 +60,10 @@ def prepare(
         all_headers["Content-Length"] = "0"
     if "Cookie" not in all_headers and session.cookies and (cookie := get_cookie_header(session.cookies, prepared)):
         all_headers["Cookie"] = cookie
-    prepared.hooks = {event: list(hooks) for event, hooks in session.hooks.items()}
+    prepared._cookies = session.cookies  # what digest auth and redirects start from
+    if any(session.hooks.values()):
+        prepared.prepare_hooks(session.hooks)
+    guard_redirects(prepared, origin)
     return prepared, body
 
 

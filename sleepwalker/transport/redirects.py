@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from typing import Any
 from urllib.parse import urldefrag, urljoin
 
@@ -20,15 +22,19 @@ MAX_REDIRECTS = 30
 _STATUSES = frozenset({301, 302, 303, 307, 308})
 #: The only headers that another origin gets to see.
 _HARMLESS = ("Accept", "User-Agent")
+#: What is read of a redirect's body, to keep its socket: above it a new connection is cheaper.
+_SHORT = 64 * 1024
 
 
 class Hop:
     """The request as it goes out next."""
 
-    __slots__ = ("foreign", "prepared")
+    __slots__ = ("foreign", "prepared", "target")
 
-    def __init__(self, prepared: requests.PreparedRequest) -> None:
+    def __init__(self, prepared: requests.PreparedRequest, target: str) -> None:
         self.prepared = prepared
+        self.target = target
+        """The origin that it goes to."""
         self.foreign = False
         """True from the first hop that left the origin on: a way back may not carry credentials either."""
 
@@ -40,7 +46,36 @@ class Hop:
 
 def is_redirect(response: requests.Response) -> bool:
     """Whether there is somewhere to go on to."""
-    return response.status_code in _STATUSES and "Location" in response.headers
+    return response.status_code in _STATUSES and bool(response.headers.get("Location"))
+
+
+def guard_redirects(prepared: requests.PreparedRequest, origin: Origin) -> None:
+    """See each answer to `prepared` before `Session.send` does, which prepares the next request even if not asked to.
+
+    It would read the whole body of a redirect, however long, and stumble over a `Location` that makes no sense.
+    """
+    prepared.register_hook("response", partial(hold_redirect, origin))
+
+
+def hold_redirect(origin: Origin, response: requests.Response, **_: Any) -> None:
+    """Read a little of a redirect's body and no more; RedirectError where it leads nowhere that can be followed."""
+    if not is_redirect(response):
+        return
+    if response._content is False:  # not read yet
+        chunks, size = [], 0
+        for chunk in response.iter_content(_SHORT):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > _SHORT:
+                response.close()
+                break
+        response._content = b"".join(chunks)[:_SHORT]
+        response._content_consumed = True
+    try:
+        _target(response, origin)
+    except RedirectError:
+        response.close()
+        raise
 
 
 def next_hop(hop: Hop, response: requests.Response, origin: Origin, body: Body, cookies: Any) -> None:
@@ -56,8 +91,9 @@ def next_hop(hop: Hop, response: requests.Response, origin: Origin, body: Body, 
     if target != origin or hop.foreign:
         if method not in ("GET", "HEAD"):
             raise RedirectError(f"{origin}: a redirect of a {method} to another origin ({target}) is not followed")
-        hop.prepared = _stripped(hop.prepared, method, url)
+        hop.prepared = _stripped(hop.prepared, method, url, origin)
         hop.foreign = True
+        hop.target = target.text
         return
     hop.prepared = _moved(hop.prepared, method, url, response.status_code, origin, body)
     hop.prepared.headers.pop("Cookie", None)
@@ -69,8 +105,10 @@ def _target(response: requests.Response, origin: Origin) -> tuple[str, Origin]:
     """The URL that `Location` leads to, and its origin."""
     location = response.headers["Location"]
     try:
-        # Servers write UTF-8 here, which http.client reads as Latin-1.
-        location = location.encode("latin-1").decode("utf-8", "replace")
+        # Servers write UTF-8 or Latin-1 here, and mean the bytes; http.client reads all of it as Latin-1.
+        location = re.sub("[\x80-\xff]", lambda byte: f"%{ord(byte[0]):02X}", location)
+        if location != response.headers["Location"]:
+            response.headers["Location"] = location  # requests takes UTF-8 only
         url = requote_uri(urljoin(response.url, urldefrag(location).url))
         scheme, _, rest = url.partition("://")
         authority = rest.replace("?", "/").partition("/")[0]
@@ -83,10 +121,11 @@ def _target(response: requests.Response, origin: Origin) -> tuple[str, Origin]:
     raise RedirectError(f"{origin}: a redirect to something that is no http or https URL, or has credentials in it")
 
 
-def _stripped(prepared: requests.PreparedRequest, method: str, url: str) -> requests.PreparedRequest:
+def _stripped(prepared: requests.PreparedRequest, method: str, url: str, origin: Origin) -> requests.PreparedRequest:
     bare = requests.PreparedRequest()
     bare.prepare(method=method, url=url)
     bare.headers = CaseInsensitiveDict({name: prepared.headers[name] for name in _HARMLESS if name in prepared.headers})
+    guard_redirects(bare, origin)
     return bare
 
 
