@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -141,8 +142,8 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     while not (log.exists() and log.stat().st_size) and time.monotonic() < end:
         time.sleep(0.05)
     yield process
-    if process.poll() is None:
-        process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # whatever the test left, the fleet included
     process.communicate()
 
 
