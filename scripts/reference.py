@@ -13,6 +13,7 @@ FOLDER = ROOT / "docs" / "reference"
 #: Each page, and the function that returns its text.
 PAGES = {
     "events.md": "sleepwalker.telemetry.catalogue:page",
+    "exceptions.md": "exceptions_page:page",  # beside this script: only the docs need it
     "policies.md": "sleepwalker.policy.reference:page",
 }
 

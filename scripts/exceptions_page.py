@@ -1,0 +1,198 @@
+"""Writes the reference page of the exceptions from the exception classes and the rules that judge them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+
+import requests
+
+from sleepwalker import Policy, exceptions
+from sleepwalker.engine.outcome import Verdict, failed, verdict_of_status
+
+__all__ = ["NEVER_RAISED", "page"]
+
+Kind = type[exceptions.SleepwalkerException]
+
+#: Those that nothing in the package raises yet; a test compares this with the source.
+NEVER_RAISED = frozenset(
+    {
+        "DataNotSetError",
+        "DataPullError",
+        "FragmentError",
+        "HostIsolatedError",
+        "InvalidParameter",
+        "LinkError",
+        "MissingServiceDef",
+        "MissingVariable",
+        "RateLimitedError",
+        "RelationError",
+        "ResourceException",
+        "ServiceException",
+        "TypeException",
+    }
+)
+
+#: Errors whose flags are set for each case rather than for the class; the wire tests look at each case.
+_CASES = {
+    "ConnectError": "yes, any method",
+    "ConnectTimeout": "yes, any method",
+    "ConnectionError": "yes, unless raised because the connection is closed",
+    "DeadlineExceeded": "`attempt`: yes, before anything was sent (`phase` queue, connect or tls) for any method; "
+    "`total`: no time is left",
+    "ProxyError": "yes, before anything was sent for any method",
+    "TLSError": "over a certificate: no; else yes, any method",
+}
+
+_TREE = (exceptions.__doc__ or "").split("```")[1].strip("\n")
+
+_HEAD = f"""\
+# Exceptions
+
+<!-- Generated from the exception classes: `make docs` writes this page. -->
+
+All are in `sleepwalker.exceptions` and at `sleepwalker` itself.
+[How to handle errors](../how-to/handle-errors.md) says which to catch.
+
+```text
+{_TREE}
+```
+
+Those under `ConnectionError` and `HTTPError` derive from requests' exceptions as well, so that
+`except requests.RequestException` goes on catching them. All of them can be pickled. No text of an exception holds a
+credential, a header, a query string or a body, with one exception: the text of an `HTTPError` is the server's:
+the `error_text` of its JSON, or else the reason phrase of its status line.
+
+## What each has
+
+| exceptions | attribute | meaning |
+|---|---|---|
+| all | `attempts` | a tuple of [`Attempt`](connection.md#attempt), one for each send; empty where nothing was sent |
+| `ConnectionError` and below | `never_sent` | True where the request provably did not reach the server |
+| | `retryable` | False where the same request would fail in the same way again |
+| | `retry_after` | seconds after which another try makes sense, None where that is not known |
+| `CircuitOpenError`, `BulkheadFullError`, `RateLimitedError`, `HostIsolatedError` | `host` | the origin |
+| `CircuitOpenError` | `cause` | the failure that opened the circuit: a status or an exception's name |
+| `DeadlineExceeded` | `limit` | `attempt` or `total` |
+| | `phase` | what it was busy with: queue, connect, tls, send, head, body or wait |
+| `DecodeError` | `response` | the answer; None where its body was not what its Content-Encoding says |
+| `HTTPError` and below | `response`, `http_code`, `headers` | the answer, its status and headers |
+| | `json_data`, `text` | its body, decoded, if that is JSON (`text` is None then); else as text |
+| `PolicyError` | `faults` | every fault: path, value, what is allowed |
+
+Arguments of the wrong type or value that are no URL and no policy (`timeout=0`, `verify=3`) raise plain `ValueError`
+or `TypeError`. What an auth object, a body or a hook of the caller's raises comes out as it is.
+
+## Connection errors
+
+*Against the host* says whether the [breaker and the health record](../explanation/how-a-call-travels.md#verdicts)
+count it. *Retried* says whether another attempt is worth it; the method, the body, the deadline and the budget may
+still forbid it. Where nothing else is said, it is retried for idempotent requests only.
+
+| exception | meaning | also a | against the host | retried |
+|---|---|---|---|---|
+"""
+
+_STATUSES = """\
+
+## Answers
+
+`raise_for_status=False` returns these answers instead. A status without a class of its own raises `ClientHTTPError` or
+`ServerHTTPError`. *Retried* is as the policy `standard` has it ([`retry.statuses`](policies.md#retry)), for idempotent
+requests.
+
+| status | exception | meaning | against the host | retried |
+|---|---|---|---|---|
+"""
+
+_OTHERS = """\
+
+## Others
+
+| exception | meaning | also a |
+|---|---|---|
+"""
+
+_LATER = """\
+
+Nothing raises these yet. They are for the managers and services to come, and may be imported:
+
+| exception | meaning |
+|---|---|
+"""
+
+
+def page() -> str:
+    """The page `docs/reference/exceptions.md`. Raises `LookupError` for an exception that no table would have."""
+    kinds = [getattr(exceptions, name) for name in exceptions.__all__]
+    now = [kind for kind in kinds if kind.__name__ not in NEVER_RAISED]
+    later = [kind for kind in kinds if kind.__name__ in NEVER_RAISED]
+    connection = [kind for kind in now if issubclass(kind, exceptions.ConnectionError)]
+    by_status = {kind: status for status, kind in exceptions.HTTPError.code_map.items()}
+    others = [kind for kind in now if kind not in connection and kind not in by_status]
+    return "".join(
+        [
+            _HEAD,
+            *_rows(map(_connection_row, _in_tree_order(connection))),
+            _STATUSES,
+            *_rows(_status_row(kind, status) for kind, status in sorted(by_status.items(), key=lambda pair: pair[1])),
+            _OTHERS,
+            *_rows((_name(kind), _meaning(kind), _bases(kind)) for kind in _in_tree_order(others)),
+            _LATER,
+            *_rows((_name(kind), _meaning(kind)) for kind in _in_tree_order(later)),
+        ]
+    )
+
+
+def _rows(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    return (f"| {' | '.join(cells)} |\n" for cells in rows)
+
+
+def _connection_row(kind: Kind) -> tuple[str, ...]:
+    outcome = failed(kind())
+    against = {Verdict.FAILURE: "yes", Verdict.SUCCESS: "no, it answered", Verdict.NEUTRAL: "no"}[outcome.verdict]
+    retried = _CASES.get(kind.__name__) or ("yes" if outcome.retryable else "no")
+    return _name(kind), _meaning(kind), _bases(kind), against, retried
+
+
+def _status_row(kind: Kind, status: int) -> tuple[str, ...]:
+    verdict = verdict_of_status(status)
+    against = {Verdict.FAILURE: "yes", Verdict.SUCCESS: "no, it answered", Verdict.NEUTRAL: "no"}[verdict]
+    retry = Policy().retry
+    retried = "yes" if retry is not None and status in retry.statuses else "no"
+    return str(status), _name(kind), _meaning(kind).partition(": ")[2], against, retried
+
+
+def _in_tree_order(kinds: Iterable[Kind]) -> list[Kind]:
+    """As the tree is drawn in the module: by definition, which puts parents first."""
+    return sorted(kinds, key=lambda kind: inspect.getsourcelines(kind)[1])
+
+
+def _name(kind: Kind) -> str:
+    return f"`{kind.__name__}`"
+
+
+def _meaning(kind: Kind) -> str:
+    """The first paragraph of the docstring."""
+    text = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0]
+    if not text:
+        raise LookupError(f"{kind.__name__} has no docstring")
+    return " ".join(text.split())
+
+
+def _bases(kind: Kind) -> str:
+    """What else catches it: the nearest of ours above it, requests' classes and Python's own."""
+    bases = [base for base in kind.__bases__ if base.__module__.partition(".")[0] != "sleepwalker"]
+    shown = [base for base in kind.__mro__[1:] if not base.__name__.startswith("_") and _is_ours(base)][:1] + bases
+    return ", ".join(f"`{_qualified(base)}`" for base in shown if base is not Exception)
+
+
+def _is_ours(base: type) -> bool:
+    return base.__module__.partition(".")[0] == "sleepwalker"
+
+
+def _qualified(base: type) -> str:
+    """As users write it: requests hands most of its exceptions on at the top, but not all."""
+    if base.__module__ != "requests.exceptions":
+        return base.__name__
+    return f"requests.{base.__name__}" if hasattr(requests, base.__name__) else f"requests.exceptions.{base.__name__}"
