@@ -33,6 +33,7 @@ check: setup  ## Lint, format, types, import floors, examples in the docs, gener
 	$(BIN)/python scripts/reference.py --check
 
 bench: setup  ## Measure against plain requests, urllib3 and httpx
+	@scripts/system-packages
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 docs: setup  ## Write the generated pages of docs/reference anew

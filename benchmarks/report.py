@@ -1,0 +1,78 @@
+"""Writes a run down: JSON for programs, with every round's figures, and a page of tables for people."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.figures import Row, Spread
+
+#: What is true of the whole run, by name; a value is a text, a number, or such a mapping.
+Facts = Mapping[str, object]
+
+
+def as_json(facts: Facts, rows: Sequence[Row]) -> str:
+    """The run as JSON. Times are microseconds; `low` and `high` are quartiles."""
+    text = json.dumps({**facts, "rows": [_rounded(asdict(row)) for row in rows]}, indent=1, ensure_ascii=False)
+    # A line per list of figures, not per figure.
+    return re.sub(r"\[[\s\d.,]+\]", lambda found: " ".join(found[0].split()), text) + "\n"
+
+
+def as_markdown(title: str, notes: str, facts: Facts, rows: Sequence[Row]) -> str:
+    """The run as a page: a table per group, then the facts."""
+    parts = [f"# {title}", notes]
+    for group in dict.fromkeys(row.group for row in rows):
+        parts += [f"## {group}", _table([row for row in rows if row.group == group])]
+    parts += ["## How it was measured", "\n".join(f"- {name}: {_words(value)}" for name, value in facts.items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(folder: Path, name: str, page: str, data: str) -> list[Path]:
+    """Write both files into `folder`, and say which they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / f"{name}.md", folder / f"{name}.json"]
+    for path, text in zip(written, (page, data), strict=True):
+        path.write_text(text, encoding="utf-8")
+    return written
+
+
+def _table(rows: Sequence[Row]) -> str:
+    references = list(rows[0].wall_ratios)
+    compared = [f"of {name}" for name in references]
+    header = ["", "wall, µs", "half of the rounds", *compared, "CPU, µs", *compared, "function calls"]
+    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    for row in rows:
+        lines.append(
+            [
+                row.name,
+                f"{row.wall.median:.1f}",
+                f"{row.wall.low:.1f} to {row.wall.high:.1f}",
+                *("1" if name == row.name else _ratio(row.wall_ratios[name]) for name in references),
+                f"{row.cpu.median:.1f}",
+                *("1" if name == row.name else f"{row.cpu_ratios[name].median:.2f}" for name in references),
+                f"{row.function_calls:.0f}",
+            ]
+        )
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _ratio(of: Spread) -> str:
+    return f"{of.median:.2f} ({of.low:.2f} to {of.high:.2f})"
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_words(inner)}" for name, inner in value.items())
+    return str(value)
+
+
+def _rounded(value: object) -> object:
+    """Figures to three decimals: more would be noise, and noise in a diff."""
+    if isinstance(value, dict):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return round(value, 3) if isinstance(value, float) else value

@@ -1,0 +1,130 @@
+"""A real nginx on loopback that serves small JSON files over connections that stay open."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Debian keeps servers here, which is not on every user's PATH.
+_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
+
+# Idle and long-lived connections are never closed, and no line is written per request: the server must not be
+# what is measured. Its own folders are inside the scratch folder, so that it needs no privilege.
+_CONFIG = """
+{user}
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+events {{ worker_connections 256; }}
+http {{
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    default_type application/json;
+    access_log off;
+    keepalive_timeout 1h; keepalive_requests 1000000000; tcp_nodelay on;
+    open_file_cache max=16 inactive=1h;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ root {folder}/files; }}
+        location = /status {{ stub_status; }}
+    }}
+}}
+"""
+
+
+class MissingProgramError(Exception):
+    """nginx is not on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running nginx."""
+
+    url: str
+    version: str
+    """As it names itself: `nginx/1.22.1`."""
+
+    def connections(self) -> int:
+        """How many connections it accepted so far, the one that asks now included."""
+        host = self.url.removeprefix("http://")
+        with contextlib.closing(http.client.HTTPConnection(host, timeout=10)) as connection:
+            connection.request("GET", "/status", headers={"Connection": "close"})
+            lines = connection.getresponse().read().decode("ascii").splitlines()
+        return int(lines[2].split()[0])  # below the heading "server accepts handled requests"
+
+
+def document(size: int) -> dict[str, object]:
+    """A JSON object of records that is exactly `size` bytes (at least 80) as `json.dumps` writes it."""
+    records: list[dict[str, object]] = []
+    made: dict[str, object] = {"records": records, "pad": ""}
+    while True:
+        number = len(records)
+        records.append({"id": number, "name": f"host-{number}", "up": True, "load": 0.25})
+        if len(json.dumps(made)) > size:
+            records.pop()
+            break
+    made["pad"] = "x" * (size - len(json.dumps(made)))
+    return made
+
+
+@contextlib.contextmanager
+def run_nginx(files: Mapping[str, dict[str, object]]) -> Iterator[Server]:
+    """Serve `files`, by name, out of a scratch folder.
+
+    Raises `MissingProgramError` without nginx, and `RuntimeError` with what it said where it does not start.
+    """
+    program = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), *_FOLDERS]))
+    if program is None:
+        raise MissingProgramError("found no nginx; scripts/system-packages installs it where it may")
+    said = subprocess.run([program, "-v"], capture_output=True, text=True, check=False).stderr
+    with tempfile.TemporaryDirectory(prefix="sleepwalker-nginx-") as name:
+        folder = Path(name)
+        (folder / "files").mkdir()
+        for file, content in files.items():
+            (folder / "files" / file).write_text(json.dumps(content), encoding="ascii")
+        process, port = _start(program, folder)
+        try:
+            yield Server(f"http://127.0.0.1:{port}", said.rpartition(": ")[2].strip())
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _start(program: str, folder: Path, tries: int = 3) -> tuple[subprocess.Popen[bytes], int]:
+    with socket.socket() as finder:
+        finder.bind(("127.0.0.1", 0))
+        port: int = finder.getsockname()[1]
+    config, log = folder / "nginx.conf", folder / "error.log"
+    # Started by root, nginx would read the files as a user who may not enter the scratch folder.
+    user = "user root;" if os.geteuid() == 0 else ""
+    config.write_text(_CONFIG.format(user=user, folder=folder, port=port), encoding="utf-8")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [program, "-p", str(folder), "-c", str(config), "-e", str(log)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    deadline = time.monotonic() + 10
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return process, port
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    said = log.read_text(encoding="utf-8", errors="replace")
+    # nginx cannot choose a free port itself, so another program may be faster to take it.
+    if "already in use" in said and tries > 1:
+        return _start(program, folder, tries - 1)
+    raise RuntimeError(f"nginx did not start:\n{said}")
