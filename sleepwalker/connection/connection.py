@@ -123,6 +123,8 @@ class Connection:
         self._auth = normalise_auth(auth if auth is not None else self._line.session.auth)
         check_tls(self._origin, self._auth, self._line.proxied)
         self._encoder = self.JsonEncoder(allow_nan=False)
+        self._netrc: Auth | None = None
+        self._line.mount()  # last, for nothing may go wrong after it: the session may be the caller's
         self._latest = threading.local()
         self._closed = False
         self._closing = threading.Event()
@@ -402,11 +404,11 @@ class Connection:
         if auth is None:
             if any(layer and layer.get("Authorization") is not None for layer in headers):
                 return None, None
-            auth = netrc_auth(self._origin)
+            auth = self._netrc or netrc_auth(self._origin)
             if auth is None:
                 raise missing_credentials(self._origin)
             check_tls(self._origin, auth, self._line.proxied)
-            self._auth = auth
+            self._netrc = auth
         if isinstance(auth, Anonymous):
             return None, None
         header = basic_header(auth)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Any
 
@@ -11,6 +10,8 @@ import requests
 from sleepwalker.policy import Policy
 
 Timeout = float | tuple[float, float]
+#: As long as a policy's: more than about 23 days the operating system cannot wait for a socket. In seconds.
+_LONGEST = 2_000_000
 
 
 def load_policy(policy: Any) -> Policy:
@@ -31,13 +32,12 @@ def check_timeout(timeout: Any) -> tuple[float, float] | None:
         return None
     parts = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     fits = len(parts) == 2 and all(
-        isinstance(part, int | float) and not isinstance(part, bool) and math.isfinite(part) and part > 0
-        for part in parts
+        isinstance(part, int | float) and not isinstance(part, bool) and 0 < part <= _LONGEST for part in parts
     )
     if not fits:
         raise ValueError(
-            f"timeout must be a positive number of seconds or a tuple (connect, read) of two, not {timeout!r}; "
-            "leave it out to use the policy's"
+            f"timeout must be a positive number of seconds, at most {_LONGEST}, or a tuple (connect, read) of two, "
+            f"not {timeout!r:.60}; leave it out to use the policy's"
         )
     return float(parts[0]), float(parts[1])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from http.cookiejar import Cookie
 from typing import Any
 
@@ -28,7 +27,3 @@ class BoundedCookieJar(RequestsCookieJar):
         if not known and len(self) >= MAX_COOKIES:
             return None
         return super().set_cookie(cookie, *args, **kwargs)
-
-    def renew_lock(self) -> None:
-        """After a fork the lock may be held by a thread that only the parent has."""
-        self._cookies_lock = threading.RLock()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import ssl
+import threading
 from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -10,15 +12,19 @@ from urllib.request import getproxies
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.utils import select_proxy, should_bypass_proxies
+from requests.utils import prepend_scheme_if_needed, select_proxy, should_bypass_proxies
+from urllib3.util.url import parse_url
 
 from sleepwalker.clock import Clock
+from sleepwalker.exceptions import URLError
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport.cookies import BoundedCookieJar
 from sleepwalker.transport.exchange import Wire
 from sleepwalker.transport.pool import Adapter
 from sleepwalker.transport.tls import environment_ca, shared_context
 from sleepwalker.transport.url import Origin
+
+_PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
 
 
 class Line:
@@ -40,24 +46,46 @@ class Line:
         self._owned = session is None
         self.session = _new_session() if session is None else session
         trusts = self.session.trust_env
-        self._no_proxy = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "") if trusts else ""
         self._environment_proxies = getproxies() if trusts else {}
-        self._proxies = {**self.session.proxies, **(proxies or {})}
+        self._proxies = {**self.session.proxies, **check_proxies(proxies)}
+        no_proxy = self._proxies.pop("no_proxy", None)
+        if trusts:
+            no_proxy = no_proxy or os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        self._no_proxy = no_proxy or ""
         if verify is True and isinstance(self.session.verify, str):
             verify = self.session.verify
         if verify is True and trusts:
             verify = environment_ca(os.environ) or True
-        self._verify = verify
         cert = cert if cert is not None else self.session.cert
+        if isinstance(cert, list):
+            cert = tuple(cert)
         # Made for http as well, so that a wrong argument is found here rather than after a move to https.
         context = shared_context(verify, cert)
-        self._adapter = Adapter(pool, context if origin.scheme == "https" else None)
-        self._mount()
+        if isinstance(verify, os.PathLike):
+            verify = os.fspath(verify)
+        self._verify = verify
+        self._prefixes = {origin.text + "/", origin.explicit + "/"}
+        mounted = None if session is None else session.get_adapter(origin.text + "/")
+        self._adapter = mounted if isinstance(mounted, Adapter) else Adapter(pool, context, verify, cert)
+        theirs = mounted is not None and type(mounted) not in (HTTPAdapter, Adapter)
         self._foreign: requests.Session | None = None
         used = self._proxies_for(origin.text + "/")
+        check_proxies(used)
         self.proxied = bool(used)
-        settings = {"verify": verify if isinstance(verify, bool | str) else True, "cert": cert, "proxies": used}
+        if theirs and isinstance(verify, ssl.SSLContext):
+            verify = True  # requests' own adapter does not take one
+        settings = {"verify": verify, "cert": cert, "proxies": used}
         self.wire = Wire(origin, self.session, settings, self._elsewhere, clock)
+
+    def mount(self) -> None:
+        """Let the session send through our adapter, unless its owner mounted one of their own."""
+        if self._owned:
+            self.session.mount("http://", self._adapter)
+            self.session.mount("https://", self._adapter)
+            return
+        for prefix in self._prefixes:
+            if type(self.session.get_adapter(prefix)) is HTTPAdapter:
+                self.session.mount(prefix, self._adapter)
 
     def close(self) -> None:
         """Close idle sockets; those in use are closed when they come back."""
@@ -69,41 +97,61 @@ class Line:
 
     def renew(self) -> None:
         """In a forked child: start with empty pools and fresh locks, and leave the parent's sockets alone."""
-        self._adapter.renew()
-        if isinstance(self.session.cookies, BoundedCookieJar):
-            self.session.cookies.renew_lock()
+        for adapter in {self._adapter, *self.session.adapters.values()}:
+            if isinstance(adapter, Adapter):
+                adapter.renew()
+            elif isinstance(adapter, HTTPAdapter):
+                adapter.__setstate__(adapter.__getstate__())  # what requests does to one that comes out of a pickle
+        self.session.cookies._cookies_lock = threading.RLock()
         self._foreign = None
-
-    def _mount(self) -> None:
-        """Send through our adapter, unless the session's owner mounted one of their own."""
-        if self._owned:
-            self.session.mount("http://", self._adapter)
-            self.session.mount("https://", self._adapter)
-            return
-        for prefix in {self._origin.text + "/", self._origin.explicit + "/"}:
-            if type(self.session.get_adapter(prefix)) is HTTPAdapter:
-                self.session.mount(prefix, self._adapter)
 
     def _elsewhere(self, url: str) -> tuple[requests.Session, dict[str, Any]]:
         """For a redirect to another origin: a session with no cookies, client certificate or credentials."""
+        verify = self._verify if isinstance(self._verify, bool | str) else True  # a context may have a certificate
         if self._foreign is None:
-            verify = self._verify if isinstance(self._verify, bool | str | os.PathLike) else True
             foreign = requests.Session()
             foreign.trust_env = False
             foreign.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-            adapter = Adapter(self._pool, shared_context(verify, None))
+            adapter = Adapter(self._pool, shared_context(verify, None), verify, None)
             foreign.mount("http://", adapter)
             foreign.mount("https://", adapter)
             self._foreign = foreign
-        settings = {"verify": self.wire.settings["verify"], "cert": None, "proxies": self._proxies_for(url)}
+        settings = {"verify": verify, "cert": None, "proxies": self._proxies_for(url)}
         return self._foreign, settings
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         """The proxies for `url`, empty where none of them applies."""
-        merged = {scheme: proxy for scheme, proxy in self._proxies.items() if proxy}
-        if not should_bypass_proxies(url, no_proxy=self._no_proxy):
-            merged = {**self._environment_proxies, **merged}
+        merged = {} if should_bypass_proxies(url, no_proxy=self._no_proxy) else {**self._environment_proxies}
+        merged.update(self._proxies)
+        merged = {scheme: proxy for scheme, proxy in merged.items() if proxy}  # as in requests: None means none
         return merged if select_proxy(url, merged) else {}
+
+
+def check_proxies(proxies: Any) -> dict[str, Any]:
+    """A copy of `proxies`; TypeError or URLError that name the entry and never show it: it may hold a password."""
+    if proxies is None:
+        return {}
+    if not isinstance(proxies, Mapping):
+        raise TypeError(f"proxies must be a mapping of schemes to proxy URLs, not {type(proxies).__name__}")
+    for scheme, proxy in proxies.items():
+        if not isinstance(scheme, str):
+            raise TypeError(f"proxies: a scheme is of type {type(scheme).__name__}, not str")
+        if proxy is not None and not isinstance(proxy, str):
+            raise TypeError(f"proxies: the proxy for {scheme!r} is of type {type(proxy).__name__}, not str")
+        if proxy and scheme != "no_proxy" and not _is_proxy(proxy):
+            raise URLError(
+                f"proxies (or the environment): the proxy for {scheme!r} is no http, https or socks URL with a host, "
+                "such as 'http://proxy:3128'"
+            )
+    return dict(proxies)
+
+
+def _is_proxy(proxy: str) -> bool:
+    try:
+        parsed = parse_url(prepend_scheme_if_needed(proxy, "http"))
+    except (ValueError, TypeError):  # requests' and urllib3's own are ValueErrors, apart from the slips in them
+        return False
+    return parsed.scheme in _PROXY_SCHEMES and bool(parsed.host)
 
 
 def _new_session() -> requests.Session:

@@ -26,6 +26,7 @@ from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport.deadline import AddressInfo, Limits, current_limits, resolve
 
+from sleepwalker.transport.tls import shared_context
 _now = SYSTEM_CLOCK.monotonic
 
 
@@ -235,7 +236,7 @@ class Adapter(requests.adapters.HTTPAdapter):
         origin = url[: url.find("/", 8)]
         pool = self._pools.get(origin) if not proxies else None
         if pool is None or pool.pool is None:
-            pool = self._find_pool(url, proxies)
+            pool = self._find_pool(url, proxies, self._context)
             if not proxies:
                 self._pools = {origin: pool}
         return pool
@@ -243,6 +244,7 @@ class Adapter(requests.adapters.HTTPAdapter):
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
         if "Set-Cookie" in resp.headers:
             return super().build_response(req, resp)
+        self._made_of = (verify, cert)
         # requests looks for cookies in the original answer, at some length, unless there is none.
         original, resp._original_response = resp._original_response, None
         try:
@@ -251,7 +253,7 @@ class Adapter(requests.adapters.HTTPAdapter):
             resp._original_response = original
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Nothing to do for each request: the context was made with the adapter."""
+        """Nothing to do here: the context has it all."""
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
         return super().request_url(request, proxies) if proxies else request.path_url
@@ -263,6 +265,8 @@ class Adapter(requests.adapters.HTTPAdapter):
             for key in manager.pools.keys():  # noqa: SIM118 - it is no mapping: this takes its lock
                 with contextlib.suppress(KeyError):
                     manager.pools[key].close()
+        if (verify, cert) != self._made_of:
+            return self._find_pool(url, proxies, shared_context(verify, cert))
         super().close()
 
     def renew(self) -> None:
@@ -270,11 +274,11 @@ class Adapter(requests.adapters.HTTPAdapter):
         self.proxy_manager = {}
         self.init_poolmanager(self._pool_connections, self._pool_maxsize, self._pool_block)
 
-    def _find_pool(self, url: str, proxies: Any) -> Any:
+    def _find_pool(self, url: str, proxies: Any, context: ssl.SSLContext | None) -> Any:
         proxy = requests.utils.select_proxy(url, proxies)
         manager: Any = self.poolmanager
         if proxy:
             manager = self.proxy_manager_for(requests.utils.prepend_scheme_if_needed(proxy, "http"))
         parsed = parse_url(url)
-        extra = {} if self._context is None or parsed.scheme != "https" else {"ssl_context": self._context}
+        extra = {} if context is None or parsed.scheme != "https" else {"ssl_context": context}
         return manager.connection_from_host(parsed.host, parsed.port, parsed.scheme, pool_kwargs=extra)

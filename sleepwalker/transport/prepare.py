@@ -49,7 +49,7 @@ def prepare(
     prepared = requests.PreparedRequest()
     prepared.method = method
     if params or session.params:
-        prepared.prepare_url(resolve(origin, base, uri), _merged_params(session.params, params))
+        _put_url(prepared, resolve(origin, base, uri), session.params, params)
     elif plain_path(uri):
         prepared.url = prefix + uri
     else:
@@ -65,6 +65,16 @@ def prepare(
         prepared.prepare_hooks(session.hooks)
     guard_redirects(prepared, origin)
     return prepared, body
+
+
+def _put_url(prepared: requests.PreparedRequest, url: str, common: Any, params: Any) -> None:
+    try:
+        prepared.prepare_url(url, _merged_params(common, params))
+        return
+    except (TypeError, ValueError) as error:
+        kind = URLError if isinstance(error, ValueError) else TypeError
+    # Raised out here because the reason may quote a value.
+    raise kind("params must be a mapping, pairs or text, with values that UTF-8 can hold")
 
 
 def _merged_params(common: Any, params: Any) -> Any:
