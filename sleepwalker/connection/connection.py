@@ -402,7 +402,8 @@ class Connection:
         """The auth object to apply to each attempt, or the header that it always comes to."""
         auth = self._auth
         if auth is None:
-            if any(layer and layer.get("Authorization") is not None for layer in headers):
+            # Looked at for each call: what netrc says must not stand in for a header that the caller gives.
+            if any(layer and layer.get("Authorization") is not None for layer in (*headers, self.conn.headers)):
                 return None, None
             auth = self._netrc or netrc_auth(self._origin)
             if auth is None:

@@ -207,10 +207,12 @@ def _pool_classes(max_idle: float) -> dict[str, type[_Pool]]:
 class Adapter(requests.adapters.HTTPAdapter):
     """The way from a requests session to the sockets of one host, with TLS settings made once.
 
-    `send` is requests' own, so what patches or wraps an adapter sees every request.
+    `send` is requests' own, so what patches or wraps an adapter sees every request. `verify` and `cert` are the
+    settings that `context` was made of. A session's owner, or another connection through the same session, may send
+    with others: then those hold.
     """
 
-    def __init__(self, pool: PoolPolicy, context: ssl.SSLContext | None) -> None:
+    def __init__(self, pool: PoolPolicy, context: ssl.SSLContext | None, verify: Any = True, cert: Any = None) -> None:
         self._max_idle = pool.idle
         self._context = context
         super().__init__(pool_connections=4, pool_maxsize=pool.size, pool_block=pool.block)
