@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sleepwalker import exceptions, logging
 from sleepwalker.attempt import Attempt
-from sleepwalker.connection import Connection, ConnectionHook
+from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
 from sleepwalker.engine.host import HostHealth
 from sleepwalker.exceptions import *  # noqa: F403 - all of them are public; the list is in that module
 from sleepwalker.policy import (
@@ -29,6 +29,7 @@ __all__ = [
     "BulkheadPolicy",
     "Connection",
     "ConnectionHook",
+    "ConnectionManager",
     "HealthPolicy",
     "HedgePolicy",
     "HostHealth",

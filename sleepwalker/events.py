@@ -62,7 +62,8 @@ class RequestFinished(Event):
 
     method: str
     path: str
-    status: int
+    status: int | None
+    """Absent only for a guarded object that does not say."""
     attempts: int
     duration: float
     waited: float

@@ -1,8 +1,9 @@
-"""Connections to remote machines, and what makes them for a manager."""
+"""Connections to remote machines, and the manager that finds them, makes them and makes them anew."""
 
 from __future__ import annotations
 
 from sleepwalker.connection.connection import Connection
 from sleepwalker.connection.hook import ConnectionHook
+from sleepwalker.connection.manager import ConnectionManager
 
-__all__ = ["Connection", "ConnectionHook"]
+__all__ = ["Connection", "ConnectionHook", "ConnectionManager"]

@@ -39,10 +39,11 @@ from sleepwalker.transport.exchange import Exchange, attempt, discard, guard_str
 from sleepwalker.transport.headers import Headers, checked_headers, merged
 from sleepwalker.transport.line import Line
 from sleepwalker.transport.prepare import check_method, prepare
-from sleepwalker.transport.url import parse_hostname, safe_path
+from sleepwalker.transport.url import Origin, parse_hostname, safe_path
 
 _JSON_HEADERS: Headers = CaseInsensitiveDict({"Accept": "application/json", "Content-Type": "application/json"})
 _JSON_MAX_BODY = 100_000_000
+_PROBE_MAX_BODY = 1_000_000
 _MAX_OTHER_RULES = 64
 
 
@@ -122,10 +123,16 @@ class Connection:
         )
         self._auth = normalise_auth(auth if auth is not None else self._line.session.auth)
         check_tls(self._origin, self._auth, self._line.proxied)
-        self._encoder = self.JsonEncoder(allow_nan=False)
         self._netrc: Auth | None = None
         self._line.mount()  # last, for nothing may go wrong after it: the session may be the caller's
+        self._encoder = self.JsonEncoder(allow_nan=False)
         self._latest = threading.local()
+        self.last_used = clock.monotonic()
+        """When it was last called, or made, on its clock."""
+        self.unauthorized = False
+        """Whether an answer was a 401: its credentials may have to be renewed."""
+        self.accepted = False
+        """Whether an answer was anything else."""
         self._closed = False
         self._closing = threading.Event()
         _connections.add(self)
@@ -245,6 +252,11 @@ class Connection:
         return self._line.session
 
     @property
+    def origin(self) -> Origin:
+        """Scheme, host and port that it goes to, normalised."""
+        return self._origin
+
+    @property
     def policy(self) -> Policy:
         """The policy that calls follow."""
         return self._policy
@@ -258,6 +270,43 @@ class Connection:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
+
+    def attach(self, host: Host) -> None:
+        """Share `host`, the record of this connection's origin, with others. A manager does that."""
+        self._host = host
+
+    def probe(self, path: str, seconds: float) -> Outcome:
+        """Ask for `path` once within `seconds`, outside every policy and count; also once closed. For a manager."""
+        now = self._clock.monotonic()
+        auth, authorization = self._credentials((self._headers,))
+        prepared, body = prepare(
+            self._line.session,
+            self.hostname,
+            self._prefix,
+            self._origin,
+            method="GET",
+            uri=path,
+            params=None,
+            data=None,
+            files=None,
+            json_bytes=None,
+            headers=(self._headers,),
+        )
+        if authorization is not None:
+            prepared.headers["Authorization"] = authorization
+        exchange = Exchange(prepared, body, auth, stream=False, max_body=_PROBE_MAX_BODY, raise_for_status=False)
+        rules = self._rules
+        try:
+            return attempt(
+                self._line.wire,
+                exchange,
+                Send(now + min(rules.attempt, seconds), "attempt"),
+                rules.connect,
+                rules.read,
+            )
+        finally:
+            if self._closed:
+                self._line.close()
 
     def close(self) -> None:
         """Close idle sockets and end waits between retries. Requests in flight finish; later ones raise."""
@@ -349,6 +398,7 @@ class Connection:
 
     def _handed_over(self, final: Final, exchange: Exchange, rules: Rules) -> requests.Response:
         """The answer to return, or the error to raise."""
+        self.last_used = self._clock.monotonic()
         error = final.outcome.error
         if error is not None:
             if isinstance(error, SleepwalkerException) and error is not exchange.body.error:
@@ -358,6 +408,10 @@ class Connection:
         response: requests.Response = final.outcome.response
         response.attempts = final.attempts  # type: ignore[attr-defined]
         self._latest.response = response
+        if response.status_code == 401:
+            self.unauthorized = True
+        else:
+            self.accepted = True
         if raise_for_status := exchange.raise_for_status and response.status_code >= 400:
             failure = HTTPError.of(response)
             failure.attempts = final.attempts

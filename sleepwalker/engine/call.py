@@ -118,6 +118,9 @@ class _Call:
         retrying, deadline, outcome, wait = None, self.began + self.rules.total, None, 0.0
         while True:
             now = self.clock.monotonic()
+            if outcome is not None and now >= deadline:  # the wait took longer than it should: a machine that slept
+                self.abandon("deadline")
+                return outcome
             refusal = self.admit(now)
             if refusal is not None:
                 if outcome is None:
@@ -137,7 +140,9 @@ class _Call:
                 return outcome
             wait = decision
             self.schedule(wait, outcome)
+            paused = self.clock.monotonic()
             if (yield Wait(wait)):
+                self.waited += self.clock.monotonic() - paused
                 self.abandon("closed")
                 return outcome
             self.waited += wait
@@ -146,18 +151,20 @@ class _Call:
         """One send under a permit that goes back whatever happens."""
         ends = now + self.rules.attempt
         step = Send(ends, "attempt") if ends < deadline else Send(deadline, "total")
+        number = len(self.attempts) + 1
         try:
             outcome = yield step
-        except BaseException:
-            self.tell(self.host.cancel(self.permit, self.clock.monotonic()))
+            if not isinstance(outcome, Outcome):
+                raise TypeError(f"a Send is answered with an Outcome, not with {outcome!r}")
+        except BaseException as error:
+            done = self.clock.monotonic()
+            self.attempts.append(Attempt(number, now - self.began, done - now, None, type(error).__name__, wait))
+            self.tell(self.host.cancel(self.permit, done))
             raise
-        if not isinstance(outcome, Outcome):
-            raise TypeError(f"a Send is answered with an Outcome, not with {outcome!r}")
         done = self.clock.monotonic()
-        number = len(self.attempts) + 1
         news = self.host.settle(self.permit, outcome, done, done - now, first=number == 1)
-        error = None if outcome.error is None else outcome.describe()
-        self.attempts.append(Attempt(number, now - self.began, done - now, outcome.status, error, wait))
+        text = None if outcome.error is None else outcome.describe()
+        self.attempts.append(Attempt(number, now - self.began, done - now, outcome.status, text, wait))
         if outcome.verdict is Verdict.FAILURE or outcome.error is not None or outcome.status in self.rules.statuses:
             self.observe(
                 AttemptFailed(
@@ -270,7 +277,7 @@ class _Call:
 
     def announce(self, outcome: Outcome) -> None:
         """The one closing event of the call."""
-        if outcome.error is not None or outcome.verdict is Verdict.FAILURE or outcome.status is None:
+        if outcome.error is not None or outcome.verdict is Verdict.FAILURE:
             error = None if outcome.error is None else type(outcome.error).__name__
             self.announce_failed(outcome, error, _detail(outcome))
             return

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sleepwalker.clock import Clock
-from sleepwalker.engine.breaker import OPEN, Breaker, Permit, Refusal, State
+from sleepwalker.engine.breaker import CLOSED, OPEN, Breaker, Permit, Refusal, State
 from sleepwalker.engine.limits import Budget
 from sleepwalker.engine.outcome import Outcome, Verdict
 from sleepwalker.engine.window import Latencies, Window
@@ -210,6 +210,11 @@ class Host:
             return "connect"
         return "breaker" if self.breaker is not None and self.breaker.state(now) == OPEN else None
 
+    @property
+    def busy(self) -> bool:
+        """Whether calls are in flight."""
+        return self._in_flight > 0
+
     def answered_since(self, moment: float) -> bool:
         """Whether an attempt succeeded after `moment`, in seconds of the monotonic clock."""
         return self._last_success is not None and self._last_success > moment
@@ -260,14 +265,18 @@ class Host:
             return "isolated"
         if breaker == OPEN or self._unreached >= self._policy.health.broken_after:
             return "broken"
+        if breaker != CLOSED:
+            return "degraded"
         if ratio is None:
             return "unknown"
-        return "degraded" if breaker != "closed" or ratio < self._policy.health.degraded_below else "healthy"
+        return "degraded" if ratio < self._policy.health.degraded_below else "healthy"
 
     def _renew_after_fork(self) -> None:
         # The lock may be held, and the calls in flight are made, by threads that only the parent has.
         self._lock = threading.Lock()
         self._in_flight = 0
+        if self.breaker is not None:
+            self.breaker.renew_after_fork()
 
 
 #: The permit where no breaker watches.

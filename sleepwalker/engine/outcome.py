@@ -63,6 +63,11 @@ class Outcome:
     """Seconds that the server asked to be left alone for."""
 
     @property
+    def succeeded(self) -> bool:
+        """Whether it proves the host alive."""
+        return self.verdict is Verdict.SUCCESS
+
+    @property
     def cause(self) -> str:
         """The status, or the name of the error's type."""
         return str(self.status) if self.error is None else type(self.error).__name__

@@ -277,6 +277,7 @@ class HealthPolicy(PolicyModel):
         description="Path asked for in the background while the host is broken, so that it recovers without a user's "
         "call. Off by default.",
     )
+    probe_interval: Seconds = Field(default=5.0, description="Seconds between two probes of a broken host.")
     unauthorized_evicts: bool = Field(
         default=True, description="Whether a 401 evicts the connection, so that the hook logs in again."
     )

@@ -20,8 +20,6 @@ NOT_YET: dict[str, Any] = {
     "breaker.mode": "enforce",
     "bulkhead.max_wait": 0,
     "bulkhead.adaptive": False,
-    "health.probe": None,
-    "health.max_age": None,
 }
 
 
