@@ -126,18 +126,13 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._policy = policy
         self._clock = clock
         self._tally = _Tally(policy)
-        self._machine = pybreaker.CircuitBreaker(
-            fail_max=1,
-            success_threshold=policy.close_after,
-            listeners=[self],
-            state_storage=self._tally,
-            name=host,
-        )
+        self._machine = self._new_machine()
         self._generation = 0
         self._probes: list[Permit] = []
         self._reopened = 0
         self._open_until = 0.0
         self._ramp_until = 0.0
+        self._last_failure: str | None = None
         self._cause: str | None = None
         self._news: list[Event] = []
         self.standing: Permit | None = Permit(0)
@@ -192,7 +187,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
             if self._tally.state != CLOSED:
                 self._machine.state.on_success()
         elif verdict is Verdict.FAILURE:
-            self._cause = cause
+            self._last_failure = cause
             self._tally.failure(now)
             with contextlib.suppress(pybreaker.CircuitBreakerError):
                 self._machine.state.on_failure(_FAILED)
@@ -211,6 +206,21 @@ class Breaker(pybreaker.CircuitBreakerListener):
             return ()
         news, self._news = tuple(self._news), []
         return news
+
+    def renew_after_fork(self) -> None:
+        """Forget what only the parent's threads hold: the probes under way, and perhaps the machine's own lock."""
+        self._machine = self._new_machine()
+        self._probes = []
+
+    def _new_machine(self) -> pybreaker.CircuitBreaker:
+        """A state machine that stands where the tally says."""
+        return pybreaker.CircuitBreaker(
+            fail_max=1,
+            success_threshold=self._policy.close_after,
+            listeners=[self],
+            state_storage=self._tally,
+            name=self._host,
+        )
 
     def state_change(
         self,
@@ -244,6 +254,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
             open_for *= 2
         open_for = min(open_for, self._policy.open_max) * (0.9 + 0.2 * self._clock.random())
         self._open_until = now + open_for
+        self._cause = self._last_failure
         rule = (self._tally.broken_rule() or "consecutive") if was_closed else "probe"
         self._news.append(BreakerOpened(self._host, rule=rule, open_for=open_for, cause=self._cause))
 

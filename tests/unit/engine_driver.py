@@ -85,7 +85,6 @@ class Running:
     sends: list[tuple[float, Send]] = field(default_factory=list)
     """When each send began, and the step."""
     waits: list[float] = field(default_factory=list)
-    _started: bool = False
 
     def reply(self, reply: Outcome | bool | None) -> Running:
         """Say what came of the step."""

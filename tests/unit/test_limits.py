@@ -12,7 +12,7 @@ from sleepwalker.engine.limits import Budget
 from sleepwalker.events import RequestRejected
 from sleepwalker.exceptions import BulkheadFullError
 from sleepwalker.policy import Policy, RetryBudget
-from tests.unit.engine_driver import World, answer, refused, reset
+from tests.unit.engine_driver import Running, World, answer, refused, reset
 
 
 def world(ratio: float = 0.2, min_per_second: float = 0.0, window: float = 10.0, **parts: Any) -> World:
@@ -142,9 +142,14 @@ def test_the_call_too_many_is_rejected_at_once_and_nothing_is_sent() -> None:
     second.close()
 
 
-def _cancelled(here: World, error: BaseException) -> None:
+def _cancelled(call: Running, error: BaseException) -> None:
     with pytest.raises(type(error)):
-        here.begin().throw(error)
+        call.throw(error)
+
+
+def _wrong_reply(here: World) -> None:
+    with pytest.raises(TypeError):
+        here.begin().reply(True)
 
 
 WAYS_TO_END = {
@@ -152,14 +157,13 @@ WAYS_TO_END = {
     "a failure": lambda here: here.call(answer(500)),
     "an error": lambda here: here.call(reset()),
     "retries that ran out": lambda here: here.call(refused()),
-    "Ctrl-C": lambda here: _cancelled(here, KeyboardInterrupt()),
-    "an exception in the driver": lambda here: _cancelled(here, ValueError("mine")),
+    "Ctrl-C": lambda here: _cancelled(here.begin(), KeyboardInterrupt()),
+    "an exception in the driver": lambda here: _cancelled(here.begin(), ValueError("mine")),
     "garbage collection": lambda here: here.begin().close(),
     "closing during a wait": lambda here: here.begin().reply(answer(503)).reply(True),
-    "Ctrl-C during a wait": lambda here: pytest.raises(KeyboardInterrupt, here.begin().reply(answer(503)).throw,
-                                                       KeyboardInterrupt()),
-    "a wrong reply": lambda here: pytest.raises(TypeError, here.begin().reply, True),
-}  # fmt: skip
+    "Ctrl-C during a wait": lambda here: _cancelled(here.begin().reply(answer(503)), KeyboardInterrupt()),
+    "a wrong reply": _wrong_reply,
+}
 
 
 @pytest.mark.parametrize("way", WAYS_TO_END)

@@ -1,0 +1,535 @@
+"""The circuit breaker: when it opens, whom it lets through, and how it comes back."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from sleepwalker.engine.breaker import Permit, Refusal
+from sleepwalker.engine.outcome import Outcome
+from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, RequestRejected, RetryAbandoned
+from sleepwalker.exceptions import CircuitOpenError, DecodeError, RedirectError
+from sleepwalker.policy import Policy
+from tests.unit.engine_driver import HOST, Running, World, answer, failed, refused, reset
+
+
+def world(**breaker: Any) -> World:
+    """No retries, and no ramp unless asked for; the dice show the middle, so open times are exact."""
+    breaker.setdefault("ramp", 0)
+    return World(Policy(retry=False, breaker=breaker, bulkhead=False))
+
+
+def state(here: World) -> str:
+    return here.host.snapshot().breaker
+
+
+def rejected(call: Running) -> bool:
+    return isinstance(call.final and call.outcome.error, CircuitOpenError) and call.sends == []
+
+
+# When it opens
+
+
+@pytest.mark.parametrize("failure", [answer(500), answer(503), reset(), refused()])
+def test_failures_in_a_row_open_it_whatever_their_kind(failure: Outcome) -> None:
+    here = world(consecutive=5)
+    for _ in range(4):
+        here.call(failure)
+    assert state(here) == "closed"
+    here.call(failure)
+    assert state(here) == "open"
+    event = here.only(BreakerOpened)
+    assert (event.host, event.rule, event.open_for, event.cause) == (HOST, "consecutive", 5.0, failure.cause)
+
+
+def test_a_success_ends_the_row() -> None:
+    here = world(consecutive=5)
+    for _ in range(50):
+        here.call(answer(200))
+        for _ in range(4):
+            here.clock.advance(10)
+            here.call(answer(500))
+    assert state(here) == "closed"
+
+
+def test_the_row_counts_however_far_apart_its_failures_are() -> None:
+    """A host with few calls never reaches `min_calls`; time does not make its failures better."""
+    here = world(consecutive=3)
+    for _ in range(3):
+        here.clock.advance(86_400)
+        here.call(answer(500))
+    assert here.only(BreakerOpened).rule == "consecutive"
+
+
+def test_a_share_of_failures_opens_it_from_min_calls_on() -> None:
+    here = world(consecutive=1000, failure_ratio=0.5, min_calls=20)
+    for _ in range(9):
+        here.call(answer(200))
+        here.call(answer(500))
+    here.call(answer(200))
+    assert state(here) == "closed"
+    here.call(answer(500))
+    assert here.only(BreakerOpened).rule == "failure_ratio"
+
+
+@pytest.mark.parametrize(("good", "bad", "opens"), [(11, 9, False), (10, 10, True), (0, 19, False), (0, 20, True)])
+def test_the_share_is_reached_not_exceeded(good: int, bad: int, opens: bool) -> None:
+    here = world(consecutive=1000, failure_ratio=0.5, min_calls=20)
+    for status, times in ((200, good), (500, bad)):
+        for _ in range(times):
+            here.call(answer(status))
+    assert (state(here) == "open") is opens
+
+
+def test_failures_older_than_the_window_do_not_count_in_the_share() -> None:
+    here = world(consecutive=1000, min_calls=20, window=30)
+    for _ in range(19):
+        here.call(answer(500))
+    here.clock.advance(31)
+    for _ in range(10):
+        here.call(answer(200))
+    here.call(answer(500))
+    assert state(here) == "closed"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 418, 422, 451])
+def test_a_host_that_says_no_is_alive(status: int) -> None:
+    here = world(consecutive=2, min_calls=1)
+    for _ in range(50):
+        here.call(answer(status))
+    assert state(here) == "closed"
+    here.call(answer(500))
+    here.call(answer(status))
+    assert here.host.snapshot().consecutive_failures == 0
+
+
+@pytest.mark.parametrize("outcome", [failed(DecodeError("gzip")), failed(RedirectError("loop"))])
+def test_an_answer_that_cannot_be_used_is_an_answer(outcome: Outcome) -> None:
+    here = world(consecutive=2)
+    for _ in range(10):
+        here.call(outcome)
+    assert state(here) == "closed"
+
+
+NEUTRAL = [answer(408), answer(429), answer(501), failed(ValueError("the caller's own"))]
+
+
+@pytest.mark.parametrize("neutral", NEUTRAL)
+def test_a_neutral_outcome_moves_nothing_while_closed(neutral: Outcome) -> None:
+    """Counted as success it kept another breaker closed for ever: 80 failures, one exclusion in five."""
+    here = world(consecutive=5)
+    for _ in range(4):
+        here.call(answer(500))
+        here.call(neutral)
+    assert state(here) == "closed"
+    here.call(neutral)
+    here.call(answer(500))
+    assert state(here) == "open"
+
+
+def test_neutral_outcomes_do_not_fill_min_calls() -> None:
+    here = world(consecutive=1000, min_calls=20)
+    for _ in range(100):
+        here.call(answer(429))
+    for _ in range(19):
+        here.call(answer(500))
+    assert state(here) == "closed"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), GeneratorExit(), ValueError("mine")])
+def test_a_cancelled_call_never_trips(error: BaseException) -> None:
+    here = world(consecutive=1, min_calls=1)
+    for _ in range(10):
+        with pytest.raises(type(error)):
+            here.begin().throw(error)
+    assert state(here) == "closed"
+
+
+def test_one_failure_is_counted_once() -> None:
+    here = world(consecutive=5)
+    for number in range(1, 5):
+        here.call(answer(500))
+        health = here.host.snapshot()
+        assert (health.failures, health.consecutive_failures, health.attempts) == (number, number, number)
+    assert state(here) == "closed"
+
+
+def test_the_call_that_trips_gets_its_own_outcome() -> None:
+    here = world(consecutive=1)
+    own = reset()
+    assert here.call(own).outcome is own
+    assert state(here) == "open"
+
+
+# While it is open
+
+
+def test_an_open_circuit_rejects_at_once_and_says_for_how_long_and_why() -> None:
+    here = world(consecutive=2, open_for=8)
+    here.trip()
+    here.clock.advance(3.0)
+    call = here.call([])
+    error = call.outcome.error
+    assert isinstance(error, CircuitOpenError)
+    assert (error.host, error.retry_after, error.cause) == (HOST, 5.0, "500")
+    assert str(error) == f"the circuit of {HOST} is open after 500; next try in 5 s"
+    assert (call.sends, call.waits) == ([], [])
+    assert here.only(RequestRejected).retry_after == 5.0
+    assert here.host.snapshot().rejections == 1
+
+
+def test_a_rejection_is_never_retried() -> None:
+    here = World(Policy(retry={"attempts": 10}))
+    here.trip()
+    before = here.host.snapshot().retries
+    call = here.call([])
+    assert (call.sends, call.waits) == ([], [])
+    assert here.host.snapshot().retries == before
+
+
+def test_its_state_is_what_time_made_of_it_though_nobody_comes_by() -> None:
+    here = world(consecutive=1, open_for=5)
+    here.trip()
+    assert (state(here), here.host.snapshot().retry_in) == ("open", 5.0)
+    here.clock.advance(4.999)
+    assert state(here) == "open"
+    here.clock.advance(0.001)
+    assert (state(here), here.host.snapshot().retry_in) == ("half-open", None)
+    assert here.all(BreakerHalfOpened) == []
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0, -1e9])
+def test_a_wall_clock_that_jumps_changes_nothing(jump: float) -> None:
+    here = world(consecutive=1, open_for=60)
+    here.trip()
+    here.clock.time_of_day += jump
+    assert here.host.snapshot().retry_in == 60.0
+    here.clock.advance(59.9)
+    assert rejected(here.call([]))
+    here.clock.time_of_day += jump
+    here.clock.advance(0.1)
+    assert not rejected(here.call(answer(200)))
+
+
+def test_a_call_may_pass_by_the_breaker_and_moves_it_not() -> None:
+    here = world(consecutive=2)
+    urgent = Policy(retry=False, breaker=False)
+    for _ in range(10):
+        here.call(answer(500), policy=urgent)
+    assert state(here) == "closed"
+    here.trip()
+    assert here.call(answer(200), policy=urgent).outcome.status == 200
+    assert state(here) == "open"
+
+
+# Half-open
+
+
+@pytest.mark.parametrize("probes", [1, 2, 5])
+def test_half_open_lets_exactly_its_probes_through_and_rejects_the_rest_at_once(probes: int) -> None:
+    here = world(consecutive=1, half_open_probes=probes, close_after=10)
+    here.trip()
+    here.clock.advance(5.0)
+    calls = [here.begin() for _ in range(8)]
+    assert [rejected(call) for call in calls] == [False] * probes + [True] * (8 - probes)
+    here.only(BreakerHalfOpened)
+    calls[0].reply(answer(200))
+    more = [here.begin() for _ in range(3)]
+    assert [rejected(call) for call in more] == [False, True, True]
+
+
+def test_eight_threads_at_once_are_one_probe() -> None:
+    here = world(consecutive=1)
+    here.trip()
+    here.clock.advance(5.0)
+    together = threading.Barrier(8)
+    admissions: list[Permit | Refusal] = []
+
+    def come() -> None:
+        together.wait(5)
+        admissions.append(here.host.admit(here.clock.now, 11.0)[0])
+
+    threads = [threading.Thread(target=come) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    assert sum(isinstance(admission, Permit) for admission in admissions) == 1
+    assert len(admissions) == 8
+
+
+def _throw(call: Running, error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        call.throw(error)
+
+
+def _wrong(call: Running) -> None:
+    with pytest.raises(TypeError):
+        call.reply(True)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        *(lambda call, outcome=outcome: call.reply(outcome) for outcome in NEUTRAL),  # type: ignore[misc]
+        lambda call: call.reply(answer(200)),
+        lambda call: _throw(call, KeyboardInterrupt()),
+        lambda call: _throw(call, SystemExit()),
+        lambda call: _throw(call, ValueError("mine")),
+        lambda call: call.close(),
+        _wrong,
+    ],
+    ids=["408", "429", "501", "own error", "200", "Ctrl-C", "exit", "driver's error", "closed", "wrong reply"],
+)
+def test_a_probes_permit_is_back_after_every_way_that_it_can_end(end: Any) -> None:
+    """A failed probe whose permit never came back locked a host out for good."""
+    here = world(consecutive=1, close_after=3)
+    here.trip()
+    here.clock.advance(5.0)
+    probe = here.begin()
+    assert rejected(here.begin())
+    end(probe)
+    assert state(here) == "half-open"
+    assert not rejected(here.begin())
+
+
+def test_a_failed_probe_opens_it_again_for_twice_as_long() -> None:
+    here = world(consecutive=1, open_for=5)
+    here.trip()
+    here.clock.advance(5.0)
+    here.call(reset())
+    assert [(event.rule, event.open_for) for event in here.all(BreakerOpened)] == [
+        ("consecutive", 5.0),
+        ("probe", 10.0),
+    ]
+    assert here.all(BreakerOpened)[1].cause == "ReadError"
+    here.clock.advance(9.9)
+    assert rejected(here.begin())
+    here.clock.advance(0.1)
+    assert not rejected(here.begin())
+
+
+def test_a_permit_that_never_comes_back_expires() -> None:
+    """After the attempt's deadline and a second, whatever became of it."""
+    here = world(consecutive=1)
+    here.trip()
+    here.clock.advance(5.0)
+    lost = here.begin()
+    attempt = here.policy.timeout.attempt
+    refusal = here.begin().outcome.error
+    assert isinstance(refusal, CircuitOpenError)
+    assert refusal.retry_after == attempt + 1.0
+    here.clock.advance(attempt + 0.999)
+    assert rejected(here.begin())
+    here.clock.advance(0.002)
+    assert not rejected(here.begin())
+    assert lost.final is None
+
+
+def test_neutral_probes_neither_close_nor_open_it() -> None:
+    here = world(consecutive=1, close_after=2)
+    here.trip()
+    here.clock.advance(5.0)
+    for _ in range(10):
+        here.call(answer(429))
+    assert state(here) == "half-open"
+    here.call(answer(200))
+    here.call(answer(429))
+    here.call(answer(200))
+    assert state(here) == "closed"
+
+
+def test_it_closes_after_enough_successes_and_forgets_what_was() -> None:
+    here = world(consecutive=5, close_after=2, min_calls=20)
+    here.trip()
+    here.clock.advance(5.0)
+    here.call(answer(404))
+    assert state(here) == "half-open"
+    here.call(answer(200))
+    assert state(here) == "closed"
+    assert here.only(BreakerClosed).ramp == 0
+    for _ in range(4):
+        here.call(answer(500))
+    assert state(here) == "closed"
+
+
+# Late outcomes
+
+
+def test_a_success_that_began_before_the_trip_does_not_close_it() -> None:
+    here = world(consecutive=5, close_after=1)
+    late = [here.begin() for _ in range(3)]
+    here.trip()
+    late[0].reply(answer(200))
+    assert state(here) == "open"
+    here.clock.advance(5.0)
+    probe = here.begin()
+    late[1].reply(answer(200))
+    assert state(here) == "half-open"
+    assert rejected(here.begin())
+    probe.reply(answer(200))
+    assert state(here) == "closed"
+    late[2].reply(reset())
+    assert state(here) == "closed"
+
+
+def test_a_burst_of_failures_in_flight_is_one_trip() -> None:
+    """Eight failures of one blip once counted as eight trips, and the circuit stayed open for 640 s."""
+    here = world(consecutive=1, open_for=5)
+    burst = [here.begin() for _ in range(8)]
+    for call in burst:
+        call.reply(reset())
+    assert [event.open_for for event in here.all(BreakerOpened)] == [5.0]
+    here.clock.advance(5.0)
+    assert not rejected(here.begin())
+
+
+def test_failures_from_before_do_not_count_after_it_closed() -> None:
+    here = world(consecutive=5)
+    burst = [here.begin() for _ in range(20)]
+    here.trip()
+    here.recover()
+    for call in burst:
+        call.reply(reset())
+    assert state(here) == "closed"
+    assert len(here.all(BreakerOpened)) == 1
+
+
+def test_two_probes_that_fail_are_one_relapse() -> None:
+    here = world(consecutive=1, half_open_probes=2, open_for=5)
+    here.trip()
+    here.clock.advance(5.0)
+    one, other = here.begin(), here.begin()
+    one.reply(reset())
+    other.reply(reset())
+    assert [event.open_for for event in here.all(BreakerOpened)] == [5.0, 10.0]
+
+
+# How long, and the ramp
+
+
+def test_each_relapse_doubles_the_open_time_up_to_its_most() -> None:
+    here = world(consecutive=1, open_for=5, open_max=60)
+    here.trip()
+    for _ in range(2000):
+        here.clock.advance(here.host.snapshot().retry_in or 0.0)
+        here.call(reset())
+    times = [event.open_for for event in here.all(BreakerOpened)]
+    assert times[:6] == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
+    assert times[-1] == 60.0
+
+
+@pytest.mark.parametrize(("dice", "open_for"), [(0.0, 9.0), (0.25, 9.5), (0.5, 10.0), (0.999999, 11.0)])
+def test_open_times_are_spread_by_ten_per_cent_either_way(dice: float, open_for: float) -> None:
+    here = world(consecutive=1, open_for=10)
+    here.clock.roll = lambda: dice
+    here.trip()
+    assert here.only(BreakerOpened).open_for == pytest.approx(open_for, rel=1e-6)
+    assert here.host.snapshot().retry_in == pytest.approx(open_for, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("after", "share"), [(0.0, 0.1), (1.0, 0.28), (2.5, 0.55), (4.0, 0.82), (4.999, 1.0), (5.0, 1.0), (60.0, 1.0)]
+)
+def test_after_closing_the_admitted_share_grows_from_a_tenth_to_all(after: float, share: float) -> None:
+    here = world(consecutive=1, ramp=5)
+    here.trip()
+    here.recover()
+    here.clock.advance(after)
+    admitted = 0
+    for number in range(1000):
+        here.clock.roll = lambda number=number: number / 1000  # type: ignore[misc]
+        admitted += not rejected(here.begin())
+    assert admitted == pytest.approx(1000 * share, abs=1)
+
+
+def test_who_is_not_admitted_during_the_ramp_is_told_when_it_ends() -> None:
+    here = world(consecutive=1, ramp=5)
+    here.trip()
+    here.recover()
+    here.clock.advance(2.0)
+    here.clock.roll = lambda: 0.9
+    error = here.begin().outcome.error
+    assert isinstance(error, CircuitOpenError)
+    assert (error.retry_after, error.cause) == (3.0, "500")
+    assert here.host.snapshot().breaker == "closed"
+
+
+def test_the_cause_of_an_open_circuit_is_the_failure_that_opened_it() -> None:
+    here = world(consecutive=2, ramp=5)
+    here.trip()
+    here.recover()
+    here.clock.roll = lambda: 0.0
+    here.call(reset())
+    here.clock.roll = lambda: 0.99
+    error = here.begin().outcome.error
+    assert isinstance(error, CircuitOpenError)
+    assert error.cause == "500"
+
+
+def test_a_trip_within_the_ramp_is_a_relapse_and_one_after_it_is_not() -> None:
+    here = world(consecutive=1, ramp=5, open_for=5)
+    here.trip()
+    here.recover()
+    here.clock.advance(4.9)
+    here.clock.roll = lambda: 0.5
+    here.call(reset())
+    assert here.all(BreakerOpened)[-1].open_for == 10.0
+    here.recover()
+    here.clock.advance(5.0)
+    here.call(reset())
+    assert here.all(BreakerOpened)[-1].open_for == 5.0
+
+
+def test_without_a_ramp_all_are_admitted_at_once() -> None:
+    here = world(consecutive=1, ramp=0)
+    here.trip()
+    here.recover()
+    here.clock.roll = lambda: 1 - 2**-53
+    assert not any(rejected(here.begin()) for _ in range(20))
+
+
+# With retries
+
+
+def test_a_retry_that_the_breaker_refuses_returns_the_last_real_outcome() -> None:
+    here = World(Policy(retry={"attempts": 10, "jitter": "none"}, breaker={"consecutive": 3}))
+    third = answer(503)
+    call = here.call([answer(503), answer(503), third])
+    assert call.outcome is third
+    assert len(call.sends) == 3
+    assert here.only(RetryAbandoned).reason == "breaker"
+    assert here.all(RequestRejected) == []
+
+
+def test_a_retry_refused_after_its_wait_returns_the_last_real_outcome() -> None:
+    """Others tripped the circuit meanwhile."""
+    here = World(Policy(breaker={"consecutive": 5}))
+    own = answer(503)
+    call = here.begin().reply(own)
+    here.trip()
+    call.reply(False)
+    assert call.outcome is own
+    assert here.reasons()[-1] == "breaker"
+    assert call.final is not None
+    assert [attempt.status for attempt in call.final.attempts] == [503]
+    assert here.host.snapshot().in_flight == 0
+
+
+def test_a_wait_long_enough_for_the_circuit_is_waited_and_ends_in_a_probe() -> None:
+    here = World(Policy(breaker={"consecutive": 1, "open_for": 5, "close_after": 1}))
+    call = here.call([answer(503, "6"), answer(200)])
+    assert call.outcome.status == 200
+    assert call.waits == [6.0]
+    assert here.names() == [
+        "attempt.failed",
+        "breaker.opened",
+        "host.broken",
+        "retry.scheduled",
+        "breaker.half_opened",
+        "breaker.closed",
+        "host.recovered",
+        "request.finished",
+    ]

@@ -1,0 +1,170 @@
+"""The circuit breaker under any order of events, beside a model that is too simple to be wrong."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from sleepwalker.engine.breaker import Breaker, Permit, Refusal
+from sleepwalker.engine.outcome import Verdict
+from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened
+from sleepwalker.policy import BreakerPolicy
+from tests.unit.engine_driver import HOST, FakeClock
+
+LIFETIME = 11.0
+VERDICTS = st.sampled_from([Verdict.SUCCESS, Verdict.FAILURE, Verdict.FAILURE, Verdict.NEUTRAL])
+
+
+class BreakerMachine(RuleBasedStateMachine):
+    """Callers take permits, report late, or never; time passes; the model says what must follow."""
+
+    @initialize(
+        consecutive=st.integers(1, 4),
+        min_calls=st.integers(1, 12),
+        ratio=st.sampled_from([0.25, 0.5, 0.9, 1.0]),
+        probes=st.integers(1, 3),
+        close_after=st.integers(1, 3),
+        ramp=st.sampled_from([0.0, 3.0]),
+    )
+    def start(self, consecutive: int, min_calls: int, ratio: float, probes: int, close_after: int, ramp: float) -> None:
+        # The window is so long that nothing leaves it: windows have tests of their own.
+        self.policy = BreakerPolicy(
+            consecutive=consecutive, min_calls=min_calls, failure_ratio=ratio, window=1_000_000, open_for=5,
+            open_max=40, half_open_probes=probes, close_after=close_after, ramp=ramp,
+        )  # fmt: skip
+        self.clock = FakeClock()
+        self.breaker = Breaker(HOST, self.policy, self.clock)
+        self.held: list[tuple[Permit, int]] = []
+        """Permits that may still be reported, with the model's number of the state they were given in."""
+        self.out: list[Permit] = []
+        """Probes that are not back, lost ones included, of the present half-open state."""
+        self.state = "closed"
+        self.number = 0
+        self.open_until = 0.0
+        self.closed_at: float | None = None
+        self.row = self.good = self.bad = self.probed = self.relapses = 0
+
+    def follow(self) -> list[str]:
+        """Take the news into the model; each transition must be one that the model allows now."""
+        names = []
+        for event in self.breaker.take_news_locked():
+            names.append(event.name)
+            self.number += 1
+            self.out = []
+            if isinstance(event, BreakerOpened):
+                relapse = self.state == "half-open" or (
+                    self.closed_at is not None and self.clock.now < self.closed_at + self.policy.ramp
+                )
+                self.relapses = self.relapses + 1 if relapse else 0
+                expected = min(5.0 * 2**self.relapses, 40.0)
+                assert 0.9 * expected <= event.open_for <= 1.1 * expected
+                assert (event.rule == "probe") == (self.state == "half-open")
+                self.state, self.open_until = "open", self.clock.now + event.open_for
+            elif isinstance(event, BreakerHalfOpened):
+                assert self.state == "open"
+                assert self.clock.now >= self.open_until
+                self.state, self.probed = "half-open", 0
+            else:
+                assert isinstance(event, BreakerClosed)
+                assert self.state == "half-open"
+                assert self.probed == self.policy.close_after
+                self.state, self.closed_at = "closed", self.clock.now
+                self.row = self.good = self.bad = 0
+        return names
+
+    @rule(seconds=st.floats(0, 8) | st.floats(8, 50), dice=st.floats(0, 1, exclude_max=True))
+    def time_passes(self, seconds: float, dice: float) -> None:
+        self.clock.advance(seconds)
+        self.clock.roll = lambda: dice
+
+    @rule()
+    def someone_comes(self) -> None:
+        before, now = self.state, self.clock.now
+        ramping = before == "closed" and self.closed_at is not None and now < self.closed_at + self.policy.ramp
+        full = before == "half-open" and len(self._valid()) >= self.policy.half_open_probes
+        admission = self.breaker.standing or self.breaker.admit_locked(now, LIFETIME)
+        names = self.follow()
+        if before == "open":
+            assert isinstance(admission, Refusal) == (now < self.open_until)
+            assert names == ([] if isinstance(admission, Refusal) else ["breaker.half_opened"])
+        elif before == "half-open":
+            assert isinstance(admission, Refusal) == full
+            assert names == []
+        else:
+            assert isinstance(admission, Permit) or ramping
+            assert names == []
+        if isinstance(admission, Permit):
+            self.held.append((admission, self.number))
+            if self.state == "half-open":
+                assert admission.expires == now + LIFETIME
+                self.out.append(admission)
+        else:
+            assert admission.retry_after > 0 or full
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), verdict=VERDICTS)
+    def someone_reports(self, data: st.DataObject, verdict: Verdict) -> None:
+        permit, number = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        if number != self.number:
+            before = self._visible()
+            self.breaker.report_locked(permit, verdict, self.clock.now, "late")
+            assert self.follow() == []
+            assert self._visible() == before
+            return
+        self.out = [probe for probe in self.out if probe is not permit]
+        opens = closes = False
+        if verdict is Verdict.SUCCESS:
+            self.good, self.row = self.good + 1, 0
+            if self.state == "half-open":
+                self.probed += 1
+                closes = self.probed >= self.policy.close_after
+        elif verdict is Verdict.FAILURE:
+            self.bad, self.row = self.bad + 1, self.row + 1
+            total = self.good + self.bad
+            opens = (
+                self.state == "half-open"
+                or self.row >= self.policy.consecutive
+                or (total >= self.policy.min_calls and self.bad >= self.policy.failure_ratio * total)
+            )
+        self.breaker.report_locked(permit, verdict, self.clock.now, "503")
+        assert self.follow() == ["breaker.opened"] * opens + ["breaker.closed"] * closes
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def someone_is_never_heard_of_again(self, data: st.DataObject) -> None:
+        self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+
+    @invariant()
+    def no_more_probes_are_out_than_the_policy_lets(self) -> None:
+        if hasattr(self, "state") and self.state == "half-open":
+            assert len(self._valid()) <= self.policy.half_open_probes
+
+    @invariant()
+    def what_is_read_agrees_with_the_model(self) -> None:
+        if not hasattr(self, "state"):
+            return
+        now = self.clock.now
+        waiting = self.state == "open" and now < self.open_until
+        expected = "half-open" if self.state == "open" and not waiting else self.state
+        assert self.breaker.state(now) == expected
+        assert (self.breaker.opens_in(now) > 0) == waiting
+        assert self.breaker.opens_in(now) == max(0.0, self.open_until - now if self.state == "open" else 0.0)
+        assert self.breaker.standing is None or self.state == "closed"
+
+    def teardown(self) -> None:
+        """Whatever happened: once time has passed, someone is let through."""
+        if hasattr(self, "state"):
+            self.clock.advance(1000.0)
+            assert isinstance(self.breaker.admit_locked(self.clock.now, LIFETIME), Permit)
+
+    def _valid(self) -> list[Permit]:
+        return [probe for probe in self.out if probe.expires is not None and probe.expires > self.clock.now]
+
+    def _visible(self) -> tuple[object, ...]:
+        now = self.clock.now
+        return (self.breaker.state(now), self.breaker.opens_in(now), self.breaker.cause, self.breaker.standing)
+
+
+BreakerMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestBreaker = BreakerMachine.TestCase

@@ -1,0 +1,184 @@
+"""Calls that overlap in any way, with any outcomes and times, keep what every call is promised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from sleepwalker.engine.breaker import Permit
+from sleepwalker.engine.call import Send, Wait
+from sleepwalker.engine.outcome import Outcome, failed
+from sleepwalker.exceptions import CircuitOpenError
+from sleepwalker.policy import Policy
+from tests.unit.engine_driver import Running, World, answer, bad_certificate, refused, reset
+
+OUTCOMES = st.one_of(
+    st.sampled_from([200, 404, 408, 429, 500, 501, 503, 503, 503]).map(answer),
+    st.tuples(st.sampled_from([429, 503]), st.sampled_from(["0", "2", "20", "100", "soon"])).map(lambda a: answer(*a)),
+    st.builds(refused),
+    st.builds(reset),
+    st.builds(bad_certificate),
+    st.just(failed(ValueError("mine"))),
+)
+TIMES = st.sampled_from([0.0, 0.0, 0.01, 0.5, 3.0, 10.0]) | st.floats(0, 12)
+
+
+@dataclass
+class Caller:
+    """A call and what it was asked for."""
+
+    running: Running
+    began: float
+    idempotent: bool
+    replayable: bool
+    processed: bool = False
+    """Whether one of its sends may have reached the server."""
+
+
+class CallMachine(RuleBasedStateMachine):
+    """Callers of one host, each at a step of its own."""
+
+    @initialize(
+        attempts=st.integers(1, 5),
+        jitter=st.sampled_from(["full", "equal", "decorrelated", "none"]),
+        breaker=st.sampled_from([False, {}, {"consecutive": 2, "half_open_probes": 2, "close_after": 1, "ramp": 2}]),
+        bulkhead=st.sampled_from([False, {"max_concurrent": 3}]),
+        ratio=st.sampled_from([None, 0.1, 0.5]),
+    )
+    def start(self, attempts: int, jitter: str, breaker: Any, bulkhead: Any, ratio: float | None) -> None:
+        # The budget's window is so long that nothing leaves it.
+        budget = ratio and {"ratio": ratio, "min_per_second": 0.00001, "window": 1_000_000}
+        retry: dict[str, Any] = {"attempts": attempts, "jitter": jitter, "budget": budget or False}
+        self.ratio = ratio
+        self.world = World(Policy(retry=retry, breaker=breaker, bulkhead=bulkhead, timeout={"attempt": 5, "total": 25}))
+        self.callers: list[Caller] = []
+        self.begun = 0
+        self.over: list[Caller] = []
+
+    def pick(self, data: st.DataObject, kind: type[Send | Wait]) -> Caller:
+        return data.draw(st.sampled_from([one for one in self.callers if isinstance(one.running.step, kind)]))
+
+    def at(self, kind: type[Send | Wait]) -> bool:
+        return any(isinstance(one.running.step, kind) for one in self.callers)
+
+    def look(self, caller: Caller) -> None:
+        """What holds after each step of a call."""
+        running, policy = caller.running, self.world.policy
+        assert policy.retry is not None
+        assert len(running.sends) <= policy.retry.attempts
+        assert len(running.waits) <= max(0, policy.retry.attempts - 1)
+        total = policy.timeout.total
+        assert sum(running.waits) < total
+        if isinstance(running.step, Send):
+            began, step = running.sends[-1]
+            assert began < caller.began + total
+            assert step.deadline <= caller.began + total
+            assert step.deadline <= began + policy.timeout.attempt
+            if len(running.sends) > 1:
+                assert caller.replayable
+                assert caller.idempotent or not caller.processed
+        if isinstance(running.step, Wait):
+            assert running.step.seconds <= policy.retry.retry_after_max
+            assert self.world.clock.now + running.step.seconds < caller.began + total
+        if running.final is not None:
+            assert len(running.final.attempts) == len(running.sends)
+            if running.sends:
+                assert not isinstance(running.outcome.error, CircuitOpenError)
+            self.finish(caller)
+
+    def finish(self, caller: Caller) -> None:
+        self.callers.remove(caller)
+        self.over.append(caller)
+
+    @rule(idempotent=st.booleans(), replayable=st.sampled_from([True, True, False]))
+    def a_call_begins(self, idempotent: bool, replayable: bool) -> None:
+        self.begun += 1
+        running = self.world.begin("PUT", idempotent=idempotent, replayable=replayable)
+        caller = Caller(running, self.world.clock.now, idempotent, replayable)
+        self.callers.append(caller)
+        self.look(caller)
+
+    @precondition(lambda self: self.at(Send))
+    @rule(data=st.data(), outcome=OUTCOMES, took=TIMES)
+    def a_send_comes_to_something(self, data: st.DataObject, outcome: Outcome, took: float) -> None:
+        caller = self.pick(data, Send)
+        self.world.clock.advance(took)
+        caller.processed |= not outcome.never_sent
+        caller.running.reply(outcome)
+        self.look(caller)
+
+    @precondition(lambda self: self.at(Wait))
+    @rule(data=st.data(), late=TIMES)
+    def a_wait_ends(self, data: st.DataObject, late: float) -> None:
+        caller = self.pick(data, Wait)
+        assert isinstance(caller.running.step, Wait)
+        self.world.clock.advance(caller.running.step.seconds + late)
+        caller.running.reply(False)
+        self.look(caller)
+
+    @precondition(lambda self: self.at(Wait))
+    @rule(data=st.data())
+    def a_wait_is_cut_short(self, data: st.DataObject) -> None:
+        caller = self.pick(data, Wait)
+        sends = len(caller.running.sends)
+        caller.running.reply(True)
+        assert caller.running.final is not None
+        assert len(caller.running.sends) == sends
+        self.look(caller)
+
+    @precondition(lambda self: self.callers)
+    @rule(data=st.data(), error=st.sampled_from([KeyboardInterrupt, SystemExit, ValueError]))
+    def a_call_is_interrupted(self, data: st.DataObject, error: type[BaseException]) -> None:
+        caller = data.draw(st.sampled_from(self.callers))
+        with pytest.raises(error):
+            caller.running.throw(error())
+        self.finish(caller)
+
+    @precondition(lambda self: self.callers)
+    @rule(data=st.data())
+    def a_call_is_dropped(self, data: st.DataObject) -> None:
+        caller = data.draw(st.sampled_from(self.callers))
+        caller.running.close()
+        self.finish(caller)
+
+    @rule(seconds=TIMES, dice=st.floats(0, 1, exclude_max=True))
+    def time_passes(self, seconds: float, dice: float) -> None:
+        self.world.clock.advance(seconds)
+        self.world.clock.roll = lambda: dice
+
+    @invariant()
+    def the_host_knows_who_is_there(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        health = self.world.host.snapshot()
+        assert health.in_flight == len(self.callers)
+        assert health.calls == self.begun
+        assert self.world.closings() == len(self.over)
+        under_way = sum(isinstance(one.running.step, Send) for one in self.callers)
+        assert health.attempts == sum(len(one.running.sends) for one in [*self.callers, *self.over]) - under_way
+        assert health.failures <= health.attempts
+        if self.ratio is not None:
+            firsts = sum(bool(one.running.sends) for one in [*self.callers, *self.over])
+            assert health.retries <= self.ratio * firsts + 10 + 1e-9
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        for caller in list(self.callers):
+            caller.running.close()
+            self.finish(caller)
+        self.the_host_knows_who_is_there()
+        host = self.world.host
+        if host.breaker is not None:
+            assert host.breaker._probes == []
+        self.world.clock.advance(1000.0)
+        assert isinstance(host.admit(self.world.clock.now, 1.0)[0], Permit)
+
+
+CallMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestCall = CallMachine.TestCase
