@@ -9,6 +9,7 @@ import contextlib
 import functools
 import http.client
 import io
+import queue
 import socket
 import ssl
 import sys
@@ -25,8 +26,8 @@ from urllib3.util.url import parse_url
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport.deadline import AddressInfo, Limits, current_limits, resolve
-
 from sleepwalker.transport.tls import shared_context
+
 _now = SYSTEM_CLOCK.monotonic
 
 
@@ -37,13 +38,17 @@ class _BoundedReader(io.RawIOBase):
         self._raw = raw
         self._sock = sock
         self._limits = limits
+        self.ended = False
+        """True once the server closed its side."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
         self._sock.settimeout(self._limits.left())
-        return self._raw.readinto(buffer)
+        count = self._raw.readinto(buffer)
+        self.ended = count == 0
+        return count
 
     def fileno(self) -> int:
         return self._raw.fileno()
@@ -60,9 +65,16 @@ class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         limits = current_limits()
+        self._bounded: _BoundedReader | None = None
         if limits is not None:
-            raw = self.fp.detach()
-            self.fp = io.BufferedReader(_BoundedReader(raw, sock, limits))
+            self._bounded = _BoundedReader(self.fp.detach(), sock, limits)
+            self.fp = io.BufferedReader(self._bounded)
+
+    def begin(self) -> None:
+        super().begin()
+        if self._bounded is not None and self._bounded.ended:
+            # http.client takes half a head for a whole one, and then the missing body for an empty one.
+            raise http.client.IncompleteRead(b"")
 
 
 class _Target(str):
@@ -178,7 +190,13 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
         if limits is not None:
             limits.phase = "queue"
             timeout = limits.left()
-        conn = super()._get_conn(timeout)
+        free = self.pool
+        try:
+            conn = super()._get_conn(timeout)
+        except urllib3.exceptions.ClosedPoolError:
+            conn = self._new_conn()  # closed since this request began: it finishes on a socket of its own
+        if self.pool is None and self.block:
+            self._wake(free)
         if isinstance(conn, _Limited) and conn.sock is not None and _now() - conn.idle_since > self.max_idle:
             conn.close()  # opened anew on use: the server is likely to close an old one while we send
         return conn
@@ -187,6 +205,17 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
         if isinstance(conn, _Limited):
             conn.idle_since = _now()
         super()._put_conn(conn)
+
+    def close(self) -> None:
+        free = self.pool
+        super().close()
+        if self.block:
+            self._wake(free)
+
+    def _wake(self, free: Any) -> None:
+        """Let one request go on that waits for a connection of a pool now closed; it wakes the next one."""
+        with contextlib.suppress(AttributeError, queue.Full):
+            free.put(None, block=False)
 
     def _make_request(self, conn: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         return super()._make_request(conn, method, _Target(url), *args, **kwargs)
@@ -215,6 +244,7 @@ class Adapter(requests.adapters.HTTPAdapter):
     def __init__(self, pool: PoolPolicy, context: ssl.SSLContext | None, verify: Any = True, cert: Any = None) -> None:
         self._max_idle = pool.idle
         self._context = context
+        self._made_of = (verify, cert)
         super().__init__(pool_connections=4, pool_maxsize=pool.size, pool_block=pool.block)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
@@ -235,6 +265,8 @@ class Adapter(requests.adapters.HTTPAdapter):
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
         url = request.url or ""
+        if (verify, cert) != self._made_of:
+            return self._find_pool(url, proxies, shared_context(verify, cert))
         origin = url[: url.find("/", 8)]
         pool = self._pools.get(origin) if not proxies else None
         if pool is None or pool.pool is None:
@@ -246,7 +278,6 @@ class Adapter(requests.adapters.HTTPAdapter):
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
         if "Set-Cookie" in resp.headers:
             return super().build_response(req, resp)
-        self._made_of = (verify, cert)
         # requests looks for cookies in the original answer, at some length, unless there is none.
         original, resp._original_response = resp._original_response, None
         try:
@@ -267,8 +298,6 @@ class Adapter(requests.adapters.HTTPAdapter):
             for key in manager.pools.keys():  # noqa: SIM118 - it is no mapping: this takes its lock
                 with contextlib.suppress(KeyError):
                     manager.pools[key].close()
-        if (verify, cert) != self._made_of:
-            return self._find_pool(url, proxies, shared_context(verify, cert))
         super().close()
 
     def renew(self) -> None:
