@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         with events_to(log), display.live(screen, report.picture):
             fleet.go()
             report.begin()
-            _drive(report, fleet, (lambda line: screen.print(line, soft_wrap=True)) if speak else None)
+            _drive(report, fleet, connections, (lambda line: screen.print(line, soft_wrap=True)) if speak else None)
     if args.json:
         print(json.dumps({**report.to_dict(), "seed": args.seed, "log": str(log)}, indent=2))
     else:
@@ -98,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _drive(report: Report, fleet: Fleet, speak: Callable[[str], object] | None) -> None:
+def _drive(
+    report: Report, fleet: Fleet, connections: contextlib.ExitStack, speak: Callable[[str], object] | None
+) -> None:
     """Wait until all calls are done or the time is up. However it ends, no thread is left waiting for a server."""
     spoken = 0.0
     try:
@@ -112,6 +114,7 @@ def _drive(report: Report, fleet: Fleet, speak: Callable[[str], object] | None) 
     finally:
         for lane in report.lanes():
             lane.stop()
+        connections.close()  # ends every wait between two attempts
         fleet.close()  # ends every read that still waits
     for lane in report.lanes():
         lane.join(5)

@@ -63,7 +63,9 @@ def _deliver(body: bytes, encoding: str | None, output: Path | None, *, quiet: b
     elif quiet or not body:
         return
     elif not sys.stdout.isatty():
-        sys.stdout.buffer.write(body)
+        rest = memoryview(body)
+        while rest:  # with PYTHONUNBUFFERED this is a raw file, whose writes may be short
+            rest = rest[sys.stdout.buffer.write(rest) :]
         sys.stdout.buffer.flush()
     elif b"\0" in body:
         say(f"({count(len(body), 'byte')} of binary data, not shown on a terminal; -o FILE keeps them)")

@@ -312,10 +312,12 @@ def test_ctrl_c_ends_one_call_and_many_with_130_and_no_traceback(server: FaultSe
         assert b"interrupted" in err
 
 
-def test_a_reader_who_leaves_early_is_no_error(server: FaultServer) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_who_leaves_early_is_no_error(server: FaultServer, unbuffered: str) -> None:
+    """Unbuffered, Python's stdout makes short writes instead of raising at once."""
     server.script(reply(200, b"line\n" * 200_000))
-    command = [*_COMMAND, "get", server.url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+    command, env = [*_COMMAND, "get", server.url], {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as running:
         assert running.stdout is not None
         assert running.stderr is not None
         assert running.stdout.read(5) == b"line\n"
