@@ -54,6 +54,8 @@ def translate(error: Exception, scene: Scene) -> Exception:
             return link
     if scene.cut and any(isinstance(link, _TIMEOUTS) for link in chain):
         return _deadline(error, scene)
+    if scene.phase == "body" and type(error) is ValueError:
+        return _read(error, scene)  # of urllib3, over a chunk of a negative size
     if isinstance(error, _FOREIGN) or not isinstance(error, _EXCHANGE):
         return error
     for kinds, make in RULES:
@@ -138,7 +140,9 @@ def _decode(_: BaseException, scene: Scene) -> ours.ConnectionError:
     return _made(ours.DecodeError(text), never_sent=False, retryable=False)
 
 
-def _url(_: BaseException, scene: Scene) -> ours.ConnectionError:
+def _url(error: BaseException, scene: Scene) -> ours.ConnectionError:
+    if scene.phase in ("head", "body"):  # the server's header, then
+        return _read(error, scene)
     text = f"{scene.origin}: requests does not take this URL, header or proxy setting"
     return _made(ours.URLError(text), never_sent=True, retryable=False)
 

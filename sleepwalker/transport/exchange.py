@@ -151,11 +151,11 @@ def _follow(
             raise RedirectError(f"{wire.origin}: more than {MAX_REDIRECTS} redirects, the last of them not followed")
         try:
             hold_redirect(wire.origin, response)  # for a session that runs no hooks
+            limits.phase = "queue"
             next_hop(hop, response, wire.origin, exchange.body, wire.session.cookies)
         except BaseException:
             response.close()
             raise
-        limits.phase = "queue"
         history.append(response)
 
 

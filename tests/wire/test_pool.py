@@ -1,0 +1,284 @@
+"""Sockets: how many there are, who waits for one, and what becomes of them when the connection is closed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from servers import Exchange, FaultServer, Nginx, elapsed, reply, timing_test
+
+from sleepwalker import ANONYMOUS, Connection, ConnectionError, DeadlineExceeded, HTTPServiceUnavailable, Policy
+from sleepwalker.events import Event, RequestFailed
+
+POLICY = Policy(timeout={"connect": 1, "read": 5, "attempt": 5, "total": 10}, retry=False, breaker=False)
+ONE = POLICY.replace(pool={"size": 1, "block": True})
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """What each call returned or raised, all of them begun at once in threads of their own."""
+    results: list[Any] = [None] * len(calls)
+    start = threading.Barrier(len(calls))
+
+    def run(number: int) -> None:
+        start.wait()
+        try:
+            results[number] = calls[number]()
+        except Exception as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+@timing_test
+def test_eight_threads_wait_side_by_side() -> None:
+    """One after the other they would take 400 ms."""
+    with FaultServer(default=reply(200, b"ok", delay=0.05)) as server:
+        with Connection(server.url, ANONYMOUS) as conn:
+            for _ in range(2):  # the second time on sockets that are open
+                with elapsed() as time:
+                    answers = together(*[lambda: conn.get("/").content] * 8)
+                assert answers == [b"ok"] * 8
+                time.assert_within(0.05, 0.05)
+        assert server.accepted <= 16
+        assert server.most_open == 8
+
+
+def test_calls_one_after_the_other_share_one_socket(server: FaultServer) -> None:
+    with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
+        for number in range(20):
+            conn.request(["GET", "POST", "PUT", "DELETE", "HEAD"][number % 5], f"/{number}")
+    assert {request.connection for request in server.requests} == {1}
+
+
+def test_a_real_server_sees_one_connection_too(nginx: Nginx) -> None:
+    with Connection(nginx.http, ANONYMOUS, policy=POLICY) as conn:
+        seen = {conn.get(path).headers["X-Connection"] for path in ["/100b.json", "/10kb.json", "/1mb.json"] * 5}
+    assert len(seen) == 1
+
+
+def test_no_more_sockets_stay_than_the_policy_keeps() -> None:
+    with (
+        FaultServer(default=reply(200, b"ok", delay=0.1)) as server,
+        Connection(server.url, ANONYMOUS, policy=POLICY.replace(pool={"size": 2})) as conn,
+    ):
+        assert together(*[lambda: conn.get("/").status_code] * 6) == [200] * 6
+        server.wait_for_open(2)
+        assert server.most_open == 6
+
+
+def test_a_blocking_pool_opens_no_more_sockets_than_its_size() -> None:
+    with FaultServer(default=reply(200, b"ok", delay=0.05)) as server:
+        with Connection(server.url, ANONYMOUS, policy=POLICY.replace(pool={"size": 2, "block": True})) as conn:
+            assert together(*[lambda: conn.get("/").status_code] * 6) == [200] * 6
+        assert server.accepted == server.most_open == 2
+
+
+@timing_test
+def test_a_call_waits_for_a_socket_no_longer_than_its_deadline() -> None:
+    events: list[Event] = []
+
+    def observe(event: Event, level: object = None, /) -> None:
+        events.append(event)
+
+    policy = ONE.replace(timeout={"connect": 0.1, "read": 5, "attempt": 0.3, "total": 0.3})
+    with (
+        FaultServer(default=reply(200, b"slow", delay=0.6)) as server,
+        Connection(server.url, ANONYMOUS, policy=policy, observer=observe) as conn,
+    ):
+        first = threading.Thread(target=lambda: conn.get("/", policy=ONE))
+        first.start()
+        server.wait_for_requests(1)
+        with elapsed() as time, pytest.raises(DeadlineExceeded) as caught:
+            conn.post("/")
+        time.assert_within(0.3)
+        assert (caught.value.phase, caught.value.never_sent) == ("queue", True)
+        assert [event.error for event in events if isinstance(event, RequestFailed)] == ["DeadlineExceeded"]
+        first.join()
+        assert len(server.requests) == 1
+        assert conn.get("/", policy=ONE).content == b"slow"
+
+
+def test_a_streamed_answer_holds_its_socket_until_it_is_read_or_closed(server: FaultServer) -> None:
+    policy = ONE.replace(timeout={"connect": 0.1, "attempt": 0.2})
+    server.default = reply(200, b"x" * 100)
+    with Connection(server.url, ANONYMOUS, policy=policy) as conn:
+        for let_go in (lambda answer: answer.content, lambda answer: answer.close()):
+            answer = conn.get("/", stream=True)
+            with pytest.raises(DeadlineExceeded, match="queue"):
+                conn.get("/")
+            let_go(answer)
+            assert conn.get("/").content == b"x" * 100
+
+
+# -- close ---------------------------------------------------------------------------------------
+
+
+def test_close_closes_idle_sockets_at_once_though_answers_are_still_held(server: FaultServer) -> None:
+    conn = Connection(server.url, ANONYMOUS, policy=POLICY)
+    answer = conn.get("/")
+    server.wait_for_open(1)
+    conn.close()
+    conn.close()
+    server.wait_for_open(0)
+    assert answer.content == b"ok"
+    assert conn.closed
+    with pytest.raises(ConnectionError, match="closed"):
+        conn.get("/")
+    assert len(server.requests) == 1
+
+
+def test_leaving_the_block_closes_too(server: FaultServer) -> None:
+    with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
+        conn.get("/")
+    server.wait_for_open(0)
+    assert conn.closed
+
+
+def test_calls_in_flight_when_the_connection_is_closed_finish() -> None:
+    with FaultServer(default=reply(200, b"late", delay=0.3)) as server:
+        conn = Connection(server.url, ANONYMOUS, policy=POLICY)
+        closer = threading.Timer(0.15, conn.close)
+        closer.start()
+        assert together(*[lambda: conn.get("/").content] * 4) == [b"late"] * 4
+        closer.join()
+        server.wait_for_open(0)
+
+
+def test_calls_that_wait_for_a_socket_when_the_connection_is_closed_finish() -> None:
+    """Nobody puts a socket back into a closed pool, so they have to be told."""
+    with FaultServer(default=reply(200, b"late", delay=0.3)) as server:
+        conn = Connection(server.url, ANONYMOUS, policy=ONE)
+        closer = threading.Timer(0.15, conn.close)
+        closer.start()
+        with elapsed() as time:
+            assert together(*[lambda: conn.get("/").content] * 4) == [b"late"] * 4
+        time.assert_at_most(2.0)
+        closer.join()
+        server.wait_for_open(0)
+
+
+def test_a_stream_can_be_read_to_its_end_after_close() -> None:
+    def slow(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na")
+        for piece in (b"b", b"c"):
+            exchange.pause(0.1)
+            exchange.send(piece)
+
+    with FaultServer(default=slow) as server:
+        conn = Connection(server.url, ANONYMOUS, policy=POLICY)
+        answer = conn.get("/", stream=True)
+        conn.close()
+        assert answer.content == b"abc"
+        server.wait_for_open(0)
+
+
+def test_closing_while_calls_begin_loses_none_of_those_that_began() -> None:
+    """A call either finds the connection closed, or finishes."""
+    with FaultServer() as server:
+        for _ in range(30):
+            conn = Connection(server.url, ANONYMOUS, policy=POLICY)
+
+            def calls(conn: Connection = conn) -> int:
+                answered = 0
+                while True:
+                    try:
+                        conn.get("/")
+                    except ConnectionError as error:
+                        if "this connection is closed" in str(error):
+                            return answered
+                        raise
+                    answered += 1
+
+            def close(conn: Connection = conn) -> None:
+                time.sleep(0.005)
+                conn.close()
+
+            first, second, _ = together(calls, calls, close)
+            assert isinstance(first, int), first
+            assert isinstance(second, int), second
+            assert conn.health.failures == 0
+        server.wait_for_open(0)
+
+
+# -- streams -------------------------------------------------------------------------------------
+
+
+def pieces(*texts: bytes, pause: float) -> Callable[[Exchange], None]:
+    """A chunked body of these texts, `pause` seconds before each."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for text in texts:
+            exchange.pause(pause)
+            exchange.send(b"%x\r\n%b\r\n" % (len(text), text))
+        exchange.send(b"0\r\n\r\n")
+
+    return act
+
+
+def test_lines_of_a_stream_come_as_the_server_sends_them() -> None:
+    with FaultServer(default=pieces(b"one\ntw", b"o\n", b"three", pause=0.1)) as server:
+        with Connection(server.url, ANONYMOUS, policy=POLICY) as conn, conn.get("/", stream=True) as answer:
+            seen = [(line, time.monotonic()) for line in answer.iter_lines(chunk_size=None)]
+            assert [line for line, _ in seen] == [b"one", b"two", b"three"]
+            assert seen[1][1] - seen[0][1] > 0.05
+            assert conn.get("/").content == b"one\ntwo\nthree"
+        assert server.accepted == 1
+        assert conn.health.failures == 0
+
+
+def test_a_stream_that_was_read_to_its_end_gives_its_socket_back(server: FaultServer) -> None:
+    server.default = reply(200, b"x" * 1000, chunked=True)
+    with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
+        for read in (
+            lambda answer: answer.content,
+            lambda answer: b"".join(answer.iter_content(7)),
+            lambda answer: b"".join(answer.iter_lines()),
+            b"".join,
+            lambda answer: answer.text.encode(),
+        ):
+            assert read(conn.get("/", stream=True)) == b"x" * 1000
+    assert server.accepted == 1
+
+
+def test_leaving_the_block_of_a_stream_half_read_drops_its_socket(server: FaultServer) -> None:
+    server.default = reply(200, b"x" * 1_000_000)
+    with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
+        with conn.get("/", stream=True) as answer:
+            assert next(answer.iter_content(10)) == b"x" * 10
+        server.wait_for_open(0)
+        assert conn.get("/").content == b"x" * 1_000_000
+        assert conn.health.failures == 0
+
+
+def test_a_stream_that_the_caller_breaks_is_no_fault_of_the_host(server: FaultServer) -> None:
+    server.default = reply(200, b"x" * 1000)
+    with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
+        with conn.get("/", stream=True) as answer:
+            chunks = answer.iter_content(10)
+            next(chunks)
+            with pytest.raises(KeyError):
+                chunks.throw(KeyError)  # type: ignore[attr-defined]
+        with conn.get("/", stream=True) as answer:
+            list(answer.iter_content(100))
+            with pytest.raises(TypeError):
+                next(iter(answer.iter_content(100)))  # requests: it was consumed
+        with conn.get("/", stream=True) as answer, pytest.raises(TypeError):
+            next(iter(answer.iter_content("10")))  # type: ignore[arg-type]
+        assert conn.health.failures == 0
+
+
+def test_a_503_as_a_stream_raises_with_its_body(server: FaultServer) -> None:
+    server.default = reply(503, b'{"error_text": "busy"}')
+    with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
+        with pytest.raises(HTTPServiceUnavailable, match="busy") as caught:
+            conn.get("/", stream=True)
+        assert caught.value.json_data == {"error_text": "busy"}
