@@ -20,7 +20,6 @@ NEVER_RAISED = frozenset(
         "DataNotSetError",
         "DataPullError",
         "FragmentError",
-        "HostIsolatedError",
         "InvalidParameter",
         "LinkError",
         "MissingServiceDef",
@@ -115,7 +114,7 @@ _OTHERS = """\
 
 _LATER = """\
 
-Nothing raises these yet. They are for the managers and services to come, and may be imported:
+Nothing raises these yet. They are for parts to come, and may be imported:
 
 | exception | meaning |
 |---|---|

@@ -1,0 +1,168 @@
+"""What is public is documented: a name that nobody can look up might as well not be there."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import sleepwalker
+from scripts import exceptions_page
+from sleepwalker import cli, events, exceptions
+from sleepwalker.attempt import Attempt
+from sleepwalker.connection import Connection, ConnectionHook
+from sleepwalker.engine.host import HostHealth, Latency
+from sleepwalker.policy import Policy
+from sleepwalker.policy.base import PolicyModel, part_of
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+#: Public names whose pages are still to be written.
+PAGE_TO_COME = frozenset({"ConnectionManager"})
+
+
+@cache
+def _text(*folders: str) -> str:
+    pages = [page for folder in folders for page in sorted((DOCS / folder).glob("*.md"))]
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
+
+
+@cache
+def _page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def _in_code(name: str, text: str) -> bool:
+    """Whether `name` stands in the text as code: by itself, called, as an attribute, or as an argument of a call."""
+    return re.search(rf"`(?:[\w.]+\.)?{re.escape(name)}(?:`|\(|=)|[(\s]{re.escape(name)}=", text) is not None
+
+
+def _public(cls: type) -> list[str]:
+    """What the class itself offers: methods, properties, attributes and dataclass fields."""
+    names = {*vars(cls), *inspect.get_annotations(cls)}
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def _arguments(function: object) -> list[str]:
+    return [name for name in inspect.signature(function).parameters if name not in ("self", "kwargs")]  # type: ignore[arg-type]
+
+
+def _fields(cls: type[PolicyModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every field with the path of its part."""
+    for name in cls.model_fields:
+        part = part_of(cls, name)
+        if part is None:
+            yield prefix, name
+        else:
+            yield from _fields(part, f"{prefix}.{name}".lstrip("."))
+
+
+def _commands(parser: argparse.ArgumentParser, words: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every command that can be typed, with its parser."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        yield words, parser
+    for name, below in (pair for group in groups for pair in group.choices.items()):
+        yield from _commands(below, f"{words} {name}")
+
+
+COMMANDS = dict(_commands(cli._parser(), "sleepwalker"))
+
+
+@pytest.mark.parametrize("name", exceptions.__all__)
+def test_every_exception_is_in_the_reference(name: str) -> None:
+    assert re.search(rf"^\|.*`{name}`", _page("reference/exceptions.md"), re.MULTILINE)
+
+
+def test_the_page_of_the_exceptions_is_what_the_script_makes() -> None:
+    assert _page("reference/exceptions.md") == exceptions_page.page(), "make docs"
+
+
+@pytest.mark.parametrize("name", [name for name in exceptions.__all__ if not name.startswith(("HTTP", "Sleepwalker"))])
+def test_the_page_says_of_exactly_those_exceptions_that_nothing_raises_them_yet(name: str) -> None:
+    """A reader who handles an error that cannot come writes code that is never tried."""
+    if name in ("ClientHTTPError", "ServerHTTPError"):
+        return  # made by status, as all below them are
+    sources = [path for path in (ROOT / "sleepwalker").rglob("*.py") if path.name != "exceptions.py"]
+    raised = any(re.search(rf"\b{name}\(", path.read_text(encoding="utf-8")) for path in sources)
+    assert raised == (name not in exceptions_page.NEVER_RAISED)
+
+
+def test_an_exception_without_a_docstring_cannot_get_onto_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exceptions.ReadError, "__doc__", None)
+    with pytest.raises(LookupError, match="ReadError"):
+        exceptions_page.page()
+
+
+@pytest.mark.parametrize("name", events.CATALOGUE)
+def test_every_event_is_in_the_reference(name: str) -> None:
+    assert f"\n## {name}\n" in _page("reference/events.md")
+
+
+@pytest.mark.parametrize(("part", "field"), list(_fields(Policy)))
+def test_every_policy_field_is_in_the_reference(part: str, field: str) -> None:
+    section = _page("reference/policies.md").partition(f"\n## {part}\n")[2].partition("\n## ")[0]
+    assert f"\n| `{field}` |" in section
+
+
+@pytest.mark.parametrize("name", _public(Connection))
+def test_every_name_of_connection_is_in_the_reference(name: str) -> None:
+    assert _in_code(name, _page("reference/connection.md"))
+
+
+@pytest.mark.parametrize("cls", [Attempt, HostHealth, Latency, ConnectionHook])
+def test_what_connection_hands_out_is_in_its_reference_with_every_field(cls: type) -> None:
+    assert [name for name in _public(cls) if not _in_code(name, _page("reference/connection.md"))] == []
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        Connection.__init__,
+        Connection.JsonEncoder.__init__,
+        *(member for name, member in vars(Connection).items() if inspect.isfunction(member) and name[0] != "_"),
+    ],
+    ids=lambda function: function.__qualname__,
+)
+def test_every_argument_is_in_the_reference(function: object) -> None:
+    assert [name for name in _arguments(function) if not _in_code(name, _page("reference/connection.md"))] == []
+
+
+@pytest.mark.parametrize("name", sleepwalker.__all__)
+def test_every_name_of_the_package_is_in_the_reference_or_a_how_to(name: str) -> None:
+    """But for those whose page is to come; one that has come has to leave that list."""
+    documented = re.search(rf"\b{name}\b", _text("reference", "how-to")) is not None
+    assert documented == (name not in PAGE_TO_COME)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_a_how_to(command: str) -> None:
+    """`sleepwalker policy show` may stand there as `policy show`."""
+    assert re.search(
+        rf"(?:^\$ sleepwalker|`(?:sleepwalker)?) ?{command.removeprefix('sleepwalker ')}\b", _text("how-to"), re.M
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_a_command_is_in_a_how_to(command: str) -> None:
+    options = [action.option_strings for action in COMMANDS[command]._actions if action.option_strings]
+    text = _text("how-to")
+    assert [names for names in options if not any(re.search(rf"{name}\b", text) for name in names)] == []
+
+
+@pytest.mark.parametrize("name", Policy.names())
+def test_every_shipped_policy_is_in_a_how_to(name: str) -> None:
+    assert f"`{name}`" in _text("how-to")
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = _page("README.md")
+    pages = [str(page.relative_to(DOCS)) for page in sorted(DOCS.rglob("*.md")) if page != DOCS / "README.md"]
+    assert [page for page in pages if f"]({page})" not in index] == []
