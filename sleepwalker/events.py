@@ -9,6 +9,7 @@ Durations are seconds. `host` is the origin, `https://api.example.net:8443`; `pa
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, ClassVar, Literal, Protocol
 
 __all__ = [
@@ -49,8 +50,8 @@ class Event:
 
     def fields(self) -> dict[str, Any]:
         """The fields by name, those that are None left out."""
-        values = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {name: value for name, value in values if value is not None}
+        kind: Any = type(self)
+        return {name: value for name in _names(kind) if (value := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,3 +294,9 @@ CATALOGUE: dict[str, type[Event]] = {
         ConnectionRetired,
     )
 }
+
+
+@cache
+def _names(cls: Any) -> tuple[str, ...]:
+    """The names of an event type's fields, which `dataclasses.fields` collects anew at each call."""
+    return tuple(field.name for field in fields(cls))

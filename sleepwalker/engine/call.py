@@ -37,7 +37,7 @@ from sleepwalker.exceptions import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """What the policies need to know of a request."""
 
@@ -50,7 +50,7 @@ class Request:
     """Whether its body can be sent a second time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Send:
     """Send the request; what came of it is sent back as an `Outcome`. Times are on the call's clock."""
 
@@ -59,7 +59,7 @@ class Send:
     """Which of the two deadlines comes first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wait:
     """Do nothing for `seconds`; True is sent back where the wait was cut short for good."""
 
@@ -71,7 +71,7 @@ Reply = Outcome | bool | None
 Steps = Generator[Step, Reply, "Final"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Final:
     """What a call came to: the last real outcome, what was tried, and the permit that it was tried under."""
 

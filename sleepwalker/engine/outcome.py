@@ -47,7 +47,7 @@ _ANSWERED = (DecodeError, RedirectError)
 _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """One attempt's result: an answer with a status, or an error. `response` is opaque here."""
 

@@ -54,7 +54,7 @@ def guard_redirects(prepared: requests.PreparedRequest, origin: Origin) -> None:
 
     It would read the whole body of a redirect, however long, and stumble over a `Location` that makes no sense.
     """
-    prepared.register_hook("response", partial(hold_redirect, origin))
+    prepared.hooks["response"].append(partial(hold_redirect, origin))
 
 
 def hold_redirect(origin: Origin, response: requests.Response, **_: Any) -> None:
