@@ -57,7 +57,12 @@ class File:
         """The file, rewound."""
         if self._start is not None:
             self._file.seek(self._start)
+            return _Rewindable(self, self._file, self._length, self._rewound)
         return _Reader(self, self._file, self._length)
+
+    def _rewound(self) -> Any:
+        self._file.seek(self._start)
+        return self._file
 
 
 class Stream:
@@ -76,9 +81,9 @@ class Stream:
         if isinstance(value, bytearray | memoryview):
             return bytes(value)
         if hasattr(value, "read"):
-            return _Reader(self, value, None)
+            return _Rewindable(self, value, None, self._make) if self.replayable else _Reader(self, value, None)
         if isinstance(value, Iterable):
-            return _Chunks(self, value)
+            return _Chunks(self, value, self._make if self.replayable else None)
         raise TypeError(f"data() gave {type(value).__name__}; it must give bytes, str, a file or an iterable of bytes")
 
 
@@ -157,6 +162,9 @@ def _position(file: Any) -> int | None:
     return int(position)
 
 
+_ONCE = "data: it can be sent only once, but the auth object asks for a second time; pass bytes or a callable instead"
+
+
 class _Broken(Exception):
     """What a caller's body raised, on its way past urllib3, which would take an OSError for the socket's."""
 
@@ -168,12 +176,16 @@ class _Reader:
         self._owner = owner
         self._file = file
         self._length = self._left = length
+        self._ended = False
 
     def read(self, size: int = -1) -> bytes:
         if self._left is not None:
             size = self._left if size < 0 else min(size, self._left)
         try:
+            if self._ended:
+                raise ValueError(_ONCE)
             data = _as_bytes(self._file.read(size)) if size else b""
+            self._ended = not data
             if self._left is not None:
                 if size and not data:
                     raise ValueError(
@@ -190,15 +202,40 @@ class _Reader:
         return iter(lambda: self.read(65536), b"")
 
 
+class _Rewindable(_Reader):
+    """One that can begin again: requests' digest auth sends the same request a second time, within one attempt."""
+
+    def __init__(self, owner: File | Stream, file: Any, length: int | None, again: Callable[[], Any]) -> None:
+        super().__init__(owner, file, length)
+        self._again = again
+
+    def tell(self) -> int:
+        return 0
+
+    def seek(self, position: int) -> int:
+        """Back to the beginning, the only place there is."""
+        self._file = self._again()
+        self._left = self._length
+        self._ended = False
+        return position
+
+
 class _Chunks:
     """An iterable as urllib3 takes it, noting what its owner's code raises."""
 
-    def __init__(self, owner: Stream, chunks: Iterable[Any]) -> None:
+    def __init__(self, owner: Stream, chunks: Iterable[Any], again: Callable[[], Any] | None) -> None:
         self._owner = owner
         self._chunks = chunks
+        self._again = again
+        self._begun = False
 
     def __iter__(self) -> Iterator[bytes]:
         try:
+            if self._begun:  # sent a second time within one attempt, as requests' digest auth does
+                if self._again is None:
+                    raise ValueError(_ONCE)
+                self._chunks = self._again()
+            self._begun = True
             for chunk in self._chunks:
                 yield _as_bytes(chunk)
         except Exception as error:

@@ -1,0 +1,384 @@
+"""The circuit breaker in front of a real host: opening, probing, closing, and what callers and observers see."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from servers import Exchange, FaultServer, Step, elapsed, hang_up, refused_port, reply, timing_test
+
+from sleepwalker import (
+    ANONYMOUS,
+    CircuitOpenError,
+    ClientHTTPError,
+    ConnectError,
+    Connection,
+    HTTPInternalServerError,
+    HTTPServiceUnavailable,
+    Policy,
+    ReadError,
+)
+from sleepwalker.events import Event
+
+OPEN_FOR = 0.2
+
+
+def policy(**changes: Any) -> Policy:
+    """No retries, and a circuit with short times."""
+    breaker = {"consecutive": 3, "open_for": OPEN_FOR, "open_max": 1.0, "close_after": 2, "ramp": 0.0}
+    return Policy(retry=False, breaker={**breaker, **changes})
+
+
+class Seen:
+    """An observer that remembers the events of the breaker."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __call__(self, event: Event, level: str | None = None, /) -> None:
+        self.events.append(event)
+
+    def names(self, start: str = "breaker.") -> list[str]:
+        return [event.name for event in self.events if event.name.startswith(start)]
+
+
+def until(fact: Callable[[], bool], within: float = 2.0) -> None:
+    end = time.monotonic() + within
+    while not fact():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def trip(conn: Connection, times: int = 3) -> None:
+    for _ in range(times):
+        with pytest.raises(HTTPInternalServerError):
+            conn.get("/")
+
+
+# -- opening -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "cause"),
+    [
+        (reply(500), HTTPInternalServerError, "500"),
+        (reply(503), HTTPServiceUnavailable, "503"),
+        (hang_up(), ReadError, "ReadError"),
+    ],
+)
+def test_failures_in_a_row_open_the_circuit_and_each_caller_gets_its_own_error(
+    step: Step, error: type[Exception], cause: str
+) -> None:
+    with FaultServer(default=step) as server, Connection(server.url, ANONYMOUS, policy=policy()) as conn:
+        for number in range(3):
+            assert conn.health.breaker == "closed"
+            with pytest.raises(error) as caught:  # also the third, which opens it
+                conn.get("/")
+            assert len(caught.value.attempts) == 1, number  # type: ignore[attr-defined]
+        assert conn.health.breaker == "open"
+        with pytest.raises(CircuitOpenError) as refused:
+            conn.get("/path?token=x")
+        assert len(server.requests) == 3
+    assert refused.value.host == server.url
+    assert refused.value.cause == cause
+    assert 0 < (refused.value.retry_after or 0) <= OPEN_FOR * 1.1
+    assert refused.value.attempts == ()
+    assert refused.value.never_sent
+    assert server.url in str(refused.value)
+    assert cause in str(refused.value)
+    assert "token" not in str(refused.value)
+
+
+def test_a_host_that_refuses_connections_opens_the_circuit() -> None:
+    with refused_port() as port, Connection(f"http://127.0.0.1:{port}", ANONYMOUS, policy=policy()) as conn:
+        for _ in range(3):
+            with pytest.raises(ConnectError):
+                conn.post("/")
+        with pytest.raises(CircuitOpenError) as caught:
+            conn.post("/")
+        assert caught.value.cause == "ConnectError"
+        assert conn.health.state == "broken"
+
+
+@timing_test
+def test_an_open_circuit_rejects_in_less_than_5_ms_without_a_connection() -> None:
+    calls = policy(open_for=30, open_max=30)
+    with FaultServer(default=reply(500)) as server, Connection(server.url, ANONYMOUS, policy=calls) as conn:
+        trip(conn)
+        accepted = server.accepted
+        for _ in range(20):
+            with elapsed() as took, pytest.raises(CircuitOpenError):
+                conn.get("/")
+            took.assert_at_most(0.005)
+        assert server.accepted == accepted
+        assert len(server.requests) == 3
+        assert conn.health.rejections == 20
+
+
+def test_a_share_of_failures_opens_the_circuit_once_there_are_enough_calls() -> None:
+    calls = policy(consecutive=100, min_calls=10, failure_ratio=0.5)
+    with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=calls) as conn:
+        server.script(*[reply(status) for status in [500, 200] * 5])
+        for number in range(10):
+            assert conn.health.breaker == "closed", number
+            conn.get("/", raise_for_status=False)
+        server.script(reply(500))
+        conn.get("/", raise_for_status=False)
+        assert conn.health.breaker == "open"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 418, 422, 429, 408, 501])
+def test_an_answer_that_blames_the_caller_never_opens_the_circuit(status: int) -> None:
+    calls = policy(min_calls=1, failure_ratio=0.01)
+    with FaultServer(default=reply(status)) as server, Connection(server.url, ANONYMOUS, policy=calls) as conn:
+        for _ in range(10):
+            conn.get("/", raise_for_status=False)
+        assert conn.health.breaker == "closed"
+        assert conn.health.failures == 0
+
+
+def test_a_success_in_between_starts_the_count_anew(server: FaultServer) -> None:
+    server.script(*[reply(status) for status in (500, 500, 404, 500, 500, 200, 500, 500)])
+    with Connection(server.url, ANONYMOUS, policy=policy()) as conn:
+        for _ in range(8):
+            conn.get("/", raise_for_status=False)
+        assert conn.health.breaker == "closed"
+
+
+def test_neutral_answers_neither_break_a_row_of_failures_nor_add_to_it(server: FaultServer) -> None:
+    server.script(*[reply(status) for status in (500, 429, 500, 408, 501, 500)])
+    with Connection(server.url, ANONYMOUS, policy=policy()) as conn:
+        for number in range(6):
+            assert conn.health.breaker == "closed", number
+            conn.get("/", raise_for_status=False)
+        assert conn.health.breaker == "open"
+
+
+def test_wrong_calls_and_the_callers_own_errors_do_not_count(server: FaultServer) -> None:
+    def broken_body() -> Any:
+        yield b"x"
+        raise LookupError("own")
+
+    server.routes = {"/404": reply(404)}
+    with Connection(server.url, ANONYMOUS, policy=policy()) as conn:
+        for _ in range(5):
+            with pytest.raises(ClientHTTPError):
+                conn.get("/404")
+            with pytest.raises(LookupError, match="own"):
+                conn.post("/", data=broken_body())
+            with pytest.raises(ValueError, match="uri"):
+                conn.get("http://other.example/")
+        assert conn.health.breaker == "closed"
+        assert conn.health.failures == 0
+
+
+def test_a_burst_that_fails_at_once_is_one_trip() -> None:
+    seen = Seen()
+    gate = threading.Barrier(8)
+
+    def all_at_once(exchange: Exchange) -> Step:
+        gate.wait(5)
+        return reply(500)
+
+    with FaultServer(default=all_at_once) as server:
+        calls = policy(open_for=5, open_max=60)
+        with Connection(server.url, ANONYMOUS, policy=calls, observer=seen) as conn, ThreadPoolExecutor(8) as pool:
+            statuses = pool.map(lambda _: conn.get("/", raise_for_status=False).status_code, range(8))
+            assert list(statuses) == [500] * 8
+            retry_in = conn.health.retry_in
+    assert seen.names() == ["breaker.opened"]
+    assert retry_in is not None
+    assert retry_in <= 5.5, "not doubled by the failures that came after it opened"
+
+
+def test_a_late_success_does_not_close_an_open_circuit(server: FaultServer) -> None:
+    server.script(reply(200, b"late", delay=0.3), connection=1)
+    with (
+        Connection(server.url, ANONYMOUS, policy=policy(open_for=10, open_max=10)) as conn,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        late = pool.submit(conn.get, "/")
+        server.wait_for_requests(1)
+        server.script(*[reply(500)] * 3)
+        trip(conn)
+        assert late.result(5).text == "late"
+        assert conn.health.breaker == "open"
+        with pytest.raises(CircuitOpenError):
+            conn.get("/")
+
+
+def test_ctrl_c_in_a_probe_gives_its_permit_back(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.script(*[reply(500)] * 3)
+    with Connection(server.url, ANONYMOUS, policy=policy()) as conn:
+        trip(conn)
+        until(lambda: conn.health.breaker == "half-open")
+
+        def interrupt(*args: Any, **kwargs: Any) -> Any:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(conn.conn, "send", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                conn.get("/")
+        assert conn.get("/").ok
+        assert conn.get("/").ok
+        assert conn.health.breaker == "closed"
+
+
+# -- probing and closing -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("probes", [1, 2, 3])
+def test_half_open_lets_exactly_so_many_probes_through_at_a_time(probes: int) -> None:
+    release = threading.Event()
+
+    def hold(exchange: Exchange) -> Step:
+        while not release.is_set():
+            exchange.pause(0.01)
+        return reply(200)
+
+    with FaultServer() as server:
+        server.script(*[reply(500)] * 3)
+        calls = policy(half_open_probes=probes, close_after=8)
+        with Connection(server.url, ANONYMOUS, policy=calls) as conn, ThreadPoolExecutor(8) as pool:
+            trip(conn)
+            server.default = hold
+            until(lambda: conn.health.breaker == "half-open")
+            start = threading.Barrier(8)
+
+            def call(_: int) -> str:
+                start.wait(5)
+                try:
+                    conn.get("/")
+                except CircuitOpenError:
+                    return "rejected"
+                return "sent"
+
+            futures = [pool.submit(call, number) for number in range(8)]
+            until(lambda: sum(future.done() for future in futures) == 8 - probes)
+            server.wait_for_requests(3 + probes)
+            assert len(server.requests) == 3 + probes
+            release.set()
+            results = [future.result(5) for future in futures]
+    assert results.count("sent") == probes
+
+
+def test_probes_that_succeed_close_the_circuit_and_each_change_is_told_once(server: FaultServer) -> None:
+    seen = Seen()
+    server.script(*[reply(500)] * 3, reply(500))
+    with Connection(server.url, ANONYMOUS, policy=policy(), observer=seen) as conn:
+        trip(conn)
+        until(lambda: conn.health.breaker == "half-open")
+        assert seen.names() == ["breaker.opened"], "half-open is told when a probe goes"
+        with pytest.raises(HTTPInternalServerError):
+            conn.get("/")
+        first = seen.events[-1] if seen.events[-1].name == "breaker.opened" else None
+        assert conn.health.breaker == "open"
+        until(lambda: conn.health.breaker == "half-open")
+        assert conn.get("/").ok
+        assert conn.health.breaker == "half-open", "two successes are asked for"
+        assert conn.get("/").ok
+        assert conn.health.breaker == "closed"
+        for _ in range(5):
+            conn.get("/")
+    assert seen.names() == [
+        "breaker.opened",
+        "breaker.half_opened",
+        "breaker.opened",
+        "breaker.half_opened",
+        "breaker.closed",
+    ]
+    opened = [event.fields() for event in seen.events if event.name == "breaker.opened"]
+    assert [event["rule"] for event in opened] == ["consecutive", "probe"]
+    assert [event["cause"] for event in opened] == ["500", "500"]
+    assert all(event["host"] == server.url for event in opened)
+    assert 0.9 * OPEN_FOR <= opened[0]["open_for"] <= 1.1 * OPEN_FOR
+    assert 1.8 * OPEN_FOR <= opened[1]["open_for"] <= 2.2 * OPEN_FOR
+    assert first is None or first.name == "breaker.opened"
+
+
+def test_the_circuit_opens_for_as_long_as_it_says() -> None:
+    with FaultServer(default=reply(500)) as server, Connection(server.url, ANONYMOUS, policy=policy()) as conn:
+        trip(conn)
+        retry_in = conn.health.retry_in
+        assert retry_in is not None
+        began = time.monotonic()
+        until(lambda: conn.health.breaker == "half-open")
+        assert abs(time.monotonic() - began - retry_in) < 0.05
+        assert conn.health.retry_in is None
+
+
+def test_after_closing_the_load_grows_step_by_step(server: FaultServer) -> None:
+    server.script(*[reply(500)] * 3)
+    with Connection(server.url, ANONYMOUS, policy=policy(ramp=0.5, close_after=1)) as conn:
+        trip(conn)
+        until(lambda: conn.health.breaker == "half-open")
+        conn.get("/")
+        assert conn.health.breaker == "closed"
+
+        def admitted(seconds: float) -> float:
+            end, sent, refused = time.monotonic() + seconds, 0, 0
+            while time.monotonic() < end:
+                try:
+                    conn.get("/")
+                    sent += 1
+                except CircuitOpenError:
+                    refused += 1
+            return sent / (sent + refused)
+
+        early = admitted(0.15)
+        time.sleep(0.2)
+        late = admitted(0.1)
+        time.sleep(0.1)
+        assert early < 0.5 < late
+        assert all(conn.get("/").ok for _ in range(20)), "the ramp is over"
+
+
+def test_a_rejection_is_one_event_and_one_failed_call(server: FaultServer) -> None:
+    seen = Seen()
+    server.script(*[reply(500)] * 3)
+    with Connection(server.url, ANONYMOUS, policy=policy(), observer=seen) as conn:
+        trip(conn)
+        seen.events.clear()
+        with pytest.raises(CircuitOpenError):
+            conn.get("/a?token=x")
+    assert [event.name for event in seen.events] == ["request.rejected", "request.failed"]
+    rejected, failed = (event.fields() for event in seen.events)
+    assert (rejected["by"], rejected["path"], failed["error"], failed["attempts"]) == (
+        "breaker",
+        "/a",
+        "CircuitOpenError",
+        0,
+    )
+
+
+def test_a_rejection_by_the_breaker_is_never_retried(server: FaultServer) -> None:
+    server.script(*[reply(503)] * 3)
+    retried = Policy(breaker={"consecutive": 3, "open_for": 5}, retry={"wait_initial": 0.01, "attempts": 5})
+    with Connection(server.url, ANONYMOUS, policy=retried) as conn:
+        with pytest.raises(HTTPServiceUnavailable) as caught:
+            conn.get("/")
+        assert [attempt.status for attempt in caught.value.attempts] == [503] * 3
+        with elapsed() as took, pytest.raises(CircuitOpenError) as refused:
+            conn.get("/")
+        assert took.seconds < 0.1
+        assert refused.value.attempts == ()
+
+
+def test_a_call_may_go_past_the_breaker_and_then_moves_nothing(server: FaultServer) -> None:
+    server.script(*[reply(500)] * 3)
+    with Connection(server.url, ANONYMOUS, policy=policy(open_for=5, open_max=5)) as conn:
+        trip(conn)
+        assert conn.get("/", policy="off").ok
+        assert conn.health.breaker == "open"
+
+
+def test_with_the_breaker_off_nothing_is_rejected() -> None:
+    calls = Policy(retry=False, breaker=False)
+    with FaultServer(default=reply(500)) as server, Connection(server.url, ANONYMOUS, policy=calls) as conn:
+        trip(conn, 20)
+        assert len(server.requests) == 20
