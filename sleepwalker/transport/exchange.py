@@ -20,11 +20,13 @@ from sleepwalker.transport.deadline import Limits, attempt_limits
 from sleepwalker.transport.errors import Scene, translate
 from sleepwalker.transport.pool import Adapter
 from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, hold_redirect, is_redirect, next_hop
-from sleepwalker.transport.url import Origin, check_headers
+from sleepwalker.transport.url import Origin, check_headers, safe_path
 
 #: What is read of an answer that will not be used, to keep its socket: above it a new connection is cheaper.
 _SHORT = 64 * 1024
 _CHUNK = 64 * 1024
+#: Above it a body is read in chunks: room for all of it would be taken at once, on nothing but the server's word.
+_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def attempt(wire: Wire, exchange: Exchange, step: Send, connect: float, read: fl
     try:
         with attempt_limits(limits):
             response = _follow(wire, exchange, hop, limits, (connect, read))
-            _receive(response, exchange, limits)
+            _receive(response, exchange, limits, hop.target)
         outcome = answered(response.status_code, response, response.headers.get("Retry-After"), clock.wall())
     except Exception as error:  # noqa: BLE001 - raised, translated, when the call ends
         if exchange.body.error is not None:
@@ -159,13 +161,15 @@ def _follow(
         history.append(response)
 
 
-def _receive(response: requests.Response, exchange: Exchange, limits: Limits) -> None:
+def _receive(response: requests.Response, exchange: Exchange, limits: Limits, origin: str) -> None:
     """The body, or for a stream the end of the deadline."""
     try:
         if not exchange.stream:
-            _read(response, limit=exchange.max_body, truncate=False)
+            _read(response, origin, limit=exchange.max_body, truncate=False)
         elif exchange.raise_for_status and response.status_code >= 400:
-            _read(response, limit=_SHORT, truncate=True)  # an exception is made of it: nobody will read a stream
+            _read(
+                response, origin, limit=_SHORT, truncate=True
+            )  # an exception is made of it: nobody will read a stream
         else:
             limits.end_with_head()
     except BaseException:
@@ -173,16 +177,17 @@ def _receive(response: requests.Response, exchange: Exchange, limits: Limits) ->
         raise
 
 
-def _read(response: requests.Response, *, limit: int | None, truncate: bool) -> None:
+def _read(response: requests.Response, origin: str, *, limit: int | None, truncate: bool) -> None:
     """Read the body into the response; of one above `limit` only that much, or a DecodeError."""
     raw, headers = response.raw, response.headers
     length = headers.get("Content-Length", "")
-    if isinstance(raw, HTTPResponse) and length.isdecimal() and "Content-Encoding" not in headers:
-        if limit is None or int(length) <= limit:
-            response._content = raw.read()  # in one piece: what iter_content gives, without its detours
-            response._content_consumed = True
-            return
-    elif limit is None:
+    at_once = _AT_ONCE if limit is None else min(limit, _AT_ONCE)
+    plain = isinstance(raw, HTTPResponse) and "Content-Encoding" not in headers
+    if plain and length.isdecimal() and int(length) <= at_once:
+        response._content = raw.read()  # in one piece: what iter_content gives, without its detours
+        response._content_consumed = True
+        return
+    if limit is None:
         _ = response.content
         return
     chunks, size = [], 0
@@ -192,7 +197,8 @@ def _read(response: requests.Response, *, limit: int | None, truncate: bool) -> 
         if size > limit:
             response.close()
             if not truncate:
-                text = f"{response.status_code} with a body of more than {limit} bytes (max_body)"
+                where = f"{origin}{safe_path(response.url or '')}"
+                text = f"{where}: {response.status_code} with a body of more than {limit} bytes (max_body)"
                 raise DecodeError(text, response=response)
             break
     response._content = b"".join(chunks)[:limit] if truncate else b"".join(chunks)

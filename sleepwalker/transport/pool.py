@@ -70,6 +70,14 @@ class _Response(http.client.HTTPResponse):
             self._bounded = _BoundedReader(self.fp.detach(), sock, limits)
             self.fp = io.BufferedReader(self._bounded)
 
+    def _read_status(self) -> tuple[str, int, str]:
+        # http.client skips 100 only, and would take 103 Early Hints for the answer. (101 is one: nothing follows it.)
+        while True:
+            status = super()._read_status()  # type: ignore[misc]
+            if not 101 < status[1] < 200:
+                return status  # type: ignore[no-any-return]
+            http.client.parse_headers(self.fp)
+
     def begin(self) -> None:
         super().begin()
         if self._bounded is not None and self._bounded.ended:

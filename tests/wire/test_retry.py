@@ -481,6 +481,21 @@ def test_one_broken_answer_costs_the_caller_nothing(
     assert [request.connection for request in server.requests] == [1, 2]
 
 
+def test_early_hints_are_not_taken_for_the_answer(server: FaultServer) -> None:
+    """Otherwise the true answer would wait on the socket for the next request to take it for its own."""
+    server.script(reply(200, b"first", interim=[100, 103, 102, 103]), reply(200, b"second"))
+    with connect(server.url) as conn:
+        assert (conn.post("/").content, conn.post("/").content) == (b"first", b"second")
+    assert [request.connection for request in server.requests] == [1, 1]
+
+
+@pytest.mark.parametrize("length", ["1099511627776", "99999999999999999999", "9" * 5000])
+def test_the_room_for_a_body_is_not_taken_on_the_servers_word(server: FaultServer, length: str) -> None:
+    server.script(garbage(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nfive.".encode()))
+    with connect(server.url) as conn, pytest.raises(ReadError):
+        conn.get("/", policy=POLICY.replace(retry=False))
+
+
 # -- Retry-After (6, 7) --------------------------------------------------------------------------
 
 
