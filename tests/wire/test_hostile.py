@@ -1,0 +1,437 @@
+"""Servers that mean harm, or are badly broken: a clear error, bounded memory, and a connection that goes on."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+from servers import (
+    Exchange,
+    FaultServer,
+    Step,
+    at,
+    cookies,
+    endless_headers,
+    endless_interim,
+    garbage,
+    gzip_bomb,
+    huge_body,
+    json_reply,
+    redirect,
+    reply,
+)
+
+from sleepwalker import (
+    ANONYMOUS,
+    Connection,
+    DecodeError,
+    HTTPError,
+    HTTPServiceUnavailable,
+    Policy,
+    ReadError,
+    RedirectError,
+    SleepwalkerException,
+)
+from sleepwalker import ConnectionError as OurConnectionError
+
+ONCE = Policy(retry=False, breaker=False, timeout={"connect": 1, "read": 1.5, "attempt": 1.5, "total": 2})
+MB = 1_000_000
+
+
+@pytest.fixture
+def conn(server: FaultServer) -> Iterator[Connection]:
+    with Connection(server.url, ANONYMOUS, policy=ONCE, max_body=MB) as connection:
+        yield connection
+        # Whatever happened in the test, the connection goes on.
+        server.script(json_reply({"fine": True}))
+        # A socket may be closed just as it is used again, so this one call may be sent twice.
+        assert connection.get("/", policy=Policy(breaker=False)).json() == {"fine": True}
+        assert connection.health.in_flight == 0
+
+
+def raw(data: bytes, keep: bool = False) -> Step:
+    """Bytes just as they are, and then the close (or nothing more)."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.send(data)
+        exchange.keep = keep
+
+    return at("request", act)
+
+
+def outcome(call: Callable[[], requests.Response]) -> requests.Response | SleepwalkerException:
+    """What is returned or raised; another kind of exception is a failure."""
+    try:
+        return call()
+    except SleepwalkerException as error:
+        return error
+
+
+def peak(call: Callable[[], Any]) -> int:
+    """The most memory that Python held while it ran, in bytes, above what it began with."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        call()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+# -- too much ------------------------------------------------------------------------------------
+
+
+def test_endless_headers_end_in_an_error_soon(server: FaultServer, conn: Connection) -> None:
+    server.script(endless_headers())
+    began = time.monotonic()
+
+    def call() -> None:
+        with pytest.raises(ReadError):
+            conn.get("/")
+
+    assert peak(call) < 5 * MB
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("line", [b"X: " + b"y" * 70_000 + b"\r\n", b"X" * 70_000 + b": y\r\n", b"x" * 1000])
+def test_a_header_line_without_end_is_an_error(server: FaultServer, conn: Connection, line: bytes) -> None:
+    server.script(endless_headers(line))
+
+    def call() -> None:
+        with pytest.raises(ReadError):
+            conn.get("/")
+
+    assert peak(call) < 5 * MB
+
+
+def test_endless_interim_answers_end_with_the_deadline(server: FaultServer, conn: Connection) -> None:
+    server.script(endless_interim(interval=0.005))
+    began = time.monotonic()
+    with pytest.raises(OurConnectionError):
+        conn.get("/")
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_above_max_body_is_refused_unread(server: FaultServer, conn: Connection, chunked: bool) -> None:
+    server.script(huge_body(500 * MB, chunked=chunked, headers={"Content-Type": "application/json"}))
+
+    def call() -> None:
+        with pytest.raises(DecodeError, match="max_body") as caught:
+            conn.json_request("GET", "/")
+        assert str(MB) in str(caught.value)
+        assert server.url in str(caught.value)
+        assert caught.value.response.status_code == 200
+        assert len(caught.value.attempts) == 1
+
+    began = time.monotonic()
+    assert peak(call) < 5 * MB
+    assert time.monotonic() - began < 1
+    server.wait_for_open(0)
+
+
+def test_a_body_of_just_max_body_is_fine(server: FaultServer, conn: Connection) -> None:
+    text = json.dumps("x" * (MB - 2))
+    server.script(reply(200, text), reply(200, text, chunked=True), reply(200, text[:-1] + 'x"'))
+    assert len(conn.json_request("GET", "/")) == MB - 2
+    assert len(conn.json_request("GET", "/")) == MB - 2
+    with pytest.raises(DecodeError, match="max_body"):
+        conn.json_request("GET", "/")
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_max_body_holds_for_the_body_of_an_error_too(server: FaultServer, conn: Connection, status: int) -> None:
+    body = b"x" * 100
+
+    def flood(exchange: Exchange) -> None:
+        exchange.keep = False
+        exchange.send(b"HTTP/1.1 %d No\r\nTransfer-Encoding: chunked\r\n\r\n" % status)
+        for _ in range(500):
+            exchange.send(b"%x\r\n" % (len(body) * 10_000) + body * 10_000 + b"\r\n")
+
+    server.script(flood)
+
+    def call() -> None:
+        with pytest.raises((DecodeError, HTTPError)):
+            conn.json_request("GET", "/")
+
+    assert peak(call) < 10 * MB
+
+
+def test_the_default_of_max_body_is_100_mb(server: FaultServer) -> None:
+    server.script(reply(200, b"", {"Content-Length": "100000001"}, close=True))
+    with Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
+        assert conn._max_body == 100_000_000
+
+
+@pytest.fixture(scope="module")
+def bomb() -> bytes:
+    """300 MB of zeros, packed."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return b"".join([*(packer.compress(bytes(MB)) for _ in range(300)), packer.flush()])
+
+
+@pytest.mark.parametrize("where", ["json", "redirect", "error"])
+def test_a_gzip_bomb_does_not_fill_the_memory(server: FaultServer, conn: Connection, bomb: bytes, where: str) -> None:
+    status = {"json": 200, "redirect": 302, "error": 500}[where]
+    server.script(reply(status, bomb, {"Location": "/there", "Content-Encoding": "gzip"}))
+
+    def call() -> None:
+        if where == "redirect":
+            assert conn.get("/").text == "ok"
+        elif where == "json":
+            with pytest.raises(DecodeError, match="max_body"):
+                conn.json_request("GET", "/")
+        else:
+            with pytest.raises(HTTPError):
+                conn.get("/", stream=True)
+
+    assert peak(call) < 30 * MB
+
+
+def test_a_streaming_gzip_bomb_is_cut_at_max_body(server: FaultServer, conn: Connection) -> None:
+    server.script(gzip_bomb(1000 * MB))
+
+    def call() -> None:
+        with pytest.raises(DecodeError, match="max_body"):
+            conn.json_request("GET", "/")
+
+    assert peak(call) < 30 * MB
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_json_nested_without_end_is_a_decode_error(server: FaultServer, conn: Connection, opening: str) -> None:
+    server.script(reply(200, opening * 100_000))
+    with pytest.raises(DecodeError):
+        conn.json_request("GET", "/")
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_json_nested_without_end_in_an_error_is_still_that_error(
+    server: FaultServer, conn: Connection, status: int
+) -> None:
+    server.script(reply(status, "[" * 100_000))
+    with pytest.raises(HTTPError) as caught:
+        conn.json_request("GET", "/")
+    assert caught.value.http_code == status
+
+
+def test_a_number_of_a_million_digits_is_a_decode_error(server: FaultServer, conn: Connection) -> None:
+    """Python refuses to convert it, with a ValueError of its own."""
+    server.script(reply(200, "9" * 900_000))
+    with pytest.raises(DecodeError):
+        conn.json_request("GET", "/")
+
+
+def test_a_flood_of_cookies_fills_a_bounded_jar_only(server: FaultServer, conn: Connection) -> None:
+    server.script(cookies(90, 100), cookies(90, 4000), cookies(90, 100))
+    for _ in range(3):
+        conn.get("/")
+    assert len(conn.conn.cookies) <= 50
+    assert conn.get("/").ok
+    cookie = server.requests[-1].header("Cookie") or ""
+    assert len(cookie) < 50 * 4100
+
+
+def test_cookies_of_ever_new_names_do_not_pile_up(server: FaultServer, conn: Connection) -> None:
+    for number in range(30):
+        pairs = [("Set-Cookie", f"c{number}-{index}=v; Path=/p{index}") for index in range(20)]
+        server.script(reply(200, b"", pairs))
+        conn.get("/")
+    assert len(conn.conn.cookies) <= 50
+
+
+@pytest.mark.parametrize(
+    "cookie", ["a=b; Domain=example.com", "a=b; Domain=.com", "a=b; Domain=localhost", "", "=", ";;;", "a" * 9000]
+)
+def test_strange_cookies_harm_nobody(server: FaultServer, conn: Connection, cookie: str) -> None:
+    server.script(reply(200, b"", {"Set-Cookie": cookie}))
+    assert conn.get("/").ok
+    assert conn.get("/").ok
+
+
+def test_a_redirect_that_never_ends_is_an_error(server: FaultServer, conn: Connection) -> None:
+    server.routes = {"/loop": redirect("/loop")}
+    with pytest.raises(RedirectError):
+        conn.get("/loop")
+    assert len(server.requests) == 31
+
+
+# -- not HTTP ------------------------------------------------------------------------------------
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\r\n\r\n",
+        b"HTTP/1.1\r\n\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 99 Low\r\n\r\n",
+        b"HTTP/1.1 1000 High\r\n\r\n",
+        b"HTTP/1.1 -200 OK\r\n\r\n",
+        b"HTTP/9.9 200 OK\r\n\r\n",
+        b"ICY 200 OK\r\n\r\n",
+        b"<html>not http</html>\r\n\r\n",
+        b"\x16\x03\x01\x00\x05hello",
+        b"x" * 70_000,
+        HEAD + b"Content-Length: -1\r\n\r\nok",
+    ],
+    ids=lambda data: ascii(data[:30]),
+)
+def test_what_is_no_answer_is_an_error_and_the_socket_is_dropped(
+    server: FaultServer, conn: Connection, data: bytes
+) -> None:
+    server.script(raw(data))
+    result = outcome(lambda: conn.get("/"))
+    if isinstance(result, SleepwalkerException):
+        assert isinstance(result, OurConnectionError)
+        assert server.url in str(result)
+    else:
+        assert result.status_code == 200, "http.client reads more than it should, but nothing else than 200"
+        assert result.content in (b"", b"ok")
+    server.wait_for_open(0)
+
+
+def test_garbage_is_a_read_error(server: FaultServer, conn: Connection) -> None:
+    server.script(garbage())
+    with pytest.raises(ReadError, match="HTTP"):
+        conn.get("/")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 2\r\nContent-Length: 5\r\n",
+        b"Content-Length: 2, 5\r\n",
+    ],
+)
+def test_lengths_that_contradict_each_other_are_an_error(server: FaultServer, conn: Connection, head: bytes) -> None:
+    server.script(raw(HEAD + head + b"\r\nok"))
+    with pytest.raises(OurConnectionError):
+        conn.get("/")
+    server.wait_for_open(0)
+
+
+@pytest.mark.parametrize("length", [b"abc", b"", b"1e3", b"0x10", b"99999999999999999999999999"])
+def test_a_length_that_is_no_number_harms_nobody(server: FaultServer, conn: Connection, length: bytes) -> None:
+    server.script(raw(HEAD + b"Content-Length: " + length + b"\r\n\r\nok"))
+    result = outcome(lambda: conn.get("/"))
+    assert isinstance(result, ReadError) or (isinstance(result, requests.Response) and result.content == b"ok")
+
+
+def test_length_and_chunks_at_once_are_read_as_chunks_and_the_socket_is_not_trusted(
+    server: FaultServer, conn: Connection
+) -> None:
+    """RFC 9112, 6.3: chunks win; who believes the length would read the second answer wrongly."""
+    both = HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    server.script(raw(both, keep=True))
+    assert conn.get("/").content == b"ok"
+    server.script(reply(200, b"next"))
+    assert conn.get("/").content == b"next"
+
+
+@pytest.mark.parametrize(
+    "body", [b"zz\r\nok\r\n0\r\n\r\n", b"-2\r\nok\r\n0\r\n\r\n", b"ffffffffffffffff\r\nok", b"2\r\nok", b"2\r\nok\r\n"]
+)
+def test_broken_chunks_are_a_read_error(server: FaultServer, conn: Connection, body: bytes) -> None:
+    server.script(raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + body))
+    with pytest.raises(ReadError):
+        conn.get("/")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+def test_a_body_that_is_not_what_its_encoding_says_is_a_decode_error(
+    server: FaultServer, conn: Connection, encoding: str
+) -> None:
+    server.script(reply(200, b"not packed", {"Content-Encoding": encoding}))
+    with pytest.raises(DecodeError, match="Content-Encoding"):
+        conn.get("/")
+
+
+def test_a_gzip_body_that_breaks_off_is_no_whole_answer(server: FaultServer, conn: Connection) -> None:
+    packed = gzip.compress(json.dumps(list(range(10_000))).encode())
+    server.script(reply(200, packed[: len(packed) // 2], {"Content-Encoding": "gzip"}))
+    with pytest.raises(OurConnectionError):
+        conn.json_request("GET", "/")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"X-A: 1\r\n X-Folded: 2\r\n",
+        b"X-A: 1\nX-B: 2\r\n",
+        b"X-A\r\n",
+        b": empty\r\n",
+        b"X A: 1\r\n",
+        b"X-A: \xff\xfe\r\n",
+        b"X-A: a\rb\r\n",
+        b"X-A: \x00\r\n",
+    ],
+    ids=ascii,
+)
+def test_strange_header_lines_change_nothing_else(server: FaultServer, conn: Connection, line: bytes) -> None:
+    server.script(raw(HEAD + line + b"Content-Length: 2\r\n\r\nok"))
+    result = outcome(lambda: conn.get("/"))
+    assert isinstance(result, OurConnectionError) or (isinstance(result, requests.Response) and b"ok" in result.content)
+
+
+def test_an_answer_before_it_was_asked_for_is_not_taken_for_the_next_one(server: FaultServer, conn: Connection) -> None:
+    """What waits on an idle socket was not sent for the request to come."""
+    extra = HEAD + b"Content-Length: 6\r\n\r\nforged"
+    server.script(raw(HEAD + b"Content-Length: 2\r\n\r\nok" + extra, keep=True))
+    assert conn.get("/").content == b"ok"
+    time.sleep(0.05)
+    server.script(reply(200, b"true"))
+    assert conn.get("/").content == b"true"
+
+
+@pytest.mark.parametrize("reason", [b"\xff\xfe", b"x" * 10_000, b"", b"<script>"])
+def test_a_strange_reason_is_still_that_status(server: FaultServer, conn: Connection, reason: bytes) -> None:
+    server.script(raw(b"HTTP/1.1 503 " + reason + b"\r\nContent-Length: 0\r\n\r\n"))
+    with pytest.raises(HTTPServiceUnavailable):
+        conn.get("/")
+
+
+@pytest.mark.parametrize("status", [103, 199, 204, 205, 299, 300, 304, 399, 402, 451, 499, 520, 599, 600, 999])
+def test_a_status_that_nobody_expects_is_an_answer_or_a_clear_error(
+    server: FaultServer, conn: Connection, status: int
+) -> None:
+    server.script(raw(b"HTTP/1.1 %d Odd\r\nContent-Length: 0\r\n\r\n" % status))
+    result = outcome(lambda: conn.get("/"))
+    if isinstance(result, HTTPError):
+        assert result.http_code == status >= 400
+    elif isinstance(result, requests.Response):
+        assert result.status_code == status < 400
+    else:
+        assert status < 200, "an interim answer, and no answer after it"
+
+
+@pytest.mark.parametrize(
+    "error_text", ["x" * 100_000, None, 7, {"a": 1}, ["a"], "\x1b[2Jgone", "line\nbreak"], ids=lambda v: ascii(v)[:20]
+)
+def test_an_error_text_of_any_kind_makes_an_exception_that_prints(
+    server: FaultServer, conn: Connection, error_text: Any
+) -> None:
+    server.script(json_reply({"error_text": error_text}, 400))
+    with pytest.raises(HTTPError) as caught:
+        conn.json_request("GET", "/")
+    assert isinstance(str(caught.value), str)
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, "9" * 400, "soon", "-1", "NaN", "inf", "\x00", "Thu, 99 Foo 9999"])
+def test_a_strange_retry_after_is_no_wait(server: FaultServer, value: str) -> None:
+    server.script(reply(503, b"", {"Retry-After": value}))
+    began = time.monotonic()
+    with Connection(server.url, ANONYMOUS, policy=Policy(retry={"wait_initial": 0.01})) as conn:
+        result = outcome(lambda: conn.get("/"))
+    assert isinstance(result, HTTPServiceUnavailable if value.isdigit() else requests.Response)
+    assert time.monotonic() - began < 1
