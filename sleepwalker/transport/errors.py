@@ -122,7 +122,7 @@ def _pool_empty(_: BaseException, scene: Scene) -> ours.ConnectionError:
 
 
 def _tls(error: BaseException, scene: Scene) -> ours.ConnectionError:
-    if scene.phase not in (None, "tls", "connect"):
+    if scene.phase in ("send", "head", "body"):
         return _read(error, scene)
     why = (getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None) or "broken off"
     return _made(ours.TLSError(f"{scene.origin}: the TLS handshake failed: {why}"), never_sent=scene.unsent)
@@ -140,9 +140,11 @@ def _decode(_: BaseException, scene: Scene) -> ours.ConnectionError:
     return _made(ours.DecodeError(text), never_sent=False, retryable=False)
 
 
-def _url(error: BaseException, scene: Scene) -> ours.ConnectionError:
-    if scene.phase in ("head", "body"):  # the server's header, then
-        return _read(error, scene)
+def _header(error: BaseException, scene: Scene) -> ours.ConnectionError:
+    return _read(error, scene) if scene.phase in ("head", "body") else _url(error, scene)  # the server's, or ours
+
+
+def _url(_: BaseException, scene: Scene) -> ours.ConnectionError:
     text = f"{scene.origin}: requests does not take this URL, header or proxy setting"
     return _made(ours.URLError(text), never_sent=True, retryable=False)
 
@@ -159,7 +161,9 @@ def _read(error: BaseException, scene: Scene) -> ours.ConnectionError:
     return _made(ours.ReadError(f"{scene.origin}: {why}"), never_sent=False)
 
 
-def _broken(_: BaseException, scene: Scene) -> ours.ConnectionError:
+def _broken(error: BaseException, scene: Scene) -> ours.ConnectionError:
+    if any(_system_words(link) for link in _chain(error)):
+        return _os_error(error, scene)
     return _made(ours.ConnectionError(f"{scene.origin}: the exchange failed"), never_sent=False)
 
 
@@ -181,9 +185,9 @@ def _system_words(error: BaseException) -> str | None:
 
 
 _TIMEOUTS = (TimeoutError, uex.TimeoutError, uex.EmptyPoolError)
-#: A response hook's own `raise_for_status()`, and warnings: not ours to translate.
-_FOREIGN = (rex.HTTPError, Warning)
-_EXCHANGE = (rex.RequestException, uex.HTTPError, OSError, http.client.HTTPException)
+#: What a response hook, or the reader of a stream, did by itself, and warnings: not ours to translate.
+_FOREIGN = (rex.HTTPError, rex.InvalidJSONError, rex.StreamConsumedError, Warning)
+_EXCHANGE = (rex.RequestException, uex.HTTPError, uex.ProxySchemeUnsupported, OSError, http.client.HTTPException)
 
 #: The first rule that fits any link of the chain makes the error; so what says most comes first.
 RULES: tuple[tuple[tuple[type[BaseException], ...], Maker], ...] = (
@@ -192,7 +196,7 @@ RULES: tuple[tuple[tuple[type[BaseException], ...], Maker], ...] = (
     ((uex.NameResolutionError, socket.gaierror), _name),
     ((uex.NewConnectionError,), _connect),
     ((uex.ConnectTimeoutError, rex.ConnectTimeout), _connect_timeout),
-    ((uex.EmptyPoolError, uex.FullPoolError), _pool_empty),
+    ((uex.EmptyPoolError,), _pool_empty),
     ((uex.ReadTimeoutError, rex.ReadTimeout, uex.TimeoutError, rex.Timeout, TimeoutError), _read_timeout),
     ((ssl.SSLError, uex.SSLError, rex.SSLError), _tls),
     ((rex.ContentDecodingError, uex.DecodeError), _decode),
@@ -204,15 +208,13 @@ RULES: tuple[tuple[tuple[type[BaseException], ...], Maker], ...] = (
             rex.InvalidSchema,
             rex.MissingSchema,
             rex.URLRequired,
-            rex.InvalidHeader,
-            rex.InvalidJSONError,
             uex.LocationValueError,
-            uex.InvalidHeader,
         ),
         _url,
     ),
+    ((rex.InvalidHeader, uex.InvalidHeader), _header),
     ((uex.ProtocolError, uex.ResponseError, rex.ChunkedEncodingError, http.client.HTTPException), _os_error),
-    ((rex.StreamConsumedError, rex.RetryError), _read),
+    ((rex.RetryError,), _read),
     ((rex.ConnectionError, uex.HTTPError, rex.RequestException), _broken),
     ((OSError,), _os_error),
 )
