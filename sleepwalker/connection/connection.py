@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypedDict, Unpack
+from typing import Any, ClassVar, NoReturn, Self, TypedDict, Unpack
 from urllib.parse import urljoin
 
 import requests
@@ -300,7 +300,7 @@ class Connection:
             return attempt(
                 self._line.wire,
                 exchange,
-                Send(now + min(rules.attempt, seconds), "attempt"),
+                Send(now + min(rules.attempt, seconds), "attempt", min(rules.attempt, seconds)),
                 rules.connect,
                 rules.read,
             )
@@ -313,6 +313,9 @@ class Connection:
         self._closed = True
         self._closing.set()
         self._line.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Connection cannot be pickled: it holds sockets and locks; make one in each process")
 
     def __enter__(self) -> Self:
         return self
@@ -459,7 +462,7 @@ class Connection:
             # Looked at for each call: what netrc says must not stand in for a header that the caller gives.
             if any(layer and layer.get("Authorization") is not None for layer in (*headers, self.conn.headers)):
                 return None, None
-            auth = self._netrc or netrc_auth(self._origin)
+            auth = self._netrc or (netrc_auth(self._origin) if self.conn.trust_env else None)
             if auth is None:
                 raise missing_credentials(self._origin)
             check_tls(self._origin, auth, self._line.proxied)

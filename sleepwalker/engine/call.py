@@ -57,6 +57,8 @@ class Send:
     deadline: float
     limit: Literal["attempt", "total"]
     """Which of the two deadlines comes first."""
+    seconds: float
+    """How long that limit is as a whole."""
 
 
 @dataclass(slots=True)
@@ -150,7 +152,8 @@ class _Call:
     def attempt(self, now: float, deadline: float, wait: float) -> Generator[Step, Reply, Outcome]:
         """One send under a permit that goes back whatever happens."""
         ends = now + self.rules.attempt
-        step = Send(ends, "attempt") if ends < deadline else Send(deadline, "total")
+        rules = self.rules
+        step = Send(ends, "attempt", rules.attempt) if ends < deadline else Send(deadline, "total", rules.total)
         number = len(self.attempts) + 1
         try:
             outcome = yield step

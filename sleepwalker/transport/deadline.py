@@ -29,7 +29,8 @@ class Limits:
         self._read = read
         self._deadline: float | None = deadline
         self._connect_by = deadline
-        self.phase: Phase = "queue"
+        self.phase: Phase | None = None
+        """None until a pool of ours is asked for a connection: a mock or a session of its own kind never does."""
         self.cut = False
         """True once the attempt's deadline, rather than `connect` or `read`, was the limit that mattered."""
 

@@ -33,7 +33,7 @@ class Scene:
     limit: Any
     """Which deadline the attempt had: attempt or total."""
     seconds: float
-    """How long the attempt could take."""
+    """How long that deadline is."""
     connect: float
     read: float
 
@@ -52,7 +52,7 @@ def translate(error: Exception, scene: Scene) -> Exception:
     for link in chain:
         if isinstance(link, ours.SleepwalkerException):
             return link
-    if scene.cut and any(isinstance(link, _TIMEOUTS) for link in chain):
+    if scene.cut and scene.phase is not None and any(isinstance(link, _TIMEOUTS) for link in chain):
         return _deadline(error, scene)
     if scene.phase == "body" and type(error) is ValueError:
         return _read(error, scene)  # of urllib3, over a chunk of a negative size

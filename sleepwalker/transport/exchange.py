@@ -18,7 +18,6 @@ from sleepwalker.transport.body import Body
 from sleepwalker.transport.credentials import Auth
 from sleepwalker.transport.deadline import Limits, attempt_limits
 from sleepwalker.transport.errors import Scene, translate
-from sleepwalker.transport.pool import Adapter
 from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, hold_redirect, is_redirect, next_hop
 from sleepwalker.transport.url import Origin, check_headers, safe_path
 
@@ -63,7 +62,6 @@ def attempt(wire: Wire, exchange: Exchange, step: Send, connect: float, read: fl
     `connect` and `read` are in seconds. KeyboardInterrupt and its like pass.
     """
     clock = wire.clock
-    began = clock.monotonic()
     try:
         hop = _first_hop(exchange, wire.origin)
     except Exception as error:  # noqa: BLE001 - from the caller's own auth object or body; raised when the call ends
@@ -77,9 +75,7 @@ def attempt(wire: Wire, exchange: Exchange, step: Send, connect: float, read: fl
     except Exception as error:  # noqa: BLE001 - raised, translated, when the call ends
         if exchange.body.error is not None:
             return Outcome(Verdict.NEUTRAL, error=exchange.body.error)
-        ours = isinstance(wire.session.get_adapter(wire.origin.text + "/"), Adapter)
-        phase = limits.phase if ours else None
-        scene = Scene(hop.target, phase, limits.cut, step.limit, step.deadline - began, connect, read)
+        scene = Scene(hop.target, limits.phase, limits.cut, step.limit, step.seconds, connect, read)
         outcome = failed(_header_fault(error, hop) or translate(error, scene))
     return _of_another_host(outcome) if hop.foreign else outcome
 
@@ -153,7 +149,7 @@ def _follow(
             raise RedirectError(f"{wire.origin}: more than {MAX_REDIRECTS} redirects, the last of them not followed")
         try:
             hold_redirect(wire.origin, response)  # for a session that runs no hooks
-            limits.phase = "queue"
+            limits.phase = None
             next_hop(hop, response, wire.origin, exchange.body, wire.session.cookies)
         except BaseException:
             response.close()

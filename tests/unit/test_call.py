@@ -40,7 +40,7 @@ def test_each_send_has_the_nearer_of_its_two_deadlines() -> None:
 
 def test_attempt_equal_to_total_is_named_total() -> None:
     here = world(timeout={"attempt": 10, "total": 10})
-    assert here.begin().step == Send(here.clock.now + 10, "total")
+    assert here.begin().step == Send(here.clock.now + 10, "total", 10)
 
 
 def test_a_wait_that_does_not_fit_the_deadline_is_not_waited_and_the_answer_is_returned_at_once() -> None:
@@ -76,9 +76,9 @@ def test_a_machine_that_slept_through_the_deadline_sends_nothing_after_it() -> N
 def test_a_callers_timeout_lifts_the_deadlines_and_is_never_cut() -> None:
     here = world(timeout={"attempt": 10, "total": 30})
     began = here.clock.now
-    assert here.begin(timeout=(60.0, 60.0)).step == Send(began + 120, "total")
-    assert here.begin(timeout=(1.0, 14.0)).step == Send(began + 15, "attempt")
-    assert here.begin(timeout=(1.0, 1.0)).step == Send(began + 10, "attempt")
+    assert here.begin(timeout=(60.0, 60.0)).step == Send(began + 120, "total", 120)
+    assert here.begin(timeout=(1.0, 14.0)).step == Send(began + 15, "attempt", 15)
+    assert here.begin(timeout=(1.0, 1.0)).step == Send(began + 10, "attempt", 10)
 
 
 # What comes out

@@ -306,7 +306,7 @@ def test_a_certificate_is_told_from_a_broken_handshake(phase: Any) -> None:
         assert str(translated).endswith("was not accepted: self-signed certificate")
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", [phase for phase in PHASES if phase is not None])
 @pytest.mark.parametrize("limit", ["attempt", "total"])
 def test_a_timeout_that_the_deadline_cut_is_the_deadlines(phase: Any, limit: Any) -> None:
     scene = replace(SCENE, cut=True, phase=phase, limit=limit)
@@ -314,9 +314,16 @@ def test_a_timeout_that_the_deadline_cut_is_the_deadlines(phase: Any, limit: Any
         for error in wrapped(cause):
             translated = check(error, scene, ours.DeadlineExceeded)
             assert isinstance(translated, ours.DeadlineExceeded)
-            assert (translated.limit, translated.phase) == (limit, phase or "head")
+            assert (translated.limit, translated.phase) == (limit, phase)
             assert translated.never_sent is (phase in UNSENT)
     assert type(translate(make(uex.ProtocolError), replace(scene, phase="head"))) is ours.ReadError
+
+
+def test_a_timeout_that_a_mock_raises_is_no_deadline_of_ours() -> None:
+    """It never came to a pool of ours, so it says nothing about how far the request got: a POST is not sent again."""
+    for cut in (True, False):
+        translated = check(rex.ReadTimeout("mocked"), replace(SCENE, cut=cut, phase=None), ours.ReadTimeout)
+        assert not translated.never_sent
 
 
 @pytest.mark.parametrize("error", [KeyError("canary"), ZeroDivisionError(), RuntimeError("x"), ValueError("x")])

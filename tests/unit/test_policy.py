@@ -65,6 +65,7 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
         "idle": 300,
         "max_age": None,
         "probe": None,
+        "probe_interval": 5.0,
         "unauthorized_evicts": True,
     },
     LogPolicy: {"finished": "info", "sample": 1.0},

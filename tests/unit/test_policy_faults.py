@@ -88,6 +88,7 @@ FIELDS: dict[str, str] = {
     "health.idle": DURATION,
     "health.max_age": f"{DURATION}, or false",
     "health.probe": PATH,
+    "health.probe_interval": DURATION,
     "health.unauthorized_evicts": FLAG,
     "log.finished": LEVELS,
     "log.sample": "a number, at least 0 and at most 1",
@@ -405,8 +406,6 @@ NOT_ENFORCED: dict[str, dict[str, Any]] = {
     "breaker.mode": {"breaker": {"mode": "observe"}},
     "bulkhead.max_wait": {"bulkhead": {"max_wait": 1}},
     "bulkhead.adaptive": {"bulkhead": {"adaptive": True}},
-    "health.probe": {"health": {"probe": "/health"}},
-    "health.max_age": {"health": {"max_age": 60}},
 }
 
 

@@ -100,6 +100,7 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
             idle=seconds,
             max_age=off(seconds),
             probe=off(st.from_regex(r"/[!-\"$->@-~]{0,30}", fullmatch=True)),
+            probe_interval=seconds,
             unauthorized_evicts=st.booleans(),
         )
     )
