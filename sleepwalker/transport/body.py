@@ -99,7 +99,7 @@ def prepare_body(prepared: requests.PreparedRequest, data: Any, files: Any, json
             _set_length(prepared.headers, len(json_bytes))
             prepared.headers.setdefault("Content-Type", "application/json")
             return Fixed(json_bytes)
-        prepared.prepare_body(data, files)
+        _encode(prepared, data, files)
         return Fixed(prepared.body)  # type: ignore[arg-type]  # not a stream: those are told apart below
     if isinstance(data, bytearray | memoryview):
         _set_length(prepared.headers, len(bytes(data)))
@@ -122,6 +122,16 @@ def prepare_body(prepared: requests.PreparedRequest, data: Any, files: Any, json
         f"data must be bytes, str, a mapping or pairs to encode as a form, a file, an iterable of bytes or a callable "
         f"that makes one of these, not {type(data).__name__}"
     )
+
+
+def _encode(prepared: requests.PreparedRequest, data: Any, files: Any) -> None:
+    try:
+        prepared.prepare_body(data, files)
+        return
+    except UnicodeEncodeError:
+        pass
+    # Raised out here because Python's own error carries the text.
+    raise ValueError("data or files: a text has lone surrogates, which UTF-8 cannot hold")
 
 
 def _set_length(headers: CaseInsensitiveDict[Any], length: int) -> None:
