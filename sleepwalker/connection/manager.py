@@ -388,7 +388,7 @@ class ConnectionManager:
         """Whether to go on with the connection in hand until the hooks may be asked again; raises if there is none."""
         if now >= pair.again_at:
             return False
-        if pair.well_since(pair.made):
+        if pair.well_since_round():
             pair.asked, pair.again_at = 0, 0.0
             return False
         if pair.ready and not getattr(pair.conn, "closed", False):

@@ -8,9 +8,19 @@ from typing import Any, Literal
 from sleepwalker.connection.connection import Connection
 from sleepwalker.engine.host import Host
 from sleepwalker.policy import HealthPolicy
+from sleepwalker.transport.url import Origin
 
 #: Why a connection is not used any more. `idle` and `age` retire a good one.
 Fault = Literal["age", "breaker", "closed", "connect", "failback", "idle", "isolated", "unauthorized"]
+
+
+class _Nothing:
+    def __repr__(self) -> str:
+        return "NOTHING"
+
+
+#: What a pair without a connection holds; None is a connection like any other object here.
+NOTHING: Any = _Nothing()
 
 
 class Round:
@@ -23,12 +33,12 @@ class Round:
         self.done = threading.Event()
         self.result: Any = None
         self.error: Exception | None = None
-        self.abandoned = False
-        """True where the leader was stopped, as by Ctrl-C: whoever waits asks anew."""
+        self.abandoned = True
+        """Until the leader has a result, for it may be stopped, as by Ctrl-C: whoever waits then asks anew."""
 
 
 class Pair:
-    """One pair. What changes, changes under the manager's lock; `ready` is read without it."""
+    """One pair. What changes, changes under the manager's lock; `find` reads `conn` without it."""
 
     __slots__ = (
         "again_at",
@@ -41,11 +51,15 @@ class Pair:
         "key",
         "made",
         "name",
-        "ready",
+        "ours",
+        "queued",
         "record",
         "refusal",
+        "relogin",
         "round",
+        "settled",
         "used",
+        "was_down",
     )
 
     def __init__(self, host: Any, auth: Any, key: Any, name: str) -> None:
@@ -55,9 +69,9 @@ class Pair:
         self.key = key
         self.name = name
         """The host for events and texts."""
-        self.conn: Any = None
-        self.ready = False
-        """Whether `conn` may be tried; None is a connection like any other object here."""
+        self.conn: Any = NOTHING
+        self.ours: Connection | None = None
+        """The connection, if it is a `Connection`."""
         self.record: Host | None = None
         """The record of the host that the connection goes to."""
         self.home: Host | None = None
@@ -65,24 +79,37 @@ class Pair:
         self.failover: Connection | None = None
         """Where another host stands in: the last connection to the host asked for, to probe it with."""
         self.round: Round | None = None
+        self.queued = False
+        """Whether the registry's queue knows it."""
         self.made = 0.0
         self.used = 0.0
+        self.settled = 0.0
+        """When the last round that a back-off followed was over."""
         self.asked = 0
         """Rounds in a row without the host having been well in between."""
         self.again_at = 0.0
-        """Before this there is no round, unless the host was well since the last one."""
+        """Before this no round is made for a host that is broken, or after a round that gave no connection."""
         self.refusal: str | None = None
         """What the last round came to, where it gave no connection."""
+        self.was_down = False
+        """Whether the host was broken when the last round was over."""
+        self.relogin = False
+        """Whether the last round was over a 401."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has a connection."""
+        return self.conn is not NOTHING
 
     def fault(self, now: float, health: HealthPolicy) -> Fault | None:
         """What is wrong with the connection, None if nothing is."""
-        conn, record = self.conn, self.record
-        if isinstance(conn, Connection):
-            if conn.closed:
+        ours, record = self.ours, self.record
+        if ours is not None:
+            if ours.closed:
                 return "closed"
-            if conn.unauthorized and health.unauthorized_evicts:
+            if ours.unauthorized and health.unauthorized_evicts:
                 return "unauthorized"
-        elif getattr(conn, "closed", False) is True:
+        elif says_closed(self.conn):
             return "closed"
         if record is not None and record.trouble:
             if record.isolated:
@@ -103,14 +130,30 @@ class Pair:
 
     def last_used(self) -> float:
         """When it was asked for, or its connection called, for the last time."""
-        return max(self.used, self.conn.last_used) if isinstance(self.conn, Connection) else self.used
+        ours = self.ours
+        return self.used if ours is None else max(self.used, ours.last_used)
 
-    def well_since(self, moment: float) -> bool:
-        """Whether the host asked for answered, and accepted the credentials, since then."""
-        if isinstance(self.conn, Connection) and self.conn.unauthorized and not self.conn.accepted:
+    def holds_off(self, now: float, fault: Fault | None) -> bool:
+        """Whether it is too early to ask the hooks again about a connection with this fault, or about none."""
+        if now >= self.again_at:
             return False
-        record = self.record if self.failover is None else self.home
-        return record is not None and record.answered_since(moment)
+        if self.refusal is not None:
+            return not (self.was_down and self._well_since_round())
+        if fault == "unauthorized" and self.relogin:
+            return True  # a login that did not help is not made again for each 401
+        return not self._well_since_round() and (fault == "unauthorized" or self._down())
+
+    def begin_round(self, now: float, fault: Fault | None) -> None:
+        """Take note of why the hooks are asked, before the connection is given up."""
+        if self.refusal is not None:
+            over = self.was_down and self._well_since_round()
+        else:
+            over = self._well_since_round() or (fault in ("age", "idle", "closed") and not self._down())
+        if over:
+            self.asked = 0
+        self.relogin = fault == "unauthorized"
+        if fault in ("breaker", "connect") and self.ours is not None and self.record is self.home:
+            self.failover = self.ours  # another host may stand in for it now
 
     def back_off(self, now: float, health: HealthPolicy) -> None:
         """Put the next round off, each time twice as long."""
@@ -120,7 +163,24 @@ class Pair:
                 break
             wait *= 2
         self.asked += 1
+        self.settled = now
         self.again_at = now + min(wait, health.rehook_max)
+        self.was_down = self._down()
+
+    def end_back_off(self) -> None:
+        """Let the hooks be asked at once."""
+        self.asked, self.again_at, self.refusal = 0, 0.0, None
+
+    def _well_since_round(self) -> bool:
+        """Whether the host asked for answered, and accepted the credentials, since the hooks were asked last."""
+        if self.ours is not None and self.ours.unauthorized and not self.ours.accepted:
+            return False
+        record = self.home if self.failover is not None or self.record is None else self.record
+        return record is not None and record.answered_since(self.settled)
+
+    def _down(self) -> bool:
+        """Whether the host asked for, or the one that the connection goes to, is broken or recovering from it."""
+        return any(record is not None and record.trouble for record in (self.record, self.home))
 
     def _home_may_be_tried(self, now: float, health: HealthPolicy) -> bool:
         if self.home is None:
@@ -128,3 +188,16 @@ class Pair:
         broken = self.home.broken_by(now)
         # Where nothing probes it, a host that could not be connected to looks the same until somebody tries.
         return broken is None or (broken == "connect" and health.probe is None)
+
+
+def as_connection(conn: Any) -> Connection | None:
+    """`conn` if it is one of ours. A proxy of one is; a mock that only says so is not."""
+    return conn if isinstance(conn, Connection) and isinstance(getattr(conn, "origin", None), Origin) else None
+
+
+def says_closed(conn: Any) -> bool:
+    """Whether somebody else's connection says that it is closed, in so many words: others count, or mock."""
+    try:
+        return getattr(conn, "closed", False) is True
+    except Exception:  # noqa: BLE001 - an object that cannot say is not known to be closed
+        return False

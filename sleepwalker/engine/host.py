@@ -136,18 +136,18 @@ class Host:
             if first and self._budget is not None:
                 self._budget.deposit(now)
             self._latencies.add(now, duration)
-            return self._record_locked(permit, outcome, now)
+            return self._record_locked(permit, outcome, now, now - duration)
 
     def settle_body(self, permit: Permit, outcome: Outcome, now: float) -> tuple[Event, ...]:
         """Record that a streamed body broke off after its attempt had been settled by its head."""
         with self._lock:
-            return self._record_locked(permit, outcome, now)
+            return self._record_locked(permit, outcome, now, now)
 
     def cancel(self, permit: Permit, now: float) -> tuple[Event, ...]:
         """Give a permit back after an attempt that came to nothing, such as one ended by Ctrl-C."""
         with self._lock:
             self._attempts += 1
-            return self._record_locked(permit, _CANCELLED, now)
+            return self._record_locked(permit, _CANCELLED, now, now)
 
     def spend_retry(self, now: float, *, budget: bool) -> bool:
         """Count one retry, taken from the budget unless that is off; False where the budget is empty."""
@@ -187,17 +187,22 @@ class Host:
                 connections=connections,
             )
 
-    def _record_locked(self, permit: Permit, outcome: Outcome, now: float) -> tuple[Event, ...]:
+    def _record_locked(self, permit: Permit, outcome: Outcome, now: float, began: float) -> tuple[Event, ...]:
         verdict = outcome.verdict
         if verdict is Verdict.SUCCESS:
             self._verdicts.add(now, _SUCCESS)
-            self._consecutive = self._unreached = 0
+            self._consecutive = 0
+            if self._broken_since is None or began >= self._broken_since:  # a late answer is no recovery
+                self._unreached = 0
             self._last_success = now
         elif verdict is Verdict.FAILURE:
             self._verdicts.add(now, _FAILURE)
             self._failures += 1
             self._consecutive += 1
-            self._unreached = self._unreached + 1 if outcome.never_sent else 0
+            if outcome.never_sent:
+                self._unreached += 1
+            elif self._unreached < self._policy.health.broken_after:  # nor is another failure
+                self._unreached = 0
             self._last_error = outcome.describe()
             self._last_cause = outcome.cause
         if self.breaker is not None and permit is not _FREE:
@@ -216,7 +221,7 @@ class Host:
         return self._in_flight > 0
 
     def answered_since(self, moment: float) -> bool:
-        """Whether an attempt succeeded after `moment`, in seconds of the monotonic clock."""
+        """Whether an attempt, or a probe, succeeded after `moment`, in seconds of the monotonic clock."""
         return self._last_success is not None and self._last_success > moment
 
     def isolate(self) -> tuple[Event, ...]:
@@ -234,13 +239,19 @@ class Host:
         return (HostRestored(self.origin),) if changed else ()
 
     def probed(self, outcome: Outcome, now: float) -> tuple[Event, ...]:
-        """Take note of a probe that no call made. One that succeeds counts as a success in half-open state."""
+        """Take note of a probe that no call made, and that moves no count.
+
+        One that succeeds counts as a success in half-open state, and as an answer once the host is well by it.
+        """
         with self._lock:
             if outcome.verdict is Verdict.SUCCESS:
                 self._unreached = 0
                 if self.breaker is not None:
                     self.breaker.probed_locked(now)
-            return self._news_locked(now)
+            news = self._news_locked(now)
+            if outcome.verdict is Verdict.SUCCESS and self._broken_since is None:
+                self._last_success = now  # whoever backs off until the host is well need wait no longer
+            return news
 
     def _news_locked(self, now: float) -> tuple[Event, ...]:
         """What changed: the breaker's transitions, and whether the host counts as broken."""
