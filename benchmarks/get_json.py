@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "machine": machine(),
         "versions": versions(PACKAGES),
     }
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nginx is ended too
+    terminated = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: terminated.set())
     with tempfile.TemporaryDirectory(prefix="sleepwalker-bench-") as name, contextlib.ExitStack() as running:
         folder = Path(name)
         _leave_out_the_environment(folder)
@@ -79,15 +81,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.profile:
             _show_profile(cases, options.calls or PROFILED_CALLS)
         else:
-            _run(options, facts, server, cases)
+            _run(options, facts, server, cases, terminated)
     return 0
 
 
-def _run(options: argparse.Namespace, facts: dict[str, object], server: Server, cases: Sequence[Case]) -> None:
+def _run(
+    options: argparse.Namespace,
+    facts: dict[str, object],
+    server: Server,
+    cases: Sequence[Case],
+    terminated: threading.Event,
+) -> None:
     rounds, calls = (QUICK_ROUNDS, QUICK_CALLS) if options.quick else (ROUNDS, CALLS)
     rounds, calls = options.rounds or rounds, options.calls or calls
     accepted, load_before = server.connections(), load()
-    samples = measure(cases, rounds, calls, _progress(rounds))
+    samples = measure(cases, rounds, calls, _progress(rounds, terminated))
     facts |= {
         "nginx": server.version,
         "method": f"{rounds} rounds of {calls} timed calls of each row, after {LEAD_IN} that are not",
@@ -210,19 +218,25 @@ def _show_profile(cases: Sequence[Case], calls: int) -> None:
     pstats.Stats(profile(logged, calls)).sort_stats("tottime").print_stats(PROFILED_LINES)
 
 
-def _progress(rounds: int) -> Callable[[int], None]:
-    """What shows how far the run is, where somebody watches."""
-    if not sys.stderr.isatty():
-        return lambda _: None
+def _progress(rounds: int, terminated: threading.Event) -> Callable[[int], None]:
+    """What shows, where somebody watches, how far the run is, and ends it where it was told to end.
+
+    Only here, between rounds: an exception out of a signal handler comes up anywhere, also inside of starting nginx,
+    which nobody would end then.
+    """
+    watched = sys.stderr.isatty()
     begun = time.monotonic()
 
-    def show(done: int) -> None:
-        left = (time.monotonic() - begun) / done * (rounds - done)
-        text = f"round {done} of {rounds}, {left:.0f} s left"
-        sys.stderr.write(f"\r\033[K{text if done < rounds else ''}")
-        sys.stderr.flush()
+    def done(number: int) -> None:
+        if watched:
+            left = (time.monotonic() - begun) / number * (rounds - number)
+            text = f"round {number} of {rounds}, {left:.0f} s left" if number < rounds else ""
+            sys.stderr.write(f"\r\033[K{text}")
+            sys.stderr.flush()
+        if terminated.is_set():
+            raise SystemExit(143)
 
-    return show
+    return done
 
 
 def _leave_out_the_environment(folder: Path) -> None:

@@ -87,20 +87,17 @@ def run_nginx(files: Mapping[str, dict[str, object]]) -> Iterator[Server]:
     if program is None:
         raise MissingProgramError("found no nginx; scripts/system-packages installs it where it may")
     said = subprocess.run([program, "-v"], capture_output=True, text=True, check=False).stderr
-    with tempfile.TemporaryDirectory(prefix="sleepwalker-nginx-") as name:
+    with tempfile.TemporaryDirectory(prefix="sleepwalker-nginx-") as name, contextlib.ExitStack() as running:
         folder = Path(name)
         (folder / "files").mkdir()
         for file, content in files.items():
             (folder / "files" / file).write_text(json.dumps(content), encoding="ascii")
-        process, port = _start(program, folder)
-        try:
-            yield Server(f"http://127.0.0.1:{port}", said.rpartition(": ")[2].strip())
-        finally:
-            process.terminate()
-            process.wait(10)
+        port = _start(program, folder, running)
+        yield Server(f"http://127.0.0.1:{port}", said.rpartition(": ")[2].strip())
 
 
-def _start(program: str, folder: Path, tries: int = 3) -> tuple[subprocess.Popen[bytes], int]:
+def _start(program: str, folder: Path, running: contextlib.ExitStack, tries: int = 3) -> int:
+    """The port of an nginx that answers, and that ends with `running`."""
     with socket.socket() as finder:
         finder.bind(("127.0.0.1", 0))
         port: int = finder.getsockname()[1]
@@ -115,16 +112,25 @@ def _start(program: str, folder: Path, tries: int = 3) -> tuple[subprocess.Popen
             stdout=output,
             stderr=output,
         )
+    running.callback(_stop, process)  # at once: whoever interrupts the wait below must not leave it running
     deadline = time.monotonic() + 10
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", port), 1).close()
-            return process, port
+            return port
         time.sleep(0.01)
-    process.kill()
-    process.wait()
+    _stop(process)
     said = log.read_text(encoding="utf-8", errors="replace")
     # nginx cannot choose a free port itself, so another program may be faster to take it.
     if "already in use" in said and tries > 1:
-        return _start(program, folder, tries - 1)
+        return _start(program, folder, running, tries - 1)
     raise RuntimeError(f"nginx did not start:\n{said}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
