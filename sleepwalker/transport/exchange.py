@@ -178,7 +178,9 @@ def _read(response: requests.Response, origin: str, *, limit: int | None, trunca
     raw, headers = response.raw, response.headers
     length = headers.get("Content-Length", "")
     at_once = _AT_ONCE if limit is None else min(limit, _AT_ONCE)
-    plain = isinstance(raw, HTTPResponse) and "Content-Encoding" not in headers
+    # Whoever was before us, a hook or a caching session, may have read it: then the socket has nothing more.
+    unread = response._content is False
+    plain = unread and isinstance(raw, HTTPResponse) and "Content-Encoding" not in headers
     if plain and length.isdecimal() and int(length) <= at_once:
         response._content = raw.read()  # in one piece: what iter_content gives, without its detours
         response._content_consumed = True
