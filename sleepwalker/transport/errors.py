@@ -15,6 +15,7 @@ from typing import Any
 
 import requests.exceptions as rex
 import urllib3.exceptions as uex
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from sleepwalker import exceptions as ours
 from sleepwalker.transport.deadline import Phase
@@ -191,7 +192,7 @@ _EXCHANGE = (rex.RequestException, uex.HTTPError, uex.ProxySchemeUnsupported, OS
 
 #: The first rule that fits any link of the chain makes the error; so what says most comes first.
 RULES: tuple[tuple[tuple[type[BaseException], ...], Maker], ...] = (
-    ((ssl.SSLCertVerificationError, ssl.CertificateError), _certificate),
+    ((ssl.SSLCertVerificationError, ssl.CertificateError, CertificateError), _certificate),
     ((uex.ProxyError, rex.ProxyError, uex.ProxySchemeUnknown, uex.ProxySchemeUnsupported), _proxy),
     ((uex.NameResolutionError, socket.gaierror), _name),
     ((uex.NewConnectionError,), _connect),

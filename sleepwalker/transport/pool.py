@@ -257,8 +257,7 @@ class Adapter(requests.adapters.HTTPAdapter):
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         self._pools: dict[str, Any] = {}
-        if self._context is not None:
-            pool_kwargs["ssl_context"] = self._context
+        pool_kwargs.update(_tls_options(self._context))
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
         self.poolmanager.pool_classes_by_scheme = _pool_classes(self._max_idle)
 
@@ -319,5 +318,13 @@ class Adapter(requests.adapters.HTTPAdapter):
         if proxy:
             manager = self.proxy_manager_for(requests.utils.prepend_scheme_if_needed(proxy, "http"))
         parsed = parse_url(url)
-        extra = {} if context is None or parsed.scheme != "https" else {"ssl_context": context}
+        extra = _tls_options(context) if parsed.scheme == "https" else {}
         return manager.connection_from_host(parsed.host, parsed.port, parsed.scheme, pool_kwargs=extra)
+
+
+def _tls_options(context: ssl.SSLContext | None) -> dict[str, Any]:
+    """What a pool is told of TLS. Where a context does not check the host's name, urllib3 would do so itself."""
+    if context is None:
+        return {}
+    unnamed = context.verify_mode != ssl.CERT_NONE and not context.check_hostname
+    return {"ssl_context": context, "assert_hostname": False} if unnamed else {"ssl_context": context}

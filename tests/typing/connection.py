@@ -1,0 +1,217 @@
+"""Read by the type checker, never run: all that a user writes with `Connection`, and what the checker says it is."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+from typing import Any, Literal, assert_type
+
+import requests
+from requests.auth import AuthBase, HTTPBasicAuth, HTTPDigestAuth
+
+import sleepwalker
+from sleepwalker import (
+    ANONYMOUS,
+    Attempt,
+    AuthenticationError,
+    BreakerPolicy,
+    BulkheadFullError,
+    BulkheadPolicy,
+    CircuitOpenError,
+    Connection,
+    ConnectionHook,
+    DeadlineExceeded,
+    DecodeError,
+    HealthPolicy,
+    HedgePolicy,
+    HostHealth,
+    HTTPError,
+    HTTPNotFound,
+    LogPolicy,
+    Policy,
+    PolicyError,
+    PoolPolicy,
+    RateLimitPolicy,
+    RetryBudget,
+    RetryPolicy,
+    SleepwalkerException,
+    TimeoutPolicy,
+    URLError,
+)
+from sleepwalker.events import Event, Level
+
+
+def constructors(context: ssl.SSLContext, auth: AuthBase, session: requests.Session) -> None:
+    assert_type(Connection("https://host.com"), Connection)
+    Connection("https://host.com", ("user", "pass"), 443, True, 5)
+    Connection("https://host.com", auth, "443", "/ca.pem", (3.05, 60))
+    Connection("https://host.com", HTTPBasicAuth("user", "pass"), verify=context, timeout=0.5)
+    Connection("https://host.com", HTTPDigestAuth("user", "pass"), verify=False)
+    Connection("https://host.com", auth=lambda request: request, port=None, verify=Path("/ca.pem"), timeout=None)
+    Connection(
+        hostname="https://host.com",
+        auth=ANONYMOUS,
+        policy="batch",
+        cert=("cert.pem", "key.pem"),
+        proxies={"https": "http://proxy:3128"},
+        headers={"X-A": "1", "X-B": b"2"},
+        session=session,
+        max_body=1_000_000,
+        observer=observer,
+    )
+    Connection("https://host.com", policy=Policy())
+    Connection("https://host.com", policy=Path("policy.toml"))
+
+    Connection()  # type: ignore[call-arg]
+    Connection(b"https://host.com")  # type: ignore[arg-type]
+    Connection("https://host.com", timeout="5")  # type: ignore[arg-type]
+    Connection("https://host.com", timeout=(1, 2, 3))  # type: ignore[arg-type]
+    Connection("https://host.com", policy=7)  # type: ignore[arg-type]
+    Connection("https://host.com", None, None, True, None, "batch")  # type: ignore[call-arg]
+    Connection("https://host.com", no_such_argument=1)  # type: ignore[call-arg]
+
+
+def observer(event: Event, level: Level | None = None, /) -> None:
+    assert_type(event.host, str)
+    assert_type(event.fields(), dict[str, Any])
+
+
+def calls(conn: Connection) -> None:
+    assert_type(conn.json_request("GET", "/"), Any)
+    conn.json_request("POST", "/", {"a": 1}, {"q": "1"}, {"X-A": "1"})
+    conn.json_request(method="POST", uri="/", body=None, params=None, extra_headers=None)
+    assert_type(conn.request("GET", "/"), requests.Response)
+    assert_type(conn.get("/"), requests.Response)
+    assert_type(conn.head("/", headers={"X-A": None}), requests.Response)
+    assert_type(conn.post("/", json={"a": 1}, idempotent=True), requests.Response)
+    assert_type(conn.put("/", data=b"x", timeout=5), requests.Response)
+    assert_type(conn.patch("/", data=lambda: b"x", timeout=(1, 2)), requests.Response)
+    assert_type(conn.delete("/", raise_for_status=False), requests.Response)
+    assert_type(conn.options("/", policy="off"), requests.Response)
+    conn.get("/", params={"q": "1"}, stream=True, policy=Policy(retry=False))
+    conn.post("/", files={"file": b"x"}, data={"a": "1"})
+
+    conn.get("/", no_such_argument=1)  # type: ignore[call-arg]
+    conn.get("/", timeout="5")  # type: ignore[arg-type]
+    conn.get("/", stream="yes")  # type: ignore[arg-type]
+    conn.request("GET", "/", {"q": "1"})  # type: ignore[call-arg]
+
+
+def the_rest(conn: Connection) -> None:
+    assert_type(conn.hostname, str)
+    assert_type(conn.get_url("/a"), str)
+    conn.add_headers({"X-A": "1"})
+    assert_type(conn.response, requests.Response | None)
+    assert_type(conn.conn, requests.Session)
+    assert_type(conn.policy, Policy)
+    assert_type(conn.closed, bool)
+    conn.close()
+    with conn as same:
+        assert_type(same, Connection)
+    Connection.JsonEncoder(sort_keys=True, indent=2, encoding="latin-1", default=str).encode({1, 2})
+
+    conn.policy = Policy()  # type: ignore[misc]
+    conn.closed = True  # type: ignore[misc]
+
+
+class Subclass(Connection):
+    """Subclassing keeps its type through `with`."""
+
+    def ping(self) -> bool:
+        return self.get("/ping").ok
+
+
+def subclass() -> None:
+    with Subclass("https://host.com") as conn:
+        assert_type(conn, Subclass)
+        assert_type(conn.ping(), bool)
+
+
+def health(conn: Connection) -> None:
+    assert_type(conn.health, HostHealth)
+    health = conn.health
+    assert_type(health.host, str)
+    assert_type(health.state, Literal["unknown", "healthy", "degraded", "broken", "isolated"])
+    assert_type(health.breaker, Literal["closed", "open", "half-open"])
+    assert_type(health.calls, int)
+    assert_type(health.success_ratio, float | None)
+    assert_type(health.latency.p99, float | None)
+    assert_type(health.to_dict(), dict[str, Any])
+    health.calls = 1  # type: ignore[misc]
+
+
+def errors(conn: Connection) -> None:
+    try:
+        conn.get("/")
+    except HTTPNotFound as error:
+        code: int = error.http_code
+        del code
+        assert_type(error.attempts, tuple[Attempt, ...])
+    except HTTPError as error:
+        text: str | None = error.text
+        del text
+    except CircuitOpenError as error:
+        assert_type(error.host, str | None)
+        assert_type(error.retry_after, float | None)
+        assert_type(error.cause, str | None)
+    except BulkheadFullError as error:
+        assert_type(error.retry_after, float | None)
+    except DeadlineExceeded as error:
+        assert_type(error.limit, Literal["attempt", "total"])
+    except DecodeError as error:
+        assert_type(error.msg, str)
+    except (URLError, AuthenticationError) as error:
+        assert_type(error.never_sent, bool)
+    except sleepwalker.ConnectionError as error:
+        assert_type(error.retryable, bool)
+        as_requests: requests.ConnectionError = error
+        del as_requests
+    except SleepwalkerException as error:
+        first = error.attempts[0]
+        assert_type(first.number, int)
+        assert_type(first.status, int | None)
+        assert_type(first.error, str | None)
+        assert_type(first.wait, float)
+
+
+def policies() -> None:
+    policy = Policy(
+        timeout=TimeoutPolicy(connect=1, read=2, attempt=3, total=4),
+        retry=RetryPolicy(attempts=5, statuses={503}, budget=RetryBudget(ratio=0.1)),
+        breaker=BreakerPolicy(consecutive=3),
+        bulkhead=BulkheadPolicy(max_concurrent=10),
+        rate_limit=RateLimitPolicy(rate=5),
+        hedge=HedgePolicy(delay=0.1),
+        health=HealthPolicy(window=30),
+        log=LogPolicy(finished="off"),
+        pool=PoolPolicy(size=5),
+    )
+    Policy(retry=False, breaker=None, timeout={"total": 60})
+    assert_type(policy.timeout.connect, float)
+    assert_type(policy.retry, RetryPolicy | None)
+    assert_type(policy.breaker, BreakerPolicy | None)
+    assert_type(policy.replace(retry=False), Policy)
+    assert_type(Policy.load("standard"), Policy)
+    assert_type(Policy.from_dict({}), Policy)
+    assert_type(policy.to_dict(), dict[str, Any])
+    assert_type(policy.to_toml(), str)
+    try:
+        Policy.load(os.fspath("none.toml"))
+    except PolicyError as error:
+        assert_type(error.faults, tuple[str, ...])
+
+
+class Hook(ConnectionHook):
+    """As users write them."""
+
+    def connect(self, host: str, auth: Any) -> Connection | None:
+        return Connection(host, auth) if host.startswith("https://") else None
+
+
+def logs() -> None:
+    sleepwalker.logging.configure()
+    sleepwalker.logging.configure("log.jsonl", level="debug")
+    sleepwalker.logging.configure(Path("log.jsonl"), "warning")
+    sleepwalker.logging.configure(level="loud")  # type: ignore[arg-type]
+    sleepwalker.logging.reset()
