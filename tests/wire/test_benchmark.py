@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 
-from benchmarks import get_json, server
+from benchmarks import environment, get_json, server
 from benchmarks.figures import ratio, spread
 from benchmarks.rounds import LEAD_IN, Case, measure
 
@@ -28,10 +29,10 @@ PEERS = {get_json.BARE, get_json.CONTROL, get_json.POOL, get_json.HTTPX, get_jso
 def _start(scratch: Path, *arguments: str) -> subprocess.Popen[str]:
     """A run with a scratch folder of its own, and with a proxy in the environment that would refuse everything."""
     scratch.mkdir()
-    environment = {**os.environ, "http_proxy": "http://127.0.0.1:1", "TMPDIR": str(scratch)}
+    variables = {**os.environ, "http_proxy": "http://127.0.0.1:1", "TMPDIR": str(scratch)}
     command = [sys.executable, "-m", "benchmarks", *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(command, cwd=ROOT, env=variables, stdout=pipe, stderr=pipe, text=True)
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -98,7 +99,8 @@ def test_the_result_says_how_when_where_and_with_what_it_was_made(result: dict[s
     page = (folder / "results" / "get_json.md").read_text()
     for fact in (result["command"], result["date"], result["machine"]["cpu"], result["versions"]["httpx"]):
         assert fact in page
-    assert all(f"\n| {row['name']} | {row['wall']['median']:.1f} |" in page for row in result["rows"])
+    shown = [(name, float(wall)) for name, wall in re.findall(r"^\| ([^|]+) \| ([\d.]+) \|", page, re.MULTILINE)]
+    assert shown == [(row["name"], pytest.approx(row["wall"]["median"], abs=0.06)) for row in result["rows"]]
 
 
 def test_a_run_leaves_nothing_behind(folder: Path) -> None:
@@ -140,18 +142,34 @@ def test_a_run_that_is_terminated_ends_its_server(tmp_path: Path) -> None:
     assert list(scratch.iterdir()) == []
 
 
-def test_neither_proxies_nor_a_netrc_file_slow_the_peers_that_read_the_environment(
+def test_neither_proxies_nor_a_netrc_file_nor_a_full_environment_slow_the_peers_that_read_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """requests parses a netrc file at every request: its figure would depend on whose machine this is."""
-    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login user password secret\n")
-    for name in ("NETRC", "HOME", "HTTPS_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, str(tmp_path / ".netrc") if name == "NETRC" else str(tmp_path))
+    """requests reads them at every call: its figure would depend on whose machine this is."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password secret\n")
+    here = {"NETRC": str(netrc), "http_proxy": "http://127.0.0.1:1", "PATH": "/bin", "OTHER": "x"}
+    monkeypatch.setattr(os, "environ", here)
     assert requests.utils.get_netrc_auth("http://127.0.0.1") == ("user", "secret")
-    (tmp_path / "scratch").mkdir()
-    get_json._leave_out_the_environment(tmp_path / "scratch")
+    environment.leave_out_the_environment(tmp_path)
     assert requests.utils.get_netrc_auth("http://127.0.0.1") is None
-    assert not {"HTTPS_PROXY", "no_proxy"} & set(os.environ)
+    assert here == {"PATH": "/bin", "HOME": str(tmp_path)}
+
+
+def test_many_variables_are_there_for_a_block_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {"PATH": "/bin"}
+    monkeypatch.setattr(os, "environ", here)
+    with environment.many_variables():
+        assert len(here) == environment.MANY + 1
+    assert here == {"PATH": "/bin"}
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="looks at the proxies' names only")
+def test_the_variables_are_seen_by_requests_and_by_nobody_else(result: dict[str, Any]) -> None:
+    calls = {(row["group"], row["name"]): row["function_calls"] for row in result["rows"]}
+    more = {name: calls[get_json.CROWDED, name] - calls["100 B", name] for name in PEERS}
+    assert min(more.pop(get_json.BARE), more.pop(get_json.CONTROL)) > environment.MANY
+    assert max(more.values()) < environment.MANY
 
 
 def test_a_machine_without_nginx_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
