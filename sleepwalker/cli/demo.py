@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, cast
 import requests
 
 import sleepwalker
-from sleepwalker.cli.demo_fleet import Fleet
-from sleepwalker.cli.demo_plan import FULL, HOSTS, PLAIN_TIMEOUT, QUICK, SEED, SIDES, WORKERS, Side
+from sleepwalker.cli.demo_fleet import DIRECTORY, Fleet
+from sleepwalker.cli.demo_move import MOVING, DirectoryHook
+from sleepwalker.cli.demo_plan import FULL, HOSTS, PLAIN_TIMEOUT, QUICK, SEED, SIDES, WORKERS, Host, Side
 from sleepwalker.cli.logs import events_to
 from sleepwalker.cli.parser import Commands, examples, new_file
 from sleepwalker.cli.tally import Call, Outcome
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from sleepwalker.cli.demo_report import Report
 
 _DESCRIPTION = """\
-Start five real HTTP servers on this machine, four of which misbehave, and
-send them the same traffic twice, side by side: through sleepwalker with the
-shipped policies, and through plain requests with timeout=10. Ends by itself,
-with a table of what was measured."""
+Start six real HTTP servers on this machine, four of which misbehave and one
+of which moves, and send them the same traffic twice, side by side: through
+sleepwalker with the shipped policies, and through plain requests with
+timeout=10. Ends by itself, with a table of what was measured."""
 
 _EXAMPLES = examples(
     "sleepwalker demo",
@@ -68,7 +69,14 @@ def run(args: argparse.Namespace) -> int:
     screen = display.console(sys.stderr if args.json else sys.stdout)
     speak = not args.json and not display.can_move(screen)
     try:
-        fleet = Fleet(sets=2, seed=args.seed, down_at=course.down_at, down_for=course.down_for, drip=course.drip)
+        fleet = Fleet(
+            sets=2,
+            seed=args.seed,
+            down_at=course.down_at,
+            down_for=course.down_for,
+            move_at=course.move_at,
+            drip=course.drip,
+        )
     except (OSError, RuntimeError) as error:
         say(f"sleepwalker: the demo's servers did not start: {error}")
         return 1
@@ -77,11 +85,9 @@ def run(args: argparse.Namespace) -> int:
         report = Report(course, lanes)
         for host in HOSTS:
             with_policy, plain = (f"http://127.0.0.1:{ports[host.name]}" for ports in fleet.ports)
-            connection = sleepwalker.Connection(
-                with_policy, auth=sleepwalker.ANONYMOUS, policy=host.policy, observer=report.observer(host.name)
-            )
-            connections.enter_context(connection)
-            for side, send in zip(SIDES, (_protected(connection), _plain(plain)), strict=True):
+            protected = _managed if host.name == MOVING else _protected
+            ours = protected(host, with_policy, fleet, report, connections)
+            for side, send in zip(SIDES, (ours, _plain(plain)), strict=True):
                 total = round(course.traffic * host.rate)
                 lanes[side][host.name] = Lane(send, total=total, workers=WORKERS, rate=host.rate)
         if not args.json:
@@ -123,8 +129,26 @@ def _drive(
     report.end()
 
 
-def _protected(connection: sleepwalker.Connection) -> Callable[[], Call]:
+def _protected(
+    host: Host, url: str, _fleet: Fleet, report: Report, connections: contextlib.ExitStack
+) -> Callable[[], Call]:
+    """Calls through one connection."""
+    observer = report.observer(host.name)
+    connection = sleepwalker.Connection(url, sleepwalker.ANONYMOUS, policy=host.policy, observer=observer)
+    connections.enter_context(connection)
     return lambda: measured(lambda: cast(Answer, connection.get("/")))
+
+
+def _managed(
+    host: Host, _url: str, fleet: Fleet, report: Report, connections: contextlib.ExitStack
+) -> Callable[[], Call]:
+    """Calls through a manager, whose hook asks the fleet's directory for the address."""
+    url = f"http://127.0.0.1:{fleet.ports[0][DIRECTORY]}"
+    directory = connections.enter_context(sleepwalker.Connection(url, sleepwalker.ANONYMOUS))
+    observer = report.observer(host.name)
+    manager = connections.enter_context(sleepwalker.ConnectionManager(policy=host.policy, observer=observer))
+    manager.add_conn_hook(DirectoryHook(directory, host.policy, observer))
+    return report.move.sender(manager)
 
 
 def _plain(url: str) -> Callable[[], Call]:

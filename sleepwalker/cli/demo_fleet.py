@@ -22,9 +22,11 @@ from functools import partial
 from typing import IO, Self, cast
 
 #: The servers, in the order in which they are shown.
-NAMES = ("healthy", "flaky", "dies", "reboots", "drips")
+NAMES = ("healthy", "flaky", "dies", "reboots", "drips", "moves")
 #: Those that go, and come back.
 MORTAL = ("dies", "reboots")
+#: One server more, which tells the present addresses of the others as one JSON object, whatever it is asked.
+DIRECTORY = "directory"
 #: The share of its requests that `flaky` answers with 503.
 FLAKY_SHARE = 0.3
 #: The share of its bodies that `drips` sends byte by byte, and the seconds between two of those bytes.
@@ -45,9 +47,16 @@ def _head(status: str, length: int) -> bytes:
 class Fleet:
     """The process, as whoever started it sees it."""
 
-    def __init__(self, *, sets: int, seed: int, down_at: float, down_for: float, drip: float) -> None:
+    def __init__(self, *, sets: int, seed: int, down_at: float, down_for: float, move_at: float, drip: float) -> None:
         """Start the servers. Raises `RuntimeError` where they do not come up."""
-        options = {"sets": sets, "seed": seed, "down-at": down_at, "down-for": down_for, "drip": drip}
+        options = {
+            "sets": sets,
+            "seed": seed,
+            "down-at": down_at,
+            "down-for": down_for,
+            "move-at": move_at,
+            "drip": drip,
+        }
         # Isolated (-I): no variable and no file in the working folder decides what is imported.
         command = [sys.executable, "-I", __file__, *(f"--{name}={value}" for name, value in options.items())]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own file
@@ -57,6 +66,7 @@ class Fleet:
             self.close()
             raise RuntimeError(f"their process ended with code {self._process.returncode}")
         self.ports: list[dict[str, int]] = json.loads(line)
+        """By set and name, as they were at the start."""
 
     def go(self) -> None:
         """Start the fleet's clock: from now on, servers die and come back on time."""
@@ -85,12 +95,13 @@ class Fleet:
 
 
 class Server:
-    """One server that can be taken down and brought back on the same port."""
+    """One server that can be taken down and brought back on the same port, or on another one."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._socket = _bound(0)
         self.port: int = self._socket.getsockname()[1]
+        self._left: list[socket.socket] = []
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -107,6 +118,14 @@ class Server:
         self._socket = _bound(self.port)
         for writer in tuple(self._open):
             writer.transport.abort()
+
+    async def move(self) -> None:
+        """Go on at another port. The old one stays bound, without listening, as for a server that is down."""
+        self.down()
+        self._left.append(self._socket)
+        self._socket = _bound(0)
+        self.port = self._socket.getsockname()[1]
+        await self.up()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
@@ -156,10 +175,15 @@ def _servers(seed: int, drip: float) -> dict[str, Server]:
             writer.write(b".")
             await writer.drain()
 
-    return {name: Server(partial(drips if name == "drips" else fine, name)) for name in NAMES}
+    async def tell(writer: asyncio.StreamWriter) -> None:
+        body = json.dumps({name: f"http://127.0.0.1:{servers[name].port}" for name in NAMES}).encode()
+        writer.write(_head("200 OK", len(body)) + body)
+
+    servers = {name: Server(partial(drips if name == "drips" else fine, name)) for name in NAMES}
+    return {**servers, DIRECTORY: Server(tell)}
 
 
-async def _run(sets: int, seed: int, down_at: float, down_for: float, drip: float) -> None:
+async def _run(sets: int, seed: int, down_at: float, down_for: float, move_at: float, drip: float) -> None:
     fleet = [_servers(seed, drip) for _ in range(sets)]
     for servers in fleet:
         for server in servers.values():
@@ -186,9 +210,16 @@ async def _run(sets: int, seed: int, down_at: float, down_for: float, drip: floa
         for server in mortal:
             await server.up()
 
-    outage = asyncio.create_task(die_and_come_back())
+    async def move() -> None:
+        await begun.wait()
+        await asyncio.sleep(move_at)
+        for servers in fleet:
+            await servers["moves"].move()
+
+    acts = [asyncio.create_task(act) for act in (die_and_come_back(), move())]
     await ended.wait()
-    outage.cancel()
+    for act in acts:
+        act.cancel()
     for servers in fleet:
         for server in servers.values():
             server.down()
@@ -201,11 +232,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="what chance follows (%(default)s)")
     parser.add_argument("--down-at", type=float, default=3.0, help="when the mortal ones go, seconds (%(default)s)")
     parser.add_argument("--down-for", type=float, default=4.5, help="how long they are gone, seconds (%(default)s)")
+    parser.add_argument("--move-at", type=float, default=5.0, help="when one takes another port (%(default)s)")
     parser.add_argument("--drip", type=float, default=12.0, help="how long a dripping body takes (%(default)s)")
     args = parser.parse_args()
     # Ctrl-C reaches the whole process group; the parent decides, and closes our stdin.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asyncio.run(_run(args.sets, args.seed, args.down_at, args.down_for, args.drip))
+    asyncio.run(_run(args.sets, args.seed, args.down_at, args.down_for, args.move_at, args.drip))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ class Course:
     """Calls are due from 0 to then."""
     down_at: float
     down_for: float
+    move_at: float
     drip: float
     """How long a dripping body takes."""
     limit: float
@@ -27,8 +28,8 @@ class Course:
         return self.down_at + self.down_for
 
 
-FULL = Course(traffic=10.0, down_at=2.0, down_for=4.5, drip=12.0, limit=26.0)
-QUICK = Course(traffic=4.0, down_at=1.0, down_for=1.5, drip=3.0, limit=8.0)
+FULL = Course(traffic=10.0, down_at=2.0, down_for=4.5, move_at=5.0, drip=12.0, limit=26.0)
+QUICK = Course(traffic=4.0, down_at=1.0, down_for=1.5, move_at=2.0, drip=3.0, limit=8.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ HOSTS = (
     Host("dies", "standard", 10, "is gone after {down_at:g} s, for {down_for:g} s"),
     Host("reboots", "batch", 10, "does the same; its callers can wait"),
     Host("drips", "interactive", 3, "sends 1 of 10 bodies byte by byte, for {drip:g} s"),
+    Host("moves", "standard", 10, "is at another port after {move_at:g} s"),
 )
 
 #: With this one, drips come early enough to be seen and `flaky` is neither lucky nor unlucky. --seed tries others.

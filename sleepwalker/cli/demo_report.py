@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from sleepwalker.cli import display
+from sleepwalker.cli.demo_move import MOVING, Move
 from sleepwalker.cli.demo_plan import HOSTS, PLAIN_TIMEOUT, SIDES, Course, Side
-from sleepwalker.cli.demo_words import conclusions
+from sleepwalker.cli.demo_words import Tallies, conclusions
 from sleepwalker.cli.tally import Tally, tally
 from sleepwalker.cli.text import seconds
 from sleepwalker.cli.traffic import Lane
@@ -29,6 +30,7 @@ class Report:
         """What the breakers did: `at` (seconds since the traffic began), `host`, `to`, and why."""
         self.rejected_at: list[tuple[float, str]] = []
         """When (seconds since the traffic began) which host's breaker refused a call."""
+        self.move = Move(course.move_at, self.elapsed)
         self.done_after: dict[Side, float] = {}
         """Seconds until all calls of a side were done."""
         self._lanes = lanes
@@ -66,6 +68,8 @@ class Report:
 
         def observe(event: Event, _level: Level | None = None, /) -> None:
             at = self.elapsed()
+            if host == MOVING:
+                self.move.observe(event)
             match event:
                 case BreakerOpened():
                     why = {"rule": event.rule, "cause": event.cause, "open_for": round(event.open_for, 3)}
@@ -79,7 +83,7 @@ class Report:
 
         return observe
 
-    def tallies(self, *, final: bool) -> dict[str, dict[Side, Tally]]:
+    def tallies(self, *, final: bool) -> Tallies:
         """The numbers by host and side; at the end with the calls that were never sent."""
         return {
             host.name: {
@@ -96,7 +100,7 @@ class Report:
         rows = [(host.name, host.about.format(**course), f"{host.rate:g}/s", host.policy) for host in HOSTS]
         headers = ("host", "what it does", "calls", "policy")
         title = (
-            "A fleet of five servers on 127.0.0.1, called through sleepwalker and, at the\n"
+            "A fleet of six servers on 127.0.0.1, called through sleepwalker and, at the\n"
             f"same time and rate, through plain requests with timeout={PLAIN_TIMEOUT}:\n"
         )
         return display.stacked(title, display.table(headers, rows, words=(*headers[:2], headers[3])), "")
@@ -118,8 +122,7 @@ class Report:
 
     def result(self) -> display.RenderableType:
         """The numbers, and what they say."""
-        lines = conclusions(self.course, self.tallies(final=True), self.transitions, self.rejected_at, self.done_after)
-        return display.stacked(self._table(final=True), "", *lines)
+        return display.stacked(self._table(final=True), "", *self._conclusions(self.tallies(final=True)))
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON-ready values."""
@@ -134,14 +137,19 @@ class Report:
                 for host in HOSTS
             ],
             "transitions": [{**what, "at": round(what["at"], 3)} for what in self.transitions],
-            "conclusions": conclusions(self.course, tallies, self.transitions, self.rejected_at, self.done_after),
+            "move": self.move.to_dict(),
+            "conclusions": self._conclusions(tallies),
         }
+
+    def _conclusions(self, tallies: Tallies) -> list[str]:
+        return conclusions(self.course, tallies, self.transitions, self.rejected_at, self.done_after, self.move)
 
     def _situation(self) -> str:
         if self.elapsed() < self.course.down_at:
             return ""
         if self.elapsed() < self.course.back_at:
-            return ": dies and reboots are gone"
+            moved = ", moves has moved" if self.elapsed() >= self.course.move_at else ""
+            return f": dies and reboots are gone{moved}"
         return "" if "sleepwalker" not in self.done_after else ": sleepwalker is done, plain requests still waits"
 
     def _table(self, *, final: bool) -> display.RenderableType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sleepwalker.cli.demo_move import MOVING, Move
 from sleepwalker.cli.demo_plan import PLAIN_TIMEOUT, SIDES, Course, Side
 from sleepwalker.cli.tally import Tally
 from sleepwalker.cli.text import count, seconds
@@ -18,11 +19,13 @@ def conclusions(
     transitions: Sequence[Mapping[str, Any]],
     rejected_at: Sequence[tuple[float, str]],
     done_after: Mapping[Side, float],
+    move: Move,
 ) -> list[str]:
     """The sentences, each a line; all numbers in them are measured ones."""
     lines = [_answers(tallies), _waiting(tallies, done_after)]
     if opened := _breaker(course, tallies, transitions):
         lines.append(opened)
+    lines.append(move.sentence(tallies[MOVING]["sleepwalker"], tallies[MOVING]["requests"]))
     lines.append(_cost(course, tallies, rejected_at))
     return lines
 
@@ -32,10 +35,14 @@ def _sum(tallies: Tallies, side: Side, field: str) -> int:
 
 
 def _answers(tallies: Tallies) -> str:
+    tallies = {name: sides for name, sides in tallies.items() if name != MOVING}  # nobody told requests the address
     calls = _sum(tallies, "sleepwalker", "calls")
     ours, theirs = _sum(tallies, "sleepwalker", "answered"), _sum(tallies, "requests", "answered")
     difference = f"{ours - theirs} more" if ours > theirs else f"{theirs - ours} fewer" if theirs > ours else "as many"
-    return f"Answered: {ours} of {calls} calls through sleepwalker, {theirs} through plain requests: {difference}."
+    return (
+        f"Answered, moves aside: {ours} of {calls} calls through sleepwalker, {theirs} through plain requests: "
+        f"{difference}."
+    )
 
 
 def _waiting(tallies: Tallies, done_after: Mapping[Side, float]) -> str:

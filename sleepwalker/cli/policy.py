@@ -11,7 +11,8 @@ from typing import Any
 from sleepwalker.cli.parser import Commands, Parser, UsageError, examples
 from sleepwalker.cli.text import count, safe_line, say
 from sleepwalker.exceptions import PolicyError
-from sleepwalker.policy import Policy, load
+from sleepwalker.policy import Policy
+from sleepwalker.policy.load import shipped_text
 
 _LIST = examples("sleepwalker policy list", "sleepwalker policy list --json")
 _SHOW = examples(
@@ -54,7 +55,7 @@ def add(commands: Commands) -> None:
 
 def list_shipped(args: argparse.Namespace) -> int:
     """Print the shipped policies."""
-    about = {name: _about(name, _text(name)) for name in Policy.names()}
+    about = {name: _about(name, shipped_text(name)) for name in Policy.names()}
     if args.json:
         print(json.dumps([{"name": name, "about": text} for name, text in about.items()], indent=2))
         return 0
@@ -74,7 +75,7 @@ def show(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(policy.to_dict(), indent=2))
     else:
-        print((_text(name) if name in Policy.names() else policy.to_toml()).rstrip("\n"))
+        print((shipped_text(name) if name in Policy.names() else policy.to_toml()).rstrip("\n"))
     return 0
 
 
@@ -93,11 +94,6 @@ def show_schema(_args: argparse.Namespace) -> int:
     """Print the JSON schema."""
     print(json.dumps(Policy.json_schema(), indent=2))
     return 0
-
-
-def _text(name: str) -> str:
-    """A shipped policy's file."""
-    return load._shipped()[name].read_text(encoding="utf-8")
 
 
 def _about(name: str, text: str) -> str:

@@ -20,6 +20,11 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_shipped()))
 
 
+def shipped_text(name: str) -> str:
+    """A shipped file as it is, with its comments. Raises `KeyError` for a name that is not among `names()`."""
+    return _shipped()[name].read_text(encoding="utf-8")
+
+
 def is_name(name_or_path: object) -> TypeGuard[str]:
     """Whether this is a name rather than a path: a text with neither a `/` nor a suffix.
 

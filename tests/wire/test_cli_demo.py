@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import requests
 
-from sleepwalker.cli.demo_fleet import NAMES, Fleet
+from sleepwalker.cli.demo_fleet import DIRECTORY, NAMES, Fleet
 
 _DEMO = [sys.executable, "-m", "sleepwalker", "demo", "--quick"]
 _SIDES = ("sleepwalker", "requests")
@@ -90,9 +90,34 @@ def test_a_dripping_body_is_cut_and_asked_for_again(result: dict[str, Any]) -> N
     assert drips["sleepwalker"]["longest"] < drips["requests"]["longest"]
 
 
+def test_the_hook_finds_the_server_that_moved(result: dict[str, Any]) -> None:
+    move = result["move"]
+    assert move["from"] != move["to"]
+    assert move["last_answer_before"] < move["moved_at"] + 0.5
+    assert move["first_answer_after"] > move["moved_at"]
+    steps = [
+        (event["event"], event.get("reason") or event.get("target"))
+        for event in move["events"]
+        if event["at"] < move["first_answer_after"]
+    ]
+    assert steps[0] == ("connection.hooked", move["from"])
+    assert [name for name, _ in steps] == [
+        "connection.hooked", "host.broken", "connection.evicted", "connection.hooked"
+    ]  # fmt: skip
+    assert steps[-1] == ("connection.hooked", move["to"])
+    assert move["hook_calls"] == [event["event"] for event in move["events"]].count("connection.hooked") < 6
+
+
+def test_callers_of_a_manager_get_over_the_move_and_those_who_know_the_old_port_do_not(result: dict[str, Any]) -> None:
+    moves = _host(result, "moves")
+    assert moves["requests"]["failed"] >= moves["requests"]["calls"] * 0.4
+    assert moves["sleepwalker"]["answered"] >= moves["sleepwalker"]["calls"] * 0.75
+
+
 def test_the_log_says_what_the_table_says(result: dict[str, Any]) -> None:
     assert result["log"] == result["path"]
-    events = [line["event"] for line in result["lines"]]
+    # The hook's questions to the directory are logged as well.
+    events = [line["event"] for line in result["lines"] if line.get("path") != "/addresses"]
     calls = sum(
         host["sleepwalker"]["calls"] - host["sleepwalker"]["results"].get("not sent", 0) for host in result["hosts"]
     )
@@ -106,7 +131,8 @@ def test_the_log_says_what_the_table_says(result: dict[str, Any]) -> None:
 
 
 def test_there_are_sentences_about_gain_and_price(result: dict[str, Any]) -> None:
-    assert result["conclusions"][0].startswith("Answered: ")
+    assert result["conclusions"][0].startswith("Answered, moves aside: ")
+    assert result["conclusions"][-2].startswith("moves went from port ")
     assert result["conclusions"][-1].startswith("The price: ")
 
 
@@ -185,16 +211,16 @@ def test_sets_of_the_fleet_behave_alike_and_differ_by_seed() -> None:
         with requests.Session() as session:
             return [session.get(f"http://127.0.0.1:{port}/").status_code for _ in range(40)]
 
-    with Fleet(sets=2, seed=1, down_at=99, down_for=1, drip=1) as fleet:
+    with Fleet(sets=2, seed=1, down_at=99, down_for=1, move_at=99, drip=1) as fleet:
         one, other = (statuses(ports["flaky"]) for ports in fleet.ports)
-    with Fleet(sets=1, seed=2, down_at=99, down_for=1, drip=1) as fleet:
+    with Fleet(sets=1, seed=2, down_at=99, down_for=1, move_at=99, drip=1) as fleet:
         different = statuses(fleet.ports[0]["flaky"])
     assert one == other != different
     assert set(one) == {200, 503}
 
 
 def test_a_server_that_dies_cuts_its_connections_refuses_new_ones_and_comes_back_on_its_port() -> None:
-    with Fleet(sets=1, seed=1, down_at=0.3, down_for=0.5, drip=1) as fleet, requests.Session() as session:
+    with Fleet(sets=1, seed=1, down_at=0.3, down_for=0.5, move_at=99, drip=1) as fleet, requests.Session() as session:
         port = fleet.ports[0]["dies"]
         url = f"http://127.0.0.1:{port}/"
         assert session.get(url).status_code == 200
@@ -210,7 +236,26 @@ def test_a_server_that_dies_cuts_its_connections_refuses_new_ones_and_comes_back
         assert session.get(url).status_code == 200
 
 
+def test_a_server_that_moves_refuses_at_its_old_port_and_the_directory_tells_the_new_one() -> None:
+    with Fleet(sets=1, seed=1, down_at=99, down_for=1, move_at=0.2, drip=1) as fleet:
+        old, directory = fleet.ports[0]["moves"], fleet.ports[0][DIRECTORY]
+
+        def addresses() -> dict[str, str]:
+            told: dict[str, str] = requests.get(f"http://127.0.0.1:{directory}/", timeout=5).json()
+            return told
+
+        assert addresses() == {name: f"http://127.0.0.1:{fleet.ports[0][name]}" for name in NAMES}
+        fleet.go()
+        begin = time.monotonic()
+        while _listens(old) and time.monotonic() < begin + 5:
+            time.sleep(0.02)
+        assert not _listens(old)
+        while (new := addresses()["moves"]).endswith(f":{old}") and time.monotonic() < begin + 5:
+            time.sleep(0.02)
+        assert requests.get(new, timeout=5).status_code == 200
+
+
 def test_a_closed_fleet_is_gone() -> None:
-    with Fleet(sets=2, seed=1, down_at=99, down_for=1, drip=1) as fleet:
+    with Fleet(sets=2, seed=1, down_at=99, down_for=1, move_at=99, drip=1) as fleet:
         assert all(map(_listens, _ports_of(fleet)))
     assert not any(map(_listens, _ports_of(fleet)))
