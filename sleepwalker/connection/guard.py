@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import contextlib
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+import requests
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.call import Final, Request, Send, run
@@ -14,95 +19,167 @@ from sleepwalker.engine.rules import Rules
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import SleepwalkerException
 from sleepwalker.transport.errors import Scene, translate
+from sleepwalker.transport.exchange import discard
 from sleepwalker.transport.url import safe_path
 
 _VERBS = frozenset({"get", "head", "post", "put", "patch", "delete", "options"})
 #: The methods that are guarded unless the manager is told more names.
 REQUEST_METHODS = _VERBS | {"request", "json_request"}
 
-_OWN = ("_clock", "_host", "_names", "_observe", "_rules", "_target")
+#: What a guard has of its own. The other special methods are looked up on the type, so it needs those of the object.
+_OWN = frozenset(
+    {"__class__", "__class_getitem__", "__del__", "__delattr__", "__delete__", "__dir__", "__enter__", "__eq__"}
+    | {"__get__", "__getattr__", "__getattribute__", "__init__", "__init_subclass__", "__new__", "__repr__"}
+    | {"__set__", "__set_name__", "__setattr__", "__subclasshook__"}
+)
+#: How deep arguments are searched for what cannot be read twice.
+_DEPTH = 4
 
 
 class Guard:
     """Looks and behaves as the object that it wraps, but its request-like methods go through the policy.
 
     Retries, breaker, bulkhead, budget, events and health apply as for a `Connection`. Deadlines do as far as
-    possible: a call under way cannot be cut, but no attempt begins after `timeout.total`.
+    possible: a call under way cannot be cut, but no attempt begins after `timeout.total`. Coroutine functions are
+    passed through.
     """
 
-    __slots__ = _OWN
+    # One attribute, and no methods but Python's own: whatever else is asked for is the object's.
+    __slots__ = ("__calls",)
 
-    def __init__(
-        self, target: Any, host: Host, rules: Rules, names: frozenset[str], clock: Clock, observe: Observer
-    ) -> None:
-        for name, value in zip(_OWN, (clock, host, names, observe, rules, target), strict=True):
-            object.__setattr__(self, name, value)
+    def __init__(self, calls: _Calls) -> None:
+        object.__setattr__(self, "_Guard__calls", calls)
 
     @property
     def __class__(self) -> Any:
         """So that `isinstance` sees what is wrapped."""
-        return type(self._target)
+        return type(_calls(self).target)
 
     @__class__.setter
     def __class__(self, value: Any) -> None:
         raise TypeError("the class of a guarded object cannot be set")
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._target, name)
-        return self._guarded(name, value) if name in self._names and callable(value) else value
+        calls = _calls(self)
+        value = getattr(calls.target, name)
+        if name == "close" and callable(value):
+            return functools.partial(_close, self, value)
+        if name in calls.names and callable(value) and not inspect.iscoroutinefunction(value):
+            return calls.guarded(name, value)
+        return value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._target, name, value)
+        setattr(_calls(self).target, name, value)
 
     def __delattr__(self, name: str) -> None:
-        delattr(self._target, name)
+        delattr(_calls(self).target, name)
 
     def __dir__(self) -> list[str]:
-        return dir(self._target)
+        return dir(_calls(self).target)
 
     def __repr__(self) -> str:
-        return f"<guarded {type(self._target).__name__} of {self._host.origin}>"
+        calls = _calls(self)
+        return f"<guarded {type(calls.target).__name__} of {calls.host.origin}>"
 
-    def __bool__(self) -> bool:
-        return bool(self._target)
+    def __eq__(self, other: object) -> Any:
+        return _calls(self).target == unguarded(other)
 
-    def __eq__(self, other: object) -> bool:
-        return bool(self._target == (object.__getattribute__(other, "_target") if type(other) is Guard else other))
+    __hash__ = None  # type: ignore[assignment]  # made anew for each type, below
 
-    def __hash__(self) -> int:
-        return hash(self._target)
 
-    def __len__(self) -> int:
-        return len(self._target)
+def guard(target: Any, host: Host, rules: Rules, names: frozenset[str], clock: Clock, observe: Observer) -> Any:
+    """`target`, its methods called `names` under `rules` and with `host`'s record."""
+    kind: Any = type(target)
+    return _guard_type(kind)(_Calls(target, host, rules, names, clock, observe))
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._target)
 
-    def __getitem__(self, key: Any) -> Any:
-        return self._target[key]
+def is_guard(thing: Any) -> bool:
+    """Whether it is a guard, which `isinstance` cannot say."""
+    return issubclass(type(thing), Guard)
 
-    def __contains__(self, item: Any) -> bool:
-        return item in self._target
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._target(*args, **kwargs)
+def unguarded(thing: Any) -> Any:
+    """What a guard wraps; anything else is returned as it is."""
+    return _calls(thing).target if is_guard(thing) else thing
 
-    def __enter__(self) -> Any:
-        self._target.__enter__()
-        return self
 
-    def __exit__(self, *error: object) -> Any:
-        return self._target.__exit__(*error)
+def end_waits(thing: Any) -> None:
+    """End the waits between a guard's retries, as closing a connection does; nothing for anything else."""
+    if is_guard(thing):
+        _calls(thing).closing.set()
 
-    def _guarded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+
+def _calls(guarded: Any) -> _Calls:
+    return object.__getattribute__(guarded, "_Guard__calls")  # type: ignore[no-any-return]
+
+
+def _close(guarded: Guard, close: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    end_waits(guarded)
+    return close(*args, **kwargs)
+
+
+@functools.lru_cache(maxsize=256)
+def _guard_type(kind: Any) -> type[Guard]:
+    """A guard with the special methods that `kind` has, so that it is callable, iterable and so on where that is."""
+    special = [name for name in dir(kind) if name.startswith("__") and name.endswith("__") and name not in _OWN]
+    members: dict[str, Any] = {name: _forward(name) for name in special if callable(getattr(kind, name, None))}
+    if hasattr(kind, "__enter__"):
+        members["__enter__"] = _enter
+    return type("Guard", (Guard,), {"__slots__": (), "__hash__": None, "__doc__": kind.__doc__} | members)
+
+
+def _forward(name: str) -> Callable[..., Any]:
+    def forward(self: Any, *args: Any) -> Any:
+        target = _calls(self).target
+        return getattr(type(target), name)(target, *map(unguarded, args))
+
+    return forward
+
+
+def _enter(self: Any) -> Any:
+    target = _calls(self).target
+    entered = type(target).__enter__(target)
+    return self if entered is target else entered
+
+
+class _Raised:
+    """In place of a response: the object's own exception, whose text may say anything, kept from all records."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class _Calls:
+    """What a guard does, apart from it, so that no name of ours hides one of the object's."""
+
+    __slots__ = ("clock", "closing", "host", "names", "observe", "rules", "target")
+
+    def __init__(
+        self, target: Any, host: Host, rules: Rules, names: frozenset[str], clock: Clock, observe: Observer
+    ) -> None:
+        self.target = target
+        self.host = host
+        self.rules = rules
+        self.names = names
+        self.clock = clock
+        self.observe = observe
+        self.closing = threading.Event()
+
+    def guarded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` under the policy."""
+
+        @functools.wraps(function, updated=())
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._drive(_described(name, args, kwargs, self._rules), function, args, kwargs)
+            return self._drive(_described(name, args, kwargs, self.rules), function, args, kwargs)
 
         return call
 
     def _drive(self, request: Request, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        steps = run(self._host, self._rules, request, self._clock, self._observe)
+        steps = run(self.host, self.rules, request, self.clock, self.observe)
         reply: Outcome | bool | None = None
+        outcome: Outcome | None = None
         while True:
             try:
                 step = steps.send(reply)
@@ -110,9 +187,11 @@ class Guard:
                 return _handed_over(stop.value)
             try:
                 if isinstance(step, Send):
-                    reply = self._attempt(function, args, kwargs)
+                    reply = outcome = self._attempt(function, args, kwargs)
                 else:
-                    reply = self._clock.sleep(step.seconds)
+                    if outcome is not None and isinstance(outcome.response, requests.Response):
+                        discard(outcome.response)
+                    reply = self.clock.sleep(step.seconds, self.closing)
             except BaseException as stopped:
                 steps.throw(stopped)  # gives the permit back, logs the call's end, and raises it again
                 raise
@@ -123,27 +202,38 @@ class Guard:
             value = function(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - raised again when the call ends
             return self._outcome_of(error)
-        status = getattr(value, "status_code", None)
-        if not isinstance(status, int):
+        status = _status(value)
+        if status is None:
             return Outcome(Verdict.SUCCESS, response=value)
-        return answered(status, value, _retry_after(value), self._clock.wall())
+        return answered(status, value, _retry_after(value), self.clock.wall())
 
     def _outcome_of(self, error: Exception) -> Outcome:
-        response = getattr(error, "response", None)
-        status = getattr(response, "status_code", None)
-        if isinstance(status, int):
-            outcome = answered(status, None, _retry_after(response), self._clock.wall())
-            return replace(outcome, status=None, error=error, retryable=status in self._rules.statuses)
-        rules = self._rules
-        scene = Scene(self._host.origin, None, False, "attempt", rules.attempt, rules.connect, rules.read)
-        return replace(failed(translate(error, scene)), error=error)
+        response = _read(error, "response")
+        teller = response if _status(response) is not None else error
+        status = _status(teller)
+        if status is not None:  # the server did answer
+            return answered(status, _Raised(error), _retry_after(teller), self.clock.wall())
+        if isinstance(error, OSError) and error.filename is not None:  # about a file here, not about the host
+            return Outcome(Verdict.NEUTRAL, error=error)
+        rules = self.rules
+        scene = Scene(self.host.origin, None, False, "attempt", rules.attempt, rules.connect, rules.read)
+        told = failed(translate(error, scene))
+        return Outcome(
+            told.verdict,
+            error=told.error,
+            response=_Raised(error),
+            retryable=told.retryable,
+            never_sent=told.never_sent,
+        )
 
 
 def _handed_over(final: Final) -> Any:
     """The answer to return, or the object's own exception to raise."""
-    error = final.outcome.error
+    response, error = final.outcome.response, final.outcome.error
+    if isinstance(response, _Raised):
+        error = response.error
     if error is None:
-        return final.outcome.response
+        return response
     if isinstance(error, SleepwalkerException):
         error.attempts = final.attempts
     raise error
@@ -151,21 +241,52 @@ def _handed_over(final: Final) -> Any:
 
 def _described(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], rules: Rules) -> Request:
     """What the policies need to know, read from the usual shapes of such methods."""
-    words = [word for word in (*args, *kwargs.values()) if isinstance(word, str)]
     if name in _VERBS:
         method, uri = name.upper(), kwargs.get("uri", kwargs.get("url", args[0] if args else ""))
     elif name in REQUEST_METHODS:
-        method = str(kwargs.get("method", words[0] if words else "")).upper()
-        uri = kwargs.get("uri", kwargs.get("url", args[1] if len(args) > 1 else ""))
+        words = [*args, "", ""] if "method" not in kwargs else [kwargs["method"], *args, ""]
+        method, uri = words[0], kwargs.get("uri", kwargs.get("url", words[1]))
+        method = method.upper() if isinstance(method, str) else ""
     else:
         method, uri = name, ""
-    headers = next((value for value in (*args, *kwargs.values()) if isinstance(value, dict)), {})
-    keyed = any(isinstance(header, str) and header.lower() == "idempotency-key" for header in headers)
-    once = any(isinstance(value, Iterator) for value in (*args, *kwargs.values()))
+    # Only what is called headers is one: a body may have a member of that name.
+    given = [kwargs.get("headers"), kwargs.get("extra_headers")]
+    names = [word for headers in given if isinstance(headers, Mapping) for word in headers]
+    keyed = any(isinstance(word, str) and word.lower() == "idempotency-key" for word in names)
+    once = _read_once([*args, *kwargs.values()], _DEPTH)
     return Request(method, safe_path(uri if isinstance(uri, str) else ""), keyed or method in rules.methods, not once)
 
 
+def _read_once(value: Any, depth: int) -> bool:
+    """Whether there is something in it that a second attempt would find empty: an iterator, or an open file."""
+    if value is None or isinstance(value, str | bytes | int | float):
+        return False
+    if isinstance(value, Mapping):
+        return depth > 0 and any(_read_once(item, depth - 1) for item in value.values())
+    if isinstance(value, list | tuple):
+        return depth > 0 and any(_read_once(item, depth - 1) for item in value)
+    return isinstance(value, Iterator) or hasattr(value, "read")
+
+
+def _status(thing: Any) -> int | None:
+    """The HTTP status of an answer, by the names that the known libraries give it."""
+    for name in ("status_code", "status"):
+        value = _read(thing, name)
+        if isinstance(value, int) and 100 <= value <= 599:
+            return int(value)
+    return None
+
+
 def _retry_after(response: Any) -> str | None:
-    headers = getattr(response, "headers", None)
-    value = getattr(headers, "get", lambda name: None)("Retry-After")
+    value = None
+    with contextlib.suppress(Exception):  # headers are whatever the object makes of them
+        value = _read(response, "headers").get("Retry-After")
     return value if isinstance(value, str) else None
+
+
+def _read(thing: Any, name: str) -> Any:
+    """An attribute, None where reading it fails: its owner's trouble must not hide what is being looked at."""
+    try:
+        return getattr(thing, name, None)
+    except Exception:  # noqa: BLE001
+        return None

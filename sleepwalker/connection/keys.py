@@ -2,50 +2,73 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import re
 from typing import Any
 
-from requests.auth import HTTPBasicAuth
+from requests.auth import HTTPBasicAuth, HTTPDigestAuth
 
+from sleepwalker.exceptions import URLError
 from sleepwalker.transport.url import Origin, parse_hostname
+
+#: What makes requests' own credentials equal. They cannot be hashed, and digest ones say that they equal basic ones.
+_EQUAL_BY_WORDS = (HTTPBasicAuth.__eq__, HTTPDigestAuth.__eq__)
+_MUTABLE = (list, dict, set, bytearray)
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+_PASSWORD = re.compile(r"(?:^|//)[^/@]*:[^/@]*@")
 
 
 class AuthKey:
-    """Credentials as a key: equal ones are equal, also where the object itself cannot be hashed."""
+    """Credentials as a key: equal ones of one type are equal, also where the object itself cannot be hashed.
 
-    __slots__ = ("_auth", "_hash")
+    What it is made of is what the credentials are now: changed in place, they are other credentials.
+    """
+
+    __slots__ = ("_hash", "_value")
 
     def __init__(self, auth: Any) -> None:
-        if isinstance(auth, tuple) and len(auth) == 2 and all(isinstance(part, str | bytes) for part in auth):
-            auth = HTTPBasicAuth(*auth)  # the contract calls the pair a shortcut for it
-        self._auth = auth
+        self._value = _value_of(auth)
         try:
-            self._hash = hash(auth)
+            self._hash = hash(self._value)
         except TypeError:
-            self._hash = hash(type(auth))  # few of them per host: a comparison each is no burden
+            self._hash = hash(self._value[0])  # few of them per host: a comparison each is no burden
 
     def __hash__(self) -> int:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        # The type counts: requests' digest credentials say that they equal basic ones.
-        if not isinstance(other, AuthKey) or type(self._auth) is not type(other._auth):
-            return False
-        return self._auth is other._auth or bool(self._auth == other._auth)
+        return isinstance(other, AuthKey) and self._value == other._value
 
     def __repr__(self) -> str:
-        return f"<AuthKey of {type(self._auth).__name__}>"
+        return f"<AuthKey of {self._value[0].__name__}>"
 
 
 def host_key(host: Any) -> tuple[str, Origin | None]:
     """A host's name in the tables, and its origin where it is a URL.
 
-    Letter case, a default port and a trailing slash make no difference. Anything that is no URL is a name
-    that only a hook understands. Raises `URLError` for a URL that cannot be connected to.
+    Letter case, a default port and a trailing slash make no difference. Anything that is no http(s) URL is a
+    name that only a hook understands. Raises `URLError` for a URL that cannot be connected to, and for a name
+    with a password in it.
     """
     if not isinstance(host, str):
         return repr(host), None
-    if "://" not in host:
+    if not _WEB.match(host):
+        if _PASSWORD.search(host):  # names are written to the log
+            raise URLError("host (not shown) has credentials in it: pass them as auth=(user, password)")
         return host.lower().rstrip("/"), None
     _, origin, _ = parse_hostname(host)
     path = host.partition("://")[2].partition("/")[2].rstrip("/")
     return (f"{origin.text}/{path}" if path else origin.text), origin
+
+
+def _value_of(auth: Any) -> tuple[Any, ...]:
+    kind: Any = type(auth)
+    if isinstance(auth, tuple | list) and len(auth) == 2 and all(isinstance(part, str | bytes) for part in auth):
+        return HTTPBasicAuth, *auth  # the contract calls the pair a shortcut for it
+    if getattr(kind, "__eq__", None) in _EQUAL_BY_WORDS:
+        return kind, getattr(auth, "username", None), getattr(auth, "password", None)
+    if isinstance(auth, _MUTABLE):
+        with contextlib.suppress(Exception):  # what cannot be copied is compared as it is
+            return kind, copy.deepcopy(auth)
+    return kind, auth

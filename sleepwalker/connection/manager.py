@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
+import requests
+
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.connection.connection import Connection
-from sleepwalker.connection.guard import REQUEST_METHODS, Guard
+from sleepwalker.connection.guard import REQUEST_METHODS, end_waits, guard, is_guard, unguarded
 from sleepwalker.connection.hook import ConnectionHook
-from sleepwalker.connection.keys import host_key
-from sleepwalker.connection.pair import Fault, Pair, Round
+from sleepwalker.connection.keys import AuthKey, host_key
+from sleepwalker.connection.pair import NOTHING, Fault, Pair, Round, as_connection, says_closed
 from sleepwalker.connection.probe import LONGEST, Prober
 from sleepwalker.connection.registry import GivenUp, Registry
 from sleepwalker.connection.settings import load_policy
@@ -25,6 +28,7 @@ from sleepwalker.events import ConnectionEvicted, ConnectionHooked, ConnectionRe
 from sleepwalker.exceptions import ConnectionError, HostIsolatedError, HTTPError, SleepwalkerException
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry.log import observing
+from sleepwalker.transport.errors import Scene, translate
 
 #: How a hook fails when it fails as connections fail (requests' exceptions are OSErrors); the rest is a bug to be seen.
 _HOOK_FAILURES = (ConnectionError, HTTPError, OSError)
@@ -36,6 +40,7 @@ class _AnyAuth:
 
 
 _ANY_AUTH = _AnyAuth()
+_CLOSED = "this manager is closed; make a new one"
 
 
 class ConnectionManager:
@@ -77,7 +82,7 @@ class ConnectionManager:
         self._rules = Rules(self._policy, clock)
         self._hooks: tuple[ConnectionHook, ...] = ()
         self._registry = Registry(self._policy, clock, max_connections)
-        self._shortcuts: dict[tuple[Any, Any], Pair] = {}
+        self._shortcuts: dict[tuple[Any, type, Any], Pair] = {}
         self._waiting: dict[int, Round] = {}
         self._lock = threading.Lock()
         self._sweep_at = float("inf")
@@ -88,21 +93,26 @@ class ConnectionManager:
     def add(self, host: str, auth: Any, conn: Any) -> None:
         """Hold `conn` for the pair; one already there is replaced, and closed unless another pair has it as well."""
         name, origin = host_key(host)
+        key, ours = AuthKey(auth), as_connection(conn)
         with self._lock:
             self._check_open_locked()
-            pair = self._registry.pair_locked(name, origin, host, auth)
+            pair = self._registry.pair_locked(name, key, origin, host, auth)
             given_up = self._replaced_locked(pair, conn)
-            pair.asked, pair.again_at, pair.failover = 0, 0.0, None
+            pair.end_back_off()
+            pair.stay_home()
             pair.round = None  # one that is under way no longer decides for this pair
-            self._hold_locked(pair, conn, host, auth)
-            given_up += self._registry.overdue_locked(self._clock.monotonic())
+            self._hold_locked(pair, conn, ours, host, auth)
+            given_up += self._registry.overdue_locked(self._clock.monotonic(), pair)
+            self._start_probing_locked()
         self._give_up(given_up)
 
     def add_conn_hook(self, hook: ConnectionHook) -> None:
         """Ask `hook` as well from now on, after those added before."""
+        if isinstance(hook, type):
+            raise TypeError(f"hook is the class {hook.__name__}: pass an instance of it")
         if not callable(getattr(hook, "connect", None)):
             raise TypeError(
-                f"hook must have a method connect(host, auth), as ConnectionHook has; {hook!r:.80} has none"
+                f"hook must have a method connect(host, auth), as ConnectionHook has, not be a {type(hook).__name__}"
             )
         with self._lock:
             self._hooks += (hook,)
@@ -122,18 +132,22 @@ class ConnectionManager:
         exceptions of a hook are passed on.
         """
         try:
-            pair = self._shortcuts.get((host, auth))
+            pair = self._shortcuts.get((host, type(auth), auth))
         except TypeError:  # credentials that cannot be hashed
-            pair = None
-        if pair is not None and pair.ready:
+            pair = self._shortcuts.get((host, AuthKey, AuthKey(auth)))
+        if pair is not None:
             conn, now = pair.conn, self._clock.monotonic()
-            if now < self._sweep_at and pair.fault(now, self._health) is None and pair.ready:
+            if now < self._sweep_at and conn is not NOTHING and pair.fault(now, self._health) is None:
                 pair.used = now
-                return conn
+                if pair.conn is conn:  # and was therefore what looked good
+                    return conn
         return self._find(host, auth)
 
     def reset(self) -> None:
-        """Close and forget all connections. What is known of the hosts, and the hooks, stay."""
+        """Close and forget all connections. What is known of the hosts, and the hooks, stay.
+
+        Hooks that are at work meanwhile are not interrupted, and what they make is held.
+        """
         with self._lock:
             given_up = self._registry.clear_locked()
             self._shortcuts = {}
@@ -155,54 +169,62 @@ class ConnectionManager:
         The next `find` asks the hooks at once.
         """
         name, origin = host_key(host)
+        key = None if auth is _ANY_AUTH else AuthKey(auth)
         with self._lock:
-            if auth is _ANY_AUTH:
-                pairs = [pair for pair in self._registry.pairs_locked() if pair.name == name]
+            if key is None:
+                pairs = self._registry.pairs_of_locked(name, origin)
             else:
-                pairs = [self._registry.pair_locked(name, origin, host, auth)]
+                pairs = [pair for pair in [self._registry.known_pair_locked(name, key)] if pair is not None]
             given_up = []
             for pair in pairs:
                 if pair.ready:
                     given_up.append(GivenUp(pair, self._registry.take_locked(pair), "by hand"))
+                pair.end_back_off()
+                pair.stay_home()
                 if pair.round is None:
                     self._registry.drop_locked(pair)
         self._give_up(given_up)
         return len(given_up)
 
     def isolate(self, host: str) -> None:
-        """Take a host out of use: `find` and requests to it raise `HostIsolatedError` until `restore`."""
+        """Take a host out of use: `find` and requests to it raise `HostIsolatedError` until `restore`.
+
+        For a name that hooks understand, that goes for the hosts that its connections lead to.
+        """
         name, origin = host_key(host)
         with self._lock:
-            records = self._records_of_locked(name if origin is None else origin.text)
-            self._registry.isolated.update({record.origin: record for record in records})
-        self._tell(event for record in records for event in record.isolate())
+            records = self._registry.isolate_locked(name, origin)
+            news = [event for record in records for event in record.isolate()]
+        self._tell(news)
 
     def restore(self, host: str) -> None:
         """End an isolation; without one nothing happens."""
         name, origin = host_key(host)
         with self._lock:
-            records = self._records_of_locked(name if origin is None else origin.text)
-            for record in records:
-                self._registry.isolated.pop(record.origin, None)
-        self._tell(event for record in records for event in record.restore())
+            records = self._registry.restore_locked(name, origin)
+            news = [event for record in records for event in record.restore()]
+        self._tell(news)
 
     def health(self, host: str | None = None) -> Any:
-        """A `HostHealth` snapshot of one host; without `host` a dict of them all by normalised origin."""
+        """A `HostHealth` snapshot of one host; without `host` a dict of them all by normalised origin.
+
+        A name that hooks understand stands for the host that they connected it to.
+        """
         if host is None:
             with self._lock:
                 records = self._registry.hosts_locked()
             return {record.origin: record.snapshot(held) for record, held in records}
         name, origin = host_key(host)
         with self._lock:
-            known = name if origin is None else origin.text
-            record, held = self._registry.host_locked(known), self._registry.held_locked(known)
+            record, held = self._registry.known_host_locked(name, origin)
         return record.snapshot(held)
 
     def close(self) -> None:
         """Close and forget all connections, for good: a later `find` raises `ConnectionError`."""
-        self._closed = True
-        if self._prober is not None:
-            self._prober.stop()
+        with self._lock:
+            self._closed = True
+            if self._prober is not None:
+                self._prober.stop()
         self.reset()
 
     def __enter__(self) -> Self:
@@ -232,86 +254,128 @@ class ConnectionManager:
     def _find(self, host: str, auth: Any) -> Any:
         """The long way: the pair's connection, or a round of the hooks, led here or by another thread."""
         name, origin = host_key(host)
+        key = AuthKey(auth)
         while True:
-            conn, mine = None, Round()
+            mine = Round()
+            leading = False
+            conn: Any = NOTHING
+            current: Round | None = None
+            error: ConnectionError | None = None
             with self._lock:
                 self._check_open_locked()
                 now = self._clock.monotonic()
-                given_up = self._registry.overdue_locked(now)
-                self._sweep_at = self._registry.due_at_locked()
-                pair = self._registry.pair_locked(name, origin, host, auth)
-                self._check_isolated_locked(pair)
+                pair = self._registry.pair_locked(name, key, origin, host, auth)
+                given_up = self._registry.overdue_locked(now, pair)
+                self._sweep_at = self._registry.due_at_locked(now)
                 fault = pair.fault(now, self._health) if pair.ready else None
-                current = pair.round
-                usable = pair.ready and (fault is None or (fault == "failback" and current is not None))
-                if not usable and current is None:
-                    usable = self._backing_off_locked(pair, now)
-                if usable:
+                if (isolated := self._registry.isolated_locked(pair)) is not None:
+                    error = _isolated(isolated)
+                elif pair.ready and (fault is None or (fault == "failback" and pair.round is not None)):
+                    conn = pair.conn
+                elif pair.round is not None:
+                    current = pair.round
+                    error = self._circle_locked(current, name)
+                elif pair.holds_off(now, fault):
+                    if fault == "closed":
+                        given_up.append(GivenUp(pair, self._registry.take_locked(pair), fault))
+                    conn = pair.conn
+                    error = None if pair.ready else _too_early(pair, now)
+                else:
+                    pair.begin_round(now, fault)
+                    pair.round, leading = mine, True
+                    if pair.ready and fault != "failback":
+                        given_up.append(GivenUp(pair, self._registry.take_locked(pair), fault))
+                if conn is not NOTHING:
                     pair.used = now
                     self._remember_locked(pair, host, auth)
-                    conn = pair.conn
-                elif current is None:
-                    pair.round = mine
-                    if pair.ready and fault != "failback":
-                        self._note_failover_locked(pair, fault)
-                        given_up.append(GivenUp(pair, self._registry.take_locked(pair), fault))
-                else:
-                    self._check_circle_locked(current, name)
-                    self._waiting[threading.get_ident()] = current
+                elif error is not None:
+                    self._tidy_locked(pair, now)
+            if leading:
+                return self._lead(pair, mine, host, auth, fault, given_up)
+            if current is not None and error is None:
+                if self._follow(current, given_up):
+                    return current.result
+                continue
             self._give_up(given_up)
-            if usable:
-                return conn
-            if current is None:
-                return self._lead(pair, mine, host, auth, fault)
-            if self._follow(current):
-                return current.result
+            if error is not None:
+                raise error
+            return conn
 
-    def _lead(self, pair: Pair, mine: Round, host: str, auth: Any, fault: Fault | None) -> Any:
-        """Ask the hooks, and give the result to all who wait for it."""
+    def _lead(self, pair: Pair, mine: Round, host: str, auth: Any, fault: Fault | None, given_up: list[GivenUp]) -> Any:
+        """Ask the hooks, and give the result to all who wait for it. Whatever happens, nobody waits for ever."""
+        hooks = self._hooks
         try:
-            conn, refusal = self._ask_hooks(pair, host, auth)
-        except BaseException as error:
+            self._give_up(given_up)
+            conn, refusal = self._ask_hooks(hooks, pair, host, auth, fault)
+            ours = as_connection(conn)
             with self._lock:
-                if pair.round is mine:
-                    pair.round = None
-                mine.error = error if isinstance(error, Exception) else None
-                mine.abandoned = mine.error is None
-            mine.done.set()
+                given_up = self._settle_locked(pair, mine, conn, ours, refusal, hooks, host, auth, fault)
+                mine.abandoned = False
+        except Exception as error:
+            mine.error, mine.abandoned = error, False
             raise
-        given_up: list[GivenUp] = []
-        with self._lock:
-            now = self._clock.monotonic()
-            mine.error, mine.result = refusal, conn
-            if pair.round is mine:
-                pair.round = None
-                if refusal is None:
-                    given_up += self._replaced_locked(pair, conn, fault or "replaced")
-                    mine.result = self._hold_locked(pair, conn, host, auth)
-                elif pair.ready:  # a stand-in, which still serves; the host asked for is asked for again later
-                    mine.error, mine.result = None, pair.conn
-                if refusal is None or refusal.retryable:
-                    pair.back_off(now, self._health)
-                if mine.error is not None and refusal is not None:
-                    if refusal.retryable:
-                        refusal.retry_after = pair.again_at - now
-                        pair.refusal = str(refusal)
-                        self._registry.note_locked(pair)
-                    else:
-                        self._registry.drop_locked(pair)
-                given_up += self._registry.overdue_locked(now)
-            elif pair.ready:  # somebody added one by hand meanwhile
-                mine.error, mine.result = None, pair.conn
-        mine.done.set()
+        finally:
+            with self._lock:
+                now = self._clock.monotonic()
+                if pair.round is mine:  # it came to nothing: an exception that is not the hooks' to handle
+                    pair.round = None
+                    if pair.ready:
+                        pair.back_off(now, self._health)  # a stand-in, which serves until the hooks are asked again
+                self._tidy_locked(pair, now)
+            mine.done.set()
         self._give_up(given_up)
-        if self._prober is not None and not self._closed:
-            self._prober.start()
         if mine.error is not None:
             raise mine.error
         return mine.result
 
-    def _follow(self, current: Round) -> bool:
+    def _settle_locked(
+        self,
+        pair: Pair,
+        mine: Round,
+        conn: Any,
+        ours: Connection | None,
+        refusal: ConnectionError | None,
+        hooks: tuple[ConnectionHook, ...],
+        host: str,
+        auth: Any,
+        fault: Fault | None,
+    ) -> list[GivenUp]:
+        """End a round with what the hooks gave or said; returns what is to be closed."""
+        now = self._clock.monotonic()
+        mine.error, mine.result = refusal, conn
+        if self._closed:
+            mine.error = ConnectionError(_CLOSED)
+            if pair.round is mine:
+                pair.round = None
+            return [GivenUp(pair, conn, "by hand")] if refusal is None else []
+        if pair.round is not mine:  # somebody added a connection meanwhile, which counts
+            if not pair.ready:
+                return []
+            mine.error, mine.result = None, pair.conn
+            same = unguarded(conn) is unguarded(pair.conn)
+            return [] if refusal is not None or same else [GivenUp(pair, conn, "replaced")]
+        pair.round = None
+        given_up: list[GivenUp] = []
+        if refusal is None:
+            given_up = self._replaced_locked(pair, conn, fault or "replaced")
+            mine.result = self._hold_locked(pair, conn, ours, host, auth)
+        elif pair.ready:  # a stand-in, which still serves; the host asked for is asked for again later
+            mine.error, mine.result = None, pair.conn
+        else:
+            pair.refusal = str(refusal) if refusal.retryable else None
+        if mine.error is None or (refusal is not None and refusal.retryable):
+            pair.back_off(now, self._health)
+        if hooks is not self._hooks:  # the new ones have not been asked
+            pair.end_back_off()
+        elif refusal is not None and refusal.retryable:
+            refusal.retry_after = pair.again_at - now
+        self._start_probing_locked()
+        return given_up + self._registry.overdue_locked(now, pair)
+
+    def _follow(self, current: Round, given_up: list[GivenUp]) -> bool:
         """Wait for another thread's round; False where it was abandoned and has to be led anew."""
         try:
+            self._give_up(given_up)
             current.done.wait()
         finally:
             with self._lock:
@@ -325,9 +389,11 @@ class ConnectionManager:
             raise current.error
         return not current.abandoned
 
-    def _ask_hooks(self, pair: Pair, host: str, auth: Any) -> tuple[Any, ConnectionError | None]:
+    def _ask_hooks(
+        self, hooks: tuple[ConnectionHook, ...], pair: Pair, host: str, auth: Any, fault: Fault | None
+    ) -> tuple[Any, ConnectionError | None]:
         """The first connection that a hook gives, or what all of them said."""
-        hooks, said, failed = self._hooks, [], False
+        said, failed = [], False
         for hook in hooks:
             began = self._clock.monotonic()
             kind = type(hook).__name__
@@ -337,102 +403,83 @@ class ConnectionManager:
                 conn = hook.connect(host, auth)
             except _HOOK_FAILURES as raised:
                 error = raised
-            if conn is not None and getattr(conn, "closed", False) is True:
+            if conn is not None and says_closed(conn):
                 conn, error = None, ConnectionError("it gave a connection that is closed")
             took = self._clock.monotonic() - began
             if conn is not None:
-                target = conn.origin.text if isinstance(conn, Connection) else type(conn).__name__
+                ours = as_connection(conn)
+                target = type(conn).__name__ if ours is None else ours.origin.text
                 self._observe(ConnectionHooked(pair.name, hook=kind, target=target, duration=took))
                 return conn, None
             if error is None:
                 said.append(f"{kind} does not know the host")
                 continue
             failed = True
-            said.append(f"{kind}: {_told(error)}")
+            said.append(f"{kind}: {_told(error, pair.name)}")
             self._observe(HookFailed(pair.name, hook=kind, error=type(error).__name__, duration=took))
         why = "; ".join(said) if said else "there is no hook; add one with add_conn_hook, or a connection with add"
-        refusal = ConnectionError(f"no connection to {pair.name}: {why}")
+        before = "" if fault is None or fault == "failback" else f" (the one before was given up: {fault})"
+        refusal = ConnectionError(f"no connection to {pair.name}: {why}{before}")
         refusal.retryable, refusal.never_sent = failed, True
         return None, refusal
 
-    def _hold_locked(self, pair: Pair, conn: Any, host: str, auth: Any) -> Any:
+    def _hold_locked(self, pair: Pair, conn: Any, ours: Connection | None, host: str, auth: Any) -> Any:
         """Put a connection in, guarded if that is wished for; returns what `find` gives from now on."""
         now = self._clock.monotonic()
-        if self._guarded and not isinstance(conn, Connection | Guard):
-            record = self._registry.host_locked(pair.home.origin if pair.home is not None else pair.name)
-            conn = Guard(conn, record, self._rules, self._guarded, self._clock, self._observe)
-        self._registry.put_locked(pair, conn, now)
+        if self._guarded and ours is None and not is_guard(conn):
+            record = self._registry.host_locked(self._registry.opaque_name(pair))
+            conn = guard(conn, record, self._rules, self._guarded, self._clock, self._observe)
+        self._registry.put_locked(pair, conn, ours, now)
         self._remember_locked(pair, host, auth)
-        self._sweep_at = self._registry.due_at_locked()
+        self._sweep_at = self._registry.due_at_locked(now)
         return conn
 
     def _remember_locked(self, pair: Pair, host: str, auth: Any) -> None:
-        """Let the same words find the pair without the lock."""
+        """Let the same words find the pair without the lock, and so fast."""
         if len(self._shortcuts) > 2 * self._max_connections:
             self._shortcuts = {}
-        with contextlib.suppress(TypeError):  # credentials that cannot be hashed are found the long way
-            self._shortcuts[host, auth] = pair
+        try:
+            self._shortcuts[host, type(auth), auth] = pair
+        except TypeError:
+            self._shortcuts[host, AuthKey, pair.key[1]] = pair
 
     def _replaced_locked(self, pair: Pair, conn: Any, reason: Any = "replaced") -> list[GivenUp]:
         if not pair.ready:
             return []
         old = self._registry.take_locked(pair)
-        return [] if old is conn else [GivenUp(pair, old, reason)]
+        return [] if unguarded(old) is unguarded(conn) else [GivenUp(pair, old, reason)]
 
-    def _note_failover_locked(self, pair: Pair, fault: Fault | None) -> None:
-        """If the host asked for is given up as broken, another one may stand in for it now."""
-        if fault in ("breaker", "connect") and pair.record is pair.home and isinstance(pair.conn, Connection):
-            pair.failover = pair.conn
-
-    def _backing_off_locked(self, pair: Pair, now: float) -> bool:
-        """Whether to go on with the connection in hand until the hooks may be asked again; raises if there is none."""
-        if now >= pair.again_at:
-            return False
-        if pair.well_since_round():
-            pair.asked, pair.again_at = 0, 0.0
-            return False
-        if pair.ready and not getattr(pair.conn, "closed", False):
-            return True
-        if pair.ready:
-            return False
-        error = ConnectionError(f"{pair.refusal or f'no connection to {pair.name}'}; the hooks are asked again later")
-        error.retry_after, error.never_sent = pair.again_at - now, True
-        raise error
+    def _tidy_locked(self, pair: Pair, now: float) -> None:
+        """See to it that a pair without a connection does not stay for ever: at once where nothing is known of it."""
+        if pair.ready or pair.round is not None:
+            return
+        if not pair.stands_in and (pair.asked == 0 or (pair.refusal is None and now >= pair.again_at)):
+            self._registry.drop_locked(pair)
+        else:
+            self._registry.note_locked(pair)
 
     def _end_back_offs_locked(self) -> None:
         for pair in self._registry.pairs_locked():
-            pair.asked, pair.again_at, pair.refusal = 0, 0.0, None
+            pair.end_back_off()
 
-    def _records_of_locked(self, name: str) -> list[Host]:
-        """The host's own record, and where it is a name, those of the hosts that hooks connected it to."""
-        records = {name: self._registry.host_locked(name)}
-        for pair in self._registry.pairs_locked():
-            if pair.name == name and pair.record is not None:
-                records[pair.record.origin] = pair.record
-        return list(records.values())
+    def _start_probing_locked(self) -> None:
+        if self._prober is not None and not self._closed:
+            self._prober.start()
 
     def _check_open_locked(self) -> None:
         if self._closed:
-            raise ConnectionError("this manager is closed; make a new one")
+            raise ConnectionError(_CLOSED)
 
-    def _check_isolated_locked(self, pair: Pair) -> None:
-        if not self._registry.isolated:
-            return
-        for record in (pair.home, pair.record, self._registry.known_host_locked(pair.name)):
-            if record is not None and record.isolated:
-                raise HostIsolatedError(
-                    f"{record.origin} is isolated by an operator; restore() ends that", host=record.origin
-                )
-
-    def _check_circle_locked(self, current: Round, name: str) -> None:
+    def _circle_locked(self, current: Round, name: str) -> ConnectionError | None:
         """A hook that finds hosts itself must not wait, through whomever, for the round that it is part of."""
         me, wanted = threading.get_ident(), current
         while wanted.leader != me:
             step = self._waiting.get(wanted.leader)
             if step is None:
-                return
+                self._waiting[me] = current
+                return None
             wanted = step
-        raise ConnectionError(f"no connection to {name}: its hooks wait for it themselves")
+        return ConnectionError(f"no connection to {name}: its hooks wait for it themselves")
 
     def _give_up(self, given_up: Iterable[GivenUp]) -> None:
         """Close and announce what is held no more; never with the lock held, for closing is somebody's code."""
@@ -441,37 +488,34 @@ class ConnectionManager:
                 self._observe(ConnectionRetired(pair.name, reason=reason))
             else:
                 self._observe(ConnectionEvicted(pair.name, reason=reason or "closed"))
-            if self._held_elsewhere(conn):
-                continue
-            close = getattr(conn, "close", None)
-            if callable(close):
-                with contextlib.suppress(Exception):  # what closes badly is gone all the same
+            end_waits(conn)
+            with self._lock:
+                if self._registry.holds_locked(conn):
+                    continue
+            with contextlib.suppress(Exception):  # what closes badly is gone all the same
+                close = getattr(conn, "close", None)
+                if callable(close):
                     close()
-
-    def _held_elsewhere(self, conn: Any) -> bool:
-        with self._lock:
-            return any(pair.ready and pair.conn is conn for pair in self._registry.pairs_locked())
 
     def _probe_broken(self) -> None:
         """Ask each broken host once whether it is back."""
+        targets: dict[str, tuple[Connection, Host]] = {}
         with self._lock:
-            pairs = self._registry.pairs_locked()
-        seen: set[int] = set()
-        for pair in pairs:
-            conn = pair.failover if pair.failover is not None else pair.conn
-            record = pair.home if pair.failover is not None else pair.record
-            if record is None or not record.trouble or record.isolated or id(record) in seen or self._closed:
-                continue
-            if isinstance(conn, Connection):
-                seen.add(id(record))
-                self._probe(conn, record)
+            for pair in self._registry.pairs_locked():
+                conn, record = (pair.failover, pair.home) if pair.stands_in else (pair.ours, pair.record)
+                if conn is not None and record is not None and record.trouble and not record.isolated:
+                    targets[record.origin] = (conn, record)
+        for conn, record in targets.values():
+            if self._closed:
+                return
+            self._probe(conn, record)
 
     def _probe(self, conn: Connection, record: Host) -> None:
         needed = self._policy.breaker.close_after if self._policy.breaker else 1
         for _ in range(needed):
             try:
                 outcome = conn.probe(str(self._health.probe), LONGEST)
-            except SleepwalkerException:
+            except Exception:  # noqa: BLE001 - credentials are somebody's code, and the other hosts are waiting
                 return
             self._tell(record.probed(outcome, self._clock.monotonic()))
             if not record.trouble or not outcome.succeeded:
@@ -486,6 +530,7 @@ class ConnectionManager:
         self._waiting = {}
         for pair in self._registry.pairs_locked():
             pair.round = None  # its leader is a thread of the parent
+            self._tidy_locked(pair, self._clock.monotonic())
 
 
 _managers: weakref.WeakSet[ConnectionManager] = weakref.WeakSet()
@@ -522,9 +567,33 @@ def _public_key(pair: Pair) -> tuple[Any, Any]:
     return pair.host, pair.auth
 
 
-def _told(error: Exception) -> str:
-    """What a hook's failure may say here: our own texts are safe, others may quote a URL with its query."""
+def _isolated(record: Host) -> HostIsolatedError:
+    return HostIsolatedError(f"{record.origin} is isolated by an operator; restore() ends that", host=record.origin)
+
+
+def _too_early(pair: Pair, now: float) -> ConnectionError:
+    """There is no connection, and the hooks may not be asked yet."""
+    error = ConnectionError(f"{pair.refusal or f'no connection to {pair.name}'}; the hooks are asked again later")
+    error.retry_after, error.never_sent = pair.again_at - now, True
+    return error
+
+
+def _told(error: Exception, name: str) -> str:
+    """What a hook's failure may say here.
+
+    Our own texts are safe. Those of requests quote URLs with their queries, so they are said in our words. A
+    builtin exception's words are the hook's own, and lose what could be a query or user information.
+    """
+    kind = type(error).__name__
     if isinstance(error, SleepwalkerException):
-        return f"{type(error).__name__}: {error}"
-    strerror = getattr(error, "strerror", None)
-    return f"{type(error).__name__}: {strerror}" if isinstance(strerror, str) else type(error).__name__
+        return f"{kind}: {error}"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(status, int):
+        return f"{kind}: {status}"
+    if isinstance(error, requests.RequestException):
+        said = translate(error, Scene(name, None, False, "attempt", 0.0, 0.0, 0.0))
+        return f"{kind}: {said}" if isinstance(said, SleepwalkerException) else kind
+    words = getattr(error, "strerror", None)
+    if words is None and type(error).__module__ == "builtins":
+        words = re.sub(r"//[^/\s]*@|[?#]\S*", "…", " ".join(map(str, error.args)))
+    return f"{kind}: {words}" if isinstance(words, str) and words else kind

@@ -55,9 +55,9 @@ class Pair:
         "queued",
         "record",
         "refusal",
-        "relogin",
         "round",
         "settled",
+        "stands_in",
         "used",
         "was_down",
     )
@@ -76,8 +76,10 @@ class Pair:
         """The record of the host that the connection goes to."""
         self.home: Host | None = None
         """The record of the host asked for."""
+        self.stands_in = False
+        """Whether the connection goes, or the next one may go, to another host while the one asked for is broken."""
         self.failover: Connection | None = None
-        """Where another host stands in: the last connection to the host asked for, to probe it with."""
+        """Where another host stands in: the last connection to the host asked for, if any, to probe it with."""
         self.round: Round | None = None
         self.queued = False
         """Whether the registry's queue knows it."""
@@ -93,8 +95,6 @@ class Pair:
         """What the last round came to, where it gave no connection."""
         self.was_down = False
         """Whether the host was broken when the last round was over."""
-        self.relogin = False
-        """Whether the last round was over a 401."""
 
     @property
     def ready(self) -> bool:
@@ -120,7 +120,7 @@ class Pair:
             return "idle"
         if health.max_age is not None and now - self.made > health.max_age:
             return "age"
-        if self.failover is None:
+        if not self.stands_in:
             return None
         if self.home is not None and self.home.isolated:
             return "isolated"
@@ -139,8 +139,6 @@ class Pair:
             return False
         if self.refusal is not None:
             return not (self.was_down and self._well_since_round())
-        if fault == "unauthorized" and self.relogin:
-            return True  # a login that did not help is not made again for each 401
         return not self._well_since_round() and (fault == "unauthorized" or self._down())
 
     def begin_round(self, now: float, fault: Fault | None) -> None:
@@ -151,9 +149,8 @@ class Pair:
             over = self._well_since_round() or (fault in ("age", "idle", "closed") and not self._down())
         if over:
             self.asked = 0
-        self.relogin = fault == "unauthorized"
         if fault in ("breaker", "connect") and self.ours is not None and self.record is self.home:
-            self.failover = self.ours  # another host may stand in for it now
+            self.stands_in, self.failover = True, self.ours
 
     def back_off(self, now: float, health: HealthPolicy) -> None:
         """Put the next round off, each time twice as long."""
@@ -171,11 +168,15 @@ class Pair:
         """Let the hooks be asked at once."""
         self.asked, self.again_at, self.refusal = 0, 0.0, None
 
+    def stay_home(self) -> None:
+        """No other host stands in any more."""
+        self.stands_in, self.failover = False, None
+
     def _well_since_round(self) -> bool:
         """Whether the host asked for answered, and accepted the credentials, since the hooks were asked last."""
         if self.ours is not None and self.ours.unauthorized and not self.ours.accepted:
             return False
-        record = self.home if self.failover is not None or self.record is None else self.record
+        record = self.home if self.stands_in or self.record is None else self.record
         return record is not None and record.answered_since(self.settled)
 
     def _down(self) -> bool:
@@ -187,7 +188,7 @@ class Pair:
             return True
         broken = self.home.broken_by(now)
         # Where nothing probes it, a host that could not be connected to looks the same until somebody tries.
-        return broken is None or (broken == "connect" and health.probe is None)
+        return broken is None or (broken == "connect" and (health.probe is None or self.failover is None))
 
 
 def as_connection(conn: Any) -> Connection | None:

@@ -10,14 +10,17 @@ from typing import Any, NamedTuple
 
 from sleepwalker.clock import Clock
 from sleepwalker.connection.connection import Connection
+from sleepwalker.connection.guard import unguarded
 from sleepwalker.connection.keys import AuthKey
-from sleepwalker.connection.pair import Pair
+from sleepwalker.connection.pair import NOTHING, Pair
 from sleepwalker.engine.host import Host
 from sleepwalker.policy import Policy
 from sleepwalker.transport.url import Origin
 
 #: How many overdue entries one call looks at, so that the lock is held for microseconds.
 _AT_ONCE = 16
+#: How long one that is in use is left alone before it is looked at again, in seconds.
+_BUSY = 1.0
 
 
 class GivenUp(NamedTuple):
@@ -41,20 +44,34 @@ class Registry:
         # the latest: so the table is bounded, and no record is forgotten that anybody would miss.
         self._hosts: weakref.WeakValueDictionary[str, Host] = weakref.WeakValueDictionary()
         self._latest: OrderedDict[str, Host] = OrderedDict()
-        self.isolated: dict[str, Host] = {}
+        self._isolated: dict[str, dict[str, Host]] = {}
         self._held: dict[str, int] = {}
+        self._objects: dict[int, int] = {}
+        # One entry per pair, by a time since which it may have been used again: looked at when it comes up.
         self._queue: list[tuple[float, int, Pair]] = []
         self._tickets = itertools.count()
 
-    def pair_locked(self, name: str, origin: Origin | None, host: Any, auth: Any) -> Pair:
+    def pair_locked(self, name: str, key: AuthKey, origin: Origin | None, host: Any, auth: Any) -> Pair:
         """The pair, made if it is new."""
-        key = (name, AuthKey(auth))
-        pair = self._pairs.get(key)
+        pair = self._pairs.get((name, key))
         if pair is None:
-            pair = self._pairs[key] = Pair(host, auth, key, name)
+            pair = self._pairs[name, key] = Pair(host, auth, (name, key), name)
             if origin is not None:
                 pair.home = self.host_locked(origin.text)
         return pair
+
+    def known_pair_locked(self, name: str, key: AuthKey) -> Pair | None:
+        """The pair, if there is one."""
+        return self._pairs.get((name, key))
+
+    def pairs_of_locked(self, name: str, origin: Origin | None) -> list[Pair]:
+        """All pairs of a host; for one with a base path, those of that path."""
+        below = f"{name}/" if origin is not None and name == origin.text else None
+        return [
+            pair
+            for pair in self._pairs.values()
+            if pair.name == name or (below is not None and pair.name.startswith(below))
+        ]
 
     def host_locked(self, name: str) -> Host:
         """The record of an origin, or of a name that only hooks understand; made if it is new."""
@@ -64,85 +81,142 @@ class Registry:
         self._latest[name] = record
         self._latest.move_to_end(name)
         if len(self._latest) > self._max:
-            self._latest.popitem(last=False)
+            now = self._clock.monotonic()
+            for _ in range(_AT_ONCE):
+                oldest = next(iter(self._latest))
+                if self._latest[oldest].broken_by(now) != "breaker":
+                    del self._latest[oldest]
+                    break
+                self._latest.move_to_end(oldest)  # forgotten, the host would be asked again before its time
         return record
 
-    def known_host_locked(self, name: str) -> Host | None:
-        """The record, if there is one."""
-        return self._hosts.get(name)
+    def known_host_locked(self, name: str, origin: Origin | None) -> tuple[Host, int]:
+        """A host's record, made but not kept if there is none, and how many connections to it are held.
 
-    def put_locked(self, pair: Pair, conn: Any, now: float) -> None:
+        A name's is the one of the host that hooks connect it to.
+        """
+        own = name if origin is None else origin.text
+        pairs = self.pairs_of_locked(name, None) if origin is None else []
+        behind = (pair.record or pair.home for pair in pairs)
+        record = next(filter(None, behind), None) or self._hosts.get(own) or Host(own, self.policy, self._clock)
+        return record, self._held.get(record.origin, 0)
+
+    def isolate_locked(self, name: str, origin: Origin | None) -> list[Host]:
+        """The records to isolate: the host's own and, of a name, those of the hosts that hooks connected it to."""
+        own = self.host_locked(name if origin is None else origin.text)
+        records = {own.origin: own}
+        for pair in self.pairs_of_locked(name, origin):
+            if pair.record is not None:
+                records[pair.record.origin] = pair.record
+        self._isolated.setdefault(own.origin, {}).update(records)
+        return list(records.values())
+
+    def restore_locked(self, name: str, origin: Origin | None) -> list[Host]:
+        """The records to restore: those isolated with the host, but for hosts that were also isolated themselves."""
+        own = name if origin is None else origin.text
+        records = self._isolated.pop(own, {})
+        for others in self._isolated.values():
+            if (record := others.pop(own, None)) is not None:
+                records[own] = record
+        return [record for record in records.values() if record.origin not in self._isolated]
+
+    def isolated_locked(self, pair: Pair) -> Host | None:
+        """The record over which the pair may not be found."""
+        if not self._isolated:
+            return None
+        named = self._isolated.get(pair.name, {}).get(pair.name)
+        return next((record for record in (pair.home, pair.record, named) if record and record.isolated), None)
+
+    def put_locked(self, pair: Pair, conn: Any, ours: Connection | None, now: float) -> None:
         """Hold `conn` for the pair, which must hold none."""
-        if isinstance(conn, Connection):
-            record = self.host_locked(conn.origin.text)
-            conn.attach(record)
+        if ours is not None:
+            record = self.host_locked(ours.origin.text)
+            ours.attach(record)
+            ours.accepted = False  # of interest is what its credentials are worth, not whether a hook could log in
         else:
-            record = self.host_locked(pair.home.origin if pair.home is not None else pair.name)
+            record = self.host_locked(self.opaque_name(pair))
         if pair.home is None:
             pair.home = record
         elif record is pair.home:
-            pair.failover = None
-        pair.conn, pair.record, pair.ready = conn, record, True
+            pair.stay_home()
+        elif pair.home.trouble:
+            pair.stands_in = True
+        pair.record, pair.ours = record, ours
         pair.made = pair.used = now
         pair.refusal = None
-        self._pairs[pair.key] = pair
         self._held[record.origin] = self._held.get(record.origin, 0) + 1
+        key = id(unguarded(conn))
+        self._objects[key] = self._objects.get(key, 0) + 1
         self._ready += 1
-        heapq.heappush(self._queue, (now, next(self._tickets), pair))
+        pair.conn = conn  # last, for it is read without the lock
+        self.note_locked(pair)
+
+    def opaque_name(self, pair: Pair) -> str:
+        """The record's name for a connection that does not say where it goes."""
+        return pair.home.origin if pair.home is not None else pair.name
 
     def take_locked(self, pair: Pair) -> Any:
         """Hold the pair's connection no more; it is returned."""
         conn, record = pair.conn, pair.record
-        pair.ready, pair.conn, pair.record = False, None, None
+        pair.conn, pair.record, pair.ours = NOTHING, None, None
         self._ready -= 1
         if record is not None:
-            left = self._held[record.origin] - 1
-            if left:
-                self._held[record.origin] = left
-            else:
-                del self._held[record.origin]
+            _count_down(self._held, record.origin)
+        _count_down(self._objects, id(unguarded(conn)))
         return conn
+
+    def holds_locked(self, conn: Any) -> bool:
+        """Whether some pair has this very object."""
+        return id(unguarded(conn)) in self._objects
 
     def drop_locked(self, pair: Pair) -> None:
         """Forget the pair itself."""
         if self._pairs.get(pair.key) is pair:
             del self._pairs[pair.key]
 
-    def overdue_locked(self, now: float) -> list[GivenUp]:
-        """What was unused for `health.idle`, or is too much; a few at a time."""
+    def overdue_locked(self, now: float, keep: Pair | None = None) -> list[GivenUp]:
+        """What was unused for `health.idle`, or is too much; a few at a time, and never `keep`."""
         given_up = []
         for _ in range(_AT_ONCE):
             crowded = len(self._pairs) > self._max
-            if not self._queue or not (crowded or self._queue[0][0] + self.policy.health.idle < now):
+            if not self._queue or self._queue[0][0] + (0.0 if crowded else self.policy.health.idle) > now:
                 break
             noted, _, pair = heapq.heappop(self._queue)
-            if self._pairs.get(pair.key) is not pair or pair.round is not None:
+            pair.queued = False
+            if self._pairs.get(pair.key) is not pair:
                 continue
-            used = max(pair.last_used(), pair.again_at if not pair.ready else 0.0)
-            busy = pair.record is not None and pair.record.busy
-            if used > noted or busy or used > now:  # used since it was noted here, in use, or not to be forgotten yet
-                heapq.heappush(self._queue, (max(used, noted + 1.0) if busy else used, next(self._tickets), pair))
-            elif pair.ready:
+            if pair is keep or pair.round is not None or (pair.record is not None and pair.record.busy):
+                self.note_locked(pair, now + _BUSY)
+                continue
+            last = max(pair.last_used(), pair.again_at if not pair.ready else 0.0)
+            if last > noted:
+                self.note_locked(pair, last)
+                continue
+            if pair.ready:
                 given_up.append(GivenUp(pair, self.take_locked(pair), "room" if crowded else "idle"))
-                self.drop_locked(pair)
-            else:
-                self.drop_locked(pair)
+            self.drop_locked(pair)
         return given_up
 
-    def note_locked(self, pair: Pair) -> None:
-        """See to it that a pair without a connection is forgotten in time."""
-        heapq.heappush(self._queue, (pair.again_at, next(self._tickets), pair))
+    def note_locked(self, pair: Pair, when: float | None = None) -> None:
+        """See to it that a pair is looked at, and forgotten in time."""
+        if not pair.queued:
+            pair.queued = True
+            moment = when if when is not None else pair.used if pair.ready else pair.again_at
+            heapq.heappush(self._queue, (moment, next(self._tickets), pair))
 
-    def due_at_locked(self) -> float:
+    def due_at_locked(self, now: float) -> float:
         """When `overdue_locked` has something to look at."""
-        if len(self._pairs) > self._max:
-            return 0.0
-        return self._queue[0][0] + self.policy.health.idle if self._queue else float("inf")
+        if not self._queue:
+            return float("inf")
+        first = self._queue[0][0]
+        return first if len(self._pairs) > self._max else first + self.policy.health.idle
 
     def clear_locked(self) -> list[GivenUp]:
         """Give up everything. Host records stay: what is known of the hosts remains true."""
         given_up = [GivenUp(pair, self.take_locked(pair), "by hand") for pair in self.pairs_locked() if pair.ready]
-        self._pairs.clear()
+        self._pairs = {key: pair for key, pair in self._pairs.items() if pair.round is not None}
+        for _, _, pair in self._queue:
+            pair.queued = False
         self._queue.clear()
         return given_up
 
@@ -154,10 +228,13 @@ class Registry:
         """All host records, and how many connections to each are held."""
         return [(record, self._held.get(name, 0)) for name, record in sorted(self._hosts.items())]
 
-    def held_locked(self, name: str) -> int:
-        """How many connections to the host are held."""
-        return self._held.get(name, 0)
-
     def count_locked(self) -> int:
         """How many connections are held."""
         return self._ready
+
+
+def _count_down(counts: dict[Any, int], key: Any) -> None:
+    if counts[key] > 1:
+        counts[key] -= 1
+    else:
+        del counts[key]
