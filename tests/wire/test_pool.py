@@ -180,6 +180,19 @@ def test_a_stream_can_be_read_to_its_end_after_close() -> None:
         server.wait_for_open(0)
 
 
+@pytest.mark.parametrize("policy", [POLICY, ONE], ids=["free", "blocking"])
+def test_a_call_finishes_though_the_connection_is_closed_just_before_it_takes_a_socket(
+    monkeypatch: pytest.MonkeyPatch, server: FaultServer, policy: Policy
+) -> None:
+    with Connection(server.url, ANONYMOUS, policy=policy) as conn:
+        conn.get("/")
+        # requests calls this after it has chosen a pool, and before it takes a socket from it.
+        monkeypatch.setattr(conn.conn.get_adapter(server.url), "add_headers", lambda *_, **__: conn.close())
+        answer = conn.post("/")
+        assert (answer.content, len(answer.attempts)) == (b"ok", 1)  # type: ignore[attr-defined]
+        server.wait_for_open(0)
+
+
 def test_closing_while_calls_begin_loses_none_of_those_that_began() -> None:
     """A call either finds the connection closed, or finishes."""
     with FaultServer() as server:

@@ -152,6 +152,19 @@ def test_a_streamed_503_is_retried_and_its_successor_streams(server: FaultServer
         assert b"".join(answer.iter_content(3)) == b"streamed"
 
 
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_a_streamed_503_that_nobody_reads_frees_its_slot_before_the_retry(server: FaultServer, size: int) -> None:
+    policy = POLICY.replace(pool={"size": 1, "block": True})
+    server.script(reply(503, b"x" * size), reply(503, b"x" * size), reply(200, b"streamed"))
+    with (
+        connect(server.url, policy) as conn,
+        elapsed() as time,
+        conn.get("/", stream=True, raise_for_status=False) as answer,
+    ):
+        assert (answer.content, statuses(answer)) == (b"streamed", [503, 503, 200])
+        time.assert_at_most(2.0)
+
+
 def test_a_streamed_503_that_is_not_retried_any_more_can_be_read(server: FaultServer) -> None:
     server.script(*[reply(503, b"busy")] * 3)
     with connect(server.url) as conn, conn.get("/", stream=True, raise_for_status=False) as answer:
