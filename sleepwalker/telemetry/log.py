@@ -82,7 +82,8 @@ def listening(level: Level) -> bool:
         return number >= sink.level
     if structlog.is_configured():
         return number >= _FILTERS.get(structlog.get_config()["wrapper_class"], logging.NOTSET)
-    return _stdlib().isEnabledFor(number)
+    # Without any handler the standard library would print warnings to stderr, which nobody asked for.
+    return _stdlib().isEnabledFor(number) and _stdlib().hasHandlers()
 
 
 def observing(observer: Observer | None) -> Observer:
@@ -122,7 +123,6 @@ def _to_structlog(event: Event, level: Level) -> None:
 
 def _to_stdlib(event: Event, level: Level) -> None:
     logger = _stdlib()
-    _silence(logger)
     fields = _with_context(event.fields())
     logger.log(LEVELS[level], _logfmt(event.name, fields), extra={"event": event.name, "fields": fields})
 
@@ -131,12 +131,6 @@ def _to_stdlib(event: Event, level: Level) -> None:
 def _stdlib() -> logging.Logger:
     """The logger, made at the first event: one made at import would be disabled by a `dictConfig` after it."""
     return logging.getLogger("sleepwalker")
-
-
-def _silence(logger: logging.Logger) -> None:
-    """Keep the standard library from writing to stderr for an application that set up no handler."""
-    if not logger.hasHandlers():
-        logger.addHandler(logging.NullHandler())
 
 
 def _with_context(fields: dict[str, Any]) -> dict[str, Any]:
@@ -178,5 +172,5 @@ def _report(error: Exception) -> None:
     # The handler that failed may be the one that would have to say so.
     with contextlib.suppress(Exception):
         logger = logging.getLogger("sleepwalker.telemetry")
-        _silence(logger)
-        logger.warning("an event could not be logged: %s at %s:%d", type(error).__name__, code, line)
+        if logger.hasHandlers():
+            logger.warning("an event could not be logged: %s at %s:%d", type(error).__name__, code, line)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
-import io
 import queue
 import socket
 import ssl
@@ -21,68 +20,16 @@ import urllib3
 import urllib3.connection
 import urllib3.connectionpool
 import urllib3.exceptions
+from urllib3.util.request import SKIP_HEADER
 from urllib3.util.url import parse_url
 
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport.deadline import AddressInfo, Limits, current_limits, resolve
+from sleepwalker.transport.head import Response
 from sleepwalker.transport.tls import shared_context
 
 _now = SYSTEM_CLOCK.monotonic
-
-
-class _BoundedReader(io.RawIOBase):
-    """Reads from a socket, each time with what is left of the attempt's limits as the socket's timeout."""
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, limits: Limits) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._limits = limits
-        self.ended = False
-        """True once the server closed its side."""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(self._limits.left())
-        count = self._raw.readinto(buffer)
-        self.ended = count == 0
-        return count
-
-    def fileno(self) -> int:
-        return self._raw.fileno()
-
-    def close(self) -> None:
-        if not self.closed:
-            self._raw.close()
-        super().close()
-
-
-class _Response(http.client.HTTPResponse):
-    """An answer that is read within the limits of the attempt that asked for it."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        limits = current_limits()
-        self._bounded: _BoundedReader | None = None
-        if limits is not None:
-            self._bounded = _BoundedReader(self.fp.detach(), sock, limits)
-            self.fp = io.BufferedReader(self._bounded)
-
-    def _read_status(self) -> tuple[str, int, str]:
-        # http.client skips 100 only, and would take 103 Early Hints for the answer. (101 is one: nothing follows it.)
-        while True:
-            status = super()._read_status()  # type: ignore[misc]
-            if not 101 < status[1] < 200:
-                return status  # type: ignore[no-any-return]
-            http.client.parse_headers(self.fp)
-
-    def begin(self) -> None:
-        super().begin()
-        if self._bounded is not None and self._bounded.ended:
-            # http.client takes half a head for a whole one, and then the missing body for an empty one.
-            raise http.client.IncompleteRead(b"")
 
 
 class _Target(str):
@@ -99,7 +46,7 @@ class _Target(str):
 class _Limited(urllib3.connection.HTTPConnection):
     """A connection whose every wait is bounded by the attempt under way."""
 
-    response_class = _Response
+    response_class = Response
     idle_since = 0.0
     """When it last came back to its pool, on the monotonic clock."""
 
@@ -162,6 +109,13 @@ class _Limited(urllib3.connection.HTTPConnection):
             limits.phase = "send"
         target = url.full if isinstance(url, _Target) else url
         super().putrequest(method, target, skip_host=skip_host, skip_accept_encoding=skip_accept_encoding)
+
+    def putheader(self, header: str, *values: str) -> None:  # type: ignore[override]
+        if len(values) == 1 and values[0] != SKIP_HEADER:
+            # Past urllib3's look for its mark among the values; http.client still checks name and value.
+            http.client.HTTPConnection.putheader(self, header, values[0])
+        else:
+            super().putheader(header, *values)
 
     def send(self, data: Any) -> None:
         limits = current_limits()
