@@ -122,7 +122,7 @@ class Retries:
                 wait = ceiling / 2 + ceiling / 2 * random
             case "decorrelated":
                 low = self._policy.wait_initial
-                high = max(low, 3 * (ours.last_wait or low))
+                high = 3 * (ours.last_wait or low)
                 wait = min(self._policy.wait_max, low + (high - low) * random)
             case _:
                 wait = ceiling

@@ -355,6 +355,37 @@ def test_it_closes_after_enough_successes_and_forgets_what_was() -> None:
     assert state(here) == "closed"
 
 
+def test_failures_from_before_it_closed_are_not_in_the_share_any_more() -> None:
+    here = world(consecutive=5, close_after=2, min_calls=8)
+    here.trip()
+    here.recover()
+    here.call(answer(500))
+    assert state(here) == "closed"
+
+
+def test_successes_of_an_earlier_try_do_not_help_to_close_it() -> None:
+    here = world(consecutive=1, close_after=2)
+    here.trip()
+    for _ in range(3):
+        here.clock.advance(here.host.snapshot().retry_in or 0.0)
+        here.call(answer(200))
+        assert state(here) == "half-open"
+        here.call(reset())
+        assert state(here) == "open"
+
+
+def test_a_probe_lost_in_an_earlier_try_takes_no_place_in_the_next() -> None:
+    here = world(consecutive=1, half_open_probes=2, open_for=1)
+    here.trip()
+    here.clock.advance(1.0)
+    lost = here.begin()
+    here.call(reset())
+    here.clock.advance(2.0)
+    probes = [here.begin(), here.begin(), here.begin()]
+    assert [rejected(probe) for probe in probes] == [False, False, True]
+    assert lost.final is None
+
+
 # Late outcomes
 
 

@@ -13,7 +13,7 @@ from sleepwalker.policy import BreakerPolicy
 from tests.unit.engine_driver import HOST, FakeClock
 
 LIFETIME = 11.0
-VERDICTS = st.sampled_from([Verdict.SUCCESS, Verdict.FAILURE, Verdict.FAILURE, Verdict.NEUTRAL])
+VERDICTS = st.sampled_from([Verdict.SUCCESS, Verdict.SUCCESS, Verdict.FAILURE, Verdict.FAILURE, Verdict.NEUTRAL])
 
 
 class BreakerMachine(RuleBasedStateMachine):
@@ -78,6 +78,20 @@ class BreakerMachine(RuleBasedStateMachine):
         self.clock.advance(seconds)
         self.clock.roll = lambda: dice
 
+    @precondition(lambda self: self.state == "open")
+    @rule()
+    def the_open_time_is_over(self) -> None:
+        self.clock.now = max(self.clock.now, self.open_until)
+
+    @rule(verdicts=st.lists(VERDICTS, min_size=1, max_size=4))
+    def calls_come_and_go(self, verdicts: list[Verdict]) -> None:
+        """One after the other, as most traffic does: it is what opens and closes circuits."""
+        for verdict in verdicts:
+            held = len(self.held)
+            self.someone_comes()
+            if len(self.held) > held:
+                self.report(*self.held.pop(), verdict)
+
     @rule()
     def someone_comes(self) -> None:
         before, now = self.state, self.clock.now
@@ -105,7 +119,9 @@ class BreakerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data(), verdict=VERDICTS)
     def someone_reports(self, data: st.DataObject, verdict: Verdict) -> None:
-        permit, number = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        self.report(*self.held.pop(data.draw(st.integers(0, len(self.held) - 1))), verdict)
+
+    def report(self, permit: Permit, number: int, verdict: Verdict) -> None:
         if number != self.number:
             before = self._visible()
             self.breaker.report_locked(permit, verdict, self.clock.now, "late")
