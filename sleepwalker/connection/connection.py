@@ -17,6 +17,7 @@ from requests.structures import CaseInsensitiveDict
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.connection.encoder import JsonEncoder
 from sleepwalker.connection.settings import Timeout, check_max_body, check_session, check_timeout, load_policy
+from sleepwalker.engine.breaker import Permit
 from sleepwalker.engine.call import Final, Request, Send, run
 from sleepwalker.engine.host import Host, HostHealth
 from sleepwalker.engine.outcome import Outcome, failed
@@ -420,17 +421,17 @@ class Connection:
             failure.attempts = final.attempts
             raise failure
         if exchange.stream and not raise_for_status:
-            guard_stream(response, self._on_break(final, rules))
+            guard_stream(response, self._on_break(final.permit, rules))
         return response
 
-    def _on_break(self, final: Final, rules: Rules) -> Callable[[Exception], BaseException]:
+    def _on_break(self, permit: Permit, rules: Rules) -> Callable[[Exception], BaseException]:
         """What to make of whatever breaks a streamed body: an error of ours, which counts against the host."""
 
         def broken(error: Exception) -> BaseException:
             scene = Scene(self._origin.text, "body", False, "attempt", rules.attempt, rules.connect, rules.read)
             raised = translate(error, scene)
             if isinstance(raised, SleepwalkerException):
-                for event in self._host.settle_body(final.permit, failed(raised), self._clock.monotonic()):
+                for event in self._host.settle_body(permit, failed(raised), self._clock.monotonic()):
                     self._observe(event)
             return raised
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,10 +89,14 @@ def discard(response: Any) -> None:
 
 def guard_stream(response: requests.Response, on_break: Callable[[Exception], BaseException]) -> None:
     """Make reading a streamed body raise what `on_break` makes of whatever breaks it."""
-    iterate: Callable[..., Iterator[Any]] = response.iter_content
+    # Not `response.iter_content` itself: a response that holds itself is freed, with its socket, only when the
+    # garbage collector comes by.
+    weak, iterate = weakref.ref(response), type(response).iter_content
 
     def iter_content(chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
-        chunks = iter(iterate(chunk_size, decode_unicode))
+        if (alive := weak()) is None:
+            raise ReferenceError("the response is gone")
+        chunks: Iterator[Any] = iter(iterate(alive, chunk_size, decode_unicode))  # type: ignore[call-overload]
         while True:
             broken: BaseException | None = None
             try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -260,6 +262,22 @@ def test_a_stream_that_was_read_to_its_end_gives_its_socket_back(server: FaultSe
         ):
             assert read(conn.get("/", stream=True)) == b"x" * 1000
     assert server.accepted == 1
+
+
+def test_a_stream_that_is_let_go_of_is_freed_at_once(server: FaultServer) -> None:
+    """Held by its own wrapper it would keep its socket until the garbage collector comes by."""
+    server.default = reply(200, b"x" * 100_000)
+    with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
+        stream = conn.get("/", stream=True)
+        next(stream.iter_content(10))
+        freed = weakref.ref(stream)
+        conn._latest.response = None
+        gc.disable()
+        try:
+            del stream
+            assert freed() is None
+        finally:
+            gc.enable()
 
 
 def test_leaving_the_block_of_a_stream_half_read_drops_its_socket(server: FaultServer) -> None:
