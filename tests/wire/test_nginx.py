@@ -221,5 +221,6 @@ def test_nothing_below_tls_1_2_is_spoken(tls: TlsMaterial, version: ssl.TLSVersi
             for _ in range(3):
                 with pytest.raises(TLSError):
                     conn.get("/")
+        server.wait_for_open(0)
         assert server.requests == []
         assert len(server.handshake_errors) == 3
