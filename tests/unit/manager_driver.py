@@ -1,0 +1,164 @@
+"""Drives a manager without time and sockets: hooks that follow a script, hosts that fail and answer when told."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy
+from sleepwalker import ConnectionError as OurConnectionError
+from sleepwalker.connection import ConnectionHook
+from sleepwalker.engine.breaker import Permit
+from sleepwalker.engine.host import Host, free_permit
+from sleepwalker.engine.outcome import Outcome
+from sleepwalker.events import ConnectionEvicted, ConnectionRetired, Event
+from tests.unit.engine_driver import FakeClock, answer, refused
+
+A, B = "https://a.test", "https://b.test"
+
+E = TypeVar("E", bound=Event)
+
+
+class Thing:
+    """A connection that is none of ours."""
+
+    def __init__(self) -> None:
+        self.closings = 0
+
+    def close(self) -> None:
+        self.closings += 1
+
+
+class Hook(ConnectionHook):
+    """Does as `act` says, and remembers what it was asked for."""
+
+    def __init__(self, act: Callable[[Any, Any], Any]) -> None:
+        self.act = act
+        self.asked: list[tuple[Any, Any]] = []
+
+    def connect(self, host: Any, auth: Any) -> Any:
+        self.asked.append((host, auth))
+        return self.act(host, auth)
+
+
+class Bed:
+    """A manager with one hook, which makes a connection to whatever it is asked for unless told otherwise."""
+
+    def __init__(self, *, hooked: bool = True, policy: Policy | None = None, **options: Any) -> None:
+        self.clock = FakeClock()
+        self.events: list[Event] = []
+        self.manager = ConnectionManager(policy=policy, clock=self.clock, observer=self.observe, **options)
+        self.hook = Hook(lambda host, auth: self.conn(host))
+        if hooked:
+            self.manager.add_conn_hook(self.hook)
+
+    def observe(self, event: Event, level: object = None, /) -> None:
+        """Events are told while no lock is held."""
+        assert not self.manager._lock.locked()
+        self.events.append(event)
+
+    def conn(self, url: str) -> Connection:
+        return Connection(url, ANONYMOUS, clock=self.clock)
+
+    def all(self, kind: type[E]) -> list[E]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def reasons(self) -> list[str]:
+        """Why connections were given up."""
+        return [event.reason for event in self.events if isinstance(event, ConnectionEvicted | ConnectionRetired)]
+
+    def record(self, url: str) -> Host:
+        return self.manager._registry._hosts[url]
+
+    def settle(self, url: str, outcome: Outcome, times: int = 1) -> None:
+        """The host's calls came to this, whatever its circuit says."""
+        record = self.record(url)
+        for _ in range(times):
+            permit, _ = record.admit(self.clock.now, 100.0)
+            held = permit if isinstance(permit, Permit) else free_permit()
+            record.settle(held, outcome, self.clock.now, 0.0, first=True)
+
+    def answers(self, url: str) -> None:
+        self.settle(url, answer(200))
+
+    def unreachable(self, url: str) -> None:
+        """Connecting fails as often as it takes for the host to count as broken."""
+        self.settle(url, refused(), 3)
+
+    def trip(self, url: str) -> None:
+        """The circuit opens."""
+        self.settle(url, answer(500), 5)
+        assert self.manager.health(url).breaker == "open"
+
+    def unauthorized(self, conn: Connection) -> None:
+        """It got a 401."""
+        conn.unauthorized = True
+        self.answers(conn.origin.text)
+
+
+def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Start `work` in a thread; the function returned waits for it and gives its result, or raises what it raised."""
+    box: list[Any] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            box.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def wait() -> Any:
+        thread.join(10)
+        assert not thread.is_alive(), "it hangs"
+        if errors:
+            raise errors[0]
+        return box[0]
+
+    return wait
+
+
+def fail(error: BaseException) -> Callable[[Any, Any], Any]:
+    def act(host: Any, auth: Any) -> Any:
+        raise error
+
+    return act
+
+
+def nothing(host: Any, auth: Any) -> None:
+    """Does not know the host."""
+
+
+def well(bed: Bed, host: str = A, auth: Any = None) -> Connection:
+    """A connection whose host answered, a while ago."""
+    conn = bed.manager.find(host, auth)
+    bed.clock.advance(1)
+    bed.answers(host)
+    conn.accepted = True
+    bed.clock.advance(1)
+    return conn
+
+
+def replicas(bed: Bed) -> list[str]:
+    """The hook gives the first of these; returns the list, to be changed."""
+    up = [A, B]
+    bed.hook.act = lambda host, auth: bed.conn(up[0])
+    return up
+
+
+def rounds(bed: Bed, until: float, step: float = 0.25) -> list[float]:
+    """When the hooks are asked, in seconds from now, by somebody who looks again and again."""
+    began, seen = bed.clock.now, len(bed.hook.asked)
+    times = []
+    while bed.clock.now <= began + until:
+        with contextlib.suppress(OurConnectionError):
+            bed.manager.find(A)
+        if len(bed.hook.asked) > seen:
+            times.append(bed.clock.now - began)
+            seen = len(bed.hook.asked)
+        bed.clock.advance(step)
+    return times

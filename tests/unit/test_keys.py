@@ -1,0 +1,171 @@
+"""Which hosts are one host, and which credentials are the same."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
+
+from sleepwalker import ANONYMOUS, URLError
+from sleepwalker.connection.keys import AuthKey, host_key
+
+
+class Token(NamedTuple):
+    user: str
+    secret: str
+
+
+class HashedBasic(HTTPBasicAuth):
+    """As some write it, so that it can be a key."""
+
+    def __hash__(self) -> int:
+        return hash(self.username)
+
+
+class OtherBasic(HashedBasic):
+    pass
+
+
+class Bearer:
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bearer) and self.token == other.token
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Strict:
+    """Cannot be compared."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("compare me not")
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (None, None),
+        (ANONYMOUS, ANONYMOUS),
+        (("u", "p"), ("u", "p")),
+        (("u", "p"), HTTPBasicAuth("u", "p")),
+        (["u", "p"], HTTPBasicAuth("u", "p")),
+        (Token("u", "p"), ("u", "p")),
+        ((b"u", b"p"), HTTPBasicAuth(b"u", b"p")),
+        (HTTPDigestAuth("u", "p"), HTTPDigestAuth("u", "p")),
+        (HTTPProxyAuth("u", "p"), HTTPProxyAuth("u", "p")),
+        ({"token": ["t"]}, {"token": ["t"]}),
+        ([1, 2, 3], [1, 2, 3]),
+        (Bearer("t"), Bearer("t")),
+        ("token", "token"),
+        (("u", ["p"]), ("u", ["p"])),
+    ],
+)
+def test_equal_credentials_are_one_key(one: Any, two: Any) -> None:
+    assert AuthKey(one) == AuthKey(two)
+    assert hash(AuthKey(one)) == hash(AuthKey(two))
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (None, ANONYMOUS),
+        (("u", "p"), ("u", "q")),
+        (("u", "p"), ("v", "p")),
+        (("u", "p"), (b"u", b"p")),
+        (("u", "p"), HTTPDigestAuth("u", "p")),
+        (HTTPBasicAuth("u", "p"), HTTPDigestAuth("u", "p")),
+        (HTTPBasicAuth("u", "p"), HTTPProxyAuth("u", "p")),
+        (HashedBasic("u", "p"), OtherBasic("u", "p")),
+        ({"token": "t"}, {"token": "s"}),
+        (Bearer("t"), Bearer("s")),
+        (1, True),
+        (("u", "p"), "u:p"),
+        (Strict(), None),
+    ],
+)
+def test_other_credentials_are_another_key(one: Any, two: Any) -> None:
+    """requests' digest credentials say that they equal basic ones, and proxy credentials too."""
+    assert AuthKey(one) != AuthKey(two)
+
+
+@pytest.mark.parametrize(
+    ("auth", "change"),
+    [
+        (HTTPBasicAuth("u", "p"), lambda auth: setattr(auth, "password", "q")),
+        (HTTPDigestAuth("u", "p"), lambda auth: setattr(auth, "username", "v")),
+        (["u", "p"], lambda auth: auth.__setitem__(1, "q")),
+        ({"token": {"now": "t"}}, lambda auth: auth["token"].update(now="s")),
+    ],
+)
+def test_credentials_changed_in_place_are_other_credentials(auth: Any, change: Any) -> None:
+    """Else the new password would be given the connection of the old one."""
+    before = AuthKey(auth)
+    change(auth)
+    assert AuthKey(auth) != before
+
+
+def test_an_object_that_cannot_be_compared_is_itself() -> None:
+    auth = Strict()
+    assert AuthKey(auth) == AuthKey(auth)
+
+
+def test_the_users_of_one_host_do_not_share_a_hash() -> None:
+    """Ten thousand users of one service would make each look-up a search."""
+    assert len({hash(AuthKey(HTTPBasicAuth(f"user{number}", "p"))) for number in range(100)}) > 90
+
+
+def test_a_key_shows_no_secret_and_is_equal_to_nothing_else() -> None:
+    key = AuthKey(("u", "geheim"))
+    assert repr(key) == "<AuthKey of HTTPBasicAuth>"
+    assert key != ("u", "geheim")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["https://host.com", "https://host.com/", "HTTPS://HOST.com", "https://host.com:443", "https://Host.com:443//"],
+)
+def test_letter_case_a_default_port_and_a_trailing_slash_make_no_difference(host: str) -> None:
+    name, origin = host_key(host)
+    assert name == "https://host.com"
+    assert origin is not None
+    assert origin.text == "https://host.com"
+
+
+@pytest.mark.parametrize(
+    "host", ["http://host.com", "https://host.com:8443", "https://host.com/Api", "https://host.com/api", "host.com"]
+)
+def test_another_scheme_port_or_path_is_another_host(host: str) -> None:
+    names = [host_key(one)[0] for one in ("https://host.com", host)]
+    assert names[0] != names[1]
+
+
+def test_a_path_keeps_its_case() -> None:
+    assert host_key("https://Host.com/Api/")[0] == "https://host.com/Api"
+
+
+@pytest.mark.parametrize("host", ["orders", "Orders", "orders/", "ORDERS"])
+def test_a_bare_name_has_no_origin(host: str) -> None:
+    assert host_key(host) == ("orders", None)
+
+
+@pytest.mark.parametrize("host", ["consul://orders", "unix:///run/app.sock", "bob@fleet-7", "srv:orders:1", ""])
+def test_what_is_no_web_address_is_a_name_that_a_hook_may_understand(host: str) -> None:
+    assert host_key(host)[1] is None
+
+
+@pytest.mark.parametrize("host", ["u:geheim@host.com", "redis://u:geheim@host", "https://u:geheim@host.com"])
+def test_credentials_in_a_host_are_refused_and_not_shown(host: str) -> None:
+    with pytest.raises(URLError, match="pass them as auth=") as caught:
+        host_key(host)
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["https://", "https://host.com:99999", "https://host.com/?a=b", "http://ho st"])
+def test_a_url_that_cannot_be_connected_to_is_refused(host: str) -> None:
+    with pytest.raises(URLError):
+        host_key(host)

@@ -1,0 +1,807 @@
+"""What the manager finds, whom it asks, what it gives up, and what it leaves behind: no time passes, no sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import MagicMock, Mock
+
+import pytest
+import requests
+from requests.auth import HTTPBasicAuth, HTTPDigestAuth
+
+from sleepwalker import (
+    ANONYMOUS,
+    Connection,
+    ConnectionManager,
+    HTTPError,
+    Policy,
+    PolicyError,
+    URLError,
+)
+from sleepwalker import ConnectionError as OurConnectionError
+from sleepwalker.connection import ConnectionHook
+from sleepwalker.events import ConnectionEvicted, HookFailed
+from tests.unit.engine_driver import FakeClock
+from tests.unit.manager_driver import A, B, Bed, Hook, Thing, fail, in_thread, nothing, replicas, well
+
+
+class Numb:
+    """Cannot be hashed, compared or asked whether it is true."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("compare me not")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        raise ValueError("neither true nor false")
+
+
+class Counts:
+    """Says by a number how closed it is, as some database drivers do."""
+
+    closed = 3
+
+
+class Sulky:
+    """Raises whatever it is asked, and when it is closed."""
+
+    @property
+    def closed(self) -> bool:
+        raise RuntimeError("who knows")
+
+    def close(self) -> None:
+        raise RuntimeError("no")
+
+
+# -- finding -------------------------------------------------------------------------------------
+
+
+def test_a_connection_that_was_added_is_found() -> None:
+    bed, thing = Bed(hooked=False), Thing()
+    bed.manager.add(A, None, thing)
+    assert bed.manager.find(A) is bed.manager.find(A, None) is thing
+    assert bed.manager.find(A, auth=None) is thing
+
+
+def test_hooks_are_asked_in_the_order_in_which_they_were_added() -> None:
+    bed, order = Bed(hooked=False), []
+    for number in range(3):
+
+        def act(host: Any, auth: Any, number: int = number) -> Any:
+            order.append(number)
+            return Thing() if number == 1 else None
+
+        bed.manager.add_conn_hook(Hook(act))
+    bed.manager.find(A)
+    assert order == [0, 1]
+
+
+@pytest.mark.parametrize("host", ["HTTPS://A.Test/", "Orders/", "consul://Orders", A])
+def test_the_host_reaches_the_hook_exactly_as_given(host: str) -> None:
+    bed = Bed()
+    bed.hook.act = lambda host, auth: Thing()
+    auth = {"token": "t"}
+    bed.manager.find(host, auth)
+    assert bed.hook.asked == [(host, auth)]
+    assert bed.hook.asked[0][1] is auth
+
+
+def test_a_hook_is_asked_once_for_a_pair() -> None:
+    bed = Bed()
+    found = {id(bed.manager.find(host, ("u", "p"))) for host in (A, A + "/", "HTTPS://A.test:443") for _ in range(3)}
+    assert len(found) == len(bed.hook.asked) == 1
+
+
+def test_another_host_or_other_credentials_are_another_pair() -> None:
+    bed = Bed()
+    bed.hook.act = lambda host, auth: Thing()
+    pairs = [(A, None), (A, ANONYMOUS), (A, ("u", "p")), (A, ("u", "q")), (B, None), (A + "/api", None), ("a", None)]
+    assert len({id(bed.manager.find(*pair)) for pair in pairs}) == len(pairs)
+
+
+@pytest.mark.parametrize("make", [lambda: HTTPBasicAuth("u", "p"), lambda: HTTPDigestAuth("u", "p"), lambda: ["u", "p"],
+                                  lambda: {"t": 1}, lambda: ("u", ["p"])])  # fmt: skip
+def test_credentials_that_cannot_be_hashed_find_their_connection_again(make: Callable[[], Any]) -> None:
+    """Version 2.0 died of these with a TypeError."""
+    bed = Bed()
+    assert bed.manager.find(A, make()) is bed.manager.find(A, make()) is bed.manager.find(A + "/", make())
+    assert len(bed.hook.asked) == 1
+
+
+def test_a_pair_of_words_is_basic_and_digest_is_not() -> None:
+    bed = Bed()
+    basic = bed.manager.find(A, ("u", "p"))
+    assert bed.manager.find(A, HTTPBasicAuth("u", "p")) is basic
+    assert bed.manager.find(A, HTTPDigestAuth("u", "p")) is not basic
+
+
+def test_a_changed_password_is_not_given_the_connection_of_the_old_one() -> None:
+    bed, auth = Bed(), HTTPBasicAuth("u", "p")
+    old = bed.manager.find(A, auth)
+    auth.password = "q"
+    assert bed.manager.find(A, auth) is not old
+
+
+@pytest.mark.parametrize(
+    "conn",
+    [None, 0, "", [], {}, object(), Numb(), Sulky(), Mock(spec=Connection), MagicMock(), Counts()],
+    ids=lambda conn: type(conn).__name__,
+)
+def test_any_object_is_a_connection(conn: Any) -> None:
+    bed = Bed(hooked=False)
+    bed.manager.add(A, None, conn)
+    assert bed.manager.find(A) is conn
+    bed.clock.advance(10)
+    assert bed.manager.find(A) is conn
+    assert [found is conn for _, found in bed.manager] == [True]
+    assert next(iter(bed.manager.conns.values())) is conn
+    assert bed.manager.health()[A].connections == 1
+    bed.manager.reset()
+    assert len(bed.manager) == 0
+
+
+def test_only_none_means_that_a_hook_does_not_know_the_host() -> None:
+    bed = Bed()
+    bed.hook.act = lambda host, auth: 0
+    assert bed.manager.find(A) == 0
+    assert bed.manager.find(A) == 0
+    assert len(bed.hook.asked) == 1
+
+
+@pytest.mark.parametrize("host", ["https://u:geheim@a.test", "https://a.test:0", "http://", "u:geheim@a.test"])
+def test_a_host_that_cannot_be_is_refused_before_any_hook_is_asked(host: str) -> None:
+    bed = Bed()
+    for ask in (bed.manager.find, bed.manager.evict, bed.manager.isolate, bed.manager.restore, bed.manager.health):
+        with pytest.raises(URLError) as caught:
+            ask(host)
+        assert "geheim" not in str(caught.value)
+    assert bed.hook.asked == []
+
+
+# -- hooks that fail -----------------------------------------------------------------------------
+
+
+def test_the_base_hook_must_be_subclassed() -> None:
+    with pytest.raises(NotImplementedError, match="connect"):
+        ConnectionHook().connect(A, None)
+
+
+@pytest.mark.parametrize("hook", [object(), None, ConnectionHook, Hook])
+def test_what_is_no_hook_is_refused(hook: Any) -> None:
+    with pytest.raises(TypeError, match="hook"):
+        Bed().manager.add_conn_hook(hook)
+
+
+class Other(Hook):
+    pass
+
+
+def test_the_error_names_the_host_and_what_each_hook_said() -> None:
+    bed = Bed()
+    bed.hook.act = nothing
+    bed.manager.add_conn_hook(Other(fail(OurConnectionError("the login page is gone"))))
+    bed.manager.add_conn_hook(Hook(fail(OSError(111, "Connection refused"))))
+    with pytest.raises(OurConnectionError) as caught:
+        bed.manager.find(A)
+    text = str(caught.value)
+    assert A in text
+    assert "Hook does not know the host" in text
+    assert "Other: ConnectionError: the login page is gone" in text
+    assert "Hook: ConnectionRefusedError: Connection refused" in text
+
+
+def response(status: int) -> requests.Response:
+    made = requests.Response()
+    made.status_code = status
+    made.url = A + "/login?token=geheim"
+    return made
+
+
+def status_error() -> Exception:
+    try:
+        response(401).raise_for_status()
+    except requests.HTTPError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OurConnectionError("out of order"), "ConnectionError: out of order"),
+        (HTTPError.of(response(503)), "HTTPServiceUnavailable"),
+        (requests.ConnectionError(f"Max retries exceeded with url: {A}/?token=geheim"), "ConnectionError"),
+        (requests.Timeout("geheim"), "Timeout"),
+        (status_error(), "HTTPError: 401"),
+        (OSError("backend 7 is away"), "OSError: backend 7 is away"),
+        (ConnectionError("no, see https://u:geheim@a.test/x?token=geheim"), "ConnectionError: no, see https:"),
+        (TimeoutError(), "TimeoutError"),
+        (FileNotFoundError(2, "No such file or directory", "/geheim"), "No such file"),
+        (type("Theirs", (OSError,), {})("geheim"), "Theirs"),
+    ],
+)
+def test_a_hook_fails_as_connections_fail(error: Exception, said: str) -> None:
+    """The next one is asked. No text of others may carry a URL's query into ours."""
+    bed = Bed()
+    bed.hook.act = fail(error)
+    with pytest.raises(OurConnectionError) as caught:
+        bed.manager.find(A)
+    assert said in str(caught.value)
+    assert "geheim" not in str(caught.value) + repr(bed.events)
+    assert [event.error for event in bed.all(HookFailed)] == [type(error).__name__]
+    bed.manager.add_conn_hook(Hook(lambda host, auth: bed.conn(host)))
+    assert isinstance(bed.manager.find(A), Connection)
+
+
+def test_without_hooks_the_error_says_how_to_add_one() -> None:
+    with pytest.raises(OurConnectionError, match="add_conn_hook") as caught:
+        Bed(hooked=False).manager.find(A)
+    assert caught.value.retry_after is None
+
+
+def test_a_closed_connection_is_no_success_of_a_hook() -> None:
+    bed = Bed()
+
+    def act(host: Any, auth: Any) -> Any:
+        conn = bed.conn(host)
+        conn.close()
+        return conn
+
+    bed.hook.act = act
+    with pytest.raises(OurConnectionError, match="closed"):
+        bed.manager.find(A)
+    assert len(bed.manager) == 0
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), KeyError("k"), RuntimeError(), NotImplementedError(),
+                                   KeyboardInterrupt(), SystemExit(1), GeneratorExit()])  # fmt: skip
+def test_any_other_exception_is_the_callers_and_leaves_nothing_behind(error: BaseException) -> None:
+    bed = Bed()
+    bed.hook.act = fail(error)
+    for _ in range(3):
+        with pytest.raises(type(error)) as caught:
+            bed.manager.find(A)
+        assert caught.value is error
+    assert len(bed.hook.asked) == 3, "it starts no back-off"
+    assert bed.manager._registry.pairs_locked() == []
+    bed.hook.act = lambda host, auth: bed.conn(host)
+    assert isinstance(in_thread(lambda: bed.manager.find(A))(), Connection)
+
+
+def test_hosts_that_nobody_knows_are_forgotten_at_once() -> None:
+    bed = Bed()
+    bed.hook.act = nothing
+    for number in range(50):
+        with pytest.raises(OurConnectionError):
+            bed.manager.find(f"https://h{number}.test")
+    assert bed.manager._registry.pairs_locked() == []
+
+
+def test_a_hook_that_fails_badly_once_does_not_forget_the_host_that_is_down() -> None:
+    """A replica that takes over afterwards gives the host back when that is up again."""
+    bed = Bed()
+    home = bed.manager.find(A)
+    bed.answers(A)
+    bed.clock.advance(5)
+    bed.unreachable(A)
+    bed.hook.act = fail(ValueError("a bug"))
+    with pytest.raises(ValueError, match="a bug"):
+        bed.manager.find(A)
+    assert home.closed
+    bed.hook.act = lambda host, auth: bed.conn(B)
+    assert bed.manager.find(A).origin.text == B
+    bed.clock.advance(5)
+    bed.hook.act = lambda host, auth: bed.conn(host)
+    assert bed.manager.find(A).origin.text == A
+
+
+# -- threads -------------------------------------------------------------------------------------
+
+
+class Gate:
+    """A hook that waits until it may go on."""
+
+    def __init__(self, act: Callable[[Any, Any], Any]) -> None:
+        self.act = act
+        self.entered = threading.Event()
+        self.go = threading.Event()
+
+    def __call__(self, host: Any, auth: Any) -> Any:
+        self.entered.set()
+        assert self.go.wait(10)
+        return self.act(host, auth)
+
+
+def waiting(bed: Bed, count: int) -> None:
+    """Until so many threads wait for a round."""
+    moment = threading.Event()
+    for _ in range(5000):
+        if len(bed.manager._waiting) == count:
+            return
+        moment.wait(0.002)
+    raise AssertionError(f"{len(bed.manager._waiting)} threads wait")
+
+
+def test_eight_threads_that_find_a_new_host_make_one_hook_call() -> None:
+    bed = Bed()
+    gate = bed.hook.act = Gate(bed.hook.act)
+    jobs = [in_thread(lambda: bed.manager.find(A)) for _ in range(8)]
+    waiting(bed, 7)
+    gate.go.set()
+    assert len({id(job()) for job in jobs}) == 1
+    assert len(bed.hook.asked) == 1
+
+
+@pytest.mark.parametrize("error", [OSError("down"), ValueError("a bug")])
+def test_who_waits_for_a_round_that_fails_gets_its_error(error: Exception) -> None:
+    bed = Bed()
+    gate = bed.hook.act = Gate(fail(error))
+    jobs = [in_thread(lambda: bed.manager.find(A)) for _ in range(4)]
+    waiting(bed, 3)
+    gate.go.set()
+    kind = ValueError if isinstance(error, ValueError) else OurConnectionError
+    errors = []
+    for job in jobs:
+        with pytest.raises(kind, match=str(error)) as caught:
+            job()
+        errors.append(caught.value)
+    assert len(bed.hook.asked) == 1
+    if kind is OurConnectionError:
+        assert len({id(one) for one in errors}) == 4, "no error collects the tracebacks of other threads"
+        assert {one.retry_after for one in errors} == {1.0}
+
+
+def test_who_waits_for_a_round_that_is_interrupted_asks_anew() -> None:
+    bed = Bed()
+    gate = bed.hook.act = Gate(fail(KeyboardInterrupt()))
+    leader = in_thread(lambda: bed.manager.find(A))
+    assert gate.entered.wait(10)
+    follower = in_thread(lambda: bed.manager.find(A))
+    waiting(bed, 1)
+    bed.hook.act = lambda host, auth: bed.conn(host)
+    gate.go.set()
+    with pytest.raises(KeyboardInterrupt):
+        leader()
+    assert isinstance(follower(), Connection)
+
+
+def test_a_slow_hook_for_one_host_delays_nobody_looking_for_another() -> None:
+    bed = Bed()
+    gate = Gate(lambda host, auth: bed.conn(host))
+    bed.hook.act = lambda host, auth: gate(host, auth) if host == A else bed.conn(host)
+    job = in_thread(lambda: bed.manager.find(A))
+    assert gate.entered.wait(10)
+    assert in_thread(lambda: bed.manager.find(B))().origin.text == B
+    assert in_thread(lambda: len(bed.manager.health()))() == 2
+    gate.go.set()
+    assert job().origin.text == A
+
+
+def test_while_the_hooks_are_asked_to_go_back_others_keep_the_stand_in() -> None:
+    bed = Bed()
+    up = replicas(bed)
+    well(bed)
+    bed.unreachable(A)
+    up.remove(A)
+    stand_in = bed.manager.find(A)
+    bed.clock.advance(1)
+    gate = bed.hook.act = Gate(lambda host, auth: bed.conn(A))
+    job = in_thread(lambda: bed.manager.find(A))
+    assert gate.entered.wait(10)
+    assert in_thread(lambda: bed.manager.find(A))() is stand_in
+    gate.go.set()
+    assert job().origin.text == A
+
+
+def test_a_hook_that_finds_the_pair_it_makes_is_told_so() -> None:
+    bed = Bed()
+    bed.hook.act = bed.manager.find
+    with pytest.raises(OurConnectionError, match="its hooks wait for it themselves"):
+        in_thread(lambda: bed.manager.find(A))()
+    assert len(bed.hook.asked) == 1
+
+
+def test_a_hook_may_find_other_pairs() -> None:
+    bed = Bed()
+    bed.hook.act = lambda host, auth: bed.conn(host) if auth is None else (bed.manager.find(host), auth)[0]
+    inner = in_thread(lambda: bed.manager.find(A, ("u", "p")))()
+    assert inner is bed.manager.find(A)
+    assert len(bed.manager) == 2
+
+
+def test_hooks_of_two_threads_that_wait_for_each_other_are_told_so() -> None:
+    bed = Bed()
+    both = threading.Barrier(2)
+
+    def act(host: Any, auth: Any) -> Any:
+        if auth is None:
+            both.wait(10)
+        return bed.manager.find(B if host == A else A)
+
+    bed.hook.act = act
+    jobs = [in_thread(lambda host=host: bed.manager.find(host)) for host in (A, B)]  # type: ignore[misc]
+    for job in jobs:
+        with pytest.raises(OurConnectionError, match="its hooks wait for it themselves"):
+            job()
+    assert bed.manager._waiting == {}
+
+
+@pytest.mark.parametrize("conn", [Thing, lambda: "a string"])
+def test_a_connection_that_two_pairs_have_is_closed_with_the_last_of_them(conn: Callable[[], Any]) -> None:
+    bed, shared = Bed(), conn()
+    bed.hook.act = lambda host, auth: shared
+    assert bed.manager.find(A) is bed.manager.find(B) is shared
+    bed.manager.evict(A)
+    assert bed.manager.find(B) is shared
+    assert getattr(shared, "closings", 0) == 0
+    bed.manager.evict(B)
+    assert getattr(shared, "closings", 1) == 1
+
+
+# -- while a round is under way ------------------------------------------------------------------
+
+
+def underway(bed: Bed) -> tuple[Gate, Callable[[], Any]]:
+    gate = bed.hook.act = Gate(bed.hook.act)
+    job = in_thread(lambda: bed.manager.find(A))
+    assert gate.entered.wait(10)
+    return gate, job
+
+
+def test_add_during_a_round_wins() -> None:
+    bed, thing = Bed(), Thing()
+    made: list[Connection] = []
+    bed.hook.act = lambda host, auth: made.append(bed.conn(host)) or made[-1]
+    gate, job = underway(bed)
+    bed.manager.add(A, None, thing)
+    assert bed.manager.find(A) is thing
+    gate.go.set()
+    assert job() is thing
+    assert bed.manager.find(A) is thing
+    assert made[0].closed, "nobody else has it"
+    assert len(bed.manager) == 1
+
+
+def test_reset_during_a_round_leaves_one_connection_of_one_round() -> None:
+    """Once, a second round began, and the first one's connection was held without being known."""
+    bed = Bed()
+    gate, job = underway(bed)
+    bed.manager.reset()
+    other = in_thread(lambda: bed.manager.find(A))
+    waiting(bed, 1)
+    gate.go.set()
+    assert job() is other() is bed.manager.find(A)
+    assert len(bed.hook.asked) == 1
+    assert len(bed.manager) == len(bed.manager.conns) == 1
+
+
+def test_evict_during_a_round_leaves_the_round() -> None:
+    bed = Bed()
+    gate, job = underway(bed)
+    assert bed.manager.evict(A) == 0
+    gate.go.set()
+    assert job() is bed.manager.find(A)
+    assert len(bed.manager) == 1
+
+
+def test_close_during_a_round_closes_what_the_round_makes() -> None:
+    bed = Bed()
+    made: list[Connection] = []
+    bed.hook.act = lambda host, auth: made.append(bed.conn(host)) or made[-1]
+    gate, job = underway(bed)
+    follower = in_thread(lambda: bed.manager.find(A))
+    waiting(bed, 1)
+    bed.manager.close()
+    gate.go.set()
+    for one in (job, follower):
+        with pytest.raises(OurConnectionError, match="closed"):
+            one()
+    assert made[0].closed
+    assert len(bed.manager) == 0
+
+
+def test_ctrl_c_while_the_old_connection_is_closed_leaves_no_round_behind() -> None:
+    bed = Bed()
+
+    class Stubborn(Thing):
+        def close(self) -> None:
+            raise KeyboardInterrupt
+
+    thing = Stubborn()
+    bed.manager.add(A, None, thing)
+    bed.clock.advance(10)
+    thing.closed = True  # type: ignore[attr-defined]
+    with pytest.raises(KeyboardInterrupt):
+        bed.manager.find(A)
+    assert isinstance(in_thread(lambda: bed.manager.find(A))(), Connection)
+
+
+# -- adding, evicting, closing -------------------------------------------------------------------
+
+
+def test_add_replaces_and_closes_the_one_before() -> None:
+    bed, one, two = Bed(hooked=False), Thing(), Thing()
+    bed.manager.add(A, ("u", "p"), one)
+    bed.manager.add(A + "/", HTTPBasicAuth("u", "p"), two)
+    assert bed.manager.find(A, ("u", "p")) is two
+    assert (one.closings, two.closings) == (1, 0)
+    assert len(bed.manager) == 1
+    assert bed.reasons() == ["replaced"]
+
+
+@pytest.mark.parametrize("guard", [False, True])
+def test_adding_the_same_connection_again_does_not_close_it(guard: bool) -> None:
+    bed, thing = Bed(hooked=False, guard=guard), Thing()
+    for _ in range(3):
+        bed.manager.add(A, None, thing)
+    assert thing.closings == 0
+    assert bed.manager.find(A) == thing
+    assert len(bed.manager) == 1
+
+
+def test_reset_closes_and_forgets_all_connections() -> None:
+    bed = Bed()
+    conns = [bed.manager.find(A), bed.manager.find(B), bed.manager.find(A, ("u", "p"))]
+    bed.manager.add("plain", None, object())
+    bed.manager.add("sulky", None, Sulky())
+    bed.trip(A)
+    bed.manager.reset()
+    assert all(conn.closed for conn in conns)
+    assert len(bed.manager) == 0
+    assert dict(bed.manager.conns) == {}
+    assert list(bed.manager) == []
+    assert bed.manager.health(A).breaker == "open", "what is known of the hosts remains true"
+    assert bed.manager.find(A) not in conns
+
+
+def test_evict_takes_one_pair_or_all_of_the_host() -> None:
+    bed = Bed()
+    pairs = [(A, None), (A, ("u", "p")), (A, HTTPDigestAuth("u", "p")), (A + "/api", None), (B, None)]
+    conns = [bed.manager.find(*pair) for pair in pairs]
+    assert bed.manager.evict(A, None) == 1
+    assert [conn.closed for conn in conns] == [True, False, False, False, False]
+    assert bed.manager.evict("HTTPS://a.test/", HTTPBasicAuth("u", "p")) == 1
+    assert bed.manager.evict(A + "/api") == 1
+    bed.manager.find(A + "/api")
+    assert bed.manager.evict(A) == 2
+    assert [conn.closed for conn in conns] == [True, True, True, True, False]
+    assert bed.manager.evict(A) == bed.manager.evict("unheard of") == bed.manager.evict(A, "x") == 0
+    assert {event.reason for event in bed.all(ConnectionEvicted)} == {"by hand"}
+
+
+def test_after_evict_the_hooks_are_asked_at_once() -> None:
+    bed = Bed()
+    bed.hook.act = fail(OSError("down"))
+    for _ in range(3):
+        with pytest.raises(OurConnectionError):
+            bed.manager.find(A)
+        bed.manager.evict(A)
+    assert len(bed.hook.asked) == 3
+
+
+def test_a_closed_manager_finds_nothing() -> None:
+    bed = Bed()
+    with bed.manager as manager:
+        assert manager is bed.manager
+        conn = manager.find(A)
+    assert conn.closed
+    manager.close()
+    for refused in (lambda: manager.find(A), lambda: manager.find(B), lambda: manager.add(A, None, Thing())):
+        with pytest.raises(OurConnectionError, match="closed"):
+            refused()
+    assert len(manager) == 0
+    assert bed.hook.asked == [(A, None)]
+    assert "closed" in repr(manager)
+
+
+def test_conns_is_a_read_only_view_by_the_host_as_first_given() -> None:
+    bed = Bed()
+    first = bed.manager.find("HTTPS://A.test/", ("u", "geheim"))
+    bed.manager.find(A, ("u", "geheim"))
+    bare = bed.manager.add("Orders", None, "thing")
+    assert bare is None
+    conns = bed.manager.conns
+    assert conns == {("HTTPS://A.test/", ("u", "geheim")): first, ("Orders", None): "thing"}
+    with pytest.raises(TypeError):
+        conns[A, None] = first  # type: ignore[index]
+    bed.manager.find(B, HTTPBasicAuth("u", "geheim"))
+    (key,) = [auth for host, auth in bed.manager.conns if host == B]
+    assert "geheim" not in repr(key)
+    assert set(bed.manager) == {("HTTPS://A.test/", first), ("Orders", "thing"), (B, bed.manager.conns[B, key])}
+
+
+def test_an_empty_manager_is_true_and_its_repr_shows_no_secret() -> None:
+    bed = Bed()
+    assert bed.manager
+    assert len(bed.manager) == 0
+    bed.manager.find(A, ("u", "geheim"))
+    assert repr(bed.manager) == "<ConnectionManager connections=1 hooks=1>"
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "10", None])
+def test_a_wrong_max_connections_is_named(value: Any) -> None:
+    with pytest.raises(ValueError, match="max_connections"):
+        ConnectionManager(max_connections=value)
+
+
+def test_a_wrong_policy_guard_or_observer_is_named() -> None:
+    with pytest.raises(TypeError, match="policy"):
+        ConnectionManager(policy=3)  # type: ignore[arg-type]
+    with pytest.raises(PolicyError):
+        ConnectionManager(policy="no such policy")
+    for guard in ("fetch", 3, {3}, None):
+        with pytest.raises(TypeError, match="guard"):
+            ConnectionManager(guard=guard)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="observer"):
+        ConnectionManager(observer=3)  # type: ignore[arg-type]
+
+
+# -- tables --------------------------------------------------------------------------------------
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    bed = Bed(max_connections=3)
+    conns = {}
+    for name in "abc":
+        bed.clock.advance(1)
+        conns[name] = bed.manager.find(f"https://{name}.test")
+    bed.clock.advance(1)
+    bed.manager.find(A)
+    conns["d"] = bed.manager.find("https://d.test")
+    assert {name: conn.closed for name, conn in conns.items()} == {"a": False, "b": True, "c": False, "d": False}
+    assert len(bed.manager) == 3
+    assert bed.reasons() == ["room"]
+
+
+def test_at_one_moment_the_first_goes_first() -> None:
+    bed = Bed(max_connections=2)
+    conns = [bed.manager.find(f"https://h{number}.test") for number in range(5)]
+    assert [conn.closed for conn in conns] == [True, True, True, False, False]
+
+
+def test_connections_in_use_do_not_make_room() -> None:
+    """Once, the one just made had to go, and find gave a closed connection."""
+    bed = Bed(max_connections=1)
+    busy = bed.manager.find(A)
+    bed.record(A).enter(bed.clock.now, bulkhead=True)
+    bed.clock.advance(1)
+    found = bed.manager.find(B)
+    assert not busy.closed
+    assert not found.closed
+    assert len(bed.manager) == 2
+    bed.record(A).leave()
+    bed.clock.advance(2)
+    bed.manager.find(B)
+    assert busy.closed
+    assert len(bed.manager) == 1
+
+
+def test_what_is_asked_for_does_not_make_room_for_itself() -> None:
+    bed = Bed(max_connections=1)
+    conn = bed.manager.find(A)
+    bed.record(A).enter(bed.clock.now, bulkhead=True)
+    bed.manager.find(B)
+    bed.record(A).leave()
+    bed.clock.advance(5)
+    assert bed.manager.find(A) is conn
+    assert not conn.closed
+
+
+def test_a_broken_hosts_back_off_is_not_forgotten_for_want_of_room() -> None:
+    bed = Bed(max_connections=2)
+    bed.hook.act = lambda host, auth: bed.conn(host) if host != A else fail(OSError("down"))(host, auth)
+    with pytest.raises(OurConnectionError):
+        bed.manager.find(A)
+    for number in range(20):
+        bed.manager.find(f"https://h{number}.test")
+    asked = len(bed.hook.asked)
+    with pytest.raises(OurConnectionError):
+        bed.manager.find(A)
+    assert len(bed.hook.asked) == asked
+    bed.clock.advance(2)
+    bed.manager.find(B)
+    bed.manager.find("https://c.test")
+    assert A not in {pair.name for pair in bed.manager._registry.pairs_locked()}
+
+
+def test_an_open_circuit_is_not_forgotten_for_want_of_room() -> None:
+    bed = Bed(max_connections=2)
+    bed.manager.find(A)
+    bed.trip(A)
+    bed.manager.evict(A)
+    bed.hook.asked.clear()
+    gc.collect()
+    for number in range(20):
+        bed.manager.find(f"https://h{number}.test")
+    assert bed.manager.health(A).breaker == "open"
+    bed.clock.advance(100)
+    for number in range(20):
+        bed.manager.find(f"https://i{number}.test")
+    gc.collect()
+    assert A not in bed.manager.health()
+
+
+def test_all_tables_stay_bounded_over_a_long_life() -> None:
+    """The queue once gained an entry at each hook round."""
+    bed = Bed(max_connections=10)
+    for number in range(2000):
+        bed.clock.advance(1)
+        host = f"https://h{number % 40}.test"
+        makes: Callable[[Any, Any], Any] = lambda host, auth: bed.conn(host)  # noqa: E731
+        bed.hook.act = (makes, fail(OSError()), nothing)[number % 3]
+        with contextlib.suppress(OurConnectionError):
+            bed.manager.find(host, ("u", str(number % 3))).close()
+    registry = bed.manager._registry
+    gc.collect()
+    assert len(bed.manager) <= 10
+    assert len(registry.pairs_locked()) <= 10 + 5
+    assert len(registry._queue) <= 2 * (10 + 5)
+    assert len(bed.manager._shortcuts) <= 2 * 10 + 1
+    assert len(registry._latest) <= 10
+    assert len(bed.manager.health()) <= 50
+    assert len(registry._held) <= 10
+    assert len(registry._objects) <= 10
+
+
+def test_a_pair_that_is_made_anew_a_thousand_times_is_queued_once() -> None:
+    bed = Bed()
+    for _ in range(1000):
+        bed.clock.advance(1)
+        bed.manager.find(A).close()
+    assert len(bed.manager._registry._queue) == 1
+
+
+def test_a_forgotten_manager_is_collected() -> None:
+    bed = Bed(policy=Policy(health={"probe": "/health"}))
+    bed.manager.find(A)
+    manager = weakref.ref(bed.manager)
+    del bed
+    gc.collect()
+    assert manager() is None
+
+
+# -- fork ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_a_forked_child_finds_although_the_parents_threads_held_everything() -> None:
+    bed = Bed(policy=Policy(health={"probe": "/health", "probe_interval": 10_000}))
+    known = bed.manager.find(B)
+    bed.record(B).enter(bed.clock.now, bulkhead=True)
+    gate, job = underway(bed)
+    follower = in_thread(lambda: bed.manager.find(A))
+    waiting(bed, 1)
+    bed.manager._lock.acquire()
+    pid = os.fork()
+    if pid == 0:  # no assert may leave the child
+        code = 1
+        try:
+            bed.hook.act = lambda host, auth: bed.conn(host)
+            good = in_thread(lambda: bed.manager.find(A).origin.text)() == A
+            good &= bed.manager.find(B) is known
+            good &= bed.manager.health(B).in_flight == 0
+            good &= len(bed.manager) == 2
+            code = 0 if good else 2
+        finally:
+            os._exit(code)
+    bed.manager._lock.release()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    gate.go.set()
+    assert job() is follower()
+    assert bed.manager.health(B).in_flight == 1
+    bed.manager.close()
+
+
+def test_the_clock_of_a_manager_is_its_own() -> None:
+    clock = FakeClock(now=1_000_000.0)
+    manager = ConnectionManager(clock=clock)
+    manager.add(A, None, "thing")
+    assert manager.find(A) == "thing"
