@@ -125,6 +125,23 @@ def test_connect_failures_in_a_row_break_a_host(broken_after: int) -> None:
     assert here.only(HostRecovered).broken_for == 7.0
 
 
+def test_an_answer_that_began_before_connecting_failed_is_no_recovery() -> None:
+    here = world(health={"broken_after": 2})
+    late = here.begin()
+    here.clock.advance(1.0)
+    for _ in range(2):
+        here.call(refused())
+    here.clock.advance(1.0)
+    late.reply(answer(200))
+    assert here.host.snapshot().state == "broken"
+    assert here.all(HostRecovered) == []
+    here.call(reset())
+    assert here.host.snapshot().state == "broken"
+    here.call(answer(200))
+    assert here.host.snapshot().state != "broken"
+    assert here.only(HostRecovered).broken_for == 1.0
+
+
 def test_failures_of_a_host_that_answers_are_no_connect_failures() -> None:
     here = world(health={"broken_after": 3})
     for outcome in (refused(), refused(), reset(), refused(), refused(), answer(500)) * 3:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import sleepwalker
 from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed, parse_retry_after, verdict_of_status
-from sleepwalker.exceptions import ConnectError, ConnectionError, HTTPError
+from sleepwalker.exceptions import ConnectError, ConnectionError, DeadlineExceeded, HTTPError
 from tests.unit.engine_driver import WALL, answer, bad_certificate, refused, reset
 
 SUCCESS, FAILURE, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.NEUTRAL
@@ -68,6 +68,17 @@ def test_an_error_blames_the_host_only_for_what_the_host_did(name: str) -> None:
     assert outcome.status is None
     if outcome.verdict is not FAILURE:
         assert not outcome.retryable
+
+
+@pytest.mark.parametrize(
+    ("phase", "verdict"),
+    [("queue", NEUTRAL), *((phase, FAILURE) for phase in ("connect", "tls", "send", "head", "body"))],
+)
+def test_a_deadline_blames_the_host_unless_it_ran_out_in_the_queue_for_our_own_pool(
+    phase: Any, verdict: Verdict
+) -> None:
+    outcome = failed(DeadlineExceeded("ran out", phase=phase))
+    assert (outcome.verdict, outcome.retryable) == (verdict, True)
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), TimeoutError("mine"), OSError(5, "mine"), MemoryError()])
