@@ -268,6 +268,8 @@ class ConnectionManager:
                 given_up = self._registry.overdue_locked(now, pair)
                 self._sweep_at = self._registry.due_at_locked(now)
                 fault = pair.fault(now, self._health) if pair.ready else None
+                if fault is not None:
+                    self._start_probing_locked()  # in a forked child the parent's thread does not run
                 if (isolated := self._registry.isolated_locked(pair)) is not None:
                     error = _isolated(isolated)
                 elif pair.ready and (fault is None or (fault == "failback" and pair.round is not None)):
