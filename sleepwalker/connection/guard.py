@@ -18,6 +18,7 @@ from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed
 from sleepwalker.engine.rules import Rules
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import SleepwalkerException
+from sleepwalker.transport.deadline import Phase
 from sleepwalker.transport.errors import Scene, translate
 from sleepwalker.transport.exchange import discard
 from sleepwalker.transport.url import safe_path
@@ -216,7 +217,8 @@ class _Calls:
         if isinstance(error, OSError) and error.filename is not None:  # about a file here, not about the host
             return Outcome(Verdict.NEUTRAL, error=error)
         rules = self.rules
-        scene = Scene(self.host.origin, None, False, "attempt", rules.attempt, rules.connect, rules.read)
+        phase: Phase | None = "connect" if _refused(error) else None
+        scene = Scene(self.host.origin, phase, False, "attempt", rules.attempt, rules.connect, rules.read)
         told = failed(translate(error, scene))
         return Outcome(
             told.verdict,
@@ -266,6 +268,14 @@ def _read_once(value: Any, depth: int) -> bool:
     if isinstance(value, list | tuple):
         return depth > 0 and any(_read_once(item, depth - 1) for item in value)
     return isinstance(value, Iterator) or hasattr(value, "read")
+
+
+def _refused(error: Exception) -> bool:
+    """Whether no connection was made, as the standard library says it; urllib's errors name theirs as a reason.
+
+    What it was raised in the course of does not count: the object may have tried another server since.
+    """
+    return any(isinstance(link, ConnectionRefusedError) for link in (error, error.__cause__, _read(error, "reason")))
 
 
 def _status(thing: Any) -> int | None:
