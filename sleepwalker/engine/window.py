@@ -27,7 +27,7 @@ class Window:
         self._slices = slices
         self._channels = channels
         self._slice = 0
-        self._counts = array("L", bytes(array("L").itemsize * slices * channels))
+        self._counts = array("I", [0]) * (slices * channels)  # made like this, it has no room to spare
         self._totals = [0] * channels
 
     def add(self, now: float, channel: int) -> None:
@@ -72,7 +72,8 @@ class Latencies:
         self._span = seconds / slices
         self._slices = slices
         self._slice = 0
-        self._counts = array("L", bytes(array("L").itemsize * slices * _BINS))
+        # The largest part of a host's record, of which there may be many thousands: two bytes each, until one needs more.
+        self._counts = array("H", [0]) * (slices * _BINS)
 
     def add(self, now: float, duration: float) -> None:
         """One more duration, in seconds."""
@@ -80,7 +81,12 @@ class Latencies:
         # A clock that did not move between two readings gives 0, whose exponent would mean a quarter of a second.
         mantissa, exponent = math.frexp(max(duration, _SHORTEST))
         index = (exponent - 1 - _LOWEST) * _PER_OCTAVE + int((mantissa - 0.5) * 2 * _PER_OCTAVE)
-        self._counts[(self._slice % self._slices) * _BINS + min(max(index, 0), _BINS - 1)] += 1
+        place = (self._slice % self._slices) * _BINS + min(max(index, 0), _BINS - 1)
+        try:
+            self._counts[place] += 1
+        except OverflowError:
+            self._counts = array("Q", self._counts)
+            self._counts[place] += 1
 
     def quantiles(self, now: float, wanted: Sequence[float]) -> tuple[float | None, ...]:
         """The durations below which the wanted shares (0 to 1) of all lie; None without any."""

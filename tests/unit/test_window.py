@@ -140,3 +140,15 @@ def test_durations_older_than_the_window_are_forgotten() -> None:
     assert latencies.quantiles(1060.0, (1.0,))[0] == pytest.approx(0.125, rel=ERROR)
     assert latencies.quantiles(1120.0, (1.0,)) == (None,)
     assert latencies.quantiles(99_999.0, (1.0,)) == (None,)
+
+
+def test_percentiles_stay_right_past_65535_durations_of_one_kind() -> None:
+    """Counts are kept in two bytes each at first, for there may be very many hosts."""
+    latencies = Latencies(60.0)
+    for _ in range(65_536):
+        latencies.add(0.0, 0.125)
+    for _ in range(65_530):
+        latencies.add(0.0, 8.0)
+    below, above = latencies.quantiles(0.0, (0.49999, 0.50001))
+    assert below == pytest.approx(0.125, rel=ERROR)
+    assert above == pytest.approx(8.0, rel=ERROR)
