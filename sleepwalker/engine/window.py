@@ -72,7 +72,7 @@ class Latencies:
         self._span = seconds / slices
         self._slices = slices
         self._slice = 0
-        # The largest part of a host's record, of which there may be many thousands: two bytes each, until one needs more.
+        # The largest part of a host's record, of which there may be thousands: two bytes each, until one needs more.
         self._counts = array("H", [0]) * (slices * _BINS)
 
     def add(self, now: float, duration: float) -> None:
