@@ -348,7 +348,9 @@ class Connection:
         max_body: int | None = None,
     ) -> requests.Response:
         if self._closed:
-            raise ConnectionError(f"{self._origin}: this connection is closed; make a new one")
+            closed = ConnectionError(f"{self._origin}: this connection is closed; make a new one")
+            closed.never_sent, closed.retryable = True, False
+            raise closed
         method = check_method(method)
         rules = self._rules if policy is None and timeout is None else self._rules_of(policy, timeout)
         layers = (self._headers, headers)
