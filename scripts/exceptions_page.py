@@ -24,7 +24,6 @@ NEVER_RAISED = frozenset(
         "LinkError",
         "MissingServiceDef",
         "MissingVariable",
-        "RateLimitedError",
         "RelationError",
         "ResourceException",
         "ServiceException",

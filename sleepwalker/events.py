@@ -140,7 +140,7 @@ class RequestRejected(Event):
 
     method: str
     path: str
-    by: Literal["breaker", "bulkhead", "isolation"]
+    by: Literal["breaker", "bulkhead", "isolation", "rate_limit"]
     retry_after: float | None
 
 

@@ -1,6 +1,6 @@
 """One call: the policies in their order, as a generator of steps.
 
-Outermost first: total deadline, bulkhead, retry (with its budget), breaker, attempt deadline, send.
+Outermost first: total deadline, rate limit, bulkhead, retry (with its budget), breaker, attempt deadline, send.
 The generator yields what should happen next and is sent what came of it. A connection performs the
 steps on sockets; a test feeds it outcomes from a list; a simulator can drive thousands of callers.
 """
@@ -32,7 +32,9 @@ from sleepwalker.exceptions import (
     BulkheadFullError,
     CircuitOpenError,
     ConnectionError,
+    DeadlineExceeded,
     HostIsolatedError,
+    RateLimitedError,
     SleepwalkerException,
 )
 
@@ -86,12 +88,21 @@ def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Obser
     """The steps of one call. Throw an exception in to cancel it: its permit goes back and it is logged."""
     call = _Call(host, rules, request, clock, observe)
     try:
-        if (by := host.enter(call.began, bulkhead=rules.bulkhead)) is not None:
-            return call.rejected_at_entry(by)
+        limited = host.bucket is not None and not host.isolated
+        refused = (yield from call.take_token()) if limited else None
         try:
-            outcome = yield from call.attempts_until_done()
+            if refused is None:
+                refused = call.enter()
+            if refused is not None:
+                call.announce(refused)
+                return Final(refused, (), call.permit)
+            try:
+                outcome = yield from call.attempts_until_done()
+            finally:
+                host.leave()
         finally:
-            host.leave()
+            if call.holds_token and not call.attempts:  # a token stands for what the host gets, and it got nothing
+                host.return_token()
     except BaseException as error:
         call.announce_failed(Outcome(Verdict.NEUTRAL), type(error).__name__, None)
         raise
@@ -102,7 +113,7 @@ def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Obser
 class _Call:
     """The memory of one call."""
 
-    __slots__ = ("attempts", "began", "clock", "host", "observe", "permit", "request", "rules", "waited")
+    __slots__ = ("attempts", "began", "clock", "holds_token", "host", "observe", "permit", "request", "rules", "waited")
 
     def __init__(self, host: Host, rules: Rules, request: Request, clock: Clock, observe: Observer) -> None:
         self.host = host
@@ -114,13 +125,57 @@ class _Call:
         self.attempts: list[Attempt] = []
         self.waited = 0.0
         self.permit = free_permit()
+        self.holds_token = False
+
+    def take_token(self) -> Generator[Step, Reply, Outcome | None]:
+        """Take a token of the rate limit, waiting for it if need be; or the outcome of a call that gets none.
+
+        A call takes one, whatever its attempts: retries are for their budget to limit.
+        """
+        host, left = self.host, self.rules.total
+        wait, patience = host.take_token(self.began, left)
+        if wait > patience:
+            return self.rejected_by_rate_limit(wait)
+        waits, rejected = wait > 0, False
+        try:
+            while wait > 0:
+                if wait > left:
+                    rejected = True
+                    return self.rejected_by_rate_limit(wait)
+                if (yield from self.pause(wait)):
+                    return self.closed()
+                now = self.clock.monotonic()
+                left = self.began + self.rules.total - now
+                # Mostly it is there. Where many woke up late and the bucket was full meanwhile, some wait again.
+                wait = host.take_due_token(now)
+            self.holds_token = True
+        finally:
+            if waits and not self.holds_token:
+                host.stop_waiting(rejected=rejected)
+        return None
+
+    def pause(self, seconds: float) -> Generator[Step, Reply, bool]:
+        """Wait; True where the wait was cut short for good."""
+        began = self.clock.monotonic()
+        if (yield Wait(seconds)):
+            self.waited += self.clock.monotonic() - began
+            return True
+        self.waited += seconds
+        return False
+
+    def enter(self) -> Outcome | None:
+        """Take a place at the host, or give the outcome of a call that gets none."""
+        by = self.host.enter(self.began, bulkhead=self.rules.bulkhead)
+        return None if by is None else self.rejected_at_entry(by)
 
     def attempts_until_done(self) -> Generator[Step, Reply, Outcome]:
         """Attempt, and wait and attempt again for as long as the retry policy says so."""
         retrying, deadline, outcome, wait = None, self.began + self.rules.total, None, 0.0
         while True:
             now = self.clock.monotonic()
-            if outcome is not None and now >= deadline:  # the wait took longer than it should: a machine that slept
+            if now >= deadline:  # a wait took longer than it should: a machine that slept
+                if outcome is None:
+                    return self.too_late()
                 self.abandon("deadline")
                 return outcome
             refusal = self.admit(now)
@@ -142,12 +197,9 @@ class _Call:
                 return outcome
             wait = decision
             self.schedule(wait, outcome)
-            paused = self.clock.monotonic()
-            if (yield Wait(wait)):
-                self.waited += self.clock.monotonic() - paused
+            if (yield from self.pause(wait)):
                 self.abandon("closed")
                 return outcome
-            self.waited += wait
 
     def attempt(self, now: float, deadline: float, wait: float) -> Generator[Step, Reply, Outcome]:
         """One send under a permit that goes back whatever happens."""
@@ -252,8 +304,8 @@ class _Call:
         self.reject("breaker", refusal.retry_after)
         return Outcome(Verdict.NEUTRAL, error=error)
 
-    def rejected_at_entry(self, by: Literal["bulkhead", "isolation"]) -> Final:
-        """The end of a call for which there was no room, or whose host is isolated."""
+    def rejected_at_entry(self, by: Literal["bulkhead", "isolation"]) -> Outcome:
+        """The outcome of a call for which there was no room, or whose host is isolated."""
         origin = self.host.origin
         error: ConnectionError
         if by == "isolation":
@@ -262,11 +314,36 @@ class _Call:
             limit = self.host.max_concurrent
             error = BulkheadFullError(f"{origin}: {limit} calls in flight, the most that it may get", host=origin)
         self.reject(by, None)
-        outcome = Outcome(Verdict.NEUTRAL, error=error)
-        self.announce(outcome)
-        return Final(outcome, (), self.permit)
+        return Outcome(Verdict.NEUTRAL, error=error)
 
-    def reject(self, by: Literal["breaker", "bulkhead", "isolation"], retry_after: float | None) -> None:
+    def rejected_by_rate_limit(self, wait: float) -> Outcome:
+        """The outcome of a call for which no token comes in time."""
+        origin = self.host.origin
+        error = RateLimitedError(
+            f"{origin}: the policy's rate of calls to it is used up; next try in {wait:.3g} s",
+            host=origin,
+            retry_after=wait,
+        )
+        self.reject("rate_limit", wait)
+        return Outcome(Verdict.NEUTRAL, error=error)
+
+    def closed(self) -> Outcome:
+        """The outcome of a call whose connection was closed before anything was sent."""
+        error = ConnectionError(f"{self.host.origin}: this connection was closed while the call waited for its turn")
+        error.never_sent, error.retryable = True, False
+        return Outcome(Verdict.NEUTRAL, error=error)
+
+    def too_late(self) -> Outcome:
+        """The outcome of a call whose time was over before anything was sent."""
+        error = DeadlineExceeded(
+            f"{self.host.origin}: the total deadline ran out after {self.rules.total:.3g} s, waiting for a turn",
+            limit="total",
+            phase="queue",
+        )
+        error.never_sent = True
+        return Outcome(Verdict.NEUTRAL, error=error)
+
+    def reject(self, by: Literal["breaker", "bulkhead", "isolation", "rate_limit"], retry_after: float | None) -> None:
         """Announce a rejection."""
         self.observe(
             RequestRejected(

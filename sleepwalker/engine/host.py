@@ -1,4 +1,4 @@
-"""All state that is shared per host: breaker, budget, bulkhead, counts, latencies; and snapshots of it."""
+"""All state that is shared per host: breaker, budget, rate limit, bulkhead, counts, latencies; and snapshots of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import CLOSED, OPEN, Breaker, Permit, Refusal, State
-from sleepwalker.engine.limits import Budget
+from sleepwalker.engine.limits import Bucket, Budget
 from sleepwalker.engine.outcome import Outcome, Verdict
 from sleepwalker.engine.window import Latencies, Window
 from sleepwalker.events import Event, HostBroken, HostIsolated, HostRecovered, HostRestored
@@ -52,7 +52,7 @@ class HostHealth:
     """Calls under way now."""
     retries: int
     rejections: int
-    """Calls and retries that the breaker or the bulkhead refused."""
+    """Calls and retries that the breaker, the bulkhead, the rate limit or an isolation refused."""
     last_error: str | None
     """The last failure: a status, or an exception's type and text."""
     last_success: float | None
@@ -78,6 +78,7 @@ class Host:
         self._clock = clock
         self._policy = policy
         self._budget = Budget(policy.retry.budget) if policy.retry and policy.retry.budget else None
+        self.bucket = Bucket(policy.rate_limit, clock.monotonic()) if policy.rate_limit else None
         self.max_concurrent = policy.bulkhead.max_concurrent if policy.bulkhead else None
         self._verdicts = Window(policy.health.window, channels=2)
         self._latencies = Latencies(policy.health.window)
@@ -95,6 +96,48 @@ class Host:
         self.trouble = False
         """False where the host is certainly fine: read without a lock by whoever wants to know fast."""
         _hosts.add(self)
+
+    def take_token(self, now: float, left: float) -> tuple[float, float]:
+        """Take a token of the rate limit: 0, or the seconds until one is due; and how many seconds a call waits.
+
+        `left` is what the call has left. If it waits, it must come back by `take_due_token` or `stop_waiting`;
+        if that would be too long it is rejected.
+        """
+        with self._lock:
+            if (bucket := self.bucket) is None:
+                return 0.0, left
+            wait, patience = bucket.take(now), min(bucket.max_wait, left)
+            if wait > patience:
+                self._calls += 1
+                self._rejections += 1
+            elif wait > 0:
+                bucket.waiting += 1
+            return wait, patience
+
+    def take_due_token(self, now: float) -> float:
+        """Take the token that a call waited for: 0, or the seconds that it is still to wait."""
+        with self._lock:
+            if self.bucket is None or (wait := self.bucket.take(now, queued=True)) == 0:
+                self._stop_waiting_locked()
+                return 0.0
+            return wait
+
+    def stop_waiting(self, *, rejected: bool) -> None:
+        """End a wait for a token without one."""
+        with self._lock:
+            self._stop_waiting_locked()
+            self._calls += 1
+            self._rejections += rejected
+
+    def _stop_waiting_locked(self) -> None:
+        if self.bucket is not None:
+            self.bucket.waiting = max(0, self.bucket.waiting - 1)  # a fork forgets those who waited
+
+    def return_token(self) -> None:
+        """Give back the token of a call that came to no send."""
+        with self._lock:
+            if self.bucket is not None:
+                self.bucket.give_back()
 
     def enter(self, now: float, *, bulkhead: bool) -> Literal["bulkhead", "isolation"] | None:
         """Begin a call, or say what rejects it. A call that entered must leave."""
@@ -217,8 +260,13 @@ class Host:
 
     @property
     def busy(self) -> bool:
-        """Whether calls are in flight."""
-        return self._in_flight > 0
+        """Whether calls are in flight, or wait to be."""
+        return self._in_flight > 0 or (self.bucket is not None and self.bucket.waiting > 0)
+
+    @property
+    def down(self) -> bool:
+        """Whether it counts as broken, or is recovering from that."""
+        return self._broken_since is not None
 
     def answered_since(self, moment: float) -> bool:
         """Whether an attempt, or a probe, succeeded after `moment`, in seconds of the monotonic clock."""
@@ -286,6 +334,8 @@ class Host:
         # The lock may be held, and the calls in flight are made, by threads that only the parent has.
         self._lock = threading.Lock()
         self._in_flight = 0
+        if self.bucket is not None:
+            self.bucket.waiting = 0
         if self.breaker is not None:
             self.breaker.renew_after_fork()
 

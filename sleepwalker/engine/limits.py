@@ -1,11 +1,15 @@
-"""Limits on how much work a host is given: the retry budget and the bulkhead."""
+"""Limits on how much work a host is given: the retry budget, the rate limit, and places in the bulkhead's queue."""
 
 from __future__ import annotations
 
+import math
+
 from sleepwalker.engine.window import Window
-from sleepwalker.policy import RetryBudget
+from sleepwalker.policy import RateLimitPolicy, RetryBudget
 
 _CALL, _RETRY = 0, 1
+#: A token that is so few seconds away is there: about what a clock that counts from a machine's start can tell apart.
+_TICK = 1e-8
 
 
 class Budget:
@@ -37,3 +41,48 @@ class Budget:
             return False
         self._window.add(now, _RETRY)
         return True
+
+
+class Bucket:
+    """How many calls a host may get: a bucket of tokens that fills at the policy's rate.
+
+    Each call takes a token at the moment it goes, never earlier, so that within any `t` seconds no more go than
+    `burst + rate * t`, whoever wakes up late. Those who wait go before those who come.
+    Not thread-safe: its owner holds a lock.
+    """
+
+    __slots__ = ("_filled", "_level", "_rate", "_size", "max_wait", "waiting")
+
+    def __init__(self, policy: RateLimitPolicy, now: float) -> None:
+        self.waiting = 0
+        """How many wait for a token."""
+        self._filled = now
+        self._level = math.inf
+        self.follow(policy, now)
+
+    def follow(self, policy: RateLimitPolicy, now: float) -> None:
+        """Go on with the numbers of `policy`; tokens that were spent remain spent."""
+        if self._level < math.inf:
+            self._fill(now)
+        self._rate = policy.rate
+        self.max_wait = policy.max_wait
+        self._size = float(policy.burst or max(1.0, policy.rate))
+        self._level = min(self._level, self._size)
+
+    def take(self, now: float, *, queued: bool = False) -> float:
+        """Take a token and give 0; or take none, and give the seconds until one is due. `queued` is who waited."""
+        self._fill(now)
+        missing = 1.0 - self._level + (0 if queued else self.waiting)
+        if missing > self._rate * _TICK:
+            return missing / self._rate
+        self._level -= 1.0
+        return 0.0
+
+    def give_back(self) -> None:
+        """Return the token of a call that came to no send."""
+        self._level = min(self._size, self._level + 1.0)
+
+    def _fill(self, now: float) -> None:
+        if now > self._filled:  # not so for a thread that read its clock before another one came through here
+            self._level = min(self._size, self._level + (now - self._filled) * self._rate)
+            self._filled = now

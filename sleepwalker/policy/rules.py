@@ -13,7 +13,6 @@ Rule = Callable[[Mapping[str, Any], str], Iterable[str]]
 #: Known fields that nothing enforces yet, and the one value that they may have until something does.
 #: A policy that asks for more is refused: a protection that is silently missing is worse than none.
 NOT_YET: dict[str, Any] = {
-    "rate_limit": None,
     "hedge": None,
     "breaker.slow_ratio": None,
     "breaker.slow_call": None,

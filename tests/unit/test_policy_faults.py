@@ -399,7 +399,6 @@ def test_what_may_be_a_secret_is_not_shown(parts: dict[str, Any]) -> None:
 
 
 NOT_ENFORCED: dict[str, dict[str, Any]] = {
-    "rate_limit": {"rate_limit": {"rate": 5}},
     "hedge": {"hedge": {"delay": 1}},
     "breaker.slow_ratio": {"breaker": {"slow_ratio": 0.5, "slow_call": 5}},
     "breaker.slow_call": {"breaker": {"slow_ratio": 0.5, "slow_call": 5}},
