@@ -17,7 +17,7 @@ from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.connection.connection import Connection
 from sleepwalker.connection.guard import REQUEST_METHODS, end_waits, guard, is_guard, unguarded
 from sleepwalker.connection.hook import ConnectionHook
-from sleepwalker.connection.keys import AuthKey, host_key
+from sleepwalker.connection.keys import AuthKey, host_key, words_of
 from sleepwalker.connection.pair import NOTHING, Fault, Pair, Round, as_connection, says_closed
 from sleepwalker.connection.probe import LONGEST, Prober
 from sleepwalker.connection.registry import GivenUp, Registry
@@ -82,7 +82,7 @@ class ConnectionManager:
         self._rules = Rules(self._policy, clock)
         self._hooks: tuple[ConnectionHook, ...] = ()
         self._registry = Registry(self._policy, clock, max_connections)
-        self._shortcuts: dict[tuple[Any, type, Any], Pair] = {}
+        self._shortcuts: dict[tuple[Any, ...], Pair] = {}
         self._waiting: dict[int, Round] = {}
         self._lock = threading.Lock()
         self._sweep_at = float("inf")
@@ -132,7 +132,7 @@ class ConnectionManager:
         exceptions of a hook are passed on.
         """
         try:
-            pair = self._shortcuts.get((host, type(auth), auth))
+            pair = self._shortcuts.get(words_of(host, auth))
         except TypeError:  # credentials that cannot be hashed
             pair = self._shortcuts.get((host, AuthKey, AuthKey(auth)))
         if pair is not None:
@@ -441,7 +441,7 @@ class ConnectionManager:
         if len(self._shortcuts) > 2 * self._max_connections:
             self._shortcuts = {}
         try:
-            self._shortcuts[host, type(auth), auth] = pair
+            self._shortcuts[words_of(host, auth)] = pair
         except TypeError:
             self._shortcuts[host, AuthKey, pair.key[1]] = pair
 
