@@ -115,6 +115,8 @@ class SleepwalkerException(Exception):
 
     attempts: tuple[_Attempt, ...] = ()
     """What was tried before this was raised; empty for a call that was rejected."""
+    retry_after: float | None = None
+    """Seconds after which another try makes sense, where that is known: the server said so, or a policy of ours."""
 
 
 class ConnectionError(SleepwalkerException, _requests.ConnectionError):
@@ -124,8 +126,6 @@ class ConnectionError(SleepwalkerException, _requests.ConnectionError):
     """True where the request provably did not reach the server, so that sending it again is safe."""
     retryable: bool = True
     """False where the same request would fail in the same way again."""
-    retry_after: float | None = None
-    """Seconds after which another try makes sense, where that is known."""
 
 
 class URLError(ConnectionError, _requests.InvalidURL):
@@ -297,7 +297,7 @@ class HTTPError(SleepwalkerException, _requests.HTTPError):
         return cls.code_map.get(code, hundred)(response)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._response,), {"attempts": self.attempts}
+        return type(self), (self._response,), {"attempts": self.attempts, "retry_after": self.retry_after}
 
 
 class ClientHTTPError(HTTPError):

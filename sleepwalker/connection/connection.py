@@ -17,8 +17,9 @@ from requests.structures import CaseInsensitiveDict
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.connection.encoder import JsonEncoder
 from sleepwalker.connection.settings import Timeout, check_max_body, check_session, check_timeout, load_policy
+from sleepwalker.connection.waits import Waits
 from sleepwalker.engine.breaker import Permit
-from sleepwalker.engine.call import Final, Request, Send, run
+from sleepwalker.engine.call import Final, Queue, Request, Send, run
 from sleepwalker.engine.host import Host, HostHealth
 from sleepwalker.engine.outcome import Outcome, failed
 from sleepwalker.engine.rules import Rules
@@ -135,7 +136,7 @@ class Connection:
         self.accepted = False
         """Whether an answer was anything else."""
         self._closed = False
-        self._closing = threading.Event()
+        self._waits = Waits(clock)
         _connections.add(self)
 
     def add_headers(self, headers: Mapping[str, Any]) -> None:
@@ -310,9 +311,9 @@ class Connection:
                 self._line.close()
 
     def close(self) -> None:
-        """Close idle sockets and end waits between retries. Requests in flight finish; later ones raise."""
+        """Close idle sockets and end waits for a turn or a retry. Requests in flight finish; later ones raise."""
         self._closed = True
-        self._closing.set()
+        self._waits.end()
         self._line.close()
 
     def __reduce__(self) -> NoReturn:
@@ -379,7 +380,7 @@ class Connection:
         finally:
             if self._closed:  # meanwhile: the socket just used must not stay open
                 self._line.close()
-        return self._handed_over(final, exchange, rules)
+        return self._handed_over(final, exchange, rules, request)
 
     def _drive(self, rules: Rules, request: Request, exchange: Exchange) -> Final:
         """Perform the steps of a call until it says what it came to."""
@@ -394,15 +395,17 @@ class Connection:
             try:
                 if isinstance(step, Send):
                     reply = outcome = attempt(self._line.wire, exchange, step, rules.connect, rules.read)
+                elif isinstance(step, Queue):
+                    reply = self._waits.queue(step.ticket, step.seconds)
                 else:
                     if outcome is not None and outcome.response is not None:
                         discard(outcome.response)
-                    reply = self._clock.sleep(step.seconds, self._closing)
+                    reply = self._waits.pause(step.seconds)
             except BaseException as error:
                 steps.throw(error)  # gives the permit back, logs the call's end, and raises it again
                 raise
 
-    def _handed_over(self, final: Final, exchange: Exchange, rules: Rules) -> requests.Response:
+    def _handed_over(self, final: Final, exchange: Exchange, rules: Rules, request: Request) -> requests.Response:
         """The answer to return, or the error to raise."""
         self.last_used = self._clock.monotonic()
         error = final.outcome.error
@@ -410,6 +413,7 @@ class Connection:
             if isinstance(error, SleepwalkerException) and error is not exchange.body.error:
                 error.attempts = final.attempts
                 error.__cause__ = error.__context__ = None  # requests' own errors quote the URL
+                error.add_note(self._described(request, final))
             raise error
         response: requests.Response = final.outcome.response
         response.attempts = final.attempts  # type: ignore[attr-defined]
@@ -421,10 +425,19 @@ class Connection:
         if raise_for_status := exchange.raise_for_status and response.status_code >= 400:
             failure = HTTPError.of(response)
             failure.attempts = final.attempts
+            failure.retry_after = final.outcome.retry_after
+            failure.add_note(self._described(request, final, response.status_code))
             raise failure
         if exchange.stream and not raise_for_status:
             guard_stream(response, self._on_break(final.permit, rules))
         return response
+
+    def _described(self, request: Request, final: Final, status: int | None = None) -> str:
+        """What a traceback says below an error: an HTTPError's own text is the server's, and may be one word."""
+        count = len(final.attempts)
+        answer = f"{status} " if status is not None else ""
+        attempts = "1 attempt" if count == 1 else f"{count} attempts" if count else "not sent"
+        return f"{request.method} {self._origin}{request.path}: {answer}after {attempts}".replace("after not", "not")
 
     def _on_break(self, permit: Permit, rules: Rules) -> Callable[[Exception], BaseException]:
         """What to make of whatever breaks a streamed body: an error of ours, which counts against the host."""
@@ -488,9 +501,9 @@ class Connection:
 
     def _renew_after_fork(self) -> None:
         self._line.renew()
-        self._closing = threading.Event()
+        self._waits = Waits(self._clock)
         if self._closed:
-            self._closing.set()
+            self._waits.end()
 
 
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()

