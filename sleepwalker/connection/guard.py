@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import requests
 
 from sleepwalker.clock import Clock
-from sleepwalker.engine.call import Final, Request, Send, run
+from sleepwalker.connection.waits import Waits
+from sleepwalker.engine.call import Final, Queue, Request, Send, run
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed
 from sleepwalker.engine.rules import Rules
@@ -105,9 +105,9 @@ def unguarded(thing: Any) -> Any:
 
 
 def end_waits(thing: Any) -> None:
-    """End the waits between a guard's retries, as closing a connection does; nothing for anything else."""
+    """End the waits of a guard's calls, as closing a connection does; nothing for anything else."""
     if is_guard(thing):
-        _calls(thing).closing.set()
+        _calls(thing).waits.end()
 
 
 def _calls(guarded: Any) -> _Calls:
@@ -155,7 +155,7 @@ class _Raised:
 class _Calls:
     """What a guard does, apart from it, so that no name of ours hides one of the object's."""
 
-    __slots__ = ("clock", "closing", "host", "names", "observe", "rules", "target")
+    __slots__ = ("clock", "host", "names", "observe", "rules", "target", "waits")
 
     def __init__(
         self, target: Any, host: Host, rules: Rules, names: frozenset[str], clock: Clock, observe: Observer
@@ -166,7 +166,7 @@ class _Calls:
         self.names = names
         self.clock = clock
         self.observe = observe
-        self.closing = threading.Event()
+        self.waits = Waits(clock)
 
     def guarded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function` under the policy."""
@@ -189,10 +189,12 @@ class _Calls:
             try:
                 if isinstance(step, Send):
                     reply = outcome = self._attempt(function, args, kwargs)
+                elif isinstance(step, Queue):
+                    reply = self.waits.queue(step.ticket, step.seconds)
                 else:
                     if outcome is not None and isinstance(outcome.response, requests.Response):
                         discard(outcome.response)
-                    reply = self.clock.sleep(step.seconds, self.closing)
+                    reply = self.waits.pause(step.seconds)
             except BaseException as stopped:
                 steps.throw(stopped)  # gives the permit back, logs the call's end, and raises it again
                 raise

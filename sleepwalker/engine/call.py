@@ -15,6 +15,7 @@ from sleepwalker.attempt import Attempt
 from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import Permit, Refusal
 from sleepwalker.engine.host import Host, free_permit
+from sleepwalker.engine.limits import Ticket
 from sleepwalker.engine.outcome import Outcome, Verdict
 from sleepwalker.engine.retry import Stop, Terms
 from sleepwalker.engine.rules import Rules
@@ -70,7 +71,15 @@ class Wait:
     seconds: float
 
 
-Step = Send | Wait
+@dataclass(slots=True)
+class Queue:
+    """Wait until `ticket.wake` is set, `seconds` at most; True is sent back where the wait was cut short for good."""
+
+    ticket: Ticket
+    seconds: float
+
+
+Step = Send | Wait | Queue
 Reply = Outcome | bool | None
 Steps = Generator[Step, Reply, "Final"]
 
@@ -91,8 +100,8 @@ def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Obser
         limited = host.bucket is not None and not host.isolated
         refused = (yield from call.take_token()) if limited else None
         try:
-            if refused is None:
-                refused = call.enter()
+            if refused is None and (by := host.enter(call.began, bulkhead=rules.bulkhead)) is not None:
+                refused = (yield from call.queue(by)) if isinstance(by, Ticket) else call.rejected_at_entry(by)
             if refused is not None:
                 call.announce(refused)
                 return Final(refused, (), call.permit)
@@ -163,10 +172,31 @@ class _Call:
         self.waited += seconds
         return False
 
-    def enter(self) -> Outcome | None:
-        """Take a place at the host, or give the outcome of a call that gets none."""
-        by = self.host.enter(self.began, bulkhead=self.rules.bulkhead)
-        return None if by is None else self.rejected_at_entry(by)
+    def queue(self, ticket: Ticket) -> Generator[Step, Reply, Outcome | None]:
+        """Wait for a place at the host: None with it, or the outcome of a call that gets none."""
+        host, began = self.host, self.clock.monotonic()
+        left = max(0.0, self.began + self.rules.total - began)
+        try:
+            closed = yield Queue(ticket, min(ticket.patience, left))
+        except BaseException:
+            if host.claim(ticket):
+                host.leave()
+            raise
+        self.waited += self.clock.monotonic() - began
+        entered = host.claim(ticket)  # a place may have come at the same moment as the end of the wait
+        if host.isolated:
+            if entered:
+                host.leave()
+            host.count_rejection()
+            return self.rejected_at_entry("isolation")
+        if entered:
+            return None
+        if closed:
+            return self.closed()
+        if left < ticket.patience:
+            return self.too_late()
+        host.count_rejection()
+        return self.rejected_at_entry("bulkhead", ticket.patience)
 
     def attempts_until_done(self) -> Generator[Step, Reply, Outcome]:
         """Attempt, and wait and attempt again for as long as the retry policy says so."""
@@ -304,7 +334,7 @@ class _Call:
         self.reject("breaker", refusal.retry_after)
         return Outcome(Verdict.NEUTRAL, error=error)
 
-    def rejected_at_entry(self, by: Literal["bulkhead", "isolation"]) -> Outcome:
+    def rejected_at_entry(self, by: Literal["bulkhead", "isolation"], waited: float = 0.0) -> Outcome:
         """The outcome of a call for which there was no room, or whose host is isolated."""
         origin = self.host.origin
         error: ConnectionError
@@ -312,7 +342,10 @@ class _Call:
             error = HostIsolatedError(f"{origin} is isolated by an operator; restore() ends that", host=origin)
         else:
             limit = self.host.max_concurrent
-            error = BulkheadFullError(f"{origin}: {limit} calls in flight, the most that it may get", host=origin)
+            longer = f"; no place came free within {waited:.3g} s" if waited else ""
+            error = BulkheadFullError(
+                f"{origin}: {limit} calls in flight, the most that it may get{longer}", host=origin
+            )
         self.reject(by, None)
         return Outcome(Verdict.NEUTRAL, error=error)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import CLOSED, OPEN, Breaker, Permit, Refusal, State
-from sleepwalker.engine.limits import Bucket, Budget
+from sleepwalker.engine.limits import Bucket, Budget, Ticket
 from sleepwalker.engine.outcome import Outcome, Verdict
 from sleepwalker.engine.window import Latencies, Window
 from sleepwalker.events import Event, HostBroken, HostIsolated, HostRecovered, HostRestored
@@ -80,6 +81,8 @@ class Host:
         self._budget = Budget(policy.retry.budget) if policy.retry and policy.retry.budget else None
         self.bucket = Bucket(policy.rate_limit, clock.monotonic()) if policy.rate_limit else None
         self.max_concurrent = policy.bulkhead.max_concurrent if policy.bulkhead else None
+        self._max_wait = policy.bulkhead.max_wait if policy.bulkhead else 0.0
+        self._queue: deque[Ticket] = deque()
         self._verdicts = Window(policy.health.window, channels=2)
         self._latencies = Latencies(policy.health.window)
         self._lock = threading.Lock()
@@ -139,23 +142,52 @@ class Host:
             if self.bucket is not None:
                 self.bucket.give_back()
 
-    def enter(self, now: float, *, bulkhead: bool) -> Literal["bulkhead", "isolation"] | None:
-        """Begin a call, or say what rejects it. A call that entered must leave."""
+    def enter(self, now: float, *, bulkhead: bool) -> Literal["bulkhead", "isolation"] | Ticket | None:
+        """Begin a call, or say what rejects it, or queue it: then `claim` its ticket. A call that entered must leave.
+
+        The queue is fair: who comes while others wait goes behind them.
+        """
         with self._lock:
             self._calls += 1
             if self.isolated:
                 self._rejections += 1
                 return "isolation"
-            if bulkhead and self.max_concurrent is not None and self._in_flight >= self.max_concurrent:
-                self._rejections += 1
-                return "bulkhead"
+            limit = self.max_concurrent
+            if bulkhead and limit is not None and (self._in_flight >= limit or self._queue):
+                if self._max_wait == 0:
+                    self._rejections += 1
+                    return "bulkhead"
+                ticket = Ticket(self._max_wait)
+                self._queue.append(ticket)
+                return ticket
             self._in_flight += 1
             return None
 
     def leave(self) -> None:
-        """End a call that entered."""
+        """End a call that entered. Its place goes to the one that has queued for longest."""
         with self._lock:
             self._in_flight -= 1
+            if self._queue:
+                self._grant_locked()
+
+    def claim(self, ticket: Ticket) -> bool:
+        """End a wait in the queue: True for a call that got its place and so has entered; others lose their turn."""
+        with self._lock:
+            if not ticket.granted and ticket in self._queue:
+                self._queue.remove(ticket)
+            return ticket.granted
+
+    def _grant_locked(self) -> None:
+        while self._queue and (self.max_concurrent is None or self._in_flight < self.max_concurrent):
+            ticket = self._queue.popleft()
+            self._in_flight += 1
+            ticket.granted = True
+            ticket.wake.set()
+
+    def count_rejection(self) -> None:
+        """Count a call that was refused after it had waited."""
+        with self._lock:
+            self._rejections += 1
 
     def admit(self, now: float, lifetime: float) -> tuple[Permit | Refusal, tuple[Event, ...]]:
         """The breaker's word on one attempt, and what changed by asking."""
@@ -261,7 +293,7 @@ class Host:
     @property
     def busy(self) -> bool:
         """Whether calls are in flight, or wait to be."""
-        return self._in_flight > 0 or (self.bucket is not None and self.bucket.waiting > 0)
+        return self._in_flight > 0 or bool(self._queue) or (self.bucket is not None and self.bucket.waiting > 0)
 
     @property
     def down(self) -> bool:
@@ -276,6 +308,8 @@ class Host:
         """Reject all calls until `restore`."""
         with self._lock:
             changed, self.isolated = not self.isolated, True
+            while self._queue:
+                self._queue.popleft().wake.set()
             self.trouble = True
         return (HostIsolated(self.origin),) if changed else ()
 
@@ -334,6 +368,7 @@ class Host:
         # The lock may be held, and the calls in flight are made, by threads that only the parent has.
         self._lock = threading.Lock()
         self._in_flight = 0
+        self._queue.clear()
         if self.bucket is not None:
             self.bucket.waiting = 0
         if self.breaker is not None:

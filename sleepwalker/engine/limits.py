@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 from sleepwalker.engine.window import Window
 from sleepwalker.policy import RateLimitPolicy, RetryBudget
@@ -41,6 +42,19 @@ class Budget:
             return False
         self._window.add(now, _RETRY)
         return True
+
+
+class Ticket:
+    """A call's place in the queue before a full bulkhead. Its owner's lock guards `granted`."""
+
+    __slots__ = ("granted", "patience", "wake")
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
+        """How long the call waits at most, in seconds."""
+        self.granted = False
+        self.wake = threading.Event()
+        """Set when there is something to see: it was granted, or will not be."""
 
 
 class Bucket:

@@ -17,7 +17,6 @@ NOT_YET: dict[str, Any] = {
     "breaker.slow_ratio": None,
     "breaker.slow_call": None,
     "breaker.mode": "enforce",
-    "bulkhead.max_wait": 0,
     "bulkhead.adaptive": False,
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sleepwalker.engine.call import Final, Request, Send, Steps, Wait, run
+from sleepwalker.engine.call import Final, Queue, Request, Send, Step, Steps, Wait, run
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Outcome, answered, failed
 from sleepwalker.engine.rules import Rules
@@ -80,7 +80,7 @@ class Running:
 
     world: World
     steps: Steps
-    step: Send | Wait | None = None
+    step: Step | None = None
     final: Final | None = None
     sends: list[tuple[float, Send]] = field(default_factory=list)
     """When each send began, and the step."""
@@ -107,7 +107,7 @@ class Running:
         assert self.final is not None, f"not over: {self.step}"
         return self.final.outcome
 
-    def _go_on(self, act: Callable[[], Send | Wait]) -> None:
+    def _go_on(self, act: Callable[[], Step]) -> None:
         try:
             self.step = act()
         except StopIteration as stop:
@@ -191,7 +191,7 @@ class World:
                 self.clock.advance(took)
                 running.reply(next(left))
             else:
-                assert isinstance(running.step, Wait)
+                assert isinstance(running.step, Wait | Queue)
                 self.clock.advance(running.step.seconds)
                 running.reply(False)
         return running

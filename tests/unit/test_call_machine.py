@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sleepwalker.engine.breaker import Permit
-from sleepwalker.engine.call import Send, Wait
+from sleepwalker.engine.call import Queue, Send, Wait
 from sleepwalker.engine.outcome import Outcome, failed
 from sleepwalker.exceptions import CircuitOpenError
 from sleepwalker.policy import Policy
@@ -47,7 +47,7 @@ class CallMachine(RuleBasedStateMachine):
         attempts=st.integers(1, 5),
         jitter=st.sampled_from(["full", "equal", "decorrelated", "none"]),
         breaker=st.sampled_from([False, {}, {"consecutive": 2, "half_open_probes": 2, "close_after": 1, "ramp": 2}]),
-        bulkhead=st.sampled_from([False, {"max_concurrent": 3}]),
+        bulkhead=st.sampled_from([False, {"max_concurrent": 3}, {"max_concurrent": 2, "max_wait": 4}]),
         ratio=st.sampled_from([None, 0.3, 0.7]),
     )
     def start(self, attempts: int, jitter: str, breaker: Any, bulkhead: Any, ratio: float | None) -> None:
@@ -60,10 +60,10 @@ class CallMachine(RuleBasedStateMachine):
         self.begun = 0
         self.over: list[Caller] = []
 
-    def pick(self, data: st.DataObject, kind: type[Send | Wait]) -> Caller:
+    def pick(self, data: st.DataObject, kind: type[Send | Wait | Queue]) -> Caller:
         return data.draw(st.sampled_from([one for one in self.callers if isinstance(one.running.step, kind)]))
 
-    def at(self, kind: type[Send | Wait]) -> bool:
+    def at(self, kind: type[Send | Wait | Queue]) -> bool:
         return any(isinstance(one.running.step, kind) for one in self.callers)
 
     def look(self, caller: Caller) -> None:
@@ -131,6 +131,19 @@ class CallMachine(RuleBasedStateMachine):
         assert len(caller.running.sends) == sends
         self.look(caller)
 
+    @precondition(lambda self: self.at(Queue))
+    @rule(data=st.data(), late=TIMES, closed=st.sampled_from([False, False, True]))
+    def a_call_in_the_queue_wakes(self, data: st.DataObject, late: float, closed: bool) -> None:
+        caller = self.pick(data, Queue)
+        assert isinstance(caller.running.step, Queue)
+        placed = caller.running.step.ticket.granted
+        if not placed and not closed:
+            self.world.clock.advance(caller.running.step.seconds + late)
+        caller.running.reply(closed)
+        assert placed or caller.running.sends == []
+        assert placed or caller.running.final is not None
+        self.look(caller)
+
     @precondition(lambda self: self.callers)
     @rule(data=st.data(), error=st.sampled_from([KeyboardInterrupt, SystemExit, ValueError]))
     def a_call_is_interrupted(self, data: st.DataObject, error: type[BaseException]) -> None:
@@ -156,9 +169,12 @@ class CallMachine(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         health = self.world.host.snapshot()
-        assert health.in_flight == len(self.callers)
+        steps = [one.running.step for one in self.callers]
+        queued = sum(isinstance(step, Queue) and not step.ticket.granted for step in steps)
+        assert health.in_flight == len(self.callers) - queued
         bulkhead = self.world.policy.bulkhead
-        assert bulkhead is None or len(self.callers) <= bulkhead.max_concurrent
+        assert bulkhead is None or health.in_flight <= bulkhead.max_concurrent
+        assert not queued or bulkhead is None or health.in_flight == bulkhead.max_concurrent
         assert health.calls == self.begun
         assert self.world.closings() == len(self.over)
         under_way = sum(isinstance(one.running.step, Send) for one in self.callers)

@@ -1,14 +1,15 @@
-"""Limits on what a host gets, over real sockets: the rate limit."""
+"""Limits on what a host gets, over real sockets: the rate limit, and the queue before the bulkhead."""
 
 from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from servers import FaultServer, elapsed
+from servers import FaultServer, elapsed, reply
 
-from sleepwalker import ANONYMOUS, Connection, Policy, RateLimitedError
+from sleepwalker import ANONYMOUS, BulkheadFullError, Connection, Policy, RateLimitedError
 from sleepwalker import ConnectionError as OurConnectionError
 
 
@@ -43,4 +44,56 @@ def test_closing_the_connection_ends_a_wait_for_a_turn() -> None:
         with pytest.raises(OurConnectionError, match="closed while the call waited"):
             conn.get("/")
         assert time.monotonic() - began < 1
+        assert len(server.requests) == 1
+
+
+def test_calls_that_find_no_place_go_one_after_the_other() -> None:
+    policy = Policy(bulkhead={"max_concurrent": 1, "max_wait": 5})
+    with (
+        FaultServer(default=reply(200, b"slow", delay=0.1)) as server,
+        Connection(server.url, ANONYMOUS, policy=policy) as conn,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        with elapsed() as took:
+            answers = [job.result(10) for job in [pool.submit(conn.get, "/") for _ in range(4)]]
+        assert [answer.content for answer in answers] == [b"slow"] * 4
+        assert 0.4 <= took.seconds < 3
+        assert server.accepted == 1  # one socket was enough
+        assert conn.health.in_flight == 0
+
+
+def test_a_call_whose_turn_does_not_come_is_not_sent() -> None:
+    policy = Policy(bulkhead={"max_concurrent": 1, "max_wait": 0.1})
+    with (
+        FaultServer(default=reply(200, delay=1)) as server,
+        Connection(server.url, ANONYMOUS, policy=policy) as conn,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(conn.get, "/")
+        while not server.requests:
+            time.sleep(0.01)
+        with elapsed() as took, pytest.raises(BulkheadFullError):
+            conn.get("/")
+        assert 0.1 <= took.seconds < 0.5
+        assert first.result(10).status_code == 200
+        assert len(server.requests) == 1
+
+
+def test_closing_the_connection_ends_the_queue_and_lets_the_request_in_flight_finish() -> None:
+    policy = Policy(bulkhead={"max_concurrent": 1, "max_wait": 20})
+    with (
+        FaultServer(default=reply(200, delay=0.5)) as server,
+        Connection(server.url, ANONYMOUS, policy=policy) as conn,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        first = pool.submit(conn.get, "/")
+        while not server.requests:
+            time.sleep(0.01)
+        second = pool.submit(conn.get, "/")
+        while not conn._host._queue:
+            time.sleep(0.01)
+        conn.close()
+        with pytest.raises(OurConnectionError, match="closed while the call waited"):
+            second.result(0.4)
+        assert first.result(10).status_code == 200
         assert len(server.requests) == 1
