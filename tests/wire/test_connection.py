@@ -142,8 +142,9 @@ def test_json_in_another_encoding_is_decoded_by_its_content_type(server: FaultSe
 
 def test_json_request_raises_the_error_of_the_status_with_the_servers_own_text(server: FaultServer) -> None:
     server.script(json_reply({"error_text": "no such item", "error_id": "X"}, 404))
-    with Connection(server.url, ANONYMOUS) as conn, pytest.raises(HTTPNotFound, match=r"^no such item$") as caught:
+    with Connection(server.url, ANONYMOUS) as conn, pytest.raises(HTTPNotFound) as caught:
         conn.json_request("GET", "/items/9")
+    assert str(caught.value) == "no such item"
     assert caught.value.http_code == 404
     assert caught.value.json_data == {"error_text": "no such item", "error_id": "X"}
 
