@@ -151,10 +151,10 @@ class BreakerOpened(Event):
     name = "breaker.opened"
     level = "warning"
 
-    rule: Literal["consecutive", "failure_ratio", "probe"]
+    rule: Literal["consecutive", "failure_ratio", "probe", "slow_ratio"]
     open_for: float
     cause: str | None
-    """What the last failure was: a status (`503`) or the name of an exception type."""
+    """What the last failure was: a status (`503`) or the name of an exception type; or `slow calls`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class HostBroken(Event):
     failures: int
     """Attempts that failed in a row."""
     cause: str | None
-    """What the last failure was: a status (`503`) or the name of an exception type."""
+    """What the last failure was: a status (`503`) or the name of an exception type; or `slow calls`."""
 
 
 @dataclass(frozen=True, slots=True)

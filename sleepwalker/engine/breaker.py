@@ -20,6 +20,7 @@ import pybreaker
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.outcome import Verdict
+from sleepwalker.engine.slow import SlowCalls
 from sleepwalker.engine.window import Window
 from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event
 from sleepwalker.policy import BreakerPolicy
@@ -34,6 +35,8 @@ _SUCCESS, _FAILURE = 0, 1
 _FAILED = Exception("an attempt failed")
 #: The share of calls admitted right after closing.
 _RAMP_START = 0.1
+#: The cause of a circuit that no failure opened.
+_SLOW_CALLS = "slow calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +129,30 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._policy = policy
         self._clock = clock
         self._tally = _Tally(policy)
+        self._slow: SlowCalls | None = None
+        if policy.slow_ratio is not None and policy.slow_call is not None:
+            self._slow = SlowCalls(
+                policy.slow_ratio, policy.slow_call, min_calls=policy.min_calls, window=policy.window
+            )
         self._machine = self._new_machine()
         self._generation = 0
         self._probes: list[Permit] = []
         self._reopened = 0
+        self._now = 0.0
         self._open_until = 0.0
         self._ramp_until = 0.0
         self._last_failure: str | None = None
         self._cause: str | None = None
         self._news: list[Event] = []
-        self.standing: Permit | None = Permit(0)
-        """The permit for everyone while the circuit is closed and its ramp is over: read without a lock."""
+        self.down_since = 0.0
+        """When the circuit opened last from closed, in seconds of the monotonic clock."""
+        self.watches = self._slow is not None
+        """Whether attempts are timed: the state may then change by time alone, and `catch_up_locked` comes first."""
+        self.standing: Permit | None = None if self.watches else Permit(0)
+        """The permit for everyone while the circuit is closed and its ramp is over: read without a lock.
+
+        None where attempts are timed: each has a permit of its own then.
+        """
 
     @property
     def cause(self) -> str | None:
@@ -144,7 +160,10 @@ class Breaker(pybreaker.CircuitBreakerListener):
         return self._cause
 
     def state(self, now: float) -> State:
-        """The state as of `now`: an open time that is over counts as half-open although nobody has come by yet."""
+        """The state as of `now`: an open time that is over counts as half-open although nobody has come by yet.
+
+        Where attempts are timed, it is as of the last `catch_up_locked`.
+        """
         state = self._tally.state
         if state == OPEN:
             return OPEN if now < self._open_until else HALF_OPEN
@@ -161,6 +180,22 @@ class Breaker(pybreaker.CircuitBreakerListener):
 
     def admit_locked(self, now: float, lifetime: float) -> Permit | Refusal:
         """A permit, or why not. A probe's permit that is not back after `lifetime` seconds counts as lost."""
+        admission = self._admit(now, lifetime)
+        if self._slow is not None and isinstance(admission, Permit):
+            self._slow.begin(admission, now)
+        return admission
+
+    def catch_up_locked(self, now: float) -> None:
+        """Draw the consequences of attempts under way that became slow until `now`, each as of that moment."""
+        if self._slow is None:
+            return
+        while (moment := self._slow.next_slow(now)) is not None:
+            if self._tally.state == HALF_OPEN or self._slow.too_many(moment):
+                self._open_for_slowness(moment)
+
+    def _admit(self, now: float, lifetime: float) -> Permit | Refusal:
+        self.catch_up_locked(now)
+        self._now = now
         state = self._tally.state
         if state == CLOSED:
             return self._admit_closed(now)
@@ -178,8 +213,12 @@ class Breaker(pybreaker.CircuitBreakerListener):
 
     def report_locked(self, permit: Permit, verdict: Verdict, now: float, cause: str) -> None:
         """Give a permit back with what came of it; `cause` names a failure."""
+        self.catch_up_locked(now)
         if permit.generation != self._generation:
             return
+        self._now = now
+        if self._slow is not None:
+            self._slow.end(permit, now, counts=verdict is not Verdict.NEUTRAL)
         if permit.expires is not None:
             self._probes = [probe for probe in self._probes if probe is not permit]
         if verdict is Verdict.SUCCESS:
@@ -191,9 +230,14 @@ class Breaker(pybreaker.CircuitBreakerListener):
             self._tally.failure(now)
             with contextlib.suppress(pybreaker.CircuitBreakerError):
                 self._machine.state.on_failure(_FAILED)
+        # A fast attempt lowers the share, but may be the one that makes them enough to judge by.
+        if self._slow is not None and self._tally.state == CLOSED and self._slow.too_many(now):
+            self._open_for_slowness(now)
 
     def probed_locked(self, now: float) -> None:
         """A probe outside any call succeeded: an open circuit becomes half-open at once, and the success counts."""
+        self.catch_up_locked(now)
+        self._now = now
         if self._tally.state == OPEN:
             self._machine.half_open()
         if self._tally.state == HALF_OPEN:
@@ -211,6 +255,8 @@ class Breaker(pybreaker.CircuitBreakerListener):
         """Forget what only the parent's threads hold: the probes under way, and perhaps the machine's own lock."""
         self._machine = self._new_machine()
         self._probes = []
+        if self._slow is not None:
+            self._slow.forget_under_way()
 
     def _new_machine(self) -> pybreaker.CircuitBreaker:
         """A state machine that stands where the tally says."""
@@ -229,19 +275,26 @@ class Breaker(pybreaker.CircuitBreakerListener):
         new_state: pybreaker.CircuitBreakerState,
     ) -> None:
         """pybreaker's notice of a transition: a new generation begins."""
-        now = self._clock.monotonic()
+        now = self._now
         self._generation += 1
         self._probes = []
+        if self._slow is not None:
+            self._slow.forget()
         self.standing = None
         if new_state.name == OPEN:
             self._opened(now, was_closed=old_state is not None and old_state.name == CLOSED)
         elif new_state.name == CLOSED:
             self._ramp_until = now + self._policy.ramp
-            if self._policy.ramp == 0:
+            if self._policy.ramp == 0 and not self.watches:
                 self.standing = Permit(self._generation)
             self._news.append(BreakerClosed(self._host, ramp=self._policy.ramp))
         else:
             self._news.append(BreakerHalfOpened(self._host))
+
+    def _open_for_slowness(self, moment: float) -> None:
+        self._now = moment
+        self._last_failure = _SLOW_CALLS
+        self._machine.open()
 
     def _opened(self, now: float, *, was_closed: bool) -> None:
         # A circuit that trips again before it carried its full load again has not recovered: wait longer.
@@ -255,14 +308,25 @@ class Breaker(pybreaker.CircuitBreakerListener):
         open_for = min(open_for, self._policy.open_max) * (0.9 + 0.2 * self._clock.random())
         self._open_until = now + open_for
         self._cause = self._last_failure
-        rule = (self._tally.broken_rule() or "consecutive") if was_closed else "probe"
-        self._news.append(BreakerOpened(self._host, rule=rule, open_for=open_for, cause=self._cause))
+        if was_closed:
+            self.down_since = now
+        self._news.append(
+            BreakerOpened(self._host, rule=self._rule(was_closed=was_closed), open_for=open_for, cause=self._cause)
+        )
+
+    def _rule(self, *, was_closed: bool) -> Literal["consecutive", "failure_ratio", "probe", "slow_ratio"]:
+        if not was_closed:
+            return "probe"
+        if self._last_failure == _SLOW_CALLS:
+            return "slow_ratio"
+        return self._tally.broken_rule() or "consecutive"
 
     def _admit_closed(self, now: float) -> Permit | Refusal:
         left = self._ramp_until - now
         permit = Permit(self._generation)
         if left <= 0:
-            self.standing = permit
+            if not self.watches:
+                self.standing = permit
             return permit
         share = 1 - (1 - _RAMP_START) * left / self._policy.ramp
         return permit if self._clock.random() < share else Refusal(left, self._cause)

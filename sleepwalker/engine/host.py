@@ -93,6 +93,7 @@ class Host:
         self._last_cause: str | None = None
         self._last_success: float | None = None
         self._broken_since: float | None = None
+        self._untold: tuple[Event, ...] = ()
         self.isolated = False
         """Whether an operator took the host out of use."""
         self.trouble = False
@@ -236,6 +237,7 @@ class Host:
         now = self._clock.monotonic()
         since_epoch = self._clock.wall() - now
         with self._lock:
+            self._catch_up_locked(now)
             breaker: State = self.breaker.state(now) if self.breaker else "closed"
             opens_in = self.breaker.opens_in(now) if self.breaker else 0.0
             good, bad = self._verdicts.totals(now)
@@ -287,7 +289,12 @@ class Host:
         """What makes the host count as broken as of `now`, None if nothing does."""
         if self._unreached >= self._policy.health.broken_after:
             return "connect"
-        return "breaker" if self.breaker is not None and self.breaker.state(now) == OPEN else None
+        if self.breaker is None:
+            return None
+        if self.breaker.watches:
+            with self._lock:
+                self._catch_up_locked(now)
+        return "breaker" if self.breaker.state(now) == OPEN else None
 
     @property
     def busy(self) -> bool:
@@ -334,18 +341,30 @@ class Host:
                 self._last_success = now  # whoever backs off until the host is well need wait no longer
             return news
 
+    def _catch_up_locked(self, now: float) -> None:
+        # Who only reads announces nothing: the next call does.
+        if self.breaker is not None and self.breaker.watches:
+            self.breaker.catch_up_locked(now)
+            self._untold = self._news_locked(now)
+
     def _news_locked(self, now: float) -> tuple[Event, ...]:
         """What changed: the breaker's transitions, and whether the host counts as broken."""
-        news = self.breaker.take_news_locked() if self.breaker is not None else ()
+        news = self._untold
+        if news:
+            self._untold = ()
+        if self.breaker is not None:
+            news += self.breaker.take_news_locked()
         unreached = self._unreached >= self._policy.health.broken_after
         # A half-open circuit has not recovered yet: only its closing ends what its opening began.
         down = unreached or (self.breaker is not None and self.breaker.down)
         if down == (self._broken_since is not None):
             return news
         if down:
-            self._broken_since = now
-            reason: Literal["breaker", "connect"] = "connect" if unreached else "breaker"
-            news += (HostBroken(self.origin, reason=reason, failures=self._consecutive, cause=self._last_cause),)
+            reason: Literal["breaker", "connect"] = "connect"
+            self._broken_since, cause = now, self._last_cause
+            if not unreached and self.breaker is not None:
+                reason, self._broken_since, cause = "breaker", self.breaker.down_since, self.breaker.cause
+            news += (HostBroken(self.origin, reason=reason, failures=self._consecutive, cause=cause),)
         else:
             news += (HostRecovered(self.origin, broken_for=now - (self._broken_since or now)),)
             self._broken_since = None

@@ -9,10 +9,18 @@ import pytest
 
 from sleepwalker.engine.breaker import Permit, Refusal
 from sleepwalker.engine.outcome import Outcome
-from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, RequestRejected, RetryAbandoned
+from sleepwalker.engine.slow import SlowCalls
+from sleepwalker.events import (
+    BreakerClosed,
+    BreakerHalfOpened,
+    BreakerOpened,
+    HostBroken,
+    RequestRejected,
+    RetryAbandoned,
+)
 from sleepwalker.exceptions import CircuitOpenError, DecodeError, RedirectError
 from sleepwalker.policy import Policy
-from tests.unit.engine_driver import HOST, Running, World, answer, failed, refused, reset
+from tests.unit.engine_driver import HOST, WALL, Running, World, answer, failed, refused, reset
 
 
 def world(**breaker: Any) -> World:
@@ -520,6 +528,264 @@ def test_without_a_ramp_all_are_admitted_at_once() -> None:
     here.recover()
     here.clock.roll = lambda: 1 - 2**-53
     assert not any(rejected(here.begin()) for _ in range(20))
+
+
+# Slow calls
+
+
+def slow_world(**breaker: Any) -> World:
+    """Failures are far from opening it; a call is slow from 2 s on, and half of four are too many."""
+    rare = {"consecutive": 1000, "failure_ratio": 1.0}
+    return world(**{"slow_ratio": 0.5, "slow_call": 2, "min_calls": 4, "window": 30, **rare, **breaker})
+
+
+@pytest.mark.parametrize(("fast", "slow", "opens"), [(3, 1, False), (2, 2, True), (0, 3, False), (0, 4, True)])
+def test_a_share_of_slow_answers_opens_it_from_min_calls_on(fast: int, slow: int, opens: bool) -> None:
+    here = slow_world()
+    for took, times in ((0.1, fast), (2.0, slow)):
+        for _ in range(times):
+            here.call(answer(200), took=took)
+    assert (state(here) == "open") is opens
+
+
+def test_a_circuit_that_slowness_opened_says_so() -> None:
+    here = slow_world(min_calls=1)
+    own = answer(200)
+    assert here.call(own, took=2.0).outcome is own
+    opened = here.only(BreakerOpened)
+    assert (opened.rule, opened.open_for, opened.cause) == ("slow_ratio", 5.0, "slow calls")
+    broken = here.only(HostBroken)
+    assert (broken.reason, broken.failures, broken.cause) == ("breaker", 0, "slow calls")
+    assert str(here.begin().outcome.error) == f"the circuit of {HOST} is open after slow calls; next try in 5 s"
+
+
+def test_a_call_just_under_the_limit_is_fast() -> None:
+    here = slow_world(min_calls=1)
+    for _ in range(50):
+        here.call(answer(200), took=1.999)
+    assert state(here) == "closed"
+
+
+def test_a_fast_call_that_makes_them_enough_may_open_it() -> None:
+    here = slow_world()
+    for _ in range(3):
+        here.call(answer(200), took=2.0)
+    here.call(answer(200))
+    assert here.only(BreakerOpened).rule == "slow_ratio"
+
+
+def test_calls_in_flight_are_slow_without_their_end() -> None:
+    """A hung host answers nothing; whoever waits for answers learns of it when the first deadline is over."""
+    here = slow_world()
+    hung = [here.begin() for _ in range(4)]
+    here.clock.advance(1.999)
+    assert state(here) == "closed"
+    here.clock.advance(0.001)
+    assert (state(here), here.host.snapshot().state) == ("open", "broken")
+    assert rejected(here.begin())
+    assert all(call.final is None for call in hung)
+
+
+def test_it_opened_when_the_call_became_slow_not_when_somebody_looked() -> None:
+    here = slow_world(open_for=5)
+    hung = [here.begin() for _ in range(4)]
+    here.clock.advance(4.0)
+    health = here.host.snapshot()
+    assert (health.breaker, health.retry_in) == ("open", 3.0)
+    assert health.broken_since == WALL + 2.0
+    assert here.events == []  # nobody to tell: a reader has no observer
+    assert rejected(here.begin())
+    assert here.names() == ["breaker.opened", "host.broken", "request.rejected", "request.failed"]
+    here.clock.advance(3.0)
+    assert state(here) == "half-open"
+    assert not rejected(here.begin())
+    assert all(call.final is None for call in hung)
+
+
+def test_a_host_that_hung_long_ago_is_probed_by_the_next_caller() -> None:
+    here = slow_world(open_for=5)
+    hung = [here.begin() for _ in range(4)]
+    here.clock.advance(60.0)
+    probe = here.begin()
+    assert not rejected(probe)
+    assert here.names() == ["breaker.opened", "breaker.half_opened", "host.broken"]
+    assert all(call.final is None for call in hung)
+
+
+def test_a_call_is_slow_once() -> None:
+    """In flight, and again at its end, would be two of three."""
+    here = slow_world(slow_ratio=0.6, min_calls=3)
+    here.call(answer(200))
+    here.call(answer(200))
+    slow = here.begin()
+    here.clock.advance(2.0)
+    assert state(here) == "closed"
+    slow.reply(answer(200))
+    assert state(here) == "closed"
+    here.call(answer(200), took=2.0)
+    assert state(here) == "closed"
+    here.call(answer(200), took=2.0)
+    assert state(here) == "open"
+
+
+def test_the_verdict_of_a_call_that_was_slow_in_flight_still_counts() -> None:
+    here = slow_world(consecutive=2)
+    for _ in range(2):
+        call = here.begin()
+        here.clock.advance(3.0)
+        assert state(here) == "closed"
+        call.reply(answer(500))
+    assert here.only(BreakerOpened).rule == "consecutive"
+
+
+def test_slow_calls_older_than_the_window_do_not_count() -> None:
+    here = slow_world(window=30)
+    hung = [here.begin() for _ in range(3)]
+    here.clock.advance(2.0 + 31)
+    here.call(answer(200), took=2.0)
+    assert state(here) == "closed"
+    assert all(call.final is None for call in hung)
+
+
+def test_a_call_is_in_the_window_from_when_it_became_slow() -> None:
+    """Seen an hour later, it is no news."""
+    here = slow_world(window=30, min_calls=2)
+    hung = [here.begin()]
+    here.clock.advance(3600.0)
+    here.call(answer(200), took=2.0)
+    assert state(here) == "closed"
+    assert all(call.final is None for call in hung)
+
+
+@pytest.mark.parametrize("neutral", NEUTRAL)
+def test_a_neutral_answer_is_not_a_fast_one_but_may_have_been_slow(neutral: Outcome) -> None:
+    here = slow_world()
+    for _ in range(100):
+        here.call(neutral)
+    for _ in range(3):
+        here.call(answer(200), took=2.0)
+    assert state(here) == "closed"
+    here.call(neutral, took=2.0)
+    assert state(here) == "open"
+
+
+def test_a_slow_probe_has_failed_while_it_is_in_flight() -> None:
+    here = slow_world(open_for=5, consecutive=1)
+    here.trip()
+    here.clock.advance(5.0)
+    probe = here.begin()
+    here.clock.advance(1.999)
+    assert state(here) == "half-open"
+    here.clock.advance(0.001)
+    assert (state(here), here.host.snapshot().retry_in) == ("open", 10.0)
+    probe.reply(answer(200))
+    assert state(here) == "open"
+    assert [(event.rule, event.cause) for event in here.all(BreakerOpened)] == [
+        ("consecutive", "500"),
+        ("probe", "slow calls"),
+    ]
+
+
+def test_a_fast_probe_closes_it_and_the_slow_ones_from_before_are_forgotten() -> None:
+    here = slow_world(close_after=1)
+    late = [here.begin() for _ in range(4)]
+    here.clock.advance(7.0)
+    here.call(answer(200), took=1.0)
+    assert state(here) == "closed"
+    for call in late:
+        call.reply(answer(200))
+    for _ in range(3):
+        here.call(answer(200), took=2.0)
+    assert state(here) == "closed"
+    here.call(answer(200), took=2.0)
+    assert state(here) == "open"
+
+
+def test_calls_that_began_before_it_closed_are_not_slow_after() -> None:
+    here = slow_world(consecutive=1, min_calls=1, close_after=1, open_for=0.5)
+    hung = [here.begin()]
+    here.trip()
+    here.recover()
+    here.clock.advance(3.0)
+    assert state(here) == "closed"
+    assert all(call.final is None for call in hung)
+
+
+def test_a_burst_of_slow_calls_is_one_trip() -> None:
+    here = slow_world()
+    burst = [here.begin() for _ in range(20)]
+    here.clock.advance(2.5)
+    for call in burst:
+        call.reply(reset())
+    assert [event.open_for for event in here.all(BreakerOpened)] == [5.0]
+
+
+def test_a_streamed_answer_is_judged_by_its_head() -> None:
+    here = slow_world(min_calls=1)
+    call = here.begin().reply(answer(200))
+    assert call.final is not None
+    here.clock.advance(10.0)
+    here.host.settle_body(call.final.permit, reset(), here.clock.now)
+    assert state(here) == "closed"
+
+
+def test_a_call_past_the_breaker_may_take_its_time() -> None:
+    here = slow_world(min_calls=1)
+    here.call(answer(200), took=9.0, policy=Policy(retry=False, breaker=False))
+    assert state(here) == "closed"
+
+
+def test_attempts_are_timed_one_by_one_without_the_waits_between_them() -> None:
+    breaker = {"slow_ratio": 1, "slow_call": 2, "min_calls": 1}
+    here = World(Policy(retry={"jitter": "none", "wait_initial": 3, "attempts": 3}, breaker=breaker))
+    here.call([answer(429), answer(429), answer(200)], took=1.5)
+    assert here.all(BreakerOpened) == []
+
+
+def test_the_manager_is_told_of_a_probe_that_became_slow() -> None:
+    here = slow_world(consecutive=1, open_for=5)
+    here.trip()
+    here.clock.advance(5.0)
+    hung = [here.begin()]
+    assert here.host.broken_by(here.clock.now) is None
+    here.clock.advance(2.0)
+    assert here.host.broken_by(here.clock.now) == "breaker"
+    assert all(call.final is None for call in hung)
+
+
+def test_a_probe_outside_any_call_comes_after_what_became_slow_before_it() -> None:
+    here = slow_world(close_after=2)
+    hung = [here.begin() for _ in range(4)]
+    here.clock.advance(3.0)
+    names = [event.name for event in here.host.probed(answer(200), here.clock.now)]
+    assert names == ["breaker.opened", "breaker.half_opened", "host.broken"]
+    assert all(call.final is None for call in hung)
+
+
+def test_many_calls_that_end_in_any_order_cost_no_more_than_few() -> None:
+    """None is walked over twice: a plain dict would, once its front has been emptied."""
+    here = slow_world(slow_ratio=1.0)
+    slow = SlowCalls(0.5, 1e6, min_calls=1, window=30)
+    permits = [Permit(0) for _ in range(20_000)]
+    for number, permit in enumerate(permits):
+        slow.begin(permit, float(number))
+    for number, permit in enumerate(permits):
+        assert slow.next_slow(5000.0) is None
+        slow.end(permit, 5000.0, counts=bool(number % 2))
+    assert slow.next_slow(1e9) is None
+    assert here.host.snapshot().in_flight == 0
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_only_a_policy_that_asks_for_slowness_pays_for_it(timed: bool) -> None:
+    """Without, everyone gets the same permit and no lock is taken."""
+    here = slow_world() if timed else world()
+    here.call(answer(200))
+    breaker = here.host.breaker
+    assert breaker is not None
+    assert (breaker.standing is None) is timed
+    one, other = (here.host.admit(here.clock.now, 11.0)[0] for _ in range(2))
+    assert (one is other) is not timed
 
 
 # With retries

@@ -13,6 +13,7 @@ from sleepwalker.policy import BreakerPolicy
 from tests.unit.engine_driver import HOST, FakeClock
 
 LIFETIME = 11.0
+SLOW = 4.0
 VERDICTS = st.sampled_from([Verdict.SUCCESS, Verdict.SUCCESS, Verdict.FAILURE, Verdict.FAILURE, Verdict.NEUTRAL])
 
 
@@ -26,12 +27,23 @@ class BreakerMachine(RuleBasedStateMachine):
         probes=st.integers(1, 3),
         close_after=st.integers(1, 3),
         ramp=st.sampled_from([0.0, 3.0]),
+        slow_ratio=st.sampled_from([None, None, 0.25, 0.5, 1.0]),
     )
-    def start(self, consecutive: int, min_calls: int, ratio: float, probes: int, close_after: int, ramp: float) -> None:
+    def start(
+        self,
+        consecutive: int,
+        min_calls: int,
+        ratio: float,
+        probes: int,
+        close_after: int,
+        ramp: float,
+        slow_ratio: float | None,
+    ) -> None:
         # The window is so long that nothing leaves it: windows have tests of their own.
         self.policy = BreakerPolicy(
             consecutive=consecutive, min_calls=min_calls, failure_ratio=ratio, window=1_000_000, open_for=5,
             open_max=40, half_open_probes=probes, close_after=close_after, ramp=ramp,
+            slow_ratio=slow_ratio, slow_call=None if slow_ratio is None else SLOW,
         )  # fmt: skip
         self.clock = FakeClock()
         self.breaker = Breaker(HOST, self.policy, self.clock)
@@ -44,6 +56,37 @@ class BreakerMachine(RuleBasedStateMachine):
         self.open_until = 0.0
         self.closed_at: float | None = None
         self.row = self.good = self.bad = self.probed = self.relapses = 0
+        self.began: list[tuple[float, Permit]] = []
+        """Attempts of the present state that are neither over nor slow, with their start."""
+        self.fast = self.slow = 0
+        self.opening = ("", 0.0)
+        """The rule and the moment of the next opening."""
+
+    def catch_up(self) -> list[str]:
+        """Which transitions time alone has made by now. The model looks at every attempt."""
+        for began, permit in sorted(self.began, key=lambda entry: entry[0]):
+            if self.policy.slow_call is None or began + self.policy.slow_call > self.clock.now:
+                continue
+            self.began = [entry for entry in self.began if entry[1] is not permit]
+            self.slow += 1
+            if self.state == "half-open" or self.slowness_opens():
+                self.expect_open("slow_ratio", began + self.policy.slow_call)
+                return ["breaker.opened"]
+        return []
+
+    def slowness_opens(self) -> bool:
+        """Whether the share of slow attempts is reached."""
+        total, ratio = self.fast + self.slow, self.policy.slow_ratio
+        return ratio is not None and total >= self.policy.min_calls and self.slow >= ratio * total
+
+    def expect_open(self, rule: str, moment: float) -> None:
+        """The next opening has this rule, unless a probe failed, and this time."""
+        self.opening = ("probe" if self.state == "half-open" else rule, moment)
+
+    def forget_attempts(self) -> None:
+        """A new state: nothing of the last one counts as slow or fast any more."""
+        self.began = []
+        self.fast = self.slow = 0
 
     def follow(self) -> list[str]:
         """Take the news into the model; each transition must be one that the model allows now."""
@@ -52,15 +95,18 @@ class BreakerMachine(RuleBasedStateMachine):
             names.append(event.name)
             self.number += 1
             self.out = []
+            self.forget_attempts()
             if isinstance(event, BreakerOpened):
+                rule, moment = self.opening
                 relapse = self.state == "half-open" or (
-                    self.closed_at is not None and self.clock.now < self.closed_at + self.policy.ramp
+                    self.closed_at is not None and moment < self.closed_at + self.policy.ramp
                 )
                 self.relapses = self.relapses + 1 if relapse else 0
                 expected = min(5.0 * 2**self.relapses, 40.0)
                 assert 0.9 * expected <= event.open_for <= 1.1 * expected
+                assert event.rule == rule
                 assert (event.rule == "probe") == (self.state == "half-open")
-                self.state, self.open_until = "open", self.clock.now + event.open_for
+                self.state, self.open_until = "open", moment + event.open_for
             elif isinstance(event, BreakerHalfOpened):
                 assert self.state == "open"
                 assert self.clock.now >= self.open_until
@@ -94,14 +140,15 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule()
     def someone_comes(self) -> None:
-        before, now = self.state, self.clock.now
+        lapsed, now = self.catch_up(), self.clock.now
+        before = "open" if lapsed else self.state
         ramping = before == "closed" and self.closed_at is not None and now < self.closed_at + self.policy.ramp
         full = before == "half-open" and len(self._valid()) >= self.policy.half_open_probes
         admission = self.breaker.standing or self.breaker.admit_locked(now, LIFETIME)
         names = self.follow()
         if before == "open":
             assert isinstance(admission, Refusal) == (now < self.open_until)
-            assert names == ([] if isinstance(admission, Refusal) else ["breaker.half_opened"])
+            assert names == lapsed + ([] if isinstance(admission, Refusal) else ["breaker.half_opened"])
         elif before == "half-open":
             assert isinstance(admission, Refusal) == full
             assert names == []
@@ -110,6 +157,7 @@ class BreakerMachine(RuleBasedStateMachine):
             assert names == []
         if isinstance(admission, Permit):
             self.held.append((admission, self.number))
+            self.began.append((now, admission))
             if self.state == "half-open":
                 assert admission.expires == now + LIFETIME
                 self.out.append(admission)
@@ -122,12 +170,17 @@ class BreakerMachine(RuleBasedStateMachine):
         self.report(*self.held.pop(data.draw(st.integers(0, len(self.held) - 1))), verdict)
 
     def report(self, permit: Permit, number: int, verdict: Verdict) -> None:
-        if number != self.number:
+        lapsed = self.catch_up()
+        if lapsed or number != self.number:
             before = self._visible()
             self.breaker.report_locked(permit, verdict, self.clock.now, "late")
-            assert self.follow() == []
-            assert self._visible() == before
+            assert self.follow() == lapsed
+            assert lapsed or self._visible() == before
             return
+        under_way = len(self.began)
+        self.began = [entry for entry in self.began if entry[1] is not permit]
+        if len(self.began) < under_way and verdict is not Verdict.NEUTRAL:
+            self.fast += 1
         self.out = [probe for probe in self.out if probe is not permit]
         opens = closes = False
         if verdict is Verdict.SUCCESS:
@@ -138,13 +191,21 @@ class BreakerMachine(RuleBasedStateMachine):
         elif verdict is Verdict.FAILURE:
             self.bad, self.row = self.bad + 1, self.row + 1
             total = self.good + self.bad
-            opens = (
-                self.state == "half-open"
-                or self.row >= self.policy.consecutive
-                or (total >= self.policy.min_calls and self.bad >= self.policy.failure_ratio * total)
-            )
+            in_a_row = self.row >= self.policy.consecutive
+            share = total >= self.policy.min_calls and self.bad >= self.policy.failure_ratio * total
+            opens = self.state == "half-open" or in_a_row or share
+            self.expect_open("consecutive" if in_a_row else "failure_ratio", self.clock.now)
+        if self.state == "closed" and not opens and self.slowness_opens():
+            opens = True
+            self.expect_open("slow_ratio", self.clock.now)
         self.breaker.report_locked(permit, verdict, self.clock.now, "503")
         assert self.follow() == ["breaker.opened"] * opens + ["breaker.closed"] * closes
+
+    @rule()
+    def someone_looks(self) -> None:
+        lapsed = self.catch_up()
+        self.breaker.catch_up_locked(self.clock.now)
+        assert self.follow() == lapsed
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -166,7 +227,7 @@ class BreakerMachine(RuleBasedStateMachine):
         assert self.breaker.state(now) == expected
         assert (self.breaker.opens_in(now) > 0) == waiting
         assert self.breaker.opens_in(now) == max(0.0, self.open_until - now if self.state == "open" else 0.0)
-        assert self.breaker.standing is None or self.state == "closed"
+        assert self.breaker.standing is None or (self.state == "closed" and self.policy.slow_ratio is None)
 
     def teardown(self) -> None:
         """Whatever happened: once time has passed, someone is let through."""

@@ -382,3 +382,49 @@ def test_with_the_breaker_off_nothing_is_rejected() -> None:
     with FaultServer(default=reply(500)) as server, Connection(server.url, ANONYMOUS, policy=calls) as conn:
         trip(conn, 20)
         assert len(server.requests) == 20
+
+
+# -- slow calls ----------------------------------------------------------------------------------
+
+
+def test_a_host_that_hangs_opens_the_circuit_before_its_first_answer() -> None:
+    """No deadline is over, and nothing has failed: two threads wait, and nobody else needs to."""
+    seen = Seen()
+    release = threading.Event()
+
+    def hold(exchange: Exchange) -> Step:
+        while not release.is_set():
+            exchange.pause(0.01)
+        return reply(200)
+
+    calls = policy(slow_ratio=1.0, slow_call=0.2, min_calls=2, consecutive=100, open_for=30, open_max=30)
+    with (
+        FaultServer(default=hold) as server,
+        ThreadPoolExecutor(2) as pool,
+        Connection(server.url, ANONYMOUS, policy=calls, observer=seen) as conn,
+    ):
+        waiting = [pool.submit(conn.get, "/") for _ in range(2)]
+        server.wait_for_requests(2)
+        assert conn.health.breaker == "closed"
+        until(lambda: conn.health.breaker == "open")
+        assert not any(call.done() for call in waiting)
+        with pytest.raises(CircuitOpenError, match="after slow calls") as caught:
+            conn.get("/")
+        assert caught.value.cause == "slow calls"
+        release.set()
+        assert [call.result(5).status_code for call in waiting] == [200, 200], "they go on and are answered"
+        assert conn.health.breaker == "open", "an answer that came late closes nothing"
+    (opened,) = [event.fields() for event in seen.events if event.name == "breaker.opened"]
+    assert (opened["rule"], opened["cause"]) == ("slow_ratio", "slow calls")
+
+
+def test_a_stream_is_as_slow_as_its_head() -> None:
+    calls = policy(slow_ratio=0.01, slow_call=0.2, min_calls=1)
+    with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=calls) as conn:
+        with conn.get("/", stream=True) as response:
+            time.sleep(0.3)
+            assert conn.health.breaker == "closed"
+            assert response.content is not None
+        server.script(reply(200, delay=0.3))
+        with conn.get("/", stream=True):
+            assert conn.health.breaker == "open"
