@@ -374,6 +374,8 @@ class Connection:
         if idempotent is None:
             idempotent = method in rules.methods or "Idempotency-Key" in prepared.headers
         exchange = Exchange(prepared, body, auth, stream, max_body, raise_for_status)
+        if rules.propagate is not None and rules.propagate not in prepared.headers:  # the caller knows better
+            exchange.deadline_header = rules.propagate
         request = Request(method, safe_path(prepared.url or ""), idempotent, body.replayable)
         try:
             final = self._drive(rules, request, exchange)

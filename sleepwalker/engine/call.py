@@ -13,7 +13,7 @@ from typing import Literal
 
 from sleepwalker.attempt import Attempt
 from sleepwalker.clock import Clock
-from sleepwalker.engine.breaker import Permit, Refusal
+from sleepwalker.engine.breaker import CLOSED, HALF_OPEN, OPEN, Permit, Refusal
 from sleepwalker.engine.host import Host, free_permit
 from sleepwalker.engine.limits import Ticket
 from sleepwalker.engine.outcome import Outcome, Verdict
@@ -38,6 +38,12 @@ from sleepwalker.exceptions import (
     RateLimitedError,
     SleepwalkerException,
 )
+
+_STATES = {
+    OPEN: "is open{cause}; next try in {wait:.3g} s",
+    HALF_OPEN: "is half-open{cause}: a probe is under way, and decides",
+    CLOSED: "closed again after it had opened{cause}, and admits a growing part of the calls; all in {wait:.3g} s",
+}
 
 
 @dataclass(slots=True)
@@ -325,8 +331,10 @@ class _Call:
     def rejected_by_breaker(self, refusal: Refusal) -> Outcome:
         """The outcome of a call that the open circuit did not let through."""
         cause = f" after {refusal.cause}" if refusal.cause else ""
+        breaker = self.host.breaker
+        state = breaker.state(self.clock.monotonic()) if breaker is not None else OPEN
         error = CircuitOpenError(
-            f"the circuit of {self.host.origin} is open{cause}; next try in {refusal.retry_after:.3g} s",
+            f"the circuit of {self.host.origin} {_STATES[state].format(cause=cause, wait=refusal.retry_after)}",
             host=self.host.origin,
             retry_after=refusal.retry_after,
             cause=refusal.cause,

@@ -23,6 +23,7 @@ class Rules:
         "finished_level",
         "methods",
         "policy",
+        "propagate",
         "read",
         "retries",
         "sample",
@@ -36,6 +37,7 @@ class Rules:
         self.read = policy.timeout.read
         self.attempt = policy.timeout.attempt
         self.total = policy.timeout.total
+        self.propagate = policy.timeout.propagate
         if timeout is not None:
             self.connect, self.read = timeout
             self.attempt = max(self.attempt, self.connect + self.read)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from sleepwalker.policy.base import PolicyModel
-from sleepwalker.policy.rules import Rule, at_most, one_trigger, slow_both_or_neither
+from sleepwalker.policy.rules import Rule, at_most, free_header, one_trigger, slow_both_or_neither
 
 # The operating system waits for sockets in milliseconds that fit 31 bits: shorter than 1 ms and longer than about
 # 23 days it cannot.
@@ -42,6 +42,7 @@ Status = Annotated[int, Field(ge=400, le=599)]
 Method = Annotated[str, Field(pattern=r"^[-!#$%&'*+.^_`|~0-9A-Za-z]+$", title="an HTTP method")]
 Statuses = Annotated[frozenset[Status], BeforeValidator(_as_set), PlainSerializer(sorted, return_type=list[int])]
 Methods = Annotated[frozenset[Method], BeforeValidator(_as_set), PlainSerializer(sorted, return_type=list[str])]
+HeaderName = Annotated[str, Field(pattern=r"^[-!#$%&'*+.^_`|~0-9A-Za-z]+$", title="a header's name")]
 ProbePath = Annotated[
     str,
     Field(pattern=r"^/[!-\"$->@-~]*$", title="a path that begins with / and has no query, fragment or space"),
@@ -51,7 +52,11 @@ ProbePath = Annotated[
 class TimeoutPolicy(PolicyModel):
     """How long things may take. Every limit holds also while a server sends one byte at a time."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (at_most("connect", "attempt"), at_most("attempt", "total"))
+    rules: ClassVar[tuple[Rule, ...]] = (
+        at_most("connect", "attempt"),
+        at_most("attempt", "total"),
+        free_header("propagate"),
+    )
 
     connect: Seconds = Field(
         default=3.05,
@@ -71,6 +76,11 @@ class TimeoutPolicy(PolicyModel):
     total: Seconds = Field(
         default=30.0,
         description="Seconds that the caller waits at most: all attempts, the waits between them, and queueing.",
+    )
+    propagate: HeaderName | None = Field(
+        default=None,
+        description="Header that tells the server with each attempt how many seconds are left for its answer, such as "
+        "`X-Request-Timeout`, so that it need not work on what nobody waits for. Off by default.",
     )
 
 

@@ -71,6 +71,25 @@ def less_than(low: str, high: str, why: str) -> Rule:
     return check
 
 
+#: Headers that mean something else to servers and to the library itself.
+_TAKEN = frozenset(
+    {"accept", "authorization", "connection", "content-encoding", "content-length", "content-type", "cookie", "expect"}
+    | {"host", "idempotency-key", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"}
+)
+
+
+def free_header(name: str) -> Rule:
+    """The header at `name`, where it is set, may not be one that says something else."""
+
+    @rule(name)
+    def check(prefix: str, header: str | None) -> str | None:
+        if header is None or header.lower() not in _TAKEN:
+            return None
+        return f"{prefix}{name}: {header!r} is not allowed, it says something else; must be a header of your own"
+
+    return check
+
+
 @rule("slow_ratio", "slow_call")
 def slow_both_or_neither(prefix: str, ratio: float | None, call: float | None) -> str | None:
     """A share of slow calls means nothing without a limit for slow, and the other way round."""

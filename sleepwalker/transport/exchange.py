@@ -55,6 +55,8 @@ class Exchange:
     max_body: int | None
     """Bytes of body, decoded, above which an answer is refused; None for no limit."""
     raise_for_status: bool
+    deadline_header: str | None = None
+    """Tells the server with each attempt how many seconds are left for its answer."""
 
 
 def attempt(wire: Wire, exchange: Exchange, step: Send, connect: float, read: float) -> Outcome:
@@ -63,6 +65,8 @@ def attempt(wire: Wire, exchange: Exchange, step: Send, connect: float, read: fl
     `connect` and `read` are in seconds. KeyboardInterrupt and its like pass.
     """
     clock = wire.clock
+    if exchange.deadline_header is not None:
+        exchange.prepared.headers[exchange.deadline_header] = f"{max(0.0, step.deadline - clock.monotonic()):.3f}"
     try:
         hop = _first_hop(exchange, wire.origin)
     except Exception as error:  # noqa: BLE001 - from the caller's own auth object or body; raised when the call ends

@@ -317,3 +317,19 @@ def test_a_calls_own_policy_says_how_it_is_logged() -> None:
     here = world(log={"finished": "off"})
     here.call(answer(200), policy=Policy(log={"finished": "warning"}))
     assert [announced for _, announced in here.announced] == ["warning"]
+
+
+def test_a_rejection_by_the_circuit_says_in_which_state_it_is() -> None:
+    """It said `is open` also where it was closed and admitted a part of the calls."""
+    here = World(Policy(retry=False, breaker={"consecutive": 2, "ramp": 5, "close_after": 1}))
+    here.trip()
+    assert str(here.begin().outcome.error) == f"the circuit of {HOST} is open after 500; next try in 5 s"
+    here.clock.advance(5.0)
+    probe = here.begin()
+    half_open = f"the circuit of {HOST} is half-open after 500: a probe is under way, and decides"
+    assert str(here.begin().outcome.error) == half_open
+    probe.reply(answer(200))
+    here.clock.advance(2.0)
+    here.clock.roll = lambda: 0.99
+    closed = "closed again after it had opened after 500, and admits a growing part of the calls; all in 3 s"
+    assert str(here.begin().outcome.error) == f"the circuit of {HOST} {closed}"

@@ -27,7 +27,7 @@ from sleepwalker.policy import (
 from sleepwalker.policy.rules import longest_waits
 
 DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
-    TimeoutPolicy: {"connect": 3.05, "read": 10, "attempt": 10, "total": 30},
+    TimeoutPolicy: {"connect": 3.05, "read": 10, "attempt": 10, "total": 30, "propagate": None},
     RetryPolicy: {
         "attempts": 3,
         "wait_initial": 0.1,

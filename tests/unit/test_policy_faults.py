@@ -47,6 +47,7 @@ FIELDS: dict[str, str] = {
     "timeout.read": DURATION,
     "timeout.attempt": DURATION,
     "timeout.total": DURATION,
+    "timeout.propagate": "a header's name, or false",
     "retry.attempts": "a whole number, at least 1 and at most 100",
     "retry.wait_initial": DURATION_OR_ZERO,
     "retry.wait_multiplier": "a number, at least 1 and at most 100",
@@ -98,6 +99,7 @@ FIELDS: dict[str, str] = {
 }
 #: Values for the fields whose kind is theirs alone.
 VALUES: dict[str, list[Any]] = {
+    "timeout.propagate": ["", "X Y", "X:", "X\r\nY: 1", "Ü", True, 5],
     "retry.attempts": [*NOT_NUMBERS, 0, 2.0, 101],
     "retry.wait_multiplier": [*NOT_NUMBERS, 0.99, 101],
     "retry.jitter": ["Full", "random", True, False, None],
@@ -226,6 +228,10 @@ def test_from_dict_takes_only_mappings(data: Any) -> None:
 
 
 CROSS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"timeout": {"propagate": "Content-Length"}},
+        "timeout.propagate: 'Content-Length' is not allowed, it says something else; must be a header of your own",
+    ),
     ({"timeout": {"connect": 11}}, "timeout.connect: 11 is too much; must be at most timeout.attempt (10): lower"),
     ({"timeout": {"attempt": 31}}, "timeout.attempt: 31 is too much; must be at most timeout.total (30): lower"),
     ({"timeout": {"total": 9.9999999}}, "timeout.attempt: 10 is too much; must be at most timeout.total (9.9999999)"),

@@ -49,6 +49,7 @@ def some(required: dict[str, Any] | None = None, /, **optional: st.SearchStrateg
 def policies(draw: st.DrawFn) -> dict[str, Any]:
     connect, attempt, total = sorted(draw(st.lists(seconds, min_size=3, max_size=3)))
     data: dict[str, Any] = {"timeout": {"connect": connect, "read": draw(seconds), "attempt": attempt, "total": total}}
+    data["timeout"]["propagate"] = draw(off(st.from_regex(r"X-[-!#$%&'*+.^_`|~0-9A-Za-z]{1,12}", fullmatch=True)))
     initial, longest = sorted(draw(st.lists(numbers(0, 100), min_size=2, max_size=2)))
     retry = draw(
         some(

@@ -1,13 +1,14 @@
-"""Limits on what a host gets, over real sockets: the rate limit, and the queue before the bulkhead."""
+"""Limits on what a host gets, over real sockets: rate limit, queue before the bulkhead, deadline told to the server."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from servers import FaultServer, elapsed, reply
+from servers import FaultServer, Request, elapsed, redirect, reply
 
 from sleepwalker import ANONYMOUS, BulkheadFullError, Connection, Policy, RateLimitedError
 from sleepwalker import ConnectionError as OurConnectionError
@@ -97,3 +98,40 @@ def test_closing_the_connection_ends_the_queue_and_lets_the_request_in_flight_fi
             second.result(0.4)
         assert first.result(10).status_code == 200
         assert len(server.requests) == 1
+
+
+# -- telling the server how long there is ---------------------------------------------------------
+
+PROPAGATE = {"connect": 1, "attempt": 2, "total": 3, "propagate": "X-Request-Timeout"}
+
+
+def told(request: Request) -> str | None:
+    """What the server was told, under whatever spelling of the header's name."""
+    return {name.lower(): value for name, value in request.headers}.get("x-request-timeout")
+
+
+def test_each_attempt_tells_the_server_how_many_seconds_are_left_for_it() -> None:
+    policy = Policy(timeout=PROPAGATE, retry={"attempts": 2, "jitter": "none", "wait_initial": 1.2})
+    with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
+        server.script(reply(503), reply(200))
+        conn.get("/")
+        first, second = [told(request) or "" for request in server.requests]
+    assert all(re.fullmatch(r"[0-9]\.[0-9]{3}", text) for text in (first, second))
+    assert 1.9 < float(first) <= 2.0
+    assert 1.5 < float(second) <= 1.8  # of the total, which ends before the attempt's own deadline
+
+
+def test_a_deadline_header_of_the_callers_own_stays() -> None:
+    with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=Policy(timeout=PROPAGATE)) as conn:
+        conn.get("/", headers={"x-request-timeout": "0.5"})
+        conn.get("/", policy="standard")
+        assert [told(request) for request in server.requests] == ["0.5", None]
+
+
+def test_a_redirect_to_another_host_does_not_get_the_deadline() -> None:
+    with FaultServer() as other, FaultServer() as server:
+        server.script(redirect(other.url + "/"))
+        with Connection(server.url, ANONYMOUS, policy=Policy(timeout=PROPAGATE)) as conn:
+            conn.get("/")
+        assert told(server.requests[0])
+        assert told(other.requests[0]) is None
