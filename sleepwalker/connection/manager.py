@@ -29,6 +29,7 @@ from sleepwalker.exceptions import ConnectionError, HostIsolatedError, HTTPError
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry.log import observing
 from sleepwalker.transport.errors import Scene, translate
+from sleepwalker.transport.url import Origin
 
 #: How a hook fails when it fails as connections fail (requests' exceptions are OSErrors); the rest is a bug to be seen.
 _HOOK_FAILURES = (ConnectionError, HTTPError, OSError)
@@ -104,7 +105,9 @@ class ConnectionManager:
             self._hold_locked(pair, conn, ours, host, auth)
             given_up += self._registry.overdue_locked(self._clock.monotonic(), pair)
             self._start_probing_locked()
+            news = self._isolate_locked(name, origin) if self._registry.isolates_locked(name, origin) else []
         self._give_up(given_up)
+        self._tell(news)
 
     def add_conn_hook(self, hook: ConnectionHook) -> None:
         """Ask `hook` as well from now on, after those added before."""
@@ -193,8 +196,7 @@ class ConnectionManager:
         """
         name, origin = host_key(host)
         with self._lock:
-            records = self._registry.isolate_locked(name, origin)
-            news = [event for record in records for event in record.isolate()]
+            news = self._isolate_locked(name, origin)
         self._tell(news)
 
     def restore(self, host: str) -> None:
@@ -266,7 +268,7 @@ class ConnectionManager:
                 now = self._clock.monotonic()
                 pair = self._registry.pair_locked(name, key, origin, host, auth)
                 given_up = self._registry.overdue_locked(now, pair)
-                self._sweep_at = self._registry.due_at_locked(now)
+                self._sweep_at = self._registry.due_at_locked()
                 fault = pair.fault(now, self._health) if pair.ready else None
                 if fault is not None:
                     self._start_probing_locked()  # in a forked child the parent's thread does not run
@@ -433,7 +435,7 @@ class ConnectionManager:
             conn = guard(conn, record, self._rules, self._guarded, self._clock, self._observe)
         self._registry.put_locked(pair, conn, ours, now)
         self._remember_locked(pair, host, auth)
-        self._sweep_at = self._registry.due_at_locked(now)
+        self._sweep_at = self._registry.due_at_locked()
         return conn
 
     def _remember_locked(self, pair: Pair, host: str, auth: Any) -> None:
@@ -459,6 +461,9 @@ class ConnectionManager:
             self._registry.drop_locked(pair)
         else:
             self._registry.note_locked(pair)
+
+    def _isolate_locked(self, name: str, origin: Origin | None) -> list[Event]:
+        return [event for record in self._registry.isolate_locked(name, origin) for event in record.isolate()]
 
     def _end_back_offs_locked(self) -> None:
         for pair in self._registry.pairs_locked():

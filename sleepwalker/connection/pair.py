@@ -81,8 +81,8 @@ class Pair:
         self.failover: Connection | None = None
         """Where another host stands in: the last connection to the host asked for, if any, to probe it with."""
         self.round: Round | None = None
-        self.queued = False
-        """Whether the registry's queue knows it."""
+        self.queued = 0
+        """Which of the registry's queues know it, as bits."""
         self.made = 0.0
         self.used = 0.0
         self.settled = 0.0
@@ -181,7 +181,7 @@ class Pair:
 
     def _down(self) -> bool:
         """Whether the host asked for, or the one that the connection goes to, is broken or recovering from it."""
-        return any(record is not None and record.trouble for record in (self.record, self.home))
+        return any(record is not None and record.down for record in (self.record, self.home))
 
     def _home_may_be_tried(self, now: float, health: HealthPolicy) -> bool:
         if self.home is None:

@@ -22,6 +22,9 @@ _AT_ONCE = 16
 #: How long one that is in use is left alone before it is looked at again, in seconds.
 _BUSY = 1.0
 
+_USED, _WAITING = 0, 1
+_Queue = list[tuple[float, int, Pair]]
+
 
 class GivenUp(NamedTuple):
     """A connection to be closed and announced once the lock is released."""
@@ -47,8 +50,9 @@ class Registry:
         self._isolated: dict[str, dict[str, Host]] = {}
         self._held: dict[str, int] = {}
         self._objects: dict[int, int] = {}
-        # One entry per pair, by a time since which it may have been used again: looked at when it comes up.
-        self._queue: list[tuple[float, int, Pair]] = []
+        # Pairs with a connection by when that was used, and pairs without one by when their back-off ends. Neither
+        # kind makes room for the other. Times may have passed since, so a pair is looked at when it comes up.
+        self._queues: tuple[_Queue, _Queue] = ([], [])
         self._tickets = itertools.count()
 
     def pair_locked(self, name: str, key: AuthKey, origin: Origin | None, host: Any, auth: Any) -> Pair:
@@ -102,11 +106,14 @@ class Registry:
         return record, self._held.get(record.origin, 0)
 
     def isolate_locked(self, name: str, origin: Origin | None) -> list[Host]:
-        """The records to isolate: the host's own and, of a name, those of the hosts that hooks connected it to."""
+        """The records to isolate: the host's own, and those of the hosts that hooks connected it to.
+
+        One that merely stands in for a URL's host while that is broken is not among them.
+        """
         own = self.host_locked(name if origin is None else origin.text)
         records = {own.origin: own}
         for pair in self.pairs_of_locked(name, origin):
-            if pair.record is not None:
+            if pair.record is not None and (origin is None or not pair.stands_in):
                 records[pair.record.origin] = pair.record
         self._isolated.setdefault(own.origin, {}).update(records)
         return list(records.values())
@@ -119,6 +126,10 @@ class Registry:
             if (record := others.pop(own, None)) is not None:
                 records[own] = record
         return [record for record in records.values() if record.origin not in self._isolated]
+
+    def isolates_locked(self, name: str, origin: Origin | None) -> bool:
+        """Whether the host itself was isolated."""
+        return (name if origin is None else origin.text) in self._isolated
 
     def isolated_locked(self, pair: Pair) -> Host | None:
         """The record over which the pair may not be found."""
@@ -139,7 +150,7 @@ class Registry:
             pair.home = record
         elif record is pair.home:
             pair.stay_home()
-        elif pair.home.trouble:
+        elif pair.home.down:
             pair.stands_in = True
         pair.record, pair.ours = record, ours
         pair.made = pair.used = now
@@ -177,47 +188,63 @@ class Registry:
     def overdue_locked(self, now: float, keep: Pair | None = None) -> list[GivenUp]:
         """What was unused for `health.idle`, or is too much; a few at a time, and never `keep`."""
         given_up = []
-        for _ in range(_AT_ONCE):
-            crowded = len(self._pairs) > self._max
-            if not self._queue or self._queue[0][0] + (0.0 if crowded else self.policy.health.idle) > now:
-                break
-            noted, _, pair = heapq.heappop(self._queue)
-            pair.queued = False
-            if self._pairs.get(pair.key) is not pair:
-                continue
-            if pair is keep or pair.round is not None or (pair.record is not None and pair.record.busy):
-                self.note_locked(pair, now + _BUSY)
-                continue
-            last = max(pair.last_used(), pair.again_at if not pair.ready else 0.0)
-            if last > noted:
-                self.note_locked(pair, last)
-                continue
-            if pair.ready:
-                given_up.append(GivenUp(pair, self.take_locked(pair), "room" if crowded else "idle"))
-            self.drop_locked(pair)
+        for kind, queue in enumerate(self._queues):
+            for _ in range(_AT_ONCE):
+                crowded = self._crowded_locked(kind)
+                if not queue or queue[0][0] + (0.0 if crowded else self.policy.health.idle) > now:
+                    break
+                noted, _, pair = heapq.heappop(queue)
+                pair.queued &= ~(1 << kind)
+                if self._pairs.get(pair.key) is not pair or pair.ready != (kind == _USED):
+                    continue
+                last = pair.last_used() if pair.ready else pair.again_at
+                if pair is keep:
+                    self.note_locked(pair, now)
+                elif pair.round is not None or (pair.record is not None and pair.record.busy):
+                    self.note_locked(pair, now + _BUSY)
+                elif last > noted:
+                    self.note_locked(pair, last)
+                else:
+                    if pair.ready:
+                        given_up.append(GivenUp(pair, self.take_locked(pair), "room" if crowded else "idle"))
+                    self.drop_locked(pair)
         return given_up
 
     def note_locked(self, pair: Pair, when: float | None = None) -> None:
         """See to it that a pair is looked at, and forgotten in time."""
-        if not pair.queued:
-            pair.queued = True
+        kind = _USED if pair.ready else _WAITING
+        if not pair.queued & (1 << kind):
+            pair.queued |= 1 << kind
+            queue = self._queues[kind]
+            if len(queue) > 2 * len(self._pairs) + _AT_ONCE:  # of pairs that were dropped meanwhile
+                queue[:] = [entry for entry in queue if self._pairs.get(entry[2].key) is entry[2]]
+                heapq.heapify(queue)
             moment = when if when is not None else pair.used if pair.ready else pair.again_at
-            heapq.heappush(self._queue, (moment, next(self._tickets), pair))
+            heapq.heappush(queue, (moment, next(self._tickets), pair))
 
-    def due_at_locked(self, now: float) -> float:
+    def due_at_locked(self) -> float:
         """When `overdue_locked` has something to look at."""
-        if not self._queue:
-            return float("inf")
-        first = self._queue[0][0]
-        return first if len(self._pairs) > self._max else first + self.policy.health.idle
+        idle = self.policy.health.idle
+        return min(
+            (
+                queue[0][0] + (0.0 if self._crowded_locked(kind) else idle)
+                for kind, queue in enumerate(self._queues)
+                if queue
+            ),
+            default=float("inf"),
+        )
+
+    def _crowded_locked(self, kind: int) -> bool:
+        return (self._ready if kind == _USED else len(self._pairs) - self._ready) > self._max
 
     def clear_locked(self) -> list[GivenUp]:
         """Give up everything. Host records stay: what is known of the hosts remains true."""
         given_up = [GivenUp(pair, self.take_locked(pair), "by hand") for pair in self.pairs_locked() if pair.ready]
         self._pairs = {key: pair for key, pair in self._pairs.items() if pair.round is not None}
-        for _, _, pair in self._queue:
-            pair.queued = False
-        self._queue.clear()
+        for queue in self._queues:
+            for _, _, pair in queue:
+                pair.queued = 0
+            queue.clear()
         return given_up
 
     def pairs_locked(self) -> list[Pair]:

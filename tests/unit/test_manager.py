@@ -705,10 +705,24 @@ def test_a_broken_hosts_back_off_is_not_forgotten_for_want_of_room() -> None:
     with pytest.raises(OurConnectionError):
         bed.manager.find(A)
     assert len(bed.hook.asked) == asked
-    bed.clock.advance(2)
+    assert len(bed.manager) == 2
+    bed.clock.advance(302)
     bed.manager.find(B)
-    bed.manager.find("https://c.test")
     assert A not in {pair.name for pair in bed.manager._registry.pairs_locked()}
+
+
+def test_hosts_that_are_down_do_not_drive_out_the_connections_to_those_that_are_not() -> None:
+    bed = Bed(max_connections=2)
+    conns = [bed.manager.find(A), bed.manager.find(B)]
+    bed.hook.act = fail(OSError("down"))
+    for number in range(10):
+        with pytest.raises(OurConnectionError):
+            bed.manager.find(f"https://h{number}.test")
+    assert [bed.manager.find(A), bed.manager.find(B)] == conns
+    bed.clock.advance(2)
+    with pytest.raises(OurConnectionError):
+        bed.manager.find("https://i.test")
+    assert len(bed.manager._registry.pairs_locked()) == 2 + 2
 
 
 def test_an_open_circuit_is_not_forgotten_for_want_of_room() -> None:
@@ -741,8 +755,8 @@ def test_all_tables_stay_bounded_over_a_long_life() -> None:
     registry = bed.manager._registry
     gc.collect()
     assert len(bed.manager) <= 10
-    assert len(registry.pairs_locked()) <= 10 + 5
-    assert len(registry._queue) <= 2 * (10 + 5)
+    assert len(registry.pairs_locked()) <= 10 + 10 + 5
+    assert sum(map(len, registry._queues)) <= 2 * (10 + 10 + 5)
     assert len(bed.manager._shortcuts) <= 2 * 10 + 1
     assert len(registry._latest) <= 10
     assert len(bed.manager.health()) <= 50
@@ -755,7 +769,15 @@ def test_a_pair_that_is_made_anew_a_thousand_times_is_queued_once() -> None:
     for _ in range(1000):
         bed.clock.advance(1)
         bed.manager.find(A).close()
-    assert len(bed.manager._registry._queue) == 1
+    assert sum(map(len, bed.manager._registry._queues)) <= 2
+
+
+def test_what_was_evicted_does_not_wait_in_the_queue() -> None:
+    bed = Bed()
+    for _ in range(200):
+        bed.manager.add(A, None, "thing")
+        bed.manager.evict(A)
+    assert max(map(len, bed.manager._registry._queues)) < 20
 
 
 def test_a_forgotten_manager_is_collected() -> None:
