@@ -6,6 +6,7 @@ urllib3's quote the URL with its query. For the same reason nothing raised from 
 
 from __future__ import annotations
 
+import errno
 import http.client
 import socket
 import ssl
@@ -20,6 +21,8 @@ from urllib3.util.ssl_match_hostname import CertificateError
 from sleepwalker import exceptions as ours
 from sleepwalker.transport.deadline import Phase
 
+#: This machine is out of descriptors, ports, buffers, memory or threads.
+_LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN})
 _BEFORE_SENDING = ("queue", "connect", "tls")
 
 
@@ -53,7 +56,7 @@ def translate(error: Exception, scene: Scene) -> Exception:
     for link in chain:
         if isinstance(link, ours.SleepwalkerException):
             return link
-    if scene.cut and scene.phase is not None and any(isinstance(link, _TIMEOUTS) for link in chain):
+    if scene.cut and scene.phase is not None and any(_is_timeout(link) for link in chain):
         return _deadline(error, scene)
     if scene.phase == "body" and type(error) is ValueError:
         return _read(error, scene)  # of urllib3, over a chunk of a negative size
@@ -77,6 +80,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         todo += [getattr(link, "reason", None), *link.args, link.__cause__, link.__context__]
+
+
+def _is_timeout(error: BaseException) -> bool:
+    """Whether time ran out; urllib3 derives a refused connection and an unknown name from its timeout."""
+    return isinstance(error, _TIMEOUTS) and not isinstance(error, uex.NewConnectionError)
 
 
 def _made(error: ours.ConnectionError, *, never_sent: bool, retryable: bool = True) -> ours.ConnectionError:
@@ -109,7 +117,9 @@ def _name(error: BaseException, scene: Scene) -> ours.ConnectionError:
 
 def _connect(error: BaseException, scene: Scene) -> ours.ConnectionError:
     why = next((words for link in _chain(error) if (words := _system_words(link))), "no connection")
-    return _made(ours.ConnectError(f"{scene.origin}: {why}"), never_sent=True)
+    made = _made(ours.ConnectError(f"{scene.origin}: {why}"), never_sent=True)
+    made.local = any(isinstance(link, OSError) and link.errno in _LOCAL for link in _chain(error))
+    return made
 
 
 def _connect_timeout(_: BaseException, scene: Scene) -> ours.ConnectionError:

@@ -319,6 +319,13 @@ def test_a_timeout_that_the_deadline_cut_is_the_deadlines(phase: Any, limit: Any
     assert type(translate(make(uex.ProtocolError), replace(scene, phase="head"))) is ours.ReadError
 
 
+@pytest.mark.parametrize("cls", [uex.NewConnectionError, uex.NameResolutionError])
+def test_a_refused_connection_and_an_unknown_name_are_no_timeout_where_the_deadline_is_the_limit(cls: Any) -> None:
+    """urllib3 derives both from its timeout; `connect` equal to `attempt` made a DeadlineExceeded of them."""
+    for error in wrapped(make(cls)):
+        check(error, replace(SCENE, cut=True, phase="connect"), ours.ConnectError)
+
+
 def test_a_timeout_that_a_mock_raises_is_no_deadline_of_ours() -> None:
     """It never came to a pool of ours, so it says nothing about how far the request got: a POST is not sent again."""
     for cut in (True, False):
