@@ -114,12 +114,14 @@ class Connection:
         self.hostname, self._origin, self._prefix = parse_hostname(hostname, port)
         self._policy = load_policy(policy)
         self._clock = clock
-        self._rules = Rules(self._policy, clock, check_timeout(timeout))
+        self._timeout = check_timeout(timeout)
+        self._rules = Rules(self._policy, clock, self._timeout)
         self._other_rules: dict[tuple[Policy, tuple[float, float] | None], Rules] = {}
         self._headers = checked_headers(headers)
         self._max_body = check_max_body(max_body)
         self._observe = observing(observer)
         self._host = Host(self._origin.text, self._policy, clock)
+        self._attached = False
         self._line = Line(
             self._origin, check_session(session), self._policy.pool, clock, verify=verify, cert=cert, proxies=proxies
         )
@@ -260,8 +262,21 @@ class Connection:
 
     @property
     def policy(self) -> Policy:
-        """The policy that calls follow."""
+        """The policy that calls follow.
+
+        Another one may be set: a `Policy`, the name of a shipped one, or a path. Later calls follow it, and calls
+        under way end as they began. What is known of the host stays: its circuit, counts and permits go on with the
+        new numbers. In a manager they follow the manager's policy. The pool of sockets keeps its own.
+        """
         return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy | str | os.PathLike[str]) -> None:
+        new = load_policy(policy)
+        self._policy, self._rules = new, Rules(new, self._clock, self._timeout)
+        if not self._attached:
+            for event in self._host.follow(new):
+                self._observe(event)
 
     @property
     def health(self) -> HostHealth:
@@ -276,6 +291,7 @@ class Connection:
     def attach(self, host: Host) -> None:
         """Share `host`, the record of this connection's origin, with others. A manager does that."""
         self._host = host
+        self._attached = True
 
     def probe(self, path: str, seconds: float) -> Outcome:
         """Ask for `path` once within `seconds`, outside every policy and count; also once closed. For a manager."""

@@ -110,6 +110,12 @@ def end_waits(thing: Any) -> None:
         _calls(thing).waits.end()
 
 
+def follow(thing: Any, rules: Rules) -> None:
+    """Have a guard's later calls follow `rules`; nothing for anything else."""
+    if is_guard(thing):
+        _calls(thing).rules = rules
+
+
 def _calls(guarded: Any) -> _Calls:
     return object.__getattribute__(guarded, "_Guard__calls")  # type: ignore[no-any-return]
 

@@ -15,7 +15,7 @@ import requests
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.connection.connection import Connection
-from sleepwalker.connection.guard import REQUEST_METHODS, end_waits, guard, is_guard, unguarded
+from sleepwalker.connection.guard import REQUEST_METHODS, end_waits, follow, guard, is_guard, unguarded
 from sleepwalker.connection.hook import ConnectionHook
 from sleepwalker.connection.keys import AuthKey, host_key, words_of
 from sleepwalker.connection.pair import NOTHING, Fault, Pair, Round, as_connection, says_closed
@@ -220,6 +220,29 @@ class ConnectionManager:
         with self._lock:
             record, held = self._registry.known_host_locked(name, origin)
         return record.snapshot(held)
+
+    def reload(self, policy: Policy | str | os.PathLike[str]) -> None:
+        """Have everything that is shared per host, and guarded objects, follow `policy` from now on.
+
+        Circuits, counts, permits and back-offs go on with the new numbers; calls under way end as they began.
+        A connection's own timeouts, retries and logs are those of its own policy: set `connection.policy` as well.
+        Raises PolicyError, or TypeError for what is no policy, and leaves the old one in force.
+        """
+        policy = load_policy(policy)
+        with self._lock:
+            self._check_open_locked()
+            self._policy, self._health, self._rules = policy, policy.health, Rules(policy, self._clock)
+            self._registry.policy = policy
+            news = [event for record, _ in self._registry.hosts_locked() for event in record.follow(policy)]
+            for pair in self._registry.pairs_locked():
+                follow(pair.conn, self._rules)
+            if self._prober is not None:
+                self._prober.stop()
+            self._prober = Prober(self._probe_broken, self._health.probe_interval) if self._health.probe else None
+            if self._registry.count_locked():
+                self._start_probing_locked()
+            self._sweep_at = self._registry.due_at_locked()
+        self._tell(news)
 
     def close(self) -> None:
         """Close and forget all connections, for good: a later `find` raises `ConnectionError`."""

@@ -68,6 +68,11 @@ class _Tally(pybreaker.CircuitBreakerStorage):
         self._successes = 0
         self.consecutive = 0
 
+    def follow(self, policy: BreakerPolicy) -> None:
+        if policy.window != self._policy.window:
+            self._window = Window(policy.window, channels=2)
+        self._policy = policy
+
     def success(self, now: float) -> None:
         self._window.add(now, _SUCCESS)
         self.consecutive = 0
@@ -243,6 +248,29 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if self._tally.state == HALF_OPEN:
             self._tally.success(now)
             self._machine.state.on_success()
+
+    def follow_locked(self, policy: BreakerPolicy, now: float) -> None:
+        """Go on in the same state by the numbers of `policy`. Over a window of another length counts begin anew."""
+        if policy == self._policy:
+            return
+        self.catch_up_locked(now)
+        slow = policy.slow_ratio, policy.slow_call, policy.min_calls, policy.window
+        old = self._policy
+        if slow != (old.slow_ratio, old.slow_call, old.min_calls, old.window):
+            self._slow = None
+            if policy.slow_ratio is not None and policy.slow_call is not None:
+                self._slow = SlowCalls(
+                    policy.slow_ratio, policy.slow_call, min_calls=policy.min_calls, window=policy.window
+                )
+        self._policy = policy
+        self.watches = self._slow is not None
+        self.observes = policy.mode == "observe"
+        if self.watches:
+            self.standing = None
+        self._tally.follow(policy)
+        self._machine = self._new_machine()
+        self._ramp_until = min(self._ramp_until, now + policy.ramp)
+        self._open_until = min(self._open_until, now + 1.1 * policy.open_max)
 
     def take_news_locked(self) -> tuple[Event, ...]:
         """The transitions since the last call, to be announced once the lock is released."""

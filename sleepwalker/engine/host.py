@@ -310,6 +310,41 @@ class Host:
         """Whether an attempt, or a probe, succeeded after `moment`, in seconds of the monotonic clock."""
         return self._last_success is not None and self._last_success > moment
 
+    def follow(self, policy: Policy) -> tuple[Event, ...]:
+        """Go on by `policy`, with all that is known and under way; what changed by it.
+
+        Calls under way keep their own rules. Those that queue get in where the new limits have room for them.
+        """
+        now = self._clock.monotonic()
+        with self._lock:
+            if policy.health.window != self._policy.health.window:
+                self._verdicts = Window(policy.health.window, channels=2)
+                self._latencies = Latencies(policy.health.window)
+            self._policy = policy
+            if policy.breaker is None:
+                self.breaker = None
+            elif self.breaker is None:
+                self.breaker = Breaker(self.origin, policy.breaker, self._clock)
+            else:
+                self.breaker.follow_locked(policy.breaker, now)
+            budget = policy.retry.budget if policy.retry else None
+            if budget is None:
+                self._budget = None
+            elif self._budget is None:
+                self._budget = Budget(budget)
+            else:
+                self._budget.follow(budget)
+            if policy.rate_limit is None:
+                self.bucket = None
+            elif self.bucket is None:
+                self.bucket = Bucket(policy.rate_limit, now)
+            else:
+                self.bucket.follow(policy.rate_limit, now)
+            self.max_concurrent = policy.bulkhead.max_concurrent if policy.bulkhead else None
+            self._max_wait = policy.bulkhead.max_wait if policy.bulkhead else 0.0
+            self._grant_locked()
+            return self._news_locked(now)
+
     def isolate(self) -> tuple[Event, ...]:
         """Reject all calls until `restore`."""
         with self._lock:

@@ -20,12 +20,21 @@ class Budget:
     Not thread-safe: its owner holds a lock.
     """
 
-    __slots__ = ("_floor", "_ratio", "_window")
+    __slots__ = ("_floor", "_policy", "_ratio", "_window")
 
     def __init__(self, policy: RetryBudget) -> None:
         self._ratio = policy.ratio
         self._floor = policy.min_per_second * policy.window
         self._window = Window(policy.window, channels=2)
+        self._policy = policy
+
+    def follow(self, policy: RetryBudget) -> None:
+        """Go on with the numbers of `policy`. Over a window of another length the count begins anew."""
+        if policy.window != self._policy.window:
+            self._window = Window(policy.window, channels=2)
+        self._ratio = policy.ratio
+        self._floor = policy.min_per_second * policy.window
+        self._policy = policy
 
     def deposit(self, now: float) -> None:
         """A call's first attempt is over. Rejected calls earn nothing: the host never saw them."""

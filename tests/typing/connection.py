@@ -111,7 +111,9 @@ def the_rest(conn: Connection) -> None:
         assert_type(same, Connection)
     Connection.JsonEncoder(sort_keys=True, indent=2, encoding="latin-1", default=str).encode({1, 2})
 
-    conn.policy = Policy()  # type: ignore[misc]
+    conn.policy = Policy()
+    conn.policy = "batch"
+    conn.policy = 3  # type: ignore[assignment]
     conn.closed = True  # type: ignore[misc]
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from servers import FaultServer, Request, elapsed, redirect, reply
 
-from sleepwalker import ANONYMOUS, BulkheadFullError, Connection, Policy, RateLimitedError
+from sleepwalker import ANONYMOUS, BulkheadFullError, Connection, DeadlineExceeded, Policy, RateLimitedError
 from sleepwalker import ConnectionError as OurConnectionError
 
 
@@ -135,3 +135,23 @@ def test_a_redirect_to_another_host_does_not_get_the_deadline() -> None:
             conn.get("/")
         assert told(server.requests[0])
         assert told(other.requests[0]) is None
+
+
+# -- another policy while it runs -----------------------------------------------------------------
+
+
+def test_a_policy_that_is_set_while_a_request_is_under_way_is_for_later_calls() -> None:
+    with (
+        FaultServer(default=reply(200, delay=0.3)) as server,
+        Connection(server.url, ANONYMOUS) as conn,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(conn.get, "/")
+        while not server.requests:
+            time.sleep(0.01)
+        conn.policy = Policy(bulkhead={"max_concurrent": 1}, timeout={"connect": 0.1, "attempt": 0.1})
+        with pytest.raises(BulkheadFullError):
+            conn.get("/")
+        assert first.result(10).status_code == 200
+        with pytest.raises(DeadlineExceeded):
+            conn.get("/", idempotent=False, data=iter([b"once"]))

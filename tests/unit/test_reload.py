@@ -1,0 +1,183 @@
+"""Another policy while everything runs: later calls follow it, and what is known of the host stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sleepwalker import ANONYMOUS, Connection
+from sleepwalker.engine.call import Queue, Send
+from sleepwalker.events import BreakerOpened, HostRecovered
+from sleepwalker.exceptions import PolicyError, RateLimitedError
+from sleepwalker.policy import Policy
+from tests.unit.engine_driver import FakeClock, World, answer
+from tests.unit.manager_driver import A, Bed
+
+
+def follow(here: World, **parts: Any) -> None:
+    here.policy = here.policy.replace(**parts)
+    for event in here.host.follow(here.policy):
+        here.observe(event)
+
+
+def test_an_open_circuit_stays_open_and_closes_by_the_new_numbers() -> None:
+    here = World(Policy(retry=False, breaker={"consecutive": 3, "close_after": 2, "ramp": 5}))
+    here.trip()
+    follow(here, breaker={"close_after": 1, "ramp": 0})
+    health = here.host.snapshot()
+    assert (health.breaker, health.calls, health.failures) == ("open", 3, 3)
+    here.clock.advance(5.0)
+    here.call(answer(200))
+    assert here.host.snapshot().breaker == "closed"
+
+
+def test_failures_before_count_for_the_new_rule() -> None:
+    here = World(Policy(retry=False, breaker={"consecutive": 10}))
+    for _ in range(3):
+        here.call(answer(500))
+    follow(here, breaker={"consecutive": 4})
+    here.call(answer(500))
+    assert here.only(BreakerOpened).rule == "consecutive"
+
+
+def test_an_attempt_that_began_before_counts_after() -> None:
+    here = World(Policy(retry=False, breaker={"consecutive": 3}))
+    calls = [here.begin() for _ in range(2)]
+    follow(here, breaker={"consecutive": 2})
+    for call in calls:
+        call.reply(answer(500))
+    assert here.host.snapshot().breaker == "open"
+
+
+def test_a_shorter_ramp_ends_the_one_under_way() -> None:
+    here = World(Policy(retry=False, breaker={"consecutive": 1, "close_after": 1, "ramp": 60}))
+    here.trip()
+    here.recover()
+    here.clock.roll = lambda: 0.99
+    assert here.begin().sends == []
+    follow(here, breaker={"ramp": 0})
+    assert here.begin().sends != []
+
+
+def test_a_breaker_that_is_switched_off_takes_its_host_back() -> None:
+    here = World(Policy(retry=False, breaker={"consecutive": 1}))
+    here.trip()
+    follow(here, breaker=False)
+    here.only(HostRecovered)
+    assert isinstance(here.begin().step, Send)
+    follow(here, breaker={"consecutive": 2})
+    here.trip()
+
+
+def test_slow_calls_are_watched_from_now_on() -> None:
+    here = World(Policy(retry=False, breaker={"min_calls": 2}))
+    here.call(answer(200), took=3)
+    follow(here, breaker={"slow_ratio": 0.5, "slow_call": 1})
+    here.call(answer(200), took=3)
+    here.call(answer(200), took=3)
+    assert here.only(BreakerOpened).rule == "slow_ratio"
+
+
+def test_more_places_let_those_in_who_queue() -> None:
+    here = World(Policy(bulkhead={"max_concurrent": 1, "max_wait": 5}))
+    first, second, third = here.begin(), here.begin(), here.begin()
+    follow(here, bulkhead={"max_concurrent": 2})
+    assert isinstance(second.step, Queue)
+    assert isinstance(third.step, Queue)
+    assert (second.step.ticket.granted, third.step.ticket.granted) == (True, False)
+    follow(here, bulkhead=False)
+    assert third.step.ticket.granted
+    assert here.host.snapshot().in_flight == 3
+    for call in (second, third):
+        call.reply(False).reply(answer(200))
+    first.reply(answer(200))
+    assert here.host.snapshot().in_flight == 0
+
+
+def test_tokens_that_were_spent_stay_spent() -> None:
+    here = World(Policy(rate_limit={"rate": 0.001, "burst": 5}))
+    for _ in range(5):
+        here.call(answer(200))
+    follow(here, rate_limit={"rate": 1, "burst": 50})
+    assert isinstance(here.begin().outcome.error, RateLimitedError)
+    here.clock.advance(1.0)
+    assert here.call(answer(200)).sends
+    follow(here, rate_limit=False)
+    assert here.call(answer(200)).sends
+
+
+def test_retries_that_were_spent_stay_spent() -> None:
+    here = World(Policy(retry={"attempts": 2, "budget": {"min_per_second": 0.1, "ratio": 0.001}}, breaker=False))
+    here.call(answer(503))
+    follow(here, retry={"budget": {"min_per_second": 0.2}})
+    assert [len(here.call(answer(503)).sends) for _ in range(2)] == [2, 1]
+
+
+def test_a_call_under_way_ends_by_the_rules_that_it_began_with() -> None:
+    here = World(Policy(retry={"attempts": 2, "jitter": "none"}))
+    call = here.begin()
+    follow(here, retry=False)
+    assert call.reply(answer(503)).final is None
+    assert here.begin().reply(answer(503)).final is not None
+
+
+def test_a_connections_policy_can_be_set_by_value_and_by_name() -> None:
+    conn = Connection(A, ANONYMOUS, timeout=7, clock=FakeClock())
+    conn.policy = "batch"
+    assert conn.policy == Policy.load("batch")
+    conn.policy = Policy(bulkhead={"max_concurrent": 3})
+    assert conn._host.max_concurrent == 3
+    assert (conn._rules.connect, conn._rules.read) == (7, 7)  # the constructor's word still counts
+
+
+@pytest.mark.parametrize(("bad", "error"), [("nonsense", PolicyError), (3, TypeError), (None, TypeError)])
+def test_a_bad_policy_leaves_the_old_one_in_force(bad: Any, error: type[Exception]) -> None:
+    conn = Connection(A, ANONYMOUS, policy="careful", clock=FakeClock())
+    with pytest.raises(error):
+        conn.policy = bad
+    assert conn.policy == conn._rules.policy == Policy.load("careful")
+    bed = Bed(policy=Policy.load("careful"))
+    with pytest.raises(error):
+        bed.manager.reload(bad)
+    assert bed.manager._policy == bed.manager._rules.policy == Policy.load("careful")
+
+
+def test_a_manager_reloads_what_its_hosts_share_and_new_hosts_have_it_too() -> None:
+    bed = Bed()
+    conn = bed.manager.find(A, ANONYMOUS)
+    record = bed.record(A)
+    bed.manager.reload(Policy(bulkhead={"max_concurrent": 7}, health={"broken_after": 1}))
+    assert bed.manager.find(A, ANONYMOUS) is conn
+    assert conn._host is record
+    assert record.max_concurrent == 7
+    bed.manager.find("https://new.test", ANONYMOUS)
+    assert bed.record("https://new.test").max_concurrent == 7
+    conn.policy = Policy(bulkhead={"max_concurrent": 1})
+    assert record.max_concurrent == 7  # shared, so it is the manager's to say
+
+
+def test_a_guarded_objects_later_calls_follow_the_new_policy() -> None:
+    class Api:
+        calls = 0
+
+        def get(self, uri: str) -> int:
+            self.calls += 1
+            raise ConnectionRefusedError
+
+    bed = Bed(hooked=False, guard=True, policy=Policy(retry={"attempts": 1}))
+    api = Api()
+    bed.manager.add(A, None, api)
+    found = bed.manager.find(A)
+    bed.manager.reload(Policy(retry={"attempts": 3, "wait_initial": 0, "wait_max": 0}))
+    bed.clock.sleep = lambda seconds, wake=None: False  # type: ignore[method-assign]
+    with pytest.raises(ConnectionRefusedError):
+        found.get("/")
+    assert api.calls == 3
+
+
+def test_a_closed_manager_is_not_reloaded() -> None:
+    bed = Bed()
+    bed.manager.close()
+    with pytest.raises(Exception, match="closed"):
+        bed.manager.reload(Policy())
