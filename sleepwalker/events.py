@@ -32,6 +32,7 @@ __all__ = [
     "RequestFailed",
     "RequestFinished",
     "RequestRejected",
+    "RequestWouldReject",
     "RetryAbandoned",
     "RetryScheduled",
 ]
@@ -145,6 +146,21 @@ class RequestRejected(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RequestWouldReject(Event):
+    """A policy of ours that only observes would have refused this send; it is made all the same."""
+
+    name = "request.would_reject"
+    level = "info"
+
+    method: str
+    path: str
+    by: Literal["breaker"]
+    attempt: int
+    """The number of the send. The first would have been a rejected call, a later one an abandoned retry."""
+    retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class BreakerOpened(Event):
     """The host's circuit opened: calls fail at once for `open_for` seconds."""
 
@@ -155,6 +171,8 @@ class BreakerOpened(Event):
     open_for: float
     cause: str | None
     """What the last failure was: a status (`503`) or the name of an exception type; or `slow calls`."""
+    observed: bool | None = None
+    """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +181,9 @@ class BreakerHalfOpened(Event):
 
     name = "breaker.half_opened"
     level = "info"
+
+    observed: bool | None = None
+    """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +194,8 @@ class BreakerClosed(Event):
     level = "info"
 
     ramp: float
+    observed: bool | None = None
+    """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +304,7 @@ CATALOGUE: dict[str, type[Event]] = {
         RetryScheduled,
         RetryAbandoned,
         RequestRejected,
+        RequestWouldReject,
         BreakerOpened,
         BreakerHalfOpened,
         BreakerClosed,

@@ -54,6 +54,8 @@ class Refusal:
 
     retry_after: float
     cause: str | None
+    observed: bool = False
+    """True in a dry run: the attempt is sent all the same, and what comes of it moves nothing."""
 
 
 class _Tally(pybreaker.CircuitBreakerStorage):
@@ -143,6 +145,8 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._generation = 0
         self._probes: list[Permit] = []
         self._reopened = 0
+        self.observes = policy.mode == "observe"
+        """Whether this is a dry run: the circuit does all the same, but nobody heeds its refusals."""
         self._now = 0.0
         self._open_until = 0.0
         self._ramp_until = 0.0
@@ -176,12 +180,12 @@ class Breaker(pybreaker.CircuitBreakerListener):
 
     @property
     def down(self) -> bool:
-        """Whether the circuit opened and has not closed again."""
-        return self._tally.state != CLOSED
+        """Whether the circuit opened and has not closed again, and that has consequences."""
+        return self._tally.state != CLOSED and not self.observes
 
     def opens_in(self, now: float) -> float:
-        """Seconds until the next probe is admitted; 0 where the circuit is not open."""
-        return max(0.0, self._open_until - now) if self._tally.state == OPEN else 0.0
+        """Seconds until the next probe is admitted; 0 where the circuit is not open, or in a dry run."""
+        return max(0.0, self._open_until - now) if self._tally.state == OPEN and not self.observes else 0.0
 
     def admit_locked(self, now: float, lifetime: float) -> Permit | Refusal:
         """A permit, or why not. A probe's permit that is not back after `lifetime` seconds counts as lost."""
@@ -206,12 +210,12 @@ class Breaker(pybreaker.CircuitBreakerListener):
             return self._admit_closed(now)
         if state == OPEN:
             if now < self._open_until:
-                return Refusal(self._open_until - now, self._cause)
+                return self._refusal(self._open_until - now)
             self._machine.half_open()
         self._probes = [probe for probe in self._probes if probe.expires is None or probe.expires > now]
         if len(self._probes) >= self._policy.half_open_probes:
             first = min(probe.expires or now for probe in self._probes)
-            return Refusal(max(0.0, first - now), self._cause)
+            return self._refusal(max(0.0, first - now))
         permit = Permit(self._generation, now + lifetime)
         self._probes.append(permit)
         return permit
@@ -303,7 +307,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         new_state: pybreaker.CircuitBreakerState,
     ) -> None:
         """pybreaker's notice of a transition: a new generation begins."""
-        now = self._now
+        now, observed = self._now, self.observes or None
         self._generation += 1
         self._probes = []
         if self._slow is not None:
@@ -315,9 +319,9 @@ class Breaker(pybreaker.CircuitBreakerListener):
             self._ramp_until = now + self._policy.ramp
             if self._policy.ramp == 0 and not self.watches:
                 self.standing = Permit(self._generation)
-            self._news.append(BreakerClosed(self._host, ramp=self._policy.ramp))
+            self._news.append(BreakerClosed(self._host, ramp=self._policy.ramp, observed=observed))
         else:
-            self._news.append(BreakerHalfOpened(self._host))
+            self._news.append(BreakerHalfOpened(self._host, observed=observed))
 
     def _open_for_slowness(self, moment: float) -> None:
         self._now = moment
@@ -338,9 +342,8 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._cause = self._last_failure
         if was_closed:
             self.down_since = now
-        self._news.append(
-            BreakerOpened(self._host, rule=self._rule(was_closed=was_closed), open_for=open_for, cause=self._cause)
-        )
+        rule, observed = self._rule(was_closed=was_closed), self.observes or None
+        self._news.append(BreakerOpened(self._host, rule=rule, open_for=open_for, cause=self._cause, observed=observed))
 
     def _rule(self, *, was_closed: bool) -> Literal["consecutive", "failure_ratio", "probe", "slow_ratio"]:
         if not was_closed:
@@ -357,4 +360,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
                 self.standing = permit
             return permit
         share = 1 - (1 - _RAMP_START) * left / self._policy.ramp
-        return permit if self._clock.random() < share else Refusal(left, self._cause)
+        return permit if self._clock.random() < share else self._refusal(left)
+
+    def _refusal(self, retry_after: float) -> Refusal:
+        return Refusal(retry_after, self._cause, self.observes)

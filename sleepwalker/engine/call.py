@@ -26,6 +26,7 @@ from sleepwalker.events import (
     RequestFailed,
     RequestFinished,
     RequestRejected,
+    RequestWouldReject,
     RetryAbandoned,
     RetryScheduled,
 )
@@ -278,9 +279,13 @@ class _Call:
             return None
         admission, news = self.host.admit(now, self.rules.attempt + 1.0)
         self.tell(news)
-        if isinstance(admission, Refusal):
+        if not isinstance(admission, Refusal):
+            self.permit = admission
+            return None
+        if not admission.observed:
             return admission
-        self.permit = admission
+        self.permit = free_permit()
+        self.would_reject("breaker", admission.retry_after)
         return None
 
     def terms(self, deadline: float) -> Terms:
@@ -392,6 +397,19 @@ class _Call:
                 method=self.request.method,
                 path=self.request.path,
                 by=by,
+                retry_after=retry_after,
+            )
+        )
+
+    def would_reject(self, by: Literal["breaker"], retry_after: float) -> None:
+        """Announce what only a dry run let through."""
+        self.observe(
+            RequestWouldReject(
+                host=self.host.origin,
+                method=self.request.method,
+                path=self.request.path,
+                by=by,
+                attempt=len(self.attempts) + 1,
                 retry_after=retry_after,
             )
         )

@@ -38,6 +38,7 @@ class HostHealth:
     """The origin, `https://api.example.net:8443`."""
     state: HealthState
     breaker: State
+    """With `mode = "observe"` what it would be: it refuses nothing, and has no part in `state`."""
     calls: int
     """Calls begun, rejected ones included."""
     attempts: int
@@ -60,7 +61,7 @@ class HostHealth:
     broken_since: float | None
     """Seconds since 1970-01-01 UTC; None for a host that does not count as broken, nor is recovering from it."""
     retry_in: float | None
-    """Seconds until the breaker admits a probe; None unless it is open."""
+    """Seconds until the breaker admits a probe; None unless it is open and refuses calls."""
     connections: int
     """How many connections to the host are held."""
 
@@ -198,7 +199,7 @@ class Host:
             return standing, ()
         with self._lock:
             admission = breaker.admit_locked(now, lifetime)
-            if isinstance(admission, Refusal):
+            if isinstance(admission, Refusal) and not admission.observed:
                 self._rejections += 1
             return admission, self._news_locked(now)
 
@@ -259,7 +260,7 @@ class Host:
                 last_error=self._last_error,
                 last_success=None if self._last_success is None else self._last_success + since_epoch,
                 broken_since=None if self._broken_since is None else self._broken_since + since_epoch,
-                retry_in=opens_in if breaker == OPEN else None,
+                retry_in=opens_in or None,
                 connections=connections,
             )
 
@@ -289,7 +290,7 @@ class Host:
         """What makes the host count as broken as of `now`, None if nothing does."""
         if self._unreached >= self._policy.health.broken_after:
             return "connect"
-        if self.breaker is None:
+        if self.breaker is None or self.breaker.observes:
             return None
         if self.breaker.watches:
             with self._lock:
@@ -409,6 +410,8 @@ class Host:
     def _state_locked(self, breaker: State, ratio: float | None) -> HealthState:
         if self.isolated:
             return "isolated"
+        if self.breaker is not None and self.breaker.observes:
+            breaker = CLOSED
         if breaker == OPEN or self._unreached >= self._policy.health.broken_after:
             return "broken"
         if breaker != CLOSED:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
 from sleepwalker.engine.window import Window
-
-if TYPE_CHECKING:
-    from sleepwalker.engine.breaker import Permit
 
 _FAST, _SLOW = 0, 1
 
@@ -30,13 +26,13 @@ class SlowCalls:
         self._counts = Window(window, channels=2)
         # By identity, since permits of one state are equal. A plain dict would walk over all that it dropped
         # at its front to find its first key.
-        self._under_way: OrderedDict[int, tuple[float, Permit]] = OrderedDict()
+        self._under_way: OrderedDict[int, tuple[float, object]] = OrderedDict()
 
-    def begin(self, permit: Permit, now: float) -> None:
+    def begin(self, permit: object, now: float) -> None:
         """An attempt begins under this permit."""
         self._under_way[id(permit)] = (now + self._seconds, permit)
 
-    def end(self, permit: Permit, now: float, *, counts: bool) -> None:
+    def end(self, permit: object, now: float, *, counts: bool) -> None:
         """An attempt is over. One that is not slow by now was fast, unless nothing about it `counts`."""
         if self._under_way.pop(id(permit), None) is not None and counts:
             self._counts.add(now, _FAST)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given, settings
 
 from sleepwalker.engine.breaker import Permit, Refusal
 from sleepwalker.engine.outcome import Outcome
@@ -16,6 +18,7 @@ from sleepwalker.events import (
     BreakerOpened,
     HostBroken,
     RequestRejected,
+    RequestWouldReject,
     RetryAbandoned,
 )
 from sleepwalker.exceptions import CircuitOpenError, DecodeError, RedirectError
@@ -729,6 +732,18 @@ def test_a_streamed_answer_is_judged_by_its_head() -> None:
     assert state(here) == "closed"
 
 
+def test_the_calls_of_a_parent_process_are_not_slow_in_its_child() -> None:
+    """The threads that make them are not there to end them."""
+    here = slow_world(min_calls=1)
+    hung = here.begin()
+    here.host._renew_after_fork()
+    here.clock.advance(9.0)
+    assert state(here) == "closed"
+    here.call(answer(200), took=2.0)
+    assert state(here) == "open"
+    assert hung.final is None
+
+
 def test_a_call_past_the_breaker_may_take_its_time() -> None:
     here = slow_world(min_calls=1)
     here.call(answer(200), took=9.0, policy=Policy(retry=False, breaker=False))
@@ -786,6 +801,167 @@ def test_only_a_policy_that_asks_for_slowness_pays_for_it(timed: bool) -> None:
     assert (breaker.standing is None) is timed
     one, other = (here.host.admit(here.clock.now, 11.0)[0] for _ in range(2))
     assert (one is other) is not timed
+
+
+# The dry run
+
+
+def observed(**breaker: Any) -> World:
+    return world(**{"mode": "observe", "consecutive": 2, **breaker})
+
+
+def test_a_dry_run_refuses_nothing_and_tells_what_it_would_have_refused() -> None:
+    here = observed(open_for=8)
+    here.call(answer(500))
+    here.call(answer(500))
+    here.clock.advance(3.0)
+    call = here.call(answer(200))
+    assert call.outcome.status == 200
+    would = here.only(RequestWouldReject)
+    assert (would.host, would.method, would.path, would.by) == (HOST, "GET", "/things", "breaker")
+    assert (would.attempt, would.retry_after) == (1, 5.0)
+    opened = here.only(BreakerOpened)
+    assert (opened.rule, opened.open_for, opened.cause, opened.observed) == ("consecutive", 8.0, "500", True)
+    assert here.all(RequestRejected) == []
+
+
+def test_what_only_an_open_circuit_would_have_refused_moves_it_not() -> None:
+    """It shows what enforcing would have done; that would not have sent these calls."""
+    here = observed(close_after=1, open_for=8)
+    here.call(answer(500))
+    here.call(answer(500))
+    for _ in range(20):
+        here.call(answer(200))
+        here.call(answer(500))
+    assert state(here) == "open"
+    here.clock.advance(8.0)
+    assert len(here.all(BreakerOpened)) == 1
+    here.call(answer(200))
+    assert state(here) == "closed"
+
+
+def test_in_a_dry_run_those_who_would_be_probes_decide() -> None:
+    here = observed(close_after=1, half_open_probes=2)
+    here.call(answer(500))
+    here.call(answer(500))
+    here.clock.advance(5.0)
+    first, second, third, fourth = (here.begin() for _ in range(4))
+    assert len(here.all(RequestWouldReject)) == 2
+    third.reply(answer(200))
+    fourth.reply(answer(500))
+    assert state(here) == "half-open"
+    second.reply(answer(200))
+    assert state(here) == "closed"
+    first.reply(answer(500))
+    assert state(here) == "closed"
+    assert [event.observed for event in here.all(BreakerHalfOpened)] == [True]
+    assert [event.observed for event in here.all(BreakerClosed)] == [True]
+
+
+def test_an_observed_circuit_is_seen_but_does_not_make_a_host_broken() -> None:
+    here = observed()
+    for _ in range(10):
+        here.call(answer(200))
+    here.call(answer(500))
+    assert state(here) == "closed"
+    here.call(answer(500))
+    health = here.host.snapshot()
+    assert (health.breaker, health.state) == ("open", "degraded")  # 10 of 12: it is the ratio that says so
+    assert (health.retry_in, health.broken_since, health.rejections) == (None, None, 0)
+    here.call(answer(200))
+    assert here.host.snapshot().rejections == 0
+    for _ in range(60):
+        here.call(answer(200))
+    health = here.host.snapshot()
+    assert (health.breaker, health.state) == ("open", "healthy")
+    assert not here.host.trouble
+    assert here.host.broken_by(here.clock.now) is None
+    assert here.all(HostBroken) == []
+
+
+def test_a_host_that_nobody_can_connect_to_is_broken_in_a_dry_run_too() -> None:
+    here = observed()
+    for _ in range(3):
+        here.call(refused())
+    assert here.host.snapshot().state == "broken"
+    assert here.only(HostBroken).reason == "connect"
+    assert here.host.broken_by(here.clock.now) == "connect"
+
+
+def test_an_observed_circuit_ends_no_retries() -> None:
+    here = World(Policy(breaker={"consecutive": 1, "mode": "observe"}, retry={"attempts": 3, "jitter": "none"}))
+    call = here.call([answer(503), answer(503), answer(200)])
+    assert call.outcome.status == 200
+    assert len(call.sends) == 3
+    assert here.reasons() == []
+    assert [event.attempt for event in here.all(RequestWouldReject)] == [2, 3]
+
+
+def test_slow_calls_are_observed_too() -> None:
+    here = slow_world(min_calls=1, mode="observe")
+    hung = here.begin()
+    here.clock.advance(2.0)
+    assert (state(here), here.host.snapshot().state) == ("open", "unknown")
+    call = here.call(answer(200))
+    assert call.outcome.status == 200
+    assert here.names()[:2] == ["breaker.opened", "request.would_reject"]
+    assert hung.final is None
+
+
+def test_a_call_past_an_observed_breaker_is_not_told_of() -> None:
+    here = observed()
+    here.call(answer(500))
+    here.call(answer(500))
+    here.call(answer(200), policy=Policy(breaker=False))
+    assert here.all(RequestWouldReject) == []
+
+
+def test_an_enforced_circuit_says_nothing_of_a_dry_run() -> None:
+    here = world(consecutive=1, close_after=1)
+    here.trip()
+    here.recover()
+    assert len(here.events) > 3
+    assert not any("observed" in event.fields() for event in here.events)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.floats(0, 6), st.booleans(), st.sampled_from([0.0, 0.0, 1.0, 3.0]), st.floats(0, 0.999)),
+        min_size=5,
+        max_size=60,
+    ),
+    slow=st.booleans(),
+)
+@settings(deadline=None, max_examples=60)
+def test_a_dry_run_opens_and_closes_when_enforcing_would_and_names_whom_it_would_have_refused(
+    steps: list[tuple[float, bool, float, float]], slow: bool
+) -> None:
+    """Two hosts that do the same at the same time, one call after the other."""
+    fields = {"consecutive": 2, "close_after": 1, "ramp": 4, "open_for": 2}
+    if slow:
+        fields |= {"slow_ratio": 0.5, "slow_call": 2, "min_calls": 3}
+    real, dry = world(**fields), world(mode="observe", **fields)
+    refusals: list[list[bool]] = [[], []]
+    for gap, well, took, dice in steps:
+        for here in (real, dry):
+            here.clock.advance(gap)
+            here.clock.roll = lambda dice=dice: dice  # type: ignore[misc]
+        outcome = answer(200 if well else 500)
+        was_told = len(dry.all(RequestWouldReject))
+        call = real.begin()
+        refusals[0].append(rejected(call))
+        real.clock.advance(took)
+        if not rejected(call):
+            call.reply(outcome)
+        dry.call(outcome, took=took)
+        refusals[1].append(len(dry.all(RequestWouldReject)) > was_told)
+        assert state(dry) == state(real)
+    assert refusals[1] == refusals[0]
+    assert [
+        (event.name, {**event.fields(), "observed": None}) for event in dry.events if event.name.startswith("breaker.")
+    ] == [
+        (event.name, {**event.fields(), "observed": None}) for event in real.events if event.name.startswith("breaker.")
+    ]
 
 
 # With retries

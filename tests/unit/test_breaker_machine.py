@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -28,6 +30,7 @@ class BreakerMachine(RuleBasedStateMachine):
         close_after=st.integers(1, 3),
         ramp=st.sampled_from([0.0, 3.0]),
         slow_ratio=st.sampled_from([None, None, 0.25, 0.5, 1.0]),
+        mode=st.sampled_from(["enforce", "observe"]),
     )
     def start(
         self,
@@ -38,12 +41,13 @@ class BreakerMachine(RuleBasedStateMachine):
         close_after: int,
         ramp: float,
         slow_ratio: float | None,
+        mode: Literal["enforce", "observe"],
     ) -> None:
         # The window is so long that nothing leaves it: windows have tests of their own.
         self.policy = BreakerPolicy(
             consecutive=consecutive, min_calls=min_calls, failure_ratio=ratio, window=1_000_000, open_for=5,
             open_max=40, half_open_probes=probes, close_after=close_after, ramp=ramp,
-            slow_ratio=slow_ratio, slow_call=None if slow_ratio is None else SLOW,
+            slow_ratio=slow_ratio, slow_call=None if slow_ratio is None else SLOW, mode=mode,
         )  # fmt: skip
         self.clock = FakeClock()
         self.breaker = Breaker(HOST, self.policy, self.clock)
@@ -93,6 +97,8 @@ class BreakerMachine(RuleBasedStateMachine):
         names = []
         for event in self.breaker.take_news_locked():
             names.append(event.name)
+            assert isinstance(event, BreakerOpened | BreakerHalfOpened | BreakerClosed)
+            assert event.observed is (True if self.policy.mode == "observe" else None)
             self.number += 1
             self.out = []
             self.forget_attempts()
@@ -163,6 +169,7 @@ class BreakerMachine(RuleBasedStateMachine):
                 self.out.append(admission)
         else:
             assert admission.retry_after > 0 or full
+            assert admission.observed == (self.policy.mode == "observe")
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), verdict=VERDICTS)
@@ -225,8 +232,10 @@ class BreakerMachine(RuleBasedStateMachine):
         waiting = self.state == "open" and now < self.open_until
         expected = "half-open" if self.state == "open" and not waiting else self.state
         assert self.breaker.state(now) == expected
-        assert (self.breaker.opens_in(now) > 0) == waiting
-        assert self.breaker.opens_in(now) == max(0.0, self.open_until - now if self.state == "open" else 0.0)
+        enforced = self.policy.mode == "enforce"
+        assert (self.breaker.opens_in(now) > 0) == (waiting and enforced)
+        assert self.breaker.opens_in(now) == (self.open_until - now if waiting and enforced else 0.0)
+        assert self.breaker.down == (self.state != "closed" and enforced)
         assert self.breaker.standing is None or (self.state == "closed" and self.policy.slow_ratio is None)
 
     def teardown(self) -> None:

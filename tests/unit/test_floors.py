@@ -28,6 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("exceptions",),
     ("policy", "policies"),
     ("engine.outcome", "engine.window"),
+    ("engine.slow",),
     ("engine.retry", "engine.breaker", "engine.limits"),
     ("engine.host", "engine.rules"),
     ("engine.call",),

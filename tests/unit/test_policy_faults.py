@@ -313,7 +313,7 @@ def test_all_faults_are_reported_at_once() -> None:
     faults = faults_of(
         timeout={"connect": 40, "attempt": 35, "read": "x", "totl": 1},
         retry={"budget": {"ratio": 2, "windwo": 1}, "wait_initial": 50, "jitter": 1},
-        breaker={"open_for": 100, "window": 0, "mode": "observe"},
+        breaker={"open_for": 100, "window": 0, "mode": "dry"},
         health=False,
         log={"sample": 2},
         hedge={},

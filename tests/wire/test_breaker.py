@@ -17,6 +17,7 @@ from sleepwalker import (
     ClientHTTPError,
     ConnectError,
     Connection,
+    ConnectionManager,
     HTTPInternalServerError,
     HTTPServiceUnavailable,
     Policy,
@@ -428,3 +429,35 @@ def test_a_stream_is_as_slow_as_its_head() -> None:
         server.script(reply(200, delay=0.3))
         with conn.get("/", stream=True):
             assert conn.health.breaker == "open"
+
+
+# -- the dry run ---------------------------------------------------------------------------------
+
+
+def test_a_dry_run_sends_everything_and_tells_what_it_would_have_refused() -> None:
+    seen = Seen()
+    calls = policy(mode="observe", open_for=30, open_max=30)
+    with (
+        FaultServer(default=reply(500)) as server,
+        Connection(server.url, ANONYMOUS, policy=calls, observer=seen) as conn,
+    ):
+        trip(conn, 5)
+        assert len(server.requests) == 5
+        health = conn.health
+        assert (health.breaker, health.rejections, health.retry_in) == ("open", 0, None)
+        assert health.state == "degraded"
+    assert seen.names("breaker.") == ["breaker.opened"]
+    assert seen.names("request.would") == ["request.would_reject"] * 2
+    assert seen.names("request.rejected") == seen.names("host.") == []
+    would = next(event.fields() for event in seen.events if event.name == "request.would_reject")
+    assert (would["host"], would["path"], would["by"], would["attempt"]) == (server.url, "/", "breaker", 1)
+    assert 0 < would["retry_after"] <= 33
+
+
+def test_a_manager_keeps_the_connection_to_a_host_whose_circuit_is_only_observed() -> None:
+    with FaultServer(default=reply(500)) as server, ConnectionManager(policy=policy(mode="observe")) as manager:
+        manager.add(server.url, ANONYMOUS, conn := Connection(server.url, ANONYMOUS))
+        trip(conn, 5)
+        assert manager.health(server.url).breaker == "open"
+        assert manager.find(server.url, ANONYMOUS) is conn
+        assert len(server.requests) == 5
