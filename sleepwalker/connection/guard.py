@@ -51,14 +51,10 @@ class Guard:
     def __init__(self, calls: _Calls) -> None:
         object.__setattr__(self, "_Guard__calls", calls)
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """So that `isinstance` sees what is wrapped."""
         return type(_calls(self).target)
-
-    @__class__.setter
-    def __class__(self, value: Any) -> None:
-        raise TypeError("the class of a guarded object cannot be set")
 
     def __getattr__(self, name: str) -> Any:
         calls = _calls(self)
