@@ -42,12 +42,16 @@ class SystemClock:
     random = staticmethod(_random.random)
 
     def sleep(self, seconds: float, wake: threading.Event | None = None) -> bool:
-        """Wait in short slices: a thread that waits to retry must not hold back the interpreter's exit."""
+        """Wait in short slices: a thread that waits to retry must not hold back the interpreter's exit.
+
+        That has begun once the main thread is over; while it waits for the threads of executors first, only a
+        private flag of `threading` tells.
+        """
         event = wake if wake is not None else threading.Event()
         end = time.monotonic() + seconds
         main = threading.main_thread()
         while (left := end - time.monotonic()) > 0:
-            if event.wait(min(left, _SLICE)) or not main.is_alive():
+            if event.wait(min(left, _SLICE)) or not main.is_alive() or getattr(threading, "_SHUTTING_DOWN", False):
                 return True
         return event.is_set()
 

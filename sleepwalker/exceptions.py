@@ -32,9 +32,11 @@ the text of an `HTTPError` is the server's own `error_text`. All of them can be 
 
 from __future__ import annotations
 
+import copy as _copy
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 import requests.exceptions as _requests
+from requests import Response as _Response
 
 if TYPE_CHECKING:
     from sleepwalker.attempt import Attempt as _Attempt
@@ -126,6 +128,8 @@ class ConnectionError(SleepwalkerException, _requests.ConnectionError):
     """True where the request provably did not reach the server, so that sending it again is safe."""
     retryable: bool = True
     """False where the same request would fail in the same way again."""
+    local: bool = False
+    """True where this machine is to blame, being out of sockets or threads: it says nothing about the host."""
 
 
 class URLError(ConnectionError, _requests.InvalidURL):
@@ -251,7 +255,7 @@ class DecodeError(ConnectionError, _requests.JSONDecodeError):
         return self.msg
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.msg,), {"response": self.response, "attempts": self.attempts}
+        return type(self), (self.msg,), {"response": _portable(self.response), "attempts": self.attempts}
 
 
 class PolicyError(SleepwalkerException, ValueError):
@@ -276,7 +280,7 @@ class HTTPError(SleepwalkerException, _requests.HTTPError):
             self.text = None
         except (ValueError, RecursionError):  # the latter of a hostile server's thousand brackets
             self.json_data = None
-            self.text = response.text
+            self.text = _text(response)
         self.datarep: Any = None
         try:
             message = self.json_data["error_text"]
@@ -297,7 +301,29 @@ class HTTPError(SleepwalkerException, _requests.HTTPError):
         return cls.code_map.get(code, hundred)(response)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._response,), {"attempts": self.attempts, "retry_after": self.retry_after}
+        return type(self), (_portable(self._response),), {"attempts": self.attempts, "retry_after": self.retry_after}
+
+
+def _text(response: Any) -> Any:
+    """The body as text; as UTF-8 where the server names an encoding that is none."""
+    try:
+        return response.text
+    except ValueError:
+        return response.content.decode("utf-8", "replace")
+
+
+def _portable(response: Any) -> Any:
+    """The response for a pickle: without the hooks of its request, and without a body that was a file or a stream."""
+    if not isinstance(response, _Response):
+        return response
+    twin = _copy.copy(response)
+    twin.history = [_portable(earlier) for earlier in twin.history]
+    if twin.request is not None:
+        twin.request = twin.request.copy()
+        twin.request.hooks = {"response": []}
+        if not isinstance(twin.request.body, bytes | str | None):
+            twin.request.body = None
+    return twin
 
 
 class ClientHTTPError(HTTPError):

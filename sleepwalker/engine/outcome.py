@@ -96,7 +96,7 @@ def failed(error: Exception) -> Outcome:
     if not isinstance(error, ConnectionError) or isinstance(error, _LOCAL):
         return Outcome(Verdict.NEUTRAL, error=error)
     verdict = Verdict.SUCCESS if isinstance(error, _ANSWERED) else Verdict.FAILURE
-    if isinstance(error, DeadlineExceeded) and error.phase == "queue":  # our own pool was full: not the host's doing
+    if error.local or (isinstance(error, DeadlineExceeded) and error.phase == "queue"):  # not the host's doing
         verdict = Verdict.NEUTRAL
     return Outcome(verdict, error=error, retryable=error.retryable, never_sent=error.never_sent)
 

@@ -6,6 +6,7 @@ left of the attempt's deadline is worked out anew before each read, write and co
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -116,7 +117,11 @@ def resolve(host: str, port: int, timeout: float) -> list[AddressInfo]:
         if future is None:
             future = _lookups[host, port] = Future()
     if starts:
-        threading.Thread(target=_look_up, args=(host, port, future), daemon=True, name=f"resolve {host}").start()
+        try:
+            threading.Thread(target=_look_up, args=(host, port, future), daemon=True, name=f"resolve {host}").start()
+        except RuntimeError:
+            _forget(host, port, future)
+            future.set_exception(OSError(errno.EAGAIN, "no thread left to look the name up"))
     return future.result(timeout)
 
 

@@ -24,6 +24,7 @@ from sleepwalker.transport.deadline import Phase
 #: This machine is out of descriptors, ports, buffers, memory or threads.
 _LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN})
 _BEFORE_SENDING = ("queue", "connect", "tls")
+_ONCE_SENDING = ("send", "head", "body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,10 @@ def translate(error: Exception, scene: Scene) -> Exception:
     for kinds, make in RULES:
         for link in chain:
             if isinstance(link, kinds):
-                return make(link, scene)
+                made = make(link, scene)
+                if made.retryable and scene.phase in _ONCE_SENDING:
+                    made.never_sent = False  # a hook's own request was refused, say; ours had left
+                return made
     return _broken(error, scene)
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import requests
+from requests.exceptions import ContentDecodingError
 from urllib3 import HTTPResponse
+from urllib3.exceptions import DecodeError as UndecodableError
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.call import Send
@@ -25,6 +27,8 @@ from sleepwalker.transport.url import Origin, check_headers, safe_path
 #: What is read of an answer that will not be used, to keep its socket: above it a new connection is cheaper.
 _SHORT = 64 * 1024
 _CHUNK = 64 * 1024
+#: Where it is given, the length is not (RFC 9112, section 6.3), whatever the server says of it.
+_CODING = "Transfer-Encoding"
 #: Above it a body is read in chunks: room for all of it would be taken at once, on nothing but the server's word.
 _AT_ONCE = 1 << 20
 
@@ -94,12 +98,15 @@ def discard(response: Any) -> None:
 def guard_stream(response: requests.Response, on_break: Callable[[Exception], BaseException]) -> None:
     """Make reading a streamed body raise what `on_break` makes of whatever breaks it."""
     # Not `response.iter_content` itself: a response that holds itself is freed, with its socket, only when the
-    # garbage collector comes by.
+    # garbage collector comes by. An iterator that is being read does hold it.
     weak, iterate = weakref.ref(response), type(response).iter_content
 
     def iter_content(chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
         if (alive := weak()) is None:
             raise ReferenceError("the response is gone")
+        return pieces(alive, chunk_size, decode_unicode)
+
+    def pieces(alive: requests.Response, chunk_size: int | None, decode_unicode: bool) -> Iterator[Any]:
         chunks: Iterator[Any] = iter(iterate(alive, chunk_size, decode_unicode))  # type: ignore[call-overload]
         while True:
             broken: BaseException | None = None
@@ -169,17 +176,27 @@ def _follow(
 def _receive(response: requests.Response, exchange: Exchange, limits: Limits, origin: str) -> None:
     """The body, or for a stream the end of the deadline."""
     try:
-        if not exchange.stream:
-            _read(response, origin, limit=exchange.max_body, truncate=False)
-        elif exchange.raise_for_status and response.status_code >= 400:
-            _read(
-                response, origin, limit=_SHORT, truncate=True
-            )  # an exception is made of it: nobody will read a stream
-        else:
+        if response.status_code >= 400 and (exchange.raise_for_status or not exchange.stream):
+            # Its status matters more than its body, which may be cut short, or be no gzip although it says so. An
+            # exception is made of it, so nobody will read it as a stream.
+            _read_error(response, origin, limit=_SHORT if exchange.stream else exchange.max_body)
+        elif exchange.stream:
             limits.end_with_head()
+        else:
+            _read(response, origin, limit=exchange.max_body, truncate=False)
     except BaseException:
         response.close()
         raise
+
+
+def _read_error(response: requests.Response, origin: str, *, limit: int | None) -> None:
+    """What can be read of an error's body; none of it where it is not what its Content-Encoding says."""
+    try:
+        _read(response, origin, limit=limit, truncate=True)
+    except (ContentDecodingError, UndecodableError):
+        response.close()
+        response._content = b""
+        response._content_consumed = True
 
 
 def _read(response: requests.Response, origin: str, *, limit: int | None, truncate: bool) -> None:
@@ -189,7 +206,7 @@ def _read(response: requests.Response, origin: str, *, limit: int | None, trunca
     at_once = _AT_ONCE if limit is None else min(limit, _AT_ONCE)
     # Whoever was before us, a hook or a caching session, may have read it: then the socket has nothing more.
     unread = response._content is False
-    plain = unread and isinstance(raw, HTTPResponse) and "Content-Encoding" not in headers
+    plain = unread and isinstance(raw, HTTPResponse) and not ("Content-Encoding" in headers or _CODING in headers)
     if plain and length.isdecimal() and int(length) <= at_once:
         response._content = raw.read()  # in one piece: what iter_content gives, without its detours
         response._content_consumed = True

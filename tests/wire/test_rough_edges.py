@@ -1,0 +1,137 @@
+"""Corners that a hostile review found: odd servers, this machine's own limits, pickles, exits."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import pickle
+import resource
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+from servers import FaultServer, elapsed, reply
+
+from sleepwalker import (
+    ANONYMOUS,
+    ConnectError,
+    Connection,
+    DecodeError,
+    HTTPNotFound,
+    HTTPServiceUnavailable,
+    Policy,
+)
+
+ONCE = Policy(retry=False, breaker=False)
+
+
+def test_a_length_next_to_chunks_does_not_lift_the_limit_on_bodies(server: FaultServer) -> None:
+    """The chunks count (RFC 9112, section 6.3), so a small length must not be taken for their size."""
+    server.default = reply(200, b"x" * 500_000, {"Content-Length": "5"}, chunked=True)
+    with Connection(server.url, ANONYMOUS, max_body=1000, policy=ONCE) as conn, pytest.raises(DecodeError) as caught:
+        conn.json_request("GET", "/")
+    assert "max_body" in str(caught.value)
+
+
+@pytest.mark.parametrize("charset", ["idna", "undefined", "punycode", "no-such", "unicode_escape"])
+def test_an_error_page_in_an_encoding_that_is_none_is_still_its_status(server: FaultServer, charset: str) -> None:
+    server.default = reply(404, b"\\xzz\xff<", {"Content-Type": f"text/html; charset={charset}"})
+    with Connection(server.url, ANONYMOUS) as conn, pytest.raises(HTTPNotFound) as caught:
+        conn.get("/")
+    assert isinstance(caught.value.text, str)
+
+
+def test_a_503_that_is_no_gzip_though_it_says_so_is_retried_as_a_503(server: FaultServer) -> None:
+    server.default = reply(503, b"sorry!", {"Content-Encoding": "gzip"})
+    with Connection(server.url, ANONYMOUS) as conn:
+        with pytest.raises(HTTPServiceUnavailable) as caught:
+            conn.get("/")
+        assert len(caught.value.attempts) == 3
+        assert conn.health.failures == 3
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
+def test_an_error_with_a_body_above_the_limit_is_still_its_status(server: FaultServer, headers: dict[str, str]) -> None:
+    body = b"x" * 50_000
+    server.default = reply(503, gzip.compress(body) if headers else body, headers)
+    conn = Connection(server.url, ANONYMOUS, max_body=1000, policy=ONCE)
+    with conn, pytest.raises(HTTPServiceUnavailable) as caught:
+        conn.json_request("GET", "/")
+    assert caught.value.text == "x" * 1000
+
+
+def test_the_iterator_of_a_stream_holds_the_answer_that_it_reads(server: FaultServer) -> None:
+    server.default = reply(200, b"x" * 200)
+    with Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
+        pieces = conn.get("/", stream=True).iter_content(50)
+        conn.get("/")
+        assert b"".join(pieces) == b"x" * 200
+
+
+def test_errors_can_be_pickled_whatever_their_request_carried(server: FaultServer, tmp_path: Path) -> None:
+    server.default = reply(404, b'{"error_text": "gone"}')
+    (tmp_path / "body").write_bytes(b"abc")
+    with (tmp_path / "body").open("rb") as file, Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
+        for data in (None, b"abc", file, iter([b"abc"]), lambda: b"abc"):
+            with pytest.raises(HTTPNotFound) as caught:
+                conn.post("/x", data=data)
+            twin = pickle.loads(pickle.dumps(caught.value))
+            assert type(twin) is HTTPNotFound
+            assert (str(twin), twin.http_code, twin.attempts) == ("gone", 404, caught.value.attempts)
+            assert caught.value.response is not None
+            assert caught.value.response.request.hooks["response"], "the original is left as it was"
+
+
+def test_running_out_of_sockets_here_is_not_blamed_on_the_host(server: FaultServer) -> None:
+    with Connection(server.url, ANONYMOUS, policy=Policy(retry=False)) as conn:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            for _ in range(8):
+                with pytest.raises(ConnectError) as caught:
+                    conn.get("/")
+                assert caught.value.local
+                assert f"errno {errno.EMFILE}" in str(caught.value)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (conn.health.breaker, conn.health.failures) == ("closed", 0)
+        assert conn.get("/").status_code == 200
+
+
+def test_a_name_can_be_looked_up_after_a_moment_without_threads(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Connection(f"http://localhost:{server.port}", ANONYMOUS, policy=ONCE) as conn:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            with pytest.raises(ConnectError, match="no thread left"):
+                conn.get("/")
+        assert conn.get("/").status_code == 200
+
+
+def test_an_executor_whose_thread_waits_to_retry_does_not_hold_back_the_exit(server: FaultServer) -> None:
+    server.default = reply(503, b"", {"Retry-After": "9"})
+    script = """
+        import concurrent.futures, sys, time
+        from sleepwalker import ANONYMOUS, Connection
+        connection = Connection(sys.argv[1], ANONYMOUS)
+        def call():
+            try:
+                connection.get("/")
+            except Exception as error:
+                print(type(error).__name__, len(error.attempts))
+        concurrent.futures.ThreadPoolExecutor(1).submit(call)
+        time.sleep(0.3)
+    """
+    with elapsed() as time:
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script), server.url], capture_output=True, text=True, check=True
+        )
+    assert done.stdout == "HTTPServiceUnavailable 1\n"
+    assert time.seconds < 6
