@@ -12,7 +12,7 @@ import requests
 import requests_mock
 import responses
 from requests.adapters import HTTPAdapter
-from servers import Exchange, FaultServer, Step, TlsMaterial, forward_proxy, json_reply, redirect, reply
+from servers import Exchange, FaultServer, Step, TlsMaterial, forward_proxy, json_reply, redirect, refused_port, reply
 
 from sleepwalker import (
     ANONYMOUS,
@@ -206,6 +206,28 @@ def test_a_hook_may_read_the_body(server: FaultServer, stream: bool) -> None:
         assert conn.get("/", stream=stream).content == b'{"id": 7}'
         assert conn.json_request("GET", "/") == {"id": 7}
     assert seen == [b'{"id": 7}'] * 2
+
+
+@pytest.mark.parametrize("by", ["session", "auth"])
+def test_a_hook_that_is_refused_elsewhere_does_not_send_a_post_twice(server: FaultServer, by: str) -> None:
+    """The answer had come; the refusal was taken for one of ours, which is retried for every method."""
+
+    def ask_elsewhere(response: requests.Response, **_: Any) -> None:
+        response.close()
+        with refused_port() as port:
+            requests.get(f"http://127.0.0.1:{port}/", timeout=1)
+
+    def auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.register_hook("response", ask_elsewhere)
+        return request
+
+    with Connection(server.url, auth if by == "auth" else ANONYMOUS, policy=QUICK) as conn:
+        if by == "session":
+            conn.conn.hooks["response"].append(ask_elsewhere)
+        with pytest.raises(OurConnectionError) as caught:
+            conn.post("/orders", data=b"one")
+    assert not caught.value.never_sent
+    assert [request.method for request in server.requests] == ["POST"]
 
 
 @pytest.mark.parametrize("many", [False, True])
