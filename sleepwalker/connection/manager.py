@@ -383,7 +383,10 @@ class ConnectionManager:
             return [] if refusal is not None or same else [GivenUp(pair, conn, "replaced")]
         pair.round = None
         given_up: list[GivenUp] = []
-        if refusal is None:
+        if refusal is None and fault == "failback" and ours is not None and self._holds_such_locked(pair, ours):
+            mine.result = pair.conn  # the hooks say again what they said before, and its sockets are open
+            given_up = [] if ours is unguarded(pair.conn) else [GivenUp(pair, conn, "replaced")]
+        elif refusal is None:
             given_up = self._replaced_locked(pair, conn, fault or "replaced")
             mine.result = self._hold_locked(pair, conn, ours, host, auth)
         elif pair.ready:  # a stand-in, which still serves; the host asked for is asked for again later
@@ -398,6 +401,13 @@ class ConnectionManager:
             refusal.retry_after = pair.again_at - now
         self._start_probing_locked()
         return given_up + self._registry.overdue_locked(now, pair)
+
+    def _holds_such_locked(self, pair: Pair, ours: Connection) -> bool:
+        """Whether the connection in hand goes to the same place, and nothing is wrong with it."""
+        held = as_connection(pair.conn) if pair.ready else None
+        if held is None or held.origin != ours.origin:
+            return False
+        return pair.fault(self._clock.monotonic(), self._health) in (None, "failback")
 
     def _follow(self, current: Round, given_up: list[GivenUp]) -> bool:
         """Wait for another thread's round; False where it was abandoned and has to be led anew."""

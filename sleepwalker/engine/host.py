@@ -94,6 +94,7 @@ class Host:
         self._last_cause: str | None = None
         self._last_success: float | None = None
         self._broken_since: float | None = None
+        self._probed_well = False
         self._untold: tuple[Event, ...] = ()
         self.isolated = False
         """Whether an operator took the host out of use."""
@@ -362,12 +363,18 @@ class Host:
             self.trouble = self._broken_since is not None
         return (HostRestored(self.origin),) if changed else ()
 
+    @property
+    def well_by_probe(self) -> bool:
+        """Whether the last probe succeeded, or the host needs none."""
+        return self._probed_well or not self.trouble
+
     def probed(self, outcome: Outcome, now: float) -> tuple[Event, ...]:
         """Take note of a probe that no call made, and that moves no count.
 
         One that succeeds counts as a success in half-open state, and as an answer once the host is well by it.
         """
         with self._lock:
+            self._probed_well = outcome.verdict is Verdict.SUCCESS
             if outcome.verdict is Verdict.SUCCESS:
                 self._unreached = 0
                 if self.breaker is not None:
@@ -398,6 +405,7 @@ class Host:
         if down:
             reason: Literal["breaker", "connect"] = "connect"
             self._broken_since, cause = now, self._last_cause
+            self._probed_well = False
             if not unreached and self.breaker is not None:
                 reason, self._broken_since, cause = "breaker", self.breaker.down_since, self.breaker.cause
             news += (HostBroken(self.origin, reason=reason, failures=self._consecutive, cause=cause),)

@@ -27,7 +27,7 @@ from sleepwalker import (
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection import ConnectionHook
 from sleepwalker.events import ConnectionEvicted, HookFailed
-from tests.unit.engine_driver import FakeClock
+from tests.unit.engine_driver import FakeClock, answer
 from tests.unit.manager_driver import A, B, Bed, Hook, Thing, fail, in_thread, nothing, replicas, well
 
 
@@ -827,3 +827,37 @@ def test_the_clock_of_a_manager_is_its_own() -> None:
     manager = ConnectionManager(clock=clock)
     manager.add(A, None, "thing")
     assert manager.find(A) == "thing"
+
+
+def test_a_stand_in_serves_until_a_probe_finds_the_host_well() -> None:
+    """Time alone half-opens the circuit: going back by it would trade a healthy stand-in for rejections."""
+    bed = Bed(policy=Policy(health={"probe": "/health", "probe_interval": 10_000}))
+    up = replicas(bed)
+    well(bed)
+    bed.trip(A)
+    up.remove(A)
+    stand_in = bed.manager.find(A)
+    assert stand_in.origin.text == B
+    up.insert(0, A)
+    for _ in range(5):
+        bed.clock.advance(100)
+        bed.record(A).probed(answer(503), bed.clock.now)
+        assert bed.manager.find(A) is stand_in
+    bed.record(A).probed(answer(200), bed.clock.now)
+    assert bed.manager.find(A).origin.text == A
+    bed.manager.close()
+
+
+def test_a_round_that_gives_the_same_place_again_keeps_the_connection_in_hand() -> None:
+    bed = Bed()
+    up = replicas(bed)
+    well(bed)
+    bed.unreachable(A)
+    up.remove(A)
+    stand_in = bed.manager.find(A)
+    asked = len(bed.hook.asked)
+    bed.clock.advance(5)
+    assert bed.manager.find(A) is stand_in
+    assert not stand_in.closed
+    assert len(bed.hook.asked) == asked + 1
+    assert len(bed.manager) == 1
