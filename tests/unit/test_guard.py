@@ -537,9 +537,13 @@ def test_no_attempt_begins_after_the_deadline() -> None:
     assert len(world.api.calls) == 1
 
 
-@pytest.mark.parametrize("end", ["manager", "evict", "close"])
-def test_closing_ends_a_wait_with_the_outcome_in_hand(end: str) -> None:
-    world = World(RESET)
+class Endless(Api):
+    close = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(("end", "kind"), [("manager", Api), ("evict", Api), ("close", Api), ("evict", Endless)])
+def test_closing_ends_a_wait_with_the_outcome_in_hand(end: str, kind: type[Api]) -> None:
+    world = World(target=kind(RESET))
 
     def sleep(seconds: float, wake: threading.Event | None = None) -> bool:
         {"manager": world.manager.close, "evict": lambda: world.manager.evict(A), "close": world.conn.close}[end]()
@@ -551,7 +555,7 @@ def test_closing_ends_a_wait_with_the_outcome_in_hand(end: str) -> None:
         world.conn.get("/x")
     assert caught.value is RESET
     assert len(world.api.calls) == 1
-    assert world.api.closings == 1
+    assert world.api.closings == (kind is Api)
     assert [event.reason for event in world.all(RetryAbandoned)] == ["closed"]
 
 

@@ -384,6 +384,25 @@ def test_a_slow_hook_for_one_host_delays_nobody_looking_for_another() -> None:
     assert job().origin.text == A
 
 
+def test_a_connection_that_is_replaced_while_it_is_looked_at_is_not_given() -> None:
+    """`find` holds no lock for those that are fine."""
+    bed, other = Bed(), Thing()
+
+    class Replaced(Connection):
+        looked_at = False
+
+        @property
+        def closed(self) -> bool:
+            if self.looked_at:
+                self.looked_at = False
+                bed.manager.add(A, None, other)
+            return False
+
+    bed.hook.act = lambda host, auth: Replaced(host, ANONYMOUS, clock=bed.clock)
+    bed.manager.find(A).looked_at = True
+    assert bed.manager.find(A) is other
+
+
 def test_while_the_hooks_are_asked_to_go_back_others_keep_the_stand_in() -> None:
     bed = Bed()
     up = replicas(bed)
@@ -487,8 +506,8 @@ def test_evict_during_a_round_leaves_the_round() -> None:
     gate, job = underway(bed)
     assert bed.manager.evict(A) == 0
     gate.go.set()
-    assert job() is bed.manager.find(A)
-    assert len(bed.manager) == 1
+    assert job() is bed.manager.find(A) is bed.manager.find(A + "/")
+    assert len(bed.manager) == len(bed.manager.conns) == 1
 
 
 def test_close_during_a_round_closes_what_the_round_makes() -> None:
