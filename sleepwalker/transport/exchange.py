@@ -86,7 +86,7 @@ def attempt(wire: Wire, exchange: Exchange, step: Send, connect: float, read: fl
             return Outcome(Verdict.NEUTRAL, error=exchange.body.error)
         scene = Scene(hop.target, limits.phase, limits.cut, step.limit, step.seconds, connect, read)
         outcome = failed(_header_fault(error, hop) or translate(error, scene))
-    return _of_another_host(outcome) if hop.foreign else outcome
+    return _redirected(outcome, hop) if hop.moved else outcome
 
 
 def discard(response: Any) -> None:
@@ -242,9 +242,9 @@ def _header_fault(error: Exception, hop: Hop) -> URLError | None:
     return None
 
 
-def _of_another_host(outcome: Outcome) -> Outcome:
-    """Our host answered, with a redirect; what became of it elsewhere says nothing about ours."""
-    verdict = Verdict.NEUTRAL if outcome.verdict is Verdict.FAILURE else outcome.verdict
+def _redirected(outcome: Outcome, hop: Hop) -> Outcome:
+    """Our host got the request and answered, with a redirect; what became of it elsewhere says nothing about ours."""
+    verdict = Verdict.NEUTRAL if hop.foreign and outcome.verdict is Verdict.FAILURE else outcome.verdict
     if isinstance(outcome.error, ConnectionError):
         outcome.error.never_sent = False
     return replace(outcome, verdict=verdict, never_sent=False)

@@ -29,12 +29,14 @@ _SHORT = 64 * 1024
 class Hop:
     """The request as it goes out next."""
 
-    __slots__ = ("foreign", "prepared", "target")
+    __slots__ = ("foreign", "moved", "prepared", "target")
 
     def __init__(self, prepared: requests.PreparedRequest, target: str) -> None:
         self.prepared = prepared
         self.target = target
         """The origin that it goes to."""
+        self.moved = False
+        """True once our origin answered with a redirect: it got the request, whatever becomes of what follows."""
         self.foreign = False
         """True from the first hop that left the origin on: a way back may not carry credentials either."""
 
@@ -88,6 +90,7 @@ def next_hop(hop: Hop, response: requests.Response, origin: Origin, body: Body, 
     url, target = _target(response, origin)
     if response.url.lower().startswith("https:") and target.scheme == "http":
         raise RedirectError(f"{origin}: a redirect from https to http ({target}) is not followed")
+    hop.moved = True
     if target != origin or hop.foreign:
         if method not in ("GET", "HEAD"):
             raise RedirectError(f"{origin}: a redirect of a {method} to another origin ({target}) is not followed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,17 @@ from servers import (
     stall,
 )
 
-from sleepwalker import ANONYMOUS, Connection, DeadlineExceeded, HTTPServiceUnavailable, Policy, RedirectError
+from sleepwalker import (
+    ANONYMOUS,
+    ConnectError,
+    Connection,
+    DeadlineExceeded,
+    HTTPServiceUnavailable,
+    Policy,
+    RedirectError,
+)
 from sleepwalker import ConnectionError as OurConnectionError
+from sleepwalker.transport.pool import _Limited
 
 SECRET = "canary-7d1f"
 ONCE = Policy(retry=False)
@@ -43,6 +53,30 @@ def everything(request: Request) -> str:
 
 
 # -- to the same origin --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [302, 303])
+def test_a_post_that_was_answered_by_a_redirect_is_not_sent_again_when_the_next_hop_is_refused(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """The redirect says that it was processed; the refused connection was taken for a proof that it never left."""
+    server.script(reply(status, headers={"Location": "/orders/1"}, close=True))
+    really_open, opened = _Limited._open, []
+
+    def open_once(self: _Limited, limits: Any) -> Any:
+        opened.append(self)
+        if len(opened) == 2:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+        return really_open(self, limits)
+
+    monkeypatch.setattr(_Limited, "_open", open_once)
+    with Connection(server.url, ANONYMOUS) as conn:
+        with pytest.raises(ConnectError) as caught:
+            conn.post("/orders", data=b"one")
+        assert conn.health.failures == 1
+    assert not caught.value.never_sent
+    assert len(caught.value.attempts) == 1
+    assert [request.method for request in server.requests] == ["POST"]
 
 
 @pytest.mark.parametrize("status", STATUSES)
