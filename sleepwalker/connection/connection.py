@@ -281,7 +281,7 @@ class Connection:
     @property
     def health(self) -> HostHealth:
         """How the host does, as of now."""
-        return self._host.snapshot(connections=0 if self._closed else 1)
+        return self._host.snapshot(connections=self._host.held or (0 if self._closed else 1))
 
     @property
     def closed(self) -> bool:

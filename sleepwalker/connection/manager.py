@@ -215,11 +215,11 @@ class ConnectionManager:
         if host is None:
             with self._lock:
                 records = self._registry.hosts_locked()
-            return {record.origin: record.snapshot(held) for record, held in records}
+            return {record.origin: record.snapshot(record.held) for record in records}
         name, origin = host_key(host)
         with self._lock:
-            record, held = self._registry.known_host_locked(name, origin)
-        return record.snapshot(held)
+            record = self._registry.known_host_locked(name, origin)
+        return record.snapshot(record.held)
 
     def reload(self, policy: Policy | str | os.PathLike[str]) -> None:
         """Have everything that is shared per host, and guarded objects, follow `policy` from now on.
@@ -233,7 +233,7 @@ class ConnectionManager:
             self._check_open_locked()
             self._policy, self._health, self._rules = policy, policy.health, Rules(policy, self._clock)
             self._registry.policy = policy
-            news = [event for record, _ in self._registry.hosts_locked() for event in record.follow(policy)]
+            news = [event for record in self._registry.hosts_locked() for event in record.follow(policy)]
             for pair in self._registry.pairs_locked():
                 follow(pair.conn, self._rules)
             if self._prober is not None:

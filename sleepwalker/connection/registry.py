@@ -48,7 +48,6 @@ class Registry:
         self._hosts: weakref.WeakValueDictionary[str, Host] = weakref.WeakValueDictionary()
         self._latest: OrderedDict[str, Host] = OrderedDict()
         self._isolated: dict[str, dict[str, Host]] = {}
-        self._held: dict[str, int] = {}
         self._objects: dict[int, int] = {}
         # Pairs with a connection by when that was used, and pairs without one by when their back-off ends. Neither
         # kind makes room for the other. Times may have passed since, so a pair is looked at when it comes up.
@@ -94,16 +93,15 @@ class Registry:
                 self._latest.move_to_end(oldest)  # forgotten, the host would be asked again before its time
         return record
 
-    def known_host_locked(self, name: str, origin: Origin | None) -> tuple[Host, int]:
-        """A host's record, made but not kept if there is none, and how many connections to it are held.
+    def known_host_locked(self, name: str, origin: Origin | None) -> Host:
+        """A host's record, made but not kept if there is none.
 
         A name's is the one of the host that hooks connect it to.
         """
         own = name if origin is None else origin.text
         pairs = self.pairs_of_locked(name, None) if origin is None else []
         behind = (pair.record or pair.home for pair in pairs)
-        record = next(filter(None, behind), None) or self._hosts.get(own) or Host(own, self.policy, self._clock)
-        return record, self._held.get(record.origin, 0)
+        return next(filter(None, behind), None) or self._hosts.get(own) or Host(own, self.policy, self._clock)
 
     def isolate_locked(self, name: str, origin: Origin | None) -> list[Host]:
         """The records to isolate: the host's own, and those of the hosts that hooks connected it to.
@@ -155,7 +153,7 @@ class Registry:
         pair.record, pair.ours = record, ours
         pair.made = pair.used = now
         pair.refusal = None
-        self._held[record.origin] = self._held.get(record.origin, 0) + 1
+        record.held += 1
         key = id(unguarded(conn))
         self._objects[key] = self._objects.get(key, 0) + 1
         self._ready += 1
@@ -172,8 +170,11 @@ class Registry:
         pair.conn, pair.record, pair.ours = NOTHING, None, None
         self._ready -= 1
         if record is not None:
-            _count_down(self._held, record.origin)
-        _count_down(self._objects, id(unguarded(conn)))
+            record.held -= 1
+        key = id(unguarded(conn))
+        self._objects[key] -= 1
+        if not self._objects[key]:
+            del self._objects[key]
         return conn
 
     def holds_locked(self, conn: Any) -> bool:
@@ -251,17 +252,10 @@ class Registry:
         """All pairs, with or without a connection."""
         return list(self._pairs.values())
 
-    def hosts_locked(self) -> list[tuple[Host, int]]:
-        """All host records, and how many connections to each are held."""
-        return [(record, self._held.get(name, 0)) for name, record in sorted(self._hosts.items())]
+    def hosts_locked(self) -> list[Host]:
+        """All host records."""
+        return [record for _, record in sorted(self._hosts.items())]
 
     def count_locked(self) -> int:
         """How many connections are held."""
         return self._ready
-
-
-def _count_down(counts: dict[Any, int], key: Any) -> None:
-    if counts[key] > 1:
-        counts[key] -= 1
-    else:
-        del counts[key]

@@ -96,6 +96,8 @@ class Host:
         self._broken_since: float | None = None
         self._probed_well = False
         self._untold: tuple[Event, ...] = ()
+        self.held = 0
+        """How many connections to the host a manager holds."""
         self.isolated = False
         """Whether an operator took the host out of use."""
         self.trouble = False

@@ -535,8 +535,9 @@ def test_health_is_a_dict_by_normalised_origin() -> None:
     health = bed.manager.health()
     assert {host: one.connections for host, one in health.items()} == {A: 2, "orders": 1}
     assert all(one.host == host for host, one in health.items())
+    assert bed.manager.find(A).health.connections == 2
     bed.manager.evict(A + "/api")
-    assert bed.manager.health(A).connections == 1
+    assert bed.manager.health(A).connections == bed.manager.find(A).health.connections == 1
 
 
 def test_asking_for_the_health_of_an_unknown_host_leaves_no_trace() -> None:
