@@ -7,6 +7,8 @@ import threading
 import time
 from typing import Protocol
 
+#: Once the interpreter is on its way out, longer waits than this are cut short, in seconds.
+_LONGEST_AT_EXIT = 1.0
 #: A wait looks up this often whether the interpreter is on its way out, in seconds.
 _SLICE = 0.25
 
@@ -42,16 +44,20 @@ class SystemClock:
     random = staticmethod(_random.random)
 
     def sleep(self, seconds: float, wake: threading.Event | None = None) -> bool:
-        """Wait in short slices: a thread that waits to retry must not hold back the interpreter's exit.
+        """Wait in short slices: a thread that waits long to retry must not hold back the interpreter's exit.
 
         That has begun once the main thread is over; while it waits for the threads of executors first, only a
-        private flag of `threading` tells.
+        private flag of `threading` tells. Worker threads may go on for long after the main thread, so short waits
+        are still made.
         """
         event = wake if wake is not None else threading.Event()
         end = time.monotonic() + seconds
         main = threading.main_thread()
         while (left := end - time.monotonic()) > 0:
-            if event.wait(min(left, _SLICE)) or not main.is_alive() or getattr(threading, "_SHUTTING_DOWN", False):
+            if event.wait(min(left, _SLICE)):
+                return True
+            ending = not main.is_alive() or getattr(threading, "_SHUTTING_DOWN", False)
+            if ending and left > _LONGEST_AT_EXIT:
                 return True
         return event.is_set()
 

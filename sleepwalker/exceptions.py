@@ -131,6 +131,10 @@ class ConnectionError(SleepwalkerException, _requests.ConnectionError):
     local: bool = False
     """True where this machine is to blame, being out of sockets or threads: it says nothing about the host."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not the request: its body may be a file or a generator.
+        return type(self), self.args, {**self.__dict__, "request": None}
+
 
 class URLError(ConnectionError, _requests.InvalidURL):
     """A URL, URI or header that may not or cannot be sent."""

@@ -393,12 +393,15 @@ class Connection:
         if rules.propagate is not None and rules.propagate not in prepared.headers:  # the caller knows better
             exchange.deadline_header = rules.propagate
         request = Request(method, safe_path(prepared.url or ""), idempotent, body.replayable)
+        return self._handed_over(self._driven(rules, request, exchange), exchange, rules, request)
+
+    def _driven(self, rules: Rules, request: Request, exchange: Exchange) -> Final:
+        """What the call comes to."""
         try:
-            final = self._drive(rules, request, exchange)
+            return self._drive(rules, request, exchange)
         finally:
             if self._closed:  # meanwhile: the socket just used must not stay open
                 self._line.close()
-        return self._handed_over(final, exchange, rules, request)
 
     def _drive(self, rules: Rules, request: Request, exchange: Exchange) -> Final:
         """Perform the steps of a call until it says what it came to."""
@@ -428,11 +431,17 @@ class Connection:
         self.last_used = self._clock.monotonic()
         error = final.outcome.error
         if error is not None:
-            if isinstance(error, SleepwalkerException) and error is not exchange.body.error:
+            # One that has its attempts is of another call: of an auth object or a body of the caller's.
+            if isinstance(error, SleepwalkerException) and error is not exchange.body.error and not error.attempts:
                 error.attempts = final.attempts
                 error.__cause__ = error.__context__ = None  # requests' own errors quote the URL
                 error.add_note(self._described(request, final))
-            raise error
+                if isinstance(error, ConnectionError):
+                    error.request = exchange.prepared  # as requests' own errors have it
+            try:
+                raise error
+            finally:
+                del error, final  # or the error would hold itself, by this frame, until the garbage collector comes
         response: requests.Response = final.outcome.response
         response.attempts = final.attempts  # type: ignore[attr-defined]
         self._latest.response = response
@@ -445,7 +454,10 @@ class Connection:
             failure.attempts = final.attempts
             failure.retry_after = final.outcome.retry_after
             failure.add_note(self._described(request, final, response.status_code))
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure, final, response
         if exchange.stream and not raise_for_status:
             guard_stream(response, self._on_break(final.permit, rules))
         return response
@@ -487,7 +499,10 @@ class Connection:
             response=response,
         )
         failure.attempts = response.attempts  # type: ignore[attr-defined]
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure
 
     def _credentials(self, headers: tuple[Headers | None, ...]) -> tuple[Auth | None, str | None]:
         """The auth object to apply to each attempt, or the header that it always comes to."""

@@ -170,7 +170,7 @@ class Host:
     def leave(self) -> None:
         """End a call that entered. Its place goes to the one that has queued for longest."""
         with self._lock:
-            self._in_flight -= 1
+            self._in_flight = max(0, self._in_flight - 1)  # 0 already in a child that was forked during the call
             if self._queue:
                 self._grant_locked()
 

@@ -22,7 +22,7 @@ Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
 class Limits:
     """What one attempt may take, and how far it has come."""
 
-    __slots__ = ("_clock", "_connect", "_connect_by", "_deadline", "_read", "cut", "phase")
+    __slots__ = ("_clock", "_connect", "_connect_by", "_deadline", "_read", "answer", "cut", "phase", "since_answer")
 
     def __init__(self, clock: Clock, *, connect: float, read: float, deadline: float) -> None:
         self._clock = clock
@@ -32,6 +32,10 @@ class Limits:
         self._connect_by = deadline
         self.phase: Phase | None = None
         """None until a pool of ours is asked for a connection: a mock or a session of its own kind never does."""
+        self.answer: Any = None
+        """The latest answer, from its head on: so that it can be closed whatever becomes of it."""
+        self.since_answer: Phase | Literal["over"] | None = "over"
+        """The phase in which `answer` was handed to response hooks; "over" where none is at work."""
         self.cut = False
         """True once the attempt's deadline, rather than `connect` or `read`, was the limit that mattered."""
 
@@ -44,6 +48,11 @@ class Limits:
         """The deadline is met: what is read from here on, each time, is bounded by `read` alone."""
         self.phase = "body"
         self._deadline = None
+
+    @property
+    def in_a_hook(self) -> bool:
+        """Whether code of the caller's is at work on an answer, and has not used a socket of ours since."""
+        return self.since_answer != "over" and self.since_answer == self.phase
 
     def left(self) -> float:
         """Seconds that the next step may take; TimeoutError where there are none."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -48,12 +49,24 @@ class Scene:
         return self.phase in _BEFORE_SENDING
 
 
+#: How http.client says what a proxy answered to CONNECT.
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b").match
+
 Maker = Callable[[BaseException, Scene], ours.ConnectionError]
 
 
 def translate(error: Exception, scene: Scene) -> Exception:
     """The error to raise for what was raised; one that is not about the exchange is returned as it is."""
     chain = list(_chain(error))
+    translated = _translated(error, chain, scene)
+    if translated is not error:
+        for link in chain:
+            # Nobody will see these again, but urllib3's hold themselves, and by their frames all that we hold.
+            link.__traceback__ = None
+    return translated
+
+
+def _translated(error: Exception, chain: list[BaseException], scene: Scene) -> Exception:
     for link in chain:
         if isinstance(link, ours.SleepwalkerException):
             return link
@@ -110,7 +123,13 @@ def _certificate(error: BaseException, scene: Scene) -> ours.ConnectionError:
 
 
 def _proxy(error: BaseException, scene: Scene) -> ours.ConnectionError:
-    why = next((words for link in _chain(error) if (words := _system_words(link))), "it refused or broke off")
+    chain = list(_chain(error))
+    status = next((match[1] for link in chain if (match := _TUNNEL(str(link)))), None)
+    if status is not None:
+        advice = ": put user and password into its URL in proxies=" if status == "407" else ""
+        text = f"{scene.origin}: the proxy answered {status} to CONNECT{advice}"
+        return _made(ours.ProxyError(text), never_sent=scene.unsent, retryable=not status.startswith("4"))
+    why = next((words for link in chain if (words := _system_words(link))), "it refused or broke off")
     return _made(ours.ProxyError(f"{scene.origin}: the proxy failed: {why}"), never_sent=scene.unsent)
 
 

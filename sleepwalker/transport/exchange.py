@@ -77,16 +77,34 @@ def attempt(wire: Wire, exchange: Exchange, step: Send, connect: float, read: fl
         return Outcome(Verdict.NEUTRAL, error=error)
     limits = Limits(clock, connect=connect, read=read, deadline=step.deadline)
     try:
-        with attempt_limits(limits):
+        with attempt_limits(limits), _closing_on_error(limits):
             response = _follow(wire, exchange, hop, limits, (connect, read))
             _receive(response, exchange, limits, hop.target)
         outcome = answered(response.status_code, response, response.headers.get("Retry-After"), clock.wall())
     except Exception as error:  # noqa: BLE001 - raised, translated, when the call ends
         if exchange.body.error is not None:
             return Outcome(Verdict.NEUTRAL, error=exchange.body.error)
+        if limits.in_a_hook:
+            return Outcome(Verdict.NEUTRAL, error=error)
         scene = Scene(hop.target, limits.phase, limits.cut, step.limit, step.seconds, connect, read)
         outcome = failed(_header_fault(error, hop) or translate(error, scene))
     return _redirected(outcome, hop) if hop.moved else outcome
+
+
+class _closing_on_error:  # noqa: N801 - used as a statement, on every attempt
+    """Closes the latest answer if anything is raised: a response hook raises before anybody else has it."""
+
+    __slots__ = ("_limits",)
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._limits.answer is not None:
+            discard(self._limits.answer)
 
 
 def discard(response: Any) -> None:
@@ -156,6 +174,7 @@ def _follow(
             timeout=(min(timeout[0], left), min(timeout[1], left)),
             **settings,
         )
+        limits.since_answer = "over"
         limits.phase = "body"
         if not is_redirect(response):
             response.history = history

@@ -14,6 +14,7 @@ from requests.utils import requote_uri
 
 from sleepwalker.exceptions import RedirectError, URLError
 from sleepwalker.transport.body import Body
+from sleepwalker.transport.deadline import current_limits
 from sleepwalker.transport.url import Origin, check_target, parse_hostname
 
 #: As many as requests follows.
@@ -56,13 +57,26 @@ def guard_redirects(prepared: requests.PreparedRequest, origin: Origin) -> None:
 
     It would read the whole body of a redirect, however long, and stumble over a `Location` that makes no sense.
     """
-    prepared.hooks["response"].append(partial(hold_redirect, origin))
+    hooks = prepared.hooks["response"]
+    hooks.insert(0, note_answer)
+    hooks.append(partial(hold_redirect, origin))
+
+
+def note_answer(response: requests.Response, **_: Any) -> None:
+    """Before all other hooks: from here on it is the caller's code that is at work."""
+    limits = current_limits()
+    if limits is not None:
+        limits.answer = response
+        limits.since_answer = limits.phase
 
 
 def hold_redirect(origin: Origin, response: requests.Response, **_: Any) -> None:
     """Read a little of a redirect's body and no more; RedirectError where it leads nowhere that can be followed."""
     if not is_redirect(response):
         return
+    limits = current_limits()
+    if limits is not None:
+        limits.since_answer = "over"
     if response._content is False:  # not read yet
         chunks, size = [], 0
         for chunk in response.iter_content(_SHORT):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import gzip
 import pickle
 import resource
@@ -10,10 +11,14 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from servers import FaultServer, elapsed, reply
+import requests
+from servers import FaultServer, elapsed, forward_proxy, refused_port, reply
 
 from sleepwalker import (
     ANONYMOUS,
@@ -23,6 +28,8 @@ from sleepwalker import (
     HTTPNotFound,
     HTTPServiceUnavailable,
     Policy,
+    ProxyError,
+    SleepwalkerException,
 )
 
 ONCE = Policy(retry=False, breaker=False)
@@ -135,3 +142,90 @@ def test_an_executor_whose_thread_waits_to_retry_does_not_hold_back_the_exit(ser
         )
     assert done.stdout == "HTTPServiceUnavailable 1\n"
     assert time.seconds < 6
+
+
+class _HookAuth:
+    """An auth object whose response hook does `work`, as one that refreshes a token would."""
+
+    def __init__(self, work: Callable[[requests.Response], Any]) -> None:
+        self.work = work
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.register_hook("response", lambda response, **_: self.work(response))
+        return request
+
+
+def _raises(error: BaseException) -> Callable[[requests.Response], Any]:
+    def work(response: requests.Response) -> None:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize("error", [LookupError("own"), KeyboardInterrupt()])
+def test_a_response_hook_that_raises_gives_its_place_in_the_pool_back(
+    server: FaultServer, error: BaseException
+) -> None:
+    policy = ONCE.replace(pool={"size": 1, "block": True}, timeout={"connect": 1, "read": 1, "attempt": 1, "total": 1})
+    auth = _HookAuth(_raises(error))
+    server.default = reply(200, b"x" * 100_000)
+    with Connection(server.url, auth, policy=policy) as conn:
+        for _ in range(3):
+            with pytest.raises(type(error)):
+                conn.get("/")
+        auth.work = lambda response: None
+        assert conn.get("/").status_code == 200
+
+
+def test_what_a_response_hook_fails_over_elsewhere_is_no_failure_of_the_host(server: FaultServer) -> None:
+    with refused_port() as port:
+
+        def refresh(response: requests.Response) -> None:
+            with Connection(f"http://127.0.0.1:{port}", ANONYMOUS, policy=ONCE) as login:
+                login.get("/token")
+
+        def by_hand(response: requests.Response) -> None:
+            requests.get(f"http://127.0.0.1:{port}/token", timeout=1)
+
+        for work, kind in ((refresh, ConnectError), (by_hand, requests.ConnectionError)):
+            with Connection(server.url, _HookAuth(work)) as conn:
+                with pytest.raises(kind) as caught:
+                    conn.get("/")
+                assert (conn.health.failures, conn.health.attempts) == (0, 1)
+            if work is refresh:
+                assert caught.value.__notes__ == [f"GET http://127.0.0.1:{port}/token: after 1 attempt"]
+
+
+def test_an_error_has_the_request_that_it_is_about_as_those_of_requests_have(server: FaultServer) -> None:
+    server.stop()
+    with Connection(server.url, ANONYMOUS, policy=ONCE) as conn, pytest.raises(requests.ConnectionError) as caught:
+        conn.post("/x", data=iter([b"abc"]))
+    assert caught.value.request is not None
+    assert (caught.value.request.method, caught.value.request.url) == ("POST", f"{server.url}/x")
+    assert isinstance(pickle.loads(pickle.dumps(caught.value)), ConnectError)
+
+
+def test_a_proxy_that_wants_a_password_says_so_once() -> None:
+    with forward_proxy(auth=("user", "right")) as proxy:
+        conn = Connection("https://host.test", ANONYMOUS, proxies={"https": proxy.url})
+        with conn, pytest.raises(ProxyError, match=r"answered 407 to CONNECT.*proxies=") as caught:
+            conn.get("/")
+    assert len(caught.value.attempts) == 1
+
+
+@pytest.mark.parametrize("fault", ["status", "refused", "body"])
+def test_an_error_that_is_let_go_of_is_freed_at_once(server: FaultServer, fault: str) -> None:
+    """It would keep its answer, and the frames that it came through, until the garbage collector comes by."""
+    server.default = reply(404 if fault == "status" else 200, b"no json")
+    if fault == "refused":
+        server.stop()
+    with Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
+        gc.disable()
+        try:
+            try:
+                conn.json_request("GET", "/")
+            except SleepwalkerException as error:
+                freed = weakref.ref(error)
+            assert freed() is None
+        finally:
+            gc.enable()
