@@ -132,9 +132,9 @@ def _guard_type(kind: Any) -> type[Guard]:
 
 
 def _forward(name: str) -> Callable[..., Any]:
-    def forward(self: Any, *args: Any) -> Any:
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         target = _calls(self).target
-        return getattr(type(target), name)(target, *map(unguarded, args))
+        return getattr(type(target), name)(target, *map(unguarded, args), **kwargs)
 
     return forward
 

@@ -16,7 +16,7 @@ from sleepwalker.transport.url import Origin, parse_hostname
 _EQUAL_BY_WORDS = (HTTPBasicAuth.__eq__, HTTPDigestAuth.__eq__)
 _MUTABLE = (list, dict, set, bytearray)
 _WEB = re.compile(r"https?://", re.IGNORECASE)
-_PASSWORD = re.compile(r"(?:^|//)[^/@]*:[^/@]*@")
+_SCHEME = re.compile(r"^(?:b?['\"])?[a-z][a-z0-9+.-]*:/{1,2}", re.IGNORECASE)
 
 
 class AuthKey:
@@ -52,9 +52,9 @@ def host_key(host: Any) -> tuple[str, Origin | None]:
     with a password in it.
     """
     if not isinstance(host, str):
-        return repr(host), None
+        host = repr(host)
     if not _WEB.match(host):
-        if _PASSWORD.search(host):  # names are written to the log
+        if ":" in _SCHEME.sub("", host).rpartition("@")[0]:  # names are written to the log
             raise URLError("host (not shown) has credentials in it: pass them as auth=(user, password)")
         return host.lower().rstrip("/"), None
     _, origin, _ = parse_hostname(host)

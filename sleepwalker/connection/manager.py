@@ -23,6 +23,7 @@ from sleepwalker.connection.probe import LONGEST, Prober
 from sleepwalker.connection.registry import GivenUp, Registry
 from sleepwalker.connection.settings import load_policy
 from sleepwalker.engine.host import Host
+from sleepwalker.engine.outcome import Verdict
 from sleepwalker.engine.rules import Rules
 from sleepwalker.events import ConnectionEvicted, ConnectionHooked, ConnectionRetired, Event, HookFailed, Observer
 from sleepwalker.exceptions import ConnectionError, HostIsolatedError, HTTPError, SleepwalkerException
@@ -103,9 +104,9 @@ class ConnectionManager:
             pair.stay_home()
             pair.round = None  # one that is under way no longer decides for this pair
             self._hold_locked(pair, conn, ours, host, auth)
+            news = self._isolate_locked(name, origin) if self._registry.isolates_locked(name, origin) else []
             given_up += self._registry.overdue_locked(self._clock.monotonic(), pair)
             self._start_probing_locked()
-            news = self._isolate_locked(name, origin) if self._registry.isolates_locked(name, origin) else []
         self._give_up(given_up)
         self._tell(news)
 
@@ -293,7 +294,7 @@ class ConnectionManager:
                 given_up = self._registry.overdue_locked(now, pair)
                 self._sweep_at = self._registry.due_at_locked()
                 fault = pair.fault(now, self._health) if pair.ready else None
-                if fault is not None:
+                if fault is not None or pair.stands_in:
                     self._start_probing_locked()  # in a forked child the parent's thread does not run
                 if (isolated := self._registry.isolated_locked(pair)) is not None:
                     error = _isolated(isolated)
@@ -421,6 +422,7 @@ class ConnectionManager:
             # One object raised in several threads would collect the tracebacks of all of them.
             error = type(current.error)(*current.error.args)
             error.retry_after, error.retryable = current.error.retry_after, current.error.retryable
+            error.never_sent = current.error.never_sent
             raise error
         if current.error is not None:
             raise current.error
@@ -515,7 +517,7 @@ class ConnectionManager:
         me, wanted = threading.get_ident(), current
         while wanted.leader != me:
             step = self._waiting.get(wanted.leader)
-            if step is None:
+            if step is None or step.done.is_set():  # one that is over has only not been left yet
                 self._waiting[me] = current
                 return None
             wanted = step
@@ -556,6 +558,10 @@ class ConnectionManager:
             try:
                 outcome = conn.probe(str(self._health.probe), LONGEST)
             except Exception:  # noqa: BLE001 - credentials are somebody's code, and the other hosts are waiting
+                record.not_probed()
+                return
+            if outcome.verdict is Verdict.NEUTRAL and outcome.error is not None:  # the same, once it was under way
+                record.not_probed()
                 return
             self._tell(record.probed(outcome, self._clock.monotonic()))
             if not record.trouble or not outcome.succeeded:
@@ -568,6 +574,7 @@ class ConnectionManager:
     def _renew_after_fork(self) -> None:
         self._lock = threading.Lock()
         self._waiting = {}
+        self._sweep_at = 0.0  # the next find goes the long way, on which the child starts what only the parent has
         for pair in self._registry.pairs_locked():
             pair.round = None  # its leader is a thread of the parent
             self._tidy_locked(pair, self._clock.monotonic())

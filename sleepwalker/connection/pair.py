@@ -186,8 +186,8 @@ class Pair:
     def _home_may_be_tried(self, now: float, health: HealthPolicy) -> bool:
         if self.home is None:
             return True
-        if health.probe is not None and self.failover is not None:
-            return self.home.well_by_probe  # time alone half-opens a circuit; here there are better news to wait for
+        if health.probe is not None and self.failover is not None and (well := self.home.well_by_probe) is not None:
+            return well  # time alone half-opens a circuit; here there is better news to wait for
         broken = self.home.broken_by(now)
         # Where nothing probes it, a host that could not be connected to looks the same until somebody tries.
         return broken in (None, "connect")

@@ -94,7 +94,7 @@ class Host:
         self._last_cause: str | None = None
         self._last_success: float | None = None
         self._broken_since: float | None = None
-        self._probed_well = False
+        self._probed_well: bool | None = False
         self._untold: tuple[Event, ...] = ()
         self.held = 0
         """How many connections to the host a manager holds."""
@@ -366,9 +366,13 @@ class Host:
         return (HostRestored(self.origin),) if changed else ()
 
     @property
-    def well_by_probe(self) -> bool:
-        """Whether the last probe succeeded, or the host needs none."""
-        return self._probed_well or not self.trouble
+    def well_by_probe(self) -> bool | None:
+        """Whether the last probe succeeded, or the host needs none; None where none could be made."""
+        return self._probed_well if self.trouble else True
+
+    def not_probed(self) -> None:
+        """Take note that no probe can be made, as without credentials: only time tells then."""
+        self._probed_well = None
 
     def probed(self, outcome: Outcome, now: float) -> tuple[Event, ...]:
         """Take note of a probe that no call made, and that moves no count.

@@ -103,8 +103,10 @@ class _closing_on_error:  # noqa: N801 - used as a statement, on every attempt
         pass
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self._limits.answer is not None:
-            discard(self._limits.answer)
+        # Let go of it in any case: the answer holds its reader, which holds the limits.
+        answer, self._limits.answer = self._limits.answer, None
+        if kind is not None and answer is not None:
+            discard(answer)
 
 
 def discard(response: Any) -> None:

@@ -880,3 +880,50 @@ def test_a_round_that_gives_the_same_place_again_keeps_the_connection_in_hand() 
     assert not stand_in.closed
     assert len(bed.hook.asked) == asked + 1
     assert len(bed.manager) == 1
+
+
+def test_who_comes_from_a_round_that_is_over_waits_for_nobody_in_a_circle() -> None:
+    """The thread that led it may look for another host before the one that waited for it has woken up."""
+    bed = Bed()
+    for _ in range(20):
+        bed.manager.reset()
+        gate = Gate(lambda host, auth: bed.conn(B))
+        bed.hook.act = lambda host, auth, gate=gate: (  # type: ignore[misc]
+            (bed.manager.find(B), bed.conn(A))[1] if host == A else gate(host, auth)
+        )
+
+        def both() -> Any:
+            bed.manager.find(B)
+            return bed.manager.find(A)
+
+        logins = in_thread(both)
+        assert gate.entered.wait(10)
+        service = in_thread(lambda: bed.manager.find(A))
+        waiting(bed, 1)
+        gate.go.set()
+        assert logins().origin.text == service().origin.text == A
+
+
+def test_a_host_that_cannot_be_probed_is_gone_back_to_by_time() -> None:
+    bed = Bed(policy=Policy(health={"probe": "/health", "probe_interval": 10_000}))
+    up = replicas(bed)
+    well(bed)
+    bed.trip(A)
+    up.remove(A)
+    assert bed.manager.find(A).origin.text == B
+    up.insert(0, A)
+    bed.record(A).not_probed()
+    bed.clock.advance(100)
+    assert bed.manager.find(A).origin.text == A
+    bed.manager.close()
+
+
+@pytest.mark.parametrize(
+    "host", ["https:/u:canary@h", "redis://u:can/canary@h", b"https://u:canary@h", "u:canary@h", "x://u:canary@h/p"]
+)
+def test_a_password_in_a_name_is_refused_without_showing_it(host: Any) -> None:
+    bed = Bed()
+    bed.hook.act = fail(OSError("down"))
+    with pytest.raises(URLError) as caught:
+        bed.manager.find(host)
+    assert "canary" not in f"{caught.value}{bed.events}".lower()
