@@ -354,7 +354,20 @@ class ConnectionManager:
         self._give_up(given_up)
         if mine.error is not None:
             raise mine.error
+        self._check_still_in_use(pair, host)
         return mine.result
+
+    def _check_still_in_use(self, pair: Pair, host: str) -> None:
+        """An operator may have isolated the host while the hooks were at work."""
+        name, origin = host_key(host)
+        with self._lock:
+            if not self._registry.isolates_locked(name, origin):
+                return
+            news = self._isolate_locked(name, origin)
+            isolated = self._registry.isolated_locked(pair)
+        self._tell(news)
+        if isolated is not None:
+            raise _isolated(isolated)
 
     def _settle_locked(
         self,
@@ -377,7 +390,9 @@ class ConnectionManager:
                 pair.round = None
             return [GivenUp(pair, conn, "by hand")] if refusal is None else []
         if pair.round is not mine:  # somebody added a connection meanwhile, which counts
-            if not pair.ready:
+            if not pair.ready:  # and evicted again
+                if refusal is None and (empty := self._registry.empty_pair_locked(pair)) is not None:
+                    mine.result = self._hold_locked(empty, conn, ours, host, auth)
                 return []
             mine.error, mine.result = None, pair.conn
             same = unguarded(conn) is unguarded(pair.conn)
@@ -386,7 +401,7 @@ class ConnectionManager:
         given_up: list[GivenUp] = []
         if refusal is None and fault == "failback" and ours is not None and self._holds_such_locked(pair, ours):
             mine.result = pair.conn  # the hooks say again what they said before, and its sockets are open
-            given_up = [] if ours is unguarded(pair.conn) else [GivenUp(pair, conn, "replaced")]
+            given_up = [] if ours is unguarded(pair.conn) else [GivenUp(pair, conn, None)]
         elif refusal is None:
             given_up = self._replaced_locked(pair, conn, fault or "replaced")
             mine.result = self._hold_locked(pair, conn, ours, host, auth)
@@ -526,7 +541,9 @@ class ConnectionManager:
     def _give_up(self, given_up: Iterable[GivenUp]) -> None:
         """Close and announce what is held no more; never with the lock held, for closing is somebody's code."""
         for pair, conn, reason in given_up:
-            if reason in ("age", "idle", "room"):
+            if reason is None:
+                pass  # it never was in use
+            elif reason in ("age", "idle", "room"):
                 self._observe(ConnectionRetired(pair.name, reason=reason))
             else:
                 self._observe(ConnectionEvicted(pair.name, reason=reason or "closed"))

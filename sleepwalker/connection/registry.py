@@ -125,6 +125,11 @@ class Registry:
                 records[own] = record
         return [record for record in records.values() if record.origin not in self._isolated]
 
+    def empty_pair_locked(self, pair: Pair) -> Pair | None:
+        """The pair as the table has it now, or gets it back; None where somebody has, or makes, a connection for it."""
+        now = self._pairs.setdefault(pair.key, pair)
+        return None if now.ready or now.round is not None else now
+
     def isolates_locked(self, name: str, origin: Origin | None) -> bool:
         """Whether the host itself was isolated."""
         return (name if origin is None else origin.text) in self._isolated

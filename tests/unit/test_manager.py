@@ -19,6 +19,7 @@ from sleepwalker import (
     ANONYMOUS,
     Connection,
     ConnectionManager,
+    HostIsolatedError,
     HTTPError,
     Policy,
     PolicyError,
@@ -927,3 +928,32 @@ def test_a_password_in_a_name_is_refused_without_showing_it(host: Any) -> None:
     with pytest.raises(URLError) as caught:
         bed.manager.find(host)
     assert "canary" not in f"{caught.value}{bed.events}".lower()
+
+
+def test_a_host_that_is_isolated_while_its_hook_is_at_work_is_not_found() -> None:
+    bed = Bed()
+    gate = bed.hook.act = Gate(lambda host, auth: bed.conn(B))
+    job = in_thread(lambda: bed.manager.find("orders"))
+    assert gate.entered.wait(10)
+    bed.manager.isolate("orders")
+    gate.go.set()
+    for look in (job, lambda: bed.manager.find("orders")):
+        with pytest.raises(HostIsolatedError):
+            look()
+    bed.manager.restore("orders")
+    assert bed.manager.find("orders").origin.text == B
+
+
+def test_what_a_round_makes_is_held_though_another_one_came_and_went_meanwhile() -> None:
+    bed = Bed()
+    gate = bed.hook.act = Gate(lambda host, auth: bed.conn(host))
+    job = in_thread(lambda: bed.manager.find(A))
+    assert gate.entered.wait(10)
+    bed.manager.add(A, None, bed.conn(A))
+    bed.manager.evict(A)
+    gate.go.set()
+    made = job()
+    assert bed.manager.find(A) is made
+    assert len(bed.manager) == 1
+    bed.manager.close()
+    assert made.closed
