@@ -17,6 +17,7 @@ from sleepwalker.clock import Clock
 from sleepwalker.engine.call import Send
 from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed
 from sleepwalker.exceptions import ConnectionError, DecodeError, RedirectError, URLError
+from sleepwalker.transport.answer import SHORT, keep_body, read_chunks
 from sleepwalker.transport.body import Body
 from sleepwalker.transport.credentials import Auth
 from sleepwalker.transport.deadline import Limits, attempt_limits
@@ -24,9 +25,6 @@ from sleepwalker.transport.errors import Scene, translate
 from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, hold_redirect, is_redirect, next_hop
 from sleepwalker.transport.url import Origin, check_headers, safe_path
 
-#: What is read of an answer that will not be used, to keep its socket: above it a new connection is cheaper.
-_SHORT = 64 * 1024
-_CHUNK = 64 * 1024
 #: Where it is given, the length is not (RFC 9112, section 6.3), whatever the server says of it.
 _CODING = "Transfer-Encoding"
 #: Above it a body is read in chunks: room for all of it would be taken at once, on nothing but the server's word.
@@ -200,7 +198,7 @@ def _receive(response: requests.Response, exchange: Exchange, limits: Limits, or
         if response.status_code >= 400 and (exchange.raise_for_status or not exchange.stream):
             # Its status matters more than its body, which may be cut short, or be no gzip although it says so. An
             # exception is made of it, so nobody will read it as a stream.
-            _read_error(response, origin, limit=_SHORT if exchange.stream else exchange.max_body)
+            _read_error(response, origin, limit=SHORT if exchange.stream else exchange.max_body)
         elif exchange.stream:
             limits.end_with_head()
         else:
@@ -216,8 +214,7 @@ def _read_error(response: requests.Response, origin: str, *, limit: int | None) 
         _read(response, origin, limit=limit, truncate=True)
     except (ContentDecodingError, UndecodableError):
         response.close()
-        response._content = b""
-        response._content_consumed = True
+        keep_body(response, b"")
 
 
 def _read(response: requests.Response, origin: str, *, limit: int | None, truncate: bool) -> None:
@@ -229,25 +226,17 @@ def _read(response: requests.Response, origin: str, *, limit: int | None, trunca
     unread = response._content is False
     plain = unread and isinstance(raw, HTTPResponse) and not ("Content-Encoding" in headers or _CODING in headers)
     if plain and length.isdecimal() and int(length) <= at_once:
-        response._content = raw.read()  # in one piece: what iter_content gives, without its detours
-        response._content_consumed = True
+        keep_body(response, raw.read())  # in one piece: what iter_content gives, without its detours
         return
     if limit is None:
         _ = response.content
         return
-    chunks, size = [], 0
-    for chunk in response.iter_content(_CHUNK):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > limit:
-            response.close()
-            if not truncate:
-                where = f"{origin}{safe_path(response.url or '')}"
-                text = f"{where}: {response.status_code} with a body of more than {limit} bytes (max_body)"
-                raise DecodeError(text, response=response)
-            break
-    response._content = b"".join(chunks)[:limit] if truncate else b"".join(chunks)
-    response._content_consumed = True
+    chunks, whole = read_chunks(response, limit)
+    if not whole and not truncate:
+        where = f"{origin}{safe_path(response.url or '')}"
+        text = f"{where}: {response.status_code} with a body of more than {limit} bytes (max_body)"
+        raise DecodeError(text, response=response)
+    keep_body(response, b"".join(chunks)[:limit] if truncate else b"".join(chunks))
 
 
 def _header_fault(error: Exception, hop: Hop) -> URLError | None:

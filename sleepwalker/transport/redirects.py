@@ -13,6 +13,7 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import requote_uri
 
 from sleepwalker.exceptions import RedirectError, URLError
+from sleepwalker.transport.answer import SHORT, keep_body, read_chunks
 from sleepwalker.transport.body import Body
 from sleepwalker.transport.deadline import current_limits
 from sleepwalker.transport.url import Origin, check_target, parse_hostname
@@ -23,8 +24,6 @@ MAX_REDIRECTS = 30
 _STATUSES = frozenset({301, 302, 303, 307, 308})
 #: The only headers that another origin gets to see.
 _HARMLESS = ("Accept", "User-Agent")
-#: What is read of a redirect's body, to keep its socket: above it a new connection is cheaper.
-_SHORT = 64 * 1024
 
 
 class Hop:
@@ -78,15 +77,8 @@ def hold_redirect(origin: Origin, response: requests.Response, **_: Any) -> None
     if limits is not None:
         limits.since_answer = "over"
     if response._content is False:  # not read yet
-        chunks, size = [], 0
-        for chunk in response.iter_content(_SHORT):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > _SHORT:
-                response.close()
-                break
-        response._content = b"".join(chunks)[:_SHORT]
-        response._content_consumed = True
+        chunks, _whole = read_chunks(response, SHORT)
+        keep_body(response, b"".join(chunks)[:SHORT])
     try:
         _target(response, origin)
     except RedirectError:

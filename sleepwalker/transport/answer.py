@@ -1,0 +1,27 @@
+"""Reading an answer's body no further than is good."""
+
+from __future__ import annotations
+
+import requests
+
+#: What is read of a body that will not be used, to keep its socket: above it a new connection is cheaper.
+SHORT = 64 * 1024
+_CHUNK = 64 * 1024
+
+
+def read_chunks(response: requests.Response, limit: int) -> tuple[list[bytes], bool]:
+    """The body's chunks, and whether they are all of it: past `limit` bytes, decoded, the answer is closed."""
+    chunks, size = [], 0
+    for chunk in response.iter_content(_CHUNK):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            response.close()
+            return chunks, False
+    return chunks, True
+
+
+def keep_body(response: requests.Response, body: bytes) -> None:
+    """Make `body` what the answer's `content` is, as if requests had read it."""
+    response._content = body
+    response._content_consumed = True
