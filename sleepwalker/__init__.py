@@ -5,7 +5,7 @@ from __future__ import annotations
 from sleepwalker import exceptions, logging
 from sleepwalker.attempt import Attempt
 from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
-from sleepwalker.engine.host import HostHealth
+from sleepwalker.engine.health import HostHealth
 from sleepwalker.exceptions import *  # noqa: F403 - all of them are public; the list is in that module
 from sleepwalker.policy import (
     BreakerPolicy,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self, TypedDict, Unpack
@@ -20,11 +19,13 @@ from sleepwalker.connection.settings import Timeout, check_max_body, check_sessi
 from sleepwalker.connection.waits import Waits
 from sleepwalker.engine.breaker import Permit
 from sleepwalker.engine.call import Final, Queue, Request, Send, run
-from sleepwalker.engine.host import Host, HostHealth
+from sleepwalker.engine.health import HostHealth
+from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Outcome, failed
 from sleepwalker.engine.rules import Rules
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError, DecodeError, HTTPError, SleepwalkerException
+from sleepwalker.fork import renewed_after_fork
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry.log import observing
 from sleepwalker.transport.credentials import (
@@ -539,16 +540,7 @@ class Connection:
             self._waits.end()
 
 
-_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
-
-
-def _renew_all_after_fork() -> None:
-    for connection in list(_connections):
-        connection._renew_after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all_after_fork)
+_connections = renewed_after_fork("connections", Connection._renew_after_fork)
 
 
 def _kind(auth: Any) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import threading
-import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -27,6 +26,7 @@ from sleepwalker.engine.outcome import Verdict
 from sleepwalker.engine.rules import Rules
 from sleepwalker.events import ConnectionEvicted, ConnectionHooked, ConnectionRetired, Event, HookFailed, Observer
 from sleepwalker.exceptions import ConnectionError, HostIsolatedError, HTTPError, SleepwalkerException
+from sleepwalker.fork import renewed_after_fork
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry.log import observing
 from sleepwalker.transport.errors import Scene, translate
@@ -597,16 +597,7 @@ class ConnectionManager:
             self._tidy_locked(pair, self._clock.monotonic())
 
 
-_managers: weakref.WeakSet[ConnectionManager] = weakref.WeakSet()
-
-
-def _renew_all_after_fork() -> None:
-    for manager in list(_managers):
-        manager._renew_after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all_after_fork)
+_managers = renewed_after_fork("managers", ConnectionManager._renew_after_fork)
 
 
 def _check_max_connections(value: Any) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import os
 import socket
 import threading
 from concurrent.futures import Future
 from typing import Any, Literal
 
 from sleepwalker.clock import Clock
+from sleepwalker.fork import renew_after_fork
 
 Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
 
@@ -158,5 +158,4 @@ def _renew_after_fork() -> None:
     _lookups.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)
+renew_after_fork("lookups", _renew_after_fork)

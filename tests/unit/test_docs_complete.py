@@ -17,7 +17,7 @@ from scripts import exceptions_page
 from sleepwalker import cli, events, exceptions
 from sleepwalker.attempt import Attempt
 from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
-from sleepwalker.engine.host import HostHealth, Latency
+from sleepwalker.engine.health import HostHealth, Latency
 from sleepwalker.policy import Policy
 from sleepwalker.policy.base import PolicyModel, part_of
 

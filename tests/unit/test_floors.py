@@ -24,12 +24,13 @@ PACKAGE = ROOT / "sleepwalker"
 #: Lowest first. A name stands for that module or folder and everything in it; the longest one that fits counts.
 #: Modules under one name may import each other, but not in a circle; modules under two names of one floor may not.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("clock", "attempt", "events"),
+    ("clock", "attempt", "events", "fork"),
     ("exceptions",),
     ("policy", "policies"),
     ("engine.outcome", "engine.window"),
     ("engine.slow",),
     ("engine.retry", "engine.breaker", "engine.limits"),
+    ("engine.health",),
     ("engine.host", "engine.rules"),
     ("engine.call",),
     ("engine",),  # its __init__

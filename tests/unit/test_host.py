@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sleepwalker.engine.host import HostHealth, Latency
+from sleepwalker.engine.health import HostHealth, Latency
 from sleepwalker.engine.outcome import failed
 from sleepwalker.events import HostBroken, HostIsolated, HostRecovered, HostRestored, RequestRejected
 from sleepwalker.exceptions import HostIsolatedError, ReadError

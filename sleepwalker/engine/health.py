@@ -1,0 +1,59 @@
+"""What is known of a host at one moment, as its users see it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sleepwalker.engine.breaker import State
+
+HealthState = Literal["unknown", "healthy", "degraded", "broken", "isolated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Percentiles of how long attempts took, in seconds; None without any in the window."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostHealth:
+    """What is known of a host at one moment. Counts are since the host was first used, unless said otherwise."""
+
+    host: str
+    """The origin, `https://api.example.net:8443`."""
+    state: HealthState
+    breaker: State
+    """With `mode = "observe"` what it would be: it refuses nothing, and has no part in `state`."""
+    calls: int
+    """Calls begun, rejected ones included."""
+    attempts: int
+    """Sends, retries included."""
+    failures: int
+    """Attempts that count against the host."""
+    success_ratio: float | None
+    """Of the attempts with a verdict within the policy's `health.window`; None without any."""
+    consecutive_failures: int
+    latency: Latency
+    in_flight: int
+    """Calls under way now."""
+    retries: int
+    rejections: int
+    """Calls and retries that the breaker, the bulkhead, the rate limit or an isolation refused."""
+    last_error: str | None
+    """The last failure: a status, or an exception's type and text."""
+    last_success: float | None
+    """Seconds since 1970-01-01 UTC."""
+    broken_since: float | None
+    """Seconds since 1970-01-01 UTC; None for a host that does not count as broken, nor is recovering from it."""
+    retry_in: float | None
+    """Seconds until the breaker admits a probe; None unless it is open and refuses calls."""
+    connections: int
+    """How many connections to the host are held."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-ready values, nested ones as dicts."""
+        return asdict(self)

@@ -1,0 +1,47 @@
+"""In the child of a fork everything is renewed from below: a host before its connections, these before their manager."""
+
+from __future__ import annotations
+
+import pytest
+
+from sleepwalker import ANONYMOUS, Connection, ConnectionManager, fork
+
+
+def test_each_stage_is_renewed_once_hosts_before_connections_before_managers(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    stages = list(fork._renewals)
+    assert sorted(stages) == ["connections", "hosts", "lookups", "managers"]
+    for stage in reversed(stages):
+        monkeypatch.setitem(fork._renewals, stage, lambda stage=stage: seen.append(stage))
+    fork._renew_all()
+    assert seen == ["lookups", "hosts", "connections", "managers"]
+
+
+def test_what_lives_is_renewed() -> None:
+    manager = ConnectionManager()
+    conn = Connection("https://h.test", ANONYMOUS)
+    before = (manager._lock, conn._waits, conn._host._lock)
+    fork._renew_all()
+    after = (manager._lock, conn._waits, conn._host._lock)
+    assert all(old is not new for old, new in zip(before, after, strict=True))
+
+
+def test_nothing_is_kept_alive_for_it() -> None:
+    class Thing:
+        renewed = False
+
+        def renew(self) -> None:
+            self.renewed = True
+
+    before = fork._renewals["lookups"]
+    try:
+        living = fork.renewed_after_fork("lookups", Thing.renew)
+        kept, gone = Thing(), Thing()
+        living.add(kept)
+        living.add(gone)
+        del gone
+        assert list(living) == [kept]
+        fork._renewals["lookups"]()
+        assert kept.renewed
+    finally:
+        fork._renewals["lookups"] = before
