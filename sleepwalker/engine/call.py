@@ -19,6 +19,7 @@ from sleepwalker.engine.limits import Ticket
 from sleepwalker.engine.outcome import Outcome, Verdict
 from sleepwalker.engine.retry import Stop, Terms
 from sleepwalker.engine.rules import Rules
+from sleepwalker.engine.tally import End
 from sleepwalker.events import (
     AttemptFailed,
     Event,
@@ -103,6 +104,8 @@ class Final:
 def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Observer) -> Steps:
     """The steps of one call. Throw an exception in to cancel it: its permit goes back and it is logged."""
     call = _Call(host, rules, request, clock, observe)
+    entered = False
+    end: End = "cancelled"
     try:
         limited = host.bucket is not None and not host.isolated
         refused = (yield from call.take_token()) if limited else None
@@ -110,16 +113,21 @@ def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Obser
             if refused is None and (by := host.enter(call.began, bulkhead=rules.bulkhead)) is not None:
                 refused = (yield from call.queue(by)) if isinstance(by, Ticket) else call.rejected_at_entry(by)
             if refused is not None:
+                host.turn_away(call.end(refused), clock.monotonic() - call.began)
                 call.announce(refused)
                 return Final(refused, (), call.permit)
+            entered = True
             try:
                 outcome = yield from call.attempts_until_done()
+                end = call.end(outcome)
             finally:
-                host.leave()
+                host.leave(end, clock.monotonic() - call.began)
         finally:
             if call.holds_token and not call.attempts:  # a token stands for what the host gets, and it got nothing
                 host.return_token()
     except BaseException as error:
+        if not entered:
+            host.turn_away(end, clock.monotonic() - call.began)
         call.announce_failed(Outcome(Verdict.NEUTRAL), type(error).__name__, None)
         raise
     call.announce(outcome)
@@ -129,7 +137,19 @@ def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Obser
 class _Call:
     """The memory of one call."""
 
-    __slots__ = ("attempts", "began", "clock", "holds_token", "host", "observe", "permit", "request", "rules", "waited")
+    __slots__ = (
+        "attempts",
+        "began",
+        "clock",
+        "holds_token",
+        "host",
+        "observe",
+        "permit",
+        "refused",
+        "request",
+        "rules",
+        "waited",
+    )
 
     def __init__(self, host: Host, rules: Rules, request: Request, clock: Clock, observe: Observer) -> None:
         self.host = host
@@ -142,6 +162,7 @@ class _Call:
         self.waited = 0.0
         self.permit = free_permit()
         self.holds_token = False
+        self.refused = False
 
     def take_token(self) -> Generator[Step, Reply, Outcome | None]:
         """Take a token of the rate limit, waiting for it if need be; or the outcome of a call that gets none.
@@ -194,7 +215,7 @@ class _Call:
         if host.isolated:
             if entered:
                 host.leave()
-            host.count_rejection()
+            host.count_rejection("isolation")
             return self.rejected_at_entry("isolation")
         if entered:
             return None
@@ -202,7 +223,7 @@ class _Call:
             return self.closed()
         if left < ticket.patience:
             return self.too_late()
-        host.count_rejection()
+        host.count_rejection("bulkhead")
         return self.rejected_at_entry("bulkhead", ticket.patience)
 
     def attempts_until_done(self) -> Generator[Step, Reply, Outcome]:
@@ -323,6 +344,7 @@ class _Call:
         reason: Literal["breaker", "budget", "closed", "deadline", "not idempotent", "not replayable", "retry after"],
     ) -> None:
         """Announce that a retry that was due is not made."""
+        self.host.count("abandoned", reason)
         self.observe(
             RetryAbandoned(
                 host=self.host.origin,
@@ -391,6 +413,7 @@ class _Call:
 
     def reject(self, by: Literal["breaker", "bulkhead", "isolation", "rate_limit"], retry_after: float | None) -> None:
         """Announce a rejection."""
+        self.refused = True
         self.observe(
             RequestRejected(
                 host=self.host.origin,
@@ -403,6 +426,7 @@ class _Call:
 
     def would_reject(self, by: Literal["breaker"], retry_after: float) -> None:
         """Announce what only a dry run let through."""
+        self.host.count("would reject", by)
         self.observe(
             RequestWouldReject(
                 host=self.host.origin,
@@ -413,6 +437,12 @@ class _Call:
                 retry_after=retry_after,
             )
         )
+
+    def end(self, outcome: Outcome) -> End:
+        """How the call ended, for the host's counters."""
+        if self.refused:
+            return "rejected"
+        return "failed" if outcome.error is not None or outcome.verdict is Verdict.FAILURE else "answered"
 
     def announce(self, outcome: Outcome) -> None:
         """The one closing event of the call."""

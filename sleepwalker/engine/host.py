@@ -10,6 +10,7 @@ from sleepwalker.engine.breaker import CLOSED, OPEN, Breaker, Permit, Refusal, S
 from sleepwalker.engine.health import HealthState, HostHealth, Latency
 from sleepwalker.engine.limits import Bucket, Budget, Ticket
 from sleepwalker.engine.outcome import Outcome, Verdict
+from sleepwalker.engine.tally import End, Tally
 from sleepwalker.engine.window import Latencies, Window
 from sleepwalker.events import Event, HostBroken, HostIsolated, HostRecovered, HostRestored
 from sleepwalker.fork import renewed_after_fork
@@ -34,7 +35,8 @@ class Host:
         self._verdicts = Window(policy.health.window, channels=2)
         self._latencies = Latencies(policy.health.window)
         self._lock = threading.Lock()
-        self._calls = self._attempts = self._failures = self._retries = self._rejections = 0
+        self.tally = Tally()
+        """What its calls came to, for metrics. Of those that only count, each number may be read without the lock."""
         self._in_flight = 0
         self._consecutive = 0
         self._unreached = 0
@@ -63,8 +65,8 @@ class Host:
                 return 0.0, left
             wait, patience = bucket.take(now), min(bucket.max_wait, left)
             if wait > patience:
-                self._calls += 1
-                self._rejections += 1
+                self.tally.calls += 1
+                self.tally.reject("rate_limit")
             elif wait > 0:
                 bucket.waiting += 1
             return wait, patience
@@ -81,8 +83,9 @@ class Host:
         """End a wait for a token without one."""
         with self._lock:
             self._stop_waiting_locked()
-            self._calls += 1
-            self._rejections += rejected
+            self.tally.calls += 1
+            if rejected:
+                self.tally.reject("rate_limit")
 
     def _stop_waiting_locked(self) -> None:
         if self.bucket is not None:
@@ -100,14 +103,14 @@ class Host:
         The queue is fair: who comes while others wait goes behind them.
         """
         with self._lock:
-            self._calls += 1
+            self.tally.calls += 1
             if self.isolated:
-                self._rejections += 1
+                self.tally.reject("isolation")
                 return "isolation"
             limit = self.max_concurrent
             if bulkhead and limit is not None and (self._in_flight >= limit or self._queue):
                 if self._max_wait == 0:
-                    self._rejections += 1
+                    self.tally.reject("bulkhead")
                     return "bulkhead"
                 ticket = Ticket(self._max_wait)
                 self._queue.append(ticket)
@@ -115,9 +118,14 @@ class Host:
             self._in_flight += 1
             return None
 
-    def leave(self) -> None:
-        """End a call that entered. Its place goes to the one that has queued for longest."""
+    def leave(self, how: End | None = None, seconds: float = 0.0) -> None:
+        """End a call that entered, `seconds` after it began; without `how` only its stay, and `turn_away` follows.
+
+        Its place goes to the one that has queued for longest.
+        """
         with self._lock:
+            if how is not None:
+                self.tally.end(how, seconds)
             self._in_flight = max(0, self._in_flight - 1)  # 0 already in a child that was forked during the call
             if self._queue:
                 self._grant_locked()
@@ -136,10 +144,20 @@ class Host:
             ticket.granted = True
             ticket.wake.set()
 
-    def count_rejection(self) -> None:
+    def turn_away(self, how: End, seconds: float) -> None:
+        """End a call that did not enter, `seconds` after it began."""
+        with self._lock:
+            self.tally.end(how, seconds)
+
+    def count_rejection(self, by: Literal["bulkhead", "isolation"]) -> None:
         """Count a call that was refused after it had waited."""
         with self._lock:
-            self._rejections += 1
+            self.tally.reject(by)
+
+    def count(self, kind: str, word: str) -> None:
+        """Count something rare, as `Tally.count` does."""
+        with self._lock:
+            self.tally.count(kind, word)
 
     def admit(self, now: float, lifetime: float) -> tuple[Permit | Refusal, tuple[Event, ...]]:
         """The breaker's word on one attempt, and what changed by asking."""
@@ -151,7 +169,7 @@ class Host:
         with self._lock:
             admission = breaker.admit_locked(now, lifetime)
             if isinstance(admission, Refusal) and not admission.observed:
-                self._rejections += 1
+                self.tally.reject("breaker")
             return admission, self._news_locked(now)
 
     def settle(
@@ -159,7 +177,8 @@ class Host:
     ) -> tuple[Event, ...]:
         """Record an attempt's outcome and give its permit back; what changed by it. `first` is one that is no retry."""
         with self._lock:
-            self._attempts += 1
+            self.tally.attempts += 1
+            self.tally.attempt_seconds.add(duration)
             if first and self._budget is not None:
                 self._budget.deposit(now)
             self._latencies.add(now, duration)
@@ -173,7 +192,7 @@ class Host:
     def cancel(self, permit: Permit, now: float) -> tuple[Event, ...]:
         """Give a permit back after an attempt that came to nothing, such as one ended by Ctrl-C."""
         with self._lock:
-            self._attempts += 1
+            self.tally.attempts += 1
             return self._record_locked(permit, _CANCELLED, now, now)
 
     def spend_retry(self, now: float, *, budget: bool) -> bool:
@@ -181,7 +200,7 @@ class Host:
         with self._lock:
             if budget and self._budget is not None and not self._budget.spend(now):
                 return False
-            self._retries += 1
+            self.tally.retries += 1
             return True
 
     def snapshot(self, connections: int = 0) -> HostHealth:
@@ -199,15 +218,15 @@ class Host:
                 host=self.origin,
                 state=state,
                 breaker=breaker,
-                calls=self._calls,
-                attempts=self._attempts,
-                failures=self._failures,
+                calls=self.tally.calls,
+                attempts=self.tally.attempts,
+                failures=self.tally.failures,
                 success_ratio=ratio,
                 consecutive_failures=self._consecutive,
                 latency=Latency(*self._latencies.quantiles(now, (0.5, 0.95, 0.99))),
                 in_flight=self._in_flight,
-                retries=self._retries,
-                rejections=self._rejections,
+                retries=self.tally.retries,
+                rejections=self.tally.rejections,
                 last_error=self._last_error,
                 last_success=None if self._last_success is None else self._last_success + since_epoch,
                 broken_since=None if self._broken_since is None else self._broken_since + since_epoch,
@@ -225,7 +244,7 @@ class Host:
             self._last_success = now
         elif verdict is Verdict.FAILURE:
             self._verdicts.add(now, _FAILURE)
-            self._failures += 1
+            self.tally.failures += 1
             self._consecutive += 1
             if outcome.never_sent:
                 self._unreached += 1
@@ -350,7 +369,10 @@ class Host:
         if news:
             self._untold = ()
         if self.breaker is not None:
-            news += self.breaker.take_news_locked()
+            transitions = self.breaker.take_news_locked()
+            if transitions:
+                self.tally.count_transitions(transitions)
+                news += transitions
         unreached = self._unreached >= self._policy.health.broken_after
         # A half-open circuit has not recovered yet: only its closing ends what its opening began.
         down = unreached or (self.breaker is not None and self.breaker.down)

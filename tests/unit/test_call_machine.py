@@ -176,6 +176,9 @@ class CallMachine(RuleBasedStateMachine):
         assert bulkhead is None or health.in_flight <= bulkhead.max_concurrent
         assert not queued or bulkhead is None or health.in_flight == bulkhead.max_concurrent
         assert health.calls == self.begun
+        tally = self.world.host.tally
+        assert tally.answered + tally.failed + tally.rejected + tally.cancelled == len(self.over)
+        assert sum(tally.call_seconds.counts) == len(self.over) - tally.rejected
         assert self.world.closings() == len(self.over)
         under_way = sum(isinstance(one.running.step, Send) for one in self.callers)
         assert health.attempts == sum(len(one.running.sends) for one in [*self.callers, *self.over]) - under_way

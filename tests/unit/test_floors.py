@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("exceptions",),
     ("policy", "policies"),
     ("engine.outcome", "engine.window"),
-    ("engine.slow",),
+    ("engine.slow", "engine.tally"),
     ("engine.retry", "engine.breaker", "engine.limits"),
     ("engine.health",),
     ("engine.host", "engine.rules"),

@@ -1,0 +1,132 @@
+"""What a host's calls came to since it was first used: counters that only grow, and histograms of durations."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from typing import Literal
+
+from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event
+
+__all__ = ["BOUNDS", "End", "Histogram", "Tally"]
+
+#: How a call can end: with an answer that does not count against its host; with an error, or an answer that does;
+#: refused by a policy before anything was sent; stopped by an exception from outside, such as Ctrl-C.
+End = Literal["answered", "failed", "rejected", "cancelled"]
+
+#: Upper bounds of the histograms' buckets, in seconds. One more bucket holds what is longer. They cover a cache on the
+#: same machine as well as the patience of a batch job, each about twice the one before.
+BOUNDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
+
+_TRANSITIONS: dict[type[Event], str] = {BreakerOpened: "open", BreakerHalfOpened: "half-open", BreakerClosed: "closed"}
+
+
+class Histogram:
+    """How often a duration fell between two of `BOUNDS`. Not thread-safe: its owner holds a lock."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        # Eight bytes a bucket: there may be thousands of hosts.
+        self.counts = array("Q", [0]) * (len(BOUNDS) + 1)
+        """By bucket, each alone; the last is what is above all bounds."""
+        self.total = 0.0
+        """The sum of all durations, in seconds."""
+
+    def add(self, seconds: float) -> None:
+        """One more duration. A bound belongs to the bucket below it."""
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.total += seconds
+
+    def merge(self, other: Histogram) -> None:
+        """Add what another one counted."""
+        for index, count in enumerate(other.counts):
+            self.counts[index] += count
+        self.total += other.total
+
+
+class Tally:
+    """One host's counters. They outlive its breaker, its policy and its connections.
+
+    Not thread-safe: its owner holds a lock while it adds. Whoever reads without one sees each number whole, though
+    perhaps not all of the same moment.
+    """
+
+    __slots__ = (
+        "answered",
+        "attempt_seconds",
+        "attempts",
+        "call_seconds",
+        "calls",
+        "cancelled",
+        "failed",
+        "failures",
+        "hedges",
+        "rejected",
+        "rejections",
+        "retries",
+        "words",
+    )
+
+    def __init__(self) -> None:
+        self.calls = 0
+        """Calls begun, rejected ones included."""
+        self.answered = self.failed = self.rejected = self.cancelled = 0
+        """Calls that are over, by how they ended."""
+        self.attempts = 0
+        """Sends that are over, retries and hedges included."""
+        self.failures = 0
+        """Attempts that count against the host."""
+        self.retries = 0
+        self.hedges = 0
+        """Sends made beside one that was slow."""
+        self.rejections = 0
+        """Calls and retries that were refused."""
+        self.words: dict[tuple[str, str], int] = {}
+        """What is rare, by kind and word: `("abandoned", "budget")`, `("rejected", "breaker")` and so on."""
+        self.call_seconds = Histogram()
+        """How long calls took that were not rejected, waits included."""
+        self.attempt_seconds = Histogram()
+        """How long attempts took."""
+
+    def end(self, how: End, seconds: float) -> None:
+        """A call is over, `seconds` after it began. One that was rejected says nothing about durations."""
+        if how == "answered":
+            self.answered += 1
+        elif how == "failed":
+            self.failed += 1
+        elif how == "cancelled":
+            self.cancelled += 1
+        else:
+            self.rejected += 1
+            return
+        self.call_seconds.add(seconds)
+
+    def reject(self, by: str) -> None:
+        """A call or a retry was refused."""
+        self.rejections += 1
+        self.count("rejected", by)
+
+    def count(self, kind: str, word: str) -> None:
+        """Something rare happened."""
+        self.words[kind, word] = self.words.get((kind, word), 0) + 1
+
+    def count_transitions(self, news: tuple[Event, ...]) -> None:
+        """Count what a breaker did, dry runs apart."""
+        for event in news:
+            word = _TRANSITIONS.get(type(event))
+            if word is not None:
+                self.count("observed transition" if getattr(event, "observed", None) else "transition", word)
+
+    def merge(self, other: Tally) -> None:
+        """Add what another one counted."""
+        for name in _NUMBERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        # Copied in one step: a thread may be adding a word.
+        for key, count in other.words.copy().items():
+            self.words[key] = self.words.get(key, 0) + count
+        self.call_seconds.merge(other.call_seconds)
+        self.attempt_seconds.merge(other.attempt_seconds)
+
+
+_NUMBERS = tuple(name for name in Tally.__slots__ if name not in ("words", "call_seconds", "attempt_seconds"))
