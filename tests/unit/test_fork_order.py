@@ -1,4 +1,4 @@
-"""In the child of a fork everything is renewed from below: a host before its connections, these before their manager."""
+"""In the child of a fork all is renewed from below: hosts before their connections, these before their manager."""
 
 from __future__ import annotations
 
