@@ -57,3 +57,19 @@ class HostHealth:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values, nested ones as dicts."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What goes up and down at a host, without the percentiles of `HostHealth`, which take longer to work out."""
+
+    state: HealthState
+    breaker: State
+    in_flight: int
+    """Calls under way now."""
+    queued: int
+    """Calls that wait for a place in the bulkhead, or for a token of the rate limit."""
+    max_in_flight: int | None
+    """How many may be under way; None for any number."""
+    rate: float | None
+    """How many calls may begin per second; None for any number."""

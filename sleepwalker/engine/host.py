@@ -7,7 +7,7 @@ from typing import Literal
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import CLOSED, OPEN, Breaker, Permit, Refusal, State
-from sleepwalker.engine.health import HealthState, HostHealth, Latency
+from sleepwalker.engine.health import Gauges, HealthState, HostHealth, Latency
 from sleepwalker.engine.limits import Bucket, Budget, Ticket
 from sleepwalker.engine.outcome import Outcome, Verdict
 from sleepwalker.engine.tally import End, Tally
@@ -232,6 +232,22 @@ class Host:
                 broken_since=None if self._broken_since is None else self._broken_since + since_epoch,
                 retry_in=opens_in or None,
                 connections=connections,
+            )
+
+    def gauges(self) -> Gauges:
+        """What goes up and down, as of now: cheap, for metrics of many hosts."""
+        now = self._clock.monotonic()
+        with self._lock:
+            self._catch_up_locked(now)
+            breaker: State = self.breaker.state(now) if self.breaker else "closed"
+            good, bad = self._verdicts.totals(now)
+            return Gauges(
+                state=self._state_locked(breaker, good / (good + bad) if good + bad else None),
+                breaker=breaker,
+                in_flight=self._in_flight,
+                queued=len(self._queue) + (self.bucket.waiting if self.bucket else 0),
+                max_in_flight=self.max_concurrent,
+                rate=self.bucket.rate if self.bucket else None,
             )
 
     def _record_locked(self, permit: Permit, outcome: Outcome, now: float, began: float) -> tuple[Event, ...]:

@@ -74,7 +74,7 @@ class Bucket:
     Not thread-safe: its owner holds a lock.
     """
 
-    __slots__ = ("_filled", "_level", "_rate", "_size", "max_wait", "waiting")
+    __slots__ = ("_filled", "_level", "_size", "max_wait", "rate", "waiting")
 
     def __init__(self, policy: RateLimitPolicy, now: float) -> None:
         self.waiting = 0
@@ -87,7 +87,7 @@ class Bucket:
         """Go on with the numbers of `policy`; tokens that were spent remain spent."""
         if self._level < math.inf:
             self._fill(now)
-        self._rate = policy.rate
+        self.rate = policy.rate
         self.max_wait = policy.max_wait
         self._size = float(policy.burst or max(1.0, policy.rate))
         self._level = min(self._level, self._size)
@@ -96,8 +96,8 @@ class Bucket:
         """Take a token and give 0; or take none, and give the seconds until one is due. `queued` is who waited."""
         self._fill(now)
         missing = 1.0 - self._level + (0 if queued else self.waiting)
-        if missing > self._rate * _TICK:
-            return missing / self._rate
+        if missing > self.rate * _TICK:
+            return missing / self.rate
         self._level -= 1.0
         return 0.0
 
@@ -107,5 +107,5 @@ class Bucket:
 
     def _fill(self, now: float) -> None:
         if now > self._filled:  # not so for a thread that read its clock before another one came through here
-            self._level = min(self._size, self._level + (now - self._filled) * self._rate)
+            self._level = min(self._size, self._level + (now - self._filled) * self.rate)
             self._filled = now

@@ -32,11 +32,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine.retry", "engine.breaker", "engine.limits"),
     ("engine.health",),
     ("engine.host", "engine.rules"),
+    ("engine.steps",),
+    ("engine.record",),
+    ("engine.rejections",),
     ("engine.call",),
     ("engine",),  # its __init__
     ("telemetry", "transport"),
     ("connection",),
-    ("logging",),
+    ("logging", "otel", "prometheus"),
     ("",),  # the package's own __init__, which hands names on
     ("cli",),
     ("__main__",),
@@ -55,6 +58,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "urllib3": ("transport", "exceptions"),
     "certifi": ("transport",),
     "rich": ("cli",),
+    "prometheus_client": ("prometheus",),
+    "opentelemetry": ("otel",),
 }
 
 

@@ -1,0 +1,85 @@
+"""Metrics for `prometheus_client`: a collector that reads the host records when it is scraped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from sleepwalker.connection import Connection, ConnectionManager
+from sleepwalker.connection.records import check_source, records_of
+from sleepwalker.telemetry.metrics import FAMILIES, Family, HostMetrics, Point
+
+try:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+    from prometheus_client.registry import Collector as _Collector
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "sleepwalker.prometheus needs the package prometheus-client: pip install 'sleepwalker[prometheus]'",
+        name=error.name,
+    ) from None
+
+__all__ = ["Collector"]
+
+
+class Collector(_Collector):
+    """The metrics of all hosts of some managers and connections, to be registered with `prometheus_client`.
+
+    Args:
+        sources: Managers and connections. One host may be behind several of them: its counts are added up.
+        max_hosts: How many values the label `host` may have. The first that come are kept for good, all later hosts
+            share `other`.
+        label: Gives a host's label, from its origin (`https://api.example.net:8443`). Hosts with the same one are
+            added up, such as the replicas of a service. By default the origin itself. A host for which it raises
+            counts as `other`.
+
+    Raises TypeError and ValueError for arguments that cannot be.
+
+    Register one collector in a registry, and `add` to it what is made later. It keeps its sources alive.
+    """
+
+    def __init__(
+        self,
+        *sources: Connection | ConnectionManager,
+        max_hosts: int = 100,
+        label: Callable[[str], str] | None = None,
+    ) -> None:
+        _check(max_hosts, label)
+        self._sources = [check_source(source) for source in sources]
+        self._metrics = HostMetrics(max_hosts, label)
+
+    def add(self, source: Connection | ConnectionManager) -> None:
+        """Read this one as well from now on."""
+        self._sources.append(check_source(source))
+
+    def describe(self) -> Iterable[Metric]:
+        """The families without values: registering reads no host."""
+        return [_family(family, ()) for family in FAMILIES]
+
+    def collect(self) -> Iterator[Metric]:
+        """The families with their values as of now."""
+        records = [record for source in list(self._sources) for record in records_of(source)]
+        for family, points in self._metrics.read(records):
+            yield _family(family, points)
+
+
+def _check(max_hosts: Any, label: Any) -> None:
+    if not isinstance(max_hosts, int) or isinstance(max_hosts, bool) or max_hosts < 1:
+        raise ValueError(f"max_hosts must be a positive number, not {max_hosts!r:.60}")
+    if label is not None and not callable(label):
+        raise TypeError(f"label must be callable with an origin, not {type(label).__name__}")
+
+
+def _family(family: Family, points: Iterable[Point]) -> Metric:
+    labels = ("host", *family.labels)
+    if family.kind == "histogram":
+        histogram = HistogramMetricFamily(family.name, family.text, labels=labels)
+        for point in points:
+            buckets = [(repr(bound) if bound < math.inf else "+Inf", count) for bound, count in point.buckets]
+            histogram.add_metric(point.labels, buckets, point.value)
+        return histogram
+    make = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+    scalar = make(family.name, family.text, labels=labels)
+    for point in points:
+        scalar.add_metric(point.labels, point.value)
+    return scalar

@@ -1,0 +1,259 @@
+"""Host records to metrics: which there are, what they mean, and their values by label."""
+
+from __future__ import annotations
+
+import threading
+import typing
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
+
+from sleepwalker.engine.breaker import State
+from sleepwalker.engine.health import Gauges, HealthState
+from sleepwalker.engine.host import Host
+from sleepwalker.engine.tally import BOUNDS, End, Histogram, Tally
+from sleepwalker.events import RequestRejected, RequestWouldReject, RetryAbandoned
+
+__all__ = ["FAMILIES", "OTHER", "Family", "HostMetrics", "Point"]
+
+#: The label of all hosts that have none of their own.
+OTHER = "other"
+
+_ENDS = typing.get_args(End)
+_STATES = typing.get_args(HealthState)
+_CIRCUITS = typing.get_args(State)
+_TRANSITIONS = (("enforce", "transition"), ("observe", "observed transition"))
+
+
+def _words(event: type, field: str) -> tuple[str, ...]:
+    """The values that a field of an event can have, so that each has its series from the start."""
+    return typing.get_args(typing.get_type_hints(event)[field])
+
+
+_REASONS = _words(RetryAbandoned, "reason")
+_REFUSERS = _words(RequestRejected, "by")
+_WOULD_REFUSE = _words(RequestWouldReject, "by")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: its name without a suffix of its kind, what it means, and its labels besides `host`."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    text: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One value of a family. A histogram's `buckets` are cumulative counts by upper bound, the last one infinite."""
+
+    labels: tuple[str, ...]
+    """`host` first, then those of the family."""
+    value: float
+    """A histogram's is the sum of all durations, in seconds."""
+    buckets: tuple[tuple[float, int], ...] = ()
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What all hosts of one label come to."""
+
+    tally: Tally
+    states: dict[str, int]
+    circuits: dict[str, int]
+    in_flight: int = 0
+    queued: int = 0
+    connections: int = 0
+    max_in_flight: int | None = None
+    rate: float | None = None
+
+    def add(self, now: Gauges, connections: int) -> None:
+        self.states[now.state] += 1
+        self.circuits[now.breaker] += 1
+        self.in_flight += now.in_flight
+        self.queued += now.queued
+        self.connections += connections
+        if now.max_in_flight is not None:
+            self.max_in_flight = (self.max_in_flight or 0) + now.max_in_flight
+        if now.rate is not None:
+            self.rate = (self.rate or 0.0) + now.rate
+
+
+_Values = Iterator[tuple[tuple[str, ...], float]]
+
+
+def _ends(found: _Sum) -> _Values:
+    return (((end,), getattr(found.tally, end)) for end in _ENDS)
+
+
+def _counted(kind: str, words: tuple[str, ...]) -> Callable[[_Sum], _Values]:
+    return lambda found: (((word,), found.tally.words.get((kind, word), 0)) for word in words)
+
+
+def _transitions(found: _Sum) -> _Values:
+    words = found.tally.words
+    return (((to, mode), words.get((kind, to), 0)) for mode, kind in _TRANSITIONS for to in _CIRCUITS)
+
+
+def _one(read: Callable[[_Sum], float | None]) -> Callable[[_Sum], _Values]:
+    """A family without further labels, and without a value where there is none."""
+    return lambda found: iter([((), value)] if (value := read(found)) is not None else [])
+
+
+#: Every metric but the histograms, and how its values are read.
+_SCALARS: Mapping[Family, Callable[[_Sum], _Values]] = {
+    Family(
+        "sleepwalker_calls",
+        "counter",
+        "Calls that are over: answered (a 404 included), failed, rejected by a policy before anything was sent, or "
+        "cancelled by an exception from outside.",
+        ("outcome",),
+    ): _ends,
+    Family("sleepwalker_attempts", "counter", "Sends that are over, retries and hedges included."): _one(
+        lambda found: found.tally.attempts
+    ),
+    Family("sleepwalker_failed_attempts", "counter", "Attempts that count against the host."): _one(
+        lambda found: found.tally.failures
+    ),
+    Family("sleepwalker_retries", "counter", "Retries that were scheduled."): _one(lambda found: found.tally.retries),
+    Family("sleepwalker_hedges", "counter", "Sends made beside one that was slow."): _one(
+        lambda found: found.tally.hedges
+    ),
+    Family(
+        "sleepwalker_retries_abandoned",
+        "counter",
+        "Retries that would have been due, and what forbade them.",
+        ("reason",),
+    ): _counted("abandoned", _REASONS),
+    Family(
+        "sleepwalker_rejections",
+        "counter",
+        "Calls and retries that a part of the policy refused.",
+        ("by",),
+    ): _counted("rejected", _REFUSERS),
+    Family(
+        "sleepwalker_would_be_rejections",
+        "counter",
+        'Sends that a part with mode "observe" would have refused.',
+        ("by",),
+    ): _counted("would reject", _WOULD_REFUSE),
+    Family(
+        "sleepwalker_breaker_transitions",
+        "counter",
+        "How often the circuit went into a state, in earnest or in a dry run.",
+        ("to", "mode"),
+    ): _transitions,
+    Family(
+        "sleepwalker_host_state", "gauge", "1 for the state that the host is in, 0 for the others.", ("state",)
+    ): lambda found: (((state,), found.states[state]) for state in _STATES),
+    Family(
+        "sleepwalker_breaker_state", "gauge", "1 for the state that the circuit is in, 0 for the others.", ("state",)
+    ): lambda found: (((state,), found.circuits[state]) for state in _CIRCUITS),
+    Family("sleepwalker_in_flight", "gauge", "Calls under way."): _one(lambda found: found.in_flight),
+    Family(
+        "sleepwalker_queued",
+        "gauge",
+        "Calls that wait for a place in the bulkhead or by the rate limit.",
+    ): _one(lambda found: found.queued),
+    Family(
+        "sleepwalker_max_in_flight", "gauge", "How many calls may be under way; absent where the bulkhead is off."
+    ): _one(lambda found: found.max_in_flight),
+    Family(
+        "sleepwalker_rate_limit", "gauge", "How many calls may begin per second; absent where the rate limit is off."
+    ): _one(lambda found: found.rate),
+    Family("sleepwalker_connections", "gauge", "Connections that are held."): _one(lambda found: found.connections),
+}
+
+_HISTOGRAMS: Mapping[Family, Callable[[Tally], Histogram]] = {
+    Family(
+        "sleepwalker_call_duration_seconds",
+        "histogram",
+        "How long calls took that were not rejected, with all their attempts and waits.",
+    ): lambda tally: tally.call_seconds,
+    Family(
+        "sleepwalker_attempt_duration_seconds", "histogram", "How long attempts took, the body included."
+    ): lambda tally: tally.attempt_seconds,
+}
+
+#: Every metric.
+FAMILIES: tuple[Family, ...] = (*_SCALARS, *_HISTOGRAMS)
+
+
+class HostMetrics:
+    """The metrics of hosts as they come and go. Thread-safe.
+
+    The first `max_hosts` labels are kept for good, the busiest hosts first where many come at once; all later hosts
+    share `other`. So a host never changes its label, and no counter goes back: what a record counted that is gone
+    since stays in its label's sums.
+    """
+
+    def __init__(self, max_hosts: int, label: Callable[[str], str] | None) -> None:
+        self._max = max_hosts
+        self._label = label
+        self._lock = threading.Lock()
+        self._labels: set[str] = set()
+        self._departed: dict[str, Tally] = {}
+        self._live: dict[int, tuple[weakref.ref[Host], Tally, str]] = {}
+
+    def read(self, records: Iterable[tuple[Host, int]]) -> list[tuple[Family, list[Point]]]:
+        """All families with their values as of now; `records` are the hosts, each with how many connections it has."""
+        # Those that nobody used say nothing, and shall take no label.
+        used = [pair for pair in records if pair[0].tally.calls or pair[1] or pair[0].isolated]
+        with self._lock:
+            sums = self._sums_locked(used)
+        found = [(label, sums[label]) for label in sorted(sums)]
+        return [(family, [*_points(found, values)]) for family, values in _SCALARS.items()] + [
+            (family, [_histogram(label, of(one.tally)) for label, one in found]) for family, of in _HISTOGRAMS.items()
+        ]
+
+    def _sums_locked(self, records: list[tuple[Host, int]]) -> dict[str, _Sum]:
+        new = [host for host, _ in records if id(host.tally) not in self._live]
+        for host in sorted(new, key=lambda host: -host.tally.calls):
+            # The tally is kept, so that what is counted until the record goes is not lost, and its id is not reused.
+            self._live[id(host.tally)] = weakref.ref(host), host.tally, self._label_of(host.origin)
+        sums: dict[str, _Sum] = {}
+        for label, departed in self._departed.items():
+            _sum(sums, label).tally.merge(departed)
+        for key, (alive, tally, label) in list(self._live.items()):
+            _sum(sums, label).tally.merge(tally)
+            if alive() is None:
+                self._departed.setdefault(label, Tally()).merge(tally)
+                del self._live[key]
+        seen = set()
+        for host, connections in records:
+            if host not in seen:  # a connection may be given beside its manager
+                seen.add(host)
+                sums[self._live[id(host.tally)][2]].add(host.gauges(), connections)
+        return sums
+
+    def _label_of(self, origin: str) -> str:
+        label: object = origin
+        if self._label is not None:
+            try:
+                label = self._label(origin)
+            except Exception:  # noqa: BLE001 - it is the application's code, and the other hosts are to be seen
+                label = OTHER
+        if not isinstance(label, str):
+            return OTHER
+        if label not in self._labels and len(self._labels) < self._max:
+            self._labels.add(label)
+        return label if label in self._labels else OTHER
+
+
+def _sum(sums: dict[str, _Sum], label: str) -> _Sum:
+    if label not in sums:
+        sums[label] = _Sum(Tally(), dict.fromkeys(_STATES, 0), dict.fromkeys(_CIRCUITS, 0))
+    return sums[label]
+
+
+def _points(found: list[tuple[str, _Sum]], values: Callable[[_Sum], _Values]) -> Iterator[Point]:
+    return (Point((label, *rest), value) for label, one in found for rest, value in values(one))
+
+
+def _histogram(label: str, histogram: Histogram) -> Point:
+    counts = accumulate(histogram.counts)
+    return Point((label,), histogram.total, tuple(zip((*BOUNDS, float("inf")), counts, strict=True)))
