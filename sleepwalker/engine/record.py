@@ -1,0 +1,194 @@
+"""The record of one call: what it has tried so far, and the events that tell of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sleepwalker.attempt import Attempt
+from sleepwalker.clock import Clock
+from sleepwalker.engine.breaker import Permit
+from sleepwalker.engine.host import Host, free_permit
+from sleepwalker.engine.outcome import Outcome, Verdict
+from sleepwalker.engine.rules import Rules
+from sleepwalker.engine.steps import Request
+from sleepwalker.engine.tally import End
+from sleepwalker.events import (
+    AttemptFailed,
+    Event,
+    Observer,
+    RequestFailed,
+    RequestFinished,
+    RequestRejected,
+    RequestWouldReject,
+    RetryAbandoned,
+    RetryScheduled,
+)
+from sleepwalker.exceptions import SleepwalkerException
+
+
+class Call:
+    """The memory of one call, and the one who announces what happens to it."""
+
+    __slots__ = (
+        "attempts",
+        "began",
+        "clock",
+        "holds_token",
+        "host",
+        "observe",
+        "permit",
+        "refused",
+        "request",
+        "rules",
+        "waited",
+    )
+
+    def __init__(self, host: Host, rules: Rules, request: Request, clock: Clock, observe: Observer) -> None:
+        self.host = host
+        self.rules = rules
+        self.request = request
+        self.clock = clock
+        self.observe = observe
+        self.began = clock.monotonic()
+        self.attempts: list[Attempt] = []
+        self.waited = 0.0
+        self.permit = free_permit()
+        self.holds_token = False
+        self.refused = False
+
+    def settled(self, number: int, began: float, wait: float, permit: Permit, outcome: Outcome) -> None:
+        """Put on record what a send came to, and give its permit back. `wait` is what the call waited before it."""
+        done = self.clock.monotonic()
+        news = self.host.settle(permit, outcome, done, done - began, first=number == 1)
+        text = None if outcome.error is None else outcome.describe()
+        self.attempts.append(Attempt(number, began - self.began, done - began, outcome.status, text, wait))
+        if outcome.verdict is Verdict.FAILURE or outcome.error is not None or outcome.status in self.rules.statuses:
+            self.observe(
+                AttemptFailed(
+                    host=self.host.origin,
+                    method=self.request.method,
+                    path=self.request.path,
+                    attempt=number,
+                    status=outcome.status,
+                    error=None if outcome.error is None else type(outcome.error).__name__,
+                    detail=_detail(outcome),
+                    duration=done - began,
+                )
+            )
+        self.tell(news)
+
+    def cancelled(self, number: int, began: float, wait: float, permit: Permit, why: str) -> None:
+        """Put on record that a send was ended from here: its permit goes back, and nothing is said of the host."""
+        done = self.clock.monotonic()
+        self.attempts.append(Attempt(number, began - self.began, done - began, None, why, wait))
+        self.tell(self.host.cancel(permit, done))
+
+    def tell(self, news: tuple[Event, ...]) -> None:
+        """Announce what changed at the host."""
+        for event in news:
+            self.observe(event)
+
+    def schedule(self, wait: float, outcome: Outcome) -> None:
+        """Announce a wait."""
+        self.observe(
+            RetryScheduled(
+                host=self.host.origin,
+                method=self.request.method,
+                path=self.request.path,
+                attempt=len(self.attempts) + 1,
+                wait=wait,
+                server_directed=outcome.retry_after is not None and wait <= outcome.retry_after,
+            )
+        )
+
+    def abandon(
+        self,
+        reason: Literal["breaker", "budget", "closed", "deadline", "not idempotent", "not replayable", "retry after"],
+    ) -> None:
+        """Announce that a retry that was due is not made."""
+        self.host.count("abandoned", reason)
+        self.observe(
+            RetryAbandoned(
+                host=self.host.origin,
+                method=self.request.method,
+                path=self.request.path,
+                attempt=len(self.attempts),
+                reason=reason,
+            )
+        )
+
+    def reject(self, by: Literal["breaker", "bulkhead", "isolation", "rate_limit"], retry_after: float | None) -> None:
+        """Announce a rejection."""
+        self.refused = True
+        self.observe(
+            RequestRejected(
+                host=self.host.origin,
+                method=self.request.method,
+                path=self.request.path,
+                by=by,
+                retry_after=retry_after,
+            )
+        )
+
+    def would_reject(self, by: Literal["breaker"], retry_after: float) -> None:
+        """Announce what only a dry run let through."""
+        self.host.count("would reject", by)
+        self.observe(
+            RequestWouldReject(
+                host=self.host.origin,
+                method=self.request.method,
+                path=self.request.path,
+                by=by,
+                attempt=len(self.attempts) + 1,
+                retry_after=retry_after,
+            )
+        )
+
+    def end(self, outcome: Outcome) -> End:
+        """How the call ended, for the host's counters."""
+        if self.refused:
+            return "rejected"
+        return "failed" if outcome.error is not None or outcome.verdict is Verdict.FAILURE else "answered"
+
+    def announce(self, outcome: Outcome) -> None:
+        """The one closing event of the call."""
+        if outcome.error is not None or outcome.verdict is Verdict.FAILURE:
+            error = None if outcome.error is None else type(outcome.error).__name__
+            self.announce_failed(outcome, error, _detail(outcome))
+            return
+        level = self.rules.finished_level
+        if level == "off" or (self.rules.sample < 1.0 and self.clock.random() >= self.rules.sample):
+            return
+        self.observe(
+            RequestFinished(
+                host=self.host.origin,
+                method=self.request.method,
+                path=self.request.path,
+                status=outcome.status,
+                attempts=len(self.attempts),
+                duration=self.clock.monotonic() - self.began,
+                waited=self.waited,
+            ),
+            level,
+        )
+
+    def announce_failed(self, outcome: Outcome, error: str | None, detail: str | None) -> None:
+        """The closing event of a call that its host, a policy or its caller ended."""
+        self.observe(
+            RequestFailed(
+                host=self.host.origin,
+                method=self.request.method,
+                path=self.request.path,
+                status=outcome.status,
+                error=error,
+                detail=detail,
+                attempts=len(self.attempts),
+                duration=self.clock.monotonic() - self.began,
+                waited=self.waited,
+            )
+        )
+
+
+def _detail(outcome: Outcome) -> str | None:
+    """The text of an error of ours. Others are a caller's own, and may say anything."""
+    return str(outcome.error) if isinstance(outcome.error, SleepwalkerException) else None
