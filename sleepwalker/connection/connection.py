@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self, TypedDict, Unpack
@@ -445,6 +446,8 @@ class Connection:
                 del error, final  # or the error would hold itself, by this frame, until the garbage collector comes
         response: requests.Response = final.outcome.response
         response.attempts = final.attempts  # type: ignore[attr-defined]
+        # Weak, for the connection holds its last response: a link is followed through where its page came from.
+        response._sleepwalker = weakref.ref(self)  # type: ignore[attr-defined]
         self._latest.response = response
         if response.status_code == 401:
             self.unauthorized = True
