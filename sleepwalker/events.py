@@ -69,6 +69,8 @@ class RequestFinished(Event):
     attempts: int
     duration: float
     waited: float
+    sample: float | None = None
+    """`log.sample`, the share of answered calls that are logged; absent where all of them are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,8 +156,8 @@ class Call:
             error = None if outcome.error is None else type(outcome.error).__name__
             self.announce_failed(outcome, error, _detail(outcome))
             return
-        level = self.rules.finished_level
-        if level == "off" or (self.rules.sample < 1.0 and self.clock.random() >= self.rules.sample):
+        level, sample = self.rules.finished_level, self.rules.sample
+        if level == "off" or (sample < 1.0 and self.clock.random() >= sample):
             return
         self.observe(
             RequestFinished(
@@ -168,6 +168,7 @@ class Call:
                 attempts=len(self.attempts),
                 duration=self.clock.monotonic() - self.began,
                 waited=self.waited,
+                sample=sample if sample < 1.0 else None,
             ),
             level,
         )

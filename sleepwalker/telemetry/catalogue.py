@@ -33,6 +33,7 @@ _GLOSSARY = {
     "reason": ("", "What forbade it."),
     "retry_after": ("seconds", "When another try makes sense, where that is known."),
     "rule": ("", "Which rule of the breaker's policy opened it; `probe`: a half-open circuit's probe failed."),
+    "sample": ("share", "`log.sample`, the share of answered calls that are logged."),
     "status": ("", "The answer's status code, where there was an answer."),
     "wait": ("seconds", "How long the call waits before it sends again."),
     "waited": ("seconds", "How much of the duration went into waits between attempts."),

@@ -310,6 +310,7 @@ def test_a_sample_of_answered_calls_is_logged_and_every_failure(sample: float, l
         here.call(answer(200))
         here.call(answer(500))
     assert len(here.all(RequestFinished)) == logged
+    assert {event.sample for event in here.all(RequestFinished)} <= {sample if sample < 1.0 else None}
     assert len(here.all(RequestFailed)) == 100
 
 

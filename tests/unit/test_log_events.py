@@ -119,7 +119,7 @@ def test_the_page_has_every_event_with_its_level_and_every_field(event: Event) -
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]*) \| ([^|]+) \|$", section[1], re.MULTILINE)
     assert [name for name, *_ in rows] == list(all_fields(event))
     assert {name for name, kind, *_ in rows if kind.startswith("float")} == {
-        name for name, _, unit, _ in rows if unit.strip() == "seconds"
+        name for name, _, unit, _ in rows if unit.strip() in ("seconds", "share")
     }
 
 
