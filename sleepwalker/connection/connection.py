@@ -28,6 +28,7 @@ from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError, DecodeError, HTTPError, SleepwalkerException
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.policy import Policy
+from sleepwalker.telemetry import tracing
 from sleepwalker.telemetry.log import observing
 from sleepwalker.transport.credentials import (
     Anonymous,
@@ -49,6 +50,8 @@ _JSON_HEADERS: Headers = CaseInsensitiveDict({"Accept": "application/json", "Con
 _JSON_MAX_BODY = 100_000_000
 _PROBE_MAX_BODY = 1_000_000
 _MAX_OTHER_RULES = 64
+#: What a copy or a pickle of an answer holds, which requests reads from the answer itself.
+_KEPT = [*requests.Response.__attrs__, "attempts", "__attrs__"]
 
 
 class CallOptions(TypedDict, total=False):
@@ -395,19 +398,39 @@ class Connection:
         if rules.propagate is not None and rules.propagate not in prepared.headers:  # the caller knows better
             exchange.deadline_header = rules.propagate
         request = Request(method, safe_path(prepared.url or ""), idempotent, body.replayable)
-        return self._handed_over(self._driven(rules, request, exchange), exchange, rules, request)
+        tracer = tracing.current()
+        if tracer is None:
+            final = self._driven(rules, request, exchange, self._observe)
+        else:
+            final = tracer(self._traced(rules, request, exchange))
+        return self._handed_over(final, exchange, rules, request)
 
-    def _driven(self, rules: Rules, request: Request, exchange: Exchange) -> Final:
+    def _traced(self, rules: Rules, request: Request, exchange: Exchange) -> tracing.TracedCall:
+        """The call, for whoever wants to stand around it."""
+        origin = self._origin
+        return tracing.TracedCall(
+            scheme=origin.scheme,
+            server=origin.host,
+            port=origin.port,
+            method=request.method,
+            url=f"{origin}{request.path}",
+            headers=exchange.prepared.headers,
+            clock=self._clock,
+            observe=self._observe,
+            work=lambda observe: self._driven(rules, request, exchange, observe),
+        )
+
+    def _driven(self, rules: Rules, request: Request, exchange: Exchange, observe: Observer) -> Final:
         """What the call comes to."""
         try:
-            return self._drive(rules, request, exchange)
+            return self._drive(rules, request, exchange, observe)
         finally:
             if self._closed:  # meanwhile: the socket just used must not stay open
                 self._line.close()
 
-    def _drive(self, rules: Rules, request: Request, exchange: Exchange) -> Final:
+    def _drive(self, rules: Rules, request: Request, exchange: Exchange, observe: Observer) -> Final:
         """Perform the steps of a call until it says what it came to."""
-        steps = run(self._host, rules, request, self._clock, self._observe)
+        steps = run(self._host, rules, request, self._clock, observe)
         reply: Outcome | bool | None = None
         outcome: Outcome | None = None
         while True:
@@ -446,6 +469,7 @@ class Connection:
                 del error, final  # or the error would hold itself, by this frame, until the garbage collector comes
         response: requests.Response = final.outcome.response
         response.attempts = final.attempts  # type: ignore[attr-defined]
+        response.__attrs__ = _KEPT
         # Weak, for the connection holds its last response: a link is followed through where its page came from.
         response._sleepwalker = weakref.ref(self)  # type: ignore[attr-defined]
         self._latest.response = response

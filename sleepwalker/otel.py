@@ -1,0 +1,214 @@
+"""OpenTelemetry: a span and a duration for every call, and the trace's context on the wire."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, MutableMapping
+from importlib import metadata
+from typing import Any
+
+from sleepwalker.engine.call import Final
+from sleepwalker.events import Event, Level, Observer, RequestFailed, RequestFinished
+from sleepwalker.exceptions import SleepwalkerException
+from sleepwalker.telemetry.tracing import TracedCall, put
+
+try:
+    from opentelemetry import context, metrics, propagate, trace
+    from opentelemetry.propagators.textmap import Setter
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "sleepwalker.otel needs the package opentelemetry-api: pip install 'sleepwalker[otel]'", name=error.name
+    ) from None
+
+__all__ = ["instrument", "uninstrument"]
+
+#: The semantic conventions that names and values follow. HTTP's are stable since 1.23.
+_SCHEMA = "https://opentelemetry.io/schemas/1.23.0"
+_DURATION = "http.client.request.duration"
+#: Upper bounds in seconds, as those conventions recommend them.
+_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+#: The methods that the conventions know; any other is `_OTHER`, so that labels stay few.
+_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+_OTHER = "other"
+
+#: Where instrumentations look whether they are wanted. The API package has these keys, but no public names for them.
+_SUPPRESS_ALL: str = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
+_SUPPRESS_HTTP: str = getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation")
+
+
+class _Ours:
+    """What we put under `_SUPPRESS_HTTP`: an auth object that calls through another connection has spans of its own."""
+
+    def __repr__(self) -> str:
+        return "suppressed by sleepwalker"
+
+
+_OURS = _Ours()
+
+
+def instrument(
+    tracer_provider: trace.TracerProvider | None = None,
+    meter_provider: metrics.MeterProvider | None = None,
+    *,
+    max_hosts: int = 100,
+) -> None:
+    """From now on make a span of every call of every `Connection`, and measure its duration.
+
+    `tracer_provider` and `meter_provider` stand in for the global ones. `max_hosts` is how many servers the metric
+    tells apart; later ones are `other`. Called again, it replaces what was there. Raises ValueError for a `max_hosts`
+    that cannot be.
+
+    The requests and urllib3 instrumentations make no second span of what happens within a call.
+    """
+    _check_max_hosts(max_hosts)
+    try:
+        version = metadata.version("sleepwalker")
+    except metadata.PackageNotFoundError:  # run from a checkout
+        version = ""
+    tracer = trace.get_tracer("sleepwalker", version, tracer_provider, _SCHEMA)
+    meter = metrics.get_meter("sleepwalker", version, meter_provider, _SCHEMA)
+    duration = meter.create_histogram(
+        _DURATION,
+        unit="s",
+        description="How long calls took of which something was sent, with all their attempts and waits.",
+        explicit_bucket_boundaries_advisory=_BOUNDS,
+    )
+    put(_Calls(tracer, duration, max_hosts))
+
+
+def uninstrument() -> None:
+    """Undo `instrument`. Calls under way end as they began."""
+    put(None)
+
+
+class _Calls:
+    """Makes calls, each within a span of its own."""
+
+    def __init__(self, tracer: trace.Tracer, duration: metrics.Histogram, max_hosts: int) -> None:
+        self._tracer = tracer
+        self._duration = duration
+        self._max_hosts = max_hosts
+        self._servers: dict[tuple[str, int], dict[str, Any]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, call: TracedCall, /) -> Final:
+        before = context.get_current()
+        if context.get_value(_SUPPRESS_ALL, before) or context.get_value(_SUPPRESS_HTTP, before) not in (None, _OURS):
+            return call.work(call.observe)
+        method = {"http.request.method": call.method if call.method in _METHODS else "_OTHER"}
+        span = self._tracer.start_span(
+            call.method if call.method in _METHODS else "HTTP",
+            kind=trace.SpanKind.CLIENT,
+            attributes=_described(call, method),
+        )
+        within = trace.set_span_in_context(span, before)
+        _inject(call.headers, within)
+        token = context.attach(context.set_value(_SUPPRESS_HTTP, _OURS, within))
+        began = call.clock.monotonic()
+        came: dict[str, Any] = {}
+        sent = True
+        try:
+            final = call.work(_recording(span, call.observe))
+            sent = bool(final.attempts)
+            came = _finish(span, final)
+            return final
+        except BaseException as error:
+            came = {"error.type": type(error).__qualname__}
+            span.set_attributes(came)
+            span.set_status(trace.Status(trace.StatusCode.ERROR))
+            raise
+        finally:
+            if sent:  # what a policy of ours rejected was no request, and would make the server look fast
+                took = call.clock.monotonic() - began
+                self._duration.record(took, {**method, **self._server(call), **came}, within)
+            context.detach(token)
+            span.end()
+
+    def _server(self, call: TracedCall) -> Mapping[str, Any]:
+        """The attributes that tell servers apart; those past the cap have the same ones."""
+        key = (call.server, call.port)
+        known = self._servers.get(key)
+        if known is None:
+            with self._lock:
+                if len(self._servers) >= self._max_hosts:
+                    return {"server.address": _OTHER}
+                known = self._servers[key] = {
+                    "server.address": call.server,
+                    "server.port": call.port,
+                    "url.scheme": call.scheme,
+                }
+        return known
+
+
+def _described(call: TracedCall, method: Mapping[str, str]) -> dict[str, Any]:
+    """What is known of a call before it begins."""
+    described: dict[str, Any] = {
+        **method,
+        "server.address": call.server,
+        "server.port": call.port,
+        "url.full": call.url,
+        "url.scheme": call.scheme,
+    }
+    if call.method not in _METHODS:
+        described["http.request.method_original"] = call.method
+    return described
+
+
+def _finish(span: trace.Span, final: Final) -> dict[str, Any]:
+    """Put on the span what the call came to; returns what of it the metric tells apart as well."""
+    outcome = final.outcome
+    came: dict[str, Any] = {}
+    if outcome.status is not None:
+        came["http.response.status_code"] = outcome.status
+    if outcome.error is not None:
+        came["error.type"] = type(outcome.error).__qualname__
+    elif outcome.status is not None and outcome.status >= 400:
+        came["error.type"] = str(outcome.status)
+    span.set_attributes(came)
+    if len(final.attempts) > 1:
+        span.set_attribute("http.request.resend_count", len(final.attempts) - 1)
+    if "error.type" in came:
+        # The text of an error of ours has no secrets in it. Others are a caller's own, and may say anything.
+        text = str(outcome.error) if isinstance(outcome.error, SleepwalkerException) else None
+        span.set_status(trace.Status(trace.StatusCode.ERROR, text))
+    return came
+
+
+def _recording(span: trace.Span, observe: Observer) -> Observer:
+    """`observe`, and before it an event of the span for each of ours that the span itself does not say."""
+    if not span.is_recording():
+        return observe
+
+    def record(event: Event, level: Level | None = None, /) -> None:
+        if not isinstance(event, RequestFinished | RequestFailed):
+            fields = event.fields()
+            for name in ("host", "method", "path"):
+                fields.pop(name, None)
+            span.add_event(event.name, fields)
+        observe(event, level)
+
+    return record
+
+
+class _Absent(Setter[MutableMapping[str, Any]]):
+    """Sets headers that the caller did not."""
+
+    def __init__(self, but: frozenset[str]) -> None:
+        self._but = but
+
+    def set(self, carrier: MutableMapping[str, Any], key: str, value: str) -> None:
+        if key.lower() not in self._but and key not in carrier:
+            carrier[key] = value
+
+
+def _inject(headers: MutableMapping[str, Any], within: context.Context) -> None:
+    """Add the trace's context to the headers, by the application's propagator, unless the caller gave one."""
+    fields = {name.lower() for name in propagate.get_global_textmap().fields} - {"baggage"}
+    given = any(name in headers for name in fields)
+    # A `tracestate` of ours beside a caller's `traceparent` would be of another trace.
+    propagate.inject(headers, within, _Absent(frozenset(fields if given else ())))
+
+
+def _check_max_hosts(value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"max_hosts must be a positive number, not {value!r:.60}")

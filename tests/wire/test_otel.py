@@ -1,0 +1,396 @@
+"""Spans, metrics and context of calls, seen by the SDK's in-memory exporters; and the stock instrumentation beside."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from opentelemetry import baggage, context, propagate, trace
+from opentelemetry.instrumentation.requests import RequestsInstrumentor
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from servers import FaultServer, hang_up, json_reply, redirect, refused_port, reply, stall
+
+import sleepwalker.otel
+from sleepwalker import ANONYMOUS, Connection, Policy
+from sleepwalker.events import RequestFinished
+from sleepwalker.telemetry import tracing
+
+ROOT = Path(__file__).parents[2]
+FAST = Policy(retry={"attempts": 3, "wait_initial": 0.001, "wait_max": 0.001}, breaker={"consecutive": 3})
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Bed:
+    """A server, a connection to it, and what was exported."""
+
+    def __init__(self, server: FaultServer) -> None:
+        self.server = server
+        self.exporter = InMemorySpanExporter()
+        self.spans_by = TracerProvider()
+        self.spans_by.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.reader = InMemoryMetricReader()
+        self.metrics_by = MeterProvider([self.reader])
+        self.conn = Connection(server.url, ANONYMOUS, policy=FAST)
+
+    def spans(self) -> list[ReadableSpan]:
+        return list(self.exporter.get_finished_spans())
+
+    def span(self) -> ReadableSpan:
+        """The only one."""
+        [span] = self.spans()
+        return span
+
+    def points(self) -> list[Any]:
+        """The data points of the only metric, or none."""
+        data = self.reader.get_metrics_data()
+        found = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics] if data else []
+        assert {metric.name for metric in found} <= {"http.client.request.duration"}
+        assert {metric.unit for metric in found} <= {"s"}
+        return [point for metric in found for point in metric.data.data_points]
+
+    def point(self) -> Any:
+        [point] = self.points()
+        return point
+
+
+@pytest.fixture
+def bed(server: FaultServer) -> Iterator[Bed]:
+    made = Bed(server)
+    sleepwalker.otel.instrument(made.spans_by, made.metrics_by)
+    try:
+        yield made
+    finally:
+        sleepwalker.otel.uninstrument()
+        made.spans_by.shutdown()
+        made.metrics_by.shutdown()
+
+
+def sent_header(bed: Bed, name: str = "traceparent") -> list[str | None]:
+    return [request.header(name) for request in bed.server.requests]
+
+
+# --- spans
+
+
+def test_a_call_is_one_client_span_by_the_conventions(bed: Bed) -> None:
+    bed.conn.get("/things?token=secret")
+    span = bed.span()
+    assert (span.name, span.kind, span.status.status_code) == ("GET", SpanKind.CLIENT, StatusCode.UNSET)
+    assert dict(span.attributes or {}) == {
+        "http.request.method": "GET",
+        "http.response.status_code": 200,
+        "server.address": "127.0.0.1",
+        "server.port": bed.server.port,
+        "url.full": f"{bed.server.url}/things",
+        "url.scheme": "http",
+    }
+    assert span.events == ()
+    assert span.instrumentation_scope is not None
+    assert span.instrumentation_scope.name == "sleepwalker"
+
+
+def test_what_happened_within_a_call_is_on_its_span(bed: Bed) -> None:
+    bed.server.script(reply(503), hang_up(), reply(200))
+    bed.conn.get("/things")
+    span = bed.span()
+    assert [event.name for event in span.events] == [
+        "attempt.failed",
+        "retry.scheduled",
+        "attempt.failed",
+        "retry.scheduled",
+    ]
+    first, second = (dict(span.events[number].attributes or {}) for number in (0, 2))
+    assert (first["attempt"], first["status"]) == (1, 503)
+    assert (second["attempt"], second["error"]) == (2, "ReadError")
+    assert not {"host", "path", "method"} & first.keys()
+    assert (span.attributes or {})["http.request.resend_count"] == 2
+    assert span.status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_an_error_status_is_an_error_of_the_span(bed: Bed, status: int) -> None:
+    bed.server.script(reply(status))
+    with pytest.raises(sleepwalker.HTTPError):
+        bed.conn.get("/")
+    span = bed.span()
+    assert span.status.status_code is StatusCode.ERROR
+    assert {"http.response.status_code": status, "error.type": str(status)}.items() <= dict(
+        span.attributes or {}
+    ).items()
+    assert not [event for event in span.events if event.name == "exception"]
+
+
+def test_a_call_that_got_no_answer_says_which_error_it_was(bed: Bed) -> None:
+    with refused_port() as port, pytest.raises(sleepwalker.ConnectError):
+        Connection(f"http://127.0.0.1:{port}", ANONYMOUS, policy=FAST).get("/")
+    span = bed.span()
+    attributes = dict(span.attributes or {})
+    assert attributes["error.type"] == "ConnectError"
+    assert attributes["http.request.resend_count"] == 2
+    assert "http.response.status_code" not in attributes
+    assert (span.status.description or "").startswith(f"http://127.0.0.1:{port}: ")
+    assert [event.name for event in span.events][-2:] == ["breaker.opened", "host.broken"]
+
+
+def test_a_rejected_call_has_a_span_and_no_duration(bed: Bed) -> None:
+    bed.server.default = reply(500)
+    for _ in range(3):
+        with pytest.raises(sleepwalker.HTTPError):
+            bed.conn.get("/")
+    before = bed.point().count
+    bed.exporter.clear()
+    with pytest.raises(sleepwalker.CircuitOpenError):
+        bed.conn.get("/")
+    span = bed.span()
+    assert (span.attributes or {})["error.type"] == "CircuitOpenError"
+    assert [event.name for event in span.events] == ["request.rejected"]
+    assert bed.point().count == before == 3
+
+
+def test_a_call_that_is_stopped_from_outside_ends_its_span(bed: Bed) -> None:
+    def interrupt(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+        raise KeyboardInterrupt
+
+    conn = Connection(bed.server.url, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        conn.get("/")
+    span = bed.span()
+    assert (span.attributes or {})["error.type"] == "KeyboardInterrupt"
+    assert span.status.status_code is StatusCode.ERROR
+    assert bed.point().attributes["error.type"] == "KeyboardInterrupt"
+    assert trace.get_current_span() is trace.INVALID_SPAN, "nothing is left in the context"
+
+
+def test_a_method_that_the_conventions_do_not_know_makes_no_label(bed: Bed) -> None:
+    bed.conn.request("PURGE", "/")
+    span = bed.span()
+    assert span.name == "HTTP"
+    attributes = dict(span.attributes or {})
+    assert (attributes["http.request.method"], attributes["http.request.method_original"]) == ("_OTHER", "PURGE")
+    assert bed.point().attributes["http.request.method"] == "_OTHER"
+
+
+def test_a_span_is_the_child_of_what_the_caller_was_doing(bed: Bed) -> None:
+    with bed.spans_by.get_tracer("test").start_as_current_span("outer") as outer:
+        bed.conn.get("/")
+        assert trace.get_current_span() is outer
+    inner, _ = bed.spans()
+    assert inner.parent is not None
+    assert inner.parent.span_id == outer.get_span_context().span_id
+
+
+def test_an_auth_object_that_calls_has_a_span_within(bed: Bed) -> None:
+    login = Connection(bed.server.url, ANONYMOUS)
+
+    def auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+        prepared.headers["X-Token"] = login.get("/login").text
+        return prepared
+
+    Connection(bed.server.url, auth).get("/things")
+    inner, outer = bed.spans()
+    assert inner.parent is not None
+    assert inner.parent.span_id == outer.context.span_id
+
+
+def test_a_sampled_out_call_is_made_all_the_same(server: FaultServer) -> None:
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+    seen = []
+    sleepwalker.otel.instrument(TracerProvider(sampler=ALWAYS_OFF), MeterProvider())
+    try:
+        server.script(reply(503))
+        conn = Connection(server.url, ANONYMOUS, policy=FAST, observer=lambda event, level=None: seen.append(event))
+        conn.get("/")
+    finally:
+        sleepwalker.otel.uninstrument()
+    assert isinstance(seen[-1], RequestFinished)
+    flags = [int(str(request.header("traceparent"))[-2:], 16) for request in server.requests]
+    assert [flag & 1 for flag in flags] == [0, 0], "sent on, and not sampled"
+
+
+# --- metrics
+
+
+def test_durations_are_counted_in_the_recommended_buckets_with_few_attributes(bed: Bed) -> None:
+    bed.server.script(reply(200), reply(404))
+    bed.conn.get("/a?b=c")
+    bed.conn.get("/d", raise_for_status=False)
+    good, bad = sorted(bed.points(), key=lambda point: point.attributes["http.response.status_code"])
+    assert dict(good.attributes) == {
+        "http.request.method": "GET",
+        "http.response.status_code": 200,
+        "server.address": "127.0.0.1",
+        "server.port": bed.server.port,
+        "url.scheme": "http",
+    }
+    assert bad.attributes["error.type"] == "404"
+    assert good.explicit_bounds == (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+    assert (good.count, 0 < good.sum < 1) == (1, True)
+
+
+def test_a_call_is_measured_whole_however_often_it_was_sent(bed: Bed) -> None:
+    bed.server.script(reply(503), stall(), reply(200))
+    Connection(bed.server.url, ANONYMOUS, policy=FAST, timeout=0.2).get("/")
+    assert bed.point().count == 1
+    assert bed.point().sum >= 0.2
+
+
+def test_servers_past_the_cap_share_one_label(bed: Bed) -> None:
+    sleepwalker.otel.instrument(bed.spans_by, bed.metrics_by, max_hosts=1)
+    with FaultServer() as second, FaultServer() as third:
+        for server in (bed.server, second, third, bed.server):
+            Connection(server.url, ANONYMOUS).get("/")
+    counts = {(p.attributes["server.address"], p.attributes.get("server.port")): p.count for p in bed.points()}
+    assert counts == {("127.0.0.1", bed.server.port): 2, ("other", None): 2}
+    assert {(span.attributes or {})["server.port"] for span in bed.spans()} >= {second.port, third.port}
+
+
+# --- context
+
+
+def test_every_attempt_carries_the_context_of_the_calls_span(bed: Bed) -> None:
+    bed.server.script(reply(503))
+    bed.conn.get("/")
+    span = bed.span()
+    expected = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-{span.context.trace_flags:02x}"
+    assert sent_header(bed) == [expected, expected]
+
+
+@pytest.mark.parametrize("where", ["call", "connection"])
+def test_a_callers_traceparent_passes_through(bed: Bed, where: str) -> None:
+    given = {"TraceParent": TRACEPARENT, "baggage": "mine=1"}
+    conn = Connection(bed.server.url, ANONYMOUS, headers=given if where == "connection" else None)
+    with bed.spans_by.get_tracer("test").start_as_current_span("outer"):
+        token = context.attach(baggage.set_baggage("ours", "2"))
+        try:
+            conn.get("/", headers=given if where == "call" else None)
+        finally:
+            context.detach(token)
+    assert sent_header(bed) == [TRACEPARENT]
+    assert sent_header(bed, "tracestate") == [None]
+    assert sent_header(bed, "baggage") == ["mine=1"]
+
+
+def test_the_applications_own_propagator_is_used(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Letter:
+        fields = frozenset({"x-letter"})
+
+        def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:
+            setter.set(carrier, "x-letter", "hello")
+
+    monkeypatch.setattr(propagate, "get_global_textmap", Letter)
+    monkeypatch.setattr(propagate, "inject", lambda carrier, within, setter: Letter().inject(carrier, within, setter))
+    bed.conn.get("/")
+    bed.conn.get("/", headers={"X-Letter": "mine"})
+    assert sent_header(bed, "X-Letter") == ["hello", "mine"]
+    assert sent_header(bed) == [None, None]
+
+
+def test_the_context_goes_to_no_other_origin(bed: Bed) -> None:
+    with FaultServer() as elsewhere:
+        bed.server.script(redirect(f"{elsewhere.url}/there"))
+        bed.conn.get("/")
+        assert [request.header("traceparent") for request in elsewhere.requests] == [None]
+    bed.span()
+
+
+# --- beside others
+
+
+@pytest.fixture(params=["stock first", "ours first"])
+def beside(request: pytest.FixtureRequest, server: FaultServer) -> Iterator[Bed]:
+    """The stock requests instrumentation as well, whichever of the two comes first."""
+    bed = Bed(server)
+    stock = RequestsInstrumentor()
+
+    def ours() -> None:
+        sleepwalker.otel.instrument(bed.spans_by, bed.metrics_by)
+
+    def theirs() -> None:
+        stock.instrument(tracer_provider=bed.spans_by, meter_provider=MeterProvider())
+
+    for step in (theirs, ours) if request.param == "stock first" else (ours, theirs):
+        step()
+    try:
+        yield bed
+    finally:
+        stock.uninstrument()
+        sleepwalker.otel.uninstrument()
+
+
+def test_the_stock_instrumentation_makes_no_second_span(beside: Bed) -> None:
+    beside.server.script(reply(503), redirect("/there"), reply(200))
+    beside.conn.get("/")
+    span = beside.span()
+    assert span.instrumentation_scope is not None
+    assert span.instrumentation_scope.name == "sleepwalker"
+    assert len(set(sent_header(beside))) == 1
+    assert len(sent_header(beside)) == 3
+
+
+def test_other_requests_keep_their_stock_spans(beside: Bed) -> None:
+    beside.conn.get("/")
+    requests.get(beside.server.url)
+    names = [span.instrumentation_scope.name for span in beside.spans() if span.instrumentation_scope]
+    assert names == ["sleepwalker", "opentelemetry.instrumentation.requests"]
+
+
+@pytest.mark.parametrize("suppressed", [suppress_http_instrumentation, suppress_instrumentation])
+def test_who_suppresses_instrumentation_gets_none(bed: Bed, suppressed: Any) -> None:
+    """An exporter that sends its spans through us would otherwise make spans of that for ever."""
+    with suppressed():
+        bed.conn.get("/")
+    assert (bed.spans(), bed.points(), sent_header(bed)) == ([], [], [None])
+
+
+def test_uninstrumented_nothing_is_made_any_more(bed: Bed) -> None:
+    bed.conn.get("/")
+    sleepwalker.otel.uninstrument()
+    bed.conn.get("/")
+    sleepwalker.otel.uninstrument()
+    assert len(bed.spans()) == 1
+    assert bed.point().count == 1
+    assert sent_header(bed)[1] is None
+
+
+def test_instrumenting_again_replaces_what_was_there(bed: Bed) -> None:
+    sleepwalker.otel.instrument(bed.spans_by, bed.metrics_by)
+    bed.conn.get("/")
+    bed.span()
+    assert bed.point().count == 1
+
+
+def test_json_requests_and_streams_are_calls_as_well(bed: Bed) -> None:
+    bed.server.script(json_reply({"a": 1}), reply(200, body=b"x" * 10))
+    assert bed.conn.json_request("POST", "/", {"b": 2}) == {"a": 1}
+    assert bed.conn.get("/", stream=True).content == b"x" * 10
+    assert [span.name for span in bed.spans()] == ["POST", "GET"]
+
+
+@pytest.mark.parametrize("value", [0, True, "many"])
+def test_a_cap_that_cannot_be_is_named(value: Any) -> None:
+    before = tracing.current()
+    with pytest.raises(ValueError, match=re.escape(f"max_hosts must be a positive number, not {value!r}")):
+        sleepwalker.otel.instrument(max_hosts=value)
+    assert tracing.current() is before
+
+
+def test_without_the_library_one_sentence_says_what_to_install() -> None:
+    code = "import sys; sys.modules['opentelemetry'] = None; import sleepwalker.otel"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: sleepwalker.otel needs the package opentelemetry-api: pip install 'sleepwalker[otel]'"
+    )
