@@ -19,6 +19,7 @@ __all__ = [
     "check_target",
     "is_loopback",
     "join",
+    "origin_of",
     "parse_hostname",
     "plain_path",
     "resolve",
@@ -148,6 +149,16 @@ def resolve(origin: Origin, base: str, uri: Any) -> str:
 
 def check_target(origin: Origin, url: str) -> None:
     """Refuse a URL that leads elsewhere than to `origin`, or whose host two readers could read differently."""
+    target = origin_of(url)
+    if target != origin:
+        raise URLError(
+            f"uri leads to {target}, but this connection is to {origin} and sends its credentials nowhere else: "
+            f"get a connection with ConnectionManager.find({target.text!r})"
+        )
+
+
+def origin_of(url: str) -> Origin:
+    """Where a URL leads. Raises `URLError` for one that may not be sent, or that two readers could read differently."""
     match = _URL.fullmatch(url)
     if match is None:
         raise URLError(f"uri {_shown(url)} is not an http or https URL: pass a path such as '/items'")
@@ -162,12 +173,7 @@ def check_target(origin: Origin, url: str) -> None:
     except ValueError as error:
         raise URLError(f"uri {_shown(url)} {error}") from None
     scheme = match[1].lower()
-    target = Origin(scheme, host, port or _DEFAULT_PORTS[scheme])
-    if target != origin:
-        raise URLError(
-            f"uri leads to {target}, but this connection is to {origin} and sends its credentials nowhere else: "
-            f"get a connection with ConnectionManager.find({target.text!r})"
-        )
+    return Origin(scheme, host, port or _DEFAULT_PORTS[scheme])
 
 
 def plain_path(uri: Any) -> bool:
