@@ -41,7 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("connection",),
     ("logging", "otel", "prometheus"),
     ("",),  # the package's own __init__, which hands names on
-    ("cli",),
+    ("cli", "status"),
     ("__main__",),
 )
 

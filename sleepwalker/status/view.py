@@ -1,0 +1,94 @@
+"""What the status page and its JSON say: all hosts, worst first, taken rarely enough to cost nearly nothing."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sleepwalker.clock import Clock
+from sleepwalker.connection import Connection, ConnectionManager
+from sleepwalker.engine.health import HealthState, HostHealth
+
+#: Worst first. An isolated host is somebody's will, so it comes after those that are in trouble by themselves.
+STATES: tuple[HealthState, ...] = ("broken", "degraded", "isolated", "healthy", "unknown")
+_SEVERITY = {state: number for number, state in enumerate(STATES)}
+#: For how long a view is shown, in seconds, however many look at it ...
+_FRESH = 1.0
+#: ... and how many times longer than it took, so that ten thousand hosts cost a tenth of a processor and no more.
+_REST = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All hosts as they were at one moment."""
+
+    taken: float
+    """Seconds since 1970-01-01 UTC."""
+    hosts: tuple[HostHealth, ...]
+    """Worst first."""
+    states: dict[HealthState, int]
+    """How many hosts are in each state, every state named."""
+
+    def matching(self, words: str, states: frozenset[str]) -> tuple[HostHealth, ...]:
+        """The hosts with `words` in their name, in any letter case, that are in one of `states`; in any if empty."""
+        wanted = words.casefold()
+        if not wanted and not states:
+            return self.hosts
+        return tuple(
+            health
+            for health in self.hosts
+            if (not states or health.state in states) and wanted in health.host.casefold()
+        )
+
+
+class Views:
+    """The current view of some managers and connections; taken anew when it is old, by one thread at a time."""
+
+    def __init__(self, sources: Sequence[ConnectionManager | Connection], clock: Clock) -> None:
+        self._sources = sources
+        self._clock = clock
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._latest: View | None = None
+        self._due = 0.0
+        self._lock = threading.Lock()
+
+    def current(self) -> View:
+        """The view to show now. While another thread takes a new one, the one before it."""
+        if self._process != os.getpid():  # after a fork: the lock and the view are the parent's
+            self._begin()
+        latest = self._latest
+        if latest is not None and (self._clock.monotonic() < self._due or self._lock.locked()):
+            return latest
+        with self._lock:
+            if self._latest is not None and self._clock.monotonic() < self._due:
+                return self._latest
+            began = self._clock.monotonic()
+            view = self._take()
+            ended = self._clock.monotonic()
+            self._due = ended + max(_FRESH, _REST * (ended - began))
+            self._latest = view
+            return view
+
+    def _take(self) -> View:
+        taken = self._clock.wall()
+        found: list[HostHealth] = []
+        for source in self._sources:
+            if isinstance(source, Connection):
+                found.append(source.health)
+            else:
+                found += source.health().values()
+        states: dict[HealthState, int] = dict.fromkeys(STATES, 0)
+        for health in found:
+            states[health.state] += 1
+        return View(taken, tuple(sorted(found, key=_rank)), states)
+
+
+def _rank(health: HostHealth) -> tuple[int, float, float, str]:
+    """By state, then what broke last, then how much fails (in percent, so that rows do not dance), then by name."""
+    ratio = 1.0 if health.success_ratio is None else round(health.success_ratio, 2)
+    return _SEVERITY[health.state], -(health.broken_since or 0.0), ratio, health.host
