@@ -156,7 +156,7 @@ class RequestWouldReject(Event):
 
     method: str
     path: str
-    by: Literal["breaker"]
+    by: Literal["breaker", "bulkhead", "rate_limit"]
     attempt: int
     """The number of the send. The first would have been a rejected call, a later one an abandoned retry."""
     retry_after: float | None

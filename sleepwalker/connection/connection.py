@@ -23,7 +23,7 @@ from sleepwalker.engine.call import Final, Queue, Request, Send, run
 from sleepwalker.engine.health import HostHealth
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Outcome, failed
-from sleepwalker.engine.rules import Rules
+from sleepwalker.engine.rules import Rules, passes_rate_limit
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError, DecodeError, HTTPError, SleepwalkerException
 from sleepwalker.fork import renewed_after_fork
@@ -121,7 +121,7 @@ class Connection:
         self._clock = clock
         self._timeout = check_timeout(timeout)
         self._rules = Rules(self._policy, clock, self._timeout)
-        self._other_rules: dict[tuple[Policy, tuple[float, float] | None], Rules] = {}
+        self._other_rules: dict[tuple[Policy, bool, tuple[float, float] | None], Rules] = {}
         self._headers = checked_headers(headers)
         self._max_body = check_max_body(max_body)
         self._observe = observing(observer)
@@ -551,10 +551,11 @@ class Connection:
 
     def _rules_of(self, policy: Policy | str | os.PathLike[str] | None, timeout: Timeout | None) -> Rules:
         """The rules of a call with a policy or timeout of its own, made once for each such pair."""
-        key = (self._policy if policy is None else load_policy(policy), check_timeout(timeout))
+        chosen = self._policy if policy is None else load_policy(policy)
+        key = (chosen, passes_rate_limit(chosen), check_timeout(timeout))  # equal policies may differ in what they say
         rules = self._other_rules.get(key)
         if rules is None:
-            rules = Rules(key[0], self._clock, key[1])
+            rules = Rules(chosen, self._clock, key[2])
             if len(self._other_rules) >= _MAX_OTHER_RULES:
                 self._other_rules = {}
             self._other_rules[key] = rules

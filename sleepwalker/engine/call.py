@@ -37,21 +37,27 @@ def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Obser
     entered = False
     end: End = "cancelled"
     try:
-        limited = host.bucket is not None and not host.isolated
+        limited = rules.rate_limit and host.bucket is not None and not host.isolated
         refused = (yield from _take_token(call)) if limited else None
         try:
-            if refused is None and (by := host.enter(call.began, bulkhead=rules.bulkhead)) is not None:
-                refused = (yield from _queue(call, by)) if isinstance(by, Ticket) else rejected_at_entry(call, by)
+            beyond = False
+            if refused is None and (by := host.enter(bulkhead=rules.bulkhead, refused=call.dry)) != "in":
+                if isinstance(by, Ticket):
+                    refused = yield from _queue(call, by)
+                elif not (beyond := by == "beyond"):
+                    refused = rejected_at_entry(call, by)
             if refused is not None:
                 host.turn_away(call.end(refused), clock.monotonic() - call.began)
                 call.announce(refused)
                 return Final(refused, (), call.permit)
             entered = True
             try:
+                if beyond and not call.dry:
+                    call.would_reject("bulkhead", None)
                 outcome = yield from _attempts_until_done(call)
                 end = call.end(outcome)
             finally:
-                host.leave(end, clock.monotonic() - call.began)
+                host.leave(end, clock.monotonic() - call.began, beyond=beyond)
         finally:
             if call.holds_token and not call.attempts:  # a token stands for what the host gets, and it got nothing
                 host.return_token()
@@ -70,9 +76,12 @@ def _take_token(call: Call) -> Generator[Step, Reply, Outcome | None]:
     A call takes one, whatever its attempts: retries are for their budget to limit.
     """
     host, left = call.host, call.rules.total
-    wait, patience = host.take_token(call.began, left)
-    if wait > patience:
+    word, wait = host.take_token(call.began, left)
+    if word == "rejected":
         return rejected_by_rate_limit(call, wait)
+    if word == "beyond":
+        call.would_reject("rate_limit", wait)
+        return None
     waits, rejected = wait > 0, False
     try:
         while wait > 0:
@@ -185,7 +194,7 @@ def _attempt(call: Call, now: float, deadline: float, wait: float) -> Generator[
 
 def _admit(call: Call, now: float) -> Refusal | None:
     """Take a permit for the next attempt, or say why there is none."""
-    if not call.rules.breaker:
+    if not call.rules.breaker or (call.dry and (breaker := call.host.breaker) is not None and breaker.observes):
         return None
     admission, news = call.host.admit(now, call.rules.attempt + 1.0)
     call.tell(news)

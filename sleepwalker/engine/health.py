@@ -40,6 +40,9 @@ class HostHealth:
     latency: Latency
     in_flight: int
     """Calls under way now."""
+    limit: int | None
+    """How many calls may be under way now: what an adaptive bulkhead makes of the latency, else `max_concurrent`.
+    None without a bulkhead."""
     retries: int
     rejections: int
     """Calls and retries that the breaker, the bulkhead, the rate limit or an isolation refused."""

@@ -7,8 +7,9 @@ from typing import Literal
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import CLOSED, OPEN, Breaker, Permit, Refusal, State
+from sleepwalker.engine.bulkhead import Bulkhead
 from sleepwalker.engine.health import Gauges, HealthState, HostHealth, Latency
-from sleepwalker.engine.limits import Bucket, Budget, Ticket
+from sleepwalker.engine.limits import Bucket, Budget, Ticket, Turn
 from sleepwalker.engine.outcome import Outcome, Verdict
 from sleepwalker.engine.tally import End, Tally
 from sleepwalker.engine.window import Latencies, Window
@@ -29,15 +30,12 @@ class Host:
         self._policy = policy
         self._budget = Budget(policy.retry.budget) if policy.retry and policy.retry.budget else None
         self.bucket = Bucket(policy.rate_limit, clock.monotonic()) if policy.rate_limit else None
-        self.max_concurrent = policy.bulkhead.max_concurrent if policy.bulkhead else None
-        self._max_wait = policy.bulkhead.max_wait if policy.bulkhead else 0.0
-        self._queue: list[Ticket] = []  # mostly empty, and an empty deque is as large as all the rest but latencies
+        self._bulkhead = Bulkhead(policy.bulkhead)
         self._verdicts = Window(policy.health.window, channels=2)
         self._latencies = Latencies(policy.health.window)
         self._lock = threading.Lock()
         self.tally = Tally()
         """What its calls came to, for metrics. Of those that only count, each number may be read without the lock."""
-        self._in_flight = 0
         self._consecutive = 0
         self._unreached = 0
         self._last_error: str | None = None
@@ -54,30 +52,38 @@ class Host:
         """False where the host is certainly fine: read without a lock by whoever wants to know fast."""
         _hosts.add(self)
 
-    def take_token(self, now: float, left: float) -> tuple[float, float]:
-        """Take a token of the rate limit: 0, or the seconds until one is due; and how many seconds a call waits.
+    def take_token(self, now: float, left: float) -> Turn:
+        """Take a token of the rate limit, wait for one, or be rejected. `left` is how many seconds the call has.
 
-        `left` is what the call has left. If it waits, it must come back by `take_due_token` or `stop_waiting`;
-        if that would be too long it is rejected.
+        A call that waits must come back by `take_due_token` or `stop_waiting`.
         """
         with self._lock:
             if (bucket := self.bucket) is None:
-                return 0.0, left
+                return Turn("go", 0.0)
             wait, patience = bucket.take(now), min(bucket.max_wait, left)
+            if wait == 0:
+                return Turn("go", 0.0)
+            if bucket.observes:
+                if wait > patience:
+                    return Turn("beyond", wait)
+                bucket.reserve()
+                return Turn("go", 0.0)
             if wait > patience:
                 self.tally.calls += 1
                 self.tally.reject("rate_limit")
-            elif wait > 0:
-                bucket.waiting += 1
-            return wait, patience
+                return Turn("rejected", wait)
+            bucket.waiting += 1
+            return Turn("wait", wait)
 
     def take_due_token(self, now: float) -> float:
         """Take the token that a call waited for: 0, or the seconds that it is still to wait."""
         with self._lock:
-            if self.bucket is None or (wait := self.bucket.take(now, queued=True)) == 0:
-                self._stop_waiting_locked()
-                return 0.0
-            return wait
+            if self.bucket is not None and (wait := self.bucket.take(now, queued=True)) > 0:
+                if not self.bucket.observes:
+                    return wait
+                self.bucket.reserve()
+            self._stop_waiting_locked()
+            return 0.0
 
     def stop_waiting(self, *, rejected: bool) -> None:
         """End a wait for a token without one."""
@@ -97,52 +103,39 @@ class Host:
             if self.bucket is not None:
                 self.bucket.give_back()
 
-    def enter(self, now: float, *, bulkhead: bool) -> Literal["bulkhead", "isolation"] | Ticket | None:
-        """Begin a call, or say what rejects it, or queue it: then `claim` its ticket. A call that entered must leave.
+    def enter(
+        self, *, bulkhead: bool, refused: bool = False
+    ) -> Literal["in", "beyond", "bulkhead", "isolation"] | Ticket:
+        """Begin a call, or say what rejects it, or queue it: then `claim` its ticket.
 
-        The queue is fair: who comes while others wait goes behind them.
+        A call that is in must leave; so must one that is in `beyond` a limit that only observes. `bulkhead` is whether
+        the limit is the call's, and `refused` whether another dry run would have turned it away before.
         """
         with self._lock:
             self.tally.calls += 1
             if self.isolated:
                 self.tally.reject("isolation")
                 return "isolation"
-            limit = self.max_concurrent
-            if bulkhead and limit is not None and (self._in_flight >= limit or self._queue):
-                if self._max_wait == 0:
-                    self.tally.reject("bulkhead")
-                    return "bulkhead"
-                ticket = Ticket(self._max_wait)
-                self._queue.append(ticket)
-                return ticket
-            self._in_flight += 1
-            return None
+            entry = self._bulkhead.enter(limited=bulkhead, refused=refused)
+            if entry == "full":
+                self.tally.reject("bulkhead")
+                return "bulkhead"
+            return entry
 
-    def leave(self, how: End | None = None, seconds: float = 0.0) -> None:
+    def leave(self, how: End | None = None, seconds: float = 0.0, *, beyond: bool = False) -> None:
         """End a call that entered, `seconds` after it began; without `how` only its stay, and `turn_away` follows.
 
-        Its place goes to the one that has queued for longest.
+        Its place goes to the one that has queued for longest. `beyond` is what `enter` said.
         """
         with self._lock:
             if how is not None:
                 self.tally.end(how, seconds)
-            self._in_flight = max(0, self._in_flight - 1)  # 0 already in a child that was forked during the call
-            if self._queue:
-                self._grant_locked()
+            self._bulkhead.leave(beyond=beyond)
 
     def claim(self, ticket: Ticket) -> bool:
         """End a wait in the queue: True for a call that got its place and so has entered; others lose their turn."""
         with self._lock:
-            if not ticket.granted and ticket in self._queue:
-                self._queue.remove(ticket)
-            return ticket.granted
-
-    def _grant_locked(self) -> None:
-        while self._queue and (self.max_concurrent is None or self._in_flight < self.max_concurrent):
-            ticket = self._queue.pop(0)
-            self._in_flight += 1
-            ticket.granted = True
-            ticket.wake.set()
+            return self._bulkhead.claim(ticket)
 
     def turn_away(self, how: End, seconds: float) -> None:
         """End a call that did not enter, `seconds` after it began."""
@@ -182,6 +175,7 @@ class Host:
             if first and self._budget is not None:
                 self._budget.deposit(now)
             self._latencies.add(now, duration)
+            self._bulkhead.learn(outcome, now - duration, now)
             return self._record_locked(permit, outcome, now, now - duration)
 
     def settle_body(self, permit: Permit, outcome: Outcome, now: float) -> tuple[Event, ...]:
@@ -224,7 +218,8 @@ class Host:
                 success_ratio=ratio,
                 consecutive_failures=self._consecutive,
                 latency=Latency(*self._latencies.quantiles(now, (0.5, 0.95, 0.99))),
-                in_flight=self._in_flight,
+                in_flight=self._bulkhead.in_flight,
+                limit=self._bulkhead.limit,
                 retries=self.tally.retries,
                 rejections=self.tally.rejections,
                 last_error=self._last_error,
@@ -244,9 +239,9 @@ class Host:
             return Gauges(
                 state=self._state_locked(breaker, good / (good + bad) if good + bad else None),
                 breaker=breaker,
-                in_flight=self._in_flight,
-                queued=len(self._queue) + (self.bucket.waiting if self.bucket else 0),
-                max_in_flight=self.max_concurrent,
+                in_flight=self._bulkhead.in_flight,
+                queued=len(self._bulkhead.queue) + (self.bucket.waiting if self.bucket else 0),
+                max_in_flight=self._bulkhead.limit,
                 rate=self.bucket.rate if self.bucket else None,
             )
 
@@ -286,7 +281,13 @@ class Host:
     @property
     def busy(self) -> bool:
         """Whether calls are in flight, or wait to be."""
-        return self._in_flight > 0 or bool(self._queue) or (self.bucket is not None and self.bucket.waiting > 0)
+        places, bucket = self._bulkhead, self.bucket
+        return places.in_flight > 0 or bool(places.queue) or (bucket is not None and bucket.waiting > 0)
+
+    @property
+    def limit(self) -> int | None:
+        """How many calls may be in flight now, None for any number."""
+        return self._bulkhead.limit
 
     @property
     def down(self) -> bool:
@@ -327,17 +328,14 @@ class Host:
                 self.bucket = Bucket(policy.rate_limit, now)
             else:
                 self.bucket.follow(policy.rate_limit, now)
-            self.max_concurrent = policy.bulkhead.max_concurrent if policy.bulkhead else None
-            self._max_wait = policy.bulkhead.max_wait if policy.bulkhead else 0.0
-            self._grant_locked()
+            self._bulkhead.follow(policy.bulkhead)
             return self._news_locked(now)
 
     def isolate(self) -> tuple[Event, ...]:
         """Reject all calls until `restore`."""
         with self._lock:
             changed, self.isolated = not self.isolated, True
-            while self._queue:
-                self._queue.pop(0).wake.set()
+            self._bulkhead.turn_all_away()
             self.trouble = True
         return (HostIsolated(self.origin),) if changed else ()
 
@@ -423,8 +421,7 @@ class Host:
     def _renew_after_fork(self) -> None:
         # The lock may be held, and the calls in flight are made, by threads that only the parent has.
         self._lock = threading.Lock()
-        self._in_flight = 0
-        self._queue.clear()
+        self._bulkhead.renew_after_fork()
         if self.bucket is not None:
             self.bucket.waiting = 0
         if self.breaker is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from typing import Literal, NamedTuple
 
 from sleepwalker.engine.window import Window
 from sleepwalker.policy import RateLimitPolicy, RetryBudget
@@ -66,6 +67,15 @@ class Ticket:
         """Set when there is something to see: it was granted, or will not be."""
 
 
+class Turn(NamedTuple):
+    """What the rate limit says to a call."""
+
+    word: Literal["go", "wait", "rejected", "beyond"]
+    """`beyond` the rate, which only observes, it goes all the same."""
+    wait: float
+    """Seconds until a token is due."""
+
+
 class Bucket:
     """How many calls a host may get: a bucket of tokens that fills at the policy's rate.
 
@@ -74,7 +84,7 @@ class Bucket:
     Not thread-safe: its owner holds a lock.
     """
 
-    __slots__ = ("_filled", "_level", "_size", "max_wait", "rate", "waiting")
+    __slots__ = ("_filled", "_level", "_size", "max_wait", "observes", "rate", "waiting")
 
     def __init__(self, policy: RateLimitPolicy, now: float) -> None:
         self.waiting = 0
@@ -89,6 +99,7 @@ class Bucket:
             self._fill(now)
         self.rate = policy.rate
         self.max_wait = policy.max_wait
+        self.observes = policy.mode == "observe"
         self._size = float(policy.burst or max(1.0, policy.rate))
         self._level = min(self._level, self._size)
 
@@ -100,6 +111,10 @@ class Bucket:
             return missing / self.rate
         self._level -= 1.0
         return 0.0
+
+    def reserve(self) -> None:
+        """Take a token that is yet to come, as one would who waits for it, so that those who follow wait longer."""
+        self._level -= 1.0
 
     def give_back(self) -> None:
         """Return the token of a call that came to no send."""

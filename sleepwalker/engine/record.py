@@ -33,6 +33,7 @@ class Call:
         "attempts",
         "began",
         "clock",
+        "dry",
         "holds_token",
         "host",
         "observe",
@@ -55,6 +56,8 @@ class Call:
         self.permit = free_permit()
         self.holds_token = False
         self.refused = False
+        self.dry = False
+        """Whether a limit that only observes would have refused the call: then those behind it would not know of it."""
 
     def settled(self, number: int, began: float, wait: float, permit: Permit, outcome: Outcome) -> None:
         """Put on record what a send came to, and give its permit back. `wait` is what the call waited before it."""
@@ -130,8 +133,9 @@ class Call:
             )
         )
 
-    def would_reject(self, by: Literal["breaker"], retry_after: float) -> None:
+    def would_reject(self, by: Literal["breaker", "bulkhead", "rate_limit"], retry_after: float | None) -> None:
         """Announce what only a dry run let through."""
+        self.dry = self.dry or by != "breaker"
         self.host.count("would reject", by)
         self.observe(
             RequestWouldReject(

@@ -45,7 +45,7 @@ def rejected_at_entry(call: Call, by: Literal["bulkhead", "isolation"], waited: 
     if by == "isolation":
         error = HostIsolatedError(f"{origin} is isolated by an operator; restore() ends that", host=origin)
     else:
-        limit = call.host.max_concurrent
+        limit = call.host.limit
         longer = f"; no place came free within {waited:.3g} s" if waited else ""
         error = BulkheadFullError(f"{origin}: {limit} calls in flight, the most that it may get{longer}", host=origin)
     call.reject(by, None)

@@ -24,6 +24,7 @@ class Rules:
         "methods",
         "policy",
         "propagate",
+        "rate_limit",
         "read",
         "retries",
         "sample",
@@ -48,5 +49,15 @@ class Rules:
         self.breaker = policy.breaker is not None
         self.budget = policy.retry is not None and policy.retry.budget is not None
         self.bulkhead = policy.bulkhead is not None
+        self.rate_limit = not passes_rate_limit(policy)
         self.finished_level = policy.log.finished
         self.sample = policy.log.sample
+
+
+def passes_rate_limit(policy: Policy) -> bool:
+    """Whether calls that follow `policy` pass their host's rate limit by.
+
+    They do where it says that the limit is off. Nearly every policy has it off because it says nothing, and a call
+    that only asks for other timeouts must not pass by.
+    """
+    return policy.rate_limit is None and "rate_limit" in policy.model_fields_set

@@ -145,9 +145,10 @@ def _flat(model: PolicyModel, prefix: str) -> dict[str, Any]:
 
 
 def _merged(model: PolicyModel, changes: Mapping[Any, Any]) -> dict[Any, Any]:
-    merged: dict[Any, Any] = {name: getattr(model, name) for name in type(model).model_fields}
+    # What was not said before is not said by the copy.
+    merged: dict[Any, Any] = {name: getattr(model, name) for name in model.model_fields_set}
     for name, value in changes.items():
-        old = merged.get(name)
+        old = getattr(model, name) if name in type(model).model_fields else None
         merged[name] = _merged(old, value) if isinstance(old, PolicyModel) and isinstance(value, Mapping) else value
     return merged
 

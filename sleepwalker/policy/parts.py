@@ -20,6 +20,8 @@ Ratio = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 Jitter = Literal["full", "equal", "decorrelated", "none"]
+Mode = Literal["enforce", "observe"]
+_MODE = "`enforce` rejects calls; `observe` only reports what it would have done."
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """The methods that change nothing on the server (RFC 9110 section 9.2.1)."""
@@ -206,9 +208,7 @@ class BreakerPolicy(PolicyModel):
         description="Seconds after closing during which the admitted share of calls grows from a tenth to all, so "
         "that a cold host is not knocked over again. 0 admits all at once.",
     )
-    mode: Literal["enforce", "observe"] = Field(
-        default="enforce", description="`enforce` rejects calls; `observe` only reports what it would have done."
-    )
+    mode: Mode = Field(default="enforce", description=_MODE)
 
 
 class BulkheadPolicy(PolicyModel):
@@ -222,8 +222,11 @@ class BulkheadPolicy(PolicyModel):
         default=0.0, description="Seconds that a call waits for its turn. 0 rejects at once: a queue hides the trouble."
     )
     adaptive: bool = Field(
-        default=False, description="Whether the limit follows latency, growing step by step and shrinking by halves."
+        default=False,
+        description="Whether the limit follows the host's latency, between 1 and `max_concurrent`: it grows step by "
+        "step while attempts are fast, and shrinks to less than half where they take twice as long as usual.",
     )
+    mode: Mode = Field(default="enforce", description=_MODE)
 
 
 class RateLimitPolicy(PolicyModel):
@@ -238,6 +241,7 @@ class RateLimitPolicy(PolicyModel):
     max_wait: SecondsOrZero = Field(
         default=0.0, description="Seconds that a call waits for its turn. 0 rejects at once."
     )
+    mode: Mode = Field(default="enforce", description=_MODE)
 
 
 class HedgePolicy(PolicyModel):

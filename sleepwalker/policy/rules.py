@@ -14,7 +14,6 @@ Rule = Callable[[Mapping[str, Any], str], Iterable[str]]
 #: A policy that asks for more is refused: a protection that is silently missing is worse than none.
 NOT_YET: dict[str, Any] = {
     "hedge": None,
-    "bulkhead.adaptive": False,
 }
 
 

@@ -190,7 +190,7 @@ def _rejected_by_breaker(here: World) -> None:
 
 def _rejected_by_bulkhead(here: World) -> None:
     here.host = World(Policy(bulkhead={"max_concurrent": 1}), here.clock).host
-    here.host.enter(here.clock.now, bulkhead=True)
+    here.host.enter(bulkhead=True)
     here.call([])
 
 

@@ -348,6 +348,14 @@ CASES = [
         (0.0, ["sent"] * 4 + ["rejected"]),
         (1.0, ["sent"] * 4 + ["queues"]),
     ),
+    case("bulkhead.adaptive", QUIET, sent_together, (False, 1000), (True, 4)),
+    case(
+        "bulkhead.mode",
+        {**QUIET, "bulkhead": {"max_concurrent": 4}},
+        begun_at_once,
+        ("enforce", ["sent"] * 4 + ["rejected"]),
+        ("observe", ["sent"] * 5),
+    ),
     case("rate_limit", QUIET, sent_in_ten_seconds, (False, 40), ({"rate": 1, "burst": 1}, 10)),
     case("rate_limit.rate", {**QUIET, "rate_limit": {"burst": 1}}, sent_in_ten_seconds, (2.0, 20), (1.0, 10)),
     case(
@@ -363,6 +371,13 @@ CASES = [
         begun_at_once,
         (0.0, ["sent"] * 4 + ["rejected"]),
         (2.0, ["sent"] * 4 + ["waits"]),
+    ),
+    case(
+        "rate_limit.mode",
+        {**QUIET, "rate_limit": {"rate": 1.0, "burst": 4}},
+        begun_at_once,
+        ("enforce", ["sent"] * 4 + ["rejected"]),
+        ("observe", ["sent"] * 5),
     ),
     case("health.window", QUIET, state_after(200, pause=70), (60.0, "unknown"), (100.0, "healthy")),
     case("health.degraded_below", QUIET, state_after(200, 200, 200, 500), (0.95, "degraded"), (0.7, "healthy")),

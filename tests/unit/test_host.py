@@ -38,6 +38,7 @@ def test_a_host_that_nobody_asked_yet_is_unknown() -> None:
         consecutive_failures=0,
         latency=Latency(None, None, None),
         in_flight=0,
+        limit=1000,
         retries=0,
         rejections=0,
         last_error=None,

@@ -690,7 +690,7 @@ def test_connections_in_use_do_not_make_room() -> None:
     """Once, the one just made had to go, and find gave a closed connection."""
     bed = Bed(max_connections=1)
     busy = bed.manager.find(A)
-    bed.record(A).enter(bed.clock.now, bulkhead=True)
+    bed.record(A).enter(bulkhead=True)
     bed.clock.advance(1)
     found = bed.manager.find(B)
     assert not busy.closed
@@ -706,7 +706,7 @@ def test_connections_in_use_do_not_make_room() -> None:
 def test_what_is_asked_for_does_not_make_room_for_itself() -> None:
     bed = Bed(max_connections=1)
     conn = bed.manager.find(A)
-    bed.record(A).enter(bed.clock.now, bulkhead=True)
+    bed.record(A).enter(bulkhead=True)
     bed.manager.find(B)
     bed.record(A).leave()
     bed.clock.advance(5)
@@ -817,7 +817,7 @@ def test_a_forgotten_manager_is_collected() -> None:
 def test_a_forked_child_finds_although_the_parents_threads_held_everything() -> None:
     bed = Bed(policy=Policy(health={"probe": "/health", "probe_interval": 10_000}))
     known = bed.manager.find(B)
-    bed.record(B).enter(bed.clock.now, bulkhead=True)
+    bed.record(B).enter(bulkhead=True)
     gate, job = underway(bed)
     follower = in_thread(lambda: bed.manager.find(A))
     waiting(bed, 1)

@@ -59,7 +59,7 @@ def host(name: str, attempts: int = 1, policy: Policy | None = None) -> Host:
     clock = FakeClock()
     made = Host(name, Policy() if policy is None else policy, clock)
     for _ in range(attempts):
-        made.enter(clock.now, bulkhead=True)
+        made.enter(bulkhead=True)
         permit, _ = made.admit(clock.now, 1.0)
         made.settle(permit, answer(200), clock.now, 0.02, first=True)  # type: ignore[arg-type]
         made.leave("answered", 0.02)

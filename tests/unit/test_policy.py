@@ -55,7 +55,7 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
         "ramp": 5,
         "mode": "enforce",
     },
-    BulkheadPolicy: {"max_concurrent": 1000, "max_wait": 0, "adaptive": False},
+    BulkheadPolicy: {"max_concurrent": 1000, "max_wait": 0, "adaptive": False, "mode": "enforce"},
     HealthPolicy: {
         "window": 60,
         "degraded_below": 0.95,
@@ -94,7 +94,7 @@ def test_every_default_is_the_documented_one(cls: type[BaseModel]) -> None:
 
 
 def test_a_rate_limit_needs_its_rate_and_a_hedge_its_trigger() -> None:
-    assert RateLimitPolicy(rate=5).to_dict() == {"rate": 5, "burst": False, "max_wait": 0}
+    assert RateLimitPolicy(rate=5).to_dict() == {"rate": 5, "burst": False, "max_wait": 0, "mode": "enforce"}
     assert HedgePolicy(delay=0.5).to_dict() == {"delay": 0.5, "percentile": False, "max_extra": 1}
     assert HedgePolicy(percentile=95).delay is None
 

@@ -21,6 +21,7 @@ DURATION_OR_ZERO = "a number, at least 0 and at most 2000000"
 RATIO = "a number, more than 0 and at most 1"
 COUNT = "a whole number, at least 1 and at most 1000000"
 FLAG = "true or false"
+MODE = "one of enforce, observe"
 STATUSES = "a list, each a whole number, at least 400 and at most 599"
 METHODS = "a list, each an HTTP method"
 LEVELS = "one of debug, info, warning, error, off"
@@ -71,13 +72,15 @@ FIELDS: dict[str, str] = {
     "breaker.half_open_probes": COUNT,
     "breaker.close_after": COUNT,
     "breaker.ramp": DURATION_OR_ZERO,
-    "breaker.mode": "one of enforce, observe",
+    "breaker.mode": MODE,
     "bulkhead.max_concurrent": COUNT,
     "bulkhead.max_wait": DURATION_OR_ZERO,
     "bulkhead.adaptive": FLAG,
+    "bulkhead.mode": MODE,
     "rate_limit.rate": "a number, at least 0.0001 and at most 1000000",
     "rate_limit.burst": f"{COUNT}, or false",
     "rate_limit.max_wait": DURATION_OR_ZERO,
+    "rate_limit.mode": MODE,
     "hedge.delay": f"{DURATION}, or false",
     "hedge.percentile": "a number, more than 0 and less than 100, or false",
     "hedge.max_extra": "a whole number, at least 1 and at most 10",
@@ -105,6 +108,8 @@ VALUES: dict[str, list[Any]] = {
     "retry.jitter": ["Full", "random", True, False, None],
     "retry.budget.min_per_second": [*NOT_NUMBERS, 1_000_001],
     "breaker.mode": ["off", True, False, None],
+    "bulkhead.mode": ["off", True, False, None],
+    "rate_limit.mode": ["Observe", True, False, None],
     "rate_limit.rate": [*NOT_NUMBERS, 0, 1_000_001],
     "hedge.percentile": [True, "95", 0, 100, math.nan],
     "hedge.max_extra": [*NOT_NUMBERS, 0, 11, 1.0],
@@ -409,7 +414,6 @@ NOT_ENFORCED: dict[str, dict[str, Any]] = {
     "breaker.slow_ratio": {"breaker": {"slow_ratio": 0.5, "slow_call": 5}},
     "breaker.slow_call": {"breaker": {"slow_ratio": 0.5, "slow_call": 5}},
     "breaker.mode": {"breaker": {"mode": "observe"}},
-    "bulkhead.adaptive": {"bulkhead": {"adaptive": True}},
 }
 
 

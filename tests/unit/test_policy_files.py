@@ -14,6 +14,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sleepwalker.engine.rules import passes_rate_limit
 from sleepwalker.exceptions import PolicyError
 from sleepwalker.policy import SAFE_METHODS, BreakerPolicy, HealthPolicy, LogPolicy, Policy, PoolPolicy, rules, toml
 from sleepwalker.policy.base import PolicyModel, part_of
@@ -34,6 +35,7 @@ def numbers(low: float, high: float, **options: Any) -> st.SearchStrategy[Any]:
 seconds = numbers(0.001, 2_000_000)
 seconds_or_zero = numbers(0, 2_000_000) | st.just(0)
 ratios = numbers(0, 1, exclude_min=True)
+modes = st.sampled_from(["enforce", "observe"])
 counts = st.integers(1, 1_000_000)
 
 
@@ -77,7 +79,7 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
         half_open_probes=counts,
         close_after=counts,
         ramp=seconds_or_zero,
-        mode=st.sampled_from(["enforce", "observe"]),
+        mode=modes,
     )
     slow: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.fixed_dictionaries(
         {"slow_ratio": ratios, "slow_call": st.just(max(0.001, total / 2))}
@@ -86,8 +88,9 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
         breaker = st.builds(lambda one, other: one | other, breaker, slow)
     data["breaker"] = draw(off(breaker))
     below_total = st.floats(0, total, exclude_max=True)
-    data["bulkhead"] = draw(off(some(max_concurrent=counts, max_wait=below_total, adaptive=st.booleans())))
-    data["rate_limit"] = draw(off(some({"rate": numbers(0.0001, 1_000_000)}, burst=off(counts), max_wait=below_total)))
+    data["bulkhead"] = draw(off(some(max_concurrent=counts, max_wait=below_total, adaptive=st.booleans(), mode=modes)))
+    rate = {"rate": numbers(0.0001, 1_000_000)}
+    data["rate_limit"] = draw(off(some(rate, burst=off(counts), max_wait=below_total, mode=modes)))
     data["hedge"] = draw(
         off(some({"percentile": st.floats(0, 100, exclude_min=True, exclude_max=True)}, max_extra=st.integers(1, 10)))
     )
@@ -178,9 +181,14 @@ def test_the_standard_file_holds_the_defaults() -> None:
 
 
 def test_the_standard_file_names_every_field() -> None:
-    """It is the file that people copy from."""
-    data = tomllib.loads((ROOT / "policies/standard.toml").read_text(encoding="utf-8"))
-    assert data == Policy().to_dict()
+    """It is the file that people copy from. The rate limit is a comment: see the next test."""
+    text = (ROOT / "policies/standard.toml").read_text(encoding="utf-8")
+    assert tomllib.loads(text.replace("# rate_limit", "rate_limit")) == Policy().to_dict()
+
+
+def test_of_the_shipped_policies_only_off_passes_a_hosts_rate_limit_by() -> None:
+    """Said in a file that calls follow by default or that people copy, a limit would be off where nobody asked."""
+    assert [name for name in SHIPPED if passes_rate_limit(Policy.load(name))] == ["off"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -206,12 +206,19 @@ def test_a_call_that_something_else_rejects_gives_its_token_back() -> None:
     assert sent(full, 5) == 2
 
 
-def test_no_call_can_leave_the_rate_limit_out() -> None:
+def test_a_calls_policy_passes_the_limit_by_only_where_it_says_so() -> None:
     """Nearly every policy has it off without a word: a call that asks for other timeouts must not pass it by."""
     here = world(rate=1.0)
     here.call(answer(200))
-    for policy in (Policy(), Policy.load("off"), Policy(rate_limit={"rate": 1000})):
+    standard = Policy.load("standard")
+    silent = (Policy(), standard, standard.replace(timeout={"total": 25}), Policy(rate_limit={"rate": 1000}))
+    for policy in silent:
         assert isinstance(here.begin(policy=policy).outcome.error, RateLimitedError)
+    plain = Policy.from_dict({"rate_limit": False})
+    for policy in (Policy(rate_limit=False), Policy(rate_limit=None), plain, standard.replace(rate_limit=False)):
+        assert here.call(answer(200), policy=policy.replace(retry=False)).sends
+    here.clock.advance(1.0)
+    assert sent(here, 2) == 1  # who passes by takes no token
 
 
 def test_a_host_that_calls_wait_for_is_busy() -> None:

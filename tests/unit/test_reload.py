@@ -127,7 +127,7 @@ def test_a_connections_policy_can_be_set_by_value_and_by_name() -> None:
     conn.policy = "batch"
     assert conn.policy == Policy.load("batch")
     conn.policy = Policy(bulkhead={"max_concurrent": 3})
-    assert conn._host.max_concurrent == 3
+    assert conn._host.limit == 3
     assert (conn._rules.connect, conn._rules.read) == (7, 7)  # the constructor's word still counts
 
 
@@ -150,11 +150,11 @@ def test_a_manager_reloads_what_its_hosts_share_and_new_hosts_have_it_too() -> N
     bed.manager.reload(Policy(bulkhead={"max_concurrent": 7}, health={"broken_after": 1}))
     assert bed.manager.find(A, ANONYMOUS) is conn
     assert conn._host is record
-    assert record.max_concurrent == 7
+    assert record.limit == 7
     bed.manager.find("https://new.test", ANONYMOUS)
-    assert bed.record("https://new.test").max_concurrent == 7
+    assert bed.record("https://new.test").limit == 7
     conn.policy = Policy(bulkhead={"max_concurrent": 1})
-    assert record.max_concurrent == 7  # shared, so it is the manager's to say
+    assert record.limit == 7  # shared, so it is the manager's to say
 
 
 def test_a_guarded_objects_later_calls_follow_the_new_policy() -> None:

@@ -34,6 +34,7 @@ QUIET = HostHealth(
     consecutive_failures=0,
     latency=Latency(0.004, 0.25, 12.0),
     in_flight=2,
+    limit=1000,
     retries=3,
     rejections=4,
     last_error=None,

@@ -265,7 +265,7 @@ def test_a_full_bulkhead_and_an_empty_budget(server: FaultServer, out: Everythin
     policy = Policy(retry={"wait_initial": 0, "budget": {"min_per_second": 0, "ratio": 0.001}})
     with connect(out, server.url, policy=policy) as conn:
         call(out, conn)
-        conn._host.max_concurrent = 0
+        conn._host._bulkhead._most = 0
         call(out, conn)
 
 

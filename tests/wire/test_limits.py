@@ -29,11 +29,16 @@ def test_a_call_over_the_rate_is_not_sent() -> None:
     with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
         conn.get("/")
         with pytest.raises(RateLimitedError) as caught:
-            conn.get("/path?token=x", policy="off")
+            conn.get("/path?token=x", policy="interactive")
         assert len(server.requests) == 1
         assert 9 < (caught.value.retry_after or 0) <= 10
         assert caught.value.host == server.url
-        assert conn.health.rejections == 1
+        conn.get("/", policy="off")  # it says `rate_limit = false`
+        conn.get("/", policy=conn.policy.replace(rate_limit=False))
+        with pytest.raises(RateLimitedError):
+            conn.get("/", policy=Policy())  # equal to the one before but for its silence
+        assert len(server.requests) == 3
+        assert conn.health.rejections == 2
 
 
 def test_closing_the_connection_ends_a_wait_for_a_turn() -> None:
@@ -91,7 +96,7 @@ def test_closing_the_connection_ends_the_queue_and_lets_the_request_in_flight_fi
         while not server.requests:
             time.sleep(0.01)
         second = pool.submit(conn.get, "/")
-        while not conn._host._queue:
+        while not conn._host._bulkhead.queue:
             time.sleep(0.01)
         conn.close()
         with pytest.raises(OurConnectionError, match="closed while the call waited"):
