@@ -104,15 +104,20 @@ def _worst(view: View) -> str:
 
 def _summary(view: View) -> str:
     total = len(view.hosts)
-    noun = "host" if total == 1 else "hosts"
-    for state in ("broken", "degraded", "isolated"):
-        if number := view.states[state]:
-            return f"{number:,} of {total:,} {noun} {'is' if number == 1 else 'are'} {state}"
     if not total:
         return "No hosts yet"
+    for state in ("broken", "degraded", "isolated"):
+        if number := view.states[state]:
+            return f"{_of(number, total)} {'is' if number == 1 else 'are'} {state}"
+    if view.states["unknown"] == total:
+        return f"Nothing was heard of {'the' if total == 1 else 'any'} host lately"
     if view.states["healthy"] == total:
         return "The host is healthy" if total == 1 else f"All {total:,} hosts are healthy"
-    return f"None of {total:,} {noun} is in trouble"
+    return f"None of {total:,} hosts is in trouble"
+
+
+def _of(number: int, total: int) -> str:
+    return "The host" if total == 1 else f"{number:,} of {total:,} hosts"
 
 
 def _chips(view: View, asked: Asked) -> str:
@@ -188,11 +193,11 @@ def _row(health: HostHealth, taken: float, copy: int) -> str:
         ("number p50", "p50", _seconds(health.latency.p50)),
         ("number p95", "p95", _seconds(health.latency.p95)),
         ("number p99", "p99", _seconds(health.latency.p99)),
-        ("number", "In flight", f"{health.in_flight:,}"),
+        ("number", "In flight", _in_flight(health)),
         ("number", "Calls", _calls(health)),
         ("number", "Retries", f"{health.retries:,}"),
         ("number", "Rejected", f"{health.rejections:,}"),
-        ("error", "Last error" if health.last_error else "Last success", _error(health, taken)),
+        ("error", "Last error" if health.last_error else "", _error(health, taken)),
     )
     body = "".join(
         f'<td role="cell" class="{kind}{" dull" * (text in _DULL)}" data-label="{label}"><span>{text}</span></td>'
@@ -206,10 +211,14 @@ def _row(health: HostHealth, taken: float, copy: int) -> str:
 
 def _name(host: str) -> str:
     """A host's name that breaks between its labels rather than anywhere."""
-    scheme, mark, rest = host.partition("://")
-    if not mark:
-        return _text(host)
-    return f"<small>{_text(scheme)}://</small><wbr>" + "<wbr>.".join(_text(part) for part in rest.split("."))
+    scheme, mark, rest = host.rpartition("://")
+    name = "<wbr>.".join(_text(part) for part in rest.split("."))
+    return f"<small>{_text(scheme)}://</small><wbr>{name}" if mark else name
+
+
+def _in_flight(health: HostHealth) -> str:
+    near = health.limit is not None and 2 * health.in_flight >= health.limit
+    return f"{health.in_flight:,}" + (f"<small>of {health.limit:,}</small>" if near else "")
 
 
 def _calls(health: HostHealth) -> str:
@@ -292,7 +301,7 @@ def _span(seconds: float) -> str:
 
 
 def _ago(moment: float, taken: float) -> str:
-    return "now" if taken - moment < 1 else f"{_span(taken - moment)} ago"
+    return "just now" if taken - moment < 1 else f"{_span(taken - moment)} ago"
 
 
 def _icon(state: str) -> str:

@@ -19,29 +19,23 @@ from wsgiref.validate import validator
 
 import pytest
 
-from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HostHealth, status
+from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HostHealth, Policy, status
 from sleepwalker.engine.health import Latency
+from sleepwalker.engine.host import Host
 from tests.unit.engine_driver import WALL, FakeClock
 
-QUIET = HostHealth(
-    host="https://a.test",
+QUIET = replace(
+    Host("https://a.test", Policy(), FakeClock()).snapshot(),
     state="healthy",
-    breaker="closed",
     calls=10,
     attempts=12,
     failures=1,
     success_ratio=0.9996,
-    consecutive_failures=0,
     latency=Latency(0.004, 0.25, 12.0),
     in_flight=2,
-    limit=1000,
     retries=3,
     rejections=4,
-    last_error=None,
     last_success=WALL - 5,
-    broken_since=None,
-    retry_in=None,
-    connections=1,
 )
 BROKEN = replace(
     QUIET,
@@ -131,7 +125,7 @@ def test_the_page_is_html_with_all_that_is_known_of_a_host(path: str) -> None:
     answer = ask(status.app(Known(BROKEN), clock=FakeClock()), path)
     assert (answer.status, answer.headers["Content-Type"]) == ("200 OK", "text/html; charset=utf-8")
     shown = words(re.sub(r"<[^>]+>", " ", answer.text))
-    for part in ("1 of 1 host is broken", "b .test", "open", "probe in 3 s", "6 min 40 s", "11:53:20", "0 %", "4 ms"):
+    for part in ("The host is broken", "b .test", "open", "probe in 3 s", "6 min 40 s", "11:53:20", "0 %", "4 ms"):
         assert part in shown
     for part in ("0.25 s", "12.0 s", "ConnectError: Connection refused (errno 111)", "last success 5 s ago"):
         assert part in shown
@@ -298,7 +292,9 @@ def test_broken_hosts_come_first_the_latest_on_top_then_by_what_fails_then_by_na
         (["healthy", "healthy"], "All 2 hosts are healthy"),
         (["healthy"], "The host is healthy"),
         (["healthy", "unknown"], "None of 2 hosts is in trouble"),
-        (["unknown"], "None of 1 host is in trouble"),
+        (["unknown"], "Nothing was heard of the host lately"),
+        (["unknown", "unknown"], "Nothing was heard of any host lately"),
+        (["isolated"], "The host is isolated"),
         (["healthy", "isolated"], "1 of 2 hosts is isolated"),
         (["degraded", "isolated"], "1 of 2 hosts is degraded"),
         (["broken", "broken", "degraded"], "2 of 3 hosts are broken"),
@@ -401,7 +397,7 @@ def test_names_errors_and_titles_are_text_wherever_they_stand(text: str) -> None
         hostile = replace(BROKEN, host=text, last_error=text + "x" * 80)
         html = page(hostile, title=text)
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", html)
-        return [(tag, *attrs) for tag, attrs in Tags(html).found]
+        return [(tag, *attrs) for tag, attrs in Tags(html).found if tag != "wbr"]
 
     assert made(text) == made("plain")
 
@@ -455,6 +451,13 @@ def test_how_long_a_host_has_been_broken_is_read_at_a_glance(ago: float, shown: 
 )
 def test_a_latency_has_the_digits_that_count(seconds: float | None, shown: str) -> None:
     assert f"<span>{shown}</span>" in page(replace(QUIET, latency=Latency(seconds, 7.0, 7.0)))
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"), [(3, "2<small>of 3</small>"), (4, "2<small>of 4</small>"), (5, "2"), (None, "2")]
+)
+def test_calls_in_flight_are_held_against_their_limit_once_they_come_near_it(limit: int | None, says: str) -> None:
+    assert f'data-label="In flight"><span>{says}</span>' in page(replace(QUIET, in_flight=2, limit=limit))
 
 
 # -- what it costs -------------------------------------------------------------------------------

@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 # The helpers must be importable whatever pytest's import mode is.
 if str(Path(__file__).parent) not in sys.path:
     sys.path.insert(0, str(Path(__file__).parent))
+
+if TYPE_CHECKING:
+    from browser import Browser
+    from selenium.webdriver import Chrome
 
 from servers import FaultServer, Nginx, TlsMaterial, forward_proxy, make_tls, run_httpbin, run_nginx
 
@@ -58,3 +63,27 @@ def nginx(
     tls: TlsMaterial = request.getfixturevalue("tls")
     with run_nginx(tmp_path_factory.mktemp("nginx"), tls, path) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], Path]) -> Iterator[Chrome]:
+    """A running Chromium, for `browser` to open its tabs in."""
+    chromium, driver = program("chromium"), program("chromedriver")
+    from browser import run_chromium
+
+    with run_chromium(chromium, driver, tmp_path_factory.mktemp("chromium")) as running:
+        yield running
+
+
+@pytest.fixture
+def browser(chromium: Chrome) -> Iterator[Browser]:
+    """A tab of the test's own in a real browser; a test that asks for it needs no mark of its own."""
+    from browser import Browser
+
+    first = chromium.current_window_handle
+    chromium.switch_to.new_window("tab")
+    tab = Browser(chromium)
+    tab.complaints()  # of tabs before it
+    yield tab
+    chromium.close()
+    chromium.switch_to.window(first)

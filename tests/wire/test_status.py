@@ -1,0 +1,400 @@
+"""The status page in a real browser: what a person sees, live, on a phone, in the dark, without scripts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socketserver
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.util import shift_path_info
+
+import pytest
+from browser import Browser
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from servers import FaultServer, refused_port, reply
+
+from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy, SleepwalkerException, status
+from sleepwalker.clock import SystemClock
+from tests.wire.test_canary import CANARY, FAST, FAULTS, SHAPES, Everything, call, connect
+
+QUICK = Policy(
+    timeout={"connect": 0.5, "read": 1, "attempt": 1, "total": 2},
+    retry=False,
+    breaker={"consecutive": 2, "open_for": 0.8, "open_max": 0.8, "close_after": 1, "ramp": 0},
+    health={"window": 1},
+)
+#: The page asks again every 0.2 s in place of 2, and what it is shown is as old as 0.1 s in place of 1.
+TIMES = 10
+HEADLINE = "document.querySelector('h1').innerText"
+
+
+class Hasty(SystemClock):
+    """Its seconds pass faster."""
+
+    @staticmethod
+    def monotonic() -> float:
+        return time.monotonic() * TIMES
+
+
+class Site:
+    """The page as a service on loopback would show it: one that can go away and come back."""
+
+    def __init__(self, app: Any) -> None:
+        self.asked: list[str] = []
+        self._app = app
+        self._port = 0
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        self.asked.append(environ["PATH_INFO"])
+        return self._app(environ, start_response)
+
+    def start(self) -> None:
+        class Server(socketserver.ThreadingMixIn, WSGIServer):
+            daemon_threads = True
+
+        class Handler(WSGIRequestHandler):
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = make_server("127.0.0.1", self._port, self, server_class=Server, handler_class=Handler)
+        self._port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def browser(browser: Browser) -> Browser:
+    browser.resize(1280)
+    browser.hurry(TIMES)
+    return browser
+
+
+def page(*sources: Any, title: str = "Hosts") -> Any:
+    """The page with a clock that keeps up with the hurried browser."""
+    return status.app(*sources, title=title, clock=Hasty())
+
+
+@pytest.fixture
+def site() -> Iterator[Callable[[Any], Site]]:
+    """`site(app)` is a running Site of the app."""
+    with contextlib.ExitStack() as stack:
+
+        def run(app: Any) -> Site:
+            running = Site(app)
+            stack.callback(running.stop)
+            return running
+
+        yield run
+
+
+@pytest.fixture
+def manager() -> Iterator[ConnectionManager]:
+    with ConnectionManager(policy=QUICK) as running:
+        yield running
+
+
+def go(manager: ConnectionManager, url: str, times: int = 1) -> None:
+    """So many calls, whatever becomes of them."""
+    conn = dict(iter(manager)).get(url) or Connection(url, ANONYMOUS, policy=QUICK)
+    manager.add(url, ANONYMOUS, conn)
+    for _ in range(times):
+        with contextlib.suppress(SleepwalkerException):
+            conn.get("/")
+
+
+@pytest.fixture
+def fleet(manager: ConnectionManager, server: FaultServer) -> Iterator[ConnectionManager]:
+    """Hosts in every state, some with names and errors that would be markup."""
+    with contextlib.ExitStack() as stack:
+        healthy = [stack.enter_context(FaultServer()) for _ in range(3)]
+        for running in healthy:
+            go(manager, running.url, 3)
+        go(manager, f"http://127.0.0.1:{stack.enter_context(refused_port())}", 4)
+        server.script(*[reply(200)] * 4, reply(500))
+        go(manager, server.url, 5)
+        manager.isolate(healthy[0].url)
+        for name in (
+            "<script>document.title='fell for it'</script>",
+            '"><img src=x onerror="document.title=\'fell for it\'">',
+            "a-rather-long-name.of-some-service.in-a-cluster.eu-west-1.compute.internal.example.net:18443",
+        ):
+            manager.isolate(name)
+        yield manager
+
+
+def test_the_page_shows_all_hosts_and_leaves_the_browser_nothing_to_complain_of(
+    browser: Browser, fleet: ConnectionManager, server: FaultServer, site: Callable[[Any], Site]
+) -> None:
+    browser.open(site(page(fleet, title="checkout")).url)
+    assert browser.run("document.title") == "1 of 8 hosts is broken · checkout"
+    shown = browser.run("[...document.querySelectorAll('tbody th')].map(cell => cell.innerText)")
+    assert sorted(shown) == sorted(fleet.health())
+    assert browser.run("[...document.querySelectorAll('td.state')].map(cell => cell.innerText.trim())") == [
+        "broken",
+        "degraded",
+        *["isolated"] * 4,
+        *["healthy"] * 2,
+    ]
+    assert "Connection refused" in browser.text("tr.broken")
+    assert browser.run("document.images.length") == 0
+    assert browser.complaints() == []
+
+
+def test_the_policy_for_content_is_in_force(browser: Browser, site: Callable[[Any], Site]) -> None:
+    """Were the header lost, or the console not read, the other tests would see no complaint either."""
+    browser.open(site(page(ConnectionManager())).url)
+    browser.run(
+        "(() => { const script = document.createElement('script'); script.append('document.title = 1');"
+        " document.body.append(script); const mark = document.createElement('p'); mark.setAttribute('style', 'top:0');"
+        " document.body.append(mark); try { mark.innerHTML = '<b>'; } catch { return 'refused'; } })()"
+    )
+    complaints = "\n".join(browser.complaints())
+    for part in ("script", "inline style", "TrustedHTML"):
+        assert part in complaints
+    assert browser.run("document.title") == "No hosts yet · Hosts"
+
+
+def test_it_follows_a_host_that_breaks_and_recovers_and_keeps_what_the_reader_is_at(
+    browser: Browser, manager: ConnectionManager, server: FaultServer, site: Callable[[Any], Site]
+) -> None:
+    go(manager, server.url)
+    browser.open(site(page(manager)).url)
+    assert browser.run(HEADLINE) == "The host is healthy"
+    browser.run("(window.same = document.querySelector('tbody tr'), document.querySelector('#q').focus())")
+    server.default = lambda exchange: reply(503)
+    go(manager, server.url, 3)
+    browser.wait(f"{HEADLINE} === 'The host is broken'")
+    assert browser.run("document.title").startswith("The host is broken")
+    assert "open" in browser.text("td.circuit")
+    assert "data:image/svg" in browser.run("document.querySelector('link[rel=icon]').href")
+    server.default = None
+
+    def well() -> bool:
+        go(manager, server.url)
+        return bool(browser.run(f"{HEADLINE} === 'The host is healthy'"))
+
+    browser.until(well, "the host is healthy again")
+    assert browser.run("window.same === document.querySelector('tbody tr')"), "never loaded anew"
+    assert browser.run("document.activeElement.id") == "q"
+    assert browser.complaints() == []
+
+
+def test_an_opened_error_stays_open_and_a_row_that_moves_keeps_its_place_in_the_readers_hand(
+    browser: Browser, manager: ConnectionManager, server: FaultServer, site: Callable[[Any], Site]
+) -> None:
+    server.default = lambda exchange: None  # closes without an answer: a long error
+    go(manager, server.url)
+    running = site(page(manager))
+    browser.open(running.url)
+    browser.driver.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
+    assert browser.run("document.querySelector('details').open && document.activeElement.tagName") == "SUMMARY"
+    with refused_port() as port:
+        go(manager, f"http://127.0.0.1:{port}", 3)  # breaks later, and so goes on top
+        browser.wait("document.querySelectorAll('tbody tr').length === 2")
+    assert browser.run("document.querySelector('tbody tr:last-child details').open")
+    assert browser.run("document.activeElement === document.querySelector('tbody tr:last-child summary')")
+
+
+def test_a_service_that_is_gone_is_said_and_so_is_its_return(
+    browser: Browser, manager: ConnectionManager, server: FaultServer, site: Callable[[Any], Site]
+) -> None:
+    go(manager, server.url)
+    running = site(page(manager))
+    browser.open(running.url)
+    assert not browser.run("document.querySelector('#lost').checkVisibility()")
+    running.stop()
+    browser.wait("document.querySelector('#lost').checkVisibility()")
+    assert browser.text("#lost").startswith("No answer from this service since ")
+    assert browser.run("document.querySelector('#lost').getAttribute('role')") == "alert"
+    browser.screenshot("status-lost")
+    running.start()
+    browser.wait("!document.querySelector('#lost').checkVisibility()")
+
+
+def test_an_answer_that_is_another_page_counts_as_gone(
+    browser: Browser, manager: ConnectionManager, site: Callable[[Any], Site]
+) -> None:
+    """A login page that a proxy shows once the session is over is no news of any host."""
+    hosts = page(manager)
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        if len(running.asked) == 1:
+            return hosts(environ, start_response)
+        start_response("200 OK", [("Content-Type", "text/html")])
+        return [b"<main>Please log in</main>"]
+
+    running = site(app)
+    browser.open(running.url)
+    browser.wait("document.querySelector('#lost').checkVisibility()")
+    assert browser.run(HEADLINE) == "No hosts yet"
+
+
+def test_it_can_be_paused_and_asks_for_nothing_while_it_is_hidden(
+    browser: Browser, manager: ConnectionManager, site: Callable[[Any], Site]
+) -> None:
+    running = site(page(manager))
+    browser.open(running.url)
+    browser.until(lambda: len(running.asked) >= 2, "it asks again")
+    live = browser.driver.find_element(By.ID, "live")
+    live.click()
+    assert live.text == "Resume"
+    asked = len(running.asked)
+    browser.run("new Promise(done => setTimeout(done, 4000))")
+    assert len(running.asked) == asked
+    live.click()
+    browser.until(lambda: len(running.asked) > asked, "it asks again")
+    hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true})"
+    event = ", document.dispatchEvent(new Event('visibilitychange'))"
+    browser.run(f"({hide % 'true'}{event})")
+    asked = len(running.asked)
+    browser.run("new Promise(done => setTimeout(done, 4000))")
+    assert len(running.asked) == asked
+    browser.run(f"({hide % 'false'}{event})")
+    browser.until(lambda: len(running.asked) > asked, "it asks at once when it is seen again", patience=1)
+
+
+#: The least contrast of any text with what is behind it, as WCAG 2 counts it.
+CONTRAST = """(() => {
+  const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = colour => numbers(colour).slice(0, 3).map(v => v / 255)
+    .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const ground = element => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if ((numbers(colour)[3] ?? 1) === 1) return colour;
+    }
+  };
+  const texts = [...document.querySelectorAll('main *')].filter(element => element.checkVisibility()
+    && [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim()));
+  return Math.min(...texts.map(element => {
+    const [a, b] = [light(getComputedStyle(element).color), light(ground(element))];
+    return (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+  }));
+})()"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 820, 1280, 1600])
+def test_it_fits_every_width_and_can_be_read_in_every_light(
+    browser: Browser, fleet: ConnectionManager, site: Callable[[Any], Site], width: int, scheme: str
+) -> None:
+    browser.resize(width, 844 if width < 600 else 900)
+    browser.prefer(scheme)
+    browser.open(site(page(fleet, title="checkout: calls to others")).url)
+    browser.screenshot(f"status-{width}-{scheme}", whole=True)
+    assert browser.overflow() <= 0
+    assert browser.run(CONTRAST) >= 4.5
+    dark = browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0] < 128")
+    assert dark == (scheme == "dark")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_is_a_table_with_headings_for_who_does_not_see_it(
+    browser: Browser, fleet: ConnectionManager, site: Callable[[Any], Site], width: int
+) -> None:
+    """Also where each row is drawn as a card, for which browsers forget what a table is."""
+    browser.resize(width)
+    browser.open(site(page(fleet)).url)
+    nodes = browser.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    roles = [node["role"]["value"] for node in nodes if not node.get("ignored")]
+    assert roles.count("table") == 1
+    assert (roles.count("rowheader"), roles.count("columnheader")) == (8, 13)
+    names = {node["name"]["value"] for node in nodes if node.get("name")}
+    assert {"Hosts, worst first", "Hosts by state", "Host"} <= names
+
+
+def test_it_is_whole_without_javascript(
+    browser: Browser, fleet: ConnectionManager, site: Callable[[Any], Site]
+) -> None:
+    browser.without_javascript()
+    browser.open(site(page(fleet)).url)
+    assert browser.run(HEADLINE) == "1 of 8 hosts is broken"
+    assert not browser.run("document.querySelector('#live').checkVisibility()")
+    assert browser.run("document.querySelector('meta[http-equiv=refresh]').content") == "10"
+    browser.driver.find_element(By.ID, "q").send_keys("cluster")
+    browser.driver.find_element(By.CSS_SELECTOR, "form button").click()
+    browser.wait("document.querySelectorAll('tbody tr').length === 1")
+    assert browser.run("location.search") == "?q=cluster"
+    browser.driver.find_element(By.CSS_SELECTOR, "nav a.broken").click()
+    browser.wait("location.search === '?q=cluster&state=broken'")
+    assert "No host matches." in browser.text()
+    assert browser.complaints() == []
+
+
+def test_the_filter_acts_while_one_types_and_its_address_can_be_passed_on(
+    browser: Browser, fleet: ConnectionManager, site: Callable[[Any], Site]
+) -> None:
+    browser.open(site(page(fleet)).url + "/?state=isolated")
+    field = browser.driver.find_element(By.ID, "q")
+    field.send_keys("Cluster")
+    browser.wait("document.querySelectorAll('tbody tr').length === 1")
+    assert browser.run("location.search") == "?state=isolated&q=Cluster"
+    assert "1 of 8 match." in browser.text(".note")
+    field.clear()
+    field.send_keys(Keys.ENTER)
+    browser.wait("document.querySelectorAll('tbody tr').length === 4")
+    assert browser.run("location.search") == "?state=isolated"
+    assert browser.run("window.performance.getEntriesByType('navigation').length") == 1
+    assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("path", ["/ops/status", "/ops/status/"])
+def test_below_a_prefix_it_refreshes_and_its_links_lead_where_they_should(
+    browser: Browser, manager: ConnectionManager, site: Callable[[Any], Site], path: str
+) -> None:
+    mounted = page(manager)
+
+    def service(environ: dict[str, Any], start_response: Any) -> Any:
+        assert (shift_path_info(environ), shift_path_info(environ)) == ("ops", "status")
+        return mounted(environ, start_response)
+
+    running = site(service)
+    browser.open(running.url + path)
+    browser.until(lambda: len(running.asked) >= 2, "it asks again")
+    assert set(running.asked) == {path}
+    browser.driver.find_element(By.LINK_TEXT, "hosts.json").click()
+    browser.wait("location.pathname === '/ops/status/hosts.json'")
+    assert json.loads(browser.text())["total"] == 0
+
+
+def test_no_secret_gets_onto_the_page_or_into_the_json(site: Callable[[Any], Site]) -> None:
+    """Nothing beyond what is in a host's health, in whose errors there is none."""
+    out = Everything()
+    with FaultServer() as server, ConnectionManager(policy=FAST) as manager:
+        own = connect(out, server.url)
+
+        def fresh(environ: dict[str, Any], start_response: Any) -> Any:
+            return status.app(manager, own)(environ, start_response)
+
+        running = site(fresh)
+        for fault in FAULTS.values():
+            server.default = fault
+            conn = connect(out, server.url)
+            manager.add(server.url, (CANARY, CANARY), conn)
+            call(out, conn)
+            call(out, own)
+            with contextlib.suppress(SleepwalkerException):
+                manager.find(f"http://{CANARY}:{CANARY}@127.0.0.1/?{CANARY}", (CANARY, CANARY))
+            for path in ("/", "/hosts.json"):
+                with urllib.request.urlopen(running.url + path) as answer:
+                    shown = f"{answer.headers}{answer.read().decode()}"
+                assert [shape for shape in SHAPES if shape in shown] == []
+                assert server.url in shown
+        assert all(shape in repr(server.requests) for shape in SHAPES[:2])
