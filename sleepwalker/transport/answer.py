@@ -25,3 +25,9 @@ def keep_body(response: requests.Response, body: bytes) -> None:
     """Make `body` what the answer's `content` is, as if requests had read it."""
     response._content = body
     response._content_consumed = True
+
+
+def body_in_hand(response: requests.Response) -> bytes | None:
+    """The body if it was read whole; None for a streamed answer, of which nothing is read here."""
+    content = response._content
+    return content if isinstance(content, bytes) else None

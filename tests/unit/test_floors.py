@@ -35,10 +35,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine.steps",),
     ("engine.record",),
     ("engine.rejections",),
+    ("engine.hedge",),
     ("engine.call",),
     ("engine",),  # its __init__
     ("telemetry", "transport"),
     ("connection",),
+    ("links",),
     ("logging", "otel", "prometheus"),
     ("",),  # the package's own __init__, which hands names on
     ("cli", "status"),
@@ -54,12 +56,14 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "pybreaker": ("engine.breaker",),
     "structlog": ("telemetry.log",),
     # Its exceptions are the bases of ours, its types are in our signatures, and the demo compares itself with it.
-    "requests": ("transport", "exceptions", "connection", "cli.demo"),
+    "requests": ("transport", "exceptions", "connection", "links", "cli.demo"),
     "urllib3": ("transport", "exceptions"),
     "certifi": ("transport",),
     "rich": ("cli",),
     "prometheus_client": ("prometheus",),
     "opentelemetry": ("otel",),
+    "weblinking": ("links.header",),
+    "uritemplate": ("links.template",),
 }
 
 
@@ -198,7 +202,7 @@ def test_every_folder_of_the_package_is_shipped() -> None:
 
 OPTIONAL = (
     "duckdb", "jsonpointer", "opentelemetry", "plotly", "prometheus_client", "redis", "reschema", "rich", "uritemplate",
-    "sleepwalker.cli",
+    "weblinking", "sleepwalker.cli",
 )  # fmt: skip
 
 _PROBE = """

@@ -1,0 +1,269 @@
+"""Follows links: from an answer to the next, on the same connection or through a manager's."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Protocol
+from urllib.parse import urldefrag
+
+import requests
+
+from sleepwalker.connection.connection import CallOptions, Connection
+from sleepwalker.exceptions import InvalidParameter, LinkError, MissingVariable, RelationError, URLError
+from sleepwalker.links.finding import answer_of, base_of, no_such, one
+from sleepwalker.links.link import Link, shown_link, shown_names, shown_place
+from sleepwalker.links.template import expand, variables_of
+from sleepwalker.transport.url import Origin, join, origin_of
+
+#: Keywords of ours; the variables of a template that are called the same go into `variables`.
+_OPTIONS = frozenset(CallOptions.__annotations__)
+_RESERVED = _OPTIONS | {"auth", "manager", "max_pages", "method", "variables"}
+
+#: Headers of a call that go with it to another host, as they hold no credentials.
+_HARMLESS = frozenset(
+    {"accept", "accept-encoding", "accept-language", "cache-control", "content-language", "content-type"}
+    | {"idempotency-key", "if-match", "if-modified-since", "if-none-match", "if-unmodified-since", "prefer", "range"}
+    | {"traceparent", "tracestate", "user-agent"}
+)
+
+_MAX_URL = 65_536
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_AUTHORITY = re.compile(r"[^:/?#]+://[^/?#]*")
+
+
+class Finder(Protocol):
+    """A `ConnectionManager`, or what finds connections as one does."""
+
+    def find(self, host: str, auth: Any, /) -> Any:
+        """The connection to a host."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How links are followed, as the caller wants it."""
+
+    manager: Finder | None
+    auth: Any
+    method: str
+    variables: Mapping[str, Any]
+    options: dict[str, Any]
+
+
+def follow(
+    source: requests.Response | Connection,
+    relation: str | Link,
+    /,
+    *,
+    manager: Finder | None = None,
+    auth: Any = None,
+    method: str = "GET",
+    variables: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> requests.Response:
+    """Go where the answer's link of this relation leads; returns the answer from there.
+
+    Args:
+        source: An answer that a `Connection` gave; or a connection, which stands for its last answer in this thread.
+        relation: Such as `next`, an extension's URL, or a HAL curie. Or one of the answer's `links`.
+        manager: Finds the connections to other hosts; its hooks decide about their credentials. Without it links
+            that leave the answer's connection are refused.
+        auth: What the manager's `find` is given beside the host.
+        method: Sent to the link's target.
+        variables: Values for a template's variables, also of those that cannot be keywords; None leaves one out.
+        more: `json=`, `headers=` and all other options of `Connection.request`; every other keyword is the value of
+            a template's variable.
+
+    The places are looked at in the order `Link` header, `_links`, `links`: the first that has the relation counts.
+
+    Raises:
+        RelationError: there is no such relation; the text lists those that there are.
+        LinkError: it leads to several places, or what the server wrote is no link.
+        MissingVariable, InvalidParameter: of a template.
+        URLError: the link may not be followed: it leads to another host and there is no `manager`, from https to
+            http, to another scheme, or has credentials in it.
+        DecodeError: a body that is said to be JSON and is none.
+        ConnectionError, HTTPError: what `Connection.request` and the manager's `find` raise.
+    """
+    way = _way(manager, auth, method, variables, more)
+    response, conn = answer_of(source)
+    link = relation if isinstance(relation, Link) else one(response, _checked(relation))
+    if link is None:
+        raise RelationError(no_such(response, str(relation)))
+    _warn(link)
+    return _send(link, conn, _url(link, way), way)[0]
+
+
+def pages(
+    source: requests.Response | Connection,
+    relation: str = "next",
+    /,
+    *,
+    max_pages: int = 10_000,
+    manager: Finder | None = None,
+    auth: Any = None,
+    method: str = "GET",
+    variables: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Iterator[requests.Response]:
+    """The answer itself, then the one that its link leads to, and so on until one has no such link.
+
+    Each page is asked for when the iterator is asked for it, and no earlier one is kept. Arguments are those of
+    `follow`; all of them go for each step.
+
+    Raises LinkError, at the step in question, for a link to a URL that the walk was at before, and for one more page
+    than `max_pages`; and what `follow` raises. To go on after a failure, begin again with the last page.
+    """
+    _check_max_pages(max_pages)
+    way = _way(manager, auth, method, variables, more)
+    response, conn = answer_of(source)
+    return _pages(response, conn, _checked(relation), max_pages, way)
+
+
+def _pages(
+    response: requests.Response, conn: Connection | None, relation: str, max_pages: int, way: _Way
+) -> Iterator[requests.Response]:
+    # Hashes, for the server decides how long its URLs are. That two of them collide is not to be expected.
+    seen = {hash(_normal(base_of(response)))}
+    for number in count(1):
+        yield response
+        link = one(response, relation)
+        if link is None:
+            return
+        _warn(link)
+        url = _url(link, way)
+        shown = f"{shown_link(link)}, page {number},"
+        if hash(url) in seen:
+            raise LinkError(f"{shown} leads back to {shown_place(url)}, where this walk has been: it would never end")
+        if number >= max_pages:
+            raise LinkError(f"{shown} leads on after max_pages={max_pages} pages: pass a larger one if that is meant")
+        seen.add(hash(url))
+        response, conn = _send(link, conn, url, way)
+
+
+def _way(
+    manager: Finder | None, auth: Any, method: str, variables: Mapping[str, Any] | None, more: dict[str, Any]
+) -> _Way:
+    if manager is not None and not callable(getattr(manager, "find", None)):
+        raise TypeError(f"manager must be a ConnectionManager, not a {type(manager).__name__}")
+    if variables is not None and not isinstance(variables, Mapping):
+        raise TypeError(f"variables must be a mapping of names to values, not a {type(variables).__name__}")
+    options = {name: value for name, value in more.items() if name in _OPTIONS}
+    words = {name: value for name, value in more.items() if name not in _OPTIONS}
+    return _Way(manager, auth, method, {**words, **(variables or {})}, options)
+
+
+def _check_max_pages(value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"max_pages must be a positive number, not {value!r:.80}")
+
+
+def _checked(relation: Any) -> str:
+    if not isinstance(relation, str) or not relation:
+        raise TypeError(f"relation must be a name such as 'next', or one of links(), not {relation!r:.80}")
+    return relation
+
+
+def _url(link: Link, way: _Way) -> str:
+    """Where the link leads, as an absolute URL without fragment that may be asked for."""
+    try:
+        reference = _reference(link, way)
+        if _CONTROL.search(reference):  # here, because joining drops some of them without a word
+            raise URLError("it has control characters")
+        url = urldefrag(join(link.base, reference)).url
+        if len(url) > _MAX_URL:
+            raise URLError(f"its URL has {len(url)} characters; up to {_MAX_URL} are sent")
+        scheme = _SCHEME.match(url)
+        if scheme is not None and scheme[1].lower() not in ("http", "https"):
+            raise URLError(f"it has the scheme {scheme[1].lower()[:20]!r}; only http and https can be followed")
+        origin = origin_of(url)
+        if origin.scheme == "http" and link.base.lower().startswith("https:"):
+            raise URLError(f"it leads from https to {origin}, which is never followed: what is sent could be read")
+    except (URLError, LinkError, InvalidParameter, MissingVariable) as error:
+        told = type(error)(f"{shown_link(link)}: {error}")
+    else:
+        return f"{origin}{_rest(url)}"
+    raise told
+
+
+def _normal(url: str) -> str:
+    """The URL of an answer, as `_url` would write it."""
+    try:
+        return f"{origin_of(url)}{_rest(url)}"
+    except URLError:  # of an answer that did not come over the network
+        return url
+
+
+def _reference(link: Link, way: _Way) -> str:
+    if not link.templated:
+        if way.variables:
+            raise InvalidParameter(f"it is no template, and has no variable {shown_names(way.variables)}")
+        return link.target
+    twice = [name for name in variables_of(link.target) if name in way.options and name not in way.variables]
+    if twice:
+        raise InvalidParameter(
+            f"{shown_names(twice)} is a variable of its template and an option of the request: say in "
+            f"variables={{{twice[0]!r}: ...}} what the variable shall be, None for nothing"
+        )
+    return expand(link.target, way.variables, _RESERVED)
+
+
+def _send(link: Link, conn: Connection | None, url: str, way: _Way) -> tuple[requests.Response, Connection]:
+    """The answer from `url`, and the connection that it came through."""
+    target = origin_of(url)
+    through = _connection(link, conn, target, way)
+    if through.origin != target:  # a hook's decision: another host stands in
+        url = f"{through.origin}{_rest(url)}"
+    return through.request(way.method, url, **way.options), through
+
+
+def _connection(link: Link, conn: Connection | None, target: Origin, way: _Way) -> Connection:
+    """Where a request to `target` may go: no host gets the credentials of another."""
+    own = conn is not None and conn.origin == target
+    if conn is not None and own and (way.manager is None or not conn.closed):
+        return conn
+    if way.manager is not None:
+        if not own:
+            _check_headers(link, target, way.options.get("headers"))
+        found = way.manager.find(target.text, way.auth)
+        if not isinstance(found, Connection):
+            raise TypeError(f"links are followed through a Connection, but the manager has a {type(found).__name__}")
+        return found
+    told = f"{shown_link(link)} leads to {target}, but "
+    if conn is None:
+        raise URLError(
+            f"{told}the connection that the answer came through is not known, for it is gone or was none of "
+            "sleepwalker's: keep the Connection for as long as links are followed, or pass manager="
+        )
+    raise URLError(
+        f"{told}the answer came through a connection to {conn.origin}, whose credentials are sent nowhere else: "
+        "pass manager=, a ConnectionManager that finds connections to other hosts"
+    )
+
+
+def _check_headers(link: Link, target: Origin, headers: Any) -> None:
+    """A header that is meant for one host may be a credential, and a server must not choose who else gets it."""
+    names = [str(name) for name in headers or () if str(name).lower() not in _HARMLESS]
+    if names:
+        raise URLError(
+            f"{shown_link(link)} leads to {target}, and headers that may be credentials are not sent on to another "
+            f"host: {shown_names(names)}; have the manager's hook make connections with headers= for that host"
+        )
+
+
+def _rest(url: str) -> str:
+    """Path and query of an absolute URL."""
+    return _AUTHORITY.sub("", url, count=1)
+
+
+def _warn(link: Link) -> None:
+    """HAL asks clients to tell their maintainers of links that will go away."""
+    if link.deprecation is None:
+        return
+    more = f"; see {shown_place(link.base, link.deprecation)}" if link.deprecation else ""
+    warnings.warn(f"{shown_link(link)} is deprecated{more}", DeprecationWarning, stacklevel=3)

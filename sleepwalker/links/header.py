@@ -1,0 +1,44 @@
+"""Reads the links of `Link` headers (RFC 8288)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urljoin
+
+from sleepwalker.links.link import Link
+
+try:
+    import weblinking
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "sleepwalker.links needs the package weblinking: pip install 'sleepwalker[services]'", name=error.name
+    ) from None
+
+
+def header_links(value: str | None, base: str) -> Iterator[Link]:
+    """The links of a header, one for each of their relations; what cannot be read is left out."""
+    for found in weblinking.parse(value or ""):
+        context = _context(found.anchor, base)
+        for relation in dict.fromkeys(found.rels):
+            yield Link(
+                relation,
+                found.uri,
+                base,
+                "Link",
+                templated="{" in found.uri,  # braces are in no URL (RFC 3986), but servers send templates so
+                context=context,
+                title=found.title,
+                type=found.type,
+                hreflang=found.hreflang,
+            )
+
+
+def _context(anchor: str | None, base: str) -> str | None:
+    """What a link with this anchor is a link of, None if of the answer itself; its target has nothing to do with it."""
+    if anchor is None:
+        return None
+    try:
+        context = urljoin(base, anchor)
+    except ValueError:
+        return anchor
+    return None if context == base else context

@@ -1,0 +1,85 @@
+"""`Link`: one link of an answer, wherever it stood there, and how links are named in texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+from urllib.parse import urljoin
+
+from sleepwalker.exceptions import URLError
+from sleepwalker.transport.url import origin_of, safe_path
+
+#: How many names a text lists.
+_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Link:
+    """A link as the server wrote it; `links` finds them and `follow` takes them.
+
+    Its `repr` shows no query, as no text of this package does.
+    """
+
+    relation: str
+    target: str
+    """A URL, relative to `base` or absolute, or a template of one."""
+    base: str
+    """The URL of the answer that it stood in."""
+    place: Literal["Link", "_links", "links"]
+    """Where it stood: in the header, or in which member of the JSON body."""
+    templated: bool = False
+    """Whether `target` is a template with variables (RFC 6570)."""
+    context: str | None = None
+    """What it is a link of, where it has an `anchor` that says so; None: of the answer."""
+    full_relation: str | None = None
+    """The URL that a HAL curie such as `acme:order` is short for, if it is one."""
+    name: str | None = None
+    """Tells links of one relation apart (HAL)."""
+    title: str | None = None
+    type: str | None = None
+    """The media type to expect."""
+    hreflang: str | None = None
+    deprecation: str | None = None
+    """Set where the server will take the link away (HAL): a URL that says more, or empty."""
+
+    def __repr__(self) -> str:
+        name = f" name={self.name!r:.50}" if self.name else ""
+        return f"<Link {shown_name(self.relation)} to {shown_url(self)}{name}{' templated' * self.templated}>"
+
+
+def shown_name(text: str) -> str:
+    """A relation's or variable's name for a text. An extension relation is a URL, whose query is left out."""
+    if "@" in text and "/" in text:
+        return "(not shown, as it has an @)"
+    bare = re.split(r"[?#]", text, maxsplit=1)[0]
+    return ascii(bare if len(bare) <= 80 else f"{bare[:80]}...")
+
+
+def shown_names(names: Iterable[str]) -> str:
+    """Some names for a text, each once; not all where there are many."""
+    distinct = iter(dict.fromkeys(names))
+    text = ", ".join(map(shown_name, islice(distinct, _LISTED)))
+    rest = sum(1 for _ in distinct)
+    return f"{text} and {rest} more" if rest else text
+
+
+def shown_link(link: Link) -> str:
+    """The link itself, by its relation and the answer that it stood in."""
+    return f"the link {shown_name(link.relation)} of {shown_place(link.base)}"
+
+
+def shown_url(link: Link) -> str:
+    """Where it leads, without a query and without what a template's variables would add."""
+    return shown_place(link.base, re.split(r"[{?#]", link.target, maxsplit=1)[0])
+
+
+def shown_place(base: str, target: str = "") -> str:
+    """Origin and path of a URL for a text."""
+    try:
+        url = urljoin(base, target)
+        return f"{origin_of(url)}{safe_path(url)}"
+    except (URLError, ValueError):
+        return "(a URL that is not shown)"

@@ -1,0 +1,96 @@
+"""Templates of URLs (RFC 6570): which variables they have, and their expansion."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sleepwalker.exceptions import InvalidParameter, LinkError, MissingVariable
+from sleepwalker.links.link import shown_names
+
+try:
+    import uritemplate
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "sleepwalker.links needs the package uritemplate: pip install 'sleepwalker[services]'", name=error.name
+    ) from None
+
+#: Longer ones come from no server that means well.
+_MAX_LENGTH = 65_536
+
+# The grammar of RFC 6570, 2, which leaves one way to read each character. The library takes anything for a template,
+# and its own time for one that is full of open braces.
+_NAME = r"(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})(?:\.?(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2}))*"
+_VARIABLE = rf"{_NAME}(?:\*|:[1-9][0-9]{{0,3}})?"
+_EXPRESSION = re.compile(rf"\{{([+#./;?&]?)({_VARIABLE}(?:,{_VARIABLE})*)\}}")
+_LITERAL = re.compile(r"[^{}]*")
+
+
+def variables_of(template: str) -> dict[str, bool]:
+    """The template's variables in order, and of each whether it must be given. LinkError for what is no template.
+
+    One that stands by itself, as in `/orders/{id}` or `{+base}/orders`, must be: without it another URL would come
+    out. Those that bring a separator of their own, as in `{?page,size}` or `{/part}`, vanish together with it.
+    """
+    if len(template) > _MAX_LENGTH:
+        raise LinkError(f"its template has {len(template)} characters; up to {_MAX_LENGTH} are taken")
+    needed: dict[str, bool] = {}
+    end = len(_LITERAL.match(template)[0])  # type: ignore[index]
+    while end < len(template):
+        found = _EXPRESSION.match(template, end)
+        if found is None:
+            raise LinkError(f"its template is none that RFC 6570 knows, from character {end} on")
+        for variable in found[2].split(","):
+            name = variable.rstrip("*").partition(":")[0]
+            needed[name] = needed.get(name, False) or found[1] in ("", "+")
+        end = _LITERAL.match(template, found.end()).end()  # type: ignore[union-attr]
+    return needed
+
+
+def expand(template: str, values: Mapping[str, Any], options: frozenset[str] = frozenset()) -> str:
+    """The template with the values in it; None leaves a variable out.
+
+    `options` are names that a caller cannot use as keywords for variables. Raises InvalidParameter for variables that
+    the template does not have and for values that it cannot hold, MissingVariable for those that it needs.
+    """
+    needed = variables_of(template)
+    has = f"it has {shown_names(needed)}" if needed else "it has none"
+    missing = [name for name, must in needed.items() if must and name not in values]
+    if unknown := [name for name in values if name not in needed]:
+        also = f", and needs {shown_names(missing)}" if missing else ""
+        raise InvalidParameter(f"its template has no variable {shown_names(unknown)} ({has}{also})")
+    if missing:
+        words = [name for name in missing if name.isidentifier() and name not in options]
+        how = f"{words[0]}=..." if words[:1] == missing[:1] else f"variables={{{missing[0]!r:.80}: ...}}"
+        raise MissingVariable(
+            f"its template needs {shown_names(missing)} ({has}): pass {how}, or None where it shall be left out"
+        )
+    try:
+        return str(uritemplate.expand(template, {name: _value(name, value) for name, value in values.items()}))
+    except UnicodeEncodeError:
+        pass
+    # Raised out here because Python's own error carries the text.
+    raise InvalidParameter("a value for its template has lone surrogates, which UTF-8 cannot hold")
+
+
+def _value(name: str, value: Any) -> Any:
+    """A value as the library takes it: texts, lists of them, mappings of them. What is None in these is left out."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _text(name, item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_text(name, item) for item in value if item is not None]
+    return _text(name, value)
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes | bytearray | Mapping) or hasattr(value, "__iter__"):
+        raise InvalidParameter(
+            f"the variable {shown_names([name])} must be a str, a number or another single value, or a list or "
+            f"mapping of these, and holds one of type {type(value).__name__}"
+        )
+    return str(value)

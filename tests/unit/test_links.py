@@ -1,0 +1,651 @@
+"""Links as servers write them, well or badly: headers, HAL, JSON:API, templates; what is found and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sleepwalker import (
+    ANONYMOUS,
+    Connection,
+    DecodeError,
+    InvalidParameter,
+    LinkError,
+    MissingVariable,
+    RelationError,
+    URLError,
+)
+from sleepwalker.connection.connection import CallOptions
+from sleepwalker.links import Link, follow, links, pages
+from sleepwalker.links.template import expand, variables_of
+
+SECRET = "canary-51d0"
+BASE = "https://api.example.com/orders/7?page=2"
+
+
+def answer(
+    body: Any = None, *, link: str | None = None, kind: str | None = "application/hal+json", url: str = BASE
+) -> requests.Response:
+    """An answer that came through nothing."""
+    response = requests.Response()
+    response.status_code = 200
+    response.url = url
+    response._content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    if kind is not None:
+        response.headers["Content-Type"] = kind
+    if link is not None:
+        response.headers["Link"] = link
+    return response
+
+
+class Asked(Connection):
+    """A connection that is asked, and asks nobody: it keeps what it was asked for."""
+
+    def __init__(self, hostname: str = "https://api.example.com", **kwargs: Any) -> None:
+        super().__init__(hostname, ANONYMOUS, **kwargs)
+        self.calls: list[tuple[str, str, dict[str, Any]]] = []
+        self.answers: list[requests.Response] = []
+
+    def request(self, method: str, uri: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+        self.calls.append((method, uri, kwargs))
+        response = self.answers.pop(0) if self.answers else answer(url=uri)
+        return through(self, response)
+
+    @property
+    def urls(self) -> list[str]:
+        return [url for _, url, _ in self.calls]
+
+
+def through(conn: Connection, response: requests.Response) -> requests.Response:
+    """As if `conn` had handed the answer over."""
+    response._sleepwalker = lambda: conn  # type: ignore[attr-defined]
+    return response
+
+
+class Phonebook:
+    """A manager that has a connection for each host that it is asked for, and keeps what it was asked."""
+
+    def __init__(self, **hosts: Any) -> None:
+        self.asked: list[tuple[str, Any]] = []
+        self.hosts: dict[str, Any] = hosts
+
+    def find(self, host: str, auth: Any, /) -> Any:
+        self.asked.append((host, auth))
+        return self.hosts.setdefault(host, Asked(host))
+
+
+def followed(response: requests.Response, relation: str = "next", **kwargs: Any) -> str:
+    """The URL that is asked for."""
+    conn = Asked()
+    follow(through(conn, response), relation, **kwargs)
+    return conn.urls[0]
+
+
+# -- Link headers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "relation", "leads_to"),
+    [
+        ('</a>; rel="next"', "next", "/a"),
+        ("</a>; rel=next", "NEXT", "/a"),
+        ('<?page=3>; rel="next"', "next", "/orders/7?page=3"),
+        ('<>; rel="next"', "next", "/orders/7?page=2"),
+        ('<8#top>; rel="next"', "next", "/orders/8"),
+        ('<../a/./b>; rel="next"', "next", "/a/b"),
+        ('</a>; rel="prev  next"', "next", "/a"),
+        ('</a>; title="one, <two>; rel=next"; rel="prev", </b>; rel="next"', "next", "/b"),
+        ('</a>; rel="prev"; rel="next", </b>; rel=next', "next", "/b"),  # the first rel counts (RFC 8288, 3.3)
+        ('</a>; title="\\"x\\", y"; rel="next"', "next", "/a"),
+        ('</a,b;c>; rel="next"', "next", "/a,b;c"),
+        ('</a>;REL="next"', "next", "/a"),
+        ('</a>; rel="https://example.com/rel/Order"', "https://example.com/rel/order", "/a"),
+        ('</a>; rel=next, </a>; rel=next, <https://api.example.com/a>; rel="next"', "next", "/a"),
+        ('</a>; rel="next"; anchor="https://api.example.com/orders/7?page=2"', "next", "/a"),
+        ('</a>; rel="next"; anchor=""', "next", "/a"),
+        ('junk, </b>; rel="next"', "next", "/b"),
+        ('</a>; rel="next"; =x; ;;, , ,', "next", "/a"),
+        ('</a>; rel="next', "next", "/a"),
+        ('</a> rel="next", </b>; rel="next"', "next", "/b"),
+        ("<https://api.example.com:443/a>; rel=next", "next", "/a"),
+        ("<//API.example.com/a>; rel=next", "next", "/a"),
+    ],
+)
+def test_a_link_header_is_followed_as_rfc_8288_reads_it(header: str, relation: str, leads_to: str) -> None:
+    assert followed(answer(link=header), relation) == f"https://api.example.com{leads_to}"
+
+
+@pytest.mark.parametrize("anchor", ["#part", "/other", "https://elsewhere.example.com/"])
+def test_a_link_of_another_resource_is_not_followed_as_one_of_the_answer(anchor: str) -> None:
+    response = answer(link=f'</a>; rel="next"; anchor="{anchor}"')
+    with pytest.raises(RelationError, match="another resource"):
+        follow(response, "next")
+    (link,) = links(response)
+    assert link.context is not None
+    conn = Asked()
+    follow(through(conn, response), link)  # whoever wants it can have it
+    assert conn.urls == ["https://api.example.com/a"]
+
+
+def test_a_title_in_another_character_set_is_decoded() -> None:
+    (link,) = links(answer(link="</a>; rel=next; title=\"plain\"; title*=UTF-8'de'n%c3%a4chste; type=text/html"))
+    assert (link.title, link.type) == ("nächste", "text/html")
+
+
+def test_the_first_place_that_has_the_relation_counts() -> None:
+    body = {"_links": {"next": {"href": "/hal"}, "prev": {"href": "/hal"}}, "links": {"next": "/api", "last": "/api"}}
+    response = answer(body, link='</header>; rel="next"')
+    assert followed(response, "next") == "https://api.example.com/header"
+    assert followed(response, "prev") == "https://api.example.com/hal"
+    assert followed(response, "last") == "https://api.example.com/api"
+    assert [(link.relation, link.place) for link in links(response)] == [
+        ("next", "Link"),
+        ("next", "_links"),
+        ("prev", "_links"),
+        ("next", "links"),
+        ("last", "links"),
+    ]
+
+
+def test_a_body_that_is_not_needed_is_not_read() -> None:
+    assert followed(answer(b"{", link="</a>; rel=next")) == "https://api.example.com/a"
+
+
+@given(st.text(alphabet=st.sampled_from('<>;,="\\ \t#?{}*abrel/:@\x00é'), max_size=60))
+def test_no_header_breaks_the_reader(header: str) -> None:
+    for link in links(answer(link=header)):
+        assert SECRET not in repr(link)
+        assert link.relation
+
+
+_PATH = st.text(alphabet="abc/,;=?&%20-_.~!", max_size=12).map(lambda text: f"/x{text}")
+_TITLE = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
+
+
+@given(st.lists(st.tuples(_PATH, st.sampled_from(["next", "prev", "item"]), _TITLE), max_size=5))
+def test_what_is_written_as_rfc_8288_says_is_read_again(written: list[tuple[str, str, str]]) -> None:
+    def quoted(text: str) -> str:
+        return text.replace("\\", "\\\\").replace('"', '\\"')
+
+    header = ", ".join(f'<{path}>; title="{quoted(title)}"; rel="{rel}"' for path, rel, title in written)
+    found = [(link.target, link.relation, link.title) for link in links(answer(link=header))]
+    assert found == written
+
+
+# -- HAL and JSON:API --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("document", "relation"),
+    [
+        ({"_links": {"next": {"href": "/a"}}}, "next"),
+        ({"_links": {"next": [{"href": "/a"}]}}, "next"),
+        ({"_links": {"next": [{"href": "/a", "name": "x"}, {"href": "https://api.example.com/a"}]}}, "next"),
+        ({"_links": {"next": "/a"}}, "next"),
+        ({"_links": {"next": {"href": "/a", "templated": False}}}, "next"),
+        ({"_links": {"next": {"href": "/{id}", "templated": True}}}, "next"),
+        ({"_links": {"next": {"href": "/{id}"}}}, "next"),
+        ({"_links": [], "links": {"next": "/a"}}, "next"),
+        ({"_links": None, "links": {"next": "/a"}}, "next"),
+        ({"links": {"next": {"href": "/a", "meta": {"count": 3}}}}, "next"),
+        ({"_links": {"next": None}, "links": {"next": "/a"}}, "next"),
+        ({"_links": {"ex:order": {"href": "/a"}, "curies": [{"name": "ex", "href": "/rels/{rel}"}]}}, "ex:order"),
+        ({"_links": {"ex:order": {"href": "/a"}, "curies": [{"name": "ex", "href": "/rels/{rel}"}]}}, "/rels/order"),
+        ({"_links": {"/rels/order": {"href": "/a"}, "curies": {"name": "ex", "href": "/rels/{rel}"}}}, "ex:order"),
+    ],
+)
+def test_links_of_a_json_body_are_followed(document: Any, relation: str) -> None:
+    variables = {"variables": {"id": "a"}} if "{id}" in json.dumps(document) else {}
+    assert followed(answer(document), relation, **variables) == "https://api.example.com/a"
+
+
+def test_braces_stay_braces_where_hal_says_that_it_is_no_template() -> None:
+    assert followed(answer({"_links": {"next": {"href": "/{a}", "templated": False}}})).endswith("/{a}")
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({"_links": {"next": {"href": 5}}}, "its href is of type int, not a string"),
+        ({"_links": {"next": {}}}, "it has no href"),
+        ({"_links": {"next": [7]}}, "it is of type int"),
+        ({"links": {"next": {"href": ["/a"]}}}, "its href is of type list"),
+        ({"_links": "no"}, "`_links` of https://api.example.com/orders/7 must be an object"),
+        ({"_links": [1]}, "must be an object"),
+    ],
+)
+def test_what_a_server_wrote_in_a_links_place_is_told_and_no_end_of_the_pages(document: Any, says: str) -> None:
+    with pytest.raises(LinkError, match=says):
+        follow(answer(document), "next")
+    with pytest.raises(LinkError, match=says):
+        list(pages(answer(document)))
+
+
+def test_links_leaves_out_what_is_no_link() -> None:
+    document = {"_links": {"a": {"href": 5}, "b": {"href": "/b"}, "c": 7, "curies": [{"name": "x", "href": "/{rel}"}]}}
+    assert [link.relation for link in links(answer(document))] == ["b"]
+
+
+@pytest.mark.parametrize("value", [[{"rel": "next", "href": "/a"}], 3, "all", {"count": 2}])
+def test_a_plain_document_may_call_anything_its_links(value: Any) -> None:
+    with pytest.raises(RelationError):
+        follow(answer({"links": value}, kind="application/json"), "next")
+
+
+def test_json_api_must_keep_its_word() -> None:
+    with pytest.raises(LinkError, match="must be an object"):
+        follow(answer({"links": 3}, kind="application/vnd.api+json"), "next")
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/jsonx", None])
+def test_only_a_body_that_is_said_to_be_json_is_read(kind: str | None) -> None:
+    with pytest.raises(RelationError, match="none at all"):
+        follow(answer({"_links": {"next": {"href": "/a"}}}, kind=kind), "next")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"\xff\xfe\x00", b"[" * 200_000, b'{"_links":' * 100_000, b"1" * 10_000, b'"\\ud800' + SECRET.encode()],
+)
+def test_a_body_that_is_not_json_is_an_error_and_no_end_of_the_pages(body: bytes) -> None:
+    with pytest.raises(DecodeError, match="not JSON") as caught:
+        list(pages(answer(body)))
+    assert SECRET not in str(caught.value)
+
+
+def test_a_million_links_are_looked_through_in_bounded_time() -> None:
+    many = b'{"_links":{"item":[' + b",".join(b'{"href":"/%d"}' % n for n in range(1_000_000)) + b"]}}"
+    began = time.process_time()
+    with pytest.raises(LinkError, match="more than 10 places"):
+        follow(answer(many), "item")
+    with pytest.raises(RelationError):
+        follow(answer(many), "next")
+    assert time.process_time() - began < 20  # seconds; parsing JSON, twice, takes one or two of them
+
+
+def test_a_million_relations_are_not_all_listed() -> None:
+    many = b'{"_links":{' + b",".join(b'"r%d":{"href":"/%d"}' % (n, n) for n in range(200_000)) + b"}}"
+    with pytest.raises(RelationError, match=r"'r0', .*'r19' and 199980 more"):
+        follow(answer(many), "next")
+
+
+# -- which link ----------------------------------------------------------------------------------------
+
+
+def test_a_relation_that_is_not_there_names_those_that_are_and_no_query() -> None:
+    header = f'</a?token={SECRET}>; rel="prev", </b>; rel="https://u:{SECRET}@example.com/x https://example.com/r?k={SECRET}"'
+    response = answer({"_links": {"self": {"href": "/c"}, "curies": []}}, link=header, url=f"{BASE}&t={SECRET}")
+    with pytest.raises(RelationError) as caught:
+        follow(response, f"https://example.com/q?{SECRET}")
+    assert str(caught.value) == (
+        "https://api.example.com/orders/7 has no link 'https://example.com/q': "
+        "it has 'prev', (not shown, as it has an @), 'https://example.com/r', 'self'"
+    )
+
+
+def test_a_relation_that_leads_to_several_places_is_refused_and_one_of_them_can_be_passed() -> None:
+    document = {"_links": {"item": [{"href": "/1", "name": "one"}, {"href": "/2", "name": "two"}, {"href": "/1"}]}}
+    conn = Asked()
+    response = through(conn, answer(document))
+    with pytest.raises(LinkError, match=r"leads to 2 places \('one', 'two'\): pass the one that is meant"):
+        follow(response, "item")
+    follow(response, next(link for link in links(response) if link.name == "two"))
+    assert conn.urls == ["https://api.example.com/2"]
+
+
+def test_a_deprecated_link_is_followed_with_a_warning_that_says_where_to_read_on() -> None:
+    deprecated = {"href": "/a", "deprecation": f"https://docs.example.com/old?t={SECRET}"}
+    with pytest.warns(DeprecationWarning, match=r"'next' .* is deprecated; see https://docs.example.com/old$") as told:
+        followed(answer({"_links": {"next": deprecated}}))
+    assert told[0].filename == __file__
+
+
+def test_the_repr_of_a_link_shows_no_query_and_no_userinfo() -> None:
+    header = f'</a?token={SECRET}>; rel=a, <https://u:{SECRET}@h.example.com/>; rel=b, <x?{SECRET}="{{t}}">; rel=c'
+    assert list(map(repr, links(answer(link=header)))) == [
+        "<Link 'a' to https://api.example.com/a>",
+        "<Link 'b' to (a URL that is not shown)>",
+        "<Link 'c' to https://api.example.com/orders/x templated>",
+    ]
+
+
+# -- where it may lead ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("javascript:alert(1)", "scheme 'javascript'"),
+        ("file:///etc/passwd", "scheme 'file'"),
+        ("ftp://api.example.com/a", "scheme 'ftp'"),
+        ("data:text/plain,x", "scheme 'data'"),
+        ("http://api.example.com/a", "from https to http://api.example.com"),
+        ("http:a", "not an http or https URL"),
+        (f"https://user:{SECRET}@api.example.com/a", "credentials"),
+        (f"//{SECRET}@api.example.com/", "credentials"),
+        ("https://api.example.com\\@elsewhere.example.com/", "credentials"),
+        ("https://api.example.com\t/a", "control characters"),
+        ("\x00/a", "control characters"),
+        ("java\nscript:x", "control characters"),
+        ("https://[::1/a", "not a URI"),
+        ("https://api.example.com:99999/", "port"),
+        ("https://0x7f.1/", "number for a host"),
+        ("/" + "a" * 70_000, "70024 characters"),
+        ("https://elsewhere.example.com/a", "leads to https://elsewhere.example.com, but .* pass manager="),
+        ("//elsewhere.example.com/a", "pass manager="),
+        ("https://api.example.com:8443/a", "leads to https://api.example.com:8443, but"),
+    ],
+)
+@pytest.mark.parametrize("place", ["_links", "links"])
+def test_a_target_that_may_not_be_followed_is_refused_before_anything_is_sent(
+    target: str, says: str, place: str
+) -> None:
+    conn = Asked()
+    response = through(conn, answer({place: {"next": {"href": f"{target}"}}}))
+    with pytest.raises(URLError, match=says) as caught:
+        follow(response, "next")
+    assert "the link 'next' of https://api.example.com/orders/7" in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__context__ is None
+    assert conn.calls == []
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[a-z]{0,6}:?/{0,3}[^/]{0,20}@?[^/]{0,9}.{0,9}", fullmatch=True))
+def test_whatever_a_server_writes_only_its_own_host_is_asked(target: str) -> None:
+    conn = Asked()
+    response = through(conn, answer({"_links": {"next": {"href": target, "templated": False}}}))
+    try:
+        follow(response, "next")
+    except (URLError, LinkError):
+        assert conn.calls == []
+    else:
+        (url,) = conn.urls
+        assert url.startswith("https://api.example.com/")
+
+
+def test_a_link_from_http_to_https_is_fine() -> None:
+    manager = Phonebook()
+    response = through(
+        Asked("http://127.0.0.1"), answer(link="<https://b.example.com/x>; rel=next", url="http://127.0.0.1/")
+    )
+    follow(response, "next", manager=manager)
+    assert manager.hosts["https://b.example.com"].urls == ["https://b.example.com/x"]
+
+
+# -- which connection -----------------------------------------------------------------------------------
+
+
+def test_other_hosts_are_found_by_the_manager_with_the_auth_that_was_given() -> None:
+    own, manager = Asked(), Phonebook()
+    response = through(own, answer(link="<https://b.example.com/x?y=1>; rel=next"))
+    follow(response, "next", manager=manager, auth="token", method="POST", json={"a": 1})
+    assert manager.asked == [("https://b.example.com", "token")]
+    assert manager.hosts["https://b.example.com"].calls == [
+        ("POST", "https://b.example.com/x?y=1", {"json": {"a": 1}}),
+    ]
+    assert own.calls == []
+
+
+def test_the_answers_own_host_is_asked_through_its_own_connection_even_if_there_is_a_manager() -> None:
+    own, manager = Asked(), Phonebook()
+    follow(through(own, answer(link="</x>; rel=next")), "next", manager=manager)
+    assert (own.urls, manager.asked) == (["https://api.example.com/x"], [])
+
+
+def test_a_connection_that_was_closed_is_replaced_by_the_managers() -> None:
+    own, manager = Asked(), Phonebook()
+    own.close()
+    follow(through(own, answer(link="</x>; rel=next")), "next", manager=manager, headers={"X-Api-Key": "k"})
+    assert manager.asked == [("https://api.example.com", None)]
+
+
+def test_a_host_that_stands_in_gets_the_path() -> None:
+    replica = Asked("https://replica.example.com")
+    manager = Phonebook(**{"https://b.example.com": replica})
+    follow(answer(link="<https://b.example.com//x?y=1>; rel=next"), "next", manager=manager)
+    assert replica.urls == ["https://replica.example.com//x?y=1"]
+
+
+def test_what_the_manager_finds_must_be_a_connection() -> None:
+    manager = Phonebook(**{"https://b.example.com": requests.Session})
+    with pytest.raises(TypeError, match="the manager has a type"):
+        follow(answer(link="<https://b.example.com/>; rel=next"), "next", manager=manager)
+
+
+def test_headers_that_may_be_credentials_are_not_sent_on_to_another_host() -> None:
+    manager = Phonebook()
+    response = through(Asked(), answer(link="<https://b.example.com/>; rel=next"))
+    with pytest.raises(URLError, match="'X-Api-Key'") as caught:
+        follow(response, "next", manager=manager, headers={"X-Api-Key": SECRET, "Accept": "text/html"})
+    assert SECRET not in str(caught.value)
+    assert manager.asked == []
+    follow(response, "next", manager=manager, headers={"Accept": "text/html"})
+    assert manager.hosts["https://b.example.com"].calls[0][2] == {"headers": {"Accept": "text/html"}}
+
+
+def test_an_answer_whose_connection_is_gone_says_so() -> None:
+    with pytest.raises(URLError, match="is gone or was none of sleepwalker's: keep the Connection"):
+        follow(answer(link="</x>; rel=next"), "next")
+
+
+def test_a_connection_without_an_answer_in_this_thread_says_so() -> None:
+    with pytest.raises(LinkError, match="no answer in this thread yet"):
+        follow(Asked(), "next")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("text", "next"), "not of a str"),
+        ((answer(), ""), "relation must be"),
+        ((answer(), 7), "relation must be"),
+        ((answer(), "next", {"manager": object()}), "manager must be"),
+        ((answer(), "next", {"variables": ["id"]}), "variables must be"),
+    ],
+)
+def test_arguments_that_cannot_be_are_told(arguments: Any, says: str) -> None:
+    *positional, keywords = arguments if isinstance(arguments[-1], dict) else (*arguments, {})
+    with pytest.raises(TypeError, match=says):
+        follow(*positional, **keywords)
+
+
+# -- templates ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "values", "url"),
+    [
+        ("/orders/{id}", {"id": 7}, "/orders/7"),
+        ("/orders/{id}", {"id": "a/b c"}, "/orders/a%2Fb%20c"),
+        ("/orders/{id}{?lang,page}", {"id": 7, "page": 2}, "/orders/7?page=2"),
+        ("/orders/{id}{?lang}", {"id": 7}, "/orders/7"),
+        ("/orders/{id}", {"id": None}, "/orders/"),
+        ("/orders{/id}", {}, "/orders"),
+        ("{+path}/x{&a}", {"path": "/p/q"}, "/p/q/x"),
+        ("/x{?l*}", {"l": ["a", None, "b"]}, "/x?l=a&l=b"),
+        ("/x{?l}", {"l": (1, 2)}, "/x?l=1,2"),
+        ("/x{?m*}", {"m": {"b": 1, "a": None}}, "/x?b=1"),
+        ("/x/{id:3}", {"id": 12345}, "/x/123"),
+        ("/x/{a.b}", {"a.b": Decimal("1.50")}, "/x/1.50"),
+        ("/x{;v}{.w}", {"v": True, "w": 0}, "/x;v=True.0"),
+        ("", {}, ""),
+    ],
+)
+def test_templates_are_expanded_as_rfc_6570_says(template: str, values: dict[str, Any], url: str) -> None:
+    assert expand(template, values) == url
+
+
+@pytest.mark.parametrize(
+    ("template", "values", "kind", "says"),
+    [
+        ("/{id}{?a}", {}, MissingVariable, r"needs 'id' \(it has 'id', 'a'\): pass id=..., or None"),
+        ("/{a.b}", {}, MissingVariable, r"pass variables=\{'a.b': ...\}"),
+        ("/{json}", {}, MissingVariable, r"pass variables=\{'json': ...\}"),
+        ("/{id}", {"ide": 7}, InvalidParameter, r"no variable 'ide' \(it has 'id', and needs 'id'\)"),
+        ("/x", {"id": 7}, InvalidParameter, "it has none"),
+        ("/{id}", {"id": b"x"}, InvalidParameter, "'id' must be .* holds one of type bytes"),
+        ("/{id}", {"id": {1}}, InvalidParameter, "holds one of type set"),
+        ("/{id}", {"id": [[1]]}, InvalidParameter, "holds one of type list"),
+        ("/{id}", {"id": f"{SECRET}\ud800"}, InvalidParameter, "lone surrogates"),
+        ("/{id", {}, LinkError, "RFC 6570 knows, from character 1"),
+        ("/{}", {}, LinkError, "from character 1"),
+        ("/{a b}", {}, LinkError, "from character 1"),
+        ("/{!a}", {}, LinkError, "from character 1"),
+        ("/{a=5}", {}, LinkError, "from character 1"),
+        ("/{a:x}", {}, LinkError, "from character 1"),
+        ("/a}", {}, LinkError, "from character 2"),
+        ("{" * 200_000, {}, LinkError, "200000 characters"),
+    ],
+)
+def test_what_is_wrong_with_a_template_or_its_values_is_told(
+    template: str, values: dict[str, Any], kind: type[Exception], says: str
+) -> None:
+    with pytest.raises(kind, match=says) as caught:
+        expand(template, values, frozenset(CallOptions.__annotations__))
+    assert SECRET not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("template", ["{" * 60_000, "{a" * 30_000, "{a," * 20_000, "{?" + "a" * 60_000, "{a.." * 9000])
+def test_a_template_that_is_none_is_found_out_at_once(template: str) -> None:
+    began = time.process_time()
+    with pytest.raises(LinkError):
+        variables_of(template)
+    assert time.process_time() - began < 1
+
+
+_NAMES = st.from_regex(r"[a-z_]{1,4}", fullmatch=True)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["", "+", "/", "?", ".", "&", ";"]), _NAMES), min_size=1, max_size=4),
+    st.text(st.characters(codec="utf-8"), max_size=8),
+)
+def test_a_template_with_all_its_variables_has_no_braces_left(parts: list[tuple[str, str]], value: str) -> None:
+    template = "/".join(f"{{{operator}{name}}}" for operator, name in parts)
+    names = variables_of(template)
+    assert set(names) == {name for _, name in parts}
+    plain = value.replace("{", "").replace("}", "")
+    assert "{" not in expand(template, dict.fromkeys(names, plain))
+
+
+def test_options_go_to_the_request_and_other_keywords_to_the_template() -> None:
+    conn = Asked()
+    response = through(conn, answer({"_links": {"find": {"href": "/find{?q,data}", "templated": True}}}))
+    follow(response, "find", q="lamp", timeout=3, headers={"X-A": "1"}, variables={"data": "full"})
+    assert conn.calls == [
+        ("GET", "https://api.example.com/find?q=lamp&data=full", {"timeout": 3, "headers": {"X-A": "1"}})
+    ]
+
+
+def test_a_keyword_that_could_be_a_variable_or_an_option_is_refused() -> None:
+    response = answer({"_links": {"find": {"href": "/find{?q,data}", "templated": True}}})
+    with pytest.raises(InvalidParameter, match=r"'data' is a variable of its template and an option of the request"):
+        follow(response, "find", q="lamp", data="full")
+
+
+def test_a_misspelt_option_is_told_also_where_there_is_no_template() -> None:
+    with pytest.raises(InvalidParameter, match="no template, and has no variable 'timout'"):
+        follow(answer(link="</x>; rel=next"), "next", timout=3)
+
+
+# -- pages ----------------------------------------------------------------------------------------------
+
+
+def chain_of(*targets: str | None, conn: Asked | None = None) -> tuple[Asked, requests.Response]:
+    """A connection whose answers lead from one to the next, and the first answer."""
+    conn = conn or Asked()
+    found = [answer(url="https://api.example.com/0", link=targets[0] and f"<{targets[0]}>; rel=next")]
+    for here, there in zip(targets, [*targets[1:], None], strict=True):
+        if here is not None:
+            found.append(answer(url=f"https://api.example.com{here}", link=there and f"<{there}>; rel=next"))
+    first, *conn.answers = found
+    return conn, through(conn, first)
+
+
+def test_pages_begins_with_the_answer_itself_and_asks_for_one_when_it_is_wanted() -> None:
+    conn, first = chain_of("/1", "/2")
+    walk = pages(first)
+    assert next(walk) is first
+    assert conn.urls == []
+    assert next(walk).url == "https://api.example.com/1"
+    assert conn.urls == ["https://api.example.com/1"]
+    assert [page.url for page in walk] == ["https://api.example.com/2"]
+
+
+@pytest.mark.parametrize(("targets", "asked"), [(["/0"], 0), (["/1", "/1"], 1), (["/1", "/2", "/1#again"], 2)])
+def test_a_loop_is_cut_before_a_page_is_asked_for_twice(targets: list[str], asked: int) -> None:
+    conn, first = chain_of(*targets)
+    with pytest.raises(LinkError, match=r"the link 'next' .* leads back to .* never end"):
+        list(pages(first))
+    assert len(conn.urls) == asked
+
+
+def test_an_answer_with_the_port_spelled_out_is_the_same_place() -> None:
+    first = answer(url="https://api.example.com:443/0", link="<https://api.example.com/0>; rel=next")
+    with pytest.raises(LinkError, match="leads back"):
+        list(pages(through(Asked(), first)))
+
+
+def test_an_endless_chain_is_cut_after_so_many_pages_as_are_allowed() -> None:
+    class Endless(Asked):
+        def request(self, method: str, uri: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+            number = int(uri.rpartition("/")[2]) + 1
+            self.answers.append(answer(url=uri, link=f"</{number}>; rel=next"))
+            return super().request(method, uri, **kwargs)
+
+    conn = Endless()
+    first = through(conn, answer(url="https://api.example.com/0", link="</1>; rel=next"))
+    walk = pages(first, max_pages=50)
+    assert [next(walk).url.rpartition("/")[2] for _ in range(50)] == [str(number) for number in range(50)]
+    with pytest.raises(LinkError, match="leads on after max_pages=50 pages"):
+        next(walk)
+    assert len(conn.urls) == 49
+
+
+def test_exactly_as_many_pages_as_are_allowed_are_no_error() -> None:
+    _, first = chain_of("/1", "/2")
+    assert len(list(pages(first, max_pages=3))) == 3
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, 1.5, "9", None])
+def test_max_pages_is_checked_at_the_call(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="max_pages must be"):
+        pages(answer(), max_pages=wrong)
+
+
+def test_pages_passes_options_with_each_step() -> None:
+    conn, first = chain_of("/1", "/2")
+    list(pages(first, timeout=4))
+    assert [options for _, _, options in conn.calls] == [{"timeout": 4}] * 2
+
+
+def test_a_json_api_document_ends_with_a_next_that_is_null() -> None:
+    assert len(list(pages(answer({"links": {"next": None}}, kind="application/vnd.api+json")))) == 1
+
+
+# -- what it is made of ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", ["uritemplate", "weblinking"])
+def test_without_the_extra_one_sentence_says_what_to_install(package: str) -> None:
+    code = f"import sys; sys.modules['{package}'] = None; import sleepwalker.links"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stderr.splitlines()[-1] == (
+        f"ModuleNotFoundError: sleepwalker.links needs the package {package}: pip install 'sleepwalker[services]'"
+    )
+
+
+def test_a_link_is_a_value() -> None:
+    (one,) = links(answer(link="</a>; rel=next"))
+    assert one == Link("next", "/a", BASE, "Link")
+    assert hash(one) == hash(Link("next", "/a", BASE, "Link"))
