@@ -560,20 +560,21 @@ class ConnectionManager:
         """Ask each broken host once whether it is back."""
         targets: dict[str, tuple[Connection, Host]] = {}
         with self._lock:
+            path = self._health.probe
             for pair in self._registry.pairs_locked():
                 conn, record = (pair.failover, pair.home) if pair.stands_in else (pair.ours, pair.record)
                 if conn is not None and record is not None and record.trouble and not record.isolated:
                     targets[record.origin] = (conn, record)
         for conn, record in targets.values():
-            if self._closed:
+            if path is None or self._closed or self._health.probe != path:  # a new policy has a prober of its own
                 return
-            self._probe(conn, record)
+            self._probe(conn, record, path)
 
-    def _probe(self, conn: Connection, record: Host) -> None:
+    def _probe(self, conn: Connection, record: Host, path: str) -> None:
         needed = self._policy.breaker.close_after if self._policy.breaker else 1
         for _ in range(needed):
             try:
-                outcome = conn.probe(str(self._health.probe), LONGEST)
+                outcome = conn.probe(path, LONGEST)
             except Exception:  # noqa: BLE001 - credentials are somebody's code, and the other hosts are waiting
                 record.not_probed()
                 return

@@ -8,8 +8,8 @@ import pytest
 
 from sleepwalker import ANONYMOUS, Connection
 from sleepwalker.engine.call import Queue, Send
-from sleepwalker.events import BreakerOpened, HostRecovered
-from sleepwalker.exceptions import PolicyError, RateLimitedError
+from sleepwalker.events import BreakerOpened, HostRecovered, RequestRejected, RequestWouldReject
+from sleepwalker.exceptions import CircuitOpenError, PolicyError, RateLimitedError
 from sleepwalker.policy import Policy
 from tests.unit.engine_driver import FakeClock, World, answer
 from tests.unit.manager_driver import A, Bed
@@ -93,6 +93,71 @@ def test_more_places_let_those_in_who_queue() -> None:
         call.reply(False).reply(answer(200))
     first.reply(answer(200))
     assert here.host.snapshot().in_flight == 0
+
+
+def test_a_breaker_goes_over_to_a_dry_run_and_back_while_its_circuit_is_open() -> None:
+    here = World(Policy(retry=False, breaker={"consecutive": 3, "open_for": 20, "ramp": 0}))
+    here.trip()
+    follow(here, breaker={"mode": "observe"})
+    assert (here.host.snapshot().breaker, here.host.snapshot().state) == ("open", "degraded")
+    here.only(HostRecovered)  # nothing is refused, so it does not count as broken
+    assert here.call(answer(200)).sends
+    assert [event.by for event in here.all(RequestWouldReject)] == ["breaker"]
+    follow(here, breaker={"mode": "enforce"})
+    assert (here.host.snapshot().breaker, here.host.snapshot().state) == ("open", "broken")
+    assert isinstance(here.begin().outcome.error, CircuitOpenError)
+    here.recover()
+
+
+def test_a_bulkhead_that_goes_over_to_a_dry_run_lets_all_in_who_queue() -> None:
+    here = World(Policy(bulkhead={"max_concurrent": 1, "max_wait": 5}))
+    calls = [here.begin() for _ in range(4)]
+    follow(here, bulkhead={"mode": "observe"})
+    for call in calls[1:]:
+        assert isinstance(call.step, Queue)
+        assert call.step.ticket.granted
+        assert isinstance(call.reply(False).step, Send)
+    assert isinstance(here.begin().step, Send)
+    assert len(here.all(RequestWouldReject)) == 1
+
+
+def test_calls_of_a_dry_run_fill_the_bulkhead_that_is_enforced_from_now_on() -> None:
+    here = World(Policy(bulkhead={"max_concurrent": 2, "max_wait": 5, "mode": "observe"}))
+    calls = [here.begin() for _ in range(4)]
+    follow(here, bulkhead={"mode": "enforce"})
+    late = here.begin()
+    assert isinstance(late.step, Queue)
+    for call in calls[:2]:
+        call.reply(answer(200))
+    assert not late.step.ticket.granted  # two are in flight still, whatever they were let in by
+    calls[2].reply(answer(200))
+    assert late.step.ticket.granted
+    late.reply(False).reply(answer(200))
+    calls[3].reply(answer(200))
+    assert here.host.snapshot().in_flight == here.host._bulkhead._beyond == 0
+
+
+def test_who_waits_for_a_token_goes_when_it_wakes_up_in_a_dry_run() -> None:
+    here = World(Policy(rate_limit={"rate": 0.1, "burst": 1, "max_wait": 25}))
+    here.call(answer(200))
+    first, second = here.begin(), here.begin()
+    follow(here, rate_limit={"mode": "observe"})
+    assert isinstance(first.reply(False).step, Send)
+    assert isinstance(second.reply(False).step, Send)
+    assert here.call(answer(200)).sends
+    assert here.all(RequestRejected) == []
+
+
+def test_what_a_dry_run_let_through_is_owed_once_the_rate_is_enforced() -> None:
+    here = World(Policy(rate_limit={"rate": 1, "burst": 1, "max_wait": 2, "mode": "observe"}))
+    for _ in range(3):
+        here.call(answer(200))  # the last two would have waited for a second, and for two
+    follow(here, rate_limit={"mode": "enforce", "max_wait": 0})
+    error = here.begin().outcome.error
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after == 3.0
+    here.clock.advance(3.0)
+    assert here.call(answer(200)).sends
 
 
 def test_tokens_that_were_spent_stay_spent() -> None:
