@@ -14,6 +14,7 @@ FOLDER = ROOT / "docs" / "reference"
 PAGES = {
     "events.md": "sleepwalker.telemetry.catalogue:page",
     "exceptions.md": "exceptions_page:page",  # beside this script: only the docs need it
+    "metrics.md": "metrics_page:page",
     "policies.md": "sleepwalker.policy.reference:page",
 }
 

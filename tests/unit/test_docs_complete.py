@@ -14,12 +14,14 @@ import pytest
 
 import sleepwalker
 from scripts import exceptions_page
-from sleepwalker import cli, events, exceptions
+from sleepwalker import cli, events, exceptions, otel
 from sleepwalker.attempt import Attempt
 from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
 from sleepwalker.engine.health import HostHealth, Latency
 from sleepwalker.policy import Policy
 from sleepwalker.policy.base import PolicyModel, part_of
+from sleepwalker.prometheus import Collector
+from sleepwalker.telemetry.metrics import FAMILIES, Family
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -101,6 +103,20 @@ def test_an_exception_without_a_docstring_cannot_get_onto_the_page(monkeypatch: 
 @pytest.mark.parametrize("name", events.CATALOGUE)
 def test_every_event_is_in_the_reference(name: str) -> None:
     assert f"\n## {name}\n" in _page("reference/events.md")
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_metric_is_in_the_reference_with_its_labels(family: Family) -> None:
+    page = _page("reference/metrics.md")
+    row = re.search(rf"^\| `{family.name}(?:_total)?` \| {family.kind} \| (.*?) \|", page, re.MULTILINE)
+    assert row is not None
+    assert row[1] == ", ".join(f"`{label}`" for label in family.labels)
+
+
+@pytest.mark.parametrize("cls", [Collector.__init__, otel.instrument])
+def test_every_argument_of_an_extra_is_in_its_how_to_or_reference(cls: object) -> None:
+    text = _page("how-to/trace.md") + _page("reference/metrics.md")
+    assert [name for name in _arguments(cls) if not _in_code(name, text)] == []
 
 
 @pytest.mark.parametrize(("part", "field"), list(_fields(Policy)))

@@ -1,0 +1,46 @@
+"""Writes the reference page of the metrics from the families themselves."""
+
+from __future__ import annotations
+
+from sleepwalker.engine.tally import BOUNDS
+from sleepwalker.telemetry.metrics import FAMILIES, Family
+
+_HEAD = """\
+# Metrics
+
+<!-- Generated from the metrics themselves: `make docs` writes this page. -->
+
+What a `sleepwalker.prometheus.Collector` exports. [How to export them](../how-to/metrics.md) and [alerts and a
+dashboard](../operations/README.md) are elsewhere.
+
+## Collector(*sources, max_hosts=100, label=None)
+
+A collector of `prometheus_client`, to be registered once. `sources` are managers and connections; `add(source)` adds
+one later. `max_hosts` is how many values the label `host` may have, and `label` a function that gives a host's from its
+origin. It raises `TypeError` and `ValueError` for arguments that cannot be.
+
+## What is exported
+
+All have the label `host`: the origin, what `label` makes of it, or `other`. A counter has a series for each value of
+its labels from a host's first scrape on, and never goes back. Hosts that share a label are added up.
+
+| name | kind | labels besides `host` | meaning |
+|---|---|---|---|
+"""
+
+_TAIL = """
+A histogram has the usual series `_bucket`, `_sum` and `_count`. The bounds of its buckets, in seconds:
+{bounds}.
+"""
+
+
+def page() -> str:
+    """The page `docs/reference/metrics.md`."""
+    bounds = ", ".join(f"{bound:g}" for bound in BOUNDS)
+    return _HEAD + "".join(map(_row, FAMILIES)) + _TAIL.format(bounds=bounds)
+
+
+def _row(family: Family) -> str:
+    name = f"{family.name}_total" if family.kind == "counter" else family.name
+    labels = ", ".join(f"`{label}`" for label in family.labels)
+    return f"| `{name}` | {family.kind} | {labels} | {family.text} |\n"
