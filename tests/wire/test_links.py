@@ -1,0 +1,326 @@
+"""Links over real sockets: two hosts, servers that fail every second time, and servers that mean harm."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import itertools
+import json
+import pickle
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from servers import Exchange, FaultServer, Step, TlsMaterial, json_reply, redirect, reply
+
+from sleepwalker import (
+    ANONYMOUS,
+    CircuitOpenError,
+    Connection,
+    ConnectionHook,
+    ConnectionManager,
+    HTTPServiceUnavailable,
+    LinkError,
+    Policy,
+    URLError,
+)
+from sleepwalker import ConnectionError as OurConnectionError
+from sleepwalker.links import follow, links, pages
+
+SECRET = "canary-88a1"
+#: Retries at once, and as often as two hops take, each of which fails every second time.
+PATIENT = Policy(
+    retry={"attempts": 5, "wait_initial": 0.001, "wait_max": 0.002, "budget": False},
+    breaker=False,
+    timeout={"connect": 1, "read": 3, "attempt": 3, "total": 8},
+)
+
+
+class Hosts(ConnectionHook):
+    """Connects to the hosts that it was told of, with the key that each of them has."""
+
+    def __init__(self, keys: dict[str, str], policy: Policy = PATIENT) -> None:
+        self.keys = keys
+        self.policy = policy
+
+    def connect(self, host: str, auth: Any) -> Connection | None:
+        if host not in self.keys:
+            return None
+        return Connection(host, ANONYMOUS, headers={"X-Key": self.keys[host]}, policy=self.policy)
+
+
+class Shop:
+    """A shop on one host and its warehouse on another, linked in all the ways there are; every second answer fails."""
+
+    def __init__(self, flaky: bool) -> None:
+        self.turns: Counter[tuple[str, str]] = Counter()
+        self.flaky = flaky
+        self.lock = threading.Lock()
+        self.shop = FaultServer(default=self._shop)
+        self.stock = FaultServer(default=self._stock)
+
+    def _fails(self, path: str, host: str) -> bool:
+        with self.lock:
+            self.turns[host, path] += 1
+            return self.flaky and self.turns[host, path] % 2 == 1
+
+    def _shop(self, exchange: Exchange) -> Step:
+        assert exchange.request is not None
+        if self._fails(exchange.request.target, "shop"):
+            return reply(503)
+        path, query = exchange.request.path, exchange.request.query
+        if path == "/":
+            return json_reply(
+                {
+                    "_links": {
+                        "ex:order": {"href": "/orders/{id}{?lang}", "templated": True},
+                        "stock": {"href": f"{self.stock.url}/items"},
+                        "curies": [{"name": "ex", "href": "https://example.com/rels/{rel}", "templated": True}],
+                    },
+                    "links": {"orders": {"href": "orders?page=1"}},
+                },
+                headers={"Link": '</moved>; rel="news"'},
+            )
+        if path == "/moved":
+            return redirect("/deep/er/news")
+        if path == "/deep/er/news":
+            return reply(200, "", {"Link": "<../old>; rel=prev"})
+        if path == "/orders" and exchange.request.method == "GET":
+            page = int(query.removeprefix("page="))
+            more = {"Link": f'<?page={page + 1}>; rel="next", </>; rel="up"'} if page < 4 else {}
+            return json_reply([page], headers=more)
+        return json_reply({"method": exchange.request.method, "target": exchange.request.target})
+
+    def _stock(self, exchange: Exchange) -> Step:
+        assert exchange.request is not None
+        if self._fails(exchange.request.target, "stock"):
+            return reply(503)
+        back = {"Link": f'<{self.shop.url}/orders/5>; rel="sold", </items/2>; rel="next"'}
+        return json_reply({"key": exchange.request.header("X-Key"), "target": exchange.request.target}, headers=back)
+
+
+@pytest.fixture(params=[False, True], ids=["well", "every second answer is a 503"])
+def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
+    shop = Shop(request.param)
+    with shop.shop, shop.stock:
+        yield shop
+
+
+@pytest.fixture
+def manager(shop: Shop) -> Iterator[ConnectionManager]:
+    with ConnectionManager(policy=PATIENT) as manager:
+        manager.add_conn_hook(Hosts({shop.shop.url: "shop-key", shop.stock.url: "stock-key"}))
+        yield manager
+
+
+def test_links_of_every_kind_lead_where_they_say(shop: Shop, manager: ConnectionManager) -> None:
+    conn = manager.find(shop.shop.url)
+    start = conn.get("/")
+    assert follow(start, "ex:order", id=7, lang="de").json()["target"] == "/orders/7?lang=de"
+    assert follow(start, "https://example.com/rels/order", id=8).json()["target"] == "/orders/8"
+    assert follow(start, "orders").json() == [1]
+    sent = follow(start, "ex:order", id=9, method="PUT", json={"a": 1}).json()
+    assert sent == {"method": "PUT", "target": "/orders/9"}
+    assert {(link.relation, link.place) for link in links(start)} == {
+        ("news", "Link"),
+        ("ex:order", "_links"),
+        ("stock", "_links"),
+        ("orders", "links"),
+    }
+
+
+def test_a_relative_link_is_relative_to_the_url_that_answered_in_the_end(
+    shop: Shop, manager: ConnectionManager
+) -> None:
+    news = follow(manager.find(shop.shop.url).get("/"), "news")
+    assert follow(news, "prev").json()["target"] == "/deep/old"
+
+
+def test_a_connection_stands_for_its_last_answer(shop: Shop, manager: ConnectionManager) -> None:
+    conn = manager.find(shop.shop.url)
+    conn.json_request("GET", "/")
+    assert follow(conn, "orders").json() == [1]
+    assert [page.json() for page in pages(conn)] == [[1], [2], [3], [4]]
+
+
+def test_pages_come_one_by_one(shop: Shop, manager: ConnectionManager) -> None:
+    first = manager.find(shop.shop.url).get("/orders", params={"page": 2})
+    assert [page.json() for page in pages(first)] == [[2], [3], [4]]
+
+
+def test_pages_can_be_streamed(shop: Shop, manager: ConnectionManager) -> None:
+    first = manager.find(shop.shop.url).get("/orders", params={"page": 2}, stream=True)
+    bodies = []
+    for page in pages(first, stream=True):
+        with page:
+            bodies.append(b"".join(page.iter_content(10)))
+    assert bodies == [b"[2]", b"[3]", b"[4]"]
+
+
+def test_each_host_gets_its_own_key_and_no_other(shop: Shop, manager: ConnectionManager) -> None:
+    """There and back again: shop, warehouse, warehouse, shop."""
+    start = manager.find(shop.shop.url).get("/")
+    items = follow(start, "stock", manager=manager)
+    assert items.json()["key"] == "stock-key"
+    more = follow(items, "next", manager=manager)
+    assert more.json() == {"key": "stock-key", "target": "/items/2"}
+    assert follow(more, "sold", manager=manager).json()["target"] == "/orders/5"
+    assert {request.header("X-Key") for request in shop.shop.requests} == {"shop-key"}
+    assert {request.header("X-Key") for request in shop.stock.requests} == {"stock-key"}
+
+
+def test_without_a_manager_no_other_host_is_asked(shop: Shop, manager: ConnectionManager) -> None:
+    start = manager.find(shop.shop.url).get("/")
+    with pytest.raises(URLError, match="pass manager="):
+        follow(start, "stock")
+    assert shop.stock.requests == []
+
+
+def test_a_host_that_no_hook_knows_is_not_asked(shop: Shop) -> None:
+    with ConnectionManager() as manager, Connection(shop.shop.url, ANONYMOUS, policy=PATIENT) as conn:
+        manager.add_conn_hook(Hosts({shop.shop.url: "shop-key"}))
+        with pytest.raises(OurConnectionError, match="Hosts does not know the host"):
+            follow(conn.get("/"), "stock", manager=manager)
+    assert shop.stock.requests == []
+
+
+def test_the_password_of_one_host_never_reaches_another(server: FaultServer) -> None:
+    """Not by a link, not by a redirect to where the link is, not by a call's own header."""
+    with FaultServer() as other, ConnectionManager(policy=PATIENT) as manager:
+        manager.add_conn_hook(Hosts({other.url: "other"}))
+        server.script(redirect(f"{other.url}/landed"))
+        other.script(reply(200, "", {"Link": f"<next>; rel=next, <{server.url}/back>; rel=back"}))
+        with Connection(server.url, ("user", SECRET), headers={"Cookie": SECRET}, policy=PATIENT) as conn:
+            landed = conn.get("/")
+            with pytest.raises(URLError, match="pass manager="):
+                follow(landed, "next")
+            with pytest.raises(URLError, match="Authorization"):
+                follow(landed, "next", manager=manager, headers={"Authorization": SECRET})
+            follow(landed, "next", manager=manager)
+            follow(landed, "back")
+    assert [request.target for request in other.requests] == ["/landed", "/next"]
+    assert not [value for request in other.requests for _, value in request.headers if SECRET in value]
+    assert [request.target for request in server.requests] == ["/", "/back"]
+    assert all((request.header("Authorization") or "").startswith("Basic ") for request in server.requests)
+
+
+def test_a_link_from_https_to_http_is_refused(tls: TlsMaterial, server: FaultServer) -> None:
+    with FaultServer(tls=tls.server_context()) as secure, ConnectionManager() as manager:
+        manager.add_conn_hook(Hosts({server.url: "key"}))
+        secure.script(reply(200, "", {"Link": f"<{server.url}/>; rel=next"}))
+        with Connection(secure.url, ANONYMOUS, verify=str(tls.ca)) as conn:
+            first = conn.get("/")
+            with pytest.raises(URLError, match="from https to http"):
+                follow(first, "next", manager=manager)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("link", "says"),
+    [
+        ("<javascript:alert(1)>; rel=next", "scheme 'javascript'"),
+        ("<file:///etc/passwd>; rel=next", "scheme 'file'"),
+        (f"<http://user:{SECRET}@127.0.0.1/>; rel=next", "credentials"),
+        ("<//elsewhere.example.com/>; rel=next", "pass manager="),
+        ("<" + "{" * 60_000 + ">; rel=next", "RFC 6570"),
+        ("<" + "/a" * 30_000 + ">; rel=next" + ", <x>; rel=next" * 100, "leads to 2 places"),
+    ],
+)
+def test_a_hostile_link_is_refused(server: FaultServer, link: str, says: str) -> None:
+    server.script(reply(200, "", {"Link": link}))
+    with Connection(server.url, ANONYMOUS, policy=PATIENT) as conn:
+        first = conn.get("/")
+        with pytest.raises((URLError, LinkError), match=says) as caught:
+            follow(first, "next")
+    assert SECRET not in str(caught.value)
+    assert len(server.requests) == 1
+
+
+def test_pages_that_lead_in_a_circle_over_two_hosts_are_cut(server: FaultServer) -> None:
+    with FaultServer() as other, ConnectionManager(policy=PATIENT) as manager:
+        manager.add_conn_hook(Hosts({other.url: "a", server.url: "b"}))
+        server.default = reply(200, "", {"Link": f"<{other.url}/2>; rel=next"})
+        other.default = reply(200, "", {"Link": f"<{server.url}/1>; rel=next"})
+        walk = pages(manager.find(server.url).get("/1"), manager=manager)
+        assert [next(walk).url, next(walk).url] == [f"{server.url}/1", f"{other.url}/2"]
+        with pytest.raises(LinkError, match="leads back to"):
+            next(walk)
+
+
+def test_a_failure_on_the_way_is_raised_and_the_last_page_goes_on(server: FaultServer) -> None:
+    numbers = itertools.count(1)
+    server.default = lambda exchange: json_reply({"links": {"next": f"/{next(numbers)}"}})
+    once = Policy(retry=False, breaker=False)
+    with Connection(server.url, ANONYMOUS, policy=once) as conn:
+        walk = pages(conn.get("/0"))
+        last = next(walk)
+        server.script(reply(503))
+        with pytest.raises(HTTPServiceUnavailable):
+            next(walk)
+        again = pages(last)
+        assert next(again) is last
+        assert next(again).url == f"{server.url}/1"
+
+
+def test_links_go_through_the_policy_of_their_host(server: FaultServer) -> None:
+    policy = Policy(retry=False, breaker={"consecutive": 2, "open_for": 60})
+    with Connection(server.url, ANONYMOUS, policy=policy) as conn:
+        server.script(reply(200, "", {"Link": "</x>; rel=next"}), reply(503), reply(503))
+        first = conn.get("/")
+        for expected in (HTTPServiceUnavailable, HTTPServiceUnavailable, CircuitOpenError):
+            with pytest.raises(expected):
+                follow(first, "next")
+    assert len(server.requests) == 3
+
+
+def test_an_answer_does_not_keep_its_connection_alive_and_pages_do(server: FaultServer) -> None:
+    """A response in a cache must not hold a pool of sockets; a walk needs it to its end."""
+    server.default = reply(200, "", {"Link": "</x>; rel=next"})
+    first = Connection(server.url, ANONYMOUS).get("/")
+    gc.collect()
+    with pytest.raises(URLError, match="keep the Connection"):
+        follow(first, "next")
+    walk = pages(Connection(server.url, ANONYMOUS).get("/"))
+    with pytest.raises(URLError, match="keep the Connection"):
+        list(walk)
+
+    def start() -> Iterator[requests.Response]:
+        conn = Connection(server.url, ANONYMOUS)
+        conn.get("/")
+        return pages(conn)
+
+    assert [page.url for page in itertools.islice(start(), 2)] == [f"{server.url}/", f"{server.url}/x"]
+
+
+def test_a_page_is_forgotten_when_the_next_one_is_there(server: FaultServer) -> None:
+    numbers = itertools.count(1)
+    body = json.dumps({"fill": "x" * 100_000}).encode()
+    server.default = lambda exchange: reply(
+        200, body, {"Link": f"</{next(numbers)}>; rel=next", "Content-Type": "application/json"}
+    )
+    with Connection(server.url, ANONYMOUS) as conn:
+        walk = pages(conn.get("/0"))
+        for _ in range(20):
+            next(walk)
+        gc.collect()
+        kept = [found for found in gc.get_objects() if isinstance(found, requests.Response) and found.url]
+        assert len([found for found in kept if found.url.startswith(server.url)]) == 1
+
+
+@pytest.mark.parametrize("copied", [copy.copy, lambda response: pickle.loads(pickle.dumps(response))])
+def test_a_copy_of_an_answer_has_its_attempts_and_can_be_followed_through_a_manager(
+    server: FaultServer, copied: Any
+) -> None:
+    server.script(reply(503), reply(200, "ok", {"Link": "</x>; rel=next"}))
+    with Connection(server.url, ANONYMOUS, policy=PATIENT) as conn, ConnectionManager() as manager:
+        manager.add_conn_hook(Hosts({server.url: "key"}))
+        response = conn.get("/")
+        twin = copied(copied(response))
+        assert [attempt.status for attempt in twin.attempts] == [503, 200]
+        assert twin.attempts == response.attempts  # type: ignore[attr-defined]
+        with pytest.raises(URLError, match="is not known"):
+            follow(twin, "next")
+        assert follow(twin, "next", manager=manager).url == f"{server.url}/x"
