@@ -22,6 +22,8 @@ __all__ = [
     "ConnectionHooked",
     "ConnectionRetired",
     "Event",
+    "HedgeFinished",
+    "HedgeSent",
     "HookFailed",
     "HostBroken",
     "HostIsolated",
@@ -132,6 +134,35 @@ class RetryAbandoned(Event):
     path: str
     attempt: int
     reason: Literal["breaker", "budget", "closed", "deadline", "not idempotent", "not replayable", "retry after"]
+
+
+@dataclass(frozen=True, slots=True)
+class HedgeSent(Event):
+    """An attempt is slow, so a copy of it was sent as well. The first good answer wins."""
+
+    name = "hedge.sent"
+    level = "info"
+
+    method: str
+    path: str
+    attempt: int
+    """The number of the copy."""
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class HedgeFinished(Event):
+    """A copy's race is over."""
+
+    name = "hedge.finished"
+    level = "info"
+
+    method: str
+    path: str
+    attempt: int
+    """The number of the copy."""
+    won: bool
+    """Whether its answer was the one that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +336,8 @@ CATALOGUE: dict[str, type[Event]] = {
         AttemptFailed,
         RetryScheduled,
         RetryAbandoned,
+        HedgeSent,
+        HedgeFinished,
         RequestRejected,
         RequestWouldReject,
         BreakerOpened,

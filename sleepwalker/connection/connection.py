@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self, TypedDict, Unpack
 from urllib.parse import urljoin
@@ -15,11 +16,13 @@ import requests
 from requests.structures import CaseInsensitiveDict
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
+from sleepwalker.connection.drive import drive
 from sleepwalker.connection.encoder import JsonEncoder
+from sleepwalker.connection.race import Outbox, race
 from sleepwalker.connection.settings import Timeout, check_max_body, check_session, check_timeout, load_policy
 from sleepwalker.connection.waits import Waits
 from sleepwalker.engine.breaker import Permit
-from sleepwalker.engine.call import Final, Queue, Request, Send, run
+from sleepwalker.engine.call import Final, Request, Send, run
 from sleepwalker.engine.health import HostHealth
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Outcome, failed
@@ -39,8 +42,10 @@ from sleepwalker.transport.credentials import (
     netrc_auth,
     normalise_auth,
 )
+from sleepwalker.transport.deadline import Limits
 from sleepwalker.transport.errors import Scene, translate
 from sleepwalker.transport.exchange import Exchange, attempt, discard, guard_stream
+from sleepwalker.transport.grip import Grip
 from sleepwalker.transport.headers import Headers, checked_headers, merged
 from sleepwalker.transport.line import Line
 from sleepwalker.transport.prepare import check_method, prepare
@@ -397,7 +402,7 @@ class Connection:
         exchange = Exchange(prepared, body, auth, stream, max_body, raise_for_status)
         if rules.propagate is not None and rules.propagate not in prepared.headers:  # the caller knows better
             exchange.deadline_header = rules.propagate
-        request = Request(method, safe_path(prepared.url or ""), idempotent, body.replayable)
+        request = Request(method, safe_path(prepared.url or ""), idempotent, body.replayable, body.concurrent)
         tracer = tracing.current()
         if tracer is None:
             final = self._driven(rules, request, exchange, self._observe)
@@ -430,26 +435,21 @@ class Connection:
 
     def _drive(self, rules: Rules, request: Request, exchange: Exchange, observe: Observer) -> Final:
         """Perform the steps of a call until it says what it came to."""
-        steps = run(self._host, rules, request, self._clock, observe)
-        reply: Outcome | bool | None = None
-        outcome: Outcome | None = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
-            try:
-                if isinstance(step, Send):
-                    reply = outcome = attempt(self._line.wire, exchange, step, rules.connect, rules.read)
-                elif isinstance(step, Queue):
-                    reply = self._waits.queue(step.ticket, step.seconds)
-                else:
-                    if outcome is not None and outcome.response is not None:
-                        discard(outcome.response)
-                    reply = self._waits.pause(step.seconds)
-            except BaseException as error:
-                steps.throw(error)  # gives the permit back, logs the call's end, and raises it again
-                raise
+        wire, waits = self._line.wire, self._waits
+        send = partial(attempt, wire, exchange, connect=rules.connect, read=rules.read)
+        if rules.hedge is None:
+            return drive(run(self._host, rules, request, self._clock, observe), waits, send, discard)
+
+        def prepare(step: Send, copy: bool) -> tuple[Limits, Callable[[], Outcome]]:
+            times = {"connect": rules.connect, "read": rules.read}
+            limits = Limits(self._clock, **times, deadline=step.deadline, grip=Grip())
+            its_own = exchange.copy() if copy else exchange
+            return limits, partial(attempt, wire, its_own, step, **times, limits=limits)
+
+        outbox = Outbox(observe)
+        steps = run(self._host, rules, request, self._clock, outbox)
+        hedged = partial(race, outbox=outbox, prepare=prepare, let_go=discard, waits=waits, clock=self._clock)
+        return drive(steps, waits, send, discard, hedged)
 
     def _handed_over(self, final: Final, exchange: Exchange, rules: Rules, request: Request) -> requests.Response:
         """The answer to return, or the error to raise."""

@@ -11,8 +11,9 @@ from typing import Any
 import requests
 
 from sleepwalker.clock import Clock
+from sleepwalker.connection.drive import drive
 from sleepwalker.connection.waits import Waits
-from sleepwalker.engine.call import Final, Queue, Request, Send, run
+from sleepwalker.engine.call import Final, Request, run
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed
 from sleepwalker.engine.rules import Rules
@@ -175,31 +176,11 @@ class _Calls:
 
         @functools.wraps(function, updated=())
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._drive(_described(name, args, kwargs, self.rules), function, args, kwargs)
+            request = _described(name, args, kwargs, self.rules)
+            steps = run(self.host, self.rules, request, self.clock, self.observe)
+            return _handed_over(drive(steps, self.waits, lambda _: self._attempt(function, args, kwargs), _let_go))
 
         return call
-
-    def _drive(self, request: Request, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        steps = run(self.host, self.rules, request, self.clock, self.observe)
-        reply: Outcome | bool | None = None
-        outcome: Outcome | None = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration as stop:
-                return _handed_over(stop.value)
-            try:
-                if isinstance(step, Send):
-                    reply = outcome = self._attempt(function, args, kwargs)
-                elif isinstance(step, Queue):
-                    reply = self.waits.queue(step.ticket, step.seconds)
-                else:
-                    if outcome is not None and isinstance(outcome.response, requests.Response):
-                        discard(outcome.response)
-                    reply = self.waits.pause(step.seconds)
-            except BaseException as stopped:
-                steps.throw(stopped)  # gives the permit back, logs the call's end, and raises it again
-                raise
 
     def _attempt(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Outcome:
         """Call the object once; its answer or exception tells, as far as it can, how its host does."""
@@ -231,6 +212,11 @@ class _Calls:
             retryable=told.retryable,
             never_sent=told.never_sent,
         )
+
+
+def _let_go(response: Any) -> None:
+    if isinstance(response, requests.Response):
+        discard(response)
 
 
 def _handed_over(final: Final) -> Any:

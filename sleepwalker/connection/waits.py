@@ -18,6 +18,11 @@ class Waits:
         self._closing = threading.Event()
         self._tickets: set[Ticket] = set()
 
+    @property
+    def over(self) -> bool:
+        """Whether `end` was called."""
+        return self._closing.is_set()
+
     def pause(self, seconds: float) -> bool:
         """Wait for `seconds`; True where that was cut short for good."""
         return self._clock.sleep(seconds, self._closing)

@@ -1,6 +1,6 @@
 """One call: the policies in their order, as a generator of steps.
 
-Outermost first: total deadline, rate limit, bulkhead, retry (with its budget), breaker, attempt deadline, send.
+Outermost first: total deadline, rate limit, bulkhead, retry (with its budget), breaker, hedge, attempt deadline, send.
 The generator yields what should happen next and is sent what came of it. A connection performs the
 steps on sockets; a test feeds it outcomes from a list; a simulator can drive thousands of callers.
 """
@@ -11,6 +11,7 @@ from collections.abc import Generator
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import Refusal
+from sleepwalker.engine.hedge import hedge_in, race
 from sleepwalker.engine.host import Host, free_permit
 from sleepwalker.engine.limits import Ticket
 from sleepwalker.engine.outcome import Outcome, Verdict
@@ -24,11 +25,11 @@ from sleepwalker.engine.rejections import (
 )
 from sleepwalker.engine.retry import Stop, Terms
 from sleepwalker.engine.rules import Rules
-from sleepwalker.engine.steps import Final, Queue, Reply, Request, Send, Step, Steps, Wait
+from sleepwalker.engine.steps import DUE, LATE, Came, Final, Hold, Queue, Reply, Request, Send, Step, Steps, Wait
 from sleepwalker.engine.tally import End
 from sleepwalker.events import Observer
 
-__all__ = ["Final", "Queue", "Request", "Send", "Step", "Steps", "Wait", "run"]
+__all__ = ["DUE", "LATE", "Came", "Final", "Hold", "Queue", "Request", "Send", "Step", "Steps", "Wait", "run"]
 
 
 def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Observer) -> Steps:
@@ -181,6 +182,9 @@ def _attempt(call: Call, now: float, deadline: float, wait: float) -> Generator[
         step = Send(ends, "attempt", rules.attempt, number)
     else:
         step = Send(deadline, "total", rules.total, number)
+    if rules.hedge is not None and (delay := hedge_in(call, now, step.deadline)) is not None:
+        step.hedge_in = delay
+        return (yield from race(call, step, now, wait))
     try:
         outcome = yield step
         if not isinstance(outcome, Outcome):

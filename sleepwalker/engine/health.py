@@ -31,7 +31,7 @@ class HostHealth:
     calls: int
     """Calls begun, rejected ones included."""
     attempts: int
-    """Sends, retries included."""
+    """Sends, retries and hedges included."""
     failures: int
     """Attempts that count against the host."""
     success_ratio: float | None
@@ -44,6 +44,8 @@ class HostHealth:
     """How many calls may be under way now: what an adaptive bulkhead makes of the latency, else `max_concurrent`.
     None without a bulkhead."""
     retries: int
+    hedges: int
+    """Copies of slow attempts that were sent."""
     rejections: int
     """Calls and retries that the breaker, the bulkhead, the rate limit or an isolation refused."""
     last_error: str | None

@@ -6,7 +6,7 @@ import threading
 from typing import Literal
 
 from sleepwalker.clock import Clock
-from sleepwalker.engine.breaker import CLOSED, OPEN, Breaker, Permit, Refusal, State
+from sleepwalker.engine.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, Permit, Refusal, State
 from sleepwalker.engine.bulkhead import Bulkhead
 from sleepwalker.engine.health import Gauges, HealthState, HostHealth, Latency
 from sleepwalker.engine.limits import Bucket, Budget, Ticket, Turn
@@ -18,6 +18,12 @@ from sleepwalker.fork import renewed_after_fork
 from sleepwalker.policy import Policy
 
 _SUCCESS, _FAILURE = 0, 1
+#: So many attempts must be known before a percentile of them says when to hedge.
+_ENOUGH = 20
+#: No sooner than after so many seconds does a percentile hedge: below it, sending is most of what takes time.
+_SOONEST = 0.001
+#: For so many seconds a percentile holds once it is worked out, which takes tens of microseconds.
+_FRESH = 0.25
 
 
 class Host:
@@ -33,6 +39,8 @@ class Host:
         self._bulkhead = Bulkhead(policy.bulkhead)
         self._verdicts = Window(policy.health.window, channels=2)
         self._latencies = Latencies(policy.health.window)
+        self._cut: Latencies | None = None
+        self._above: dict[float, tuple[float | None, float]] = {}
         self._lock = threading.Lock()
         self.tally = Tally()
         """What its calls came to, for metrics. Of those that only count, each number may be read without the lock."""
@@ -183,9 +191,16 @@ class Host:
         with self._lock:
             return self._record_locked(permit, outcome, now, now)
 
-    def cancel(self, permit: Permit, now: float) -> tuple[Event, ...]:
-        """Give a permit back after an attempt that came to nothing, such as one ended by Ctrl-C."""
+    def cancel(self, permit: Permit, now: float, cut_after: float | None = None) -> tuple[Event, ...]:
+        """Give a permit back after an attempt that came to nothing, such as one ended by Ctrl-C.
+
+        `cut_after` is how long it had taken when it lost a race against its copy, in seconds.
+        """
         with self._lock:
+            if cut_after is not None:
+                if self._cut is None:
+                    self._cut = Latencies(self._policy.health.window)
+                self._cut.add(now, cut_after)
             self.tally.attempts += 1
             return self._record_locked(permit, _CANCELLED, now, now)
 
@@ -196,6 +211,47 @@ class Host:
                 return False
             self.tally.retries += 1
             return True
+
+    def latency_above(self, share: float, now: float) -> float | None:
+        """Seconds that `share` (0 to 1) of the recent attempts took at most; None as long as too few are known.
+
+        Attempts that were cut count, for as long as they had taken by then. They are the slowest: without them the
+        measure would sink with each that it cuts.
+        """
+        known = self._above.get(share)
+        if known is not None and now < known[1]:
+            return known[0]
+        with self._lock:
+            value = self._latencies.above(now, share, _ENOUGH, self._cut)
+            if value is not None:
+                value = max(value, _SOONEST)
+            if len(self._above) >= 8:  # per-call policies may have any number of percentiles
+                self._above = {}
+            self._above[share] = value, now + _FRESH
+        return value
+
+    def admit_hedge(
+        self, now: float, *, breaker: bool, budget: bool
+    ) -> tuple[Permit | Refusal | None, tuple[Event, ...]]:
+        """Leave to send a copy of a slow attempt, taken from the retry budget, or None; and what changed by asking.
+
+        A copy is no probe: it needs a closed circuit. In a dry run it goes without, and has the Refusal.
+        """
+        with self._lock:
+            if self.isolated or (budget and self._budget is not None and self._budget.left(now) < 1.0):
+                return None, ()
+            admission: Permit | Refusal = _FREE
+            if breaker and self.breaker is not None:
+                if self.breaker.state(now) == HALF_OPEN:
+                    admission = Refusal(0.0, self.breaker.cause, self.breaker.observes)
+                else:
+                    admission = self.breaker.admit_locked(now, 0.0)  # where it is closed, no permit expires
+                if isinstance(admission, Refusal) and not admission.observed:
+                    return None, self._news_locked(now)
+            if budget and self._budget is not None:
+                self._budget.spend(now)
+            self.tally.hedges += 1
+            return admission, self._news_locked(now)
 
     def snapshot(self, connections: int = 0) -> HostHealth:
         """The host's health as of now."""
@@ -221,6 +277,7 @@ class Host:
                 in_flight=self._bulkhead.in_flight,
                 limit=self._bulkhead.limit,
                 retries=self.tally.retries,
+                hedges=self.tally.hedges,
                 rejections=self.tally.rejections,
                 last_error=self._last_error,
                 last_success=None if self._last_success is None else self._last_success + since_epoch,
@@ -308,6 +365,7 @@ class Host:
             if policy.health.window != self._policy.health.window:
                 self._verdicts = Window(policy.health.window, channels=2)
                 self._latencies = Latencies(policy.health.window)
+                self._cut, self._above = None, {}
             self._policy = policy
             if policy.breaker is None:
                 self.breaker = None

@@ -34,6 +34,8 @@ class Call:
         "began",
         "clock",
         "dry",
+        "earned",
+        "hedges",
         "holds_token",
         "host",
         "observe",
@@ -52,6 +54,10 @@ class Call:
         self.observe = observe
         self.began = clock.monotonic()
         self.attempts: list[Attempt] = []
+        self.earned = False
+        """Whether it has paid into the retry budget: with the first of its sends that came to something."""
+        self.hedges = 0
+        """How many of its sends were copies of one under way."""
         self.waited = 0.0
         self.permit = free_permit()
         self.holds_token = False
@@ -62,7 +68,8 @@ class Call:
     def settled(self, number: int, began: float, wait: float, permit: Permit, outcome: Outcome) -> None:
         """Put on record what a send came to, and give its permit back. `wait` is what the call waited before it."""
         done = self.clock.monotonic()
-        news = self.host.settle(permit, outcome, done, done - began, first=number == 1)
+        news = self.host.settle(permit, outcome, done, done - began, first=not self.earned)
+        self.earned = True
         text = None if outcome.error is None else outcome.describe()
         self.attempts.append(Attempt(number, began - self.began, done - began, outcome.status, text, wait))
         if outcome.verdict is Verdict.FAILURE or outcome.error is not None or outcome.status in self.rules.statuses:
@@ -80,11 +87,14 @@ class Call:
             )
         self.tell(news)
 
-    def cancelled(self, number: int, began: float, wait: float, permit: Permit, why: str) -> None:
-        """Put on record that a send was ended from here: its permit goes back, and nothing is said of the host."""
+    def cancelled(self, number: int, began: float, wait: float, permit: Permit, why: str, *, cut: bool = False) -> None:
+        """Put on record that a send was ended from here: its permit goes back, and nothing is said of the host.
+
+        `cut` is one that lost a race, and would have gone on for longer.
+        """
         done = self.clock.monotonic()
         self.attempts.append(Attempt(number, began - self.began, done - began, None, why, wait))
-        self.tell(self.host.cancel(permit, done))
+        self.tell(self.host.cancel(permit, done, done - began if cut else None))
 
     def tell(self, news: tuple[Event, ...]) -> None:
         """Announce what changed at the host."""
@@ -133,8 +143,13 @@ class Call:
             )
         )
 
-    def would_reject(self, by: Literal["breaker", "bulkhead", "rate_limit"], retry_after: float | None) -> None:
-        """Announce what only a dry run let through."""
+    def would_reject(
+        self,
+        by: Literal["breaker", "bulkhead", "rate_limit"],
+        retry_after: float | None,
+        number: int | None = None,
+    ) -> None:
+        """Announce what only a dry run let through; `number` is the send's where it is not the next one."""
         self.dry = self.dry or by != "breaker"
         self.host.count("would reject", by)
         self.observe(
@@ -143,7 +158,7 @@ class Call:
                 method=self.request.method,
                 path=self.request.path,
                 by=by,
-                attempt=len(self.attempts) + 1,
+                attempt=len(self.attempts) + 1 if number is None else number,
                 retry_after=retry_after,
             )
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.retry import Retries
-from sleepwalker.policy import Policy
+from sleepwalker.policy import Policy, RetryPolicy
+
+_USUAL = RetryPolicy()
 
 
 class Rules:
@@ -21,6 +23,7 @@ class Rules:
         "bulkhead",
         "connect",
         "finished_level",
+        "hedge",
         "methods",
         "policy",
         "propagate",
@@ -30,6 +33,7 @@ class Rules:
         "sample",
         "statuses",
         "total",
+        "worth_it",
     )
 
     def __init__(self, policy: Policy, clock: Clock, timeout: tuple[float, float] | None = None) -> None:
@@ -45,7 +49,11 @@ class Rules:
             self.total = max(self.total, self.attempt)
         self.retries = Retries(policy.retry, clock) if policy.retry else None
         self.statuses = policy.retry.statuses if policy.retry else frozenset[int]()
-        self.methods = policy.retry.methods if policy.retry else frozenset[str]()
+        self.methods = (policy.retry or _USUAL).methods
+        """What is idempotent, whoever asks: without retries, a hedge does."""
+        self.hedge = policy.hedge
+        self.worth_it = (self.retries or Retries(_USUAL, clock)).worth_it
+        """Whether an outcome is one to send again for. Without retries, by the default policy's list."""
         self.breaker = policy.breaker is not None
         self.budget = policy.retry is not None and policy.retry.budget is not None
         self.bulkhead = policy.bulkhead is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Literal
 
 from sleepwalker.attempt import Attempt
@@ -23,11 +24,18 @@ class Request:
     """Whether it may be sent twice once it may have been processed."""
     replayable: bool
     """Whether its body can be sent a second time."""
+    concurrent: bool = False
+    """Whether its body can be sent twice at the same time, and a send that is no longer wanted can be cut."""
 
 
 @dataclass(slots=True)
 class Send:
-    """Send the request; what came of it is sent back as an `Outcome`. Times are on the call's clock."""
+    """Send the request; what came of it is sent back as an `Outcome`. Times are on the call's clock.
+
+    One with `hedge_in` begins a race. What comes of each of its sends is sent back as a `Came`, by whichever thread
+    has the news, and the race is on for as long as the answer is `Hold` or, to `DUE`, another `Send`. Any other step
+    ends it: what is under way still is to be cut, and nobody asks what comes of it.
+    """
 
     deadline: float
     limit: Literal["attempt", "total"]
@@ -36,6 +44,8 @@ class Send:
     """How long that limit is as a whole."""
     number: int = 1
     """Which of the call's sends it is."""
+    hedge_in: float | None = None
+    """Seconds after which `DUE` is to be sent back, if the race is still on; None for never."""
 
 
 @dataclass(slots=True)
@@ -53,8 +63,32 @@ class Queue:
     seconds: float
 
 
-Step = Send | Wait | Queue
-Reply = Outcome | bool | None
+@dataclass(slots=True)
+class Hold:
+    """Nothing new to do: go on with what is under way."""
+
+
+@dataclass(slots=True)
+class Came:
+    """What came of one send of a race."""
+
+    number: int
+    outcome: Outcome
+
+
+class Signal(Enum):
+    """News of a race that are no outcome."""
+
+    DUE = "due"
+    """The latest send has been under way for its `hedge_in` seconds."""
+    LATE = "late"
+    """The race has an outcome, and what is still under way is past its deadline."""
+
+
+DUE, LATE = Signal.DUE, Signal.LATE
+
+Step = Send | Wait | Queue | Hold
+Reply = Outcome | Came | Signal | bool | None
 Steps = Generator[Step, Reply, "Final"]
 
 

@@ -90,13 +90,26 @@ class Latencies:
 
     def quantiles(self, now: float, wanted: Sequence[float]) -> tuple[float | None, ...]:
         """The durations below which the wanted shares (0 to 1) of all lie; None without any."""
-        self._advance(now)
-        merged = [sum(self._counts[start + index] for start in self._starts()) for index in range(_BINS)]
+        merged = self._merged(now)
         total = sum(merged)
         return tuple(_quantile(merged, total, share) if total else None for share in wanted)
 
-    def _starts(self) -> range:
-        return range(0, self._slices * _BINS, _BINS)
+    def above(self, now: float, share: float, enough: int, others: Latencies | None = None) -> float | None:
+        """A duration that `share` of all, those of `others` included, do not exceed; None if fewer than `enough`.
+
+        The upper end of the bin that the quantile is in: rather too long than exceeded by more.
+        """
+        merged = self._merged(now)
+        if others is not None:
+            merged = [here + there for here, there in zip(merged, others._merged(now), strict=True)]
+        total = sum(merged)
+        return _edge(_place(merged, total, share) + 1) if total >= enough else None
+
+    def _merged(self, now: float) -> list[int]:
+        """The counts by bin, over all slices."""
+        self._advance(now)
+        starts = range(0, self._slices * _BINS, _BINS)
+        return [sum(self._counts[start + index] for start in starts) for index in range(_BINS)]
 
     def _advance(self, now: float) -> None:
         current = int(now / self._span)
@@ -111,13 +124,23 @@ class Latencies:
 
 
 def _quantile(bins: Sequence[int], total: int, share: float) -> float:
+    place = _place(bins, total, share)
+    # The bin's geometric middle: equally far, as a ratio, from whatever is in it.
+    return math.sqrt(_edge(place) * _edge(place + 1))
+
+
+def _place(bins: Sequence[int], total: int, share: float) -> int:
+    """The bin that the quantile is in."""
     rank = share * total
     seen = 0
     for index, count in enumerate(bins):
         seen += count
         if count and seen >= rank:
-            octave, step = divmod(index, _PER_OCTAVE)
-            # The bin's geometric middle: equally far, as a ratio, from whatever is in it.
-            low, high = 1 + step / _PER_OCTAVE, 1 + (step + 1) / _PER_OCTAVE
-            return math.ldexp(math.sqrt(low * high), octave + _LOWEST)
+            return index
     raise AssertionError("the bins hold fewer than their total")  # pragma: no cover
+
+
+def _edge(index: int) -> float:
+    """Where a bin begins, in seconds."""
+    octave, step = divmod(index, _PER_OCTAVE)
+    return math.ldexp(1 + step / _PER_OCTAVE, octave + _LOWEST)

@@ -22,7 +22,7 @@ from sleepwalker.policy.parts import (
     RetryPolicy,
     TimeoutPolicy,
 )
-from sleepwalker.policy.rules import Rule, less_than, not_yet, waits_fit
+from sleepwalker.policy.rules import Rule, less_than, waits_fit
 from sleepwalker.policy.schema import toml_schema
 from sleepwalker.policy.toml import dumps
 
@@ -47,7 +47,6 @@ class Policy(PolicyModel):
         less_than("bulkhead.max_wait", "timeout.total", _QUEUED),
         less_than("rate_limit.max_wait", "timeout.total", _QUEUED),
         less_than("hedge.delay", "timeout.attempt", "the attempt is over before its copy is sent"),
-        not_yet,
     )
 
     timeout: TimeoutPolicy = Field(default=TimeoutPolicy(), description="How long things may take.")

@@ -9,7 +9,6 @@ from typing import Any
 
 from sleepwalker.policy.base import PolicyModel, allowed, can_be_off, part_of, plain
 from sleepwalker.policy.model import Policy
-from sleepwalker.policy.rules import NOT_YET
 
 __all__ = ["page"]
 
@@ -57,7 +56,7 @@ and `slow_call` are given together; a hedge has either `delay` or `percentile`, 
 def page() -> str:
     """The page `docs/reference/policies.md`."""
     parts = (_section(name, part) for name, part in _parts(Policy, ""))
-    return "\n".join([_HEAD, _not_yet(), *parts, _shipped()]).rstrip("\n") + "\n"
+    return "\n".join([_HEAD, *parts, _shipped()]).rstrip("\n") + "\n"
 
 
 def _parts(cls: type[PolicyModel], prefix: str) -> Iterator[tuple[str, type[PolicyModel]]]:
@@ -89,16 +88,6 @@ def _switch(path: str) -> str:
     if not can_be_off(owner, name):
         return "It cannot be switched off."
     return "Off by default." if owner.model_fields[name].default is None else "`false` switches it off."
-
-
-def _not_yet() -> str:
-    if not NOT_YET:
-        return ""
-    fields = ", ".join(f"`{path}`" for path in NOT_YET)
-    return (
-        f"Checked, but not enforced by this version: {fields}. A policy that changes one of them from its default is "
-        "refused rather than quietly less than it says.\n"
-    )
 
 
 def _shipped() -> str:

@@ -1,28 +1,13 @@
-"""What has to hold between the fields of a policy, and what this version does not enforce yet."""
+"""What has to hold between the fields of a policy."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 #: Gets the sound values by their path (a field with a fault is not among them, nor is a field of a part
 #: that is off) and the prefix of those paths in the whole policy; gives a text for everything that is wrong.
 Rule = Callable[[Mapping[str, Any], str], Iterable[str]]
-
-#: Known fields that nothing enforces yet, and the one value that they may have until something does.
-#: A policy that asks for more is refused: a protection that is silently missing is worse than none.
-NOT_YET: dict[str, Any] = {
-    "hedge": None,
-}
-
-
-def not_yet(values: Mapping[str, Any], prefix: str) -> Iterable[str]:
-    """Everything is off that this version does not enforce."""
-    for path, only in NOT_YET.items():
-        if path in values and values[path] != only:
-            off = "false" if only is None else json.dumps(only)
-            yield f"{prefix}{path}: not available in this version; remove it or set it to {off}"
 
 
 def rule(*needs: str) -> Callable[[Callable[..., str | None]], Rule]:

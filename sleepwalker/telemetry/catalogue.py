@@ -22,6 +22,7 @@ _GLOSSARY = {
     "attempts": ("sends", "How often the request was sent; 0 if it was rejected."),
     "by": ("", "The policy part that refused the call."),
     "broken_for": ("seconds", "How long the host had counted as broken."),
+    "delay": ("seconds", "How long the first of the sends had been under way."),
     "detail": ("", "That exception's text."),
     "duration": ("seconds", "How long it took: of a call, with all its attempts and waits; of an attempt, its own."),
     "error": ("", "The name of the exception's type."),

@@ -18,6 +18,8 @@ class Body(Protocol):
     """A request's body. `error` is what a caller's own file, iterator or callable raised while it was sent."""
 
     replayable: bool
+    concurrent: bool
+    """Whether two attempts may send it at the same time."""
     error: Exception | None
 
     def payload(self) -> Payload:
@@ -29,6 +31,7 @@ class Fixed:
     """Bytes, text, or nothing at all."""
 
     replayable = True
+    concurrent = True
     error: Exception | None = None
 
     def __init__(self, value: bytes | str | None) -> None:
@@ -45,6 +48,8 @@ NOTHING = Fixed(None)
 
 class File:
     """An open file, from where it stands when the call begins; sent again only if it can be rewound to there."""
+
+    concurrent = False  # it stands in one place
 
     def __init__(self, file: Any, length: int | None) -> None:
         self.error: Exception | None = None
@@ -67,6 +72,8 @@ class File:
 
 class Stream:
     """An iterator, sent once; or an iterable or callable that makes the body anew for each attempt."""
+
+    concurrent = False  # its owner's code need not expect two readers at a time
 
     def __init__(self, make: Callable[[], Any], *, replayable: bool) -> None:
         self.error: Exception | None = None

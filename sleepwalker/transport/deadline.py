@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import math
 import socket
 import threading
 from concurrent.futures import Future
@@ -15,6 +16,7 @@ from typing import Any, Literal
 
 from sleepwalker.clock import Clock
 from sleepwalker.fork import renew_after_fork
+from sleepwalker.transport.grip import Grip
 
 Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
 
@@ -22,9 +24,20 @@ Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
 class Limits:
     """What one attempt may take, and how far it has come."""
 
-    __slots__ = ("_clock", "_connect", "_connect_by", "_deadline", "_read", "answer", "cut", "phase", "since_answer")
+    __slots__ = (
+        "_clock",
+        "_connect",
+        "_connect_by",
+        "_deadline",
+        "_read",
+        "answer",
+        "cut",
+        "grip",
+        "phase",
+        "since_answer",
+    )
 
-    def __init__(self, clock: Clock, *, connect: float, read: float, deadline: float) -> None:
+    def __init__(self, clock: Clock, *, connect: float, read: float, deadline: float, grip: Grip | None = None) -> None:
         self._clock = clock
         self._connect = connect
         self._read = read
@@ -38,6 +51,19 @@ class Limits:
         """The phase in which `answer` was handed to response hooks; "over" where none is at work."""
         self.cut = False
         """True once the attempt's deadline, rather than `connect` or `read`, was the limit that mattered."""
+        self.grip = grip
+        """For an attempt that another thread may cancel."""
+
+    def cancel(self) -> None:
+        """Leave no time from now on, and end what is waited for. For an attempt with a grip, from any thread."""
+        self._deadline = -math.inf
+        if self.grip is not None:
+            self.grip.cancel()
+
+    def end(self) -> None:
+        """The attempt is over: from here on it cannot be cancelled."""
+        if self.grip is not None:
+            self.grip.release()
 
     def begin_connect(self) -> None:
         """Name look-up, connect and TLS handshake share `connect` seconds from here."""

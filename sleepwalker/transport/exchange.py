@@ -60,11 +60,20 @@ class Exchange:
     deadline_header: str | None = None
     """Tells the server with each attempt how many seconds are left for its answer."""
 
+    def copy(self) -> Exchange:
+        """The same for an attempt beside this one's: attempts write on their request."""
+        prepared = self.prepared.copy()
+        prepared.hooks = {event: list(hooks) for event, hooks in prepared.hooks.items()}
+        return replace(self, prepared=prepared)
 
-def attempt(wire: Wire, exchange: Exchange, step: Send, connect: float, read: float) -> Outcome:
+
+def attempt(
+    wire: Wire, exchange: Exchange, step: Send, connect: float, read: float, limits: Limits | None = None
+) -> Outcome:
     """Send once and wait for the whole answer (its head, where it is streamed). What goes wrong is in the outcome.
 
-    `connect` and `read` are in seconds. KeyboardInterrupt and its like pass.
+    `connect` and `read` are in seconds. `limits` are made of them and of the step, unless they are given, with a grip.
+    KeyboardInterrupt and its like pass.
     """
     clock = wire.clock
     if exchange.deadline_header is not None:
@@ -73,7 +82,8 @@ def attempt(wire: Wire, exchange: Exchange, step: Send, connect: float, read: fl
         hop = _first_hop(exchange, wire.origin)
     except Exception as error:  # noqa: BLE001 - from the caller's own auth object or body; raised when the call ends
         return Outcome(Verdict.NEUTRAL, error=error)
-    limits = Limits(clock, connect=connect, read=read, deadline=step.deadline)
+    if limits is None:
+        limits = Limits(clock, connect=connect, read=read, deadline=step.deadline)
     try:
         with attempt_limits(limits), _closing_on_error(limits):
             response = _follow(wire, exchange, hop, limits, (connect, read))

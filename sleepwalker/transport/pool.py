@@ -26,10 +26,13 @@ from urllib3.util.url import parse_url
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport.deadline import AddressInfo, Limits, current_limits, resolve
+from sleepwalker.transport.grip import Grip
 from sleepwalker.transport.head import Response
 from sleepwalker.transport.tls import shared_context
 
 _now = SYSTEM_CLOCK.monotonic
+#: What no grip can end is waited for in slices of so many seconds, where an attempt may be cancelled.
+_SLICE = 0.02
 
 
 class _Target(str):
@@ -49,6 +52,8 @@ class _Limited(urllib3.connection.HTTPConnection):
     response_class = Response
     idle_since = 0.0
     """When it last came back to its pool, on the monotonic clock."""
+    grip: Grip | None = None
+    """The last one that took hold of its socket."""
 
     def connect(self) -> None:
         limits = current_limits()
@@ -76,7 +81,7 @@ class _Limited(urllib3.connection.HTTPConnection):
         return sock
 
     def _open(self, limits: Limits) -> socket.socket:
-        addresses = resolve(self._dns_host.strip("[]"), self.port, limits.left())
+        addresses = self._resolve(limits)
         failure: OSError | None = None
         for left_over, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
             left = limits.left()
@@ -87,6 +92,18 @@ class _Limited(urllib3.connection.HTTPConnection):
                 failure = error
         raise failure if failure is not None else OSError("the name has no address")
 
+    def _resolve(self, limits: Limits) -> list[AddressInfo]:
+        host = self._dns_host.strip("[]")
+        while limits.grip is not None:
+            with contextlib.suppress(TimeoutError):
+                return resolve(host, self.port, min(_SLICE, limits.left()))
+            limits.left()
+        return resolve(host, self.port, limits.left())
+
+    def _hold(self, grip: Grip, sock: socket.socket) -> None:
+        self.grip = grip
+        grip.take(self, sock)
+
     def _open_address(self, address: AddressInfo, timeout: float, limits: Limits) -> socket.socket:
         family, kind, protocol, _, target = address
         sock = socket.socket(family, kind, protocol)
@@ -95,6 +112,9 @@ class _Limited(urllib3.connection.HTTPConnection):
                 sock.setsockopt(*option)
             if self.source_address:
                 sock.bind(self.source_address)
+            if limits.grip is not None:
+                self._hold(limits.grip, sock)
+                limits.left()  # looked at once it is held: whoever cancels us shuts it down, or we see it
             sock.settimeout(timeout)
             sock.connect(target)
             sock.settimeout(limits.left())
@@ -107,6 +127,8 @@ class _Limited(urllib3.connection.HTTPConnection):
         limits = current_limits()
         if limits is not None:
             limits.phase = "send"
+            if limits.grip is not None and limits.grip is not self.grip and self.sock is not None:
+                self._hold(limits.grip, self.sock)
         target = url.full if isinstance(url, _Target) else url
         super().putrequest(method, target, skip_host=skip_host, skip_accept_encoding=skip_accept_encoding)
 
@@ -154,7 +176,10 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
             timeout = limits.left()
         free = self.pool
         try:
-            conn = super()._get_conn(timeout)
+            if limits is not None and limits.grip is not None and self.block:
+                conn = self._get_conn_in_slices(limits)
+            else:
+                conn = super()._get_conn(timeout)
         except urllib3.exceptions.ClosedPoolError:
             conn = self._new_conn()  # closed since this request began: it finishes on a socket of its own
         if self.pool is None and self.block:
@@ -163,9 +188,18 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
             conn.close()  # opened anew on use: the server is likely to close an old one while we send
         return conn
 
+    def _get_conn_in_slices(self, limits: Limits) -> Any:
+        while True:
+            with contextlib.suppress(urllib3.exceptions.EmptyPoolError):
+                return super()._get_conn(min(_SLICE, limits.left()))
+
     def _put_conn(self, conn: Any) -> None:
         if isinstance(conn, _Limited):
             conn.idle_since = _now()
+            if conn.grip is not None:
+                grip, conn.grip = conn.grip, None
+                if grip.release(conn):
+                    conn.close()  # opened anew on use
         super()._put_conn(conn)
 
     def close(self) -> None:

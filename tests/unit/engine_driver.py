@@ -11,6 +11,7 @@ from sleepwalker.engine.call import Final, Queue, Request, Send, Step, Steps, Wa
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Outcome, answered, failed
 from sleepwalker.engine.rules import Rules
+from sleepwalker.engine.steps import Reply
 from sleepwalker.events import Event, Level, RequestFailed, RequestFinished, RetryAbandoned
 from sleepwalker.exceptions import ConnectError, ReadError, TLSError
 from sleepwalker.policy import Policy
@@ -86,7 +87,7 @@ class Running:
     """When each send began, and the step."""
     waits: list[float] = field(default_factory=list)
 
-    def reply(self, reply: Outcome | bool | None) -> Running:
+    def reply(self, reply: Reply) -> Running:
         """Say what came of the step."""
         self._go_on(lambda: self.steps.send(reply))
         return self
@@ -163,13 +164,14 @@ class World:
         *,
         idempotent: bool | None = None,
         replayable: bool = True,
+        concurrent: bool = False,
         policy: Policy | None = None,
         timeout: tuple[float, float] | None = None,
     ) -> Running:
         """Start a call and take it to its first step, or to its end where it is rejected."""
         rules = Rules(self.policy if policy is None else policy, self.clock, timeout)
         can = method in IDEMPOTENT if idempotent is None else idempotent
-        request = Request(method, "/things", can, replayable)
+        request = Request(method, "/things", can, replayable, concurrent)
         return Running(self, run(self.host, rules, request, self.clock, self.observe)).reply(None)
 
     def call(

@@ -40,6 +40,7 @@ def test_a_host_that_nobody_asked_yet_is_unknown() -> None:
         in_flight=0,
         limit=1000,
         retries=0,
+        hedges=0,
         rejections=0,
         last_error=None,
         last_success=None,

@@ -8,12 +8,11 @@ import pickle
 import traceback
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 import pytest
 
 from sleepwalker.exceptions import PolicyError
-from sleepwalker.policy import Policy, RateLimitPolicy, RetryBudget, RetryPolicy, TimeoutPolicy, rules
+from sleepwalker.policy import Policy, RateLimitPolicy, RetryBudget, RetryPolicy, TimeoutPolicy
 from sleepwalker.policy.base import PolicyModel, part_of
 
 DURATION = "a number, at least 0.001 and at most 2000000"
@@ -116,13 +115,6 @@ VALUES: dict[str, list[Any]] = {
     "log.sample": [*NOT_NUMBERS, 1.01],
     "pool.size": [*NOT_NUMBERS, 0, 10_001, 32.0],
 }
-
-
-@pytest.fixture
-def everything_enforced() -> Iterator[None]:
-    """The rules about parts that are not available yet would add faults of their own."""
-    with mock.patch.dict(rules.NOT_YET, clear=True):
-        yield
 
 
 def nested(path: str, value: Any) -> dict[str, Any]:
@@ -266,14 +258,12 @@ CROSS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.usefixtures("everything_enforced")
 @pytest.mark.parametrize(("parts", "expected"), CROSS, ids=lambda item: str(item)[:50])
 def test_fields_that_do_not_go_together_are_a_fault(parts: dict[str, Any], expected: str) -> None:
     (fault,) = faults_of(**parts)
     assert fault.startswith(expected)
 
 
-@pytest.mark.usefixtures("everything_enforced")
 @pytest.mark.parametrize(
     "parts",
     [
@@ -339,7 +329,6 @@ def test_all_faults_are_reported_at_once() -> None:
         "health",
         "log.sample",
         "hedge.delay",
-        "hedge",
         "surprise",
     }
 
@@ -407,35 +396,6 @@ def test_what_may_be_a_secret_is_not_shown(parts: dict[str, Any]) -> None:
         Policy(**parts)
     assert CANARY not in str(caught.value)
     assert CANARY not in repr(caught.value.faults)
-
-
-NOT_ENFORCED: dict[str, dict[str, Any]] = {
-    "hedge": {"hedge": {"delay": 1}},
-    "breaker.slow_ratio": {"breaker": {"slow_ratio": 0.5, "slow_call": 5}},
-    "breaker.slow_call": {"breaker": {"slow_ratio": 0.5, "slow_call": 5}},
-    "breaker.mode": {"breaker": {"mode": "observe"}},
-}
-
-
-@pytest.mark.parametrize("path", rules.NOT_YET)
-def test_what_nothing_enforces_yet_is_refused_rather_than_ignored(path: str) -> None:
-    only = {"breaker.mode": '"enforce"'}.get(path, "false")
-    expected = f"{path}: not available in this version; remove it or set it to {only}"
-    parts = NOT_ENFORCED[path]
-    assert expected in faults_of(**parts)
-    with pytest.raises(PolicyError) as caught:
-        Policy.from_dict(parts)
-    assert expected in caught.value.faults
-    with pytest.raises(PolicyError) as caught:
-        Policy().replace(**parts)
-    assert expected in caught.value.faults
-    with mock.patch.dict(rules.NOT_YET, clear=True):
-        assert Policy(**parts).to_dict() != Policy().to_dict()  # it is only refused for not being enforced
-
-
-def test_the_way_out_that_is_named_is_accepted() -> None:
-    for path, only in rules.NOT_YET.items():
-        assert Policy.from_dict(nested(path, False if only is None else only)) == Policy()
 
 
 def test_every_pair_of_bad_parts_is_reported_together() -> None:

@@ -7,7 +7,6 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 import tomli_w
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from sleepwalker.engine.rules import passes_rate_limit
 from sleepwalker.exceptions import PolicyError
-from sleepwalker.policy import SAFE_METHODS, BreakerPolicy, HealthPolicy, LogPolicy, Policy, PoolPolicy, rules, toml
+from sleepwalker.policy import SAFE_METHODS, BreakerPolicy, HealthPolicy, LogPolicy, Policy, PoolPolicy, toml
 from sleepwalker.policy.base import PolicyModel, part_of
 from sleepwalker.policy.reference import page
 from sleepwalker.policy.rules import longest_waits
@@ -119,12 +118,11 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
 @settings(deadline=None, max_examples=60)  # a busy machine is no fault
 @given(policies())
 def test_every_policy_survives_the_way_through_toml_json_and_dict(data: dict[str, Any]) -> None:
-    with mock.patch.dict(rules.NOT_YET, clear=True):
-        policy = Policy.from_dict(data)
-        assert Policy.from_dict(tomllib.loads(policy.to_toml())) == policy
-        assert Policy.from_dict(json.loads(json.dumps(policy.to_dict(), allow_nan=False))) == policy
-        assert Policy(**policy.to_dict()) == policy.replace() == policy
-        assert hash(Policy.from_dict(policy.to_dict())) == hash(policy)
+    policy = Policy.from_dict(data)
+    assert Policy.from_dict(tomllib.loads(policy.to_toml())) == policy
+    assert Policy.from_dict(json.loads(json.dumps(policy.to_dict(), allow_nan=False))) == policy
+    assert Policy(**policy.to_dict()) == policy.replace() == policy
+    assert hash(Policy.from_dict(policy.to_dict())) == hash(policy)
     assert tomllib.loads(policy.to_toml()) == tomllib.loads(tomli_w.dumps(policy.to_dict()))
     assert schema_faults(SCHEMA, policy.to_dict()) == []
 
@@ -323,13 +321,12 @@ def test_all_faults_of_a_file_are_reported_under_its_name(tmp_path: Path) -> Non
     path = tmp_path / "p.toml"
     path.write_text("hedge = true\n[timeout]\nconnect = '3'\nattempt = 40\n[retry.budget]\nratio = 0\nx = 1\n")
     error = failure(path)
-    assert str(error).startswith(f"6 faults in policy file {path}:\n")
+    assert str(error).startswith(f"5 faults in policy file {path}:\n")
     assert [fault.partition(":")[0] for fault in error.faults] == [
         "timeout.connect",
         "timeout.attempt",
         "retry.budget.x",
         "retry.budget.ratio",
-        "hedge",
         "hedge",
     ]
 
@@ -469,9 +466,3 @@ def test_the_reference_page_has_every_field() -> None:
         assert (f"| `{name}` |" in text) or part_of(cls, name), name
         if cls is Policy:
             assert f"\n## {name}\n" in text
-
-
-def test_the_reference_page_says_what_is_not_enforced_only_while_something_is_not() -> None:
-    assert "not enforced by this version: `" in page()
-    with mock.patch.dict(rules.NOT_YET, clear=True):
-        assert "not enforced" not in page()

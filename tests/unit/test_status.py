@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from wsgiref.util import setup_testing_defaults
@@ -532,3 +534,13 @@ def test_the_page_shows_fields_of_a_hosts_health_and_no_others() -> None:
     canary = {field.name for field in fields(HostHealth)}
     (host,) = ask(status.app(Known(QUIET)), "/hosts.json").json["hosts"]
     assert set(host) == canary
+
+
+# -- the reference -------------------------------------------------------------------------------
+
+
+def test_every_argument_parameter_and_field_is_in_the_reference() -> None:
+    reference = (Path(__file__).parents[2] / "docs" / "reference" / "status.md").read_text()
+    named = set(re.findall(r"^\| `(\w+)` \|", reference, re.MULTILINE))
+    document = ask(status.app(Known()), "/hosts.json").json
+    assert named == {*inspect.signature(status.app).parameters, "q", "state", "limit", *document}

@@ -1,0 +1,52 @@
+"""Performs the steps of a call, one after the other, until it says what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sleepwalker.connection.waits import Waits
+from sleepwalker.engine.outcome import Outcome
+from sleepwalker.engine.steps import Final, Queue, Reply, Send, Step, Steps, Wait
+
+#: Runs the race that a step begins: what the call does next, and the outcome that it goes on with.
+Race = Callable[[Steps, Send], tuple[Step | Final, Outcome]]
+
+
+def drive(
+    steps: Steps,
+    waits: Waits,
+    send: Callable[[Send], Outcome],
+    let_go: Callable[[Any], None],
+    race: Race | None = None,
+) -> Final:
+    """What the call comes to. `let_go` is handed a failed attempt's response before a wait; it may be None."""
+    reply: Reply = None
+    outcome: Outcome | None = None
+    step: Step | Final | None = None
+    while True:
+        try:
+            if step is None:
+                step = steps.send(reply)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        try:
+            if isinstance(step, Send):
+                if step.hedge_in is not None and race is not None:
+                    step, outcome = race(steps, step)
+                    continue
+                reply = outcome = send(step)
+            elif isinstance(step, Wait):
+                if outcome is not None:
+                    let_go(outcome.response)
+                reply = waits.pause(step.seconds)
+            elif isinstance(step, Queue):
+                reply = waits.queue(step.ticket, step.seconds)
+            elif isinstance(step, Final):
+                return step
+            else:
+                raise TypeError(f"outside a race there is no {step!r}")
+        except BaseException as error:
+            steps.throw(error)  # gives the permit back, logs the call's end, and raises it again
+            raise
+        step = None

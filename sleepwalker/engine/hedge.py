@@ -1,0 +1,105 @@
+"""A race: an attempt, and the copies of it that are sent while it is slow. The first good answer wins."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from sleepwalker.engine.breaker import Permit, Refusal
+from sleepwalker.engine.host import free_permit
+from sleepwalker.engine.outcome import Outcome
+from sleepwalker.engine.record import Call
+from sleepwalker.engine.steps import DUE, LATE, Came, Hold, Reply, Send, Step
+from sleepwalker.events import HedgeFinished, HedgeSent
+
+
+@dataclass(slots=True)
+class _Runner:
+    """One send under way."""
+
+    began: float
+    wait: float
+    """How long the call had waited before it."""
+    permit: Permit
+
+
+def hedge_in(call: Call, now: float, deadline: float) -> float | None:
+    """After how many seconds a send that begins now, and ends by `deadline`, is to be hedged; None for never."""
+    policy = call.rules.hedge
+    if policy is None or not (call.request.idempotent and call.request.concurrent) or call.hedges >= policy.max_extra:
+        return None
+    delay = policy.delay
+    if delay is None and policy.percentile is not None:
+        delay = call.host.latency_above(policy.percentile / 100, now)
+    return None if delay is None or now + delay >= deadline else delay
+
+
+def race(call: Call, step: Send, began: float, wait: float) -> Generator[Step, Reply, Outcome]:
+    """Send, and hedge for as long as no answer is good; all permits go back whatever happens.
+
+    An outcome that the policy would retry waits for the others. If all are of that kind, the last one counts.
+    """
+    runners = {step.number: _Runner(began, wait, call.permit)}
+    outcome: Outcome | None = None
+    why, winner = "", 0
+    try:
+        reply = yield step
+        while True:
+            if isinstance(reply, Came):
+                runner = runners.pop(reply.number)
+                outcome, call.permit = reply.outcome, runner.permit
+                call.settled(reply.number, runner.began, runner.wait, runner.permit, outcome)
+                good = not call.rules.worth_it(outcome)
+                if good or not runners:
+                    winner = reply.number if good else 0
+                    return outcome
+                reply = yield Hold()
+            elif reply is DUE:
+                reply = yield _hedge(call, step, runners, began)
+            elif reply is LATE and outcome is not None:
+                return outcome
+            else:
+                raise TypeError(f"a Send with hedge_in is answered with Came or a Signal, not with {reply!r}")
+    except BaseException as error:
+        why = type(error).__name__
+        raise
+    finally:
+        reason = why or (f"cancelled: attempt {winner} came first" if winner else "cancelled: it overran its deadline")
+        for number, runner in runners.items():
+            call.cancelled(number, runner.began, runner.wait, runner.permit, reason, cut=not why)
+        call.attempts.sort(key=lambda attempt: attempt.number)  # they are put on record as they end
+        for number in range(step.number + 1, len(call.attempts) + 1):
+            _tell_end(call, number, won=number == winner)
+
+
+def _tell_end(call: Call, number: int, *, won: bool) -> None:
+    host, request = call.host.origin, call.request
+    call.observe(HedgeFinished(host=host, method=request.method, path=request.path, attempt=number, won=won))
+
+
+def _hedge(call: Call, step: Send, runners: dict[int, _Runner], began: float) -> Send | Hold:
+    """Send a copy, if the budget has one and the breaker admits it."""
+    now, rules = call.clock.monotonic(), call.rules
+    if now >= step.deadline:
+        return Hold()
+    number = len(call.attempts) + len(runners) + 1
+    breaker = rules.breaker and not (call.dry and call.host.breaker is not None and call.host.breaker.observes)
+    admission, news = call.host.admit_hedge(now, breaker=breaker, budget=rules.budget)
+    call.tell(news)
+    if admission is None:
+        return Hold()
+    if isinstance(admission, Refusal):
+        call.would_reject("breaker", admission.retry_after, number)
+        admission = free_permit()
+    runners[number] = _Runner(now, 0.0, admission)
+    call.hedges += 1
+    call.observe(
+        HedgeSent(
+            host=call.host.origin,
+            method=call.request.method,
+            path=call.request.path,
+            attempt=number,
+            delay=now - began,
+        )
+    )
+    return Send(step.deadline, step.limit, step.seconds, number, hedge_in(call, now, step.deadline))
