@@ -149,7 +149,7 @@ def _pages(
 def _way(
     manager: Finder | None, auth: Any, method: str, variables: Mapping[str, Any] | None, more: dict[str, Any]
 ) -> _Way:
-    if manager is not None and not callable(getattr(manager, "find", None)):
+    if isinstance(manager, str) or (manager is not None and not callable(getattr(manager, "find", None))):
         raise TypeError(f"manager must be a ConnectionManager, not a {type(manager).__name__}")
     if variables is not None and not isinstance(variables, Mapping):
         raise TypeError(f"variables must be a mapping of names to values, not a {type(variables).__name__}")

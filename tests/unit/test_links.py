@@ -449,6 +449,7 @@ def test_a_connection_without_an_answer_in_this_thread_says_so() -> None:
         ((answer(), ""), "relation must be"),
         ((answer(), 7), "relation must be"),
         ((answer(), "next", {"manager": object()}), "manager must be"),
+        ((answer(), "next", {"manager": "https://b.example.com"}), "manager must be"),  # a text has a find, too
         ((answer(), "next", {"variables": ["id"]}), "variables must be"),
     ],
 )

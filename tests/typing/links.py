@@ -1,0 +1,47 @@
+"""Read by the type checker, never run: all that a user writes with `sleepwalker.links`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, assert_type
+
+import requests
+
+from sleepwalker import Connection, ConnectionManager
+from sleepwalker.links import Link, follow, links, pages
+
+
+class OwnManager:
+    """What finds connections as a `ConnectionManager` does."""
+
+    def find(self, host: str, auth: Any = None) -> Connection:
+        return Connection(host, auth)
+
+
+def following(conn: Connection, manager: ConnectionManager) -> None:
+    response = conn.get("/")
+    assert_type(follow(response, "next"), requests.Response)
+    assert_type(follow(conn, "next"), requests.Response)
+    follow(response, "order", id=7, lang=None)
+    follow(response, "order", variables={"id": 7, "data": "full"}, timeout=3)
+    follow(response, "create", method="POST", json={"item": "lamp"}, headers={"Accept": "application/hal+json"})
+    follow(response, "stock", manager=manager, auth=("user", "password"))
+    follow(response, "stock", manager=OwnManager())
+    follow("https://host.com", "next")  # type: ignore[arg-type]
+    follow(response, relation="next")  # type: ignore[call-arg]
+    follow(response, "next", manager=conn)  # type: ignore[arg-type]
+
+
+def paging(conn: Connection, manager: ConnectionManager) -> None:
+    assert_type(pages(conn), Iterator[requests.Response])
+    for page in pages(conn.get("/items"), "older", max_pages=100, manager=manager, stream=True):
+        assert_type(page, requests.Response)
+
+
+def listing(response: requests.Response) -> None:
+    assert_type(links(response), Iterator[Link])
+    for link in links(response):
+        assert_type(link.relation, str)
+        assert_type(link.title, str | None)
+        assert_type(link.templated, bool)
+        assert_type(follow(response, link), requests.Response)
