@@ -12,11 +12,12 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-import sleepwalker
+import sleepwalker.links.following
 from scripts import exceptions_page
 from sleepwalker import cli, events, exceptions, otel
 from sleepwalker.attempt import Attempt
 from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
+from sleepwalker.connection.connection import CallOptions
 from sleepwalker.engine.health import HostHealth, Latency
 from sleepwalker.policy import Policy
 from sleepwalker.policy.base import PolicyModel, part_of
@@ -185,6 +186,24 @@ def test_every_reason_to_give_a_connection_up_is_in_the_reference(reason: str) -
 @pytest.mark.parametrize("name", sleepwalker.__all__)
 def test_every_name_of_the_package_is_in_the_reference_or_a_how_to(name: str) -> None:
     assert re.search(rf"\b{name}\b", _text("reference", "how-to"))
+
+
+@pytest.mark.parametrize("name", [*sleepwalker.links.__all__, *_public(sleepwalker.links.Link)])
+def test_every_name_of_links_is_in_its_reference(name: str) -> None:
+    assert _in_code(name, _page("reference/links.md"))
+
+
+@pytest.mark.parametrize(
+    "function", [sleepwalker.links.links, sleepwalker.links.follow, sleepwalker.links.pages], ids=lambda f: f.__name__
+)
+def test_every_argument_of_links_is_in_its_reference_with_what_a_request_takes(function: object) -> None:
+    options = [*_arguments(function), *CallOptions.__annotations__]
+    assert [name for name in options if not _in_code(name, _page("reference/links.md"))] == []
+
+
+def test_the_page_says_which_headers_go_to_another_host() -> None:
+    page = _page("reference/links.md").lower()
+    assert [name for name in sleepwalker.links.following._HARMLESS if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)
