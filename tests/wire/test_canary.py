@@ -40,6 +40,7 @@ from servers import (
 import sleepwalker.logging
 from sleepwalker import ANONYMOUS, Connection, HTTPError, Policy
 from sleepwalker.events import Event
+from tests.wire.watching import Watch, watching
 
 CANARY = "canary7d1f"
 #: As it stands, and as Basic and Digest credentials, URLs and JSON would carry it.
@@ -57,10 +58,11 @@ FAST = Policy(
 
 
 class Everything:
-    """All that comes out: log records of every level, events, warnings, exceptions, reprs, health."""
+    """All that comes out: log records of every level, events, warnings, exceptions, reprs, health, spans, metrics."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Watch) -> None:
         self.parts: list[str] = []
+        self.watch = watch
 
     def __call__(self, event: Event, level: str | None = None, /) -> None:
         self.add("event", repr(event), json.dumps(event.fields(), default=str))
@@ -89,8 +91,14 @@ class Everything:
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Iterator[Everything]:
-    everything = Everything()
+def watch() -> Iterator[Watch]:
+    with watching() as made:
+        yield made
+
+
+@pytest.fixture
+def out(tmp_path: Path, watch: Watch) -> Iterator[Everything]:
+    everything = Everything(watch)
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -109,6 +117,8 @@ def out(tmp_path: Path) -> Iterator[Everything]:
             gc.collect()
             for warning in caught:
                 everything.add("warning", str(warning.message), repr(warning))
+        for source, text in watch.texts():
+            everything.add(source, text)
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
@@ -123,6 +133,7 @@ def connect(out: Everything, url: str, auth: Any = (CANARY, CANARY), **options: 
     options.setdefault("policy", FAST)
     conn = Connection(url, auth, headers={"X-Api-Key": CANARY, "X-Bytes": CANARY.encode()}, observer=out, **options)
     conn.conn.cookies.set("session", CANARY)
+    out.watch.collector.add(conn)
     return conn
 
 
@@ -175,6 +186,18 @@ FAULTS: dict[str, Step] = {
     "cookie": reply(200, b"ok", {"Set-Cookie": f"sid={CANARY}"}),
     "echo": reply(200, CANARY, {"X-Echo": CANARY}),
 }
+
+
+def test_what_is_exported_is_looked_at(server: FaultServer, out: Everything) -> None:
+    """Were nothing exported, nothing could leak there, and all other tests would pass."""
+    server.script(reply(503, CANARY))
+    with connect(out, server.url, (CANARY, CANARY)) as conn:
+        call(out, conn)
+        seen = dict(out.watch.texts())
+    assert '"attempt.failed"' in seen["span"]
+    assert '"url.full"' in seen["span"]
+    assert '"http.client.request.duration"' in seen["otel metric"]
+    assert f'sleepwalker_attempts_total{{host="{server.url}"}} 2.0' in seen["prometheus"]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
@@ -490,7 +513,7 @@ def test_a_log_file(server: FaultServer, out: Everything, tmp_path: Path) -> Non
 
 def test_the_net_catches_a_leak() -> None:
     """The test that looks for leaks does see one."""
-    out = Everything()
+    out = Everything(Watch())
     out.add_error(ValueError(f"token={CANARY}"))
     try:
         try:
