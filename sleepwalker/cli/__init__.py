@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 the call failed (or a policy file has faults), 2 used wron
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import metadata
@@ -14,6 +15,9 @@ from sleepwalker.cli.parser import Parser, UsageError, examples
 from sleepwalker.cli.text import say
 
 __all__ = ["main"]
+
+#: How writing to a disk fails; what else is an OSError is no matter of the output.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,9 +36,19 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # Whoever read the output has enough. What is still buffered must not fail once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        say(f"sleepwalker: the output cannot be written: {error.strerror}")
+        _drop_output()
+        return 1
     return code
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> Parser:

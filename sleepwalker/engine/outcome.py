@@ -46,6 +46,8 @@ _LOCAL = (
 _ANSWERED = (DecodeError, RedirectError)
 
 _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+#: The commas that do not stand inside a date.
+_BETWEEN_VALUES = re.compile(r",(?!\s*\d{1,2}[ -])")
 
 
 @dataclass(slots=True)
@@ -104,9 +106,14 @@ def failed(error: Exception) -> Outcome:
 def parse_retry_after(text: str, wall: float) -> float | None:
     """Seconds to wait by a `Retry-After` value (RFC 9110, section 10.2.3); None where it makes no sense.
 
-    Takes fractions as well, which servers send although the RFC has none. A date in the past is 0.
+    Takes fractions as well, which servers send although the RFC has none. A date in the past is 0. Of several values,
+    as where a proxy adds a line of its own, the longest counts.
     """
-    text = text.strip()
+    waits = [_one_wait(value.strip(), wall) for value in _BETWEEN_VALUES.split(text.strip())]
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _one_wait(text: str, wall: float) -> float | None:
     if _SECONDS.fullmatch(text):
         return float(text)
     try:

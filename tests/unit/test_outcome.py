@@ -107,6 +107,12 @@ def test_no_http_error_reaches_the_engine_as_a_failure() -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
+        ("5, 10", 10.0),  # two lines in one answer arrive so
+        ("10,5", 10.0),
+        ("soon, 5", 5.0),
+        (email.utils.formatdate(WALL + 7, usegmt=True) + ", 5", 7.0),
+        ("5, " + email.utils.formatdate(WALL + 7, usegmt=True), 7.0),
+        (", ".join(email.utils.formatdate(WALL + wait, usegmt=True) for wait in (3, 9, 6)), 9.0),
         ("0", 0.0),
         ("120", 120.0),
         ("1.5", 1.5),
@@ -154,7 +160,7 @@ def local_zone() -> Iterator[Any]:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "-1", "-0.5", "+5", "soon", "1e3", "1.", ".5", "0x10", "nan", "inf", "-inf", "5 s", "5, 6", "١٢", "²",
+    ["", " ", "-1", "-0.5", "+5", "soon", "1e3", "1.", ".5", "0x10", "nan", "inf", "-inf", "5 s", "soon, now", "١", "²",
      "Sat, 99 Jun 2024 12:00:00 GMT", "Sat, 01 Jun 2024 25:00:00 GMT", "Sat, 01 Jun 2024 12:00:00 +9999", "12:00:00",
      "Sat, 01 Jun 99999 12:00:00 GMT", "Sat,", "GMT", "\x00", "5\n6"],
 )  # fmt: skip

@@ -78,6 +78,17 @@ def test_a_body_makes_it_a_post_and_may_come_from_a_file(server: FaultServer, tm
     assert (request.method, request.body) == ("POST", b"\x00\xff\r\n")
 
 
+@pytest.mark.parametrize("arguments", [["get", "URL"], ["get", "--json", "URL"], ["policy", "show", "standard"]])
+def test_a_full_disk_is_one_line_of_text(server: FaultServer, arguments: list[str]) -> None:
+    argv = [argument.replace("URL", server.url) for argument in arguments]
+    with Path("/dev/full").open("wb") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "sleepwalker", *argv], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert run.returncode == 1
+    assert run.stderr == "sleepwalker: the output cannot be written: No space left on device\n"
+
+
 def test_the_fragment_of_a_url_stays_here(server: FaultServer) -> None:
     assert main(["get", f"{server.url}/a?b=1#c"]) == 0
     assert server.requests[0].target == "/a?b=1"
