@@ -1,6 +1,7 @@
 """The command `sleepwalker`.
 
-Exit codes: 0 fine, 1 the call failed (or a policy file has faults), 2 used wrongly, 130 ended by Ctrl-C.
+Exit codes: 0 fine, 1 the call failed (or a policy file has faults, or a log has no event), 2 used wrongly, 130 ended
+by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import sys
 from importlib import metadata
 
-from sleepwalker.cli import demo, get, policy
+from sleepwalker.cli import demo, get, inspect, policy
 from sleepwalker.cli.parser import Parser, UsageError, examples
 from sleepwalker.cli.text import say
 
@@ -59,6 +60,7 @@ def _parser() -> Parser:
             "sleepwalker demo                       # real traffic to a flaky fleet",
             "sleepwalker get https://example.net/   # one call under a policy",
             "sleepwalker get -n 200 -c 8 http://localhost:8080/    # many calls",
+            "sleepwalker inspect events.jsonl       # what happened, from an event log",
             "sleepwalker policy show interactive    # what it says, and why",
         )
         + "\n\nexit codes: 0 fine, 1 the call failed, 2 used wrongly",
@@ -67,6 +69,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     demo.add(commands)
     get.add(commands)
+    inspect.add(commands)
     policy.add(commands)
     return parser
 

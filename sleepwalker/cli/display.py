@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TextIO
 
@@ -19,7 +20,19 @@ try:
 except ImportError:
     raise UsageError("this command needs the package rich: pip install 'sleepwalker[cli]'") from None
 
-__all__ = ["Cell", "Console", "RenderableType", "can_move", "console", "live", "progress", "stacked", "table"]
+__all__ = [
+    "Cell",
+    "Console",
+    "RenderableType",
+    "can_move",
+    "console",
+    "labelled",
+    "line",
+    "live",
+    "progress",
+    "stacked",
+    "table",
+]
 
 #: The width of what is not a terminal.
 PLAIN_WIDTH = 80
@@ -63,6 +76,23 @@ def table(
     for number, row in enumerate(rows, 1):
         made.add_row(*(_text(cell) for cell in row), end_section=bool(every) and number % every == 0)
     return made
+
+
+def line(*cells: Cell) -> Text:
+    """Cells after one another on one line."""
+    return Text.assemble(*cells, no_wrap=True, overflow="ellipsis")
+
+
+def labelled(rows: Sequence[tuple[Cell, str]], label: int, width: int) -> RenderableType:
+    """Labels of `label` characters with texts beside them, which go on below themselves and not below the labels."""
+    lines = []
+    for name, said in rows:
+        shown = _text(name)
+        shown.pad_right(label - len(shown))
+        for part in textwrap.wrap(said, max(20, width - label), break_on_hyphens=False) or [""]:
+            lines.append(Text.assemble(shown, part, no_wrap=True))
+            shown = Text(" " * label)
+    return Group(*lines)
 
 
 def progress(note: str, done: float, total: float) -> RenderableType:

@@ -43,6 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("links",),
     ("logging", "otel", "prometheus"),
     ("",),  # the package's own __init__, which hands names on
+    ("inspect",),
     ("cli", "status"),
     ("__main__",),
 )
@@ -60,6 +61,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "urllib3": ("transport", "exceptions"),
     "certifi": ("transport",),
     "rich": ("cli",),
+    "duckdb": ("inspect.session",),
+    "plotly": ("inspect.charts",),
     "prometheus_client": ("prometheus",),
     "opentelemetry": ("otel",),
     "weblinking": ("links.header",),

@@ -1,0 +1,255 @@
+"""`sleepwalker inspect`: which host, since when, what was done about it, is it over?"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sleepwalker.cli.parser import Commands, UsageError, examples, new_file
+from sleepwalker.cli.text import count, safe_line, say
+from sleepwalker.clock import SYSTEM_CLOCK
+
+if TYPE_CHECKING:
+    from sleepwalker.inspect import Answer, Filter, Report, Session, Source
+
+_DESCRIPTION = """\
+Read event logs (JSON lines, gzipped or not) and say which hosts failed, since
+when, what was done about it and whether it is over; then how often, how long,
+how slow, what retries saved and what the circuits did."""
+
+_EXAMPLES = (
+    examples(
+        "sleepwalker inspect events.jsonl",
+        "sleepwalker inspect 'logs/*.jsonl' logs/old.jsonl.gz --since 2h",
+        "sleepwalker inspect events.jsonl --host payments --since 14:00 --until 14:30",
+        "sleepwalker inspect events.jsonl --follow",
+        "sleepwalker inspect events.jsonl --html report.html",
+        "sleepwalker inspect events.jsonl --json | jq .findings",
+        "sleepwalker inspect events.jsonl \\\n"
+        "      --sql 'SELECT path, count(*) FROM calls WHERE NOT answered GROUP BY path'",
+        "zcat logs/*.gz | sleepwalker inspect -",
+    )
+    + "\n\ntables for --sql: events, calls, attempts, transitions (DESCRIBE calls lists its columns)"
+    + "\ntimes: 2025-11-22T14:03:07Z, 2025-11-22, 14:03 (UTC), 1763820187, or how long ago: 15m, 2h, 1h30m"
+    + "\n\nexit codes: 0 fine, 1 no event could be read, 2 used wrongly"
+)
+
+#: Bytes from which on a bar shows how far the reading is.
+_BIG = 20_000_000
+#: Rows of an answer in a table.
+_MOST_ROWS = 1_000
+#: Seconds between two looks at files that grow.
+_LOOK_EVERY = 1.0
+
+
+def add(commands: Commands) -> None:
+    """Add `inspect` to the command line."""
+    parser = commands.add_parser(
+        "inspect", help="what happened, from event logs", description=_DESCRIPTION, epilog=_EXAMPLES
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a log, a pattern of logs, or - for standard input")
+    parser.add_argument(
+        "--host", action="append", default=[], metavar="TEXT",
+        help="only hosts with TEXT in their origin, or that a pattern with * fits; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--since", metavar="TIME", help="only what was then or later")
+    parser.add_argument("--until", metavar="TIME", help="only what was before")
+    parser.add_argument("--follow", action="store_true", help="go on as the files grow, until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="the report as JSON, or the answer to --sql")
+    parser.add_argument("--sql", metavar="QUERY", help="the answer to a question of your own instead")
+    parser.add_argument("--html", metavar="FILE", type=new_file, help="also write a page with charts there")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: something was read; 1: no event was left to look at."""
+    from sleepwalker import inspect  # noqa: PLC0415 - nobody else needs it
+
+    window(args)  # a wrong time is said before gigabytes are read
+    if args.follow:
+        _check_follow(args)
+    try:
+        with inspect.Session() as session:
+            sources = session.find(args.files, sys.stdin.buffer)
+            if args.follow:
+                return _follow(session, sources, args)
+            with _bar(sum(source.size for source in sources)) as progress:
+                session.load(sources, progress)
+            if args.sql is not None:
+                return _answer(session, args)
+            report = inspect.make(session, window(args))
+            if report is None:
+                return _nothing(session)
+            _keep(report, args)
+            _show(report, args)
+    except inspect.InspectError as error:
+        raise UsageError(str(error)) from None
+    return 0
+
+
+def window(args: argparse.Namespace) -> Filter:
+    """What the options say is to be looked at, as of now."""
+    from sleepwalker.inspect import Filter, moment  # noqa: PLC0415
+
+    now = SYSTEM_CLOCK.wall()
+    times: list[float | None] = []
+    for option in ("since", "until"):
+        try:
+            text = getattr(args, option)
+            times.append(None if text is None else moment(text, now))
+        except ValueError as error:
+            raise UsageError(f"--{option}: {error}") from None
+    since, until = times
+    if since is not None and until is not None and since >= until:
+        raise UsageError(f"--since {args.since} is not before --until {args.until}: nothing lies between them")
+    return Filter(since, until, tuple(args.host))
+
+
+def _check_follow(args: argparse.Namespace) -> None:
+    for option in ("sql", "html"):
+        if getattr(args, option) is not None:
+            raise UsageError(f"--follow shows a report that changes; leave out --{option}, or --follow")
+    if "-" in args.files:
+        raise UsageError("--follow looks for what is appended to files; standard input is not one")
+
+
+def _follow(session: Session, sources: Sequence[Source], args: argparse.Namespace) -> int:
+    """Show the report anew whenever something came. Ctrl-C is how this ends, and the last report stays."""
+    from sleepwalker import inspect  # noqa: PLC0415
+
+    zipped = [source.name for source in sources if source.zipped]
+    if zipped:
+        raise UsageError(f"--follow: {', '.join(zipped)} is packed and will not grow; name the file that does")
+    from sleepwalker.cli import display, inspect_view  # noqa: PLC0415
+
+    screen = display.console()
+    moving = not args.json and display.can_move(screen)
+    follower = inspect.Follower(sources, session.folder)
+    report: Report | None = None
+    shown: Report | None = None
+
+    def picture() -> display.RenderableType:
+        note = f"{', '.join(args.files)}: following, Ctrl-C ends it"
+        return display.stacked(note, "", inspect_view.render(report, screen) if report else "no event yet")
+
+    try:
+        with display.live(screen, picture) if moving else contextlib.nullcontext():
+            while True:
+                came = False
+                for piece in follower.news():
+                    session.load([piece])
+                    came = True
+                # What lies within the last 15 minutes changes also when nothing comes.
+                if came or (args.since and moving):
+                    report = inspect.make(session, window(args))
+                if came and not moving and report is not None:
+                    shown = report
+                    _show(report, args, compact=True)
+                SYSTEM_CLOCK.sleep(_LOOK_EVERY)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        follower.close()
+    if report is not None and report is not shown:
+        _show(report, args, compact=True)
+    return 0 if report is not None else _nothing(session)
+
+
+def _answer(session: Session, args: argparse.Namespace) -> int:
+    """The answer to `--sql`: JSON objects, or a table."""
+    session.use(window(args))
+    with session.ask(args.sql) as answer:
+        if args.json:
+            _print_objects(answer)
+            return 0
+        from sleepwalker.cli import display, inspect_view  # noqa: PLC0415
+
+        screen = display.console()
+        rows = list(itertools.islice(answer.rows(), _MOST_ROWS + 1))
+        inspect_view.print_rows(screen, answer.names, rows[:_MOST_ROWS])
+        if len(rows) > _MOST_ROWS:
+            say(f"the first {_MOST_ROWS:,} rows; --json prints all of them, LIMIT says how many")
+    return 0
+
+
+def _print_objects(answer: Answer) -> None:
+    """A JSON list with an object per line."""
+    before = "["
+    for row in answer.rows():
+        values = dict(zip(answer.names, row, strict=True))
+        print(f"{before}{json.dumps(values, default=_plain)}", end="")
+        before = ",\n "
+    print("]" if before != "[" else "[]")
+
+
+def _plain(value: object) -> object:
+    """Times as the log has them, anything else that JSON does not know as its text."""
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
+    return str(value)
+
+
+def _nothing(session: Session) -> int:
+    """Say why there is no report; the exit code of that."""
+    files = session.files()
+    read = sum(file.events for file in files)
+    if read:
+        say(f"sleepwalker: none of {count(read, 'event')} is within --since, --until and --host")
+        return 1
+    others, malformed = (sum(getattr(file, name) for file in files) for name in ("other", "malformed"))
+    lines = f"{count(others, 'other JSON line')}, {count(malformed, 'line')} that could not be read"
+    say(f"sleepwalker: no event of sleepwalker in {', '.join(file.name for file in files)} ({lines})")
+    for bad in session.bad_lines()[:3]:
+        say(f"  {bad.file}:{bad.line}: {bad.fault}: {safe_line(bad.excerpt)}")
+    return 1
+
+
+def _keep(report: Report, args: argparse.Namespace) -> None:
+    """Write the page where one is asked for."""
+    if not args.html:
+        return
+    from sleepwalker.inspect import page  # noqa: PLC0415
+
+    try:
+        args.html.write_text(page(report), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--html: {error}") from None
+
+
+def _show(report: Report, args: argparse.Namespace, *, compact: bool = False) -> None:
+    if args.json:
+        print(json.dumps(report.to_dict(), indent=None if compact else 2), flush=True)
+        return
+    from sleepwalker.cli import display, inspect_view  # noqa: PLC0415
+
+    screen = display.console()
+    screen.print(inspect_view.render(report, screen))
+    if args.html:
+        screen.print(f"\nthe same with charts: {args.html}", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _bar(size: int) -> Iterator[Callable[[float], None]]:
+    """How far the reading is, on a terminal and where there is much to read."""
+    if size < _BIG:
+        yield lambda _: None
+        return
+    from sleepwalker.cli import display  # noqa: PLC0415
+
+    share = 0.0
+
+    def picture() -> display.RenderableType:
+        return display.progress(f"reading {size / 1e6:,.0f} MB", share, 1.0)
+
+    def progress(now: float) -> None:
+        nonlocal share
+        share = now
+
+    with display.live(display.console(sys.stderr), picture):
+        yield progress

@@ -1,0 +1,117 @@
+"""States over time as text: a column is an interval, a lane is a host's state, its circuit's, or how much failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sleepwalker.cli import display
+from sleepwalker.cli.display import Cell, RenderableType
+from sleepwalker.cli.text import safe_line
+from sleepwalker.inspect.spans import CIRCUIT, HOST, worst
+from sleepwalker.inspect.words import span, when
+
+if TYPE_CHECKING:
+    from sleepwalker.inspect import Report
+    from sleepwalker.inspect.model import Series
+
+_LABEL = 9
+_HOSTS = 5
+_MOST_COLUMNS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """The characters of a picture."""
+
+    states: dict[str, str]
+    bars: str
+    """How much failed, from little to all."""
+    none: str
+    """Calls, none of which failed."""
+
+
+_PRETTY = _Marks(
+    {
+        "fine": "─", "broken": "█", "isolated": "▓",
+        "closed": "─", "would be open": "┄", "half-open": "▒", "open": "█",
+    },
+    "▁▂▃▄▅▆▇█", "·",
+)  # fmt: skip
+_ASCII = _Marks(
+    {
+        "fine": "-", "broken": "#", "isolated": "I",
+        "closed": "-", "would be open": "~", "half-open": "+", "open": "#",
+    },
+    "12345678", ".",
+)  # fmt: skip
+_STYLES = {"broken": "red", "isolated": "magenta", "open": "red", "half-open": "yellow", "would be open": "cyan"}
+
+
+def lanes(report: Report, width: int, *, plain: bool) -> list[RenderableType]:
+    """The hosts to which anything happened, worst first; nothing where nothing did."""
+    marks = _ASCII if plain else _PRETTY
+    columns = min(_MOST_COLUMNS, width - _LABEL - 1)
+    length = max(report.end - report.begin, 0.001)
+    series = {one.host: one for one in report.series if one.host is not None}
+    chosen = [facts for facts in report.hosts if facts.host_spans or facts.circuit_spans or facts.failed][:_HOSTS]
+    if not chosen:
+        return []
+    made: list[RenderableType] = [
+        display.line(("over time", "bold underline"), ("  a column is ", "dim"), span(length / columns))
+    ]
+    seen: set[str] = set()
+    for facts in chosen:
+        made.append(display.line((safe_line(facts.host), "bold")))
+        for label, spans, states in (("host", facts.host_spans, HOST), ("circuit", facts.circuit_spans, CIRCUIT)):
+            if spans:
+                shown = worst(spans, states, report.begin, length, columns)
+                seen.update(shown)
+                made.append(_lane(label, [(marks.states[state], _STYLES.get(state, "green")) for state in shown]))
+        if one := series.get(facts.host):
+            made.append(_lane("failing", _failing(one, report, length, columns, marks)))
+    made.append(display.line(" " * (_LABEL + 1), (_scale(report, columns), "dim")))
+    legend = [f"{marks.states[state]} {state}" for state in (*HOST[1:], *CIRCUIT[1:]) if state in seen]
+    legend += [f"{marks.none} no call failed", f"{marks.bars[0]} to {marks.bars[-1]} share of failed calls"]
+    made.append(
+        display.labelled(
+            [("", "  ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in legend))], _LABEL + 1, width
+        )
+    )
+    return made
+
+
+def _lane(label: str, cells: Sequence[Cell]) -> RenderableType:
+    return display.line((f"  {label:<{_LABEL - 1}}", "dim"), *cells)
+
+
+def _failing(one: Series, report: Report, length: float, columns: int, marks: _Marks) -> list[Cell]:
+    """The share of failed and rejected calls in each column: the worst interval that lies in it, wholly or partly."""
+    cells: list[Cell] = []
+    for column in range(columns):
+        first = int(column * length / columns / report.step)
+        last = max(first, int(((column + 1) * length / columns - 1e-9) / report.step))
+        shares = []
+        for at in range(first, min(last, len(one.answered) - 1) + 1):
+            bad, good = one.failed[at] + one.rejected[at], one.answered[at]
+            if bad + good:
+                shares.append(bad / (bad + good))
+        if not shares:
+            cells.append(" ")
+        elif max(shares) == 0:
+            cells.append((marks.none, "green"))
+        else:
+            height = min(len(marks.bars) - 1, int(max(shares) * len(marks.bars)))
+            cells.append((marks.bars[height], "red"))
+    return cells
+
+
+def _scale(report: Report, columns: int) -> str:
+    """The times at both ends and in the middle."""
+    first, middle, last = (
+        when(report.begin + share * (report.end - report.begin), report) for share in (0.0, 0.5, 1.0)
+    )
+    left = columns // 2 - len(middle) // 2 - len(first)
+    right = columns - len(first) - left - len(middle) - len(last)
+    return f"{first}{' ' * max(1, left)}{middle}{' ' * max(1, right)}{last}"

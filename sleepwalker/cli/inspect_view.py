@@ -1,0 +1,251 @@
+"""What `sleepwalker inspect` shows on a terminal: findings first, then tables, and states over time as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sleepwalker.cli import display
+from sleepwalker.cli.display import Cell, Console, RenderableType
+from sleepwalker.cli.inspect_lanes import lanes
+from sleepwalker.cli.text import safe_line, seconds
+from sleepwalker.inspect.words import count, share, span, when
+
+if TYPE_CHECKING:
+    from sleepwalker.inspect import Report
+    from sleepwalker.inspect.model import Finding, HostFacts
+
+#: How long the lists are; --json and --html have all.
+_HOSTS, _PROBLEMS, _SLOW, _BAD_LINES = 12, 8, 5, 5
+_NARROWEST = 60
+_TONES = {"good": ("OK", "bold green"), "over": ("OVER", "bold yellow"), "bad": ("TROUBLE", "bold red")}
+_STATES = {"broken": "bold red", "isolated": "bold magenta", "open": "red", "half-open": "yellow"}
+
+
+def render(report: Report, screen: Console) -> RenderableType:
+    """The report, as wide as the console."""
+    width = max(_NARROWEST, screen.width)
+    plain = screen.encoding.lower().replace("-", "") not in ("utf8", "utf16")
+    parts: list[RenderableType] = []
+    for title, body in (
+        (None, [part for finding in report.findings for part in _finding(finding, width)]),
+        (None, list(_summary(report, width))),
+        ("hosts, worst first", _hosts(report, width)),
+        (None, lanes(report, width, plain=plain)),
+        ("failed sends", _problems(report, width)),
+        ("retries", list(_retries(report, width))),
+        ("slowest calls", _slow(report, width)),
+        (None, list(_lines(report))),
+    ):
+        if body:
+            parts += [*([display.line((title, "bold underline"))] if title else []), *body, ""]
+    return display.stacked(*parts[:-1])
+
+
+def print_rows(screen: Console, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """The answer to a question of the user's, as wide as it is."""
+    numeric = {
+        name
+        for at, name in enumerate(names)
+        if any(isinstance(row[at], int | float) for row in rows) and not any(isinstance(row[at], str) for row in rows)
+    }
+    cells = [[_value(value) for value in row] for row in rows]
+    words = [name for name in names if name not in numeric]
+    wide = [max(len(name), *(len(row[at]) for row in cells), 0) + 2 for at, name in enumerate(names)] or [0]
+    screen.width = max(screen.width, sum(wide) + 2)
+    screen.print(display.table([safe_line(name) for name in names], cells, words=words), soft_wrap=True)
+    screen.print(f"{count(len(rows), 'row')}")
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="milliseconds")
+    return safe_line(f"{value:.6g}" if isinstance(value, float) else str(value))
+
+
+def _finding(finding: Finding, width: int) -> Iterator[RenderableType]:
+    mark, style = _TONES[finding.tone]
+    yield display.line((f"{mark}  ", style), (safe_line(finding.which), "bold"))
+    rows: list[tuple[Cell, str]] = [
+        ((f"  {label}", "dim"), safe_line(said))
+        for label, said in (("since", finding.since), ("done", finding.done), ("over?", finding.over))
+        if said
+    ]
+    if rows:
+        yield display.labelled(rows, 9, width)
+
+
+def _summary(report: Report, width: int) -> Iterator[RenderableType]:
+    calls, answered = report.total("calls"), report.total("answered")
+    begin, end = when(report.begin, report), when(report.end, report)
+    rows: list[tuple[Cell, str]] = [
+        ("period", f"{begin} to {end} UTC, {span(report.end - report.begin)}; {count(report.events, 'event')}"),
+    ]
+    if calls:
+        about = "about " if any(facts.sampled for facts in report.hosts) else ""
+        failed = report.total("failed")
+        rows.append(
+            ("calls", f"{about}{calls:,}; {answered:,} answered ({share(answered / calls)}), {failed:,} failed")
+        )
+        if report.rejections:
+            by = ", ".join(f"{number:,} by {part.replace('_', ' ')}" for part, number in report.rejections.items())
+            rows.append(("", f"of those that failed, {report.total('rejected'):,} were refused unsent ({by})"))
+    if calls and not answered:
+        rows.append(
+            ("note", "no request.finished in these lines: answered calls were not logged (log.finished, level)")
+        )
+    p50, p95, p99, longest = report.latency
+    if p50 is not None:
+        rows.append(
+            ("latency", f"p50 {seconds(p50)}, p95 {seconds(p95)}, p99 {seconds(p99)}, longest {seconds(longest)}")
+        )
+    yield display.labelled(rows, 9, width)
+
+
+def _hosts(report: Report, width: int) -> list[RenderableType]:
+    headers = ("host", "now", "calls", "answered", "failed", "refused", "retries", "p50", "p99")
+    rows: list[list[Cell]] = []
+    hosts = [facts for facts in report.hosts if facts.calls or facts.outages]
+    for facts in hosts[:_HOSTS]:
+        state = _state(facts)
+        ratio = facts.success_ratio
+        rows.append(
+            [
+                "",
+                (state, _STATES.get(state, "")),
+                _number(facts.calls),
+                (share(ratio), "red" if ratio is not None and ratio < 0.95 else ""),
+                (_number(facts.failed - facts.rejected), "red" if facts.failed - facts.rejected else ""),
+                (_number(facts.rejected), "yellow" if facts.rejected else ""),
+                _number(facts.retries),
+                seconds(facts.p50),
+                seconds(facts.p99),
+            ]
+        )
+    texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
+    others = sum(max(len(headers[at]), *(len(row[at]) for row in texts)) + 1 for at in range(1, len(headers)))
+    for row, facts in zip(rows, hosts, strict=False):
+        row[0] = (_short(facts.host, width - others - 1), "bold")
+    made: list[RenderableType] = [display.table(headers, rows, words=headers[:2], tight=True)]
+    if (rest := len(hosts) - _HOSTS) > 0:
+        made.append(display.line((f"and {count(rest, 'host')} more", "dim")))
+    return made
+
+
+def _state(facts: HostFacts) -> str:
+    if facts.state != "fine":
+        return facts.state
+    return facts.circuit if facts.circuit in ("open", "half-open") else "fine"
+
+
+def _number(number: int) -> str:
+    """`99,999` as it is, then `129k`, `1.29M`: a column of counts has to be narrow."""
+    if number < 100_000:
+        return f"{number:,}" if number else "0"
+    return f"{number / 1e3:.0f}k" if number < 999_500 else f"{number / 1e6:.2f}M"
+
+
+def _short(host: str, width: int) -> str:
+    """A host's origin in so many characters: the scheme goes first, then the end of the name; the port stays."""
+    text = safe_line(host)
+    for scheme in ("https://", "http://"):
+        if len(text) > width:
+            text = text.removeprefix(scheme)
+    if len(text) <= width:
+        return text
+    name, colon, port = text.rpartition(":")
+    tail = f"…:{port}" if colon and port.isdigit() else "…"
+    return (name if colon and port.isdigit() else text)[: max(1, width - len(tail))] + tail
+
+
+def _problems(report: Report, width: int) -> list[RenderableType]:
+    rows: list[list[Cell]] = []
+    for one in report.problems[:_PROBLEMS]:
+        kind = f"status {one.error}" if one.error.isdigit() else one.error
+        times = f"{when(one.first, report)} to {when(one.last, report)}"
+        rows.append([(_number(one.attempts), "red"), safe_line(kind), "", times])
+    if not rows:
+        return []
+    texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
+    others = sum(max(len(row[at]) for row in texts) + 1 for at in (1, 3)) + 6
+    for row, one in zip(rows, report.problems, strict=False):
+        row[2] = _short(one.host, width - others - 1)
+    made: list[RenderableType] = [
+        display.table(
+            ("times", "what", "host", "from the first to the last"),
+            rows,
+            words=("what", "host", "from the first to the last"),
+            tight=True,
+        )
+    ]
+    worst = report.problems[0]
+    if worst.detail:
+        made.append(display.line(("last of the most: ", "dim"), _cut(safe_line(worst.detail), width - 18)))
+    return made
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _retries(report: Report, width: int) -> Iterator[RenderableType]:
+    it = report.retries
+    if not it.sends and not it.abandoned:
+        return
+    rows: list[tuple[Cell, str]] = []
+    if it.sends:
+        saved = ", ".join(f"{number:,} by attempt {attempt}" for attempt, number in it.saved_by.items())
+        if it.saved_by_hedges:
+            saved += f", {it.saved_by_hedges:,} of them by a hedge"
+        rows += [
+            (
+                "sent",
+                f"{it.sends:,} sends beyond the first, in {count(it.calls, 'call')}; {span(it.waited)} of waiting",
+            ),
+            ("saved", f"{count(it.saved, 'call')} that would have failed" + (f": {saved}" if saved else "")),
+            ("in vain", f"{count(it.in_vain, 'call')} failed all the same"),
+        ]
+    if it.hedges:
+        rows.append(("hedges", f"{it.hedges:,} sent"))
+    if it.server_directed:
+        rows.append(("told to", f"{count(it.server_directed, 'wait')} set by the server's Retry-After"))
+    if it.abandoned:
+        rows.append(("not made", ", ".join(f"{number:,} for {reason}" for reason, number in it.abandoned.items())))
+    yield display.labelled(rows, 10, width)
+
+
+def _slow(report: Report, width: int) -> list[RenderableType]:
+    rows: list[list[Cell]] = []
+    for call in report.slow[:_SLOW]:
+        came_to = call.error or str(call.status or "answered")
+        rows.append([seconds(call.duration), when(call.time, report), safe_line(came_to), str(call.attempts), ""])
+    if not rows:
+        return []
+    texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
+    heads = ("took", "ended", "came to", "sends")
+    others = sum(max(len(head), *(len(row[at]) for row in texts)) + 1 for at, head in enumerate(heads))
+    for row, call in zip(rows, report.slow, strict=False):
+        origin = call.host.removeprefix("https://").removeprefix("http://")
+        row[4] = _cut(safe_line(f"{call.method} {origin}{call.path}"), width - others - 1)
+    return [display.table((*heads, "call"), rows, words=("ended", "came to", "call"), tight=True)]
+
+
+def _lines(report: Report) -> Iterator[RenderableType]:
+    """What was read, where there is anything to say about that."""
+    malformed = sum(file.malformed for file in report.files)
+    notes = []
+    if others := sum(file.other for file in report.files):
+        notes.append(f"{count(others, 'other JSON line')} left aside")
+    if malformed:
+        notes.append(f"{count(malformed, 'line')} could not be read")
+    if unfinished := [file.name for file in report.files if file.unfinished]:
+        notes.append(f"the last line of {', '.join(map(safe_line, unfinished))} is unfinished")
+    if notes:
+        yield display.line(("lines  ", "dim"), "; ".join(notes))
+    for bad in report.bad_lines[:_BAD_LINES]:
+        yield display.line((f"  {safe_line(bad.file)}:{bad.line}: ", "dim"), f"{bad.fault}: {safe_line(bad.excerpt)}")
+    if malformed > _BAD_LINES:
+        yield display.line((f"  and {malformed - _BAD_LINES:,} more; --json names up to 20 of each file", "dim"))

@@ -1,0 +1,145 @@
+"""The columns of the events' table, taken from the event catalogue, and the views that are asked."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import fields
+from functools import cache
+from types import NoneType, UnionType
+
+from sleepwalker.events import CATALOGUE
+
+__all__ = ["LONGEST_LINE", "VIEWS", "columns", "create_table", "insert", "literal", "unnest_fields", "views"]
+
+#: Under which of these names a line says when it was written is up to who wrote it; the first one there counts.
+_TIMES = ("timestamp", "time", "ts", "@timestamp", "asctime", "created")
+
+#: Bytes. No event comes near it; each thread that reads sets twice as many aside.
+LONGEST_LINE = 4 * 1024 * 1024
+
+#: What a rejected call's error says about who rejected it.
+_REJECTIONS = {
+    "CircuitOpenError": "breaker",
+    "BulkheadFullError": "bulkhead",
+    "HostIsolatedError": "isolation",
+    "RateLimitedError": "rate_limit",
+}
+
+_TYPES: dict[type, str] = {str: "VARCHAR", float: "DOUBLE", int: "BIGINT", bool: "BOOLEAN"}
+
+#: The views, and what is in each.
+VIEWS = {
+    "events": "every event that the filters let through, with all of its fields",
+    "calls": "one row per call: the events that end one",
+    "attempts": "one row per send whose end was logged",
+    "transitions": "what changed about hosts and their circuits",
+}
+
+
+@cache
+def columns() -> dict[str, str]:
+    """Every field of every event, and its SQL type."""
+    found: dict[str, str] = {}
+    for event in CATALOGUE.values():
+        hints = typing.get_type_hints(event)
+        for field in fields(event):
+            kind = _TYPES[_plain(hints[field.name])]
+            found[field.name] = kind if found.get(field.name, kind) == kind else "VARCHAR"
+    return found
+
+
+def _plain(hint: object) -> type:
+    """`float` of `float | None`, `str` of a Literal of texts."""
+    if isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union:
+        hint = next(part for part in typing.get_args(hint) if part is not NoneType)
+    if typing.get_origin(hint) is typing.Literal:
+        return type(typing.get_args(hint)[0])
+    return typing.cast(type, hint)
+
+
+def literal(text: str) -> str:
+    """A text as SQL has it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _name(name: str) -> str:
+    return '"' + name + '"'
+
+
+def create_table() -> str:
+    """The table of all lines in their order, the unreadable ones included: those are NULL but for `file`."""
+    own = "".join(f", {_name(name)} {kind}" for name, kind in columns().items())
+    return f"CREATE TABLE log (file INTEGER, time TIMESTAMP, level VARCHAR, event VARCHAR, nested VARCHAR{own})"
+
+
+def insert(file: int, path: str, compression: str) -> str:
+    """Append the lines of a file.
+
+    Every field is read as text and cast afterwards: one value of an odd type must not cost its whole line.
+    """
+    texts = [*_TIMES, "level", "event", "fields", *columns()]
+    wanted = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in dict.fromkeys(texts))
+    cast = ", ".join(f"{_cast(_name(name), kind)}" for name, kind in columns().items())
+    when = f"coalesce({', '.join(map(_name, _TIMES))})"
+    return f"""
+        INSERT INTO log
+        SELECT {file}, {_moment(when)}, level, event, "fields", {cast}
+        FROM read_json({literal(path)}, columns = {{{wanted}}}, format = 'newline_delimited', ignore_errors = true,
+            maximum_object_size = {LONGEST_LINE}, compression = {literal(compression)})"""
+
+
+def _cast(text: str, kind: str) -> str:
+    return text if kind == "VARCHAR" else f"TRY_CAST({text} AS {kind})"
+
+
+def _moment(text: str) -> str:
+    """A text as a time in UTC: ISO 8601 (a comma for the point as well), or seconds, ms, µs or ns since 1970."""
+    number = f"TRY_CAST({text} AS DOUBLE)"
+    micros = f"""CASE
+        WHEN abs({number}) < 1e11 THEN {number} * 1e6
+        WHEN abs({number}) < 1e14 THEN {number} * 1e3
+        WHEN abs({number}) < 1e17 THEN {number}
+        WHEN abs({number}) < 1e20 THEN {number} / 1e3 END"""
+    iso = f"epoch_us(TRY_CAST(replace({text}, ',', '.') AS TIMESTAMPTZ))"
+    return f"make_timestamp(CASE WHEN {number} IS NULL THEN {iso} ELSE TRY_CAST({micros} AS BIGINT) END)"
+
+
+def unnest_fields(file: int) -> str:
+    """Take the fields from the object `fields`, in which formatters of the standard library's logging leave them."""
+    taken = ", ".join(
+        f"{_name(name)} = coalesce({_name(name)}, {_cast(f'json_extract_string(nested, {literal(path)})', kind)})"
+        for name, kind in columns().items()
+        for path in (f'$."{name}"',)
+    )
+    return f"UPDATE log SET {taken} WHERE file = {file} AND nested IS NOT NULL AND json_valid(nested)"
+
+
+def views(condition: str) -> list[str]:
+    """The statements that make the views; `condition` is what every event has to fulfil beside being one."""
+    names = ", ".join(literal(name) for name in CATALOGUE)
+    own = ", ".join(map(_name, columns()))
+    by = " ".join(f"WHEN {literal(error)} THEN {literal(part)}" for error, part in _REJECTIONS.items())
+    known = (
+        f"SELECT file, rowid AS line, time, level, event, {own} FROM log WHERE event IN ({names}) AND time IS NOT NULL"
+    )
+    return [
+        f"CREATE OR REPLACE VIEW everything AS {known} AND host IS NOT NULL",
+        f"CREATE OR REPLACE VIEW events AS SELECT * FROM everything WHERE {condition}",
+        f"""CREATE OR REPLACE VIEW calls AS
+            SELECT time, host, method, path, status, error, detail, attempts, duration, waited,
+                event = 'request.finished' AS answered,
+                CASE WHEN attempts = 0 THEN CASE error {by} END END AS rejected_by,
+                1 / coalesce(nullif(sample, 0), 1) AS weight, file
+            FROM events WHERE event IN ('request.finished', 'request.failed')""",
+        """CREATE OR REPLACE VIEW attempts AS
+            SELECT time, host, method, path, attempt, true AS failed, status, error, detail, duration,
+                1.0::DOUBLE AS weight, file
+            FROM events WHERE event = 'attempt.failed'
+            UNION ALL
+            SELECT time, host, method, path, attempts, false, status, NULL, NULL,
+                CASE WHEN attempts = 1 THEN duration END, weight, file
+            FROM calls WHERE answered AND coalesce(status, 200) NOT IN (408, 429)""",  # those have an attempt.failed
+        """CREATE OR REPLACE VIEW transitions AS
+            SELECT time, host, event, reason, rule, cause, failures, open_for, broken_for, observed, file
+            FROM events WHERE event LIKE 'breaker.%' OR event LIKE 'host.%'""",
+    ]

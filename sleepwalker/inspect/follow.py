@@ -1,0 +1,102 @@
+"""Reads what is appended to files, also across a rotation, in pieces of whole lines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from sleepwalker.inspect.sources import Source
+
+__all__ = ["Follower"]
+
+_CHUNK = 1 << 20
+
+
+class Follower:
+    """Files that grow: plain ones, by name, whichever file that name means at the time."""
+
+    def __init__(self, sources: Sequence[Source], folder: Path) -> None:
+        """`folder` is where pieces are kept until they are read."""
+        self._tails = [_Tail(source.name, source.path) for source in sources]
+        self._folder = folder
+
+    def news(self) -> Iterator[Source]:
+        """What came since the last time, a source per piece. A piece is gone once the next one is asked for."""
+        for number, tail in enumerate(self._tails):
+            for piece in tail.pieces(self._folder / f"piece-{number}"):
+                yield piece
+                piece.path.unlink()
+
+    def close(self) -> None:
+        """Close the files."""
+        for tail in self._tails:
+            tail.close()
+
+
+class _Tail:
+    """One name, and the file that it meant when it was last looked at."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self._name = name
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._offset = 0
+        self._lines = 0
+
+    def pieces(self, piece: Path) -> Iterator[Source]:
+        """The rest of the file that was read so far and, where the name means another one by now, that one."""
+        if self._file is not None:
+            if os.fstat(self._file.fileno()).st_size < self._offset:  # truncated, as `copytruncate` does
+                self._offset = self._lines = 0
+            yield from self._piece(piece)
+            if not self._replaced():
+                return
+            yield from self._piece(piece, whole=True)
+            self.close()
+        try:
+            self._file = self._path.open("rb")
+        except FileNotFoundError:  # between the two halves of a rotation
+            return
+        self._offset = self._lines = 0
+        yield from self._piece(piece)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _replaced(self) -> bool:
+        if self._file is None:
+            return False
+        try:
+            now = self._path.stat()
+        except FileNotFoundError:
+            return False
+        mine = os.fstat(self._file.fileno())
+        return (now.st_dev, now.st_ino) != (mine.st_dev, mine.st_ino)
+
+    def _piece(self, piece: Path, *, whole: bool = False) -> Iterator[Source]:
+        """What is new in the open file up to its last line feed; `whole`: up to its end, for nothing more will come."""
+        if self._file is None:
+            return
+        self._file.seek(self._offset)
+        held, lines, length = b"", 0, 0
+        with piece.open("wb") as copy:
+            while data := self._file.read(_CHUNK):
+                cut = len(data) if whole else data.rfind(b"\n") + 1
+                if not cut:
+                    held += data
+                    continue
+                copy.write(held + data[:cut])
+                length += len(held) + cut
+                lines += data[:cut].count(b"\n")
+                held = data[cut:]
+        if not length:
+            piece.unlink()
+            return
+        first = self._lines + 1
+        self._offset += length
+        self._lines += lines
+        yield Source(self._name, piece, first=first)

@@ -1,0 +1,289 @@
+"""What an inspection finds. Times are seconds since 1970, durations are seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sleepwalker.inspect.window import iso
+
+__all__ = [
+    "BadLine",
+    "Call",
+    "FileFacts",
+    "Finding",
+    "HostFacts",
+    "Outage",
+    "Problem",
+    "Report",
+    "Retries",
+    "Series",
+    "Span",
+]
+
+#: What a host was to its callers, worst last.
+HostState = Literal["fine", "broken", "isolated"]
+#: What its circuit did. `would be open`: in a dry run, in which nothing is refused.
+CircuitState = Literal["closed", "would be open", "half-open", "open"]
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that could not be read."""
+
+    file: str
+    line: int
+    """From 1."""
+    fault: str
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file's lines are."""
+
+    name: str
+    events: int
+    other: int
+    malformed: int
+    unfinished: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """For how long something was in a state."""
+
+    state: str
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """From when until when a host was out of use, and why."""
+
+    since: float
+    until: float | None
+    """None where it had not ended when the log did."""
+    why: Literal["breaker", "connect", "isolated"]
+    cause: str | None
+    """The failure before it: a status or the name of an exception type."""
+
+
+@dataclass(slots=True)
+class HostFacts:
+    """What a host's events come to. Counts are of calls unless they say otherwise."""
+
+    host: str
+    calls: int = 0
+    answered: int = 0
+    failed: int = 0
+    """Rejected ones included."""
+    rejected: int = 0
+    """Refused by a policy before anything was sent."""
+    attempts: int = 0
+    """Sends."""
+    retries: int = 0
+    """Sends beyond the first of a call."""
+    saved: int = 0
+    """Answered calls that needed more than one send."""
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    longest: float | None = None
+    first_failure: float | None = None
+    last_failure: float | None = None
+    last_answer: float | None = None
+    answered_since: int = 0
+    """Answered after the last failure."""
+    sampled: bool = False
+    """Whether answered calls were logged as a sample: counts are then estimates."""
+    state: HostState = "fine"
+    circuit: CircuitState = "closed"
+    opened: int = 0
+    """How often the circuit opened; not in a dry run."""
+    would_open: int = 0
+    """How often it would have opened, in a dry run."""
+    evicted: int = 0
+    """Connections given up because they were no longer good."""
+    hooked: int = 0
+    """Connections made by hooks."""
+    moved_to: str | None = None
+    """Where a hook sent its callers after it broke, if they stayed there."""
+    moved_at: float | None = None
+    error: str | None = None
+    """The most frequent failure of its sends."""
+    outages: list[Outage] = field(default_factory=list)
+    host_spans: list[Span] = field(default_factory=list)
+    circuit_spans: list[Span] = field(default_factory=list)
+
+    @property
+    def success_ratio(self) -> float | None:
+        """Answered calls of all calls."""
+        return self.answered / self.calls if self.calls else None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A kind of failure of one host's sends."""
+
+    host: str
+    error: str
+    """A status, or the name of an exception type."""
+    attempts: int
+    first: float
+    last: float
+    detail: str | None
+    """What the last of them said."""
+    path: str | None
+    """The path that failed so most often."""
+
+
+@dataclass(slots=True)
+class Retries:
+    """What retries were good for."""
+
+    sends: int = 0
+    """Sends beyond the first of a call, hedges included."""
+    calls: int = 0
+    """Calls that were sent more than once."""
+    saved: int = 0
+    """Of those, the answered ones."""
+    saved_by: dict[int, int] = field(default_factory=dict)
+    """Those, by the number of the send."""
+    in_vain: int = 0
+    """Calls that failed after more than one send."""
+    waited: float = 0.0
+    """Seconds that calls spent between sends, all together."""
+    server_directed: int = 0
+    """Waits that the server's `Retry-After` set."""
+    abandoned: dict[str, int] = field(default_factory=dict)
+    """Retries that were due and not made, by reason."""
+    hedges: int = 0
+    """Hedges sent."""
+    saved_by_hedges: int = 0
+    """Calls that a hedge answered first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call."""
+
+    time: float
+    host: str
+    method: str
+    path: str
+    status: int | None
+    error: str | None
+    attempts: int
+    duration: float
+    waited: float
+
+
+@dataclass(slots=True)
+class Series:
+    """Counts per interval, the first of which begins at `begin`; a list per quantity, all of the same length."""
+
+    host: str | None
+    """None for all hosts together."""
+    answered: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    """Rejected calls not included."""
+    rejected: list[int] = field(default_factory=list)
+    retries: list[int] = field(default_factory=list)
+    p50: list[float | None] = field(default_factory=list)
+    p95: list[float | None] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is to be said about a host, or about all of them where nothing is wrong."""
+
+    tone: Literal["good", "over", "bad"]
+    which: str
+    since: str
+    done: str
+    over: str
+
+
+@dataclass(slots=True)
+class Report:
+    """All of it."""
+
+    files: list[FileFacts]
+    bad_lines: list[BadLine]
+    events: int
+    """That the filters let through."""
+    begin: float
+    end: float
+    hosts: list[HostFacts]
+    """Worst first."""
+    problems: list[Problem]
+    retries: Retries
+    slow: list[Call]
+    step: float
+    """Seconds of one interval of the series."""
+    series: list[Series]
+    """Of all hosts together, then of the worst ones."""
+    rejections: dict[str, int]
+    """Rejected calls, by the policy part that refused them."""
+    latency: tuple[float | None, float | None, float | None, float | None] = (None, None, None, None)
+    """p50, p95, p99 and the longest, of all calls that were sent."""
+    findings: list[Finding] = field(default_factory=list)
+
+    def total(self, name: str) -> int:
+        """A count of calls, over all hosts."""
+        return sum(getattr(host, name) for host in self.hosts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values; `version` grows when a name goes or changes its meaning."""
+        calls = self.total("calls")
+        counted = ("calls", "answered", "failed", "rejected", "attempts", "retries")
+        return {
+            "version": 1,
+            "period": {"from": iso(self.begin), "until": iso(self.end), "seconds": round(self.end - self.begin, 3)},
+            "findings": [_plain(finding) for finding in self.findings],
+            "summary": {
+                "events": self.events,
+                **{name: self.total(name) for name in counted},
+                "success_ratio": self.total("answered") / calls if calls else None,
+                "sampled": any(host.sampled for host in self.hosts),
+                "rejected_by": self.rejections,
+                "latency": dict(zip(("p50", "p95", "p99", "longest"), self.latency, strict=True)),
+            },
+            "hosts": [_host(host) for host in self.hosts],
+            "problems": [
+                {**_plain(problem), "first": iso(problem.first), "last": iso(problem.last)} for problem in self.problems
+            ],
+            "retries": _plain(self.retries),
+            "slow": [{**_plain(call), "time": iso(call.time)} for call in self.slow],
+            "series": {
+                "from": iso(self.begin),
+                "step": self.step,
+                "hosts": [_plain(series) for series in self.series],
+            },
+            "files": [_plain(file) for file in self.files],
+            "malformed": [_plain(line) for line in self.bad_lines],
+        }
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _when(seconds: float | None) -> str | None:
+    return None if seconds is None else iso(seconds)
+
+
+def _host(facts: HostFacts) -> dict[str, Any]:
+    plain = _plain(facts)
+    for name in ("first_failure", "last_failure", "last_answer", "moved_at"):
+        plain[name] = _when(plain[name])
+    plain["latency"] = {name: plain.pop(name) for name in ("p50", "p95", "p99", "longest")}
+    plain["success_ratio"] = facts.success_ratio
+    plain["outages"] = [
+        {"from": iso(one.since), "until": _when(one.until), "why": one.why, "cause": one.cause} for one in facts.outages
+    ]
+    for name in ("host_spans", "circuit_spans"):
+        plain[name] = [{"state": span.state, "from": iso(span.since), "until": iso(span.until)} for span in plain[name]]
+    return plain

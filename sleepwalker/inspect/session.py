@@ -1,0 +1,238 @@
+"""Loads logs into a DuckDB of its own and asks it; the only file that knows DuckDB."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from sleepwalker.events import CATALOGUE
+from sleepwalker.inspect import columns
+from sleepwalker.inspect.errors import InspectError
+from sleepwalker.inspect.lines import LineCounts, judge
+from sleepwalker.inspect.model import BadLine, FileFacts
+from sleepwalker.inspect.sources import Source, find, unpack
+from sleepwalker.inspect.window import Filter
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["Answer", "Session"]
+
+#: DuckDB takes what it may: half of this is the rest of the process. Beyond it the table is on the disk anyway.
+_MEMORY = "1GB"
+#: Each thread that reads JSON holds large buffers, and two cores already read faster than most disks.
+_MOST_THREADS = 8
+#: Seconds between two looks at how far a load has come.
+_TICK = 0.1
+
+Row = tuple[Any, ...]
+Progress = Callable[[float], None]
+
+
+class Answer:
+    """What a statement of the user's came to."""
+
+    def __init__(self, names: Sequence[str], fetch: Callable[[int], list[Row]]) -> None:
+        self.names = list(names)
+        self._fetch = fetch
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, one after the other."""
+        while block := self._fetch(10_000):
+            yield from block
+
+
+class Session:
+    """A folder of its own with what was loaded, gone when it is closed. `with Session() as session: …`."""
+
+    def __init__(self) -> None:
+        """Raises `InspectError` where DuckDB is not installed."""
+        self._duckdb = _library()
+        self._home = tempfile.TemporaryDirectory(prefix="sleepwalker-inspect-")
+        self.folder = Path(self._home.name)
+        self._database = self.folder / "events.duckdb"
+        self._conn = self._connect(read_only=False)
+        self._conn.execute(columns.create_table())
+        self._names: list[str] = []
+        self._counts: list[LineCounts] = []
+        self.use(Filter())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._conn.close()
+        self._home.cleanup()
+
+    # -- loading ---------------------------------------------------------------------------------
+
+    def find(self, words: Sequence[str], stdin: IO[bytes]) -> list[Source]:
+        """The files that `words` name. Raises `InspectError` for those that are not there."""
+        return find(words, self.folder, stdin)
+
+    def load(self, sources: Sequence[Source], progress: Progress = lambda _: None) -> None:
+        """Read the sources, one after the other; `progress` is told which share of their bytes has been read.
+
+        Sources of one name are parts of one file. Raises `InspectError` for a file that cannot be read.
+        """
+        total = sum(source.size for source in sources) or 1
+        done = 0
+        for source in sources:
+            size = source.size
+            before = done
+            self._load_one(source, lambda share, size=size, before=before: progress((before + share * size) / total))  # type: ignore[misc]
+            done += size
+            progress(done / total)
+
+    def _load_one(self, source: Source, progress: Progress) -> None:
+        if source.name not in self._names:
+            self._names.append(source.name)
+            self._counts.append(LineCounts())
+        file = self._names.index(source.name)
+        before = self._one("SELECT coalesce(max(rowid), -1) FROM log")
+        if source.size:
+            try:
+                self._insert(file, source, progress)
+            except self._duckdb.Error:
+                # A gzip file that is not whole, or a line longer than any event: DuckDB gives up on all of it.
+                copy = unpack(source, self.folder, columns.LONGEST_LINE // 2)
+                try:
+                    self._insert(file, copy, progress)
+                except self._duckdb.Error as error:
+                    raise InspectError(f"cannot read {source.name}: {str(error).splitlines()[0]}") from None
+                finally:
+                    copy.path.unlink()
+        self._count(file, source, before)
+
+    def _insert(self, file: int, source: Source, progress: Progress) -> None:
+        compression = "gzip" if source.zipped else "uncompressed"
+        self._watched(columns.insert(file, str(source.path), compression), progress)
+
+    def _watched(self, statement: str, progress: Progress) -> None:
+        """Run a statement in another thread, so that this one can say how far it is and hear a Ctrl-C."""
+        failure: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                self._conn.execute(statement)
+            except BaseException as error:  # noqa: BLE001 - handed on below
+                failure.append(error)
+
+        thread = threading.Thread(target=work, name="inspect-load", daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(_TICK)
+                progress(max(0.0, self._conn.query_progress()) / 100)
+        except BaseException:
+            self._conn.interrupt()
+            thread.join()
+            raise
+        if failure:
+            raise failure[0]
+
+    def _count(self, file: int, source: Source, before: int) -> None:
+        """Tell events from other lines, and those from unreadable ones."""
+        first = self._one(f"SELECT min(rowid) FROM log WHERE file = {file} AND rowid > {before}")
+        if first is None:
+            return
+        mine = f"file = {file} AND rowid >= {first}"
+        if self._one(f"SELECT count(nested) FROM log WHERE {mine}"):
+            self._conn.execute(columns.unnest_fields(file))
+        names = ", ".join(map(columns.literal, CATALOGUE))
+        counts = self._counts[file]
+        events, other = self._row(f"""
+            SELECT count(*) FILTER (event IN ({names}) AND time IS NOT NULL AND host IS NOT NULL),
+                count(*) FILTER (event NOT IN ({names}))
+            FROM log WHERE {mine}""")
+        counts.events += events
+        counts.other += other
+        suspects = self._conn.cursor().execute(f"""
+            SELECT rowid - {first}, CASE WHEN event IS NULL THEN NULL
+                WHEN time IS NULL THEN 'an event without a readable timestamp' ELSE 'an event without a host' END
+            FROM log WHERE {mine} AND (event IS NULL OR (event IN ({names}) AND (time IS NULL OR host IS NULL)))
+            ORDER BY rowid""")
+        judge(source, Answer((), suspects.fetchmany).rows(), counts)
+
+    def files(self) -> list[FileFacts]:
+        """What was read, in its order."""
+        return [
+            FileFacts(name, one.events, one.other, one.malformed, one.unfinished)
+            for name, one in zip(self._names, self._counts, strict=True)
+        ]
+
+    def bad_lines(self) -> list[BadLine]:
+        """Lines that could not be read: the first of each file, so many that a person looks at them."""
+        return [line for one in self._counts for line in one.shown]
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    def use(self, chosen: Filter) -> None:
+        """Look at this part of what was loaded from now on."""
+        for statement in columns.views(chosen.condition()):
+            self._conn.execute(statement)
+
+    def rows(self, question: str) -> list[Row]:
+        """What one of our own questions comes to."""
+        return self._conn.execute(question).fetchall()
+
+    def _row(self, question: str) -> Row:
+        return self.rows(question)[0]
+
+    def _one(self, question: str) -> Any:
+        return self._row(question)[0]
+
+    @contextlib.contextmanager
+    def ask(self, statement: str) -> Iterator[Answer]:
+        """A question of the user's, in SQL. Nothing more can be loaded afterwards.
+
+        It is asked on a connection that can only read, and that reaches no file, no network and no setting. Raises
+        `InspectError` with what DuckDB says against it.
+        """
+        self._conn.close()
+        self._conn = self._connect(read_only=True)
+        try:
+            kinds = [str(one.type).rpartition(".")[2] for one in self._conn.extract_statements(statement)]
+            if kinds not in (["SELECT"], ["EXPLAIN"]):
+                raise InspectError("one SELECT is what can be asked (or DESCRIBE, SUMMARIZE, EXPLAIN)")
+            self._conn.execute("SET enable_external_access = false; SET lock_configuration = true")
+            self._conn.execute(statement)
+            yield Answer([column[0] for column in self._conn.description or ()], self._conn.fetchmany)
+        except self._duckdb.Error as error:
+            raise InspectError(str(error).strip()) from None
+
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        conn: duckdb.DuckDBPyConnection = self._duckdb.connect(
+            str(self._database),
+            read_only=read_only,
+            config={
+                "threads": min(_MOST_THREADS, os.cpu_count() or 1),
+                "memory_limit": _MEMORY,
+                "temp_directory": str(self.folder / "spill"),
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "allow_persistent_secrets": False,
+            },
+        )
+        conn.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = true; SET enable_progress_bar_print = false")
+        return conn
+
+
+def _library() -> Any:
+    try:
+        import duckdb  # noqa: PLC0415 - an extra, imported where it is needed
+    except ImportError:
+        raise InspectError("inspect needs the package duckdb: pip install 'sleepwalker[inspect]'") from None
+    return duckdb

@@ -1,0 +1,159 @@
+"""What a host's events say of its state over time, and of its circuit's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sleepwalker.inspect.model import HostFacts, Outage, Span
+
+__all__ = ["CIRCUIT", "HOST", "Transition", "coarse", "describe", "processes", "worst"]
+
+#: States, worst last: where processes differ, and where a column of a picture holds several, the worst one counts.
+HOST = ("fine", "broken", "isolated")
+CIRCUIT = ("closed", "would be open", "half-open", "open")
+
+#: Each event: whose state it tells, what that is from now on, and what it must have been before.
+_TELLS = {
+    "host.broken": ("host", "broken", "fine"),
+    "host.recovered": ("host", "fine", "broken"),
+    "host.isolated": ("host", "isolated", "fine"),
+    "host.restored": ("host", "fine", "isolated"),
+    "breaker.opened": ("circuit", "open", "closed"),
+    "breaker.half_opened": ("circuit", "half-open", "open"),
+    "breaker.closed": ("circuit", "closed", "half-open"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One such event."""
+
+    time: float
+    event: str
+    process: int
+    cause: str | None
+    reason: str | None
+    broken_for: float | None
+    observed: bool
+
+
+def processes(periods: Sequence[tuple[float, float]]) -> list[int]:
+    """Which process wrote each file: files whose periods overlap are of different ones, for each has its own circuits.
+
+    Files that follow each other, as they do after a rotation, count as one process.
+    """
+    ends: list[float] = []
+    found = [0] * len(periods)
+    for number in sorted(range(len(periods)), key=lambda number: periods[number]):
+        begin, end = periods[number]
+        free = next((process for process, last in enumerate(ends) if last <= begin), len(ends))
+        if free == len(ends):
+            ends.append(end)
+        ends[free] = end
+        found[number] = free
+    return found
+
+
+def describe(facts: HostFacts, transitions: Sequence[Transition], begin: float, end: float) -> None:
+    """Fill in the host's states, and its outages, from its transitions in the order of time."""
+    for whose, states in (("host", HOST), ("circuit", CIRCUIT)):
+        lanes: dict[int, list[tuple[float, str]]] = {}
+        for one in transitions:
+            target, state, before = _TELLS[one.event]
+            if target != whose:
+                continue
+            if one.observed:
+                state, before = _dry(state), _dry(before)
+            lane = lanes.setdefault(one.process, [(min(begin, one.time), _before(one, before))])
+            if one.broken_for is not None and len(lane) == 1 and one.time - one.broken_for > begin:
+                lane[:] = [(begin, "fine"), (one.time - one.broken_for, "broken")]
+            lane.append((one.time, state))
+        merged = _merge(list(lanes.values()), states, begin, end)
+        if whose == "host":
+            facts.host_spans = merged
+        else:
+            facts.circuit_spans = merged
+    for one in transitions:
+        if one.event == "breaker.opened" and one.time >= begin:
+            if one.observed:
+                facts.would_open += 1
+            else:
+                facts.opened += 1
+    if facts.host_spans:
+        facts.state = facts.host_spans[-1].state  # type: ignore[assignment]
+    if facts.circuit_spans:
+        facts.circuit = facts.circuit_spans[-1].state  # type: ignore[assignment]
+    facts.outages = list(_outages(facts.host_spans, transitions))
+
+
+def _dry(state: str) -> str:
+    """What a state is called in a dry run, where a circuit that is open lets everything through."""
+    return "closed" if state == "closed" else "would be open"
+
+
+def _before(one: Transition, usual: str) -> str:
+    return "broken" if one.event == "host.recovered" else usual
+
+
+def _merge(lanes: Sequence[Sequence[tuple[float, str]]], states: Sequence[str], begin: float, end: float) -> list[Span]:
+    """One lane of several: at any time the worst of their states."""
+    if not lanes:
+        return []
+    changes = sorted(
+        (time, lane, number) for lane, points in enumerate(lanes) for number, (time, _) in enumerate(points)
+    )
+    now = [0] * len(lanes)
+    spans: list[Span] = []
+    state, since = states[0], begin
+    for time, lane, number in changes:
+        now[lane] = states.index(lanes[lane][number][1])
+        worst = states[max(now)]
+        if worst != state:
+            if time > since:
+                spans.append(Span(state, since, time))
+            state, since = worst, max(time, begin)
+    spans.append(Span(state, since, max(end, since)))
+    return spans
+
+
+def _outages(spans: Sequence[Span], transitions: Sequence[Transition]) -> Iterable[Outage]:
+    begins = [one for one in transitions if one.event in ("host.broken", "host.isolated")]
+    for number, span in enumerate(spans):
+        if span.state == HOST[0]:
+            continue
+        # The one that began it may lie before what is looked at, and so may it be missing.
+        first = next((one for one in reversed(begins) if one.time <= span.since), None)
+        why = "isolated" if span.state == "isolated" else (first.reason if first else None) or "breaker"
+        last = number == len(spans) - 1
+        yield Outage(span.since, None if last else span.until, why, first.cause if first else None)  # type: ignore[arg-type]
+
+
+def worst(spans: Sequence[Span], states: Sequence[str], begin: float, length: float, columns: int) -> list[str]:
+    """The worst state in each of so many equal intervals: what was short must not be overlooked."""
+    found = [0] * columns
+    for one in spans:
+        rank = states.index(one.state)
+        first, last = ((time - begin) / length * columns for time in (one.since, one.until))
+        # A span that ends where an interval begins is not in that interval, unless it is nothing else.
+        end = int(last) - 1 if last == int(last) and int(last) > int(first) else int(last)
+        for column in range(max(int(first), 0), min(end, columns - 1) + 1):
+            found[column] = max(found[column], rank)
+        if int(first) >= columns:
+            found[-1] = max(found[-1], rank)
+    return [states[rank] for rank in found]
+
+
+def coarse(spans: Sequence[Span], states: Sequence[str], begin: float, end: float, most: int) -> list[Span]:
+    """The spans, or where there are more than `most` of them, such as a picture of so many columns would show."""
+    if len(spans) <= most:
+        return list(spans)
+    width = (end - begin) / most
+    merged: list[Span] = []
+    for column, state in enumerate(worst(spans, states, begin, end - begin, most)):
+        since = begin + column * width
+        if merged and merged[-1].state == state:
+            merged[-1] = Span(state, merged[-1].since, since + width)
+        else:
+            merged.append(Span(state, since, since + width))
+    return merged

@@ -1,0 +1,103 @@
+"""Which part of the logs is looked at: from when, until when, and which hosts."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sleepwalker.inspect.columns import literal
+
+__all__ = ["Filter", "clock_time", "iso", "moment"]
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", re.IGNORECASE)
+_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
+#: Below this a bare number is more likely a duration without its unit than a time in the year 1973.
+_EARLIEST = 1e8
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What is looked at; None and an empty tuple leave nothing out. Times are seconds since 1970."""
+
+    since: float | None = None
+    until: float | None = None
+    hosts: tuple[str, ...] = ()
+    """Parts of origins, or patterns with `*` and `?` for whole ones; one has to fit."""
+
+    def condition(self, *, hosts: bool = True) -> str:
+        """The filter as an SQL condition on `time` and `host`."""
+        parts = []
+        if self.since is not None:
+            parts.append(f"time >= {_timestamp(self.since)}")
+        if self.until is not None:
+            parts.append(f"time < {_timestamp(self.until)}")
+        if hosts and self.hosts:
+            parts.append("(" + " OR ".join(map(_fits, self.hosts)) + ")")
+        return " AND ".join(parts) or "true"
+
+
+def _fits(host: str) -> str:
+    text = literal(host.lower())
+    # GLOB knows sets in brackets too, and an IPv6 address has some.
+    if "*" in host or "?" in host:
+        return f"lower(host) GLOB {text.replace('[', '[[]')}"
+    return f"contains(lower(host), {text})"
+
+
+def _timestamp(seconds: float) -> str:
+    return f"make_timestamp({round(seconds * 1e6)}::BIGINT)"
+
+
+def moment(text: str, now: float) -> float:
+    """The time that a text means, in seconds since 1970.
+
+    An ISO 8601 date and time (UTC unless it says otherwise), seconds since 1970, `14:03` (the last time that a UTC
+    clock showed it), or how long ago: `15m`, `1h30m`. Raises `ValueError` that says so.
+    """
+    said = text.strip()
+    rest = _PART.sub("", said).strip()
+    if said and not rest:
+        return now - sum(float(number) * _UNITS[unit.lower()] for number, unit in _PART.findall(said))
+    try:
+        if found := _CLOCK.fullmatch(said):
+            return _last_time(int(found[1]), int(found[2]), int(found[3] or 0), now)
+        if _is_number(said):
+            if _EARLIEST <= (seconds := float(said)) < 1e11:
+                return seconds
+        else:
+            stamp = datetime.fromisoformat(said)
+            return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(
+        f"{text!r} is no time: give 2025-11-22T14:03:07Z, 2025-11-22, 14:03 (UTC), seconds since 1970, "
+        "or how long ago (90s, 15m, 2h, 1h30m, 3d)"
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _last_time(hour: int, minute: int, second: int, now: float) -> float:
+    today = datetime.fromtimestamp(now, UTC)
+    then = today.replace(hour=hour, minute=minute, second=second, microsecond=0)
+    return (then if then <= today else then - timedelta(days=1)).timestamp()
+
+
+def iso(seconds: float) -> str:
+    """`2025-11-22T14:03:07.512Z`."""
+    return datetime.fromtimestamp(round(seconds, 3), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def clock_time(seconds: float, *, date: bool = False, fraction: bool = False) -> str:
+    """`14:03:07`, with the date in front or tenths of a second behind it where wanted."""
+    stamp = datetime.fromtimestamp(seconds, UTC)
+    tenths = f".{stamp.microsecond // 100_000}" if fraction else ""
+    return stamp.strftime("%m-%d %H:%M:%S" if date else "%H:%M:%S") + tenths
