@@ -23,6 +23,7 @@ from sleepwalker.transport.credentials import Auth
 from sleepwalker.transport.deadline import Limits, attempt_limits
 from sleepwalker.transport.errors import Scene, translate
 from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, hold_redirect, is_redirect, next_hop
+from sleepwalker.transport.straight import complete, read_all
 from sleepwalker.transport.url import Origin, check_headers, safe_path
 
 #: Where it is given, the length is not (RFC 9112, section 6.3), whatever the server says of it.
@@ -184,6 +185,7 @@ def _follow(
             timeout=(min(timeout[0], left), min(timeout[1], left)),
             **settings,
         )
+        complete(response.raw)
         limits.since_answer = "over"
         limits.phase = "body"
         if not is_redirect(response):
@@ -236,7 +238,7 @@ def _read(response: requests.Response, origin: str, *, limit: int | None, trunca
     unread = response._content is False
     plain = unread and isinstance(raw, HTTPResponse) and not ("Content-Encoding" in headers or _CODING in headers)
     if plain and length.isdecimal() and int(length) <= at_once:
-        keep_body(response, raw.read())  # in one piece: what iter_content gives, without its detours
+        keep_body(response, read_all(raw))  # in one piece: what iter_content gives, without its detours
         return
     if limit is None:
         _ = response.content

@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import io
 import re
-import socket
 from typing import Any
 
 from sleepwalker.transport.deadline import Limits, current_limits
@@ -19,23 +18,36 @@ from sleepwalker.transport.deadline import Limits, current_limits
 _LONGEST_LINE = 65536
 _MOST_LINES = 100
 
+#: More than nearly all heads, and the small bodies after them, take.
+_USUAL_HEAD = 16384
+
+_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([2-5][0-9][0-9])(?: ([^\r\n]*))?\r\n").fullmatch
+_FIELD = r"([!-9;-~]+):[ \t]*([^\r\n]*)\r\n"
+_PLAIN_HEAD = re.compile(f"(?:{_FIELD.replace('(', '(?:')})*").fullmatch
+_FIELDS = re.compile(_FIELD).findall
 _PLAIN_LINE = re.compile(rb"([!-9;-~]+):[ \t]*([^\r\n]*)\r?\n").fullmatch
 _END = (b"\r\n", b"\n", b"")
 
 
-class _Headers(http.client.HTTPMessage):
+class PlainHeaders(http.client.HTTPMessage):
     """Headers known to be plain: what `email` would find out at each access is known of them."""
 
-    def add(self, name: str, value: str) -> None:
-        """One more header, as it came."""
-        self._headers.append((name, value))  # type: ignore[attr-defined]
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self._headers = pairs
+        store = {name.lower(): (name, value) for name, value in pairs}
+        self.store = store if len(store) == len(pairs) else None
+        """By name in lower case, as requests keeps them; None where a name comes twice."""
 
     def items(self) -> list[tuple[str, str]]:
-        return list(self._headers)  # type: ignore[attr-defined]
+        return list(self._headers)
 
     def get(self, name: str, failobj: Any = None) -> Any:
         name = name.lower()
-        for key, value in self._headers:  # type: ignore[attr-defined]
+        if self.store is not None:
+            pair = self.store.get(name)
+            return failobj if pair is None else pair[1]
+        for key, value in self._headers:
             if key.lower() == name:
                 return value
         return failobj
@@ -50,10 +62,11 @@ class _Headers(http.client.HTTPMessage):
 class BoundedReader(io.RawIOBase):
     """Reads from a socket, each time with what is left of the attempt's limits as the socket's timeout."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, limits: Limits) -> None:
-        self._raw = raw
+    def __init__(self, sock: Any, limits: Limits) -> None:
         self._sock = sock
         self._limits = limits
+        self._ahead = b""
+        self._held: Any = None
         self.ended = False
         """True once the server closed its side."""
 
@@ -61,46 +74,73 @@ class BoundedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        if ahead := self._ahead:
+            count = min(len(ahead), len(buffer))
+            buffer[:count] = ahead[:count]
+            self._ahead = ahead[count:]
+            return count
         self._sock.settimeout(self._limits.left())
-        count = self._raw.readinto(buffer)
+        count = self._sock.recv_into(buffer)
         self.ended = count == 0
         return count
 
-    def fileno(self) -> int:
-        return self._raw.fileno()
+    def take_head(self) -> str | None:
+        """A head that has come as a whole, up to its empty line; None where none has, and nothing is lost."""
+        self._sock.settimeout(self._limits.left())
+        data = self._sock.recv(_USUAL_HEAD)
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            self._ahead, self.ended = data, not data
+            return None
+        self._ahead = data[end + 4 :]
+        return str(data[: end + 2], "latin-1")
+
+    def untake(self, head: str) -> None:
+        """Put back what `take_head` took."""
+        self._ahead = head.encode("latin-1") + b"\r\n" + self._ahead
+
+    def hold(self) -> None:
+        """Keep the socket open until this is closed, though its connection lets go of it."""
+        self._held = self._sock.makefile("rb", buffering=0)
 
     def close(self) -> None:
-        if not self.closed:
-            self._raw.close()
+        if self._held is not None:
+            self._held.close()
         super().close()
+
+
+class _Source:
+    """Where http.client's answer gets what it reads from: it asks a socket for a file."""
+
+    __slots__ = ("_reader",)
+
+    def __init__(self, reader: BoundedReader) -> None:
+        self._reader = reader
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self._reader)
 
 
 class Response(http.client.HTTPResponse):
     """An answer that is read within the limits of the attempt that asked for it."""
 
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         limits = current_limits()
-        self._bounded: BoundedReader | None = None
-        if limits is not None:
-            self._bounded = BoundedReader(self.fp.detach(), sock, limits)
-            self.fp = io.BufferedReader(self._bounded)
+        self._bounded = None if limits is None else BoundedReader(sock, limits)
+        super().__init__(sock if self._bounded is None else _Source(self._bounded), *args, **kwargs)  # type: ignore[arg-type]
 
     def begin(self) -> None:
         """Read the head; what it says about the body decides, as in http.client, where the answer ends."""
-        if self._bounded is None:
+        reader = self._bounded
+        if reader is None:
             super().begin()
             return
-        version, status, reason = self._read_final_status()
-        self.code = self.status = status
-        self.reason = reason.strip()
-        if version not in ("HTTP/1.0", "HTTP/0.9") and not version.startswith("HTTP/1."):
-            raise http.client.UnknownProtocol(version)
-        self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
-        self.headers = self.msg = headers = _read_headers(self.fp)
-        if self._bounded.ended:
-            # Half a head is no head; http.client would go on with it, and take the missing body for an empty one.
-            raise http.client.IncompleteRead(b"")
+        head = reader.take_head()
+        if head is None or not self._take_apart(head):
+            if head is not None:
+                reader.untake(head)
+            self._read_line_by_line(reader)
+        headers, status = self.headers, self.status
         self.chunked = (headers.get("transfer-encoding") or "").lower() == "chunked"
         self.chunk_left = None
         self.will_close = bool(self._check_close())  # type: ignore[attr-defined]
@@ -109,6 +149,35 @@ class Response(http.client.HTTPResponse):
             self.length = 0
         elif self.length is None and not self.chunked:
             self.will_close = True  # only the end of the connection can end the body
+        if self.will_close:
+            reader.hold()
+
+    def _take_apart(self, head: str) -> bool:
+        """Understand a head in the form that servers send; False, and nothing done, where it has any other."""
+        start = head.index("\r\n") + 2
+        line = _STATUS_LINE(head, 0, start)
+        if line is None or not _PLAIN_HEAD(head, start):
+            return False
+        pairs = _FIELDS(head, start)
+        if len(pairs) > _MOST_LINES:
+            return False
+        self.headers = self.msg = PlainHeaders(pairs)
+        self.version = 10 + int(line[1])
+        self.code = self.status = int(line[2])
+        self.reason = (line[3] or "").strip()
+        return True
+
+    def _read_line_by_line(self, reader: BoundedReader) -> None:
+        version, status, reason = self._read_final_status()
+        self.code = self.status = status
+        self.reason = reason.strip()
+        if version not in ("HTTP/1.0", "HTTP/0.9") and not version.startswith("HTTP/1."):
+            raise http.client.UnknownProtocol(version)
+        self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
+        self.headers = self.msg = _read_headers(self.fp)
+        if reader.ended:
+            # Half a head is no head; http.client would go on with it, and take the missing body for an empty one.
+            raise http.client.IncompleteRead(b"")
 
     def _read_final_status(self) -> tuple[str, int, str]:
         """The status line of the answer itself. (101 is one: nothing follows it.)"""
@@ -143,10 +212,10 @@ def _read_lines(fp: Any) -> list[bytes]:
 
 def _read_headers(fp: Any) -> http.client.HTTPMessage:
     lines = _read_lines(fp)
-    headers = _Headers()
+    pairs = []
     for line in lines:
         plain = _PLAIN_LINE(line)
         if plain is None:
             return http.client.parse_headers(io.BytesIO(b"".join(lines) + b"\r\n"))
-        headers.add(plain[1].decode("latin-1"), plain[2].decode("latin-1"))
-    return headers
+        pairs.append((plain[1].decode("latin-1"), plain[2].decode("latin-1")))
+    return PlainHeaders(pairs)

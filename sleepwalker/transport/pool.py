@@ -25,6 +25,7 @@ from urllib3.util.url import parse_url
 
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.policy import PoolPolicy
+from sleepwalker.transport import straight
 from sleepwalker.transport.deadline import AddressInfo, Limits, current_limits, resolve
 from sleepwalker.transport.grip import Grip
 from sleepwalker.transport.head import Response
@@ -141,7 +142,7 @@ class _Limited(urllib3.connection.HTTPConnection):
 
     def send(self, data: Any) -> None:
         limits = current_limits()
-        if limits is None or not isinstance(data, bytes | bytearray | memoryview):
+        if limits is None or self.debuglevel or not isinstance(data, bytes | bytearray | memoryview):
             super().send(data)
             return
         if self.sock is None:
@@ -168,6 +169,12 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
 
     ConnectionCls = _Limited
     max_idle = float("inf")
+
+    @functools.cached_property
+    def host_field(self) -> str:
+        """The value of the Host header, as http.client writes it."""
+        host = f"[{self.host.strip('[]')}]" if ":" in self.host else self.host.rstrip(".")
+        return host if self.port in (None, self.ConnectionCls.default_port) else f"{host}:{self.port}"
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         limits = current_limits()
@@ -255,6 +262,25 @@ class Adapter(requests.adapters.HTTPAdapter):
         if not known and not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = _pool_classes(self._max_idle)
         return manager
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        limits, url = current_limits(), request.url or ""
+        if limits is not None and not proxies and (verify, cert) == self._made_of:
+            path = url.find("/", 8)
+            pool = self._pools.get(url[:path])
+            if pool is not None:
+                response = straight.send(self, pool, request, url[path:], limits)
+                if response is not None:
+                    return response
+        return super().send(request, stream, timeout, verify, cert, proxies)
 
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None

@@ -14,7 +14,7 @@ from urllib3.util.response import assert_header_parsing
 
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.transport.deadline import Limits, attempt_limits
-from sleepwalker.transport.head import Response, _Headers, _read_headers
+from sleepwalker.transport.head import Response, PlainHeaders, _read_headers
 
 names = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=":"), min_size=1, max_size=12)
 values = st.text(st.characters(max_codepoint=0xFF, exclude_characters="\r\n"), max_size=20)
@@ -65,17 +65,23 @@ def test_headers_are_those_of_http_client(head: bytes) -> None:
 
 
 def test_usual_headers_take_the_short_way() -> None:
-    assert isinstance(_read_headers(io.BytesIO(b"Server: nginx\r\nX: \xe4 b \r\n\r\n")), _Headers)
+    assert isinstance(_read_headers(io.BytesIO(b"Server: nginx\r\nX: \xe4 b \r\n\r\n")), PlainHeaders)
 
 
 class _Socket:
     """Enough of a socket for http.client to read an answer from."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
+        self._data = io.BytesIO(data)
 
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(io.BytesIO(self._data))  # type: ignore[arg-type]
+    def makefile(self, mode: str, buffering: int = -1) -> io.BufferedReader:
+        return io.BufferedReader(self._data)  # type: ignore[arg-type]
+
+    def recv(self, size: int) -> bytes:
+        return self._data.read(size)
+
+    def recv_into(self, buffer: memoryview) -> int:
+        return self._data.readinto(buffer)
 
     def settimeout(self, seconds: float) -> None:
         pass

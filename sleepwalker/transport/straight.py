@@ -1,0 +1,275 @@
+"""The short way for a plain request on a socket that is open already: sent in one piece, and answered without a detour.
+
+urllib3 and http.client take a request apart and put it together in a hundred steps, most of which find that there is
+nothing to do. Where all of them would find that, this sends the same bytes and gives the same answer. Everything else
+goes the long way: the first request on a socket, a proxy, a body that is no bytes, a header that needs care, a step
+that somebody replaced in order to look at what goes through it. Tests compare the two ways byte by byte.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import http.client
+import logging
+import re
+import ssl
+import sys
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_encoding_from_headers
+from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import InvalidHeader, ProtocolError, ReadTimeoutError
+from urllib3.response import BytesQueueBuffer
+from urllib3.util.request import SKIP_HEADER
+
+from sleepwalker.transport.deadline import Limits
+from sleepwalker.transport.head import PlainHeaders, Response
+
+#: What tools replace to see, record or invent what goes through it: each must be what it was when we were loaded.
+_STEPS: tuple[tuple[type, str], ...] = (
+    (HTTPAdapter, "send"),
+    (HTTPAdapter, "build_response"),
+    (HTTPAdapter, "add_headers"),
+    (HTTPConnectionPool, "urlopen"),
+    (HTTPConnectionPool, "_make_request"),
+    (HTTPConnection, "request"),
+    (HTTPConnection, "getresponse"),
+    (http.client.HTTPConnection, "putrequest"),
+    (http.client.HTTPConnection, "putheader"),
+    (http.client.HTTPConnection, "endheaders"),
+    (http.client.HTTPConnection, "getresponse"),
+)
+_STEPS_AS_LOADED = tuple((owner, name, getattr(owner, name)) for owner, name in _STEPS)
+_log = logging.getLogger("urllib3.connectionpool")
+
+#: What requests, urllib3 and http.client would all leave as it is.
+_plain_target = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/-]*(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?").fullmatch
+_plain_name = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
+#: The names seen so far that are plain, in lower case: a service has a few dozen.
+_plain_names: set[str] = set()
+_MOST_NAMES = 1000
+#: These the long way sends first, and by itself, where they are not given.
+_EXPECTED = frozenset({"accept-encoding", "user-agent"})
+
+#: An answer with nothing in it: what a new one has in common with all others.
+_BLANK = dict(vars(HTTPResponse(body=b"", preload_content=False, decode_content=False)))
+
+
+def untouched() -> bool:
+    """Whether nobody replaced a step of the long way, or reads what it logs."""
+    for owner, name, step in _STEPS_AS_LOADED:
+        if getattr(owner, name) is not step:
+            return False
+    return not _log.isEnabledFor(logging.DEBUG)
+
+
+def send(
+    adapter: HTTPAdapter, pool: Any, request: requests.PreparedRequest, target: str, limits: Limits
+) -> requests.Response | None:
+    """The answer to a request that is sent the short way; None where it has to go the long one, and nothing happened.
+
+    Raises what requests raises.
+    """
+    if not untouched() or pool.pool is None:
+        return None
+    adapter.add_headers(request)
+    data = message(request, target, pool.host_field)
+    if data is None:
+        return None
+    conn = pool._get_conn()
+    if conn.sock is None or conn.debuglevel or conn.proxy is not None:
+        pool._put_conn(conn)
+        return None
+    try:
+        # Whoever logs the answer's URL shows its path only.
+        raw = exchange(pool, conn, request.method or "GET", target.partition("?")[0], data, limits)
+    except ReadTimeoutError as error:
+        raise requests.ReadTimeout(error, request=request) from error
+    except ProtocolError as error:
+        raise requests.ConnectionError(error, request=request) from error
+    except InvalidHeader as error:
+        raise requests.exceptions.InvalidHeader(error, request=request) from error
+    raw.retries = adapter.max_retries
+    return answer(adapter, request, raw)
+
+
+def message(request: requests.PreparedRequest, target: str, host: str) -> bytes | None:
+    """The request as the long way sends it; None where that would do more than join what is given.
+
+    `host` is the value of the header.
+    """
+    store: dict[str, tuple[str, Any]] = request.headers._store  # type: ignore[attr-defined]
+    names, body = store.keys(), request.body
+    if not (names >= _EXPECTED and _plain_target(target) and (names <= _plain_names or _learn(names))):
+        return None
+    if "transfer-encoding" in names or (
+        body is not None and (type(body) is not bytes or "content-length" not in names)
+    ):
+        return None
+    try:
+        fields = "".join([name + ": " + value + "\r\n" for name, value in store.values()])
+        if fields.count("\r") != len(store) or fields.count("\n") != len(store) or SKIP_HEADER in fields:
+            return None
+        host_field = "" if "host" in names else f"Host: {host}\r\n"
+        head = f"{request.method} {target} HTTP/1.1\r\n{host_field}{fields}\r\n".encode("latin-1")
+    except (TypeError, UnicodeEncodeError):  # a value that is bytes, or has other characters
+        return None
+    return head if not body else head + body
+
+
+def _learn(names: Any) -> bool:
+    """Whether all these names are plain; remembered."""
+    if not all(map(_plain_name, names)):
+        return False
+    if len(_plain_names) > _MOST_NAMES:
+        _plain_names.clear()
+    _plain_names.update(names)
+    return True
+
+
+def exchange(pool: Any, conn: Any, method: str, path: str, data: bytes, limits: Limits) -> HTTPResponse:
+    """Send `data` on an open socket and read the answer's head. What goes wrong is what the long way would raise.
+
+    The socket is closed then, and its place in the pool given back.
+    """
+    pool.num_requests += 1
+    try:
+        _send(conn, data, limits)
+        limits.phase = "head"
+        try:
+            response = Response(conn.sock, method=method)
+            response.begin()
+        except (ssl.SSLError, OSError) as error:
+            if isinstance(error, TimeoutError) or error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
+                raise ReadTimeoutError(pool, path, "Read timed out.") from error
+            raise
+        raw = _raw_answer(conn, response, method, path)
+    except BaseException as error:
+        conn.close()
+        pool._put_conn(None)
+        if isinstance(error, OSError | http.client.HTTPException):
+            raise ProtocolError("Connection aborted.", error) from error
+        raise
+    raw._connection, raw._pool = conn, pool
+    if response.will_close:
+        conn.close()
+    return raw
+
+
+def _send(conn: Any, data: bytes, limits: Limits) -> None:
+    sys.audit("http.client.send", conn, data)
+    sock, left = conn.sock, data
+    try:
+        while True:
+            sock.settimeout(limits.left())
+            sent = sock.send(left)
+            if sent == len(left):
+                return
+            left = left[sent:]
+    except OSError as error:
+        # A server may have answered before it hung up, as urllib3 knows.
+        if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE):
+            raise
+
+
+class _RawHeaders(HTTPHeaderDict):
+    """urllib3's headers of an answer, filled when somebody asks: requests has its own."""
+
+    def __init__(self, pairs: Any = None) -> None:
+        self._pairs = pairs
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "_container":
+            raise AttributeError(name)
+        HTTPHeaderDict.__init__(self, self._pairs)
+        return vars(self)[name]
+
+
+def _raw_answer(conn: Any, response: Response, method: str, path: str) -> HTTPResponse:
+    """What urllib3 makes of an answer whose body is yet to be read."""
+    head = response.headers
+    store = head.store if isinstance(head, PlainHeaders) else None
+    length = None if store is None else store.get("content-length")
+    shutdown = getattr(conn.sock, "shutdown", None)
+    version = getattr(conn, "_http_vsn_str", "HTTP/?")
+    if store is None or "transfer-encoding" in store or not (length is None or length[1].isdecimal()):
+        return HTTPResponse(
+            body=response,
+            headers=HTTPHeaderDict(head.items()),
+            status=response.status,
+            version=response.version,
+            version_string=version,
+            reason=response.reason,
+            preload_content=False,
+            decode_content=False,
+            original_response=response,
+            request_method=method,
+            request_url=path,
+            sock_shutdown=shutdown,
+        )
+    raw = HTTPResponse.__new__(HTTPResponse)
+    vars(raw).update(
+        _BLANK,
+        headers=_RawHeaders(head.items()),
+        status=response.status,
+        version=response.version,
+        version_string=version,
+        reason=response.reason,
+        length_remaining=response.length,
+        _fp=response,
+        _original_response=response,
+        _request_url=path,
+        _decoded_buffer=BytesQueueBuffer(),
+        _sock_shutdown=shutdown,
+    )
+    return raw
+
+
+def answer(adapter: HTTPAdapter, request: requests.PreparedRequest, raw: HTTPResponse) -> requests.Response:
+    """What requests makes of an answer, as `HTTPAdapter.build_response` does."""
+    head = raw._original_response.headers
+    store = head.store if isinstance(head, PlainHeaders) else None
+    if store is None or "set-cookie" in store:
+        return adapter.build_response(request, raw)
+    raw._original_response = None  # or Session.send would look for cookies in it, at some length; see `complete`
+    made = requests.Response()
+    made.status_code = raw.status
+    made.headers._store = store.copy()
+    made.encoding = _encoding(store["content-type"][1]) if "content-type" in store else None
+    made.raw = raw
+    made.reason = raw.reason
+    made.url = request.url
+    made.request = request
+    made.connection = adapter
+    return made
+
+
+def complete(raw: Any) -> None:
+    """Undo what `answer` left out of an answer for as long as `Session.send` had it."""
+    if isinstance(raw, HTTPResponse) and raw._original_response is None and isinstance(raw._fp, Response):
+        raw._original_response = raw._fp
+        if raw._fp.isclosed():  # a hook read it
+            raw.release_conn()
+
+
+def read_all(raw: HTTPResponse) -> bytes:
+    """A body without any coding, of which nothing was read yet: as `raw.read()`, without its detours."""
+    body = raw._fp
+    if type(body) is not Response or raw._fp_bytes_read:
+        return raw.read()
+    with raw._error_catcher():
+        data = body.read()
+    raw._fp_bytes_read = len(data)
+    if raw.length_remaining is not None:
+        raw.length_remaining -= len(data)
+    return data
+
+
+@functools.lru_cache(maxsize=256)
+def _encoding(content_type: str) -> str | None:
+    return get_encoding_from_headers(CaseInsensitiveDict({"content-type": content_type}))

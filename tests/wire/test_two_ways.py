@@ -1,0 +1,322 @@
+"""A plain request on an open socket takes a short way: the same bytes leave, and the same answer comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.client
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sleepwalker import ANONYMOUS, Connection, Policy, SleepwalkerException
+from sleepwalker.transport import straight
+
+POLICY = Policy(retry=False, breaker=False)
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Recorder:
+    """Answers every request with the bytes in `reply`, and keeps the bytes that came."""
+
+    def __init__(self) -> None:
+        self.reply = OK
+        self.hangs_up = False
+        self.seen: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        with sock, sock.makefile("rb") as file, contextlib.suppress(OSError):
+            while head := self._head(file):
+                self.seen.append(head + file.read(self._length(head)))
+                reply, hangs_up = self.reply, self.hangs_up
+                sock.sendall(reply)
+                if hangs_up:
+                    return
+
+    @staticmethod
+    def _head(file: Any) -> bytes:
+        lines = []
+        while (line := file.readline()) not in (b"\r\n", b""):
+            lines.append(line)
+        return b"".join(lines) + b"\r\n" if lines else b""
+
+    @staticmethod
+    def _length(head: bytes) -> int:
+        for line in head.split(b"\r\n"):
+            if line.lower().startswith(b"content-length:"):
+                return int(line.partition(b":")[2])
+        return 0
+
+
+@pytest.fixture(scope="module")
+def recorder() -> Iterator[Recorder]:
+    running = Recorder()
+    yield running
+    running.close()
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, logger="sleepwalker")
+
+
+def described(answer: requests.Response) -> dict[str, Any]:
+    """All that a caller can see of an answer."""
+    return {
+        "type": type(answer),
+        "status": answer.status_code,
+        "reason": answer.reason,
+        "headers": list(answer.headers.items()),
+        "lower": dict(answer.headers.lower_items()),
+        "url": answer.url,
+        "encoding": answer.encoding,
+        "content": answer.content,
+        "cookies": answer.cookies.items(),
+        "history": answer.history,
+        "next": answer.next,
+        "links": answer.links,
+        "request headers": dict(answer.request.headers),
+        "connection": answer.connection,
+        "raw": {
+            "type": type(answer.raw),
+            "status": answer.raw.status,
+            "version": answer.raw.version,
+            "version_string": getattr(answer.raw, "version_string", None),
+            "reason": answer.raw.reason,
+            "headers": list(answer.raw.headers.iteritems()),
+            "copied": dict(answer.raw.headers.copy()),
+            "joined": dict(answer.raw.headers),
+            "url": answer.raw.geturl(),
+            "retries": repr(answer.raw.retries),
+            "tell": answer.raw.tell(),
+            "chunked": answer.raw.chunked,
+            "left": answer.raw.length_remaining,
+            "closed": answer.raw.closed,
+            "connection": answer.raw.connection,
+            "original": type(answer.raw._original_response),
+            "message": answer.raw._original_response.msg.items(),
+            "read": answer.raw.read(),
+        },
+    }
+
+
+def outcome(conn: Connection, arguments: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return described(conn.request(**arguments))
+    except SleepwalkerException as error:
+        return {"error": type(error), "text": str(error), "notes": getattr(error, "__notes__", None)}
+
+
+def both_ways(
+    recorder: Recorder, reply: bytes, *, hangs_up: bool = False, **request: Any
+) -> tuple[list[bytes], list[dict[str, Any]], int]:
+    """The bytes that left each way, what came of it, and how many took the short one."""
+    recorder.seen.clear()
+    outcomes = []
+    with mock.patch.object(straight, "exchange", side_effect=straight.exchange) as counted:
+        for short in (True, False):
+            with (
+                mock.patch.object(straight, "untouched", lambda short=short: short),
+                Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn,
+            ):
+                recorder.reply, recorder.hangs_up = OK, False
+                conn.get("/warm")
+                recorder.reply, recorder.hangs_up = reply, hangs_up
+                arguments = {"method": "GET", "uri": "/", "raise_for_status": False, **request}
+                outcomes.append(outcome(conn, arguments))
+                adapter = outcomes[-1].pop("connection", None)
+                assert adapter is None or adapter is conn.conn.get_adapter(recorder.url + "/")
+    sent = [data for data in recorder.seen if b" /warm " not in data]
+    return sent, outcomes, counted.call_count
+
+
+TOKENS = st.text("ABCXYZabcxyz0189-_.!~'*", min_size=1, max_size=8)
+VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=12).map(
+    str.strip
+)
+SEGMENTS = st.text("abz09-_~%. ü/;:@&=+$,()*!'", max_size=12)
+REQUESTS = st.fixed_dictionaries(
+    {
+        "method": st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"]),
+        "uri": SEGMENTS.map("/".__add__),
+    },
+    optional={
+        "params": st.dictionaries(TOKENS, VALUES, max_size=2),
+        "headers": st.dictionaries(
+            TOKENS.map("X-".__add__)
+            | st.sampled_from(["Host", "User-Agent", "Accept-Encoding", "accept", "Connection", "Cookie"]),
+            VALUES.filter(bool) | st.none(),
+            max_size=4,
+        ),
+        "data": st.binary(max_size=40) | st.text(max_size=10) | st.dictionaries(TOKENS, VALUES, max_size=2),
+    },
+)
+FIELDS = st.lists(
+    st.tuples(
+        st.sampled_from(["Server", "server", "X-A", "x-a", "Content-Type", "Set-Cookie", "Link", "Connection", "ETag"]),
+        st.sampled_from(
+            [
+                "a",
+                "text/html",
+                "application/json; charset=latin-1",
+                "k=v; Path=/",
+                '</b>; rel="next"',
+                "close",
+                "\xe4 ",
+                "",
+            ]
+        ),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(request=REQUESTS)
+def test_what_leaves_is_the_same_to_the_byte(recorder: Recorder, request: dict[str, Any]) -> None:
+    sent, (short, long), _ = both_ways(recorder, OK, **request)
+    assert sent[: len(sent) // 2] == sent[len(sent) // 2 :]
+    assert short == long
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    method=st.sampled_from(["GET", "HEAD", "POST"]),
+    status=st.sampled_from(
+        ["200 OK", "200", "204 No Content", "304 Not Modified", "404 Not  Found ", "503 \xe4", "299 x"]
+    ),
+    version=st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/1.2"]),
+    fields=FIELDS,
+    body=st.binary(max_size=30),
+    framing=st.sampled_from(["length", "length twice", "lengths that differ", "chunked", "end", "gzip", "short"]),
+)
+def test_what_comes_back_is_the_same_answer(
+    recorder: Recorder, method: str, status: str, version: str, fields: list[tuple[str, str]], body: bytes, framing: str
+) -> None:
+    length = f"Content-Length: {len(body)}\r\n"
+    if framing == "gzip":
+        body = gzip.compress(body, mtime=0)
+        length = f"Content-Encoding: gzip\r\nContent-Length: {len(body)}\r\n"
+    elif framing == "chunked":
+        length, body = (
+            "Transfer-Encoding: chunked\r\n",
+            (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n",
+        )
+    else:
+        length = {
+            "length twice": length * 2,
+            "lengths that differ": length + f"Content-Length: {len(body) + 1}\r\n",
+            "end": "",
+            "short": f"Content-Length: {len(body) + 1}\r\n",
+        }.get(framing, length)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    reply = f"{version} {status}\r\n{lines}{length}\r\n".encode("latin-1") + (b"" if method == "HEAD" else body)
+    _, (short, long), _ = both_ways(recorder, reply, hangs_up=True, method=method)
+    assert short == long
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"uri": "/a/b.json?x=1&y=2"},
+        {"params": {"q": "1"}},
+        {"headers": {"X-Tenant": "7"}},
+        {"method": "POST", "json": {"a": 1}},
+        {"method": "PUT", "data": b"\x00\xff"},
+        {"method": "DELETE"},
+    ],
+)
+def test_plain_requests_take_the_short_way(recorder: Recorder, request_: dict[str, Any]) -> None:
+    """Or all that the comparison of the two ways compares would be the long one with itself."""
+    *_, taken = both_ways(recorder, OK, **request_)
+    assert taken == 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"uri": "/with%20quotes"},
+        {"method": "POST", "data": iter([b"in", b"pieces"])},
+        {"method": "POST", "data": "t\xe4xt"},
+        {"headers": {"X-Bytes": b"value"}},
+        {"headers": {"User-Agent": None}},
+    ],
+)
+def test_whatever_needs_care_takes_the_long_way(recorder: Recorder, request_: dict[str, Any]) -> None:
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn, mock.patch.object(straight, "exchange") as taken:
+        recorder.reply, recorder.hangs_up = OK, False
+        conn.get("/warm", headers={"Accept-Encoding": None})
+        conn.request(**{"method": "GET", "uri": "/", **request_})
+        taken.assert_not_called()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), straight._STEPS, ids=[f"{owner.__name__}.{name}" for owner, name in straight._STEPS]
+)
+def test_a_step_that_somebody_wrapped_is_taken(recorder: Recorder, owner: type, name: str) -> None:
+    """So does every tool that records, traces or invents answers."""
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        recorder.reply, recorder.hangs_up = OK, False
+        conn.get("/warm")
+        step = getattr(owner, name)
+        seen = []
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            seen.append(name)
+            return step(*args, **kwargs)
+
+        with mock.patch.object(owner, name, wrapped):
+            assert conn.get("/").content == b"ok"
+        assert seen
+
+
+def test_urllib3s_own_log_has_every_request(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        recorder.reply, recorder.hangs_up = OK, False
+        conn.get("/warm")
+        with caplog.at_level(logging.DEBUG, logger="urllib3.connectionpool"):
+            conn.get("/logged")
+    assert any('"GET /logged HTTP/1.1" 200 2' in record.getMessage() for record in caplog.records)
+
+
+def test_http_clients_own_trace_has_every_request(recorder: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    recorder.reply, recorder.hangs_up = OK, False
+    with (
+        mock.patch.object(http.client.HTTPConnection, "debuglevel", 1),
+        Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn,
+    ):
+        conn.get("/warm")
+        conn.get("/shown")
+    assert "GET /shown" in capsys.readouterr().out
+
+
+def test_a_hook_of_the_session_that_reads_the_answer_leaves_the_socket_to_the_next_call(recorder: Recorder) -> None:
+    read: list[bytes] = []
+    session = requests.Session()
+    session.hooks["response"].append(lambda answer, **_: read.append(answer.content))
+    recorder.reply, recorder.hangs_up = OK, False
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY, session=session) as conn:
+        pools = {id(conn.get("/").raw._pool) for _ in range(5)}
+        (pool,) = conn.conn.get_adapter(recorder.url + "/")._pools.values()
+        assert (read, len(pools), pool.num_connections, pool.num_requests) == ([b"ok"] * 5, 1, 1, 5)
