@@ -80,7 +80,7 @@ class BoundedReader(io.RawIOBase):
             self._ahead = ahead[count:]
             return count
         self._sock.settimeout(self._limits.left())
-        count = self._sock.recv_into(buffer)
+        count: int = self._sock.recv_into(buffer)
         self.ended = count == 0
         return count
 

@@ -103,7 +103,7 @@ def message(request: requests.PreparedRequest, target: str, host: str) -> bytes 
 
     `host` is the value of the header.
     """
-    store: dict[str, tuple[str, Any]] = request.headers._store  # type: ignore[attr-defined]
+    store: dict[str, tuple[str, Any]] = request.headers._store
     names, body = store.keys(), request.body
     if not (names >= _EXPECTED and _plain_target(target) and (names <= _plain_names or _learn(names))):
         return None
@@ -230,14 +230,14 @@ def _raw_answer(conn: Any, response: Response, method: str, path: str) -> HTTPRe
     return raw
 
 
-def answer(adapter: HTTPAdapter, request: requests.PreparedRequest, raw: HTTPResponse) -> requests.Response:
+def answer(adapter: HTTPAdapter, request: requests.PreparedRequest, raw: Any) -> requests.Response:
     """What requests makes of an answer, as `HTTPAdapter.build_response` does."""
     head = raw._original_response.headers
     store = head.store if isinstance(head, PlainHeaders) else None
     if store is None or "set-cookie" in store:
         return adapter.build_response(request, raw)
     raw._original_response = None  # or Session.send would look for cookies in it, at some length; see `complete`
-    made = requests.Response()
+    made: Any = requests.Response()
     made.status_code = raw.status
     made.headers._store = store.copy()
     made.encoding = _encoding(store["content-type"][1]) if "content-type" in store else None
@@ -246,7 +246,7 @@ def answer(adapter: HTTPAdapter, request: requests.PreparedRequest, raw: HTTPRes
     made.url = request.url
     made.request = request
     made.connection = adapter
-    return made
+    return made  # type: ignore[no-any-return]
 
 
 def complete(raw: Any) -> None:
