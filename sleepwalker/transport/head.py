@@ -75,10 +75,10 @@ class BoundedReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         if ahead := self._ahead:
-            count = min(len(ahead), len(buffer))
-            buffer[:count] = ahead[:count]
-            self._ahead = ahead[count:]
-            return count
+            size = min(len(ahead), len(buffer))
+            buffer[:size] = ahead[:size]
+            self._ahead = ahead[size:]
+            return size
         self._sock.settimeout(self._limits.left())
         count: int = self._sock.recv_into(buffer)
         self.ended = count == 0

@@ -124,12 +124,16 @@ class _Limited(urllib3.connection.HTTPConnection):
             raise
         return sock
 
+    def begin_to_send(self, limits: Limits) -> None:
+        """From here on an attempt sends, on a socket that is there or on the one that it opens."""
+        limits.phase = "send"
+        if limits.grip is not None and limits.grip is not self.grip and self.sock is not None:
+            self._hold(limits.grip, self.sock)
+
     def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False) -> None:
         limits = current_limits()
         if limits is not None:
-            limits.phase = "send"
-            if limits.grip is not None and limits.grip is not self.grip and self.sock is not None:
-                self._hold(limits.grip, self.sock)
+            self.begin_to_send(limits)
         target = url.full if isinstance(url, _Target) else url
         super().putrequest(method, target, skip_host=skip_host, skip_accept_encoding=skip_accept_encoding)
 

@@ -14,7 +14,6 @@ import http.client
 import logging
 import re
 import ssl
-import sys
 from typing import Any
 
 import requests
@@ -139,7 +138,13 @@ def exchange(pool: Any, conn: Any, method: str, path: str, data: bytes, limits: 
     """
     pool.num_requests += 1
     try:
-        _send(conn, data, limits)
+        conn.begin_to_send(limits)
+        try:
+            conn.send(data)
+        except OSError as error:
+            # A server may have answered before it hung up, as urllib3 knows.
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE):
+                raise
         limits.phase = "head"
         try:
             response = Response(conn.sock, method=method)
@@ -159,22 +164,6 @@ def exchange(pool: Any, conn: Any, method: str, path: str, data: bytes, limits: 
     if response.will_close:
         conn.close()
     return raw
-
-
-def _send(conn: Any, data: bytes, limits: Limits) -> None:
-    sys.audit("http.client.send", conn, data)
-    sock, left = conn.sock, data
-    try:
-        while True:
-            sock.settimeout(limits.left())
-            sent = sock.send(left)
-            if sent == len(left):
-                return
-            left = left[sent:]
-    except OSError as error:
-        # A server may have answered before it hung up, as urllib3 knows.
-        if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE):
-            raise
 
 
 class _RawHeaders(HTTPHeaderDict):
