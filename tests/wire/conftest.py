@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 from servers import FaultServer, Nginx, TlsMaterial, forward_proxy, make_tls, run_httpbin, run_nginx
 
+from tests.event_guard import events_are_what_the_catalogue_says
+
+__all__ = ["events_are_what_the_catalogue_says"]
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is tried in a browser is no Python."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.once)
+
 
 @pytest.fixture
 def server() -> Iterator[FaultServer]:
