@@ -404,11 +404,15 @@ class Connection:
             exchange.deadline_header = rules.propagate
         request = Request(method, safe_path(prepared.url or ""), idempotent, body.replayable, body.concurrent)
         tracer = tracing.current()
-        if tracer is None:
-            final = self._driven(rules, request, exchange, self._observe)
-        else:
-            final = tracer(self._traced(rules, request, exchange))
-        return self._handed_over(final, exchange, rules, request)
+        # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
+        return self._handed_over(
+            self._driven(rules, request, exchange, self._observe)
+            if tracer is None
+            else tracer(self._traced(rules, request, exchange)),
+            exchange,
+            rules,
+            request,
+        )
 
     def _traced(self, rules: Rules, request: Request, exchange: Exchange) -> tracing.TracedCall:
         """The call, for whoever wants to stand around it."""
