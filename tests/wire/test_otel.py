@@ -77,6 +77,11 @@ def bed(server: FaultServer) -> Iterator[Bed]:
         made.metrics_by.shutdown()
 
 
+def traceparent_of(span: ReadableSpan) -> str:
+    own = span.context
+    return f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags:02x}"
+
+
 def sent_header(bed: Bed, name: str = "traceparent") -> list[str | None]:
     return [request.header(name) for request in bed.server.requests]
 
@@ -263,9 +268,7 @@ def test_servers_past_the_cap_share_one_label(bed: Bed) -> None:
 def test_every_attempt_carries_the_context_of_the_calls_span(bed: Bed) -> None:
     bed.server.script(reply(503))
     bed.conn.get("/")
-    span = bed.span()
-    expected = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-{span.context.trace_flags:02x}"
-    assert sent_header(bed) == [expected, expected]
+    assert sent_header(bed) == [traceparent_of(bed.span())] * 2
 
 
 @pytest.mark.parametrize("where", ["call", "connection"])
@@ -338,6 +341,18 @@ def test_the_stock_instrumentation_makes_no_second_span(beside: Bed) -> None:
     assert span.instrumentation_scope.name == "sleepwalker"
     assert len(set(sent_header(beside))) == 1
     assert len(sent_header(beside)) == 3
+
+
+def test_a_hedged_call_is_one_span_too_and_its_copies_carry_its_context(beside: Bed) -> None:
+    """Copies are sent by threads of their own, which know nothing of their caller's context by themselves."""
+    beside.server.script(stall(), reply(200))
+    conn = Connection(beside.server.url, ANONYMOUS, policy=FAST.replace(hedge={"delay": 0.05}))
+    conn.get("/")
+    span = beside.span()
+    assert [event.name for event in span.events] == ["hedge.sent", "hedge.finished"]
+    assert dict(span.events[1].attributes or {}) == {"attempt": 2, "won": True}
+    assert (span.attributes or {})["http.request.resend_count"] == 1
+    assert sent_header(beside) == [traceparent_of(span)] * 2
 
 
 def test_other_requests_keep_their_stock_spans(beside: Bed) -> None:
