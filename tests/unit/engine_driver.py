@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sleepwalker.engine.call import Final, Queue, Request, Send, Step, Steps, Wait, run
+from sleepwalker.engine.call import DUE, Came, Final, Hold, Queue, Request, Send, Step, Steps, Wait, run
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Outcome, answered, failed
 from sleepwalker.engine.rules import Rules
@@ -86,9 +86,18 @@ class Running:
     sends: list[tuple[float, Send]] = field(default_factory=list)
     """When each send began, and the step."""
     waits: list[float] = field(default_factory=list)
+    under_way: dict[int, Send] = field(default_factory=dict)
+    """The sends that have not come to anything, by their numbers."""
+    due: bool = False
+    """Whether the latest of them is to be hedged if it takes long."""
+    racing: bool = False
 
     def reply(self, reply: Reply) -> Running:
         """Say what came of the step."""
+        if isinstance(reply, Came):
+            del self.under_way[reply.number]
+        elif reply is DUE:
+            self.due = False
         self._go_on(lambda: self.steps.send(reply))
         return self
 
@@ -113,8 +122,13 @@ class Running:
             self.step = act()
         except StopIteration as stop:
             self.step, self.final = None, stop.value
+        if not isinstance(self.step, Hold) and not (self.racing and isinstance(self.step, Send)):
+            self.under_way, self.due, self.racing = {}, False, False
         if isinstance(self.step, Send):
             self.sends.append((self.world.clock.now, self.step))
+            self.under_way[self.step.number] = self.step
+            self.due = self.step.hedge_in is not None
+            self.racing = self.racing or self.due
         elif isinstance(self.step, Wait):
             self.waits.append(self.step.seconds)
 

@@ -1,7 +1,8 @@
-"""Calls that overlap in any way, with any outcomes and times, keep what every call is promised."""
+"""Calls that overlap in any way, hedged or not, with any outcomes and times, keep what every call is promised."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sleepwalker.engine.breaker import Permit
-from sleepwalker.engine.call import Queue, Send, Wait
+from sleepwalker.engine.call import DUE, LATE, Came, Queue, Send, Wait
 from sleepwalker.engine.outcome import Outcome, failed
 from sleepwalker.exceptions import CircuitOpenError
 from sleepwalker.policy import Policy
@@ -25,6 +26,7 @@ OUTCOMES = st.one_of(
     st.builds(bad_certificate),
     st.just(failed(ValueError("mine"))),
 )
+SLOW = {"slow_ratio": 0.9, "slow_call": 3, "min_calls": 4, "close_after": 1}
 TIMES = st.sampled_from([0.0, 0.0, 0.01, 0.5, 3.0, 10.0]) | st.floats(0, 12)
 
 
@@ -36,8 +38,13 @@ class Caller:
     began: float
     idempotent: bool
     replayable: bool
+    concurrent: bool
     processed: bool = False
     """Whether one of its sends may have reached the server."""
+    retry_waits: int = 0
+    hedges: int = 0
+    worst: bool = False
+    """Whether one of the sends of its race has come to something."""
 
 
 class CallMachine(RuleBasedStateMachine):
@@ -46,16 +53,25 @@ class CallMachine(RuleBasedStateMachine):
     @initialize(
         attempts=st.integers(1, 5),
         jitter=st.sampled_from(["full", "equal", "decorrelated", "none"]),
-        breaker=st.sampled_from([False, {}, {"consecutive": 2, "half_open_probes": 2, "close_after": 1, "ramp": 2}]),
+        breaker=st.sampled_from(
+            [False, {}, {"consecutive": 2, "half_open_probes": 2, "close_after": 1, "ramp": 2}, SLOW]
+        ),
         bulkhead=st.sampled_from([False, {"max_concurrent": 3}, {"max_concurrent": 2, "max_wait": 4}]),
         ratio=st.sampled_from([None, 0.3, 0.7]),
+        rate=st.sampled_from([False, False, {"rate": 2, "burst": 2}, {"rate": 1, "burst": 2, "max_wait": 3}]),
+        hedge=st.sampled_from([False, {"delay": 1}, {"delay": 0.5, "max_extra": 3}, {"percentile": 50}]),
     )
-    def start(self, attempts: int, jitter: str, breaker: Any, bulkhead: Any, ratio: float | None) -> None:
+    def start(
+        self, attempts: int, jitter: str, breaker: Any, bulkhead: Any, ratio: float | None, rate: Any, hedge: Any
+    ) -> None:
         # The budget's window is so long that nothing leaves it.
         budget = ratio and {"ratio": ratio, "min_per_second": 0, "window": 1_000_000}
         retry: dict[str, Any] = {"attempts": attempts, "jitter": jitter, "budget": budget or False}
         self.ratio = ratio
-        self.world = World(Policy(retry=retry, breaker=breaker, bulkhead=bulkhead, timeout={"attempt": 5, "total": 25}))
+        shared: dict[str, Any] = {"breaker": breaker, "bulkhead": bulkhead, "rate_limit": rate}
+        self.world = World(Policy(retry=retry, hedge=hedge, timeout={"attempt": 5, "total": 25}, **shared))
+        for _ in range(25 if hedge and "percentile" in hedge else 0):
+            self.world.host._latencies.add(self.world.clock.now, 0.4)
         self.callers: list[Caller] = []
         self.begun = 0
         self.over: list[Caller] = []
@@ -66,12 +82,19 @@ class CallMachine(RuleBasedStateMachine):
     def at(self, kind: type[Send | Wait | Queue]) -> bool:
         return any(isinstance(one.running.step, kind) for one in self.callers)
 
+    def choose(self, data: st.DataObject, which: Callable[[Caller], bool]) -> Caller:
+        return data.draw(st.sampled_from([one for one in self.callers if which(one)]))
+
     def look(self, caller: Caller) -> None:
         """What holds after each step of a call."""
         running, policy = caller.running, self.world.policy
         assert policy.retry is not None
-        assert len(running.sends) <= policy.retry.attempts
-        assert len(running.waits) <= max(0, policy.retry.attempts - 1)
+        assert caller.hedges <= (policy.hedge.max_extra if policy.hedge else 0)
+        assert len(running.sends) <= policy.retry.attempts + caller.hedges
+        assert [step.number for _, step in running.sends] == list(range(1, len(running.sends) + 1))
+        caller.retry_waits += bool(running.sends) and isinstance(running.step, Wait)
+        caller.worst = caller.worst and running.racing
+        assert caller.retry_waits <= policy.retry.attempts - 1
         total = policy.timeout.total
         assert sum(running.waits) < total
         if isinstance(running.step, Send):
@@ -86,7 +109,7 @@ class CallMachine(RuleBasedStateMachine):
             assert running.step.seconds <= policy.retry.retry_after_max
             assert self.world.clock.now + running.step.seconds < caller.began + total
         if running.final is not None:
-            assert len(running.final.attempts) == len(running.sends)
+            assert [one.number for one in running.final.attempts] == [step.number for _, step in running.sends]
             if running.sends:
                 assert not isinstance(running.outcome.error, CircuitOpenError)
             self.finish(caller)
@@ -95,21 +118,53 @@ class CallMachine(RuleBasedStateMachine):
         self.callers.remove(caller)
         self.over.append(caller)
 
-    @rule(idempotent=st.booleans(), replayable=st.sampled_from([True, True, False]))
-    def a_call_begins(self, idempotent: bool, replayable: bool) -> None:
+    @rule(idempotent=st.sampled_from([True, True, False]), body=st.sampled_from(["bytes", "bytes", "file", "stream"]))
+    def a_call_begins(self, idempotent: bool, body: str) -> None:
         self.begun += 1
-        running = self.world.begin("PUT", idempotent=idempotent, replayable=replayable)
-        caller = Caller(running, self.world.clock.now, idempotent, replayable)
+        replayable, concurrent = body != "stream", body == "bytes"
+        running = self.world.begin("PUT", idempotent=idempotent, replayable=replayable, concurrent=concurrent)
+        caller = Caller(running, self.world.clock.now, idempotent, replayable, concurrent)
         self.callers.append(caller)
         self.look(caller)
 
-    @precondition(lambda self: self.at(Send))
+    @precondition(lambda self: any(one.running.under_way for one in self.callers))
     @rule(data=st.data(), outcome=OUTCOMES, took=TIMES)
     def a_send_comes_to_something(self, data: st.DataObject, outcome: Outcome, took: float) -> None:
-        caller = self.pick(data, Send)
+        caller = self.choose(data, lambda one: bool(one.running.under_way))
+        running = caller.running
+        number = data.draw(st.sampled_from(sorted(running.under_way)))
         self.world.clock.advance(took)
         caller.processed |= not outcome.never_sent
-        caller.running.reply(outcome)
+        caller.worst = running.racing
+        running.reply(Came(number, outcome) if running.racing else outcome)
+        self.look(caller)
+
+    @precondition(lambda self: any(one.running.due for one in self.callers))
+    @rule(data=st.data(), late=TIMES)
+    def a_hedge_is_due(self, data: st.DataObject, late: float) -> None:
+        caller = self.choose(data, lambda one: one.running.due)
+        running, policy = caller.running, self.world.policy
+        assert policy.hedge is not None
+        assert caller.idempotent
+        assert caller.concurrent
+        _, step = running.sends[-1]
+        assert step.hedge_in is not None
+        self.world.clock.advance(step.hedge_in + late)
+        state, count = self.world.host.snapshot().breaker, len(running.sends)
+        running.reply(DUE)
+        if len(running.sends) > count:
+            caller.hedges += 1
+            assert state == "closed"
+            assert running.sends[-1][1].deadline == step.deadline
+            assert self.world.clock.now < step.deadline
+        self.look(caller)
+
+    @precondition(lambda self: any(one.worst and one.running.under_way for one in self.callers))
+    @rule(data=st.data())
+    def a_copy_overruns_its_deadline(self, data: st.DataObject) -> None:
+        caller = self.choose(data, lambda one: one.worst and bool(one.running.under_way))
+        caller.running.reply(LATE)
+        assert not caller.running.racing
         self.look(caller)
 
     @precondition(lambda self: self.at(Wait))
@@ -171,21 +226,23 @@ class CallMachine(RuleBasedStateMachine):
         health = self.world.host.snapshot()
         steps = [one.running.step for one in self.callers]
         queued = sum(isinstance(step, Queue) and not step.ticket.granted for step in steps)
-        assert health.in_flight == len(self.callers) - queued
+        limited = sum(isinstance(one.running.step, Wait) and not one.running.sends for one in self.callers)
+        assert health.in_flight == len(self.callers) - queued - limited
         bulkhead = self.world.policy.bulkhead
         assert bulkhead is None or health.in_flight <= bulkhead.max_concurrent
         assert not queued or bulkhead is None or health.in_flight == bulkhead.max_concurrent
-        assert health.calls == self.begun
+        assert health.calls == self.begun - limited
         tally = self.world.host.tally
         assert tally.answered + tally.failed + tally.rejected + tally.cancelled == len(self.over)
         assert sum(tally.call_seconds.counts) == len(self.over) - tally.rejected
         assert self.world.closings() == len(self.over)
-        under_way = sum(isinstance(one.running.step, Send) for one in self.callers)
+        under_way = sum(len(one.running.under_way) for one in self.callers)
         assert health.attempts == sum(len(one.running.sends) for one in [*self.callers, *self.over]) - under_way
         assert health.failures <= health.attempts
         if self.ratio is not None:
             firsts = sum(bool(one.running.sends) for one in [*self.callers, *self.over])
-            assert health.retries <= self.ratio * firsts + 1e-9
+            assert health.retries + health.hedges <= self.ratio * firsts + 1e-9
+        assert health.hedges == sum(one.hedges for one in [*self.callers, *self.over])
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):
@@ -197,6 +254,7 @@ class CallMachine(RuleBasedStateMachine):
         host = self.world.host
         if host.breaker is not None:
             assert host.breaker._probes == []
+            assert host.breaker._slow is None or not host.breaker._slow._under_way
         self.world.clock.advance(1000.0)
         assert isinstance(host.admit(self.world.clock.now, 1.0)[0], Permit)
 

@@ -152,3 +152,23 @@ def test_percentiles_stay_right_past_65535_durations_of_one_kind() -> None:
     below, above = latencies.quantiles(0.0, (0.5, 0.5001))
     assert below == pytest.approx(0.125, rel=ERROR)
     assert above == pytest.approx(8.0, rel=ERROR)
+
+
+@given(st.lists(st.floats(0.001, 100.0), min_size=1, max_size=60), st.sampled_from([0.5, 0.9, 0.95, 1.0]))
+def test_no_more_than_the_rest_is_above_a_share(durations: list[float], share: float) -> None:
+    """Split over two records, as attempts that came to an end and attempts that were cut are."""
+    one, other = Latencies(60.0), Latencies(60.0)
+    for number, duration in enumerate(durations):
+        (one if number % 2 else other).add(0.0, duration)
+    above = one.above(0.0, share, 1, other)
+    assert above is not None
+    assert sum(duration >= above for duration in durations) <= (1 - share) * len(durations) + 1e-9
+    assert above <= 1.25 * max(durations) * (1 + 1e-9)
+
+
+def test_a_share_of_too_few_is_unknown() -> None:
+    one, other = Latencies(60.0), Latencies(60.0)
+    one.add(0.0, 1.0)
+    assert one.above(0.0, 0.5, 2) is None
+    other.add(0.0, 1.0)
+    assert one.above(0.0, 0.5, 2, other) is not None
