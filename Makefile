@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHON VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench docs clean
+.PHONY: help setup demo test lint check bench docs clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -25,12 +25,14 @@ test: setup  ## Run all tests
 	@scripts/system-packages
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: setup  ## Lint, format, types, import floors, examples in the docs, generated pages
+lint: setup  ## Lint, format, types, generated pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/unit/test_floors.py tests/test_docs.py
 	$(BIN)/python scripts/reference.py --check
+
+check: lint  ## All of lint, and the tests of import floors and of the examples in the docs
+	$(BIN)/python -m pytest -q tests/unit/test_floors.py tests/test_docs.py
 
 bench: setup  ## Measure against plain requests, urllib3 and httpx
 	@scripts/system-packages

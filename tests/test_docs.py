@@ -11,6 +11,8 @@ import pytest
 
 from tests.docs_page import KNOWN, blocks
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
 RUNNER = ROOT / "tests" / "docs_page.py"

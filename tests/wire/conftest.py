@@ -26,7 +26,7 @@ __all__ = ["events_are_what_the_catalogue_says"]
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is tried in a browser is no Python."""
+    """What is tried in a browser is tried once."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.once)

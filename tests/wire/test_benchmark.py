@@ -21,6 +21,8 @@ from benchmarks import environment, get_json, server
 from benchmarks.figures import ratio, spread
 from benchmarks.rounds import LEAD_IN, Case, measure
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 ROUNDS = 3
 PEERS = {get_json.BARE, get_json.CONTROL, get_json.POOL, get_json.HTTPX, get_json.LOGGED, get_json.SILENT}

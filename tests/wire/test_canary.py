@@ -38,7 +38,7 @@ from servers import (
 )
 
 import sleepwalker.logging
-from sleepwalker import ANONYMOUS, Connection, HTTPError, Policy
+from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HTTPError, Policy, SleepwalkerException, status
 from sleepwalker.events import Event
 from tests.wire.watching import Watch, watching
 
@@ -58,7 +58,7 @@ FAST = Policy(
 
 
 class Everything:
-    """All that comes out: log records of every level, events, warnings, exceptions, reprs, health, spans, metrics."""
+    """All that comes out: logs, events, warnings, exceptions, reprs, health, its page, spans, metrics."""
 
     def __init__(self, watch: Watch) -> None:
         self.parts: list[str] = []
@@ -85,6 +85,14 @@ class Everything:
     def add_connection(self, conn: Connection) -> None:
         health = conn.health
         self.add("repr", repr(conn), str(conn), repr(health), json.dumps(health.to_dict()), repr(conn.policy))
+        self.add_page(conn)
+
+    def add_page(self, source: Connection | ConnectionManager) -> None:
+        page = status.app(source)
+        for path in ("/", "/hosts.json"):
+            said: list[Any] = []
+            body = page({"REQUEST_METHOD": "GET", "PATH_INFO": path}, lambda *words, said=said: said.append(words))
+            self.add("page", f"{said} {b''.join(body).decode()}")
 
     def leaks(self) -> list[str]:
         return [part for part in self.parts if any(shape in part for shape in SHAPES)]
@@ -477,6 +485,26 @@ def test_a_session_with_secrets_of_its_own(server: FaultServer, out: Everything)
         session.headers["X-Session"] = CANARY
         server.default = reply(503)
         call(out, conn)
+
+
+def test_a_manager(server: FaultServer, out: Everything) -> None:
+    server.default = hang_up()
+    with ConnectionManager(policy=FAST, observer=out) as manager:
+        conn = connect(out, server.url)
+        manager.add(server.url, (CANARY, CANARY), conn)
+        call(out, conn)
+        for host in (
+            f"http://{CANARY}:{CANARY}@127.0.0.1/",
+            f"http://127.0.0.1/?{CANARY}",
+            f"{CANARY}:{CANARY}@127.0.0.1",
+        ):
+            with pytest.raises(SleepwalkerException) as caught:
+                manager.find(host, (CANARY, CANARY))
+            out.add_error(caught.value)
+        assert list(manager.health()) == [server.url]
+        out.add_page(manager)
+        assert server.url in out.parts[-1]
+        out.add("repr", repr(manager), repr(manager.health()))
 
 
 def test_a_constructor_that_fails(out: Everything, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ import requests
 
 from sleepwalker.cli.demo_fleet import DIRECTORY, NAMES, Fleet
 
+pytestmark = pytest.mark.once
+
 _DEMO = [sys.executable, "-m", "sleepwalker", "demo", "--quick"]
 _SIDES = ("sleepwalker", "requests")
 

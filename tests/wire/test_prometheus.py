@@ -34,6 +34,8 @@ from sleepwalker import (
 )
 from sleepwalker.prometheus import Collector
 
+pytestmark = pytest.mark.once
+
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations"
 RULES = yaml.safe_load((OPERATIONS / "alerts.yml").read_text())["groups"][0]["rules"]
 RULE_TESTS = yaml.safe_load((OPERATIONS / "alerts_test.yml").read_text())["tests"]

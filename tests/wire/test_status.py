@@ -7,7 +7,6 @@ import json
 import socketserver
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -21,7 +20,6 @@ from servers import FaultServer, refused_port, reply
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy, SleepwalkerException, status
 from sleepwalker.clock import SystemClock
-from tests.wire.test_canary import CANARY, FAST, FAULTS, SHAPES, Everything, call, connect
 
 QUICK = Policy(
     timeout={"connect": 0.5, "read": 1, "attempt": 1, "total": 2},
@@ -372,29 +370,3 @@ def test_below_a_prefix_it_refreshes_and_its_links_lead_where_they_should(
     browser.driver.find_element(By.LINK_TEXT, "hosts.json").click()
     browser.wait("location.pathname === '/ops/status/hosts.json'")
     assert json.loads(browser.text())["total"] == 0
-
-
-def test_no_secret_gets_onto_the_page_or_into_the_json(site: Callable[[Any], Site]) -> None:
-    """Nothing beyond what is in a host's health, in whose errors there is none."""
-    out = Everything()
-    with FaultServer() as server, ConnectionManager(policy=FAST) as manager:
-        own = connect(out, server.url)
-
-        def fresh(environ: dict[str, Any], start_response: Any) -> Any:
-            return status.app(manager, own)(environ, start_response)
-
-        running = site(fresh)
-        for fault in FAULTS.values():
-            server.default = fault
-            conn = connect(out, server.url)
-            manager.add(server.url, (CANARY, CANARY), conn)
-            call(out, conn)
-            call(out, own)
-            with contextlib.suppress(SleepwalkerException):
-                manager.find(f"http://{CANARY}:{CANARY}@127.0.0.1/?{CANARY}", (CANARY, CANARY))
-            for path in ("/", "/hosts.json"):
-                with urllib.request.urlopen(running.url + path) as answer:
-                    shown = f"{answer.headers}{answer.read().decode()}"
-                assert [shape for shape in SHAPES if shape in shown] == []
-                assert server.url in shown
-        assert all(shape in repr(server.requests) for shape in SHAPES[:2])
