@@ -293,8 +293,9 @@ class ConnectionEvicted(Event):
     name = "connection.evicted"
     level = "warning"
 
-    reason: Literal["breaker", "by hand", "closed", "connect", "failback", "replaced", "unauthorized"]
-    """What was wrong with it; `failback`: it was a stand-in, and the host asked for may be tried again."""
+    reason: Literal["breaker", "by hand", "closed", "connect", "failback", "isolated", "replaced", "unauthorized"]
+    """What was wrong with it; `failback`: it was a stand-in, and the host asked for may be tried again; `isolated`: it
+    was a stand-in whose host was isolated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,8 +169,8 @@ class _Rejection(ConnectionError):
 class CircuitOpenError(_Rejection):
     """The host's circuit is open, or admits only a part of the calls.
 
-    `retry_after` is in seconds; `cause` says which failure opened the circuit: a status (`503`) or the
-    name of an exception type.
+    `retry_after` is in seconds; `cause` says what opened the circuit: a status (`503`), the name of an exception
+    type, or `slow calls`.
     """
 
     def __init__(

@@ -165,7 +165,11 @@ class ConnectionManager:
         """
         with self._lock:
             pairs = [pair for pair in self._registry.pairs_locked() if pair.ready]
-            return MappingProxyType({_public_key(pair): pair.conn for pair in pairs})
+            shown: dict[tuple[Any, Any], Any] = {}
+            for pair in pairs:
+                key = _public_key(pair)
+                shown[(pair.host, pair.key[1]) if key in shown else key] = pair.conn  # 1 and True are equal, too
+            return MappingProxyType(shown)
 
     def evict(self, host: str, auth: Any = _ANY_AUTH) -> int:
         """Give up the connection of a pair, or without `auth` all of the host; returns how many there were.
@@ -296,7 +300,8 @@ class ConnectionManager:
                 fault = pair.fault(now, self._health) if pair.ready else None
                 if fault is not None or pair.stands_in:
                     self._start_probing_locked()  # in a forked child the parent's thread does not run
-                if (isolated := self._registry.isolated_locked(pair)) is not None:
+                isolated = self._registry.isolated_locked(pair)
+                if isolated is not None and not (pair.may_replace(isolated) and not pair.holds_off(now, "isolated")):
                     error = _isolated(isolated)
                 elif pair.ready and (fault is None or (fault == "failback" and pair.round is not None)):
                     conn = pair.conn
@@ -304,7 +309,9 @@ class ConnectionManager:
                     current = pair.round
                     error = self._circle_locked(current, name)
                 elif pair.holds_off(now, fault):
-                    if fault == "closed":
+                    if pair.ready and says_closed(pair.conn):
+                        if fault == "unauthorized":
+                            pair.refusal = f"no connection to {name}: its credentials were not accepted"
                         given_up.append(GivenUp(pair, self._registry.take_locked(pair), fault))
                     conn = pair.conn
                     error = None if pair.ready else _too_early(pair, now)
@@ -358,12 +365,10 @@ class ConnectionManager:
         return mine.result
 
     def _check_still_in_use(self, pair: Pair, host: str) -> None:
-        """An operator may have isolated the host while the hooks were at work."""
+        """An operator may have isolated the host while the hooks were at work, or the one that stands in, before."""
         name, origin = host_key(host)
         with self._lock:
-            if not self._registry.isolates_locked(name, origin):
-                return
-            news = self._isolate_locked(name, origin)
+            news = self._isolate_locked(name, origin) if self._registry.isolates_locked(name, origin) else []
             isolated = self._registry.isolated_locked(pair)
         self._tell(news)
         if isolated is not None:
@@ -490,6 +495,8 @@ class ConnectionManager:
 
     def _remember_locked(self, pair: Pair, host: str, auth: Any) -> None:
         """Let the same words find the pair without the lock, and so fast."""
+        if self._registry.isolated_locked(pair) is not None:
+            return  # its name may be isolated while the host behind it is not, which only the long way sees
         if len(self._shortcuts) > 2 * self._max_connections:
             self._shortcuts = {}
         try:
@@ -513,6 +520,7 @@ class ConnectionManager:
             self._registry.note_locked(pair)
 
     def _isolate_locked(self, name: str, origin: Origin | None) -> list[Event]:
+        self._shortcuts = {}
         return [event for record in self._registry.isolate_locked(name, origin) for event in record.isolate()]
 
     def _end_back_offs_locked(self) -> None:

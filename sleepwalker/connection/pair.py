@@ -105,10 +105,10 @@ class Pair:
         """What is wrong with the connection, None if nothing is."""
         ours, record = self.ours, self.record
         if ours is not None:
+            if ours.unauthorized and health.unauthorized_evicts:
+                return "unauthorized"  # first, for a login that failed has to wait, also once the caller closed it
             if ours.closed:
                 return "closed"
-            if ours.unauthorized and health.unauthorized_evicts:
-                return "unauthorized"
         elif says_closed(self.conn):
             return "closed"
         if record is not None and record.trouble:
@@ -137,9 +137,15 @@ class Pair:
         """Whether it is too early to ask the hooks again about a connection with this fault, or about none."""
         if now >= self.again_at:
             return False
+        if fault == "isolated":  # the stand-in: hooks that give it again and again are not asked at each find
+            return True
         if self.refusal is not None:
             return not (self.was_down and self._well_since_round())
         return not self._well_since_round() and (fault == "unauthorized" or self._down())
+
+    def may_replace(self, isolated: Host) -> bool:
+        """Whether what was isolated is only the host that stands in, so that the hooks may know another."""
+        return self.stands_in and isolated is self.record and isolated is not self.home and self.round is None
 
     def begin_round(self, now: float, fault: Fault | None) -> None:
         """Take note of why the hooks are asked, before the connection is given up."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
 import threading
 import weakref
@@ -637,6 +638,13 @@ def test_conns_is_a_read_only_view_by_the_host_as_first_given() -> None:
     assert set(bed.manager) == {("HTTPS://A.test/", first), ("Orders", "thing"), (B, bed.manager.conns[B, key])}
 
 
+def test_conns_shows_credentials_that_are_equal_but_of_different_types() -> None:
+    bed = Bed()
+    found = [bed.manager.find(A, auth) for auth in (1, True, 1.0)]
+    assert list(bed.manager.conns.values()) == found
+    assert len(bed.manager) == 3
+
+
 def test_an_empty_manager_is_true_and_its_repr_shows_no_secret() -> None:
     bed = Bed()
     assert bed.manager
@@ -942,6 +950,69 @@ def test_a_host_that_is_isolated_while_its_hook_is_at_work_is_not_found() -> Non
             look()
     bed.manager.restore("orders")
     assert bed.manager.find("orders").origin.text == B
+
+
+def test_a_name_stays_isolated_though_the_host_behind_it_was_restored() -> None:
+    bed = Bed()
+    bed.manager.isolate("orders")
+    bed.manager.add("orders", None, bed.conn(A))
+    bed.manager.restore(A)
+    with pytest.raises(HostIsolatedError):
+        bed.manager.find("orders")
+    bed.manager.restore("orders")
+    assert bed.manager.find("orders").origin.text == A
+
+
+def test_a_stand_in_that_is_isolated_gives_way_to_the_host_when_the_hooks_may_be_asked() -> None:
+    """It used to block the pair until somebody restored it, however well the host itself was."""
+    bed = Bed()
+    up = replicas(bed)
+    well(bed)
+    bed.unreachable(A)
+    up.remove(A)
+    stand_in = bed.manager.find(A)
+    bed.manager.isolate(B)
+    with pytest.raises(HostIsolatedError):
+        bed.manager.find(A)
+    up.insert(0, A)
+    bed.clock.advance(60)
+    bed.answers(A)
+    assert bed.manager.find(A).origin.text == A
+    assert stand_in.closed
+    assert bed.reasons()[-1] == "isolated"
+
+
+def test_hooks_that_give_an_isolated_stand_in_again_are_asked_a_back_off_apart() -> None:
+    bed = Bed()
+    up = replicas(bed)
+    well(bed)
+    bed.unreachable(A)
+    up.remove(A)
+    bed.manager.find(A)
+    bed.manager.isolate(B)
+    bed.clock.advance(60)
+    asked = len(bed.hook.asked)
+    for _ in range(5):
+        with pytest.raises(HostIsolatedError):
+            bed.manager.find(A)
+    assert len(bed.hook.asked) == asked + 1
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_a_caller_that_closes_the_connection_after_a_401_waits_with_its_next_login_all_the_same(closing: bool) -> None:
+    bed = Bed()
+    logins = []
+    for _ in range(60):
+        asked = len(bed.hook.asked)
+        with contextlib.suppress(OurConnectionError):
+            conn = bed.manager.find(A)
+            if len(bed.hook.asked) > asked:
+                logins.append(bed.clock.now)
+            bed.unauthorized(conn)
+            if closing:
+                conn.close()
+        bed.clock.advance(0.5)
+    assert [later - earlier for earlier, later in itertools.pairwise(logins)] == [1, 2, 4, 8]
 
 
 def test_what_a_round_makes_is_held_though_another_one_came_and_went_meanwhile() -> None:

@@ -13,6 +13,7 @@ from requests.auth import HTTPBasicAuth
 
 from sleepwalker import ANONYMOUS, Connection, HostIsolatedError, Policy
 from sleepwalker import ConnectionError as OurConnectionError
+from sleepwalker.connection.keys import AuthKey, host_key
 from tests.unit.engine_driver import answer, refused
 from tests.unit.manager_driver import A, B, Bed, Hook, Thing
 
@@ -104,12 +105,21 @@ class Model:
         names = [host, *((pair.home, pair.target) if pair else ())]
         return any(name is not None and self.servers[name].isolated for name in names)
 
+    def blocked(self, host: str, pair: Held) -> bool:
+        """Whether the pair may not be found: also over an isolated stand-in, until the hooks may be asked again."""
+        if not self.isolated(host, pair):
+            return False
+        others = any(name is not None and self.servers[name].isolated for name in (host, pair.home))
+        return others or not pair.stands_in or pair.conn is None or self.now < pair.next_round
+
     def fault(self, pair: Held) -> str | None:
         server = self.servers[pair.target or pair.host]
-        if pair.conn.closed:
-            return "closed"
         if pair.unauthorized:
             return "unauthorized"
+        if pair.conn.closed:
+            return "closed"
+        if server.isolated:
+            return "isolated"
         if broken := server.broken(self.now):
             return broken
         if self.now - pair.used > IDLE:
@@ -221,7 +231,7 @@ class ManagerMachine(RuleBasedStateMachine):
         calls = [len(hook.asked) for hook in self.hooks]
         asked_for = self.words(data, key)
         pair = model.pairs.get(key) or Held(host, home=None if host == "orders" else host)
-        isolated = model.isolated(host, pair)
+        isolated = model.blocked(host, pair)
         fault = model.fault(pair) if pair.conn is not None else None
         too_early = model.too_early(pair, fault)
         found = raised = None
@@ -241,8 +251,9 @@ class ManagerMachine(RuleBasedStateMachine):
             pair.used = now
         elif too_early:
             assert sum(calls) == 0
-            if fault == "closed":
+            if pair.conn is not None and pair.conn.closed:
                 self.give_up(pair)
+                pair.refused = pair.refused or fault == "unauthorized"
             if pair.conn is not None:
                 assert found is pair.conn
                 pair.used = now
@@ -284,10 +295,13 @@ class ManagerMachine(RuleBasedStateMachine):
             failed |= does == "fail"
         assert calls == expected + [0] * (len(model.hooks) - len(expected))
         if outcome in ("home", "replica", "thing"):
-            assert raised is None
             if stand_in is not None:
                 self.give_up(pair)
-            self.hold(pair, found)
+            self.hold(pair, self.held_now(key))
+            if model.isolated(key[0], pair):
+                assert isinstance(raised, HostIsolatedError)
+            else:
+                assert (found, raised) == (pair.conn, None)
             self.back_off(key, pair)
         elif outcome == "bug":
             assert isinstance(raised, LookupError)
@@ -309,6 +323,13 @@ class ManagerMachine(RuleBasedStateMachine):
             model.pairs[key] = pair
         else:
             model.pairs.pop(key, None)
+
+    def held_now(self, key: Key) -> Any:
+        """What the manager holds for the pair, which is not found where its host is isolated."""
+        name, _ = host_key(key[0])
+        pair = self.manager._registry.known_pair_locked(name, AuthKey(AUTHS[key[1]][0]))
+        assert pair is not None
+        return pair.conn
 
     def check_spacing(self, key: Key, pair: Held) -> None:
         """Apart from the model's own arithmetic: rounds over a broken host, or after one that failed, are spaced."""
