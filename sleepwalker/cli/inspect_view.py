@@ -92,7 +92,7 @@ def _summary(report: Report, width: int) -> Iterator[RenderableType]:
         )
         if report.rejections:
             by = ", ".join(f"{number:,} by {part.replace('_', ' ')}" for part, number in report.rejections.items())
-            rows.append(("", f"of those that failed, {report.total('rejected'):,} were refused unsent ({by})"))
+            rows.append(("", f"refused unsent, of those that failed: {by}"))
     if calls and not answered:
         rows.append(
             ("note", "no request.finished in these lines: answered calls were not logged (log.finished, level)")
@@ -198,18 +198,16 @@ def _retries(report: Report, width: int) -> Iterator[RenderableType]:
     rows: list[tuple[Cell, str]] = []
     if it.sends:
         saved = ", ".join(f"{number:,} by attempt {attempt}" for attempt, number in it.saved_by.items())
-        if it.saved_by_hedges:
-            saved += f", {it.saved_by_hedges:,} of them by a hedge"
         rows += [
             (
                 "sent",
-                f"{it.sends:,} sends beyond the first, in {count(it.calls, 'call')}; {span(it.waited)} of waiting",
+                f"{count(it.sends, 'send')} beyond the first, in {count(it.calls, 'call')}; {span(it.waited)} of waiting",
             ),
             ("saved", f"{count(it.saved, 'call')} that would have failed" + (f": {saved}" if saved else "")),
             ("in vain", f"{count(it.in_vain, 'call')} failed all the same"),
         ]
     if it.hedges:
-        rows.append(("hedges", f"{it.hedges:,} sent"))
+        rows.append(("hedges", f"{it.hedges:,} sent, {it.saved_by_hedges:,} answered first; counted above as well"))
     if it.server_directed:
         rows.append(("told to", f"{count(it.server_directed, 'wait')} set by the server's Retry-After"))
     if it.abandoned:

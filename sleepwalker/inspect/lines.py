@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
+from sleepwalker.inspect.columns import LONGEST_LINE
 from sleepwalker.inspect.model import BadLine
 from sleepwalker.inspect.sources import Source, chunks
 
@@ -29,19 +30,26 @@ class LineCounts:
 
 
 def numbered(source: Source) -> Iterator[tuple[int, bytes, bool]]:
-    """Every line with anything in it: its number, its bytes, and whether a line feed ended it."""
+    """Every line with anything in it: its number, its bytes, and whether a line feed ended it.
+
+    Of a line that is longer than any event there are only as many bytes as show that.
+    """
     number, held = source.first, b""
     for data in chunks(source):
         *lines, rest = data.split(b"\n")
         for line in lines:
-            whole = held + line
+            whole = _held(held, line)
             if whole.strip():
                 yield number, whole, True
             held = b""
             number += 1
-        held += rest
+        held = _held(held, rest)
     if held.strip():
         yield number, held, False
+
+
+def _held(held: bytes, more: bytes) -> bytes:
+    return held + more if len(held) <= LONGEST_LINE else held
 
 
 def judge(source: Source, ordinals: Iterable[tuple[int, str | None]], counts: LineCounts) -> None:
@@ -73,6 +81,8 @@ def judge(source: Source, ordinals: Iterable[tuple[int, str | None]], counts: Li
 
 def _fault(line: bytes) -> str | None:
     """What is wrong with a line; None where it is a JSON object after all."""
+    if len(line) > LONGEST_LINE:
+        return "longer than any event"
     try:
         value = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -148,7 +148,7 @@ class Retries:
     calls: int = 0
     """Calls that were sent more than once."""
     saved: int = 0
-    """Of those, the answered ones."""
+    """Of those, the answered ones. A call of which a hedge was sent is among them, for its events do not name it."""
     saved_by: dict[int, int] = field(default_factory=dict)
     """Those, by the number of the send."""
     in_vain: int = 0
@@ -162,7 +162,7 @@ class Retries:
     hedges: int = 0
     """Hedges sent."""
     saved_by_hedges: int = 0
-    """Calls that a hedge answered first."""
+    """Hedges that answered before the send that they were a copy of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,6 +177,9 @@ def _retries(session: Session) -> Retries:
         )
     }
     (directed,) = session.rows("SELECT count(*) FROM events WHERE event = 'retry.scheduled' AND server_directed")[0]
+    hedges, won = session.rows("""
+        SELECT count(*) FILTER (event = 'hedge.sent'), count(*) FILTER (event = 'hedge.finished' AND won)
+        FROM events""")[0]
     abandoned = session.rows("""
         SELECT reason, count(*) FROM events WHERE event = 'retry.abandoned' AND reason IS NOT NULL
         GROUP BY reason ORDER BY 2 DESC, 1""")
@@ -189,6 +192,8 @@ def _retries(session: Session) -> Retries:
         waited=waited or 0.0,
         server_directed=directed,
         abandoned=dict(abandoned),
+        hedges=hedges,
+        saved_by_hedges=won,
     )
 
 

@@ -28,8 +28,8 @@ def findings(report: Report) -> list[Finding]:
     if rest := troubled[MOST:]:
         names = ", ".join(facts.host for facts in rest[:MOST])
         more = f" and {len(rest) - MOST} more" if len(rest) > MOST else ""
-        worst = "bad" if any(facts.state != "fine" for facts in rest) else "over"
-        found.append(Finding(worst, f"and {count(len(rest), 'other host')}: {names}{more}", "", "", ""))  # type: ignore[arg-type]
+        tone: Literal["over", "bad"] = "bad" if any(_finding(facts, report).tone == "bad" for facts in rest) else "over"
+        found.append(Finding(tone, f"and {count(len(rest), 'other host')}: {names}{more}", "", "", ""))
     return found
 
 
@@ -49,13 +49,9 @@ def _all_well(report: Report) -> Finding:
 
 
 def _finding(facts: HostFacts, report: Report) -> Finding:
-    return Finding(_tone(facts), facts.host, _since(facts, report), _done(facts), _over(facts, report))
-
-
-def _tone(facts: HostFacts) -> Literal["over", "bad"]:
-    if facts.moved_to and facts.state == "broken":
-        return "over"
-    return "over" if facts.state == "fine" and facts.circuit != "open" and facts.answered_since else "bad"
+    over = _over(facts, report)
+    tone: Literal["over", "bad"] = "bad" if over.startswith(("no", "perhaps")) else "over"
+    return Finding(tone, facts.host, _since(facts, report), _done(facts), over)
 
 
 def _since(facts: HostFacts, report: Report) -> str:
@@ -103,6 +99,7 @@ def _times(number: int) -> str:
 
 
 def _over(facts: HostFacts, report: Report) -> str:
+    """Begins with `yes`, `for now`, `for its callers`, `perhaps`, `not yet` or `no`."""
     answers = f"{count(facts.answered_since, 'call')} answered since the last failure"
     if facts.last_failure is not None:
         answers += f" at {when(facts.last_failure, report)}"

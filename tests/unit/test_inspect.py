@@ -1,0 +1,391 @@
+"""What `sleepwalker inspect` finds in logs whose truth is known."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.inspect_logs import HOSTS, Traffic
+from sleepwalker.inspect import Filter, InspectError, Session, make
+from sleepwalker.inspect.columns import LONGEST_LINE
+from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Callable[..., Path]:
+    """A file with such lines."""
+    return lambda *lines, name="events.jsonl": write(tmp_path / name, lines)
+
+
+Log = Callable[..., Path]
+
+
+# -- counts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [1, 7])
+def test_counts_are_those_that_the_traffic_had(tmp_path: Path, seed: int) -> None:
+    traffic = Traffic(seed, days=0.01, outages=2)
+    path = write(tmp_path / "events.jsonl", list(traffic.lines(30_000)))
+    truth, report = traffic.truth, report_on(path)
+    assert report.events == truth.events
+    assert {facts.host for facts in report.hosts} == {host for host, *_ in HOSTS}
+    for facts in report.hosts:
+        host = facts.host
+        assert facts.answered == truth.answered[host]
+        assert facts.failed == truth.failed[host]
+        assert facts.rejected == truth.rejected[host]
+        assert facts.calls == facts.answered + facts.failed
+        assert facts.retries == truth.retries[host]
+        assert facts.opened == truth.opened[host]
+        assert (facts.state == "broken") == (host in truth.broken_at_end)
+    assert report.retries.saved_by == dict(truth.saved_by)
+    assert report.rejections == {"breaker": truth.rejected.total()}
+    errors: dict[str, int] = {}
+    with Session() as session:
+        session.load(session.find([str(path)], BytesIO()))
+        for error, count in session.rows(
+            "SELECT coalesce(error, status::VARCHAR), count(*) FROM attempts WHERE failed GROUP BY 1"
+        ):
+            errors[error] = count
+    assert errors == dict(truth.errors)
+    everyone = report.series[0]
+    assert sum(everyone.answered) == truth.answered.total()
+    assert sum(everyone.failed) + sum(everyone.rejected) == truth.failed.total()
+    assert truth.opened.total() > 3, "a log without an outage would prove little"
+
+
+def test_latencies_are_of_the_calls_that_were_sent(log: Log) -> None:
+    lines = [answered(at, duration=(at + 1) / 100) for at in range(101)] + [rejected(200)]
+    [facts] = report_on(log(*lines)).hosts
+    assert facts.p50 == pytest.approx(0.51)
+    assert facts.p95 == pytest.approx(0.96)
+    assert facts.longest == pytest.approx(1.01)
+
+
+def test_a_sampled_log_is_counted_as_what_it_stands_for(log: Log) -> None:
+    """One line in ten of what went well, and every failure: taken as they stand they would read as 50 %."""
+    report = report_on(log(*(answered(at, sample=0.1) for at in range(9)), *(failed(at) for at in range(9))))
+    [facts] = report.hosts
+    assert (facts.answered, facts.failed, facts.calls) == (90, 9, 99)
+    assert facts.sampled
+    assert sum(report.series[0].answered) == 90
+
+
+def test_a_call_that_was_told_to_come_later_after_its_retries_was_not_saved(log: Log) -> None:
+    lines = [
+        answered(1, attempts=2),
+        answered(2, attempts=3),
+        answered(3, attempts=3, status=429),
+        failed(4, attempts=3),
+    ]
+    retries = report_on(log(*lines)).retries
+    assert (retries.sends, retries.calls) == (7, 4)
+    assert retries.saved_by == {2: 1, 3: 1}
+    assert retries.in_vain == 1
+
+
+def test_abandoned_retries_are_told_by_reason_and_directed_waits_counted(log: Log) -> None:
+    lines = [line(at, "retry.abandoned", attempt=1, reason="budget") for at in range(3)]
+    lines += [line(5, "retry.abandoned", attempt=1, reason="deadline")]
+    lines += [line(6, "retry.scheduled", attempt=2, wait=1.0, server_directed=True)]
+    retries = report_on(log(*lines)).retries
+    assert retries.abandoned == {"budget": 3, "deadline": 1}
+    assert retries.server_directed == 1
+
+
+def test_hedges_are_counted_and_those_that_won(log: Log) -> None:
+    about = {"method": "GET", "path": "/"}
+    lines = [line(at, "hedge.sent", attempt=2, delay=0.1, **about) for at in range(3)]
+    lines += [line(at, "hedge.finished", attempt=2, won=at == 1, **about) for at in range(3)]
+    retries = report_on(log(*lines)).retries
+    assert (retries.hedges, retries.saved_by_hedges) == (3, 1)
+
+
+def test_failed_calls_stand_in_where_the_log_has_no_attempts(log: Log) -> None:
+    """`level="error"` leaves attempt.failed out."""
+    [problem] = report_on(log(failed(1), failed(2), rejected(3))).problems
+    assert (problem.error, problem.attempts) == ("ConnectError", 2)
+
+
+def test_the_slowest_calls_come_first(log: Log) -> None:
+    lines = [answered(at, duration=at / 10, path=f"/{at}") for at in range(1, 30)]
+    assert [call.path for call in report_on(log(*lines)).slow] == [f"/{at}" for at in range(29, 19, -1)]
+
+
+def test_hosts_out_of_use_come_first_and_then_those_with_most_failures(log: Log) -> None:
+    lines = [answered(1, "https://fine"), *(failed(at, "https://flaky") for at in range(5))]
+    lines += [line(3, "host.broken", "https://down", reason="connect", failures=3, cause="ConnectError")]
+    assert [facts.host for facts in report_on(log(*lines)).hosts] == ["https://down", "https://flaky", "https://fine"]
+
+
+# -- which part is looked at ---------------------------------------------------------------------
+
+
+def test_since_is_included_and_until_is_not(log: Log) -> None:
+    path = log(*(answered(at) for at in range(10)))
+    report = report_on(path, chosen=Filter(NOON + 3, NOON + 6))
+    assert report.events == 3
+    assert (report.begin, report.end) == (NOON + 3, NOON + 5)
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("API", {"https://api.example.net", "http://api.other:8080"}),
+        (":8080", {"http://api.other:8080"}),
+        ("https://*", {"https://api.example.net", "https://[::1]:9"}),
+        ("*[::1]*", {"https://[::1]:9"}),
+        ("http?://api*", {"https://api.example.net"}),
+        ("it's", {"http://it's"}),
+    ],
+)
+def test_a_host_is_chosen_by_a_part_of_its_origin_or_a_pattern(log: Log, word: str, found: set[str]) -> None:
+    hosts = ["https://api.example.net", "http://api.other:8080", "https://[::1]:9", "http://it's"]
+    path = log(*(answered(1, host) for host in hosts))
+    assert {facts.host for facts in report_on(path, chosen=Filter(hosts=(word,))).hosts} == found
+
+
+def test_a_circuit_that_opened_before_what_is_looked_at_is_open_in_it(log: Log) -> None:
+    lines = [line(0, "breaker.opened", rule="consecutive", open_for=60.0), *(rejected(at) for at in range(10, 20))]
+    [facts] = report_on(log(*lines), chosen=Filter(NOON + 5)).hosts
+    assert facts.circuit == "open"
+    assert facts.opened == 0, "it did not open in this time"
+    assert facts.circuit_spans[0].since == NOON + 10
+
+
+def test_nothing_left_to_look_at_is_no_report(log: Log) -> None:
+    with Session() as session:
+        session.load(session.find([str(log(answered(1)))], BytesIO()))
+        assert make(session, Filter(hosts=("elsewhere",))) is None
+
+
+# -- lines ---------------------------------------------------------------------------------------
+
+
+def test_files_that_overlap_are_put_in_the_order_of_time(log: Log) -> None:
+    one = log(*(answered(at, duration=0.1) for at in range(0, 100, 2)), name="one.jsonl")
+    two = log(*(answered(at, duration=0.3) for at in range(1, 100, 2)), name="two.jsonl")
+    report = report_on(one, two)
+    assert report.events == 100
+    assert report.hosts[0].p50 == pytest.approx(0.2)
+    assert [file.events for file in report.files] == [50, 50]
+
+
+def test_a_file_that_is_named_twice_is_read_once(log: Log, tmp_path: Path) -> None:
+    path = log(answered(1))
+    (tmp_path / "link.jsonl").symlink_to(path)
+    assert report_on(path, tmp_path / "*.jsonl", path).events == 1
+
+
+def test_gzipped_files_and_standard_input_are_read(log: Log, tmp_path: Path) -> None:
+    packed = tmp_path / "old.jsonl.gz"
+    packed.write_bytes(gzip.compress(answered(1).encode() + b"\n") + gzip.compress(answered(2).encode() + b"\n"))
+    assert report_on(packed, "-", stdin=answered(3).encode()).events == 3
+    assert report_on("-", stdin=packed.read_bytes()).events == 2
+
+
+def test_a_gzipped_file_that_is_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    whole = gzip.compress("".join(f"{answered(at, path=f'/{at * 7919}')}\n" for at in range(2_000)).encode())
+    cut = tmp_path / "now.jsonl.gz"
+    cut.write_bytes(whole[: len(whole) // 2])
+    assert 500 < report_on(cut).events < 1_500
+
+
+def test_a_line_without_end_is_read_past(log: Log) -> None:
+    """A file that a crash filled with zeros, or no log at all: it must neither stop the rest nor fill the memory."""
+    path = log(answered(1), '{"event":"' + "y" * 10 * LONGEST_LINE + '"}', answered(2))
+    report = report_on(path)
+    assert report.events == 2
+    assert [(bad.line, bad.fault) for bad in report.bad_lines] == [(2, "longer than any event")]
+
+
+def test_what_was_not_read_is_told_with_file_line_and_fault(log: Log) -> None:
+    path = log(
+        answered(1),
+        "",
+        "no json",
+        '{"message": "another part of the application"}',
+        '{"event": "cache.cleared", "timestamp": 1}',
+        "[1, 2]",
+        '{"event": "request.finished", "host": "https://h"}',
+        '{"event": "request.finished", "timestamp": "2025-11-22T14:00:00Z"}',
+        r'{"event": "request.finished", "host": "\ud800"}',
+        answered(2),
+    )
+    with path.open("ab") as file:
+        file.write(b'{"event": "\xff"}\n' + answered(3).encode()[:-9])
+    report = report_on(path)
+    [file_facts] = report.files
+    assert (file_facts.events, file_facts.other, file_facts.malformed, file_facts.unfinished) == (2, 2, 6, 1)
+    assert [(bad.line, bad.fault) for bad in report.bad_lines] == [
+        (3, "no JSON at column 1: expecting value"),
+        (6, "no JSON object"),
+        (7, "an event without a readable timestamp"),
+        (8, "an event without a host"),
+        (9, "no valid JSON"),
+        (11, "not UTF-8 at byte 12"),
+    ]
+    assert {bad.file for bad in report.bad_lines} == {str(path)}
+
+
+_GOOD = answered(1).encode()
+_JUNK = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from(
+        [b"", b" ", b"\t", b"\x0b", b"\r", b"{}", b"[]", b"null", b"\x00\x00", b"{", b'"', b"\xef\xbb\xbf"]
+    ),
+    st.integers(0, len(_GOOD) - 1).map(lambda cut: _GOOD[:cut]),
+    st.integers(0, len(_GOOD) - 1).map(lambda cut: _GOOD[cut:]),
+    st.just(_GOOD + _GOOD),
+).map(lambda junk: junk.replace(b"\n", b""))
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(st.one_of(st.just(_GOOD), _JUNK), max_size=30), ended=st.booleans())
+def test_whatever_stands_between_events_they_are_all_counted_and_every_line_once(
+    tmp_path: Path, lines: list[bytes], ended: bool
+) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"\n".join(lines) + (b"\n" if ended else b""))
+    expected = sum(_is_event(one) for one in lines)
+    filled = [number for number, one in enumerate(lines, 1) if one.strip()]
+    with Session() as session:
+        session.load(session.find([str(path)], BytesIO()))
+        [facts] = session.files()
+        shown = [bad.line for bad in session.bad_lines()]
+    assert facts.events == expected
+    assert facts.events + facts.other + facts.malformed + facts.unfinished == len(filled)
+    bad = [number for number in filled if not _is_object(lines[number - 1])]
+    if facts.unfinished:
+        assert bad.pop() == len(lines)
+    assert shown == bad[: len(shown)]
+    assert len(shown) == min(20, facts.malformed)
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        return isinstance(json.loads(data.decode("utf-8")), dict)
+    except ValueError:
+        return False
+
+
+def _is_event(data: bytes) -> bool:
+    return _is_object(data) and json.loads(data).get("event") == "request.finished"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"timestamp": "2025-11-22T14:00:00Z"},
+        {"timestamp": "2025-11-22T15:00:00.000+01:00"},
+        {"timestamp": "2025-11-22 14:00:00"},
+        {"timestamp": NOON},
+        {"timestamp": str(NOON)},
+        {"time": NOON * 1e3},
+        {"ts": int(NOON * 1e6)},
+        {"ts": int(NOON * 1e9)},
+        {"asctime": "2025-11-22 14:00:00,000"},
+        {"@timestamp": "2025-11-22T14:00:00.000000Z"},
+        {"created": NOON},
+    ],
+)
+def test_the_time_is_understood_however_it_is_written(log: Log, written: dict[str, Any]) -> None:
+    event = json.loads(answered(0))
+    del event["timestamp"]
+    assert report_on(log(json.dumps({**event, **written}))).begin == NOON
+
+
+def test_fields_in_an_object_of_their_own_are_found(log: Log) -> None:
+    """What a JSON formatter of the standard library's logging makes of our records."""
+    event = json.loads(failed(2, attempts=3, duration=0.5))
+    stamp, name = event.pop("timestamp"), event.pop("event")
+    report = report_on(log(json.dumps({"timestamp": stamp, "message": "…", "event": name, "fields": event})))
+    assert report.hosts[0].host == HOST
+    assert report.hosts[0].failed == 1
+    assert report.hosts[0].retries == 2
+    assert report.hosts[0].longest == 0.5
+
+
+def test_a_value_of_an_odd_type_costs_itself_and_not_its_line(log: Log) -> None:
+    odd = json.loads(answered(1)) | {"status": "teapot", "duration": {"seconds": 1}}
+    report = report_on(log(json.dumps(odd), answered(2)))
+    assert report.hosts[0].answered == 2
+    assert report.hosts[0].longest == 0.01
+
+
+def test_every_file_that_cannot_be_read_is_named_at_once(tmp_path: Path) -> None:
+    with Session() as session, pytest.raises(InspectError) as caught:
+        session.find([str(tmp_path / "none"), str(tmp_path / "*.log"), str(tmp_path)], BytesIO())
+    assert len(str(caught.value).splitlines()) == 3
+
+
+# -- SQL -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def session(log: Log) -> Any:
+    with Session() as opened:
+        opened.load(opened.find([str(log(answered(1), failed(2), answered(3)))], BytesIO()))
+        yield opened
+
+
+def test_the_tables_answer_and_keep_to_the_filter(session: Session) -> None:
+    session.use(Filter(until=NOON + 3))
+    with session.ask("SELECT answered, count(*) AS n FROM calls GROUP BY ALL ORDER BY ALL") as answer:
+        assert answer.names == ["answered", "n"]
+        assert list(answer.rows()) == [(False, 1), (True, 1)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP VIEW calls",
+        "INSERT INTO log (event) VALUES ('x')",
+        "SELECT 1; SELECT 2",
+        "COPY (SELECT 1) TO '{path}'",
+        "SET enable_external_access = true",
+        "ATTACH '{path}'",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM '{path}'",
+        "SELECT * FROM read_csv('http://127.0.0.1:1/')",
+        "SELECT * FROM glob('/*')",
+        "INSTALL httpfs",
+        "no sql at all",
+        "",
+    ],
+)
+def test_a_question_can_neither_change_anything_nor_reach_a_file(
+    session: Session, tmp_path: Path, statement: str
+) -> None:
+    target = tmp_path / "target.csv"
+    target.write_text("a\n1\n")
+    with pytest.raises(InspectError), session.ask(statement.format(path=target)) as answer:
+        list(answer.rows())
+    assert target.read_text() == "a\n1\n"
+
+
+# -- the library -----------------------------------------------------------------------------------
+
+
+def test_without_duckdb_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(InspectError, match=r"^inspect needs the package duckdb: pip install 'sleepwalker\[inspect\]'$"):
+        Session()
+
+
+def test_nothing_is_left_behind(log: Log) -> None:
+    with Session() as opened:
+        folder = opened.folder
+        opened.load(opened.find([str(log(answered(1)))], BytesIO()))
+        assert folder.exists()
+    assert not folder.exists()

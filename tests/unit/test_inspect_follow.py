@@ -1,0 +1,99 @@
+"""What is appended to a file is read once, whatever happens to the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sleepwalker.inspect import Follower, Source
+
+
+class Growing:
+    """A file and what its follower has read of it so far."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "events.jsonl"
+        self.path.write_text("")
+        pieces = folder / "pieces"
+        pieces.mkdir()
+        self.follower = Follower([Source("events.jsonl", self.path)], pieces)
+
+    def append(self, text: str) -> None:
+        with self.path.open("a") as file:
+            file.write(text)
+
+    def news(self) -> list[tuple[int, str]]:
+        """The number of each piece's first line, and the piece."""
+        return [(piece.first, piece.path.read_text()) for piece in self.follower.news()]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Growing]:
+    growing = Growing(tmp_path)
+    yield growing
+    growing.follower.close()
+    assert list((tmp_path / "pieces").iterdir()) == [], "pieces are gone once they were read"
+
+
+def test_only_what_is_new_is_read_and_lines_keep_their_numbers(file: Growing) -> None:
+    file.append("one\ntwo\n")
+    assert file.news() == [(1, "one\ntwo\n")]
+    assert file.news() == []
+    file.append("three\n")
+    assert file.news() == [(3, "three\n")]
+
+
+def test_an_unfinished_line_waits_for_its_end(file: Growing) -> None:
+    file.append("one\ntw")
+    assert file.news() == [(1, "one\n")]
+    assert file.news() == []
+    file.append("o\n")
+    assert file.news() == [(2, "two\n")]
+
+
+def test_a_line_longer_than_a_block_is_put_together(file: Growing) -> None:
+    long = "x" * (3 << 20)
+    file.append(long)
+    assert file.news() == []
+    file.append("\n")
+    assert file.news() == [(1, long + "\n")]
+
+
+def test_after_a_rotation_the_rest_of_the_old_file_and_the_new_one_are_read(file: Growing) -> None:
+    file.append("one\n")
+    assert file.news() == [(1, "one\n")]
+    file.append("two\n")
+    file.path.rename(file.path.with_suffix(".1"))
+    file.append("three\n")
+    assert file.news() == [(2, "two\n"), (1, "three\n")]
+
+
+def test_between_the_halves_of_a_rotation_nothing_is_lost(file: Growing) -> None:
+    file.append("one\n")
+    file.news()
+    old = file.path.rename(file.path.with_suffix(".1"))
+    assert file.news() == []
+    with old.open("a") as late:
+        late.write("two\n")
+    assert file.news() == [(2, "two\n")]
+    file.append("three\n")
+    assert file.news() == [(1, "three\n")]
+
+
+def test_a_truncated_file_is_read_from_its_start(file: Growing) -> None:
+    file.append("one\ntwo\n")
+    file.news()
+    os.truncate(file.path, 0)
+    file.append("3\n")
+    assert file.news() == [(1, "3\n")]
+
+
+def test_an_unfinished_line_at_the_end_of_a_rotated_file_is_read_as_it_is(file: Growing) -> None:
+    file.append("one\ntw")
+    file.news()
+    file.path.rename(file.path.with_suffix(".1"))
+    file.append("three\n")
+    assert file.news() == [(2, "tw"), (1, "three\n")]

@@ -1,0 +1,250 @@
+"""Times as people type them, states over time, and the sentences that answer a person at 3 a.m."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sleepwalker.inspect import Filter, Report, moment
+from sleepwalker.inspect.model import Span
+from sleepwalker.inspect.spans import HOST as HOST_STATES
+from sleepwalker.inspect.spans import coarse, processes, worst
+from sleepwalker.inspect.words import share, span
+from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
+
+Made = Callable[..., Report]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    """The report on such lines."""
+    return lambda *lines, **options: report_on(write(tmp_path / "events.jsonl", lines), **options)
+
+
+# -- times ---------------------------------------------------------------------------------------
+
+NOW = datetime(2025, 11, 22, 14, 30, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds_ago"),
+    [
+        ("15m", 900),
+        ("90s", 90),
+        ("1h30m", 5400),
+        ("1.5H", 5400),
+        ("2d", 172_800),
+        ("1w", 604_800),
+        ("250ms", 0.25),
+        ("14:03", 27 * 60),
+        ("14:30", 0),
+        ("14:31", 86_400 - 60),
+        ("14:03:30", 26 * 60 + 30),
+        ("2025-11-22T14:00:00Z", 1800),
+        ("2025-11-22 14:00", 1800),
+        ("2025-11-22T15:00:00+01:00", 1800),
+        ("2025-11-22", 14.5 * 3600),
+        (str(NOW), 0),
+    ],
+)
+def test_a_time_is_understood(text: str, seconds_ago: float) -> None:
+    assert moment(text, NOW) == pytest.approx(NOW - seconds_ago)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "15", "yesterday", "m", "25:00", "15 parsecs", "2025-13-01", "1e400", "nan", "-5m"]
+)
+def test_what_is_no_time_is_refused_with_the_ways_to_say_one(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no time: give 2025-11-22T14:03:07Z, .* how long ago"):
+        moment(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (5.21, "5.2 s"), (12, "12 s"), (59.7, "1 min"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (273_600, "3 d 4 h")],
+)  # fmt: skip
+def test_a_duration_reads_well(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(None, "-"), (0.0, "0 %"), (1.0, "100 %"), (0.5, "50 %"), (0.998, "99.8 %"), (0.999999, ">99.99 %"), (1e-6, "<0.01 %")],
+)  # fmt: skip
+def test_a_share_is_all_or_nothing_only_if_it_is(ratio: float | None, text: str) -> None:
+    assert share(ratio) == text
+
+
+# -- states --------------------------------------------------------------------------------------
+
+
+def _spans(spans: list[Span]) -> list[tuple[str, float, float]]:
+    return [(one.state, round(one.since - NOON, 3), round(one.until - NOON, 3)) for one in spans]
+
+
+def test_states_follow_the_events(made: Made) -> None:
+    report = made(
+        answered(0),
+        line(10, "breaker.opened", rule="consecutive", open_for=5.0, cause="503"),
+        line(10, "host.broken", reason="breaker", failures=5, cause="503"),
+        line(15, "breaker.half_opened"),
+        line(16, "breaker.opened", rule="probe", open_for=10.0, cause="503"),
+        line(26, "breaker.half_opened"),
+        line(27, "breaker.closed", ramp=5.0),
+        line(27, "host.recovered", broken_for=17.0),
+        answered(40),
+    )
+    [facts] = report.hosts
+    assert _spans(facts.circuit_spans) == [
+        ("closed", 0, 10), ("open", 10, 15), ("half-open", 15, 16), ("open", 16, 26), ("half-open", 26, 27),
+        ("closed", 27, 40),
+    ]  # fmt: skip
+    assert _spans(facts.host_spans) == [("fine", 0, 10), ("broken", 10, 27), ("fine", 27, 40)]
+    [outage] = facts.outages
+    assert (outage.since - NOON, outage.until, outage.why, outage.cause) == (10, NOON + 27, "breaker", "503")
+    assert (facts.opened, facts.state, facts.circuit) == (2, "fine", "closed")
+
+
+def test_a_log_that_begins_in_an_outage_knows_it_from_the_recovery(made: Made) -> None:
+    [facts] = made(rejected(0), line(30, "host.recovered", broken_for=100.0), answered(40)).hosts
+    assert _spans(facts.host_spans) == [("broken", 0, 30), ("fine", 30, 40)]
+    [facts] = made(answered(0), answered(1), line(30, "host.recovered", broken_for=10.0), answered(40)).hosts
+    assert _spans(facts.host_spans) == [("fine", 0, 20), ("broken", 20, 30), ("fine", 30, 40)]
+
+
+def test_an_outage_that_ends_with_the_logs_last_event_has_ended(made: Made) -> None:
+    lines = [
+        answered(0),
+        line(1, "host.broken", reason="connect", failures=3),
+        line(9, "host.recovered", broken_for=8.0),
+    ]
+    [facts] = made(*lines).hosts
+    assert facts.state == "fine"
+    assert [outage.until for outage in facts.outages] == [NOON + 9]
+
+
+def test_a_dry_run_opens_nothing(made: Made) -> None:
+    lines = [answered(0), line(5, "breaker.opened", rule="consecutive", open_for=5.0, observed=True), answered(9)]
+    [facts] = made(*lines).hosts
+    assert (facts.opened, facts.would_open, facts.circuit) == (0, 1, "would be open")
+
+
+def test_files_that_overlap_are_of_different_processes_and_those_that_follow_are_of_one() -> None:
+    assert processes([(0, 10), (5, 15), (10, 20), (15, 30)]) == [0, 1, 0, 1]
+
+
+def test_a_host_is_as_bad_as_the_worst_of_its_processes_takes_it_for(tmp_path: Path) -> None:
+    """One worker's recovery must not hide that another one's circuit is open."""
+    broken, recovered = (
+        lambda at: line(at, "host.broken", reason="breaker", failures=5),
+        lambda at, since: line(at, "host.recovered", broken_for=at - since),
+    )
+    one = write(tmp_path / "1.jsonl", [answered(0), broken(10), recovered(20, 10), answered(60)])
+    two = write(tmp_path / "2.jsonl", [answered(0), broken(15), recovered(50, 15), answered(60)])
+    [facts] = report_on(one, two).hosts
+    assert _spans(facts.host_spans) == [("fine", 0, 10), ("broken", 10, 50), ("fine", 50, 60)]
+
+
+def test_after_a_rotation_the_state_goes_on(tmp_path: Path) -> None:
+    old = write(tmp_path / "events.jsonl.1", [answered(0), line(10, "host.broken", reason="connect", failures=3)])
+    new = write(tmp_path / "events.jsonl", [line(20, "host.recovered", broken_for=10.0), answered(30)])
+    [facts] = report_on(new, old).hosts
+    assert _spans(facts.host_spans) == [("fine", 0, 10), ("broken", 10, 20), ("fine", 20, 30)]
+
+
+def test_in_a_picture_the_worst_state_of_each_column_is_seen() -> None:
+    spans = [Span("fine", 0, 10), Span("broken", 10, 10.1), Span("fine", 10.1, 100)]
+    assert worst(spans, HOST_STATES, 0, 100, 10) == ["fine", "broken", *["fine"] * 8]
+    assert coarse(spans, HOST_STATES, 0, 100, 2) == [Span("broken", 0, 50), Span("fine", 50, 100)]
+    assert coarse(spans, HOST_STATES, 0, 100, 3) == spans
+
+
+# -- sentences -----------------------------------------------------------------------------------
+
+BROKEN = line(10, "host.broken", reason="connect", failures=3, cause="ConnectError")
+
+
+def test_all_is_well_where_nothing_happened(made: Made) -> None:
+    [finding] = made(*(answered(at, attempts=1 + (at == 3)) for at in range(100))).findings
+    assert finding.tone == "good"
+    assert finding.which == "All is well: 100 calls to 1 host, 100 % answered"
+    assert finding.done == "1 retry saved 1 call"
+
+
+def test_an_outage_that_lasts_is_said_to_be_not_over(made: Made) -> None:
+    [finding] = made(answered(0), failed(9.5), BROKEN, rejected(130), rejected(140)).findings
+    assert finding.tone == "bad"
+    assert finding.which == HOST
+    assert finding.since == "14:00:10: broken (ConnectError), 2 min 10 s so far"
+    assert finding.done == "2 calls refused unsent"
+    assert finding.over == "no"
+
+
+def test_an_outage_that_is_over_says_what_was_done_and_how_much_went_well_since(made: Made) -> None:
+    lines = [answered(0), failed(9.5), BROKEN, rejected(15), line(70, "host.recovered", broken_for=60.0)]
+    [finding] = made(*lines, *(answered(at, attempts=2) for at in range(80, 200))).findings
+    assert finding.tone == "over"
+    assert finding.since == "14:00:10: broken (ConnectError), 1 min"
+    assert finding.done == "1 call refused unsent; 120 retries saved 120 calls"
+    assert finding.over == "yes: 120 calls answered since the last failure at 14:00:15"
+
+
+def test_answers_without_a_recovery_are_told_apart_from_one(made: Made) -> None:
+    """The process was restarted: its circuits are new, and no event says so."""
+    [finding] = made(answered(0), failed(9.5), BROKEN, *(answered(at) for at in range(60, 200))).findings
+    assert finding.over.startswith("perhaps: 140 calls answered since the last failure at 14:00:09, but no recovery")
+
+
+def test_a_host_that_breaks_again_and_again_is_over_only_for_now(made: Made) -> None:
+    lines = [answered(0)]
+    for at in range(100, 1001, 100):
+        lines += [line(at, "host.broken", reason="connect", failures=3, cause="503"), failed(at)]
+        lines += [line(at + 5, "host.recovered", broken_for=5.0), answered(at + 6)]
+    [finding] = made(*lines).findings
+    assert "10 outages since 14:01:40, 50 s in all" in finding.since
+    assert finding.over.startswith("for now: 1 call answered")
+    assert finding.over.endswith("but it broke every 1 min 40 s on average")
+
+
+def test_a_host_that_fails_without_breaking_is_found_and_goes_on(made: Made) -> None:
+    lines = [failed(at, error=None, status=503) if at % 3 == 0 else answered(at) for at in range(300)]
+    [finding] = made(*lines).findings
+    assert finding.since == "14:00:00 to 14:04:57: 100 of 300 calls failed, mostly status 503"
+    assert finding.over == "no, it goes on: 2 calls answered since the last failure at 14:04:57"
+    assert finding.tone == "bad"
+
+
+def test_an_isolated_host_waits_for_its_operator(made: Made) -> None:
+    [finding] = made(answered(0), line(10, "host.isolated"), answered(200, "https://other")).findings
+    assert finding.since == "14:00:10: isolated by an operator, 3 min 10 s so far"
+    assert finding.over == "no: isolated until an operator restores it"
+
+
+def test_callers_who_were_given_another_host_are_said_to_be_over_it(made: Made) -> None:
+    [finding] = made(
+        line(0, "connection.hooked", "stock", hook="Hook", target=HOST, duration=0.1),
+        failed(9.5), BROKEN, line(11, "connection.evicted", "stock", reason="connect"),
+        line(12, "connection.hooked", "stock", hook="Hook", target="https://spare", duration=0.1),
+        answered(200, "https://spare"),
+    ).findings  # fmt: skip
+    assert finding.over == "for its callers: a hook gave them https://spare at 14:00:12"
+    assert finding.tone == "over"
+
+
+def test_the_worst_hosts_are_spoken_of_and_the_others_named(made: Made) -> None:
+    hosts = [f"https://h{number}" for number in range(6)]
+    lines = [failed(at, host) for number, host in enumerate(hosts) for at in range(10 - number)]
+    findings = made(*lines).findings
+    assert [finding.which for finding in findings] == [
+        *hosts[:3],
+        "and 3 other hosts: https://h3, https://h4, https://h5",
+    ]
+
+
+def test_the_end_of_the_log_counts_for_a_host_that_fell_silent(made: Made) -> None:
+    lines = [answered(0), BROKEN, *(answered(at, "https://other") for at in range(11, 1000))]
+    [finding] = made(*lines, chosen=Filter(hosts=("api",))).findings
+    assert finding.since.endswith("16 min 29 s so far")
