@@ -8,11 +8,15 @@ import os
 import sys
 import weakref
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 
 __all__ = ["JsonLines", "text"]
+
+#: Integers above it are left to the standard library, which refuses to print very long ones.
+_LONG = 1 << 63
 
 #: The group may read (log shippers do), others may not: a path can tell more than its owner likes.
 _PERMISSIONS = 0o640
@@ -44,8 +48,11 @@ class JsonLines:
 
     def write(self, level: str, name: str, fields: dict[str, Any]) -> None:
         """Append one event. A value that JSON does not know is written as its text."""
-        head = {"timestamp": _stamp(self._clock.wall()), "level": level, "event": name}
-        line = _line({**head, **fields, **head})  # first in order, and no field may replace them
+        stamp = _stamp(self._clock.wall())
+        line = _plain_line(stamp, level, name, fields)
+        if line is None:
+            head = {"timestamp": stamp, "level": level, "event": name}
+            line = _line({**head, **fields, **head})  # first in order, and no field may replace them
         if self._fd is None:
             if sys.stderr is not None:
                 sys.stderr.write(line)
@@ -73,6 +80,36 @@ def text(value: object) -> str:
         return str(value)
     except Exception:  # noqa: BLE001 - it is the application's code
         return f"<{type(value).__name__}>"
+
+
+_HEAD = frozenset({"timestamp", "level", "event"})
+#: The names of fields are few. In quotes, with what stands around them.
+_name = functools.lru_cache(maxsize=1024)(lambda name: f",{encode_basestring_ascii(name)}:")
+
+
+def _plain_line(stamp: str, level: str, name: str, fields: dict[str, Any]) -> str | None:
+    """What `_line` makes, in a third of the time; None for fields that are not all plain values, as events' own are.
+
+    Each call writes a line, and `JSONEncoder` makes an encoder anew for each.
+    """
+    parts = [f'{{"timestamp":"{stamp}","level":"{level}","event":{encode_basestring_ascii(name)}']
+    for key, value in fields.items():
+        if key in _HEAD:
+            continue
+        kind = type(value)
+        if kind is str:
+            text = encode_basestring_ascii(value)
+        elif kind is float and value - value == 0.0:  # neither infinite nor NaN
+            text = float.__repr__(value)
+        elif kind is int and -_LONG < value < _LONG:
+            text = int.__repr__(value)
+        elif kind is bool:
+            text = "true" if value else "false"
+        else:
+            return None
+        parts += (_name(key), text)
+    parts.append("}\n")
+    return "".join(parts)
 
 
 # ASCII only, which escapes every control character; no NaN or Infinity, which are not JSON.

@@ -135,8 +135,9 @@ def _stdlib() -> logging.Logger:
 
 def _with_context(fields: dict[str, Any]) -> dict[str, Any]:
     """Add what the application bound through `structlog.contextvars`, by name; the event's own fields win."""
-    for name, value in sorted(structlog.contextvars.get_contextvars().items()):
-        fields.setdefault(name, value)
+    if context := structlog.contextvars.get_contextvars():
+        for name, value in sorted(context.items()):
+            fields.setdefault(name, value)
     return fields
 
 

@@ -17,12 +17,15 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sleepwalker.logging
 from sleepwalker.clock import SystemClock
+from sleepwalker.engine.outcome import Verdict
 from sleepwalker.events import RequestFailed, RequestFinished
 from sleepwalker.telemetry import emit, listening
-from sleepwalker.telemetry.jsonl import JsonLines
+from sleepwalker.telemetry.jsonl import JsonLines, _line, _plain_line
 from sleepwalker.telemetry.log import send_to
 
 FAILED = RequestFailed(
@@ -349,3 +352,32 @@ def test_a_full_disk_reaches_nobody_and_is_reported_once_per_configuration(caplo
         ("sleepwalker.telemetry", True),
         ("sleepwalker.telemetry", True),
     ]
+
+
+# --- the short way to a line
+
+
+@given(
+    st.dictionaries(
+        st.text(),
+        st.text() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**62), 2**62),
+    )
+)
+def test_plain_values_make_the_line_that_the_standard_library_makes(fields: dict[str, Any]) -> None:
+    head = {"timestamp": "2026-01-31T12:00:00.250Z", "level": "info", "event": "request.finished"}
+    line = _plain_line(head["timestamp"], "info", "request.finished", fields)
+    assert line == _line({**head, **fields, **head})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, float("nan"), float("inf"), 2**63, -(10**5000), [], {}, object(), Verdict.NEUTRAL],
+    ids=lambda value: type(value).__name__,
+)
+def test_other_values_are_left_to_the_standard_library(value: Any) -> None:
+    assert _plain_line("now", "info", "e", {"a": 1, "b": value}) is None
+
+
+def test_the_events_that_each_call_makes_are_plain() -> None:
+    for event in (FAILED, finished()):
+        assert _plain_line("now", "info", event.name, event.fields()) is not None
