@@ -72,8 +72,8 @@ class Latencies:
         self._span = seconds / slices
         self._slices = slices
         self._slice = 0
-        # The largest part of a host's record, of which there may be thousands: two bytes each, until one needs more.
-        self._counts = array("H", [0]) * (slices * _BINS)
+        # The largest part of a host's record, of which there may be thousands: a byte each, until one needs more.
+        self._counts = array("B", [0]) * (slices * _BINS)
 
     def add(self, now: float, duration: float) -> None:
         """One more duration, in seconds."""
@@ -85,7 +85,7 @@ class Latencies:
         try:
             self._counts[place] += 1
         except OverflowError:
-            self._counts = array("Q", self._counts)
+            self._counts = array("H" if self._counts.itemsize == 1 else "Q", self._counts)
             self._counts[place] += 1
 
     def quantiles(self, now: float, wanted: Sequence[float]) -> tuple[float | None, ...]:

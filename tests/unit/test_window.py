@@ -143,7 +143,7 @@ def test_durations_older_than_the_window_are_forgotten() -> None:
 
 
 def test_percentiles_stay_right_past_65535_durations_of_one_kind() -> None:
-    """Counts are kept in two bytes each at first, for there may be very many hosts."""
+    """Counts are kept in one byte each at first, then in two, for there may be very many hosts."""
     latencies = Latencies(60.0)
     for _ in range(65_536):
         latencies.add(0.0, 0.125)
