@@ -171,6 +171,8 @@ class Connection:
     ) -> Any:
         """Send `body` as JSON; returns the decoded JSON of the answer, None for 204 or an empty body.
 
+        It is bounded by `max_body`, which `request` is not, so a subclass's own `request` is not asked: override both.
+
         Raises what `request` raises; DecodeError, with the response, for a body that is not JSON or is
         larger than `max_body`; TypeError or ValueError for a body that JSON cannot hold.
         """

@@ -53,6 +53,22 @@ def test_json_request_sends_json_and_returns_the_decoded_answer(server: FaultSer
     assert request.header("Content-Length") == str(len(request.body))
 
 
+def test_the_verbs_go_through_an_overridden_request_and_json_request_does_not(server: FaultServer) -> None:
+    class Counting(Connection):
+        calls = 0
+
+        def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+            self.calls += 1
+            return super().request(*args, **kwargs)
+
+    with Counting(server.url, ANONYMOUS) as conn:
+        for verb in VERBS:
+            getattr(conn, verb)("/")
+        server.script(json_reply([1]))
+        assert conn.json_request("GET", "/") == [1]
+    assert conn.calls == len(VERBS)
+
+
 def test_json_request_takes_its_five_arguments_by_position(server: FaultServer) -> None:
     """Services call it as `json_request(method, uri, body, params, headers)`."""
     server.script(json_reply([1]))
