@@ -168,10 +168,24 @@ class _LimitedTLS(_Limited, urllib3.connection.HTTPSConnection):
     """The same over TLS."""
 
 
+class _OpenOnesFirst(queue.LifoQueue[Any]):
+    """The free places of a pool: those with an open socket first, the one used last before all.
+
+    urllib3 would hand out the place of a socket that was just closed, and open another one beside those that wait.
+    """
+
+    def _put(self, item: Any) -> None:
+        if getattr(item, "sock", None) is None:
+            self.queue.insert(0, item)
+        else:
+            self.queue.append(item)
+
+
 class _Pool(urllib3.connectionpool.HTTPConnectionPool):
     """A pool that waits no longer than the attempt and does not reuse sockets idle for more than `max_idle` seconds."""
 
     ConnectionCls = _Limited
+    QueueCls = _OpenOnesFirst
     max_idle = float("inf")
 
     @functools.cached_property
