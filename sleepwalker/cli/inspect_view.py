@@ -201,7 +201,7 @@ def _retries(report: Report, width: int) -> Iterator[RenderableType]:
         rows += [
             (
                 "sent",
-                f"{count(it.sends, 'send')} beyond the first, in {count(it.calls, 'call')}; {span(it.waited)} of waiting",
+                f"{count(it.sends, 'send')} beyond the first of {count(it.calls, 'call')}; {span(it.waited)} waited",
             ),
             ("saved", f"{count(it.saved, 'call')} that would have failed" + (f": {saved}" if saved else "")),
             ("in vain", f"{count(it.in_vain, 'call')} failed all the same"),

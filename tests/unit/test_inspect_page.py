@@ -71,9 +71,9 @@ def parsed(report: Report) -> Parsed:
 
 def test_what_a_log_says_is_text_and_makes_no_element(parsed: Parsed) -> None:
     allowed = {
-        "html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "p", "section", "span", "dl", "dt",
-        "dd", "ul", "li", "b", "div", "label", "select", "option", "noscript", "table", "thead", "tbody", "tr", "th", "td",
-        "code", "script",
+        "html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "p", "section", "span", "dl",
+        "dt", "dd", "ul", "li", "b", "div", "label", "select", "option", "noscript", "table", "thead", "tbody", "tr",
+        "th", "td", "code", "script",
     }  # fmt: skip
     assert {tag for tag, _ in parsed.elements} <= allowed
     assert [tag for tag, _ in parsed.elements].count("h1") == 1

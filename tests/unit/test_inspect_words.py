@@ -64,7 +64,10 @@ def test_what_is_no_time_is_refused_with_the_ways_to_say_one(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0 s"), (5.21, "5.2 s"), (12, "12 s"), (59.7, "1 min"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (273_600, "3 d 4 h")],
+    [
+        (0.04, "0.0 s"), (5.21, "5.2 s"), (12, "12 s"), (59.7, "1 min"), (200, "3 min 20 s"), (7500, "2 h 5 min"),
+        (273_600, "3 d 4 h"),
+    ],
 )  # fmt: skip
 def test_a_duration_reads_well(seconds: float, text: str) -> None:
     assert span(seconds) == text
@@ -72,7 +75,10 @@ def test_a_duration_reads_well(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "text"),
-    [(None, "-"), (0.0, "0 %"), (1.0, "100 %"), (0.5, "50 %"), (0.998, "99.8 %"), (0.999999, ">99.99 %"), (1e-6, "<0.01 %")],
+    [
+        (None, "-"), (0.0, "0 %"), (1.0, "100 %"), (0.5, "50 %"), (0.998, "99.8 %"), (0.999999, ">99.99 %"),
+        (1e-6, "<0.01 %"),
+    ],
 )  # fmt: skip
 def test_a_share_is_all_or_nothing_only_if_it_is(ratio: float | None, text: str) -> None:
     assert share(ratio) == text
