@@ -84,13 +84,16 @@ def line(*cells: Cell) -> Text:
 
 
 def labelled(rows: Sequence[tuple[Cell, str]], label: int, width: int) -> RenderableType:
-    """Labels of `label` characters with texts beside them, which go on below themselves and not below the labels."""
+    """Labels of `label` characters with texts beside them, which go on below themselves and not below the labels.
+
+    No line ends at a no-break space; it is shown as a plain one.
+    """
     lines = []
     for name, said in rows:
         shown = _text(name)
         shown.pad_right(label - len(shown))
         for part in textwrap.wrap(said, max(20, width - label), break_on_hyphens=False) or [""]:
-            lines.append(Text.assemble(shown, part, no_wrap=True))
+            lines.append(Text.assemble(shown, part.replace("\N{NO-BREAK SPACE}", " "), no_wrap=True))
             shown = Text(" " * label)
     return Group(*lines)
 

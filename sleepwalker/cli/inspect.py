@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import itertools
 import json
 import sys
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     """0: something was read; 1: no event was left to look at."""
     from sleepwalker import inspect  # noqa: PLC0415 - nobody else needs it
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # hosts and paths have any character, terminals do not
+        sys.stdout.reconfigure(errors="replace")
     window(args)  # a wrong time is said before gigabytes are read
     if args.follow:
         _check_follow(args)

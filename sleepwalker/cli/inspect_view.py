@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: How long the lists are; --json and --html have all.
 _HOSTS, _PROBLEMS, _SLOW, _BAD_LINES = 12, 8, 5, 5
 _NARROWEST = 60
+#: Characters of a file's name, where it is not what matters.
+_PLACE = 30
 _TONES = {"good": ("OK", "bold green"), "over": ("OVER", "bold yellow"), "bad": ("TROUBLE", "bold red")}
 _STATES = {"broken": "bold red", "isolated": "bold magenta", "open": "red", "half-open": "yellow"}
 
@@ -244,6 +246,8 @@ def _lines(report: Report) -> Iterator[RenderableType]:
     if notes:
         yield display.line(("lines  ", "dim"), "; ".join(notes))
     for bad in report.bad_lines[:_BAD_LINES]:
-        yield display.line((f"  {safe_line(bad.file)}:{bad.line}: ", "dim"), f"{bad.fault}: {safe_line(bad.excerpt)}")
+        name = safe_line(bad.file)
+        place = name if len(name) <= _PLACE else f"…{name[1 - _PLACE :]}"
+        yield display.line((f"  {place}:{bad.line}: ", "dim"), f"{bad.fault}: {safe_line(bad.excerpt)}")
     if malformed > _BAD_LINES:
         yield display.line((f"  and {malformed - _BAD_LINES:,} more; --json names up to 20 of each file", "dim"))

@@ -1,0 +1,273 @@
+"""`sleepwalker inspect`: what a person reads, what a program gets, and the exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.inspect_logs import Traffic
+from sleepwalker.cli import main
+from sleepwalker.events import CATALOGUE
+from tests.unit.inspect_logs import HOST, answered, failed, line, rejected, write
+
+Run = Callable[..., tuple[int, str, str]]
+
+#: One host that broke and recovered, one that fails, and one that is fine.
+STORY = [
+    *(answered(at, "https://fine.example.net") for at in range(0, 60, 2)),
+    *(failed(at, "https://flaky.example.net", error=None, status=503, attempts=3) for at in range(0, 40, 4)),
+    *(answered(at + 0.5, HOST, attempts=2) for at in range(10)),
+    *(line(9 + at / 10, "attempt.failed", HOST, attempt=1, error="ConnectError", duration=0.01) for at in range(5)),
+    line(10, "breaker.opened", HOST, rule="consecutive", open_for=5.0, cause="ConnectError"),
+    line(10, "host.broken", HOST, reason="breaker", failures=5, cause="ConnectError"),
+    *(rejected(at, HOST) for at in range(11, 20)),
+    line(20, "breaker.half_opened", HOST),
+    line(21, "breaker.closed", HOST, ramp=5.0),
+    line(21, "host.recovered", HOST, broken_for=11.0),
+    *(answered(at, HOST) for at in range(22, 60)),
+]
+
+
+@pytest.fixture
+def inspect(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command; its exit code, and what it wrote to stdout and stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main(["inspect", *map(str, arguments)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Path:
+    return write(tmp_path / "story.jsonl", STORY)
+
+
+# -- for people ----------------------------------------------------------------------------------
+
+
+def test_the_first_lines_say_which_host_since_when_what_was_done_and_whether_it_is_over(
+    inspect: Run, story: Path
+) -> None:
+    code, out, err = inspect(story)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[:8] == [
+        "TROUBLE  https://flaky.example.net",
+        "  since  14:00:00.0 to 14:00:36.0: 10 of 10 calls failed",
+        "  done   20 retries saved 0 calls",
+        "  over?  not yet: the last call failed",
+        f"OVER  {HOST}",
+        "  since  14:00:10.0: broken (ConnectError), 11 s",
+        "  done   circuit opened once; 9 calls refused unsent; 10 retries saved 10 calls",
+        "  over?  yes: 38 calls answered since the last failure at 14:00:19.0",
+    ]
+
+
+def test_states_are_drawn_over_time(inspect: Run, story: Path) -> None:
+    _, out, _ = inspect(story)
+    [lane] = re.findall(r"^  circuit (\S+)$", out, re.MULTILINE)
+    assert len(lane) == 70
+    assert re.fullmatch(r"─{11,12}█{11,13}▒{1,3}─+", lane), "10 of 59 s closed, 10 open, 1 half-open"
+    assert re.search(r"^ +14:00:00\.0 +14:00:29\.5 +14:00:59\.0$", out, re.MULTILINE)
+
+
+def test_what_is_no_terminal_gets_80_columns_without_colour(inspect: Run, tmp_path: Path) -> None:
+    traffic = Traffic(3, days=0.02, outages=3)
+    long = f"https://{'a' * 60}.example.net:8443"
+    path = write(
+        tmp_path / "a.jsonl", [*traffic.lines(20_000), failed(9e4, long, path="/x" * 200, attempts=2), "{no json" * 30]
+    )
+    code, out, _ = inspect(path)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\x1b" not in out
+    for title in ("hosts, worst first", "over time", "failed sends", "retries", "slowest calls", "lines "):
+        assert title in out
+
+
+def test_nothing_from_a_log_can_steer_a_terminal(inspect: Run, tmp_path: Path) -> None:
+    evil = "https://h\x1b[2J\u202e"
+    path = write(tmp_path / "a.jsonl", [failed(1, evil, error="E\x1b[31m", path="/\x9b1m"), "\x1b]0;title\x07 no json"])
+    _, out, _ = inspect(path)
+    assert not set(out) & {"\x1b", "\x9b", "\x07", "\u202e"}
+    assert "h\N{REPLACEMENT CHARACTER}[2J" in out
+
+
+def test_an_encoding_without_blocks_gets_a_picture_in_ascii(story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    with io.TextIOWrapper(written, encoding="ascii", errors="strict") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["inspect", str(story)]) == 0
+        stdout.flush()
+        text = written.getvalue().decode("ascii")
+    assert re.search(r"^  circuit -+#+\+-+$", text.replace("\r", ""), re.MULTILINE)
+
+
+def test_lines_that_cannot_be_read_are_shown_with_their_place(inspect: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [answered(1), *(f"bad {number}" for number in range(8)), '{"other": 1}'])
+    code, out, _ = inspect(path)
+    assert code == 0
+    assert "lines  1 other JSON line left aside; 8 lines could not be read" in out
+    assert "a.jsonl:2: no JSON at column 1" in out
+    assert "and 3 more" in out
+
+
+# -- for programs --------------------------------------------------------------------------------
+
+
+def test_the_json_has_the_shape_that_is_documented(inspect: Run, story: Path) -> None:
+    code, out, _ = inspect(story, "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["version"] == 1
+    page = (Path(__file__).parents[2] / "docs/how-to/find-out-what-happened.md").read_text(encoding="utf-8")
+    table = page.partition("## For programs")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
+    assert set(report) - {"version"} == set(rows)
+    for name, documented in rows.items():
+        value = report[name]
+        for one in value[:1] if isinstance(value, list) else [value]:
+            common = {"calls", "answered", "failed", "rejected", "attempts", "retries", "latency", "success_ratio"}
+            names = set(re.findall(r"`(\w+)`", documented)) | (common if name == "hosts" else set())
+            assert set(one) <= names, f"{name}: not documented"
+    assert report["hosts"][1]["outages"] == [
+        {
+            "from": "2025-11-22T14:00:10.000Z",
+            "until": "2025-11-22T14:00:21.000Z",
+            "why": "breaker",
+            "cause": "ConnectError",
+        }
+    ]
+
+
+def test_an_answer_to_a_question_is_a_table_or_a_list_of_objects(inspect: Run, story: Path) -> None:
+    question = "SELECT host, count(*) AS n, max(time) AS last FROM calls WHERE rejected_by = 'breaker' GROUP BY ALL"
+    code, out, _ = inspect(story, "--sql", question)
+    assert code == 0
+    assert out.splitlines()[2:] == [f"{HOST}  9  2025-11-22 14:00:19.000", "1 row"]
+    _, out, _ = inspect(story, "--sql", question, "--json")
+    assert json.loads(out) == [{"host": HOST, "n": 9, "last": "2025-11-22T14:00:19Z"}]
+    _, out, _ = inspect(story, "--sql", "FROM calls WHERE false", "--json")
+    assert json.loads(out) == []
+
+
+def test_the_tables_have_the_columns_that_are_documented(inspect: Run, story: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/find-out-what-happened.md").read_text(encoding="utf-8")
+    for table in ("events", "calls", "attempts", "transitions"):
+        _, out, _ = inspect(story, "--sql", f"DESCRIBE {table}", "--json")
+        names = {row["column_name"] for row in json.loads(out)} - {"time", "host", "file"}
+        [row] = re.findall(rf"^\| `{table}` \| .* \| (.*) \|$", page, re.MULTILINE)
+        documented = set(re.findall(r"`(\w+)`", row))
+        if table == "events":
+            names -= {name for cls in CATALOGUE.values() for name in cls.__slots__} | {"host"}
+        assert names == documented
+
+
+def test_the_page_is_written_where_it_is_asked_for(inspect: Run, story: Path, tmp_path: Path) -> None:
+    code, out, _ = inspect(story, "--html", tmp_path / "report.html")
+    assert code == 0
+    assert out.splitlines()[-1] == f"the same with charts: {tmp_path / 'report.html'}"
+    assert "https://flaky.example.net" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+# -- used wrongly, and nothing there ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["{log}", "--since", "teatime"], "--since: 'teatime' is no time"),
+        (["{log}", "--until", "15"], "--until: '15' is no time"),
+        (["{log}", "--since", "1h", "--until", "2h"], "--since 1h is not before --until 2h"),
+        (["{log}", "--follow", "--html", "x.html"], "leave out --html, or --follow"),
+        (["{log}", "--follow", "--sql", "SELECT 1"], "leave out --sql, or --follow"),
+        (["-", "--follow"], "standard input is not one"),
+        (["{log}", "--sql", "DROP TABLE log"], "one SELECT is what can be asked"),
+        (["{log}", "--sql", "SELECT nothing"], "nothing"),
+        (["{log}.none"], "cannot read"),
+        (["{log}", "--html", "/no/such/folder/x.html"], "its folder does not exist"),
+        ([], "required: FILE"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_says_what_is_wrong(
+    inspect: Run, story: Path, arguments: list[str], says: str
+) -> None:
+    code, out, err = inspect(*(word.format(log=story) for word in arguments))
+    assert code == 2
+    assert out == ""
+    assert says in err
+
+
+def test_a_log_without_events_ends_with_1_and_says_what_there_was(inspect: Run, tmp_path: Path) -> None:
+    code, out, err = inspect(write(tmp_path / "a.log", ["plain text", '{"msg": "json"}']))
+    assert (code, out) == (1, "")
+    assert "no event of sleepwalker in" in err
+    assert "1 other JSON line, 1 line that could not be read" in err
+    assert "a.log:1: no JSON" in err
+
+
+def test_an_empty_log_ends_with_1(inspect: Run, tmp_path: Path) -> None:
+    assert inspect(write(tmp_path / "a.log", []))[0] == 1
+
+
+def test_filters_that_leave_nothing_end_with_1_and_are_named(inspect: Run, story: Path) -> None:
+    code, out, err = inspect(story, "--host", "nobody")
+    assert (code, out) == (1, "")
+    assert re.search(r"none of \d+ events is within --since, --until and --host", err)
+
+
+def test_without_duckdb_the_command_says_what_to_install(
+    inspect: Run, story: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    code, out, err = inspect(story)
+    assert (code, out) == (2, "")
+    assert err == "sleepwalker: inspect needs the package duckdb: pip install 'sleepwalker[inspect]'\n"
+
+
+def test_the_command_line_knows_duckdb_only_once_it_inspects() -> None:
+    import subprocess
+
+    probe = "import sys, sleepwalker.cli as c; c.main(['policy', 'list']); sys.exit('duckdb' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode == 0
+
+
+def test_help_shows_examples_tables_and_exit_codes(inspect: Run) -> None:
+    code, out, _ = inspect("--help")
+    assert code == 0
+    for words in ("examples:", "--follow", "events, calls, attempts, transitions", "exit codes: 0 fine, 1 no event"):
+        assert words in out
+
+
+# -- terminals -------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    """Takes itself for a terminal."""
+
+    encoding: Any = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_colour_and_a_bar_while_much_is_read(story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sleepwalker.cli import inspect as command
+
+    out, err = Terminal(), Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setattr(command, "_BIG", 1)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert main(["inspect", str(story)]) == 0
+    assert "\x1b[" in out.getvalue()
+    assert "reading 0 MB" in err.getvalue()
