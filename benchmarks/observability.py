@@ -176,11 +176,7 @@ class _Nothing:
     """Stands in for counters: takes everything, keeps nothing."""
 
     calls = attempts = failures = retries = hedges = rejections = 0
-    add = end = reject = count = count_transitions = staticmethod(lambda *_: None)
-
-    @property
-    def attempt_seconds(self) -> _Nothing:
-        return self
+    add = attempt = end = reject = count = count_transitions = staticmethod(lambda *_: None)
 
 
 def _blind(connection: Any) -> None:

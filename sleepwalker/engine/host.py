@@ -178,8 +178,7 @@ class Host:
     ) -> tuple[Event, ...]:
         """Record an attempt's outcome and give its permit back; what changed by it. `first` is one that is no retry."""
         with self._lock:
-            self.tally.attempts += 1
-            self.tally.attempt_seconds.add(duration)
+            self.tally.attempt(duration)
             if first and self._budget is not None:
                 self._budget.deposit(now)
             self._latencies.add(now, duration)

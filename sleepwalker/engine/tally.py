@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event
 
@@ -21,28 +21,18 @@ BOUNDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 _TRANSITIONS: dict[type[Event], str] = {BreakerOpened: "open", BreakerHalfOpened: "half-open", BreakerClosed: "closed"}
 
 
-class Histogram:
-    """How often a duration fell between two of `BOUNDS`. Not thread-safe: its owner holds a lock."""
+_BINS = len(BOUNDS) + 1
+#: Until something is counted.
+_NOTHING: dict[tuple[str, str], int] = {}
 
-    __slots__ = ("counts", "total")
 
-    def __init__(self) -> None:
-        # Eight bytes a bucket: there may be thousands of hosts.
-        self.counts = array("Q", [0]) * (len(BOUNDS) + 1)
-        """By bucket, each alone; the last is what is above all bounds."""
-        self.total = 0.0
-        """The sum of all durations, in seconds."""
+class Histogram(NamedTuple):
+    """How often a duration fell between two of `BOUNDS`."""
 
-    def add(self, seconds: float) -> None:
-        """One more duration. A bound belongs to the bucket below it."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
-
-    def merge(self, other: Histogram) -> None:
-        """Add what another one counted."""
-        for index, count in enumerate(other.counts):
-            self.counts[index] += count
-        self.total += other.total
+    counts: tuple[int, ...]
+    """By bucket, each alone; the last is what is above all bounds."""
+    total: float
+    """The sum of all durations, in seconds."""
 
 
 class Tally:
@@ -53,10 +43,11 @@ class Tally:
     """
 
     __slots__ = (
+        "_attempted",
+        "_bins",
+        "_called",
         "answered",
-        "attempt_seconds",
         "attempts",
-        "call_seconds",
         "calls",
         "cancelled",
         "failed",
@@ -82,12 +73,28 @@ class Tally:
         """Sends made beside one that was slow."""
         self.rejections = 0
         """Calls and retries that were refused."""
-        self.words: dict[tuple[str, str], int] = {}
+        self.words = _NOTHING
         """What is rare, by kind and word: `("abandoned", "budget")`, `("rejected", "breaker")` and so on."""
-        self.call_seconds = Histogram()
+        # There may be thousands of hosts: the buckets of calls, then those of attempts, two bytes each until one
+        # needs more.
+        self._bins = array("H", [0]) * (2 * _BINS)
+        self._called = self._attempted = 0.0
+
+    @property
+    def call_seconds(self) -> Histogram:
         """How long calls took that were not rejected, waits included."""
-        self.attempt_seconds = Histogram()
+        return Histogram(tuple(self._bins[:_BINS]), self._called)
+
+    @property
+    def attempt_seconds(self) -> Histogram:
         """How long attempts took."""
+        return Histogram(tuple(self._bins[_BINS:]), self._attempted)
+
+    def attempt(self, seconds: float) -> None:
+        """An attempt is over that took so long."""
+        self.attempts += 1
+        self._attempted += seconds
+        self._add(_BINS + bisect_left(BOUNDS, seconds))
 
     def end(self, how: End, seconds: float) -> None:
         """A call is over, `seconds` after it began. One that was rejected says nothing about durations."""
@@ -100,7 +107,8 @@ class Tally:
         else:
             self.rejected += 1
             return
-        self.call_seconds.add(seconds)
+        self._called += seconds
+        self._add(bisect_left(BOUNDS, seconds))
 
     def reject(self, by: str) -> None:
         """A call or a retry was refused."""
@@ -109,6 +117,8 @@ class Tally:
 
     def count(self, kind: str, word: str) -> None:
         """Something rare happened."""
+        if self.words is _NOTHING:
+            self.words = {}
         self.words[kind, word] = self.words.get((kind, word), 0) + 1
 
     def count_transitions(self, news: tuple[Event, ...]) -> None:
@@ -123,10 +133,17 @@ class Tally:
         for name in _NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         # Copied in one step: a thread may be adding a word.
-        for key, count in other.words.copy().items():
-            self.words[key] = self.words.get(key, 0) + count
-        self.call_seconds.merge(other.call_seconds)
-        self.attempt_seconds.merge(other.attempt_seconds)
+        words = other.words.copy()
+        self.words = {key: self.words.get(key, 0) + words.get(key, 0) for key in {**self.words, **words}}
+        for index, count in enumerate(other._bins):
+            self._add(index, count)
+
+    def _add(self, index: int, count: int = 1) -> None:
+        try:
+            self._bins[index] += count
+        except OverflowError:
+            self._bins = array("Q", self._bins)
+            self._bins[index] += count
 
 
-_NUMBERS = tuple(name for name in Tally.__slots__ if name not in ("words", "call_seconds", "attempt_seconds"))
+_NUMBERS = tuple(name for name in Tally.__slots__ if name not in ("words", "_bins"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import typing
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from sleepwalker.events import CATALOGUE, BreakerClosed, Event, HostIsolated, Re
 from sleepwalker.policy import Policy
 from tests.event_guard import faults_of
 from tests.unit.engine_driver import World, answer, refused
-from tests.unit.manager_driver import A, Bed, Thing, fail, replicas, well
+from tests.unit.manager_driver import A, B, Bed, Thing, fail, replicas, well
 
 Scenario = Callable[[], list[Event]]
 SCENARIOS: list[Scenario] = []
@@ -190,6 +191,20 @@ def a_stand_in_that_hands_back() -> list[Event]:
     up.insert(0, A)
     bed.clock.advance(5)
     bed.manager.find(A)
+    return bed.events
+
+
+@scenario
+def a_stand_in_whose_host_is_isolated() -> list[Event]:
+    bed = Bed()
+    up = replicas(bed)
+    well(bed)
+    bed.unreachable(A)
+    up.remove(A)
+    bed.manager.find(A)
+    bed.manager.isolate(B)
+    with contextlib.suppress(OurConnectionError):
+        bed.manager.find(A)
     return bed.events
 
 
