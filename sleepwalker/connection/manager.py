@@ -135,17 +135,12 @@ class ConnectionManager:
         its `retry_after` when the hooks may be asked again. `HostIsolatedError` for an isolated host. Other
         exceptions of a hook are passed on.
         """
-        try:
-            pair = self._shortcuts.get(words_of(host, auth))
-        except TypeError:  # credentials that cannot be hashed
-            pair = self._shortcuts.get((host, AuthKey, AuthKey(auth)))
-        if pair is not None:
-            conn, now = pair.conn, self._clock.monotonic()
-            if now < self._sweep_at and conn is not NOTHING and pair.fault(now, self._health) is None:
-                pair.used = now
-                if pair.conn is conn:  # and was therefore what looked good
-                    return conn
-        return self._find(host, auth)
+        conn = self._at_hand(host, auth)
+        return self._find(host, auth) if conn is NOTHING else conn
+
+    def is_current(self, conn: Any, host: str, auth: Any = None) -> bool:
+        """Whether `find` gives `conn` for this pair at once: for whoever keeps what it gave."""
+        return self._at_hand(host, auth) is conn
 
     def reset(self) -> None:
         """Close and forget all connections. What is known of the hosts, and the hooks, stay.
@@ -280,6 +275,20 @@ class ConnectionManager:
         return (
             f"<ConnectionManager connections={len(self)} hooks={len(self._hooks)}{' closed' if self._closed else ''}>"
         )
+
+    def _at_hand(self, host: str, auth: Any) -> Any:
+        """The short way: the pair's connection where nothing is wrong with it, else NOTHING. Takes no lock."""
+        try:
+            pair = self._shortcuts.get(words_of(host, auth))
+        except TypeError:  # credentials that cannot be hashed
+            pair = self._shortcuts.get((host, AuthKey, AuthKey(auth)))
+        if pair is not None:
+            conn, now = pair.conn, self._clock.monotonic()
+            if now < self._sweep_at and conn is not NOTHING and pair.fault(now, self._health) is None:
+                pair.used = now
+                if pair.conn is conn:  # and was therefore what looked good
+                    return conn
+        return NOTHING
 
     def _find(self, host: str, auth: Any) -> Any:
         """The long way: the pair's connection, or a round of the hooks, led here or by another thread."""

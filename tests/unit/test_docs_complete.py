@@ -14,7 +14,7 @@ import pytest
 
 import sleepwalker.links.following
 from scripts import exceptions_page
-from sleepwalker import cli, events, exceptions, otel
+from sleepwalker import cli, datarep, events, exceptions, otel
 from sleepwalker.attempt import Attempt
 from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
 from sleepwalker.connection.connection import CallOptions
@@ -22,6 +22,7 @@ from sleepwalker.engine.health import HostHealth, Latency
 from sleepwalker.policy import Policy
 from sleepwalker.policy.base import PolicyModel, part_of
 from sleepwalker.prometheus import Collector
+from sleepwalker.service import Service, ServiceManager
 from sleepwalker.telemetry.metrics import FAMILIES, Family
 
 ROOT = Path(__file__).parents[2]
@@ -204,6 +205,22 @@ def test_every_argument_of_links_is_in_its_reference_with_what_a_request_takes(f
 def test_the_page_says_which_headers_go_to_another_host() -> None:
     page = _page("reference/links.md").lower()
     assert [name for name in sleepwalker.links.following._HARMLESS if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    "cls", [Service, ServiceManager, datarep.Schema, datarep.DataRep, datarep.DictDataRep, datarep.ListDataRep]
+)
+def test_every_name_of_services_is_in_their_reference(cls: type) -> None:
+    names = [name for base in cls.__mro__[:-1] for name in _public(base)]
+    assert [name for name in names if not _in_code(name, _page("reference/services.md"))] == []
+
+
+@pytest.mark.parametrize("cls", [Service, ServiceManager, datarep.DataRep], ids=lambda cls: cls.__name__)
+def test_every_argument_of_services_is_in_their_reference(cls: type) -> None:
+    made = [member for name, member in vars(cls).items() if inspect.isfunction(member) and name[0] != "_"]
+    words = [word for function in (cls.__init__, *made) for word in _arguments(function)]  # type: ignore[misc]
+    text = _page("reference/services.md")
+    assert [word for word in words if not re.search(rf"`[^`]*\b{word}\b[^`]*`", text)] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)

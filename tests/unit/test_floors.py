@@ -40,7 +40,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine",),  # its __init__
     ("telemetry", "transport"),
     ("connection",),
-    ("links",),
+    ("links", "definitions"),
+    ("datarep",),
+    ("service",),
     ("logging", "otel", "prometheus"),
     ("",),  # the package's own __init__, which hands names on
     ("inspect",),
@@ -66,7 +68,10 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("prometheus",),
     "opentelemetry": ("otel",),
     "weblinking": ("links.header",),
-    "uritemplate": ("links.template",),
+    "reschema": ("definitions",),
+    "jsonpointer": ("definitions",),
+    # Of links that a server sends, and of those in a service's definition.
+    "uritemplate": ("links.template", "definitions"),
 }
 
 

@@ -1,0 +1,22 @@
+"""Resources of a service as objects: their data, what can be done with them, and where their relations lead."""
+
+from __future__ import annotations
+
+from sleepwalker.datarep.containers import ContainerDataRep, DictDataRep, ListDataRep
+from sleepwalker.datarep.rep import DataRep
+from sleepwalker.datarep.schema import Schema
+
+#: Whether data is held against the schema before it is sent, unless the service or its manager says otherwise.
+VALIDATE_REQUEST = True
+#: Whether answers are held against the schema, unless the service or its manager says otherwise.
+VALIDATE_RESPONSE = False
+
+__all__ = [
+    "VALIDATE_REQUEST",
+    "VALIDATE_RESPONSE",
+    "ContainerDataRep",
+    "DataRep",
+    "DictDataRep",
+    "ListDataRep",
+    "Schema",
+]

@@ -1,0 +1,154 @@
+"""What a representation is: of which resource, or which part of one, by which schema, and with which data."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, ClassVar, Final, Self
+
+from sleepwalker.datarep.capabilities import Usable, capabilities
+from sleepwalker.datarep.protocols import AnyService
+from sleepwalker.definitions import put_at, schema_at, value_at
+from sleepwalker.exceptions import DataPullError, FragmentError
+
+
+class State(Enum):
+    """What a representation has in place of data. Compared by identity, and stays the same when copied."""
+
+    UNSET = "not asked for yet"
+    FAIL = "could not be had"
+    DELETED = "deleted"
+    FRAGMENT = "part of the root's"
+
+
+_NO_DATA = (State.UNSET, State.FAIL, State.DELETED)
+
+
+class BaseDataRep:
+    """Construction, attributes, and data of a `DataRep`, which adds what can be done with it."""
+
+    UNSET: Final = State.UNSET
+    FAIL: Final = State.FAIL
+    DELETED: Final = State.DELETED
+    FRAGMENT: Final = State.FRAGMENT
+
+    #: Which class holds data of which kind; the containers add themselves.
+    _classes: ClassVar[dict[str, Any]] = {}
+
+    service: AnyService
+    uri: str
+    jsonschema: Any
+    fragment: str | None
+    root: Self | None
+    path_vars: Any
+    has_query_vars: bool
+    relations: Any
+    links: Any
+
+    def __init__(
+        self,
+        service: AnyService | None = None,
+        uri: str | None = None,
+        jsonschema: Any = None,
+        fragment: str | None = "",
+        root: Self | None = None,
+        data: Any = State.UNSET,
+        path_vars: Any = None,
+    ) -> None:
+        self.fragment = fragment
+        self.path_vars = path_vars
+        if fragment or root is not None:
+            if service or uri or jsonschema or data is not State.UNSET:
+                raise FragmentError("a fragment takes its service, uri, jsonschema and data from its root: pass none")
+            self._be_part(root, fragment)
+        else:
+            self._be_whole(service, uri, jsonschema, data)
+        self.relations = self.jsonschema.relations
+        self.links = self.jsonschema.links
+
+    def _be_whole(self, service: Any, uri: Any, jsonschema: Any, data: Any) -> None:
+        given = {"service": service, "uri": uri, "jsonschema": jsonschema}
+        if missing := [name for name, value in given.items() if not value]:
+            raise TypeError(
+                f"a DataRep that is no fragment needs service, uri and jsonschema: no {' and no '.join(missing)}"
+            )
+        self.service, self.uri, self.jsonschema = service, uri, jsonschema
+        self.root = None
+        self.has_query_vars = bool(split_query(uri)[1])
+        self._data: Any = data
+        self._getlink: Usable
+        self._setlink: Usable
+        self._createlink: Usable
+        self._deletelink: Usable
+        self._getlink, self._setlink, self._createlink, self._deletelink = capabilities(jsonschema)
+
+    def _be_part(self, root: Self | None, fragment: str | None) -> None:
+        if root is None:
+            raise FragmentError(f"fragment {fragment!r} has no root: pass root=, the DataRep that it is a part of")
+        if not fragment:
+            raise FragmentError(
+                f"fragment must be a JSON pointer such as '/items/0' where root is given, not {fragment!r}"
+            )
+        self.jsonschema = schema_at(root.jsonschema, fragment)
+        if root.root is not None:  # a part of a part is a part of the whole
+            root, self.fragment = root.root, f"{root.fragment}{fragment}"
+        self.root = root
+        self.service, self.uri, self.has_query_vars = root.service, root.uri, root.has_query_vars
+        self._data = State.FRAGMENT
+        self._getlink, self._setlink = root._getlink, root._setlink
+        self._createlink, self._deletelink = root._createlink, root._deletelink
+
+    def __repr__(self) -> str:
+        part = f"#{self.fragment}" if self.fragment else ""
+        return f"<DataRep '{self.uri}{part}' type:{self.jsonschema.fullname()}>"
+
+    @property
+    def data(self) -> Any:
+        """The data itself, not a copy. It is asked for with `pull` where it was not yet.
+
+        Raises DataPullError for what was deleted, what `pull` raises, and of a fragment JsonPointerException where
+        the root's data has no such part any more.
+        """
+        if self.root is not None and self.fragment is not None:
+            return value_at(self.root.data, self.fragment)
+        if self._data is State.UNSET:
+            self.pull()
+        data = self._data
+        if data is State.DELETED:
+            raise DataPullError(f"{self!r} was deleted; pull() asks for it again")
+        if data is State.FAIL:
+            raise DataPullError(f"the data of {self!r} could not be had; pull() asks for it again")
+        return data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if self.root is not None and self.fragment is not None:
+            put_at(self.root.data, self.fragment, value)
+        else:
+            self._data = value
+
+    def data_valid(self) -> bool:
+        """Whether there is data; of a fragment, whether its root has some. Asks nobody."""
+        data = self._raw
+        return not any(data is state for state in _NO_DATA)
+
+    def data_unset(self) -> bool:
+        """Whether the data was not asked for yet. Asks nobody."""
+        return self._raw is State.UNSET
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def pull(self) -> Self:
+        """Ask for the data."""
+        raise NotImplementedError
+
+    @property
+    def _raw(self) -> Any:
+        """The root's data, or what it has in place of data."""
+        return self._data if self.root is None else self.root._data
+
+
+def split_query(uri: str) -> tuple[str, str]:
+    """A URI's part before the query, and its query; what follows `#` belongs to neither."""
+    path, _, query = uri.partition("#")[0].partition("?")
+    return path, query

@@ -1,0 +1,270 @@
+"""`DataRep`: the representation of a resource, or of a part of one, and what can be done with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlencode
+
+from sleepwalker.datarep.base import BaseDataRep, State, split_query
+from sleepwalker.datarep.capabilities import Usable
+from sleepwalker.datarep.protocols import AnyService
+from sleepwalker.datarep.validation import validates
+from sleepwalker.definitions import error_schema, kind_of, resolved_path, resolved_relation, schema_at
+from sleepwalker.exceptions import (
+    DataNotSetError,
+    FragmentError,
+    HTTPError,
+    LinkError,
+    RelationError,
+    ServiceException,
+)
+
+logger = logging.getLogger(__name__)
+
+_BODIES = ("POST", "PUT", "PATCH")
+
+
+class DataRep(BaseDataRep):
+    """A resource of a service, or a part of one, with its data once that was asked for.
+
+    They come from `Service.bind`, from other representations by `follow`, `full`, `create` and `execute`, and as the
+    members of containers. Those of objects and arrays are `DictDataRep` and `ListDataRep`.
+
+    Args:
+        service: The service that it belongs to.
+        uri: Where it is, without a host.
+        jsonschema: Its schema, as reschema has it.
+        fragment: For a part: the JSON pointer to it from the root. It takes all of the above from `root`.
+        root: For a part: the representation that it is a part of.
+        data: Its data, where it is known already.
+        path_vars: The values that its URI was made of.
+
+    Raises TypeError for one that is no fragment and lacks service, uri or jsonschema; FragmentError for a fragment
+    without a root or with what is its root's.
+
+    Every request may raise what the connection raises. An HTTPError that has JSON in it gets a `datarep`, which
+    represents that.
+    """
+
+    @classmethod
+    def from_schema(
+        cls,
+        service: AnyService | None = None,
+        uri: str | None = None,
+        jsonschema: Any = None,
+        root: DataRep | None = None,
+        fragment: str | None = "",
+        **kwargs: Any,
+    ) -> DataRep:
+        """A representation of the class that its schema asks for, whatever class this is called on.
+
+        Raises NotImplementedError for a schema that does not say which type its data has.
+        """
+        deciding = jsonschema
+        if deciding is None:
+            if root is None or fragment is None:
+                raise TypeError("from_schema needs jsonschema, or root and fragment")
+            if fragment == "":
+                raise FragmentError("fragment must be a JSON pointer such as '/items/0' where root is given, not ''")
+            deciding = schema_at(root.jsonschema, fragment)
+        kind: type[DataRep] = cls._classes[kind_of(deciding)]
+        return kind(service=service, uri=uri, jsonschema=jsonschema, root=root, fragment=fragment, **kwargs)
+
+    def apply_params(self, /, **kwargs: Any) -> DataRep:
+        """The same resource with these parameters in the query of its URI, in place of those that were there.
+
+        NotImplementedError for a fragment.
+        """
+        if self.root is not None:
+            raise NotImplementedError("parameters apply to a whole resource: call apply_params on the fragment's root")
+        path, query = split_query(self.uri)
+        dropped = {name for name, _ in parse_qsl(query, keep_blank_values=True)}
+        kept = {name: value for name, value in (self.path_vars or {}).items() if name not in dropped}
+        uri = f"{path}?{urlencode(kwargs)}" if kwargs else path
+        return self.from_schema(self.service, uri, self.jsonschema, path_vars={**kept, **kwargs})
+
+    def pull(self) -> Self:
+        """Ask for the data, also where there is some. Returns this; of a fragment, all of the root is asked for.
+
+        LinkError where the schema has no link `get` that answers with the resource.
+        """
+        if self.root is not None:
+            self.root.pull()
+            return self
+        self._check(self._getlink)
+        reply = self._send("GET", self.uri)
+        self._validate_response(self.links["get"], reply)
+        self._data = reply
+        return self
+
+    def push(self, obj: Any = State.UNSET) -> Self:
+        """Send the data, or `obj` in its place; what the server answers becomes the data. Returns this.
+
+        Of a fragment, `obj` is put into the root's data, and all of that is sent. LinkError where the schema has no
+        link `set` for the resource, or the URI has a query: what it shows is not the resource itself. DataNotSetError
+        where there is no data, for `push` never pulls.
+        """
+        if self.root is not None:
+            if obj is not State.UNSET:
+                self.data = obj
+            self.root.push()
+            return self
+        self._check(self._setlink)
+        if self.has_query_vars:
+            raise LinkError(
+                f"{self!r} was asked for with a query, so its data may be a part of the resource: bind it without"
+            )
+        if obj is not State.UNSET:
+            self._data = obj
+        data = self._data
+        if not self.data_valid():
+            raise DataNotSetError(f"{self!r} has no data to send: set data, pass it to push(), or pull() first")
+        link = self.links["set"]
+        self._validate_request(link, data)
+        reply = self._send("PUT", self.uri, data)
+        self._validate_response(link, reply)
+        self._data = reply
+        return self
+
+    def create(self, obj: Any) -> DataRep:
+        """Have the server make a new member from `obj`; returns its representation, with the answer as its data.
+
+        LinkError where the schema has no link `create` that answers with what was made.
+        """
+        if self.root is not None:
+            return self.root.create(obj)
+        self._check(self._createlink)
+        link = self.links["create"]
+        self._validate_request(link, obj)
+        reply = self._send("POST", self.uri, obj)
+        self._validate_response(link, reply)
+        made = link.response
+        uri = self._placed(resolved_path(made.links["self"].path, reply))
+        return self.from_schema(self.service, uri, made, data=reply)
+
+    def delete(self) -> Self:
+        """Delete the resource; of a fragment, all of it. Returns this. LinkError without a link `delete`."""
+        if self.root is not None:
+            self.root.delete()
+            return self
+        self._check(self._deletelink)
+        reply = self._send("DELETE", self.uri)
+        self._validate_response(self.links["delete"], reply)
+        self._data = State.DELETED
+        return self
+
+    def execute(self, /, _name: str, _data: Any = None, **kwargs: Any) -> DataRep:
+        """Use the link of this name; returns what the server answers. This representation stays as it is.
+
+        Variables of the link's path come from `kwargs`, else from the data, else, where there is none, from what this
+        was bound with. `_data` is sent as the body, with GET as query parameters. LinkError where there is no such
+        link, MissingParameter for a variable without value, ValidationError for `_data` that is not as the link has it.
+        """
+        if _name not in self.links:
+            raise LinkError(f"{self!r} has no link {_name!r}; it has {_listed(self.links)}")
+        link = self.links[_name]
+        if link.path is None:
+            raise LinkError(f"the link {_name!r} of {self!r} has no path")
+        uri = self._placed(resolved_path(link.path, self._source(), kwargs, self.fragment or ""))
+        if link.method is None:
+            raise LinkError(f"the link {_name!r} of {self!r} has no method")
+        if link.response is None:
+            raise LinkError(f"the link {_name!r} of {self!r} does not say what its response is")
+        if link.request is not None:
+            self._validate_request(link, _data)
+        body = _data if link.method in _BODIES else None
+        params = _data if link.method == "GET" else None
+        reply = self._send(link.method, uri, body, params)
+        self._validate_response(link, reply)
+        return self.from_schema(self.service, uri, link.response, data=reply)
+
+    def follow(self, /, _name: str, **kwargs: Any) -> DataRep:
+        """Where the relation of this name leads, which may be another service on another host. Asks nothing of it.
+
+        Variables come from `kwargs`, else from the data, which is pulled for it. RelationError where there is no such
+        relation, MissingParameter for a variable without value, ServiceException where it leads to another service
+        and there is no service manager.
+        """
+        if _name not in self.relations:
+            raise RelationError(f"{self!r} has no relation {_name!r}; it has {_listed(self.relations)}")
+        whole = self if self.root is None else self.root
+        data = whole.data if self._getlink is True or self.data_valid() else None
+        relation = self.relations[_name]
+        path, values = resolved_relation(relation, data, self.fragment or "", kwargs)
+        target = self._target(_name, relation.resource, values)
+        return self.from_schema(target, placed(target, path), relation.resource, path_vars=values)
+
+    def full(self) -> DataRep | None:
+        """The whole resource that this is a summary of: by the relation `full`, else by its own link `self`.
+
+        None where it has neither.
+        """
+        if self.fragment is None:
+            return self
+        if "full" in self.relations:
+            return self.follow("full")
+        if "self" not in self.links:
+            return None
+        data = self.data
+        uri = self._placed(resolved_path(self.links["self"].path, data))
+        return self.from_schema(self.service, uri, self.jsonschema, path_vars=data)
+
+    def _target(self, name: str, resource: Any, values: Mapping[str, Any]) -> AnyService:
+        """The service that a relation leads to."""
+        own = self.service
+        host, instance = values.get("$host") or own.host, values.get("$instance") or own.instance
+        wanted = resource.servicedef.id
+        if own.servicedef is not None and (wanted, host, instance) == (own.servicedef.id, own.host, own.instance):
+            return own
+        if own.service_manager is None:
+            raise ServiceException(
+                f"the relation {name!r} of {self!r} leads to another service, {wanted}, and there is no service "
+                "manager to find it: get services from a ServiceManager, or pass service_manager="
+            )
+        logger.debug("the relation %r leads to the service %s", name, wanted)
+        found: AnyService = own.service_manager.find_by_id(host, wanted, instance, auth=own.auth)
+        return found
+
+    def _source(self) -> Any:
+        """What variables of a link's path are taken from; never asks for it."""
+        if self.data_valid():
+            return self._raw
+        return self.path_vars if self.root is None else None
+
+    def _placed(self, path: str) -> str:
+        return placed(self.service, path)
+
+    def _check(self, usable: Usable) -> None:
+        if usable is not True:
+            raise LinkError(usable)
+
+    def _validate_request(self, link: Any, data: Any) -> None:
+        if validates(self.service, "request"):
+            link.request.validate(data)
+
+    def _validate_response(self, link: Any, reply: Any) -> None:
+        if validates(self.service, "response"):
+            link.response.validate(reply)
+
+    def _send(self, method: str, uri: str, body: Any = None, params: Any = None) -> Any:
+        """The service's answer. An HTTPError with JSON in it gets a representation of that."""
+        try:
+            return self.service.request(method, uri, body, params)
+        except HTTPError as error:
+            if error.json_data is not None:
+                error.datarep = self.from_schema(self.service, uri, error_schema(self.jsonschema), data=error.json_data)
+            raise
+
+
+BaseDataRep._classes["plain"] = DataRep
+
+
+def placed(service: AnyService, path: str) -> str:
+    """A path of a definition as a URI of the service: a `$` at its beginning stands for the service's own path."""
+    return f"{service.servicepath}{path[1:]}" if path.startswith("$") else path
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(repr(str(name)) for name in names) or "none"

@@ -1,0 +1,20 @@
+"""Whether what is sent and what comes back is held against the schema: the service says, or its manager, or all."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal
+
+
+def validates(service: Any, what: Literal["request", "response"]) -> bool:
+    """Whether `what` is validated for this service, as of now.
+
+    The first that is True or False counts: `validate_request` (or `validate_response`) of the service, that of its
+    manager, `VALIDATE_REQUEST` (or `VALIDATE_RESPONSE`) of `sleepwalker.datarep`.
+    """
+    for owner in (service, getattr(service, "service_manager", None)):
+        own = getattr(owner, f"validate_{what}", None)
+        if isinstance(own, bool):
+            return own
+    # Looked up by name: that module hands on what this one is part of, and users assign to its globals.
+    return bool(getattr(sys.modules[__package__], f"VALIDATE_{what.upper()}"))

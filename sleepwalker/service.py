@@ -1,0 +1,236 @@
+"""`ServiceManager` finds services by their definition, and `Service` is one: its resources, on one host."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from sleepwalker.connection import ConnectionManager
+from sleepwalker.connection.pair import as_connection, says_closed
+from sleepwalker.datarep import DataRep, Schema
+from sleepwalker.exceptions import ConnectionError, ResourceException, ServiceException, TypeException
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["Service", "ServiceManager"]
+
+
+class ServiceManager:
+    """Finds the definition of a service, and makes a `Service` of it that uses the connections of one manager.
+
+    Args:
+        servicedef_manager: Finds definitions; reschema's `ServiceDefManager`.
+        connection_manager: Finds connections: a `ConnectionManager`, or anything with `find(host, auth)`.
+    """
+
+    validate_request: bool | None = None
+    """Whether its services validate what they send; None leaves it to `sleepwalker.datarep.VALIDATE_REQUEST`."""
+    validate_response: bool | None = None
+    """Whether its services validate answers; None leaves it to `sleepwalker.datarep.VALIDATE_RESPONSE`."""
+
+    def __init__(self, servicedef_manager: Any, connection_manager: Any) -> None:
+        self.servicedef_manager = servicedef_manager
+        self.connection_manager = connection_manager
+
+    def find_by_id(self, host: Any, id: str, instance: Any = None, auth: Any = None) -> Service:  # noqa: A002
+        """The service on `host` whose definition has this id. Opens no connection.
+
+        What the definition manager raises for an id that it does not know is passed on.
+        """
+        return self._service(self.servicedef_manager.find_by_id(id), host, instance, auth)
+
+    def find_by_name(
+        self, host: Any, name: str, version: str, provider: str = "riverbed", instance: Any = None, auth: Any = None
+    ) -> Service:
+        """The service on `host` whose definition has this name, version and provider. Opens no connection.
+
+        What the definition manager raises for a name that it does not know is passed on.
+        """
+        return self._service(self.servicedef_manager.find_by_name(name, version, provider), host, instance, auth)
+
+    def _service(self, servicedef: Any, host: Any, instance: Any, auth: Any) -> Service:
+        return Service(
+            servicedef,
+            host,
+            instance=instance,
+            service_manager=self,
+            connection_manager=self.connection_manager,
+            auth=auth,
+        )
+
+
+class Service:
+    """One service on one host. All arguments are kept as attributes of the same name, and may be assigned to.
+
+    Args:
+        servicedef: Its definition. None is possible with a `servicepath`, for plain requests.
+        host: Where it is: what the connection manager's `find` is given.
+        instance: Its part of the service path, where a host has several instances of the service.
+        servicepath: What its URIs begin with; by default `/api/`, instance, name and version of the definition.
+        service_manager: Finds the services that relations lead to.
+        connection: What requests are sent through: anything with `json_request(method, uri, body, params, headers)`.
+            By default the one that `connection_manager` finds at the first request.
+        connection_manager: Finds the connection. What came from it and is no longer good, is asked for anew.
+        auth: Credentials: what the connection manager's `find` is given beside the host.
+
+    Threads may share it.
+    """
+
+    DEFAULT_ROOT = "/api"
+
+    validate_request: bool | None = None
+    """Whether it validates what it sends; None leaves it to its manager, and that to all services' default."""
+    validate_response: bool | None = None
+    """Whether it validates answers; None leaves it to its manager, and that to all services' default."""
+
+    def __init__(
+        self,
+        servicedef: Any,
+        host: Any,
+        instance: Any = None,
+        servicepath: str | None = None,
+        service_manager: Any = None,
+        connection: Any = None,
+        connection_manager: Any = None,
+        auth: Any = None,
+    ) -> None:
+        self.servicedef = servicedef
+        self.host = host
+        self.instance = instance
+        self.service_manager = service_manager
+        # A connection, and whether it came from the manager: one value, as another thread may be reading it.
+        self._held: tuple[Any, bool] = (connection, False)
+        self._latest = threading.local()
+        self.connection_manager = connection_manager
+        self.auth = auth
+        self.headers: Any = {}
+        self.servicepath: Any = self._default_path() if servicepath is None else servicepath
+
+    @property
+    def connection(self) -> Any:
+        """What requests are sent through; None until there was one, if it is left to the connection manager."""
+        return self._held[0]
+
+    @connection.setter
+    def connection(self, connection: Any) -> None:
+        self._held = (connection, False)
+
+    @property
+    def response(self) -> Any:
+        """The last response of the connection, in this thread where it is a `Connection`; None if there is none."""
+        conn, found = self._held
+        if conn is None:
+            return None
+        if found:  # the manager may have given another one to another thread since
+            conn = getattr(self._latest, "connection", conn)
+        return getattr(conn, "response", None)
+
+    def add_headers(self, headers: Mapping[str, Any]) -> None:
+        """Send these with all later requests, in place of headers of the same name that a request has itself."""
+        self.headers.update(headers)
+
+    def request(
+        self,
+        method: str,
+        uri: str,
+        body: Any = None,
+        params: Any = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Send a request to a URI without host; returns the decoded JSON of the answer, None for an empty one.
+
+        Raises ServiceException where there is neither a connection nor a connection manager; else what these raise.
+        """
+        conn = self._connection()
+        sent = self._merged(headers)
+        try:
+            return conn.json_request(method, uri, body, params, sent)
+        except ConnectionError as error:
+            if not self._closed_meanwhile(conn, error):
+                raise
+        return self._connection().json_request(method, uri, body, params, sent)
+
+    def bind(self, /, _resource_name: str, **kwargs: Any) -> DataRep:
+        """The representation of a resource, with these values for the variables of its URI. Asks nobody.
+
+        ServiceException without a definition, ResourceException for a name that it does not have; else what
+        `Schema.bind` raises.
+        """
+        return self.lookup_resource(_resource_name).bind(**kwargs)
+
+    def lookup_resource(self, name: str) -> Schema:
+        """The schema of a resource. ServiceException without a definition, ResourceException for an unknown name."""
+        schema = self._found("resource", name)
+        if schema is None:
+            raise ResourceException(f"{self!r} has no resource {name!r}")
+        return Schema(self, schema)
+
+    def lookup_type(self, name: str) -> Schema:
+        """The schema of a type. ServiceException without a definition, TypeException for an unknown name."""
+        schema = self._found("type", name)
+        if schema is None:
+            raise TypeException(f"{self!r} has no type {name!r}")
+        return Schema(self, schema)
+
+    def __repr__(self) -> str:
+        return f"<Service {getattr(self.servicedef, 'id', self.servicepath)}>"
+
+    def _default_path(self) -> str:
+        if self.servicedef is None:
+            raise ServiceException(
+                "without servicedef= there is nothing to make the service path of: pass servicepath="
+            )
+        parts = (Service.DEFAULT_ROOT, self.instance, self.servicedef.name, self.servicedef.version)
+        return "/".join(str(part) for part in parts if part)
+
+    def _found(self, what: str, name: str) -> Any:
+        """What the definition has under this name, None for nothing."""
+        if self.servicedef is None:
+            raise ServiceException(f"no {what} {name!r}: this service has no definition; pass servicedef=")
+        try:
+            return getattr(self.servicedef, f"find_{what}")(name)
+        except KeyError:
+            return None
+
+    def _merged(self, headers: Mapping[str, Any] | None) -> Any:
+        if headers is None:
+            return self.headers
+        if self.headers is None:
+            return headers
+        merged: Any = copy.copy(headers)
+        merged.update(self.headers)
+        return merged
+
+    def _connection(self) -> Any:
+        """The connection to send through: the one at hand if it is the caller's, or good."""
+        conn, found = self._held
+        manager = self.connection_manager
+        if conn is None and manager is None:
+            raise ServiceException(
+                f"{self!r} has no connection: get it from a ServiceManager, or pass connection= or connection_manager="
+            )
+        if conn is None or (found and manager is not None and not self._is_good(conn, manager)):
+            if conn is not None:
+                logger.debug("%r: its connection is no longer good and is asked for anew", self)
+            conn = manager.find(self.host, self.auth)
+            self._held = (conn, True)
+        self._latest.connection = conn
+        return conn
+
+    def _is_good(self, conn: Any, manager: Any) -> bool:
+        """Whether the manager would give this connection again; of a manager of another kind, as far as can be told."""
+        if isinstance(manager, ConnectionManager):
+            return manager.is_current(conn, self.host, self.auth)
+        ours = as_connection(conn)
+        if ours is None:
+            return not says_closed(conn)
+        if ours.closed or (ours.unauthorized and ours.policy.health.unauthorized_evicts):
+            return False
+        return ours.health.state not in ("broken", "isolated")
+
+    def _closed_meanwhile(self, conn: Any, error: ConnectionError) -> bool:
+        """Whether nothing was sent because another thread had the manager give up the connection just now."""
+        return self._held[1] and error.never_sent and not error.attempts and says_closed(conn)

@@ -1,0 +1,42 @@
+"""Each test of a service runs three times: without a network, over real servers, and over real servers that fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import sleepwalker.datarep
+from tests.services.driver import RealWorld, World
+
+
+@pytest.fixture(scope="session")
+def _well() -> Iterator[RealWorld]:
+    world = RealWorld(flaky=False)
+    yield world
+    world.close()
+
+
+@pytest.fixture(scope="session")
+def _flaky() -> Iterator[RealWorld]:
+    world = RealWorld(flaky=True)
+    yield world
+    world.close()
+
+
+@pytest.fixture(params=["no network", "real servers", "every second answer a 503 or a dropped connection"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    if request.param == "no network":
+        yield World()
+        return
+    world: Any = request.getfixturevalue("_well" if request.param == "real servers" else "_flaky")
+    yield world
+    world.reset()
+
+
+@pytest.fixture(autouse=True)
+def _switches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test sets them to."""
+    monkeypatch.setattr(sleepwalker.datarep, "VALIDATE_REQUEST", True)
+    monkeypatch.setattr(sleepwalker.datarep, "VALIDATE_RESPONSE", False)
