@@ -1,0 +1,301 @@
+"""`sleepwalker inspect` on logs of real traffic: counted right, free of secrets, followed, and seen in a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from browser import Browser
+from servers import FaultServer, hang_up, refused_port, reply, reset
+
+import sleepwalker.logging
+from benchmarks.inspect_logs import Traffic
+from sleepwalker import ANONYMOUS, Connection, Policy
+from sleepwalker.cli import main
+from sleepwalker.inspect import Report, page
+from tests.unit.inspect_logs import answered, failed, line, report_on, write
+from tests.wire.test_canary import CANARY, FAULTS, SHAPES, Everything, call, connect, out, watch
+
+__all__ = ["out", "watch"]  # fixtures
+
+FAST = Policy(
+    timeout={"connect": 0.5, "read": 0.5, "attempt": 0.5, "total": 2},
+    retry={"attempts": 3, "wait_initial": 0.001, "wait_max": 0.002, "budget": False},
+    breaker={"consecutive": 6, "open_for": 0.2, "open_max": 0.2, "close_after": 1, "ramp": 0},
+)
+
+
+def _send(conn: Connection, times: int) -> int:
+    """How many of so many calls failed."""
+    lost = 0
+    for _ in range(times):
+        try:
+            conn.get("/things")
+        except sleepwalker.SleepwalkerException:
+            lost += 1
+    return lost
+
+
+def _traffic(server: FaultServer) -> dict[str, Any]:
+    """Known traffic through one connection, and what it came to."""
+    with Connection(server.url, ANONYMOUS, policy=FAST) as conn:
+        assert _send(conn, 20) == 0
+        server.script(reply(503), reply(200), hang_up(), reset(), reply(200))  # saved by the 2nd, then by the 3rd
+        assert _send(conn, 2) == 0
+        server.script(*[reply(503)] * 6)
+        assert _send(conn, 7) == 7  # two calls of three attempts, which open the circuit, and five rejected
+        time.sleep(0.25)
+        assert _send(conn, 10) == 0
+    return {"host": server.url, "calls": 39, "answered": 32, "failed": 7, "rejected": 5, "retries": 7, "opened": 1}
+
+
+def _check(report: Report, truth: dict[str, Any]) -> None:
+    [facts] = report.hosts
+    assert {name: getattr(facts, name) for name in truth} == truth
+    assert report.retries.saved_by == {2: 1, 3: 1}
+    assert report.retries.in_vain == 2
+    assert {problem.error: problem.attempts for problem in report.problems} == {"503": 7, "ReadError": 2}
+    assert [span.state for span in facts.circuit_spans] == ["closed", "open", "half-open", "closed"]
+    assert [span.state for span in facts.host_spans] == ["fine", "broken", "fine"]
+    [outage] = facts.outages
+    assert outage.until is not None
+    assert 0.2 <= outage.until - outage.since < 1.5
+    [finding] = report.findings
+    assert finding.done == "circuit opened once; 5 calls refused unsent; 7 retries saved 2 calls"
+    assert finding.over.startswith("yes: 10 calls answered since the last failure")
+
+
+def test_a_log_of_json_lines_is_counted_right(server: FaultServer, tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    sleepwalker.logging.configure(log)
+    try:
+        truth = _traffic(server)
+    finally:
+        sleepwalker.logging.reset()
+    _check(report_on(log), truth)
+
+
+@pytest.mark.parametrize("stamp", ["iso", None], ids=["ISO 8601", "seconds since 1970"])
+def test_a_log_that_structlog_rendered_is_counted_right(server: FaultServer, tmp_path: Path, stamp: str | None) -> None:
+    log = tmp_path / "app.log"
+    with log.open("w", encoding="utf-8") as file:
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt=stamp, utc=True),
+                structlog.processors.JSONRenderer(),
+            ],
+            logger_factory=structlog.WriteLoggerFactory(file),
+        )
+        try:
+            structlog.get_logger().info("the application's own line")
+            truth = _traffic(server)
+        finally:
+            structlog.reset_defaults()
+    report = report_on(log)
+    _check(report, truth)
+    assert [(file.other, file.malformed) for file in report.files] == [(1, 0)]
+
+
+# -- secrets ---------------------------------------------------------------------------------------
+
+
+def test_no_secret_comes_out_of_an_inspection(
+    server: FaultServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: Everything
+) -> None:
+    """A log holds none, and what is made of a log is only what it holds."""
+    log = tmp_path / "events.jsonl"
+    sleepwalker.logging.configure(log, level="debug")
+    try:
+        for name in ("503", "404", "401", "hang-up", "truncated", "redirect-with-secret", "echo", "cookie"):
+            server.default = FAULTS[name]
+            with connect(out, server.url) as conn:
+                call(out, conn)
+        with refused_port() as port, connect(out, f"http://127.0.0.1:{port}") as conn:
+            call(out, conn)
+    finally:
+        sleepwalker.logging.reset()
+    sent = repr([(request.target, request.headers, request.body) for request in server.requests])
+    assert CANARY in sent, "the secrets did go on the wire"
+    target = tmp_path / "report.html"
+    for arguments in (["--html", str(target)], ["--json"], ["--sql", "FROM events", "--json"], ["--sql", "FROM calls"]):
+        assert main(["inspect", str(log), *arguments]) == 0
+    texts = {
+        "log": log.read_text(),
+        "output": "".join(capsys.readouterr()),
+        "page": target.read_text(encoding="utf-8"),
+    }
+    assert {where for where, text in texts.items() for shape in SHAPES if shape in text} == set()
+    assert all("/path" in text for text in texts.values()), "each had something to say"
+
+
+# -- a log that grows ------------------------------------------------------------------------------
+
+
+class Following:
+    """`inspect --follow --json` on a file: a report per line."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        command = [sys.executable, "-m", "sleepwalker", "inspect", str(log), "--follow", "--json"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.reports: list[dict[str, Any]] = []
+        self._came = threading.Condition()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for text in self.process.stdout:
+            with self._came:
+                self.reports.append(json.loads(text))
+                self._came.notify_all()
+
+    def wait_for(self, calls: int) -> dict[str, Any]:
+        with self._came:
+            found = self._came.wait_for(lambda: self._calls() >= calls, 20)
+        assert found, f"{self._calls()} calls, not {calls}: {self.process.poll()}"
+        return self.reports[-1]
+
+    def _calls(self) -> int:
+        return int(self.reports[-1]["summary"]["calls"]) if self.reports else 0
+
+    def append(self, *lines: str, end: str = "\n") -> None:
+        with self.log.open("a") as file:
+            file.write("\n".join(lines) + end)
+
+
+@pytest.fixture
+def following(tmp_path: Path) -> Iterator[Following]:
+    log = write(tmp_path / "events.jsonl", [answered(0)])
+    running = Following(log)
+    yield running
+    running.process.kill()
+    running.reader.join()
+    with running.process:  # closes its pipes
+        pass
+
+
+def test_a_growing_log_is_followed_across_a_rotation_until_ctrl_c(following: Following) -> None:
+    assert following.wait_for(1)["findings"][0]["tone"] == "good"
+    following.append(*(failed(at) for at in range(1, 5)), line(5, "host.broken", reason="connect", failures=3))
+    following.append(answered(6)[:50], end="")
+    report = following.wait_for(5)
+    assert report["findings"][0]["tone"] == "bad"
+    assert report["malformed"] == [], "an unfinished line waits for its end"
+    following.append(answered(6)[50:])
+    following.log.rename(following.log.with_suffix(".1"))
+    following.append(line(7, "host.recovered", broken_for=2.0), *(answered(at) for at in range(8, 28)), "no json")
+    report = following.wait_for(26)
+    assert report["summary"]["answered"] == 22
+    assert report["findings"][0]["tone"] == "over"
+    assert [(bad["line"], bad["excerpt"]) for bad in report["malformed"]] == [(22, "no json")]
+    following.process.send_signal(signal.SIGINT)
+    assert following.process.wait(10) == 0
+    assert following.process.stderr is not None
+    assert following.process.stderr.read() == ""
+
+
+def test_nothing_is_left_of_an_inspection_that_was_interrupted(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    write(log, [answered(0)] * 400_000)
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    command = [sys.executable, "-m", "sleepwalker", "inspect", str(log)]
+    process = subprocess.Popen(
+        command, env={**os.environ, "TMPDIR": str(folder)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 20
+    while not list(folder.rglob("*.duckdb")) and time.monotonic() < end:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err == "sleepwalker: interrupted\n"
+    assert list(folder.iterdir()) == []
+
+
+# -- the page --------------------------------------------------------------------------------------
+
+EVIL = "https://<script>alert(1)</script><b>evil</b>"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page about an outage, with a host whose name is markup."""
+    lines = list(Traffic(5, rate=20, days=0.02, outages=2).lines(20_000))
+    lines += [failed(at, EVIL) for at in range(-30_000, -29_990)]
+    lines += [line(-29_990, "host.broken", EVIL, reason="connect", failures=3, cause="ConnectError")]
+    folder = tmp_path_factory.mktemp("page")
+    path = folder / "report.html"
+    path.write_text(page(report_on(write(folder / "events.jsonl", lines))), encoding="utf-8")
+    return path
+
+
+#: How many bars and points are drawn.
+DRAWN = "document.querySelectorAll('#charts .point path, #charts path.js-line').length"
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
+def test_the_page_draws_its_charts_and_complains_of_nothing(
+    browser: Browser, report: Path, scheme: str, width: int
+) -> None:
+    browser.resize(width)
+    browser.prefer(scheme)
+    browser.open(report.as_uri())
+    browser.wait(f"{DRAWN} > 100")
+    browser.screenshot(f"inspect-{scheme}-{width}", whole=True)
+    assert browser.complaints() == []
+    assert browser.overflow() == 0
+    ground = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(246, 247, 249)") == (scheme == "light")
+
+
+def test_a_name_that_is_markup_is_text_in_the_charts_too(browser: Browser, report: Path) -> None:
+    browser.open(report.as_uri())
+    browser.wait(f"{DRAWN} > 100")
+    assert browser.run("document.querySelectorAll('#charts b, #charts script, #key b, main script').length") == 0
+    assert EVIL in browser.text("#key")
+    assert EVIL in browser.text("#charts .infolayer, #charts")
+
+
+def test_one_host_can_be_chosen_and_a_part_of_the_time_zoomed_into(browser: Browser, report: Path) -> None:
+    browser.resize(1280)
+    browser.open(report.as_uri())
+    browser.wait(f"{DRAWN} > 100")
+    browser.run("document.querySelector('#key button').click()")
+    browser.wait("document.querySelectorAll('#key button').length === 0")
+    assert browser.run("document.getElementById('host').value") == "1"
+    whole = browser.run("document.getElementById('charts').layout.xaxis.range")
+    box = browser.run(
+        "(r => [r.left, r.top, r.width, r.height])(document.querySelector('#charts .nsewdrag').getBoundingClientRect())"
+    )
+    left, top, length, height = box
+    for kind, x in (("mousePressed", 0.3), ("mouseMoved", 0.4), ("mouseMoved", 0.6), ("mouseReleased", 0.6)):
+        at = {"type": kind, "x": left + x * length, "y": top + height / 2, "button": "left", "clickCount": 1}
+        browser.driver.execute_cdp_cmd("Input.dispatchMouseEvent", at)
+    browser.wait("document.getElementById('charts').layout.xaxis.autorange !== true")
+    zoomed = browser.until(
+        lambda: (now := browser.run("document.getElementById('charts').layout.xaxis.range")) != whole and now, "a zoom"
+    )
+    first, begin, end, last = (text.replace("T", " ") for text in (whole[0], *zoomed, whole[1]))
+    assert first < begin < end < last
+
+
+def test_without_scripts_all_but_the_charts_is_there(browser: Browser, report: Path) -> None:
+    browser.without_javascript()
+    browser.open(report.as_uri())
+    text = browser.text()
+    assert "The charts need JavaScript" in text
+    assert EVIL in text
+    assert "Hosts, worst first" in text
