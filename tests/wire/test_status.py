@@ -193,20 +193,20 @@ def test_it_follows_a_host_that_breaks_and_recovers_and_keeps_what_the_reader_is
     assert browser.complaints() == []
 
 
-def test_an_opened_error_stays_open_and_a_row_that_moves_keeps_its_place_in_the_readers_hand(
+def test_an_opened_error_stays_open_and_keeps_the_focus_while_its_row_moves_up(
     browser: Browser, manager: ConnectionManager, server: FaultServer, site: Callable[[Any], Site]
 ) -> None:
     server.default = lambda exchange: None  # closes without an answer: a long error
     go(manager, server.url)
-    running = site(page(manager))
-    browser.open(running.url)
-    browser.driver.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
-    assert browser.run("document.querySelector('details').open && document.activeElement.tagName") == "SUMMARY"
     with refused_port() as port:
-        go(manager, f"http://127.0.0.1:{port}", 3)  # breaks later, and so goes on top
-        browser.wait("document.querySelectorAll('tbody tr').length === 2")
-    assert browser.run("document.querySelector('tbody tr:last-child details').open")
-    assert browser.run("document.activeElement === document.querySelector('tbody tr:last-child summary')")
+        go(manager, f"http://127.0.0.1:{port}", 3)
+    browser.open(site(page(manager)).url)
+    browser.driver.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
+    opened = "document.querySelector('tbody tr:%s-child details[open] summary')"
+    assert browser.run(f"{opened % 'last'} === document.activeElement")
+    go(manager, server.url, 2)  # breaks later than the other, and so goes on top
+    browser.wait(opened % "first")
+    assert browser.run(f"{opened % 'first'} === document.activeElement")
 
 
 def test_a_service_that_is_gone_is_said_and_so_is_its_return(
