@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, dataclass_transform
 
 __all__ = [
     "CATALOGUE",
@@ -40,9 +40,16 @@ __all__ = [
 ]
 
 Level = Literal["debug", "info", "warning", "error"]
+_E = TypeVar("_E")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass_transform(frozen_default=True)
+def _event(cls: type[_E]) -> type[_E]:
+    """A frozen dataclass with slots. What `Event` does for all of them is not compiled for each, at every import."""
+    return dataclass(frozen=True, slots=True, eq=False, repr=False)(cls)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Event:
     """What every event has."""
 
@@ -56,8 +63,19 @@ class Event:
         kind: Any = type(self)
         return {name: value for name in _names(kind) if (value := getattr(self, name)) is not None}
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and _values(self) == _values(other)
 
-@dataclass(frozen=True, slots=True)
+    def __hash__(self) -> int:
+        return hash(_values(self))
+
+    def __repr__(self) -> str:
+        kind: Any = type(self)
+        shown = (f"{name}={value!r}" for name, value in zip(_names(kind), _values(self), strict=True))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@_event
 class RequestFinished(Event):
     """The server's answer was handed to the caller, a 404 included. Its level follows `log.finished`."""
 
@@ -75,7 +93,7 @@ class RequestFinished(Event):
     """`log.sample`, the share of answered calls that are logged; absent where all of them are."""
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class RequestFailed(Event):
     """The caller got an answer that counts against the host, an exception, or a rejection."""
 
@@ -92,7 +110,7 @@ class RequestFailed(Event):
     waited: float
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class AttemptFailed(Event):
     """One send came to an error or to a status that asks for a retry or counts as a failure."""
 
@@ -108,7 +126,7 @@ class AttemptFailed(Event):
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class RetryScheduled(Event):
     """The call waits, then sends again. `attempt` is the number of the send to come."""
 
@@ -123,7 +141,7 @@ class RetryScheduled(Event):
     """True where the answer's `Retry-After` set the wait."""
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class RetryAbandoned(Event):
     """A retry would have been due and attempts were left, but `reason` forbade it."""
 
@@ -136,7 +154,7 @@ class RetryAbandoned(Event):
     reason: Literal["breaker", "budget", "closed", "deadline", "not idempotent", "not replayable", "retry after"]
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class HedgeSent(Event):
     """An attempt is slow, so a copy of it was sent as well. The first good answer wins."""
 
@@ -150,7 +168,7 @@ class HedgeSent(Event):
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class HedgeFinished(Event):
     """A copy's race is over."""
 
@@ -165,7 +183,7 @@ class HedgeFinished(Event):
     """Whether its answer was the one that counts."""
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class RequestRejected(Event):
     """A policy of ours refused the call before anything was sent."""
 
@@ -178,7 +196,7 @@ class RequestRejected(Event):
     retry_after: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class RequestWouldReject(Event):
     """A policy of ours that only observes would have refused this send; it is made all the same."""
 
@@ -193,7 +211,7 @@ class RequestWouldReject(Event):
     retry_after: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class BreakerOpened(Event):
     """The host's circuit opened: calls fail at once for `open_for` seconds."""
 
@@ -208,7 +226,7 @@ class BreakerOpened(Event):
     """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class BreakerHalfOpened(Event):
     """The open time is over: probes are let through."""
 
@@ -219,7 +237,7 @@ class BreakerHalfOpened(Event):
     """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class BreakerClosed(Event):
     """Enough probes succeeded: the circuit is closed again, its load growing over `ramp` seconds."""
 
@@ -231,7 +249,7 @@ class BreakerClosed(Event):
     """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class HostBroken(Event):
     """The host counts as broken from now on: its circuit opened, or connecting failed too often in a row."""
 
@@ -246,7 +264,7 @@ class HostBroken(Event):
     """What the last failure was: a status (`503`) or the name of an exception type; or `slow calls`."""
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class HostRecovered(Event):
     """The host answers again, and its circuit is closed."""
 
@@ -256,7 +274,7 @@ class HostRecovered(Event):
     broken_for: float
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class HostIsolated(Event):
     """An operator took the host out of use."""
 
@@ -264,7 +282,7 @@ class HostIsolated(Event):
     level = "warning"
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class HostRestored(Event):
     """An operator put the host back into use."""
 
@@ -272,7 +290,7 @@ class HostRestored(Event):
     level = "info"
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class ConnectionHooked(Event):
     """A hook made a connection for the host asked for."""
 
@@ -286,7 +304,7 @@ class ConnectionHooked(Event):
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class ConnectionEvicted(Event):
     """A connection was given up because it is no longer good."""
 
@@ -298,7 +316,7 @@ class ConnectionEvicted(Event):
     was a stand-in whose host was isolated."""
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class HookFailed(Event):
     """A hook did not make a connection, in the way in which connections fail."""
 
@@ -311,7 +329,7 @@ class HookFailed(Event):
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
+@_event
 class ConnectionRetired(Event):
     """A good connection was given up: unused for long, too old, or to make room."""
 
@@ -360,3 +378,8 @@ CATALOGUE: dict[str, type[Event]] = {
 def _names(cls: Any) -> tuple[str, ...]:
     """The names of an event type's fields, which `dataclasses.fields` collects anew at each call."""
     return tuple(field.name for field in fields(cls))
+
+
+def _values(event: Any) -> tuple[Any, ...]:
+    kind: Any = type(event)
+    return tuple([getattr(event, name) for name in _names(kind)])

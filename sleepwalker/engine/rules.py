@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from sleepwalker.clock import Clock
 from sleepwalker.engine.retry import Retries
 from sleepwalker.policy import Policy, RetryPolicy
-
-_USUAL = RetryPolicy()
 
 
 class Rules:
@@ -49,10 +49,10 @@ class Rules:
             self.total = max(self.total, self.attempt)
         self.retries = Retries(policy.retry, clock) if policy.retry else None
         self.statuses = policy.retry.statuses if policy.retry else frozenset[int]()
-        self.methods = (policy.retry or _USUAL).methods
+        self.methods = (policy.retry or _usual()).methods
         """What is idempotent, whoever asks: without retries, a hedge does."""
         self.hedge = policy.hedge
-        self.worth_it = (self.retries or Retries(_USUAL, clock)).worth_it
+        self.worth_it = (self.retries or Retries(_usual(), clock)).worth_it
         """Whether an outcome is one to send again for. Without retries, by the default policy's list."""
         self.breaker = policy.breaker is not None
         self.budget = policy.retry is not None and policy.retry.budget is not None
@@ -60,6 +60,11 @@ class Rules:
         self.rate_limit = not passes_rate_limit(policy)
         self.finished_level = policy.log.finished
         self.sample = policy.log.sample
+
+
+@cache
+def _usual() -> RetryPolicy:
+    return RetryPolicy()
 
 
 def passes_rate_limit(policy: Policy) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, ClassVar, Self, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from sleepwalker.exceptions import PolicyError
 from sleepwalker.policy.rules import Rule
@@ -19,7 +19,13 @@ _ABSENT = object()
 class PolicyModel(BaseModel):
     """A frozen value that is valid by construction, compared by value, and hashable."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        defer_build=True,  # until the first is made: whoever only imports us need not wait for it
+    )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
 
@@ -71,6 +77,11 @@ def part_of(cls: type[PolicyModel], field: str) -> type[PolicyModel] | None:
     return None
 
 
+def default_of(field: FieldInfo) -> Any:
+    """The value of a field that is not given; one for all, as frozen values can be shared."""
+    return field.get_default(call_default_factory=True)
+
+
 def can_be_off(cls: type[PolicyModel], field: str) -> bool:
     """Whether False and None are values of the field."""
     return type(None) in get_args(cls.model_fields[field].annotation)
@@ -104,7 +115,7 @@ def _fill(model: PolicyModel, data: Mapping[Any, Any], prefix: str) -> tuple[dic
         if value is not _ABSENT:
             given[name] = value
         elif not field.is_required():
-            value = field.default
+            value = default_of(field)
         if part is None or (value is None and can_be_off(cls, name)):
             values[name] = value
         elif isinstance(value, part):
@@ -166,6 +177,8 @@ def policy_error(what: str, faults: list[str]) -> PolicyError:
 
 
 def _unknown(cls: type[PolicyModel], key: Any, prefix: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
+
     # The value is not shown: what has no business in a policy may well be a secret.
     paths = {name: [name] for name in cls.model_fields}
     for name in cls.model_fields:

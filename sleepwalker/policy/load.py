@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
-from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -47,6 +45,8 @@ def read_name(name: str) -> tuple[str, dict[str, Any]]:
     if name in shipped:
         source = f"shipped policy {name}"
         return source, _parsed(source, shipped[name].read_bytes())
+    from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
+
     close = get_close_matches(name, shipped, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     raise policy_error(
@@ -83,6 +83,8 @@ def _shipped() -> dict[str, Traversable]:
 
 
 def _parsed(source: str, data: bytes) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - `import sleepwalker` reads no policy
+
     try:
         return tomllib.loads(data.decode("utf-8-sig"))  # editors on Windows like to begin with a BOM
     except tomllib.TOMLDecodeError as error:

@@ -49,21 +49,27 @@ class Policy(PolicyModel):
         less_than("hedge.delay", "timeout.attempt", "the attempt is over before its copy is sent"),
     )
 
-    timeout: TimeoutPolicy = Field(default=TimeoutPolicy(), description="How long things may take.")
+    timeout: TimeoutPolicy = Field(default_factory=cache(TimeoutPolicy), description="How long things may take.")
     retry: RetryPolicy | None = Field(
-        default=RetryPolicy(), description="Which failed attempts are followed by another."
+        default_factory=cache(RetryPolicy), description="Which failed attempts are followed by another."
     )
-    breaker: BreakerPolicy | None = Field(default=BreakerPolicy(), description="When a failing host is left alone.")
+    breaker: BreakerPolicy | None = Field(
+        default_factory=cache(BreakerPolicy), description="When a failing host is left alone."
+    )
     bulkhead: BulkheadPolicy | None = Field(
-        default=BulkheadPolicy(), description="How many calls may be in flight per host."
+        default_factory=cache(BulkheadPolicy), description="How many calls may be in flight per host."
     )
     rate_limit: RateLimitPolicy | None = Field(
         default=None, description="How many calls per second are sent to a host."
     )
     hedge: HedgePolicy | None = Field(default=None, description="When a copy of a slow call is sent.")
-    health: HealthPolicy = Field(default=HealthPolicy(), description="How a host is judged, and connections made anew.")
-    log: LogPolicy = Field(default=LogPolicy(), description="How much is written about answered calls.")
-    pool: PoolPolicy = Field(default=PoolPolicy(), description="How many sockets are kept open, and for how long.")
+    health: HealthPolicy = Field(
+        default_factory=cache(HealthPolicy), description="How a host is judged, and connections made anew."
+    )
+    log: LogPolicy = Field(default_factory=cache(LogPolicy), description="How much is written about answered calls.")
+    pool: PoolPolicy = Field(
+        default_factory=cache(PoolPolicy), description="How many sockets are kept open, and for how long."
+    )
 
     if TYPE_CHECKING:
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
@@ -39,11 +40,16 @@ def _as_set(value: Any) -> Any:
         return value
 
 
+def _as_list(value: frozenset[Any]) -> list[Any]:
+    """In order. Not `sorted` itself, whose signature Python would have to parse, at length, at every import."""
+    return sorted(value)
+
+
 Status = Annotated[int, Field(ge=400, le=599)]
 # RFC 9110 section 5.6.2: a method is a token.
 Method = Annotated[str, Field(pattern=r"^[-!#$%&'*+.^_`|~0-9A-Za-z]+$", title="an HTTP method")]
-Statuses = Annotated[frozenset[Status], BeforeValidator(_as_set), PlainSerializer(sorted, return_type=list[int])]
-Methods = Annotated[frozenset[Method], BeforeValidator(_as_set), PlainSerializer(sorted, return_type=list[str])]
+Statuses = Annotated[frozenset[Status], BeforeValidator(_as_set), PlainSerializer(_as_list, return_type=list[int])]
+Methods = Annotated[frozenset[Method], BeforeValidator(_as_set), PlainSerializer(_as_list, return_type=list[str])]
 HeaderName = Annotated[str, Field(pattern=r"^[-!#$%&'*+.^_`|~0-9A-Za-z]+$", title="a header's name")]
 ProbePath = Annotated[
     str,
@@ -147,7 +153,7 @@ class RetryPolicy(PolicyModel):
         "time) are retried for any method.",
     )
     budget: RetryBudget | None = Field(
-        default=RetryBudget(),
+        default_factory=cache(RetryBudget),
         description="The share of retries among a host's calls; without it only `attempts` limits them.",
     )
 

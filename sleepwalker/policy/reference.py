@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sleepwalker.policy.base import PolicyModel, allowed, can_be_off, part_of, plain
+from sleepwalker.policy.base import PolicyModel, allowed, can_be_off, default_of, part_of, plain
 from sleepwalker.policy.model import Policy
 
 __all__ = ["page"]
@@ -74,7 +74,7 @@ def _section(path: str, part: type[PolicyModel]) -> str:
         if part_of(part, name) is not None:
             default, takes = "", f"see [{path}.{name}](#{path}{name})"
         else:
-            default = "" if field.is_required() else f"`{_toml(plain(field.default))}`"
+            default = "" if field.is_required() else f"`{_toml(plain(default_of(field)))}`"
             takes = allowed(part, name)
         lines.append(f"| `{name}` | {default} | {takes} | {field.description} |")
     return "\n".join([*lines, ""])
@@ -87,7 +87,7 @@ def _switch(path: str) -> str:
         owner = part_of(owner, parent) or owner
     if not can_be_off(owner, name):
         return "It cannot be switched off."
-    return "Off by default." if owner.model_fields[name].default is None else "`false` switches it off."
+    return "Off by default." if default_of(owner.model_fields[name]) is None else "`false` switches it off."
 
 
 def _shipped() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sleepwalker.policy.base import PolicyModel, part_of, plain
+from sleepwalker.policy.base import PolicyModel, default_of, part_of, plain
 
 
 def toml_schema(cls: type[PolicyModel]) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def _set_defaults(schema: dict[str, Any], cls: type[PolicyModel], definitions: d
     """Write each default as TOML would have it, sets in order: the schema is the same in every run."""
     for name, field in cls.model_fields.items():
         if not field.is_required():
-            schema["properties"][name]["default"] = plain(field.default)
+            schema["properties"][name]["default"] = plain(default_of(field))
         part = part_of(cls, name)
         if part is not None:
             _set_defaults(definitions[part.__name__], part, definitions)
