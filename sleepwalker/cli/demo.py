@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 import requests
 
 import sleepwalker
+from sleepwalker.cli import demo_end
 from sleepwalker.cli.demo_fleet import DIRECTORY, Fleet
 from sleepwalker.cli.demo_move import MOVING, DirectoryHook
 from sleepwalker.cli.demo_plan import FULL, HOSTS, PLAIN_TIMEOUT, QUICK, SEED, SIDES, WORKERS, Host, Side
@@ -53,6 +54,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--quick", action="store_true", help="about 8 seconds instead of about 20")
     parser.add_argument("--seed", metavar="N", type=int, default=SEED, help="another run of luck (%(default)s)")
     parser.add_argument("--log", metavar="FILE", type=new_file, help="append the events there (a new file)")
+    parser.add_argument("--html", metavar="FILE", type=new_file, help="write a page with charts of the log there")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     parser.set_defaults(run=run)
 
@@ -96,11 +98,15 @@ def run(args: argparse.Namespace) -> int:
             fleet.go()
             report.begin()
             _drive(report, fleet, connections, (lambda line: screen.print(line, soft_wrap=True)) if speak else None)
+    last = list(demo_end.words(log, args.html))
     if args.json:
         print(json.dumps({**report.to_dict(), "seed": args.seed, "log": str(log)}, indent=2))
-    else:
-        screen.print(report.result())
-        screen.print(f"\nsleepwalker's events, as JSON lines: {log}", soft_wrap=True)
+        return 0
+    screen.print(report.result())
+    names = tuple(host.name for host in HOSTS)
+    screen.print("", demo_end.ports(fleet.ports[0], names, report.move.gap()), sep="\n")
+    for line in last:
+        screen.print(line, soft_wrap=True)
     return 0
 
 

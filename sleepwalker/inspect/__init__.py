@@ -7,7 +7,7 @@ from sleepwalker.inspect.follow import Follower
 from sleepwalker.inspect.model import Report
 from sleepwalker.inspect.page import page
 from sleepwalker.inspect.report import make
-from sleepwalker.inspect.session import Answer, Session
+from sleepwalker.inspect.session import Answer, Session, missing
 from sleepwalker.inspect.sources import Source
 from sleepwalker.inspect.window import Filter, moment
 
@@ -20,6 +20,7 @@ __all__ = [
     "Session",
     "Source",
     "make",
+    "missing",
     "moment",
     "page",
 ]

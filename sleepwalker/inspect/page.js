@@ -157,7 +157,7 @@
       above += height + gap;
     });
     Plotly.react(box, traces, layout, {
-      responsive: true, displaylogo: false, scrollZoom: false,
+      responsive: true, displayModeBar: !phone, displaylogo: false, scrollZoom: false,
       modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]],
     });
   }

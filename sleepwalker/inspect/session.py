@@ -22,7 +22,7 @@ from sleepwalker.inspect.window import Filter
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["Answer", "Session"]
+__all__ = ["Answer", "Session", "missing"]
 
 #: DuckDB takes what it may: half of this is the rest of the process. Beyond it the table is on the disk anyway.
 _MEMORY = "1GB"
@@ -228,6 +228,15 @@ class Session:
         )
         conn.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = true; SET enable_progress_bar_print = false")
         return conn
+
+
+def missing() -> str | None:
+    """What to install before a session can be had; None where nothing is missing."""
+    try:
+        _library()
+    except InspectError as error:
+        return str(error)
+    return None
 
 
 def _library() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 import requests
 
+from sleepwalker.cli import demo_end
 from sleepwalker.cli.demo_fleet import DIRECTORY, NAMES, Fleet
 
 pytestmark = pytest.mark.once
@@ -33,7 +35,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     begin = time.monotonic()
     # A proxy of the environment must not come between the demo and its servers.
     env = {**os.environ, "http_proxy": "http://127.0.0.1:1"}
-    run = subprocess.run([*_DEMO, "--json", "--log", str(log)], capture_output=True, text=True, timeout=60, env=env)
+    command = [*_DEMO, "--json", "--log", str(log), "--html", str(log.with_suffix(".html"))]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
@@ -132,6 +135,13 @@ def test_the_log_says_what_the_table_says(result: dict[str, Any]) -> None:
     assert sum(event.startswith("breaker.") for event in events) == len(result["transitions"])
 
 
+def test_the_page_with_charts_is_about_all_of_its_hosts(result: dict[str, Any]) -> None:
+    text = Path(result["path"]).with_suffix(".html").read_text(encoding="utf-8")
+    assert {f"<b>{line['host']}</b>" for line in result["lines"]} == set(
+        re.findall(r"<td class=\"word\">(<b>.*?</b>)", text)
+    )
+
+
 def test_there_are_sentences_about_gain_and_price(result: dict[str, Any]) -> None:
     assert result["conclusions"][0].startswith("Answered, moves aside: ")
     assert result["conclusions"][-2].startswith("moves went from port ")
@@ -195,14 +205,26 @@ def test_the_text_fits_a_terminal_and_names_the_log() -> None:
     run = subprocess.run(_DEMO, capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "200"})
     assert run.returncode == 0
     assert run.stderr == ""
-    *lines, last = run.stdout.splitlines()
+    *lines, written, command = run.stdout.splitlines()
     assert max(map(len, lines)) <= 80
+    assert re.search(
+        r"ports: healthy \d+, flaky \d+, .*moves\s+\d+ then \d+\s+sleepwalker's events", run.stdout, re.DOTALL
+    )
     assert "\x1b" not in run.stdout
     assert "The price: " in run.stdout
-    log = Path(last.rpartition(": ")[2])
+    log = Path(written.rpartition(": ")[2])
+    assert command == f"what happened, from them: sleepwalker inspect {log}"
     assert log.parent == Path(tempfile.gettempdir())
     assert log.stat().st_size > 0
     log.unlink()
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    target = tmp_path / "report.html"
+    *_, last = demo_end.words(tmp_path / "events.jsonl", target)
+    assert last == "inspect needs the package duckdb: pip install 'sleepwalker[inspect]'"
+    assert not target.exists()
 
 
 # -- the fleet by itself -------------------------------------------------------------------------

@@ -234,8 +234,8 @@ EVIL = "https://<script>alert(1)</script><b>evil</b>"
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page about an outage, with a host whose name is markup."""
     lines = list(Traffic(5, rate=20, days=0.02, outages=2).lines(20_000))
-    lines += [failed(at, EVIL) for at in range(-30_000, -29_990)]
-    lines += [line(-29_990, "host.broken", EVIL, reason="connect", failures=3, cause="ConnectError")]
+    lines += [failed(at, EVIL) for at in range(-50_000, -49_990)]
+    lines += [line(-49_990, "host.broken", EVIL, reason="connect", failures=3, cause="ConnectError")]
     folder = tmp_path_factory.mktemp("page")
     path = folder / "report.html"
     path.write_text(page(report_on(write(folder / "events.jsonl", lines))), encoding="utf-8")

@@ -1,0 +1,47 @@
+"""What the demo leaves: a log, how to inspect it, and a page with charts where one was asked for."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sleepwalker.cli.demo_move import Gap
+
+
+def ports(fleet: Mapping[str, int], names: tuple[str, ...], gap: Gap | None) -> str:
+    """Which server is which, for the log knows their addresses only."""
+    known = {name: str(fleet[name]) for name in names}
+    if gap is not None:
+        known["moves"] = " then ".join(address.rpartition(":")[2] for address in (gap.old, gap.new))
+    return "ports: " + ", ".join(f"{name} {port}" for name, port in known.items())
+
+
+def write_page(log: Path, target: Path) -> None:
+    """Write what `inspect --html` would. Raises `InspectError` where something that it needs is not installed."""
+    from sleepwalker import inspect  # noqa: PLC0415 - nobody else needs it
+
+    with inspect.Session() as session:
+        session.load(session.find([str(log)], sys.stdin.buffer))
+        report = inspect.make(session, inspect.Filter())
+    if report is not None:
+        target.write_text(inspect.page(report), encoding="utf-8")
+
+
+def words(log: Path, target: Path | None) -> Iterator[str]:
+    """The last lines; the page is written for one of them."""
+    from sleepwalker import inspect  # noqa: PLC0415
+
+    yield f"sleepwalker's events, as JSON lines: {log}"
+    if (missing := inspect.missing()) is not None:
+        yield missing
+        return
+    yield f"what happened, from them: sleepwalker inspect {shlex.quote(str(log))}"
+    if target is not None:
+        try:
+            write_page(log, target)
+        except (inspect.InspectError, OSError) as error:
+            yield str(error)
+        else:
+            yield f"the same with charts, for a browser: {target}"
