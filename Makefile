@@ -19,7 +19,8 @@ setup:
 	@scripts/setup
 
 demo: setup  ## Send real traffic to a fleet of flaky servers on this machine, with sleepwalker and without
-	@$(BIN)/sleepwalker demo $(ARGS)
+	@mkdir -p artifacts
+	@$(BIN)/sleepwalker demo --html artifacts/demo.html $(ARGS)
 
 test: setup  ## Run all tests
 	@scripts/system-packages
