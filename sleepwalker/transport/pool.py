@@ -198,7 +198,7 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
         limits = current_limits()
         if limits is not None:
             limits.phase = "queue"
-            timeout = limits.left()
+            timeout = self._left(limits)
         free = self.pool
         try:
             if limits is not None and limits.grip is not None and self.block:
@@ -215,8 +215,16 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
 
     def _get_conn_in_slices(self, limits: Limits) -> Any:
         while True:
-            with contextlib.suppress(urllib3.exceptions.EmptyPoolError):
+            with contextlib.suppress(urllib3.exceptions.EmptyPoolError, TimeoutError):
                 return super()._get_conn(min(_SLICE, limits.left()))
+            self._left(limits)
+
+    def _left(self, limits: Limits) -> float:
+        """Seconds to wait for a place. At any other error than this urllib3 gives one back that it never had."""
+        try:
+            return limits.left()
+        except TimeoutError as error:
+            raise urllib3.exceptions.EmptyPoolError(self, "no time left to wait for a connection") from error
 
     def _put_conn(self, conn: Any) -> None:
         if isinstance(conn, _Limited):

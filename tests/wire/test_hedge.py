@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import requests
+import urllib3
 from servers import (
     Exchange,
     FaultServer,
@@ -39,7 +40,6 @@ from sleepwalker import (
     HTTPNotFound,
     HTTPServiceUnavailable,
     Policy,
-    ReadError,
 )
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.connection import timer
@@ -552,7 +552,7 @@ def cancelled_after(act: Callable[[], Any], limits: Limits, seconds: float = 0.1
         with attempt_limits(limits):
             try:
                 act()
-            except (requests.RequestException, OSError, ReadError):
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
                 ended.append(time.monotonic())
             finally:
                 limits.end()
@@ -607,6 +607,8 @@ def test_an_attempt_is_cut_while_it_waits_for_a_socket() -> None:
         assert cancelled_after(lambda: conn.conn.get(server.url), gripped()) < 0.4
         assert thread.is_alive()
         thread.join(5)
+        (pool,) = conn._line._adapter._pools.values()
+        assert pool.pool.qsize() == 1  # it gave no place back, for it had none
 
 
 def test_an_attempt_is_cut_while_it_sends() -> None:
