@@ -1,203 +1,211 @@
-"""Makes event logs of any size, as a service that calls a dozen hosts would write them, and says what is in them."""
+"""What `sleepwalker inspect` costs on a gigabyte of events, beside jq and Python's json asked one of its questions."""
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Iterator
+import argparse
+import json
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-#: When the log begins: a date like any other, for a log that is made again must be the same.
-START = 1_763_769_600.0
+from benchmarks.inspect_traffic import write_log
+from benchmarks.machine import load, machine, versions
+from benchmarks.report import write
 
-#: What the hosts are: origin, share of the traffic, median latency in seconds, share of attempts that fail.
-HOSTS = (
-    ("https://catalogue.shop.example.net", 0.30, 0.018, 0.0004),
-    ("https://stock.shop.example.net:8443", 0.20, 0.009, 0.0002),
-    ("https://prices.shop.example.net", 0.15, 0.012, 0.0010),
-    ("https://search.shop.example.net", 0.10, 0.060, 0.0040),
-    ("https://payments.bank.example.com", 0.08, 0.140, 0.0060),
-    ("https://orders.shop.example.net", 0.06, 0.025, 0.0005),
-    ("https://images.cdn.example.org", 0.04, 0.007, 0.0001),
-    ("http://10.20.0.17:9200", 0.03, 0.004, 0.0300),
-    ("https://mail.relay.example.org", 0.02, 0.210, 0.0100),
-    ("https://ratings.partner.example.com", 0.02, 0.090, 0.2500),
-)
-_PATHS = ("/v1/items", "/v1/items/{}", "/v2/customers/{}/basket", "/search", "/v1/orders/{}", "/health", "/a/{}/b/{}")
-_ATTEMPTS = 3
-_CONSECUTIVE = 5
+NAME = "inspect"
+COMMAND = "python -m benchmarks.inspect_logs"
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("sleepwalker", "duckdb", "plotly", "rich")
+
+#: What the project promises of a gigabyte on two cores: seconds of the whole report, and megabytes at its peak.
+MOST_SECONDS, MOST_MEGABYTES, CORES = 30.0, 2_000.0, 2
+
+SIZE, ROUNDS = 1_000_000_000, 3
+QUICK_SIZE, QUICK_ROUNDS = 5_000_000, 1
+
+#: Host to (calls, failed calls): the question that everybody can be asked.
+Answer = dict[str, tuple[int, int]]
+
+_SQL = "SELECT host, count(*) AS calls, count(*) FILTER (NOT answered) AS failed FROM calls GROUP BY host"
+_JQ = """reduce inputs as $e ({};
+  if $e.event == "request.finished" then .[$e.host][0] += 1
+  elif $e.event == "request.failed" then .[$e.host][0] += 1 | .[$e.host][1] += 1
+  else . end)"""
+_PYTHON = """
+import json, sys
+calls, failed = {}, {}
+with open(sys.argv[1]) as file:
+    for line in file:
+        event = json.loads(line)
+        if event["event"] in ("request.finished", "request.failed"):
+            host = event["host"]
+            calls[host] = calls.get(host, 0) + 1
+            if event["event"] == "request.failed":
+                failed[host] = failed.get(host, 0) + 1
+print(json.dumps({host: [calls[host], failed.get(host, 0)] for host in calls}))
+"""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A command, and how its output is read."""
+
+    name: str
+    does: str
+    command: list[str]
+    read: Callable[[Any], Answer]
 
 
 @dataclass
-class Truth:
-    """What is in a log: numbers that a reader of it has to find."""
+class Cost:
+    """What runs of a command took: seconds of wall and CPU time, and megabytes of memory at the peak."""
 
-    events: int = 0
-    answered: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
-    """Rejected calls included."""
-    rejected: Counter[str] = field(default_factory=Counter)
-    retries: Counter[str] = field(default_factory=Counter)
-    """Sends after a call's first."""
-    saved_by: Counter[int] = field(default_factory=Counter)
-    """Answered calls by the number of the attempt that was answered, from the second on."""
-    opened: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
-    """Failed attempts, by status or name of the error."""
-    broken_at_end: set[str] = field(default_factory=set)
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
 
 
-class _Circuit:
-    """A breaker as simple as can be: consecutive failures open it, one success closes it."""
-
-    def __init__(self) -> None:
-        self.failures = 0
-        self.open_until = 0.0
-        self.open_for = 5.0
-        self.opened_at: float | None = None
-        self.half_open = False
-
-
-class Traffic:
-    """Calls one after the other, some at the same time, until somebody has enough of them."""
-
-    def __init__(self, seed: int = 1, rate: float = 60.0, days: float = 1.0, outages: int = 4) -> None:
-        """`rate` is calls per second; `outages` is how many each of the last hosts has in `days`."""
-        self.truth = Truth()
-        self._random = random.Random(seed)
-        self._rate = rate
-        span = days * 86_400
-        self._down = {
-            host: sorted(
-                (START + self._random.uniform(0.05, 0.9) * span, self._random.uniform(20, 240)) for _ in range(outages)
-            )
-            for host, *_ in HOSTS[3:9:2]
-        }
-        self._circuits = {host: _Circuit() for host, *_ in HOSTS}
-        self._now = START
-
-    def lines(self, events: int) -> Iterator[str]:
-        """At least `events` lines, without their ends; a call's lines are all there."""
-        names = [host for host, *_ in HOSTS]
-        weights = [share for _, share, *_ in HOSTS]
-        about = {host: (latency, failing) for host, _, latency, failing in HOSTS}
-        while self.truth.events < events:
-            for host in self._random.choices(names, weights, k=1_000):
-                self._now += self._random.expovariate(self._rate)
-                made = self._call(host, *about[host])
-                self.truth.events += len(made)
-                yield from made
-                if self.truth.events >= events:
-                    break
-        self.truth.broken_at_end = {host for host, circuit in self._circuits.items() if circuit.opened_at is not None}
-
-    def _call(self, host: str, latency: float, failing: float) -> list[str]:
-        dice, truth, circuit = self._random.random, self.truth, self._circuits[host]
-        path = _PATHS[int(dice() * len(_PATHS))].format(int(dice() * 90_000), int(dice() * 9))
-        method = "GET" if dice() < 0.85 else "POST" if dice() < 0.5 else "PUT"
-        about = f'"host":"{host}","method":"{method}","path":"{path}"'
-        lines: list[str] = []
-        at = self._now
-
-        def write(level: str, event: str, rest: str) -> None:
-            lines.append(f'{{"timestamp":"{_stamp(at)}","level":"{level}","event":"{event}",{rest}}}')
-
-        if circuit.opened_at is not None:
-            if at < circuit.open_until:
-                wait = round(circuit.open_until - at, 4)
-                write("warning", "request.rejected", f'{about},"by":"breaker","retry_after":{wait}')
-                text = f"the circuit of {host} is open after ConnectError; next try in {wait} s"
-                ends = '"attempts":0,"duration":0.0001,"waited":0.0'
-                write("error", "request.failed", f'{about},"error":"CircuitOpenError","detail":"{text}",{ends}')
-                truth.failed[host] += 1
-                truth.rejected[host] += 1
-                return lines
-            circuit.half_open = True
-            write("info", "breaker.half_opened", f'"host":"{host}"')
-        down = any(begin <= at < begin + length for begin, length in self._down.get(host, ()))
-        waited, spent = 0.0, 0.0
-        for number in range(1, _ATTEMPTS + 1):
-            took = 0.001 + dice() * 0.002 if down else self._random.lognormvariate(0, 0.5) * latency
-            spent += took
-            at += took
-            if not down and dice() >= failing:
-                circuit.failures = 0
-                if circuit.opened_at is not None:
-                    circuit.half_open = False
-                    write("info", "breaker.closed", f'"host":"{host}","ramp":5.0')
-                    write("info", "host.recovered", f'"host":"{host}","broken_for":{at - circuit.opened_at:.3f}')
-                    circuit.opened_at, circuit.open_for = None, 5.0
-                status = 200 if dice() < 0.97 else 404
-                ends = f'"status":{status},"attempts":{number},"duration":{spent:.6f},"waited":{waited:.6f}'
-                write("info", "request.finished", f"{about},{ends}")
-                truth.answered[host] += 1
-                truth.retries[host] += number - 1
-                if number > 1:
-                    truth.saved_by[number] += 1
-                return lines
-            what, says = ("ConnectError", "connection refused") if down else _failure(dice())
-            truth.errors[what] += 1
-            which = f'"status":{what}' if what.isdigit() else f'"error":"{what}","detail":"{host}: {says}"'
-            write("warning", "attempt.failed", f'{about},"attempt":{number},{which},"duration":{took:.6f}')
-            circuit.failures += 1
-            if circuit.half_open or (circuit.failures >= _CONSECUTIVE and circuit.opened_at is None):
-                self._open(circuit, host, at, what, write)
-            if number < _ATTEMPTS and circuit.opened_at is None:
-                wait = 0.02 + dice() * 0.1 * 2**number
-                rest = f'{about},"attempt":{number + 1},"wait":{wait:.6f},"server_directed":false'
-                write("info", "retry.scheduled", rest)
-                waited, spent, at = waited + wait, spent + wait, at + wait
-            elif number < _ATTEMPTS:
-                write("warning", "retry.abandoned", f'{about},"attempt":{number},"reason":"breaker"')
-                break
-        ends = f'"attempts":{number},"duration":{spent:.6f},"waited":{waited:.6f}'
-        write("error", "request.failed", f"{about},{which},{ends}")
-        truth.failed[host] += 1
-        truth.retries[host] += number - 1
-        return lines
-
-    def _open(self, circuit: _Circuit, host: str, at: float, what: str, write) -> None:
-        rule = "probe" if circuit.half_open else "consecutive"
-        rest = f'"host":"{host}","rule":"{rule}","open_for":{circuit.open_for},"cause":"{what}"'
-        write("warning", "breaker.opened", rest)
-        self.truth.opened[host] += 1
-        if circuit.opened_at is None:
-            circuit.opened_at = at
-            failures = f'"failures":{circuit.failures},"cause":"{what}"'
-            write("error", "host.broken", f'"host":"{host}","reason":"breaker",{failures}')
-        circuit.half_open = False
-        circuit.open_until = at + circuit.open_for
-        circuit.open_for = min(60.0, circuit.open_for * 2)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: measured, every answer right, and written down."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(given)
+    size, rounds = (QUICK_SIZE, QUICK_ROUNDS) if options.quick else (SIZE, ROUNDS)
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])  # what is started inherits it
+    before = load()
+    with tempfile.TemporaryDirectory(prefix="sleepwalker-bench-", dir=options.folder) as folder:
+        log = Path(folder) / "events.jsonl"
+        truth = write_log(log, size)
+        expected = {host: (truth.answered[host] + truth.failed[host], truth.failed[host]) for host in truth.hosts()}
+        contestants = _contestants(log)
+        costs = {one.name: Cost() for one in contestants}
+        for number in range(rounds):
+            for one in contestants[number % len(contestants) :] + contestants[: number % len(contestants)]:
+                _run(one, expected, costs[one.name])
+                print(f"round {number + 1}: {one.name}, {costs[one.name].wall[-1]:.1f} s", file=sys.stderr)
+    facts: dict[str, object] = {
+        "command": shlex.join([*COMMAND.split(), *given]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": {**versions(PACKAGES), "jq": _jq_version()},
+        "log": f"{size / 1e6:,.0f} MB, {truth.events:,} events of {len(expected)} hosts",
+        "method": f"each command {rounds} times, in turns, in a process of its own, on {CORES} cores at most; medians",
+        "load": f"{before} before, {load()} after: processes that wanted a core, these included",
+    }
+    page = _page(contestants, costs, facts, size)
+    print(page)
+    target = options.output or (None if options.quick else RESULTS)
+    if target is not None:
+        rows = [{"name": one.name, "does": one.does, **vars(costs[one.name])} for one in contestants]
+        data = json.dumps({"benchmark": NAME, **facts, "rows": rows}, indent=1, ensure_ascii=False) + "\n"
+        for path in write(target, NAME, page, data):
+            print(f"wrote {path}", file=sys.stderr)
+    return 0
 
 
-def write_log(path: Path, size: int, seed: int = 1) -> Truth:
-    """Write about `size` bytes, and say what is in them."""
-    traffic = Traffic(seed)
-    written = 0
-    with path.open("w", encoding="ascii") as file:
-        for line in traffic.lines(2**62):
-            written += file.write(line + "\n")
-            if written >= size:
-                break
-    return traffic.truth
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a rough look at 5 MB; leaves the results alone")
+    parser.add_argument("--folder", type=Path, help="where the log lies meanwhile: a gigabyte (the system's own)")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="write the results there")
+    return parser
 
 
-def _failure(luck: float) -> tuple[str, str]:
-    if luck < 0.6:
-        return "503", ""
-    if luck < 0.8:
-        return "ReadTimeout", "no byte for 10 s"
-    return ("ReadError", "the connection was reset") if luck < 0.95 else ("502", "")
+def _contestants(log: Path) -> list[Contestant]:
+    inspect = [sys.executable, "-m", "sleepwalker", "inspect", str(log)]
+    page = str(log.with_suffix(".html"))
+    found = [
+        Contestant("inspect --json", "the whole report", [*inspect, "--json"], _of_report),
+        Contestant("inspect --json --html", "the same, and its page", [*inspect, "--json", "--html", page], _of_report),
+        Contestant("inspect --sql", "the question", [*inspect, "--json", "--sql", _SQL], _of_rows),
+        Contestant("json of Python", "the question", [sys.executable, "-c", _PYTHON, str(log)], _of_pairs),
+    ]
+    if jq := shutil.which("jq"):
+        found.append(Contestant("jq", "the question", [jq, "-n", _JQ, str(log)], _of_pairs))
+    return found
 
 
-_second = (0, "")
+def _of_report(said: Any) -> Answer:
+    return {one["host"]: (one["calls"], one["failed"]) for one in said["hosts"]}
 
 
-def _stamp(at: float) -> str:
-    global _second
-    whole = int(at)
-    if _second[0] != whole:
-        _second = (whole, datetime.fromtimestamp(whole, UTC).isoformat()[:19])
-    return f"{_second[1]}.{int((at - whole) * 1000):03d}Z"
+def _of_rows(said: Any) -> Answer:
+    return {one["host"]: (one["calls"], one["failed"]) for one in said}
+
+
+def _of_pairs(said: Any) -> Answer:
+    return {host: (pair[0], pair[1] if len(pair) > 1 and pair[1] else 0) for host, pair in said.items()}
+
+
+def _run(one: Contestant, expected: Answer, cost: Cost) -> None:
+    """Run it once. Raises `RuntimeError` if its answer is not the truth."""
+    begin = time.perf_counter()
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(one.command, stdout=out)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.perf_counter() - begin
+        out.seek(0)
+        said = out.read()
+    if process.returncode != 0 or one.read(json.loads(said)) != expected:
+        raise RuntimeError(f"{one.name}: exit code {process.returncode}, or an answer that is not the truth")
+    cost.wall.append(round(wall, 3))
+    cost.cpu.append(round(usage.ru_utime + usage.ru_stime, 3))
+    cost.memory.append(round(usage.ru_maxrss / 1000, 1))  # kilobytes on Linux
+
+
+def _page(contestants: Sequence[Contestant], costs: dict[str, Cost], facts: dict[str, object], size: int) -> str:
+    lines = ["| | it gives | wall, s | CPU, s | memory, MB |", "|---|---|---:|---:|---:|"]
+    for one in contestants:
+        cost = costs[one.name]
+        wall, cpu, memory = (statistics.median(values) for values in (cost.wall, cost.cpu, cost.memory))
+        lines.append(f"| {one.name} | {one.does} | {wall:.1f} | {cpu:.1f} | {memory:,.0f} |")
+    whole = costs[contestants[0].name]
+    slowest, most = max(whole.wall), max(whole.memory)
+    kept = "yes" if slowest < MOST_SECONDS and most < MOST_MEGABYTES else "**no**"
+    promise = (
+        f"The whole report in under {MOST_SECONDS:g} s and {MOST_MEGABYTES:,.0f} MB: {kept} "
+        f"(the slowest run took {slowest:.1f} s, the largest {most:,.0f} MB)."
+    )
+    known = "\n".join(f"- {name}: {_words(value)}" for name, value in facts.items())
+    return f"""# What an inspection costs
+
+{size / 1e6:,.0f} MB of events, read once. The question is: how many calls did each host get, and how many of them
+failed? The report has that, and outages, states, percentiles, retries and what came of them, slow calls and series
+for charts. Every answer was compared with the truth, which whoever makes a log knows.
+
+{chr(10).join(lines)}
+
+{promise}
+
+jq and Python read with one core, and stop at the first line that is no JSON. Both would be faster asked for less, and
+slower asked for all that the report has.
+
+## How it was measured
+
+{known}
+"""
+
+
+def _words(value: object) -> str:
+    return ", ".join(f"{name} {inner}" for name, inner in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _jq_version() -> str:
+    jq = shutil.which("jq")
+    if jq is None:
+        return "not there"
+    return subprocess.run([jq, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

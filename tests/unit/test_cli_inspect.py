@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.inspect_logs import Traffic
+from benchmarks.inspect_traffic import Traffic
 from sleepwalker.cli import main
 from sleepwalker.events import CATALOGUE
 from tests.unit.inspect_logs import HOST, answered, failed, line, rejected, write

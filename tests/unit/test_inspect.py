@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.inspect_logs import HOSTS, Traffic
+from benchmarks.inspect_traffic import HOSTS, Traffic
 from sleepwalker.inspect import Filter, InspectError, Session, make
 from sleepwalker.inspect.columns import LONGEST_LINE
 from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write

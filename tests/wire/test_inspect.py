@@ -19,7 +19,7 @@ from browser import Browser
 from servers import FaultServer, hang_up, refused_port, reply, reset
 
 import sleepwalker.logging
-from benchmarks.inspect_logs import Traffic
+from benchmarks.inspect_traffic import Traffic
 from sleepwalker import ANONYMOUS, Connection, Policy
 from sleepwalker.cli import main
 from sleepwalker.inspect import Report, page
