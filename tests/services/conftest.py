@@ -25,14 +25,18 @@ def _flaky() -> Iterator[RealWorld]:
     world.close()
 
 
-@pytest.fixture(params=["no network", "real servers", "every second answer a 503 or a dropped connection"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
+def _world(request: pytest.FixtureRequest) -> Iterator[World]:
     if request.param == "no network":
         yield World()
         return
     world: Any = request.getfixturevalue("_well" if request.param == "real servers" else "_flaky")
     yield world
     world.reset()
+
+
+_REAL = ("real servers", "every second answer a 503 or a dropped connection")
+world = pytest.fixture(params=["no network", *_REAL], name="world")(_world)
+real_world = pytest.fixture(params=_REAL, name="real_world")(_world)
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from copy import deepcopy
@@ -155,18 +156,19 @@ class Site:
 
     def __init__(self, flaky: bool) -> None:
         self.flaky = flaky
-        self.turns = itertools.count(1)
+        self.turns: Counter[tuple[str, str]] = Counter()
         self.can: dict[tuple[str, str], Any] = {}
         self.faults = 0
         self.server = FaultServer(default=self._answer)
 
     def _answer(self, exchange: Exchange) -> Step:
         assert exchange.request is not None
-        turn = next(self.turns)
-        if self.flaky and turn % 2:
+        asked = (exchange.request.method, exchange.request.target)
+        self.turns[asked] += 1  # for each target by itself, so that threads do not take each other's turns
+        if self.flaky and self.turns[asked] % 2:
             self.faults += 1
-            return reply(503) if turn % 4 == 1 else hang_up()
-        answer = self._canned(exchange.request.method, exchange.request.target)
+            return reply(503) if self.faults % 2 else hang_up()
+        answer = self._canned(*asked)
         if answer is None:
             return reply(204)
         status = 200
@@ -245,6 +247,7 @@ class RealWorld(World):
         self._managers = []
         for site in self.sites.values():
             site.can = {}
+            site.turns.clear()
 
     def close(self) -> None:
         self.reset()

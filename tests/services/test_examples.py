@@ -12,7 +12,7 @@ import reschema.exceptions
 import sleepwalker
 from sleepwalker import HTTPError, ServiceManager
 from sleepwalker.service import Service
-from tests.services.driver import BERTH, VISIT, Reply, U, World, definitions, examples
+from tests.services.driver import BERTH, VISIT, RealWorld, Reply, U, World, definitions, examples
 
 EXAMPLES = dict(examples())
 
@@ -60,3 +60,19 @@ def test_the_worked_example_holds(world: World, title: str) -> None:
 def test_no_worked_example_is_left_out() -> None:
     assert [int(title.split()[0]) for title in EXAMPLES] == list(range(1, 26))
     assert sum(" --> " in line for lines in EXAMPLES.values() for line in lines) == 68
+
+
+def test_the_servers_fail_every_second_time_and_are_asked_again() -> None:
+    """The flaky runs of all tests here prove nothing unless this holds."""
+    world = RealWorld(flaky=True)
+    try:
+        service, conn = world.on(("POST", "/berths", {"num": 1}), ("GET", "/berths/1", {"num": 1}))
+        service.bind("berths").create({"num": 1}).pull()
+        statuses = [attempt.status for attempt in service.response.attempts]
+        assert statuses == [None, 200], "a dropped connection"
+        assert [conn.net(), world.sites["http://q1"].faults] == [
+            [("POST", f"{U}/berths", {"num": 1}, None), ("GET", f"{U}/berths/1", None, None)],
+            2,
+        ]
+    finally:
+        world.close()
