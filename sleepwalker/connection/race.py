@@ -118,6 +118,7 @@ class _Race:
                 raise self._error
         except BaseException as error:
             self._stop(error)
+            self._error = None  # or it would hold itself, by this frame, until the garbage collector comes
             self._let_go_of_all()
             raise
         finally:

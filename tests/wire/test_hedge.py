@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import io
 import itertools
 import os
@@ -10,6 +11,7 @@ import signal
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,11 @@ def hedged(server: FaultServer, **options: Any) -> Connection:
 def workers() -> list[threading.Thread]:
     """The threads of copies under way."""
     return [thread for thread in threading.enumerate() if thread.name == "sleepwalker hedge"]
+
+
+def once_hedged(step: Step) -> Step:
+    """That step as soon as the copy has come as well, however late on a busy machine."""
+    return Step(lambda exchange: exchange.server.wait_for_requests(2) or step)
 
 
 def open_descriptors() -> int:
@@ -239,6 +246,47 @@ def test_the_callers_context_is_seen_by_the_sessions_hooks_of_the_copy() -> None
     assert seen == [("4bf92f", False)]
 
 
+def test_a_copy_is_sent_with_a_request_of_its_own() -> None:
+    """Attempts write on their request, and two would write at a time."""
+
+    class Recording(requests.Session):
+        requests: list[requests.PreparedRequest]
+
+        def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+            self.requests.append(request)
+            return super().send(request, **options)
+
+    with FaultServer() as server, Recording() as session:
+        session.requests = []
+        with Connection(server.url, ANONYMOUS, policy=HEDGED, session=session) as conn:
+            server.script(stall(), reply(200))
+            conn.put("/", data=b"x", headers={"X-Mine": "1"})
+        first, copy = session.requests
+        assert first is not copy
+        assert first.headers is not copy.headers
+        assert first.hooks["response"] is not copy.hooks["response"]
+        assert (first.headers, first.hooks, first.body, first.url) == (copy.headers, copy.hooks, copy.body, copy.url)
+
+
+def test_what_a_race_held_is_freed_as_soon_as_its_caller_lets_go() -> None:
+    """Without waiting for the garbage collector, which in a service may come late."""
+    policy = HEDGED.replace(timeout={"connect": 0.3, "attempt": 0.3}, retry=False)
+    with FaultServer() as server, hedged(server, policy=policy) as conn:
+        gc.disable()
+        try:
+            server.script(stall(), reply(200))
+            answer = weakref.ref(conn.get("/"))
+            conn._latest.response = None
+            server.script(stall(), stall())
+            try:
+                conn.get("/")
+            except DeadlineExceeded as late:
+                error = weakref.ref(late)
+            wait_until(lambda: answer() is None and error() is None, "both are freed")
+        finally:
+            gc.enable()
+
+
 # -- the first one wins ---------------------------------------------------------------------------
 
 
@@ -257,10 +305,10 @@ def test_where_the_first_attempt_answers_after_all_the_copy_is_cut() -> None:
     @timing_test
     def measured() -> None:
         with FaultServer() as server, hedged(server) as conn:
-            server.script(reply(200, b"first", delay=0.2), stall())
+            server.script(once_hedged(reply(200, b"first")), stall())
             with elapsed() as took:
                 response = conn.get("/")
-            took.assert_within(0.2, 0.1)
+            took.assert_within(DELAY, 0.1)
             assert response.content == b"first"
             assert [(one.number, one.status) for one in response.attempts] == [(1, 200), (2, None)]
             assert response.attempts[1].error == "cancelled: attempt 1 came first"
@@ -268,6 +316,14 @@ def test_where_the_first_attempt_answers_after_all_the_copy_is_cut() -> None:
             wait_until(lambda: not workers(), "the copy's thread ended", within=0.5)
 
     measured()
+
+
+def test_the_timer_keeps_nothing_of_a_call_that_is_over() -> None:
+    with FaultServer() as server, hedged(server, policy=HEDGED.replace(hedge={"delay": 4})) as conn:
+        answer = weakref.ref(conn.get("/"))
+        conn._latest.response = None
+        assert all(entry.cancelled for due, _, entry in timer._timer._heap if due > time.monotonic() + 2)
+        assert answer() is None
 
 
 # -- what is bad waits ----------------------------------------------------------------------------
@@ -278,7 +334,7 @@ def test_where_the_first_attempt_answers_after_all_the_copy_is_cut() -> None:
 )
 def test_a_bad_answer_waits_for_the_good_one(bad: Callable[[], Step]) -> None:
     with FaultServer() as server, hedged(server, policy=HEDGED.replace(hedge={"delay": 0.02})) as conn:
-        server.script(Step(lambda exchange: exchange.pause(0.1) or bad()), reply(200, b"good", delay=0.2))
+        server.script(once_hedged(bad()), reply(200, b"good", delay=0.2))
         response = conn.get("/")
         assert response.content == b"good"
         assert response.attempts[0].status == 503 or "ReadError" in str(response.attempts[0].error)
@@ -288,7 +344,7 @@ def test_a_bad_answer_waits_for_the_good_one(bad: Callable[[], Step]) -> None:
 
 def test_where_both_are_bad_the_call_is_retried() -> None:
     with FaultServer() as server, hedged(server) as conn:
-        server.script(reply(503, delay=0.1), reply(503, delay=0.1), reply(200, b"third"))
+        server.script(once_hedged(reply(503)), reply(503), reply(200, b"third"))
         response = conn.get("/")
         assert response.content == b"third"
         assert [one.status for one in response.attempts] == [503, 503, 200]
@@ -297,7 +353,7 @@ def test_where_both_are_bad_the_call_is_retried() -> None:
 
 def test_without_retries_the_last_error_is_raised_with_all_attempts() -> None:
     with FaultServer() as server, hedged(server, policy=HEDGED.replace(retry=False)) as conn:
-        server.script(reply(503, delay=0.2), reply(503, b"copy", delay=0.05))
+        server.script(once_hedged(reply(503)), reply(503, b"copy"))
         with pytest.raises(HTTPServiceUnavailable) as caught:
             conn.get("/")
         assert [one.status for one in caught.value.attempts] == [503, 503]
@@ -346,14 +402,18 @@ def test_a_race_that_nobody_wins_ends_with_its_attempts_deadline() -> None:
 def test_only_what_may_be_sent_twice_at_a_time_is_hedged(method: str, options: dict[str, Any], sends: int) -> None:
     if callable(options.get("data")):
         options = {**options, "data": options["data"]()}
-    with FaultServer(default=reply(200, delay=3 * DELAY)) as server, hedged(server) as conn:
+    default = once_hedged(reply(200)) if sends == 2 else reply(200, delay=3 * DELAY)
+    with FaultServer(default=default) as server, hedged(server) as conn:
         conn.request(method, "/", **options)
         assert len(server.requests) == sends
 
 
 def test_without_retries_idempotent_methods_are_hedged_all_the_same() -> None:
-    policy = HEDGED.replace(retry=False)
-    with FaultServer(default=reply(200, delay=3 * DELAY)) as server, hedged(server, policy=policy) as conn:
+    with (
+        FaultServer(default=reply(200, delay=3 * DELAY)) as server,
+        hedged(server, policy=HEDGED.replace(retry=False)) as conn,
+    ):
+        server.script(once_hedged(reply(200)))
         conn.get("/")
         conn.post("/")
         assert [request.method for request in server.requests] == ["GET", "GET", "POST"]
@@ -372,8 +432,8 @@ def test_an_empty_budget_ends_the_copies() -> None:
 def test_a_circuit_that_opens_meanwhile_and_one_that_is_half_open_send_no_copy() -> None:
     breaker = {"consecutive": 1, "open_for": 0.2, "ramp": 0, "close_after": 1}
     with (
-        FaultServer(routes={"/bad": reply(500)}, default=reply(200, delay=3 * DELAY)) as server,
-        hedged(server, policy=HEDGED.replace(breaker=breaker)) as conn,
+        FaultServer(routes={"/bad": reply(500)}, default=reply(200, delay=0.6)) as server,
+        hedged(server, policy=HEDGED.replace(breaker=breaker, hedge={"delay": 0.3})) as conn,
     ):
         slow = threading.Thread(target=conn.get, args=("/",))
         slow.start()
@@ -414,8 +474,9 @@ def test_a_session_that_never_comes_to_a_socket_is_not_hedged() -> None:
 
 
 def test_no_copy_is_sent_once_the_connection_is_closed_and_the_call_finishes() -> None:
-    with FaultServer(default=reply(200, b"late", delay=0.2)) as server, hedged(server) as conn:
-        threading.Timer(DELAY / 2, conn.close).start()
+    policy = HEDGED.replace(hedge={"delay": 0.3})
+    with FaultServer(default=reply(200, b"late", delay=0.5)) as server, hedged(server, policy=policy) as conn:
+        threading.Timer(0.02, conn.close).start()
         assert conn.get("/").content == b"late"
         assert len(server.requests) == 1
         server.wait_for_open(0)
@@ -456,11 +517,10 @@ def test_ctrl_c_cuts_both() -> None:
 
 def test_ctrl_c_while_only_the_copy_is_under_way_cuts_it() -> None:
     with FaultServer(default=stall()) as server, hedged(server) as conn:
-        server.script(reply(503, delay=2 * DELAY))
+        server.script(once_hedged(reply(503)))
 
         def interrupt() -> None:
-            server.wait_for_requests(2)
-            time.sleep(3 * DELAY)
+            wait_until(lambda: conn.health.failures == 1, "the first attempt failed")
             os.kill(os.getpid(), signal.SIGINT)
 
         threading.Thread(target=interrupt).start()
@@ -657,6 +717,18 @@ def test_what_is_held_is_not_the_descriptor_itself() -> None:
     assert grip.release(owner)
     for sock in (other, again, far):
         sock.close()
+
+
+def test_what_another_one_took_is_not_let_go_of() -> None:
+    one, other = socket.socketpair()
+    grip = Grip()
+    grip.take(owner := object(), one)
+    assert not grip.release(object())
+    grip.cancel()
+    assert other.recv(1) == b""
+    assert grip.release(owner)
+    one.close()
+    other.close()
 
 
 # -- the timer ------------------------------------------------------------------------------------
