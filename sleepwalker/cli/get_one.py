@@ -13,7 +13,7 @@ from sleepwalker.cli.target import Target
 from sleepwalker.cli.text import count, safe_line, safe_text, say, seconds
 from sleepwalker.cli.traffic import Answer
 from sleepwalker.clock import SYSTEM_CLOCK
-from sleepwalker.events import AttemptFailed, BreakerOpened, Event, Level, RetryAbandoned, RetryScheduled
+from sleepwalker.events import AttemptFailed, BreakerOpened, Event, HedgeSent, Level, RetryAbandoned, RetryScheduled
 
 
 def run(connection: sleepwalker.Connection, target: Target, *, output: Path | None, as_json: bool) -> int:
@@ -49,6 +49,8 @@ def show_event(event: Event, _level: Level | None = None, /) -> None:
             say(f"  again in {seconds(event.wait)}{why}")
         case RetryAbandoned():
             say(f"  no further attempt: {event.reason}")
+        case HedgeSent():
+            say(f"attempt {event.attempt}: sent beside one that is slow, after {seconds(event.delay)}")
         case BreakerOpened():
             say(f"  circuit opened for {seconds(event.open_for)}: {event.rule}")
 

@@ -71,6 +71,16 @@ def test_method_headers_and_body_arrive_as_given(httpbin: str, capture: Output) 
     assert (echo["headers"]["X-One"], echo["headers"]["X-Two"]) == ("1", "a, b")
 
 
+def test_a_hedge_is_told_as_it_is_sent(server: FaultServer, tmp_path: Path, capture: Output) -> None:
+    (tmp_path / "hedged.toml").write_text("[hedge]\ndelay = 0.05\n", encoding="utf-8")
+    server.script(stall(), reply(200, b"copy"))
+    assert main(["get", "--policy", str(tmp_path / "hedged.toml"), server.url]) == 0
+    out, err = capture.readouterr()
+    assert out == b"copy"
+    assert b"attempt 2: sent beside one that is slow, after" in err
+    assert b"200 OK, 2 attempts," in err
+
+
 def test_a_body_makes_it_a_post_and_may_come_from_a_file(server: FaultServer, tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(b"\x00\xff\r\n")
     assert main(["get", "-d", f"@{tmp_path / 'body'}", server.url]) == 0
