@@ -1,0 +1,168 @@
+"""The exceptions that version 2.0 had keep their names, their bases and what they carry."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import pytest
+import requests
+
+import sleepwalker
+from sleepwalker import exceptions
+from sleepwalker.exceptions import ClientHTTPError, HTTPError, ServerHTTPError, SleepwalkerException
+
+CODES = {
+    400: "HTTPBadRequest",
+    401: "HTTPUnauthorized",
+    402: "HTTPPaymentRequired",
+    403: "HTTPForbidden",
+    404: "HTTPNotFound",
+    405: "HTTPMethodNotAllowed",
+    406: "HTTPNotAcceptable",
+    407: "HTTPProxyAuthenticationRequired",
+    408: "HTTPRequestTimeout",
+    409: "HTTPConflict",
+    410: "HTTPGone",
+    411: "HTTPLengthRequired",
+    412: "HTTPPreconditionFailed",
+    413: "HTTPRequestEntityTooLarge",
+    414: "HTTPRequestURITooLong",
+    415: "HTTPUnsupportedMediaType",
+    416: "HTTPRequestedRangeNotSatisfiable",
+    417: "HTTPExpectationFailed",
+    418: "HTTPImATeapot",
+    426: "HTTPUpgradeRequired",
+    428: "HTTPPreconditionRequired",
+    429: "HTTPTooManyRequests",
+    431: "HTTPRequestHeaderFieldsTooLarge",
+    500: "HTTPInternalServerError",
+    501: "HTTPNotImplemented",
+    502: "HTTPBadGateway",
+    503: "HTTPServiceUnavailable",
+    504: "HTTPGatewayTimeout",
+    505: "HTTPVersionNotSupported",
+    506: "HTTPVariantAlsoNegotiates",
+    510: "HTTPNotExtended",
+    511: "HTTPNetworkAuthenticationRequired",
+}
+BASES = {
+    "ServiceException": "SleepwalkerException",
+    "MissingServiceDef": "ServiceException",
+    "ResourceException": "ServiceException",
+    "TypeException": "ServiceException",
+    "MissingVariable": "SleepwalkerException",
+    "InvalidParameter": "SleepwalkerException",
+    "RelationError": "SleepwalkerException",
+    "LinkError": "SleepwalkerException",
+    "DataPullError": "SleepwalkerException",
+    "DataNotSetError": "SleepwalkerException",
+    "FragmentError": "SleepwalkerException",
+    "ConnectionError": "SleepwalkerException",
+    "URLError": "ConnectionError",
+    "HTTPError": "SleepwalkerException",
+    "ClientHTTPError": "HTTPError",
+    "ServerHTTPError": "HTTPError",
+}
+
+
+class Response:
+    """What an HTTPError reads."""
+
+    def __init__(self, status: int = 400, body: Any = None, **also: Any) -> None:
+        self.status_code, self.body, self.headers = status, body, {"X-A": "1"}
+        self.__dict__.update({"reason": "Why", "text": "<body>", **also})
+
+    def json(self) -> Any:
+        if isinstance(self.body, Exception):
+            raise self.body
+        return self.body
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_each_exception_is_below_the_one_that_it_was_below(name: str) -> None:
+    assert getattr(exceptions, BASES[name]) in getattr(exceptions, name).__bases__
+    assert getattr(sleepwalker, name) is getattr(exceptions, name)
+
+
+def test_each_status_has_the_class_that_it_had() -> None:
+    assert {code: kind.__name__ for code, kind in HTTPError.code_map.items()} == CODES
+    for code, kind in HTTPError.code_map.items():
+        assert kind.__bases__ == ((ClientHTTPError if code < 500 else ServerHTTPError),)
+
+
+def test_our_connection_error_is_requests_and_not_pythons() -> None:
+    assert not issubclass(exceptions.ConnectionError, builtins.ConnectionError)
+    assert issubclass(exceptions.ConnectionError, requests.ConnectionError)
+    assert issubclass(HTTPError, requests.HTTPError)
+
+
+def test_a_star_import_has_exceptions_and_nothing_else() -> None:
+    names: dict[str, Any] = {}
+    exec("from sleepwalker.exceptions import *", names)
+    found = {name: value for name, value in names.items() if name != "__builtins__"}
+    assert set(BASES) | set(CODES.values()) | {"SleepwalkerException"} <= set(found)
+    assert all(isinstance(value, type) and issubclass(value, SleepwalkerException) for value in found.values())
+
+
+def test_an_error_carries_the_response() -> None:
+    response = Response(404, {"error_text": "gone", "x": 1})
+    error = HTTPError(response)
+    assert (error.http_code, error.headers, error._response) == (404, {"X-A": "1"}, response)
+    assert (error.json_data, error.text, error.datarep) == ({"error_text": "gone", "x": 1}, None, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "json_data", "text"), [(None, None, None), (0, 0, None), (ValueError(), None, "<body>")]
+)
+def test_there_is_a_text_where_there_is_no_json(body: Any, json_data: Any, text: Any) -> None:
+    error = HTTPError(Response(500, body))
+    assert (error.json_data, error.text) == (json_data, text)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"error_text": "no"}, "no"),
+        ({"error_text": ""}, ""),
+        ({"error_text": None}, None),
+        ({"error_text": {"a": 1}}, {"a": 1}),
+        ({"other": 1}, "Why"),
+        (["error_text"], "Why"),
+        ("error_text", "Why"),
+        (None, "Why"),
+        (7, "Why"),
+        (ValueError(), "Why"),
+    ],
+)
+def test_the_message_is_the_servers_or_else_the_reason(body: Any, message: Any) -> None:
+    error = HTTPError(Response(400, body))
+    assert error.args == (message,)
+    assert str(error) == str(message)
+
+
+def test_the_reason_is_read_only_where_it_is_needed() -> None:
+    response = Response(400, {"error_text": "no"})
+    del response.__dict__["reason"]
+    assert str(HTTPError(response)) == "no"
+    response.body = {}
+    with pytest.raises(AttributeError):
+        HTTPError(response)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        *((code, getattr(exceptions, name)) for code, name in CODES.items()),
+        (499, ClientHTTPError),
+        (420, ClientHTTPError),
+        (599, ServerHTTPError),
+        (200, HTTPError),
+        (399, HTTPError),
+        (600, HTTPError),
+    ],
+)
+def test_any_status_is_raised_as_what_it_is(status: int, kind: type[HTTPError]) -> None:
+    with pytest.raises(HTTPError) as caught:
+        HTTPError.raise_by_status(Response(status))
+    assert type(caught.value) is kind
