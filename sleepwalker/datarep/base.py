@@ -114,9 +114,9 @@ class BaseDataRep:
             self.pull()
         data = self._data
         if data is State.DELETED:
-            raise DataPullError(f"{self!r} was deleted; pull() asks for it again")
+            raise DataPullError(f"{self._shown} was deleted; pull() asks for it again")
         if data is State.FAIL:
-            raise DataPullError(f"the data of {self!r} could not be had; pull() asks for it again")
+            raise DataPullError(f"the data of {self._shown} could not be had; pull() asks for it again")
         return data
 
     @data.setter
@@ -141,6 +141,12 @@ class BaseDataRep:
     def pull(self) -> Self:
         """Ask for the data."""
         raise NotImplementedError
+
+    @property
+    def _shown(self) -> str:
+        """What it is, for the text of an exception: without the query, which may hold anything."""
+        part = f"#{self.fragment}" if self.fragment else ""
+        return f"{self.jsonschema.fullname()} at {split_query(self.uri)[0]}{part}"
 
     @property
     def _raw(self) -> Any:

@@ -114,13 +114,13 @@ class DataRep(BaseDataRep):
         self._check(self._setlink)
         if self.has_query_vars:
             raise LinkError(
-                f"{self!r} was asked for with a query, so its data may be a part of the resource: bind it without"
+                f"{self._shown} was asked for with a query, so its data may be a part of the resource: bind it without"
             )
         if obj is not State.UNSET:
             self._data = obj
         data = self._data
         if not self.data_valid():
-            raise DataNotSetError(f"{self!r} has no data to send: set data, pass it to push(), or pull() first")
+            raise DataNotSetError(f"{self._shown} has no data to send: set data, pass it to push(), or pull() first")
         link = self.links["set"]
         self._validate_request(link, data)
         reply = self._send("PUT", self.uri, data)
@@ -163,15 +163,15 @@ class DataRep(BaseDataRep):
         link, MissingParameter for a variable without value, ValidationError for `_data` that is not as the link has it.
         """
         if _name not in self.links:
-            raise LinkError(f"{self!r} has no link {_name!r}; it has {_listed(self.links)}")
+            raise LinkError(f"{self._shown} has no link {_name!r}; it has {_listed(self.links)}")
         link = self.links[_name]
         if link.path is None:
-            raise LinkError(f"the link {_name!r} of {self!r} has no path")
+            raise LinkError(f"the link {_name!r} of {self._shown} has no path")
         uri = self._placed(resolved_path(link.path, self._source(), kwargs, self.fragment or ""))
         if link.method is None:
-            raise LinkError(f"the link {_name!r} of {self!r} has no method")
+            raise LinkError(f"the link {_name!r} of {self._shown} has no method")
         if link.response is None:
-            raise LinkError(f"the link {_name!r} of {self!r} does not say what its response is")
+            raise LinkError(f"the link {_name!r} of {self._shown} does not say what its response is")
         if link.request is not None:
             self._validate_request(link, _data)
         body = _data if link.method in _BODIES else None
@@ -188,7 +188,7 @@ class DataRep(BaseDataRep):
         and there is no service manager.
         """
         if _name not in self.relations:
-            raise RelationError(f"{self!r} has no relation {_name!r}; it has {_listed(self.relations)}")
+            raise RelationError(f"{self._shown} has no relation {_name!r}; it has {_listed(self.relations)}")
         whole = self if self.root is None else self.root
         data = whole.data if self._getlink is True or self.data_valid() else None
         relation = self.relations[_name]
@@ -220,7 +220,7 @@ class DataRep(BaseDataRep):
             return own
         if own.service_manager is None:
             raise ServiceException(
-                f"the relation {name!r} of {self!r} leads to another service, {wanted}, and there is no service "
+                f"the relation {name!r} of {self._shown} leads to another service, {wanted}, and there is no service "
                 "manager to find it: get services from a ServiceManager, or pass service_manager="
             )
         logger.debug("the relation %r leads to the service %s", name, wanted)

@@ -23,6 +23,7 @@ from sleepwalker import (
     Service,
     ServiceException,
     ServiceManager,
+    SleepwalkerException,
 )
 from sleepwalker.datarep import DataRep, DictDataRep
 from tests.services.driver import BERTH, HARBOR, VISIT, Hub, Reply, Stub, U, World, definition, definitions, parsed
@@ -534,3 +535,29 @@ def test_errors_do_not_make_definitions_grow() -> None:
             gauge.pull()
         sizes.append(len(Schema.schemas))
     assert sizes[1:] == sizes[:-1]
+
+
+def test_no_text_of_an_error_has_the_query_in_it() -> None:
+    service = Service(definition("harbor"), "h", connection=Stub())
+    gauge = service.bind("gauge", unit="canary")
+    said = []
+    for work in (
+        lambda: gauge.push(1),
+        lambda: gauge.create(1),
+        gauge.delete,
+        lambda: gauge.execute("nope"),
+        lambda: gauge.execute("self"),
+        lambda: gauge.follow("nope"),
+        lambda: service.bind("gauge", unit="canary", other="canary"),
+    ):
+        with pytest.raises(SleepwalkerException) as caught:
+            work()
+        said.append(str(caught.value))
+    for state in (DataRep.DELETED, DataRep.FAIL):
+        gauge._data = state
+        with pytest.raises(DataPullError) as failed:
+            gauge.data  # noqa: B018
+        said.append(str(failed.value))
+    assert len(said) == 9
+    assert not any("canary" in text for text in said)
+    assert said[0].startswith(f"gauge at {U}/gauge was asked for with a query")
