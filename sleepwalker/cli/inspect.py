@@ -8,16 +8,17 @@ import io
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from sleepwalker.cli import inspect_follow
 from sleepwalker.cli.parser import Commands, UsageError, examples, new_file
 from sleepwalker.cli.text import count, safe_line, say
 from sleepwalker.clock import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
-    from sleepwalker.inspect import Answer, Filter, Report, Session, Source
+    from sleepwalker.inspect import Answer, Filter, Report, Session
 
 _DESCRIPTION = """\
 Read event logs (JSON lines, gzipped or not) and say which hosts failed, since
@@ -45,8 +46,6 @@ _EXAMPLES = (
 _BIG = 20_000_000
 #: Rows of an answer in a table.
 _MOST_ROWS = 1_000
-#: Seconds between two looks at files that grow.
-_LOOK_EVERY = 1.0
 
 
 def add(commands: Commands) -> None:
@@ -76,12 +75,19 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="replace")
     window(args)  # a wrong time is said before gigabytes are read
     if args.follow:
-        _check_follow(args)
+        inspect_follow.check(args)
     try:
         with inspect.Session() as session:
             sources = session.find(args.files, sys.stdin.buffer)
             if args.follow:
-                return _follow(session, sources, args)
+                followed = inspect_follow.follow(
+                    session,
+                    sources,
+                    args,
+                    make=lambda: inspect.make(session, window(args)),
+                    show=lambda report: _show(report, args, compact=True),
+                )
+                return 0 if followed is not None else _nothing(session)
             with _bar(sum(source.size for source in sources)) as progress:
                 session.load(sources, progress)
             if args.sql is not None:
@@ -112,56 +118,6 @@ def window(args: argparse.Namespace) -> Filter:
     if since is not None and until is not None and since >= until:
         raise UsageError(f"--since {args.since} is not before --until {args.until}: nothing lies between them")
     return Filter(since, until, tuple(args.host))
-
-
-def _check_follow(args: argparse.Namespace) -> None:
-    for option in ("sql", "html"):
-        if getattr(args, option) is not None:
-            raise UsageError(f"--follow shows a report that changes; leave out --{option}, or --follow")
-    if "-" in args.files:
-        raise UsageError("--follow looks for what is appended to files; standard input is not one")
-
-
-def _follow(session: Session, sources: Sequence[Source], args: argparse.Namespace) -> int:
-    """Show the report anew whenever something came. Ctrl-C is how this ends, and the last report stays."""
-    from sleepwalker import inspect  # noqa: PLC0415
-
-    zipped = [source.name for source in sources if source.zipped]
-    if zipped:
-        raise UsageError(f"--follow: {', '.join(zipped)} is packed and will not grow; name the file that does")
-    from sleepwalker.cli import display, inspect_view  # noqa: PLC0415
-
-    screen = display.console()
-    moving = not args.json and display.can_move(screen)
-    follower = inspect.Follower(sources, session.folder)
-    report: Report | None = None
-    shown: Report | None = None
-
-    def picture() -> display.RenderableType:
-        note = f"{', '.join(args.files)}: following, Ctrl-C ends it"
-        return display.stacked(note, "", inspect_view.render(report, screen) if report else "no event yet")
-
-    try:
-        with display.live(screen, picture) if moving else contextlib.nullcontext():
-            while True:
-                came = False
-                for piece in follower.news():
-                    session.load([piece])
-                    came = True
-                # What lies within the last 15 minutes changes also when nothing comes.
-                if came or (args.since and moving):
-                    report = inspect.make(session, window(args))
-                if came and not moving and report is not None:
-                    shown = report
-                    _show(report, args, compact=True)
-                SYSTEM_CLOCK.sleep(_LOOK_EVERY)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        follower.close()
-    if report is not None and report is not shown:
-        _show(report, args, compact=True)
-    return 0 if report is not None else _nothing(session)
 
 
 def _answer(session: Session, args: argparse.Namespace) -> int:

@@ -329,6 +329,16 @@ def test_every_file_that_cannot_be_read_is_named_at_once(tmp_path: Path) -> None
     assert len(str(caught.value).splitlines()) == 3
 
 
+def test_who_waits_is_told_how_far_the_reading_is(log: Log) -> None:
+    told: list[float] = []
+    one, two = log(*[answered(1)] * 1000, name="1.jsonl"), log(*[answered(2)] * 3000, name="2.jsonl")
+    with Session() as opened:
+        opened.load(opened.find([str(one), str(two)], BytesIO()), told.append)
+    assert told == sorted(told)
+    assert any(share == pytest.approx(0.25) for share in told)
+    assert told[-1] == 1.0
+
+
 # -- SQL -----------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,73 @@
+"""`sleepwalker inspect --follow`: the report, renewed as the files grow."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from sleepwalker.cli.parser import UsageError
+from sleepwalker.clock import SYSTEM_CLOCK
+
+if TYPE_CHECKING:
+    from sleepwalker.inspect import Report, Session, Source
+
+#: Seconds between two looks at the files.
+_LOOK_EVERY = 1.0
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise `UsageError` for what does not go together with a report that changes."""
+    for option in ("sql", "html"):
+        if getattr(args, option) is not None:
+            raise UsageError(f"--follow shows a report that changes; leave out --{option}, or --follow")
+    if "-" in args.files:
+        raise UsageError("--follow looks for what is appended to files; standard input is not one")
+
+
+def follow(
+    session: Session,
+    sources: Sequence[Source],
+    args: argparse.Namespace,
+    make: Callable[[], Report | None],
+    show: Callable[[Report], None],
+) -> Report | None:
+    """Show the report anew whenever something came, until Ctrl-C: the last one stays, and is returned.
+
+    On a terminal it moves; elsewhere `show` is called for each.
+    """
+    if zipped := [source.name for source in sources if source.zipped]:
+        raise UsageError(f"--follow: {', '.join(zipped)} is packed and will not grow; name the file that does")
+    from sleepwalker.cli import display, inspect_view  # noqa: PLC0415 - this needs rich, --json does not
+    from sleepwalker.inspect import Follower  # noqa: PLC0415 - nobody else needs it
+
+    screen = display.console()
+    moving = not args.json and display.can_move(screen)
+    report: Report | None = None
+    shown: Report | None = None
+
+    def picture() -> display.RenderableType:
+        note = f"{', '.join(args.files)}: following, Ctrl-C ends it"
+        return display.stacked(note, "", inspect_view.render(report, screen) if report else "no event yet")
+
+    with (
+        contextlib.closing(Follower(sources, session.folder)) as follower,
+        contextlib.suppress(KeyboardInterrupt),
+        display.live(screen, picture) if moving else contextlib.nullcontext(),
+    ):
+        while True:
+            came = False
+            for piece in follower.news():
+                session.load([piece])
+                came = True
+            # What lies within the last 15 minutes changes also when nothing comes.
+            if came or (args.since and moving):
+                report = make()
+            if came and not moving and report is not None:
+                show(report)
+                shown = report
+            SYSTEM_CLOCK.sleep(_LOOK_EVERY)
+    if report is not None and report is not shown:
+        show(report)
+    return report
