@@ -188,3 +188,11 @@ def test_items_of_several_types_have_no_class() -> None:
     assert len(rep) == 2
     with pytest.raises(NotImplementedError):
         rep[0]
+
+
+@pytest.mark.parametrize("key", ["name", "id", "parent", "children"])
+def test_a_member_of_a_reference_may_be_called_as_what_the_reference_itself_has(key: str) -> None:
+    """reschema's own look-up in a `$ref` finds the attributes of the `$ref` first."""
+    thing = f"{{type: object, properties: {{{key}: {{type: array, items: {{type: integer}}}}}}, {_SELF}}}"
+    rep = _own("{$ref: '#/types/thing'}", {key: [7]}, f"{{thing: {thing}}}")
+    assert rep[key][0].data == 7
