@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TextIO
 
 from sleepwalker.cli.parser import UsageError
+from sleepwalker.cli.text import safe_line
 
 try:
     from rich import box
@@ -80,7 +81,7 @@ def table(
 
 def line(*cells: Cell) -> Text:
     """Cells after one another on one line."""
-    return Text.assemble(*cells, no_wrap=True, overflow="ellipsis")
+    return Text.assemble(*map(_text, cells), no_wrap=True, overflow="ellipsis")
 
 
 def labelled(rows: Sequence[tuple[Cell, str]], label: int, width: int) -> RenderableType:
@@ -92,7 +93,7 @@ def labelled(rows: Sequence[tuple[Cell, str]], label: int, width: int) -> Render
     for name, said in rows:
         shown = _text(name)
         shown.pad_right(label - len(shown))
-        for part in textwrap.wrap(said, max(20, width - label), break_on_hyphens=False) or [""]:
+        for part in textwrap.wrap(safe_line(said), max(20, width - label), break_on_hyphens=False) or [""]:
             lines.append(Text.assemble(shown, part.replace("\N{NO-BREAK SPACE}", " "), no_wrap=True))
             shown = Text(" " * label)
     return Group(*lines)
@@ -119,4 +120,6 @@ def live(shown_on: Console, render: Callable[[], RenderableType]) -> Iterator[No
 
 
 def _text(cell: Cell) -> Text:
-    return Text(cell) if isinstance(cell, str) else Text(cell[0], style=cell[1])
+    """Names come from logs and from servers: wherever a cell's text is from, it cannot steer a terminal."""
+    text, style = (cell, "") if isinstance(cell, str) else cell
+    return Text(safe_line(text), style)

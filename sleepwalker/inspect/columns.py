@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import typing
 from dataclasses import fields
 from functools import cache
@@ -16,6 +17,11 @@ _TIMES = ("timestamp", "time", "ts", "@timestamp", "asctime", "created")
 
 #: Bytes. No event comes near it; each thread that reads sets twice as many aside.
 LONGEST_LINE = 4 * 1024 * 1024
+
+#: No count is greater, and no duration longer.
+_MOST = 10**12
+#: Microseconds until the year 5138: where seconds since 1970 would begin to look like milliseconds.
+_LATEST = 10**17
 
 #: What a rejected call's error says about who rejected it.
 _REJECTIONS = {
@@ -84,23 +90,33 @@ def insert(file: int, path: str, compression: str) -> str:
     return f"""
         INSERT INTO log
         SELECT {file}, {_moment(when)}, level, event, "fields", {cast}
-        FROM read_json({literal(path)}, columns = {{{wanted}}}, format = 'newline_delimited', ignore_errors = true,
-            maximum_object_size = {LONGEST_LINE}, compression = {literal(compression)})"""
+        FROM read_json({literal(glob.escape(path))}, columns = {{{wanted}}}, format = 'newline_delimited',
+            ignore_errors = true, maximum_object_size = {LONGEST_LINE}, compression = {literal(compression)},
+            hive_partitioning = false)"""  # a folder `host=…` would stand in for the column
 
 
 def _cast(text: str, kind: str) -> str:
-    return text if kind == "VARCHAR" else f"TRY_CAST({text} AS {kind})"
+    if kind in ("VARCHAR", "BOOLEAN"):
+        return text if kind == "VARCHAR" else f"TRY_CAST({text} AS BOOLEAN)"
+    # Every number of ours is a count, a duration or a share: what is none of these would make sums infinite, or NaN.
+    number = f"TRY_CAST({text} AS {kind})"
+    return f"CASE WHEN {number} BETWEEN 0 AND {_MOST} THEN {number} END"
 
 
 def _moment(text: str) -> str:
-    """A text as a time in UTC: ISO 8601 (a comma for the point as well), or seconds, ms, µs or ns since 1970."""
+    """A text as a time in UTC: ISO 8601 (a comma for the point as well), or seconds, ms, µs or ns since 1970.
+
+    NULL for one before 1970, or of a year that a clock cannot show.
+    """
     number = f"TRY_CAST({text} AS DOUBLE)"
     micros = f"""CASE
-        WHEN abs({number}) < 1e11 THEN {number} * 1e6
-        WHEN abs({number}) < 1e14 THEN {number} * 1e3
-        WHEN abs({number}) < 1e17 THEN {number}
-        WHEN abs({number}) < 1e20 THEN {number} / 1e3 END"""
-    iso = f"epoch_us(TRY_CAST(replace({text}, ',', '.') AS TIMESTAMPTZ))"
+        WHEN {number} < 0 THEN NULL
+        WHEN {number} < 1e11 THEN {number} * 1e6
+        WHEN {number} < 1e14 THEN {number} * 1e3
+        WHEN {number} < 1e17 THEN {number}
+        WHEN {number} < 1e20 THEN {number} / 1e3 END"""
+    stamp = f"epoch_us(TRY_CAST(replace({text}, ',', '.') AS TIMESTAMPTZ))"
+    iso = f"CASE WHEN {stamp} BETWEEN 0 AND {_LATEST} THEN {stamp} END"
     return f"make_timestamp(CASE WHEN {number} IS NULL THEN {iso} ELSE TRY_CAST({micros} AS BIGINT) END)"
 
 
@@ -129,7 +145,7 @@ def views(condition: str) -> list[str]:
             SELECT time, host, method, path, status, error, detail, attempts, duration, waited,
                 event = 'request.finished' AS answered,
                 CASE WHEN attempts = 0 THEN CASE error {by} END END AS rejected_by,
-                1 / coalesce(nullif(sample, 0), 1) AS weight, file
+                CASE WHEN sample BETWEEN 1e-9 AND 1 THEN 1 / sample ELSE 1.0::DOUBLE END AS weight, file
             FROM events WHERE event IN ('request.finished', 'request.failed')""",
         """CREATE OR REPLACE VIEW attempts AS
             SELECT time, host, method, path, attempt, true AS failed, status, error, detail, duration,

@@ -95,7 +95,14 @@ def test_what_is_no_terminal_gets_80_columns_without_colour(inspect: Run, tmp_pa
 
 def test_nothing_from_a_log_can_steer_a_terminal(inspect: Run, tmp_path: Path) -> None:
     evil = "https://h\x1b[2J\u202e"
-    path = write(tmp_path / "a.jsonl", [failed(1, evil, error="E\x1b[31m", path="/\x9b1m"), "\x1b]0;title\x07 no json"])
+    lines = [
+        failed(1, evil, error="E\x1b[31m", path="/\x9b1m", attempts=2),
+        line(1, "retry.abandoned", evil, attempt=2, reason="\x1b[31m"),
+        line(1, "host.broken", evil, reason="\x1b[31m", cause="\x1b[31m"),
+        line(1, "connection.hooked", evil, target="\x1b[31m"),
+        "\x1b]0;title\x07 no json",
+    ]
+    path = write(tmp_path / "a.jsonl", lines)
     _, out, _ = inspect(path)
     assert not set(out) & {"\x1b", "\x9b", "\x07", "\u202e"}
     assert "h\N{REPLACEMENT CHARACTER}[2J" in out
