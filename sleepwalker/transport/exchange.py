@@ -30,6 +30,7 @@ from sleepwalker.transport.url import Origin, check_headers, safe_path
 _CODING = "Transfer-Encoding"
 #: Above it a body is read in chunks: room for all of it would be taken at once, on nothing but the server's word.
 _AT_ONCE = 1 << 20
+_SESSION_SEND = requests.Session.send
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,7 @@ def _follow(
     while True:
         session, settings = wire.elsewhere(hop.url) if hop.foreign else (wire.session, wire.settings)
         left = limits.left()
+        limits.alone = hop.prepared if _alone(session, hop.prepared) else None
         response = session.send(
             hop.prepared,
             stream=True,
@@ -202,6 +204,16 @@ def _follow(
             response.close()
             raise
         history.append(response)
+
+
+def _alone(session: requests.Session, prepared: requests.PreparedRequest) -> bool:
+    """Whether no code of the caller's is between the attempt and the answer: the request's two hooks are ours."""
+    return (
+        type(session) is requests.Session
+        and requests.Session.send is _SESSION_SEND
+        and "send" not in vars(session)
+        and len(prepared.hooks.get("response", ())) == 2
+    )
 
 
 def _receive(response: requests.Response, exchange: Exchange, limits: Limits, origin: str) -> None:

@@ -94,7 +94,7 @@ def send(
     except InvalidHeader as error:
         raise requests.exceptions.InvalidHeader(error, request=request) from error
     raw.retries = adapter.max_retries
-    return answer(adapter, request, raw)
+    return answer(adapter, request, raw, alone=request is limits.alone)
 
 
 def message(request: requests.PreparedRequest, target: str, host: str) -> bytes | None:
@@ -123,7 +123,10 @@ def message(request: requests.PreparedRequest, target: str, host: str) -> bytes 
 
 def _learn(names: Any) -> bool:
     """Whether all these names are plain; remembered."""
-    if not all(map(_plain_name, names)):
+    try:
+        if not all(map(_plain_name, names)):
+            return False
+    except TypeError:  # one is bytes
         return False
     if len(_plain_names) > _MOST_NAMES:
         _plain_names.clear()
@@ -219,11 +222,16 @@ def _raw_answer(conn: Any, response: Response, method: str, path: str) -> HTTPRe
     return raw
 
 
-def answer(adapter: HTTPAdapter, request: requests.PreparedRequest, raw: Any) -> requests.Response:
-    """What requests makes of an answer, as `HTTPAdapter.build_response` does."""
+def answer(
+    adapter: HTTPAdapter, request: requests.PreparedRequest, raw: Any, *, alone: bool = False
+) -> requests.Response:
+    """What requests makes of an answer, as `HTTPAdapter.build_response` does.
+
+    `alone` is a request whose answer nobody reads before `complete` was called.
+    """
     head = raw._original_response.headers
     store = head.store if isinstance(head, PlainHeaders) else None
-    if store is None or "set-cookie" in store:
+    if not alone or store is None or "set-cookie" in store:
         return adapter.build_response(request, raw)
     raw._original_response = None  # or Session.send would look for cookies in it, at some length; see `complete`
     made: Any = requests.Response()

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -320,3 +321,58 @@ def test_a_hook_of_the_session_that_reads_the_answer_leaves_the_socket_to_the_ne
         pools = {id(conn.get("/").raw._pool) for _ in range(5)}
         (pool,) = conn.conn.get_adapter(recorder.url + "/")._pools.values()
         assert (read, len(pools), pool.num_connections, pool.num_requests) == ([b"ok"] * 5, 1, 1, 5)
+
+
+def test_a_header_whose_name_is_bytes_goes_out_on_each_call(recorder: Recorder) -> None:
+    """http.client takes them, and what sets them is mostly an auth object."""
+    recorder.reply, recorder.hangs_up = OK, False
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        conn.conn.headers[b"X-Name"] = "value"
+        recorder.seen.clear()
+        assert [conn.get("/").content for _ in range(3)] == [b"ok"] * 3
+        assert [b"X-Name: value\r\n" in data for data in recorder.seen] == [True] * 3
+
+
+class FetchesFirst(requests.Session):
+    """Sends a request of its own before each one, as for a token."""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        if not request.path_url.startswith("/token"):
+            self.get(urljoin(request.url or "", "/token"))
+        return super().send(request, **options)
+
+
+class SendsTwice(requests.Session):
+    """Sends each request again, as with a token that was renewed."""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        _ = super().send(request, **options).content
+        return super().send(request, **options)
+
+
+def sends_again(answer: requests.Response, **options: Any) -> requests.Response:
+    """A hook that does, as those do that log in when they are asked to."""
+    _ = answer.content
+    again = answer.request.copy()
+    again.hooks = {"response": []}
+    return answer.connection.send(again, **options)
+
+
+@pytest.mark.parametrize("what", [FetchesFirst, SendsTwice, "hook", "patched"])
+def test_answers_that_a_session_or_hook_asks_for_by_itself_give_their_sockets_back(
+    recorder: Recorder, what: Any
+) -> None:
+    """In a pool that blocks, the place of one that is read and never given back is lost for good."""
+    recorder.reply, recorder.hangs_up = OK, False
+    session = requests.Session() if isinstance(what, str) else what()
+    policy = POLICY.replace(
+        timeout={"attempt": 2, "total": 4, "read": 2, "connect": 1}, pool={"size": 1, "block": True}
+    )
+    with Connection(recorder.url, ANONYMOUS, policy=policy, session=session) as conn:
+        conn.get("/warm")
+        if what == "hook":
+            session.hooks["response"].append(sends_again)
+        elif what == "patched":
+            send = session.send
+            session.send = lambda request, **options: (send(request, **options).content, send(request, **options))[1]
+        assert [conn.get("/asked").content for _ in range(3)] == [b"ok"] * 3
