@@ -9,13 +9,13 @@ SHORT = 64 * 1024
 _CHUNK = 64 * 1024
 
 
-def read_chunks(response: requests.Response, limit: int) -> tuple[list[bytes], bool]:
+def read_chunks(response: requests.Response, limit: int | None) -> tuple[list[bytes], bool]:
     """The body's chunks, and whether they are all of it: past `limit` bytes, decoded, the answer is closed."""
     chunks, size = [], 0
     for chunk in response.iter_content(_CHUNK):
         chunks.append(chunk)
         size += len(chunk)
-        if size > limit:
+        if limit is not None and size > limit:
             response.close()
             return chunks, False
     return chunks, True

@@ -6,6 +6,7 @@ import contextlib
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import requests
@@ -28,7 +29,7 @@ from sleepwalker.transport.url import Origin, check_headers, safe_path
 
 #: Where it is given, the length is not (RFC 9112, section 6.3), whatever the server says of it.
 _CODING = "Transfer-Encoding"
-#: Above it a body is read in chunks: room for all of it would be taken at once, on nothing but the server's word.
+#: Of a longer body so much at a time: room for all of it would be taken at once, on nothing but the server's word.
 _AT_ONCE = 1 << 20
 _SESSION_SEND = requests.Session.send
 
@@ -245,15 +246,13 @@ def _read(response: requests.Response, origin: str, *, limit: int | None, trunca
     """Read the body into the response; of one above `limit` only that much, or a DecodeError."""
     raw, headers = response.raw, response.headers
     length = headers.get("Content-Length", "")
-    at_once = _AT_ONCE if limit is None else min(limit, _AT_ONCE)
     # Whoever was before us, a hook or a caching session, may have read it: then the socket has nothing more.
     unread = response._content is False
     plain = unread and isinstance(raw, HTTPResponse) and not ("Content-Encoding" in headers or _CODING in headers)
-    if plain and length.isdecimal() and int(length) <= at_once:
-        keep_body(response, read_all(raw))  # in one piece: what iter_content gives, without its detours
-        return
-    if limit is None:
-        _ = response.content
+    if plain and length.isdecimal() and (limit is None or int(length) <= limit):
+        # What iter_content gives, without its detours.
+        short = int(length) <= _AT_ONCE
+        keep_body(response, read_all(raw) if short else b"".join(iter(partial(raw.read, _AT_ONCE), b"")))
         return
     chunks, whole = read_chunks(response, limit)
     if not whole and not truncate:

@@ -292,6 +292,38 @@ def test_a_step_that_somebody_wrapped_is_taken(recorder: Recorder, owner: type, 
         assert seen
 
 
+@pytest.mark.parametrize("framing", ["length", "chunked", "gzip", "short"])
+def test_a_body_of_megabytes_is_the_same_to_the_byte(recorder: Recorder, framing: str) -> None:
+    body = bytes(range(256)) * 12_289  # a little more than 3 MiB: nothing that is read at a time divides it
+    length = len(body) + (1 if framing == "short" else 0)
+    head = f"Content-Length: {length}"
+    sent = body
+    if framing == "chunked":
+        head, sent = "Transfer-Encoding: chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    elif framing == "gzip":
+        sent = gzip.compress(body, mtime=0)
+        head = f"Content-Encoding: gzip\r\nContent-Length: {len(sent)}"
+    reply = f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode() + sent
+    _, (short, long), _ = both_ways(recorder, reply, hangs_up=True)
+    assert short == long
+    assert short.get("content") == (None if framing == "short" else body)
+
+
+def test_a_body_of_megabytes_is_read_in_large_pieces(recorder: Recorder) -> None:
+    """requests' own chunks of 10 KB would be hundreds of steps through three libraries."""
+    body = b"x" * (5 << 20)
+    with (
+        Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn,
+        mock.patch.object(requests.Response, "iter_content", side_effect=AssertionError) as iterated,
+    ):
+        recorder.reply, recorder.hangs_up = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body, False
+        pools = {id(conn.get("/").raw._pool) for _ in range(2)}
+        assert conn.get("/").content == body
+        (pool,) = conn.conn.get_adapter(recorder.url + "/")._pools.values()
+        assert (len(pools), pool.num_connections) == (1, 1)
+    iterated.assert_not_called()
+
+
 def test_urllib3s_own_log_has_every_request(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
     with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
         recorder.reply, recorder.hangs_up = OK, False
