@@ -150,7 +150,8 @@ class Session:
             return
         mine = f"file = {file} AND rowid >= {first}"
         if self._one(f"SELECT count(nested) FROM log WHERE {mine}"):
-            self._conn.execute(columns.unnest_fields(file))
+            with _hearing_ctrl_c():
+                self._conn.execute(columns.unnest_fields(file))
         names = ", ".join(map(columns.literal, CATALOGUE))
         counts = self._counts[file]
         events, other = self._row(f"""
@@ -159,11 +160,12 @@ class Session:
             FROM log WHERE {mine}""")
         counts.events += events
         counts.other += other
-        suspects = self._conn.cursor().execute(f"""
-            SELECT rowid - {first}, CASE WHEN event IS NULL THEN NULL
-                WHEN time IS NULL THEN 'an event without a readable timestamp' ELSE 'an event without a host' END
-            FROM log WHERE {mine} AND (event IS NULL OR (event IN ({names}) AND (time IS NULL OR host IS NULL)))
-            ORDER BY rowid""")
+        with _hearing_ctrl_c():
+            suspects = self._conn.cursor().execute(f"""
+                SELECT rowid - {first}, CASE WHEN event IS NULL THEN NULL
+                    WHEN time IS NULL THEN 'an event without a readable timestamp' ELSE 'an event without a host' END
+                FROM log WHERE {mine} AND (event IS NULL OR (event IN ({names}) AND (time IS NULL OR host IS NULL)))
+                ORDER BY rowid""")
         judge(source, Answer((), suspects.fetchmany).rows(), counts)
 
     def files(self) -> list[FileFacts]:
@@ -186,7 +188,8 @@ class Session:
 
     def rows(self, question: str) -> list[Row]:
         """What one of our own questions comes to."""
-        return self._conn.execute(question).fetchall()
+        with _hearing_ctrl_c():
+            return self._conn.execute(question).fetchall()
 
     def _row(self, question: str) -> Row:
         return self.rows(question)[0]
@@ -208,9 +211,12 @@ class Session:
             if kinds not in (["SELECT"], ["EXPLAIN"]):
                 raise InspectError("one SELECT is what can be asked (or DESCRIBE, SUMMARIZE, EXPLAIN)")
             self._conn.execute("SET enable_external_access = false; SET lock_configuration = true")
-            self._conn.execute(statement)
+            with _hearing_ctrl_c():
+                self._conn.execute(statement)
             yield Answer([column[0] for column in self._conn.description or ()], self._conn.fetchmany)
-        except self._duckdb.Error as error:
+        except (self._duckdb.Error, ModuleNotFoundError) as error:
+            if "pytz" in str(error):  # which nothing else needs
+                raise InspectError("times with a zone cannot be shown: cast them, as in now()::TIMESTAMP") from None
             raise InspectError(str(error).strip()) from None
 
     def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
@@ -228,6 +234,17 @@ class Session:
         )
         conn.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = true; SET enable_progress_bar_print = false")
         return conn
+
+
+@contextlib.contextmanager
+def _hearing_ctrl_c() -> Iterator[None]:
+    """A Ctrl-C during a statement, which DuckDB turns into a RuntimeError, is a KeyboardInterrupt again."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "interrupted" not in str(error):
+            raise
+        raise KeyboardInterrupt from None
 
 
 def missing() -> str | None:

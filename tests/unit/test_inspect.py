@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 import sys
 from collections.abc import Callable
 from io import BytesIO
@@ -323,6 +324,45 @@ def test_a_value_of_an_odd_type_costs_itself_and_not_its_line(log: Log) -> None:
     assert report.hosts[0].longest == 0.01
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"duration": float("nan")},
+        {"duration": "-inf", "waited": "Infinity", "attempts": 2},
+        {"duration": -5.0, "waited": -1.0, "attempts": -(2**63)},
+        {"duration": 1e308, "attempts": 2**63 - 1},
+        {"sample": 1e-320},
+        {"sample": "NaN"},
+        {"sample": -1},
+    ],
+)
+def test_numbers_that_cannot_be_leave_a_report_of_numbers_that_can(log: Log, values: dict[str, Any]) -> None:
+    lines = [answered(1, duration=0.5), json.dumps({**json.loads(answered(2)), **values})]
+    report = report_on(log(*lines, *lines))
+    assert report.total("calls") == 4
+    assert report.latency[3] == 0.5
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "stamp", ["200000-01-01T00:00:00Z", "0001-01-01 (BC)", "0001-01-01T00:00:00Z", "infinity", 1e99, -6.3e10, -1]
+)
+def test_a_time_that_no_log_was_written_at_is_unreadable(log: Log, stamp: object) -> None:
+    report = report_on(log(answered(1), json.dumps({**json.loads(answered(2)), "timestamp": stamp})))
+    assert report.events == 1
+    assert [bad.fault for bad in report.bad_lines] == ["an event without a readable timestamp"]
+
+
+@pytest.mark.parametrize("name", ["host=web-1/event=x/a.jsonl", "a[1].jsonl", "a*.jsonl", "a?.jsonl", "it's.jsonl"])
+def test_a_files_name_is_a_name_and_no_pattern_and_no_value(tmp_path: Path, name: str) -> None:
+    """Log shippers sort files into folders named `key=value`, which DuckDB would take as columns."""
+    write(tmp_path / "a1.jsonl", [answered(1, "https://other")] * 3)
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report = report_on(write(path, [answered(1)]))
+    assert [(facts.host, facts.calls) for facts in report.hosts] == [(HOST, 1)]
+
+
 def test_every_file_that_cannot_be_read_is_named_at_once(tmp_path: Path) -> None:
     with Session() as session, pytest.raises(InspectError) as caught:
         session.find([str(tmp_path / "none"), str(tmp_path / "*.log"), str(tmp_path)], BytesIO())
@@ -382,6 +422,30 @@ def test_a_question_can_neither_change_anything_nor_reach_a_file(
     with pytest.raises(InspectError), session.ask(statement.format(path=target)) as answer:
         list(answer.rows())
     assert target.read_text() == "a\n1\n"
+
+
+def test_a_time_with_a_zone_is_an_answer_or_a_sentence(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB makes it with the help of pytz, which is not there by itself."""
+    monkeypatch.setitem(sys.modules, "pytz", None)
+    with pytest.raises(InspectError, match="now\\(\\)::TIMESTAMP"), session.ask("SELECT now()") as answer:
+        list(answer.rows())
+
+
+@pytest.mark.parametrize("asked_by", ["the user", "a report"])
+def test_ctrl_c_during_a_statement_is_a_ctrl_c(session: Session, asked_by: str) -> None:
+    endless = "SELECT sum(sqrt(a.range + b.range)) FROM range(10000000) a, range(10000000) b"
+    previous = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            if asked_by == "the user":
+                with session.ask(endless):
+                    pass
+            else:
+                session.rows(endless)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 # -- the library -----------------------------------------------------------------------------------
