@@ -89,7 +89,6 @@ class Retries:
 
     def begin(self, terms: Terms) -> _State:
         """The record of one call, to be handed to `after` with each outcome."""
-        self._retrying.begin()
         return _State(self._retrying, terms)
 
     def worth_it(self, outcome: Outcome) -> bool:
@@ -101,6 +100,7 @@ class Retries:
     def after(self, state: _State, outcome: Outcome) -> float | Stop:
         """The seconds to wait before the next attempt, or that there is none."""
         state.set_result(outcome)
+        self._retrying.begin()  # its statistics, which it keeps per thread; in a race, any thread may come by here
         action = self._retrying.iter(state)
         if isinstance(action, tenacity.DoSleep):
             state.prepare_for_next_attempt()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -260,6 +261,18 @@ def test_a_wait_that_ends_before_the_circuit_lets_anyone_in_is_futile() -> None:
 def test_the_budget_is_asked_only_for_a_retry_that_nothing_else_forbids() -> None:
     assert decide(answer(503), spend=False) == (Stop("budget"), 1)
     assert decide(answer(200)) == (Stop(None), 0)
+
+
+def test_each_decision_of_a_call_may_be_made_in_another_thread() -> None:
+    """As in a race, whose last outcome may be a copy's."""
+    retries = Retries(RetryPolicy(attempts=4, jitter="none", wait_initial=1.0), FakeClock())
+    record = retries.begin(Terms(True, True, lambda: 30.0, lambda: 0.0, lambda: True))
+    decisions: list[Any] = []
+    for _ in range(4):
+        thread = threading.Thread(target=lambda: decisions.append(retries.after(record, answer(503))))
+        thread.start()
+        thread.join()
+    assert decisions == [1.0, 2.0, 4.0, Stop(None)]
 
 
 def test_calls_that_share_a_policy_do_not_share_their_counts() -> None:

@@ -351,6 +351,15 @@ def test_where_both_are_bad_the_call_is_retried() -> None:
         assert (conn.health.hedges, conn.health.retries) == (1, 1)
 
 
+def test_where_the_copy_is_the_last_to_fail_the_retries_go_on_in_the_callers_thread() -> None:
+    """Then one decision is made in the copy's thread and the next one in another, and tenacity counts per thread."""
+    with FaultServer() as server, hedged(server) as conn:
+        server.script(once_hedged(reply(503)), reply(503, delay=0.1), reply(503), reply(200, b"fourth"))
+        response = conn.get("/")
+        assert response.content == b"fourth"
+        assert [one.status for one in response.attempts] == [503, 503, 503, 200]
+
+
 def test_without_retries_the_last_error_is_raised_with_all_attempts() -> None:
     with FaultServer() as server, hedged(server, policy=HEDGED.replace(retry=False)) as conn:
         server.script(once_hedged(reply(503)), reply(503, b"copy"))
