@@ -55,6 +55,8 @@ class _Limited(urllib3.connection.HTTPConnection):
     """When it last came back to its pool, on the monotonic clock."""
     grip: Grip | None = None
     """The last one that took hold of its socket."""
+    has_left_over = False
+    """Whether the server has sent more than it was asked for, where looking at the socket does not tell."""
 
     def connect(self) -> None:
         limits = current_limits()
@@ -167,6 +169,11 @@ class _Limited(urllib3.connection.HTTPConnection):
 class _LimitedTLS(_Limited, urllib3.connection.HTTPSConnection):
     """The same over TLS."""
 
+    @property
+    def has_left_over(self) -> bool:  # type: ignore[override]
+        pending = getattr(self.sock, "pending", None)  # TLS within the TLS of a proxy has none
+        return pending is not None and pending() > 0
+
 
 class _OpenOnesFirst(queue.LifoQueue[Any]):
     """The free places of a pool: those with an open socket first, the one used last before all.
@@ -209,7 +216,11 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
             conn = self._new_conn()  # closed since this request began: it finishes on a socket of its own
         if self.pool is None and self.block:
             self._wake(free)
-        if isinstance(conn, _Limited) and conn.sock is not None and _now() - conn.idle_since > self.max_idle:
+        if (
+            isinstance(conn, _Limited)
+            and conn.sock is not None
+            and (_now() - conn.idle_since > self.max_idle or conn.has_left_over)
+        ):
             conn.close()  # opened anew on use: the server is likely to close an old one while we send
         return conn
 

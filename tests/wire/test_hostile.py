@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import time
 import tracemalloc
@@ -16,6 +17,7 @@ from servers import (
     Exchange,
     FaultServer,
     Step,
+    TlsMaterial,
     at,
     cookies,
     endless_headers,
@@ -392,6 +394,27 @@ def test_an_answer_before_it_was_asked_for_is_not_taken_for_the_next_one(server:
     time.sleep(0.05)
     server.script(reply(200, b"true"))
     assert conn.get("/").content == b"true"
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_what_tls_has_left_over_is_not_taken_for_the_next_answer(tls: TlsMaterial, warm: bool) -> None:
+    """It is decrypted already, so nothing waits on the socket: who only looks there sees none of it."""
+    forged = HEAD + b"Content-Length: 6\r\n\r\nforged"
+
+    def oversized(exchange: Exchange) -> None:
+        exchange.keep = True
+        exchange.send(HEAD + b"Content-Length: 2\r\n\r\no")
+        exchange.send(b"k" + b"p" * (io.DEFAULT_BUFFER_SIZE - 1) + forged)
+
+    with (
+        FaultServer(tls=tls.server_context()) as server,
+        Connection(server.url, ANONYMOUS, policy=ONCE, verify=tls.client_context()) as conn,
+    ):
+        if warm:
+            conn.get("/warm")
+        server.script(oversized, reply(200, b"true"))
+        assert conn.get("/").content == b"ok"
+        assert conn.get("/").content == b"true"
 
 
 @pytest.mark.parametrize("reason", [b"\xff\xfe", b"x" * 10_000, b"", b"<script>"])
