@@ -35,9 +35,9 @@ lint: setup  ## Lint, format, types, generated pages
 check: lint  ## All of lint, and the tests of import floors and of the examples in the docs
 	$(BIN)/python -m pytest -q tests/unit/test_floors.py tests/test_docs.py
 
-bench: setup  ## Measure against plain requests, urllib3 and httpx
+bench: setup  ## Measure against plain requests, urllib3 and httpx; BENCH=outage: what clients do in an outage
 	@scripts/system-packages
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks$(if $(BENCH),.$(BENCH)) $(ARGS)
 
 docs: setup  ## Write the generated pages of docs/reference anew
 	@$(BIN)/python scripts/reference.py

@@ -16,7 +16,7 @@ Facts = Mapping[str, object]
 
 def as_json(facts: Facts, rows: Sequence[Row]) -> str:
     """The run as JSON. Times are microseconds; `low` and `high` are quartiles."""
-    text = json.dumps({**facts, "rows": [_rounded(asdict(row)) for row in rows]}, indent=1, ensure_ascii=False)
+    text = json.dumps({**facts, "rows": [rounded(asdict(row)) for row in rows]}, indent=1, ensure_ascii=False)
     # A line per list of figures, not per figure.
     return re.sub(r"\[[\s\d.,]+\]", lambda found: " ".join(found[0].split()), text) + "\n"
 
@@ -26,7 +26,7 @@ def as_markdown(title: str, notes: str, facts: Facts, rows: Sequence[Row]) -> st
     parts = [f"# {title}", notes]
     for group in dict.fromkeys(row.group for row in rows):
         parts += [f"## {group}", _table([row for row in rows if row.group == group])]
-    parts += ["## How it was measured", "\n".join(f"- {name}: {_words(value)}" for name, value in facts.items())]
+    parts += ["## How it was measured", "\n".join(f"- {name}: {words(value)}" for name, value in facts.items())]
     return "\n\n".join(parts) + "\n"
 
 
@@ -63,16 +63,17 @@ def _ratio(of: Spread) -> str:
     return f"{of.median:.2f} ({of.low:.2f} to {of.high:.2f})"
 
 
-def _words(value: object) -> str:
+def words(value: object) -> str:
+    """A fact's value in words."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_words(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name} {words(inner)}" for name, inner in value.items())
     return str(value)
 
 
-def _rounded(value: object) -> object:
+def rounded(value: object) -> object:
     """Figures to three decimals: more would be noise, and noise in a diff."""
     if isinstance(value, dict):
-        return {name: _rounded(inner) for name, inner in value.items()}
+        return {name: rounded(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_rounded(inner) for inner in value]
+        return [rounded(inner) for inner in value]
     return round(value, 3) if isinstance(value, float) else value
