@@ -46,7 +46,7 @@ def console(file: TextIO | None = None) -> Console:
     """A console for `file` (stdout by default). rich itself honours NO_COLOR and TERM=dumb."""
     target = file if file is not None else sys.stdout
     terminal = target.isatty()
-    return Console(
+    return _Console(
         file=target,
         force_terminal=terminal,
         width=None if terminal else PLAIN_WIDTH,
@@ -54,6 +54,13 @@ def console(file: TextIO | None = None) -> Console:
         markup=False,
         emoji=False,
     )
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever read the output has enough: `main` ends the command well. rich would call it a failure."""
+        self.quiet = True
+        raise BrokenPipeError
 
 
 def can_move(shown_on: Console) -> bool:

@@ -7,6 +7,7 @@ import contextlib
 import io
 import itertools
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -76,9 +77,13 @@ def run(args: argparse.Namespace) -> int:
     window(args)  # a wrong time is said before gigabytes are read
     if args.follow:
         inspect_follow.check(args)
+    if args.html and args.sql is not None:
+        raise UsageError("--sql is answered instead of a report, and has no page; leave out --html, or --sql")
     try:
         with inspect.Session() as session:
-            sources = session.find(args.files, sys.stdin.buffer)
+            sources = session.find(args.files, getattr(sys.stdin, "buffer", None))
+            if args.html and args.html.exists() and any(args.html.samefile(source.path) for source in sources):
+                raise UsageError(f"--html: {args.html} is a log that is to be read; name another file")
             if args.follow:
                 followed = inspect_follow.follow(
                     session,
@@ -139,19 +144,27 @@ def _answer(session: Session, args: argparse.Namespace) -> int:
 
 def _print_objects(answer: Answer) -> None:
     """A JSON list with an object per line."""
+    names: list[str] = []
+    for name in answer.names:  # a question may call two columns the same
+        names.append(name if name not in names else f"{name}_{answer.names[: len(names)].count(name)}")
     before = "["
     for row in answer.rows():
-        values = dict(zip(answer.names, row, strict=True))
-        print(f"{before}{json.dumps(values, default=_plain)}", end="")
+        print(before + json.dumps(dict(zip(names, map(_plain, row), strict=True)), allow_nan=False), end="")
         before = ",\n "
     print("]" if before != "[" else "[]")
 
 
 def _plain(value: object) -> object:
-    """Times as the log has them, anything else that JSON does not know as its text."""
+    """What JSON has: times as the log has them, null for a number that is none, any other value as its text."""
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
-    return str(value)
+    if isinstance(value, dict):
+        return {str(_plain(name)): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def _nothing(session: Session) -> int:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: How long the lists are; --json and --html have all.
 _HOSTS, _PROBLEMS, _SLOW, _BAD_LINES = 12, 8, 5, 5
 _NARROWEST = 60
+#: Characters of an exception's name.
+_KIND = 24
 #: Characters of a file's name, where it is not what matters.
 _PLACE = 30
 _TONES = {"good": ("OK", "bold green"), "over": ("OVER", "bold yellow"), "bad": ("TROUBLE", "bold red")}
@@ -168,7 +170,7 @@ def _problems(report: Report, width: int) -> list[RenderableType]:
     for one in report.problems[:_PROBLEMS]:
         kind = f"status {one.error}" if one.error.isdigit() else one.error
         times = f"{when(one.first, report)} to {when(one.last, report)}"
-        rows.append([(_number(one.attempts), "red"), safe_line(kind), "", times])
+        rows.append([(_number(one.attempts), "red"), _cut(safe_line(kind), _KIND), "", times])
     if not rows:
         return []
     texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
@@ -221,7 +223,9 @@ def _slow(report: Report, width: int) -> list[RenderableType]:
     rows: list[list[Cell]] = []
     for call in report.slow[:_SLOW]:
         came_to = call.error or str(call.status or "answered")
-        rows.append([seconds(call.duration), when(call.time, report), safe_line(came_to), str(call.attempts), ""])
+        rows.append(
+            [seconds(call.duration), when(call.time, report), _cut(safe_line(came_to), _KIND), str(call.attempts), ""]
+        )
     if not rows:
         return []
     texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]

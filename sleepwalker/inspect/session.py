@@ -78,7 +78,7 @@ class Session:
 
     # -- loading ---------------------------------------------------------------------------------
 
-    def find(self, words: Sequence[str], stdin: IO[bytes]) -> list[Source]:
+    def find(self, words: Sequence[str], stdin: IO[bytes] | None) -> list[Source]:
         """The files that `words` name. Raises `InspectError` for those that are not there."""
         return find(words, self.folder, stdin)
 

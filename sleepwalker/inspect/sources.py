@@ -36,7 +36,7 @@ class Source:
         return self.path.stat().st_size
 
 
-def find(words: Sequence[str], folder: Path, stdin: IO[bytes]) -> list[Source]:
+def find(words: Sequence[str], folder: Path, stdin: IO[bytes] | None) -> list[Source]:
     """The files that the words name: paths, patterns, and `-` for standard input, which is copied into `folder`.
 
     A file that is named twice is read once. Raises `InspectError` that lists everything that is not there.
@@ -45,6 +45,9 @@ def find(words: Sequence[str], folder: Path, stdin: IO[bytes]) -> list[Source]:
     faults = []
     for word in words:
         if word == STDIN:
+            if stdin is None:
+                faults.append("cannot read '-': standard input is closed")
+                continue
             copy = folder / "stdin"
             if not copy.exists():
                 _copy(stdin, copy)

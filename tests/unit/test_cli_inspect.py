@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -166,6 +167,36 @@ def test_an_answer_to_a_question_is_a_table_or_a_list_of_objects(inspect: Run, s
     assert json.loads(out) == []
 
 
+def test_an_answer_in_json_is_json_whatever_was_asked(inspect: Run, story: Path) -> None:
+    question = "SELECT 'nan'::DOUBLE AS n, [1e308 * 10] AS i, MAP {DATE '2025-01-01': 1} AS m, 1 AS x, 2 AS x"
+    code, out, _ = inspect(story, "--json", "--sql", question)
+    assert code == 0
+    [row] = json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert row == {"n": None, "i": [None], "m": {"2025-01-01": 1}, "x": 1, "x_1": 2}
+
+
+def test_a_reader_who_has_enough_is_no_failure(story: Path) -> None:
+    command = [sys.executable, "-m", "sleepwalker", "inspect", str(story), "--sql", "SELECT range FROM range(1000)"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 0
+
+
+def test_a_long_name_of_an_error_leaves_the_other_columns_readable(inspect: Run, tmp_path: Path) -> None:
+    lines = [
+        line(1, "attempt.failed", HOST, attempt=1, error="An" + "Extremely" * 20 + "LongNameError", duration=0.1),
+        failed(1, error="An" + "Extremely" * 20 + "LongNameError"),
+    ]
+    _, out, _ = inspect(write(tmp_path / "a.jsonl", lines))
+    assert "14:00:01.0 to 14:00:01.0" in out
+    assert "GET api.example.net/things" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_the_tables_have_the_columns_that_are_documented(inspect: Run, story: Path) -> None:
     page = (Path(__file__).parents[2] / "docs/how-to/find-out-what-happened.md").read_text(encoding="utf-8")
     for table in ("events", "calls", "attempts", "transitions"):
@@ -201,6 +232,8 @@ def test_the_page_is_written_where_it_is_asked_for(inspect: Run, story: Path, tm
         (["{log}", "--sql", "SELECT nothing"], "nothing"),
         (["{log}.none"], "cannot read"),
         (["{log}", "--html", "/no/such/folder/x.html"], "its folder does not exist"),
+        (["{log}", "--html", "x.html", "--sql", "SELECT 1"], "leave out --html, or --sql"),
+        (["{log}", "--html", "{log}"], "is a log that is to be read"),
         ([], "required: FILE"),
     ],
 )
@@ -211,6 +244,17 @@ def test_wrong_use_ends_with_2_and_says_what_is_wrong(
     assert code == 2
     assert out == ""
     assert says in err
+    assert story.read_text(encoding="utf-8").splitlines() == STORY
+
+
+def test_without_a_standard_input_files_are_read_all_the_same(
+    inspect: Run, story: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service manager may start a program with its input closed, and Python then has none."""
+    monkeypatch.setattr(sys, "stdin", None)
+    assert inspect(story)[0] == 0
+    code, _, err = inspect("-")
+    assert (code, err) == (2, "sleepwalker: cannot read '-': standard input is closed\n")
 
 
 def test_a_log_without_events_ends_with_1_and_says_what_there_was(inspect: Run, tmp_path: Path) -> None:
@@ -241,8 +285,6 @@ def test_without_duckdb_the_command_says_what_to_install(
 
 
 def test_the_command_line_knows_duckdb_only_once_it_inspects() -> None:
-    import subprocess
-
     probe = "import sys, sleepwalker.cli as c; c.main(['policy', 'list']); sys.exit('duckdb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode == 0
 
