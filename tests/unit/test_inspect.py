@@ -431,14 +431,13 @@ def test_a_time_with_a_zone_is_an_answer_or_a_sentence(session: Session, monkeyp
         list(answer.rows())
 
 
-@pytest.mark.parametrize("ask", [Session.rows, lambda session, question: session.ask(question).__enter__()])
-def test_ctrl_c_during_a_statement_is_a_ctrl_c(session: Session, ask: Callable[[Session, str], object]) -> None:
-    endless = "SELECT sum(sqrt(a.range + b.range)) FROM range(10000000) a, range(10000000) b"
+def test_ctrl_c_during_a_statement_is_a_ctrl_c(session: Session) -> None:
+    """DuckDB says that it was interrupted, by an error of its own."""
     previous = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     signal.setitimer(signal.ITIMER_REAL, 0.1)
     try:
         with pytest.raises(KeyboardInterrupt):
-            ask(session, endless)
+            session.rows("SELECT sum(sqrt(a.range + b.range)) FROM range(10000000) a, range(10000000) b")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
