@@ -7,9 +7,11 @@ everything that sleepwalker adds to a call. Headers in the plain form that serve
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import re
+import socket
 from typing import Any
 
 from sleepwalker.transport.deadline import Limits, current_limits
@@ -67,6 +69,7 @@ class BoundedReader(io.RawIOBase):
         self._limits = limits
         self._ahead = b""
         self._held: Any = None
+        self._done = False
         self.ended = False
         """True once the server closed its side."""
 
@@ -79,6 +82,8 @@ class BoundedReader(io.RawIOBase):
             buffer[:size] = ahead[:size]
             self._ahead = ahead[size:]
             return size
+        if self._done:
+            return 0
         self._sock.settimeout(self._limits.left())
         count: int = self._sock.recv_into(buffer)
         self.ended = count == 0
@@ -98,6 +103,16 @@ class BoundedReader(io.RawIOBase):
     def untake(self, head: str) -> None:
         """Put back what `take_head` took."""
         self._ahead = head.encode("latin-1") + b"\r\n" + self._ahead
+
+    def finish(self, buffered: io.BufferedReader) -> None:
+        """The answer is over, and `buffered` is what read it: if more came, the rest must not pass for the next one.
+
+        The socket is shut down then, so that its pool finds it closed.
+        """
+        self._done = True  # from here on `peek` shows what is there, and reads nothing
+        if self._ahead or buffered.peek(1):
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
 
     def hold(self) -> None:
         """Keep the socket open until this is closed, though its connection lets go of it."""
@@ -151,6 +166,11 @@ class Response(http.client.HTTPResponse):
             self.will_close = True  # only the end of the connection can end the body
         if self.will_close:
             reader.hold()
+
+    def _close_conn(self) -> None:
+        if self._bounded is not None and not self.will_close:
+            self._bounded.finish(self.fp)
+        super()._close_conn()  # type: ignore[misc]
 
     def _take_apart(self, head: str) -> bool:
         """Understand a head in the form that servers send; False, and nothing done, where it has any other."""

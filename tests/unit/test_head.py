@@ -86,6 +86,9 @@ class _Socket:
     def settimeout(self, seconds: float) -> None:
         pass
 
+    def shutdown(self, how: int) -> None:
+        pass
+
 
 def _read(kind: type[http.client.HTTPResponse], data: bytes, method: str) -> tuple[Any, ...]:
     sock: Any = _Socket(data)

@@ -397,6 +397,27 @@ def test_an_answer_before_it_was_asked_for_is_not_taken_for_the_next_one(server:
 
 
 @pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize(
+    ("method", "framed"),
+    [
+        ("GET", b"Content-Length: 2\r\n\r\nok"),
+        ("GET", b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        ("HEAD", b"Content-Length: 6\r\n\r\n"),
+    ],
+)
+def test_a_socket_that_brought_more_than_the_answer_is_not_used_again(
+    server: FaultServer, conn: Connection, method: str, framed: bytes, warm: bool
+) -> None:
+    """What was read with the answer is gone, but what follows it would be taken for the next one."""
+    if warm:
+        conn.get("/warm")
+    server.script(raw(HEAD + framed + b"forged", keep=True), reply(200, b"true"))
+    conn.request(method, "/")
+    assert conn.get("/").content == b"true"
+    assert server.accepted == 2
+
+
+@pytest.mark.parametrize("warm", [False, True])
 def test_what_tls_has_left_over_is_not_taken_for_the_next_answer(tls: TlsMaterial, warm: bool) -> None:
     """It is decrypted already, so nothing waits on the socket: who only looks there sees none of it."""
     forged = HEAD + b"Content-Length: 6\r\n\r\nforged"
