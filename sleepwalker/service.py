@@ -86,6 +86,9 @@ class Service:
     validate_response: bool | None = None
     """Whether it validates answers; None leaves it to its manager, and that to all services' default."""
 
+    # A connection, and whether it came from the manager: one value, as another thread may be reading it.
+    _held: tuple[Any, bool] = (None, False)
+
     def __init__(
         self,
         servicedef: Any,
@@ -101,9 +104,7 @@ class Service:
         self.host = host
         self.instance = instance
         self.service_manager = service_manager
-        # A connection, and whether it came from the manager: one value, as another thread may be reading it.
-        self._held: tuple[Any, bool] = (connection, False)
-        self._latest = threading.local()
+        self.connection = connection
         self.connection_manager = connection_manager
         self.auth = auth
         self.headers: Any = {}
@@ -178,6 +179,15 @@ class Service:
     def __repr__(self) -> str:
         return f"<Service {getattr(self.servicedef, 'id', self.servicepath)}>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_by_thread"}  # a copy has its own
+
+    @property
+    def _latest(self) -> threading.local:
+        """The connection that was found for the last request of each thread."""
+        latest: threading.local = self.__dict__.setdefault("_by_thread", threading.local())
+        return latest
+
     def _default_path(self) -> str:
         if self.servicedef is None:
             raise ServiceException(
@@ -207,12 +217,14 @@ class Service:
     def _connection(self) -> Any:
         """The connection to send through: the one at hand if it is the caller's, or good."""
         conn, found = self._held
+        if conn is not None and not found:
+            return conn
         manager = self.connection_manager
         if conn is None and manager is None:
             raise ServiceException(
                 f"{self!r} has no connection: get it from a ServiceManager, or pass connection= or connection_manager="
             )
-        if conn is None or (found and manager is not None and not self._is_good(conn, manager)):
+        if conn is None or (manager is not None and not self._is_good(conn, manager)):
             if conn is not None:
                 logger.debug("%r: its connection is no longer good and is asked for anew", self)
             conn = manager.find(self.host, self.auth)

@@ -81,7 +81,8 @@ class DataRep(BaseDataRep):
             raise NotImplementedError("parameters apply to a whole resource: call apply_params on the fragment's root")
         path, query = split_query(self.uri)
         dropped = {name for name, _ in parse_qsl(query, keep_blank_values=True)}
-        kept = {name: value for name, value in (self.path_vars or {}).items() if name not in dropped}
+        known = self.path_vars if isinstance(self.path_vars, Mapping) else {}  # after full() it is the data
+        kept = {name: value for name, value in known.items() if name not in dropped}
         uri = f"{path}?{urlencode(kwargs)}" if kwargs else path
         return self.from_schema(self.service, uri, self.jsonschema, path_vars={**kept, **kwargs})
 

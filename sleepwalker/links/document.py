@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
+from urllib.parse import quote
 
 import requests
 
-from sleepwalker.exceptions import DecodeError, InvalidParameter, LinkError, MissingVariable
+from sleepwalker.exceptions import DecodeError, LinkError
 from sleepwalker.links.link import Link, shown_name, shown_place
-from sleepwalker.links.template import expand
 from sleepwalker.transport.answer import body_in_hand
 
 Member = Literal["_links", "links"]
@@ -19,6 +19,7 @@ MEMBERS: tuple[Member, ...] = ("_links", "links")
 _MAX_BODY = 100_000_000
 _CURIES = ("_links", "curies")
 _MAX_CURIES = 100
+_MAX_CURIE = 2_000
 _HINTS = ("name", "title", "type", "hreflang")
 
 
@@ -125,23 +126,30 @@ def _link(entry: Any, relation: str, member: Member, base: str, full: str | None
 
 
 def _curies(held: dict[str, Any]) -> Callable[[str], str | None]:
-    """What expands `acme:order` to the URL that the document's curies say it is short for."""
+    """What expands `acme:order` to the URL that the document's curies say it is short for.
+
+    A curie's template has the one variable `rel`, once: with more of them, or a long text around it, a small document
+    could make every relation's name expand to megabytes.
+    """
     value = held.get("curies")
-    templates: dict[str, str] = {}
+    around: dict[str, tuple[str, str]] = {}
     for curie in value[:_MAX_CURIES] if isinstance(value, list) else [value]:
         if isinstance(curie, dict) and isinstance(curie.get("name"), str) and isinstance(curie.get("href"), str):
-            templates.setdefault(curie["name"], curie["href"])
+            before, variable, after = curie["href"].partition("{rel}")
+            if variable and len(curie["href"]) <= _MAX_CURIE and "{" not in before + after:
+                around.setdefault(curie["name"], (before, after))
 
     def expanded(relation: str) -> str | None:
         prefix, colon, rel = relation.partition(":")
-        if not colon or prefix not in templates:
+        if not colon or prefix not in around:
             return None
+        before, after = around[prefix]
         try:
-            return expand(templates[prefix], {"rel": rel})
-        except (InvalidParameter, LinkError, MissingVariable):
+            return f"{before}{quote(rel, safe='')}{after}"
+        except UnicodeEncodeError:  # of a lone surrogate
             return None
 
-    return expanded if templates else _no_curie
+    return expanded if around else _no_curie
 
 
 def _no_curie(relation: str) -> str | None:

@@ -446,6 +446,14 @@ def test_parameters_make_another_root_with_another_query() -> None:
         DataRep(root=service.bind("berth", num=1), fragment="/note").apply_params(a=1)
 
 
+def test_parameters_apply_to_what_full_made_of_an_array() -> None:
+    conn = Stub().on("GET", U + "/berths", [{"num": 3}])
+    collection = Service(definition("harbor"), "h", connection=conn).bind("berths").full()
+    assert collection is not None
+    assert collection.path_vars == [{"num": 3}]
+    assert collection.apply_params(side="port").path_vars == {"side": "port"}
+
+
 def test_missing_parameters_do_not_drag_the_data_along() -> None:
     berth = _bound(definition("harbor"), "berth", num=3)
     berth.data = {"note": "canary"}

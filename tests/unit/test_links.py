@@ -8,6 +8,7 @@ import sys
 import time
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -270,6 +271,25 @@ def test_a_million_links_are_looked_through_in_bounded_time() -> None:
     with pytest.raises(RelationError):
         follow(answer(many), "next")
     assert time.process_time() - began < 20  # seconds; parsing JSON, twice, takes one or two of them
+
+
+@pytest.mark.parametrize("template", ["/" + "{rel}" * 10_000, "/" + "a" * 60_000 + "{rel}"])
+def test_a_curie_cannot_make_names_grow(template: str) -> None:
+    names = {f"ex:{n}": {"href": "/a"} for n in range(10_000)}
+    hostile = answer({"_links": {"curies": [{"name": "ex", "href": template}], "ex:" + "b" * 10_000: None, **names}})
+    began = time.process_time()
+    with pytest.raises(RelationError):
+        follow(hostile, "next")
+    assert followed(hostile, "ex:7") == "https://api.example.com/a"
+    assert time.process_time() - began < 5  # seconds; it takes a tenth of one
+
+
+@pytest.mark.parametrize("name", ["a/b c", "\ud800", "", "x:y"])
+def test_a_curie_is_expanded_with_whatever_name(name: str) -> None:
+    document = {"_links": {"curies": [{"name": "ex", "href": "/r/{rel}#"}], f"ex:{name}": {"href": "/a"}}}
+    assert followed(answer(document), f"ex:{name}") == "https://api.example.com/a"
+    expected = None if name == "\ud800" else f"/r/{quote(name, safe='')}#"
+    assert [link.full_relation for link in links(answer(document))] == [expected]
 
 
 def test_a_million_relations_are_not_all_listed() -> None:

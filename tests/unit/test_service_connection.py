@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -237,6 +238,28 @@ def test_the_response_of_this_thread_stays_when_another_thread_gets_a_new_connec
     thread.join(10)
     assert service.connection is second
     assert service.response == "/mine"
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_service_has_answers_of_its_own(copied: Any) -> None:
+    first, second = (SimpleNamespace(response=number, json_request=lambda *args: None) for number in (1, 2))
+    service = _service(Finder(first))
+    service.request("GET", "/")
+    twin = copied(service)
+    twin.connection, twin.connection_manager = None, Finder(second)
+    twin.request("GET", "/")
+    assert (service.response, twin.response) == (1, 2)
+
+
+def test_a_subclass_may_set_what_it_needs_by_itself() -> None:
+    class Fake(Service):
+        def __init__(self, conn: Any) -> None:
+            self.headers: Any = {}
+            self.connection = conn
+
+    own = Plain()
+    assert Fake(own).request("GET", "/") == id(own)
+    assert Fake(own).response is None
 
 
 def test_is_current_says_whether_find_gives_this_very_connection(bed: Bed) -> None:
