@@ -31,7 +31,11 @@ def plots(result: Mapping[str, Any]) -> dict[str, str]:
     """SVG files by name: those whose scenarios and clients the result has."""
     found = runs(result)
     drawn: dict[str, str] = {}
-    if outage := _all(found, "outage", ["requests + urllib3.Retry", "requests + tenacity + pybreaker", "sleepwalker"]):
+    if outage := _all(
+        found,
+        "outage",
+        ["requests + urllib3.Retry", "requests + tenacity + pybreaker", "sleepwalker", "sleepwalker, probing"],
+    ):
         drawn["load"] = _load(outage)
     if outage := _all(
         found, "outage", ["requests", "requests + tenacity + pybreaker", "sleepwalker", "sleepwalker, open_max=5"]

@@ -170,6 +170,8 @@ _SUMMARY_CLIENTS = (
     "requests + tenacity + pybreaker",
     "httpx + stamina",
     "sleepwalker",
+    "sleepwalker, open_max=5",
+    "sleepwalker, probing",
 )
 
 
