@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import metadata
 from typing import Any
 
 from sleepwalker.engine.call import Final
 from sleepwalker.events import Event, Level, Observer, RequestFailed, RequestFinished
 from sleepwalker.exceptions import SleepwalkerException
+from sleepwalker.telemetry.log import report
 from sleepwalker.telemetry.tracing import TracedCall, put
 
 try:
@@ -96,13 +98,16 @@ class _Calls:
         if context.get_value(_SUPPRESS_ALL, before) or context.get_value(_SUPPRESS_HTTP, before) not in (None, _OURS):
             return call.work(call.observe)
         method = {"http.request.method": call.method if call.method in _METHODS else "_OTHER"}
-        span = self._tracer.start_span(
-            call.method if call.method in _METHODS else "HTTP",
-            kind=trace.SpanKind.CLIENT,
-            attributes=_described(call, method),
-        )
+        span: trace.Span = trace.INVALID_SPAN
+        with _surviving():
+            span = self._tracer.start_span(
+                call.method if call.method in _METHODS else "HTTP",
+                kind=trace.SpanKind.CLIENT,
+                attributes=_described(call, method),
+            )
         within = trace.set_span_in_context(span, before)
-        _inject(call.headers, within)
+        with _surviving():
+            _inject(call.headers, within)
         token = context.attach(context.set_value(_SUPPRESS_HTTP, _OURS, within))
         began = call.clock.monotonic()
         came: dict[str, Any] = {}
@@ -120,9 +125,11 @@ class _Calls:
         finally:
             if sent:  # what a policy of ours rejected was no request, and would make the server look fast
                 took = call.clock.monotonic() - began
-                self._duration.record(took, {**method, **self._server(call), **came}, within)
+                with _surviving():
+                    self._duration.record(took, {**method, **self._server(call), **came}, within)
             context.detach(token)
-            span.end()
+            with _surviving():
+                span.end()
 
     def _server(self, call: TracedCall) -> Mapping[str, Any]:
         """The attributes that tell servers apart; those past the cap have the same ones."""
@@ -138,6 +145,15 @@ class _Calls:
                     "url.scheme": call.scheme,
                 }
         return known
+
+
+@contextlib.contextmanager
+def _surviving() -> Iterator[None]:
+    """A call goes on, and keeps its answer, whatever an application's own samplers, processors or propagators raise."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - as with a log line that cannot be written
+        report(error, "tracing failed")
 
 
 def _described(call: TracedCall, method: Mapping[str, str]) -> dict[str, Any]:

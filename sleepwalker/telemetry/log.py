@@ -19,7 +19,7 @@ import structlog
 from sleepwalker.events import Event, Level, Observer
 from sleepwalker.telemetry.jsonl import JsonLines, text
 
-__all__ = ["LEVELS", "emit", "listening", "observing", "send_to"]
+__all__ = ["LEVELS", "emit", "listening", "observing", "report", "send_to"]
 
 #: The levels of events, and their numbers in the standard library.
 LEVELS: dict[Level, int] = {
@@ -35,7 +35,7 @@ _FILTERS: dict[Any, int] = {
 }
 
 _sink: JsonLines | None = None
-_reported: set[type[Exception]] = set()
+_reported: set[tuple[str, type[Exception]]] = set()
 
 
 class _Busy(threading.local):
@@ -67,7 +67,7 @@ def emit(event: Event, level: Level | None = None) -> None:
             finally:
                 _busy.now = False
     except Exception as error:  # noqa: BLE001 - a request must not fail because its log line did
-        _report(error)
+        report(error)
 
 
 def listening(level: Level) -> bool:
@@ -98,7 +98,7 @@ def observing(observer: Observer | None) -> Observer:
         try:
             observer(event, level)
         except Exception as error:  # noqa: BLE001 - as in emit
-            _report(error)
+            report(error)
 
     return observe
 
@@ -161,11 +161,11 @@ def _quoted(word: str) -> str:
     return json.dumps(word, ensure_ascii=not printable)
 
 
-def _report(error: Exception) -> None:
-    """Say once per type of exception that events are being lost, and where; the exception's text may be secret."""
-    if type(error) in _reported:
+def report(error: Exception, what: str = "an event could not be logged") -> None:
+    """Say once per type of exception what is being lost, and where; the exception's text may be secret."""
+    if (what, type(error)) in _reported:
         return
-    _reported.add(type(error))
+    _reported.add((what, type(error)))
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -174,4 +174,4 @@ def _report(error: Exception) -> None:
     with contextlib.suppress(Exception):
         logger = logging.getLogger("sleepwalker.telemetry")
         if logger.hasHandlers():
-            logger.warning("an event could not be logged: %s at %s:%d", type(error).__name__, code, line)
+            logger.warning("%s: %s at %s:%d", what, type(error).__name__, code, line)

@@ -16,16 +16,18 @@ from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from servers import FaultServer, hang_up, json_reply, redirect, refused_port, reply, stall
 
 import sleepwalker.otel
 from sleepwalker import ANONYMOUS, Connection, Policy
 from sleepwalker.events import RequestFinished
 from sleepwalker.telemetry import tracing
+from sleepwalker.telemetry.log import send_to
 
 ROOT = Path(__file__).parents[2]
 FAST = Policy(retry={"attempts": 3, "wait_initial": 0.001, "wait_max": 0.001}, breaker={"consecutive": 3})
@@ -385,6 +387,52 @@ def test_instrumenting_again_replaces_what_was_there(bed: Bed) -> None:
     bed.conn.get("/")
     bed.span()
     assert bed.point().count == 1
+
+
+class _Broken(SpanProcessor, TraceContextTextMapPropagator):
+    """An application's own code, which fails where it is asked for something."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def _do(self, where: str) -> None:
+        if where == self.where:
+            raise RuntimeError("secret")
+
+    def on_start(self, *_: Any, **__: Any) -> None:
+        self._do("start")
+
+    def on_end(self, *_: Any) -> None:
+        self._do("end")
+
+    def inject(self, *_: Any, **__: Any) -> None:
+        self._do("inject")
+
+
+@pytest.mark.parametrize("where", ["start", "end", "inject"])
+def test_what_fails_in_an_applications_tracing_costs_no_call(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    """An answer that has come must not be lost because of what was to be told of it."""
+    broken = _Broken(where)
+    provider = TracerProvider()
+    provider.add_span_processor(broken)
+    monkeypatch.setattr(propagate, "get_global_textmap", lambda: broken)
+    monkeypatch.setattr(propagate, "inject", broken.inject)
+    server.script(reply(200), reply(200))
+    send_to(None)  # what was said before is forgotten
+    before = context.get_current()
+    sleepwalker.otel.instrument(provider)
+    try:
+        with Connection(server.url, ANONYMOUS, policy=FAST) as conn:
+            assert [conn.get("/").status_code for _ in range(2)] == [200, 200]
+    finally:
+        sleepwalker.otel.uninstrument()
+        provider.shutdown()
+    assert context.get_current() == before
+    [said] = [record.getMessage() for record in caplog.records if record.name == "sleepwalker.telemetry"]
+    assert "tracing failed: RuntimeError at" in said
+    assert "secret" not in said
 
 
 def test_json_requests_and_streams_are_calls_as_well(bed: Bed) -> None:
