@@ -248,6 +248,8 @@ def _connection(link: Link, conn: Connection | None, target: Origin, way: _Way) 
 
 def _check_headers(link: Link, target: Origin, headers: Any) -> None:
     """A header that is meant for one host may be a credential, and a server must not choose who else gets it."""
+    if headers is not None and not isinstance(headers, Mapping):
+        raise URLError(f"headers must be a mapping of names to values, not {type(headers).__name__}")
     names = [str(name) for name in headers or () if str(name).lower() not in _HARMLESS]
     if names:
         raise URLError(

@@ -452,6 +452,14 @@ def test_headers_that_may_be_credentials_are_not_sent_on_to_another_host() -> No
     assert manager.hosts["https://b.example.com"].calls[0][2] == {"headers": {"Accept": "text/html"}}
 
 
+@pytest.mark.parametrize("headers", [[("Authorization", SECRET)], {("Authorization", SECRET)}, f"A: {SECRET}", 5])
+def test_headers_that_are_no_mapping_are_refused_and_not_shown(headers: Any) -> None:
+    response = through(Asked(), answer(link="<https://other.example.com/>; rel=next"))
+    with pytest.raises(URLError, match="^headers must be a mapping of names to values, not ") as caught:
+        follow(response, "next", manager=Phonebook(), headers=headers)
+    assert SECRET not in str(caught.value)
+
+
 def test_an_answer_whose_connection_is_gone_says_so() -> None:
     with pytest.raises(URLError, match="is gone or was none of sleepwalker's: keep the Connection"):
         follow(answer(link="</x>; rel=next"), "next")
