@@ -113,7 +113,7 @@ def _json(views: Views, words: str, states: list[str], limits: list[str]) -> byt
 def _document(view: View, matching: tuple[Any, ...], limit: int | None) -> dict[str, Any]:
     return {
         "version": VERSION,
-        "sleepwalker": metadata.version("sleepwalker"),
+        "sleepwalker": _version(),
         "generated": view.taken,
         "process": os.getpid(),
         "total": len(view.hosts),
@@ -121,6 +121,13 @@ def _document(view: View, matching: tuple[Any, ...], limit: int | None) -> dict[
         "matching": len(matching),
         "hosts": [health.to_dict() for health in matching[:limit]],
     }
+
+
+def _version() -> str | None:
+    try:
+        return metadata.version("sleepwalker")
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return None
 
 
 def _encoded(document: dict[str, Any]) -> bytes:

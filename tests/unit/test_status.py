@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from html import unescape
 from html.parser import HTMLParser
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -477,6 +478,14 @@ def test_calls_in_flight_are_held_against_their_limit_once_they_come_near_it(lim
 
 
 # -- what it costs -------------------------------------------------------------------------------
+
+
+def test_run_from_its_source_it_has_no_version_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert ask(status.app(Known(QUIET), clock=FakeClock()), "/hosts.json").json["sleepwalker"] is None
 
 
 def test_who_looks_again_within_a_second_sees_the_same_view() -> None:
