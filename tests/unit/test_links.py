@@ -455,7 +455,7 @@ def test_headers_that_may_be_credentials_are_not_sent_on_to_another_host() -> No
 @pytest.mark.parametrize("headers", [[("Authorization", SECRET)], {("Authorization", SECRET)}, f"A: {SECRET}", 5])
 def test_headers_that_are_no_mapping_are_refused_and_not_shown(headers: Any) -> None:
     response = through(Asked(), answer(link="<https://other.example.com/>; rel=next"))
-    with pytest.raises(URLError, match="^headers must be a mapping of names to values, not ") as caught:
+    with pytest.raises(URLError, match=r"^headers must be a mapping of names to values, not ") as caught:
         follow(response, "next", manager=Phonebook(), headers=headers)
     assert SECRET not in str(caught.value)
 
