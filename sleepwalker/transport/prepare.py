@@ -9,7 +9,7 @@ import requests
 from requests.cookies import get_cookie_header
 
 from sleepwalker.exceptions import URLError
-from sleepwalker.transport.body import Body, prepare_body
+from sleepwalker.transport.body import Body, Fixed, prepare_body
 from sleepwalker.transport.headers import Headers, merged
 from sleepwalker.transport.redirects import guard_redirects
 from sleepwalker.transport.url import Origin, plain_path, resolve
@@ -56,7 +56,14 @@ def prepare(
         prepared.prepare_url(resolve(origin, base, uri), None)
     prepared.headers = all_headers = merged(session.headers, *headers)
     body = prepare_body(prepared, data, files, json_bytes)
-    if "Content-Length" not in all_headers and "Transfer-Encoding" not in all_headers and method not in ("GET", "HEAD"):
+    told = all_headers._store  # looked into directly: each look through its owner costs as much as all of these
+    if isinstance(body, Fixed) and not body.payload():
+        # There is none, whatever the caller's headers say of it; a server would wait for it, or take what follows.
+        told.pop("content-length", None)
+        told.pop("transfer-encoding", None)
+    elif "content-length" in told:
+        told.pop("transfer-encoding", None)  # the caller's: with both, each server believes another one
+    if "content-length" not in told and "transfer-encoding" not in told and method not in ("GET", "HEAD"):
         all_headers["Content-Length"] = "0"
     if "Cookie" not in all_headers and session.cookies and (cookie := get_cookie_header(session.cookies, prepared)):
         all_headers["Cookie"] = cookie

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import email
 import email.policy
 import gzip
@@ -55,6 +56,35 @@ def put_three_times(server: FaultServer, data: Any, **kwargs: Any) -> list[Reque
 
 def framing(request: Request) -> tuple[str | None, str | None]:
     return request.header("Content-Length"), request.header("Transfer-Encoding")
+
+
+@pytest.mark.parametrize(
+    "claim", [{"Transfer-Encoding": "chunked"}, {"transfer-encoding": "gzip"}, {"content-length": "99"}]
+)
+@pytest.mark.parametrize("where", ["call", "session"])
+@pytest.mark.parametrize(
+    ("body", "length", "coding"),
+    [
+        ({"data": b"0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n"}, "31", None),
+        ({"data": {"a": "b"}}, "3", None),
+        ({"json": {"a": 1}}, "8", None),
+        ({"data": io.BytesIO(b"file")}, "4", None),
+        ({"data": lambda: [b"in", b"pieces"]}, None, "chunked"),
+        ({}, "0", None),
+        ({"data": b""}, "0", None),
+        ({"data": bytearray()}, "0", None),
+    ],
+)
+def test_where_a_body_ends_is_said_once_whatever_the_callers_headers_say(
+    body: dict[str, Any], length: str | None, coding: str | None, where: str, claim: dict[str, str]
+) -> None:
+    """With two lengths each server on the way believes another one, and takes the rest for a request of its own."""
+    with FaultServer() as server, connect(server) as conn:
+        if where == "session":
+            conn.conn.headers.update(claim)
+        for _ in range(2):  # on a new socket and on one that is open
+            conn.post("/", headers=claim if where == "call" else None, **copy.deepcopy(body))
+        assert [framing(request) for request in server.requests] == [(length, coding)] * 2
 
 
 # -- what can be sent again ----------------------------------------------------------------------
