@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import typing
 import weakref
@@ -195,6 +196,7 @@ class HostMetrics:
         self._max = max_hosts
         self._label = label
         self._lock = threading.Lock()
+        self._process = os.getpid()
         self._labels: set[str] = set()
         self._departed: dict[str, Tally] = {}
         self._live: dict[int, tuple[weakref.ref[Host], Tally, str]] = {}
@@ -203,6 +205,8 @@ class HostMetrics:
         """All families with their values as of now; `records` are the hosts, each with how many connections it has."""
         # Those that nobody used say nothing, and shall take no label.
         used = [pair for pair in records if pair[0].tally.calls or pair[1] or pair[0].isolated]
+        if self._process != os.getpid():  # after a fork: a thread of the parent may have held the lock
+            self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             sums = self._sums_locked(used)
         found = [(label, sums[label]) for label in sorted(sums)]

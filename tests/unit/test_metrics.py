@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import subprocess
 import sys
@@ -280,6 +281,20 @@ def test_every_name_label_and_kind_is_one_that_prometheus_takes() -> None:
         assert not family.name.endswith(("_total", "_count", "_sum", "_bucket"))
         assert "host" not in family.labels
         assert family.kind != "histogram" or family.name.endswith("_seconds")
+
+
+def test_the_child_of_a_fork_can_be_scraped_though_the_parent_was_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that another thread of the parent held is free for nobody in the child."""
+    metrics = HostMetrics(1, None)
+    first = host("https://a")
+    read(metrics, first)
+    metrics._lock.acquire()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    found: list[Values] = []
+    scrape = threading.Thread(target=lambda: found.append(read(metrics, first, host("https://b"))), daemon=True)
+    scrape.start()
+    scrape.join(5)
+    assert found == [{("https://a",): 1, (OTHER,): 1}]
 
 
 def test_scrapes_at_the_same_time_agree() -> None:
