@@ -40,7 +40,7 @@ def _in_trouble(facts: HostFacts) -> bool:
 
 
 def _all_well(report: Report) -> Finding:
-    hosts = len(report.hosts)
+    hosts = sum(facts.calls > 0 for facts in report.hosts)  # others are names that hooks found connections for
     ratio = report.total("answered") / calls if (calls := report.total("calls")) else None
     which = f"All is well: {count(calls, 'call')} to {count(hosts, 'host')}, {share(ratio)} answered"
     saved = report.retries.saved
@@ -141,7 +141,9 @@ def when(seconds: float, report: Report) -> str:
 
 
 def span(seconds: float) -> str:
-    """A duration to read: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    """A duration to read: `7 ms`, `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    if 0 < seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -65,8 +65,8 @@ def test_what_is_no_time_is_refused_with_the_ways_to_say_one(text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.04, "0.0 s"), (5.21, "5.2 s"), (12, "12 s"), (59.7, "1 min"), (200, "3 min 20 s"), (7500, "2 h 5 min"),
-        (273_600, "3 d 4 h"),
+        (0, "0.0 s"), (0.0004, "0 ms"), (0.04, "40 ms"), (0.0996, "0.1 s"), (5.21, "5.2 s"), (12, "12 s"), (59.7, "1 min"),
+        (200, "3 min 20 s"), (7500, "2 h 5 min"), (273_600, "3 d 4 h"),
     ],
 )  # fmt: skip
 def test_a_duration_reads_well(seconds: float, text: str) -> None:
@@ -174,7 +174,8 @@ BROKEN = line(10, "host.broken", reason="connect", failures=3, cause="ConnectErr
 
 
 def test_all_is_well_where_nothing_happened(made: Made) -> None:
-    [finding] = made(*(answered(at, attempts=1 + (at == 3)) for at in range(100))).findings
+    hooked = line(0, "connection.hooked", "a-name-of-a-hook", hook="Directory", target=HOST)
+    [finding] = made(hooked, *(answered(at, attempts=1 + (at == 3)) for at in range(100))).findings
     assert finding.tone == "good"
     assert finding.which == "All is well: 100 calls to 1 host, 100 % answered"
     assert finding.done == "1 retry saved 1 call"
