@@ -29,6 +29,7 @@ _PLAIN_HEAD = re.compile(f"(?:{_FIELD.replace('(', '(?:')})*").fullmatch
 _FIELDS = re.compile(_FIELD).findall
 _PLAIN_LINE = re.compile(rb"([!-9;-~]+):[ \t]*([^\r\n]*)\r?\n").fullmatch
 _END = (b"\r\n", b"\n", b"")
+_fold = re.compile(r"(?:(?<![ \t])[ \t]+)?\r?\n[ \t]+")
 
 
 class PlainHeaders(http.client.HTTPMessage):
@@ -162,9 +163,13 @@ class Response(http.client.HTTPResponse):
         self.length = None if self.chunked else _length(headers.get("content-length"))
         if status in (204, 304) or 100 <= status < 200 or self._method == "HEAD":  # type: ignore[attr-defined]
             self.length = 0
+            if self.chunked and self._method != "HEAD":  # type: ignore[attr-defined]
+                # http.client and urllib3 would wait for chunks (RFC 9112, section 6.3: there are none).
+                self.chunked = False
+                self._close_conn()
         elif self.length is None and not self.chunked:
             self.will_close = True  # only the end of the connection can end the body
-        if self.will_close:
+        if self.will_close and not self.isclosed():
             reader.hold()
 
     def _close_conn(self) -> None:
@@ -236,6 +241,9 @@ def _read_headers(fp: Any) -> http.client.HTTPMessage:
     for line in lines:
         plain = _PLAIN_LINE(line)
         if plain is None:
-            return http.client.parse_headers(io.BytesIO(b"".join(lines) + b"\r\n"))
+            headers = http.client.parse_headers(io.BytesIO(b"".join(lines) + b"\r\n"))
+            pairs = [(name, _fold.sub(" ", value) if "\n" in value else value) for name, value in headers.items()]
+            headers._headers = pairs  # type: ignore[attr-defined]
+            return headers
         pairs.append((plain[1].decode("latin-1"), plain[2].decode("latin-1")))
     return PlainHeaders(pairs)
