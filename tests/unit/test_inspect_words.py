@@ -65,8 +65,8 @@ def test_what_is_no_time_is_refused_with_the_ways_to_say_one(text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "0.0 s"), (0.0004, "0 ms"), (0.04, "40 ms"), (0.0996, "0.1 s"), (5.21, "5.2 s"), (12, "12 s"), (59.7, "1 min"),
-        (200, "3 min 20 s"), (7500, "2 h 5 min"), (273_600, "3 d 4 h"),
+        (0, "0.0 s"), (0.0004, "0 ms"), (0.04, "40 ms"), (0.0996, "0.1 s"), (5.21, "5.2 s"), (12, "12 s"),
+        (59.7, "1 min"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (273_600, "3 d 4 h"),
     ],
 )  # fmt: skip
 def test_a_duration_reads_well(seconds: float, text: str) -> None:
