@@ -129,7 +129,7 @@ def test_where_the_answer_ends_is_what_http_client_says(method: str, status: str
     with attempt_limits(Limits(SYSTEM_CLOCK, connect=9, read=9, deadline=SYSTEM_CLOCK.monotonic() + 9)):
         ours = _read(Response, data, method)
     theirs = _read(http.client.HTTPResponse, data, method)
-    if ours[0] in (101, 204, 304):  # http.client reads chunks that are said to come
+    if method == "GET" and ours[0] in (101, 204, 304):  # http.client reads chunks that are said to come
         assert (*ours[4:6], ours[7]) == (0, False, b"")
         assert len(theirs) == 1 or (*ours[:4], ours[6]) == (*theirs[:4], theirs[6])
     else:
