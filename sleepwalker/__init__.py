@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +71,8 @@ _SERVICES = {
     "service": "sleepwalker.service",
 }
 
-# For `import *` and for `dir`, which without the extra would fail over these.
-if importlib.util.find_spec("reschema") is not None:
+# For `import *` and for `dir`, which without the extra would fail over these. What a test put there has no spec.
+if sys.modules.get("reschema") or importlib.util.find_spec("reschema") is not None:
     __all__ += ["DataRep", "Schema", "Service", "ServiceDefManager", "ServiceManager", "datarep", "mgr", "service"]
 
 _making = threading.RLock()

@@ -45,6 +45,11 @@ def _run(code: str, *options: str) -> str:
     return run.stdout.strip()
 
 
+@pytest.mark.parametrize("stand_in", ["types.ModuleType('reschema')", "None"])
+def test_a_test_that_puts_something_in_reschemas_place_can_import_sleepwalker(stand_in: str) -> None:
+    assert _run(f"import sys, types; sys.modules['reschema'] = {stand_in}; import sleepwalker; print('fine')") == "fine"
+
+
 @pytest.mark.parametrize("missing", ["reschema", "jsonpointer", "uritemplate"])
 @pytest.mark.parametrize(
     "code",
