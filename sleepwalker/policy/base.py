@@ -131,15 +131,16 @@ def _fill(model: PolicyModel, data: Mapping[Any, Any], prefix: str) -> tuple[dic
         else:
             values[name] = given.pop(name)
             faults.append(_not_a_part(cls, name, value, prefix))
-    wrong: dict[str, str] = {}
+    wrong: dict[str, dict[str, None]] = {}  # the faults of each field, once each
     try:
         BaseModel.__init__(model, **given)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_context=False):
             name = str(detail["loc"][0])
             came = "missing" if detail["type"] == "missing" else f"{_shown(detail['input'])} is not allowed"
-            wrong.setdefault(name, f"{prefix}{name}: {came}; must be {allowed(cls, name)}")
-    faults += wrong.values()
+            wrong.setdefault(name, {})[f"{prefix}{name}: {came}; must be {allowed(cls, name)}"] = None
+    for said in wrong.values():
+        faults += said
     sound = {path: value for path, value in values.items() if path not in wrong and value is not _ABSENT}
     for rule in cls.rules:
         faults += rule(sound, prefix)

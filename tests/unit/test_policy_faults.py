@@ -303,6 +303,18 @@ def test_rules_about_parts_given_as_models_hold_too() -> None:
     assert fault.startswith("retry: the longest waits between its 2 attempts add up to 50")
 
 
+def test_each_bad_value_of_a_list_is_reported() -> None:
+    with pytest.raises(PolicyError) as caught:
+        Policy(retry={"statuses": [99, 200, 503, 600, 600], "methods": ["GET", "G T", ""]})
+    assert [fault.partition(" is not")[0] for fault in sorted(caught.value.faults)] == [
+        "retry.methods: ''",
+        "retry.methods: 'G T'",
+        "retry.statuses: 200",
+        "retry.statuses: 600",
+        "retry.statuses: 99",
+    ]
+
+
 def test_all_faults_are_reported_at_once() -> None:
     """Unknown keys, bad values and broken rules, of several parts, beside each other."""
     faults = faults_of(
