@@ -38,8 +38,8 @@ _EXAMPLES = (
         "      --sql 'SELECT path, count(*) FROM calls WHERE NOT answered GROUP BY path'",
         "zcat logs/*.gz | sleepwalker inspect -",
     )
-    + "\n\ntables for --sql: events, calls, attempts, transitions (DESCRIBE calls lists its columns)"
-    + "\ntimes: 2025-11-22T14:03:07Z, 2025-11-22, 14:03 (UTC), 1763820187, or how long ago: 15m, 2h, 1h30m"
+    + "\n\ntables for --sql: events, calls, attempts, transitions (DESCRIBE calls lists\n  its columns)"
+    + "\ntimes: 2025-11-22T14:03:07Z, 2025-11-22, 14:03 (UTC), 1763820187, or how long\n  ago: 15m, 2h, 1h30m"
     + "\n\nexit codes: 0 fine, 1 no event could be read, 2 used wrongly"
 )
 

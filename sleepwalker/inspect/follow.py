@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from sleepwalker.inspect.errors import InspectError
 from sleepwalker.inspect.sources import Source
 
 __all__ = ["Follower"]
@@ -59,6 +60,8 @@ class _Tail:
             self._file = self._path.open("rb")
         except FileNotFoundError:  # between the two halves of a rotation
             return
+        except OSError as error:
+            raise InspectError(f"cannot read {self._name!r} any more: {error.strerror}") from None
         self._offset = self._lines = 0
         yield from self._piece(piece)
 

@@ -289,11 +289,13 @@ def test_the_command_line_knows_duckdb_only_once_it_inspects() -> None:
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode == 0
 
 
-def test_help_shows_examples_tables_and_exit_codes(inspect: Run) -> None:
+def test_help_shows_examples_tables_and_exit_codes(inspect: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = inspect("--help")
     assert code == 0
     for words in ("examples:", "--follow", "events, calls, attempts, transitions", "exit codes: 0 fine, 1 no event"):
         assert words in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 # -- terminals -------------------------------------------------------------------------------------

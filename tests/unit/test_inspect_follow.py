@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sleepwalker.inspect import Follower, Source
+from sleepwalker.inspect import Follower, InspectError, Source
 
 
 class Growing:
@@ -97,3 +97,13 @@ def test_an_unfinished_line_at_the_end_of_a_rotated_file_is_read_as_it_is(file: 
     file.path.rename(file.path.with_suffix(".1"))
     file.append("three\n")
     assert file.news() == [(2, "tw"), (1, "three\n")]
+
+
+def test_a_name_that_can_no_longer_be_read_is_said(file: Growing) -> None:
+    """A rotation may leave a file that only its owner may read; here, since root may, a folder."""
+    file.append("one\n")
+    file.news()
+    file.path.rename(file.path.with_suffix(".1"))
+    file.path.mkdir()
+    with pytest.raises(InspectError, match=r"^cannot read 'events\.jsonl' any more: Is a directory$"):
+        file.news()
