@@ -1,9 +1,9 @@
-"""`python -m benchmarks`: every benchmark there is."""
+"""`python -m benchmarks`: what a call costs."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks.get_json import main
+from benchmarks.speed.command import main
 
 sys.exit(main())

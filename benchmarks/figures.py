@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmarks.rounds import Case, Samples
 
@@ -31,6 +31,9 @@ class Row:
     function_calls: float
     """Python and C functions that one call calls, as cProfile counts."""
     samples: Samples
+    p99: float | None = None
+    """Microseconds that one call of a hundred exceeds, over all rounds."""
+    p99_ratios: dict[str, float] = field(default_factory=dict)
 
 
 def spread(figures: Sequence[float]) -> Spread:
@@ -39,6 +42,15 @@ def spread(figures: Sequence[float]) -> Spread:
         return Spread(figures[0], figures[0], figures[0])
     low, median, high = statistics.quantiles(figures, n=4, method="inclusive")
     return Spread(median, low, high)
+
+
+def percentile(figures: Sequence[float], percent: float) -> float | None:
+    """The figure that so many percent do not exceed; None of no figures."""
+    return sorted(figures)[min(len(figures) - 1, int(len(figures) * percent / 100))] if figures else None
+
+
+def _quotient(mine: Samples, its: Samples) -> float:
+    return (percentile(mine.each, 99) or 0.0) / (percentile(its.each, 99) or 1.0)
 
 
 def ratio(figures: Sequence[float], reference: Sequence[float]) -> Spread:
@@ -69,7 +81,9 @@ def rows(
                 {name: ratio(mine.wall, its.wall) for name, its in compared.items()},
                 {name: ratio(mine.cpu, its.cpu) for name, its in compared.items()},
                 function_calls[case],
-                mine,
+                Samples(mine.wall, mine.cpu),
+                percentile(mine.each, 99),
+                {name: _quotient(mine, its) for name, its in compared.items() if its.each and mine.each},
             )
         )
     return made

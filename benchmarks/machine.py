@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+#: Where results are committed.
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def machine() -> dict[str, str | int]:

@@ -20,8 +20,7 @@ import sleepwalker
 import sleepwalker.otel
 from benchmarks.environment import leave_out_the_environment
 from benchmarks.figures import Spread, rows, spread
-from benchmarks.get_json import RESULTS
-from benchmarks.machine import load, machine, versions
+from benchmarks.machine import RESULTS, load, machine, versions
 from benchmarks.report import as_json, as_markdown, write
 from benchmarks.rounds import LEAD_IN, Case, Samples, function_calls, measure
 from benchmarks.server import MissingProgramError, document, run_nginx

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks.figures import Row, Spread
 
@@ -14,9 +15,10 @@ from benchmarks.figures import Row, Spread
 Facts = Mapping[str, object]
 
 
-def as_json(facts: Facts, rows: Sequence[Row]) -> str:
-    """The run as JSON. Times are microseconds; `low` and `high` are quartiles."""
-    text = json.dumps({**facts, "rows": [rounded(asdict(row)) for row in rows]}, indent=1, ensure_ascii=False)
+def as_json(facts: Facts, rows: Sequence[Row | Mapping[str, Any]]) -> str:
+    """The run as JSON. Times are microseconds; `low` and `high` are quartiles. A row may be one read from there."""
+    made = [rounded(asdict(row)) if isinstance(row, Row) else row for row in rows]
+    text = json.dumps({**facts, "rows": made}, indent=1, ensure_ascii=False)
     # A line per list of figures, not per figure.
     return re.sub(r"\[[\s\d.,]+\]", lambda found: " ".join(found[0].split()), text) + "\n"
 

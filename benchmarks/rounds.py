@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import pairwise, repeat
 
 #: Calls at the start of each block that are not timed: they fill the caches that the case before emptied.
 LEAD_IN = 5
@@ -24,6 +24,8 @@ class Case:
     call: Callable[[], object]
     around: Callable[[], AbstractContextManager[object]] = nullcontext
     """Entered before a block of calls and left after it, untimed."""
+    share: float = 1.0
+    """Of the calls that a round makes of a case: less for a call that takes long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Samples:
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     """Of all of the process's threads, the kernel's work for it included; not the server's."""
+    each: list[float] = field(default_factory=list)
+    """Wall time of every single call of all rounds."""
 
 
 def measure(
@@ -48,9 +52,7 @@ def measure(
         for members in groups.values():
             first = number % len(members)
             for case in members[first:] + members[:first]:
-                wall, cpu = _time(case, calls)
-                samples[case].wall.append(wall)
-                samples[case].cpu.append(cpu)
+                _time(case, max(1, round(calls * case.share)), samples[case])
         progress(number + 1)
     return samples
 
@@ -72,15 +74,21 @@ def function_calls(case: Case, calls: int) -> float:
     return sum(entry.callcount for entry in profile(case, calls).getstats()) / calls
 
 
-def _time(case: Case, calls: int) -> tuple[float, float]:
-    """Wall and CPU time per call, in microseconds."""
+def _time(case: Case, calls: int, samples: Samples) -> None:
+    """Add the wall and CPU time per call of one block."""
+    call, clock = case.call, time.perf_counter
     with case.around():
-        _repeat(case.call, LEAD_IN)
+        _repeat(call, LEAD_IN if case.share == 1 else 1)
         gc.collect()  # nobody pays for the garbage of another
-        cpu, wall = time.process_time(), time.perf_counter()
-        _repeat(case.call, calls)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return wall / calls * 1e6, cpu / calls * 1e6
+        ends = []
+        cpu, wall = time.process_time(), clock()
+        for _ in repeat(None, calls):
+            call()
+            ends.append(clock())
+        cpu = time.process_time() - cpu
+    samples.wall.append((ends[-1] - wall) / calls * 1e6)
+    samples.cpu.append(cpu / calls * 1e6)
+    samples.each.extend((end - begin) * 1e6 for begin, end in pairwise([wall, *ends]))
 
 
 def _repeat(call: Callable[[], object], times: int) -> None:

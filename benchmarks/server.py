@@ -25,7 +25,7 @@ _CONFIG = """
 daemon off;
 worker_processes 1;
 pid {folder}/nginx.pid;
-events {{ worker_connections 256; }}
+events {{ worker_connections 4096; }}
 http {{
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
@@ -34,7 +34,7 @@ http {{
     keepalive_timeout 1h; keepalive_requests 1000000000; tcp_nodelay on;
     open_file_cache max=16 inactive=1h;
     server {{
-        listen 127.0.0.1:{port};
+        listen 0.0.0.0:{port}; {tls}
         location / {{ root {folder}/files; }}
         location = /status {{ stub_status; }}
     }}
@@ -42,8 +42,12 @@ http {{
 """
 
 
+_REQUEST = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+_REQUEST += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+
+
 class MissingProgramError(Exception):
-    """nginx is not on this machine."""
+    """nginx or openssl is not on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,10 @@ class Server:
     url: str
     version: str
     """As it names itself: `nginx/1.22.1`."""
+    tls_url: str = ""
+    """The same files over TLS, where that was asked for."""
+    ca: str = ""
+    """The path of the certificate to trust there."""
 
     def connections(self) -> int:
         """How many connections it accepted so far, the one that asks now included."""
@@ -67,21 +75,25 @@ def document(size: int) -> dict[str, object]:
     """A JSON object of records that is exactly `size` bytes (at least 80) as `json.dumps` writes it."""
     records: list[dict[str, object]] = []
     made: dict[str, object] = {"records": records, "pad": ""}
+    left = size - len(json.dumps(made))
     while True:
         number = len(records)
-        records.append({"id": number, "name": f"host-{number}", "up": True, "load": 0.25})
-        if len(json.dumps(made)) > size:
-            records.pop()
+        record = {"id": number, "name": f"host-{number}", "up": True, "load": 0.25}
+        left -= len(json.dumps(record)) + (2 if records else 0)  # the comma and the space before it
+        if left < 0:
             break
+        records.append(record)
     made["pad"] = "x" * (size - len(json.dumps(made)))
     return made
 
 
 @contextlib.contextmanager
-def run_nginx(files: Mapping[str, dict[str, object]]) -> Iterator[Server]:
-    """Serve `files`, by name, out of a scratch folder.
+def run_nginx(files: Mapping[str, dict[str, object]], *, tls: bool = False) -> Iterator[Server]:
+    """Serve `files`, by name, out of a scratch folder; with `tls` also over TLS, which takes openssl.
 
-    Raises `MissingProgramError` without nginx, and `RuntimeError` with what it said where it does not start.
+    It answers at every address of 127.0.0.0/8, which makes it as many hosts as anybody wants.
+    Raises `MissingProgramError` without nginx or openssl, and `RuntimeError` with what nginx said where it does not
+    start.
     """
     program = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), *_FOLDERS]))
     if program is None:
@@ -92,19 +104,40 @@ def run_nginx(files: Mapping[str, dict[str, object]]) -> Iterator[Server]:
         (folder / "files").mkdir()
         for file, content in files.items():
             (folder / "files" / file).write_text(json.dumps(content), encoding="ascii")
-        port = _start(program, folder, running)
-        yield Server(f"http://127.0.0.1:{port}", said.rpartition(": ")[2].strip())
+        ca = _certificate(folder) if tls else ""
+        port, tls_port = _start(program, folder, running, ca)
+        yield Server(f"http://127.0.0.1:{port}", said.rpartition(": ")[2].strip(), f"https://127.0.0.1:{tls_port}", ca)
 
 
-def _start(program: str, folder: Path, running: contextlib.ExitStack, tries: int = 3) -> int:
-    """The port of an nginx that answers, and that ends with `running`."""
-    with socket.socket() as finder:
-        finder.bind(("127.0.0.1", 0))
-        port: int = finder.getsockname()[1]
+def _certificate(folder: Path) -> str:
+    """The path of a certificate for 127.0.0.1, its key beside it."""
+    program = shutil.which("openssl")
+    if program is None:
+        raise MissingProgramError("found no openssl; scripts/system-packages installs it where it may")
+    path = str(folder / "tls.pem")
+    subprocess.run(
+        [program, *_REQUEST, "-keyout", f"{path}.key", "-out", path],
+        check=True,
+        capture_output=True,
+    )
+    return path
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+def _start(program: str, folder: Path, running: contextlib.ExitStack, ca: str, tries: int = 3) -> tuple[int, int]:
+    """The ports (plain, TLS) of an nginx that answers, and that ends with `running`."""
+    port, tls_port = _free_ports()
     config, log = folder / "nginx.conf", folder / "error.log"
+    tls = f"listen 0.0.0.0:{tls_port} ssl; ssl_certificate {ca}; ssl_certificate_key {ca}.key;" if ca else ""
     # Started by root, nginx would read the files as a user who may not enter the scratch folder.
     user = "user root;" if os.geteuid() == 0 else ""
-    config.write_text(_CONFIG.format(user=user, folder=folder, port=port), encoding="utf-8")
+    config.write_text(_CONFIG.format(user=user, folder=folder, port=port, tls=tls), encoding="utf-8")
     with log.open("wb") as output:
         process = subprocess.Popen(
             [program, "-p", str(folder), "-c", str(config), "-e", str(log)],
@@ -117,13 +150,13 @@ def _start(program: str, folder: Path, running: contextlib.ExitStack, tries: int
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", port), 1).close()
-            return port
+            return port, tls_port
         time.sleep(0.01)
     _stop(process)
     said = log.read_text(encoding="utf-8", errors="replace")
     # nginx cannot choose a free port itself, so another program may be faster to take it.
     if "already in use" in said and tries > 1:
-        return _start(program, folder, running, tries - 1)
+        return _start(program, folder, running, ca, tries - 1)
     raise RuntimeError(f"nginx did not start:\n{said}")
 
 

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ET
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,28 @@ from typing import Any
 import pytest
 import requests
 
-from benchmarks import environment, get_json, server
-from benchmarks.figures import ratio, spread
+from benchmarks import environment, server
+from benchmarks.figures import percentile, ratio, spread
 from benchmarks.rounds import LEAD_IN, Case, measure
+from benchmarks.speed import cases, command, peers, processes, report, threads
 
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 3
-PEERS = {get_json.BARE, get_json.CONTROL, get_json.POOL, get_json.HTTPX, get_json.LOGGED, get_json.SILENT}
+PLAIN = set(peers.WORDS)
+OVER_TLS = {peers.BARE, peers.CONTROL, peers.POOL, peers.HTTPX, peers.LOGGED, peers.SILENT}
+TLS = "100 B" + cases.TLS
+SECTIONS = ("100 B", TLS, cases.PARTS, cases.REJECTED, cases.FIND, command.THREADS)
 
 
 def _start(scratch: Path, *arguments: str) -> subprocess.Popen[str]:
     """A run with a scratch folder of its own, and with a proxy in the environment that would refuse everything."""
     scratch.mkdir()
     variables = {**os.environ, "http_proxy": "http://127.0.0.1:1", "TMPDIR": str(scratch)}
-    command = [sys.executable, "-m", "benchmarks", *arguments]
+    line = [sys.executable, "-m", "benchmarks", *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=variables, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(line, cwd=ROOT, env=variables, stdout=pipe, stderr=pipe, text=True)
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -47,29 +52,34 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory, program: Any) -> Path:
     """Where a short run wrote its files, beside its scratch folder."""
     program("nginx")
+    program("openssl")
     folder = tmp_path_factory.mktemp("benchmark")
     output = folder / "results"
-    run = _run(folder, "--quick", "--rounds", str(ROUNDS), "--calls", "5", "--output", str(output))
+    sections = [word for name in SECTIONS for word in ("--only", name)]
+    run = _run(folder, "--rounds", str(ROUNDS), "--calls", "5", "--output", str(output), *sections)
     assert run.returncode == 0, run.stderr
-    assert run.stdout == (output / "get_json.md").read_text() + "\n"
-    assert run.stderr.splitlines() == [f"wrote {output / name}" for name in ("get_json.md", "get_json.json")]
+    assert run.stdout == (output / "speed.md").read_text() + "\n"
+    assert {line.removeprefix("wrote ") for line in run.stderr.splitlines()} == {str(path) for path in output.iterdir()}
     return folder
 
 
 @pytest.fixture(scope="module")
 def result(folder: Path) -> dict[str, Any]:
     """What the short run wrote for programs."""
-    return dict(json.loads((folder / "results" / "get_json.json").read_text()))
+    return command.read(folder / "results")
 
 
 def test_every_peer_is_measured_in_every_round(result: dict[str, Any]) -> None:
-    expected = {(size, name) for size in get_json.SIZES for name in PEERS}
-    expected |= {(get_json.REJECTED, name) for name in (get_json.LOGGED, get_json.SILENT)}
-    assert {(row["group"], row["name"]) for row in result["rows"]} == expected
+    found = {(row["group"], row["name"]) for row in result["rows"]}
+    assert {name for group, name in found if group == "100 B"} == PLAIN
+    assert {name for group, name in found if group == TLS} == OVER_TLS
+    assert {name for group, name in found if group == cases.REJECTED} == {peers.LOGGED, peers.SILENT}
+    assert {group for group, _ in found} == {*SECTIONS} - {command.THREADS}
     for row in result["rows"]:
         assert len(row["samples"]["wall"]) == len(row["samples"]["cpu"]) == ROUNDS
         assert min(row["samples"]["wall"]) > 0
         assert row["function_calls"] > 1
+        assert row["p99"] is None or row["p99"] >= row["wall"]["median"] / 2
 
 
 def test_the_ratios_follow_from_the_rounds_that_are_written_down(result: dict[str, Any]) -> None:
@@ -77,16 +87,29 @@ def test_the_ratios_follow_from_the_rounds_that_are_written_down(result: dict[st
     for row in result["rows"]:
         for time_of in ("wall", "cpu"):
             for reference, found in row[f"{time_of}_ratios"].items():
-                name, _, group = reference.partition(", ")
-                its = samples[group or row["group"], name][time_of]
+                name, known = reference, (row["group"], reference) in samples
+                group = row["group"] if known else reference.rpartition(", ")[2]
+                name = reference if known else reference.rpartition(", ")[0]
+                its = samples[group, name][time_of]
                 expected = statistics.median(a / b for a, b in zip(row["samples"][time_of], its, strict=True))
                 assert found["median"] == pytest.approx(expected, abs=0.002)
 
 
-def test_all_rows_are_compared_with_requests_and_with_urllib3(result: dict[str, Any]) -> None:
+def test_documents_are_compared_with_requests_urllib3_and_httpx(result: dict[str, Any]) -> None:
     for row in result["rows"]:
-        suffix = ", 100 B" if row["group"] == get_json.REJECTED else ""
-        assert set(row["wall_ratios"]) == set(row["cpu_ratios"]) == {"requests" + suffix, "PoolManager" + suffix}
+        if row["group"] in cases.GROUPS:
+            assert set(row["wall_ratios"]) == set(row["p99_ratios"]) == {peers.BARE, peers.POOL, peers.HTTPX}
+
+
+def test_many_threads_are_measured_with_every_client(result: dict[str, Any]) -> None:
+    measured = {(its["threads"], its["name"]): its for its in result["threads"]}
+    assert set(measured) == {(count, name) for count in threads.COUNTS for name in threads.NAMES}
+    for its in measured.values():
+        assert len(its["per_second"]) == len(its["cpu"]) == ROUNDS
+        assert min(*its["per_second"], *its["cpu"]) > 0
+    mine, its = (measured[8, name]["per_second"] for name in (peers.LOGGED, peers.BARE))
+    quotients = [a / b for a, b in zip(mine, its, strict=True)]
+    assert report.times(result, 8) == statistics.median(quotients)
 
 
 def test_nobody_is_billed_for_a_new_connection(result: dict[str, Any]) -> None:
@@ -94,42 +117,104 @@ def test_nobody_is_billed_for_a_new_connection(result: dict[str, Any]) -> None:
 
 
 def test_the_result_says_how_when_where_and_with_what_it_was_made(result: dict[str, Any], folder: Path) -> None:
-    assert result["command"].startswith("python -m benchmarks --quick --rounds 3 --calls 5 --output ")
+    assert result["command"].startswith("python -m benchmarks --rounds 3 --calls 5 --output ")
     assert result["machine"]["cores"] >= 1
     assert result["machine"]["python"].startswith("CPython 3.")
-    assert set(get_json.PACKAGES) <= set(result["versions"])
-    page = (folder / "results" / "get_json.md").read_text()
+    assert set(command.PACKAGES) <= set(result["versions"])
+    page = (folder / "results" / "speed.md").read_text()
     for fact in (result["command"], result["date"], result["machine"]["cpu"], result["versions"]["httpx"]):
         assert fact in page
-    shown = [(name, float(wall)) for name, wall in re.findall(r"^\| ([^|]+) \| ([\d.]+) \|", page, re.MULTILINE)]
-    assert shown == [(row["name"], pytest.approx(row["wall"]["median"], abs=0.06)) for row in result["rows"]]
+
+
+def test_the_page_shows_every_row(result: dict[str, Any]) -> None:
+    table = report.group_table(result, "100 B")
+    shown = [(name, float(wall)) for name, wall in re.findall(r"^\| ([^|]+) \| ([\d.]+) \|", table, re.MULTILINE)]
+    rows = [row for row in result["rows"] if row["group"] == "100 B"]
+    assert shown == [(row["name"], pytest.approx(row["wall"]["median"], abs=0.06)) for row in rows]
+
+
+def test_page_and_plots_can_be_drawn_again_from_the_result(folder: Path) -> None:
+    output = folder / "results"
+    before = {path.name: path.read_text() for path in output.iterdir()}
+    assert command.main(["--redraw", "--output", str(output)]) == 0
+    assert {path.name: path.read_text() for path in output.iterdir()} == before
+    plots = [text for name, text in before.items() if name.endswith(".svg")]
+    assert len(plots) == 3
+    for text in plots:
+        assert ET.fromstring(text).tag.endswith("svg")
+
+
+def test_an_aim_is_met_or_missed_by_what_was_measured(result: dict[str, Any]) -> None:
+    table = report.targets(result)
+    for target in report.TARGETS[:8]:
+        figure = target.figure(result)
+        assert f"| {target.words} | {'≥' if target.least else '≤'} {target.limit:g} | {figure:.3g} |" in table
+    at_most, at_least = report.TARGETS[0], report.TARGETS[6]
+    assert [at_most.met(figure) for figure in (0.5, 0.51)] == [True, False]
+    assert [at_least.met(figure) for figure in (1.79, 1.8)] == [False, True]
+
+
+@pytest.mark.skipif(not (command.RESULTS / "speed.json").exists(), reason="no run has been committed yet")
+def test_what_is_committed_follows_from_the_committed_result() -> None:
+    result = command.read(command.RESULTS)
+    for name, text in command.drawn(result).items():
+        assert (command.RESULTS / name).read_text() == text, f"{name}: run `python -m benchmarks --redraw`"
+    for path in command.PAGES:
+        assert report.fill(path.read_text(), result) == path.read_text(), f"{path}: run `python -m benchmarks --redraw`"
+
+
+def test_a_block_of_a_page_is_written_anew_and_the_rest_is_kept(result: dict[str, Any]) -> None:
+    text = "before\n<!-- speed: threads -->\nold\n<!-- /speed: threads -->\nafter\n"
+    once = report.fill(text, result)
+    assert once.startswith("before\n<!-- speed: threads -->\n\n| threads |")
+    assert once.endswith(" |\n\n<!-- /speed: threads -->\nafter\n")
+    assert report.fill(once, result) == once
+
+
+def test_importing_is_timed_in_a_process_of_its_own_and_pythons_start_is_left_out() -> None:
+    wall, cpu = processes._time("pass")
+    assert wall > 0 < cpu
+    with pytest.raises(RuntimeError, match="failed"):
+        processes._time("import nothing_of_that_name")
+    found = {"nothing": {"cpu": [10.0, 20.0]}, "a": {"cpu": [40.0, 80.0]}, "b": {"cpu": [20.0, 50.0]}}
+    assert processes.ratio_of_imports(found, "a", "b") == pytest.approx(2.5)
+
+
+@pytest.mark.needs("nginx", "openssl")
+def test_memory_is_that_of_connections_which_were_used() -> None:
+    with server.run_nginx({"100.json": server.document(100)}, tls=True) as running:
+        accepted = running.connections()
+        found = processes.memory(running.tls_url, running.ca, 3)
+        assert set(found) == {"requests", "urllib3.PoolManager", "httpx", "sleepwalker"}
+        # Four clients, three processes each, eight connections in each; and the one that asks.
+        assert running.connections() - accepted == 4 * 3 * 8 + 1
 
 
 def test_a_run_leaves_nothing_behind(folder: Path) -> None:
     assert list((folder / "scratch").iterdir()) == []
 
 
-@pytest.mark.needs("nginx")
-def test_a_quick_run_leaves_the_committed_results_alone(tmp_path: Path) -> None:
-    run = _run(tmp_path, "--quick", "--rounds", "1", "--calls", "1")
+@pytest.mark.needs("nginx", "openssl")
+def test_a_look_at_some_rows_leaves_the_committed_results_alone(tmp_path: Path) -> None:
+    run = _run(tmp_path, "--quick", "--rounds", "1", "--calls", "1", "--only", cases.FIND)
     assert run.returncode == 0, run.stderr
     assert "1 rounds of 1 timed calls" in run.stdout
     assert run.stderr == ""
 
 
-@pytest.mark.needs("nginx")
+@pytest.mark.needs("nginx", "openssl")
 def test_a_profile_counts_the_calls_of_each_row_and_shows_where_the_time_goes(tmp_path: Path) -> None:
-    run = _run(tmp_path, "--profile", "--calls", "5")
+    run = _run(tmp_path, "--profile", "--calls", "5", "--only", "100 B")
     assert run.returncode == 0, run.stderr
-    assert run.stdout.count(" function calls: ") == len(PEERS) * len(get_json.SIZES) + 2
+    assert run.stdout.count(" function calls: ") == len(PLAIN)
     assert "due to restriction <40>" in run.stdout
     assert "(json_request)" in run.stdout or "(_call)" in run.stdout
 
 
-@pytest.mark.needs("nginx")
+@pytest.mark.needs("nginx", "openssl")
 def test_a_run_that_is_terminated_ends_its_server(tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
-    process = _start(scratch, "--quick", "--rounds", "100000")
+    process = _start(scratch, "--quick", "--rounds", "100000", "--only", "100 B")
     deadline = time.monotonic() + 30
     while not (pids := [path for path in scratch.glob("*/nginx.pid") if path.read_text().strip()]):
         assert process.poll() is None, process.communicate()
@@ -158,22 +243,6 @@ def test_neither_proxies_nor_a_netrc_file_nor_a_full_environment_slow_the_peers_
     assert here == {"PATH": "/bin", "HOME": str(tmp_path)}
 
 
-def test_many_variables_are_there_for_a_block_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = {"PATH": "/bin"}
-    monkeypatch.setattr(os, "environ", here)
-    with environment.many_variables():
-        assert len(here) == environment.MANY + 1
-    assert here == {"PATH": "/bin"}
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="looks at the proxies' names only")
-def test_the_variables_are_seen_by_requests_and_by_nobody_else(result: dict[str, Any]) -> None:
-    calls = {(row["group"], row["name"]): row["function_calls"] for row in result["rows"]}
-    more = {name: calls[get_json.CROWDED, name] - calls["100 B", name] for name in PEERS}
-    assert min(more.pop(get_json.BARE), more.pop(get_json.CONTROL)) > environment.MANY
-    assert max(more.values()) < environment.MANY
-
-
 def test_a_machine_without_nginx_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(server, "_FOLDERS", ())
@@ -184,7 +253,7 @@ def test_a_machine_without_nginx_is_told_how_to_get_it(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("number", ["0", "-1", "many"])
 def test_a_number_of_rounds_that_cannot_be_is_refused(number: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        get_json.main(["--rounds", number])
+        command.main(["--rounds", number])
     assert f"--rounds: '{number}' is not a whole number from 1 on" in capsys.readouterr().err
 
 
@@ -212,11 +281,23 @@ def test_the_rows_take_turns_in_being_first() -> None:
     assert [len(samples[case].wall) for case in cases] == [3, 3, 3]
 
 
+def test_a_case_that_takes_long_is_called_less_often() -> None:
+    called: list[int] = []
+    slow = Case("group", "slow", partial(called.append, 1), share=0.04)
+    samples = measure([slow], rounds=2, calls=100)
+    assert (len(called), len(samples[slow].each)) == (2 * (1 + 4), 8)
+
+
+def test_the_percentile_is_one_of_the_figures() -> None:
+    assert percentile([float(figure) for figure in range(200)], 99) == 198
+    assert (percentile([7.0], 99), percentile([], 99)) == (7.0, None)
+
+
 def test_a_peer_that_gets_something_else_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="100 B, requests: the answer is not"):
-        get_json._verify(Case("100 B", get_json.BARE, lambda: {"wrong": 1}), {"right": 1}, tmp_path / "log")
+        cases.verify(Case("100 B", peers.BARE, lambda: {"wrong": 1}), {"right": 1}, tmp_path / "log", logs=False)
 
 
 def test_a_row_that_should_have_logged_and_did_not_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="wrote 0 bytes of events"):
-        get_json._verify(Case("100 B", get_json.LOGGED, lambda: 1), 1, tmp_path / "log")
+        cases.verify(Case("100 B", peers.LOGGED, lambda: 1), 1, tmp_path / "log", logs=True)

@@ -1,0 +1,1 @@
+"""What a call costs: sleepwalker with everything on, beside what people use without it."""
