@@ -8,7 +8,7 @@ from dataclasses import fields
 from functools import cache
 from types import NoneType, UnionType
 
-from sleepwalker.events import CATALOGUE
+from sleepwalker.events import CATALOGUE, Event, RequestFailed, RequestFinished
 
 __all__ = ["LONGEST_LINE", "VIEWS", "columns", "create_table", "insert", "literal", "unnest_fields", "views"]
 
@@ -72,10 +72,29 @@ def _name(name: str) -> str:
     return '"' + name + '"'
 
 
+@cache
+def _stored() -> dict[str, str]:
+    """The fields that have a column of their own: those of calls, which most events are about.
+
+    A column costs about as much to write when it is empty: all other fields of an event share one, as JSON.
+    """
+    names = {field.name for event in (RequestFinished, RequestFailed) for field in fields(event)}
+    return {name: kind for name, kind in columns().items() if name in names}
+
+
+def _others() -> dict[str, str]:
+    return {name: kind for name, kind in columns().items() if name not in _stored()}
+
+
+def _event_names(*left_out: type[Event]) -> str:
+    return ", ".join(literal(name) for name, event in CATALOGUE.items() if event not in left_out)
+
+
 def create_table() -> str:
     """The table of all lines in their order, the unreadable ones included: those are NULL but for `file`."""
-    own = "".join(f", {_name(name)} {kind}" for name, kind in columns().items())
-    return f"CREATE TABLE log (file INTEGER, time TIMESTAMP, level VARCHAR, event VARCHAR, nested VARCHAR{own})"
+    own = "".join(f", {_name(name)} {kind}" for name, kind in _stored().items())
+    return f"""CREATE TABLE log
+        (file INTEGER, time TIMESTAMP, level VARCHAR, event VARCHAR, nested VARCHAR, rest VARCHAR{own})"""
 
 
 def insert(file: int, path: str, compression: str) -> str:
@@ -85,11 +104,14 @@ def insert(file: int, path: str, compression: str) -> str:
     """
     texts = [*_TIMES, "level", "event", "fields", *columns()]
     wanted = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in dict.fromkeys(texts))
-    cast = ", ".join(f"{_cast(_name(name), kind)}" for name, kind in columns().items())
+    cast = ", ".join(_cast(_name(name), kind) for name, kind in _stored().items())
+    rest = ", ".join(f"{_name(name)} := {_name(name)}" for name in _others())
     when = f"coalesce({', '.join(map(_name, _TIMES))})"
     return f"""
         INSERT INTO log
-        SELECT {file}, {_moment(when)}, level, event, "fields", {cast}
+        SELECT {file}, {_moment(when)}, level, event, "fields",
+            CASE WHEN event IN ({_event_names(RequestFinished, RequestFailed)})
+                THEN to_json(struct_pack({rest}))::VARCHAR END, {cast}
         FROM read_json({literal(glob.escape(path))}, columns = {{{wanted}}}, format = 'newline_delimited',
             ignore_errors = true, maximum_object_size = {LONGEST_LINE}, compression = {literal(compression)},
             hive_partitioning = false)"""  # a folder `host=…` would stand in for the column
@@ -123,21 +145,26 @@ def _moment(text: str) -> str:
 def unnest_fields(file: int) -> str:
     """Take the fields from the object `fields`, in which formatters of the standard library's logging leave them."""
     taken = ", ".join(
-        f"{_name(name)} = coalesce({_name(name)}, {_cast(f'json_extract_string(nested, {literal(path)})', kind)})"
-        for name, kind in columns().items()
-        for path in (f'$."{name}"',)
+        f"{_name(name)} = coalesce({_name(name)}, {_extracted('nested', name, kind)})"
+        for name, kind in _stored().items()
     )
-    return f"UPDATE log SET {taken} WHERE file = {file} AND nested IS NOT NULL AND json_valid(nested)"
+    return f"UPDATE log SET rest = nested, {taken} WHERE file = {file} AND nested IS NOT NULL AND json_valid(nested)"
+
+
+def _extracted(source: str, name: str, kind: str) -> str:
+    path = literal(f'$."{name}"')
+    return _cast(f"json_extract_string({source}, {path})", kind)
 
 
 def views(condition: str) -> list[str]:
     """The statements that make the views; `condition` is what every event has to fulfil beside being one."""
-    names = ", ".join(literal(name) for name in CATALOGUE)
-    own = ", ".join(map(_name, columns()))
-    by = " ".join(f"WHEN {literal(error)} THEN {literal(part)}" for error, part in _REJECTIONS.items())
-    known = (
-        f"SELECT file, rowid AS line, time, level, event, {own} FROM log WHERE event IN ({names}) AND time IS NOT NULL"
+    own = ", ".join(
+        _name(name) if name in _stored() else f"{_extracted('rest', name, kind)} AS {_name(name)}"
+        for name, kind in columns().items()
     )
+    by = " ".join(f"WHEN {literal(error)} THEN {literal(part)}" for error, part in _REJECTIONS.items())
+    known = f"""SELECT file, rowid AS line, time, level, event, {own} FROM log
+        WHERE event IN ({_event_names()}) AND time IS NOT NULL"""
     return [
         f"CREATE OR REPLACE VIEW everything AS {known} AND host IS NOT NULL",
         f"CREATE OR REPLACE VIEW events AS SELECT * FROM everything WHERE {condition}",

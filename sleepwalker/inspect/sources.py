@@ -14,7 +14,8 @@ from sleepwalker.inspect.errors import InspectError
 __all__ = ["STDIN", "Source", "chunks", "find", "unpack"]
 
 STDIN = "-"
-_GZIP = b"\x1f\x8b"
+#: How a gzip file begins, its one kind of compression included (RFC 1952, 2.3.1).
+_GZIP = b"\x1f\x8b\x08"
 _CHUNK = 1 << 20
 
 
@@ -64,7 +65,7 @@ def find(words: Sequence[str], folder: Path, stdin: IO[bytes] | None) -> list[So
                 if path.is_dir():
                     raise IsADirectoryError(21, f"is a folder; name its files, for example {path}/*.jsonl")
                 with path.open("rb") as file:
-                    zipped = status.st_size > 0 and path.is_file() and file.peek(2)[:2] == _GZIP
+                    zipped = status.st_size > 0 and path.is_file() and file.peek(3)[:3] == _GZIP
             except OSError as error:
                 faults.append(f"cannot read {word!r}: {(error.strerror or str(error))}")
                 continue
@@ -92,7 +93,7 @@ def _drained(source: Source, folder: Path) -> Source:
     with source.path.open("rb") as stream:
         _copy(stream, copy)
     with copy.open("rb") as file:
-        zipped = file.read(2) == _GZIP
+        zipped = file.read(3) == _GZIP
     return Source(source.name, copy, zipped)
 
 
