@@ -222,7 +222,7 @@ def _in_flight(health: HostHealth) -> str:
 
 
 def _calls(health: HostHealth) -> str:
-    return f"{health.calls:,}" + (f"<small>{health.failures:,} failed</small>" if health.failures else "")
+    return f"{health.calls:,}" + (f"<small>{health.failures:,} failed sends</small>" if health.failures else "")
 
 
 def _circuit(health: HostHealth) -> str:
