@@ -41,5 +41,5 @@ def test_a_wrong_answer_is_no_result() -> None:
 
 def test_a_promise_that_is_not_kept_is_said_so() -> None:
     one = Contestant("inspect", "the whole report", [], inspect_logs._of_report)
-    page = inspect_logs._page([one], {"inspect": Cost([29.0, 31.0], [50.0, 50.0], [500.0, 500.0])}, {}, 10**9)
+    page = inspect_logs._page([one], {"inspect": Cost([31.0, 29.0, 32.0], [50.0] * 3, [500.0] * 3)}, {}, 10**9)
     assert "in under 30 s and 2,000 MB: **no**" in page
