@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
+from sleepwalker.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Attempt:
     """One send of a call, and what came of it. Times are in seconds.
 

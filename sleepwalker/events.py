@@ -8,9 +8,11 @@ Durations are seconds. `host` is the origin, `https://api.example.net:8443`; `pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cache
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Literal, Protocol
+
+from sleepwalker.frozen import frozen
 
 __all__ = [
     "CATALOGUE",
@@ -40,16 +42,9 @@ __all__ = [
 ]
 
 Level = Literal["debug", "info", "warning", "error"]
-_E = TypeVar("_E")
 
 
-@dataclass_transform(frozen_default=True)
-def _event(cls: type[_E]) -> type[_E]:
-    """A frozen dataclass with slots. What `Event` does for all of them is not compiled for each, at every import."""
-    return dataclass(frozen=True, slots=True, eq=False, repr=False)(cls)
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen
 class Event:
     """What every event has."""
 
@@ -63,19 +58,8 @@ class Event:
         kind: Any = type(self)
         return {name: value for name in _names(kind) if (value := getattr(self, name)) is not None}
 
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and _values(self) == _values(other)
 
-    def __hash__(self) -> int:
-        return hash(_values(self))
-
-    def __repr__(self) -> str:
-        kind: Any = type(self)
-        shown = (f"{name}={value!r}" for name, value in zip(_names(kind), _values(self), strict=True))
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-@_event
+@frozen
 class RequestFinished(Event):
     """The server's answer was handed to the caller, a 404 included. Its level follows `log.finished`."""
 
@@ -93,7 +77,7 @@ class RequestFinished(Event):
     """`log.sample`, the share of answered calls that are logged; absent where all of them are."""
 
 
-@_event
+@frozen
 class RequestFailed(Event):
     """The caller got an answer that counts against the host, an exception, or a rejection."""
 
@@ -110,7 +94,7 @@ class RequestFailed(Event):
     waited: float
 
 
-@_event
+@frozen
 class AttemptFailed(Event):
     """One send came to an error or to a status that asks for a retry or counts as a failure."""
 
@@ -126,7 +110,7 @@ class AttemptFailed(Event):
     duration: float
 
 
-@_event
+@frozen
 class RetryScheduled(Event):
     """The call waits, then sends again. `attempt` is the number of the send to come."""
 
@@ -141,7 +125,7 @@ class RetryScheduled(Event):
     """True where the answer's `Retry-After` set the wait."""
 
 
-@_event
+@frozen
 class RetryAbandoned(Event):
     """A retry would have been due and attempts were left, but `reason` forbade it."""
 
@@ -154,7 +138,7 @@ class RetryAbandoned(Event):
     reason: Literal["breaker", "budget", "closed", "deadline", "not idempotent", "not replayable", "retry after"]
 
 
-@_event
+@frozen
 class HedgeSent(Event):
     """An attempt is slow, so a copy of it was sent as well. The first good answer wins."""
 
@@ -168,7 +152,7 @@ class HedgeSent(Event):
     delay: float
 
 
-@_event
+@frozen
 class HedgeFinished(Event):
     """A copy's race is over."""
 
@@ -183,7 +167,7 @@ class HedgeFinished(Event):
     """Whether its answer was the one that counts."""
 
 
-@_event
+@frozen
 class RequestRejected(Event):
     """A policy of ours refused the call before anything was sent."""
 
@@ -196,7 +180,7 @@ class RequestRejected(Event):
     retry_after: float | None
 
 
-@_event
+@frozen
 class RequestWouldReject(Event):
     """A policy of ours that only observes would have refused this send; it is made all the same."""
 
@@ -211,7 +195,7 @@ class RequestWouldReject(Event):
     retry_after: float | None
 
 
-@_event
+@frozen
 class BreakerOpened(Event):
     """The host's circuit opened: calls fail at once for `open_for` seconds."""
 
@@ -226,7 +210,7 @@ class BreakerOpened(Event):
     """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
 
 
-@_event
+@frozen
 class BreakerHalfOpened(Event):
     """The open time is over: probes are let through."""
 
@@ -237,7 +221,7 @@ class BreakerHalfOpened(Event):
     """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
 
 
-@_event
+@frozen
 class BreakerClosed(Event):
     """Enough probes succeeded: the circuit is closed again, its load growing over `ramp` seconds."""
 
@@ -249,7 +233,7 @@ class BreakerClosed(Event):
     """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
 
 
-@_event
+@frozen
 class HostBroken(Event):
     """The host counts as broken from now on: its circuit opened, or connecting failed too often in a row."""
 
@@ -264,7 +248,7 @@ class HostBroken(Event):
     """What the last failure was: a status (`503`) or the name of an exception type; or `slow calls`."""
 
 
-@_event
+@frozen
 class HostRecovered(Event):
     """The host answers again, and its circuit is closed."""
 
@@ -274,7 +258,7 @@ class HostRecovered(Event):
     broken_for: float
 
 
-@_event
+@frozen
 class HostIsolated(Event):
     """An operator took the host out of use."""
 
@@ -282,7 +266,7 @@ class HostIsolated(Event):
     level = "warning"
 
 
-@_event
+@frozen
 class HostRestored(Event):
     """An operator put the host back into use."""
 
@@ -290,7 +274,7 @@ class HostRestored(Event):
     level = "info"
 
 
-@_event
+@frozen
 class ConnectionHooked(Event):
     """A hook made a connection for the host asked for."""
 
@@ -304,7 +288,7 @@ class ConnectionHooked(Event):
     duration: float
 
 
-@_event
+@frozen
 class ConnectionEvicted(Event):
     """A connection was given up because it is no longer good."""
 
@@ -316,7 +300,7 @@ class ConnectionEvicted(Event):
     was a stand-in whose host was isolated."""
 
 
-@_event
+@frozen
 class HookFailed(Event):
     """A hook did not make a connection, in the way in which connections fail."""
 
@@ -329,7 +313,7 @@ class HookFailed(Event):
     duration: float
 
 
-@_event
+@frozen
 class ConnectionRetired(Event):
     """A good connection was given up: unused for long, too old, or to make room."""
 
@@ -378,8 +362,3 @@ CATALOGUE: dict[str, type[Event]] = {
 def _names(cls: Any) -> tuple[str, ...]:
     """The names of an event type's fields, which `dataclasses.fields` collects anew at each call."""
     return tuple(field.name for field in fields(cls))
-
-
-def _values(event: Any) -> tuple[Any, ...]:
-    kind: Any = type(event)
-    return tuple([getattr(event, name) for name in _names(kind)])

@@ -12,7 +12,6 @@ Not thread-safe by itself: methods that end in `_locked` need the owner's lock h
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -23,6 +22,7 @@ from sleepwalker.engine.outcome import Verdict
 from sleepwalker.engine.slow import SlowCalls
 from sleepwalker.engine.window import Window
 from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event
+from sleepwalker.frozen import frozen
 from sleepwalker.policy import BreakerPolicy
 
 CLOSED: Literal["closed"] = "closed"
@@ -39,7 +39,7 @@ _RAMP_START = 0.1
 _SLOW_CALLS = "slow calls"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Permit:
     """Leave to send one attempt. A probe's permit is lost to the half-open state until it is given back or expires."""
 
@@ -48,7 +48,7 @@ class Permit:
     """For a probe: when it counts as lost."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refusal:
     """No leave to send; `retry_after` is in seconds, `cause` the failure that opened the circuit."""
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 from sleepwalker.engine.breaker import State
+from sleepwalker.frozen import frozen
 
 HealthState = Literal["unknown", "healthy", "degraded", "broken", "isolated"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Latency:
     """Percentiles of how long attempts took, in seconds; None without any in the window."""
 
@@ -19,7 +20,7 @@ class Latency:
     p99: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HostHealth:
     """What is known of a host at one moment. Counts are since the host was first used, unless said otherwise."""
 
@@ -64,7 +65,7 @@ class HostHealth:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gauges:
     """What goes up and down at a host, without the percentiles of `HostHealth`, which take longer to work out."""
 

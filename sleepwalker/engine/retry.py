@@ -7,7 +7,6 @@ from the call's clock, never from tenacity's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import tenacity
@@ -15,6 +14,7 @@ from tenacity.stop import stop_base
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.outcome import Outcome
+from sleepwalker.frozen import frozen
 from sleepwalker.policy import RetryPolicy
 
 #: A retry that has less than this left of the total deadline could not finish, in seconds.
@@ -23,14 +23,14 @@ MINIMAL_ATTEMPT = 0.05
 Reason = Literal["breaker", "budget", "deadline", "not idempotent", "not replayable", "retry after"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
     """No further attempt. `reason` is None where none was due or none was left."""
 
     reason: Reason | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Terms:
     """What one call brings to the decision."""
 

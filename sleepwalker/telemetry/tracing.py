@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.call import Final
 from sleepwalker.events import Observer
+from sleepwalker.frozen import frozen
 
 __all__ = ["TracedCall", "Tracer", "current", "put"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TracedCall:
     """A call that is about to begin."""
 

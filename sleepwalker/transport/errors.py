@@ -12,7 +12,6 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import requests.exceptions as rex
@@ -20,6 +19,7 @@ import urllib3.exceptions as uex
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from sleepwalker import exceptions as ours
+from sleepwalker.frozen import frozen
 from sleepwalker.transport.deadline import Phase
 
 #: This machine is out of descriptors, ports, buffers, memory or threads.
@@ -28,7 +28,7 @@ _BEFORE_SENDING = ("queue", "connect", "tls")
 _ONCE_SENDING = ("send", "head", "body")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scene:
     """Where and when it happened."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import NoneType
 from typing import Any
 
@@ -16,6 +15,7 @@ from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.engine.call import DUE, Came, Request, run
 from sleepwalker.engine.rules import Rules
 from sleepwalker.events import CATALOGUE, BreakerClosed, Event, HostIsolated, RequestRejected
+from sleepwalker.frozen import frozen
 from sleepwalker.policy import Policy
 from tests.event_guard import faults_of
 from tests.unit.engine_driver import World, answer, refused
@@ -254,7 +254,7 @@ def test_a_field_that_may_be_absent_is_there_at_times() -> None:
     assert never == []
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unheard(Event):
     """In no catalogue."""
 
