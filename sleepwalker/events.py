@@ -8,11 +8,12 @@ Durations are seconds. `host` is the origin, `https://api.example.net:8443`; `pa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
 from typing import Any, ClassVar, Literal, Protocol
 
-from sleepwalker.frozen import frozen
+from sleepwalker.frozen import frozen, reader
 
 __all__ = [
     "CATALOGUE",
@@ -56,7 +57,8 @@ class Event:
     def fields(self) -> dict[str, Any]:
         """The fields by name, those that are None left out."""
         kind: Any = type(self)
-        return {name: value for name in _names(kind) if (value := getattr(self, name)) is not None}
+        names, values = _reading(kind)
+        return {name: value for name, value in zip(names, values(self), strict=True) if value is not None}
 
 
 @frozen
@@ -359,6 +361,7 @@ CATALOGUE: dict[str, type[Event]] = {
 
 
 @cache
-def _names(cls: Any) -> tuple[str, ...]:
-    """The names of an event type's fields, which `dataclasses.fields` collects anew at each call."""
-    return tuple(field.name for field in fields(cls))
+def _reading(cls: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """The names of an event type's fields, which `dataclasses.fields` collects anew at each call, and their reader."""
+    names = tuple(field.name for field in fields(cls))
+    return names, reader(names)

@@ -47,7 +47,8 @@ def _initialiser(cls: Any, fields: tuple[dataclasses.Field[Any], ...]) -> Any:
     return function
 
 
-def _values(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+def reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """What reads these attributes, at least one, of an object all at once."""
     if len(names) == 1:
         (name,) = names
         return lambda self: (getattr(self, name),)
@@ -55,7 +56,7 @@ def _values(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def _equality(cls: Any, names: tuple[str, ...]) -> Any:
-    values = _values(names)
+    values = reader(names)
 
     def __eq__(self: Any, other: object) -> Any:  # noqa: N807
         return values(self) == values(other) if type(other) is type(self) else NotImplemented
@@ -64,7 +65,7 @@ def _equality(cls: Any, names: tuple[str, ...]) -> Any:
 
 
 def _hashing(cls: Any, names: tuple[str, ...]) -> Any:
-    values = _values(names)
+    values = reader(names)
 
     def __hash__(self: Any) -> int:  # noqa: N807
         return hash(values(self))
@@ -82,7 +83,7 @@ def _showing(cls: Any, names: tuple[str, ...]) -> Any:
 
 def _reducing(cls: Any, names: tuple[str, ...]) -> Any:
     """For pickle and copy, which would set the attributes one by one."""
-    values = _values(names)
+    values = reader(names)
 
     def __reduce__(self: Any) -> Any:  # noqa: N807
         return type(self), values(self)

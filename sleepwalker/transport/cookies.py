@@ -20,6 +20,10 @@ class BoundedCookieJar(RequestsCookieJar):
         if response.info().get("Set-Cookie") is not None:
             super().extract_cookies(response, request)
 
+    def __bool__(self) -> bool:
+        """Whether it holds any. The base class goes through all domains to say so, at each request."""
+        return bool(self._cookies) and len(self) > 0  # type: ignore[attr-defined]
+
     def set_cookie(self, cookie: Cookie, *args: Any, **kwargs: Any) -> Any:
         if len(cookie.name) + len(cookie.value or "") > MAX_SIZE:
             return None
