@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.inspect_traffic import HOSTS, Traffic
-from sleepwalker.inspect import Filter, InspectError, Session, make
+from sleepwalker.inspect import Filter, InspectError, Session, Source, make
 from sleepwalker.inspect.columns import LONGEST_LINE
 from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
 
@@ -237,6 +237,15 @@ def test_what_was_not_read_is_told_with_file_line_and_fault(log: Log) -> None:
         (11, "not UTF-8 at byte 12"),
     ]
     assert {bad.file for bad in report.bad_lines} == {str(path)}
+
+
+def test_lines_keep_their_order_whichever_thread_reads_them(tmp_path: Path) -> None:
+    """The last line, which no line feed ends, may be another thread's: it was taken for an unreadable one."""
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join([answered(1), "no json", "no json", "no json", answered(2)]))
+    with Session() as session:
+        session.load([Source(str(number), path) for number in range(40)])
+        assert {(file.malformed, file.unfinished) for file in session.files()} == {(3, 0)}
 
 
 _GOOD = answered(1).encode()
