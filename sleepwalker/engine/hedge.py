@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 
 from sleepwalker.engine.breaker import Permit, Refusal
 from sleepwalker.engine.host import free_permit
@@ -11,9 +10,10 @@ from sleepwalker.engine.outcome import Outcome
 from sleepwalker.engine.record import Call
 from sleepwalker.engine.steps import DUE, LATE, Came, Hold, Reply, Send, Step
 from sleepwalker.events import HedgeFinished, HedgeSent
+from sleepwalker.frozen import slotted
 
 
-@dataclass(slots=True)
+@slotted
 class _Runner:
     """One send under way."""
 

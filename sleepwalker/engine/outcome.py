@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import re
-from dataclasses import dataclass
 from datetime import UTC
 from enum import Enum
 from typing import Any
@@ -21,6 +20,7 @@ from sleepwalker.exceptions import (
     RedirectError,
     URLError,
 )
+from sleepwalker.frozen import slotted
 
 
 class Verdict(Enum):
@@ -50,7 +50,7 @@ _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _BETWEEN_VALUES = re.compile(r",(?!\s*\d{1,2}[ -])")
 
 
-@dataclass(slots=True)
+@slotted
 class Outcome:
     """One attempt's result: an answer with a status, or an error. `response` is opaque here."""
 

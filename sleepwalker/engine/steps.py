@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
@@ -11,9 +10,10 @@ from sleepwalker.attempt import Attempt
 from sleepwalker.engine.breaker import Permit
 from sleepwalker.engine.limits import Ticket
 from sleepwalker.engine.outcome import Outcome
+from sleepwalker.frozen import slotted
 
 
-@dataclass(slots=True)
+@slotted
 class Request:
     """What the policies need to know of a request."""
 
@@ -28,7 +28,7 @@ class Request:
     """Whether its body can be sent twice at the same time, and a send that is no longer wanted can be cut."""
 
 
-@dataclass(slots=True)
+@slotted
 class Send:
     """Send the request; what came of it is sent back as an `Outcome`. Times are on the call's clock.
 
@@ -48,14 +48,14 @@ class Send:
     """Seconds after which `DUE` is to be sent back, if the race is still on; None for never."""
 
 
-@dataclass(slots=True)
+@slotted
 class Wait:
     """Do nothing for `seconds`; True is sent back where the wait was cut short for good."""
 
     seconds: float
 
 
-@dataclass(slots=True)
+@slotted
 class Queue:
     """Wait until `ticket.wake` is set, `seconds` at most; True is sent back where the wait was cut short for good."""
 
@@ -63,12 +63,12 @@ class Queue:
     seconds: float
 
 
-@dataclass(slots=True)
+@slotted
 class Hold:
     """Nothing new to do: go on with what is under way."""
 
 
-@dataclass(slots=True)
+@slotted
 class Came:
     """What came of one send of a race."""
 
@@ -92,7 +92,7 @@ Reply = Outcome | Came | Signal | bool | None
 Steps = Generator[Step, Reply, "Final"]
 
 
-@dataclass(slots=True)
+@slotted
 class Final:
     """What a call came to: the last real outcome, what was tried, and the permit that it was tried under."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from sleepwalker.clock import Clock
 from sleepwalker.engine.call import Send
 from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed
 from sleepwalker.exceptions import ConnectionError, DecodeError, RedirectError, URLError
+from sleepwalker.frozen import frozen, slotted
 from sleepwalker.transport.answer import SHORT, keep_body, read_chunks
 from sleepwalker.transport.body import Body
 from sleepwalker.transport.credentials import Auth
@@ -34,7 +35,7 @@ _AT_ONCE = 1 << 20
 _SESSION_SEND = requests.Session.send
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wire:
     """Where the attempts of one connection go, and how."""
 
@@ -47,7 +48,7 @@ class Wire:
     clock: Clock
 
 
-@dataclass(slots=True)
+@slotted
 class Exchange:
     """A request made ready, and how its answer is to be read."""
 

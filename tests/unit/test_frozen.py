@@ -1,4 +1,4 @@
-"""`frozen` makes what `@dataclass(frozen=True, slots=True)` makes."""
+"""`frozen` and `slotted` make what `@dataclass(frozen=True, slots=True)` and `@dataclass(slots=True)` make."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from sleepwalker.attempt import Attempt
 from sleepwalker.events import CATALOGUE, BreakerClosed
-from sleepwalker.frozen import frozen
+from sleepwalker.frozen import frozen, slotted
 
 
 @frozen
@@ -122,3 +122,24 @@ def test_every_event_is_made_so() -> None:
         event: Any = cls.__new__(cls)
         with pytest.raises(dataclasses.FrozenInstanceError):
             event.host = "other"
+
+
+def test_a_slotted_one_can_be_changed_and_has_no_hash() -> None:
+    @slotted
+    class Loose:
+        number: int
+        name: str = "none"
+
+    @slotted
+    class Empty:
+        pass
+
+    one: Any = Loose(1)
+    one.number = 2
+    assert (one, repr(one).rpartition(".")[2]) == (Loose(2), "Loose(number=2, name='none')")
+    assert Empty() == Empty()
+    assert dataclasses.replace(one, name="x") == Loose(2, "x")
+    with pytest.raises(AttributeError):
+        one.other = 3
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(one)
