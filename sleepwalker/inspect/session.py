@@ -150,8 +150,7 @@ class Session:
             return
         mine = f"file = {file} AND rowid >= {first}"
         if self._one(f"SELECT count(nested) FROM log WHERE {mine}"):
-            with _hearing_ctrl_c():
-                self._conn.execute(columns.unnest_fields(file))
+            _executed(self._conn, columns.unnest_fields(file))
         names = ", ".join(map(columns.literal, CATALOGUE))
         counts = self._counts[file]
         events, other = self._row(f"""
@@ -160,12 +159,14 @@ class Session:
             FROM log WHERE {mine}""")
         counts.events += events
         counts.other += other
-        with _hearing_ctrl_c():
-            suspects = self._conn.cursor().execute(f"""
+        suspects = _executed(
+            self._conn.cursor(),
+            f"""
                 SELECT rowid - {first}, CASE WHEN event IS NULL THEN NULL
                     WHEN time IS NULL THEN 'an event without a readable timestamp' ELSE 'an event without a host' END
                 FROM log WHERE {mine} AND (event IS NULL OR (event IN ({names}) AND (time IS NULL OR host IS NULL)))
-                ORDER BY rowid""")
+                ORDER BY rowid""",
+        )
         judge(source, Answer((), suspects.fetchmany).rows(), counts)
 
     def files(self) -> list[FileFacts]:
@@ -188,8 +189,8 @@ class Session:
 
     def rows(self, question: str) -> list[Row]:
         """What one of our own questions comes to."""
-        with _hearing_ctrl_c():
-            return self._conn.execute(question).fetchall()
+        rows: list[Row] = _executed(self._conn, question).fetchall()
+        return rows
 
     def _row(self, question: str) -> Row:
         return self.rows(question)[0]
@@ -211,8 +212,7 @@ class Session:
             if kinds not in (["SELECT"], ["EXPLAIN"]):
                 raise InspectError("one SELECT is what can be asked (or DESCRIBE, SUMMARIZE, EXPLAIN)")
             self._conn.execute("SET enable_external_access = false; SET lock_configuration = true")
-            with _hearing_ctrl_c():
-                self._conn.execute(statement)
+            _executed(self._conn, statement)
             yield Answer([column[0] for column in self._conn.description or ()], self._conn.fetchmany)
         except (self._duckdb.Error, ModuleNotFoundError) as error:
             if "pytz" in str(error):  # which nothing else needs
@@ -236,15 +236,29 @@ class Session:
         return conn
 
 
-@contextlib.contextmanager
-def _hearing_ctrl_c() -> Iterator[None]:
-    """A Ctrl-C during a statement, which DuckDB turns into a RuntimeError, is a KeyboardInterrupt again."""
+def _executed(conn: Any, statement: str) -> Any:
+    """`conn.execute(statement)`, which a Ctrl-C ends: DuckDB does not look for one while this thread works for it."""
+    errors: list[BaseException] = []
+    done = threading.Event()  # rather than the thread's end: a `join` that was interrupted may not be asked again
+
+    def execute() -> None:
+        try:
+            conn.execute(statement)
+        except BaseException as error:  # noqa: BLE001 - raised below, where it was asked
+            errors.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=execute, name="sleepwalker inspect", daemon=True).start()
     try:
-        yield
-    except RuntimeError as error:
-        if "interrupted" not in str(error):
-            raise
-        raise KeyboardInterrupt from None
+        done.wait()
+    except BaseException:
+        conn.interrupt()
+        done.wait()
+        raise
+    if errors:
+        raise errors[0]
+    return conn
 
 
 def missing() -> str | None:
