@@ -522,7 +522,8 @@ class Connection:
             return None
         try:
             try:
-                return jsonlib.loads(content)
+                # Past json's look for UTF-16 and UTF-32, which no object or array in UTF-8 resembles.
+                return jsonlib.loads(content.decode() if content[:1] in b"{[" and content[1:2] != b"\0" else content)
             except UnicodeDecodeError:
                 return jsonlib.loads(content.decode(response.encoding or "utf-8"))
         except (ValueError, LookupError, RecursionError) as error:

@@ -6,6 +6,7 @@ left of the attempt's deadline is worked out anew before each read, write and co
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import math
@@ -117,7 +118,10 @@ def current_limits() -> Limits | None:
 
 
 class attempt_limits:  # noqa: N801 - used as a statement; a generator would cost microseconds on every attempt
-    """Put `limits` over what this thread sends. An auth object may make requests of its own, so they nest."""
+    """Put `limits` over what this thread sends. An auth object may make requests of its own, so they nest.
+
+    If anything is raised the latest answer is closed: a response hook raises before anybody else has it.
+    """
 
     __slots__ = ("_limits", "_outer")
 
@@ -128,8 +132,15 @@ class attempt_limits:  # noqa: N801 - used as a statement; a generator would cos
     def __enter__(self) -> None:
         self._outer, _current.limits = _current.limits, self._limits
 
-    def __exit__(self, *_: object) -> None:
-        _current.limits = self._outer
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            # Let go of it in any case: the answer holds its reader, which holds the limits.
+            answer, self._limits.answer = self._limits.answer, None
+            if kind is not None and answer is not None:
+                with contextlib.suppress(Exception):
+                    answer.close()
+        finally:
+            _current.limits = self._outer
 
 
 AddressInfo = tuple[Any, ...]

@@ -24,15 +24,15 @@ from sleepwalker.transport.body import Body
 from sleepwalker.transport.credentials import Auth
 from sleepwalker.transport.deadline import Limits, attempt_limits
 from sleepwalker.transport.errors import Scene, translate
-from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, hold_redirect, is_redirect, next_hop
-from sleepwalker.transport.straight import complete, read_all
+from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, OwnSession, hold_redirect, is_redirect, next_hop
+from sleepwalker.transport.straight import complete, is_genuine, read_all
 from sleepwalker.transport.url import Origin, check_headers, safe_path
 
 #: Where it is given, the length is not (RFC 9112, section 6.3), whatever the server says of it.
 _CODING = "Transfer-Encoding"
 #: Of a longer body so much at a time: room for all of it would be taken at once, on nothing but the server's word.
 _AT_ONCE = 1 << 20
-_SESSION_SEND = requests.Session.send
+_SESSION_SEND = requests.Session.send if is_genuine(requests.Session.send, "requests.sessions") else None
 
 
 @frozen
@@ -89,10 +89,11 @@ def attempt(
     if limits is None:
         limits = Limits(clock, connect=connect, read=read, deadline=step.deadline)
     try:
-        with attempt_limits(limits), _closing_on_error(limits):
+        with attempt_limits(limits):
             response = _follow(wire, exchange, hop, limits, (connect, read))
             _receive(response, exchange, limits, hop.target)
-        outcome = answered(response.status_code, response, response.headers.get("Retry-After"), clock.wall())
+        retry_after = response.headers.get("Retry-After")
+        outcome = answered(response.status_code, response, retry_after, 0.0 if retry_after is None else clock.wall())
     except Exception as error:  # noqa: BLE001 - raised, translated, when the call ends
         if exchange.body.error is not None:
             return Outcome(Verdict.NEUTRAL, error=exchange.body.error)
@@ -101,24 +102,6 @@ def attempt(
         scene = Scene(hop.target, limits.phase, limits.cut, step.limit, step.seconds, connect, read)
         outcome = failed(_header_fault(error, hop) or translate(error, scene))
     return _redirected(outcome, hop) if hop.moved else outcome
-
-
-class _closing_on_error:  # noqa: N801 - used as a statement, on every attempt
-    """Closes the latest answer if anything is raised: a response hook raises before anybody else has it."""
-
-    __slots__ = ("_limits",)
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # Let go of it in any case: the answer holds its reader, which holds the limits.
-        answer, self._limits.answer = self._limits.answer, None
-        if kind is not None and answer is not None:
-            discard(answer)
 
 
 def discard(response: Any) -> None:
@@ -211,7 +194,7 @@ def _follow(
 def _alone(session: requests.Session, prepared: requests.PreparedRequest) -> bool:
     """Whether no code of the caller's is between the attempt and the answer: the request's two hooks are ours."""
     return (
-        type(session) is requests.Session
+        type(session) in (OwnSession, requests.Session)
         and requests.Session.send is _SESSION_SEND
         and "send" not in vars(session)
         and len(prepared.hooks.get("response", ())) == 2

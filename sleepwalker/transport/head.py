@@ -62,26 +62,27 @@ class PlainHeaders(http.client.HTTPMessage):
         return None
 
 
-class BoundedReader(io.RawIOBase):
-    """Reads from a socket, each time with what is left of the attempt's limits as the socket's timeout."""
+class Intake:
+    """What comes through a socket, each time waited for with what is left of the attempt's limits."""
+
+    __slots__ = ("_done", "_held", "_limits", "_sock", "ahead", "ended")
 
     def __init__(self, sock: Any, limits: Limits) -> None:
         self._sock = sock
         self._limits = limits
-        self._ahead = b""
         self._held: Any = None
         self._done = False
+        self.ahead = b""
+        """What has come and was not read yet."""
         self.ended = False
         """True once the server closed its side."""
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        if ahead := self._ahead:
+    def read_into(self, buffer: Any) -> int:
+        """Fill some of `buffer`; 0 where nothing more comes."""
+        if ahead := self.ahead:
             size = min(len(ahead), len(buffer))
             buffer[:size] = ahead[:size]
-            self._ahead = ahead[size:]
+            self.ahead = ahead[size:]
             return size
         if self._done:
             return 0
@@ -96,14 +97,14 @@ class BoundedReader(io.RawIOBase):
         data = self._sock.recv(_USUAL_HEAD)
         end = data.find(b"\r\n\r\n")
         if end < 0:
-            self._ahead, self.ended = data, not data
+            self.ahead, self.ended = data, not data
             return None
-        self._ahead = data[end + 4 :]
+        self.ahead = data[end + 4 :]
         return str(data[: end + 2], "latin-1")
 
     def untake(self, head: str) -> None:
         """Put back what `take_head` took."""
-        self._ahead = head.encode("latin-1") + b"\r\n" + self._ahead
+        self.ahead = head.encode("latin-1") + b"\r\n" + self.ahead
 
     def finish(self, buffered: io.BufferedReader) -> None:
         """The answer is over, and `buffered` is what read it: if more came, the rest must not pass for the next one.
@@ -111,43 +112,103 @@ class BoundedReader(io.RawIOBase):
         The socket is shut down then, so that its pool finds it closed.
         """
         self._done = True  # from here on `peek` shows what is there, and reads nothing
-        if self._ahead or buffered.peek(1):
+        if self.ahead or buffered.peek(1):
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
 
     def hold(self) -> None:
-        """Keep the socket open until this is closed, though its connection lets go of it."""
+        """Keep the socket open until `let_go`, though its connection lets go of it."""
         self._held = self._sock.makefile("rb", buffering=0)
 
-    def close(self) -> None:
+    def let_go(self) -> None:
+        """End a `hold`."""
         if self._held is not None:
             self._held.close()
+
+
+class _Reader(io.RawIOBase):
+    """An intake as `io.BufferedReader` wants it."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._intake.read_into(buffer)
+
+    def close(self) -> None:
+        self._intake.let_go()
         super().close()
 
 
-class _Source:
-    """Where http.client's answer gets what it reads from: it asks a socket for a file."""
-
-    __slots__ = ("_reader",)
-
-    def __init__(self, reader: BoundedReader) -> None:
-        self._reader = reader
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self._reader)
+#: Stands for the file of an answer that nobody has read from: most are over before one is needed.
+_LATER: Any = object()
 
 
 class Response(http.client.HTTPResponse):
     """An answer that is read within the limits of the attempt that asked for it."""
 
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+    # As http.client has them until the head is there.
+    debuglevel = 0
+    headers: Any = None
+    msg: Any = None
+    version: Any = "UNKNOWN"
+    status: Any = "UNKNOWN"
+    reason: Any = "UNKNOWN"
+    chunked: Any = "UNKNOWN"
+    chunk_left: Any = "UNKNOWN"
+    length: Any = "UNKNOWN"
+    will_close: Any = "UNKNOWN"
+
+    def __init__(self, sock: Any, debuglevel: int = 0, method: str | None = None, url: str | None = None) -> None:
         limits = current_limits()
-        self._bounded = None if limits is None else BoundedReader(sock, limits)
-        super().__init__(sock if self._bounded is None else _Source(self._bounded), *args, **kwargs)  # type: ignore[arg-type]
+        if limits is None:
+            self._intake = None
+            super().__init__(sock, debuglevel, method, url)
+            return
+        self._intake = Intake(sock, limits)
+        self._fp = _LATER
+        self._method = method
+
+    @property
+    def fp(self) -> Any:
+        """The file that http.client reads from; None once the answer is over."""
+        if self._fp is _LATER:
+            self._fp = io.BufferedReader(_Reader(self._intake))  # type: ignore[arg-type]
+        return self._fp
+
+    @fp.setter
+    def fp(self, file: Any) -> None:
+        self._fp = file
+
+    def isclosed(self) -> bool:
+        return self._fp is None
+
+    def flush(self) -> None:
+        if self._fp is not None:  # an answer that is over is flushed, too, when it is let go of
+            super().flush()
+
+    def take_body(self) -> bytes | None:
+        """The body, where all of it came with the head and nothing else did, and the answer is over then.
+
+        None, and nothing is taken, in all other cases: `read` has it.
+        """
+        intake = self._intake
+        if self._fp is not _LATER or self.chunked or self.will_close or intake is None:
+            return None
+        body = intake.ahead
+        if len(body) != self.length:
+            return None
+        intake.ahead = b""
+        self.length = 0
+        self._fp = None
+        return body
 
     def begin(self) -> None:
         """Read the head; what it says about the body decides, as in http.client, where the answer ends."""
-        reader = self._bounded
+        reader = self._intake
         if reader is None:
             super().begin()
             return
@@ -161,9 +222,9 @@ class Response(http.client.HTTPResponse):
         self.chunk_left = None
         self.will_close = bool(self._check_close())  # type: ignore[attr-defined]
         self.length = None if self.chunked else _length(headers.get("content-length"))
-        if status in (204, 304) or 100 <= status < 200 or self._method == "HEAD":  # type: ignore[attr-defined]
+        if status in (204, 304) or 100 <= status < 200 or self._method == "HEAD":
             self.length = 0
-            if self.chunked and self._method != "HEAD":  # type: ignore[attr-defined]
+            if self.chunked and self._method != "HEAD":
                 # http.client and urllib3 would wait for chunks (RFC 9112, section 6.3: there are none).
                 self.chunked = False
                 self._close_conn()
@@ -173,8 +234,8 @@ class Response(http.client.HTTPResponse):
             reader.hold()
 
     def _close_conn(self) -> None:
-        if self._bounded is not None and not self.will_close:
-            self._bounded.finish(self.fp)
+        if self._intake is not None and not self.will_close:
+            self._intake.finish(self.fp)
         super()._close_conn()  # type: ignore[misc]
 
     def _take_apart(self, head: str) -> bool:
@@ -192,7 +253,7 @@ class Response(http.client.HTTPResponse):
         self.reason = (line[3] or "").strip()
         return True
 
-    def _read_line_by_line(self, reader: BoundedReader) -> None:
+    def _read_line_by_line(self, reader: Intake) -> None:
         version, status, reason = self._read_final_status()
         self.code = self.status = status
         self.reason = reason.strip()

@@ -28,9 +28,11 @@ def merged(*layers: Mapping[Any, Any] | None) -> Headers:
     result: Headers = CaseInsensitiveDict.__new__(CaseInsensitiveDict)
     store = None
     for layer in layers:
-        if not layer:
+        if layer is None:
             continue
         own = (layer if isinstance(layer, CaseInsensitiveDict) else CaseInsensitiveDict(layer))._store
+        if not own:
+            continue
         if store is None:
             store = own.copy()
         else:

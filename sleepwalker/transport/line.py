@@ -23,6 +23,7 @@ from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport.cookies import BoundedCookieJar
 from sleepwalker.transport.exchange import Wire
 from sleepwalker.transport.pool import Adapter
+from sleepwalker.transport.redirects import OwnSession
 from sleepwalker.transport.tls import environment_ca, shared_context
 from sleepwalker.transport.url import Origin
 
@@ -157,7 +158,7 @@ def _is_proxy(proxy: str) -> bool:
 
 
 def _new_session() -> requests.Session:
-    session = requests.Session()
+    session = OwnSession()
     session.cookies = BoundedCookieJar()
     session.headers["User-Agent"] = _user_agent(str(session.headers.get("User-Agent", "")))
     return session

@@ -179,7 +179,33 @@ class _OpenOnesFirst(queue.LifoQueue[Any]):
     """The free places of a pool: those with an open socket first, the one used last before all.
 
     urllib3 would hand out the place of a socket that was just closed, and open another one beside those that wait.
+    What needs no wait takes no more than the lock: nobody waits to give a place back, and nobody joins this queue.
     """
+
+    _waiting = 0
+
+    def take_open(self) -> Any:
+        """The open connection that was used last; None where there is none."""
+        with self.mutex:
+            return self.queue.pop() if self.queue and getattr(self.queue[-1], "sock", None) is not None else None
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        with self.mutex:
+            if self.queue:
+                return self.queue.pop()
+            self._waiting += 1
+        try:
+            return super().get(block, timeout)
+        finally:
+            with self.mutex:
+                self._waiting -= 1
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        with self.mutex:
+            if not self._waiting and len(self.queue) < self.maxsize:
+                self._put(item)
+                return
+        super().put(item, block, timeout)
 
     def _put(self, item: Any) -> None:
         if getattr(item, "sock", None) is None:
@@ -216,13 +242,27 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
             conn = self._new_conn()  # closed since this request began: it finishes on a socket of its own
         if self.pool is None and self.block:
             self._wake(free)
-        if (
-            isinstance(conn, _Limited)
-            and conn.sock is not None
-            and (_now() - conn.idle_since > self.max_idle or conn.has_left_over)
-        ):
-            conn.close()  # opened anew on use: the server is likely to close an old one while we send
+        if isinstance(conn, _Limited) and conn.sock is not None and self._is_stale(conn):
+            conn.close()  # opened anew on use
         return conn
+
+    def take_open(self) -> Any:
+        """An open connection, fit for a request sent as it is; None where that takes more than a look."""
+        free: Any = self.pool
+        conn = None if free is None else free.take_open()
+        if conn is None:
+            return None
+        if isinstance(conn, _Limited):
+            if not conn.is_connected or self._is_stale(conn):
+                conn.close()
+            elif not conn.debuglevel and conn.proxy is None:
+                return conn
+        self._put_conn(conn)
+        return None
+
+    def _is_stale(self, conn: _Limited) -> bool:
+        """Whether an open connection is better opened anew: the server is likely to close an old one while we send."""
+        return _now() - conn.idle_since > self.max_idle or conn.has_left_over
 
     def _get_conn_in_slices(self, limits: Limits) -> Any:
         while True:

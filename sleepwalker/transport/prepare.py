@@ -7,14 +7,17 @@ from typing import Any
 
 import requests
 from requests.cookies import get_cookie_header
+from requests.hooks import default_hooks
 
 from sleepwalker.exceptions import URLError
-from sleepwalker.transport.body import Body, Fixed, prepare_body
+from sleepwalker.transport.body import NOTHING, Body, Fixed, prepare_body
 from sleepwalker.transport.headers import Headers, merged
 from sleepwalker.transport.redirects import guard_redirects
 from sleepwalker.transport.url import Origin, plain_path, resolve
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+#: What a request is before it is prepared.
+_BLANK = dict(vars(requests.PreparedRequest()))
 _TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
@@ -46,8 +49,8 @@ def prepare(
     Does what `requests.Session.prepare_request` does, apart from credentials; a URI that needs no quoting
     and a session without cookies take the short way through it.
     """
-    prepared = requests.PreparedRequest()
-    prepared.method = method
+    prepared = requests.PreparedRequest.__new__(requests.PreparedRequest)
+    vars(prepared).update(_BLANK, method=method, hooks=default_hooks())
     if params or session.params:
         _put_url(prepared, resolve(origin, base, uri), session.params, params)
     elif plain_path(uri):
@@ -57,7 +60,7 @@ def prepare(
     prepared.headers = all_headers = merged(session.headers, *headers)
     body = prepare_body(prepared, data, files, json_bytes)
     told = all_headers._store  # looked into directly: each look through its owner costs as much as all of these
-    if isinstance(body, Fixed) and not body.payload():
+    if body is NOTHING or (isinstance(body, Fixed) and not body.payload()):
         # There is none, whatever the caller's headers say of it; a server would wait for it, or take what follows.
         told.pop("content-length", None)
         told.pop("transfer-encoding", None)
@@ -65,7 +68,7 @@ def prepare(
         told.pop("transfer-encoding", None)  # the caller's: with both, each server believes another one
     if "content-length" not in told and "transfer-encoding" not in told and method not in ("GET", "HEAD"):
         all_headers["Content-Length"] = "0"
-    if "Cookie" not in all_headers and session.cookies and (cookie := get_cookie_header(session.cookies, prepared)):
+    if "cookie" not in told and session.cookies and (cookie := get_cookie_header(session.cookies, prepared)):
         all_headers["Cookie"] = cookie
     prepared._cookies = session.cookies  # what digest auth and redirects start from
     if any(session.hooks.values()):

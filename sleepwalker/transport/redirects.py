@@ -26,6 +26,13 @@ _STATUSES = frozenset({301, 302, 303, 307, 308})
 _HARMLESS = ("Accept", "User-Agent")
 
 
+class OwnSession(requests.Session):
+    """A connection's own session. Most answers lead nowhere, and are not taken apart to find that out."""
+
+    def resolve_redirects(self, resp: requests.Response, req: requests.PreparedRequest, *args: Any, **kw: Any) -> Any:
+        return super().resolve_redirects(resp, req, *args, **kw) if resp.is_redirect else iter(())
+
+
 class Hop:
     """The request as it goes out next."""
 

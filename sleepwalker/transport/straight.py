@@ -12,12 +12,16 @@ import errno
 import functools
 import http.client
 import logging
+import operator
 import re
 import ssl
-from typing import Any
+import sys
+import types
+from typing import Any, Self
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers
 from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse
@@ -29,21 +33,26 @@ from urllib3.util.request import SKIP_HEADER
 from sleepwalker.transport.deadline import Limits
 from sleepwalker.transport.head import PlainHeaders, Response
 
-#: What tools replace to see, record or invent what goes through it: each must be what it was when we were loaded.
-_STEPS: tuple[tuple[type, str], ...] = (
-    (HTTPAdapter, "send"),
-    (HTTPAdapter, "build_response"),
-    (HTTPAdapter, "add_headers"),
-    (HTTPConnectionPool, "urlopen"),
-    (HTTPConnectionPool, "_make_request"),
-    (HTTPConnection, "request"),
-    (HTTPConnection, "getresponse"),
-    (http.client.HTTPConnection, "putrequest"),
-    (http.client.HTTPConnection, "putheader"),
-    (http.client.HTTPConnection, "endheaders"),
-    (http.client.HTTPConnection, "getresponse"),
+#: What tools replace to see, record or invent what goes through it.
+_STEPS = (
+    "HTTPAdapter.send",
+    "HTTPAdapter.build_response",
+    "HTTPAdapter.add_headers",
+    "HTTPConnectionPool.urlopen",
+    "HTTPConnectionPool._make_request",
+    "HTTPConnection.request",
+    "HTTPConnection.getresponse",
+    "http.client.HTTPConnection.putrequest",
+    "http.client.HTTPConnection.putheader",
+    "http.client.HTTPConnection.endheaders",
+    "http.client.HTTPConnection.getresponse",
 )
-_STEPS_AS_LOADED = tuple((owner, name, getattr(owner, name)) for owner, name in _STEPS)
+_HERE = types.SimpleNamespace(
+    HTTPAdapter=HTTPAdapter, HTTPConnectionPool=HTTPConnectionPool, HTTPConnection=HTTPConnection, http=http
+)
+#: All of them in one step, since every call looks.
+_steps = operator.attrgetter(*_STEPS)
+_STEPS_AS_LOADED = _steps(_HERE)
 _log = logging.getLogger("urllib3.connectionpool")
 
 #: What requests, urllib3 and http.client would all leave as it is.
@@ -57,14 +66,23 @@ _EXPECTED = frozenset({"accept-encoding", "user-agent"})
 
 #: An answer with nothing in it: what a new one has in common with all others.
 _BLANK = dict(vars(HTTPResponse(body=b"", preload_content=False, decode_content=False)))
+_BLANK_ANSWER = dict(vars(requests.Response()))
 
 
 def untouched() -> bool:
-    """Whether nobody replaced a step of the long way, or reads what it logs."""
-    for owner, name, step in _STEPS_AS_LOADED:
-        if getattr(owner, name) is not step:
-            return False
-    return not _log.isEnabledFor(logging.DEBUG)
+    """Whether every step of the long way is its library's own, and nobody reads what it logs."""
+    return _GENUINE and _steps(_HERE) == _STEPS_AS_LOADED and not _log.isEnabledFor(logging.DEBUG)
+
+
+def is_genuine(step: Any, module: str) -> bool:
+    """Whether a function is what its library wrote: a tool may have come before us, and put its own in its place."""
+    return type(step) is types.FunctionType and step.__code__.co_filename == sys.modules[module].__file__
+
+
+_GENUINE = all(
+    is_genuine(step, operator.attrgetter(name.rpartition(".")[0])(_HERE).__module__)
+    for step, name in zip(_STEPS_AS_LOADED, _STEPS, strict=True)
+)
 
 
 def send(
@@ -80,9 +98,8 @@ def send(
     data = message(request, target, pool.host_field)
     if data is None:
         return None
-    conn = pool._get_conn()
-    if conn.sock is None or conn.debuglevel or conn.proxy is not None:
-        pool._put_conn(conn)
+    conn = pool.take_open()
+    if conn is None:
         return None
     try:
         # Whoever logs the answer's URL shows its path only.
@@ -234,16 +251,59 @@ def answer(
     if not alone or store is None or "set-cookie" in store:
         return adapter.build_response(request, raw)
     raw._original_response = None  # or Session.send would look for cookies in it, at some length; see `complete`
-    made: Any = requests.Response()
-    made.status_code = raw.status
-    made.headers._store = store.copy()
-    made.encoding = _encoding(store["content-type"][1]) if "content-type" in store else None
-    made.raw = raw
-    made.reason = raw.reason
-    made.url = request.url
-    made.request = request
-    made.connection = adapter
-    return made  # type: ignore[no-any-return]
+    made = requests.Response.__new__(requests.Response)
+    vars(made).update(
+        _BLANK_ANSWER,
+        status_code=raw.status,
+        headers=_AnswerHeaders.of(store),
+        encoding=_encoding(store["content-type"][1]) if "content-type" in store else None,
+        raw=raw,
+        reason=raw.reason,
+        url=request.url,
+        request=request,
+        connection=adapter,
+        history=[],
+        cookies=_NoCookies(),
+    )
+    return made
+
+
+class _AnswerHeaders(CaseInsensitiveDict[str]):
+    """requests' own headers, of which each call asks for some ten, mostly in vain: there it takes five steps."""
+
+    @classmethod
+    def of(cls, store: dict[str, tuple[str, str]]) -> Self:
+        """Headers by name in lower case, each with its name as it was written."""
+        made = cls.__new__(cls)
+        made._store = store.copy()  # type: ignore[assignment]
+        return made
+
+    def __contains__(self, name: Any) -> bool:
+        return name.lower() in self._store
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        pair = self._store.get(name.lower())
+        return default if pair is None else pair[1]
+
+    def __reduce__(self) -> Any:
+        return CaseInsensitiveDict, (list(self._store.values()),)  # what is kept on disk knows nothing of us
+
+
+class _NoCookies(RequestsCookieJar):
+    """The jar of an answer that sets no cookies, furnished when somebody opens it."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("_cookies", "_cookies_lock", "_policy"):
+            raise AttributeError(name)
+        RequestsCookieJar.__init__(self)
+        return vars(self)[name]
+
+    def __reduce__(self) -> Any:
+        full = self.copy()
+        return RequestsCookieJar, (), full.__getstate__()
 
 
 def complete(raw: Any) -> None:
@@ -259,8 +319,12 @@ def read_all(raw: HTTPResponse) -> bytes:
     body = raw._fp
     if type(body) is not Response or raw._fp_bytes_read:
         return raw.read()
-    with raw._error_catcher():
-        data = body.read()
+    data = body.take_body()
+    if data is not None:
+        raw.release_conn()
+    else:
+        with raw._error_catcher():
+            data = body.read()
     raw._fp_bytes_read = len(data)
     if raw.length_remaining is not None:
         raw.length_remaining -= len(data)

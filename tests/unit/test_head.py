@@ -188,3 +188,12 @@ def test_without_limits_it_is_http_clients_own_reading() -> None:
         assert type(response.headers) is http.client.HTTPMessage
         assert response.read() == b"ok"
         response.close()
+
+
+def test_an_answer_has_all_that_http_clients_own_has_before_its_head_is_read() -> None:
+    theirs = http.client.HTTPResponse(_Socket(b""))  # type: ignore[arg-type]
+    with attempt_limits(Limits(SYSTEM_CLOCK, connect=9, read=9, deadline=SYSTEM_CLOCK.monotonic() + 9)):
+        ours = Response(_Socket(b""))
+    for name in vars(theirs).keys() - {"fp"}:
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert isinstance(ours.fp, io.BufferedReader)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import gzip
 import http.client
 import logging
+import operator
+import pickle
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -93,6 +98,11 @@ def described(answer: requests.Response) -> dict[str, Any]:
         "encoding": answer.encoding,
         "content": answer.content,
         "cookies": answer.cookies.items(),
+        "jar": sorted(vars(answer.cookies)),
+        "fields": sorted(vars(answer)),
+        "no such header": ["X-No" in answer.headers, answer.headers.get("X-No"), answer.headers.get("X-No", 7)],
+        "such headers": [name.swapcase() in answer.headers for name in answer.headers],
+        "got": [answer.headers.get(name.swapcase()) for name in answer.headers],
         "history": answer.history,
         "next": answer.next,
         "links": answer.links,
@@ -272,11 +282,11 @@ def test_whatever_needs_care_takes_the_long_way(recorder: Recorder, request_: di
         taken.assert_not_called()
 
 
-@pytest.mark.parametrize(
-    ("owner", "name"), straight._STEPS, ids=[f"{owner.__name__}.{name}" for owner, name in straight._STEPS]
-)
-def test_a_step_that_somebody_wrapped_is_taken(recorder: Recorder, owner: type, name: str) -> None:
+@pytest.mark.parametrize("path", straight._STEPS)
+def test_a_step_that_somebody_wrapped_is_taken(recorder: Recorder, path: str) -> None:
     """So does every tool that records, traces or invents answers."""
+    where, _, name = path.rpartition(".")
+    owner = operator.attrgetter(where)(straight._HERE)
     with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
         recorder.reply, recorder.hangs_up = OK, False
         conn.get("/warm")
@@ -290,6 +300,77 @@ def test_a_step_that_somebody_wrapped_is_taken(recorder: Recorder, owner: type, 
         with mock.patch.object(owner, name, wrapped):
             assert conn.get("/").content == b"ok"
         assert seen
+
+
+EARLIER_TOOL = """
+import sys
+import {module}
+
+owner, seen = {module}.{owner}, []
+step = owner.{name}
+
+
+def wrapped(*args, **kwargs):
+    seen.append(1)
+    return step(*args, **kwargs)
+
+
+owner.{name} = wrapped
+
+from sleepwalker import ANONYMOUS, Connection
+
+with Connection(sys.argv[1], ANONYMOUS) as conn:
+    for _ in range(3):
+        conn.get("/")
+print(len(seen))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "owner", "name"),
+    [
+        ("urllib3.connectionpool", "HTTPConnectionPool", "urlopen"),
+        ("http.client", "HTTPConnection", "endheaders"),
+        ("requests.sessions", "Session", "send"),
+        ("requests.adapters", "HTTPAdapter", "send"),
+    ],
+)
+def test_a_step_that_somebody_wrapped_before_we_were_loaded_is_taken(
+    recorder: Recorder, module: str, owner: str, name: str
+) -> None:
+    """As an agent does that starts a program in order to trace it."""
+    recorder.reply, recorder.hangs_up = OK, False
+    program = EARLIER_TOOL.format(module=module, owner=owner, name=name)
+    done = subprocess.run(
+        [sys.executable, "-c", program, recorder.url], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("3\n", "")
+
+
+def test_an_answer_kept_on_disk_holds_requests_own_headers_and_cookies(recorder: Recorder) -> None:
+    """So that it can be read where we are not installed, or are another version."""
+    recorder.reply, recorder.hangs_up = OK, False
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        conn.get("/warm")
+        answer = conn.get("/")
+    for part in (answer.headers, answer.cookies):
+        kept = pickle.dumps(part)
+        assert b"sleepwalker" not in kept
+        for twin in (pickle.loads(kept), copy.copy(part), copy.deepcopy(part), part.copy()):
+            assert list(twin.items()) == list(part.items())
+            assert twin == part or part is answer.cookies  # a jar equals only itself
+    assert type(pickle.loads(pickle.dumps(answer.cookies))) is requests.cookies.RequestsCookieJar
+
+
+def test_an_answers_empty_jar_can_be_filled(recorder: Recorder) -> None:
+    recorder.reply, recorder.hangs_up = OK, False
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        conn.get("/warm")
+        first, second = conn.get("/"), conn.get("/")
+    first.cookies.set("a", "1", domain="h", path="/")
+    assert first.cookies.get_dict() == {"a": "1"}
+    assert second.cookies.get_dict() == {}
+    assert not hasattr(second.cookies, "no_such_thing")
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "gzip", "short"])
