@@ -24,8 +24,9 @@ from sleepwalker.transport.body import Body
 from sleepwalker.transport.credentials import Auth
 from sleepwalker.transport.deadline import Limits, attempt_limits
 from sleepwalker.transport.errors import Scene, translate
+from sleepwalker.transport.plain_answer import complete, read_all
 from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, OwnSession, hold_redirect, is_redirect, next_hop
-from sleepwalker.transport.straight import complete, is_genuine, read_all
+from sleepwalker.transport.straight import is_genuine
 from sleepwalker.transport.url import Origin, check_headers, safe_path
 
 #: Where it is given, the length is not (RFC 9112, section 6.3), whatever the server says of it.

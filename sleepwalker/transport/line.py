@@ -20,9 +20,9 @@ from urllib3.util.url import parse_url
 from sleepwalker.clock import Clock
 from sleepwalker.exceptions import URLError
 from sleepwalker.policy import PoolPolicy
+from sleepwalker.transport.adapter import Adapter
 from sleepwalker.transport.cookies import BoundedCookieJar
 from sleepwalker.transport.exchange import Wire
-from sleepwalker.transport.pool import Adapter
 from sleepwalker.transport.redirects import OwnSession
 from sleepwalker.transport.tls import environment_ca, shared_context
 from sleepwalker.transport.url import Origin

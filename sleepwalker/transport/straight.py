@@ -9,7 +9,6 @@ that somebody replaced in order to look at what goes through it. Tests compare t
 from __future__ import annotations
 
 import errno
-import functools
 import http.client
 import logging
 import operator
@@ -17,21 +16,18 @@ import re
 import ssl
 import sys
 import types
-from typing import Any, Self
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.cookies import RequestsCookieJar
-from requests.structures import CaseInsensitiveDict
-from requests.utils import get_encoding_from_headers
-from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse
+from urllib3 import HTTPConnectionPool, HTTPResponse
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import InvalidHeader, ProtocolError, ReadTimeoutError
-from urllib3.response import BytesQueueBuffer
 from urllib3.util.request import SKIP_HEADER
 
 from sleepwalker.transport.deadline import Limits
-from sleepwalker.transport.head import PlainHeaders, Response
+from sleepwalker.transport.head import Response
+from sleepwalker.transport.plain_answer import answer, raw_answer
 
 #: What tools replace to see, record or invent what goes through it.
 _STEPS = (
@@ -64,10 +60,6 @@ _MOST_NAMES = 1000
 #: These the long way sends first, and by itself, where they are not given.
 _EXPECTED = frozenset({"accept-encoding", "user-agent"})
 
-#: An answer with nothing in it: what a new one has in common with all others.
-_BLANK = dict(vars(HTTPResponse(body=b"", preload_content=False, decode_content=False)))
-_BLANK_ANSWER = dict(vars(requests.Response()))
-
 
 def untouched() -> bool:
     """Whether every step of the long way is its library's own, and nobody reads what it logs."""
@@ -76,7 +68,7 @@ def untouched() -> bool:
 
 def is_genuine(step: Any, module: str) -> bool:
     """Whether a function is what its library wrote: a tool may have come before us, and put its own in its place."""
-    return type(step) is types.FunctionType and step.__code__.co_filename == sys.modules[module].__file__
+    return type(step) is types.FunctionType and step.__globals__ is vars(sys.modules[module])
 
 
 _GENUINE = all(
@@ -173,7 +165,7 @@ def exchange(pool: Any, conn: Any, method: str, path: str, data: bytes, limits: 
             if isinstance(error, TimeoutError) or error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
                 raise ReadTimeoutError(pool, path, "Read timed out.") from error
             raise
-        raw = _raw_answer(conn, response, method, path)
+        raw = raw_answer(conn, response, method, path)
     except BaseException as error:
         conn.close()
         pool._put_conn(None)
@@ -184,153 +176,3 @@ def exchange(pool: Any, conn: Any, method: str, path: str, data: bytes, limits: 
     if response.will_close:
         conn.close()
     return raw
-
-
-class _RawHeaders(HTTPHeaderDict):
-    """urllib3's headers of an answer, filled when somebody asks: requests has its own."""
-
-    def __init__(self, pairs: Any = None) -> None:
-        self._pairs = pairs
-
-    def __getattr__(self, name: str) -> Any:
-        if name != "_container":
-            raise AttributeError(name)
-        HTTPHeaderDict.__init__(self, self._pairs)
-        return vars(self)[name]
-
-
-def _raw_answer(conn: Any, response: Response, method: str, path: str) -> HTTPResponse:
-    """What urllib3 makes of an answer whose body is yet to be read."""
-    head = response.headers
-    store = head.store if isinstance(head, PlainHeaders) else None
-    length = None if store is None else store.get("content-length")
-    shutdown = getattr(conn.sock, "shutdown", None)
-    version = getattr(conn, "_http_vsn_str", "HTTP/?")
-    if store is None or "transfer-encoding" in store or not (length is None or length[1].isdecimal()):
-        return HTTPResponse(
-            body=response,
-            headers=HTTPHeaderDict(head.items()),
-            status=response.status,
-            version=response.version,
-            version_string=version,
-            reason=response.reason,
-            preload_content=False,
-            decode_content=False,
-            original_response=response,
-            request_method=method,
-            request_url=path,
-            sock_shutdown=shutdown,
-        )
-    raw = HTTPResponse.__new__(HTTPResponse)
-    vars(raw).update(
-        _BLANK,
-        headers=_RawHeaders(head.items()),
-        status=response.status,
-        version=response.version,
-        version_string=version,
-        reason=response.reason,
-        length_remaining=response.length,
-        _fp=response,
-        _original_response=response,
-        _request_url=path,
-        _decoded_buffer=BytesQueueBuffer(),
-        _sock_shutdown=shutdown,
-    )
-    return raw
-
-
-def answer(
-    adapter: HTTPAdapter, request: requests.PreparedRequest, raw: Any, *, alone: bool = False
-) -> requests.Response:
-    """What requests makes of an answer, as `HTTPAdapter.build_response` does.
-
-    `alone` is a request whose answer nobody reads before `complete` was called.
-    """
-    head = raw._original_response.headers
-    store = head.store if isinstance(head, PlainHeaders) else None
-    if not alone or store is None or "set-cookie" in store:
-        return adapter.build_response(request, raw)
-    raw._original_response = None  # or Session.send would look for cookies in it, at some length; see `complete`
-    made = requests.Response.__new__(requests.Response)
-    vars(made).update(
-        _BLANK_ANSWER,
-        status_code=raw.status,
-        headers=_AnswerHeaders.of(store),
-        encoding=_encoding(store["content-type"][1]) if "content-type" in store else None,
-        raw=raw,
-        reason=raw.reason,
-        url=request.url,
-        request=request,
-        connection=adapter,
-        history=[],
-        cookies=_NoCookies(),
-    )
-    return made
-
-
-class _AnswerHeaders(CaseInsensitiveDict[str]):
-    """requests' own headers, of which each call asks for some ten, mostly in vain: there it takes five steps."""
-
-    @classmethod
-    def of(cls, store: dict[str, tuple[str, str]]) -> Self:
-        """Headers by name in lower case, each with its name as it was written."""
-        made = cls.__new__(cls)
-        made._store = store.copy()  # type: ignore[assignment]
-        return made
-
-    def __contains__(self, name: Any) -> bool:
-        return name.lower() in self._store
-
-    def get(self, name: Any, default: Any = None) -> Any:
-        pair = self._store.get(name.lower())
-        return default if pair is None else pair[1]
-
-    def __reduce__(self) -> Any:
-        return CaseInsensitiveDict, (list(self._store.values()),)  # what is kept on disk knows nothing of us
-
-
-class _NoCookies(RequestsCookieJar):
-    """The jar of an answer that sets no cookies, furnished when somebody opens it."""
-
-    def __init__(self) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("_cookies", "_cookies_lock", "_policy"):
-            raise AttributeError(name)
-        RequestsCookieJar.__init__(self)
-        return vars(self)[name]
-
-    def __reduce__(self) -> Any:
-        full = self.copy()
-        return RequestsCookieJar, (), full.__getstate__()
-
-
-def complete(raw: Any) -> None:
-    """Undo what `answer` left out of an answer for as long as `Session.send` had it."""
-    if isinstance(raw, HTTPResponse) and raw._original_response is None and isinstance(raw._fp, Response):
-        raw._original_response = raw._fp
-        if raw._fp.isclosed():  # a hook read it
-            raw.release_conn()
-
-
-def read_all(raw: HTTPResponse) -> bytes:
-    """A body without any coding, of which nothing was read yet: as `raw.read()`, without its detours."""
-    body = raw._fp
-    if type(body) is not Response or raw._fp_bytes_read:
-        return raw.read()
-    data = body.take_body()
-    if data is not None:
-        raw.release_conn()
-    else:
-        with raw._error_catcher():
-            data = body.read()
-    raw._fp_bytes_read = len(data)
-    if raw.length_remaining is not None:
-        raw.length_remaining -= len(data)
-    return data
-
-
-@functools.lru_cache(maxsize=256)
-def _encoding(content_type: str) -> str | None:
-    return get_encoding_from_headers(CaseInsensitiveDict({"content-type": content_type}))

@@ -33,7 +33,7 @@ from sleepwalker import (
     RedirectError,
 )
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker.transport.pool import _Limited
+from sleepwalker.transport.sockets import Limited
 
 SECRET = "canary-7d1f"
 ONCE = Policy(retry=False)
@@ -61,15 +61,15 @@ def test_a_post_that_was_answered_by_a_redirect_is_not_sent_again_when_the_next_
 ) -> None:
     """The redirect says that it was processed; the refused connection was taken for a proof that it never left."""
     server.script(reply(status, headers={"Location": "/orders/1"}, close=True))
-    really_open, opened = _Limited._open, []
+    really_open, opened = Limited._open, []
 
-    def open_once(self: _Limited, limits: Any) -> Any:
+    def open_once(self: Limited, limits: Any) -> Any:
         opened.append(self)
         if len(opened) == 2:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
         return really_open(self, limits)
 
-    monkeypatch.setattr(_Limited, "_open", open_once)
+    monkeypatch.setattr(Limited, "_open", open_once)
     with Connection(server.url, ANONYMOUS) as conn:
         with pytest.raises(ConnectError) as caught:
             conn.post("/orders", data=b"one")

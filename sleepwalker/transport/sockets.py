@@ -1,0 +1,162 @@
+"""Connections whose every wait keeps to an attempt's limits.
+
+Used without limits (somebody sends through the session by hand) they behave as urllib3's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import sys
+from typing import Any, Self
+
+import urllib3.connection
+import urllib3.exceptions
+from urllib3.util.request import SKIP_HEADER
+
+from sleepwalker.transport.deadline import AddressInfo, Limits, current_limits, resolve
+from sleepwalker.transport.grip import Grip
+from sleepwalker.transport.head import Response
+
+#: What no grip can end is waited for in slices of so many seconds, where an attempt may be cancelled.
+SLICE = 0.02
+
+
+class Target(str):
+    """A request target that shows only its path to whoever logs it; `full` goes on the wire."""
+
+    full: str
+
+    def __new__(cls, full: str) -> Self:
+        target = super().__new__(cls, full.partition("?")[0])
+        target.full = full
+        return target
+
+
+class Limited(urllib3.connection.HTTPConnection):
+    """A connection whose every wait is bounded by the attempt under way."""
+
+    response_class = Response
+    idle_since = 0.0
+    """When it last came back to its pool, on the monotonic clock."""
+    grip: Grip | None = None
+    """The last one that took hold of its socket."""
+    has_left_over = False
+    """Whether the server has sent more than it was asked for, where looking at the socket does not tell."""
+
+    def connect(self) -> None:
+        limits = current_limits()
+        if limits is not None:
+            limits.begin_connect()
+        super().connect()
+        if limits is not None:
+            limits.phase = "send"
+
+    def _new_conn(self) -> socket.socket:
+        limits = current_limits()
+        if limits is None:
+            return super()._new_conn()
+        try:
+            sock = self._open(limits)
+        except socket.gaierror as error:
+            raise urllib3.exceptions.NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise urllib3.exceptions.ConnectTimeoutError(self, "timed out") from error
+        except OSError as error:
+            raise urllib3.exceptions.NewConnectionError(self, str(error)) from error
+        sys.audit("http.client.connect", self, self.host, self.port)
+        if isinstance(self, urllib3.connection.HTTPSConnection):
+            limits.phase = "tls"
+        return sock
+
+    def _open(self, limits: Limits) -> socket.socket:
+        addresses = self._resolve(limits)
+        failure: OSError | None = None
+        for left_over, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
+            left = limits.left()
+            try:
+                # An address that never answers must leave time for the ones behind it.
+                return self._open_address(address, left / 2 if left_over else left, limits)
+            except OSError as error:
+                failure = error
+        raise failure if failure is not None else OSError("the name has no address")
+
+    def _resolve(self, limits: Limits) -> list[AddressInfo]:
+        host = self._dns_host.strip("[]")
+        while limits.grip is not None:
+            with contextlib.suppress(TimeoutError):
+                return resolve(host, self.port, min(SLICE, limits.left()))
+            limits.left()
+        return resolve(host, self.port, limits.left())
+
+    def _hold(self, grip: Grip, sock: socket.socket) -> None:
+        self.grip = grip
+        grip.take(self, sock)
+
+    def _open_address(self, address: AddressInfo, timeout: float, limits: Limits) -> socket.socket:
+        family, kind, protocol, _, target = address
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            if self.source_address:
+                sock.bind(self.source_address)
+            if limits.grip is not None:
+                self._hold(limits.grip, sock)
+                limits.left()  # looked at once it is held: whoever cancels us shuts it down, or we see it
+            sock.settimeout(timeout)
+            sock.connect(target)
+            sock.settimeout(limits.left())
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def begin_to_send(self, limits: Limits) -> None:
+        """From here on an attempt sends, on a socket that is there or on the one that it opens."""
+        limits.phase = "send"
+        if limits.grip is not None and limits.grip is not self.grip and self.sock is not None:
+            self._hold(limits.grip, self.sock)
+
+    def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False) -> None:
+        limits = current_limits()
+        if limits is not None:
+            self.begin_to_send(limits)
+        target = url.full if isinstance(url, Target) else url
+        super().putrequest(method, target, skip_host=skip_host, skip_accept_encoding=skip_accept_encoding)
+
+    def putheader(self, header: str, *values: str) -> None:  # type: ignore[override]
+        if len(values) == 1 and values[0] != SKIP_HEADER:
+            # Past urllib3's look for its mark among the values; http.client still checks name and value.
+            http.client.HTTPConnection.putheader(self, header, values[0])
+        else:
+            super().putheader(header, *values)
+
+    def send(self, data: Any) -> None:
+        limits = current_limits()
+        if limits is None or self.debuglevel or not isinstance(data, bytes | bytearray | memoryview):
+            super().send(data)
+            return
+        if self.sock is None:
+            self.connect()
+        sys.audit("http.client.send", self, data)
+        left = memoryview(data).cast("B")
+        while left:
+            self.sock.settimeout(limits.left())
+            left = left[self.sock.send(left) :]
+
+    def getresponse(self) -> Any:
+        limits = current_limits()
+        if limits is not None:
+            limits.phase = "head"
+        return super().getresponse()
+
+
+class LimitedTLS(Limited, urllib3.connection.HTTPSConnection):
+    """The same over TLS."""
+
+    @property
+    def has_left_over(self) -> bool:  # type: ignore[override]
+        pending = getattr(self.sock, "pending", None)  # TLS within the TLS of a proxy has none
+        return pending is not None and pending() > 0
