@@ -7,16 +7,17 @@ import json
 import os
 import sys
 import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
+from sleepwalker.events import Event, Level
+from sleepwalker.frozen import reader
 
 __all__ = ["JsonLines", "text"]
-
-#: Integers above it are left to the standard library, which refuses to print very long ones.
-_LONG = 1 << 63
 
 #: The group may read (log shippers do), others may not: a path can tell more than its owner likes.
 _PERMISSIONS = 0o640
@@ -30,7 +31,7 @@ class JsonLines:
     writes to it lets go of this object; closed earlier, its number might already be another file's.
     """
 
-    __slots__ = ("__weakref__", "_clock", "_fd", "level")
+    __slots__ = ("__weakref__", "_clock", "_fd", "_latest", "level")
 
     def __init__(self, path: str | os.PathLike[str] | None, level: int, clock: Clock = SYSTEM_CLOCK) -> None:
         """Open `path`, or use whatever `sys.stderr` is at each line where it is None.
@@ -40,19 +41,40 @@ class JsonLines:
         """
         self.level = level
         self._clock = clock
+        self._latest: tuple[float | None, str] = (None, "")
+        """The second of the latest line, and its text. In one, for several threads may write."""
         self._fd = None
         if path is not None:
             self._fd = _open(path)
             # Not at exit: the interpreter's own end closes the file, after the last thread had its say.
             weakref.finalize(self, os.close, self._fd).atexit = False
 
-    def write(self, level: str, name: str, fields: dict[str, Any]) -> None:
-        """Append one event. A value that JSON does not know is written as its text."""
-        stamp = _stamp(self._clock.wall())
-        line = _plain_line(stamp, level, name, fields)
-        if line is None:
-            head = {"timestamp": stamp, "level": level, "event": name}
-            line = _line({**head, **fields, **head})  # first in order, and no field may replace them
+    def write(self, level: Level, event: Event, bound: Mapping[str, Any]) -> None:
+        """Append one event with what the application bound to its context. The event's own fields win.
+
+        A value that JSON does not know is written as its text.
+        """
+        # All but the rare in one function, and each step the cheapest of its kind: between two lines the caller does
+        # something else, so that a line takes several times as long as in a loop that only writes lines.
+        wall = self._clock.wall()
+        second = wall // 1.0
+        latest, date_and_time = self._latest
+        if second != latest:  # most events of a busy process share their second with the one before
+            date_and_time = datetime.fromtimestamp(second, UTC).isoformat()[:19]
+            self._latest = second, date_and_time
+        kind: Any = type(event)
+        head, names, values = _plan(kind)
+        line = f'{{"timestamp":"{date_and_time}.{int((wall - second) * 1000):03d}Z","level":"{level}"{head}'
+        for name, value in zip(names, values(event)):  # noqa: B905 - as many by their making, and a check takes time
+            if value is not None:
+                kind = type(value)
+                if kind is str:
+                    line = f"{line}{name}{encode_basestring_ascii(value)}"
+                elif kind is int or (kind is float and value - value == 0.0):  # neither infinite nor NaN
+                    line = f"{line}{name}{value!r}"
+                else:
+                    line = f"{line}{name}{_json(value)}"
+        line = f"{line}{_more(event, bound)}}}\n" if bound else f"{line}}}\n"
         if self._fd is None:
             if sys.stderr is not None:
                 sys.stderr.write(line)
@@ -60,18 +82,6 @@ class JsonLines:
         data = line.encode("ascii")
         while data:
             data = data[os.write(self._fd, data) :]
-
-
-def _stamp(wall: float) -> str:
-    """`2026-01-31T12:00:00.250Z`."""
-    second, fraction = divmod(wall, 1.0)
-    return f"{_date_and_time(second)}.{int(fraction * 1000):03d}Z"
-
-
-@functools.lru_cache(maxsize=4)
-def _date_and_time(second: float) -> str:
-    """Most events of a busy process share their second with the one before."""
-    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
 def text(value: object) -> str:
@@ -82,54 +92,33 @@ def text(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
-_HEAD = frozenset({"timestamp", "level", "event"})
-#: The names of fields are few. In quotes, with what stands around them.
-_name = functools.lru_cache(maxsize=1024)(lambda name: f",{encode_basestring_ascii(name)}:")
+@functools.cache
+def _plan(cls: type[Any]) -> tuple[str, tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """What the lines of one type of event share: the text of its name, the fields' names as text, and their reader."""
+    names = tuple(field.name for field in fields(cls))
+    return f',"event":{_json(cls.name)}', tuple(f",{_json(name)}:" for name in names), reader(names)
 
 
-def _plain_line(stamp: str, level: str, name: str, fields: dict[str, Any]) -> str | None:
-    """What `_line` makes, in a third of the time; None for fields that are not all plain values, as events' own are.
-
-    Each call writes a line, and `JSONEncoder` makes an encoder anew for each.
-    """
-    parts = [f'{{"timestamp":"{stamp}","level":"{level}","event":{encode_basestring_ascii(name)}']
-    for key, value in fields.items():
-        if key in _HEAD:
-            continue
-        kind = type(value)
-        if kind is str:
-            text = encode_basestring_ascii(value)
-        elif kind is float and value - value == 0.0:  # neither infinite nor NaN
-            text = float.__repr__(value)
-        elif kind is int and -_LONG < value < _LONG:
-            text = int.__repr__(value)
-        elif kind is bool:
-            text = "true" if value else "false"
-        else:
-            return None
-        parts += (_name(key), text)
-    parts.append("}\n")
-    return "".join(parts)
+def _more(event: Event, bound: Mapping[str, Any]) -> str:
+    """What else is bound, by name."""
+    own = event.fields().keys() | {"timestamp", "level", "event"}
+    more = ""
+    for name, value in sorted(bound.items()):
+        if name not in own:
+            more = f"{more},{encode_basestring_ascii(name)}:{_json(value)}"
+    return more
 
 
 # ASCII only, which escapes every control character; no NaN or Infinity, which are not JSON.
 _encode = json.JSONEncoder(default=text, allow_nan=False, separators=(",", ":")).encode
 
 
-def _line(record: dict[str, Any]) -> str:
+def _json(value: object) -> str:
+    """Any value as JSON, if need be as text: it may be the application's."""
     try:
-        return _encode(record) + "\n"
+        return _encode(value)
     except (TypeError, ValueError, RecursionError):
-        # One value (of the application's context) is to blame: the others are kept as they are.
-        return _encode({key: _encodable(value) for key, value in record.items()}) + "\n"
-
-
-def _encodable(value: object) -> object:
-    try:
-        _encode(value)
-    except (TypeError, ValueError, RecursionError):
-        return text(value)
-    return value
+        return _encode(text(value))
 
 
 def _open(path: str | os.PathLike[str]) -> int:

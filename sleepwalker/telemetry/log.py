@@ -12,9 +12,11 @@ import functools
 import json
 import logging
 import threading
+from contextvars import copy_context
 from typing import Any
 
 import structlog
+from structlog.contextvars import get_contextvars
 
 from sleepwalker.events import Event, Level, Observer
 from sleepwalker.telemetry.jsonl import JsonLines, text
@@ -54,11 +56,11 @@ def emit(event: Event, level: Level | None = None) -> None:
     """
     try:
         chosen = level or event.level
-        if not listening(chosen):
-            return
         if (sink := _sink) is not None:
-            sink.write(chosen, event.name, _with_context(event.fields()))
-        elif not _busy.now:
+            if LEVELS[chosen] >= sink.level:
+                # A copy of the context is cheap, and mostly empty; to look for structlog's part in it is neither.
+                sink.write(chosen, event, get_contextvars() if copy_context() else {})
+        elif listening(chosen) and not _busy.now:
             # Were it busy, this would be a handler or processor that ships lines through this package:
             # it would log its own requests for ever.
             _busy.now = True
@@ -135,9 +137,8 @@ def _stdlib() -> logging.Logger:
 
 def _with_context(fields: dict[str, Any]) -> dict[str, Any]:
     """Add what the application bound through `structlog.contextvars`, by name; the event's own fields win."""
-    if context := structlog.contextvars.get_contextvars():
-        for name, value in sorted(context.items()):
-            fields.setdefault(name, value)
+    for name, value in sorted(get_contextvars().items()):
+        fields.setdefault(name, value)
     return fields
 
 

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import dataclasses
 import datetime
 import io
 import json
 import logging
+import math
 import multiprocessing
 import os
 import stat
 import sys
 import threading
+import typing
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sleepwalker.logging
 from sleepwalker.clock import SystemClock
-from sleepwalker.engine.outcome import Verdict
-from sleepwalker.events import RequestFailed, RequestFinished
+from sleepwalker.events import CATALOGUE, Event, Level, RequestFailed, RequestFinished
 from sleepwalker.telemetry import emit, listening
-from sleepwalker.telemetry.jsonl import JsonLines, _line, _plain_line
+from sleepwalker.telemetry.jsonl import JsonLines
 from sleepwalker.telemetry.log import send_to
 
 FAILED = RequestFailed(
@@ -86,7 +91,7 @@ def test_the_timestamp_is_utc_with_milliseconds(file: Path, wall: float, stamp: 
         def wall(self) -> float:
             return wall
 
-    JsonLines(file, logging.INFO, Stopped()).write("info", "request.finished", {})
+    JsonLines(file, logging.INFO, Stopped()).write("info", finished(), {})
     [line] = read(file)
     assert line["timestamp"] == stamp
     assert datetime.datetime.fromisoformat(stamp).utcoffset() == datetime.timedelta(0)
@@ -357,27 +362,77 @@ def test_a_full_disk_reaches_nobody_and_is_reported_once_per_configuration(caplo
 # --- the short way to a line
 
 
-@given(
-    st.dictionaries(
-        st.text(),
-        st.text() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**62), 2**62),
-    )
-)
-def test_plain_values_make_the_line_that_the_standard_library_makes(fields: dict[str, Any]) -> None:
-    head = {"timestamp": "2026-01-31T12:00:00.250Z", "level": "info", "event": "request.finished"}
-    line = _plain_line(head["timestamp"], "info", "request.finished", fields)
-    assert line == _line({**head, **fields, **head})
+class Walls(SystemClock):
+    """Tells the times of a list, one after the other."""
+
+    def __init__(self, walls: list[float]) -> None:
+        self._next = iter(walls).__next__
+
+    def wall(self) -> float:
+        return self._next()
 
 
-@pytest.mark.parametrize(
-    "value",
-    [None, float("nan"), float("inf"), 2**63, -(10**5000), [], {}, object(), Verdict.NEUTRAL],
-    ids=lambda value: type(value).__name__,
-)
-def test_other_values_are_left_to_the_standard_library(value: Any) -> None:
-    assert _plain_line("now", "info", "e", {"a": 1, "b": value}) is None
+def written(walls: list[float], events: list[Event], level: Level, bound: dict[str, Any]) -> list[str]:
+    sink = JsonLines(None, logging.DEBUG, Walls(walls))
+    with contextlib.redirect_stderr(io.StringIO()) as stderr:
+        for event in events:
+            sink.write(level, event, bound)
+    return stderr.getvalue().splitlines(keepends=True)
 
 
-def test_the_events_that_each_call_makes_are_plain() -> None:
-    for event in (FAILED, finished()):
-        assert _plain_line("now", "info", event.name, event.fields()) is not None
+def by_the_standard_library(wall: float, event: Event, level: Level, bound: dict[str, Any]) -> str:
+    second, fraction = divmod(wall, 1.0)
+    stamp = datetime.datetime.fromtimestamp(second, datetime.UTC).isoformat()[:19]
+    head = {"timestamp": f"{stamp}.{int(fraction * 1000):03d}Z", "level": level, "event": event.name}
+    others = {name: value for name, value in sorted(bound.items()) if name not in event.fields()}
+    record = {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in {**head, **event.fields(), **others, **head}.items()
+    }
+    return json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def any_of(cls: type[Event]) -> st.SearchStrategy[Event]:
+    """Events of one type, with whatever its fields may hold; text may be anything at all."""
+    hints = typing.get_type_hints(cls)
+    return st.builds(cls, **{field.name: st.from_type(hints[field.name]) for field in dataclasses.fields(cls)})
+
+
+plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+names = st.text(min_size=1) | st.sampled_from(["timestamp", "level", "event", "name", "fields", "host", "status"])
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_a_line_is_what_the_standard_library_makes_of_the_record(name: str, data: st.DataObject) -> None:
+    events = data.draw(st.lists(any_of(CATALOGUE[name]), min_size=1, max_size=3))
+    few_seconds = st.floats(1.7e9, 1.7e9 + 3)
+    walls = data.draw(st.lists(few_seconds | st.floats(-1e9, 4e9), min_size=len(events), max_size=len(events)))
+    level: Level = data.draw(st.sampled_from(["debug", "info", "warning", "error"]))
+    values = plain | st.lists(st.integers() | st.text(), max_size=3)
+    bound = data.draw(st.dictionaries(names, values, max_size=3))
+    expected = [by_the_standard_library(wall, event, level, bound) for wall, event in zip(walls, events, strict=True)]
+    assert written(walls, events, level, bound) == expected
+
+
+def test_a_status_that_is_a_member_of_an_enumeration_is_its_number(file: Path) -> None:
+    """The answers of a session of the caller's may have such."""
+    sleepwalker.logging.configure(file)
+    emit(dataclasses.replace(finished(), status=HTTPStatus.ACCEPTED))
+    [line] = read(file)
+    assert (line["status"], line["attempts"]) == (202, 1)
+
+
+def test_a_context_of_others_adds_nothing(file: Path) -> None:
+    sleepwalker.logging.configure(file)
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("somebody_elses")
+
+    def bind_and_emit() -> None:
+        variable.set("x")
+        emit(FAILED)
+
+    contextvars.copy_context().run(bind_and_emit)
+    emit(FAILED)
+    first, second = read(file)
+    assert list(first) == list(second)
