@@ -499,9 +499,12 @@ class Connection:
     def _described(self, request: Request, final: Final, status: int | None = None) -> str:
         """What a traceback says below an error: an HTTPError's own text is the server's, and may be one word."""
         count = len(final.attempts)
+        if count == 0:
+            attempts = "not sent"
+        else:
+            attempts = "after 1 attempt" if count == 1 else f"after {count} attempts"
         answer = f"{status} " if status is not None else ""
-        attempts = "1 attempt" if count == 1 else f"{count} attempts" if count else "not sent"
-        return f"{request.method} {self._origin}{request.path}: {answer}after {attempts}".replace("after not", "not")
+        return f"{request.method} {self._origin.text}{request.path}: {answer}{attempts}"
 
     def _on_break(self, permit: Permit, rules: Rules) -> Callable[[Exception], BaseException]:
         """What to make of whatever breaks a streamed body: an error of ours, which counts against the host."""

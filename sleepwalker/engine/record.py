@@ -133,15 +133,8 @@ class Call:
     def reject(self, by: Literal["breaker", "bulkhead", "isolation", "rate_limit"], retry_after: float | None) -> None:
         """Announce a rejection."""
         self.refused = True
-        self.observe(
-            RequestRejected(
-                host=self.host.origin,
-                method=self.request.method,
-                path=self.request.path,
-                by=by,
-                retry_after=retry_after,
-            )
-        )
+        request = self.request
+        self.observe(RequestRejected(self.host.origin, request.method, request.path, by, retry_after))
 
     def would_reject(
         self,
@@ -171,40 +164,42 @@ class Call:
 
     def announce(self, outcome: Outcome) -> None:
         """The one closing event of the call."""
-        if outcome.error is not None or outcome.verdict is Verdict.FAILURE:
-            error = None if outcome.error is None else type(outcome.error).__name__
-            self.announce_failed(outcome, error, _detail(outcome))
+        if (error := outcome.error) is not None or outcome.verdict is Verdict.FAILURE:
+            self.announce_failed(outcome, None if error is None else type(error).__name__, _detail(outcome))
             return
         level, sample = self.rules.finished_level, self.rules.sample
         if level == "off" or (sample < 1.0 and self.clock.random() >= sample):
             return
+        # Each call makes this event or the next, and with keywords that takes half as long again.
+        request, attempts, duration = self.request, len(self.attempts), self.clock.monotonic() - self.began
         self.observe(
             RequestFinished(
-                host=self.host.origin,
-                method=self.request.method,
-                path=self.request.path,
-                status=outcome.status,
-                attempts=len(self.attempts),
-                duration=self.clock.monotonic() - self.began,
-                waited=self.waited,
-                sample=sample if sample < 1.0 else None,
+                self.host.origin,
+                request.method,
+                request.path,
+                outcome.status,
+                attempts,
+                duration,
+                self.waited,
+                sample if sample < 1.0 else None,
             ),
             level,
         )
 
     def announce_failed(self, outcome: Outcome, error: str | None, detail: str | None) -> None:
         """The closing event of a call that its host, a policy or its caller ended."""
+        request, attempts, duration = self.request, len(self.attempts), self.clock.monotonic() - self.began
         self.observe(
             RequestFailed(
-                host=self.host.origin,
-                method=self.request.method,
-                path=self.request.path,
-                status=outcome.status,
-                error=error,
-                detail=detail,
-                attempts=len(self.attempts),
-                duration=self.clock.monotonic() - self.began,
-                waited=self.waited,
+                self.host.origin,
+                request.method,
+                request.path,
+                outcome.status,
+                error,
+                detail,
+                attempts,
+                duration,
+                self.waited,
             )
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sleepwalker.engine.breaker import CLOSED, HALF_OPEN, OPEN, Refusal
+from sleepwalker.engine.breaker import HALF_OPEN, OPEN, Refusal
 from sleepwalker.engine.outcome import Outcome, Verdict
 from sleepwalker.engine.record import Call
 from sleepwalker.exceptions import (
@@ -16,25 +16,21 @@ from sleepwalker.exceptions import (
     RateLimitedError,
 )
 
-_STATES = {
-    OPEN: "is open{cause}; next try in {wait:.3g} s",
-    HALF_OPEN: "is half-open{cause}: a probe is under way, and decides",
-    CLOSED: "closed again after it had opened{cause}, and admits a growing part of the calls; all in {wait:.3g} s",
-}
-
 
 def rejected_by_breaker(call: Call, refusal: Refusal) -> Outcome:
     """The outcome of a call that the open circuit did not let through."""
-    cause = f" after {refusal.cause}" if refusal.cause else ""
-    breaker = call.host.breaker
-    state = breaker.state(call.clock.monotonic()) if breaker is not None else OPEN
-    error = CircuitOpenError(
-        f"the circuit of {call.host.origin} {_STATES[state].format(cause=cause, wait=refusal.retry_after)}",
-        host=call.host.origin,
-        retry_after=refusal.retry_after,
-        cause=refusal.cause,
-    )
-    call.reject("breaker", refusal.retry_after)
+    host, wait = call.host, refusal.retry_after
+    after = f" after {refusal.cause}" if refusal.cause else ""
+    state = host.breaker.state(call.clock.monotonic()) if host.breaker is not None else OPEN
+    if state == OPEN:
+        what = f"is open{after}; next try in {wait:.3g} s"
+    elif state == HALF_OPEN:
+        what = f"is half-open{after}: a probe is under way, and decides"
+    else:
+        what = f"closed again after it had opened{after}, and admits a growing part of the calls; all in {wait:.3g} s"
+    message = f"the circuit of {host.origin} {what}"
+    error = CircuitOpenError(message, host=host.origin, retry_after=wait, cause=refusal.cause)
+    call.reject("breaker", wait)
     return Outcome(Verdict.NEUTRAL, error=error)
 
 
