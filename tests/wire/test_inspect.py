@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import structlog
 from browser import Browser
-from servers import FaultServer, hang_up, refused_port, reply, reset
+from servers import FaultServer, drip_body, hang_up, refused_port, reply, reset
 
 import sleepwalker.logging
 from benchmarks.inspect_traffic import Traffic
@@ -55,6 +55,7 @@ def _traffic(server: FaultServer) -> dict[str, Any]:
         server.script(*[reply(503)] * 6)
         assert _send(conn, 7) == 7  # two calls of three attempts, which open the circuit, and five rejected
         time.sleep(0.25)
+        server.script(drip_body(b"ok", interval=0.01))  # events have milliseconds: the probe is not over within one
         assert _send(conn, 10) == 0
     return {"host": server.url, "calls": 39, "answered": 32, "failed": 7, "rejected": 5, "retries": 7, "opened": 1}
 
@@ -206,7 +207,13 @@ def test_a_growing_log_is_followed_across_a_rotation_until_ctrl_c(following: Fol
     assert following.process.stderr.read() == ""
 
 
-def test_nothing_is_left_of_an_inspection_that_was_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [(signal.SIGINT, 130, "sleepwalker: interrupted\n"), (signal.SIGTERM, 143, ""), (signal.SIGHUP, 129, "")],
+)
+def test_nothing_is_left_of_an_inspection_that_was_ended(
+    tmp_path: Path, number: signal.Signals, code: int, says: str
+) -> None:
     log = tmp_path / "events.jsonl"
     write(log, [answered(0)] * 400_000)
     folder = tmp_path / "tmp"
@@ -218,10 +225,29 @@ def test_nothing_is_left_of_an_inspection_that_was_interrupted(tmp_path: Path) -
     end = time.monotonic() + 20
     while not list(folder.rglob("*.duckdb")) and time.monotonic() < end:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert err == "sleepwalker: interrupted\n"
+    assert process.returncode == code
+    assert err == says
+    assert list(folder.iterdir()) == []
+
+
+def test_a_follower_that_was_told_to_hang_up_leaves_nothing_unless_nohup_says_so(tmp_path: Path) -> None:
+    log = write(tmp_path / "events.jsonl", [answered(0)])
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    command = [sys.executable, "-m", "sleepwalker", "inspect", str(log), "--follow", "--json"]
+    with subprocess.Popen(
+        ["nohup", *command], env={**os.environ, "TMPDIR": str(folder)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"{")
+        process.send_signal(signal.SIGHUP)
+        with log.open("a") as file:
+            file.write(answered(1) + "\n")
+        assert b'"calls": 2' in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 143
     assert list(folder.iterdir()) == []
 
 
