@@ -18,7 +18,7 @@ from typing import Literal
 import pybreaker
 
 from sleepwalker.clock import Clock
-from sleepwalker.engine.outcome import Verdict
+from sleepwalker.engine.outcome import FAILURE, NEUTRAL, SUCCESS, Verdict
 from sleepwalker.engine.slow import SlowCalls
 from sleepwalker.engine.window import Window
 from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event
@@ -30,7 +30,7 @@ OPEN: Literal["open"] = "open"
 HALF_OPEN: Literal["half-open"] = "half-open"
 State = Literal["closed", "open", "half-open"]
 
-_SUCCESS, _FAILURE = 0, 1
+_GOOD, _BAD = 0, 1
 #: What the state machine is told; the real error stays with the caller that met it.
 _FAILED = Exception("an attempt failed")
 #: The share of calls admitted right after closing.
@@ -61,11 +61,14 @@ class Refusal:
 class _Tally(pybreaker.CircuitBreakerStorage):
     """The counts behind the rules. pybreaker opens the circuit as soon as `counter` says 1."""
 
+    #: A plain attribute in place of pybreaker's property: each call reads it, some of them several times.
+    state: str = CLOSED
+
     def __init__(self, policy: BreakerPolicy) -> None:
         super().__init__("sleepwalker")
         self._policy = policy
         self._window = Window(policy.window, channels=2)
-        self._state: str = CLOSED
+        self.state = CLOSED
         self._now = 0.0
         self._successes = 0
         self.consecutive = 0
@@ -76,11 +79,11 @@ class _Tally(pybreaker.CircuitBreakerStorage):
         self._policy = policy
 
     def success(self, now: float) -> None:
-        self._window.add(now, _SUCCESS)
+        self._window.add(now, _GOOD)
         self.consecutive = 0
 
     def failure(self, now: float) -> None:
-        self._window.add(now, _FAILURE)
+        self._window.add(now, _BAD)
         self.consecutive += 1
         self._now = now
 
@@ -99,14 +102,6 @@ class _Tally(pybreaker.CircuitBreakerStorage):
     def reset_counter(self) -> None:
         self._window.clear()
         self.consecutive = 0
-
-    @property
-    def state(self) -> str:
-        return self._state
-
-    @state.setter
-    def state(self, state: str) -> None:
-        self._state = state
 
     @property
     def success_counter(self) -> int:
@@ -152,7 +147,8 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._ramp_until = 0.0
         self._last_failure: str | None = None
         self._cause: str | None = None
-        self._news: list[Event] = []
+        self.news: list[Event] = []
+        """The transitions that `take_news_locked` has not given out yet."""
         self.down_since = 0.0
         """When the circuit opened last from closed, in seconds of the monotonic clock."""
         self.watches = self._slow is not None
@@ -189,7 +185,13 @@ class Breaker(pybreaker.CircuitBreakerListener):
 
     def admit_locked(self, now: float, lifetime: float) -> Permit | Refusal:
         """A permit, or why not. A probe's permit that is not back after `lifetime` seconds counts as lost."""
-        admission = self._admit(now, lifetime)
+        if self._slow is not None:
+            self.catch_up_locked(now)
+        self._now = now
+        state = self._tally.state
+        if state == OPEN and now < self._open_until:
+            return self._refusal(self._open_until - now)
+        admission = self._admit_closed(now) if state == CLOSED else self._admit_probe(now, lifetime)
         if self._slow is not None and isinstance(admission, Permit):
             self._slow.begin(admission, now)
         return admission
@@ -202,15 +204,8 @@ class Breaker(pybreaker.CircuitBreakerListener):
             if self._tally.state == HALF_OPEN or self._slow.too_many(moment):
                 self._open_for_slowness(moment)
 
-    def _admit(self, now: float, lifetime: float) -> Permit | Refusal:
-        self.catch_up_locked(now)
-        self._now = now
-        state = self._tally.state
-        if state == CLOSED:
-            return self._admit_closed(now)
-        if state == OPEN:
-            if now < self._open_until:
-                return self._refusal(self._open_until - now)
+    def _admit_probe(self, now: float, lifetime: float) -> Permit | Refusal:
+        if self._tally.state == OPEN:
             self._machine.half_open()
         self._probes = [probe for probe in self._probes if probe.expires is None or probe.expires > now]
         if len(self._probes) >= self._policy.half_open_probes:
@@ -220,21 +215,22 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._probes.append(permit)
         return permit
 
-    def report_locked(self, permit: Permit, verdict: Verdict, now: float, cause: str) -> None:
+    def report_locked(self, permit: Permit, verdict: Verdict, now: float, cause: str | None) -> None:
         """Give a permit back with what came of it; `cause` names a failure."""
-        self.catch_up_locked(now)
+        if self._slow is not None:
+            self.catch_up_locked(now)
         if permit.generation != self._generation:
             return
         self._now = now
         if self._slow is not None:
-            self._slow.end(permit, now, counts=verdict is not Verdict.NEUTRAL)
+            self._slow.end(permit, now, counts=verdict is not NEUTRAL)
         if permit.expires is not None:
             self._probes = [probe for probe in self._probes if probe is not permit]
-        if verdict is Verdict.SUCCESS:
+        if verdict is SUCCESS:
             self._tally.success(now)
             if self._tally.state != CLOSED:
                 self._machine.state.on_success()
-        elif verdict is Verdict.FAILURE:
+        elif verdict is FAILURE:
             self._last_failure = cause
             self._tally.failure(now)
             with contextlib.suppress(pybreaker.CircuitBreakerError):
@@ -278,9 +274,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
 
     def take_news_locked(self) -> tuple[Event, ...]:
         """The transitions since the last call, to be announced once the lock is released."""
-        if not self._news:
-            return ()
-        news, self._news = tuple(self._news), []
+        news, self.news = tuple(self.news), []
         return news
 
     def renew_after_fork(self) -> None:
@@ -319,9 +313,9 @@ class Breaker(pybreaker.CircuitBreakerListener):
             self._ramp_until = now + self._policy.ramp
             if self._policy.ramp == 0 and not self.watches:
                 self.standing = Permit(self._generation)
-            self._news.append(BreakerClosed(self._host, ramp=self._policy.ramp, observed=observed))
+            self.news.append(BreakerClosed(self._host, ramp=self._policy.ramp, observed=observed))
         else:
-            self._news.append(BreakerHalfOpened(self._host, observed=observed))
+            self.news.append(BreakerHalfOpened(self._host, observed=observed))
 
     def _open_for_slowness(self, moment: float) -> None:
         self._now = moment
@@ -343,7 +337,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if was_closed:
             self.down_since = now
         rule, observed = self._rule(was_closed=was_closed), self.observes or None
-        self._news.append(BreakerOpened(self._host, rule=rule, open_for=open_for, cause=self._cause, observed=observed))
+        self.news.append(BreakerOpened(self._host, rule=rule, open_for=open_for, cause=self._cause, observed=observed))
 
     def _rule(self, *, was_closed: bool) -> Literal["consecutive", "failure_ratio", "probe", "slow_ratio"]:
         if not was_closed:

@@ -21,19 +21,20 @@ class Bulkhead:
     as if `max_wait` were 0.
     """
 
-    __slots__ = ("_adaptive", "_beyond", "_max_wait", "_most", "_observes", "in_flight", "queue")
+    __slots__ = ("_beyond", "_max_wait", "_most", "_observes", "adaptive", "in_flight", "queue")
 
     def __init__(self, policy: BulkheadPolicy | None) -> None:
         self.in_flight = 0
         self.queue: list[Ticket] = []  # mostly empty, and an empty deque is larger than all the rest
         self._beyond = 0
-        self._adaptive: Adaptive | None = None
+        self.adaptive: Adaptive | None = None
+        """What learns from attempts how many are good for the host; None where the limit is fixed."""
         self.follow(policy)
 
     @property
     def limit(self) -> int | None:
         """How many calls may be in flight now, None for any number."""
-        return self._most if self._adaptive is None else self._adaptive.limit
+        return self._most if self.adaptive is None else self.adaptive.limit
 
     def follow(self, policy: BulkheadPolicy | None) -> None:
         """Go on with the numbers of `policy` and with all who are in; those who wait get in where there is room."""
@@ -41,11 +42,11 @@ class Bulkhead:
         self._max_wait = 0.0 if policy is None else policy.max_wait
         self._observes = policy is not None and policy.mode == "observe"
         if policy is None or not policy.adaptive:
-            self._adaptive = None
-        elif self._adaptive is None:
-            self._adaptive = Adaptive(policy.max_concurrent, self.in_flight)
+            self.adaptive = None
+        elif self.adaptive is None:
+            self.adaptive = Adaptive(policy.max_concurrent, self.in_flight)
         else:
-            self._adaptive.follow(policy.max_concurrent)
+            self.adaptive.follow(policy.max_concurrent)
         self._grant()
 
     def enter(self, *, limited: bool, refused: bool) -> Entry:
@@ -54,32 +55,32 @@ class Bulkhead:
         A call that is not `limited` passes the limit by and counts for the others. One that a dry run has `refused`
         already would not have come here: a bulkhead that observes, too, is silent about it.
         """
-        limit = self.limit
-        if not limited or limit is None:
-            self._take()
-            return "in"
-        if self._observes:
-            if refused or self.in_flight - self._beyond >= limit:
-                self._beyond += 1
-                self.in_flight += 1
-                return "beyond"
-            self._take()
-            return "in"
-        if self.in_flight < limit and not self.queue:
-            self._take()
-            return "in"
-        if self._max_wait == 0:
-            return "full"
-        ticket = Ticket(self._max_wait)
-        self.queue.append(ticket)
-        return ticket
+        if limited and self._most is not None:
+            limit = self._most if self.adaptive is None else self.adaptive.limit
+            if self._observes:
+                if refused or self.in_flight - self._beyond >= limit:
+                    self._beyond += 1
+                    self.in_flight += 1
+                    return "beyond"
+            elif self.in_flight >= limit or self.queue:
+                if self._max_wait == 0:
+                    return "full"
+                ticket = Ticket(self._max_wait)
+                self.queue.append(ticket)
+                return ticket
+        self.in_flight += 1
+        if self.adaptive is not None:
+            self.adaptive.entered(self.in_flight - self._beyond)
+        return "in"
 
     def leave(self, *, beyond: bool) -> None:
         """End a call. Its place goes to the one that has waited for longest."""
-        self.in_flight = max(0, self.in_flight - 1)  # 0 already in a child that was forked during the call
-        if beyond:
-            self._beyond = max(0, self._beyond - 1)
-        self._grant()
+        if self.in_flight > 0:  # 0 already in a child that was forked during the call
+            self.in_flight -= 1
+        if beyond and self._beyond > 0:
+            self._beyond -= 1
+        if self.queue:
+            self._grant()
 
     def claim(self, ticket: Ticket) -> bool:
         """End a wait: True for a call that got its place and so is in; others lose their turn."""
@@ -94,8 +95,8 @@ class Bulkhead:
 
     def learn(self, outcome: Outcome, began: float, now: float) -> None:
         """An attempt is over: an adaptive limit takes note, and may let others in."""
-        if self._adaptive is not None:
-            self._adaptive.learn(outcome, began, now)
+        if self.adaptive is not None:
+            self.adaptive.learn(outcome, began, now)
             self._grant()
 
     def renew_after_fork(self) -> None:
@@ -103,14 +104,11 @@ class Bulkhead:
         self.in_flight = self._beyond = 0
         self.queue.clear()
 
-    def _take(self) -> None:
-        self.in_flight += 1
-        if self._adaptive is not None:
-            self._adaptive.entered(self.in_flight - self._beyond)
-
     def _grant(self) -> None:
         while self.queue and (self._observes or (limit := self.limit) is None or self.in_flight < limit):
             ticket = self.queue.pop(0)
-            self._take()
+            self.in_flight += 1
+            if self.adaptive is not None:
+                self.adaptive.entered(self.in_flight - self._beyond)
             ticket.granted = True
             ticket.wake.set()

@@ -140,7 +140,10 @@ def _queue(call: Call, ticket: Ticket) -> Generator[Step, Reply, Outcome | None]
 
 
 def _attempts_until_done(call: Call) -> Generator[Step, Reply, Outcome]:
-    """Attempt, and wait and attempt again for as long as the retry policy says so."""
+    """Attempt, and wait and attempt again for as long as the retry policy says so.
+
+    Each permit goes back whatever happens.
+    """
     retrying, deadline, outcome, wait = None, call.began + call.rules.total, None, 0.0
     while True:
         now = call.clock.monotonic()
@@ -155,7 +158,20 @@ def _attempts_until_done(call: Call) -> Generator[Step, Reply, Outcome]:
                 return rejected_by_breaker(call, refusal)
             call.abandon("breaker")
             return outcome
-        outcome = yield from _attempt(call, now, deadline, wait)
+        step = _send(call, now, deadline)
+        if step.hedge_in is not None:
+            outcome = yield from race(call, step, now, wait)
+        else:
+            # Here rather than in a generator of its own: one more to go through costs as much as some functions.
+            try:
+                reply = yield step
+                if not isinstance(reply, Outcome):
+                    raise TypeError(f"a Send is answered with an Outcome, not with {reply!r}")
+            except BaseException as error:
+                call.cancelled(step.number, now, wait, call.permit, type(error).__name__)
+                raise
+            outcome = reply
+            call.settled(step.number, now, wait, call.permit, outcome)
         retries = call.rules.retries
         if retries is None or not retries.worth_it(outcome):
             return outcome
@@ -173,27 +189,17 @@ def _attempts_until_done(call: Call) -> Generator[Step, Reply, Outcome]:
             return outcome
 
 
-def _attempt(call: Call, now: float, deadline: float, wait: float) -> Generator[Step, Reply, Outcome]:
-    """One send under a permit that goes back whatever happens."""
-    ends = now + call.rules.attempt
-    rules = call.rules
-    number = len(call.attempts) + 1
+def _send(call: Call, now: float, deadline: float) -> Send:
+    """The next send, and by when it must be over."""
+    rules, number = call.rules, len(call.attempts) + 1
+    ends = now + rules.attempt
     if ends < deadline:
         step = Send(ends, "attempt", rules.attempt, number)
     else:
         step = Send(deadline, "total", rules.total, number)
-    if rules.hedge is not None and (delay := hedge_in(call, now, step.deadline)) is not None:
-        step.hedge_in = delay
-        return (yield from race(call, step, now, wait))
-    try:
-        outcome = yield step
-        if not isinstance(outcome, Outcome):
-            raise TypeError(f"a Send is answered with an Outcome, not with {outcome!r}")
-    except BaseException as error:
-        call.cancelled(step.number, now, wait, call.permit, type(error).__name__)
-        raise
-    call.settled(step.number, now, wait, call.permit, outcome)
-    return outcome
+    if rules.hedge is not None:
+        step.hedge_in = hedge_in(call, now, step.deadline)
+    return step
 
 
 def _admit(call: Call, now: float) -> Refusal | None:
@@ -201,7 +207,8 @@ def _admit(call: Call, now: float) -> Refusal | None:
     if not call.rules.breaker or (call.dry and (breaker := call.host.breaker) is not None and breaker.observes):
         return None
     admission, news = call.host.admit(now, call.rules.attempt + 1.0)
-    call.tell(news)
+    if news:
+        call.tell(news)
     if not isinstance(admission, Refusal):
         call.permit = admission
         return None

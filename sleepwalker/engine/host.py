@@ -10,14 +10,15 @@ from sleepwalker.engine.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, Permit,
 from sleepwalker.engine.bulkhead import Bulkhead
 from sleepwalker.engine.health import Gauges, HealthState, HostHealth, Latency
 from sleepwalker.engine.limits import Bucket, Budget, Ticket, Turn
-from sleepwalker.engine.outcome import Outcome, Verdict
+from sleepwalker.engine.outcome import FAILURE, NEUTRAL, SUCCESS, Outcome
 from sleepwalker.engine.tally import End, Tally
 from sleepwalker.engine.window import Latencies, Window
 from sleepwalker.events import Event, HostBroken, HostIsolated, HostRecovered, HostRestored
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.policy import Policy
 
-_SUCCESS, _FAILURE = 0, 1
+_GOOD, _BAD = 0, 1
+_GO = Turn("go", 0.0)
 #: So many attempts must be known before a percentile of them says when to hedge.
 _ENOUGH = 20
 #: No sooner than after so many seconds does a percentile hedge: below it, sending is most of what takes time.
@@ -66,16 +67,14 @@ class Host:
         A call that waits must come back by `take_due_token` or `stop_waiting`.
         """
         with self._lock:
-            if (bucket := self.bucket) is None:
-                return Turn("go", 0.0)
-            wait, patience = bucket.take(now), min(bucket.max_wait, left)
-            if wait == 0:
-                return Turn("go", 0.0)
+            if (bucket := self.bucket) is None or (wait := bucket.take(now)) == 0:
+                return _GO
+            patience = min(bucket.max_wait, left)
             if bucket.observes:
                 if wait > patience:
                     return Turn("beyond", wait)
                 bucket.reserve()
-                return Turn("go", 0.0)
+                return _GO
             if wait > patience:
                 self.tally.calls += 1
                 self.tally.reject("rate_limit")
@@ -182,7 +181,8 @@ class Host:
             if first and self._budget is not None:
                 self._budget.deposit(now)
             self._latencies.add(now, duration)
-            self._bulkhead.learn(outcome, now - duration, now)
+            if self._bulkhead.adaptive is not None:
+                self._bulkhead.learn(outcome, now - duration, now)
             return self._record_locked(permit, outcome, now, now - duration)
 
     def settle_body(self, permit: Permit, outcome: Outcome, now: float) -> tuple[Event, ...]:
@@ -303,14 +303,14 @@ class Host:
 
     def _record_locked(self, permit: Permit, outcome: Outcome, now: float, began: float) -> tuple[Event, ...]:
         verdict = outcome.verdict
-        if verdict is Verdict.SUCCESS:
-            self._verdicts.add(now, _SUCCESS)
+        if verdict is SUCCESS:
+            self._verdicts.add(now, _GOOD)
             self._consecutive = 0
             if self._broken_since is None or began >= self._broken_since:  # a late answer is no recovery
                 self._unreached = 0
             self._last_success = now
-        elif verdict is Verdict.FAILURE:
-            self._verdicts.add(now, _FAILURE)
+        elif verdict is FAILURE:
+            self._verdicts.add(now, _BAD)
             self.tally.failures += 1
             self._consecutive += 1
             if outcome.never_sent:
@@ -320,7 +320,7 @@ class Host:
             self._last_error = outcome.describe()
             self._last_cause = outcome.cause
         if self.breaker is not None and permit is not _FREE:
-            self.breaker.report_locked(permit, verdict, now, outcome.cause)
+            self.breaker.report_locked(permit, verdict, now, self._last_cause)
         return self._news_locked(now)
 
     def broken_by(self, now: float) -> Literal["breaker", "connect"] | None:
@@ -418,13 +418,13 @@ class Host:
         One that succeeds counts as a success in half-open state, and as an answer once the host is well by it.
         """
         with self._lock:
-            self._probed_well = outcome.verdict is Verdict.SUCCESS
-            if outcome.verdict is Verdict.SUCCESS:
+            self._probed_well = outcome.succeeded
+            if outcome.succeeded:
                 self._unreached = 0
                 if self.breaker is not None:
                     self.breaker.probed_locked(now)
             news = self._news_locked(now)
-            if outcome.verdict is Verdict.SUCCESS and self._broken_since is None:
+            if outcome.succeeded and self._broken_since is None:
                 self._last_success = now  # whoever backs off until the host is well need wait no longer
             return news
 
@@ -439,22 +439,23 @@ class Host:
         news = self._untold
         if news:
             self._untold = ()
-        if self.breaker is not None:
-            transitions = self.breaker.take_news_locked()
-            if transitions:
-                self.tally.count_transitions(transitions)
-                news += transitions
+        breaker = self.breaker
+        if breaker is not None and breaker.news:
+            transitions = breaker.take_news_locked()
+            self.tally.count_transitions(transitions)
+            news += transitions
         unreached = self._unreached >= self._policy.health.broken_after
-        # A half-open circuit has not recovered yet: only its closing ends what its opening began.
-        down = unreached or (self.breaker is not None and self.breaker.down)
+        # A half-open circuit has not recovered yet: only its closing ends what its opening began. One with a standing
+        # permit is closed, and need not be asked.
+        down = unreached or (breaker is not None and breaker.standing is None and breaker.down)
         if down == (self._broken_since is not None):
             return news
         if down:
             reason: Literal["breaker", "connect"] = "connect"
             self._broken_since, cause = now, self._last_cause
             self._probed_well = False
-            if not unreached and self.breaker is not None:
-                reason, self._broken_since, cause = "breaker", self.breaker.down_since, self.breaker.cause
+            if not unreached and breaker is not None:
+                reason, self._broken_since, cause = "breaker", breaker.down_since, breaker.cause
             news += (HostBroken(self.origin, reason=reason, failures=self._consecutive, cause=cause),)
         else:
             news += (HostRecovered(self.origin, broken_for=now - (self._broken_since or now)),)
@@ -487,7 +488,7 @@ class Host:
 
 #: The permit where no breaker watches.
 _FREE = Permit(-1)
-_CANCELLED = Outcome(Verdict.NEUTRAL)
+_CANCELLED = Outcome(NEUTRAL)
 
 _hosts = renewed_after_fork("hosts", Host._renew_after_fork)
 

@@ -105,7 +105,8 @@ class Bucket:
 
     def take(self, now: float, *, queued: bool = False) -> float:
         """Take a token and give 0; or take none, and give the seconds until one is due. `queued` is who waited."""
-        self._fill(now)
+        if now > self._filled:
+            self._fill(now)
         missing = 1.0 - self._level + (0 if queued else self.waiting)
         if missing > self.rate * _TICK:
             return missing / self.rate

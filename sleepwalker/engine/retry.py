@@ -79,6 +79,7 @@ class Retries:
     def __init__(self, policy: RetryPolicy, clock: Clock) -> None:
         self._policy = policy
         self._clock = clock
+        self._statuses = policy.statuses
         self._ceilings = _ceilings(policy)
         self._retrying = tenacity.Retrying(
             retry=self._worth_it,
@@ -94,7 +95,7 @@ class Retries:
     def worth_it(self, outcome: Outcome) -> bool:
         """Whether an outcome of this kind is retried at all, limits aside."""
         if outcome.error is None:
-            return outcome.status in self._policy.statuses
+            return outcome.status in self._statuses
         return outcome.retryable
 
     def after(self, state: _State, outcome: Outcome) -> float | Stop:

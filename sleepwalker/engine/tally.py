@@ -94,7 +94,11 @@ class Tally:
         """An attempt is over that took so long."""
         self.attempts += 1
         self._attempted += seconds
-        self._add(_BINS + bisect_left(BOUNDS, seconds))
+        place = _BINS + bisect_left(BOUNDS, seconds)
+        try:
+            self._bins[place] += 1
+        except OverflowError:
+            self._add(place, 1)
 
     def end(self, how: End, seconds: float) -> None:
         """A call is over, `seconds` after it began. One that was rejected says nothing about durations."""
@@ -108,7 +112,11 @@ class Tally:
             self.rejected += 1
             return
         self._called += seconds
-        self._add(bisect_left(BOUNDS, seconds))
+        place = bisect_left(BOUNDS, seconds)
+        try:
+            self._bins[place] += 1
+        except OverflowError:
+            self._add(place, 1)
 
     def reject(self, by: str) -> None:
         """A call or a retry was refused."""
@@ -138,7 +146,7 @@ class Tally:
         for index, count in enumerate(other._bins):
             self._add(index, count)
 
-    def _add(self, index: int, count: int = 1) -> None:
+    def _add(self, index: int, count: int) -> None:
         try:
             self._bins[index] += count
         except OverflowError:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
 
 #: Latency bins: four to an octave, so a percentile is off by at most 12 %; 2^-14 s (61 µs) to 2^9 s (512 s).
 _PER_OCTAVE = 4
 _LOWEST = -14
 _BINS = (9 - _LOWEST) * _PER_OCTAVE
-_SHORTEST = math.ldexp(1.0, _LOWEST)
 
 
 class Window:
@@ -20,45 +20,54 @@ class Window:
     Not thread-safe: its owner holds a lock.
     """
 
-    __slots__ = ("_channels", "_counts", "_slice", "_slices", "_span", "_totals")
+    __slots__ = ("_counts", "_slices", "_span", "_start", "_totals", "_until")
 
     def __init__(self, seconds: float, channels: int, slices: int = 10) -> None:
         self._span = seconds / slices
         self._slices = slices
-        self._channels = channels
-        self._slice = 0
+        # The current slice by when it ends and where its counts start: all that nearly every call needs to know.
+        self._until = 0.0
+        self._start = 0
         self._counts = array("I", [0]) * (slices * channels)  # made like this, it has no room to spare
         self._totals = [0] * channels
 
     def add(self, now: float, channel: int) -> None:
         """One more of `channel` at `now`, in seconds of a monotonic clock."""
-        self._advance(now)
-        self._counts[(self._slice % self._slices) * self._channels + channel] += 1
+        if now >= self._until:
+            self._advance(now)
+        self._counts[self._start + channel] += 1
         self._totals[channel] += 1
 
     def totals(self, now: float) -> Sequence[int]:
         """The counts by channel as of `now`; valid until the next call."""
-        self._advance(now)
+        if now >= self._until:
+            self._advance(now)
         return self._totals
 
     def clear(self) -> None:
         """Forget everything."""
         for index in range(len(self._counts)):
             self._counts[index] = 0
-        self._totals = [0] * self._channels
+        self._totals = [0] * len(self._totals)
 
     def _advance(self, now: float) -> None:
-        current = int(now / self._span)
-        passed = current - self._slice
-        if passed <= 0:  # 0 mostly; below it for a thread that read its clock before another one came through here
+        """Begin the slice that `now` is in, and forget what is too old.
+
+        For whoever comes after the current slice has ended. A thread that read its clock before another one came
+        through here counts in the slice that this one began.
+        """
+        channels = len(self._totals)
+        first, end = round(self._until / self._span), int(now / self._span) + 1
+        if end <= first:  # by a rounding error
             return
-        self._slice = current
-        if passed >= self._slices:
+        self._until = end * self._span
+        self._start = (end - 1) % self._slices * channels
+        if end - first >= self._slices:
             self.clear()
             return
-        for number in range(current - passed + 1, current + 1):
-            start = (number % self._slices) * self._channels
-            for channel in range(self._channels):
+        for number in range(first, end):
+            start = number % self._slices * channels
+            for channel in range(channels):
                 self._totals[channel] -= self._counts[start + channel]
                 self._counts[start + channel] = 0
 
@@ -66,22 +75,20 @@ class Window:
 class Latencies:
     """The distribution of durations in the last `seconds`. Not thread-safe: its owner holds a lock."""
 
-    __slots__ = ("_counts", "_slice", "_slices", "_span")
+    __slots__ = ("_counts", "_span", "_start", "_until")
 
     def __init__(self, seconds: float, slices: int = 6) -> None:
         self._span = seconds / slices
-        self._slices = slices
-        self._slice = 0
+        self._until = 0.0  # as in a Window
+        self._start = 0
         # The largest part of a host's record, of which there may be thousands: a byte each, until one needs more.
         self._counts = array("B", [0]) * (slices * _BINS)
 
     def add(self, now: float, duration: float) -> None:
         """One more duration, in seconds."""
-        self._advance(now)
-        # A clock that did not move between two readings gives 0, whose exponent would mean a quarter of a second.
-        mantissa, exponent = math.frexp(max(duration, _SHORTEST))
-        index = (exponent - 1 - _LOWEST) * _PER_OCTAVE + int((mantissa - 0.5) * 2 * _PER_OCTAVE)
-        place = (self._slice % self._slices) * _BINS + min(max(index, 0), _BINS - 1)
+        if now >= self._until:
+            self._advance(now)
+        place = self._start + bisect_right(_EDGES, duration)
         try:
             self._counts[place] += 1
         except OverflowError:
@@ -107,18 +114,20 @@ class Latencies:
 
     def _merged(self, now: float) -> list[int]:
         """The counts by bin, over all slices."""
-        self._advance(now)
-        starts = range(0, self._slices * _BINS, _BINS)
+        if now >= self._until:
+            self._advance(now)
+        starts = range(0, len(self._counts), _BINS)
         return [sum(self._counts[start + index] for start in starts) for index in range(_BINS)]
 
     def _advance(self, now: float) -> None:
-        current = int(now / self._span)
-        passed = current - self._slice
-        if passed <= 0:
+        slices = len(self._counts) // _BINS
+        first, end = round(self._until / self._span), int(now / self._span) + 1
+        if end <= first:
             return
-        self._slice = current
-        for number in range(current - min(passed, self._slices) + 1, current + 1):
-            start = (number % self._slices) * _BINS
+        self._until = end * self._span
+        self._start = (end - 1) % slices * _BINS
+        for number in range(max(first, end - slices), end):
+            start = number % slices * _BINS
             for index in range(start, start + _BINS):
                 self._counts[index] = 0
 
@@ -144,3 +153,7 @@ def _edge(index: int) -> float:
     """Where a bin begins, in seconds."""
     octave, step = divmod(index, _PER_OCTAVE)
     return math.ldexp(1 + step / _PER_OCTAVE, octave + _LOWEST)
+
+
+#: Where all bins but the first begin. What is shorter counts in that one, and what is longer in the last.
+_EDGES = tuple(_edge(index) for index in range(1, _BINS))
