@@ -416,6 +416,14 @@ def test_a_line_is_what_the_standard_library_makes_of_the_record(name: str, data
     assert written(walls, events, level, bound) == expected
 
 
+@pytest.mark.parametrize(
+    ("duration", "waited"), [(math.inf, 0.0), (0.0, math.nan), (math.inf, -math.inf), (1e308, 1e308)]
+)
+def test_durations_that_json_cannot_hold_are_text(duration: float, waited: float) -> None:
+    event = dataclasses.replace(finished(), duration=duration, waited=waited)
+    assert written([0.5], [event], "info", {}) == [by_the_standard_library(0.5, event, "info", {})]
+
+
 def test_a_status_that_is_a_member_of_an_enumeration_is_its_number(file: Path) -> None:
     """The answers of a session of the caller's may have such."""
     sleepwalker.logging.configure(file)
