@@ -8,7 +8,7 @@ from sleepwalker.attempt import Attempt
 from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import Permit
 from sleepwalker.engine.host import Host, free_permit
-from sleepwalker.engine.outcome import Outcome, Verdict
+from sleepwalker.engine.outcome import FAILURE, Outcome
 from sleepwalker.engine.rules import Rules
 from sleepwalker.engine.steps import Request
 from sleepwalker.engine.tally import End
@@ -72,7 +72,7 @@ class Call:
         self.earned = True
         text = None if outcome.error is None else outcome.describe()
         self.attempts.append(Attempt(number, began - self.began, done - began, outcome.status, text, wait))
-        if outcome.verdict is Verdict.FAILURE or outcome.error is not None or outcome.status in self.rules.statuses:
+        if outcome.verdict is FAILURE or outcome.error is not None or outcome.status in self.rules.statuses:
             self.observe(
                 AttemptFailed(
                     host=self.host.origin,
@@ -85,7 +85,8 @@ class Call:
                     duration=done - began,
                 )
             )
-        self.tell(news)
+        if news:
+            self.tell(news)
 
     def cancelled(self, number: int, began: float, wait: float, permit: Permit, why: str, *, cut: bool = False) -> None:
         """Put on record that a send was ended from here: its permit goes back, and nothing is said of the host.
@@ -160,11 +161,11 @@ class Call:
         """How the call ended, for the host's counters."""
         if self.refused:
             return "rejected"
-        return "failed" if outcome.error is not None or outcome.verdict is Verdict.FAILURE else "answered"
+        return "failed" if outcome.error is not None or outcome.verdict is FAILURE else "answered"
 
     def announce(self, outcome: Outcome) -> None:
         """The one closing event of the call."""
-        if (error := outcome.error) is not None or outcome.verdict is Verdict.FAILURE:
+        if (error := outcome.error) is not None or outcome.verdict is FAILURE:
             self.announce_failed(outcome, None if error is None else type(error).__name__, _detail(outcome))
             return
         level, sample = self.rules.finished_level, self.rules.sample

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from sleepwalker.engine.breaker import HALF_OPEN, OPEN, Refusal
-from sleepwalker.engine.outcome import Outcome, Verdict
+from sleepwalker.engine.outcome import NEUTRAL, Outcome
 from sleepwalker.engine.record import Call
 from sleepwalker.exceptions import (
     BulkheadFullError,
@@ -31,7 +31,7 @@ def rejected_by_breaker(call: Call, refusal: Refusal) -> Outcome:
     message = f"the circuit of {host.origin} {what}"
     error = CircuitOpenError(message, host=host.origin, retry_after=wait, cause=refusal.cause)
     call.reject("breaker", wait)
-    return Outcome(Verdict.NEUTRAL, error=error)
+    return Outcome(NEUTRAL, error=error)
 
 
 def rejected_at_entry(call: Call, by: Literal["bulkhead", "isolation"], waited: float = 0.0) -> Outcome:
@@ -45,7 +45,7 @@ def rejected_at_entry(call: Call, by: Literal["bulkhead", "isolation"], waited: 
         longer = f"; no place came free within {waited:.3g} s" if waited else ""
         error = BulkheadFullError(f"{origin}: {limit} calls in flight, the most that it may get{longer}", host=origin)
     call.reject(by, None)
-    return Outcome(Verdict.NEUTRAL, error=error)
+    return Outcome(NEUTRAL, error=error)
 
 
 def rejected_by_rate_limit(call: Call, wait: float) -> Outcome:
@@ -57,14 +57,14 @@ def rejected_by_rate_limit(call: Call, wait: float) -> Outcome:
         retry_after=wait,
     )
     call.reject("rate_limit", wait)
-    return Outcome(Verdict.NEUTRAL, error=error)
+    return Outcome(NEUTRAL, error=error)
 
 
 def closed_meanwhile(call: Call) -> Outcome:
     """The outcome of a call whose connection was closed before anything was sent."""
     error = ConnectionError(f"{call.host.origin}: this connection was closed while the call waited for its turn")
     error.never_sent, error.retryable = True, False
-    return Outcome(Verdict.NEUTRAL, error=error)
+    return Outcome(NEUTRAL, error=error)
 
 
 def too_late(call: Call) -> Outcome:
@@ -75,4 +75,4 @@ def too_late(call: Call) -> Outcome:
         phase="queue",
     )
     error.never_sent = True
-    return Outcome(Verdict.NEUTRAL, error=error)
+    return Outcome(NEUTRAL, error=error)

@@ -345,8 +345,9 @@ def test_a_rejection_is_one_event_and_one_failed_call(server: FaultServer) -> No
     with Connection(server.url, ANONYMOUS, policy=policy(), observer=seen) as conn:
         trip(conn)
         seen.events.clear()
-        with pytest.raises(CircuitOpenError):
+        with pytest.raises(CircuitOpenError) as caught:
             conn.get("/a?token=x")
+    assert caught.value.__notes__ == [f"GET {server.url}/a: not sent"]
     assert [event.name for event in seen.events] == ["request.rejected", "request.failed"]
     rejected, failed = (event.fields() for event in seen.events)
     assert (rejected["by"], rejected["path"], failed["error"], failed["attempts"]) == (
