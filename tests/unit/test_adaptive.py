@@ -20,6 +20,9 @@ from sleepwalker.exceptions import BulkheadFullError, ConnectTimeout, DeadlineEx
 from sleepwalker.policy import Policy
 from tests.unit.engine_driver import HOST, World, answer, refused, reset
 
+#: Its rules are ours alone: no release of Python or of a library tells them apart.
+pytestmark = pytest.mark.once
+
 OK = answer(200)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -13,6 +14,9 @@ from sleepwalker.engine.outcome import Verdict
 from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened
 from sleepwalker.policy import BreakerPolicy
 from tests.unit.engine_driver import HOST, FakeClock
+
+#: Its rules are ours alone: no release of Python or of a library tells them apart.
+pytestmark = pytest.mark.once
 
 LIFETIME = 11.0
 SLOW = 4.0

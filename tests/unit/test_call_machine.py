@@ -18,6 +18,9 @@ from sleepwalker.exceptions import CircuitOpenError
 from sleepwalker.policy import Policy
 from tests.unit.engine_driver import Running, World, answer, bad_certificate, refused, reset
 
+#: Its rules are ours alone: no release of Python or of a library tells them apart.
+pytestmark = pytest.mark.once
+
 OUTCOMES = st.one_of(
     st.sampled_from([200, 404, 408, 429, 500, 501, 503, 503, 503]).map(answer),
     st.tuples(st.sampled_from([429, 503]), st.sampled_from(["0", "2", "20", "100", "soon"])).map(lambda a: answer(*a)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -12,6 +13,9 @@ from sleepwalker.engine.call import Queue, Send, Wait
 from sleepwalker.events import RequestRejected
 from sleepwalker.policy import Policy
 from tests.unit.engine_driver import Running, World, answer, refused, reset
+
+#: Its rules are ours alone: no release of Python or of a library tells them apart.
+pytestmark = pytest.mark.once
 
 OUTCOMES = [answer(200), answer(200), answer(503), answer(429), answer(500), refused(), reset()]
 MODES = st.sampled_from(["enforce", "enforce", "observe"])

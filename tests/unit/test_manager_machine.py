@@ -17,6 +17,9 @@ from sleepwalker.connection.keys import AuthKey, host_key
 from tests.unit.engine_driver import answer, refused
 from tests.unit.manager_driver import A, B, Bed, Hook, Thing
 
+#: Its rules are ours alone: no release of Python or of a library tells them apart.
+pytestmark = pytest.mark.once
+
 #: Each host in the words that it may be asked for with.
 WORDS = {
     A: [A, A + "/", "HTTPS://A.test:443"],
