@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 #: Debian keeps servers here, which is not on every user's PATH.
 _SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
@@ -26,7 +26,9 @@ _PACKAGES: dict[str, str] = {
 _missing = pytest.StashKey[set[str]]()
 
 # Whether a change may land must not hang on the luck of a draw: new examples are looked for at the desk.
-settings.register_profile("ci", derandomize=True, database=None)
+settings.register_profile(
+    "ci", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 if os.environ.get("CI", "").lower() not in ("", "0", "false"):
     settings.load_profile("ci")
 

@@ -178,7 +178,7 @@ def _console(block: Block, page: Path, namespace: dict[str, Any], servers: Serve
         if command.split()[0] != "sleepwalker":
             raise PageError(f"only sleepwalker's own commands are run; say `<!-- not run: reason -->` above: {command}")
         run = subprocess.run(
-            servers.put_in(command), shell=True, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+            servers.put_in(command), shell=True, capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL
         )
         wanted = int(block.directives.get("exit", 0)) if number == len(commands) else 0
         if run.returncode != wanted:

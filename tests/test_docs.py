@@ -24,7 +24,7 @@ def _name(page: Path) -> str:
 
 def _run(page: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(RUNNER), str(page)], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, str(RUNNER), str(page)], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -248,7 +248,7 @@ def test_response_is_that_of_this_thread(real_world: World) -> None:
 
     thread = threading.Thread(target=other)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert seen == [None, {"ok": True}]
     assert service.response.json() == 1
 
@@ -266,7 +266,7 @@ def test_two_threads_use_one_service(world: World) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert sorted(seen) == sorted((number, number) for number in range(8) for _ in range(5))
     assert len(conn.net()) == 40
 

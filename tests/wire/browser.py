@@ -14,7 +14,7 @@ from selenium.webdriver.chrome.service import Service
 
 #: Git ignores it, and CI keeps it.
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
-_PATIENCE = 8.0
+_PATIENCE = 30.0
 
 
 @contextlib.contextmanager

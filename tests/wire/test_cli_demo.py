@@ -36,7 +36,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     # A proxy of the environment must not come between the demo and its servers.
     env = {**os.environ, "http_proxy": "http://127.0.0.1:1"}
     command = [*_DEMO, "--json", "--log", str(log), "--html", str(log.with_suffix(".html"))]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=240, env=env)
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
@@ -48,7 +48,7 @@ def _host(result: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_it_ends_by_itself(result: dict[str, Any]) -> None:
-    assert result["took"] < 20
+    assert result["took"] < 120  # some ten seconds, and the charts on a machine that has much else to do
 
 
 def test_every_call_is_counted_once_and_both_sides_make_the_same_number(result: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _group_is_gone(group: int, within: float = 5.0) -> bool:
+def _group_is_gone(group: int, within: float = 30.0) -> bool:
     end = time.monotonic() + within
     while time.monotonic() < end:
         try:
@@ -178,7 +178,7 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [*_DEMO, "--log", str(log)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while not (log.exists() and log.stat().st_size) and time.monotonic() < end:
         time.sleep(0.05)
     yield process
@@ -189,7 +189,7 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_ctrl_c_ends_it_cleanly_with_the_fleet(running: subprocess.Popen[bytes]) -> None:
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to all of the group
-    _, err = running.communicate(timeout=10)
+    _, err = running.communicate(timeout=60)
     assert running.returncode == 130
     assert err == b"sleepwalker: interrupted\n"
     assert _group_is_gone(running.pid)
@@ -197,12 +197,12 @@ def test_ctrl_c_ends_it_cleanly_with_the_fleet(running: subprocess.Popen[bytes])
 
 def test_the_fleet_does_not_outlive_a_demo_that_is_killed(running: subprocess.Popen[bytes]) -> None:
     running.kill()
-    running.wait(5)
+    running.wait(60)
     assert _group_is_gone(running.pid)
 
 
 def test_the_text_fits_a_terminal_and_names_the_log() -> None:
-    run = subprocess.run(_DEMO, capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "200"})
+    run = subprocess.run(_DEMO, capture_output=True, text=True, timeout=240, env={**os.environ, "COLUMNS": "200"})
     assert run.returncode == 0
     assert run.stderr == ""
     *lines, written, command = run.stdout.splitlines()
@@ -250,12 +250,12 @@ def test_a_server_that_dies_cuts_its_connections_refuses_new_ones_and_comes_back
         assert session.get(url).status_code == 200
         fleet.go()
         begin = time.monotonic()
-        while _listens(port) and time.monotonic() < begin + 5:
+        while _listens(port) and time.monotonic() < begin + 30:
             time.sleep(0.02)
         with pytest.raises(requests.ConnectionError):
             session.get(url)
         assert _listens(fleet.ports[0]["healthy"])
-        while not _listens(port) and time.monotonic() < begin + 5:
+        while not _listens(port) and time.monotonic() < begin + 30:
             time.sleep(0.02)
         assert session.get(url).status_code == 200
 
@@ -265,18 +265,18 @@ def test_a_server_that_moves_refuses_at_its_old_port_and_the_directory_tells_the
         old, directory = fleet.ports[0]["moves"], fleet.ports[0][DIRECTORY]
 
         def addresses() -> dict[str, str]:
-            told: dict[str, str] = requests.get(f"http://127.0.0.1:{directory}/", timeout=5).json()
+            told: dict[str, str] = requests.get(f"http://127.0.0.1:{directory}/", timeout=30).json()
             return told
 
         assert addresses() == {name: f"http://127.0.0.1:{fleet.ports[0][name]}" for name in NAMES}
         fleet.go()
         begin = time.monotonic()
-        while _listens(old) and time.monotonic() < begin + 5:
+        while _listens(old) and time.monotonic() < begin + 30:
             time.sleep(0.02)
         assert not _listens(old)
-        while (new := addresses()["moves"]).endswith(f":{old}") and time.monotonic() < begin + 5:
+        while (new := addresses()["moves"]).endswith(f":{old}") and time.monotonic() < begin + 30:
             time.sleep(0.02)
-        assert requests.get(new, timeout=5).status_code == 200
+        assert requests.get(new, timeout=30).status_code == 200
 
 
 def test_a_closed_fleet_is_gone() -> None:

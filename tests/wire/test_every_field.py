@@ -12,11 +12,11 @@ import pytest
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy, SleepwalkerException
 from tests.policy_fields import Case, case, with_field
-from tests.wire.servers import FaultServer, reply, stall, unanswered_port
+from tests.wire.servers import FaultServer, Step, reply, stall, unanswered_port
 
 QUIET: dict[str, Any] = {"retry": False, "breaker": False}
 #: An attempt that is over soon, so that what lasts longer than it ends in another error.
-SHORT = {**QUIET, "timeout": {"connect": 0.4, "read": 0.4, "attempt": 0.4, "total": 1}}
+SHORT = {**QUIET, "timeout": {"connect": 0.8, "read": 0.8, "attempt": 0.8, "total": 2}}
 PROBING = {"retry": False, "health": {"probe": "/up", "probe_interval": 0.05}}
 
 
@@ -55,8 +55,9 @@ def posts(policy: Policy) -> int:
 @contextmanager
 def three_at_once(policy: Policy) -> Iterator[FaultServer]:
     """Three calls have been made at the same time."""
+    needed = policy.pool.size if policy.pool.block else 3  # at once, for no answer comes before
     with (
-        FaultServer(default=reply(200, b"ok", delay=0.1)) as server,
+        FaultServer(default=Step(lambda one: one.server.wait_for_requests(needed) or reply(200, delay=0.1))) as server,
         Connection(server.url, ANONYMOUS, policy=policy) as conn,
     ):
         threads = [threading.Thread(target=conn.get, args=("/",)) for _ in range(3)]
@@ -95,12 +96,14 @@ def asked_while_broken(policy: Policy) -> set[str]:
         for _ in range(5):
             conn.get("/call", raise_for_status=False)
         time.sleep(0.5)
+        if policy.health.probe and policy.health.probe_interval < 0.5:
+            server.wait_for_requests(6)  # on a busy machine the first probe is late
         return {request.path for request in server.requests}
 
 
 CASES = [
-    case("timeout.connect", SHORT, not_connected, (0.1, "ConnectTimeout"), (0.4, "DeadlineExceeded")),
-    case("timeout.read", SHORT, not_answered, (0.1, "ReadTimeout"), (0.4, "DeadlineExceeded")),
+    case("timeout.connect", SHORT, not_connected, (0.1, "ConnectTimeout"), (0.8, "DeadlineExceeded")),
+    case("timeout.read", SHORT, not_answered, (0.1, "ReadTimeout"), (0.8, "DeadlineExceeded")),
     case("timeout.propagate", {}, told, (None, []), ("X-Time-Left", ["X-Time-Left"]), ("X-Other", ["X-Other"])),
     case("retry.methods", {"retry": {"wait_initial": 0}}, posts, (("GET",), 1), (("GET", "POST"), 3)),
     case("pool.size", {}, sockets_kept, (1, 1), (2, 2)),

@@ -25,7 +25,7 @@ TOLERANCE = 0.02
 def _counted() -> dict[str, Counter[str]]:
     """Counted in a process of its own, where nothing watches events, imports or coverage."""
     command = [sys.executable, "-m", "benchmarks.counts", "--json"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=240).stdout
     return {name: Counter(table) for name, table in json.loads(found).items()}
 
 

@@ -40,10 +40,10 @@ class RequestsClient:
         self.session.trust_env = False
 
     def get(self, path: str, **kwargs: Any) -> requests.Response:
-        return self.session.get(self.url + path, timeout=3, **kwargs)
+        return self.session.get(self.url + path, timeout=30, **kwargs)
 
     def request(self, method: str, path: str, **kwargs: Any) -> requests.Response:
-        answer = self.session.request(method, self.url + path, timeout=3, **kwargs)
+        answer = self.session.request(method, self.url + path, timeout=30, **kwargs)
         answer.raise_for_status()
         return answer
 
@@ -62,7 +62,7 @@ class HttpClient:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self.conn = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=3)
+        self.conn = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
 
     def request(self, method: str, path: str, body: bytes | None = None, headers: Any = None) -> tuple[int, bytes]:
         try:
@@ -88,13 +88,13 @@ class UrllibClient:
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, path: str) -> bytes:
-        with self.opener.open(self.url + path, timeout=3) as answer:
+        with self.opener.open(self.url + path, timeout=30) as answer:
             return bytes(answer.read())
 
     def json_request(self, method: str, uri: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + uri, data, {"Content-Type": "application/json"}, method=method)
-        with self.opener.open(request, timeout=3) as answer:
+        with self.opener.open(request, timeout=30) as answer:
             return json.loads(answer.read())
 
 

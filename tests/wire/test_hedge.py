@@ -26,6 +26,7 @@ from servers import (
     TlsMaterial,
     drip_body,
     elapsed,
+    in_time,
     redirect,
     reply,
     slow_dns,
@@ -44,14 +45,14 @@ from sleepwalker import (
     Policy,
 )
 from sleepwalker.clock import SYSTEM_CLOCK
-from sleepwalker.connection import timer
+from sleepwalker.connection import race, timer
 from sleepwalker.events import Event, HedgeFinished, HedgeSent, RequestFinished
 from sleepwalker.transport.deadline import Limits, attempt_limits
 from sleepwalker.transport.grip import Grip
 
 DELAY = 0.05
-#: A call that no copy saved ends after 5 s.
-TIMES = {"connect": 2, "read": 5, "attempt": 5, "total": 10}
+#: A call that no copy saved ends after 30 s: much later than anything here is waited for.
+TIMES = {"connect": 10, "read": 30, "attempt": 30, "total": 60}
 HEDGED = Policy(timeout=TIMES, hedge={"delay": DELAY}, retry={"wait_initial": 0, "wait_max": 0, "budget": False})
 
 
@@ -73,12 +74,27 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def wait_until(fact: Callable[[], bool], what: str, within: float = 2.0) -> None:
+def wait_until(fact: Callable[[], bool], what: str, within: float = 10.0) -> None:
     end = time.monotonic() + within
     while not fact():
         if time.monotonic() > end:
             raise AssertionError(f"not within {within} s: {what}")
         time.sleep(0.005)
+
+
+_DUE = race._Race._due
+
+
+@pytest.fixture(autouse=True)
+def no_copy_is_due_before_its_first_attempt_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a busy machine takes: what is not on its way is not hedged, and a copy must not overtake."""
+
+    def due(self: Any) -> None:
+        while self._first.phase not in ("head", "body") and not self._over.is_set():
+            time.sleep(0.001)
+        _DUE(self)
+
+    monkeypatch.setattr(race._Race, "_due", due)
 
 
 @pytest.fixture(autouse=True)
@@ -175,7 +191,7 @@ def test_eight_threads_hedge_side_by_side() -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         assert answers == {worker: [f"/{worker}-{number}" for number in range(20)] for worker in range(8)}
         assert conn.health.hedges >= 16
         assert conn.health.in_flight == 0
@@ -203,14 +219,17 @@ def test_a_stream_that_lost_is_closed() -> None:
         server.wait_for_open(0)
 
 
+@timing_test
 def test_the_copy_has_a_deadline_header_of_its_own() -> None:
     policy = HEDGED.replace(timeout={"propagate": "X-Left"}, hedge={"delay": 0.3})
     with FaultServer() as server, hedged(server, policy=policy) as conn:
         server.script(stall(), reply(200))
-        conn.get("/", headers={"X-Mine": "1"})
+        with elapsed() as took:
+            conn.get("/", headers={"X-Mine": "1"})
         first, copy = ({name.lower(): value for name, value in one.headers} for one in server.requests)
     assert first["x-mine"] == copy["x-mine"] == "1"
-    assert float(first["x-left"]) - float(copy["x-left"]) == pytest.approx(0.3, abs=0.1)
+    assert 0.29 <= float(first["x-left"]) - float(copy["x-left"]) <= took.seconds
+    took.assert_at_most(0.4)
 
 
 def test_auth_objects_sign_the_copy_as_well() -> None:
@@ -274,8 +293,7 @@ def test_a_copy_is_sent_with_a_request_of_its_own() -> None:
 
 def test_what_a_race_held_is_freed_as_soon_as_its_caller_lets_go() -> None:
     """Without waiting for the garbage collector, which in a service may come late."""
-    policy = HEDGED.replace(timeout={"connect": 0.3, "attempt": 0.3}, retry=False)
-    with FaultServer() as server, hedged(server, policy=policy) as conn:
+    with FaultServer() as server, hedged(server, policy=HEDGED.replace(retry=False)) as conn:
         gc.disable()
         try:
             server.script(stall(), reply(200))
@@ -283,7 +301,7 @@ def test_what_a_race_held_is_freed_as_soon_as_its_caller_lets_go() -> None:
             conn._latest.response = None
             server.script(stall(), stall())
             try:
-                conn.get("/")
+                conn.get("/", policy=conn.policy.replace(timeout={"connect": 0.3, "attempt": 0.3}))
             except DeadlineExceeded as late:
                 error = weakref.ref(late)
             wait_until(lambda: answer() is None and error() is None, "both are freed")
@@ -295,7 +313,7 @@ def test_what_a_race_held_is_freed_as_soon_as_its_caller_lets_go() -> None:
 
 
 def test_a_fast_call_sends_no_copy_and_starts_no_thread_of_its_own() -> None:
-    with FaultServer() as server, hedged(server) as conn:
+    with FaultServer() as server, hedged(server, policy=HEDGED.replace(hedge={"delay": 5})) as conn:
         conn.get("/")
         before = threading.active_count()
         for _ in range(50):
@@ -317,16 +335,16 @@ def test_where_the_first_attempt_answers_after_all_the_copy_is_cut() -> None:
             assert [(one.number, one.status) for one in response.attempts] == [(1, 200), (2, None)]
             assert response.attempts[1].error == "cancelled: attempt 1 came first"
             server.wait_for_open(1)
-            wait_until(lambda: not workers(), "the copy's thread ended", within=0.5)
+            wait_until(lambda: not workers(), "the copy's thread ended")
 
     measured()
 
 
 def test_the_timer_keeps_nothing_of_a_call_that_is_over() -> None:
-    with FaultServer() as server, hedged(server, policy=HEDGED.replace(hedge={"delay": 4})) as conn:
+    with FaultServer() as server, hedged(server, policy=HEDGED.replace(hedge={"delay": 25})) as conn:
         answer = weakref.ref(conn.get("/"))
         conn._latest.response = None
-        assert all(entry.cancelled for due, _, entry in timer._timer._heap if due > time.monotonic() + 2)
+        assert all(entry.cancelled for due, _, entry in timer._timer._heap if due > time.monotonic() + 5)
         assert answer() is None
 
 
@@ -415,9 +433,9 @@ def test_a_race_that_nobody_wins_ends_with_its_attempts_deadline() -> None:
 def test_only_what_may_be_sent_twice_at_a_time_is_hedged(method: str, options: dict[str, Any], sends: int) -> None:
     if callable(options.get("data")):
         options = {**options, "data": options["data"]()}
-    default = once_hedged(reply(200)) if sends == 2 else reply(200, delay=3 * DELAY)
-    with FaultServer(default=default) as server, hedged(server) as conn:
-        conn.request(method, "/", **options)
+    with FaultServer(default=once_hedged(reply(200)) if sends == 2 else reply(200, delay=3 * DELAY)) as server:
+        with hedged(server) as conn:
+            conn.request(method, "/", **options)
         assert len(server.requests) == sends
 
 
@@ -442,6 +460,7 @@ def test_an_empty_budget_ends_the_copies() -> None:
         assert len(server.requests) == 11
 
 
+@timing_test
 def test_a_circuit_that_opens_meanwhile_and_one_that_is_half_open_send_no_copy() -> None:
     breaker = {"consecutive": 1, "open_for": 0.2, "ramp": 0, "close_after": 1}
     with (
@@ -451,10 +470,12 @@ def test_a_circuit_that_opens_meanwhile_and_one_that_is_half_open_send_no_copy()
         slow = threading.Thread(target=conn.get, args=("/",))
         slow.start()
         server.wait_for_requests(1)
-        conn.get("/bad", raise_for_status=False)
-        assert conn.health.breaker == "open"
-        slow.join(5)
-        assert len(server.requests) == 2
+        with in_time(0.2):
+            conn.get("/bad", raise_for_status=False)
+            assert conn.health.breaker == "open"
+        with in_time(0.65):
+            slow.join(30)
+            assert len(server.requests) == 2
         wait_until(lambda: conn.health.breaker == "half-open", "half-open")
         conn.get("/")
         assert conn.health.breaker == "closed"
@@ -462,8 +483,9 @@ def test_a_circuit_that_opens_meanwhile_and_one_that_is_half_open_send_no_copy()
         assert len(server.requests) == 3
 
 
-def test_a_session_that_never_comes_to_a_socket_is_not_hedged() -> None:
+def test_a_session_that_never_comes_to_a_socket_is_not_hedged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mock, or a cache: a copy could not be cut, nor be of use."""
+    monkeypatch.setattr(race._Race, "_due", _DUE)
 
     class Slow(requests.adapters.BaseAdapter):
         sent = 0
@@ -487,9 +509,12 @@ def test_a_session_that_never_comes_to_a_socket_is_not_hedged() -> None:
 
 
 def test_no_copy_is_sent_once_the_connection_is_closed_and_the_call_finishes() -> None:
+    def close(exchange: Exchange) -> Step:
+        conn.close()
+        return reply(200, b"late", delay=0.5)
+
     policy = HEDGED.replace(hedge={"delay": 0.3})
-    with FaultServer(default=reply(200, b"late", delay=0.5)) as server, hedged(server, policy=policy) as conn:
-        threading.Timer(0.02, conn.close).start()
+    with FaultServer(default=close) as server, hedged(server, policy=policy) as conn:
         assert conn.get("/").content == b"late"
         assert len(server.requests) == 1
         server.wait_for_open(0)
@@ -498,6 +523,7 @@ def test_no_copy_is_sent_once_the_connection_is_closed_and_the_call_finishes() -
 # -- the percentile -------------------------------------------------------------------------------
 
 
+@timing_test
 def test_interactive_hedges_what_is_slower_than_most() -> None:
     with FaultServer() as server, Connection(server.url, ANONYMOUS, policy="interactive") as conn:
         for _ in range(30):
@@ -506,7 +532,7 @@ def test_interactive_hedges_what_is_slower_than_most() -> None:
         server.script(stall(), reply(200, b"copy"))
         with elapsed() as took:
             assert conn.get("/").content == b"copy"
-        assert took.seconds < 1
+        took.assert_at_most(1)
         assert conn.health.hedges >= 1
 
 
@@ -523,7 +549,7 @@ def test_ctrl_c_cuts_both() -> None:
         threading.Thread(target=interrupt).start()
         with elapsed() as took, pytest.raises(KeyboardInterrupt):
             conn.get("/")
-        assert took.seconds < 2
+        assert took.seconds < 20
         server.wait_for_open(0)
         assert (conn.health.in_flight, conn.health.failures) == (0, 0)
 
@@ -617,8 +643,10 @@ def test_a_forked_child_hedges_with_a_timer_of_its_own() -> None:
 # -- cutting an attempt, wherever it is -----------------------------------------------------------
 
 
-def cancelled_after(act: Callable[[], Any], limits: Limits, seconds: float = 0.1) -> float:
-    """How long `act`, in a thread of its own and under `limits`, goes on once it is cancelled."""
+def cancelled_after(
+    act: Callable[[], Any], limits: Limits, when: Callable[[], object] = lambda: time.sleep(0.1)
+) -> float:
+    """How long `act`, in a thread of its own and under `limits`, goes on once it is cancelled: when `when` returns."""
     ended: list[float] = []
 
     def run() -> None:
@@ -632,17 +660,17 @@ def cancelled_after(act: Callable[[], Any], limits: Limits, seconds: float = 0.1
 
     thread = threading.Thread(target=run)
     thread.start()
-    time.sleep(seconds)
+    when()
     assert thread.is_alive(), "it ended by itself"
     began = time.monotonic()
     limits.cancel()
-    thread.join(5)
+    thread.join(60)
     assert ended, "it came to something"
     return ended[0] - began
 
 
 def gripped() -> Limits:
-    return Limits(SYSTEM_CLOCK, connect=5, read=5, deadline=SYSTEM_CLOCK.monotonic() + 5, grip=Grip())
+    return Limits(SYSTEM_CLOCK, connect=30, read=30, deadline=SYSTEM_CLOCK.monotonic() + 30, grip=Grip())
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
@@ -656,30 +684,32 @@ def test_an_attempt_is_cut_wherever_the_server_keeps_it(
         Connection(server.url, ANONYMOUS, verify=tls.client_context()) as conn,
     ):
         verify = conn._line.wire.settings["verify"]
-        assert cancelled_after(lambda: conn.conn.get(server.url, verify=verify), gripped()) < 0.5
+        assert cancelled_after(lambda: conn.conn.get(server.url, verify=verify), gripped()) < 10
         server.wait_for_open(0)
 
 
 def test_an_attempt_is_cut_while_it_connects() -> None:
     with unanswered_port() as port, Connection(f"http://127.0.0.1:{port}", ANONYMOUS) as conn:
-        assert cancelled_after(lambda: conn.conn.get(conn.hostname), gripped()) < 0.5
+        assert cancelled_after(lambda: conn.conn.get(conn.hostname), gripped()) < 10
 
 
 def test_an_attempt_is_cut_while_its_name_is_looked_up() -> None:
     with slow_dns("slow.test"), Connection("http://slow.test", ANONYMOUS) as conn:
-        assert cancelled_after(lambda: conn.conn.get(conn.hostname), gripped()) < 0.5
+        assert cancelled_after(lambda: conn.conn.get(conn.hostname), gripped()) < 10
 
 
 def test_an_attempt_is_cut_while_it_waits_for_a_socket() -> None:
     policy = Policy(pool={"size": 1, "block": True})
     with FaultServer(default=stall()) as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
         holder = gripped()
-        thread = threading.Thread(target=cancelled_after, args=(lambda: conn.conn.get(server.url), holder, 0.6))
+        done = threading.Event()
+        thread = threading.Thread(target=cancelled_after, args=(lambda: conn.conn.get(server.url), holder, done.wait))
         thread.start()
         server.wait_for_requests(1)
-        assert cancelled_after(lambda: conn.conn.get(server.url), gripped()) < 0.4
+        assert cancelled_after(lambda: conn.conn.get(server.url), gripped()) < 10
         assert thread.is_alive()
-        thread.join(5)
+        done.set()
+        thread.join(60)
         (pool,) = conn._line._adapter._pools.values()
         assert pool.pool.qsize() == 1  # it gave no place back, for it had none
 
@@ -687,7 +717,7 @@ def test_an_attempt_is_cut_while_it_waits_for_a_socket() -> None:
 def test_an_attempt_is_cut_while_it_sends() -> None:
     with FaultServer(default=stall("head")) as server, Connection(server.url, ANONYMOUS) as conn:
         body = b"x" * 50_000_000
-        assert cancelled_after(lambda: conn.conn.put(server.url, data=body), gripped(), 0.3) < 0.5
+        assert cancelled_after(lambda: conn.conn.put(server.url, data=body), gripped(), lambda: time.sleep(0.3)) < 10
 
 
 def test_a_socket_that_went_back_to_its_pool_is_out_of_reach() -> None:
@@ -754,7 +784,7 @@ def test_the_timer_runs_things_in_the_order_in_which_they_are_due() -> None:
     entries = [mine.after(0.03 * number, lambda number=number: ran.append(number)) for number in (3, 1, 2)]
     mine.after(0.15, done.set)
     entries[2].cancel()
-    assert done.wait(5)
+    assert done.wait(30)
     assert ran == [1, 3]
 
 

@@ -71,7 +71,7 @@ def test_redirects(conn: Connection, uri: str, count: int) -> None:
 def test_a_redirected_post_is_what_requests_makes_of_it(conn: Connection, status: int) -> None:
     params = {"url": "/anything", "status_code": str(status)}
     ours = conn.post("/redirect-to", params=params, data={"a": "1"}).json()
-    theirs = requests.post(conn.get_url("/redirect-to"), params=params, data={"a": "1"}, timeout=5).json()
+    theirs = requests.post(conn.get_url("/redirect-to"), params=params, data={"a": "1"}, timeout=30).json()
     assert (ours["method"], ours["form"]) == (theirs["method"], theirs["form"])
 
 

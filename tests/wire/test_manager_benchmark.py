@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a short run wrote its files."""
     folder = tmp_path_factory.mktemp("manager")
     command = [sys.executable, "-m", "benchmarks.manager", "--quick", "--rounds", str(ROUNDS), "--output", str(folder)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=360)
     assert run.returncode == 0, run.stderr
     assert run.stdout == (folder / "manager.md").read_text() + "\n"
     return folder

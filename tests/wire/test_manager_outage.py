@@ -156,7 +156,8 @@ class Outage:
         before = self.work.between(0, self.dead - 0.2)
         during = self.work.between(self.dead, self.back)
         after = self.work.between(self.recovered)
-        assert min(len(before), len(during), len(after)) > 3 * THREADS, "no load to speak of"
+        if min(len(before), len(during), len(after)) <= 3 * THREADS:
+            raise TooLate("no load to speak of")
         assert [done.error for done in before if done.error] == []
         assert [done for done in during if done.error is None] == []
         assert [done.error for done in after if done.error] == []
@@ -177,15 +178,15 @@ def _outage(server: FaultServer, manager: ConnectionManager, told: Told, *, stop
         back = time.monotonic()
         start()
         while not (recoveries := [moment for moment in told.times(HostRecovered) if moment > back]):
-            assert time.monotonic() < back + 10, "it never recovered"
+            assert time.monotonic() < back + 30, "it never recovered"
             time.sleep(0.005)
         time.sleep(0.4)
     return Outage(work, dead, back, recoveries[0], attempts)
 
 
-def _most_attempts(breaker: Any = QUICK.breaker) -> int:
+def _most_attempts(outage: Outage, breaker: Any = QUICK.breaker) -> int:
     """Those in flight when the circuit opened, those that opened it, and one each time that it half-opened."""
-    return int(THREADS + breaker.consecutive + OUTAGE // (breaker.open_for * 0.9) + 1)
+    return int(THREADS + breaker.consecutive + (outage.back - outage.dead) // (breaker.open_for * 0.9) + 1)
 
 
 # -- a host that dies under load -----------------------------------------------------------------
@@ -199,9 +200,9 @@ def test_a_host_that_died_under_load_is_back_by_its_traffic_alone() -> None:
         manager.add_conn_hook(hook)
         outage = _outage(server, manager, told, stop=server.stop, start=server.start)
     outage.check()
-    assert outage.attempts <= _most_attempts()
+    assert outage.attempts <= _most_attempts(outage)
     assert len(told.times(HostBroken)) == len(told.times(HostRecovered)) == 1, "one outage is one piece of news"
-    assert hook.calls <= 2 + (OUTAGE + 1) / QUICK.health.rehook_initial
+    assert hook.calls <= 2 + (outage.recovered - outage.dead + 1) / QUICK.health.rehook_initial
     if outage.recovered - outage.back > OPEN_FOR * 1.1 + 0.3:
         raise TooLate(f"back after {outage.recovered - outage.back:.3f} s")
 
@@ -216,7 +217,7 @@ def test_a_host_that_died_under_load_is_back_within_one_probe_interval() -> None
         outage = _outage(server, manager, told, stop=server.stop, start=server.start)
         probes = [request for request in server.requests if request.path == "/health"]
     outage.check()
-    assert outage.attempts <= _most_attempts(PROBED.breaker)
+    assert outage.attempts <= _most_attempts(outage, PROBED.breaker)
     assert len(probes) == PROBED.breaker.close_after, "nobody probes a healthy host"
     assert len(told.times(HostBroken)) == len(told.times(HostRecovered)) == 1
     if outage.recovered - outage.back > PROBE_INTERVAL + 0.6:
@@ -240,7 +241,7 @@ def test_a_host_that_answers_503_under_load_is_given_a_rest() -> None:
     # Those on their way when it began to fail were answered, for the server chose its answer before.
     outage.dead += 0.1
     outage.check()
-    assert len(reached) <= _most_attempts() + THREADS
+    assert len(reached) <= _most_attempts(outage) + THREADS
     if outage.recovered - outage.back > OPEN_FOR * 1.1 + 0.3:
         raise TooLate(f"back after {outage.recovered - outage.back:.3f} s")
 
@@ -388,13 +389,13 @@ def test_hook_rounds_of_an_outage_are_a_growing_back_off_apart() -> None:
         _break(manager, server)
         hook.refusal = OurConnectionError("down")
         del rounds[:]
-        end = time.monotonic() + 1.6
-        while time.monotonic() < end:
-            with contextlib.suppress(OurConnectionError):
-                manager.find(server.url)
+        with elapsed() as took:
+            while took.seconds < 1.6 or (len(rounds) < 4 and took.seconds < 10):
+                with contextlib.suppress(OurConnectionError):
+                    manager.find(server.url)
     waits = [late - early for early, late in pairwise(rounds)]
     expected = [0.1, 0.2, 0.4, 0.4, 0.4]
-    assert 3 <= len(waits) <= len(expected)
+    assert 3 <= len(waits) <= len(expected) + (took.seconds - 1.6) / 0.4
     assert all(wait >= least - 0.01 for wait, least in zip(waits, expected, strict=False)), waits
 
 

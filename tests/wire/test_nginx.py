@@ -103,7 +103,7 @@ def test_a_socket_that_the_server_closed_meanwhile_is_replaced_in_silence(nginx:
     with Connection(nginx.http, ANONYMOUS, policy=ONCE) as conn:
         for _ in range(3):
             first = conn.get("/short/100b.json")
-            time.sleep(SHORT_KEEPALIVE + 0.1)
+            time.sleep(SHORT_KEEPALIVE + 0.2)
             second = conn.post("/100b.json", data=b"x", raise_for_status=False)
             assert len(connections([first, second])) == 2
         assert conn.health.failures == 0

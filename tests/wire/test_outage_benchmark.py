@@ -118,13 +118,13 @@ def test_a_run_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "benchmarks.outage", "--quick", "--scenario", "outage", "--only", "requests"]
     variables = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(arguments, cwd=command.ROOT, env=variables, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not list(tmp_path.iterdir()):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 143
+        assert process.wait(timeout=120) == 143
     assert list(tmp_path.iterdir()) == []
 
 
@@ -139,7 +139,7 @@ def test_calls_begin_by_the_clock_while_earlier_ones_wait() -> None:
         begun.append(time.monotonic())
         if len(begun) == 20:
             all_of_them.set()
-        all_of_them.wait(5)
+        all_of_them.wait(30)
 
     begins = time.monotonic() + 0.01
     offered = offer(call, rate=200, calls=20, begins=begins)
@@ -185,7 +185,7 @@ def test_no_client_takes_an_error_for_an_answer(tmp_path: Path) -> None:
     """Some raise on a status by themselves, some have to be asked: a benchmark that forgets it finds no failures."""
     down = replace(SMALL, rate=20, phases=(Phase(0.2, "503"),))
     arguments = [sys.executable, "-c", _ALL_CLIENTS, json.dumps(down.to_dict()), str(tmp_path)]
-    output = subprocess.run(arguments, cwd=command.ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    output = subprocess.run(arguments, cwd=command.ROOT, capture_output=True, text=True, timeout=240, check=True).stdout
     found = json.loads(output.splitlines()[-1])
     assert set(found) == set(CLIENTS)
     assert {client for client, words in found.items() if OK in words} == set()

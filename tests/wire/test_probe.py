@@ -46,7 +46,7 @@ def probing_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "sleepwalker probe"]
 
 
-def wait_until(fact: Any, within: float = 5.0) -> None:
+def wait_until(fact: Any, within: float = 20.0) -> None:
     end = time.monotonic() + within
     while not fact():
         assert time.monotonic() < end, "it never came true"
@@ -278,7 +278,7 @@ _FORK = """
             code = 0
         else:
             print("forked", flush=True)
-            end = time.monotonic() + 10
+            end = time.monotonic() + 60
             while time.monotonic() < end and code:
                 try:
                     manager.find(url).get("/")

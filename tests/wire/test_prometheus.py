@@ -183,9 +183,9 @@ def test_the_quantiles_of_a_histogram_are_what_the_server_takes(scene: Scene) ->
     for metric in ("sleepwalker_call_duration_seconds", "sleepwalker_attempt_duration_seconds"):
         for share in (0.01, 0.5):
             found = scene.query(f"histogram_quantile({share}, sum by (le) (rate({metric}_bucket{good}[1m])))")
-            assert 0.025 <= found[()] <= 0.1  # 0.03 s, and this machine
+            assert 0.025 <= found[()] <= 0.25  # 0.03 s, and this machine
         [mean] = scene.query(f"{metric}_sum{good} / {metric}_count").values()
-        assert 0.03 <= mean <= 0.1
+        assert 0.03 <= mean <= 0.25
 
 
 def test_it_says_which_hosts_are_in_trouble(scene: Scene) -> None:

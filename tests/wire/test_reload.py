@@ -31,7 +31,7 @@ class Direct(ConnectionHook):
         return Connection(host, auth or ANONYMOUS, policy=self.policy)
 
 
-def wait_until(fact: Callable[[], Any], within: float = 5.0) -> None:
+def wait_until(fact: Callable[[], Any], within: float = 20.0) -> None:
     end = time.monotonic() + within
     while not fact():
         assert time.monotonic() < end, "it never came true"

@@ -29,7 +29,7 @@ from .steps import (
     stall,
     truncated,
 )
-from .timing import Elapsed, TooLate, elapsed, timing_test
+from .timing import Elapsed, TooLate, elapsed, in_time, timing_test
 from .tls import Pair, TlsMaterial, make_tls
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "gzip_bomb",
     "hang_up",
     "huge_body",
+    "in_time",
     "json_reply",
     "make_tls",
     "redirect",

@@ -119,11 +119,11 @@ class FaultServer:
         with self._changed:
             return len(self._script) + sum(map(len, self._scripts.values()))
 
-    def wait_for_open(self, count: int, within: float = 2.0) -> None:
+    def wait_for_open(self, count: int, within: float = 10.0) -> None:
         """Wait until so many connections are open: a close takes a moment to arrive."""
         self._wait(lambda: len(self._links) == count, within, lambda: f"{count} open, but {len(self._links)} are")
 
-    def wait_for_requests(self, count: int, within: float = 2.0) -> None:
+    def wait_for_requests(self, count: int, within: float = 10.0) -> None:
         """Wait until at least so many requests were read."""
         self._wait(
             lambda: len(self._requests) >= count, within, lambda: f"{count} requests, but {len(self._requests)} came"
@@ -179,7 +179,7 @@ class FaultServer:
         for link in talking:
             link.shutdown()
         for thread in talking.values():
-            thread.join(5)
+            thread.join(30)
             if thread.is_alive():
                 raise RuntimeError("a handler of the fault server does not end: it must wait with exchange.pause")
 

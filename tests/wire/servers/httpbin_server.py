@@ -30,7 +30,7 @@ server.serve_forever()
 
 
 @contextlib.contextmanager
-def run_httpbin(folder: Path, within: float = 30.0) -> Iterator[str]:
+def run_httpbin(folder: Path, within: float = 90.0) -> Iterator[str]:
     """Its base URL, once it listens. RuntimeError with its log if it does not come up."""
     log = folder / "httpbin.log"
     with log.open("w") as output:

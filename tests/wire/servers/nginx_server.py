@@ -114,7 +114,7 @@ def run_nginx(folder: Path, tls: TlsMaterial, program: str | Path = "nginx") -> 
         )
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _write_site(folder: Path) -> None:
@@ -150,7 +150,7 @@ def _start(
         process = subprocess.Popen(
             [program, "-p", folder, "-c", config, "-e", log], stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             for port in ports:

@@ -53,7 +53,7 @@ class Prometheus:
             raise RuntimeError(f"{parameters}: {answer['error']}")
         return answer["data"]
 
-    def wait_for(self, fact: Callable[[], bool], say: str, within: float = 10.0) -> None:
+    def wait_for(self, fact: Callable[[], bool], say: str, within: float = 60.0) -> None:
         """Ask again and again until it is so; AssertionError if it does not come."""
         deadline = time.monotonic() + within
         while not fact():
@@ -96,7 +96,7 @@ def run_prometheus(
 
 
 def _comes_up(process: subprocess.Popen[bytes], running: Prometheus) -> bool:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             urllib.request.urlopen(f"{running.url}/-/ready", timeout=1).close()
