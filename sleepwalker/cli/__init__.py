@@ -23,6 +23,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command (`sys.argv` by default) and return its exit code."""
+    _open_outputs()
     try:
         args = _parser().parse(argv)
         code: int = args.run(args)
@@ -46,6 +47,13 @@ def main(argv: list[str] | None = None) -> int:
         _drop_output()
         return 1
     return code
+
+
+def _open_outputs() -> None:
+    """A service manager may start a program with its outputs closed, and Python then has none."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - open until the end
 
 
 def _drop_output() -> None:

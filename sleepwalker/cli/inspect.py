@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import itertools
 import json
@@ -13,9 +14,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sleepwalker.cli import inspect_follow
+from sleepwalker.cli import inspect_follow, signals
 from sleepwalker.cli.parser import Commands, UsageError, examples, new_file
-from sleepwalker.cli.text import count, safe_line, say
+from sleepwalker.cli.text import count, safe_line, safe_text, say
 from sleepwalker.clock import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
@@ -74,14 +75,19 @@ def run(args: argparse.Namespace) -> int:
 
     if isinstance(sys.stdout, io.TextIOWrapper):  # hosts and paths have any character, terminals do not
         sys.stdout.reconfigure(errors="replace")
-    window(args)  # a wrong time is said before gigabytes are read
+    # What is wrong with the options, or missing for them, is said before gigabytes are read.
+    window(args)
     if args.follow:
         inspect_follow.check(args)
     if args.html and args.sql is not None:
         raise UsageError("--sql is answered instead of a report, and has no page; leave out --html, or --sql")
     try:
-        with inspect.Session() as session:
-            sources = session.find(args.files, getattr(sys.stdin, "buffer", None))
+        if args.html:
+            inspect.check_charts()
+        if not args.json:
+            importlib.import_module("sleepwalker.cli.display")  # which says what it needs
+        with signals.as_exits(), inspect.Session() as session:
+            sources = session.find(args.files, getattr(sys.stdin, "buffer", None), pipes=not args.follow)
             if args.html and args.html.exists() and any(args.html.samefile(source.path) for source in sources):
                 raise UsageError(f"--html: {args.html} is a log that is to be read; name another file")
             if args.follow:
@@ -136,6 +142,9 @@ def _answer(session: Session, args: argparse.Namespace) -> int:
 
         screen = display.console()
         rows = list(itertools.islice(answer.rows(), _MOST_ROWS + 1))
+        if answer.names == ["explain_key", "explain_value"]:  # a drawing of several lines
+            print(*(safe_text(str(plan)) for _, plan in rows), sep="\n")
+            return 0
         inspect_view.print_rows(screen, answer.names, rows[:_MOST_ROWS])
         if len(rows) > _MOST_ROWS:
             say(f"the first {_MOST_ROWS:,} rows; --json prints all of them, LIMIT says how many")
@@ -174,8 +183,12 @@ def _nothing(session: Session) -> int:
     if read:
         say(f"sleepwalker: none of {count(read, 'event')} is within --since, --until and --host")
         return 1
-    others, malformed = (sum(getattr(file, name) for file in files) for name in ("other", "malformed"))
+    others, malformed, unfinished = (
+        sum(getattr(file, name) for file in files) for name in ("other", "malformed", "unfinished")
+    )
     lines = f"{count(others, 'other JSON line')}, {count(malformed, 'line')} that could not be read"
+    lines += f", {count(unfinished, 'unfinished line')}" if unfinished else ""
+    lines += "; cut off or damaged" if any(file.cut for file in files) else ""
     say(f"sleepwalker: no event of sleepwalker in {', '.join(file.name for file in files)} ({lines})")
     for bad in session.bad_lines()[:3]:
         say(f"  {bad.file}:{bad.line}: {bad.fault}: {safe_line(bad.excerpt)}")
@@ -209,7 +222,7 @@ def _show(report: Report, args: argparse.Namespace, *, compact: bool = False) ->
 @contextlib.contextmanager
 def _bar(size: int) -> Iterator[Callable[[float], None]]:
     """How far the reading is, on a terminal and where there is much to read."""
-    if size < _BIG:
+    if size < _BIG or not sys.stderr.isatty():
         yield lambda _: None
         return
     from sleepwalker.cli import display  # noqa: PLC0415

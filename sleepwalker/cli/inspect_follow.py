@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sleepwalker.cli.parser import UsageError
@@ -39,22 +39,15 @@ def follow(
     """
     if zipped := [source.name for source in sources if source.zipped]:
         raise UsageError(f"--follow: {', '.join(zipped)} is packed and will not grow; name the file that does")
-    from sleepwalker.cli import display, inspect_view  # noqa: PLC0415 - this needs rich, --json does not
     from sleepwalker.inspect import Follower  # noqa: PLC0415 - nobody else needs it
 
-    screen = display.console()
-    moving = not args.json and display.can_move(screen)
     report: Report | None = None
     shown: Report | None = None
-
-    def picture() -> display.RenderableType:
-        note = f"{', '.join(args.files)}: following, Ctrl-C ends it"
-        return display.stacked(note, "", inspect_view.render(report, screen) if report else "no event yet")
 
     with (
         contextlib.closing(Follower(sources, session.folder)) as follower,
         contextlib.suppress(KeyboardInterrupt),
-        display.live(screen, picture) if moving else contextlib.nullcontext(),
+        contextlib.nullcontext(enter_result=False) if args.json else _moving(lambda: report, args) as moving,
     ):
         while True:
             came = False
@@ -71,3 +64,19 @@ def follow(
     if report is not None and report is not shown:
         show(report)
     return report
+
+
+@contextlib.contextmanager
+def _moving(report: Callable[[], Report | None], args: argparse.Namespace) -> Iterator[bool]:
+    """Within, a terminal shows the report as it is at the time; whether there is one. This needs rich."""
+    from sleepwalker.cli import display, inspect_view  # noqa: PLC0415
+
+    screen = display.console()
+
+    def picture() -> display.RenderableType:
+        note = f"{', '.join(args.files)}: following, Ctrl-C ends it"
+        now = report()
+        return display.stacked(note, "", inspect_view.render(now, screen) if now else "no event yet")
+
+    with display.live(screen, picture):
+        yield display.can_move(screen)

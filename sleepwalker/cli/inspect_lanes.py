@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LABEL = 9
 _HOSTS = 5
-_MOST_COLUMNS = 120
+_FEWEST_COLUMNS, _MOST_COLUMNS = 10, 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ _STYLES = {"broken": "red", "isolated": "magenta", "open": "red", "half-open": "
 def lanes(report: Report, width: int, *, plain: bool) -> list[RenderableType]:
     """The hosts to which anything happened, worst first; nothing where nothing did."""
     marks = _ASCII if plain else _PRETTY
-    columns = min(_MOST_COLUMNS, width - _LABEL - 1)
+    columns = max(_FEWEST_COLUMNS, min(_MOST_COLUMNS, width - _LABEL - 1))
     length = max(report.end - report.begin, 0.001)
     series = {one.host: one for one in report.series if one.host is not None}
     chosen = [facts for facts in report.hosts if facts.host_spans or facts.circuit_spans or facts.failed][:_HOSTS]

@@ -10,7 +10,7 @@ from sleepwalker.cli import display
 from sleepwalker.cli.display import Cell, Console, RenderableType
 from sleepwalker.cli.inspect_lanes import lanes
 from sleepwalker.cli.text import safe_line, seconds
-from sleepwalker.inspect.words import count, share, span, when
+from sleepwalker.inspect.words import count, misdated, share, span, when
 
 if TYPE_CHECKING:
     from sleepwalker.inspect import Report
@@ -28,19 +28,19 @@ _STATES = {"broken": "bold red", "isolated": "bold magenta", "open": "red", "hal
 
 
 def render(report: Report, screen: Console) -> RenderableType:
-    """The report, as wide as the console."""
-    width = max(_NARROWEST, screen.width)
+    """The report, as wide as the console. Where that is narrow, sentences are wrapped and tables lose their edge."""
+    width, wide = screen.width, max(_NARROWEST, screen.width)
     plain = screen.encoding.lower().replace("-", "") not in ("utf8", "utf16")
     parts: list[RenderableType] = []
     for title, body in (
         (None, [part for finding in report.findings for part in _finding(finding, width)]),
         (None, list(_summary(report, width))),
-        ("hosts, worst first", _hosts(report, width)),
+        ("hosts, worst first", _hosts(report, wide)),
         (None, lanes(report, width, plain=plain)),
-        ("failed sends", _problems(report, width)),
+        ("failed sends", _problems(report, wide)),
         ("retries", list(_retries(report, width))),
-        ("slowest calls", _slow(report, width)),
-        (None, list(_lines(report))),
+        ("slowest calls", _slow(report, wide)),
+        (None, list(_lines(report, width))),
     ):
         if body:
             parts += [*([display.line((title, "bold underline"))] if title else []), *body, ""]
@@ -101,6 +101,8 @@ def _summary(report: Report, width: int) -> Iterator[RenderableType]:
         rows.append(
             ("note", "no request.finished in these lines: answered calls were not logged (log.finished, level)")
         )
+    if said := misdated(report):
+        rows.append(("note", said))
     p50, p95, p99, longest = report.latency
     if p50 is not None:
         rows.append(
@@ -237,7 +239,7 @@ def _slow(report: Report, width: int) -> list[RenderableType]:
     return [display.table((*heads, "call"), rows, words=("ended", "came to", "call"), tight=True)]
 
 
-def _lines(report: Report) -> Iterator[RenderableType]:
+def _lines(report: Report, width: int) -> Iterator[RenderableType]:
     """What was read, where there is anything to say about that."""
     malformed = sum(file.malformed for file in report.files)
     notes = []
@@ -247,8 +249,10 @@ def _lines(report: Report) -> Iterator[RenderableType]:
         notes.append(f"{count(malformed, 'line')} could not be read")
     if unfinished := [file.name for file in report.files if file.unfinished]:
         notes.append(f"the last line of {', '.join(map(safe_line, unfinished))} is unfinished")
+    if cut := [file.name for file in report.files if file.cut]:
+        notes.append(f"{', '.join(map(safe_line, cut))} is cut off or damaged: the rest could not be read")
     if notes:
-        yield display.line(("lines  ", "dim"), "; ".join(notes))
+        yield display.labelled([(("lines", "dim"), "; ".join(notes))], 7, width)
     for bad in report.bad_lines[:_BAD_LINES]:
         name = safe_line(bad.file)
         place = name if len(name) <= _PLACE else f"…{name[1 - _PLACE :]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sleepwalker.inspect.charts import check_charts
 from sleepwalker.inspect.errors import InspectError
 from sleepwalker.inspect.follow import Follower
 from sleepwalker.inspect.model import Report
@@ -19,6 +20,7 @@ __all__ = [
     "Report",
     "Session",
     "Source",
+    "check_charts",
     "make",
     "missing",
     "moment",

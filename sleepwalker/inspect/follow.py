@@ -75,7 +75,7 @@ class _Tail:
             return False
         try:
             now = self._path.stat()
-        except FileNotFoundError:
+        except OSError:  # gone for now, or out of sight: what is open is read on
             return False
         mine = os.fstat(self._file.fileno())
         return (now.st_dev, now.st_ino) != (mine.st_dev, mine.st_ino)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from sleepwalker.inspect.columns import LONGEST_LINE
 from sleepwalker.inspect.model import BadLine
 from sleepwalker.inspect.sources import Source, chunks
 
-__all__ = ["SHOWN", "LineCounts", "judge", "numbered"]
+__all__ = ["SHOWN", "LineCounts", "judge", "numbered", "places"]
 
 #: How many unreadable lines of a run are shown; all are counted.
 SHOWN = 20
 _LONGEST_EXCERPT = 60
+_WHOLE = "an event that was not whole when it was read"
 
 
 class LineCounts:
@@ -26,6 +28,10 @@ class LineCounts:
         self.malformed = 0
         self.unfinished = 0
         """1 where the last line broke off: it may still be being written."""
+        self.misdated = 0
+        """Events of a time that no clock which is set has shown yet; no longer counted once there are `SHOWN`."""
+        self.cut = False
+        """Whether a packed file was cut off or damaged: what followed could not be read."""
         self.shown: list[BadLine] = []
 
 
@@ -35,15 +41,16 @@ def numbered(source: Source) -> Iterator[tuple[int, bytes, bool]]:
     Of a line that is longer than any event there are only as many bytes as show that.
     """
     number, held = source.first, b""
-    for data in chunks(source):
-        *lines, rest = data.split(b"\n")
-        for line in lines:
-            whole = _held(held, line)
-            if whole.strip():
-                yield number, whole, True
-            held = b""
-            number += 1
-        held = _held(held, rest)
+    with contextlib.suppress(EOFError):  # a packed file that is not whole
+        for data in chunks(source):
+            *lines, rest = data.split(b"\n")
+            for line in lines:
+                whole = _held(held, line)
+                if whole.strip():
+                    yield number, whole, True
+                held = b""
+                number += 1
+            held = _held(held, rest)
     if held.strip():
         yield number, held, False
 
@@ -52,11 +59,22 @@ def _held(held: bytes, more: bytes) -> bytes:
     return held + more if len(held) <= LONGEST_LINE else held
 
 
-def judge(source: Source, ordinals: Iterable[tuple[int, str | None]], counts: LineCounts) -> None:
+def places(source: Source, ordinals: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The numbers of the lines that are the how-manieth, from 0, with anything in them: pairs of both, in order."""
+    wanted = set(ordinals)
+    for position, (number, _, _) in enumerate(numbered(source)):
+        if position in wanted:
+            yield position, number
+        if position >= max(wanted):
+            return
+
+
+def judge(source: Source, ordinals: Iterable[tuple[int, str | None]], counts: LineCounts, last: int) -> None:
     """Add to the counts what the lines are that could not be taken as events.
 
     `ordinals` has them in order: the how-manieth line with anything in it, from 0, and the reason where the line
-    itself could be read. Blank lines are nothing at all.
+    itself could be read. Blank lines are nothing at all. `last` is the ordinal of the last line that was read: where
+    it is whole by now, it was being written at the time.
     """
     wanted = iter(ordinals)
     ordinal, reason = next(wanted, (-1, None))
@@ -68,7 +86,7 @@ def judge(source: Source, ordinals: Iterable[tuple[int, str | None]], counts: Li
         fault = reason or _fault(line)
         if fault is None:
             counts.other += 1
-        elif not ended and reason is None:
+        elif reason is None and position == last and (_broken_off(line, ended) or fault == _WHOLE):
             counts.unfinished += 1
         else:
             counts.malformed += 1
@@ -79,12 +97,17 @@ def judge(source: Source, ordinals: Iterable[tuple[int, str | None]], counts: Li
             return
 
 
+def _broken_off(line: bytes, ended: bool) -> bool:
+    """Whether the end of an event may be missing; anything else is no event however it goes on."""
+    return not ended and line.lstrip().startswith(b"{") and len(line) <= LONGEST_LINE
+
+
 def _fault(line: bytes) -> str | None:
     """What is wrong with a line; None where it is a JSON object after all."""
     if len(line) > LONGEST_LINE:
         return "longer than any event"
     try:
-        value = json.loads(line.decode("utf-8"))
+        value = json.loads(line.decode("utf-8"), parse_int=str)  # a number of 5,000 digits is none for `int`
     except UnicodeDecodeError as error:
         return f"not UTF-8 at byte {error.start + 1}"
     except json.JSONDecodeError as error:
@@ -93,8 +116,16 @@ def _fault(line: bytes) -> str | None:
         return "nested too deeply"
     if not isinstance(value, dict):
         return "no JSON object"
-    # What has an event's name was refused by a stricter reader than Python's: half of a surrogate pair, for one.
-    return "no valid JSON" if isinstance(value.get("event"), str) else None
+    if not isinstance(value.get("event"), str):
+        return None
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except (
+        ValueError,
+        RecursionError,
+    ):  # NaN, or half of a surrogate pair: not for a reader that is stricter than Python's
+        return "no valid JSON"
+    return _WHOLE
 
 
 def _excerpt(line: bytes) -> str:

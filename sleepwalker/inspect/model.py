@@ -13,6 +13,7 @@ __all__ = [
     "FileFacts",
     "Finding",
     "HostFacts",
+    "Misdated",
     "Outage",
     "Problem",
     "Report",
@@ -47,6 +48,18 @@ class FileFacts:
     other: int
     malformed: int
     unfinished: int
+    cut: bool
+    """Whether it is packed, and cut off or damaged: what followed could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Misdated:
+    """An event of a time that no clock which is set has shown yet."""
+
+    file: str
+    line: int | None
+    """From 1. None where there were so many that it was not kept."""
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +240,10 @@ class Report:
     """Of all hosts together, then of the worst ones."""
     rejections: dict[str, int]
     """Rejected calls, by the policy part that refused them."""
+    misdated: int = 0
+    """Events before 2020, or more than a day ahead of now: counted, but at no place in time."""
+    misdated_lines: list[Misdated] = field(default_factory=list)
+    """The first of them."""
     latency: tuple[float | None, float | None, float | None, float | None] = (None, None, None, None)
     """p50, p95, p99 and the longest, of all calls that were sent."""
     findings: list[Finding] = field(default_factory=list)
@@ -245,6 +262,7 @@ class Report:
             "findings": [_plain(finding) for finding in self.findings],
             "summary": {
                 "events": self.events,
+                "misdated": self.misdated,
                 **{name: self.total(name) for name in counted},
                 "success_ratio": self.total("answered") / calls if calls else None,
                 "sampled": any(host.sampled for host in self.hosts),
@@ -264,6 +282,7 @@ class Report:
             },
             "files": [_plain(file) for file in self.files],
             "malformed": [_plain(line) for line in self.bad_lines],
+            "misdated": [{**_plain(line), "time": iso(line.time)} for line in self.misdated_lines],
         }
 
 

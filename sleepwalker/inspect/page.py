@@ -14,7 +14,7 @@ from sleepwalker.inspect import tables
 from sleepwalker.inspect.charts import library
 from sleepwalker.inspect.model import Finding, Report, Span
 from sleepwalker.inspect.spans import CIRCUIT, HOST, coarse
-from sleepwalker.inspect.words import count, share, span, when
+from sleepwalker.inspect.words import count, misdated, share, span, when
 
 __all__ = ["page"]
 
@@ -109,7 +109,8 @@ def _head(report: Report) -> str:
     period = f"{when(report.begin, report)} to {when(report.end, report)} UTC, {span(report.end - report.begin)}"
     files = ", ".join(file.name for file in report.files[:3]) + (" …" if len(report.files) > 3 else "")
     about = f"{period} · {count(report.events, 'event')} of {files}"
-    return f"<header><h1>What happened</h1><p>{tables.text(about)}</p></header>"
+    note = f"<p>{tables.text(said)}</p>" if (said := misdated(report)) else ""
+    return f"<header><h1>What happened</h1><p>{tables.text(about)}</p>{note}</header>"
 
 
 def _finding(finding: Finding) -> str:

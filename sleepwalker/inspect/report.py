@@ -30,16 +30,22 @@ _SAVED = "answered AND attempts > 1 AND coalesce(status, 200) NOT IN (408, 429)"
 def make(session: Session, chosen: Filter) -> Report | None:
     """The report on what the filter lets through; None where that is nothing."""
     session.use(chosen)
-    (events, first, _), *_ = session.rows(f"SELECT count(*), min({_TIME}), max({_TIME}) FROM events")
+    dated = session.dated()
+    ((events, known),) = session.rows(f"SELECT count(*), count(*) FILTER ({dated}) FROM events")
     if not events:
         return None
+    misdated = session.misdated(f"NOT ({dated})") if known < events else []
+    # One event of 1970 would stretch a day to half a century. Where all are such, they are at least told in order.
+    if not known or not misdated:
+        dated = "true"
+    ((first,),) = session.rows(f"SELECT min({_TIME}) FROM events WHERE {dated}")
     # Whether it is over is a matter of when the log ends, also for a host that has fallen silent.
     whole = Filter(chosen.since, chosen.until).condition()
-    ((end,),) = session.rows(f"SELECT max({_TIME}) FROM everything WHERE {whole}")
+    ((end,),) = session.rows(f"SELECT max({_TIME}) FROM everything WHERE {whole} AND {dated}")
     step = next((step for step in _STEPS if (end - first) / step < _MOST_STEPS), (end - first) / _MOST_STEPS)
-    hosts = _hosts(session)
-    _states(session, hosts, chosen, first, end)
-    _moves(session, hosts)
+    hosts = _hosts(session, dated)
+    _states(session, hosts, chosen, first, end, dated)
+    _moves(session, hosts, dated)
     ranked = sorted(hosts.values(), key=_badness)
     p50, p95, p99, longest = session.rows(f"SELECT {_LATENCY} FROM calls")[0]
     report = Report(
@@ -49,7 +55,7 @@ def make(session: Session, chosen: Filter) -> Report | None:
         begin=first,
         end=end,
         hosts=ranked,
-        problems=_problems(session, hosts),
+        problems=_problems(session, hosts, dated),
         retries=_retries(session),
         slow=_slow(session),
         step=float(step),
@@ -59,6 +65,7 @@ def make(session: Session, chosen: Filter) -> Report | None:
             first,
             end,
             float(step),
+            dated,
         ),
         rejections={
             by: int(count)
@@ -66,6 +73,8 @@ def make(session: Session, chosen: Filter) -> Report | None:
                 "SELECT rejected_by, count(*) FROM calls WHERE rejected_by IS NOT NULL GROUP BY ALL ORDER BY 2 DESC, 1"
             )
         },
+        misdated=events - known,
+        misdated_lines=misdated,
         latency=(p50, p95, p99, longest),
     )
     report.findings = words.findings(report)
@@ -89,7 +98,7 @@ def _badness(facts: HostFacts) -> tuple[Any, ...]:
     )
 
 
-def _hosts(session: Session) -> dict[str, HostFacts]:
+def _hosts(session: Session, dated: str) -> dict[str, HostFacts]:
     found: dict[str, HostFacts] = {}
     for host, evicted, hooked in session.rows("""
             SELECT host, count(*) FILTER (event = 'connection.evicted'), count(*) FILTER (event = 'connection.hooked')
@@ -99,8 +108,8 @@ def _hosts(session: Session) -> dict[str, HostFacts]:
             SELECT host, sum(weight), sum(weight) FILTER (answered), count(*) FILTER (NOT answered),
                 count(rejected_by), sum(weight * attempts), sum(weight * greatest(attempts - 1, 0)),
                 sum(weight) FILTER ({_SAVED}), {_LATENCY},
-                min({_TIME}) FILTER (NOT answered), max({_TIME}) FILTER (NOT answered),
-                max({_TIME}) FILTER (answered), bool_or(weight <> 1)
+                min({_TIME}) FILTER (NOT answered AND {dated}), max({_TIME}) FILTER (NOT answered AND {dated}),
+                max({_TIME}) FILTER (answered AND {dated}), bool_or(weight <> 1)
             FROM calls GROUP BY host"""):
         facts = found[row[0]]
         facts.calls, facts.answered, facts.failed, facts.rejected = map(_whole, row[1:5])
@@ -108,10 +117,10 @@ def _hosts(session: Session) -> dict[str, HostFacts]:
         facts.p50, facts.p95, facts.p99, facts.longest = row[8:12]
         facts.first_failure, facts.last_failure, facts.last_answer = row[12:15]
         facts.sampled = bool(row[15])
-    for host, count in session.rows("""
+    for host, count in session.rows(f"""
             SELECT host, sum(weight) FROM calls
-            JOIN (SELECT host, max(time) AS last FROM calls WHERE NOT answered GROUP BY host) USING (host)
-            WHERE answered AND time > last GROUP BY host"""):
+            JOIN (SELECT host, max(time) AS last FROM calls WHERE NOT answered AND {dated} GROUP BY host) USING (host)
+            WHERE answered AND time > last AND {dated} GROUP BY host"""):
         found[host].answered_since = _whole(count)
     return found
 
@@ -120,30 +129,37 @@ def _whole(value: float | None) -> int:
     return round(value or 0)
 
 
-def _states(session: Session, hosts: dict[str, HostFacts], chosen: Filter, begin: float, end: float) -> None:
+def _states(
+    session: Session, hosts: dict[str, HostFacts], chosen: Filter, begin: float, end: float, dated: str
+) -> None:
     """What came before is asked as well: a circuit that opened then may still be open."""
-    periods = session.rows(f"SELECT file, min({_TIME}), max({_TIME}) FROM everything GROUP BY file")
+    periods = session.rows(f"SELECT file, min({_TIME}), max({_TIME}) FROM everything WHERE {dated} GROUP BY file")
     order = processes([(first, last) for _, first, last in periods])
     process = {file: number for (file, *_), number in zip(periods, order, strict=True)}
     until = Filter(None, chosen.until, chosen.hosts).condition()
     found: dict[str, list[Transition]] = {}
     for host, time, event, file, cause, reason, broken_for, observed in session.rows(f"""
             SELECT host, {_TIME}, event, file, cause, reason, broken_for, observed FROM everything
-            WHERE (event LIKE 'host.%' OR event LIKE 'breaker.%') AND {until} ORDER BY time, file, line"""):
+            WHERE (event LIKE 'host.%' OR event LIKE 'breaker.%') AND {until} AND {dated} ORDER BY time, file, line"""):
         one = Transition(time, event, process[file], cause, reason, broken_for, bool(observed))
         found.setdefault(host, []).append(one)
     for host, transitions in found.items():
         if host in hosts:
             describe(hosts[host], transitions, begin, end)
+    for host, opened, would_open in session.rows(f"""
+            SELECT host, count(*) FILTER (NOT coalesce(observed, false)), count(*) FILTER (observed) FROM events
+            WHERE event = 'breaker.opened' AND NOT ({dated}) GROUP BY host"""):
+        hosts[host].opened += opened
+        hosts[host].would_open += would_open
 
 
-def _moves(session: Session, hosts: dict[str, HostFacts]) -> None:
+def _moves(session: Session, hosts: dict[str, HostFacts], dated: str) -> None:
     """Where hooks sent the callers of a broken host: the last place, unless that is the host itself again."""
     latest: dict[str, tuple[float, str]] = {}
     targets: dict[str, set[str]] = {}
     for name, time, target in session.rows(f"""
-            SELECT host, {_TIME}, target FROM events WHERE event = 'connection.hooked' AND target IS NOT NULL
-            ORDER BY time"""):
+            SELECT host, {_TIME}, target FROM events
+            WHERE event = 'connection.hooked' AND target IS NOT NULL AND {dated} ORDER BY time"""):
         latest[name] = (time, target)
         targets.setdefault(name, set()).add(target)
     for name, (time, target) in latest.items():
@@ -153,13 +169,18 @@ def _moves(session: Session, hosts: dict[str, HostFacts]) -> None:
                 facts.moved_to, facts.moved_at = target, time
 
 
-def _problems(session: Session, hosts: dict[str, HostFacts]) -> list[Problem]:
+def _problems(session: Session, hosts: dict[str, HostFacts], dated: str) -> list[Problem]:
     """Failed sends by host and kind; where the log's level left those out, failed calls that were sent."""
     (logged,) = session.rows("SELECT count(*) FROM attempts WHERE failed")[0]
     table = "attempts WHERE failed" if logged else "calls WHERE NOT answered AND rejected_by IS NULL"
+    # Those of a kind that have no time that could be are told with what they have.
+    first, last, detail = (
+        f"coalesce({one} FILTER ({dated}), {one})"
+        for one in (f"min({_TIME})", f"max({_TIME})", "arg_max(detail, time)")
+    )
     rows: list[Row] = session.rows(f"""
         SELECT host, coalesce(error, status::VARCHAR, 'unknown') AS kind, count(*) AS number,
-            min({_TIME}), max({_TIME}), arg_max(detail, time), mode(path)
+            {first}, {last}, {detail}, mode(path)
         FROM (SELECT * FROM {table}) GROUP BY host, kind ORDER BY number DESC, host, kind""")
     for host, kind, *_ in reversed(rows):
         hosts[host].error = kind
@@ -208,7 +229,7 @@ def _slow(session: Session) -> list[Call]:
     ]
 
 
-def _series(session: Session, hosts: Sequence[str], begin: float, end: float, step: float) -> list[Series]:
+def _series(session: Session, hosts: Sequence[str], begin: float, end: float, step: float, dated: str) -> list[Series]:
     """Intervals begin at `begin`, for all hosts together and for each of those named."""
     length = int((end - begin) / step) + 1
     names = {host: number for number, host in enumerate(hosts, 1)}
@@ -224,7 +245,7 @@ def _series(session: Session, hosts: Sequence[str], begin: float, end: float, st
                 sum(weight) FILTER (answered), count(*) FILTER (NOT answered AND rejected_by IS NULL),
                 count(rejected_by), sum(weight * greatest(attempts - 1, 0)),
                 quantile_cont(duration, 0.5) FILTER (attempts > 0), quantile_cont(duration, 0.95) FILTER (attempts > 0)
-            FROM calls GROUP BY GROUPING SETS ((number), (number, host))"""):
+            FROM calls WHERE {dated} GROUP BY GROUPING SETS ((number), (number, host))"""):
         if not together and host not in names:
             continue
         one = series[0 if together else names[host]]

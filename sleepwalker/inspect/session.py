@@ -11,13 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
+from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.events import CATALOGUE
 from sleepwalker.inspect import columns
 from sleepwalker.inspect.errors import InspectError
-from sleepwalker.inspect.lines import LineCounts, judge
-from sleepwalker.inspect.model import BadLine, FileFacts
-from sleepwalker.inspect.sources import Source, find, unpack
-from sleepwalker.inspect.window import Filter
+from sleepwalker.inspect.lines import SHOWN, LineCounts, judge, places
+from sleepwalker.inspect.model import BadLine, FileFacts, Misdated
+from sleepwalker.inspect.sources import Source, fault, find, readable_as_it_is, unpack
+from sleepwalker.inspect.window import Filter, believable
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,16 +52,22 @@ class Answer:
 class Session:
     """A folder of its own with what was loaded, gone when it is closed. `with Session() as session: …`."""
 
-    def __init__(self) -> None:
-        """Raises `InspectError` where DuckDB is not installed."""
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Raises `InspectError` where DuckDB is not installed, or temporary files have no place."""
         self._duckdb = _library()
-        self._home = tempfile.TemporaryDirectory(prefix="sleepwalker-inspect-")
+        self._clock = clock
+        try:
+            self._home = tempfile.TemporaryDirectory(prefix="sleepwalker-inspect-")
+        except OSError as error:
+            raise InspectError(f"no folder for temporary files ({error.strerror}): set TMPDIR to one") from None
         self.folder = Path(self._home.name)
         self._database = self.folder / "events.duckdb"
         self._conn = self._connect(read_only=False)
         self._conn.execute(columns.create_table())
         self._names: list[str] = []
         self._counts: list[LineCounts] = []
+        self._places: dict[int, int] = {}
+        """The numbers of the lines of some misdated events, by their rows."""
         self.use(Filter())
 
     def __enter__(self) -> Self:
@@ -78,9 +85,9 @@ class Session:
 
     # -- loading ---------------------------------------------------------------------------------
 
-    def find(self, words: Sequence[str], stdin: IO[bytes] | None) -> list[Source]:
-        """The files that `words` name. Raises `InspectError` for those that are not there."""
-        return find(words, self.folder, stdin)
+    def find(self, words: Sequence[str], stdin: IO[bytes] | None, *, pipes: bool = True) -> list[Source]:
+        """The files that `words` name. Raises `InspectError` for those that are not there, or are unwanted pipes."""
+        return find(words, self.folder, stdin, pipes=pipes)
 
     def load(self, sources: Sequence[Source], progress: Progress = lambda _: None) -> None:
         """Read the sources, one after the other; `progress` is told which share of their bytes has been read.
@@ -102,23 +109,32 @@ class Session:
             self._counts.append(LineCounts())
         file = self._names.index(source.name)
         before = self._one("SELECT coalesce(max(rowid), -1) FROM log")
-        if source.size:
-            try:
-                self._insert(file, source, progress)
-            except self._duckdb.Error:
-                # A gzip file that is not whole, or a line longer than any event: DuckDB gives up on all of it.
-                copy = unpack(source, self.folder, columns.LONGEST_LINE // 2)
-                try:
-                    self._insert(file, copy, progress)
-                except self._duckdb.Error as error:
-                    raise InspectError(f"cannot read {source.name}: {str(error).splitlines()[0]}") from None
-                finally:
-                    copy.path.unlink()
-        self._count(file, source, before)
+        try:
+            if source.size and not (readable_as_it_is(source) and self._inserted(file, source, progress)):
+                # A line is longer than any event, or a packed file is not whole: DuckDB gives up on all of it.
+                copy, whole = unpack(source, self.folder, columns.LONGEST_LINE // 2)
+                self._counts[file].cut |= not whole
+                self._insert(file, copy, progress)
+                copy.path.unlink()
+            self._count(file, source, before)
+        except (OSError, self._duckdb.Error) as error:
+            what = fault(error, self.folder) if isinstance(error, OSError) else str(error).splitlines()[0]
+            raise InspectError(f"cannot read {source.name}: {what}") from None
+
+    def _inserted(self, file: int, source: Source, progress: Progress) -> bool:
+        try:
+            self._insert(file, source, progress)
+        except self._duckdb.Error:
+            return False
+        return True
 
     def _insert(self, file: int, source: Source, progress: Progress) -> None:
-        compression = "gzip" if source.zipped else "uncompressed"
-        self._watched(columns.insert(file, str(source.path), compression), progress)
+        path = source.path
+        if not _is_text(str(path)):  # DuckDB knows no other names
+            path = self.folder / "named"
+            path.unlink(missing_ok=True)
+            path.symlink_to(source.path.absolute())
+        self._watched(columns.insert(file, str(path), "gzip" if source.zipped else "uncompressed"), progress)
 
     def _watched(self, statement: str, progress: Progress) -> None:
         """Run a statement in another thread, so that this one can say how far it is and hear a Ctrl-C."""
@@ -145,7 +161,7 @@ class Session:
 
     def _count(self, file: int, source: Source, before: int) -> None:
         """Tell events from other lines, and those from unreadable ones."""
-        first = self._one(f"SELECT min(rowid) FROM log WHERE file = {file} AND rowid > {before}")
+        first, last = self._row(f"SELECT min(rowid), max(rowid) FROM log WHERE file = {file} AND rowid > {before}")
         if first is None:
             return
         mine = f"file = {file} AND rowid >= {first}"
@@ -153,12 +169,20 @@ class Session:
             _executed(self._conn, columns.unnest_fields(file))
         names = ", ".join(map(columns.literal, CATALOGUE))
         counts = self._counts[file]
-        events, other = self._row(f"""
-            SELECT count(*) FILTER (event IN ({names}) AND time IS NOT NULL AND host IS NOT NULL),
-                count(*) FILTER (event NOT IN ({names}))
+        is_event = f"event IN ({names}) AND time IS NOT NULL AND host IS NOT NULL"
+        events, other, misdated = self._row(f"""
+            SELECT count(*) FILTER ({is_event}), count(*) FILTER (event NOT IN ({names})),
+                count(*) FILTER ({is_event} AND NOT ({self.dated()}))
             FROM log WHERE {mine}""")
         counts.events += events
         counts.other += other
+        if misdated and counts.misdated < SHOWN:
+            counts.misdated += misdated
+            found = self.rows(f"""
+                SELECT rowid - {first} FROM log WHERE {mine} AND {is_event} AND NOT ({self.dated()})
+                ORDER BY rowid LIMIT {SHOWN}""")
+            numbers = places(source, [ordinal for (ordinal,) in found])
+            self._places.update((first + ordinal, number) for ordinal, number in numbers)
         suspects = _executed(
             self._conn.cursor(),
             f"""
@@ -167,18 +191,27 @@ class Session:
                 FROM log WHERE {mine} AND (event IS NULL OR (event IN ({names}) AND (time IS NULL OR host IS NULL)))
                 ORDER BY rowid""",
         )
-        judge(source, Answer((), suspects.fetchmany).rows(), counts)
+        judge(source, Answer((), suspects.fetchmany).rows(), counts, last - first)
 
     def files(self) -> list[FileFacts]:
         """What was read, in its order."""
         return [
-            FileFacts(name, one.events, one.other, one.malformed, one.unfinished)
+            FileFacts(name, one.events, one.other, one.malformed, one.unfinished, one.cut)
             for name, one in zip(self._names, self._counts, strict=True)
         ]
 
     def bad_lines(self) -> list[BadLine]:
         """Lines that could not be read: the first of each file, so many that a person looks at them."""
         return [line for one in self._counts for line in one.shown]
+
+    def dated(self) -> str:
+        """An SQL condition on `time`: that a clock which is set has shown it by now."""
+        return believable(self._clock.wall())
+
+    def misdated(self, condition: str) -> list[Misdated]:
+        """The first events that the condition is true of, with the place of each as far as it was kept."""
+        question = f"SELECT file, line, epoch_us(time) / 1e6 FROM events WHERE {condition} ORDER BY line LIMIT {SHOWN}"
+        return [Misdated(self._names[file], self._places.get(row), time) for file, row, time in self.rows(question)]
 
     # -- asking ----------------------------------------------------------------------------------
 
@@ -205,6 +238,8 @@ class Session:
         It is asked on a connection that can only read, and that reaches no file, no network and no setting. Raises
         `InspectError` with what DuckDB says against it.
         """
+        if not _is_text(statement):
+            raise InspectError("the question is not UTF-8")
         self._conn.close()
         self._conn = self._connect(read_only=True)
         try:
@@ -234,6 +269,15 @@ class Session:
         )
         conn.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = true; SET enable_progress_bar_print = false")
         return conn
+
+
+def _is_text(text: str) -> bool:
+    """False for what a shell gave that is not UTF-8: Python keeps its bytes as halves of surrogate pairs."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _executed(conn: Any, statement: str) -> Any:

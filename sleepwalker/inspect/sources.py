@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import glob
+import os
+import stat
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from sleepwalker.inspect.errors import InspectError
 
-__all__ = ["STDIN", "Source", "chunks", "find", "unpack"]
+__all__ = ["STDIN", "Source", "chunks", "fault", "find", "readable_as_it_is", "unpack"]
 
 STDIN = "-"
 #: How a gzip file begins, its one kind of compression included (RFC 1952, 2.3.1).
 _GZIP = b"\x1f\x8b\x08"
+#: Some editors and shells put a byte order mark before the first line; RFC 8259, 8.1, lets readers of JSON skip it.
+_MARK = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
 
 
@@ -33,47 +39,64 @@ class Source:
 
     @property
     def size(self) -> int:
-        """Bytes, as they are on the disk."""
-        return self.path.stat().st_size
+        """Bytes, as they are on the disk. Raises `InspectError` where the file has gone."""
+        try:
+            return self.path.stat().st_size
+        except OSError as error:
+            raise InspectError(f"cannot read {self.name}: {error.strerror}") from None
 
 
-def find(words: Sequence[str], folder: Path, stdin: IO[bytes] | None) -> list[Source]:
-    """The files that the words name: paths, patterns, and `-` for standard input, which is copied into `folder`.
+def find(words: Sequence[str], folder: Path, stdin: IO[bytes] | None, *, pipes: bool = True) -> list[Source]:
+    """The files that the words name: paths, patterns, and `-` for standard input.
 
-    A file that is named twice is read once. Raises `InspectError` that lists everything that is not there.
+    What can be read only once, as standard input and other pipes, is copied into `folder`; `pipes` says whether it is
+    wanted at all. A file that is named twice is read once. Raises `InspectError` that lists everything that is not
+    there, before anything is copied.
     """
-    found: dict[tuple[int, int], Source] = {}
+    found: dict[object, Source] = {}
+    streams: dict[object, Source] = {}
     faults = []
     for word in words:
         if word == STDIN:
             if stdin is None:
                 faults.append("cannot read '-': standard input is closed")
-                continue
-            copy = folder / "stdin"
-            if not copy.exists():
-                _copy(stdin, copy)
-            paths = [copy]
-        else:
-            paths = [Path(word)]
-            if not paths[0].exists() and glob.has_magic(word):
-                paths = sorted(Path(match) for match in _matches(word) if not Path(match).is_dir())
+            found[STDIN] = streams[STDIN] = Source("(stdin)", Path(STDIN))
+            continue
+        paths = [Path(word)]
+        if glob.has_magic(word) and not os.path.lexists(word):
+            paths = sorted(Path(match) for match in _matches(word) if not os.path.isdir(match))  # noqa: PTH112
         if not paths:
             faults.append(f"no file fits {word!r}")
         for path in paths:
             try:
-                status = path.stat()
-                if path.is_dir():
-                    raise IsADirectoryError(21, f"is a folder; name its files, for example {path}/*.jsonl")
-                with path.open("rb") as file:
-                    zipped = status.st_size > 0 and path.is_file() and file.peek(3)[:3] == _GZIP
-            except OSError as error:
-                faults.append(f"cannot read {word!r}: {(error.strerror or str(error))}")
+                source, key = _looked_at(path)
+            except (OSError, ValueError) as error:
+                faults.append(f"cannot read {word!r}: {getattr(error, 'strerror', None) or error}")
                 continue
-            name = "(stdin)" if word == STDIN else str(path)
-            found.setdefault((status.st_dev, status.st_ino), Source(name, path, zipped))
+            if not path.is_file():
+                if not pipes:
+                    faults.append(f"{word!r} is a pipe or a device, which cannot be followed; name a file")
+                streams.setdefault(key, source)
+            found.setdefault(key, source)
     if faults:
         raise InspectError("\n".join(faults))
-    return [source if source.path.is_file() else _drained(source, folder) for source in found.values()]
+    for number, (stream, source) in enumerate(streams.items()):
+        found[stream] = _drained(source, folder / f"stream-{number}", stdin if stream == STDIN else None)
+    return list(found.values())
+
+
+def _looked_at(path: Path) -> tuple[Source, tuple[int, int]]:
+    """The file, and what tells it from others. A pipe is not opened: whoever writes to it would take us for gone."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(21, f"is a folder; name its files, for example {path}/*.jsonl")
+    zipped = False
+    if stat.S_ISREG(status.st_mode):
+        with path.open("rb") as file:
+            zipped = file.read(3) == _GZIP
+    # A name of other bytes than UTF-8 has to be shown, in JSON and in a page too.
+    name = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return Source(name, path, zipped), (status.st_dev, status.st_ino)
 
 
 def _matches(pattern: str) -> list[str]:
@@ -81,57 +104,89 @@ def _matches(pattern: str) -> list[str]:
     return glob.glob(pattern, recursive=True)  # noqa: PTH207
 
 
-def _copy(stream: IO[bytes], path: Path) -> None:
-    with path.open("wb") as copy:
-        while data := stream.read(_CHUNK):
-            copy.write(data)
-
-
-def _drained(source: Source, folder: Path) -> Source:
-    """A pipe (`<(zcat …)` in a shell) can be read once: its bytes, in a file."""
-    copy = folder / f"pipe-{source.path.name}"
-    with source.path.open("rb") as stream:
-        _copy(stream, copy)
+def _drained(source: Source, copy: Path, stdin: IO[bytes] | None) -> Source:
+    """What can be read once (`<(zcat …)` in a shell): its bytes, in a file."""
+    try:
+        with copy.open("wb") as file, contextlib.ExitStack() as opened:
+            stream = stdin if stdin is not None else opened.enter_context(source.path.open("rb"))
+            while data := stream.read(_CHUNK):
+                file.write(data)
+    except OSError as error:
+        raise InspectError(f"cannot read {source.name}: {fault(error, copy.parent)}") from None
     with copy.open("rb") as file:
-        zipped = file.read(3) == _GZIP
-    return Source(source.name, copy, zipped)
+        return replace(source, path=copy, zipped=file.read(3) == _GZIP)
+
+
+def fault(error: OSError, folder: Path) -> str:
+    """What to say of an error while something was read or copied into `folder`."""
+    way_out = f" in {folder.parent}; TMPDIR can name another folder" if error.errno == errno.ENOSPC else ""
+    return (error.strerror or str(error)) + way_out
+
+
+def readable_as_it_is(source: Source) -> bool:
+    """Whether DuckDB can be given the file: it knows no byte order mark, and takes a single byte for nothing."""
+    try:
+        with source.path.open("rb") as file:
+            data = next(_unpacked(file) if source.zipped else iter([file.read(4)]), b"")
+    except EOFError:
+        return False
+    return len(data) != 1 and not (source.first == 1 and data.startswith(_MARK))
 
 
 def chunks(source: Source) -> Iterator[bytes]:
-    """The bytes of a source, unpacked, for as far as they can be: a file that is still being written may be cut off."""
+    """The bytes of a source, unpacked, without a byte order mark.
+
+    Raises `EOFError` after the last of them where a packed file is damaged, or cut off as one that is being written.
+    """
     with source.path.open("rb") as file:
-        yield from _unpacked(file) if source.zipped else iter(lambda: file.read(_CHUNK), b"")
+        blocks = _unpacked(file) if source.zipped else iter(lambda: file.read(_CHUNK), b"")
+        head = next(blocks, b"")
+        yield head.removeprefix(_MARK) if source.first == 1 else head
+        yield from blocks
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """The members of a gzip file one after the other, up to the first byte that makes no sense."""
-    unpacker = zlib.decompressobj(wbits=31)
+    """The members of a gzip file one after the other, up to the first byte that makes no sense: `EOFError`."""
+    unpacker, whole = zlib.decompressobj(wbits=31), True
     data = file.read(_CHUNK)
     while data:
         try:
             if out := unpacker.decompress(data, _CHUNK):
                 yield out
         except zlib.error:
-            return
-        if unpacker.eof:
+            raise EOFError from None
+        whole = unpacker.eof
+        if whole:
             data = unpacker.unused_data.lstrip(b"\0") or file.read(_CHUNK)
             unpacker = zlib.decompressobj(wbits=31)
         else:
             data = unpacker.unconsumed_tail or file.read(_CHUNK)
-    if not unpacker.eof and (out := unpacker.flush()):
-        yield out
+    if not whole:
+        if out := unpacker.flush():
+            yield out
+        raise EOFError
 
 
-def unpack(source: Source, folder: Path, longest: int) -> Source:
+def unpack(source: Source, folder: Path, longest: int) -> tuple[Source, bool]:
     """A plain copy that can be read whatever the source is: unpacked, and lines longer than `longest` made short.
 
-    What is made of such a line is as unreadable as it was, so that lines keep their numbers.
+    What is made of such a line is as unreadable as it was, so that lines keep their numbers. The last line gets an
+    end. False where the source is packed and not whole.
     """
     handle = folder / "unpacked"
+    complete = True
+
+    def blocks() -> Iterator[bytes]:
+        nonlocal complete
+        try:
+            yield from chunks(source)
+        except EOFError:
+            complete = False
+
     with handle.open("wb") as copy:
         held = b""
         skipping = False
-        for data in chunks(source):
+        for data in blocks():
             *lines, rest = data.split(b"\n")
             for line in lines:
                 whole = held + line
@@ -143,5 +198,5 @@ def unpack(source: Source, folder: Path, longest: int) -> Source:
             if len(held) > longest:
                 copy.write(b"!")
                 held, skipping = b"", True
-        copy.write(held)
-    return Source(source.name, handle, first=source.first)
+        copy.write(held + b"\n")
+    return Source(source.name, handle, first=source.first), complete

@@ -153,11 +153,11 @@ def lines(report: Report) -> str:
             f"{file.events:,}",
             f"{file.other:,}",
             f"{file.malformed:,}",
-            "yes" if file.unfinished else "",
+            "cut off or damaged" if file.cut else "last line unfinished" if file.unfinished else "",
         ]
         for file in report.files
     ]
-    headers = ("file", "events", "other JSON lines", "unreadable", "last line unfinished")
+    headers = ("file", "events", "other JSON lines", "unreadable", "its end")
     bad = [
         [f"{text(one.file)}:{one.line}", text(one.fault), f"<code>{text(one.excerpt)}</code>"]
         for one in report.bad_lines

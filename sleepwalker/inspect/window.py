@@ -9,13 +9,17 @@ from datetime import UTC, datetime, timedelta
 
 from sleepwalker.inspect.columns import literal
 
-__all__ = ["Filter", "clock_time", "iso", "moment"]
+__all__ = ["Filter", "believable", "clock_time", "iso", "moment"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
 #: Below this a bare number is more likely a duration without its unit than a time in the year 1973.
 _EARLIEST = 1e8
+#: The year 2020. No event is older; a clock that was not set begins at 1970, 1980 or 2000.
+_OLDEST = 1_577_836_800.0
+#: Seconds: clocks differ, and zones are mistaken, by less.
+_AHEAD = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,16 @@ class Filter:
 
 
 def _fits(host: str) -> str:
-    text = literal(host.lower())
+    text = literal(host.encode("utf-8", "backslashreplace").decode().lower())  # what a shell gave may be no UTF-8
     # GLOB knows sets in brackets too, and an IPv6 address has some.
     if "*" in host or "?" in host:
         return f"lower(host) GLOB {text.replace('[', '[[]')}"
     return f"contains(lower(host), {text})"
+
+
+def believable(now: float) -> str:
+    """An SQL condition on `time`: that a clock which is set has shown it by now."""
+    return f"time BETWEEN {_timestamp(_OLDEST)} AND {_timestamp(now + _AHEAD)}"
 
 
 def _timestamp(seconds: float) -> str:
@@ -60,7 +69,7 @@ def moment(text: str, now: float) -> float:
     said = text.strip()
     rest = _PART.sub("", said).strip()
     if said and not rest:
-        return now - sum(float(number) * _UNITS[unit.lower()] for number, unit in _PART.findall(said))
+        return max(0.0, now - sum(float(number) * _UNITS[unit.lower()] for number, unit in _PART.findall(said)))
     try:
         if found := _CLOCK.fullmatch(said):
             return _last_time(int(found[1]), int(found[2]), int(found[3] or 0), now)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from sleepwalker.inspect.model import Finding, HostFacts, Report
-from sleepwalker.inspect.window import clock_time
+from sleepwalker.inspect.window import clock_time, iso
 
-__all__ = ["count", "findings", "share", "span", "when"]
+__all__ = ["count", "findings", "misdated", "share", "span", "when"]
 
 #: A host that answers less than this share of its calls is spoken of, as `health.degraded_below` has it.
 _DEGRADED = 0.95
@@ -114,6 +114,8 @@ def _over(facts: HostFacts, report: Report) -> str:
         return f"no: the circuit is {facts.circuit}" if facts.circuit != "closed" else "no"
     if facts.circuit in ("open", "half-open"):
         return f"not yet: the circuit is {facts.circuit}"
+    if facts.failed and facts.last_failure is None:
+        return "perhaps: when its calls failed is not known"
     if facts.failed and not facts.answered_since:
         return "not yet: the last call failed"
     if not facts.failed:
@@ -133,9 +135,26 @@ def _lasting(facts: HostFacts, report: Report, answers: str) -> str:
     return f"yes: {answers}"
 
 
+def misdated(report: Report) -> str | None:
+    """What is to be said of events whose time cannot be; nothing where there are none."""
+    if not report.misdated:
+        return None
+    first = report.misdated_lines[0]
+    place = first.file if first.line is None else f"{first.file}:{first.line}"
+    said = f"of a clock that was not right, the first stamped {iso(first.time)[:19]} ({place})"
+    if report.misdated == report.events:
+        return f"all events are {said}"
+    return f"{count(report.misdated, 'event')} {said}: counted, but left out of all that is told over time"
+
+
 def when(seconds: float, report: Report) -> str:
-    """A time of day, with the date where the report covers more than one, and with tenths where it covers minutes."""
+    """A time of day, with the date where the report covers more than one, and with tenths where it covers minutes.
+
+    One that lies outside what the report covers is told in full.
+    """
     length = report.end - report.begin
+    if not report.begin - 1 <= seconds <= report.end + 1:
+        return iso(seconds)[:19].replace("T", " ")
     dated = length > 20 * 3600 or clock_time(report.begin, date=True)[:5] != clock_time(report.end, date=True)[:5]
     return clock_time(seconds, date=dated, fraction=length < 120)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,8 +17,11 @@ import pytest
 
 from benchmarks.inspect_traffic import Traffic
 from sleepwalker.cli import main
+from sleepwalker.cli.display import console
+from sleepwalker.cli.inspect_view import render
 from sleepwalker.events import CATALOGUE
-from tests.unit.inspect_logs import HOST, answered, failed, line, rejected, write
+from sleepwalker.inspect import Session
+from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -128,6 +133,46 @@ def test_lines_that_cannot_be_read_are_shown_with_their_place(inspect: Run, tmp_
     assert "and 3 more" in out
 
 
+def test_events_of_a_clock_that_was_not_set_are_said_with_their_place(inspect: Run, tmp_path: Path) -> None:
+    lines = [answered(1), answered(2), failed(-NOON + 12, duration=9.0)]
+    path = write(tmp_path / "a.jsonl", lines)
+    _, out, _ = inspect(path)
+    said = " ".join(out.split())
+    assert "1 event of a clock that was not right, the first stamped 1970-01-01T00:00:12" in said
+    assert "a.jsonl:3): counted, but left out of all that is told over time" in said
+    assert "period 14:00:01.0 to 14:00:02.0 UTC" in said
+    assert "9.00 s 1970-01-01 00:00:12 ConnectError" in said, "its own time is told in full"
+    _, out, _ = inspect(path, "--json")
+    report = json.loads(out)
+    assert report["summary"]["misdated"] == 1
+    assert report["misdated"] == [{"file": str(path), "line": 3, "time": "1970-01-01T00:00:12.000Z"}]
+    _, out, _ = inspect(write(tmp_path / "b.jsonl", lines[2:]))
+    assert "all events are of a clock that was not right" in " ".join(out.split())
+
+
+def test_a_packed_file_that_is_not_whole_is_said(inspect: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(answered(1).encode() + b"\n") + b"no gzip")
+    assert "cut off or damaged: the rest could not be read" in " ".join(inspect(path)[1].split())
+    path.write_bytes(b"\x1f\x8b\x08 and no more")
+    assert inspect(path)[2].endswith("0 lines that could not be read; cut off or damaged)\n")
+
+
+@pytest.mark.parametrize("width", [30, 40, 59])
+def test_a_narrow_terminal_cuts_no_sentence_and_no_time_short(story: Path, width: int) -> None:
+    written = io.StringIO()
+    screen = console(written)
+    screen.width = width
+    screen.print(render(report_on(story), screen))
+    lines = written.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    said = " ".join(written.getvalue().split())
+    assert "14:00:10.0: broken (ConnectError), 11 s" in said
+    assert "38 calls answered since the last failure at 14:00:19.0" in said
+    [lane] = [text for text in lines if text.startswith("  circuit")]
+    assert lane.endswith("─"), "how it ended is in the picture"
+
+
 # -- for programs --------------------------------------------------------------------------------
 
 
@@ -186,6 +231,22 @@ def test_a_reader_who_has_enough_is_no_failure(story: Path) -> None:
     assert process.wait(60) == 0
 
 
+def test_a_plan_is_printed_as_it_is_drawn(inspect: Run, story: Path) -> None:
+    code, out, _ = inspect(story, "--sql", "EXPLAIN SELECT host FROM calls")
+    assert code == 0
+    assert len(out.splitlines()) > 3
+    assert "\N{REPLACEMENT CHARACTER}" not in out
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_a_closed_output_is_no_traceback(story: Path, arguments: list[str]) -> None:
+    """A service manager may start a program so, and Python then has no stdout."""
+    command = " ".join([sys.executable, "-m", "sleepwalker", "inspect", str(story), *arguments, ">&-"])
+    run = subprocess.run(["sh", "-c", command], capture_output=True)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert subprocess.run(["sh", "-c", f"{command}.none 2>&-"], capture_output=True).returncode == 2
+
+
 def test_a_long_name_of_an_error_leaves_the_other_columns_readable(inspect: Run, tmp_path: Path) -> None:
     lines = [
         line(1, "attempt.failed", HOST, attempt=1, error="An" + "Extremely" * 20 + "LongNameError", duration=0.1),
@@ -234,6 +295,8 @@ def test_the_page_is_written_where_it_is_asked_for(inspect: Run, story: Path, tm
         (["{log}", "--html", "/no/such/folder/x.html"], "its folder does not exist"),
         (["{log}", "--html", "x.html", "--sql", "SELECT 1"], "leave out --html, or --sql"),
         (["{log}", "--html", "{log}"], "is a log that is to be read"),
+        (["/dev/null", "--follow"], "is a pipe or a device, which cannot be followed"),
+        (["{log}", "--sql", "SELECT '\udcff'"], "the question is not UTF-8"),
         ([], "required: FILE"),
     ],
 )
@@ -282,6 +345,62 @@ def test_without_duckdb_the_command_says_what_to_install(
     code, out, err = inspect(story)
     assert (code, out) == (2, "")
     assert err == "sleepwalker: inspect needs the package duckdb: pip install 'sleepwalker[inspect]'\n"
+
+
+def test_without_plotly_a_page_is_refused_before_anything_is_read(
+    inspect: Run, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was said after gigabytes had been read."""
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    monkeypatch.setattr(Session, "load", lambda *_: pytest.fail("read"))
+    code, out, err = inspect(story, "--html", tmp_path / "x.html")
+    assert (code, out) == (2, "")
+    assert err == "sleepwalker: --html needs the package plotly: pip install 'sleepwalker[inspect]'\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--sql", "FROM calls"], ["--follow"]])
+def test_without_rich_what_is_for_people_is_refused_before_anything_is_read(
+    inspect: Run, story: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without_rich(monkeypatch)
+    monkeypatch.setattr(Session, "load", lambda *_: pytest.fail("read"))
+    code, out, err = inspect(story, *arguments)
+    assert (code, out) == (2, "")
+    assert err == "sleepwalker: this command needs the package rich: pip install 'sleepwalker[cli]'\n"
+
+
+def test_json_needs_no_rich(inspect: Run, story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sleepwalker.cli import inspect as command
+
+    _without_rich(monkeypatch)
+    monkeypatch.setattr(command, "_BIG", 1)
+    assert inspect(story, "--json")[0] == 0
+    assert inspect(story, "--json", "--sql", "FROM calls")[0] == 0
+    monkeypatch.setattr("sleepwalker.cli.inspect_follow.SYSTEM_CLOCK.sleep", _interrupt, raising=False)
+    assert inspect(story, "--json", "--follow")[0] == 0
+
+
+def _interrupt(_: float) -> None:
+    raise KeyboardInterrupt
+
+
+def _without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is where nobody has imported it before."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("display", "inspect_view", "inspect_lanes"):
+        monkeypatch.delitem(sys.modules, f"sleepwalker.cli.{name}", raising=False)
+        monkeypatch.delattr(f"sleepwalker.cli.{name}", raising=False)
+
+
+def test_a_page_that_may_not_be_written_is_refused_before_anything_is_read(
+    inspect: Run, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
+    code, out, err = inspect(story, "--html", tmp_path / "x.html")
+    assert (code, out) == (2, "")
+    assert "permission denied" in err
 
 
 def test_the_command_line_knows_duckdb_only_once_it_inspects() -> None:

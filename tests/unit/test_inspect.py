@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 import signal
 import sys
+import tempfile
+import threading
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.inspect_traffic import HOSTS, Traffic
-from sleepwalker.inspect import Filter, InspectError, Session, Source, make
+from sleepwalker.inspect import Filter, InspectError, Report, Session, Source, make
 from sleepwalker.inspect.columns import LONGEST_LINE
 from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
 
@@ -148,12 +152,16 @@ def test_since_is_included_and_until_is_not(log: Log) -> None:
         ("*[::1]*", {"https://[::1]:9"}),
         ("http?://api*", {"https://api.example.net"}),
         ("it's", {"http://it's"}),
+        ("http*\udcff", set()),
     ],
 )
 def test_a_host_is_chosen_by_a_part_of_its_origin_or_a_pattern(log: Log, word: str, found: set[str]) -> None:
     hosts = ["https://api.example.net", "http://api.other:8080", "https://[::1]:9", "http://it's"]
     path = log(*(answered(1, host) for host in hosts))
-    assert {facts.host for facts in report_on(path, chosen=Filter(hosts=(word,))).hosts} == found
+    with Session() as session:
+        session.load(session.find([str(path)], BytesIO()))
+        report = make(session, Filter(hosts=(word,)))
+        assert {facts.host for facts in (report.hosts if report else [])} == found
 
 
 def test_a_circuit_that_opened_before_what_is_looked_at_is_open_in_it(log: Log) -> None:
@@ -199,7 +207,69 @@ def test_a_gzipped_file_that_is_cut_off_is_read_as_far_as_it_goes(tmp_path: Path
     whole = gzip.compress("".join(f"{answered(at, path=f'/{at * 7919}')}\n" for at in range(2_000)).encode())
     cut = tmp_path / "now.jsonl.gz"
     cut.write_bytes(whole[: len(whole) // 2])
-    assert 500 < report_on(cut).events < 1_500
+    report = report_on(cut)
+    assert 500 < report.events < 1_500
+    assert report.files[0].cut, "which is said: half of a log is not the log"
+    cut.write_bytes(whole)
+    assert not report_on(cut).files[0].cut
+
+
+def test_a_gzipped_file_with_a_damaged_part_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+    packed = tmp_path / "old.jsonl.gz"
+    packed.write_bytes(gzip.compress(answered(1).encode() + b"\n") + b"no gzip")
+    report = report_on(packed)
+    assert (report.events, report.files[0].cut) == (1, True)
+    packed.write_bytes(b"\x1f\x8b\x08 and no more of it")
+    with Session() as session:
+        session.load(session.find([str(packed)], BytesIO()))
+        assert [(file.events, file.cut) for file in session.files()] == [(0, True)]
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzipped"])
+def test_a_byte_order_mark_costs_no_line(tmp_path: Path, zipped: bool) -> None:
+    """Editors and shells of Windows put one there; a JSON reader may skip it (RFC 8259, 8.1)."""
+    data = f"\ufeff{answered(1)}\nno json\n{answered(2)}".encode()
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(gzip.compress(data) if zipped else data)
+    report = report_on(path)
+    assert report.events == 2
+    assert [bad.line for bad in report.bad_lines] == [2]
+
+
+@pytest.mark.parametrize("data", [b"\0", b"x", b"7", b"\xff", b"\xef\xbb\xbfx"])
+@pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzipped"])
+def test_a_file_of_a_single_byte_has_one_line_that_cannot_be_read(tmp_path: Path, data: bytes, zipped: bool) -> None:
+    """DuckDB takes it for empty."""
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(gzip.compress(data) if zipped else data)
+    with Session() as session:
+        session.load(session.find([str(path)], BytesIO()))
+        assert [(file.malformed, file.unfinished) for file in session.files()] == [(1, 0)]
+        assert [bad.line for bad in session.bad_lines()] == [1]
+
+
+def test_a_line_that_becomes_whole_while_the_log_is_read_is_no_malformed_one(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A live log goes on while a gigabyte of it is read, and only then its unreadable lines are looked at."""
+    path = log("no json", answered(1))
+    with path.open("a") as file:
+        file.write(answered(2)[:60])
+    insert = Session._insert
+
+    def insert_late(session: Session, *arguments: Any) -> None:
+        insert(session, *arguments)
+        with path.open("a") as file:
+            file.write(answered(2)[60:] + "\n" + answered(3) + "\n")
+
+    monkeypatch.setattr(Session, "_insert", insert_late)
+    [file_facts] = report_on(path).files
+    assert (file_facts.events, file_facts.malformed, file_facts.unfinished) == (1, 1, 1)
+
+
+def test_a_number_of_more_digits_than_python_reads_is_part_of_another_json_line(log: Log) -> None:
+    [file_facts] = report_on(log(answered(1), '{"n": ' + "1" * 5_000 + "}")).files
+    assert (file_facts.other, file_facts.malformed) == (1, 0)
 
 
 def test_a_line_without_end_is_read_past(log: Log) -> None:
@@ -257,16 +327,20 @@ _JUNK = st.one_of(
     st.integers(0, len(_GOOD) - 1).map(lambda cut: _GOOD[:cut]),
     st.integers(0, len(_GOOD) - 1).map(lambda cut: _GOOD[cut:]),
     st.just(_GOOD + _GOOD),
+    st.just(b"\xef\xbb\xbf" + _GOOD),
 ).map(lambda junk: junk.replace(b"\n", b"").replace(b"\x1f\x8b", b""))  # what begins so is a gzip file
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(st.one_of(st.just(_GOOD), _JUNK), max_size=30), ended=st.booleans())
+@example(lines=[b"\x00"], ended=False)
+@example(lines=[b"\xef\xbb\xbf" + _GOOD, b"\xef\xbb\xbf" + _GOOD], ended=False)
 def test_whatever_stands_between_events_they_are_all_counted_and_every_line_once(
     tmp_path: Path, lines: list[bytes], ended: bool
 ) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b"\n".join(lines) + (b"\n" if ended else b""))
+    lines[:1] = [one.removeprefix(b"\xef\xbb\xbf") for one in lines[:1]]
     expected = sum(_is_event(one) for one in lines)
     filled = [number for number, one in enumerate(lines, 1) if one.strip()]
     with Session() as session:
@@ -313,6 +387,64 @@ def test_the_time_is_understood_however_it_is_written(log: Log, written: dict[st
     event = json.loads(answered(0))
     del event["timestamp"]
     assert report_on(log(json.dumps({**event, **written}))).begin == NOON
+
+
+class Now:
+    """A clock that stands at a time of the logs."""
+
+    def wall(self) -> float:
+        return NOON + 3600
+
+
+def misdated_report(path: Path, chosen: Filter | None = None) -> Report:
+    with Session(Now()) as session:  # type: ignore[arg-type]
+        session.load(session.find([str(path)], BytesIO()))
+        report = make(session, chosen or Filter())
+        assert report is not None
+        return report
+
+
+def test_events_of_a_clock_that_was_not_set_count_but_stretch_nothing(log: Log) -> None:
+    """One event of 1970 made a day of outages a speck at the end of half a century."""
+    opened = {"rule": "consecutive", "open_for": 5.0}
+    lines = [answered(at) for at in range(10)] + [failed(5)]
+    odd = [
+        failed(-NOON + 12),
+        "",
+        failed(86_401 + 3600, error=None, status=503),
+        line(-NOON, "breaker.opened", **opened),
+    ]
+    report = misdated_report(log(*lines, *odd, answered(86_399)))
+    assert (report.begin, report.end) == (NOON, NOON + 86_399), "a day ahead may be a mistaken zone"
+    assert report.total("calls") == 14
+    [facts] = report.hosts
+    assert (facts.failed, facts.opened, facts.circuit) == (3, 1, "closed")
+    assert facts.first_failure == facts.last_failure == NOON + 5
+    assert facts.answered_since == 5
+    assert sum(report.series[0].failed) == 1
+    assert report.misdated == 3
+    assert [(one.line, one.time - NOON) for one in report.misdated_lines] == [
+        (12, -NOON + 12),
+        (14, 90_001),
+        (15, -NOON),
+    ]
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_filters_leave_misdated_events_out_too(log: Log) -> None:
+    path = log(answered(1), failed(-NOON), failed(-NOON, "https://other"))
+    assert misdated_report(path, Filter(since=NOON)).misdated == 0
+    report = misdated_report(path, Filter(hosts=("other",)))
+    assert [one.line for one in report.misdated_lines] == [3]
+
+
+def test_a_log_of_nothing_but_misdated_events_is_told_in_its_order(log: Log) -> None:
+    """All of a machine that has no battery for its clock: what happened is still to be seen."""
+    report = misdated_report(log(*(answered(at - NOON) for at in range(50)), failed(60 - NOON)))
+    assert (report.begin, report.end, report.misdated) == (0, 60, 51)
+    assert sum(report.series[0].answered) == 50
+    assert report.hosts[0].last_failure == 60
+    assert len(report.misdated_lines) == 20
 
 
 def test_fields_in_an_object_of_their_own_are_found(log: Log) -> None:
@@ -372,10 +504,64 @@ def test_a_files_name_is_a_name_and_no_pattern_and_no_value(tmp_path: Path, name
     assert [(facts.host, facts.calls) for facts in report.hosts] == [(HOST, 1)]
 
 
+def test_a_name_that_is_no_utf_8_is_read_and_can_be_shown(tmp_path: Path) -> None:
+    """DuckDB takes none of such, and a page or a JSON document cannot hold its bytes."""
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    os.mkdir(folder)  # noqa: PTH102
+    report = report_on(write(Path(folder, "a.jsonl"), [answered(1), "no json"]))
+    assert report.events == 1
+    assert report.bad_lines[0].file == f"{tmp_path}/\\xff/a.jsonl"
+
+
 def test_every_file_that_cannot_be_read_is_named_at_once(tmp_path: Path) -> None:
+    words = [str(tmp_path / "none"), str(tmp_path / "*.log"), str(tmp_path), "x" * 300, "nul\0", "nul\0*"]
+    standard_input = BytesIO(b"not to be waited for")
     with Session() as session, pytest.raises(InspectError) as caught:
-        session.find([str(tmp_path / "none"), str(tmp_path / "*.log"), str(tmp_path)], BytesIO())
-    assert len(str(caught.value).splitlines()) == 3
+        session.find(["-", *words], standard_input)
+    assert len(str(caught.value).splitlines()) == len(words)
+    assert standard_input.tell() == 0
+
+
+def test_a_folder_that_may_not_be_looked_into_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with Session() as session, monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", refuse)
+        with pytest.raises(InspectError, match=r"^cannot read '\S+/a': Permission denied$"):
+            session.find([str(tmp_path / "a")], BytesIO())
+
+
+def test_a_file_that_goes_away_before_it_is_read_is_said(log: Log) -> None:
+    with Session() as session:
+        path = log(answered(1))
+        [source] = session.find([str(path)], BytesIO())
+        path.unlink()
+        with pytest.raises(InspectError, match=r"^cannot read \S+/events\.jsonl: No such file or directory$"):
+            session.load([source])
+
+
+def test_pipes_are_opened_once_and_kept_apart(tmp_path: Path) -> None:
+    """Opened to look and opened again to read, a pipe loses its writer; and both of these have one name."""
+    pipes = [tmp_path / folder / "pipe" for folder in "ab"]
+    for number, pipe in enumerate(pipes, 1):
+        pipe.parent.mkdir()
+        os.mkfifo(pipe)
+        threading.Thread(target=write, args=(pipe, [answered(1)] * number), daemon=True).start()
+    report = report_on(*pipes)
+    assert [file.events for file in report.files] == [1, 2]
+
+
+def test_a_disk_without_room_is_told_from_a_file_that_cannot_be_read(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(BytesIO):
+        def read(self, _: int | None = -1) -> bytes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Session() as session, pytest.raises(InspectError, match="TMPDIR can name another folder"):
+        session.find(["-"], Endless())
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda **_: Endless().read())
+    with pytest.raises(InspectError, match=r"^no folder for temporary files \(No space left on device\)"):
+        Session()
 
 
 def test_who_waits_is_told_how_far_the_reading_is(log: Log) -> None:
@@ -420,6 +606,8 @@ def test_the_tables_answer_and_keep_to_the_filter(session: Session) -> None:
         "SELECT * FROM glob('/*')",
         "INSTALL httpfs",
         "no sql at all",
+        "SELECT '\udcff'",
+        "EXPLAIN ANALYZE DELETE FROM log",
         "",
     ],
 )

@@ -99,6 +99,18 @@ def test_an_unfinished_line_at_the_end_of_a_rotated_file_is_read_as_it_is(file: 
     assert file.news() == [(2, "tw"), (1, "three\n")]
 
 
+def test_a_file_that_was_moved_out_of_sight_is_read_on(file: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    file.append("one\n")
+    file.news()
+    file.append("two\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", refuse)
+        assert [piece.first for piece in file.follower.news()] == [2]
+
+
 def test_a_name_that_can_no_longer_be_read_is_said(file: Growing) -> None:
     """A rotation may leave a file that only its owner may read; here, since root may, a folder."""
     file.append("one\n")

@@ -54,6 +54,11 @@ def test_a_time_is_understood(text: str, seconds_ago: float) -> None:
     assert moment(text, NOW) == pytest.approx(NOW - seconds_ago)
 
 
+@pytest.mark.parametrize("text", ["5000w", "99999999999w", "9" * 400 + "d"])
+def test_longer_ago_than_clocks_go_is_since_ever(text: str) -> None:
+    assert moment(text, NOW) == 0
+
+
 @pytest.mark.parametrize(
     "text", ["", "15", "yesterday", "m", "25:00", "15 parsecs", "2025-13-01", "1e400", "nan", "-5m"]
 )
