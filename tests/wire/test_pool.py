@@ -102,10 +102,10 @@ def test_a_call_waits_for_a_socket_no_longer_than_its_deadline() -> None:
         server.wait_for_requests(1)
         with elapsed() as time, pytest.raises(DeadlineExceeded) as caught:
             conn.post("/")
+        first.join()
         time.assert_within(0.3)  # and so before the answer of 0.6 s
         assert (caught.value.phase, caught.value.never_sent) == ("queue", True)
         assert [event.error for event in events if isinstance(event, RequestFailed)] == ["DeadlineExceeded"]
-        first.join()
         assert len(server.requests) == 1
         assert conn.get("/", policy=ONE).content == b"slow"
 

@@ -15,6 +15,7 @@ from servers import (
     Request,
     Step,
     TlsMaterial,
+    TooLate,
     elapsed,
     hang_up,
     redirect,
@@ -401,13 +402,15 @@ def test_a_redirect_is_no_failure_of_the_host(server: FaultServer) -> None:
 
 @timing_test
 def test_the_deadline_covers_all_hops() -> None:
-    policy = Policy(timeout={"connect": 0.2, "read": 0.5, "attempt": 0.5, "total": 0.6}, retry=False)
+    policy = Policy(timeout={"connect": 0.2, "read": 5, "attempt": 0.5, "total": 0.6}, retry=False)
     with FaultServer(default=redirect("/again")) as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
         server.default = reply(302, b"", {"Location": "/again"}, delay=0.2)
         with elapsed() as time, pytest.raises(DeadlineExceeded):
             conn.get("/")
         time.assert_at_most(0.7)
-        assert 2 <= len(server.requests) <= 3
+        if len(server.requests) < 2:
+            raise TooLate("the first hop alone took all of the time")
+        assert len(server.requests) <= 3
 
 
 @timing_test
