@@ -95,12 +95,17 @@ class Session:
         Sources of one name are parts of one file. Raises `InspectError` for a file that cannot be read.
         """
         total = sum(source.size for source in sources) or 1
-        done = 0
+        done = furthest = 0.0
+
+        def tell(share: float) -> None:
+            nonlocal furthest
+            # DuckDB says 0 again once a statement is over, and a file may be begun anew.
+            furthest = max(furthest, (done + share * source.size) / total)
+            progress(furthest)
+
         for source in sources:
-            size = source.size
-            before = done
-            self._load_one(source, lambda share, size=size, before=before: progress((before + share * size) / total))  # type: ignore[misc]
-            done += size
+            self._load_one(source, tell)
+            done += source.size
             progress(done / total)
 
     def _load_one(self, source: Source, progress: Progress) -> None:
