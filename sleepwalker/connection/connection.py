@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import os
 import threading
 import weakref
@@ -16,6 +15,7 @@ import requests
 from requests.structures import CaseInsensitiveDict
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
+from sleepwalker.connection.decoder import decoded
 from sleepwalker.connection.drive import drive
 from sleepwalker.connection.encoder import JsonEncoder
 from sleepwalker.connection.race import Outbox, race
@@ -28,7 +28,7 @@ from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Outcome, failed
 from sleepwalker.engine.rules import Rules, passes_rate_limit
 from sleepwalker.events import Observer
-from sleepwalker.exceptions import ConnectionError, DecodeError, HTTPError, SleepwalkerException
+from sleepwalker.exceptions import ConnectionError, HTTPError, SleepwalkerException
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry import tracing
@@ -184,7 +184,7 @@ class Connection:
             headers=merged(_JSON_HEADERS, checked_headers(extra_headers)) if extra_headers else _JSON_HEADERS,
             max_body=self._max_body,
         )
-        return self._decoded(response)
+        return decoded(response, self._origin)
 
     def request(
         self,
@@ -518,29 +518,6 @@ class Connection:
             return raised
 
         return broken
-
-    def _decoded(self, response: requests.Response) -> Any:
-        content = response.content
-        if response.status_code == 204 or not content:
-            return None
-        try:
-            try:
-                # Past json's look for UTF-16 and UTF-32, which no object or array in UTF-8 resembles.
-                return jsonlib.loads(content.decode() if content[:1] in b"{[" and content[1:2] != b"\0" else content)
-            except UnicodeDecodeError:
-                return jsonlib.loads(content.decode(response.encoding or "utf-8"))
-        except (ValueError, LookupError, RecursionError) as error:
-            why = f"at character {error.pos}" if isinstance(error, jsonlib.JSONDecodeError) else "it cannot be decoded"
-        failure = DecodeError(
-            f"{self._origin}{safe_path(response.url or '')}: {response.status_code} with {len(content)} bytes of body "
-            f"that are not JSON: {why}",
-            response=response,
-        )
-        failure.attempts = response.attempts  # type: ignore[attr-defined]
-        try:
-            raise failure
-        finally:
-            del failure
 
     def _credentials(self, headers: tuple[Headers | None, ...]) -> tuple[Auth | None, str | None]:
         """The auth object to apply to each attempt, or the header that it always comes to."""
