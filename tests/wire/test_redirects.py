@@ -402,7 +402,7 @@ def test_a_redirect_is_no_failure_of_the_host(server: FaultServer) -> None:
 
 @timing_test
 def test_the_deadline_covers_all_hops() -> None:
-    policy = Policy(timeout={"connect": 0.2, "read": 5, "attempt": 0.5, "total": 0.6}, retry=False)
+    policy = Policy(timeout={"connect": 0.5, "read": 5, "attempt": 0.5, "total": 0.6}, retry=False)
     with FaultServer(default=redirect("/again")) as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
         server.default = reply(302, b"", {"Location": "/again"}, delay=0.2)
         with elapsed() as time, pytest.raises(DeadlineExceeded):
