@@ -52,6 +52,8 @@ class Permit:
 class Refusal:
     """No leave to send; `retry_after` is in seconds, `cause` the failure that opened the circuit."""
 
+    state: State
+    """The circuit's. A closed one refuses during its ramp."""
     retry_after: float
     cause: str | None
     observed: bool = False
@@ -190,7 +192,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._now = now
         state = self._tally.state
         if state == OPEN and now < self._open_until:
-            return self._refusal(self._open_until - now)
+            return self._refusal(OPEN, self._open_until - now)
         admission = self._admit_closed(now) if state == CLOSED else self._admit_probe(now, lifetime)
         if self._slow is not None and isinstance(admission, Permit):
             self._slow.begin(admission, now)
@@ -210,7 +212,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._probes = [probe for probe in self._probes if probe.expires is None or probe.expires > now]
         if len(self._probes) >= self._policy.half_open_probes:
             first = min(probe.expires or now for probe in self._probes)
-            return self._refusal(max(0.0, first - now))
+            return self._refusal(HALF_OPEN, max(0.0, first - now))
         permit = Permit(self._generation, now + lifetime)
         self._probes.append(permit)
         return permit
@@ -354,7 +356,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
                 self.standing = permit
             return permit
         share = 1 - (1 - _RAMP_START) * left / self._policy.ramp
-        return permit if self._clock.random() < share else self._refusal(left)
+        return permit if self._clock.random() < share else self._refusal(CLOSED, left)
 
-    def _refusal(self, retry_after: float) -> Refusal:
-        return Refusal(retry_after, self._cause, self.observes)
+    def _refusal(self, state: State, retry_after: float) -> Refusal:
+        return Refusal(state, retry_after, self._cause, self.observes)

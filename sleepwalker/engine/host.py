@@ -242,7 +242,7 @@ class Host:
             admission: Permit | Refusal = _FREE
             if breaker and self.breaker is not None:
                 if self.breaker.state(now) == HALF_OPEN:
-                    admission = Refusal(0.0, self.breaker.cause, self.breaker.observes)
+                    admission = Refusal(HALF_OPEN, 0.0, self.breaker.cause, self.breaker.observes)
                 else:
                     admission = self.breaker.admit_locked(now, 0.0)  # where it is closed, no permit expires
                 if isinstance(admission, Refusal) and not admission.observed:

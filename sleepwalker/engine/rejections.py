@@ -21,10 +21,9 @@ def rejected_by_breaker(call: Call, refusal: Refusal) -> Outcome:
     """The outcome of a call that the open circuit did not let through."""
     host, wait = call.host, refusal.retry_after
     after = f" after {refusal.cause}" if refusal.cause else ""
-    state = host.breaker.state(call.clock.monotonic()) if host.breaker is not None else OPEN
-    if state == OPEN:
+    if refusal.state == OPEN:
         what = f"is open{after}; next try in {wait:.3g} s"
-    elif state == HALF_OPEN:
+    elif refusal.state == HALF_OPEN:
         what = f"is half-open{after}: a probe is under way, and decides"
     else:
         what = f"closed again after it had opened{after}, and admits a growing part of the calls; all in {wait:.3g} s"
