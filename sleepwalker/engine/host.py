@@ -135,9 +135,9 @@ class Host:
         Its place goes to the one that has queued for longest. `beyond` is what `enter` said.
         """
         with self._lock:
+            self._bulkhead.leave(beyond=beyond)  # first: a Ctrl-C may come between the two
             if how is not None:
                 self.tally.end(how, seconds)
-            self._bulkhead.leave(beyond=beyond)
 
     def claim(self, ticket: Ticket) -> bool:
         """End a wait in the queue: True for a call that got its place and so has entered; others lose their turn."""

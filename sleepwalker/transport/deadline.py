@@ -31,7 +31,6 @@ class Limits:
         "_connect_by",
         "_deadline",
         "_read",
-        "alone",
         "answer",
         "cut",
         "grip",
@@ -51,9 +50,6 @@ class Limits:
         """The latest answer, from its head on: so that it can be closed whatever becomes of it."""
         self.since_answer: Phase | Literal["over"] | None = "over"
         """The phase in which `answer` was handed to response hooks; "over" where none is at work."""
-        self.alone: Any = None
-        """The request under way, where nobody but the attempt itself sees the answer before the session has let go of
-        it; None where a hook or a session of the caller's may."""
         self.cut = False
         """True once the attempt's deadline, rather than `connect` or `read`, was the limit that mattered."""
         self.grip = grip
@@ -139,6 +135,8 @@ class attempt_limits:  # noqa: N801 - used as a statement; a generator would cos
             if kind is not None and answer is not None:
                 with contextlib.suppress(Exception):
                     answer.close()
+                    if hasattr(answer, "release_conn"):  # urllib3's, of which requests had not made its own yet
+                        answer.release_conn()
         finally:
             _current.limits = self._outer
 

@@ -24,16 +24,14 @@ from sleepwalker.transport.body import Body
 from sleepwalker.transport.credentials import Auth
 from sleepwalker.transport.deadline import Limits, attempt_limits
 from sleepwalker.transport.errors import Scene, translate
-from sleepwalker.transport.plain_answer import complete, read_all
-from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, OwnSession, hold_redirect, is_redirect, next_hop
-from sleepwalker.transport.straight import is_genuine
+from sleepwalker.transport.plain_answer import read_all
+from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, hold_redirect, is_redirect, next_hop
 from sleepwalker.transport.url import Origin, check_headers, safe_path
 
 #: Where it is given, the length is not (RFC 9112, section 6.3), whatever the server says of it.
 _CODING = "Transfer-Encoding"
 #: Of a longer body so much at a time: room for all of it would be taken at once, on nothing but the server's word.
 _AT_ONCE = 1 << 20
-_SESSION_SEND = requests.Session.send if is_genuine(requests.Session.send, "requests.sessions") else None
 
 
 @frozen
@@ -164,8 +162,9 @@ def _follow(
     history: list[requests.Response] = []
     while True:
         session, settings = wire.elsewhere(hop.url) if hop.foreign else (wire.session, wire.settings)
+        began, limits.phase = limits.phase, "queue"  # where no time is left, nothing was sent
         left = limits.left()
-        limits.alone = hop.prepared if _alone(session, hop.prepared) else None
+        limits.phase = began
         response = session.send(
             hop.prepared,
             stream=True,
@@ -173,7 +172,6 @@ def _follow(
             timeout=(min(timeout[0], left), min(timeout[1], left)),
             **settings,
         )
-        complete(response.raw)
         limits.since_answer = "over"
         limits.phase = "body"
         if not is_redirect(response):
@@ -192,16 +190,6 @@ def _follow(
         history.append(response)
 
 
-def _alone(session: requests.Session, prepared: requests.PreparedRequest) -> bool:
-    """Whether no code of the caller's is between the attempt and the answer: the request's two hooks are ours."""
-    return (
-        type(session) in (OwnSession, requests.Session)
-        and requests.Session.send is _SESSION_SEND
-        and "send" not in vars(session)
-        and len(prepared.hooks.get("response", ())) == 2
-    )
-
-
 def _receive(response: requests.Response, exchange: Exchange, limits: Limits, origin: str) -> None:
     """The body, or for a stream the end of the deadline."""
     try:
@@ -214,7 +202,7 @@ def _receive(response: requests.Response, exchange: Exchange, limits: Limits, or
         else:
             _read(response, origin, limit=exchange.max_body, truncate=False)
     except BaseException:
-        response.close()
+        discard(response)
         raise
 
 
@@ -232,9 +220,11 @@ def _read(response: requests.Response, origin: str, *, limit: int | None, trunca
     raw, headers = response.raw, response.headers
     length = headers.get("Content-Length", "")
     # Whoever was before us, a hook or a caching session, may have read it: then the socket has nothing more.
-    unread = response._content is False
-    plain = unread and isinstance(raw, HTTPResponse) and not ("Content-Encoding" in headers or _CODING in headers)
-    if plain and length.isdecimal() and (limit is None or int(length) <= limit):
+    content = response._content
+    if isinstance(content, bytes) and (limit is None or len(content) <= limit):
+        return
+    plain = isinstance(raw, HTTPResponse) and not ("Content-Encoding" in headers or _CODING in headers)
+    if plain and content is False and length.isdecimal() and (limit is None or int(length) <= limit):
         # What iter_content gives, without its detours.
         short = int(length) <= _AT_ONCE
         keep_body(response, read_all(raw) if short else b"".join(iter(partial(raw.read, _AT_ONCE), b"")))

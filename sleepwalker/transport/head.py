@@ -120,6 +120,10 @@ class Intake:
         """Keep the socket open until `let_go`, though its connection lets go of it."""
         self._held = self._sock.makefile("rb", buffering=0)
 
+    def fileno(self) -> int:
+        """The socket's."""
+        return int(self._sock.fileno())
+
     def let_go(self) -> None:
         """End a `hold`."""
         if self._held is not None:
@@ -135,6 +139,9 @@ class _Reader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def fileno(self) -> int:
+        return self._intake.fileno()
+
     def readinto(self, buffer: Any) -> int:
         return self._intake.read_into(buffer)
 
@@ -148,8 +155,14 @@ _LATER: Any = object()
 
 
 class Response(http.client.HTTPResponse):
-    """An answer that is read within the limits of the attempt that asked for it."""
+    """An answer that is read within the limits of the attempt that asked for it.
 
+    Its file `_fp` is not made until somebody reads from it (`_LATER`), then open, and None once the answer is over.
+    Asked for without any limits, it is http.client's own in everything.
+    """
+
+    came_straight = False
+    """Whether it came the short way: then its body may be taken that way, too."""
     # As http.client has them until the head is there.
     debuglevel = 0
     headers: Any = None

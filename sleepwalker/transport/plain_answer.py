@@ -32,9 +32,15 @@ class _RawHeaders(HTTPHeaderDict):
         HTTPHeaderDict.__init__(self, self._pairs)
         return vars(self)[name]
 
+    def __repr__(self) -> str:
+        return repr(HTTPHeaderDict(self))
 
-def raw_answer(conn: Any, response: Response, method: str, path: str) -> HTTPResponse:
-    """What urllib3 makes of an answer whose body is yet to be read."""
+    def __reduce__(self) -> Any:
+        return HTTPHeaderDict, (list(self.iteritems()),)
+
+
+def raw_answer(pool: Any, conn: Any, response: Response, method: str, path: str) -> HTTPResponse:
+    """What urllib3 makes of an answer whose body is yet to be read, and that `conn` goes back to `pool` after."""
     head = response.headers
     store = head.store if isinstance(head, PlainHeaders) else None
     length = None if store is None else store.get("content-length")
@@ -54,6 +60,8 @@ def raw_answer(conn: Any, response: Response, method: str, path: str) -> HTTPRes
             request_method=method,
             request_url=path,
             sock_shutdown=shutdown,
+            pool=pool,
+            connection=conn,
         )
     raw = HTTPResponse.__new__(HTTPResponse)
     vars(raw).update(
@@ -69,22 +77,18 @@ def raw_answer(conn: Any, response: Response, method: str, path: str) -> HTTPRes
         _request_url=path,
         _decoded_buffer=BytesQueueBuffer(),
         _sock_shutdown=shutdown,
+        _pool=pool,
+        _connection=conn,
     )
     return raw
 
 
-def answer(
-    adapter: HTTPAdapter, request: requests.PreparedRequest, raw: Any, *, alone: bool = False
-) -> requests.Response:
-    """What requests makes of an answer, as `HTTPAdapter.build_response` does.
-
-    `alone` is a request whose answer nobody reads before `complete` was called.
-    """
+def answer(adapter: HTTPAdapter, request: requests.PreparedRequest, raw: Any) -> requests.Response:
+    """What requests makes of an answer, as `HTTPAdapter.build_response` does."""
     head = raw._original_response.headers
     store = head.store if isinstance(head, PlainHeaders) else None
-    if not alone or store is None or "set-cookie" in store:
+    if store is None or "set-cookie" in store:
         return adapter.build_response(request, raw)
-    raw._original_response = None  # or Session.send would look for cookies in it, at some length; see `complete`
     made = requests.Response.__new__(requests.Response)
     vars(made).update(
         _BLANK_ANSWER,
@@ -112,11 +116,11 @@ class _AnswerHeaders(CaseInsensitiveDict[str]):
         made._store = store.copy()  # type: ignore[assignment]
         return made
 
-    def __contains__(self, name: Any) -> bool:
-        return name.lower() in self._store
+    def __contains__(self, key: Any) -> bool:
+        return key.lower() in self._store
 
-    def get(self, name: Any, default: Any = None) -> Any:
-        pair = self._store.get(name.lower())
+    def get(self, key: Any, default: Any = None) -> Any:
+        pair = self._store.get(key.lower())
         return default if pair is None else pair[1]
 
     def __reduce__(self) -> Any:
@@ -132,26 +136,20 @@ class _NoCookies(RequestsCookieJar):
     def __getattr__(self, name: str) -> Any:
         if name not in ("_cookies", "_cookies_lock", "_policy"):
             raise AttributeError(name)
-        RequestsCookieJar.__init__(self)
+        vars(self).update({**vars(RequestsCookieJar()), **vars(self)})  # a policy may have been set before
         return vars(self)[name]
 
+    def __repr__(self) -> str:
+        return repr(self.copy())
+
     def __reduce__(self) -> Any:
-        full = self.copy()
-        return RequestsCookieJar, (), full.__getstate__()
-
-
-def complete(raw: Any) -> None:
-    """Undo what `answer` left out of an answer for as long as `Session.send` had it."""
-    if isinstance(raw, HTTPResponse) and raw._original_response is None and isinstance(raw._fp, Response):
-        raw._original_response = raw._fp
-        if raw._fp.isclosed():  # a hook read it
-            raw.release_conn()
+        return RequestsCookieJar, (), self.copy().__getstate__()
 
 
 def read_all(raw: HTTPResponse) -> bytes:
     """A body without any coding, of which nothing was read yet: as `raw.read()`, without its detours."""
     body = raw._fp
-    if type(body) is not Response or raw._fp_bytes_read:
+    if type(body) is not Response or not body.came_straight or raw._fp_bytes_read:
         return raw.read()
     data = body.take_body()
     if data is not None:

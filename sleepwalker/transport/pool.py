@@ -21,12 +21,13 @@ class _OpenOnesFirst(queue.LifoQueue[Any]):
     """The free places of a pool: those with an open socket first, the one used last before all.
 
     urllib3 would hand out the place of a socket that was just closed, and open another one beside those that wait.
-    What needs no wait takes no more than the lock: nobody waits to give a place back, and nobody joins this queue.
+    What needs no wait takes no more than the lock. `put` wakes whoever waits: either it sees that they are counted, or
+    they are counted later and, looking once more, see what was put. Nobody waits to put, and nobody joins this queue.
     """
 
     _waiting = 0
 
-    def take_open(self) -> Any:
+    def pop_open(self) -> Any:
         """The open connection that was used last; None where there is none."""
         with self.mutex:
             return self.queue.pop() if self.queue and getattr(self.queue[-1], "sock", None) is not None else None
@@ -91,14 +92,18 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
     def take_open(self) -> Any:
         """An open connection, fit for a request sent as it is; None where that takes more than a look."""
         free: Any = self.pool
-        conn = None if free is None else free.take_open()
+        conn = None if free is None else free.pop_open()
         if conn is None:
             return None
-        if isinstance(conn, Limited):
-            if not conn.is_connected or self._is_stale(conn):
-                conn.close()
-            elif not conn.debuglevel and conn.proxy is None:
-                return conn
+        try:
+            if isinstance(conn, Limited):
+                if not conn.is_connected or self._is_stale(conn):
+                    conn.close()
+                elif not conn.debuglevel and conn.proxy is None:
+                    return conn
+        except BaseException:
+            self._put_conn(conn)
+            raise
         self._put_conn(conn)
         return None
 
@@ -122,11 +127,19 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
     def _put_conn(self, conn: Any) -> None:
         if isinstance(conn, Limited):
             conn.idle_since = _now()
+            answer, conn.under_way = conn.under_way, None
+            if answer is not None and not answer.isclosed():
+                conn.close()  # given back too early: what is left of its answer would be the next one's
             if conn.grip is not None:
                 grip, conn.grip = conn.grip, None
                 if grip.release(conn):
                     conn.close()  # opened anew on use
-        super()._put_conn(conn)
+        try:  # noqa: SIM105 - each call comes by
+            super()._put_conn(conn)
+        except urllib3.exceptions.FullPoolError:
+            # A Ctrl-C met somebody who waited for a place, and urllib3 gave one back that they never had. The
+            # connection without a place is closed, and all is as it was.
+            pass
 
     def close(self) -> None:
         free = self.pool

@@ -42,6 +42,8 @@ class Limited(urllib3.connection.HTTPConnection):
     """When it last came back to its pool, on the monotonic clock."""
     grip: Grip | None = None
     """The last one that took hold of its socket."""
+    under_way: Any = None
+    """The latest answer that it brought; over once its body was read, or it was closed."""
     has_left_over = False
     """Whether the server has sent more than it was asked for, where looking at the socket does not tell."""
 
@@ -150,7 +152,9 @@ class Limited(urllib3.connection.HTTPConnection):
         limits = current_limits()
         if limits is not None:
             limits.phase = "head"
-        return super().getresponse()
+        answer = super().getresponse()
+        self.under_way = getattr(answer, "_original_response", None)
+        return answer
 
 
 class LimitedTLS(Limited, urllib3.connection.HTTPSConnection):

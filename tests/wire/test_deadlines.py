@@ -569,3 +569,17 @@ def test_deadlines_hold_for_many_threads_at_a_time() -> None:
         assert len(ended) == 8
         for error in ended:
             assert_phase(error, "head")
+
+
+def test_a_deadline_that_is_over_before_anything_was_sent_is_no_silent_server() -> None:
+    """An auth object had to fetch a token first, say: the request never left, so it may be made again."""
+
+    def slow(request: Any) -> Any:
+        time.sleep(0.35)
+        return request
+
+    with FaultServer() as server, Connection(server.url, slow, policy=ATTEMPT) as conn:
+        with pytest.raises(DeadlineExceeded) as caught:
+            conn.post("/orders", json={"id": 7})
+        assert (caught.value.phase, caught.value.never_sent) == ("queue", True)
+        assert server.requests == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 import time
 import weakref
@@ -108,6 +109,37 @@ def test_a_call_waits_for_a_socket_no_longer_than_its_deadline() -> None:
         assert [event.error for event in events if isinstance(event, RequestFailed)] == ["DeadlineExceeded"]
         assert len(server.requests) == 1
         assert conn.get("/", policy=ONE).content == b"slow"
+
+
+def test_a_ctrl_c_of_one_who_waits_for_a_socket_is_no_fault_of_the_one_who_has_it() -> None:
+    """urllib3 gives a place back then that was never taken, and the holder of the only one would find no room."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(exchange: Exchange) -> None:
+        began.set()
+        go_on.wait(30)
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with FaultServer(routes={"/slow": slow}) as server, Connection(server.url, ANONYMOUS, policy=ONE) as conn:
+        conn.get("/")
+        answers: list[bytes] = []
+        thread = threading.Thread(target=lambda: answers.append(conn.get("/slow").content))
+        thread.start()
+        began.wait(30)
+        before = signal.signal(signal.SIGALRM, stop)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(KeyboardInterrupt):
+                conn.get("/")
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        go_on.set()
+        thread.join()
+        assert answers == [b"slow"]
+        assert [conn.get("/").content for _ in range(3)] == [b"ok"] * 3
 
 
 def test_a_streamed_answer_holds_its_socket_until_it_is_read_or_closed(server: FaultServer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import datetime
 import gzip
 import http.client
 import logging
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from unittest import mock
 from urllib.parse import urljoin
@@ -22,9 +24,11 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from requests.adapters import BaseAdapter
+from urllib3 import HTTPConnectionPool, HTTPHeaderDict
 
 from sleepwalker import ANONYMOUS, Connection, Policy, SleepwalkerException
-from sleepwalker.transport import straight
+from sleepwalker.transport import plain_answer, straight
 
 POLICY = Policy(retry=False, breaker=False)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -143,8 +147,17 @@ def both_ways(
 ) -> tuple[list[bytes], list[dict[str, Any]], int]:
     """The bytes that left each way, what came of it, and how many took the short one."""
     recorder.seen.clear()
-    outcomes = []
-    with mock.patch.object(straight, "exchange", side_effect=straight.exchange) as counted:
+    outcomes: list[dict[str, Any]] = []
+    taken: list[bool] = []
+    exchange = straight.exchange
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        taken.append(True)
+        raw = exchange(*args, **kwargs)
+        taken[-1] = raw is not None
+        return raw
+
+    with mock.patch.object(straight, "exchange", counting):
         for short in (True, False):
             with (
                 mock.patch.object(straight, "untouched", lambda short=short: short),
@@ -158,7 +171,7 @@ def both_ways(
                 adapter = outcomes[-1].pop("connection", None)
                 assert adapter is None or adapter is conn.conn.get_adapter(recorder.url + "/")
     sent = [data for data in recorder.seen if b" /warm " not in data]
-    return sent, outcomes, counted.call_count
+    return sent, outcomes, sum(taken)
 
 
 TOKENS = st.text("ABCXYZabcxyz0189-_.!~'*", min_size=1, max_size=8)
@@ -302,6 +315,104 @@ def test_a_step_that_somebody_wrapped_is_taken(recorder: Recorder, path: str) ->
         assert seen
 
 
+class Proxy:
+    """A wrapper as tracing tools make them: it says that it is what it wraps."""
+
+    def __init__(self, wrapped: Any, seen: list[str]) -> None:
+        self.wrapped = wrapped
+        self.seen = seen
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.wrapped == other)
+
+    def __hash__(self) -> int:
+        return hash(self.wrapped)
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if instance is None:
+            return self
+        self.seen.append("asked for")
+        return self.wrapped.__get__(instance, owner)
+
+
+def test_a_wrapper_that_says_it_equals_what_it_wraps_is_taken(recorder: Recorder) -> None:
+    recorder.reply, recorder.hangs_up = OK, False
+    seen: list[str] = []
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        conn.get("/warm")
+        with mock.patch.object(HTTPConnectionPool, "urlopen", Proxy(HTTPConnectionPool.urlopen, seen)):
+            conn.get("/")
+    assert seen == ["asked for"]
+
+
+@pytest.mark.parametrize("wraps_adapter", [True, False])
+def test_whoever_reads_the_answer_below_the_session_gives_its_place_back(
+    recorder: Recorder, wraps_adapter: bool
+) -> None:
+    """As an adapter does that renews a token and asks again, or an auth object with hooks of its own."""
+
+    class Twice(BaseAdapter):
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def send(self, request: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+            assert self.inner.send(request, **kwargs).content == b"ok"
+            return self.inner.send(request, **kwargs)
+
+        def close(self) -> None:
+            self.inner.close()
+
+    def hooked(request: Any) -> Any:
+        request.hooks["response"] = [lambda response, **_: response.content and None, lambda response, **_: None]
+        return request
+
+    recorder.reply, recorder.hangs_up = OK, False
+    one = POLICY.replace(pool={"size": 1, "block": True}, timeout={"connect": 5, "read": 5, "attempt": 5, "total": 5})
+    with Connection(recorder.url, ANONYMOUS if wraps_adapter else hooked, policy=one) as conn:
+        conn.get("/warm")
+        if wraps_adapter:
+            conn.conn.mount("http://", Twice(conn.conn.get_adapter(recorder.url + "/")))
+        for _ in range(3):
+            assert conn.get("/").content == b"ok"
+
+
+def test_a_socket_given_back_too_early_gives_nothing_to_the_next_request(recorder: Recorder) -> None:
+    recorder.hangs_up = False
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        recorder.reply = OK
+        conn.get("/warm")
+        recorder.reply = b"HTTP/1.1 200 OK\r\nContent-Length: 41\r\n\r\nx"
+        early = conn.get("/", stream=True)
+        early.raw.read(1)
+        early.raw.release_conn()
+        recorder.reply = OK
+        assert conn.get("/").content == b"ok"
+        assert conn.get("/").content == b"ok"
+
+
+def test_an_answer_that_a_hook_made_up_needs_no_socket(recorder: Recorder) -> None:
+    def invent(response: requests.Response, **_: Any) -> requests.Response:
+        response.close()
+        made = requests.Response()
+        made.status_code, made._content = 200, b'{"made": "up"}'
+        return made
+
+    recorder.reply, recorder.hangs_up = OK, False
+    session = requests.Session()
+    session.hooks["response"].append(invent)
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY, session=session) as conn:
+        assert [conn.json_request("GET", "/") for _ in range(2)] == [{"made": "up"}] * 2
+
+
+def test_what_new_answers_have_in_common_cannot_be_changed_by_one_of_them() -> None:
+    plain = (type(None), bool, int, float, str, bytes, datetime.timedelta)
+    replaced = {"headers", "history", "cookies", "_decoded_buffer"}
+    for blank in (plain_answer._BLANK_RAW, plain_answer._BLANK_ANSWER):
+        shared = {name: type(value) for name, value in blank.items() if not isinstance(value, plain)}
+        assert shared.keys() <= replaced, shared
+
+
 EARLIER_TOOL = """
 import sys
 import {module}
@@ -360,6 +471,21 @@ def test_an_answer_kept_on_disk_holds_requests_own_headers_and_cookies(recorder:
             assert list(twin.items()) == list(part.items())
             assert twin == part or part is answer.cookies  # a jar equals only itself
     assert type(pickle.loads(pickle.dumps(answer.cookies))) is requests.cookies.RequestsCookieJar
+
+
+def test_an_answers_parts_are_shown_as_requests_and_urllib3_show_theirs(recorder: Recorder) -> None:
+    recorder.reply, recorder.hangs_up = OK, False
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        conn.get("/warm")
+        answer = conn.get("/")
+    assert repr(answer.cookies) == repr(requests.cookies.RequestsCookieJar())
+    assert repr(answer.raw.headers) == repr(HTTPHeaderDict({"Content-Length": "2"}))
+    assert type(pickle.loads(pickle.dumps(answer.raw.headers))) is HTTPHeaderDict
+    assert answer.headers.get(key="content-length") == "2"
+    policy = DefaultCookiePolicy(allowed_domains=[])
+    answer.cookies.set_policy(policy)
+    assert len(answer.cookies) == 0
+    assert answer.cookies.get_policy() is policy
 
 
 def test_an_answers_empty_jar_can_be_filled(recorder: Recorder) -> None:
