@@ -58,8 +58,10 @@ def program(pytestconfig: pytest.Config) -> Callable[[str], Path]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell that starts this in the background has it ignore Ctrl-C, and so would all programs that tests start.
+    # A shell that starts this in the background has it ignore Ctrl-C, and `nohup` a hang-up; so would all programs that
+    # tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.stash[_missing] = set()
 
 
