@@ -210,7 +210,7 @@ def test_every_folder_of_the_package_is_shipped() -> None:
 
 
 OPTIONAL = (
-    "duckdb", "jsonpointer", "opentelemetry", "plotly", "prometheus_client", "redis", "reschema", "rich", "uritemplate",
+    "duckdb", "jsonpointer", "opentelemetry", "plotly", "prometheus_client", "reschema", "rich", "uritemplate",
     "weblinking", "sleepwalker.cli",
 )  # fmt: skip
 
