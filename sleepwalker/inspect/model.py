@@ -105,10 +105,17 @@ class HostFacts:
     p99: float | None = None
     longest: float | None = None
     first_failure: float | None = None
+    """Of a call; what an open, a growing or an isolating circuit refused says nothing about the host."""
     last_failure: float | None = None
     last_answer: float | None = None
     answered_since: int = 0
-    """Answered after the last failure."""
+    """Answered after the last failure, or after the recovery where that came later."""
+    recovered_at: float | None = None
+    """When its circuit closed last, or it recovered otherwise; not in a dry run."""
+    ramp_until: float | None = None
+    """Until when its load grows after its circuit closed last."""
+    next_try: float | None = None
+    """When the open time of its circuit, which is open when the log ends, is over."""
     sampled: bool = False
     """Whether answered calls were logged as a sample: counts are then estimates."""
     state: HostState = "fine"
@@ -296,7 +303,7 @@ def _when(seconds: float | None) -> str | None:
 
 def _host(facts: HostFacts) -> dict[str, Any]:
     plain = _plain(facts)
-    for name in ("first_failure", "last_failure", "last_answer", "moved_at"):
+    for name in ("first_failure", "last_failure", "last_answer", "recovered_at", "ramp_until", "next_try", "moved_at"):
         plain[name] = _when(plain[name])
     plain["latency"] = {name: plain.pop(name) for name in ("p50", "p95", "p99", "longest")}
     plain["success_ratio"] = facts.success_ratio

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sleepwalker.inspect import words
+from sleepwalker.inspect.columns import literal
 from sleepwalker.inspect.model import Call, HostFacts, Problem, Report, Retries, Series
 from sleepwalker.inspect.session import Row, Session
 from sleepwalker.inspect.spans import Transition, describe, processes
@@ -25,6 +26,9 @@ _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600
 _TIME = "epoch_us(time) / 1e6"
 #: Of a call that was answered in the end, and not with "later".
 _SAVED = "answered AND attempts > 1 AND coalesce(status, 200) NOT IN (408, 429)"
+#: Of a call whose failure says something about its host, or about its other limits: what a circuit refused, or the ramp
+#: of one that has just closed, is told by the circuit's own state.
+_FAILED = "NOT answered AND coalesce(rejected_by, '') NOT IN ('breaker', 'isolation')"
 
 
 def make(session: Session, chosen: Filter) -> Report | None:
@@ -45,6 +49,7 @@ def make(session: Session, chosen: Filter) -> Report | None:
     step = next((step for step in _STEPS if (end - first) / step < _MOST_STEPS), (end - first) / _MOST_STEPS)
     hosts = _hosts(session, dated)
     _states(session, hosts, chosen, first, end, dated)
+    _answered_since(session, hosts, dated)
     _moves(session, hosts, dated)
     ranked = sorted(hosts.values(), key=_badness)
     p50, p95, p99, longest = session.rows(f"SELECT {_LATENCY} FROM calls")[0]
@@ -104,25 +109,41 @@ def _hosts(session: Session, dated: str) -> dict[str, HostFacts]:
             SELECT host, count(*) FILTER (event = 'connection.evicted'), count(*) FILTER (event = 'connection.hooked')
             FROM events GROUP BY host"""):
         found[host] = HostFacts(host, evicted=evicted, hooked=hooked)
+    # A call that was sent before a circuit opened may end, with a refused retry, after it has closed again.
+    failed_sends = f"SELECT host, max({_TIME}) AS last_send FROM attempts WHERE failed AND {dated} GROUP BY host"
     for row in session.rows(f"""
             SELECT host, sum(weight), sum(weight) FILTER (answered), count(*) FILTER (NOT answered),
                 count(rejected_by), sum(weight * attempts), sum(weight * greatest(attempts - 1, 0)),
                 sum(weight) FILTER ({_SAVED}), {_LATENCY},
-                min({_TIME}) FILTER (NOT answered AND {dated}), max({_TIME}) FILTER (NOT answered AND {dated}),
+                min({_TIME}) FILTER ({_FAILED} AND {dated}),
+                greatest(
+                    max({_TIME}) FILTER ({_FAILED} AND attempts = 0 AND {dated}),
+                    least(max({_TIME}) FILTER ({_FAILED} AND attempts > 0 AND {dated}), any_value(last_send))),
                 max({_TIME}) FILTER (answered AND {dated}), bool_or(weight <> 1)
-            FROM calls GROUP BY host"""):
+            FROM calls LEFT JOIN ({failed_sends}) USING (host) GROUP BY host"""):
         facts = found[row[0]]
         facts.calls, facts.answered, facts.failed, facts.rejected = map(_whole, row[1:5])
         facts.attempts, facts.retries, facts.saved = map(_whole, row[5:8])
         facts.p50, facts.p95, facts.p99, facts.longest = row[8:12]
         facts.first_failure, facts.last_failure, facts.last_answer = row[12:15]
         facts.sampled = bool(row[15])
-    for host, count in session.rows(f"""
-            SELECT host, sum(weight) FROM calls
-            JOIN (SELECT host, max(time) AS last FROM calls WHERE NOT answered AND {dated} GROUP BY host) USING (host)
-            WHERE answered AND time > last AND {dated} GROUP BY host"""):
-        found[host].answered_since = _whole(count)
     return found
+
+
+def _answered_since(session: Session, hosts: dict[str, HostFacts], dated: str) -> None:
+    """How many calls went well after all that did not."""
+    since = {
+        facts.host: max(facts.last_failure or 0.0, facts.recovered_at or 0.0)
+        for facts in hosts.values()
+        if facts.last_failure is not None or facts.recovered_at is not None
+    }
+    if not since:
+        return
+    table = ", ".join(f"({literal(host)}, {time!r}::DOUBLE)" for host, time in since.items())
+    for host, count in session.rows(f"""
+            SELECT host, sum(weight) FROM calls JOIN (VALUES {table}) AS ends(host, last) USING (host)
+            WHERE answered AND {_TIME} > last AND {dated} GROUP BY host"""):
+        hosts[host].answered_since = _whole(count)
 
 
 def _whole(value: float | None) -> int:
@@ -138,10 +159,11 @@ def _states(
     process = {file: number for (file, *_), number in zip(periods, order, strict=True)}
     until = Filter(None, chosen.until, chosen.hosts).condition()
     found: dict[str, list[Transition]] = {}
-    for host, time, event, file, cause, reason, broken_for, observed in session.rows(f"""
-            SELECT host, {_TIME}, event, file, cause, reason, broken_for, observed FROM everything
+    for host, time, event, file, cause, reason, broken_for, observed, lasts in session.rows(f"""
+            SELECT host, {_TIME}, event, file, cause, reason, broken_for, observed, coalesce(open_for, ramp)
+            FROM everything
             WHERE (event LIKE 'host.%' OR event LIKE 'breaker.%') AND {until} AND {dated} ORDER BY time, file, line"""):
-        one = Transition(time, event, process[file], cause, reason, broken_for, bool(observed))
+        one = Transition(time, event, process[file], cause, reason, broken_for, bool(observed), lasts)
         found.setdefault(host, []).append(one)
     for host, transitions in found.items():
         if host in hosts:

@@ -36,6 +36,8 @@ class Transition:
     reason: str | None
     broken_for: float | None
     observed: bool
+    lasts: float | None
+    """Seconds: for how long a circuit opened, or its load grows after it closed."""
 
 
 def processes(periods: Sequence[tuple[float, float]]) -> list[int]:
@@ -80,10 +82,22 @@ def describe(facts: HostFacts, transitions: Sequence[Transition], begin: float, 
                 facts.would_open += 1
             else:
                 facts.opened += 1
+        if one.observed:
+            continue
+        if one.event in ("breaker.opened", "host.broken"):
+            facts.recovered_at = facts.ramp_until = None
+        if one.event == "breaker.opened":
+            facts.next_try = None if one.lasts is None else one.time + one.lasts
+        if one.event == "breaker.closed":
+            facts.ramp_until = None if one.lasts is None else one.time + one.lasts
+        if one.event in ("breaker.closed", "host.recovered"):
+            facts.recovered_at = one.time
     if facts.host_spans:
         facts.state = facts.host_spans[-1].state  # type: ignore[assignment]
     if facts.circuit_spans:
         facts.circuit = facts.circuit_spans[-1].state  # type: ignore[assignment]
+    if facts.circuit != "open":
+        facts.next_try = None
     facts.outages = list(_outages(facts.host_spans, transitions))
 
 

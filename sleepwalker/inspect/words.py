@@ -15,6 +15,8 @@ _DEGRADED = 0.95
 _FEWEST = 3
 #: So many outages make a habit.
 _OFTEN = 4
+#: Seconds: what is due within these after the log's end needs no date.
+_SOON = 12 * 3600.0
 #: Hosts that are spoken of one by one.
 MOST = 3
 
@@ -99,10 +101,13 @@ def _times(number: int) -> str:
 
 
 def _over(facts: HostFacts, report: Report) -> str:
-    """Begins with `yes`, `for now`, `for its callers`, `perhaps`, `not yet` or `no`."""
-    answers = f"{count(facts.answered_since, 'call')} answered since the last failure"
-    if facts.last_failure is not None:
-        answers += f" at {when(facts.last_failure, report)}"
+    """Begins with `yes`, `recovering`, `for now`, `for its callers`, `perhaps`, `not yet` or `no`."""
+    failed, recovered = facts.last_failure, facts.recovered_at
+    recovering = recovered is not None and (failed is None or failed <= recovered)
+    answers = f"{count(facts.answered_since, 'call')} answered since "
+    answers += "it recovered" if recovering else "the last failure"
+    if (since := recovered if recovering else failed) is not None:
+        answers += f" at {when(since, report)}"
     if facts.moved_to and facts.moved_at is not None and facts.state == "broken":
         return f"for its callers: a hook gave them {facts.moved_to} at {when(facts.moved_at, report)}"
     if facts.state == "isolated":
@@ -114,18 +119,25 @@ def _over(facts: HostFacts, report: Report) -> str:
         return f"no: the circuit is {facts.circuit}" if facts.circuit != "closed" else "no"
     if facts.circuit in ("open", "half-open"):
         return f"not yet: the circuit is {facts.circuit}"
-    if facts.failed and facts.last_failure is None:
-        return "perhaps: when its calls failed is not known"
-    if facts.failed and not facts.answered_since:
-        return "not yet: the last call failed"
+    if facts.ramp_until is not None and report.end < facts.ramp_until and (recovering or facts.answered_since):
+        return f"recovering: {answers}; the load grows until {when(facts.ramp_until, report)}"
     if not facts.failed:
         return f"yes: all {count(facts.calls, 'call')} were answered" if facts.calls else "yes"
+    if recovering:
+        return _lasting(facts, report, answers)
+    if failed is None and facts.failed > facts.rejected:
+        return "perhaps: when its calls failed is not known"
+    if failed is None:
+        sent = count(facts.calls - facts.rejected, "call")
+        return f"yes: {sent} sent, all of them answered" if facts.answered else "perhaps: no call was sent"
+    if not facts.answered_since:
+        return "not yet: the last call failed"
     return _lasting(facts, report, answers)
 
 
 def _lasting(facts: HostFacts, report: Report, answers: str) -> str:
     """Whether what is over now is over: a host that fails now and then has always just been answered."""
-    quiet = report.end - (facts.last_failure or report.end)
+    quiet = report.end - max(facts.last_failure or 0.0, facts.recovered_at or 0.0)
     if len(facts.outages) >= _OFTEN:
         every = (facts.outages[-1].since - facts.outages[0].since) / (len(facts.outages) - 1)
         if quiet < 2 * every:
@@ -150,12 +162,12 @@ def misdated(report: Report) -> str | None:
 def when(seconds: float, report: Report) -> str:
     """A time of day, with the date where the report covers more than one, and with tenths where it covers minutes.
 
-    One that lies outside what the report covers is told in full.
+    One that lies outside what the report covers is told in full, unless it is due soon after.
     """
     length = report.end - report.begin
-    if not report.begin - 1 <= seconds <= report.end + 1:
+    if not report.begin - 1 <= seconds <= report.end + _SOON:
         return iso(seconds)[:19].replace("T", " ")
-    dated = length > 20 * 3600 or clock_time(report.begin, date=True)[:5] != clock_time(report.end, date=True)[:5]
+    dated = length > 20 * 3600 or len({clock_time(at, date=True)[:5] for at in (report.begin, report.end, seconds)}) > 1
     return clock_time(seconds, date=dated, fraction=length < 120)
 
 

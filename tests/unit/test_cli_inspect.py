@@ -73,7 +73,7 @@ def test_the_first_lines_say_which_host_since_when_what_was_done_and_whether_it_
         f"OVER  {HOST}",
         "  since  14:00:10.0: broken (ConnectError), 11 s",
         "  done   circuit opened once; 9 calls refused unsent; 10 retries saved 10 calls",
-        "  over?  yes: 38 calls answered since the last failure at 14:00:19.0",
+        "  over?  yes: 38 calls answered since it recovered at 14:00:21.0",
     ]
 
 
@@ -168,7 +168,7 @@ def test_a_narrow_terminal_cuts_no_sentence_and_no_time_short(story: Path, width
     assert max(map(len, lines)) <= width
     said = " ".join(written.getvalue().split())
     assert "14:00:10.0: broken (ConnectError), 11 s" in said
-    assert "38 calls answered since the last failure at 14:00:19.0" in said
+    assert "38 calls answered since it recovered at 14:00:21.0" in said
     [lane] = [text for text in lines if text.startswith("  circuit")]
     assert lane.endswith("─"), "how it ended is in the picture"
 

@@ -201,7 +201,55 @@ def test_an_outage_that_is_over_says_what_was_done_and_how_much_went_well_since(
     assert finding.tone == "over"
     assert finding.since == "14:00:10: broken (ConnectError), 1 min"
     assert finding.done == "1 call refused unsent; 120 retries saved 120 calls"
-    assert finding.over == "yes: 120 calls answered since the last failure at 14:00:15"
+    assert finding.over == "yes: 120 calls answered since it recovered at 14:01:10"
+
+
+#: A circuit that opened at 10 s and closed at 27 s, its load growing until 32 s.
+CLOSED = [
+    answered(0),
+    failed(9.5),
+    line(10, "breaker.opened", rule="consecutive", open_for=5.0, cause="503"),
+    line(10, "host.broken", reason="breaker", failures=5, cause="503"),
+    rejected(12),
+    line(26, "breaker.half_opened"),
+    line(27, "breaker.closed", ramp=5.0),
+    line(27, "host.recovered", broken_for=17.0),
+]
+
+
+def test_what_the_ramp_of_a_closed_circuit_refuses_says_nothing_about_the_host(made: Made) -> None:
+    """It was called TROUBLE or OVER, whichever call came last."""
+    ramp = [answered(27.01), rejected(27.5), answered(28), rejected(28.5), answered(29), rejected(30)]
+    for last in range(len(ramp) + 1):
+        [finding] = made(*CLOSED, *ramp[:last]).findings
+        answers = sum("finished" in one for one in ramp[:last])
+        calls = "1 call" if answers == 1 else f"{answers} calls"
+        said = f"recovering: {calls} answered since it recovered at 14:00:27.0; the load grows until 14:00:32.0"
+        assert (finding.tone, finding.over) == ("over", said)
+    [finding] = made(*CLOSED, *ramp, answered(40)).findings
+    assert (finding.tone, finding.over) == ("over", "yes: 4 calls answered since it recovered at 14:00:27.0")
+
+
+def test_a_call_that_fails_after_the_circuit_closed_is_no_recovery(made: Made) -> None:
+    sent = line(28, "attempt.failed", attempt=1, error="ConnectError", duration=0.01)
+    [finding] = made(*CLOSED, answered(27.01), sent, failed(28)).findings
+    assert (finding.tone, finding.over) == ("bad", "not yet: the last call failed")
+    [finding] = made(*CLOSED, answered(27.01), sent, failed(28), answered(29), answered(40)).findings
+    assert finding.over == "yes: 2 calls answered since the last failure at 14:00:28.0"
+
+
+def test_a_call_whose_last_send_failed_before_the_circuit_closed_says_nothing_of_the_time_after(made: Made) -> None:
+    """It was waiting to be sent again, which the ramp did not let it."""
+    sent = line(25, "attempt.failed", attempt=1, status=503, duration=0.01)
+    [finding] = made(sent, *CLOSED, answered(27.01), failed(28, error=None, status=503), answered(50)).findings
+    assert finding.over == "yes: 2 calls answered since it recovered at 14:00:27.0"
+
+
+def test_a_host_that_only_refused_calls_are_known_of_is_not_said_to_answer(made: Made) -> None:
+    [finding] = made(*(rejected(at) for at in range(5))).findings
+    assert finding.over == "perhaps: no call was sent"
+    [finding] = made(*(rejected(at) for at in range(5)), answered(9)).findings
+    assert finding.over == "yes: 1 call sent, all of them answered"
 
 
 def test_answers_without_a_recovery_are_told_apart_from_one(made: Made) -> None:
