@@ -71,7 +71,7 @@ def _parser() -> Parser:
             "sleepwalker inspect events.jsonl       # what happened, from an event log",
             "sleepwalker policy show interactive    # what it says, and why",
         )
-        + "\n\nexit codes: 0 fine, 1 the call failed, 2 used wrongly",
+        + "\n\nexit codes: 0 fine, 1 the call failed, 2 used wrongly, 130 ended by Ctrl-C",
     )
     parser.add_argument("--version", action="version", version=f"sleepwalker {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)

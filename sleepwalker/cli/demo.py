@@ -102,9 +102,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**report.to_dict(), "seed": args.seed, "log": str(log)}, indent=2))
         return 0
+    if speak:
+        screen.print()  # below the lines of progress
     screen.print(report.result())
-    names = tuple(host.name for host in HOSTS)
-    screen.print("", demo_end.ports(fleet.ports[0], names, report.move.gap()), sep="\n")
+    screen.print("", demo_end.origins(fleet.ports[0], report.move.gap()), "", sep="\n")
     for line in last:
         screen.print(line, soft_wrap=True)
     return 0

@@ -7,15 +7,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sleepwalker.cli.demo_move import Gap
+from sleepwalker.cli.demo_move import MOVING, Gap
 
 
-def ports(fleet: Mapping[str, int], names: tuple[str, ...], gap: Gap | None) -> str:
-    """Which server is which, for the log knows their addresses only."""
-    known = {name: str(fleet[name]) for name in names}
+def origins(fleet: Mapping[str, int], gap: Gap | None) -> str:
+    """Which server is which, for the log knows them by their origins; a line each, the directory's included."""
+    known = {name: f"http://127.0.0.1:{port}" for name, port in fleet.items()}
     if gap is not None:
-        known["moves"] = " then ".join(address.rpartition(":")[2] for address in (gap.old, gap.new))
-    return "ports: " + ", ".join(f"{name} {port}" for name, port in known.items())
+        known[MOVING] = f"{gap.old}, then {gap.new}"
+    width = max(map(len, known))
+    return "\n".join(["in the log:", *(f"  {name:<{width}}  {origin}" for name, origin in known.items())])
 
 
 def write_page(log: Path, target: Path) -> None:

@@ -115,6 +115,9 @@ class Report:
         """The state of things in one line."""
         parts = []
         for side in SIDES:
+            if side in self.done_after:
+                parts.append(f"{side} is done")
+                continue
             now = tally(call for lane in self._lanes[side].values() for call in lane.calls)
             rejected = f", {now.rejected} rejected" if side == "sleepwalker" else ""
             parts.append(f"{side} {now.answered} ok, {now.failed} failed{rejected}")

@@ -10,6 +10,9 @@ from sleepwalker.cli.demo_plan import PLAIN_TIMEOUT, SIDES, Course, Side
 from sleepwalker.cli.tally import Tally
 from sleepwalker.cli.text import count, seconds
 
+#: The least difference in seconds between the ends of the two sides that is spoken of.
+_NOTEWORTHY = 0.1
+
 Tallies = Mapping[str, Mapping[Side, Tally]]
 
 
@@ -22,7 +25,9 @@ def conclusions(
     move: Move,
 ) -> list[str]:
     """The sentences, each a line; all numbers in them are measured ones."""
-    lines = [_answers(tallies), _waiting(tallies, done_after)]
+    lines = [_answers(tallies)]
+    if waited := _waiting(course, tallies, done_after):
+        lines.append(waited)
     if opened := _breaker(course, tallies, transitions):
         lines.append(opened)
     lines.append(move.sentence(tallies[MOVING]["sleepwalker"], tallies[MOVING]["requests"]))
@@ -45,12 +50,17 @@ def _answers(tallies: Tallies) -> str:
     )
 
 
-def _waiting(tallies: Tallies, done_after: Mapping[Side, float]) -> str:
+def _waiting(course: Course, tallies: Tallies, done_after: Mapping[Side, float]) -> str | None:
     ours, theirs = (tallies["drips"][side].longest or 0.0 for side in SIDES)
-    text = (
-        f"Waiting: no call to drips took longer than {seconds(ours)} instead of {seconds(theirs)}, and all calls were "
-        f"done after {seconds(done_after['sleepwalker'])} instead of {seconds(done_after['requests'])}."
-    )
+    parts = []
+    if theirs >= course.drip / 2:  # else chance had no body drip, and there was nothing to wait for
+        parts.append(f"no call to drips took longer than {seconds(ours)} instead of {seconds(theirs)}")
+    if abs(done_after["sleepwalker"] - done_after["requests"]) >= _NOTEWORTHY:
+        after = [seconds(done_after[side]) for side in SIDES]
+        parts.append(f"all calls were done after {after[0]} instead of {after[1]}")
+    if not parts:
+        return None
+    text = f"Waiting: {', and '.join(parts)}."
     if theirs > PLAIN_TIMEOUT:
         text += f" (timeout={PLAIN_TIMEOUT} bounds the silence between two bytes, not the call.)"
     return text

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 from sleepwalker.cli.parser import UsageError
 from sleepwalker.cli.text import safe_line
@@ -57,6 +58,16 @@ def console(file: TextIO | None = None) -> Console:
 
 
 class _Console(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; where that is not to a terminal, without the blanks with which rich fills up its lines."""
+        if self.is_terminal:
+            super().print(*objects, **options)
+            return
+        with self.capture() as captured:
+            super().print(*objects, **options)
+        self.file.write(re.sub(r" +(?=\n)", "", captured.get()))
+        self.file.flush()
+
     def on_broken_pipe(self) -> None:
         """Whoever read the output has enough: `main` ends the command well. rich would call it a failure."""
         self.quiet = True

@@ -101,8 +101,13 @@ def _to_dict(
         "reason": response.reason if response is not None else None,
         "error": type(error).__name__ if error is not None else None,
         "detail": str(error) if error is not None else None,
-        "retry_after": getattr(error, "retry_after", None),
+        "retry_after": _rounded(getattr(error, "retry_after", None)),
         "bytes": len(response.content) if response is not None else None,
         "duration": round(took, 4),
-        "attempts": [attempt.to_dict() for attempt in attempts],
+        "attempts": [{name: _rounded(value) for name, value in attempt.to_dict().items()} for attempt in attempts],
     }
+
+
+def _rounded(value: Any) -> Any:
+    """Seconds to a tenth of a millisecond; anything else as it is."""
+    return round(value, 4) if isinstance(value, float) else value

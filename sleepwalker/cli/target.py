@@ -17,7 +17,7 @@ from sleepwalker.cli.traffic import Answer
 from sleepwalker.events import Observer
 from sleepwalker.transport.credentials import netrc_auth
 from sleepwalker.transport.prepare import check_method
-from sleepwalker.transport.url import Origin, check_headers, parse_hostname, safe_path
+from sleepwalker.transport.url import Origin, check_headers, is_loopback, parse_hostname, safe_path
 
 _AUTHORITY = re.compile(r"https?://[^/?#\\]*", re.IGNORECASE)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
@@ -49,7 +49,8 @@ class Target:
             method = check_method(args.method or ("GET" if args.data is None else "POST"))
             check_headers(headers)
         except ValueError as error:
-            raise UsageError(str(error)) from None
+            here = _on_this_machine(url) if "://" not in url else None
+            raise UsageError(f"URL: it has no scheme: begin with {here}" if here else str(error)) from None
         return cls(method, origin, url, args.data, headers)
 
     @property
@@ -89,6 +90,15 @@ class Target:
         if any(name.lower() == "authorization" for name in self.headers):
             return sleepwalker.ANONYMOUS
         return netrc_auth(self.origin) or sleepwalker.ANONYMOUS
+
+
+def _on_this_machine(url: str) -> str | None:
+    """`http://localhost:8080` for `localhost:8080/path`; None for what is no loopback host."""
+    try:
+        _, origin, _ = parse_hostname("http://" + re.split(r"[/?\\]", url, maxsplit=1)[0])
+    except ValueError:
+        return None
+    return origin.text if is_loopback(origin.host) else None
 
 
 def read_body(text: str) -> bytes:

@@ -48,6 +48,8 @@ def read_name(name: str) -> tuple[str, dict[str, Any]]:
     from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
 
     close = get_close_matches(name, shipped, n=1)
+    if os.path.isfile(name + _SUFFIX):  # noqa: PTH113 - False, where pathlib raises for a name that cannot be
+        close = [repr(name + _SUFFIX)]
     hint = f"did you mean {close[0]}? " if close else ""
     raise policy_error(
         f"policy name {name[:60]!r}",

@@ -50,6 +50,18 @@ def test_an_unknown_policy_is_a_wrong_use_and_the_names_are_given(capsys: pytest
     assert "did you mean interactive?" in capsys.readouterr().err
 
 
+def test_a_file_named_without_its_suffix_is_suggested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("orders.toml").touch()
+    assert main(["policy", "show", "orders"]) == 2
+    assert "did you mean 'orders.toml'?" in capsys.readouterr().err
+    for impossible in ("a\0b", "a" * 5000):
+        assert main(["policy", "show", impossible]) == 2
+        assert "did you mean" not in capsys.readouterr().err
+
+
 def test_sound_files_are_fine(capsys: pytest.CaptureFixture[str]) -> None:
     files = [str(path) for path in sorted((ROOT / "policies").glob("*.toml"))]
     assert main(["policy", "check", *files]) == 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from sleepwalker.cli.demo_move import Move
-from sleepwalker.cli.demo_plan import FULL, HOSTS, Side
+from sleepwalker.cli.demo_plan import FULL, HOSTS, SIDES, Side
+from sleepwalker.cli.demo_report import Report
 from sleepwalker.cli.demo_words import conclusions
 from sleepwalker.cli.tally import Call, Tally, tally
+from sleepwalker.cli.traffic import Lane
 
 _DONE: dict[Side, float] = {"sleepwalker": 10.2, "requests": 20.4}
 
@@ -17,9 +19,9 @@ def _tallies(ours: list[Call], theirs: list[Call]) -> dict[str, dict[Side, Tally
     return {host.name: {"sleepwalker": tally(ours), "requests": tally(theirs)} for host in HOSTS}
 
 
-def _say(ours: list[Call], theirs: list[Call], transitions: Any = (), rejected_at: Any = ()) -> str:
+def _say(ours: list[Call], theirs: list[Call], transitions: Any = (), rejected_at: Any = (), done: Any = _DONE) -> str:
     move = Move(FULL.move_at, lambda: 0.0)
-    return "\n".join(conclusions(FULL, _tallies(ours, theirs), transitions, rejected_at, _DONE, move))
+    return "\n".join(conclusions(FULL, _tallies(ours, theirs), transitions, rejected_at, done, move))
 
 
 def _fine(duration: float = 0.01) -> Call:
@@ -46,6 +48,15 @@ def test_as_many_answers_are_said_to_be_as_many() -> None:
 def test_the_timeout_of_plain_requests_is_explained_only_where_it_did_not_hold() -> None:
     assert "timeout=10 bounds" in _say([_fine()], [_fine(12.0)])
     assert "timeout=10 bounds" not in _say([_fine()], [_fine(9.0)])
+
+
+def test_waiting_is_not_spoken_of_where_no_body_dripped_and_both_sides_ended_together() -> None:
+    done = {"sleepwalker": 4.04, "requests": 4.05}
+    assert "Waiting" not in _say([_fine(0.022)], [_fine(0.022)], done=done)
+    assert "Waiting: no call to drips took longer than 2.04 s instead of 12.0 s. (" in _say(
+        [_fine(2.04)], [_fine(12.0)], done=done
+    )
+    assert "Waiting: all calls were done after 10.2 s instead of 20.4 s." in _say([_fine()], [_fine()])
 
 
 def test_the_price_is_named() -> None:
@@ -77,3 +88,10 @@ def test_the_server_that_moves_is_left_out_of_the_sum_of_answers() -> None:
     text = _say([_fine()], [_fine()])
     assert f"moves aside: {len(HOSTS) - 1} of {len(HOSTS) - 1} calls" in text
     assert "moves went to another port" in text
+
+
+def test_progress_does_not_repeat_the_numbers_of_a_side_that_is_done() -> None:
+    report = Report(FULL, {side: {"healthy": Lane(_fine, total=0, workers=1)} for side in SIDES})
+    assert report.line().endswith("sleepwalker 0 ok, 0 failed, 0 rejected | requests 0 ok, 0 failed")
+    report.done_after["sleepwalker"] = 10.2
+    assert report.line().endswith("  sleepwalker is done | requests 0 ok, 0 failed")

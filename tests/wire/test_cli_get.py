@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -167,6 +168,22 @@ def test_the_policy_decides_how_often_it_is_tried(server: FaultServer, tmp_path:
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize(
+    ("url", "begin"),
+    [
+        ("localhost", "http://localhost"),
+        ("localhost:8080/x", "http://localhost:8080"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("example.net", "https://"),
+    ],
+)
+def test_a_url_without_a_scheme_is_told_the_likely_one(url: str, begin: str, capture: Output) -> None:
+    assert main(["get", url]) == 2
+    err = capture.readouterr().err.decode()
+    assert "has no scheme" in err
+    assert re.findall(r"https?://[^\s']*", err)[0] == begin
+
+
 def test_a_timeout_is_kept(server: FaultServer, capture: Output) -> None:
     server.default = stall()
     begin = time.monotonic()
@@ -184,6 +201,9 @@ def test_the_outcome_as_json_has_every_attempt_and_leaves_the_body_out(server: F
     assert outcome["request"] == f"GET {server.url}/x"
     assert (outcome["answered"], outcome["status"], outcome["bytes"]) == (True, 200, len(_CANARY))
     assert [attempt["status"] for attempt in outcome["attempts"]] == [503, 200]
+    numbers = [attempt[name] for attempt in outcome["attempts"] for name in ("start", "duration", "wait")]
+    assert numbers == [round(number, 4) for number in numbers]
+    assert outcome["duration"] == round(outcome["duration"], 4)
 
 
 def test_the_body_goes_to_a_file_if_one_is_named(server: FaultServer, tmp_path: Path, capture: Output) -> None:
