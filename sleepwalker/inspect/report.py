@@ -9,7 +9,7 @@ from sleepwalker.inspect import words
 from sleepwalker.inspect.columns import literal
 from sleepwalker.inspect.model import Call, HostFacts, Problem, Report, Retries, Series
 from sleepwalker.inspect.session import Row, Session
-from sleepwalker.inspect.spans import Transition, describe, processes
+from sleepwalker.inspect.spans import Transition, describe, processes, restarts
 from sleepwalker.inspect.window import Filter
 
 __all__ = ["make"]
@@ -159,20 +159,43 @@ def _states(
     process = {file: number for (file, *_), number in zip(periods, order, strict=True)}
     until = Filter(None, chosen.until, chosen.hosts).condition()
     found: dict[str, list[Transition]] = {}
-    for host, time, event, file, cause, reason, broken_for, observed, lasts in session.rows(f"""
-            SELECT host, {_TIME}, event, file, cause, reason, broken_for, observed, coalesce(open_for, ramp)
+    for host, time, event, file, cause, reason, broken_for, observed, rule, lasts in session.rows(f"""
+            SELECT host, {_TIME}, event, file, cause, reason, broken_for, observed, rule, coalesce(open_for, ramp)
             FROM everything
             WHERE (event LIKE 'host.%' OR event LIKE 'breaker.%') AND {until} AND {dated} ORDER BY time, file, line"""):
-        one = Transition(time, event, process[file], cause, reason, broken_for, bool(observed), lasts)
+        one = Transition(time, event, process[file], cause, reason, broken_for, bool(observed), rule, lasts)
         found.setdefault(host, []).append(one)
+    alive = _alive(session, {host: found[host] for host in found if host in hosts}, dated)
     for host, transitions in found.items():
         if host in hosts:
-            describe(hosts[host], transitions, begin, end)
+            describe(hosts[host], transitions, begin, end, alive[host])
     for host, opened, would_open in session.rows(f"""
             SELECT host, count(*) FILTER (NOT coalesce(observed, false)), count(*) FILTER (observed) FROM events
             WHERE event = 'breaker.opened' AND NOT ({dated}) GROUP BY host"""):
         hosts[host].opened += opened
         hosts[host].would_open += would_open
+
+
+def _alive(session: Session, found: dict[str, list[Transition]], dated: str) -> dict[str, dict[int, float]]:
+    """When each host was well again before a transition that says that it was, though nothing says since when.
+
+    That is the first answer to a call which was sent after the transition before; without one, the transition itself.
+    """
+    alive: dict[str, dict[int, float]] = {host: {} for host in found}
+    gaps = [(host, number, after) for host in found for number, after in restarts(found[host])]
+    if not gaps:
+        return alive
+    for host, number, _ in gaps:
+        alive[host][number] = found[host][number].time
+    table = ", ".join(f"({literal(host)}, {number}, {after!r}::DOUBLE)" for host, number, after in gaps)
+    for host, number, time in session.rows(f"""
+            SELECT gaps.host, number, ended FROM (VALUES {table}) AS gaps(host, number, after)
+            ASOF JOIN (
+                SELECT host, {_TIME} AS ended, {_TIME} - coalesce(duration, 0) AS begun FROM everything
+                WHERE event = 'request.finished' AND {dated}) AS answers
+            ON gaps.host = answers.host AND gaps.after < answers.begun"""):
+        alive[host][number] = min(time, alive[host][number])
+    return alive
 
 
 def _moves(session: Session, hosts: dict[str, HostFacts], dated: str) -> None:

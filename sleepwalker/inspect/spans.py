@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sleepwalker.inspect.model import HostFacts, Outage, Span
 
-__all__ = ["CIRCUIT", "HOST", "Transition", "coarse", "describe", "processes", "worst"]
+__all__ = ["CIRCUIT", "HOST", "Transition", "coarse", "describe", "processes", "restarts", "worst"]
 
 #: States, worst last: where processes differ, and where a column of a picture holds several, the worst one counts.
 HOST = ("fine", "broken", "isolated")
@@ -36,6 +36,7 @@ class Transition:
     reason: str | None
     broken_for: float | None
     observed: bool
+    rule: str | None
     lasts: float | None
     """Seconds: for how long a circuit opened, or its load grows after it closed."""
 
@@ -57,11 +58,39 @@ def processes(periods: Sequence[tuple[float, float]]) -> list[int]:
     return found
 
 
-def describe(facts: HostFacts, transitions: Sequence[Transition], begin: float, end: float) -> None:
-    """Fill in the host's states, and its outages, from its transitions in the order of time."""
+def restarts(transitions: Sequence[Transition]) -> list[tuple[int, float]]:
+    """Where a host's transitions begin anew without the end of what was before, as after a restart of its process.
+
+    Of each the number of the transition, and the time of the one before it: the end lies between them. A circuit that
+    opens again because a probe failed was not closed.
+    """
+    found: list[tuple[int, float]] = []
+    states: dict[tuple[str, int, bool], str] = {}
+    seen: dict[int, list[Transition]] = {}
+    for number, one in enumerate(transitions):
+        whose, state, _ = _TELLS[one.event]
+        earlier = seen.setdefault(one.process, [])
+        lane = whose, one.process, one.observed
+        begins = one.event == "host.broken" or (one.event == "breaker.opened" and one.rule != "probe")
+        if begins and states.get(lane) in ("broken", "open", "half-open"):
+            # That a circuit opens and that its host is broken belongs together.
+            same = one.event == "host.broken" and earlier[-1].event == "breaker.opened" and earlier[-1].rule != "probe"
+            found.append((number, earlier[-2 if same and len(earlier) > 1 else -1].time))
+        states[lane] = state
+        earlier.append(one)
+    return found
+
+
+def describe(
+    facts: HostFacts, transitions: Sequence[Transition], begin: float, end: float, alive: Mapping[int, float]
+) -> None:
+    """Fill in the host's states, and its outages, from its transitions in the order of time.
+
+    `alive` is for those of `restarts` when the host was known to be well again before.
+    """
     for whose, states in (("host", HOST), ("circuit", CIRCUIT)):
         lanes: dict[int, list[tuple[float, str]]] = {}
-        for one in transitions:
+        for number, one in enumerate(transitions):
             target, state, before = _TELLS[one.event]
             if target != whose:
                 continue
@@ -70,6 +99,8 @@ def describe(facts: HostFacts, transitions: Sequence[Transition], begin: float, 
             lane = lanes.setdefault(one.process, [(min(begin, one.time), _before(one, before))])
             if one.broken_for is not None and len(lane) == 1 and one.time - one.broken_for > begin:
                 lane[:] = [(begin, "fine"), (one.time - one.broken_for, "broken")]
+            if number in alive:
+                lane.append((alive[number], before))
             lane.append((one.time, state))
         merged = _merge(list(lanes.values()), states, begin, end)
         if whose == "host":

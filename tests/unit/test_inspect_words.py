@@ -137,6 +137,39 @@ def test_an_outage_that_ends_with_the_logs_last_event_has_ended(made: Made) -> N
     assert [outage.until for outage in facts.outages] == [NOON + 9]
 
 
+def _breaks(at: float) -> list[str]:
+    return [
+        line(at - 0.001, "breaker.opened", rule="consecutive", open_for=30.0, cause="503"),
+        line(at, "host.broken", reason="breaker", failures=5, cause="503"),
+    ]
+
+
+def test_a_second_outage_after_a_restart_is_one_of_its_own(made: Made) -> None:
+    """No recovery was logged: the process that had seen the first one was gone. The two were told as one."""
+    late = answered(10.2, duration=1.0)  # sent before the circuit opened
+    lines = [answered(0), *_breaks(10), late, rejected(12), *(answered(at, duration=0.5) for at in range(40, 100))]
+    [facts] = made(*lines, failed(109), *_breaks(110), rejected(115), rejected(120)).hosts
+    assert [(one.since - NOON, one.until and one.until - NOON) for one in facts.outages] == [(10, 40), (110, None)]
+    assert _spans(facts.circuit_spans) == [
+        ("closed", 0, 9.999), ("open", 9.999, 40), ("closed", 40, 109.999), ("open", 109.999, 120),
+    ]  # fmt: skip
+
+
+def test_a_second_outage_is_one_of_its_own_also_where_no_answer_is_known(made: Made) -> None:
+    """`level="warning"` logs neither answers nor recoveries."""
+    [facts] = made(failed(0), *_breaks(10), rejected(12), failed(109), *_breaks(110), rejected(120)).hosts
+    assert [one.since - NOON for one in facts.outages] == [10, 110]
+    assert facts.opened == 2
+
+
+def test_a_probe_that_fails_ends_no_outage_and_neither_do_those_before_it_that_succeed(made: Made) -> None:
+    lines = [answered(0), *_breaks(10), line(40, "breaker.half_opened"), answered(40.5)]
+    lines += [line(41, "breaker.opened", rule="probe", open_for=60.0, cause="503"), rejected(50)]
+    [facts] = made(*lines).hosts
+    assert [one.since - NOON for one in facts.outages] == [10]
+    assert _spans(facts.circuit_spans)[1:] == [("open", 9.999, 40), ("half-open", 40, 41), ("open", 41, 50)]
+
+
 def test_a_dry_run_opens_nothing(made: Made) -> None:
     lines = [answered(0), line(5, "breaker.opened", rule="consecutive", open_for=5.0, observed=True), answered(9)]
     [facts] = made(*lines).hosts
