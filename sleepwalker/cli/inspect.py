@@ -46,6 +46,8 @@ _EXAMPLES = (
 
 #: Bytes from which on a bar shows how far the reading is.
 _BIG = 20_000_000
+#: Hosts that are named where none fits.
+_SOME_HOSTS = 5
 #: Rows of an answer in a table.
 _MOST_ROWS = 1_000
 
@@ -98,14 +100,14 @@ def run(args: argparse.Namespace) -> int:
                     make=lambda: inspect.make(session, window(args)),
                     show=lambda report: _show(report, args, compact=True),
                 )
-                return 0 if followed is not None else _nothing(session)
+                return 0 if followed is not None else _nothing(session, args)
             with _bar(sum(source.size for source in sources)) as progress:
                 session.load(sources, progress)
             if args.sql is not None:
                 return _answer(session, args)
             report = inspect.make(session, window(args))
             if report is None:
-                return _nothing(session)
+                return _nothing(session, args)
             _keep(report, args)
             _show(report, args)
     except inspect.InspectError as error:
@@ -176,16 +178,20 @@ def _plain(value: object) -> object:
     return value if value is None or isinstance(value, str | int) else str(value)
 
 
-def _nothing(session: Session) -> int:
+def _nothing(session: Session, args: argparse.Namespace) -> int:
     """Say why there is no report; the exit code of that."""
     files = session.files()
     read = sum(file.events for file in files)
     if read:
-        say(f"sleepwalker: none of {count(read, 'event')} is within --since, --until and --host")
+        _filtered(session, args, read)
         return 1
     others, malformed, unfinished = (
         sum(getattr(file, name) for file in files) for name in ("other", "malformed", "unfinished")
     )
+    if not others + malformed + unfinished and not any(file.cut for file in files):
+        names = ", ".join(file.name for file in files)
+        say(f"sleepwalker: {names} {'is' if len(files) == 1 else 'are'} empty")
+        return 1
     lines = f"{count(others, 'other JSON line')}, {count(malformed, 'line')} that could not be read"
     lines += f", {count(unfinished, 'unfinished line')}" if unfinished else ""
     lines += "; cut off or damaged" if any(file.cut for file in files) else ""
@@ -193,6 +199,22 @@ def _nothing(session: Session) -> int:
     for bad in session.bad_lines()[:3]:
         say(f"  {bad.file}:{bad.line}: {bad.fault}: {safe_line(bad.excerpt)}")
     return 1
+
+
+def _filtered(session: Session, args: argparse.Namespace, read: int) -> None:
+    """Say what the options given left out, and what there would have been."""
+    given = " and ".join(
+        f"--{name} {' '.join(value) if isinstance(value, list) else value}"
+        for name in ("since", "until", "host")
+        if (value := getattr(args, name))
+    )
+    say(f"sleepwalker: none of {count(read, 'event')} is within {given}")
+    ((first, last, hosts),) = session.rows("""
+        SELECT strftime(min(time), '%Y-%m-%dT%H:%M:%SZ'), strftime(max(time), '%Y-%m-%dT%H:%M:%SZ'),
+            count(DISTINCT host) FROM everything""")
+    some = [host for (host,) in session.rows(f"SELECT DISTINCT host FROM everything ORDER BY host LIMIT {_SOME_HOSTS}")]
+    more = f" and {hosts - _SOME_HOSTS} more" if hosts > _SOME_HOSTS else ""
+    say(f"  they are from {first} to {last}, of {', '.join(map(safe_line, some))}{more}")
 
 
 def _keep(report: Report, args: argparse.Namespace) -> None:

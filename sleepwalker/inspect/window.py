@@ -13,7 +13,7 @@ __all__ = ["Filter", "believable", "clock_time", "iso", "moment"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", re.IGNORECASE)
-_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
+_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d(?:[.,]\d+)?))?")
 #: Below this a bare number is more likely a duration without its unit than a time in the year 1973.
 _EARLIEST = 1e8
 #: The year 2020. No event is older; a clock that was not set begins at 1970, 1980 or 2000.
@@ -72,7 +72,7 @@ def moment(text: str, now: float) -> float:
         return max(0.0, now - sum(float(number) * _UNITS[unit.lower()] for number, unit in _PART.findall(said)))
     try:
         if found := _CLOCK.fullmatch(said):
-            return _last_time(int(found[1]), int(found[2]), int(found[3] or 0), now)
+            return _last_time(int(found[1]), int(found[2]), float((found[3] or "0").replace(",", ".")), now)
         if _is_number(said):
             if _EARLIEST <= (seconds := float(said)) < 1e11:
                 return seconds
@@ -94,9 +94,10 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _last_time(hour: int, minute: int, second: int, now: float) -> float:
+def _last_time(hour: int, minute: int, second: float, now: float) -> float:
     today = datetime.fromtimestamp(now, UTC)
-    then = today.replace(hour=hour, minute=minute, second=second, microsecond=0)
+    whole = int(second)
+    then = today.replace(hour=hour, minute=minute, second=whole, microsecond=int((second - whole) * 1e6))
     return (then if then <= today else then - timedelta(days=1)).timestamp()
 
 

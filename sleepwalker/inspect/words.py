@@ -116,9 +116,9 @@ def _over(facts: HostFacts, report: Report) -> str:
         since = facts.outages[-1].since if facts.outages else report.begin
         if facts.answered_since and (facts.last_answer or 0) > since:
             return f"perhaps: {answers}, but no recovery is logged (was the process restarted?)"
-        return f"no: the circuit is {facts.circuit}" if facts.circuit != "closed" else "no"
+        return f"no: the circuit is {facts.circuit}{_next_try(facts, report)}" if facts.circuit != "closed" else "no"
     if facts.circuit in ("open", "half-open"):
-        return f"not yet: the circuit is {facts.circuit}"
+        return f"not yet: the circuit is {facts.circuit}{_next_try(facts, report)}"
     if facts.ramp_until is not None and report.end < facts.ramp_until and (recovering or facts.answered_since):
         return f"recovering: {answers}; the load grows until {when(facts.ramp_until, report)}"
     if not facts.failed:
@@ -133,6 +133,14 @@ def _over(facts: HostFacts, report: Report) -> str:
     if not facts.answered_since:
         return "not yet: the last call failed"
     return _lasting(facts, report, answers)
+
+
+def _next_try(facts: HostFacts, report: Report) -> str:
+    if facts.next_try is None:
+        return ""
+    if facts.next_try > report.end:
+        return f", next try at {when(facts.next_try, report)}"
+    return f"; the next try was due at {when(facts.next_try, report)}, of which nothing is logged"
 
 
 def _lasting(facts: HostFacts, report: Report, answers: str) -> str:

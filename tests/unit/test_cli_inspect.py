@@ -329,13 +329,17 @@ def test_a_log_without_events_ends_with_1_and_says_what_there_was(inspect: Run, 
 
 
 def test_an_empty_log_ends_with_1(inspect: Run, tmp_path: Path) -> None:
-    assert inspect(write(tmp_path / "a.log", []))[0] == 1
+    path = write(tmp_path / "a.log", [])
+    assert inspect(path) == (1, "", f"sleepwalker: {path} is empty\n")
 
 
 def test_filters_that_leave_nothing_end_with_1_and_are_named(inspect: Run, story: Path) -> None:
     code, out, err = inspect(story, "--host", "nobody")
     assert (code, out) == (1, "")
-    assert re.search(r"none of \d+ events is within --since, --until and --host", err)
+    assert re.search(r"none of \d+ events is within --host nobody\n", err)
+    assert "from 2025-11-22T14:00:00Z to 2025-11-22T14:00:59Z, of https://api.example.net, https://fine" in err
+    _, _, err = inspect(story, "--since", "2025-11-23")
+    assert re.search(r"none of \d+ events is within --since 2025-11-23\n", err)
 
 
 def test_without_duckdb_the_command_says_what_to_install(

@@ -43,6 +43,7 @@ NOW = datetime(2025, 11, 22, 14, 30, tzinfo=UTC).timestamp()
         ("14:30", 0),
         ("14:31", 86_400 - 60),
         ("14:03:30", 26 * 60 + 30),
+        ("14:03:30.4", 26 * 60 + 29.6),
         ("2025-11-22T14:00:00Z", 1800),
         ("2025-11-22 14:00", 1800),
         ("2025-11-22T15:00:00+01:00", 1800),
@@ -276,6 +277,13 @@ def test_a_call_whose_last_send_failed_before_the_circuit_closed_says_nothing_of
     sent = line(25, "attempt.failed", attempt=1, status=503, duration=0.01)
     [finding] = made(sent, *CLOSED, answered(27.01), failed(28, error=None, status=503), answered(50)).findings
     assert finding.over == "yes: 2 calls answered since it recovered at 14:00:27.0"
+
+
+def test_an_open_circuit_says_when_it_is_tried_again(made: Made) -> None:
+    [finding] = made(answered(0), failed(9), *_breaks(10), rejected(20)).findings
+    assert finding.over == "no: the circuit is open, next try at 14:00:39.9"
+    [finding] = made(answered(0), failed(9), *_breaks(10), rejected(20), answered(60, "https://other")).findings
+    assert finding.over == "no: the circuit is open; the next try was due at 14:00:39.9, of which nothing is logged"
 
 
 def test_a_host_that_only_refused_calls_are_known_of_is_not_said_to_answer(made: Made) -> None:
