@@ -89,10 +89,9 @@ def _summary(report: Report, width: int) -> Iterator[RenderableType]:
         ("period", f"{begin} to {end} UTC, {span(report.end - report.begin)}; {count(report.events, 'event')}"),
     ]
     if calls:
-        about = "about " if any(facts.sampled for facts in report.hosts) else ""
         failed = report.total("failed")
         rows.append(
-            ("calls", f"{about}{calls:,}; {answered:,} answered ({share(answered / calls)}), {failed:,} failed")
+            ("calls", f"{report.about}{calls:,}; {answered:,} answered ({share(answered / calls)}), {failed:,} failed")
         )
         if report.rejections:
             by = ", ".join(f"{number:,} by {part.replace('_', ' ')}" for part, number in report.rejections.items())
@@ -198,18 +197,16 @@ def _cut(text: str, width: int) -> str:
 
 
 def _retries(report: Report, width: int) -> Iterator[RenderableType]:
-    it = report.retries
+    it, about = report.retries, report.about
     if not it.sends and not it.abandoned:
         return
     rows: list[tuple[Cell, str]] = []
     if it.sends:
         saved = ", ".join(f"{number:,} by attempt {attempt}" for attempt, number in it.saved_by.items())
+        sent = f"{about}{count(it.sends, 'send')} beyond the first of {count(it.calls, 'call')}"
         rows += [
-            (
-                "sent",
-                f"{count(it.sends, 'send')} beyond the first of {count(it.calls, 'call')}; {span(it.waited)} waited",
-            ),
-            ("saved", f"{count(it.saved, 'call')} that would have failed" + (f": {saved}" if saved else "")),
+            ("sent", f"{sent}; {span(it.waited)} waited"),
+            ("saved", f"{about}{count(it.saved, 'call')} that would have failed" + (f": {saved}" if saved else "")),
             ("in vain", f"{count(it.in_vain, 'call')} failed all the same"),
         ]
     if it.hedges:

@@ -259,6 +259,16 @@ class Report:
         """A count of calls, over all hosts."""
         return sum(getattr(host, name) for host in self.hosts)
 
+    @property
+    def sampled(self) -> bool:
+        """Whether not all answered calls are in the log, so that counts of them and of their retries are estimates."""
+        return any(host.sampled for host in self.hosts)
+
+    @property
+    def about(self) -> str:
+        """What stands before such a count."""
+        return "about " if self.sampled else ""
+
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values; `version` grows when a name goes or changes its meaning."""
         calls = self.total("calls")
@@ -272,7 +282,7 @@ class Report:
                 "misdated": self.misdated,
                 **{name: self.total(name) for name in counted},
                 "success_ratio": self.total("answered") / calls if calls else None,
-                "sampled": any(host.sampled for host in self.hosts),
+                "sampled": self.sampled,
                 "rejected_by": self.rejections,
                 "latency": dict(zip(("p50", "p95", "p99", "longest"), self.latency, strict=True)),
             },

@@ -128,13 +128,13 @@ def _finding(finding: Finding) -> str:
 def _tiles(report: Report) -> str:
     calls, answered = report.total("calls"), report.total("answered")
     p50, p95, p99, _ = report.latency
-    about = "about " if any(facts.sampled for facts in report.hosts) else ""
+    about = report.about
     tiles = [
         ("calls", f"{about}{calls:,}", count(len([one for one in report.hosts if one.calls]), "host")),
         ("answered", share(answered / calls if calls else None), f"{answered:,}"),
         ("failed", f"{report.total('failed') - report.total('rejected'):,}", "after they were sent"),
         ("refused", f"{report.total('rejected'):,}", "before they were sent"),
-        ("saved by retries", f"{report.retries.saved:,}", count(report.retries.sends, "retry", "retries")),
+        ("saved by retries", f"{about}{report.retries.saved:,}", count(report.retries.sends, "retry", "retries")),
         ("latency p50", tables.seconds(p50), f"p95 {tables.seconds(p95)}, p99 {tables.seconds(p99)}"),
     ]
     made = "".join(

@@ -118,9 +118,9 @@ def problems(report: Report) -> str:
 
 
 def retries(report: Report) -> str:
-    it = report.retries
-    rows = [["sends beyond the first", f"{it.sends:,}", f"in {count(it.calls, 'call')}"]] if it.sends else []
-    rows += [[f"calls saved by attempt {attempt}", f"{number:,}", ""] for attempt, number in it.saved_by.items()]
+    it, about = report.retries, report.about
+    rows = [["sends beyond the first", f"{about}{it.sends:,}", f"in {count(it.calls, 'call')}"]] if it.sends else []
+    rows += [[f"calls saved by attempt {one}", f"{about}{number:,}", ""] for one, number in it.saved_by.items()]
     if it.hedges:
         rows.append(["hedges", f"{it.hedges:,}", f"{it.saved_by_hedges:,} answered first"])
     if it.sends:

@@ -45,8 +45,8 @@ def _all_well(report: Report) -> Finding:
     hosts = sum(facts.calls > 0 for facts in report.hosts)  # others are names that hooks found connections for
     ratio = report.total("answered") / calls if (calls := report.total("calls")) else None
     which = f"All is well: {count(calls, 'call')} to {count(hosts, 'host')}, {share(ratio)} answered"
-    saved = report.retries.saved
-    done = f"{count(report.retries.sends, 'retry', 'retries')} saved {count(saved, 'call')}" if saved else ""
+    it = report.retries
+    done = _retried(it.sends, it.saved, sampled=report.sampled) if it.saved else ""
     return Finding("good", which, "", done, "")
 
 
@@ -90,10 +90,15 @@ def _done(facts: HostFacts) -> str:
     if facts.rejected:
         parts.append(f"{count(facts.rejected, 'call')} refused unsent")
     if facts.retries:
-        parts.append(f"{count(facts.retries, 'retry', 'retries')} saved {count(facts.saved, 'call')}")
+        parts.append(_retried(facts.retries, facts.saved, sampled=facts.sampled))
     if facts.evicted:
         parts.append(f"{count(facts.evicted, 'connection')} given up, {facts.hooked} made anew")
     return "; ".join(parts) or "nothing"
+
+
+def _retried(retries: int, saved: int, *, sampled: bool) -> str:
+    text = f"{count(retries, 'retry', 'retries')} saved {count(saved, 'call')}"
+    return f"{text} (estimated: answered calls are logged by a sample)" if sampled else text
 
 
 def _times(number: int) -> str:

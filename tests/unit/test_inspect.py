@@ -86,6 +86,15 @@ def test_a_sampled_log_is_counted_as_what_it_stands_for(log: Log) -> None:
     assert sum(report.series[0].answered) == 90
 
 
+def test_what_retries_saved_is_an_estimate_where_answered_calls_are_sampled(log: Log) -> None:
+    """A retried call that was answered is thinned like any other: ten may have been saved, or none."""
+    lines = [answered(1, attempts=2, sample=0.1), failed(2, attempts=3), failed(3, attempts=3)]
+    [told] = [one.done for one in report_on(log(*lines)).findings]
+    assert told == "14 retries saved 10 calls (estimated: answered calls are logged by a sample)"
+    [exact] = [one.done for one in report_on(log(answered(1, attempts=2), *lines[1:])).findings]
+    assert exact == "5 retries saved 1 call"
+
+
 def test_a_call_that_was_told_to_come_later_after_its_retries_was_not_saved(log: Log) -> None:
     lines = [
         answered(1, attempts=2),
