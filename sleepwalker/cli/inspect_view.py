@@ -113,7 +113,7 @@ def _summary(report: Report, width: int) -> Iterator[RenderableType]:
 def _hosts(report: Report, width: int) -> list[RenderableType]:
     headers = ("host", "now", "calls", "answered", "failed", "refused", "retries", "p50", "p99")
     rows: list[list[Cell]] = []
-    hosts = [facts for facts in report.hosts if facts.calls or facts.outages]
+    hosts = report.met
     for facts in hosts[:_HOSTS]:
         state = _state(facts)
         ratio = facts.success_ratio

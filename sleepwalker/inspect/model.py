@@ -260,6 +260,11 @@ class Report:
         return sum(getattr(host, name) for host in self.hosts)
 
     @property
+    def met(self) -> list[HostFacts]:
+        """Hosts that were called, or broke; others are names for which hooks found connections elsewhere."""
+        return [host for host in self.hosts if host.calls or host.outages]
+
+    @property
     def sampled(self) -> bool:
         """Whether not all answered calls are in the log, so that counts of them and of their retries are estimates."""
         return any(host.sampled for host in self.hosts)

@@ -76,7 +76,7 @@ def hosts(report: Report) -> str:
             f"{one.saved:,}",
             *(seconds(value) for value in (one.p50, one.p95, one.p99, one.longest)),
         ]
-        for one in report.hosts
+        for one in report.met
     ]
     more = f"and {count(len(rows) - _HOSTS, 'host')} more" if len(rows) > _HOSTS else ""
     return _table("Hosts, worst first", headers, rows[:_HOSTS], "0 1", more)
