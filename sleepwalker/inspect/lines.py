@@ -120,11 +120,8 @@ def _fault(line: bytes) -> str | None:
         return None
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    except (
-        ValueError,
-        RecursionError,
-    ):  # NaN, or half of a surrogate pair: not for a reader that is stricter than Python's
-        return "no valid JSON"
+    except (ValueError, RecursionError):
+        return "no valid JSON"  # NaN, or half of a surrogate pair: not for a reader that is stricter than Python's
     return _WHOLE
 
 

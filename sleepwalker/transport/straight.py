@@ -73,14 +73,14 @@ def untouched() -> bool:
     return same and _GENUINE and not _log.isEnabledFor(logging.DEBUG)
 
 
-def is_genuine(step: Any, module: str) -> bool:
+def _is_genuine(step: Any, module: str) -> bool:
     """Whether `step` is a function made in its library: a tool may have come before us, and put its own there."""
     home = getattr(sys.modules.get(module), "__dict__", None)
     return type(step) is types.FunctionType and step.__globals__ is home
 
 
 _GENUINE = all(
-    is_genuine(step, operator.attrgetter(name.rpartition(".")[0])(_HERE).__module__)
+    _is_genuine(step, operator.attrgetter(name.rpartition(".")[0])(_HERE).__module__)
     for step, name in zip(_STEPS_AS_LOADED, _STEPS, strict=True)
 )
 
@@ -92,7 +92,7 @@ def send(
 
     Raises what requests raises.
     """
-    if not untouched() or pool.pool is None:
+    if not untouched():
         return None
     adapter.add_headers(request)
     data = message(request, target, pool.host_field)

@@ -28,7 +28,7 @@ from requests.adapters import BaseAdapter
 from urllib3 import HTTPConnectionPool, HTTPHeaderDict
 
 from sleepwalker import ANONYMOUS, Connection, Policy, SleepwalkerException
-from sleepwalker.transport import plain_answer, straight
+from sleepwalker.transport import plain_answer, prepare, straight
 
 POLICY = Policy(retry=False, breaker=False)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -405,10 +405,10 @@ def test_an_answer_that_a_hook_made_up_needs_no_socket(recorder: Recorder) -> No
         assert [conn.json_request("GET", "/") for _ in range(2)] == [{"made": "up"}] * 2
 
 
-def test_what_new_answers_have_in_common_cannot_be_changed_by_one_of_them() -> None:
+def test_what_new_requests_and_answers_have_in_common_cannot_be_changed_by_one_of_them() -> None:
     plain = (type(None), bool, int, float, str, bytes, datetime.timedelta)
-    replaced = {"headers", "history", "cookies", "_decoded_buffer"}
-    for blank in (plain_answer._BLANK_RAW, plain_answer._BLANK_ANSWER):
+    replaced = {"headers", "history", "cookies", "_decoded_buffer", "hooks"}
+    for blank in (plain_answer._BLANK_RAW, plain_answer._BLANK_ANSWER, prepare._BLANK):
         shared = {name: type(value) for name, value in blank.items() if not isinstance(value, plain)}
         assert shared.keys() <= replaced, shared
 
