@@ -314,25 +314,26 @@ class Mine(Exception):
 
 
 @pytest.mark.parametrize(
-    "error",
+    "raised",
     [
-        Mine("mine"),
-        ValueError("mine"),
-        OSError("mine"),
-        BrokenPipeError(32, "mine"),
-        ConnectionResetError(104, "mine"),
-        TimeoutError("mine"),
-        KeyboardInterrupt(),
-        SystemExit(3),
+        (Mine, "mine"),
+        (ValueError, "mine"),
+        (OSError, "mine"),
+        (BrokenPipeError, 32, "mine"),
+        (ConnectionResetError, 104, "mine"),
+        (TimeoutError, "mine"),
+        (KeyboardInterrupt,),
+        (SystemExit, 3),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=lambda raised: raised[0].__name__,
 )
 @pytest.mark.parametrize("first", [b"", b"some of it"], ids=["at once", "in the middle"])
 @pytest.mark.parametrize("kind", ["generator", "callable", "file"])
 def test_what_a_body_raises_reaches_the_caller_as_it_is(
-    server: FaultServer, error: BaseException, first: bytes, kind: str
+    server: FaultServer, raised: tuple[Any, ...], first: bytes, kind: str
 ) -> None:
     """Also what looks like the fault of a socket. Nobody waits for an answer to half a request."""
+    error = raised[0](*raised[1:])
 
     def body() -> Iterator[bytes]:
         if first:
