@@ -121,7 +121,8 @@ def _drive(
             lane.start()
         while report.running() and report.elapsed() < report.course.limit:
             SYSTEM_CLOCK.sleep(0.1)
-            if speak is not None and report.elapsed() >= spoken + _LINE_EVERY:
+            # The end needs no line of progress: the table follows at once.
+            if speak is not None and report.elapsed() >= spoken + _LINE_EVERY and report.running():
                 spoken = report.elapsed()
                 speak(report.line())
     finally:

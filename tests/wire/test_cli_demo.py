@@ -216,7 +216,10 @@ def test_the_text_fits_a_terminal_and_names_the_log() -> None:
     assert log.parent == Path(tempfile.gettempdir())
     told = dict(line.split(maxsplit=1) for line in lines[lines.index("in the log:") + 1 : -1])
     assert list(told) == [*NAMES, DIRECTORY]
-    assert "requests is done" not in run.stdout  # the last line of progress is from before that
+    progress = [line for line in lines if " s  sleepwalker " in line]
+    assert progress
+    # Once both are done the table follows at once.
+    assert [line for line in progress if line.endswith("sleepwalker is done | requests is done")] == []
     logged = {json.loads(line)["host"] for line in log.read_text(encoding="utf-8").splitlines()}
     # A manager's own events are about the name that it was asked for.
     assert logged - {"moves"} == {origin for text in told.values() for origin in text.split(", then ")}
