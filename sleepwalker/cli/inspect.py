@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     if args.html and args.sql is not None:
         raise UsageError("--sql is answered instead of a report, and has no page; leave out --html, or --sql")
     try:
+        if (missing := inspect.missing()) is not None:
+            raise UsageError(missing)
         if args.html:
             inspect.check_charts()
         if not args.json:

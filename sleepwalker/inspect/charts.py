@@ -12,7 +12,7 @@ def check_charts() -> None:
     try:
         import plotly.offline  # type: ignore[import-untyped,import-not-found,unused-ignore] # noqa: F401, PLC0415
     except ImportError:
-        raise InspectError("--html needs the package plotly: pip install 'sleepwalker[inspect]'") from None
+        raise InspectError("--html needs the package plotly: pip install 'sleepwalker[cli,inspect]'") from None
 
 
 def library() -> str:

@@ -323,5 +323,5 @@ def _library() -> Any:
     try:
         import duckdb  # noqa: PLC0415 - an extra, imported where it is needed
     except ImportError:
-        raise InspectError("inspect needs the package duckdb: pip install 'sleepwalker[inspect]'") from None
+        raise InspectError("inspect needs the package duckdb: pip install 'sleepwalker[cli,inspect]'") from None
     return duckdb

@@ -342,13 +342,16 @@ def test_filters_that_leave_nothing_end_with_1_and_are_named(inspect: Run, story
     assert re.search(r"none of \d+ events is within --since 2025-11-23\n", err)
 
 
-def test_without_duckdb_the_command_says_what_to_install(
-    inspect: Run, story: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("also", ["", "rich"])
+def test_without_duckdb_the_command_says_once_all_that_is_to_be_installed(
+    inspect: Run, story: Path, monkeypatch: pytest.MonkeyPatch, also: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "duckdb", None)
+    if also:
+        _without_rich(monkeypatch)
     code, out, err = inspect(story)
     assert (code, out) == (2, "")
-    assert err == "sleepwalker: inspect needs the package duckdb: pip install 'sleepwalker[inspect]'\n"
+    assert err == "sleepwalker: inspect needs the package duckdb: pip install 'sleepwalker[cli,inspect]'\n"
 
 
 def test_without_plotly_a_page_is_refused_before_anything_is_read(
@@ -360,7 +363,7 @@ def test_without_plotly_a_page_is_refused_before_anything_is_read(
     monkeypatch.setattr(Session, "load", lambda *_: pytest.fail("read"))
     code, out, err = inspect(story, "--html", tmp_path / "x.html")
     assert (code, out) == (2, "")
-    assert err == "sleepwalker: --html needs the package plotly: pip install 'sleepwalker[inspect]'\n"
+    assert err == "sleepwalker: --html needs the package plotly: pip install 'sleepwalker[cli,inspect]'\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--sql", "FROM calls"], ["--follow"]])

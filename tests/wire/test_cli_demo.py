@@ -230,7 +230,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "duckdb", None)
     target = tmp_path / "report.html"
     *_, last = demo_end.words(tmp_path / "events.jsonl", target)
-    assert last == "inspect needs the package duckdb: pip install 'sleepwalker[inspect]'"
+    assert last == "inspect needs the package duckdb: pip install 'sleepwalker[cli,inspect]'"
     assert not target.exists()
 
 
