@@ -639,11 +639,15 @@ def test_a_time_with_a_zone_is_an_answer_or_a_sentence(session: Session, monkeyp
 
 def test_ctrl_c_during_a_statement_is_a_ctrl_c(session: Session) -> None:
     """DuckDB says that it was interrupted, by an error of its own."""
+
+    def ask() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)  # a Ctrl-C before we are in here would end the whole run of the tests
+        session.rows("SELECT sum(sqrt(a.range + b.range)) FROM range(10000000) a, range(10000000) b")
+
     previous = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
     try:
         with pytest.raises(KeyboardInterrupt):
-            session.rows("SELECT sum(sqrt(a.range + b.range)) FROM range(10000000) a, range(10000000) b")
+            ask()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
@@ -654,7 +658,7 @@ def test_ctrl_c_during_a_statement_is_a_ctrl_c(session: Session) -> None:
 
 def test_without_duckdb_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "duckdb", None)
-    with pytest.raises(InspectError, match=r"^inspect needs the package duckdb: pip install 'sleepwalker\[inspect\]'$"):
+    with pytest.raises(InspectError, match=r"^inspect needs the package duckdb: pip install 'sleepwalker\[cli,inspect\]'$"):
         Session()
 
 
