@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.events import CATALOGUE
@@ -32,12 +32,13 @@ _MOST_THREADS = 8
 #: Seconds between two looks at how far a load has come.
 _TICK = 0.1
 
+_Result = TypeVar("_Result")
 Row = tuple[Any, ...]
 Progress = Callable[[float], None]
 
 
 class Answer:
-    """What a statement of the user's came to."""
+    """What a statement came to."""
 
     def __init__(self, names: Sequence[str], fetch: Callable[[int], list[Row]]) -> None:
         self.names = list(names)
@@ -63,7 +64,7 @@ class Session:
         self.folder = Path(self._home.name)
         self._database = self.folder / "events.duckdb"
         self._conn = self._connect(read_only=False)
-        self._conn.execute(columns.create_table())
+        self._run(columns.create_table())
         self._names: list[str] = []
         self._counts: list[LineCounts] = []
         self._places: dict[int, int] = {}
@@ -139,30 +140,12 @@ class Session:
             path = self.folder / "named"
             path.unlink(missing_ok=True)
             path.symlink_to(source.path.absolute())
-        self._watched(columns.insert(file, str(path), "gzip" if source.zipped else "uncompressed"), progress)
-
-    def _watched(self, statement: str, progress: Progress) -> None:
-        """Run a statement in another thread, so that this one can say how far it is and hear a Ctrl-C."""
-        failure: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                self._conn.execute(statement)
-            except BaseException as error:  # noqa: BLE001 - handed on below
-                failure.append(error)
-
-        thread = threading.Thread(target=work, name="inspect-load", daemon=True)
-        thread.start()
-        try:
-            while thread.is_alive():
-                thread.join(_TICK)
-                progress(max(0.0, self._conn.query_progress()) / 100)
-        except BaseException:
-            self._conn.interrupt()
-            thread.join()
-            raise
-        if failure:
-            raise failure[0]
+        statement = columns.insert(file, str(path), "gzip" if source.zipped else "uncompressed")
+        _heard(
+            self._conn,
+            lambda: self._conn.execute(statement),
+            lambda: progress(max(0.0, self._conn.query_progress()) / 100),
+        )
 
     def _count(self, file: int, source: Source, before: int) -> None:
         """Tell events from other lines, and those from unreadable ones."""
@@ -171,7 +154,7 @@ class Session:
             return
         mine = f"file = {file} AND rowid >= {first}"
         if self._one(f"SELECT count(nested) FROM log WHERE {mine}"):
-            _executed(self._conn, columns.unnest_fields(file))
+            self._run(columns.unnest_fields(file))
         names = ", ".join(map(columns.literal, CATALOGUE))
         counts = self._counts[file]
         is_event = f"event IN ({names}) AND time IS NOT NULL AND host IS NOT NULL"
@@ -188,7 +171,7 @@ class Session:
                 ORDER BY rowid LIMIT {SHOWN}""")
             numbers = places(source, [ordinal for (ordinal,) in found])
             self._places.update((first + ordinal, number) for ordinal, number in numbers)
-        suspects = _executed(
+        suspects = _asked(
             self._conn.cursor(),
             f"""
                 SELECT rowid - {first}, CASE WHEN event IS NULL THEN NULL
@@ -196,7 +179,7 @@ class Session:
                 FROM log WHERE {mine} AND (event IS NULL OR (event IN ({names}) AND (time IS NULL OR host IS NULL)))
                 ORDER BY rowid""",
         )
-        judge(source, Answer((), suspects.fetchmany).rows(), counts, last - first)
+        judge(source, suspects.rows(), counts, last - first)
 
     def files(self) -> list[FileFacts]:
         """What was read, in its order."""
@@ -223,12 +206,14 @@ class Session:
     def use(self, chosen: Filter) -> None:
         """Look at this part of what was loaded from now on."""
         for statement in columns.views(chosen.condition()):
-            self._conn.execute(statement)
+            self._run(statement)
 
     def rows(self, question: str) -> list[Row]:
         """What one of our own questions comes to."""
-        rows: list[Row] = _executed(self._conn, question).fetchall()
-        return rows
+        return _heard(self._conn, lambda: self._conn.execute(question).fetchall())
+
+    def _run(self, statement: str) -> None:
+        _heard(self._conn, lambda: self._conn.execute(statement))
 
     def _row(self, question: str) -> Row:
         return self.rows(question)[0]
@@ -251,9 +236,8 @@ class Session:
             kinds = [str(one.type).rpartition(".")[2] for one in self._conn.extract_statements(statement)]
             if kinds not in (["SELECT"], ["EXPLAIN"]):
                 raise InspectError("one SELECT is what can be asked (or DESCRIBE, SUMMARIZE, EXPLAIN)")
-            self._conn.execute("SET enable_external_access = false; SET lock_configuration = true")
-            _executed(self._conn, statement)
-            yield Answer([column[0] for column in self._conn.description or ()], self._conn.fetchmany)
+            self._run("SET enable_external_access = false; SET lock_configuration = true")
+            yield _asked(self._conn, statement)
         except (self._duckdb.Error, ModuleNotFoundError) as error:
             if "pytz" in str(error):  # which nothing else needs
                 raise InspectError("times with a zone cannot be shown: cast them, as in now()::TIMESTAMP") from None
@@ -272,8 +256,8 @@ class Session:
                 "allow_persistent_secrets": False,
             },
         )
-        conn.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = true; SET enable_progress_bar_print = false")
-        return conn
+        settings = "SET TimeZone = 'UTC'; SET enable_progress_bar = true; SET enable_progress_bar_print = false"
+        return _heard(conn, lambda: conn.execute(settings))
 
 
 def _is_text(text: str) -> bool:
@@ -285,29 +269,49 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _executed(conn: Any, statement: str) -> Any:
-    """`conn.execute(statement)`, which a Ctrl-C ends: DuckDB does not look for one while this thread works for it."""
+def _asked(conn: duckdb.DuckDBPyConnection, question: str) -> Answer:
+    _heard(conn, lambda: conn.execute(question))
+    names = [column[0] for column in conn.description or ()]
+    return Answer(names, lambda size: _heard(conn, lambda: conn.fetchmany(size)))
+
+
+def _heard(
+    conn: duckdb.DuckDBPyConnection, work: Callable[[], _Result], meanwhile: Callable[[], None] | None = None
+) -> _Result:
+    """What `work` comes to, done in another thread, so that this one hears a Ctrl-C and can say how far it is.
+
+    A statement that runs in the main thread ends a signal as an error of DuckDB's, whatever its handler raised.
+    """
+    results: list[_Result] = []
     errors: list[BaseException] = []
     done = threading.Event()  # rather than the thread's end: a `join` that was interrupted may not be asked again
+    given_up = False
 
-    def execute() -> None:
+    def run() -> None:
         try:
-            conn.execute(statement)
+            if not given_up:
+                results.append(work())
         except BaseException as error:  # noqa: BLE001 - raised below, where it was asked
             errors.append(error)
         finally:
             done.set()
 
-    threading.Thread(target=execute, name="sleepwalker inspect", daemon=True).start()
+    # No daemon: an interpreter that ends while one works in DuckDB is aborted.
+    thread = threading.Thread(target=run, name="sleepwalker inspect")
     try:
-        done.wait()
+        thread.start()
+        while not done.wait(None if meanwhile is None else _TICK):
+            if meanwhile is not None:
+                meanwhile()
     except BaseException:
+        given_up = True
         conn.interrupt()
-        done.wait()
+        if thread.is_alive():  # else the signal came before it began
+            done.wait()
         raise
     if errors:
         raise errors[0]
-    return conn
+    return results[0]
 
 
 def missing() -> str | None:

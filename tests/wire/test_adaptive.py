@@ -83,6 +83,8 @@ def load(adaptive: bool, warm_up: float, seconds: float) -> tuple[float, float, 
         limit = conn.health.limit
     desk.close()
     durations = sorted(duration for when, duration in took if begin <= when <= end)
+    if not (durations and queues):
+        raise TooLate("nothing was answered, or nothing came, in all of the time that is measured")
     return (
         len(durations) / (end - begin),
         durations[int(0.95 * len(durations))],

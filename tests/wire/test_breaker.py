@@ -9,7 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from servers import Exchange, FaultServer, Step, elapsed, hang_up, in_time, refused_port, reply, timing_test
+from servers import (
+    Elapsed,
+    Exchange,
+    FaultServer,
+    Step,
+    TooLate,
+    elapsed,
+    hang_up,
+    in_time,
+    refused_port,
+    reply,
+    timing_test,
+)
 
 from sleepwalker import (
     ANONYMOUS,
@@ -125,7 +137,7 @@ def test_an_open_circuit_rejects_in_less_than_5_ms_without_a_connection() -> Non
 
 
 def test_a_share_of_failures_opens_the_circuit_once_there_are_enough_calls() -> None:
-    calls = policy(consecutive=100, min_calls=10, failure_ratio=0.5)
+    calls = policy(consecutive=100, min_calls=10, failure_ratio=0.5, open_for=30, open_max=30)
     with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=calls) as conn:
         server.script(*[reply(status) for status in [500, 200] * 5])
         for number in range(10):
@@ -156,7 +168,7 @@ def test_a_success_in_between_starts_the_count_anew(server: FaultServer) -> None
 
 def test_neutral_answers_neither_break_a_row_of_failures_nor_add_to_it(server: FaultServer) -> None:
     server.script(*[reply(status) for status in (500, 429, 500, 408, 501, 500)])
-    with Connection(server.url, ANONYMOUS, policy=policy()) as conn:
+    with Connection(server.url, ANONYMOUS, policy=policy(open_for=30, open_max=30)) as conn:
         for number in range(6):
             assert conn.health.breaker == "closed", number
             conn.get("/", raise_for_status=False)
@@ -315,12 +327,12 @@ def test_probes_that_succeed_close_the_circuit_and_each_change_is_told_once(serv
 @timing_test
 def test_the_circuit_opens_for_as_long_as_it_says() -> None:
     with FaultServer(default=reply(500)) as server, Connection(server.url, ANONYMOUS, policy=policy()) as conn:
-        trip(conn)
-        with elapsed() as took:
-            with in_time(OPEN_FOR / 2):
-                retry_in = conn.health.retry_in
-                assert retry_in is not None
-            until(lambda: conn.health.breaker == "half-open")
+        with in_time(OPEN_FOR / 2):  # from before it opens
+            trip(conn)
+            took = Elapsed()
+            retry_in = conn.health.retry_in
+            assert retry_in is not None
+        until(lambda: conn.health.breaker == "half-open")
         took.assert_within(retry_in)
         assert conn.health.retry_in is None
 
@@ -351,7 +363,8 @@ def test_after_closing_the_load_grows_step_by_step() -> None:
         time.sleep(0.2)
         late = admitted(0.1)
         time.sleep(0.1)
-        assert early < 0.5 < late
+        if not early < 0.5 < late:  # each call is let through by chance, and a busy machine makes few of them
+            raise TooLate(f"{early:.2f} of the first calls were let through, and {late:.2f} of the later ones")
         assert all(conn.get("/").ok for _ in range(20)), "the ramp is over"
 
 
@@ -475,7 +488,8 @@ def test_a_dry_run_sends_everything_and_tells_what_it_would_have_refused() -> No
 
 
 def test_a_manager_keeps_the_connection_to_a_host_whose_circuit_is_only_observed() -> None:
-    with FaultServer(default=reply(500)) as server, ConnectionManager(policy=policy(mode="observe")) as manager:
+    calls = policy(mode="observe", open_for=30, open_max=30)
+    with FaultServer(default=reply(500)) as server, ConnectionManager(policy=calls) as manager:
         manager.add(server.url, ANONYMOUS, conn := Connection(server.url, ANONYMOUS))
         trip(conn, 5)
         assert manager.health(server.url).breaker == "open"

@@ -55,6 +55,8 @@ FAST = Policy(
     retry={"attempts": 2, "wait_initial": 0.01, "wait_max": 0.02},
     breaker={"consecutive": 1000},
 )
+#: For what is asserted of an answer: a machine that stands still for a second must not end the call before it.
+PATIENT = FAST.replace(timeout={"connect": 10, "read": 10, "attempt": 10, "total": 30})
 
 
 class Everything:
@@ -199,7 +201,7 @@ FAULTS: dict[str, Step] = {
 def test_what_is_exported_is_looked_at(server: FaultServer, out: Everything) -> None:
     """Were nothing exported, nothing could leak there, and all other tests would pass."""
     server.script(reply(503, CANARY))
-    with connect(out, server.url, (CANARY, CANARY)) as conn:
+    with connect(out, server.url, (CANARY, CANARY), policy=PATIENT) as conn:
         call(out, conn)
         seen = dict(out.watch.texts())
     assert '"attempt.failed"' in seen["span"]
@@ -399,7 +401,7 @@ def test_the_text_of_an_http_error_is_the_servers_own_and_stays_out_of_the_logs(
 ) -> None:
     """The one exception: what the server says of an error is for the caller, so it is in the error's text."""
     server.default = json_reply({"error_text": f"no such token: {CANARY}"}, 400)
-    with connect(out, server.url) as conn:
+    with connect(out, server.url, policy=PATIENT) as conn:
         with pytest.raises(HTTPError, match=CANARY):
             conn.get("/")
         out.add_connection(conn)
@@ -418,7 +420,8 @@ def test_a_proxy_with_a_password(
     already = len(target.requests)
     with forward_proxy((CANARY, CANARY if accepted else "other")) as proxy:
         url = proxy.url.replace("http://", f"http://{CANARY}:{CANARY}@")
-        with connect(out, target.url, ANONYMOUS, verify=str(tls.ca), proxies={"http": url, "https": url}) as conn:
+        options: dict[str, Any] = {"proxies": {"http": url, "https": url}, "policy": PATIENT}
+        with connect(out, target.url, ANONYMOUS, verify=str(tls.ca), **options) as conn:
             call(out, conn)
         assert proxy.requests
     assert (len(target.requests) > already) == accepted

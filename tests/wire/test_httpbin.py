@@ -165,7 +165,7 @@ def test_uris_and_parameters_arrive_as_they_were_meant(conn: Connection) -> None
 
 def test_a_slow_answer_is_a_read_timeout(conn: Connection) -> None:
     with pytest.raises(ReadTimeout):
-        conn.get("/delay/3", timeout=0.3)
+        conn.get("/delay/3", timeout=(5, 0.3))
 
 
 def test_a_redirect_to_a_host_elsewhere_shows_it_nothing(conn: Connection, httpbin: str) -> None:

@@ -12,6 +12,7 @@ from servers import Exchange, FaultServer, Request, Step, elapsed, redirect, rep
 
 from sleepwalker import ANONYMOUS, BulkheadFullError, Connection, DeadlineExceeded, Policy, RateLimitedError
 from sleepwalker import ConnectionError as OurConnectionError
+from sleepwalker.clock import SystemClock
 
 
 def once(moment: threading.Event) -> Step:
@@ -55,11 +56,25 @@ def test_a_call_over_the_rate_is_not_sent() -> None:
 
 def test_closing_the_connection_ends_a_wait_for_a_turn() -> None:
     policy = Policy(rate_limit={"rate": 0.02, "burst": 1, "max_wait": 60}, timeout={"total": 120})
-    with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
+    waits = threading.Event()
+
+    class Watched(SystemClock):
+        def sleep(self, seconds: float, wake: threading.Event | None = None) -> bool:
+            waits.set()
+            return super().sleep(seconds, wake)
+
+    with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=policy, clock=Watched()) as conn:
         conn.get("/")
-        threading.Timer(0.1, conn.close).start()
+
+        def close() -> None:
+            waits.wait(30)  # closed before, it would refuse the call without a wait
+            conn.close()
+
+        closer = threading.Thread(target=close)
+        closer.start()
         with elapsed() as took, pytest.raises(OurConnectionError, match="closed while the call waited"):
             conn.get("/")
+        closer.join()
         took.assert_at_most(20)
         assert len(server.requests) == 1
 

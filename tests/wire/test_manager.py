@@ -37,8 +37,10 @@ QUICK = Policy(
     breaker={"open_for": 0.2, "open_max": 0.2, "ramp": 0},
     health={"rehook_initial": 0.05, "rehook_max": 0.1},
 )
-#: No second round of the hooks within a test.
-PATIENT = QUICK.replace(health={"rehook_initial": 100, "rehook_max": 100})
+#: No second round of the hooks and no half-open circuit within a test, though the machine may stand still for a second.
+PATIENT = QUICK.replace(
+    breaker={"open_for": 60, "open_max": 60, "ramp": 0}, health={"rehook_initial": 100, "rehook_max": 100}
+)
 A, B = "http://127.0.0.2", "http://127.0.0.3"
 
 
@@ -346,7 +348,7 @@ def test_a_connection_evicted_because_its_host_broke_lets_its_requests_finish(se
     server.script(reply(200), slow)
     server.default = reply(503)
     told = Told()
-    with manager_of(Hook(), observer=told) as manager, ThreadPoolExecutor(1) as pool:
+    with manager_of(Hook(PATIENT), PATIENT, observer=told) as manager, ThreadPoolExecutor(1) as pool:
         conn = manager.find(server.url)
         conn.get("/")
         job = pool.submit(conn.get, "/slow")
@@ -363,7 +365,7 @@ def test_a_connection_evicted_because_its_host_broke_lets_its_requests_finish(se
 def test_a_connection_made_anew_inherits_the_record(server: FaultServer) -> None:
     server.script(reply(200))
     server.default = reply(503)
-    with manager_of(Hook(), PATIENT) as manager:
+    with manager_of(Hook(PATIENT), PATIENT) as manager:
         for _ in range(6):
             manager.find(server.url).get("/", raise_for_status=False)
         old, new = manager.conns[server.url, None], manager.find(server.url)
@@ -380,7 +382,7 @@ def test_a_connection_made_anew_inherits_the_record(server: FaultServer) -> None
 
 def test_two_auths_on_one_host_share_breaker_and_health(server: FaultServer) -> None:
     server.default = reply(503)
-    with manager_of(Hook(), PATIENT) as manager:
+    with manager_of(Hook(PATIENT), PATIENT) as manager:
         first, second = manager.find(server.url), manager.find(server.url, ("user", "password"))
         assert first is not second
         for conn in (first, second, first, second, first):
@@ -632,6 +634,7 @@ def test_a_request_longer_than_the_idle_time_keeps_its_connection(server: FaultS
     with FaultServer() as busy, manager_of(Hook(policy), policy) as manager, ThreadPoolExecutor(1) as pool:
         kept = manager.find(server.url)
         job = pool.submit(kept.get, "/")
+        server.wait_for_requests(1)  # until it has begun, it is idle indeed
         while not job.done():
             manager.find(busy.url)
             assert not kept.closed

@@ -218,7 +218,8 @@ def test_a_host_that_died_under_load_is_back_within_one_probe_interval() -> None
         probes = [request for request in server.requests if request.path == "/health"]
     outage.check()
     assert outage.attempts <= _most_attempts(outage, PROBED.breaker)
-    assert len(probes) == PROBED.breaker.close_after, "nobody probes a healthy host"
+    # The first half-opens the circuit, and a call that comes just then may be the second success, which closes it.
+    assert 0 < len(probes) <= PROBED.breaker.close_after, "nobody probes a healthy host"
     assert len(told.times(HostBroken)) == len(told.times(HostRecovered)) == 1
     if outage.recovered - outage.back > PROBE_INTERVAL + 0.6:
         raise TooLate(f"back after {outage.recovered - outage.back:.3f} s")

@@ -249,9 +249,9 @@ def test_durations_are_counted_in_the_recommended_buckets_with_few_attributes(be
 
 def test_a_call_is_measured_whole_however_often_it_was_sent(bed: Bed) -> None:
     bed.server.script(reply(503), stall(), reply(200))
-    Connection(bed.server.url, ANONYMOUS, policy=FAST, timeout=0.2).get("/")
+    Connection(bed.server.url, ANONYMOUS, policy=FAST, timeout=1.5).get("/")  # long, for the other two attempts
     assert bed.point().count == 1
-    assert bed.point().sum >= 0.2
+    assert bed.point().sum >= 1.5
 
 
 def test_servers_past_the_cap_share_one_label(bed: Bed) -> None:
@@ -348,7 +348,8 @@ def test_the_stock_instrumentation_makes_no_second_span(beside: Bed) -> None:
 def test_a_hedged_call_is_one_span_too_and_its_copies_carry_its_context(beside: Bed) -> None:
     """Copies are sent by threads of their own, which know nothing of their caller's context by themselves."""
     beside.server.script(stall(), reply(200))
-    conn = Connection(beside.server.url, ANONYMOUS, policy=FAST.replace(hedge={"delay": 0.05}))
+    # Long, for on a machine that stood still the copy might otherwise be there first, and be the one that stalls.
+    conn = Connection(beside.server.url, ANONYMOUS, policy=FAST.replace(hedge={"delay": 1.5}))
     conn.get("/")
     span = beside.span()
     assert [event.name for event in span.events] == ["hedge.sent", "hedge.finished"]

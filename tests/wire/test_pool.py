@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from servers import Exchange, FaultServer, Nginx, Step, elapsed, reply, timing_test
+from servers import Exchange, FaultServer, Nginx, Step, TooLate, elapsed, reply, timing_test
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionError, DeadlineExceeded, HTTPServiceUnavailable, Policy
 from sleepwalker.events import Event, RequestFailed
 
-POLICY = Policy(timeout={"connect": 1, "read": 5, "attempt": 5, "total": 10}, retry=False, breaker=False)
+POLICY = Policy(timeout={"connect": 5, "read": 5, "attempt": 5, "total": 10}, retry=False, breaker=False)
 ONE = POLICY.replace(pool={"size": 1, "block": True})
 
 
@@ -103,6 +103,8 @@ def test_a_call_waits_for_a_socket_no_longer_than_its_deadline() -> None:
         server.wait_for_requests(1)
         with elapsed() as time, pytest.raises(DeadlineExceeded) as caught:
             conn.post("/")
+        if not first.is_alive():
+            raise TooLate("the answer of 0.6 s was there before the one who was to wait had begun")
         first.join()
         time.assert_within(0.3)  # and so before the answer of 0.6 s
         assert (caught.value.phase, caught.value.never_sent) == ("queue", True)
@@ -123,6 +125,10 @@ def test_a_ctrl_c_of_one_who_waits_for_a_socket_is_no_fault_of_the_one_who_has_i
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
+    def wait() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)  # a Ctrl-C before we are in here would end the whole run of the tests
+        conn.get("/")
+
     with FaultServer(routes={"/slow": slow}) as server, Connection(server.url, ANONYMOUS, policy=ONE) as conn:
         conn.get("/")
         answers: list[bytes] = []
@@ -131,9 +137,8 @@ def test_a_ctrl_c_of_one_who_waits_for_a_socket_is_no_fault_of_the_one_who_has_i
         began.wait(30)
         before = signal.signal(signal.SIGALRM, stop)
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
             with pytest.raises(KeyboardInterrupt):
-                conn.get("/")
+                wait()
         finally:
             signal.signal(signal.SIGALRM, before)
         go_on.set()
@@ -269,13 +274,14 @@ def test_closing_while_calls_begin_loses_none_of_those_that_began() -> None:
 # -- streams -------------------------------------------------------------------------------------
 
 
-def pieces(*texts: bytes, pause: float) -> Callable[[Exchange], None]:
-    """A chunked body of these texts, `pause` seconds before each."""
+def pieces(*texts: bytes, asked: threading.Semaphore) -> Callable[[Exchange], None]:
+    """A chunked body of these texts, each of which waits until it is asked for."""
 
     def act(exchange: Exchange) -> None:
         exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         for text in texts:
-            exchange.pause(pause)
+            while not asked.acquire(blocking=False):
+                exchange.pause(0.01)
             exchange.send(b"%x\r\n%b\r\n" % (len(text), text))
         exchange.send(b"0\r\n\r\n")
 
@@ -283,11 +289,15 @@ def pieces(*texts: bytes, pause: float) -> Callable[[Exchange], None]:
 
 
 def test_lines_of_a_stream_come_as_the_server_sends_them() -> None:
-    with FaultServer(default=pieces(b"one\ntw", b"o\n", b"three", pause=0.1)) as server:
+    asked = threading.Semaphore(1)
+    with FaultServer(default=pieces(b"one\ntw", b"o\n", b"three", asked=asked)) as server:
         with Connection(server.url, ANONYMOUS, policy=POLICY) as conn, conn.get("/", stream=True) as answer:
-            seen = [(line, time.monotonic()) for line in answer.iter_lines(chunk_size=None)]
-            assert [line for line, _ in seen] == [b"one", b"two", b"three"]
-            assert seen[1][1] - seen[0][1] > 0.05
+            seen = []
+            for line in answer.iter_lines(chunk_size=None):
+                seen.append(line)
+                asked.release()  # only now is the next piece sent: a line kept back would be waited for in vain
+            assert seen == [b"one", b"two", b"three"]
+            asked.release(3)
             assert conn.get("/").content == b"one\ntwo\nthree"
         assert server.accepted == 1
         assert conn.health.failures == 0
