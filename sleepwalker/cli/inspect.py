@@ -84,13 +84,11 @@ def run(args: argparse.Namespace) -> int:
     if args.html and args.sql is not None:
         raise UsageError("--sql is answered instead of a report, and has no page; leave out --html, or --sql")
     try:
-        if (missing := inspect.missing()) is not None:
-            raise UsageError(missing)
         if args.html:
             inspect.check_charts()
-        if not args.json:
-            importlib.import_module("sleepwalker.cli.display")  # which says what it needs
         with signals.as_exits(), inspect.Session() as session:
+            if not args.json:
+                importlib.import_module("sleepwalker.cli.display")  # which says what it needs
             sources = session.find(args.files, getattr(sys.stdin, "buffer", None), pipes=not args.follow)
             if args.html and args.html.exists() and any(args.html.samefile(source.path) for source in sources):
                 raise UsageError(f"--html: {args.html} is a log that is to be read; name another file")

@@ -164,11 +164,11 @@ def _states(
             FROM everything
             WHERE (event LIKE 'host.%' OR event LIKE 'breaker.%') AND {until} AND {dated} ORDER BY time, file, line"""):
         one = Transition(time, event, process[file], cause, reason, broken_for, bool(observed), rule, lasts)
-        found.setdefault(host, []).append(one)
-    alive = _alive(session, {host: found[host] for host in found if host in hosts}, dated)
-    for host, transitions in found.items():
         if host in hosts:
-            describe(hosts[host], transitions, begin, end, alive[host])
+            found.setdefault(host, []).append(one)
+    alive = _alive(session, found, dated)
+    for host, transitions in found.items():
+        describe(hosts[host], transitions, begin, end, alive[host])
     for host, opened, would_open in session.rows(f"""
             SELECT host, count(*) FILTER (NOT coalesce(observed, false)), count(*) FILTER (observed) FROM events
             WHERE event = 'breaker.opened' AND NOT ({dated}) GROUP BY host"""):

@@ -119,5 +119,6 @@ def test_nothing_in_the_page_is_missing_from_its_own_script() -> None:
 def test_without_plotly_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch, report: Report) -> None:
     monkeypatch.setitem(sys.modules, "plotly", None)
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    with pytest.raises(InspectError, match=r"^--html needs the package plotly: pip install '.*\[cli,inspect\]'$"):
+    says = r"^--html needs the package plotly: pip install 'sleepwalker\[cli,inspect\]'$"
+    with pytest.raises(InspectError, match=says):
         page(report)

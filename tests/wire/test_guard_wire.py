@@ -8,7 +8,6 @@ import json
 import logging
 import socket
 import threading
-import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -175,12 +174,9 @@ def test_fifty_calls_that_end_in_503_hold_no_sockets(kind: type[Any]) -> None:
                 status = error.code
                 error.close()
             assert status == 503
-            # No more than the attempts of one call; that a socket was closed takes the server a moment to see.
-            deadline = time.monotonic() + 10
-            while server.open > 4:
-                assert time.monotonic() < deadline, f"{server.open} are open"
-                time.sleep(0.001)
+            server.wait_for_at_most(1)
         assert len(server.requests) == 150
+        assert server.most_open <= 4, "more than the attempts of one call"
 
 
 def test_when_retries_end_the_last_answer_is_handed_over_as_the_object_gave_it(server: FaultServer) -> None:

@@ -3,7 +3,7 @@
 from .dns import SlowName, slow_dns
 from .fault import Exchange, FaultServer, Handler, Moment, Step
 from .httpbin_server import run_httpbin
-from .nginx_server import FILES, SHORT_KEEPALIVE, STATUSES, Nginx, run_nginx
+from .nginx_server import FILES, SHORT_KEEPALIVE, STATUSES, Nginx, run_nginx, wait_until_closed
 from .ports import refused_port, unanswered_port
 from .proxy import forward_proxy
 from .request import Request
@@ -78,4 +78,5 @@ __all__ = [
     "timing_test",
     "truncated",
     "unanswered_port",
+    "wait_until_closed",
 ]

@@ -123,6 +123,10 @@ class FaultServer:
         """Wait until so many connections are open: a close takes a moment to arrive."""
         self._wait(lambda: len(self._links) == count, within, lambda: f"{count} open, but {len(self._links)} are")
 
+    def wait_for_at_most(self, count: int, within: float = 20.0) -> None:
+        """Wait until no more connections than these are open."""
+        self._wait(lambda: len(self._links) <= count, within, lambda: f"{count} open, but {len(self._links)} are")
+
     def wait_for_requests(self, count: int, within: float = 10.0) -> None:
         """Wait until at least so many requests were read."""
         self._wait(

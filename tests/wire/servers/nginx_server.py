@@ -6,12 +6,15 @@ import contextlib
 import json
 import os
 import random
+import select
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from sleepwalker import Connection
 
 from .tls import TlsMaterial
 
@@ -127,6 +130,13 @@ def _write_site(folder: Path) -> None:
     for name, size in FILES.items():
         frame = len(json.dumps({"name": name, "fill": ""}))
         (folder / "files" / name).write_text(json.dumps({"name": name, "fill": "x" * (size - frame)}))
+
+
+def wait_until_closed(conn: Connection) -> None:
+    """Wait until nginx, which has a clock of its own, has closed the one socket that the connection keeps."""
+    (pool,) = conn.conn.get_adapter(conn.origin.text)._pools.values()  # type: ignore[attr-defined]
+    (kept,) = [idle.sock for idle in pool.pool.queue if idle is not None and idle.sock is not None]
+    assert select.select([kept], [], [], 20)[0], "nginx did not close it"
 
 
 def _free_ports(count: int) -> list[int]:
