@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHON VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint check bench docs clean
+.PHONY: help setup demo test lint check bench docs lock clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ bench: setup  ## Measure against plain requests, urllib3 and httpx; BENCH=outage
 
 docs: setup  ## Write the generated pages of docs/reference anew
 	@$(BIN)/python scripts/reference.py
+
+lock:  ## Take the newest releases of all dependencies into requirements/, from which `setup` installs
+	@scripts/lock
 
 clean:  ## Remove the environments and everything that was generated
 	rm -rf .venv* build dist artifacts *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
