@@ -506,11 +506,12 @@ class Connection:
         answer = f"{status} " if status is not None else ""
         return f"{request.method} {self._origin.text}{request.path}: {answer}{attempts}"
 
-    def _on_break(self, permit: Permit, rules: Rules) -> Callable[[Exception], BaseException]:
+    def _on_break(self, permit: Permit, rules: Rules) -> Callable[[Exception, BaseException | None], BaseException]:
         """What to make of whatever breaks a streamed body: an error of ours, which counts against the host."""
 
-        def broken(error: Exception) -> BaseException:
-            scene = Scene(self._origin.text, "body", False, "attempt", rules.attempt, rules.connect, rules.read)
+        def broken(error: Exception, handled: BaseException | None) -> BaseException:
+            times = (rules.attempt, rules.connect, rules.read)
+            scene = Scene(self._origin.text, "body", False, "attempt", *times, handled)
             raised = translate(error, scene)
             if isinstance(raised, SleepwalkerException):
                 for event in self._host.settle_body(permit, failed(raised), self._clock.monotonic()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -184,16 +185,17 @@ class _Calls:
 
     def _attempt(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Outcome:
         """Call the object once; its answer or exception tells, as far as it can, how its host does."""
+        handled = sys.exception()
         try:
             value = function(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - raised again when the call ends
-            return self._outcome_of(error)
+            return self._outcome_of(error, handled)
         status = _status(value)
         if status is None:
             return Outcome(Verdict.SUCCESS, response=value)
         return answered(status, value, _retry_after(value), self.clock.wall())
 
-    def _outcome_of(self, error: Exception) -> Outcome:
+    def _outcome_of(self, error: Exception, handled: BaseException | None) -> Outcome:
         response = _read(error, "response")
         teller = response if _status(response) is not None else error
         status = _status(teller)
@@ -203,7 +205,7 @@ class _Calls:
             return Outcome(Verdict.NEUTRAL, error=error)
         rules = self.rules
         phase: Phase | None = "connect" if _refused(error) else None
-        scene = Scene(self.host.origin, phase, False, "attempt", rules.attempt, rules.connect, rules.read)
+        scene = Scene(self.host.origin, phase, False, "attempt", rules.attempt, rules.connect, rules.read, handled)
         told = failed(translate(error, scene))
         return Outcome(
             told.verdict,

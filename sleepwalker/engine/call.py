@@ -56,6 +56,7 @@ def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Obser
                 if beyond and not call.dry:
                     call.would_reject("bulkhead", None)
                 outcome = yield from _attempts_until_done(call)
+                call.answer_for_all_sends(outcome)
                 end = call.end(outcome)
             finally:
                 host.leave(end, clock.monotonic() - call.began, beyond=beyond)

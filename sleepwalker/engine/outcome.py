@@ -65,7 +65,7 @@ class Outcome:
     retryable: bool = False
     """For an error: whether another try could end differently. A status is judged by the policy's list."""
     never_sent: bool = False
-    """True where the request provably did not reach the server."""
+    """True where this attempt's request provably did not reach the server."""
     retry_after: float | None = None
     """Seconds that the server asked to be left alone for."""
 
@@ -100,8 +100,10 @@ def answered(status: int, response: Any, retry_after: str | None, wall: float) -
 
 def failed(error: Exception) -> Outcome:
     """The outcome of an attempt that ended in an exception; one that is not ours is the caller's own, so neutral."""
-    if not isinstance(error, ConnectionError) or isinstance(error, _LOCAL):
+    if not isinstance(error, ConnectionError):
         return Outcome(NEUTRAL, error=error)
+    if isinstance(error, _LOCAL):
+        return Outcome(NEUTRAL, error=error, never_sent=error.never_sent)
     verdict = SUCCESS if isinstance(error, _ANSWERED) else FAILURE
     if error.local or (isinstance(error, DeadlineExceeded) and error.phase == "queue"):  # not the host's doing
         verdict = NEUTRAL

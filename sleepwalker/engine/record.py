@@ -23,7 +23,7 @@ from sleepwalker.events import (
     RetryAbandoned,
     RetryScheduled,
 )
-from sleepwalker.exceptions import SleepwalkerException
+from sleepwalker.exceptions import ConnectionError, SleepwalkerException
 
 
 class Call:
@@ -43,6 +43,7 @@ class Call:
         "refused",
         "request",
         "rules",
+        "sent",
         "waited",
     )
 
@@ -59,6 +60,8 @@ class Call:
         self.hedges = 0
         """How many of its sends were copies of one under way."""
         self.waited = 0.0
+        self.sent = False
+        """Whether any of its sends may have reached the server. One that was cut may have."""
         self.permit = free_permit()
         self.holds_token = False
         self.refused = False
@@ -70,6 +73,8 @@ class Call:
         done = self.clock.monotonic()
         news = self.host.settle(permit, outcome, done, done - began, first=not self.earned)
         self.earned = True
+        if not outcome.never_sent:
+            self.sent = True
         text = None if outcome.error is None else outcome.describe()
         self.attempts.append(Attempt(number, began - self.began, done - began, outcome.status, text, wait))
         if outcome.verdict is FAILURE or outcome.error is not None or outcome.status in self.rules.statuses:
@@ -94,8 +99,14 @@ class Call:
         `cut` is one that lost a race, and would have gone on for longer.
         """
         done = self.clock.monotonic()
+        self.sent = True
         self.attempts.append(Attempt(number, began - self.began, done - began, None, why, wait))
         self.tell(self.host.cancel(permit, done, done - began if cut else None))
+
+    def answer_for_all_sends(self, outcome: Outcome) -> None:
+        """Have the error that the call ends with say `never_sent` only where that is true of each of its sends."""
+        if self.sent and isinstance(outcome.error, ConnectionError):
+            outcome.error.never_sent = False
 
     def tell(self, news: tuple[Event, ...]) -> None:
         """Announce what changed at the host."""

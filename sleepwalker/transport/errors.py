@@ -42,6 +42,9 @@ class Scene:
     """How long that deadline is."""
     connect: float
     read: float
+    handled: BaseException | None = None
+    """What the caller was handling when it began, as a fallback does. Python makes that the context of all that goes
+    wrong meanwhile, and it is no part of it."""
 
     @property
     def unsent(self) -> bool:
@@ -57,7 +60,7 @@ Maker = Callable[[BaseException, Scene], ours.ConnectionError]
 
 def translate(error: Exception, scene: Scene) -> Exception:
     """The error to raise for what was raised; one that is not about the exchange is returned as it is."""
-    chain = list(_chain(error))
+    chain = list(_chain(error, scene))
     translated = _translated(error, chain, scene)
     if translated is not error:
         for link in chain:
@@ -86,7 +89,7 @@ def _translated(error: Exception, chain: list[BaseException], scene: Scene) -> E
     return _broken(error, scene)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _chain(error: BaseException, scene: Scene) -> Iterator[BaseException]:
     """The error and all that it wraps: as its cause, its context, its reason or an argument."""
     seen: set[int] = set()
     todo: list[object] = [error]
@@ -96,7 +99,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(link))
         yield link
-        todo += [getattr(link, "reason", None), *link.args, link.__cause__, link.__context__]
+        todo += [getattr(link, "reason", None), *link.args, link.__cause__]
+        if link.__context__ is not scene.handled:
+            todo.append(link.__context__)
 
 
 def _is_timeout(error: BaseException) -> bool:
@@ -123,7 +128,7 @@ def _certificate(error: BaseException, scene: Scene) -> ours.ConnectionError:
 
 
 def _proxy(error: BaseException, scene: Scene) -> ours.ConnectionError:
-    chain = list(_chain(error))
+    chain = list(_chain(error, scene))
     status = next((match[1] for link in chain if (match := _TUNNEL(str(link)))), None)
     if status is not None:
         advice = ": put user and password into its URL in proxies=" if status == "407" else ""
@@ -134,14 +139,14 @@ def _proxy(error: BaseException, scene: Scene) -> ours.ConnectionError:
 
 
 def _name(error: BaseException, scene: Scene) -> ours.ConnectionError:
-    why = next((words for link in _chain(error) if (words := _system_words(link))), "unknown")
+    why = next((words for link in _chain(error, scene) if (words := _system_words(link))), "unknown")
     return _made(ours.ConnectError(f"{scene.origin}: the name does not resolve: {why}"), never_sent=True)
 
 
 def _connect(error: BaseException, scene: Scene) -> ours.ConnectionError:
-    why = next((words for link in _chain(error) if (words := _system_words(link))), "no connection")
+    why = next((words for link in _chain(error, scene) if (words := _system_words(link))), "no connection")
     made = _made(ours.ConnectError(f"{scene.origin}: {why}"), never_sent=True)
-    made.local = any(isinstance(link, OSError) and link.errno in _LOCAL for link in _chain(error))
+    made.local = any(isinstance(link, OSError) and link.errno in _LOCAL for link in _chain(error, scene))
     return made
 
 
@@ -189,14 +194,14 @@ def _redirect(_: BaseException, scene: Scene) -> ours.ConnectionError:
 
 
 def _read(error: BaseException, scene: Scene) -> ours.ConnectionError:
-    why = next((words for link in _chain(error) if (words := _system_words(link))), None)
+    why = next((words for link in _chain(error, scene) if (words := _system_words(link))), None)
     if why is None:
         why = "the answer broke off" if scene.phase == "body" else "closed without a whole answer, or it was not HTTP"
     return _made(ours.ReadError(f"{scene.origin}: {why}"), never_sent=False)
 
 
 def _broken(error: BaseException, scene: Scene) -> ours.ConnectionError:
-    if any(_system_words(link) for link in _chain(error)):
+    if any(_system_words(link) for link in _chain(error, scene)):
         return _os_error(error, scene)
     return _made(ours.ConnectionError(f"{scene.origin}: the exchange failed"), never_sent=False)
 

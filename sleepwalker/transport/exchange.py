@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -78,13 +79,13 @@ def attempt(
     `connect` and `read` are in seconds. `limits` are made of them and of the step, unless they are given, with a grip.
     KeyboardInterrupt and its like pass.
     """
-    clock = wire.clock
+    clock, handled = wire.clock, sys.exception()
     if exchange.deadline_header is not None:
         exchange.prepared.headers[exchange.deadline_header] = f"{max(0.0, step.deadline - clock.monotonic()):.3f}"
     try:
         hop = _first_hop(exchange, wire.origin)
     except Exception as error:  # noqa: BLE001 - from the caller's own auth object or body; raised when the call ends
-        return Outcome(Verdict.NEUTRAL, error=error)
+        return Outcome(Verdict.NEUTRAL, error=error, never_sent=True)
     if limits is None:
         limits = Limits(clock, connect=connect, read=read, deadline=step.deadline)
     try:
@@ -98,7 +99,7 @@ def attempt(
             return Outcome(Verdict.NEUTRAL, error=exchange.body.error)
         if limits.in_a_hook:
             return Outcome(Verdict.NEUTRAL, error=error)
-        scene = Scene(hop.target, limits.phase, limits.cut, step.limit, step.seconds, connect, read)
+        scene = Scene(hop.target, limits.phase, limits.cut, step.limit, step.seconds, connect, read, handled)
         outcome = failed(_header_fault(error, hop) or translate(error, scene))
     return _redirected(outcome, hop) if hop.moved else outcome
 
@@ -109,8 +110,13 @@ def discard(response: Any) -> None:
         response.close()
 
 
-def guard_stream(response: requests.Response, on_break: Callable[[Exception], BaseException]) -> None:
-    """Make reading a streamed body raise what `on_break` makes of whatever breaks it."""
+def guard_stream(
+    response: requests.Response, on_break: Callable[[Exception, BaseException | None], BaseException]
+) -> None:
+    """Make reading a streamed body raise what `on_break` makes of whatever breaks it.
+
+    It gets what was raised, and what the reader was handling meanwhile.
+    """
     # Not `response.iter_content` itself: a response that holds itself is freed, with its socket, only when the
     # garbage collector comes by. An iterator that is being read does hold it.
     weak, iterate = weakref.ref(response), type(response).iter_content
@@ -124,12 +130,13 @@ def guard_stream(response: requests.Response, on_break: Callable[[Exception], Ba
         chunks: Iterator[Any] = iter(iterate(alive, chunk_size, decode_unicode))  # type: ignore[call-overload]
         while True:
             broken: BaseException | None = None
+            handled = sys.exception()
             try:
                 yield next(chunks)
             except StopIteration:
                 return
             except Exception as error:  # noqa: BLE001 - raised below, translated
-                broken = on_break(error)
+                broken = on_break(error, handled)
             if broken is not None:
                 raise broken
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from sleepwalker.attempt import Attempt
 from sleepwalker.engine.call import Send, Wait
-from sleepwalker.engine.outcome import failed
+from sleepwalker.engine.outcome import Outcome, failed
 from sleepwalker.events import (
     CATALOGUE,
     AttemptFailed,
@@ -18,7 +21,7 @@ from sleepwalker.events import (
     RetryAbandoned,
     RetryScheduled,
 )
-from sleepwalker.exceptions import BulkheadFullError, ConnectTimeout
+from sleepwalker.exceptions import BulkheadFullError, ConnectError, ConnectionError, ConnectTimeout
 from sleepwalker.policy import Policy
 from tests.unit.engine_driver import HOST, World, answer, bad_certificate, refused, reset
 
@@ -108,6 +111,31 @@ def test_the_last_real_outcome_is_what_a_call_comes_to() -> None:
     last = refused()
     call = world(retry={"attempts": 3, "budget": False}).call([answer(503), reset(), last])
     assert call.outcome is last
+
+
+@given(st.lists(st.sampled_from([refused, reset, bad_certificate, lambda: answer(503)]), min_size=1, max_size=5))
+def test_an_error_says_never_sent_only_where_no_attempt_may_have_arrived(kinds: list[Callable[[], Outcome]]) -> None:
+    """Whoever believes it sends the order again, and it must not be the second one."""
+    here = world(retry={"attempts": len(kinds), "jitter": "none", "wait_initial": 0, "budget": False})
+    outcomes = [kind() for kind in kinds]
+    unsent = [outcome.never_sent for outcome in outcomes]
+    call = here.call(outcomes, idempotent=True)
+    error = call.outcome.error
+    assert not isinstance(error, ConnectionError) or error.never_sent is all(unsent[: len(call.sends)])
+
+
+@pytest.mark.parametrize("end", ["closed", "deadline", "breaker"])
+def test_a_call_that_gives_up_in_a_wait_does_not_forget_what_it_sent_before(end: str) -> None:
+    here = World(Policy(breaker={"consecutive": 3}, retry={"jitter": "none", "wait_initial": 1, "budget": False}))
+    call = here.begin().reply(reset()).reply(False).reply(refused())
+    assert isinstance(call.step, Wait)
+    if end == "breaker":
+        here.call(reset(), policy=Policy(retry=False))
+    here.clock.advance(100 if end == "deadline" else 0)
+    call.reply(end == "closed")
+    assert here.reasons() == [end]
+    assert isinstance(call.outcome.error, ConnectError)
+    assert not call.outcome.error.never_sent
 
 
 def test_without_retries_there_is_one_plain_send() -> None:

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sleepwalker.engine.breaker import Permit
 from sleepwalker.engine.call import DUE, LATE, Came, Queue, Send, Wait
 from sleepwalker.engine.outcome import Outcome, failed
-from sleepwalker.exceptions import CircuitOpenError
+from sleepwalker.exceptions import CircuitOpenError, ConnectionError
 from sleepwalker.policy import Policy
 from tests.unit.engine_driver import Running, World, answer, bad_certificate, refused, reset
 
@@ -44,6 +44,8 @@ class Caller:
     concurrent: bool
     processed: bool = False
     """Whether one of its sends may have reached the server."""
+    settled: int = 0
+    """How many of its sends came to something; the others were cut."""
     retry_waits: int = 0
     hedges: int = 0
     worst: bool = False
@@ -115,6 +117,8 @@ class CallMachine(RuleBasedStateMachine):
             assert [one.number for one in running.final.attempts] == [step.number for _, step in running.sends]
             if running.sends:
                 assert not isinstance(running.outcome.error, CircuitOpenError)
+            if isinstance(error := running.outcome.error, ConnectionError):
+                assert error.never_sent is (not caller.processed and caller.settled == len(running.sends))
             self.finish(caller)
 
     def finish(self, caller: Caller) -> None:
@@ -138,6 +142,7 @@ class CallMachine(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(running.under_way)))
         self.world.clock.advance(took)
         caller.processed |= not outcome.never_sent
+        caller.settled += 1
         caller.worst = running.racing
         running.reply(Came(number, outcome) if running.racing else outcome)
         self.look(caller)

@@ -17,11 +17,13 @@ import requests
 from sleepwalker import (
     BulkheadFullError,
     CircuitOpenError,
+    ConnectError,
     Connection,
     ConnectionManager,
     HostIsolatedError,
     HTTPServiceUnavailable,
     Policy,
+    ReadError,
 )
 from sleepwalker.connection.guard import Guard, is_guard, unguarded
 from sleepwalker.events import AttemptFailed, RequestFailed, RequestFinished, RetryAbandoned, RetryScheduled
@@ -341,6 +343,31 @@ def test_what_never_left_is_sent_again() -> None:
     world = World(never_sent())
     assert world.conn.post("/x", "body") == "ok"
     assert len(world.api.calls) == 2
+
+
+@pytest.mark.parametrize("before", [[], [ReadError("closed without an answer")]])
+def test_the_objects_own_error_says_never_sent_only_of_a_call_that_never_was(before: list[Exception]) -> None:
+    error = ConnectError("refused")
+    error.never_sent = True
+    world = World(*before, error, policy=POLICY.replace(retry={"attempts": len(before) + 1}))
+    assert outcome_of(lambda: world.conn.get("/x")) is error
+    assert error.never_sent is (not before)
+
+
+def test_what_its_caller_is_handling_is_no_part_of_an_error() -> None:
+    refused = ConnectError("the primary refused")
+    refused.never_sent = True
+    world = World(policy=POLICY.replace(retry=False), target=SimpleNamespace(post=broken_off))
+    try:
+        raise refused
+    except ConnectError:
+        with pytest.raises(requests.ConnectionError):
+            world.conn.post("/x", "body")
+    assert [event.error for event in world.all(AttemptFailed)] == ["ConnectionError"]
+
+
+def broken_off(*_: Any) -> None:
+    raise requests.ConnectionError("reset")
 
 
 @pytest.mark.parametrize("word", ["headers", "extra_headers"])

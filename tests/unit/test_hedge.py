@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -12,6 +13,7 @@ from sleepwalker.engine.breaker import Permit
 from sleepwalker.engine.call import DUE, LATE, Came, Hold, Send, Wait
 from sleepwalker.engine.outcome import Outcome, failed
 from sleepwalker.events import AttemptFailed, HedgeFinished, HedgeSent, RequestFinished
+from sleepwalker.exceptions import ConnectionError
 from sleepwalker.policy import Policy
 from tests.unit.engine_driver import HOST, Running, World, answer, bad_certificate, refused, reset
 
@@ -461,3 +463,28 @@ def test_another_window_begins_anew() -> None:
     assert hedge_in(here) is not None
     here.host.follow(here.policy.replace(health={"window": 30}))
     assert hedge_in(here) is None
+
+
+# What its error says
+
+
+@pytest.mark.parametrize("first", [1, 2])
+@pytest.mark.parametrize(("other", "unsent"), [(refused, True), (reset, False), (lambda: answer(503), False)])
+def test_the_error_of_a_race_says_never_sent_only_where_no_copy_may_have_arrived(
+    first: int, other: Callable[[], Outcome], unsent: bool
+) -> None:
+    here = world(retry={"attempts": 1})
+    call = hedged(here).reply(Came(first, other())).reply(Came(3 - first, refused()))
+    assert isinstance(call.outcome.error, ConnectionError)
+    assert call.outcome.error.never_sent is unsent
+
+
+@pytest.mark.parametrize("kind", [refused, bad_certificate])
+def test_a_copy_that_was_cut_may_have_arrived(kind: Callable[[], Outcome]) -> None:
+    """One is cut as its deadline is over, the other as nothing can come of it any more."""
+    here = world(retry={"attempts": 1})
+    call = hedged(here).reply(Came(2, kind()))
+    if call.final is None:
+        call.reply(LATE)
+    assert isinstance(call.outcome.error, ConnectionError)
+    assert not call.outcome.error.never_sent

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import sleepwalker
 from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed, parse_retry_after, verdict_of_status
-from sleepwalker.exceptions import ConnectError, ConnectionError, DeadlineExceeded, HTTPError
+from sleepwalker.exceptions import CircuitOpenError, ConnectError, ConnectionError, DeadlineExceeded, HTTPError
 from tests.unit.engine_driver import WALL, answer, bad_certificate, refused, reset
 
 SUCCESS, FAILURE, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.NEUTRAL
@@ -91,6 +91,14 @@ def test_what_an_error_says_of_itself_is_kept() -> None:
     assert (refused().retryable, refused().never_sent) == (True, True)
     assert (reset().retryable, reset().never_sent) == (True, False)
     assert (bad_certificate().retryable, bad_certificate().never_sent) == (False, True)
+
+
+@pytest.mark.parametrize("never_sent", [True, False])
+def test_an_error_from_before_sending_says_whether_something_was_sent_too(never_sent: bool) -> None:
+    """That of a guarded object, say, which sent something by itself before it refused the rest."""
+    error = CircuitOpenError("is open")
+    error.never_sent = never_sent
+    assert failed(error).never_sent is never_sent
 
 
 def test_an_outcome_names_its_cause() -> None:

@@ -48,6 +48,7 @@ from sleepwalker import (
     HTTPServiceUnavailable,
     HTTPTooManyRequests,
     Policy,
+    ProxyError,
     ReadError,
     ReadTimeout,
     SleepwalkerException,
@@ -361,6 +362,97 @@ def test_a_certificate_that_is_not_accepted_is_never_tried_again(tls: TlsMateria
             assert (caught.value.retryable, len(caught.value.attempts)) == (False, 1)
             assert server.accepted == 1
             assert (events.abandoned, events.waits) == ([], [])
+
+
+# -- what an error says of it (52) ---------------------------------------------------------------
+
+
+class Gone:
+    """An observer that has the server leave, with its port closed, before anything is sent a second time."""
+
+    def __init__(self, server: FaultServer) -> None:
+        self.server = server
+
+    def __call__(self, event: Event, level: object = None, /) -> None:
+        if event.name == "retry.scheduled":
+            self.server.stop()
+
+
+KEYED: dict[str, Any] = {"data": b"order", "headers": {"Idempotency-Key": "1"}}
+
+
+@pytest.mark.parametrize("fault", [hang_up(), reset(), reply(503, close=True), truncated(b"x" * 10, 5)])
+@pytest.mark.parametrize(("method", "options"), [("GET", {}), ("PUT", {"data": b"order"}), ("POST", KEYED)])
+def test_an_error_does_not_say_never_sent_of_a_call_whose_first_attempt_arrived(
+    server: FaultServer, fault: Step, method: str, options: dict[str, Any]
+) -> None:
+    """Whoever believed it would order twice."""
+    server.script(fault)
+    with connect(server.url, observer=Gone(server)) as conn, pytest.raises(ConnectError) as caught:
+        conn.request(method, "/order", **options)
+    assert len(server.requests) == 1
+    assert [attempt.status is None for attempt in caught.value.attempts][1:] == [True, True]
+    assert not caught.value.never_sent
+
+
+@pytest.mark.parametrize(("first", "unsent"), [(reply(502), True), (hang_up(), True), (None, False)])
+def test_what_a_proxy_refused_to_connect_was_never_sent(
+    tls: TlsMaterial, proxy: FaultServer, first: Step | None, unsent: bool
+) -> None:
+    """`None`: the first tunnel is made, and the server hangs up on the request that comes through it."""
+
+    def refuse(event: Event, level: object = None, /) -> None:
+        if event.name == "retry.scheduled":
+            proxy.script(reply(502))
+
+    options: dict[str, Any] = {"verify": str(tls.ca), "proxies": {"https": proxy.url}, "observer": refuse}
+    with FaultServer(tls=tls.server_context()) as server, connect(server.url, **options) as conn:
+        (proxy if first else server).script(first or hang_up())
+        with pytest.raises(ProxyError) as caught:
+            conn.put("/order", data=b"order")
+        assert len(server.requests) == (0 if unsent else 1)
+    assert caught.value.never_sent is unsent
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_fallback_in_an_except_block_raises_its_own_error(server: FaultServer, stream: bool) -> None:
+    """Python notes on each exception what was being handled: the refused primary is not why the replica failed."""
+    server.script(truncated(b"x" * 10, 5))
+    with refused_port() as port, connect(f"http://127.0.0.1:{port}") as primary, connect(server.url) as replica:
+        with pytest.raises(ConnectError) as first:
+            primary.post("/order", data=b"order")
+        try:
+            raise first.value
+        except ConnectError:
+            with pytest.raises(ReadError) as second:
+                _ = replica.post("/order", data=b"order", stream=stream).content
+    assert len(server.requests) == 1
+    assert (first.value.never_sent, second.value.never_sent) == (True, False)
+    assert "refused" not in str(second.value)
+    assert second.value.__context__ is first.value
+    assert first.value.__traceback__ is not None
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_an_auth_object_that_fails_at_the_second_attempt_does_not_undo_the_first(
+    server: FaultServer, failing: int
+) -> None:
+    """It may get its token through a connection of its own, and raise what that one did."""
+    asked = []
+
+    def auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+        asked.append(prepared)
+        if len(asked) == failing:
+            error = ConnectError("the server of tokens")
+            error.never_sent = True
+            raise error
+        return prepared
+
+    server.script(reply(503))
+    with Connection(server.url, auth, policy=POLICY) as conn, pytest.raises(ConnectError) as caught:
+        conn.get("/")
+    assert len(server.requests) == failing - 1
+    assert caught.value.never_sent is (failing == 1)
 
 
 # -- sockets that were used before (4) -----------------------------------------------------------
