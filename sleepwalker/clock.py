@@ -13,6 +13,18 @@ _LONGEST_AT_EXIT = 1.0
 _SLICE = 0.25
 
 
+class Wake(Protocol):
+    """What cuts a wait short once it is set: a `Latch`, for one that outlives the call that waits on it."""
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, for `timeout` seconds at most; whether it is set."""
+        ...
+
+
 class Clock(Protocol):
     """Where durations, dates, waits and random numbers come from.
 
@@ -27,7 +39,7 @@ class Clock(Protocol):
         """Seconds since 1970-01-01 UTC: to stamp events and to read HTTP dates, never to measure."""
         ...
 
-    def sleep(self, seconds: float, wake: threading.Event | None = None) -> bool:
+    def sleep(self, seconds: float, wake: Wake | None = None) -> bool:
         """Wait for `seconds`; True if `wake` was set (or the interpreter is ending) before they were over."""
         ...
 
@@ -43,23 +55,24 @@ class SystemClock:
     wall = staticmethod(time.time)
     random = staticmethod(_random.random)
 
-    def sleep(self, seconds: float, wake: threading.Event | None = None) -> bool:
+    def sleep(self, seconds: float, wake: Wake | None = None) -> bool:
         """Wait in short slices: a thread that waits long to retry must not hold back the interpreter's exit.
 
         That has begun once the main thread is over; while it waits for the threads of executors first, only a
         private flag of `threading` tells. Worker threads may go on for long after the main thread, so short waits
         are still made.
         """
-        event = wake if wake is not None else threading.Event()
         end = time.monotonic() + seconds
         main = threading.main_thread()
         while (left := end - time.monotonic()) > 0:
-            if event.wait(min(left, _SLICE)):
+            if wake is None:
+                time.sleep(min(left, _SLICE))
+            elif wake.wait(min(left, _SLICE)):
                 return True
             ending = not main.is_alive() or getattr(threading, "_SHUTTING_DOWN", False)
             if ending and left > _LONGEST_AT_EXIT:
                 return True
-        return event.is_set()
+        return wake is not None and wake.is_set()
 
 
 SYSTEM_CLOCK = SystemClock()

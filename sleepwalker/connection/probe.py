@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
+
+from sleepwalker import threads
+from sleepwalker.latch import Latch
 
 #: A probe that took longer would keep the ones behind it waiting, in seconds.
 LONGEST = 2.0
+_NAME = "sleepwalker probe"
 
 
 class Prober:
@@ -16,30 +22,37 @@ class Prober:
     def __init__(self, probe_all: Callable[[], None], interval: float) -> None:
         self._probe_all = weakref.WeakMethod(probe_all)
         self._interval = interval
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._stopped = Latch()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._running = threading.Lock()
+        """Held by the one thread that runs."""
 
     def start(self) -> None:
         """Have the thread run. It does not outlive a fork, so this is asked for again and again."""
-        if self._thread is None or not self._thread.is_alive():
-            self._stopped = threading.Event()
-            self._thread = threading.Thread(
-                target=_run,
-                args=(self._probe_all, self._interval, self._stopped),
-                daemon=True,
-                name="sleepwalker probe",
-            )
-            self._thread.start()
+        if self._process != os.getpid():
+            self._begin()
+        if not self._running.locked():
+            threads.start(partial(_run, self._probe_all, self._interval, self._stopped, self._running), _NAME)
 
     def stop(self) -> None:
         """End the thread; one that is waiting for an answer ends once it has it."""
         self._stopped.set()
 
 
-def _run(probe_all: weakref.WeakMethod[Callable[[], None]], interval: float, stopped: threading.Event) -> None:
-    while not stopped.wait(interval):
-        call = probe_all()
-        if call is None:
-            return
-        call()
-        del call
+def _run(
+    probe_all: weakref.WeakMethod[Callable[[], None]], interval: float, stopped: Latch, running: threading.Lock
+) -> None:
+    if not running.acquire(blocking=False):  # `start` may have been asked again before the first thread had begun
+        return
+    try:
+        while not stopped.wait(interval):
+            call = probe_all()
+            if call is None:
+                return
+            call()
+            del call
+    finally:
+        running.release()

@@ -15,6 +15,7 @@ from sleepwalker.connection.waits import Waits
 from sleepwalker.engine.outcome import Outcome
 from sleepwalker.engine.steps import DUE, LATE, Came, Final, Hold, Send, Signal, Step, Steps
 from sleepwalker.events import Event, Level, Observer
+from sleepwalker.latch import Latch
 from sleepwalker.transport.deadline import Limits
 
 #: Makes ready what a step asks for, with a request of its own where that is True: its limits, and what performs it.
@@ -89,8 +90,8 @@ class _Race:
         self._clock = clock
         self._context = contextvars.copy_context()
         self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._first_ended = threading.Event()
+        self._over = Latch()
+        self._first_ended = Latch()
         self._running: dict[int, Limits] = {}
         self._outcomes: list[Outcome] = []
         self._entry: timer.Entry | None = None
@@ -100,36 +101,39 @@ class _Race:
     def run(self) -> tuple[Step | Final, Outcome]:
         """The first attempt, here and now, and whatever comes of it."""
         step = self._step
-        self._first, send = self._prepare(step, False)
-        self._running[step.number] = self._first
         try:
-            self._arm(step)
             try:
-                outcome = send()
+                self._first, send = self._prepare(step, False)
+                self._running[step.number] = self._first
+                self._arm(step)
+                try:
+                    outcome = send()
+                finally:
+                    try:
+                        self._first.end()
+                    finally:
+                        self._first_ended.set()
+                self._came(step.number, outcome)
+                # A copy may still be under way, and be the last hope.
+                if not self._over.wait(max(0.0, step.deadline + _GRACE - self._clock.monotonic())):
+                    with self._lock:
+                        self._tell_locked(LATE)
+                if self._error is not None:
+                    raise self._error
             finally:
-                self._first.end()
-                self._first_ended.set()
-            self._came(step.number, outcome)
-            # A copy may still be under way, and be the last hope.
-            if not self._over.wait(max(0.0, step.deadline + _GRACE - self._clock.monotonic())):
-                with self._lock:
-                    self._tell_locked(LATE)
-            if self._error is not None:
-                raise self._error
-        except BaseException as error:
+                if self._entry is not None:
+                    self._entry.cancel()
+                self._outbox.flush()
+            if self._next is None:
+                raise AssertionError("a race that is over has a next step")  # pragma: no cover
+            self._let_go_of(self._outcomes[:-1])
+            return self._next, self._outcomes[-1]
+        except BaseException as error:  # a Ctrl-C may come at any moment of all that, the last one included
             self._stop(error)
             self._error = None  # or it would hold itself, by this frame, until the garbage collector comes
-            self._let_go_of_all()
-            raise
-        finally:
-            if self._entry is not None:
-                self._entry.cancel()
+            self._let_go_of(self._outcomes)
             self._outbox.flush()
-        if self._next is None:
-            raise AssertionError("a race that is over has a next step")  # pragma: no cover
-        chosen = self._outcomes.pop()
-        self._let_go_of_all()
-        return self._next, chosen
+            raise
 
     def _arm(self, step: Send) -> None:
         if step.hedge_in is None:
@@ -206,24 +210,23 @@ class _Race:
         return None
 
     def _stop(self, error: BaseException) -> None:
-        """End the race without a result."""
+        """End the race without a result; what is under way still is cut, also where that had been begun before."""
         with self._lock:
-            if self._over.is_set():
-                return
-            self._error = error
-            self._outbox.held = True
-            try:
-                self._steps.throw(error)  # gives the permits back, logs the call's end, and raises it again
-            except BaseException:  # noqa: BLE001
-                self._end_locked()
-            finally:
-                self._outbox.held = False
+            if not self._over.is_set():
+                self._error = error
+                self._outbox.held = True
+                try:
+                    with contextlib.suppress(BaseException):
+                        self._steps.throw(error)  # gives the permits back, logs the call's end, and raises it again
+                finally:
+                    self._outbox.held = False
+            self._end_locked()
 
     def _end_locked(self) -> None:
         self._over.set()
         for limits in self._running.values():
             limits.cancel()
 
-    def _let_go_of_all(self) -> None:
-        for outcome in self._outcomes:
+    def _let_go_of(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
             self._let_go(outcome.response)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
+import math
 import threading
+from collections import deque
 from collections.abc import Callable
 
+from sleepwalker import threads
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.fork import renew_after_fork
 
@@ -40,34 +44,41 @@ class Entry:
 
 
 class Timer:
-    """What it runs must be quick, for all wait for each other, and must not raise."""
+    """What it runs must be quick, for all wait for each other, and must not raise.
+
+    A signal handler may raise in whoever calls `after`, at any moment. So callers take no lock and change nothing in
+    more than one step of the interpreter's: they put the entry down and, where it is due sooner than the timer's
+    thread would look, wake that thread, which alone keeps the order and which no signal reaches.
+    """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
-        self._heap: list[tuple[float, int, Entry]] = []
+        self._new: deque[tuple[float, int, Entry]] = deque()
         self._order = itertools.count()
+        self._heap: list[tuple[float, int, Entry]] = []
         self._room = _ROOM
-        self._thread: threading.Thread | None = None
+        self._looks_at = -math.inf
+        """When the thread looks for what is due, unless it is woken; it looks anyhow as long as it has not said."""
+        self._asleep = threading.Lock()
+        """Held, except by a thread that was woken and has not yet taken it again."""
+        self._asleep.acquire()
+        self._running = threading.Lock()
+        """Held by the one thread that runs."""
 
     def after(self, seconds: float, act: Callable[[], None]) -> Entry:
         """Run `act` that much later. RuntimeError where no thread can be started."""
         entry = Entry(act)
         due = _now() + seconds
-        with self._changed:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, daemon=True, name="sleepwalker timer")
-                thread.start()
-                self._thread = thread
-            if len(self._heap) >= self._room:
-                self._heap = [item for item in self._heap if not item[2].cancelled]
-                heapq.heapify(self._heap)
-                self._room = max(_ROOM, 2 * len(self._heap))
-            heapq.heappush(self._heap, (due, next(self._order), entry))
-            if self._heap[0][2] is entry:
-                self._changed.notify()
+        self._new.append((due, next(self._order), entry))
+        if not self._running.locked():
+            threads.start(self._run, "sleepwalker timer")
+        elif due < self._looks_at or len(self._new) > _ROOM:
+            with contextlib.suppress(RuntimeError):  # it is awake
+                self._asleep.release()
         return entry
 
     def _run(self) -> None:
+        if not self._running.acquire(blocking=False):  # callers may start more than one, before the first has begun
+            return
         while True:
             entry = self._next()
             entry.run()
@@ -75,16 +86,24 @@ class Timer:
 
     def _next(self) -> Entry:
         """Wait for what is due."""
-        with self._changed:
-            while True:
-                while self._heap and self._heap[0][2].cancelled:
-                    heapq.heappop(self._heap)
-                if not self._heap:
-                    self._changed.wait()
-                elif (left := self._heap[0][0] - _now()) > 0:
-                    self._changed.wait(left)
-                else:
-                    return heapq.heappop(self._heap)[2]
+        while True:
+            self._take_new()
+            while self._heap and self._heap[0][2].cancelled:
+                heapq.heappop(self._heap)
+            due = self._heap[0][0] if self._heap else math.inf
+            if (left := due - _now()) <= 0:
+                return heapq.heappop(self._heap)[2]
+            self._looks_at = due
+            if not self._new:  # else it came before there was a time for its caller to see
+                self._asleep.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+
+    def _take_new(self) -> None:
+        while self._new:
+            heapq.heappush(self._heap, self._new.popleft())
+        if len(self._heap) >= self._room:
+            self._heap = [item for item in self._heap if not item[2].cancelled]
+            heapq.heapify(self._heap)
+            self._room = max(_ROOM, 2 * len(self._heap))
 
 
 _timer = Timer()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 from sleepwalker.clock import Clock
 from sleepwalker.engine.limits import Ticket
+from sleepwalker.latch import Latch
 
 
 class Waits:
@@ -15,7 +14,7 @@ class Waits:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._closing = threading.Event()
+        self._closing = Latch()
         self._tickets: set[Ticket] = set()
 
     @property
@@ -29,8 +28,8 @@ class Waits:
 
     def queue(self, ticket: Ticket, seconds: float) -> bool:
         """Wait until the ticket wakes, `seconds` at most; True where that was cut short for good."""
-        self._tickets.add(ticket)
         try:
+            self._tickets.add(ticket)
             if self._closing.is_set():  # looked at after the ticket is known: whoever ends us wakes it, or we see it
                 return True
             woken = self._clock.sleep(seconds, ticket.wake)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import threading
 from typing import Literal, NamedTuple
 
 from sleepwalker.engine.window import Window
+from sleepwalker.latch import Latch
 from sleepwalker.policy import RateLimitPolicy, RetryBudget
 
 _CALL, _RETRY = 0, 1
@@ -63,7 +63,7 @@ class Ticket:
         self.patience = patience
         """How long the call waits at most, in seconds."""
         self.granted = False
-        self.wake = threading.Event()
+        self.wake = Latch()
         """Set when there is something to see: it was granted, or will not be."""
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from sleepwalker.clock import Wake
 from sleepwalker.engine.call import DUE, Came, Final, Hold, Queue, Request, Send, Step, Steps, Wait, run
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Outcome, answered, failed
@@ -41,7 +41,7 @@ class FakeClock:
     def random(self) -> float:
         return self.roll()
 
-    def sleep(self, seconds: float, wake: threading.Event | None = None) -> bool:
+    def sleep(self, seconds: float, wake: Wake | None = None) -> bool:
         raise AssertionError("the engine never sleeps")
 
     def advance(self, seconds: float) -> None:

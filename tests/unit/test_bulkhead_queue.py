@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sleepwalker.clock import SYSTEM_CLOCK
+from sleepwalker.clock import SYSTEM_CLOCK, Wake
 from sleepwalker.connection.waits import Waits
 from sleepwalker.engine.call import Queue, Request, Send, run
 from sleepwalker.engine.host import Host
@@ -210,7 +210,7 @@ class LeavingClock:
     wall = staticmethod(time.time)
     random = staticmethod(random.random)
 
-    def sleep(self, seconds: float, wake: threading.Event | None = None) -> bool:
+    def sleep(self, seconds: float, wake: Wake | None = None) -> bool:
         return True
 
 

@@ -25,7 +25,7 @@ PACKAGE = ROOT / "sleepwalker"
 #: Modules under one name may import each other, but not in a circle; modules under two names of one floor may not.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("clock", "fork", "frozen"),
-    ("attempt", "events", "latch"),
+    ("attempt", "events", "latch", "threads"),
     ("exceptions",),
     ("policy", "policies"),
     ("engine.outcome", "engine.window"),

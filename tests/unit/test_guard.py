@@ -25,6 +25,7 @@ from sleepwalker import (
     Policy,
     ReadError,
 )
+from sleepwalker.clock import Wake
 from sleepwalker.connection.guard import Guard, is_guard, unguarded
 from sleepwalker.events import AttemptFailed, RequestFailed, RequestFinished, RetryAbandoned, RetryScheduled
 from tests.unit.engine_driver import FakeClock
@@ -81,7 +82,7 @@ class Api:
 class Impatient(FakeClock):
     """Sleeps by moving on."""
 
-    def sleep(self, seconds: float, wake: threading.Event | None = None) -> bool:
+    def sleep(self, seconds: float, wake: Wake | None = None) -> bool:
         self.advance(seconds)
         return wake is not None and wake.is_set()
 
@@ -572,7 +573,7 @@ class Endless(Api):
 def test_closing_ends_a_wait_with_the_outcome_in_hand(end: str, kind: type[Api]) -> None:
     world = World(target=kind(RESET))
 
-    def sleep(seconds: float, wake: threading.Event | None = None) -> bool:
+    def sleep(seconds: float, wake: Wake | None = None) -> bool:
         {"manager": world.manager.close, "evict": lambda: world.manager.evict(A), "close": world.conn.close}[end]()
         assert wake is not None
         return wake.is_set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sleepwalker import (
     Connection,
     HostIsolatedError,
     Policy,
+    threads,
 )
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.events import ConnectionHooked, HostIsolated, HostRestored
@@ -569,23 +571,25 @@ def test_hooks_are_announced_with_what_they_made() -> None:
 # -- probes --------------------------------------------------------------------------------------
 
 
-def test_only_a_policy_with_a_probe_starts_a_thread_and_close_ends_it() -> None:
+def test_only_a_policy_with_a_probe_starts_a_thread_and_close_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Callable[[], None]] = []
+    monkeypatch.setattr(threads, "start", lambda run, name: started.append(run))
     plain = Bed()
     plain.manager.find(A)
     assert plain.manager._prober is None
     bed = Bed(policy=Policy(health={"probe": "/health"}))
     prober = bed.manager._prober
     assert prober is not None
-    assert prober._thread is None
+    assert started == []
     bed.manager.add(A, None, bed.conn(A))
-    thread = prober._thread
-    assert thread is not None
-    assert thread.daemon
-    bed.manager.find(B)
-    assert prober._thread is thread
+    (run,) = started
+    with prober._running:  # as the thread does while it runs
+        bed.manager.find(B)
+        run()  # one too many, which ends at once
+    assert started == [run]
     bed.manager.close()
-    thread.join(10)
-    assert not thread.is_alive()
+    run()  # ends
+    assert not prober._running.locked()
 
 
 class Probed(Connection):

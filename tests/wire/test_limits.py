@@ -12,7 +12,7 @@ from servers import Exchange, FaultServer, Request, Step, elapsed, redirect, rep
 
 from sleepwalker import ANONYMOUS, BulkheadFullError, Connection, DeadlineExceeded, Policy, RateLimitedError
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker.clock import SystemClock
+from sleepwalker.clock import SystemClock, Wake
 
 
 def once(moment: threading.Event) -> Step:
@@ -59,7 +59,7 @@ def test_closing_the_connection_ends_a_wait_for_a_turn() -> None:
     waits = threading.Event()
 
     class Watched(SystemClock):
-        def sleep(self, seconds: float, wake: threading.Event | None = None) -> bool:
+        def sleep(self, seconds: float, wake: Wake | None = None) -> bool:
             waits.set()
             return super().sleep(seconds, wake)
 

@@ -80,7 +80,7 @@ def test_a_manager_has_one_probe_thread_at_most_and_none_once_closed() -> None:
         manager.add_conn_hook(Hook())
         for server in servers:
             break_it(manager, server.url)
-        assert len(probing_threads()) == 1
+        wait_until(lambda: len(probing_threads()) == 1)
         assert all(thread.daemon for thread in probing_threads())
         wait_until(lambda: all(probes(server) for server in servers))
         manager.close()
@@ -96,7 +96,7 @@ def test_the_thread_of_a_manager_that_nobody_holds_any_more_ends(server: FaultSe
     manager = ConnectionManager(policy=POLICY)
     manager.add_conn_hook(Hook())
     break_it(manager, server.url)
-    assert len(probing_threads()) == 1
+    wait_until(lambda: len(probing_threads()) == 1)
     del manager
     gc.collect()
     wait_until(lambda: not probing_threads())
