@@ -52,7 +52,7 @@ the `error_text` of its JSON, or else the reason phrase of its status line.
 | exceptions | attribute | meaning |
 |---|---|---|
 | all | `attempts` | a tuple of [`Attempt`](connection.md#attempt), one for each send; empty where nothing was sent |
-| `ConnectionError` and below | `never_sent` | True where the request provably did not reach the server |
+| `ConnectionError` and below | `never_sent` | True where no attempt of the call can have arrived |
 | | `retryable` | False where the same request would fail in the same way again |
 | | `retry_after` | seconds after which another try makes sense, None where that is not known |
 | `CircuitOpenError`, `BulkheadFullError`, `RateLimitedError`, `HostIsolatedError` | `host` | the origin |

@@ -125,7 +125,7 @@ class ConnectionError(SleepwalkerException, _requests.ConnectionError):
     """The host could not be asked, or its answer did not arrive whole."""
 
     never_sent: bool = False
-    """True where the request provably did not reach the server, so that sending it again is safe."""
+    """True where no attempt of the call can have reached the server, so that sending it again is safe."""
     retryable: bool = True
     """False where the same request would fail in the same way again."""
     local: bool = False

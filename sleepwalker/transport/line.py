@@ -10,24 +10,19 @@ import threading
 from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.request import getproxies
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.utils import prepend_scheme_if_needed, select_proxy, should_bypass_proxies
-from urllib3.util.url import parse_url
 
 from sleepwalker.clock import Clock
-from sleepwalker.exceptions import URLError
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport.adapter import Adapter
 from sleepwalker.transport.cookies import BoundedCookieJar
 from sleepwalker.transport.exchange import Wire
+from sleepwalker.transport.proxies import Proxies, check_proxies
 from sleepwalker.transport.redirects import OwnSession
 from sleepwalker.transport.tls import environment_ca, shared_context
-from sleepwalker.transport.url import Origin
-
-_PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
+from sleepwalker.transport.url import Origin, origin_of
 
 
 class Line:
@@ -49,12 +44,7 @@ class Line:
         self._owned = session is None
         self.session = _new_session() if session is None else session
         trusts = self.session.trust_env
-        self._environment_proxies = getproxies() if trusts else {}
-        self._proxies = {**self.session.proxies, **check_proxies(proxies)}
-        no_proxy = self._proxies.pop("no_proxy", None)
-        if trusts:
-            no_proxy = no_proxy or os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-        self._no_proxy = no_proxy or ""
+        self._proxies = Proxies({**self.session.proxies, **check_proxies(proxies)}, trust_env=trusts)
         if verify is True and isinstance(self.session.verify, str):
             verify = self.session.verify
         if verify is True and trusts:
@@ -72,8 +62,7 @@ class Line:
         self._adapter = mounted if isinstance(mounted, Adapter) else Adapter(pool, context, verify, cert)
         theirs = mounted is not None and type(mounted) not in (HTTPAdapter, Adapter)
         self._foreign: requests.Session | None = None
-        used = self._proxies_for(origin.text + "/")
-        check_proxies(used)
+        used = self._proxies.for_origin(origin)
         self.proxied = bool(used)
         if theirs and isinstance(verify, ssl.SSLContext):
             verify = True  # requests' own adapter does not take one
@@ -119,42 +108,8 @@ class Line:
             foreign.mount("http://", adapter)
             foreign.mount("https://", adapter)
             self._foreign = foreign
-        settings = {"verify": verify, "cert": None, "proxies": self._proxies_for(url)}
+        settings = {"verify": verify, "cert": None, "proxies": self._proxies.for_origin(origin_of(url))}
         return self._foreign, settings
-
-    def _proxies_for(self, url: str) -> dict[str, str]:
-        """The proxies for `url`, empty where none of them applies."""
-        merged = {} if should_bypass_proxies(url, no_proxy=self._no_proxy) else {**self._environment_proxies}
-        merged.update(self._proxies)
-        merged = {scheme: proxy for scheme, proxy in merged.items() if proxy}  # as in requests: None means none
-        return merged if select_proxy(url, merged) else {}
-
-
-def check_proxies(proxies: Any) -> dict[str, Any]:
-    """A copy of `proxies`; TypeError or URLError that name the entry and never show it: it may hold a password."""
-    if proxies is None:
-        return {}
-    if not isinstance(proxies, Mapping):
-        raise TypeError(f"proxies must be a mapping of schemes to proxy URLs, not {type(proxies).__name__}")
-    for scheme, proxy in proxies.items():
-        if not isinstance(scheme, str):
-            raise TypeError(f"proxies: a scheme is of type {type(scheme).__name__}, not str")
-        if proxy is not None and not isinstance(proxy, str):
-            raise TypeError(f"proxies: the proxy for {scheme!r} is of type {type(proxy).__name__}, not str")
-        if proxy and scheme != "no_proxy" and not _is_proxy(proxy):
-            raise URLError(
-                f"proxies (or the environment): the proxy for {scheme!r} is no http, https or socks URL with a host, "
-                "such as 'http://proxy:3128'"
-            )
-    return dict(proxies)
-
-
-def _is_proxy(proxy: str) -> bool:
-    try:
-        parsed = parse_url(prepend_scheme_if_needed(proxy, "http"))
-    except (ValueError, TypeError):  # requests' and urllib3's own are ValueErrors, apart from the slips in them
-        return False
-    return parsed.scheme in _PROXY_SCHEMES and bool(parsed.host)
 
 
 def _new_session() -> requests.Session:

@@ -24,6 +24,7 @@ from sleepwalker import (
     ProxyError,
     ReadTimeout,
     TLSError,
+    URLError,
 )
 from sleepwalker import ConnectionError as OurConnectionError
 
@@ -462,6 +463,109 @@ def test_a_proxy_of_the_environment_is_read_once_when_the_connection_is_made(
         assert len(proxy.requests) == 1
         conn.get("/")
         assert len(proxy.requests) == 2
+
+
+#: The host that is asked, NO_PROXY, and how many requests the proxy sees. PORT stands for the server's.
+EXCEPTIONS = [
+    ("127.0.0.1", "", 1),
+    ("127.0.0.1", "other.example.com", 1),
+    ("127.0.0.1", "*", 0),
+    ("127.0.0.1", "localhost,127.0.0.1,::1", 0),
+    ("127.0.0.1", "  other.example.com , 127.0.0.1", 0),
+    ("127.0.0.1", "127.0.0.0/8", 0),
+    ("127.0.0.1", "10.0.0.0/8 fd00::/8", 1),
+    ("127.0.0.1", "127.0.0.1:PORT", 0),
+    ("127.0.0.1", "127.0.0.1:9", 1),
+    ("localhost", "LOCALHOST", 0),
+    ("localhost", ".localhost", 0),
+    ("localhost", "localhost.", 0),
+    ("localhost", "localhost:PORT", 0),
+    ("localhost", "localhost:9", 1),
+    ("localhost", "127.0.0.1", 1),
+    ("localhost", "host", 1),
+    ("[::1]", "::1", 0),
+    ("[::1]", "[::1]", 0),
+    ("[::1]", "0:0:0:0:0:0:0:1", 0),
+    ("[::1]", "::/64", 0),
+    ("[::1]", "[::1]:PORT", 0),
+    ("[::1]", "[::1]:9", 1),
+    ("[::1]", "fd00::/8", 1),
+]
+
+
+@pytest.mark.parametrize(("host", "no_proxy", "proxied"), EXCEPTIONS)
+def test_each_form_of_an_exception_is_kept_to(
+    proxy: FaultServer, monkeypatch: pytest.MonkeyPatch, host: str, no_proxy: str, proxied: int
+) -> None:
+    """Nor does any of them keep a connection from being made."""
+    with FaultServer(host="::1" if host == "[::1]" else "127.0.0.1") as server:
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.setenv("no_proxy", no_proxy.replace("PORT", str(server.port)))
+        monkeypatch.setenv("http_proxy", proxy.url)
+        with Connection(f"http://{host}:{server.port}", ANONYMOUS, policy="off") as conn:
+            assert conn.get("/").text == "ok"
+        assert (len(proxy.requests), len(server.requests)) == (proxied, 1)
+
+
+OTHERS_PROXIES = {
+    "NO_PROXY": "fe80::/10,metadata:80,10.0.0.0/8;x,*.svc",
+    "ENVOY_PROXY": "unix:///run/envoy.sock",
+    "CLOUD_SQL_PROXY": "project:region:db=tcp:3306",
+    "HTTPS_PROXY": "quic://proxy",
+}
+
+
+@pytest.mark.parametrize("own_session", [True, False])
+def test_what_is_not_about_this_host_is_not_looked_at(
+    server: FaultServer, proxy: FaultServer, monkeypatch: pytest.MonkeyPatch, own_session: bool
+) -> None:
+    """Also on the way that a redirect takes, here and elsewhere."""
+    for name, value in OTHERS_PROXIES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("http_proxy", proxy.url)
+    session = None if own_session else requests.Session()
+    with FaultServer(default=reply(200, b"there")) as other:
+        server.script(redirect("/here"), reply(200, b"here"), redirect(other.url))
+        with Connection(server.url, ANONYMOUS, policy="off", session=session) as conn:
+            assert [conn.get("/").text, conn.get("/").text] == ["here", "there"]
+        assert [request.target for request in proxy.requests] == [
+            f"{server.url}/", f"{server.url}/here", f"{server.url}/", f"{other.url}/"
+        ]  # fmt: skip
+
+
+def test_a_redirect_elsewhere_is_judged_by_where_it_leads(
+    server: FaultServer, proxy: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultServer(default=reply(200, b"there")) as other:
+        for excepted, seen in ((server, f"{other.url}/"), (other, f"{server.url}/")):
+            monkeypatch.setenv("http_proxy", proxy.url)
+            monkeypatch.setenv("no_proxy", f"127.0.0.1:{excepted.port}")
+            server.script(redirect(other.url))
+            with Connection(server.url, ANONYMOUS, policy="off") as conn:
+                assert conn.get("/").text == "there"
+            assert proxy.requests[-1].target == seen
+    assert len(proxy.requests) == 2
+
+
+def test_a_proxy_that_cannot_be_is_found_when_a_redirect_leads_to_it(
+    server: FaultServer, tls_server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "quic://user:geheim@proxy")
+    server.default = redirect(tls_server.url)
+    with Connection(server.url, ANONYMOUS) as conn, pytest.raises(URLError, match=r"^https_proxy: ") as caught:
+        conn.get("/")
+    assert "geheim" not in str(caught.value)
+    assert (caught.value.never_sent, len(caught.value.attempts)) == (False, 1)
+    assert conn.health.failures == 0
+
+
+def test_a_proxy_may_be_written_without_a_scheme(
+    server: FaultServer, proxy: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"localhost:{proxy.port}")
+    with Connection(server.url, ANONYMOUS, policy="off") as conn:
+        assert conn.get("/").text == "ok"
+    assert len(proxy.requests) == 1
 
 
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
