@@ -239,7 +239,7 @@ class Service:
         ours = as_connection(conn)
         if ours is None:
             return not says_closed(conn)
-        if ours.closed or (ours.unauthorized and ours.policy.health.unauthorized_evicts):
+        if ours.closed or (ours.usage.unauthorized and ours.policy.health.unauthorized_evicts):
             return False
         return ours.health.state not in ("broken", "isolated")
 

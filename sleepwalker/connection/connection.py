@@ -20,6 +20,7 @@ from sleepwalker.connection.drive import drive
 from sleepwalker.connection.encoder import JsonEncoder
 from sleepwalker.connection.race import Outbox, race
 from sleepwalker.connection.settings import Timeout, check_max_body, check_session, check_timeout, load_policy
+from sleepwalker.connection.usage import Usage
 from sleepwalker.connection.waits import Waits
 from sleepwalker.engine.breaker import Permit
 from sleepwalker.engine.call import Final, Request, Send, run
@@ -141,13 +142,9 @@ class Connection:
         self._line.mount()  # last, for nothing may go wrong after it: the session may be the caller's
         self._encoder = self.JsonEncoder(allow_nan=False)
         self._latest = threading.local()
-        self.last_used = clock.monotonic()
-        """When it was last called, or made, on its clock."""
-        self.unauthorized = False
-        """Whether an answer was a 401: its credentials may have to be renewed."""
-        self.accepted = False
-        """Whether an answer was anything else."""
-        self._closed = False
+        self.usage = Usage(clock.monotonic())
+        """What its calls came to. For a manager."""
+        self._closed = self._retired = False
         self._waits = Waits(clock)
         _connections.add(self)
 
@@ -300,10 +297,16 @@ class Connection:
         """Whether `close` was called."""
         return self._closed
 
+    @property
+    def retired(self) -> bool:
+        """Whether it keeps no sockets any more: a manager gave it up, or it is closed."""
+        return self._retired
+
     def attach(self, host: Host) -> None:
         """Share `host`, the record of this connection's origin, with others. A manager does that."""
         self._host = host
         self._attached = True
+        self._retired = self._closed  # held again, it keeps sockets again
 
     def probe(self, path: str, seconds: float) -> Outcome:
         """Ask for `path` once within `seconds`, outside every policy and count; also once closed. For a manager."""
@@ -335,12 +338,21 @@ class Connection:
                 rules.read,
             )
         finally:
-            if self._closed:
+            if self._retired:
                 self._line.close()
+
+    def retire(self) -> None:
+        """Close idle sockets, and keep none from now on. A manager does that with a connection that it replaces.
+
+        All calls go on to their end, those that wait for a turn or a retry, and later ones too: whoever has the
+        connection cannot know that another thread gave it up meanwhile. Each call's socket is closed after it.
+        """
+        self._retired = True
+        self._line.close()
 
     def close(self) -> None:
         """Close idle sockets and end waits for a turn or a retry. Requests in flight finish; later ones raise."""
-        self._closed = True
+        self._closed = self._retired = True
         self._waits.end()
         self._line.close()
 
@@ -436,7 +448,7 @@ class Connection:
         try:
             return self._drive(rules, request, exchange, observe)
         finally:
-            if self._closed:  # meanwhile: the socket just used must not stay open
+            if self._retired:  # the socket just used must not stay open
                 self._line.close()
 
     def _drive(self, rules: Rules, request: Request, exchange: Exchange, observe: Observer) -> Final:
@@ -459,7 +471,7 @@ class Connection:
 
     def _handed_over(self, final: Final, exchange: Exchange, rules: Rules, request: Request) -> requests.Response:
         """The answer to return, or the error to raise."""
-        self.last_used = self._clock.monotonic()
+        self.usage.last_used = self._clock.monotonic()
         error = final.outcome.error
         if error is not None:
             # One that has its attempts is of another call: of an auth object or a body of the caller's.
@@ -480,9 +492,9 @@ class Connection:
         response._sleepwalker = weakref.ref(self)  # type: ignore[attr-defined]
         self._latest.response = response
         if response.status_code == 401:
-            self.unauthorized = True
+            self.usage.unauthorized = True
         else:
-            self.accepted = True
+            self.usage.accepted = True
         if raise_for_status := exchange.raise_for_status and response.status_code >= 400:
             failure = HTTPError.of(response)
             failure.attempts = final.attempts

@@ -108,6 +108,17 @@ def end_waits(thing: Any) -> None:
         _calls(thing).waits.end()
 
 
+def once_idle(thing: Any, act: Callable[[], None]) -> None:
+    """Call `act` once no call of a guard is under way or waits: at once, or in the thread of the last one.
+
+    What is no guard has no calls that we know of.
+    """
+    if is_guard(thing):
+        _calls(thing).once_idle(act)
+    else:
+        act()
+
+
 def follow(thing: Any, rules: Rules) -> None:
     """Have a guard's later calls follow `rules`; nothing for anything else."""
     if is_guard(thing):
@@ -159,7 +170,7 @@ class _Raised:
 class _Calls:
     """What a guard does, apart from it, so that no name of ours hides one of the object's."""
 
-    __slots__ = ("clock", "host", "names", "observe", "rules", "target", "waits")
+    __slots__ = ("clock", "host", "names", "observe", "rules", "target", "then", "under_way", "waits")
 
     def __init__(
         self, target: Any, host: Host, rules: Rules, names: frozenset[str], clock: Clock, observe: Observer
@@ -171,15 +182,35 @@ class _Calls:
         self.clock = clock
         self.observe = observe
         self.waits = Waits(clock)
+        self.under_way: set[object] = set()
+        """A mark for each call, rather than a count: a mark that is taken away twice does no harm."""
+        self.then: list[Callable[[], None]] = []
+        """What is to be done once there is none."""
+
+    def once_idle(self, act: Callable[[], None]) -> None:
+        """Call `act` once no call is under way."""
+        self.then.append(act)
+        self._act_if_idle()
+
+    def _act_if_idle(self) -> None:
+        while self.then and not self.under_way:
+            with contextlib.suppress(IndexError):  # another thread took it
+                self.then.pop()()
 
     def guarded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function` under the policy."""
 
         @functools.wraps(function, updated=())
         def call(*args: Any, **kwargs: Any) -> Any:
-            request = _described(name, args, kwargs, self.rules)
-            steps = run(self.host, self.rules, request, self.clock, self.observe)
-            return _handed_over(drive(steps, self.waits, lambda _: self._attempt(function, args, kwargs), _let_go))
+            mark = object()
+            try:
+                self.under_way.add(mark)
+                request = _described(name, args, kwargs, self.rules)
+                steps = run(self.host, self.rules, request, self.clock, self.observe)
+                return _handed_over(drive(steps, self.waits, lambda _: self._attempt(function, args, kwargs), _let_go))
+            finally:
+                self.under_way.discard(mark)
+                self._act_if_idle()
 
         return call
 

@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ import requests
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.connection.connection import Connection
-from sleepwalker.connection.guard import REQUEST_METHODS, end_waits, follow, guard, is_guard, unguarded
+from sleepwalker.connection.guard import REQUEST_METHODS, end_waits, follow, guard, is_guard, once_idle, unguarded
 from sleepwalker.connection.hook import ConnectionHook
 from sleepwalker.connection.keys import AuthKey, host_key, words_of
 from sleepwalker.connection.pair import NOTHING, Fault, Pair, Round, as_connection, says_closed
@@ -86,6 +87,7 @@ class ConnectionManager:
         self._registry = Registry(self._policy, clock, max_connections)
         self._shortcuts: dict[tuple[Any, ...], Pair] = {}
         self._waiting: dict[int, Round] = {}
+        self._leaving: dict[int, Any] = {}
         self._lock = threading.Lock()
         self._sweep_at = float("inf")
         self._closed = False
@@ -93,7 +95,7 @@ class ConnectionManager:
         _managers.add(self)
 
     def add(self, host: str, auth: Any, conn: Any) -> None:
-        """Hold `conn` for the pair; one already there is replaced, and closed unless another pair has it as well."""
+        """Hold `conn` for the pair; one already there is replaced, and retired unless another pair has it as well."""
         name, origin = host_key(host)
         key, ours = AuthKey(auth), as_connection(conn)
         with self._lock:
@@ -145,12 +147,13 @@ class ConnectionManager:
     def reset(self) -> None:
         """Close and forget all connections. What is known of the hosts, and the hooks, stay.
 
+        Requests in flight finish; calls that wait for a turn or a retry end, and later ones raise `ConnectionError`.
         Hooks that are at work meanwhile are not interrupted, and what they make is held.
         """
         with self._lock:
             given_up = self._registry.clear_locked()
             self._shortcuts = {}
-        self._give_up(given_up)
+        self._give_up(given_up, cut=True)
 
     @property
     def conns(self) -> Mapping[tuple[Any, Any], Any]:
@@ -169,7 +172,7 @@ class ConnectionManager:
     def evict(self, host: str, auth: Any = _ANY_AUTH) -> int:
         """Give up the connection of a pair, or without `auth` all of the host; returns how many there were.
 
-        The next `find` asks the hooks at once.
+        Its calls go on to their end. The next `find` asks the hooks at once.
         """
         name, origin = host_key(host)
         key = None if auth is _ANY_AUTH else AuthKey(auth)
@@ -555,8 +558,11 @@ class ConnectionManager:
             wanted = step
         return ConnectionError(f"no connection to {name}: its hooks wait for it themselves")
 
-    def _give_up(self, given_up: Iterable[GivenUp]) -> None:
-        """Close and announce what is held no more; never with the lock held, for closing is somebody's code."""
+    def _give_up(self, given_up: Iterable[GivenUp], *, cut: bool = False) -> None:
+        """Announce what is held no more, and retire it; never with the lock held, for closing is somebody's code.
+
+        Callers may be at work with it: their calls go on, unless they are to be cut.
+        """
         for pair, conn, reason in given_up:
             if reason is None:
                 pass  # it never was in use
@@ -564,14 +570,29 @@ class ConnectionManager:
                 self._observe(ConnectionRetired(pair.name, reason=reason))
             else:
                 self._observe(ConnectionEvicted(pair.name, reason=reason or "closed"))
-            end_waits(conn)
-            with self._lock:
-                if self._registry.holds_locked(conn):
-                    continue
-            with contextlib.suppress(Exception):  # what closes badly is gone all the same
-                close = getattr(conn, "close", None)
-                if callable(close):
-                    close()
+            if cut or self._closed or reason is None:
+                end_waits(conn)
+                self._close_unheld(conn)
+            elif is_guard(conn):
+                with self._lock:
+                    self._leaving[id(conn)] = conn
+                once_idle(conn, partial(self._close_unheld, conn))
+            else:
+                self._close_unheld(conn, gently=True)
+
+    def _close_unheld(self, conn: Any, *, gently: bool = False) -> None:
+        """Close what no pair has, and what no call goes on with that a guard of it let in before it was given up."""
+        with self._lock:
+            self._leaving.pop(id(conn), None)
+            if self._registry.holds_locked(conn) or any(
+                unguarded(other) is unguarded(conn) for other in self._leaving.values()
+            ):
+                return
+        with contextlib.suppress(Exception):  # what closes badly is gone all the same
+            ours = as_connection(conn)
+            close = getattr(conn, "close", None) if ours is None or not gently else ours.retire
+            if callable(close):
+                close()
 
     def _probe_broken(self) -> None:
         """Ask each broken host once whether it is back."""

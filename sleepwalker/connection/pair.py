@@ -105,7 +105,7 @@ class Pair:
         """What is wrong with the connection, None if nothing is."""
         ours, record = self.ours, self.record
         if ours is not None:
-            if ours.unauthorized and health.unauthorized_evicts:
+            if ours.usage.unauthorized and health.unauthorized_evicts:
                 return "unauthorized"  # first, for a login that failed has to wait, also once the caller closed it
             if ours.closed:
                 return "closed"
@@ -131,7 +131,7 @@ class Pair:
     def last_used(self) -> float:
         """When it was asked for, or its connection called, for the last time."""
         ours = self.ours
-        return self.used if ours is None else max(self.used, ours.last_used)
+        return self.used if ours is None else max(self.used, ours.usage.last_used)
 
     def holds_off(self, now: float, fault: Fault | None) -> bool:
         """Whether it is too early to ask the hooks again about a connection with this fault, or about none."""
@@ -180,7 +180,7 @@ class Pair:
 
     def _well_since_round(self) -> bool:
         """Whether the host asked for answered, and accepted the credentials, since the hooks were asked last."""
-        if self.ours is not None and self.ours.unauthorized and not self.ours.accepted:
+        if self.ours is not None and self.ours.usage.unauthorized and not self.ours.usage.accepted:
             return False
         record = self.home if self.stands_in or self.record is None else self.record
         return record is not None and record.answered_since(self.settled)

@@ -146,7 +146,9 @@ class Registry:
         if ours is not None:
             record = self.host_locked(ours.origin.text)
             ours.attach(record)
-            ours.accepted = False  # of interest is what its credentials are worth, not whether a hook could log in
+            ours.usage.accepted = (
+                False  # of interest is what its credentials are worth, not whether a hook could log in
+            )
         else:
             record = self.host_locked(self.opaque_name(pair))
         if pair.home is None:

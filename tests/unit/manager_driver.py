@@ -94,7 +94,7 @@ class Bed:
 
     def unauthorized(self, conn: Connection) -> None:
         """It got a 401."""
-        conn.unauthorized = True
+        conn.usage.unauthorized = True
         self.answers(conn.origin.text)
 
 
@@ -138,7 +138,7 @@ def well(bed: Bed, host: str = A, auth: Any = None) -> Connection:
     conn = bed.manager.find(host, auth)
     bed.clock.advance(1)
     bed.answers(host)
-    conn.accepted = True
+    conn.usage.accepted = True
     bed.clock.advance(1)
     return conn
 

@@ -190,7 +190,7 @@ def kept(*, uses: int, apart: float) -> Callable[[Policy], bool]:
 def kept_after_a_401(policy: Policy) -> bool:
     bed = Bed(policy=policy)
     first = bed.manager.find(A)
-    first.accepted = True
+    first.usage.accepted = True
     bed.unauthorized(first)
     bed.clock.advance(100)
     return bed.manager.find(A) is first

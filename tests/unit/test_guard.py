@@ -569,22 +569,58 @@ class Endless(Api):
     close = None  # type: ignore[assignment]
 
 
-@pytest.mark.parametrize(("end", "kind"), [("manager", Api), ("evict", Api), ("close", Api), ("evict", Endless)])
-def test_closing_ends_a_wait_with_the_outcome_in_hand(end: str, kind: type[Api]) -> None:
-    world = World(target=kind(RESET))
+def when_it_waits(world: World, act: Callable[[], Any]) -> None:
+    """Have `act` called while a call of the guard waits for a retry."""
 
     def sleep(seconds: float, wake: Wake | None = None) -> bool:
-        {"manager": world.manager.close, "evict": lambda: world.manager.evict(A), "close": world.conn.close}[end]()
-        assert wake is not None
-        return wake.is_set()
+        act()
+        return wake is not None and wake.is_set()
 
     world.clock.sleep = sleep  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("end", "kind"), [("manager", Api), ("reset", Api), ("reset", Endless), ("close", Api)])
+def test_closing_ends_a_wait_with_the_outcome_in_hand(end: str, kind: type[Api]) -> None:
+    world = World(target=kind(RESET))
+    ends = {"manager": world.manager.close, "reset": world.manager.reset, "close": world.conn.close}
+    when_it_waits(world, ends[end])
     with pytest.raises(requests.ConnectionError) as caught:
         world.conn.get("/x")
     assert caught.value is RESET
     assert len(world.api.calls) == 1
     assert world.api.closings == (kind is Api)
     assert [event.reason for event in world.all(RetryAbandoned)] == ["closed"]
+
+
+@pytest.mark.parametrize("give_up", ["evict", "add"])
+def test_a_call_goes_on_when_its_object_is_given_up_which_is_closed_after_it(give_up: str) -> None:
+    world = World(RESET)
+    seen: list[int] = []
+
+    def act() -> None:
+        world.manager.evict(A) if give_up == "evict" else world.manager.add(A, None, Api())
+        seen.append(world.api.closings)
+
+    when_it_waits(world, act)
+    assert world.conn.get("/x") == "ok"
+    assert len(world.api.calls) == 2
+    assert (seen, world.api.closings) == ([0], 1)
+
+
+def test_an_object_behind_two_guards_is_closed_after_the_calls_of_both() -> None:
+    world = World(RESET)
+    second = world.manager.find(A, ("u", "p"))
+    seen: list[int] = []
+
+    def act() -> None:
+        world.manager.evict(A, None)
+        assert second.get("/y") == "ok"
+        world.manager.evict(A)
+        seen.append(world.api.closings)
+
+    when_it_waits(world, act)
+    assert world.conn.get("/x") == "ok"
+    assert (seen, world.api.closings) == ([0], 1)
 
 
 def test_the_answer_of_a_failed_attempt_is_let_go_before_the_wait() -> None:

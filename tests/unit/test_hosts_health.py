@@ -42,11 +42,11 @@ def test_in_between_find_gives_the_connection_that_the_last_round_gave() -> None
     first = bed.manager.find(A)
     bed.unreachable(A)
     assert bed.manager.find(A) is first
-    assert not first.closed
+    assert not first.retired
     bed.clock.advance(1)
     second = bed.manager.find(A)
     assert second is not first
-    assert first.closed
+    assert first.retired
     bed.clock.advance(1.9)
     assert bed.manager.find(A) is second
 
@@ -227,8 +227,8 @@ def test_a_broken_connection_is_evicted_closed_and_made_anew(fault: str) -> None
             bed.manager.find(A)
     found = bed.manager.find(A)
     assert found is not conn
-    assert conn.closed
-    assert not found.closed
+    assert conn.retired
+    assert not found.retired
     assert bed.reasons() == [fault]
     assert len(bed.manager) == 1
     assert len(bed.hook.asked) == 2
@@ -240,7 +240,7 @@ def test_what_is_not_broken_stays() -> None:
     bed.settle(A, answer(500), 4)
     bed.clock.advance(97)
     assert bed.manager.find(A) is conn
-    conn.last_used = bed.clock.now
+    conn.usage.last_used = bed.clock.now
     bed.clock.advance(98)
     assert bed.manager.find(A) is conn
 
@@ -249,7 +249,7 @@ def test_a_connection_that_is_called_without_find_is_not_idle() -> None:
     bed = Bed()
     conn = well(bed)
     bed.clock.advance(299)
-    conn.last_used = bed.clock.now
+    conn.usage.last_used = bed.clock.now
     bed.clock.advance(299)
     assert bed.manager.find(A) is conn
 
@@ -259,7 +259,7 @@ def test_idle_connections_are_retired_by_whatever_is_found_next() -> None:
     old = bed.manager.find(A)
     bed.clock.advance(301)
     bed.manager.find(B)
-    assert old.closed
+    assert old.retired
     assert len(bed.manager) == 1
     assert bed.reasons() == ["idle"]
 
@@ -271,7 +271,7 @@ def test_the_error_says_what_was_wrong_with_the_connection_before() -> None:
     bed.trip(A)
     with pytest.raises(OurConnectionError, match=r"there is no hook.*given up: breaker"):
         bed.manager.find(A)
-    assert conn.closed
+    assert conn.retired
 
 
 def test_credentials_that_were_never_accepted_are_not_logged_in_with_again_and_again() -> None:
@@ -280,7 +280,7 @@ def test_credentials_that_were_never_accepted_are_not_logged_in_with_again_and_a
 
     def login(host: Any, auth: Any) -> Any:
         conn = bed.conn(host)
-        conn.accepted = True
+        conn.usage.accepted = True
         return conn
 
     bed.hook.act = login
@@ -302,7 +302,7 @@ def test_an_expired_login_is_renewed_at_once() -> None:
         assert len(bed.hook.asked) == number
         bed.clock.advance(0.01)
         bed.answers(A)
-        conn.accepted = True
+        conn.usage.accepted = True
         bed.unauthorized(conn)
         bed.clock.advance(0.01)
 
@@ -335,7 +335,7 @@ def test_a_replica_takes_over_and_hands_back() -> None:
     bed.clock.advance(0.2)
     back = bed.manager.find(A)
     assert back.origin.text == A
-    assert stand_in.closed
+    assert stand_in.retired
     assert bed.reasons() == ["connect", "failback"]
 
 
@@ -359,7 +359,7 @@ def test_a_replica_serves_on_while_the_hooks_do_not_give_the_host_back() -> None
     with pytest.raises(ValueError, match="a bug"):
         bed.manager.find(A)
     assert bed.manager.find(A) is stand_in
-    assert not stand_in.closed
+    assert not stand_in.retired
 
 
 def test_a_host_whose_circuit_is_open_is_not_gone_back_to() -> None:

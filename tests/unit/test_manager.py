@@ -296,7 +296,7 @@ def test_a_hook_that_fails_badly_once_does_not_forget_the_host_that_is_down() ->
     bed.hook.act = fail(ValueError("a bug"))
     with pytest.raises(ValueError, match="a bug"):
         bed.manager.find(A)
-    assert home.closed
+    assert home.retired
     bed.hook.act = lambda host, auth: bed.conn(B)
     assert bed.manager.find(A).origin.text == B
     bed.clock.advance(5)
@@ -486,7 +486,7 @@ def test_add_during_a_round_wins() -> None:
     gate.go.set()
     assert job() is thing
     assert bed.manager.find(A) is thing
-    assert made[0].closed, "nobody else has it"
+    assert made[0].retired, "no pair has it"
     assert len(bed.manager) == 1
 
 
@@ -587,12 +587,12 @@ def test_evict_takes_one_pair_or_all_of_the_host() -> None:
     pairs = [(A, None), (A, ("u", "p")), (A, HTTPDigestAuth("u", "p")), (A + "/api", None), (B, None)]
     conns = [bed.manager.find(*pair) for pair in pairs]
     assert bed.manager.evict(A, None) == 1
-    assert [conn.closed for conn in conns] == [True, False, False, False, False]
+    assert [conn.retired for conn in conns] == [True, False, False, False, False]
     assert bed.manager.evict("HTTPS://a.test/", HTTPBasicAuth("u", "p")) == 1
     assert bed.manager.evict(A + "/api") == 1
     bed.manager.find(A + "/api")
     assert bed.manager.evict(A) == 2
-    assert [conn.closed for conn in conns] == [True, True, True, True, False]
+    assert [conn.retired for conn in conns] == [True, True, True, True, False]
     assert bed.manager.evict(A) == bed.manager.evict("unheard of") == bed.manager.evict(A, "x") == 0
     assert {event.reason for event in bed.all(ConnectionEvicted)} == {"by hand"}
 
@@ -683,7 +683,7 @@ def test_the_least_recently_used_goes_first() -> None:
     bed.clock.advance(1)
     bed.manager.find(A)
     conns["d"] = bed.manager.find("https://d.test")
-    assert {name: conn.closed for name, conn in conns.items()} == {"a": False, "b": True, "c": False, "d": False}
+    assert {name: conn.retired for name, conn in conns.items()} == {"a": False, "b": True, "c": False, "d": False}
     assert len(bed.manager) == 3
     assert bed.reasons() == ["room"]
 
@@ -691,7 +691,7 @@ def test_the_least_recently_used_goes_first() -> None:
 def test_at_one_moment_the_first_goes_first() -> None:
     bed = Bed(max_connections=2)
     conns = [bed.manager.find(f"https://h{number}.test") for number in range(5)]
-    assert [conn.closed for conn in conns] == [True, True, True, False, False]
+    assert [conn.retired for conn in conns] == [True, True, True, False, False]
 
 
 def test_connections_in_use_do_not_make_room() -> None:
@@ -701,13 +701,13 @@ def test_connections_in_use_do_not_make_room() -> None:
     bed.record(A).enter(bulkhead=True)
     bed.clock.advance(1)
     found = bed.manager.find(B)
-    assert not busy.closed
-    assert not found.closed
+    assert not busy.retired
+    assert not found.retired
     assert len(bed.manager) == 2
     bed.record(A).leave()
     bed.clock.advance(2)
     bed.manager.find(B)
-    assert busy.closed
+    assert busy.retired
     assert len(bed.manager) == 1
 
 
@@ -719,7 +719,7 @@ def test_what_is_asked_for_does_not_make_room_for_itself() -> None:
     bed.record(A).leave()
     bed.clock.advance(5)
     assert bed.manager.find(A) is conn
-    assert not conn.closed
+    assert not conn.retired
 
 
 def test_a_broken_hosts_back_off_is_not_forgotten_for_want_of_room() -> None:
@@ -886,7 +886,7 @@ def test_a_round_that_gives_the_same_place_again_keeps_the_connection_in_hand() 
     asked = len(bed.hook.asked)
     bed.clock.advance(5)
     assert bed.manager.find(A) is stand_in
-    assert not stand_in.closed
+    assert not stand_in.retired
     assert len(bed.hook.asked) == asked + 1
     assert len(bed.manager) == 1
 
@@ -978,7 +978,7 @@ def test_a_stand_in_that_is_isolated_gives_way_to_the_host_when_the_hooks_may_be
     bed.clock.advance(60)
     bed.answers(A)
     assert bed.manager.find(A).origin.text == A
-    assert stand_in.closed
+    assert stand_in.retired
     assert bed.reasons()[-1] == "isolated"
 
 

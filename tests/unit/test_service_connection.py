@@ -182,7 +182,7 @@ def test_another_kind_of_manager_is_asked_again_for_a_connection_of_ours_that_is
     finder = Finder(first, second, third)
     service = _service(finder)
     assert _used(service) is _used(service) is first
-    first.unauthorized = True
+    first.usage.unauthorized = True
     assert _used(service) is second
     bed.manager.add(A, None, second)
     bed.trip(A)
@@ -190,14 +190,14 @@ def test_another_kind_of_manager_is_asked_again_for_a_connection_of_ours_that_is
 
 
 def test_a_connection_that_another_thread_had_closed_just_now_is_replaced_once(bed: Bed) -> None:
-    """Between the look at the connection and the request there is time for an eviction."""
+    """Between the look at the connection and the request there is time for a reset."""
     service = _service(bed.manager)
     first = _used(service)
     looked = bed.manager.is_current
 
     def late(*args: Any) -> bool:
         good = looked(*args)
-        bed.manager.evict(A)
+        bed.manager.reset()
         return good
 
     bed.manager.is_current = late  # type: ignore[method-assign]

@@ -323,17 +323,31 @@ def test_an_evicted_object_is_closed_if_it_can_be_and_its_requests_finish() -> N
 
 
 @timing_test
-def test_evicting_ends_the_wait_between_two_attempts_of_a_guarded_call() -> None:
+def test_a_reset_ends_the_wait_between_two_attempts_of_a_guarded_call() -> None:
     policy = POLICY.replace(retry={"attempts": 2, "wait_initial": 5, "wait_max": 5, "jitter": "none", "budget": False})
     with FaultServer(default=reply(503)) as server, manager_of(RequestsClient, policy) as manager:
         conn = manager.find(server.url)
         with ThreadPoolExecutor(1) as pool, elapsed() as waiting:
             job = pool.submit(conn.get, "/")
             server.wait_for_requests(1)
-            manager.evict(server.url)
+            manager.reset()
             assert job.result(10).status_code == 503
         assert len(server.requests) == 1
         waiting.assert_at_most(1.0)
+
+
+def test_a_guarded_call_of_an_evicted_object_goes_on_with_its_retry() -> None:
+    policy = POLICY.replace(
+        retry={"attempts": 2, "wait_initial": 0.5, "wait_max": 0.5, "jitter": "none", "budget": False}
+    )
+    with FaultServer() as server, manager_of(RequestsClient, policy) as manager:
+        server.script(reply(503))
+        conn = manager.find(server.url)
+        with ThreadPoolExecutor(1) as pool:
+            job = pool.submit(conn.get, "/")
+            server.wait_for_requests(1)
+            manager.evict(server.url)
+            assert job.result(10).content == b"ok"
 
 
 @timing_test

@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
@@ -99,6 +99,13 @@ def manager_of(hook: ConnectionHook, policy: Policy = QUICK, **kwargs: Any) -> C
     manager = ConnectionManager(policy=policy, **kwargs)
     manager.add_conn_hook(hook)
     return manager
+
+
+def wait_for(fact: Callable[[], bool], within: float = 10.0) -> None:
+    end = time.monotonic() + within
+    while not fact():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.002)
 
 
 def ask_until(manager: ConnectionManager, host: str, wanted: bytes, within: float = 20.0) -> list[bytes | str]:
@@ -323,15 +330,67 @@ def test_requests_in_flight_on_a_connection_that_is_given_up_finish(give_up: str
             "close": manager.close,
             "add": lambda: manager.add(server.url, None, Connection(server.url, ANONYMOUS, policy=QUICK)),
         }[give_up]()
-        assert conn.closed
-        with pytest.raises(OurConnectionError, match="closed"):
-            conn.get("/")
+        if give_up in ("reset", "close"):
+            with pytest.raises(OurConnectionError, match="closed"):
+                conn.get("/")
+        else:
+            assert conn.retired
+            assert conn.get("/").content == b"ok", "its caller cannot know that it was given up"
         if give_up != "close":
             assert manager.find(server.url) is not conn
             assert manager.find(server.url).get("/").content == b"ok", "the new one is usable at once"
         go.set()
         assert [job.result(10).content for job in jobs] == [b"slow"] * 8
         server.wait_for_open(0 if give_up == "close" else 1)  # the sockets of the old one are not kept
+
+
+@pytest.mark.parametrize("give_up", ["evict", "add", "401", "age"])
+@pytest.mark.parametrize("waits_for", ["a retry", "a token", "a place"])
+def test_calls_that_wait_on_a_connection_that_is_given_up_go_on(waits_for: str, give_up: str) -> None:
+    """It is given up for reasons that have nothing to do with them."""
+    arrived, go = threading.Semaphore(0), threading.Event()
+    retry = {"attempts": 20, "wait_initial": 0.5, "wait_max": 0.5, "jitter": "none", "budget": False}
+    policy = PATIENT.replace(breaker=False, timeout={"total": 30}, retry=retry)
+    if waits_for == "a token":
+        policy = policy.replace(rate_limit={"rate": 2, "burst": 1, "max_wait": 20})
+    elif waits_for == "a place":
+        policy = policy.replace(bulkhead={"max_concurrent": 1, "max_wait": 20})
+    if give_up == "age":
+        policy = policy.replace(health={"max_age": 0.05})
+
+    def answer(exchange: Exchange) -> Step:
+        arrived.release()
+        if waits_for == "a place":
+            while not go.is_set():
+                exchange.pause(0.01)
+        return reply(503 if waits_for == "a retry" and not go.is_set() else 200)
+
+    with (
+        FaultServer(routes={"/": answer, "/secret": reply(401)}) as server,
+        manager_of(Hook(policy), policy) as manager,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        conn = manager.find(server.url)
+        if give_up == "401":
+            assert conn.get("/well").content == b"ok"
+            with pytest.raises(HTTPUnauthorized):
+                conn.get("/secret")
+        jobs = [pool.submit(conn.get, "/")]
+        if waits_for != "a retry":
+            jobs.append(pool.submit(conn.get, "/"))
+        assert arrived.acquire(timeout=10)
+        wait_for(lambda: manager._registry.hosts_locked()[0].gauges().queued == (waits_for != "a retry"))
+        if give_up == "evict":
+            assert manager.evict(server.url) == 1
+        elif give_up == "add":
+            manager.add(server.url, None, Connection(server.url, ANONYMOUS, policy=policy))
+        else:
+            wait_for(lambda: manager.find(server.url) is not conn)
+        assert manager.find(server.url) is not conn
+        assert conn.retired
+        go.set()
+        assert [job.result(15).status_code for job in jobs] == [200] * len(jobs)
+        server.wait_for_open(0)
 
 
 def test_a_connection_evicted_because_its_host_broke_lets_its_requests_finish(server: FaultServer) -> None:
@@ -356,7 +415,7 @@ def test_a_connection_evicted_because_its_host_broke_lets_its_requests_finish(se
         for _ in range(5):
             conn.get("/", raise_for_status=False)
         assert manager.find(server.url) is not conn
-        assert conn.closed
+        assert conn.retired
         assert told.reasons(ConnectionEvicted) == ["breaker"]
         go.set()
         assert job.result(10).content == b"slow"
@@ -601,7 +660,7 @@ def test_an_idle_connections_sockets_are_closed_while_others_are_used() -> None:
                 assert manager.find(busy.url) is used
                 used.get("/")
         assert server.open == 0
-        assert idle.closed
+        assert idle.retired
         assert [(event.host, event.reason) for event in told if isinstance(event, ConnectionRetired)] == [
             (server.url, "idle")
         ]
@@ -621,7 +680,7 @@ def test_a_connection_that_is_called_but_not_looked_for_is_not_idle() -> None:
                 time.sleep(0.02)
                 kept.get("/")
                 manager.find(busy.url)
-                assert not kept.closed
+                assert not kept.retired
         assert server.accepted == 1
         with in_time(0.25):
             kept.get("/")
@@ -637,7 +696,7 @@ def test_a_request_longer_than_the_idle_time_keeps_its_connection(server: FaultS
         server.wait_for_requests(1)  # until it has begun, it is idle indeed
         while not job.done():
             manager.find(busy.url)
-            assert not kept.closed
+            assert not kept.retired
             time.sleep(0.02)
         assert job.result().content == b"slow"
 
