@@ -5,5 +5,6 @@ from __future__ import annotations
 from sleepwalker.connection.connection import Connection
 from sleepwalker.connection.hook import ConnectionHook
 from sleepwalker.connection.manager import ConnectionManager
+from sleepwalker.exceptions import ConnectionError, HTTPError, URLError
 
-__all__ = ["Connection", "ConnectionHook", "ConnectionManager"]
+__all__ = ["Connection", "ConnectionError", "ConnectionHook", "ConnectionManager", "HTTPError", "URLError"]

@@ -38,6 +38,7 @@ from sleepwalker import (
     SleepwalkerException,
     TimeoutPolicy,
     URLError,
+    connection,
 )
 from sleepwalker.events import Event, Level
 
@@ -175,6 +176,17 @@ def errors(conn: Connection) -> None:
         assert_type(first.status, int | None)
         assert_type(first.error, str | None)
         assert_type(first.wait, float)
+
+
+def errors_from_where_version_2_had_them(conn: Connection) -> None:
+    try:
+        conn.get("/")
+    except connection.URLError as error:
+        assert_type(error, URLError)
+    except connection.ConnectionError as error:
+        assert_type(error, sleepwalker.ConnectionError)
+    except connection.HTTPError as error:
+        assert_type(error, HTTPError)
 
 
 def policies() -> None:
