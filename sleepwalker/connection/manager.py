@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
@@ -685,7 +686,8 @@ def _told(error: Exception, name: str) -> str:
     if isinstance(status, int):
         return f"{kind}: {status}"
     if isinstance(error, requests.RequestException):
-        said = translate(error, Scene(name, None, False, "attempt", 0.0, 0.0, 0.0))
+        # No handler of ours is active here, so what is being handled is the caller's, and no part of the failure.
+        said = translate(error, Scene(name, None, False, "attempt", 0.0, 0.0, 0.0, sys.exception()))
         return f"{kind}: {said}" if isinstance(said, SleepwalkerException) else kind
     words = getattr(error, "strerror", None)
     if words is None and type(error).__module__ == "builtins":

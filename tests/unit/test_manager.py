@@ -199,6 +199,23 @@ def test_the_error_names_the_host_and_what_each_hook_said() -> None:
     assert "Hook: ConnectionRefusedError: Connection refused" in text
 
 
+def test_what_the_caller_is_handling_is_not_what_a_hook_said() -> None:
+    """A fallback looks for its replica in an `except` block."""
+    bed = Bed()
+
+    def log_in() -> Any:
+        raise requests.ConnectionError("reset")
+
+    bed.hook.act = lambda host, auth: log_in()
+    try:
+        raise OurConnectionError("the primary is down")
+    except OurConnectionError:
+        with pytest.raises(OurConnectionError) as caught:
+            bed.manager.find(A)
+    assert "the primary is down" not in str(caught.value)
+    assert "the exchange failed" in str(caught.value)
+
+
 def response(status: int) -> requests.Response:
     made = requests.Response()
     made.status_code = status
