@@ -24,13 +24,13 @@ def drive(
     reply: Reply = None
     outcome: Outcome | None = None
     step: Step | Final | None = None
-    while True:
-        try:
+    try:
+        while True:
             if step is None:
-                step = steps.send(reply)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        try:
+                try:
+                    step = steps.send(reply)
+                except StopIteration as stop:
+                    return stop.value  # type: ignore[no-any-return]
             if isinstance(step, Send):
                 if step.hedge_in is not None and race is not None:
                     step, outcome = race(steps, step)
@@ -46,7 +46,12 @@ def drive(
                 return step
             else:
                 raise TypeError(f"outside a race there is no {step!r}")
-        except BaseException as error:
-            steps.throw(error)  # gives the permit back, logs the call's end, and raises it again
-            raise
-        step = None
+            step = None
+    except BaseException as error:
+        # Whatever was raised, and wherever: the steps end here, or what they hold would be held for as long as their
+        # frame is. Where they raised it themselves, they have ended.
+        try:
+            steps.throw(error)  # gives all back, logs the call's end, and raises it again
+        finally:
+            steps.close()
+        raise

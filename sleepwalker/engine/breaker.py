@@ -12,8 +12,9 @@ Not thread-safe by itself: methods that end in `_locked` need the owner's lock h
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 import pybreaker
 
@@ -46,6 +47,12 @@ class Permit:
     generation: int
     expires: float | None = None
     """For a probe: when it counts as lost."""
+
+
+class Bearer(Protocol):
+    """Who asks for a permit: it is put down here before it counts as given, so that it can be given back."""
+
+    permit: Permit
 
 
 @frozen
@@ -149,7 +156,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._ramp_until = 0.0
         self._last_failure: str | None = None
         self._cause: str | None = None
-        self.news: list[Event] = []
+        self.news: tuple[Event, ...] = ()
         """The transitions that `take_news_locked` has not given out yet."""
         self.down_since = 0.0
         """When the circuit opened last from closed, in seconds of the monotonic clock."""
@@ -185,7 +192,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         """Seconds until the next probe is admitted; 0 where the circuit is not open, or in a dry run."""
         return max(0.0, self._open_until - now) if self._tally.state == OPEN and not self.observes else 0.0
 
-    def admit_locked(self, now: float, lifetime: float) -> Permit | Refusal:
+    def admit_locked(self, bearer: Bearer, now: float, lifetime: float) -> Permit | Refusal:
         """A permit, or why not. A probe's permit that is not back after `lifetime` seconds counts as lost."""
         if self._slow is not None:
             self.catch_up_locked(now)
@@ -194,8 +201,12 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if state == OPEN and now < self._open_until:
             return self._refusal(OPEN, self._open_until - now)
         admission = self._admit_closed(now) if state == CLOSED else self._admit_probe(now, lifetime)
-        if self._slow is not None and isinstance(admission, Permit):
-            self._slow.begin(admission, now)
+        if isinstance(admission, Permit):
+            bearer.permit = admission
+            if admission.expires is not None:
+                self._probes.append(admission)
+            if self._slow is not None:
+                self._slow.begin(admission, now)
         return admission
 
     def catch_up_locked(self, now: float) -> None:
@@ -208,14 +219,12 @@ class Breaker(pybreaker.CircuitBreakerListener):
 
     def _admit_probe(self, now: float, lifetime: float) -> Permit | Refusal:
         if self._tally.state == OPEN:
-            self._machine.half_open()
+            self._transit(self._machine.half_open)
         self._probes = [probe for probe in self._probes if probe.expires is None or probe.expires > now]
         if len(self._probes) >= self._policy.half_open_probes:
             first = min(probe.expires or now for probe in self._probes)
             return self._refusal(HALF_OPEN, max(0.0, first - now))
-        permit = Permit(self._generation, now + lifetime)
-        self._probes.append(permit)
-        return permit
+        return Permit(self._generation, now + lifetime)
 
     def report_locked(self, permit: Permit, verdict: Verdict, now: float, cause: str | None) -> None:
         """Give a permit back with what came of it; `cause` names a failure."""
@@ -231,12 +240,11 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if verdict is SUCCESS:
             self._tally.success(now)
             if self._tally.state != CLOSED:
-                self._machine.state.on_success()
+                self._transit(self._machine.state.on_success)
         elif verdict is FAILURE:
             self._last_failure = cause
             self._tally.failure(now)
-            with contextlib.suppress(pybreaker.CircuitBreakerError):
-                self._machine.state.on_failure(_FAILED)
+            self._transit(lambda: self._machine.state.on_failure(_FAILED))
         # A fast attempt lowers the share, but may be the one that makes them enough to judge by.
         if self._slow is not None and self._tally.state == CLOSED and self._slow.too_many(now):
             self._open_for_slowness(now)
@@ -246,10 +254,10 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self.catch_up_locked(now)
         self._now = now
         if self._tally.state == OPEN:
-            self._machine.half_open()
+            self._transit(self._machine.half_open)
         if self._tally.state == HALF_OPEN:
             self._tally.success(now)
-            self._machine.state.on_success()
+            self._transit(self._machine.state.on_success)
 
     def follow_locked(self, policy: BreakerPolicy, now: float) -> None:
         """Go on in the same state by the numbers of `policy`. Over a window of another length counts begin anew."""
@@ -276,7 +284,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
 
     def take_news_locked(self) -> tuple[Event, ...]:
         """The transitions since the last call, to be announced once the lock is released."""
-        news, self.news = tuple(self.news), []
+        news, self.news = self.news, ()
         return news
 
     def renew_after_fork(self) -> None:
@@ -295,6 +303,18 @@ class Breaker(pybreaker.CircuitBreakerListener):
             state_storage=self._tally,
             name=self._host,
         )
+
+    def _transit(self, step: Callable[[], object]) -> None:
+        """Have the state machine take a step as a whole, or not at all where a signal handler raises meanwhile."""
+        before, counted = self.__dict__.copy(), self._tally.__dict__.copy()
+        try:
+            with contextlib.suppress(pybreaker.CircuitBreakerError):
+                step()
+        except BaseException:
+            self.__dict__.update(before)
+            self._tally.__dict__.update(counted)
+            self._machine = self._new_machine()
+            raise
 
     def state_change(
         self,
@@ -315,14 +335,14 @@ class Breaker(pybreaker.CircuitBreakerListener):
             self._ramp_until = now + self._policy.ramp
             if self._policy.ramp == 0 and not self.watches:
                 self.standing = Permit(self._generation)
-            self.news.append(BreakerClosed(self._host, ramp=self._policy.ramp, observed=observed))
+            self.news += (BreakerClosed(self._host, ramp=self._policy.ramp, observed=observed),)
         else:
-            self.news.append(BreakerHalfOpened(self._host, observed=observed))
+            self.news += (BreakerHalfOpened(self._host, observed=observed),)
 
     def _open_for_slowness(self, moment: float) -> None:
         self._now = moment
         self._last_failure = _SLOW_CALLS
-        self._machine.open()
+        self._transit(self._machine.open)
 
     def _opened(self, now: float, *, was_closed: bool) -> None:
         # A circuit that trips again before it carried its full load again has not recovered: wait longer.
@@ -339,7 +359,8 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if was_closed:
             self.down_since = now
         rule, observed = self._rule(was_closed=was_closed), self.observes or None
-        self.news.append(BreakerOpened(self._host, rule=rule, open_for=open_for, cause=self._cause, observed=observed))
+        news = BreakerOpened(self._host, rule=rule, open_for=open_for, cause=self._cause, observed=observed)
+        self.news += (news,)
 
     def _rule(self, *, was_closed: bool) -> Literal["consecutive", "failure_ratio", "probe", "slow_ratio"]:
         if not was_closed:

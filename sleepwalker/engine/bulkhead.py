@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from sleepwalker.engine.adaptive import Adaptive
-from sleepwalker.engine.limits import Ticket
+from sleepwalker.engine.limits import Holdings, Ticket
 from sleepwalker.engine.outcome import Outcome
 from sleepwalker.policy import BulkheadPolicy
 
@@ -49,8 +49,8 @@ class Bulkhead:
             self.adaptive.follow(policy.max_concurrent)
         self._grant()
 
-    def enter(self, *, limited: bool, refused: bool) -> Entry:
-        """Begin a call. One that is in, `beyond` or not, must `leave`; with a ticket it must `claim`.
+    def enter(self, call: Holdings, *, limited: bool, refused: bool) -> Entry:
+        """Begin a call. One that is in, `beyond` or not, must `leave`; with a ticket it must `claim`, and `leave`.
 
         A call that is not `limited` passes the limit by and counts for the others. One that a dry run has `refused`
         already would not have come here: a bulkhead that observes, too, is silent about it.
@@ -61,37 +61,47 @@ class Bulkhead:
                 if refused or self.in_flight - self._beyond >= limit:
                     self._beyond += 1
                     self.in_flight += 1
+                    call.inside = call.beyond = True
                     return "beyond"
             elif self.in_flight >= limit or self.queue:
                 if self._max_wait == 0:
                     return "full"
-                ticket = Ticket(self._max_wait)
+                ticket = call.ticket = Ticket(call, self._max_wait)
                 self.queue.append(ticket)
                 return ticket
         self.in_flight += 1
+        call.inside = True
         if self.adaptive is not None:
             self.adaptive.entered(self.in_flight - self._beyond)
         return "in"
 
-    def leave(self, *, beyond: bool) -> None:
-        """End a call. Its place goes to the one that has waited for longest."""
-        if self.in_flight > 0:  # 0 already in a child that was forked during the call
-            self.in_flight -= 1
-        if beyond and self._beyond > 0:
-            self._beyond -= 1
+    def leave(self, call: Holdings) -> None:
+        """End a call, in whichever way it began, and any number of times. Its place goes to the longest waiter."""
+        if call.ticket is not None:
+            self.claim(call)
+        if call.inside:
+            call.inside = False
+            if self.in_flight > 0:  # 0 already in a child that was forked during the call
+                self.in_flight -= 1
+            if call.beyond:
+                call.beyond = False
+                if self._beyond > 0:
+                    self._beyond -= 1
         if self.queue:
             self._grant()
 
-    def claim(self, ticket: Ticket) -> bool:
+    def claim(self, call: Holdings) -> bool:
         """End a wait: True for a call that got its place and so is in; others lose their turn."""
-        if not ticket.granted and ticket in self.queue:
-            self.queue.remove(ticket)
-        return ticket.granted
+        if call.ticket in self.queue:
+            self.queue.remove(call.ticket)
+        call.ticket = None
+        return call.inside
 
     def turn_all_away(self) -> None:
         """End all waits without a place."""
         while self.queue:
-            self.queue.pop(0).wake.set()
+            self.queue[0].wake.set()  # while it is there: a Ctrl-C leaves it to the next one to come
+            del self.queue[0]
 
     def learn(self, outcome: Outcome, began: float, now: float) -> None:
         """An attempt is over: an adaptive limit takes note, and may let others in."""
@@ -105,10 +115,14 @@ class Bulkhead:
         self.queue.clear()
 
     def _grant(self) -> None:
-        while self.queue and (self._observes or (limit := self.limit) is None or self.in_flight < limit):
-            ticket = self.queue.pop(0)
-            self.in_flight += 1
-            if self.adaptive is not None:
-                self.adaptive.entered(self.in_flight - self._beyond)
-            ticket.granted = True
+        while self.queue:
+            ticket = self.queue[0]
+            if not ticket.call.inside:  # else a Ctrl-C came after it had been let in, and before it was woken
+                if not self._observes and (limit := self.limit) is not None and self.in_flight >= limit:
+                    return
+                self.in_flight += 1
+                ticket.call.inside = True
+                if self.adaptive is not None:
+                    self.adaptive.entered(self.in_flight - self._beyond)
             ticket.wake.set()
+            del self.queue[0]

@@ -35,37 +35,30 @@ __all__ = ["DUE", "LATE", "Came", "Final", "Hold", "Queue", "Request", "Send", "
 def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Observer) -> Steps:
     """The steps of one call. Throw an exception in to cancel it: its permit goes back and it is logged."""
     call = Call(host, rules, request, clock, observe)
-    entered = False
     end: End = "cancelled"
     try:
-        limited = rules.rate_limit and host.bucket is not None and not host.isolated
-        refused = (yield from _take_token(call)) if limited else None
         try:
-            beyond = False
-            if refused is None and (by := host.enter(bulkhead=rules.bulkhead, refused=call.dry)) != "in":
+            limited = rules.rate_limit and host.bucket is not None and not host.isolated
+            refused = (yield from _take_token(call)) if limited else None
+            if refused is None and (by := host.enter(call, bulkhead=rules.bulkhead, refused=call.dry)) != "in":
                 if isinstance(by, Ticket):
                     refused = yield from _queue(call, by)
-                elif not (beyond := by == "beyond"):
+                elif by != "beyond":
                     refused = rejected_at_entry(call, by)
-            if refused is not None:
-                host.turn_away(call.end(refused), clock.monotonic() - call.began)
-                call.announce(refused)
-                return Final(refused, (), call.permit)
-            entered = True
-            try:
-                if beyond and not call.dry:
+                elif not call.dry:
                     call.would_reject("bulkhead", None)
+            if refused is None:
                 outcome = yield from _attempts_until_done(call)
                 call.answer_for_all_sends(outcome)
-                end = call.end(outcome)
-            finally:
-                host.leave(end, clock.monotonic() - call.began, beyond=beyond)
+            else:
+                outcome = refused
+            end = call.end(outcome)
         finally:
-            if call.holds_token and not call.attempts:  # a token stands for what the host gets, and it got nothing
-                host.return_token()
+            host.leave(call, end, clock.monotonic() - call.began, sent=bool(call.attempts))
     except BaseException as error:
-        if not entered:
-            host.turn_away(end, clock.monotonic() - call.began)
+        # An exception from a signal handler strikes anywhere, also in the line above: then it is done here.
+        host.leave(call, end, clock.monotonic() - call.began, sent=bool(call.attempts))
+        call.release()
         call.announce_failed(Outcome(Verdict.NEUTRAL), type(error).__name__, None)
         raise
     call.announce(outcome)
@@ -78,28 +71,22 @@ def _take_token(call: Call) -> Generator[Step, Reply, Outcome | None]:
     A call takes one, whatever its attempts: retries are for their budget to limit.
     """
     host, left = call.host, call.rules.total
-    word, wait = host.take_token(call.began, left)
+    word, wait = host.take_token(call, call.began, left)
     if word == "rejected":
         return rejected_by_rate_limit(call, wait)
     if word == "beyond":
         call.would_reject("rate_limit", wait)
         return None
-    waits, rejected = wait > 0, False
-    try:
-        while wait > 0:
-            if wait > left:
-                rejected = True
-                return rejected_by_rate_limit(call, wait)
-            if (yield from _pause(call, wait)):
-                return closed_meanwhile(call)
-            now = call.clock.monotonic()
-            left = call.began + call.rules.total - now
-            # Mostly it is there. Where many woke up late and the bucket was full meanwhile, some wait again.
-            wait = host.take_due_token(now)
-        call.holds_token = True
-    finally:
-        if waits and not call.holds_token:
-            host.stop_waiting(rejected=rejected)
+    while wait > 0:
+        if wait > left:
+            host.count_rejection("rate_limit")
+            return rejected_by_rate_limit(call, wait)
+        if (yield from _pause(call, wait)):
+            return closed_meanwhile(call)
+        now = call.clock.monotonic()
+        left = call.began + call.rules.total - now
+        # Mostly it is there. Where many woke up late and the bucket was full meanwhile, some wait again.
+        wait = host.take_due_token(call, now)
     return None
 
 
@@ -117,17 +104,10 @@ def _queue(call: Call, ticket: Ticket) -> Generator[Step, Reply, Outcome | None]
     """Wait for a place at the host: None with it, or the outcome of a call that gets none."""
     host, began = call.host, call.clock.monotonic()
     left = max(0.0, call.began + call.rules.total - began)
-    try:
-        closed = yield Queue(ticket, min(ticket.patience, left))
-    except BaseException:
-        if host.claim(ticket):
-            host.leave()
-        raise
+    closed = yield Queue(ticket, min(ticket.patience, left))
     call.waited += call.clock.monotonic() - began
-    entered = host.claim(ticket)  # a place may have come at the same moment as the end of the wait
+    entered = host.claim(call)  # a place may have come at the same moment as the end of the wait
     if host.isolated:
-        if entered:
-            host.leave()
         host.count_rejection("isolation")
         return rejected_at_entry(call, "isolation")
     if entered:
@@ -207,7 +187,7 @@ def _admit(call: Call, now: float) -> Refusal | None:
     """Take a permit for the next attempt, or say why there is none."""
     if not call.rules.breaker or (call.dry and (breaker := call.host.breaker) is not None and breaker.observes):
         return None
-    admission, news = call.host.admit(now, call.rules.attempt + 1.0)
+    admission, news = call.host.admit(call, now, call.rules.attempt + 1.0)
     if news:
         call.tell(news)
     if not isinstance(admission, Refusal):

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from sleepwalker.engine.breaker import Permit, Refusal
+from sleepwalker.engine.breaker import Refusal
 from sleepwalker.engine.host import free_permit
 from sleepwalker.engine.outcome import Outcome
-from sleepwalker.engine.record import Call
+from sleepwalker.engine.record import Call, Runner
 from sleepwalker.engine.steps import DUE, LATE, Came, Hold, Reply, Send, Step
 from sleepwalker.events import HedgeFinished, HedgeSent
-from sleepwalker.frozen import slotted
-
-
-@slotted
-class _Runner:
-    """One send under way."""
-
-    began: float
-    wait: float
-    """How long the call had waited before it."""
-    permit: Permit
 
 
 def hedge_in(call: Call, now: float, deadline: float) -> float | None:
@@ -39,15 +28,16 @@ def race(call: Call, step: Send, began: float, wait: float) -> Generator[Step, R
 
     An outcome that the policy would retry waits for the others. If all are of that kind, the last one counts.
     """
-    runners = {step.number: _Runner(began, wait, call.permit)}
+    runners = call.runners = {step.number: Runner(began, wait, call.permit)}
     outcome: Outcome | None = None
     why, winner = "", 0
     try:
         reply = yield step
         while True:
             if isinstance(reply, Came):
-                runner = runners.pop(reply.number)
+                runner = runners[reply.number]
                 outcome, call.permit = reply.outcome, runner.permit
+                del runners[reply.number]
                 call.settled(reply.number, runner.began, runner.wait, runner.permit, outcome)
                 good = not call.rules.worth_it(outcome)
                 if good or not runners:
@@ -77,21 +67,21 @@ def _tell_end(call: Call, number: int, *, won: bool) -> None:
     call.observe(HedgeFinished(host=host, method=request.method, path=request.path, attempt=number, won=won))
 
 
-def _hedge(call: Call, step: Send, runners: dict[int, _Runner], began: float) -> Send | Hold:
+def _hedge(call: Call, step: Send, runners: dict[int, Runner], began: float) -> Send | Hold:
     """Send a copy, if the budget has one and the breaker admits it."""
     now, rules = call.clock.monotonic(), call.rules
     if now >= step.deadline:
         return Hold()
     number = len(call.attempts) + len(runners) + 1
     breaker = rules.breaker and not (call.dry and call.host.breaker is not None and call.host.breaker.observes)
-    admission, news = call.host.admit_hedge(now, breaker=breaker, budget=rules.budget)
+    runner = runners[number] = Runner(now, 0.0, free_permit())
+    admission, news = call.host.admit_hedge(runner, now, breaker=breaker, budget=rules.budget)
     call.tell(news)
     if admission is None:
+        del runners[number]
         return Hold()
     if isinstance(admission, Refusal):
         call.would_reject("breaker", admission.retry_after, number)
-        admission = free_permit()
-    runners[number] = _Runner(now, 0.0, admission)
     call.hedges += 1
     call.observe(
         HedgeSent(

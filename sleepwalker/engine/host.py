@@ -6,10 +6,10 @@ import threading
 from typing import Literal
 
 from sleepwalker.clock import Clock
-from sleepwalker.engine.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, Permit, Refusal, State
+from sleepwalker.engine.breaker import CLOSED, HALF_OPEN, OPEN, Bearer, Breaker, Permit, Refusal, State
 from sleepwalker.engine.bulkhead import Bulkhead
 from sleepwalker.engine.health import Gauges, HealthState, HostHealth, Latency
-from sleepwalker.engine.limits import Bucket, Budget, Ticket, Turn
+from sleepwalker.engine.limits import Bucket, Budget, Holdings, Ticket, Turn
 from sleepwalker.engine.outcome import FAILURE, NEUTRAL, SUCCESS, Outcome
 from sleepwalker.engine.tally import End, Tally
 from sleepwalker.engine.window import Latencies, Window
@@ -28,7 +28,11 @@ _FRESH = 0.25
 
 
 class Host:
-    """One host's record. Methods are thread-safe and hold the lock for microseconds; none calls anyone else's code."""
+    """One host's record. Methods are thread-safe and hold the lock for microseconds; none calls anyone else's code.
+
+    A thread that holds the lock may be interrupted by a signal handler which closes a connection, or asks for its
+    health: so the lock may be taken once more by the same thread.
+    """
 
     def __init__(self, origin: str, policy: Policy, clock: Clock) -> None:
         self.origin = origin
@@ -42,7 +46,7 @@ class Host:
         self._latencies = Latencies(policy.health.window)
         self._cut: Latencies | None = None
         self._above: dict[float, tuple[float | None, float]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.tally = Tally()
         """What its calls came to, for metrics. Of those that only count, each number may be read without the lock."""
         self._consecutive = 0
@@ -61,95 +65,82 @@ class Host:
         """False where the host is certainly fine: read without a lock by whoever wants to know fast."""
         _hosts.add(self)
 
-    def take_token(self, now: float, left: float) -> Turn:
+    def take_token(self, call: Holdings, now: float, left: float) -> Turn:
         """Take a token of the rate limit, wait for one, or be rejected. `left` is how many seconds the call has.
 
-        A call that waits must come back by `take_due_token` or `stop_waiting`.
+        A call that waits comes back by `take_due_token`, and in any case must `leave`.
         """
         with self._lock:
-            if (bucket := self.bucket) is None or (wait := bucket.take(now)) == 0:
+            if (bucket := self.bucket) is None or (wait := bucket.take(call, now)) == 0:
                 return _GO
             patience = min(bucket.max_wait, left)
             if bucket.observes:
                 if wait > patience:
                     return Turn("beyond", wait)
-                bucket.reserve()
+                bucket.reserve(call)
                 return _GO
             if wait > patience:
-                self.tally.calls += 1
                 self.tally.reject("rate_limit")
                 return Turn("rejected", wait)
-            bucket.waiting += 1
+            bucket.wait(call)
             return Turn("wait", wait)
 
-    def take_due_token(self, now: float) -> float:
+    def take_due_token(self, call: Holdings, now: float) -> float:
         """Take the token that a call waited for: 0, or the seconds that it is still to wait."""
         with self._lock:
-            if self.bucket is not None and (wait := self.bucket.take(now, queued=True)) > 0:
-                if not self.bucket.observes:
-                    return wait
-                self.bucket.reserve()
-            self._stop_waiting_locked()
+            if (bucket := self.bucket) is not None:
+                if (wait := bucket.take(call, now)) > 0:
+                    if not bucket.observes:
+                        return wait
+                    bucket.reserve(call)
+                bucket.stop_waiting(call)
             return 0.0
 
-    def stop_waiting(self, *, rejected: bool) -> None:
-        """End a wait for a token without one."""
-        with self._lock:
-            self._stop_waiting_locked()
-            self.tally.calls += 1
-            if rejected:
-                self.tally.reject("rate_limit")
-
-    def _stop_waiting_locked(self) -> None:
-        if self.bucket is not None:
-            self.bucket.waiting = max(0, self.bucket.waiting - 1)  # a fork forgets those who waited
-
-    def return_token(self) -> None:
-        """Give back the token of a call that came to no send."""
-        with self._lock:
-            if self.bucket is not None:
-                self.bucket.give_back()
-
     def enter(
-        self, *, bulkhead: bool, refused: bool = False
+        self, call: Holdings, *, bulkhead: bool, refused: bool = False
     ) -> Literal["in", "beyond", "bulkhead", "isolation"] | Ticket:
-        """Begin a call, or say what rejects it, or queue it: then `claim` its ticket.
+        """Begin a call, or say what rejects it, or queue it: then `claim` its place. All must `leave`.
 
-        A call that is in must leave; so must one that is in `beyond` a limit that only observes. `bulkhead` is whether
-        the limit is the call's, and `refused` whether another dry run would have turned it away before.
+        A call that is in `beyond` a limit that only observes is in. `bulkhead` is whether the limit is the call's, and
+        `refused` whether another dry run would have turned it away before.
         """
         with self._lock:
             self.tally.calls += 1
+            call.counted = True
             if self.isolated:
                 self.tally.reject("isolation")
                 return "isolation"
-            entry = self._bulkhead.enter(limited=bulkhead, refused=refused)
+            entry = self._bulkhead.enter(call, limited=bulkhead, refused=refused)
             if entry == "full":
                 self.tally.reject("bulkhead")
                 return "bulkhead"
             return entry
 
-    def leave(self, how: End | None = None, seconds: float = 0.0, *, beyond: bool = False) -> None:
-        """End a call that entered, `seconds` after it began; without `how` only its stay, and `turn_away` follows.
+    def leave(self, call: Holdings, how: End, seconds: float, *, sent: bool) -> None:
+        """End a call, `seconds` after it began, and take back what it holds; its permits are settled one by one.
 
-        Its place goes to the one that has queued for longest. `beyond` is what `enter` said.
+        Its place goes to the one that has queued for longest. Its token does, where nothing was `sent`: a token stands
+        for what the host gets. Whoever is struck by an exception from a signal handler in here comes a second time.
         """
         with self._lock:
-            self._bulkhead.leave(beyond=beyond)  # first: a Ctrl-C may come between the two
-            if how is not None:
+            self._bulkhead.leave(call)
+            if (bucket := self.bucket) is not None:
+                bucket.stop_waiting(call)
+                if call.token and not sent:
+                    bucket.give_back(call)
+            if not call.over:
+                if not call.counted:  # it waited for a token
+                    self.tally.calls += 1
+                    call.counted = True
                 self.tally.end(how, seconds)
+                call.over = True
 
-    def claim(self, ticket: Ticket) -> bool:
+    def claim(self, call: Holdings) -> bool:
         """End a wait in the queue: True for a call that got its place and so has entered; others lose their turn."""
         with self._lock:
-            return self._bulkhead.claim(ticket)
+            return self._bulkhead.claim(call)
 
-    def turn_away(self, how: End, seconds: float) -> None:
-        """End a call that did not enter, `seconds` after it began."""
-        with self._lock:
-            self.tally.end(how, seconds)
-
-    def count_rejection(self, by: Literal["bulkhead", "isolation"]) -> None:
+    def count_rejection(self, by: Literal["bulkhead", "isolation", "rate_limit"]) -> None:
         """Count a call that was refused after it had waited."""
         with self._lock:
             self.tally.reject(by)
@@ -159,7 +150,7 @@ class Host:
         with self._lock:
             self.tally.count(kind, word)
 
-    def admit(self, now: float, lifetime: float) -> tuple[Permit | Refusal, tuple[Event, ...]]:
+    def admit(self, bearer: Bearer, now: float, lifetime: float) -> tuple[Permit | Refusal, tuple[Event, ...]]:
         """The breaker's word on one attempt, and what changed by asking."""
         breaker = self.breaker
         if breaker is None:
@@ -167,7 +158,7 @@ class Host:
         if (standing := breaker.standing) is not None:
             return standing, ()
         with self._lock:
-            admission = breaker.admit_locked(now, lifetime)
+            admission = breaker.admit_locked(bearer, now, lifetime)
             if isinstance(admission, Refusal) and not admission.observed:
                 self.tally.reject("breaker")
             return admission, self._news_locked(now)
@@ -203,6 +194,15 @@ class Host:
             self.tally.attempts += 1
             return self._record_locked(permit, _CANCELLED, now, now)
 
+    def release(self, permit: Permit, now: float) -> tuple[Event, ...]:
+        """Give back a permit that may be back already, after an exception from outside ended a call wherever it was."""
+        if permit is _FREE:
+            return ()
+        with self._lock:
+            if self.breaker is not None:
+                self.breaker.report_locked(permit, NEUTRAL, now, None)
+            return self._news_locked(now)
+
     def spend_retry(self, now: float, *, budget: bool) -> bool:
         """Count one retry, taken from the budget unless that is off; False where the budget is empty."""
         with self._lock:
@@ -230,7 +230,7 @@ class Host:
         return value
 
     def admit_hedge(
-        self, now: float, *, breaker: bool, budget: bool
+        self, bearer: Bearer, now: float, *, breaker: bool, budget: bool
     ) -> tuple[Permit | Refusal | None, tuple[Event, ...]]:
         """Leave to send a copy of a slow attempt, taken from the retry budget, or None; and what changed by asking.
 
@@ -244,7 +244,7 @@ class Host:
                 if self.breaker.state(now) == HALF_OPEN:
                     admission = Refusal(HALF_OPEN, 0.0, self.breaker.cause, self.breaker.observes)
                 else:
-                    admission = self.breaker.admit_locked(now, 0.0)  # where it is closed, no permit expires
+                    admission = self.breaker.admit_locked(bearer, now, 0.0)  # where it is closed, no permit expires
                 if isinstance(admission, Refusal) and not admission.observed:
                     return None, self._news_locked(now)
             if budget and self._budget is not None:
@@ -391,9 +391,8 @@ class Host:
     def isolate(self) -> tuple[Event, ...]:
         """Reject all calls until `restore`."""
         with self._lock:
-            changed, self.isolated = not self.isolated, True
+            changed, self.isolated, self.trouble = not self.isolated, True, True
             self._bulkhead.turn_all_away()
-            self.trouble = True
         return (HostIsolated(self.origin),) if changed else ()
 
     def restore(self) -> tuple[Event, ...]:
@@ -452,15 +451,15 @@ class Host:
             return news
         if down:
             reason: Literal["breaker", "connect"] = "connect"
-            self._broken_since, cause = now, self._last_cause
-            self._probed_well = False
+            since, cause = now, self._last_cause
             if not unreached and breaker is not None:
-                reason, self._broken_since, cause = "breaker", breaker.down_since, breaker.cause
+                reason, since, cause = "breaker", breaker.down_since, breaker.cause
             news += (HostBroken(self.origin, reason=reason, failures=self._consecutive, cause=cause),)
+            # These together, and after the last call: a Ctrl-C comes before all or after all of them.
+            self._broken_since, self._probed_well, self.trouble = since, False, True
         else:
             news += (HostRecovered(self.origin, broken_for=now - (self._broken_since or now)),)
-            self._broken_since = None
-        self.trouble = down or self.isolated
+            self._broken_since, self.trouble = None, self.isolated
         return news
 
     def _state_locked(self, breaker: State, ratio: float | None) -> HealthState:
@@ -478,7 +477,7 @@ class Host:
 
     def _renew_after_fork(self) -> None:
         # The lock may be held, and the calls in flight are made, by threads that only the parent has.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._bulkhead.renew_after_fork()
         if self.bucket is not None:
             self.bucket.waiting = 0

@@ -54,17 +54,48 @@ class Budget:
         return True
 
 
+class Holdings:
+    """What one call holds at its host, so that it can be given back whatever happens, and once.
+
+    An exception from a signal handler may strike between any two steps of the interpreter's at which that looks for
+    signals: after a call of what is written in C, at the entry of a function, at the end of a loop's round. So each
+    count changes together with its mark here, with nothing of that kind between them.
+    """
+
+    __slots__ = ("beyond", "counted", "inside", "over", "ticket", "token", "waits")
+
+    def __init__(self) -> None:
+        self.waits = False
+        """Whether it counts as waiting for a token."""
+        self.token = False
+        self.ticket: Ticket | None = None
+        """Its place in the queue."""
+        self.inside = False
+        """Whether it counts as in flight."""
+        self.beyond = False
+        """Whether it does so beyond a limit that only observes."""
+        self.counted = False
+        """Whether its beginning is in the tally."""
+        self.over = False
+        """Whether its end is."""
+
+
 class Ticket:
-    """A call's place in the queue before a full bulkhead. Its owner's lock guards `granted`."""
+    """A call's place in the queue before a full bulkhead. The bulkhead's owner's lock guards it."""
 
-    __slots__ = ("granted", "patience", "wake")
+    __slots__ = ("call", "patience", "wake")
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, call: Holdings, patience: float) -> None:
+        self.call = call
         self.patience = patience
         """How long the call waits at most, in seconds."""
-        self.granted = False
         self.wake = Latch()
         """Set when there is something to see: it was granted, or will not be."""
+
+    @property
+    def granted(self) -> bool:
+        """Whether the call is in."""
+        return self.call.inside
 
 
 class Turn(NamedTuple):
@@ -103,23 +134,40 @@ class Bucket:
         self._size = float(policy.burst or max(1.0, policy.rate))
         self._level = min(self._level, self._size)
 
-    def take(self, now: float, *, queued: bool = False) -> float:
-        """Take a token and give 0; or take none, and give the seconds until one is due. `queued` is who waited."""
+    def take(self, call: Holdings, now: float) -> float:
+        """Take a token and give 0; or take none, and give the seconds until one is due."""
         if now > self._filled:
             self._fill(now)
-        missing = 1.0 - self._level + (0 if queued else self.waiting)
+        missing = 1.0 - self._level + (0 if call.waits else self.waiting)
         if missing > self.rate * _TICK:
             return missing / self.rate
         self._level -= 1.0
+        call.token = True
         return 0.0
 
-    def reserve(self) -> None:
+    def reserve(self, call: Holdings) -> None:
         """Take a token that is yet to come, as one would who waits for it, so that those who follow wait longer."""
         self._level -= 1.0
+        call.token = True
 
-    def give_back(self) -> None:
+    def give_back(self, call: Holdings) -> None:
         """Return the token of a call that came to no send."""
-        self._level = min(self._size, self._level + 1.0)
+        level = min(self._size, self._level + 1.0)
+        if call.token:
+            self._level = level
+            call.token = False
+
+    def wait(self, call: Holdings) -> None:
+        """Count the call among those that wait for a token."""
+        self.waiting += 1
+        call.waits = True
+
+    def stop_waiting(self, call: Holdings) -> None:
+        """Count it there no more."""
+        if call.waits:
+            call.waits = False
+            if self.waiting > 0:  # a fork forgets those who waited
+                self.waiting -= 1
 
     def _fill(self, now: float) -> None:
         if now > self._filled:  # not so for a thread that read its clock before another one came through here

@@ -6,8 +6,9 @@ from typing import Literal
 
 from sleepwalker.attempt import Attempt
 from sleepwalker.clock import Clock
-from sleepwalker.engine.breaker import Permit
+from sleepwalker.engine.breaker import Bearer, Permit
 from sleepwalker.engine.host import Host, free_permit
+from sleepwalker.engine.limits import Holdings
 from sleepwalker.engine.outcome import FAILURE, Outcome
 from sleepwalker.engine.rules import Rules
 from sleepwalker.engine.steps import Request
@@ -24,9 +25,23 @@ from sleepwalker.events import (
     RetryScheduled,
 )
 from sleepwalker.exceptions import ConnectionError, SleepwalkerException
+from sleepwalker.frozen import slotted
 
 
-class Call:
+@slotted
+class Runner:
+    """One send of a race, under way."""
+
+    began: float
+    wait: float
+    """How long the call had waited before it."""
+    permit: Permit
+
+
+_NOBODY: dict[int, Runner] = {}
+
+
+class Call(Holdings):
     """The memory of one call, and the one who announces what happens to it."""
 
     __slots__ = (
@@ -36,18 +51,19 @@ class Call:
         "dry",
         "earned",
         "hedges",
-        "holds_token",
         "host",
         "observe",
         "permit",
         "refused",
         "request",
         "rules",
+        "runners",
         "sent",
         "waited",
     )
 
     def __init__(self, host: Host, rules: Rules, request: Request, clock: Clock, observe: Observer) -> None:
+        super().__init__()
         self.host = host
         self.rules = rules
         self.request = request
@@ -63,7 +79,8 @@ class Call:
         self.sent = False
         """Whether any of its sends may have reached the server. One that was cut may have."""
         self.permit = free_permit()
-        self.holds_token = False
+        self.runners: dict[int, Runner] = _NOBODY
+        """Those of the race that is on, or was the last one, by number."""
         self.refused = False
         self.dry = False
         """Whether a limit that only observes would have refused the call: then those behind it would not know of it."""
@@ -102,6 +119,13 @@ class Call:
         self.sent = True
         self.attempts.append(Attempt(number, began - self.began, done - began, None, why, wait))
         self.tell(self.host.cancel(permit, done, done - began if cut else None))
+
+    def release(self) -> None:
+        """Give back all permits, also those that are back already: the call was struck, nobody knows where."""
+        now = self.clock.monotonic()
+        bearers: tuple[Bearer, ...] = (self, *self.runners.values())
+        for bearer in bearers:
+            self.tell(self.host.release(bearer.permit, now))
 
     def answer_for_all_sends(self, outcome: Outcome) -> None:
         """Have the error that the call ends with say `never_sent` only where that is true of each of its sends."""

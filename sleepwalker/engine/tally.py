@@ -92,9 +92,9 @@ class Tally:
 
     def attempt(self, seconds: float) -> None:
         """An attempt is over that took so long."""
+        place = _BINS + bisect_left(BOUNDS, seconds)  # first: from here on no Ctrl-C comes between
         self.attempts += 1
         self._attempted += seconds
-        place = _BINS + bisect_left(BOUNDS, seconds)
         try:
             self._bins[place] += 1
         except OverflowError:
@@ -102,17 +102,17 @@ class Tally:
 
     def end(self, how: End, seconds: float) -> None:
         """A call is over, `seconds` after it began. One that was rejected says nothing about durations."""
+        if how == "rejected":
+            self.rejected += 1
+            return
+        place = bisect_left(BOUNDS, seconds)  # first, as above
         if how == "answered":
             self.answered += 1
         elif how == "failed":
             self.failed += 1
-        elif how == "cancelled":
-            self.cancelled += 1
         else:
-            self.rejected += 1
-            return
+            self.cancelled += 1
         self._called += seconds
-        place = bisect_left(BOUNDS, seconds)
         try:
             self._bins[place] += 1
         except OverflowError:

@@ -46,9 +46,8 @@ class Window:
 
     def clear(self) -> None:
         """Forget everything."""
-        for index in range(len(self._counts)):
-            self._counts[index] = 0
-        self._totals = [0] * len(self._totals)
+        counts, totals = array("I", [0]) * len(self._counts), [0] * len(self._totals)
+        self._counts, self._totals = counts, totals  # without a call in between: a Ctrl-C would leave them apart
 
     def _advance(self, now: float) -> None:
         """Begin the slice that `now` is in, and forget what is too old.
@@ -60,16 +59,17 @@ class Window:
         first, end = round(self._until / self._span), int(now / self._span) + 1
         if end <= first:  # by a rounding error
             return
-        self._until = end * self._span
-        self._start = (end - 1) % self._slices * channels
         if end - first >= self._slices:
             self.clear()
-            return
-        for number in range(first, end):
-            start = number % self._slices * channels
-            for channel in range(channels):
-                self._totals[channel] -= self._counts[start + channel]
-                self._counts[start + channel] = 0
+        else:
+            for number in range(first, end):
+                start = number % self._slices * channels
+                for channel in range(channels):
+                    self._totals[channel] -= self._counts[start + channel]
+                    self._counts[start + channel] = 0
+        # Last: where a Ctrl-C came before, the next one to come does all of it again.
+        self._until = end * self._span
+        self._start = (end - 1) % self._slices * channels
 
 
 class Latencies:
@@ -124,12 +124,12 @@ class Latencies:
         first, end = round(self._until / self._span), int(now / self._span) + 1
         if end <= first:
             return
-        self._until = end * self._span
-        self._start = (end - 1) % slices * _BINS
         for number in range(max(first, end - slices), end):
             start = number % slices * _BINS
             for index in range(start, start + _BINS):
                 self._counts[index] = 0
+        self._until = end * self._span  # last, as above
+        self._start = (end - 1) % slices * _BINS
 
 
 def _quantile(bins: Sequence[int], total: int, share: float) -> float:

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from sleepwalker.clock import Wake
 from sleepwalker.engine.call import DUE, Came, Final, Hold, Queue, Request, Send, Step, Steps, Wait, run
-from sleepwalker.engine.host import Host
+from sleepwalker.engine.host import Host, free_permit
 from sleepwalker.engine.outcome import Outcome, answered, failed
+from sleepwalker.engine.record import Runner
 from sleepwalker.engine.rules import Rules
 from sleepwalker.engine.steps import Reply
 from sleepwalker.events import Event, Level, RequestFailed, RequestFinished, RetryAbandoned
@@ -48,6 +49,11 @@ class FakeClock:
         """Let both clocks go on."""
         self.now += seconds
         self.time_of_day += seconds
+
+
+def bearer() -> Runner:
+    """Somebody who may be given a permit."""
+    return Runner(0.0, 0.0, free_permit())
 
 
 def answer(status: int, retry_after: str | None = None) -> Outcome:
@@ -144,7 +150,7 @@ class World:
 
     def observe(self, event: Event, level: Level | None = None, /) -> None:
         """The observer of all calls. It may ask for the host's health: events are told while no lock is held."""
-        assert not self.host._lock.locked()
+        assert repr(self.host._lock).startswith("<unlocked ")
         self.announced.append((event, level))
 
     @property

@@ -14,7 +14,7 @@ from sleepwalker.engine.breaker import Permit
 from sleepwalker.engine.host import Host, free_permit
 from sleepwalker.engine.outcome import Outcome
 from sleepwalker.events import ConnectionEvicted, ConnectionRetired, Event
-from tests.unit.engine_driver import FakeClock, answer, refused
+from tests.unit.engine_driver import FakeClock, answer, bearer, refused
 
 A, B = "https://a.test", "https://b.test"
 
@@ -76,7 +76,7 @@ class Bed:
         """The host's calls came to this, whatever its circuit says."""
         record = self.record(url)
         for _ in range(times):
-            permit, _ = record.admit(self.clock.now, 100.0)
+            permit, _ = record.admit(bearer(), self.clock.now, 100.0)
             held = permit if isinstance(permit, Permit) else free_permit()
             record.settle(held, outcome, self.clock.now, 0.0, first=True)
 

@@ -23,7 +23,7 @@ from sleepwalker.events import (
 )
 from sleepwalker.exceptions import CircuitOpenError, DecodeError, RedirectError
 from sleepwalker.policy import Policy
-from tests.unit.engine_driver import HOST, WALL, Running, World, answer, failed, refused, reset
+from tests.unit.engine_driver import HOST, WALL, Running, World, answer, bearer, failed, refused, reset
 
 
 def world(**breaker: Any) -> World:
@@ -260,7 +260,7 @@ def test_eight_threads_at_once_are_one_probe() -> None:
 
     def come() -> None:
         together.wait(5)
-        admissions.append(here.host.admit(here.clock.now, 11.0)[0])
+        admissions.append(here.host.admit(bearer(), here.clock.now, 11.0)[0])
 
     threads = [threading.Thread(target=come) for _ in range(8)]
     for thread in threads:
@@ -799,7 +799,7 @@ def test_only_a_policy_that_asks_for_slowness_pays_for_it(timed: bool) -> None:
     breaker = here.host.breaker
     assert breaker is not None
     assert (breaker.standing is None) is timed
-    one, other = (here.host.admit(here.clock.now, 11.0)[0] for _ in range(2))
+    one, other = (here.host.admit(bearer(), here.clock.now, 11.0)[0] for _ in range(2))
     assert (one is other) is not timed
 
 

@@ -13,7 +13,7 @@ from sleepwalker.engine.breaker import Breaker, Permit, Refusal
 from sleepwalker.engine.outcome import Verdict
 from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened
 from sleepwalker.policy import BreakerPolicy
-from tests.unit.engine_driver import HOST, FakeClock
+from tests.unit.engine_driver import HOST, FakeClock, bearer
 
 #: Its rules are ours alone: no release of Python or of a library tells them apart.
 pytestmark = pytest.mark.once
@@ -154,7 +154,7 @@ class BreakerMachine(RuleBasedStateMachine):
         before = "open" if lapsed else self.state
         ramping = before == "closed" and self.closed_at is not None and now < self.closed_at + self.policy.ramp
         full = before == "half-open" and len(self._valid()) >= self.policy.half_open_probes
-        admission = self.breaker.standing or self.breaker.admit_locked(now, LIFETIME)
+        admission = self.breaker.standing or self.breaker.admit_locked(bearer(), now, LIFETIME)
         names = self.follow()
         if before == "open":
             assert isinstance(admission, Refusal) == (now < self.open_until)
@@ -246,7 +246,7 @@ class BreakerMachine(RuleBasedStateMachine):
         """Whatever happened: once time has passed, someone is let through."""
         if hasattr(self, "state"):
             self.clock.advance(1000.0)
-            assert isinstance(self.breaker.admit_locked(self.clock.now, LIFETIME), Permit)
+            assert isinstance(self.breaker.admit_locked(bearer(), self.clock.now, LIFETIME), Permit)
 
     def _valid(self) -> list[Permit]:
         return [probe for probe in self.out if probe.expires is not None and probe.expires > self.clock.now]

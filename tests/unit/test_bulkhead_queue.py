@@ -13,7 +13,7 @@ from sleepwalker.clock import SYSTEM_CLOCK, Wake
 from sleepwalker.connection.waits import Waits
 from sleepwalker.engine.call import Queue, Request, Send, run
 from sleepwalker.engine.host import Host
-from sleepwalker.engine.limits import Ticket
+from sleepwalker.engine.limits import Holdings, Ticket
 from sleepwalker.engine.rules import Rules
 from sleepwalker.events import RequestFailed, RequestFinished, RequestRejected
 from sleepwalker.exceptions import BulkheadFullError, DeadlineExceeded, HostIsolatedError
@@ -195,11 +195,11 @@ def test_a_host_that_calls_queue_for_is_busy() -> None:
 
 def test_a_wait_in_the_queue_ends_with_the_ticket_and_with_the_connection() -> None:
     waits = Waits(SYSTEM_CLOCK)
-    ticket = Ticket(5.0)
+    ticket = Ticket(Holdings(), 5.0)
     ticket.wake.set()
     assert waits.queue(ticket, 5.0) is False
     waits.end()
-    assert waits.queue(Ticket(5.0), 5.0) is True
+    assert waits.queue(Ticket(Holdings(), 5.0), 5.0) is True
     assert waits.pause(5.0) is True
 
 
@@ -215,7 +215,7 @@ class LeavingClock:
 
 
 def test_the_end_of_the_interpreter_ends_the_queue() -> None:
-    assert Waits(LeavingClock()).queue(Ticket(5.0), 5.0) is True
+    assert Waits(LeavingClock()).queue(Ticket(Holdings(), 5.0), 5.0) is True
 
 
 def test_threads_that_queue_time_out_and_give_up_never_exceed_or_lose_a_place() -> None:

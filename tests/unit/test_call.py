@@ -11,6 +11,7 @@ from hypothesis import given
 
 from sleepwalker.attempt import Attempt
 from sleepwalker.engine.call import Send, Wait
+from sleepwalker.engine.limits import Holdings
 from sleepwalker.engine.outcome import Outcome, failed
 from sleepwalker.events import (
     CATALOGUE,
@@ -23,7 +24,7 @@ from sleepwalker.events import (
 )
 from sleepwalker.exceptions import BulkheadFullError, ConnectError, ConnectionError, ConnectTimeout
 from sleepwalker.policy import Policy
-from tests.unit.engine_driver import HOST, World, answer, bad_certificate, refused, reset
+from tests.unit.engine_driver import HOST, World, answer, bad_certificate, bearer, refused, reset
 
 
 def world(**parts: Any) -> World:
@@ -211,14 +212,14 @@ def test_a_driver_that_answers_a_send_with_no_outcome_is_told_so(wrong: Any) -> 
 
 def _rejected_by_breaker(here: World) -> None:
     here.host = World(Policy(breaker={"consecutive": 1}), here.clock).host
-    permit, _ = here.host.admit(here.clock.now, 1.0)
+    permit, _ = here.host.admit(bearer(), here.clock.now, 1.0)
     here.host.settle(permit, reset(), here.clock.now, 0.1, first=True)  # type: ignore[arg-type]
     here.call([])
 
 
 def _rejected_by_bulkhead(here: World) -> None:
     here.host = World(Policy(bulkhead={"max_concurrent": 1}), here.clock).host
-    here.host.enter(bulkhead=True)
+    here.host.enter(Holdings(), bulkhead=True)
     here.call([])
 
 

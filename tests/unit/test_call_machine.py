@@ -16,7 +16,7 @@ from sleepwalker.engine.call import DUE, LATE, Came, Queue, Send, Wait
 from sleepwalker.engine.outcome import Outcome, failed
 from sleepwalker.exceptions import CircuitOpenError, ConnectionError
 from sleepwalker.policy import Policy
-from tests.unit.engine_driver import Running, World, answer, bad_certificate, refused, reset
+from tests.unit.engine_driver import Running, World, answer, bad_certificate, bearer, refused, reset
 
 #: Its rules are ours alone: no release of Python or of a library tells them apart.
 pytestmark = pytest.mark.once
@@ -264,7 +264,7 @@ class CallMachine(RuleBasedStateMachine):
             assert host.breaker._probes == []
             assert host.breaker._slow is None or not host.breaker._slow._under_way
         self.world.clock.advance(1000.0)
-        assert isinstance(host.admit(self.world.clock.now, 1.0)[0], Permit)
+        assert isinstance(host.admit(bearer(), self.world.clock.now, 1.0)[0], Permit)
 
 
 CallMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)

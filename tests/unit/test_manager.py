@@ -28,6 +28,7 @@ from sleepwalker import (
 )
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection import ConnectionHook
+from sleepwalker.engine.limits import Holdings
 from sleepwalker.events import ConnectionEvicted, HookFailed
 from tests.unit.engine_driver import FakeClock, answer
 from tests.unit.manager_driver import A, B, Bed, Hook, Thing, fail, in_thread, nothing, replicas, well
@@ -715,13 +716,14 @@ def test_connections_in_use_do_not_make_room() -> None:
     """Once, the one just made had to go, and find gave a closed connection."""
     bed = Bed(max_connections=1)
     busy = bed.manager.find(A)
-    bed.record(A).enter(bulkhead=True)
+    call = Holdings()
+    bed.record(A).enter(call, bulkhead=True)
     bed.clock.advance(1)
     found = bed.manager.find(B)
     assert not busy.retired
     assert not found.retired
     assert len(bed.manager) == 2
-    bed.record(A).leave()
+    bed.record(A).leave(call, "answered", 0.0, sent=True)
     bed.clock.advance(2)
     bed.manager.find(B)
     assert busy.retired
@@ -731,9 +733,10 @@ def test_connections_in_use_do_not_make_room() -> None:
 def test_what_is_asked_for_does_not_make_room_for_itself() -> None:
     bed = Bed(max_connections=1)
     conn = bed.manager.find(A)
-    bed.record(A).enter(bulkhead=True)
+    call = Holdings()
+    bed.record(A).enter(call, bulkhead=True)
     bed.manager.find(B)
-    bed.record(A).leave()
+    bed.record(A).leave(call, "answered", 0.0, sent=True)
     bed.clock.advance(5)
     assert bed.manager.find(A) is conn
     assert not conn.retired
@@ -842,7 +845,7 @@ def test_a_forgotten_manager_is_collected() -> None:
 def test_a_forked_child_finds_although_the_parents_threads_held_everything() -> None:
     bed = Bed(policy=Policy(health={"probe": "/health", "probe_interval": 10_000}))
     known = bed.manager.find(B)
-    bed.record(B).enter(bulkhead=True)
+    bed.record(B).enter(Holdings(), bulkhead=True)
     gate, job = underway(bed)
     follower = in_thread(lambda: bed.manager.find(A))
     waiting(bed, 1)

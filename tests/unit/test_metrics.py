@@ -18,11 +18,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager
 from sleepwalker.connection.records import records_of
 from sleepwalker.engine.host import Host
+from sleepwalker.engine.limits import Holdings
 from sleepwalker.engine.tally import BOUNDS
 from sleepwalker.policy import Policy
 from sleepwalker.prometheus import Collector
 from sleepwalker.telemetry.metrics import FAMILIES, OTHER, HostMetrics
-from tests.unit.engine_driver import HOST, FakeClock, World, answer, refused
+from tests.unit.engine_driver import HOST, FakeClock, World, answer, bearer, refused
 from tests.unit.manager_driver import A, B, Bed
 
 ROOT = Path(__file__).parents[2]
@@ -60,10 +61,11 @@ def host(name: str, attempts: int = 1, policy: Policy | None = None) -> Host:
     clock = FakeClock()
     made = Host(name, Policy() if policy is None else policy, clock)
     for _ in range(attempts):
-        made.enter(bulkhead=True)
-        permit, _ = made.admit(clock.now, 1.0)
+        call = Holdings()
+        made.enter(call, bulkhead=True)
+        permit, _ = made.admit(bearer(), clock.now, 1.0)
         made.settle(permit, answer(200), clock.now, 0.02, first=True)  # type: ignore[arg-type]
-        made.leave("answered", 0.02)
+        made.leave(call, "answered", 0.02, sent=True)
     return made
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleepwalker.engine.call import Send, Wait
-from sleepwalker.engine.limits import Bucket
+from sleepwalker.engine.limits import Bucket, Holdings
 from sleepwalker.events import RequestFailed, RequestFinished, RequestRejected
 from sleepwalker.exceptions import CircuitOpenError, DeadlineExceeded, HostIsolatedError, RateLimitedError
 from sleepwalker.exceptions import ConnectionError as OurConnectionError
@@ -278,7 +278,7 @@ def test_those_who_do_not_wait_go_exactly_when_a_bucket_has_a_token(
         level = min(size, level + pause * limit.rate)
         if abs(level - 1.0) < 1e-4:  # a matter of rounding
             return
-        wait = bucket.take(now)
+        wait = bucket.take(Holdings(), now)
         assert (wait == 0) == (level >= 1.0)
         if wait:
             assert wait == pytest.approx((1.0 - level) / limit.rate, rel=1e-3, abs=1e-6)
@@ -288,9 +288,9 @@ def test_those_who_do_not_wait_go_exactly_when_a_bucket_has_a_token(
 
 def test_a_clock_that_was_read_before_another_threads_takes_nothing_back() -> None:
     bucket = Bucket(RateLimitPolicy(rate=1.0, burst=1), 10.0)
-    assert bucket.take(12.0) == 0
-    assert bucket.take(11.5) == 1.0
-    assert bucket.take(12.5) == 0.5
+    assert bucket.take(Holdings(), 12.0) == 0
+    assert bucket.take(Holdings(), 11.5) == 1.0
+    assert bucket.take(Holdings(), 12.5) == 0.5
 
 
 def test_threads_share_the_tokens_exactly() -> None:
