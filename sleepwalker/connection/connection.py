@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
@@ -329,11 +330,12 @@ class Connection:
             prepared.headers["Authorization"] = authorization
         exchange = Exchange(prepared, body, auth, stream=False, max_body=_PROBE_MAX_BODY, raise_for_status=False)
         rules = self._rules
+        seconds = min(rules.attempt, seconds)
         try:
             return attempt(
                 self._line.wire,
                 exchange,
-                Send(now + min(rules.attempt, seconds), "attempt", min(rules.attempt, seconds)),
+                Send(now + seconds, "attempt", seconds, proven_since=math.inf),
                 rules.connect,
                 rules.read,
             )
@@ -460,7 +462,8 @@ class Connection:
 
         def prepare(step: Send, copy: bool) -> tuple[Limits, Callable[[], Outcome]]:
             times = {"connect": rules.connect, "read": rules.read}
-            limits = Limits(self._clock, **times, deadline=step.deadline, grip=Grip())
+            proven_since = step.proven_since
+            limits = Limits(self._clock, **times, deadline=step.deadline, grip=Grip(), proven_since=proven_since)
             its_own = exchange.copy() if copy else exchange
             return limits, partial(attempt, wire, its_own, step, **times, limits=limits)
 

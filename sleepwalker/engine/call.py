@@ -7,6 +7,7 @@ steps on sockets; a test feeds it outcomes from a list; a simulator can drive th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 
 from sleepwalker.clock import Clock
@@ -178,6 +179,8 @@ def _send(call: Call, now: float, deadline: float) -> Send:
         step = Send(ends, "attempt", rules.attempt, number)
     else:
         step = Send(deadline, "total", rules.total, number)
+    if call.permit.expires is not None:  # a probe's: what lay idle says nothing about a host that was down
+        step.proven_since = math.inf
     if rules.hedge is not None:
         step.hedge_in = hedge_in(call, now, step.deadline)
     return step

@@ -92,4 +92,6 @@ def _hedge(call: Call, step: Send, runners: dict[int, Runner], began: float) -> 
             delay=now - began,
         )
     )
-    return Send(step.deadline, step.limit, step.seconds, number, hedge_in(call, now, step.deadline))
+    # The first one may be slow because its socket is dead, and so may be all that have not answered since.
+    proven_since = max(began, step.proven_since)
+    return Send(step.deadline, step.limit, step.seconds, number, hedge_in(call, now, step.deadline), proven_since)

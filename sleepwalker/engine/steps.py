@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from enum import Enum
 from typing import Literal
@@ -46,6 +47,8 @@ class Send:
     """Which of the call's sends it is."""
     hedge_in: float | None = None
     """Seconds after which `DUE` is to be sent back, if the race is still on; None for never."""
+    proven_since: float = -math.inf
+    """A socket that lay idle may be used if it has answered since then: never, where this is infinity."""
 
 
 @slotted

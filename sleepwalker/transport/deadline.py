@@ -12,13 +12,15 @@ import ipaddress
 import math
 import socket
 import threading
-from concurrent.futures import Future
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 from sleepwalker.clock import Clock
 from sleepwalker.fork import renew_after_fork
+from sleepwalker.latch import Latch
 from sleepwalker.transport.grip import Grip
 
+T = TypeVar("T")
 Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
 
 
@@ -35,10 +37,23 @@ class Limits:
         "cut",
         "grip",
         "phase",
+        "places",
+        "proven_since",
+        "reused",
         "since_answer",
+        "taken_at",
     )
 
-    def __init__(self, clock: Clock, *, connect: float, read: float, deadline: float, grip: Grip | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        connect: float,
+        read: float,
+        deadline: float,
+        grip: Grip | None = None,
+        proven_since: float = -math.inf,
+    ) -> None:
         self._clock = clock
         self._connect = connect
         self._read = read
@@ -54,6 +69,14 @@ class Limits:
         """True once the attempt's deadline, rather than `connect` or `read`, was the limit that mattered."""
         self.grip = grip
         """For an attempt that another thread may cancel."""
+        self.proven_since = proven_since
+        """A socket that lay idle is used only if it has answered since then; where this is infinity, it is closed."""
+        self.places: tuple[Any, ...] = ()
+        """Of each pool that a socket was taken from."""
+        self.reused: Any = None
+        """The places of the latest socket, if it had lain idle; None for a new one."""
+        self.taken_at = 0.0
+        """When the latest socket was taken."""
 
     def cancel(self) -> None:
         """Leave no time from now on, and end what is waited for. For an attempt with a grip, from any thread."""
@@ -65,6 +88,29 @@ class Limits:
         """The attempt is over: from here on it cannot be cancelled."""
         if self.grip is not None:
             self.grip.release()
+
+    def let_go(self) -> None:
+        """Close the latest answer and all sockets that were taken and not given back. Done twice, it does no harm."""
+        answer = self.answer
+        if answer is not None:
+            with contextlib.suppress(Exception):
+                answer.close()
+                if hasattr(answer, "release_conn"):  # urllib3's, of which requests had not made its own yet
+                    answer.release_conn()
+        for places in self.places:
+            places.drop_taken(self)
+
+    def doubt_others(self) -> None:
+        """The latest socket broke. If it had lain idle, those that have lain idle since before it was taken go, too."""
+        if self.reused is None or self.phase not in ("send", "head", "body"):
+            return
+        if self.grip is not None and self.grip.cancelled:
+            return
+        try:
+            self.reused.doubt(self.taken_at, self)
+        except BaseException:
+            self.let_go()
+            raise
 
     def begin_connect(self) -> None:
         """Name look-up, connect and TLS handshake share `connect` seconds from here."""
@@ -113,37 +159,43 @@ def current_limits() -> Limits | None:
     return _current.limits
 
 
-class attempt_limits:  # noqa: N801 - used as a statement; a generator would cost microseconds on every attempt
-    """Put `limits` over what this thread sends. An auth object may make requests of its own, so they nest.
+def under(limits: Limits, act: Callable[..., T], *args: Any) -> T:
+    """What `act(*args)` returns, with `limits` over what it sends. They nest: an auth object may send something itself.
 
-    If anything is raised the latest answer is closed: a response hook raises before anybody else has it.
+    If anything is raised, nothing of what the attempt took is left with it: a response hook raises before anybody else
+    has the answer. An exception from a signal handler may come while that is seen to; then it is seen to again.
     """
-
-    __slots__ = ("_limits", "_outer")
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._outer: Limits | None = None
-
-    def __enter__(self) -> None:
-        self._outer, _current.limits = _current.limits, self._limits
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    outer = _current.limits
+    try:
+        _current.limits = limits
+        return act(*args)
+    except BaseException:
         try:
-            # Let go of it in any case: the answer holds its reader, which holds the limits.
-            answer, self._limits.answer = self._limits.answer, None
-            if kind is not None and answer is not None:
-                with contextlib.suppress(Exception):
-                    answer.close()
-                    if hasattr(answer, "release_conn"):  # urllib3's, of which requests had not made its own yet
-                        answer.release_conn()
-        finally:
-            _current.limits = self._outer
+            limits.let_go()
+        except BaseException:
+            limits.let_go()
+            raise
+        raise
+    finally:
+        _current.limits = outer
+        limits.answer = None  # the answer holds its reader, which holds the limits
 
 
 AddressInfo = tuple[Any, ...]
 
-_lookups: dict[tuple[str, int], Future[list[AddressInfo]]] = {}
+
+class _LookUp:
+    """One look-up of a name, by a thread of its own."""
+
+    __slots__ = ("done", "error", "found")
+
+    def __init__(self) -> None:
+        self.done = Latch()
+        self.found: list[AddressInfo] = []
+        self.error: BaseException | None = None
+
+
+_lookups: dict[tuple[str, int], _LookUp] = {}
 _lookups_lock = threading.Lock()
 
 
@@ -160,33 +212,32 @@ def resolve(host: str, port: int, timeout: float) -> list[AddressInfo]:
     else:
         return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
     with _lookups_lock:
-        future = _lookups.get((host, port))
-        starts = future is None
-        if future is None:
-            future = _lookups[host, port] = Future()
-    if starts:
-        try:
-            threading.Thread(target=_look_up, args=(host, port, future), daemon=True, name=f"resolve {host}").start()
-        except RuntimeError:
-            _forget(host, port, future)
-            future.set_exception(OSError(errno.EAGAIN, "no thread left to look the name up"))
-    return future.result(timeout)
+        lookup = _lookups.get((host, port))
+        if lookup is None or lookup.done.is_set():
+            lookup = _LookUp()
+            try:
+                threading.Thread(
+                    target=_look_up, args=(host, port, lookup), daemon=True, name=f"resolve {host}"
+                ).start()
+            except RuntimeError:
+                raise OSError(errno.EAGAIN, "no thread left to look the name up") from None
+            # Known only now: of a look-up whose thread was never started nobody would hear.
+            _lookups[host, port] = lookup
+    if not lookup.done.wait(timeout):
+        raise TimeoutError("timed out")
+    if lookup.error is not None:
+        raise lookup.error
+    return lookup.found
 
 
-def _look_up(host: str, port: int, future: Future[list[AddressInfo]]) -> None:
+def _look_up(host: str, port: int, lookup: _LookUp) -> None:
     try:
-        result = list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        lookup.found = list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except BaseException as error:  # noqa: BLE001 - it is raised by whoever waits
-        _forget(host, port, future)
-        future.set_exception(error)
-    else:
-        _forget(host, port, future)
-        future.set_result(result)
-
-
-def _forget(host: str, port: int, future: Future[list[AddressInfo]]) -> None:
+        lookup.error = error
+    lookup.done.set()
     with _lookups_lock:
-        if _lookups.get((host, port)) is future:
+        if _lookups.get((host, port)) is lookup:
             del _lookups[host, port]
 
 

@@ -18,12 +18,20 @@ from urllib3.exceptions import DecodeError as UndecodableError
 from sleepwalker.clock import Clock
 from sleepwalker.engine.call import Send
 from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed
-from sleepwalker.exceptions import ConnectionError, DecodeError, RedirectError, URLError
+from sleepwalker.exceptions import (
+    ConnectionError,
+    DeadlineExceeded,
+    DecodeError,
+    ReadError,
+    ReadTimeout,
+    RedirectError,
+    URLError,
+)
 from sleepwalker.frozen import frozen, slotted
 from sleepwalker.transport.answer import SHORT, keep_body, read_chunks
 from sleepwalker.transport.body import Body
 from sleepwalker.transport.credentials import Auth
-from sleepwalker.transport.deadline import Limits, attempt_limits
+from sleepwalker.transport.deadline import Limits, under
 from sleepwalker.transport.errors import Scene, translate
 from sleepwalker.transport.plain_answer import read_all
 from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, hold_redirect, is_redirect, next_hop
@@ -87,11 +95,9 @@ def attempt(
     except Exception as error:  # noqa: BLE001 - from the caller's own auth object or body; raised when the call ends
         return Outcome(Verdict.NEUTRAL, error=error, never_sent=True)
     if limits is None:
-        limits = Limits(clock, connect=connect, read=read, deadline=step.deadline)
+        limits = Limits(clock, connect=connect, read=read, deadline=step.deadline, proven_since=step.proven_since)
     try:
-        with attempt_limits(limits):
-            response = _follow(wire, exchange, hop, limits, (connect, read))
-            _receive(response, exchange, limits, hop.target)
+        response = under(limits, _exchanged, wire, exchange, hop, limits, (connect, read))
         retry_after = response.headers.get("Retry-After")
         outcome = answered(response.status_code, response, retry_after, 0.0 if retry_after is None else clock.wall())
     except Exception as error:  # noqa: BLE001 - raised, translated, when the call ends
@@ -101,6 +107,8 @@ def attempt(
             return Outcome(Verdict.NEUTRAL, error=error)
         scene = Scene(hop.target, limits.phase, limits.cut, step.limit, step.seconds, connect, read, handled)
         outcome = failed(_header_fault(error, hop) or translate(error, scene))
+        if isinstance(outcome.error, ReadError | ReadTimeout | DeadlineExceeded):
+            limits.doubt_others()
     return _redirected(outcome, hop) if hop.moved else outcome
 
 
@@ -160,6 +168,15 @@ def _first_hop(exchange: Exchange, origin: Origin) -> Hop:
         if length is not None and isinstance(prepared.body, bytes | str):
             prepared.prepare_content_length(prepared.body)
     return Hop(prepared, origin.text)
+
+
+def _exchanged(
+    wire: Wire, exchange: Exchange, hop: Hop, limits: Limits, timeout: tuple[float, float]
+) -> requests.Response:
+    """The response, with its body read where it is not streamed."""
+    response = _follow(wire, exchange, hop, limits, timeout)
+    _receive(response, exchange, limits, hop.target)
+    return response
 
 
 def _follow(

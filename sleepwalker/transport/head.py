@@ -163,6 +163,8 @@ class Response(http.client.HTTPResponse):
 
     came_straight = False
     """Whether it came the short way: then its body may be taken that way, too."""
+    _intake: Intake | None = None
+    _fp: Any = None
     # As http.client has them until the head is there.
     debuglevel = 0
     headers: Any = None

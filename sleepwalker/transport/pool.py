@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import queue
+import math
 from typing import Any
 
 import urllib3.connectionpool
@@ -12,56 +11,19 @@ import urllib3.exceptions
 
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.transport.deadline import Limits, current_limits
-from sleepwalker.transport.sockets import SLICE, Limited, LimitedTLS, Target
+from sleepwalker.transport.places import Places
+from sleepwalker.transport.sockets import Limited, LimitedTLS, Target
 
 _now = SYSTEM_CLOCK.monotonic
-
-
-class _OpenOnesFirst(queue.LifoQueue[Any]):
-    """The free places of a pool: those with an open socket first, the one used last before all.
-
-    urllib3 would hand out the place of a socket that was just closed, and open another one beside those that wait.
-    What needs no wait takes no more than the lock. `put` wakes whoever waits: either it sees that they are counted, or
-    they are counted later and, looking once more, see what was put. Nobody waits to put, and nobody joins this queue.
-    """
-
-    _waiting = 0
-
-    def pop_open(self) -> Any:
-        """The open connection that was used last; None where there is none."""
-        with self.mutex:
-            return self.queue.pop() if self.queue and getattr(self.queue[-1], "sock", None) is not None else None
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        with self.mutex:
-            if self.queue:
-                return self.queue.pop()
-            self._waiting += 1
-        try:
-            return super().get(block, timeout)
-        finally:
-            with self.mutex:
-                self._waiting -= 1
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        with self.mutex:
-            if not self._waiting and len(self.queue) < self.maxsize:
-                self._put(item)
-                return
-        super().put(item, block, timeout)
-
-    def _put(self, item: Any) -> None:
-        if getattr(item, "sock", None) is None:
-            self.queue.insert(0, item)
-        else:
-            self.queue.append(item)
+#: 501: the server does not know the method, which says nothing against the machine.
+_UNKNOWN = 501
 
 
 class _Pool(urllib3.connectionpool.HTTPConnectionPool):
     """A pool that waits no longer than the attempt and does not reuse sockets idle for more than `max_idle` seconds."""
 
     ConnectionCls = Limited
-    QueueCls = _OpenOnesFirst
+    QueueCls = Places  # type: ignore[assignment]
     max_idle = float("inf")
 
     @functools.cached_property
@@ -71,86 +33,116 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
         return host if self.port in (None, self.ConnectionCls.default_port) else f"{host}:{self.port}"
 
     def _get_conn(self, timeout: float | None = None) -> Any:
-        limits = current_limits()
+        limits, places = current_limits(), self._places
         if limits is not None:
             limits.phase = "queue"
-            timeout = self._left(limits)
-        free = self.pool
+            self._left(limits)
+            if places is not None and limits.proven_since == math.inf:
+                places.doubt(math.inf, limits)
         try:
-            if limits is not None and limits.grip is not None and self.block:
-                conn = self._get_conn_in_slices(limits)
-            else:
-                conn = super()._get_conn(timeout)
+            conn = super()._get_conn(timeout)
         except urllib3.exceptions.ClosedPoolError:
             conn = self._new_conn()  # closed since this request began: it finishes on a socket of its own
-        if self.pool is None and self.block:
-            self._wake(free)
-        if isinstance(conn, Limited) and conn.sock is not None and self._is_stale(conn):
+        now = _now()
+        if isinstance(conn, Limited) and conn.sock is not None and self._is_stale(conn, now):
             conn.close()  # opened anew on use
+        if limits is not None:
+            limits.reused = places if getattr(conn, "sock", None) is not None else None
+            limits.taken_at = now
         return conn
 
-    def take_open(self) -> Any:
+    def _new_conn(self) -> Any:
+        """One for which there was no idle one; a pool that blocks waits for room here, or for one to come back."""
+        limits, places = current_limits(), self._places
+        if places is None:
+            return super()._new_conn()
+        if not self.block:
+            return places.admit(super()._new_conn(), limits)
+        conn = places.wait(super()._new_conn, limits, functools.partial(self._left, limits))
+        return super()._new_conn() if conn is None else conn
+
+    def take_open(self, limits: Limits) -> Any:
         """An open connection, fit for a request sent as it is; None where that takes more than a look."""
-        free: Any = self.pool
-        conn = None if free is None else free.pop_open()
+        places: Any = self.pool
+        conn = None if places is None else places.take(limits)
         if conn is None:
             return None
-        try:
-            if isinstance(conn, Limited):
-                if not conn.is_connected or self._is_stale(conn):
-                    conn.close()
-                elif not conn.debuglevel and conn.proxy is None:
-                    return conn
-        except BaseException:
-            self._put_conn(conn)
-            raise
-        self._put_conn(conn)
-        return None
+        now = _now()
+        if not conn.is_connected or self._is_stale(conn, now):
+            places.drop(conn)
+            return None
+        if conn.debuglevel or conn.proxy is not None:
+            self._return(conn)
+            return None
+        limits.reused = places
+        limits.taken_at = now
+        return conn
 
-    def _is_stale(self, conn: Limited) -> bool:
+    def drop(self, conn: Any) -> None:
+        """Close a connection that was taken, and give its place back."""
+        if (places := self._places) is None:
+            conn.close()
+        else:
+            places.drop(conn)
+
+    @property
+    def _places(self) -> Places | None:
+        """None once the pool is closed."""
+        return self.pool  # type: ignore[return-value]
+
+    def _is_stale(self, conn: Limited, now: float) -> bool:
         """Whether an open connection is better opened anew: the server is likely to close an old one while we send."""
-        return _now() - conn.idle_since > self.max_idle or conn.has_left_over
+        return now > conn.good_until or conn.has_left_over
 
-    def _get_conn_in_slices(self, limits: Limits) -> Any:
-        while True:
-            with contextlib.suppress(urllib3.exceptions.EmptyPoolError, TimeoutError):
-                return super()._get_conn(min(SLICE, limits.left()))
-            self._left(limits)
-
-    def _left(self, limits: Limits) -> float:
-        """Seconds to wait for a place. At any other error than this urllib3 gives one back that it never had."""
+    def _left(self, limits: Limits | None) -> float:
+        """Seconds to wait for a place. Of any other error than this urllib3 says that a connection broke."""
+        if limits is None:
+            return math.inf
         try:
             return limits.left()
         except TimeoutError as error:
             raise urllib3.exceptions.EmptyPoolError(self, "no time left to wait for a connection") from error
 
     def _put_conn(self, conn: Any) -> None:
-        if isinstance(conn, Limited):
-            conn.idle_since = _now()
-            answer, conn.under_way = conn.under_way, None
-            if answer is not None and not answer.isclosed():
-                conn.close()  # given back too early: what is left of its answer would be the next one's
-            if conn.grip is not None:
-                grip, conn.grip = conn.grip, None
-                if grip.release(conn):
-                    conn.close()  # opened anew on use
-        try:  # noqa: SIM105 - each call comes by
+        if conn is None:
+            # urllib3 does not say which one it closed, nor whether it had one.
+            if (places := self._places) is not None:
+                places.drop_taken(current_limits(), unanswered=True)
+            return
+        try:
+            if isinstance(conn, Limited):
+                self._look_at(conn)
+            self._return(conn)
+        except BaseException:
+            self.drop(conn)
+            raise
+
+    def _look_at(self, conn: Limited) -> None:
+        """Close a connection that must not be used again; the others are known to be good for now."""
+        now = _now()
+        conn.idle_since = now
+        conn.good_until = now + self.max_idle
+        answer, conn.under_way = conn.under_way, None
+        if answer is not None and (not answer.isclosed() or (answer.status >= 500 and answer.status != _UNKNOWN)):
+            # Given back too early: what is left of its answer would be the next one's. Or the machine behind it fails:
+            # what fails at once comes back first, and would be taken first.
+            conn.close()
+        if conn.grip is not None:
+            grip, conn.grip = conn.grip, None
+            if grip.release(conn):
+                conn.close()
+
+    def _return(self, conn: Any) -> None:
+        places = self._places
+        if conn.sock is not None:
             super()._put_conn(conn)
-        except urllib3.exceptions.FullPoolError:
-            # A Ctrl-C met somebody who waited for a place, and urllib3 gave one back that they never had. The
-            # connection without a place is closed, and all is as it was.
-            pass
+        if places is not None and conn.sock is None:
+            places.drop(conn)
 
     def close(self) -> None:
-        free = self.pool
+        if (places := self._places) is not None:
+            places.close()
         super().close()
-        if self.block:
-            self._wake(free)
-
-    def _wake(self, free: Any) -> None:
-        """Let one request go on that waits for a connection of a pool now closed; it wakes the next one."""
-        with contextlib.suppress(AttributeError, queue.Full):
-            free.put(None, block=False)
 
     def _make_request(self, conn: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         return super()._make_request(conn, method, Target(url), *args, **kwargs)

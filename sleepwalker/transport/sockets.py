@@ -38,14 +38,23 @@ class Limited(urllib3.connection.HTTPConnection):
     """A connection whose every wait is bounded by the attempt under way."""
 
     response_class = Response
+    holder: Any = None
+    """Who has taken it from its pool: an attempt's limits, or the number of a thread that sends by hand."""
     idle_since = 0.0
-    """When it last came back to its pool, on the monotonic clock."""
+    """When it last came back to its pool, and so had answered, on the monotonic clock."""
+    good_until = 0.0
+    """How long it may lie idle and be used again, on the same clock."""
     grip: Grip | None = None
     """The last one that took hold of its socket."""
     under_way: Any = None
     """The latest answer that it brought; over once its body was read, or it was closed."""
     has_left_over = False
     """Whether the server has sent more than it was asked for, where looking at the socket does not tell."""
+
+    @property
+    def brings_answer(self) -> bool:
+        """Whether an answer is under way that may be read to its end."""
+        return self.sock is not None and self.under_way is not None and not self.under_way.isclosed()
 
     def connect(self) -> None:
         limits = current_limits()

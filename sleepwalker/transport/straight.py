@@ -6,7 +6,8 @@ goes the long way: the first request on a socket, a proxy, a body that is no byt
 that somebody replaced in order to look at what goes through it. Tests compare the two ways byte by byte.
 
 A connection that was taken out of its pool is `exchange`'s until there is an answer, and then the answer's, which gives
-it back when its body is over or when it is closed.
+it back when its body is over or when it is closed. What an exception from a signal handler tears away is given back
+when the attempt ends.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def exchange(pool: Any, method: str, path: str, data: bytes, limits: Limits) -> 
     """
     conn = raw = None
     try:
-        conn = pool.take_open()
+        conn = pool.take_open(limits)
         if conn is None:
             return None
         pool.num_requests += 1
@@ -180,8 +181,7 @@ def exchange(pool: Any, method: str, path: str, data: bytes, limits: Limits) -> 
         raw = limits.answer = raw_answer(pool, conn, response, method, path)
     except BaseException as error:
         if conn is not None and raw is None:
-            conn.close()
-            pool._put_conn(None)
+            pool.drop(conn)
         if isinstance(error, OSError | http.client.HTTPException):
             raise ProtocolError("Connection aborted.", error) from error
         raise

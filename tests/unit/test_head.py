@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from urllib3.util.response import assert_header_parsing
 
 from sleepwalker.clock import SYSTEM_CLOCK
-from sleepwalker.transport.deadline import Limits, attempt_limits
+from sleepwalker.transport.deadline import Limits
 from sleepwalker.transport.head import PlainHeaders, Response, _read_headers
+from tests.limits import attempt_limits
 
 names = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=":"), min_size=1, max_size=12)
 values = st.text(st.characters(max_codepoint=0xFF, exclude_characters="\r\n"), max_size=20)

@@ -47,8 +47,9 @@ from sleepwalker import (
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.connection import race, timer
 from sleepwalker.events import Event, HedgeFinished, HedgeSent, RequestFinished
-from sleepwalker.transport.deadline import Limits, attempt_limits
+from sleepwalker.transport.deadline import Limits
 from sleepwalker.transport.grip import Grip
+from tests.limits import attempt_limits
 
 DELAY = 0.05
 #: A call that no copy saved ends after 30 s: much later than anything here is waited for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
 import threading
@@ -15,6 +16,8 @@ from servers import Exchange, FaultServer, Nginx, Step, TooLate, elapsed, reply,
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionError, DeadlineExceeded, HTTPServiceUnavailable, Policy
 from sleepwalker.events import Event, RequestFailed
+from sleepwalker.transport.places import Places
+from tests.interrupts import strike
 
 POLICY = Policy(timeout={"connect": 5, "read": 5, "attempt": 5, "total": 10}, retry=False, breaker=False)
 ONE = POLICY.replace(pool={"size": 1, "block": True})
@@ -366,3 +369,79 @@ def test_a_503_as_a_stream_raises_with_its_body(server: FaultServer) -> None:
         with pytest.raises(HTTPServiceUnavailable, match="busy") as caught:
             conn.get("/", stream=True)
         assert caught.value.json_data == {"error_text": "busy"}
+
+
+# -- exceptions from signal handlers -----------------------------------------------------------------
+
+_FILES = tuple(f"sleepwalker/transport/{name}.py" for name in ("places", "pool", "sockets", "straight", "deadline"))
+_FILES += ("urllib3/connectionpool.py",)
+IMPATIENT = ONE.replace(timeout={"connect": 1, "read": 1, "attempt": 1, "total": 1})
+
+
+def places_of(conn: Connection) -> Places:
+    (pool,) = conn._line._adapter._pools.values()
+    return pool.pool  # type: ignore[no-any-return]
+
+
+def free_places(conn: Connection) -> int:
+    return places_of(conn).qsize()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a socket that was torn away before anyone had it
+@pytest.mark.parametrize("answer", [reply(200, b"ok"), reply(503, b"no"), reply(200, b"ok", chunked=True)])
+@pytest.mark.parametrize("socket", ["open", "new"])
+def test_an_exception_of_a_signal_handler_costs_no_place_wherever_it_strikes(answer: Step, socket: str) -> None:
+    """The exception, and so all that its frames hold, is still there when the next call begins."""
+    at, struck = 0, True
+    with FaultServer() as server:
+        while struck:
+            server.default = reply(200, b"fine")
+            with Connection(server.url, ANONYMOUS, policy=IMPATIENT) as conn:
+                if socket == "open":
+                    conn.get("/")
+                server.default = answer
+                where = strike(lambda conn=conn: conn.get("/", raise_for_status=False), files=_FILES, at=at)
+                server.default = reply(200, b"fine")
+                try:
+                    assert conn.get("/").content == b"fine"
+                    assert free_places(conn) == 1
+                except (AssertionError, DeadlineExceeded) as error:
+                    raise AssertionError(f"a place was lost at {at}, {where}") from error
+            at, struck = at + 1, where is not None
+    assert at > 50
+
+
+def test_one_who_waits_for_a_place_and_is_struck_leaves_nothing_in_the_way(server: FaultServer) -> None:
+    at, struck = 0, True
+    short = ONE.replace(timeout={"connect": 0.01, "read": 1, "attempt": 0.02, "total": 0.02})
+    with Connection(server.url, ANONYMOUS, policy=IMPATIENT) as conn:
+        while struck:
+
+            def wait() -> None:
+                with contextlib.suppress(DeadlineExceeded):
+                    conn.get("/", policy=short)
+
+            with conn.get("/", stream=True):
+                where = strike(wait, files=("sleepwalker/transport/places.py",), at=at)
+            assert (free_places(conn), places_of(conn)._line) == (1, []), where
+            assert conn.get("/").content == b"ok"
+            at, struck = at + 1, where is not None
+    assert at > 10
+
+
+def test_places_are_given_first_come_first_served() -> None:
+    """And who comes while others wait does not overtake them, though the socket be idle for a moment."""
+    with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=ONE) as conn:
+        stream = conn.get("/", stream=True)
+        line = places_of(conn)._line
+        threads = []
+        for number in range(5):
+            threads.append(threading.Thread(target=conn.get, args=(f"/{number}",)))
+            threads[-1].start()
+            while len(line) <= number:
+                time.sleep(0.001)
+        stream.close()
+        conn.get("/last")
+        for thread in threads:
+            thread.join()
+        assert [request.path for request in server.requests][1:] == ["/0", "/1", "/2", "/3", "/4", "/last"]

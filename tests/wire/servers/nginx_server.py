@@ -135,7 +135,7 @@ def _write_site(folder: Path) -> None:
 def wait_until_closed(conn: Connection) -> None:
     """Wait until nginx, which has a clock of its own, has closed the one socket that the connection keeps."""
     (pool,) = conn.conn.get_adapter(conn.origin.text)._pools.values()  # type: ignore[attr-defined]
-    (kept,) = [idle.sock for idle in pool.pool.queue if idle is not None and idle.sock is not None]
+    (kept,) = [idle.sock for idle in pool.pool._idle]
     assert select.select([kept], [], [], 20)[0], "nginx did not close it"
 
 

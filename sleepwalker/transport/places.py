@@ -1,0 +1,190 @@
+"""The places of a pool: the sockets that lie idle in it, those in use, and who waits for one.
+
+An exception from a signal handler (Ctrl-C, a time limit) may strike a thread at the end of any call, at the beginning
+of any function of Python's and at each turn of a loop, and nowhere else. What must not be torn apart, here, is done
+without any of these between. A connection has its place from the moment that it is admitted until it is closed, and
+knows who has taken it: whoever ends an attempt gives back what the attempt still has. Nobody waits on a lock that
+others need afterwards; each waiter has one of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import queue
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from sleepwalker.transport.deadline import Limits, current_limits
+
+#: A waiter looks up this often, in seconds: the thread that gives a place back may be struck before it wakes one.
+_SLICE = 0.5
+#: Where its attempt may be cancelled.
+_SHORT_SLICE = 0.02
+
+
+class Places:
+    """What urllib3 calls the queue of a pool. The socket that was used last is taken first.
+
+    It may be entered again by its own thread: the garbage collector comes by where it likes, and may give back the
+    connection of an answer that it finds.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        self.maxsize = maxsize
+        """The most that lie idle; of a pool that blocks, the most there are."""
+        self.closed = False
+        self._lock = threading.RLock()
+        self._idle: list[Any] = []
+        self._members: set[weakref.ref[Any]] = set()
+        self._line: list[Any] = []
+
+    def qsize(self) -> int:
+        """How many places are not in use."""
+        return max(0, self.maxsize - len(self._members) + len(self._idle))
+
+    def take(self, limits: Limits | None) -> Any:
+        """The idle connection that was used last, if it is proven enough; None where there is none to be had.
+
+        Those who wait for a place come first.
+        """
+        holder: object
+        if limits is None:
+            holder, proven_since = threading.get_ident(), -math.inf
+        else:
+            holder, proven_since = limits, limits.proven_since
+            if self not in limits.places:
+                limits.places += (self,)
+        with self._lock:
+            if not self._idle or (self._line and not self.closed):
+                return None
+            conn = self._idle[-1]
+            if conn.idle_since < proven_since:
+                return None
+            conn.holder = holder
+            del self._idle[-1]
+        return conn
+
+    def admit(self, conn: Any, limits: Limits | None) -> Any:
+        """Give a new connection a place, whether there is room or not."""
+        conn.holder, _ = self._terms(limits)
+        self._members.add(weakref.ref(conn, self._members.discard))
+        return conn
+
+    def wait(self, make: Callable[[], Any], limits: Limits | None, left: Callable[[], float]) -> Any:
+        """In a pool that blocks: an idle connection, or a new one once there is room; first come, first served.
+
+        None where the pool is closed meanwhile. `left` gives the seconds that are left, or raises what is to be raised.
+        """
+        longest = _SLICE if limits is None or limits.grip is None else _SHORT_SLICE
+        own = threading.Lock()
+        own.acquire()
+        try:
+            self._line.append(own)
+            while not self.closed:
+                if self._line[0] is own:
+                    conn = self._claim(make, limits)
+                    if conn is not None:
+                        return conn
+                own.acquire(timeout=min(left(), longest))
+            return None
+        finally:
+            if own in self._line:
+                self._line.remove(own)
+            self._wake()  # the next one: this one may have been woken, and not know
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """As urllib3 asks: the idle connection used last. Where one may wait: None, as for a place that is free.
+
+        (urllib3 makes a connection then, and that is where a place is waited for.)
+        """
+        conn = self.take(current_limits())
+        if conn is None and not block:
+            raise queue.Empty
+        return conn
+
+    def put(self, conn: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Give back an open connection. (urllib3 fills a new pool with places; here nobody has them.)"""
+        if conn is None:
+            return
+        if self.closed:
+            self.drop(conn)
+            return
+        with self._lock:
+            if len(self._idle) >= self.maxsize:
+                raise queue.Full
+            conn.holder = None
+            self._idle.append(conn)
+        if self._line:
+            self._wake()
+
+    def drop(self, conn: Any) -> None:
+        """Close a connection, which has its place no longer."""
+        conn.close()
+        self._members.discard(weakref.ref(conn))
+        if self._line:
+            self._wake()
+
+    def drop_taken(self, limits: Limits | None, *, unanswered: bool = False) -> None:
+        """Close what this attempt has taken and not given back; or only that of it that brings no answer just now."""
+        holder = limits or threading.get_ident()
+        for member in tuple(self._members):
+            conn = member()
+            if conn is not None and conn.holder == holder and not (unanswered and conn.brings_answer):
+                self.drop(conn)
+
+    def doubt(self, before: float, limits: Limits | None) -> None:
+        """Close the idle connections whose last answer came before then. They are the attempt's meanwhile."""
+        holder, _ = self._terms(limits)
+        while (conn := self._take_oldest(before, holder)) is not None:
+            self.drop(conn)
+
+    def close(self) -> None:
+        """Have everyone who waits go on without a place, and take nothing back any more."""
+        self.closed = True
+        for own in tuple(self._line):
+            _release(own)
+
+    def _terms(self, limits: Limits | None) -> tuple[object, float]:
+        """Who takes, and since when a connection must have answered to be taken."""
+        if limits is None:
+            return threading.get_ident(), -math.inf
+        if self not in limits.places:
+            limits.places += (self,)
+        return limits, limits.proven_since
+
+    def _claim(self, make: Callable[[], Any], limits: Limits | None) -> Any:
+        """A connection for the first in the line; None where there is none to be had yet."""
+        holder, proven_since = self._terms(limits)
+        with self._lock:
+            conn = self._idle[-1] if self._idle else None
+            if conn is not None and conn.idle_since >= proven_since:
+                conn.holder = holder
+                del self._idle[-1]
+                return conn
+        if len(self._members) >= self.maxsize:
+            if conn is None:
+                return None
+            self.doubt(proven_since, limits)  # it takes their place
+        return self.admit(make(), limits)
+
+    def _take_oldest(self, before: float, holder: object) -> Any:
+        with self._lock:
+            if not self._idle or self._idle[0].idle_since >= before:
+                return None
+            conn = self._idle[0]
+            conn.holder = holder
+            del self._idle[0]
+        return conn
+
+    def _wake(self) -> None:
+        """Have the first in the line look."""
+        with contextlib.suppress(IndexError):
+            _release(self._line[0])
+
+
+def _release(lock: Any) -> None:
+    with contextlib.suppress(RuntimeError, ValueError):  # it is free already: woken twice
+        lock.release()

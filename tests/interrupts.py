@@ -1,0 +1,121 @@
+"""Raises, in the middle of what a test does, what a signal handler would: at one chosen instruction after the other.
+
+CPython runs signal handlers in the main thread at three kinds of places: where a function of Python's begins, after a
+call has ended (the last thing that the call's own instruction does), and where a loop jumps back. A handler that raises
+(Ctrl-C, SIGALRM, Celery's soft time limit) does so there and nowhere else: a look-up, an assignment, an operator or the
+beginning of a `with` is not torn apart, nor is anything inside a function of C's. So only these places are counted:
+
+    at = 0
+    while strike(act, files=("sleepwalker/transport/places.py",), at=at):
+        ...  # look that nothing was lost
+        at += 1
+
+A call of a function of Python's is counted at its beginning, and after its end as well, where CPython, for most of
+them, does not look: what is right there is right. An end of a call is not counted where it is the last thing within
+a `try` or `with`: what is raised here is raised by the next instruction, which stands outside.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from types import CodeType, FrameType
+from typing import Any
+
+
+class Struck(BaseException):
+    """What the handler raised. As KeyboardInterrupt, it is no Exception; `except Exception` does not stop it."""
+
+    where = ""
+    """The file, the line and the function in which it was raised."""
+
+
+@functools.cache
+def _places(code: CodeType) -> frozenset[int]:
+    """The offsets of the instructions that are about to be carried out when a handler may run."""
+    found = set()
+    bytecode = dis.Bytecode(code)
+    entries: list[Any] = bytecode.exception_entries  # type: ignore[attr-defined]
+
+    def handlers(offset: int) -> list[int]:
+        return [entry.target for entry in entries if entry.start <= offset < entry.end]
+
+    call: int | None = None
+    for instruction in bytecode:
+        offset = instruction.offset
+        if instruction.opname in ("CACHE", "EXTENDED_ARG"):
+            continue
+        if call is not None and handlers(call) == handlers(offset):
+            found.add(offset)
+        if instruction.opname.startswith("JUMP_BACKWARD"):
+            found.add(offset)
+        # PRECALL, in 3.11, only prepares.
+        call = offset if instruction.opname in ("CALL", "CALL_KW", "CALL_FUNCTION_EX") else None
+    return frozenset(found)
+
+
+class _Striker:
+    def __init__(self, files: Sequence[str], at: int, error: Callable[[], BaseException]) -> None:
+        self.struck: str | None = None
+        self._files = tuple(files)
+        self._left = at
+        self._error = error
+
+    def begin(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if not frame.f_code.co_filename.endswith(self._files) or self.struck is not None:
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        # A generator's frame is also entered where it goes on; that is no beginning.
+        if frame.f_lasti <= 0 or not frame.f_code.co_flags & 0x20:
+            self._pass(frame)
+        return self.step
+
+    def step(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "opcode" and self.struck is None and frame.f_lasti in _places(frame.f_code):
+            self._pass(frame)
+        return self.step
+
+    def _pass(self, frame: FrameType) -> None:
+        if self._left > 0:
+            self._left -= 1
+            return
+        code = frame.f_code
+        self.struck = f"{code.co_filename}:{frame.f_lineno} {code.co_qualname}"
+        sys.settrace(None)
+        raise self._error()
+
+
+def strike(
+    function: Callable[[], Any],
+    *,
+    files: Sequence[str],
+    at: int,
+    error: Callable[[], BaseException] = Struck,
+) -> str | None:
+    """Call `function` and raise `error()` at the `at`-th place (from 0) in `files`, by the ends of their paths.
+
+    Where it was raised; None where `function` came to its end before. What it raises besides is the test's to see. What
+    was raised is kept, with its traceback and so all that its frames hold, until the next call: as a caller's
+    `except` keeps it.
+    """
+    striker = _Striker(files, at, error)
+    before = sys.gettrace()
+    sys.settrace(striker.begin)
+    try:
+        function()
+    except BaseException as caught:
+        sys.settrace(before)
+        if striker.struck is None or not _is_from(caught, error):
+            raise
+        strike.latest = caught  # type: ignore[attr-defined]
+    finally:
+        sys.settrace(before)
+    return striker.struck
+
+
+def _is_from(caught: BaseException, error: Callable[[], BaseException]) -> bool:
+    kind = error if isinstance(error, type) else type(error())
+    return isinstance(caught, kind)
