@@ -388,9 +388,16 @@ def free_places(conn: Connection) -> int:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # a socket that was torn away before anyone had it
-@pytest.mark.parametrize("answer", [reply(200, b"ok"), reply(503, b"no"), reply(200, b"ok", chunked=True)])
-@pytest.mark.parametrize("socket", ["open", "new"])
-def test_an_exception_of_a_signal_handler_costs_no_place_wherever_it_strikes(answer: Step, socket: str) -> None:
+@pytest.mark.parametrize(
+    ("socket", "answer"),
+    [
+        ("open", reply(200, b"ok")),
+        ("open", reply(503, b"no")),
+        ("open", reply(200, b"ok", chunked=True)),
+        ("new", reply(200, b"ok")),
+    ],
+)
+def test_an_exception_of_a_signal_handler_costs_no_place_wherever_it_strikes(socket: str, answer: Step) -> None:
     """The exception, and so all that its frames hold, is still there when the next call begins."""
     at, struck = 0, True
     with FaultServer() as server:
