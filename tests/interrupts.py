@@ -10,6 +10,10 @@ beginning of a `with` is not torn apart, nor is anything inside a function of C'
         ...  # look that nothing was lost
         at += 1
 
+Since Python 3.12 a loop's jump back stands outside of a `try` (or `with`) around the loop: what is raised there passes
+by its `except` and `finally`. So a loop in which something must not be lost goes into a function of its own, and the
+`try` around the call of that.
+
 A call of a function of Python's is counted at its beginning, and after its end as well, where CPython, for most of
 them, does not look: what is right there is right. An end of a call is not counted where it is the last thing within
 a `try` or `with`: what is raised here is raised by the next instruction, which stands outside.
@@ -19,6 +23,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from types import CodeType, FrameType
@@ -66,6 +71,7 @@ class _Striker:
     def begin(self, frame: FrameType, event: str, argument: Any) -> Any:
         if not frame.f_code.co_filename.endswith(self._files) or self.struck is not None:
             return None
+        frame.f_trace = self.step  # from 3.13 on, before opcodes can be asked for
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         # A generator's frame is also entered where it goes on; that is no beginning.
@@ -102,7 +108,8 @@ def strike(
     `except` keeps it.
     """
     striker = _Striker(files, at, error)
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()  # what is raised in a finalizer goes nowhere
     sys.settrace(striker.begin)
     try:
         function()
@@ -113,6 +120,8 @@ def strike(
         strike.latest = caught  # type: ignore[attr-defined]
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
     return striker.struck
 
 

@@ -78,18 +78,10 @@ class Places:
 
         None where the pool is closed meanwhile. `left` gives the seconds that are left, or raises what is to be raised.
         """
-        longest = _SLICE if limits is None or limits.grip is None else _SHORT_SLICE
         own = threading.Lock()
         own.acquire()
         try:
-            self._line.append(own)
-            while not self.closed:
-                if self._line[0] is own:
-                    conn = self._claim(make, limits)
-                    if conn is not None:
-                        return conn
-                own.acquire(timeout=min(left(), longest))
-            return None
+            return self._wait_in_line(own, make, limits, left)
         finally:
             if own in self._line:
                 self._line.remove(own)
@@ -146,6 +138,19 @@ class Places:
         self.closed = True
         for own in tuple(self._line):
             _release(own)
+
+    def _wait_in_line(self, own: Any, make: Callable[[], Any], limits: Limits | None, left: Callable[[], float]) -> Any:
+        # Not within the `try` of `wait`: since Python 3.12 a loop's jump back stands outside of the `try` around it,
+        # and a signal handler may raise there.
+        longest = _SLICE if limits is None or limits.grip is None else _SHORT_SLICE
+        self._line.append(own)
+        while not self.closed:
+            if self._line[0] is own:
+                conn = self._claim(make, limits)
+                if conn is not None:
+                    return conn
+            own.acquire(timeout=min(left(), longest))
+        return None
 
     def _terms(self, limits: Limits | None) -> tuple[object, float]:
         """Who takes, and since when a connection must have answered to be taken."""
