@@ -98,18 +98,17 @@ class Places:
         return conn
 
     def put(self, conn: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Give back an open connection. (urllib3 fills a new pool with places; here nobody has them.)"""
+        """Give back an open connection; one too many is closed. (urllib3 fills a new pool with None.)"""
         if conn is None:
             return
-        if self.closed:
-            self.drop(conn)
-            return
         with self._lock:
-            if len(self._idle) >= self.maxsize:
-                raise queue.Full
-            conn.holder = None
-            self._idle.append(conn)
-        if self._line:
+            keep = not self.closed and len(self._idle) < self.maxsize
+            if keep:
+                conn.holder = None
+                self._idle.append(conn)
+        if not keep:
+            self.drop(conn)
+        elif self._line:
             self._wake()
 
     def drop(self, conn: Any) -> None:

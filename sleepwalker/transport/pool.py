@@ -24,6 +24,8 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
 
     ConnectionCls = Limited
     QueueCls = Places  # type: ignore[assignment]
+    pool: Places | None  # type: ignore[assignment]
+    """None once it is closed."""
     max_idle = float("inf")
 
     @functools.cached_property
@@ -33,7 +35,7 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
         return host if self.port in (None, self.ConnectionCls.default_port) else f"{host}:{self.port}"
 
     def _get_conn(self, timeout: float | None = None) -> Any:
-        limits, places = current_limits(), self._places
+        limits, places = current_limits(), self.pool
         if limits is not None:
             limits.phase = "queue"
             self._left(limits)
@@ -53,7 +55,7 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
 
     def _new_conn(self) -> Any:
         """One for which there was no idle one; a pool that blocks waits for room here, or for one to come back."""
-        limits, places = current_limits(), self._places
+        limits, places = current_limits(), self.pool
         if places is None:
             return super()._new_conn()
         if not self.block:
@@ -63,9 +65,8 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
 
     def take_open(self, limits: Limits) -> Any:
         """An open connection, fit for a request sent as it is; None where that takes more than a look."""
-        places: Any = self.pool
-        conn = None if places is None else places.take(limits)
-        if conn is None:
+        places = self.pool
+        if places is None or (conn := places.take(limits)) is None:
             return None
         now = _now()
         if not conn.is_connected or self._is_stale(conn, now):
@@ -80,15 +81,10 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
 
     def drop(self, conn: Any) -> None:
         """Close a connection that was taken, and give its place back."""
-        if (places := self._places) is None:
+        if (places := self.pool) is None:
             conn.close()
         else:
             places.drop(conn)
-
-    @property
-    def _places(self) -> Places | None:
-        """None once the pool is closed."""
-        return self.pool  # type: ignore[return-value]
 
     def _is_stale(self, conn: Limited, now: float) -> bool:
         """Whether an open connection is better opened anew: the server is likely to close an old one while we send."""
@@ -106,7 +102,7 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
     def _put_conn(self, conn: Any) -> None:
         if conn is None:
             # urllib3 does not say which one it closed, nor whether it had one.
-            if (places := self._places) is not None:
+            if (places := self.pool) is not None:
                 places.drop_taken(current_limits(), unanswered=True)
             return
         try:
@@ -133,14 +129,13 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
                 conn.close()
 
     def _return(self, conn: Any) -> None:
-        places = self._places
-        if conn.sock is not None:
-            super()._put_conn(conn)
-        if places is not None and conn.sock is None:
-            places.drop(conn)
+        if conn.sock is None or (places := self.pool) is None:
+            self.drop(conn)
+        else:
+            places.put(conn)
 
     def close(self) -> None:
-        if (places := self._places) is not None:
+        if (places := self.pool) is not None:
             places.close()
         super().close()
 
