@@ -65,7 +65,7 @@ class _Console(Console):
             return
         with self.capture() as captured:
             super().print(*objects, **options)
-        self.file.write(re.sub(r" +(?=\n)", "", captured.get()))
+        self.file.write(re.sub(r"(?<! ) +(?=\n)", "", captured.get()))
         self.file.flush()
 
     def on_broken_pipe(self) -> None:

@@ -23,6 +23,8 @@ _GZIP = b"\x1f\x8b\x08"
 #: Some editors and shells put a byte order mark before the first line; RFC 8259, 8.1, lets readers of JSON skip it.
 _MARK = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
+#: Bytes of a packed file that are unpacked at once: what follows a member is copied, and there are very small ones.
+_PACKED = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def chunks(source: Source) -> Iterator[bytes]:
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:
     """The members of a gzip file one after the other, up to the first byte that makes no sense: `EOFError`."""
     unpacker, whole = zlib.decompressobj(wbits=31), True
-    data = file.read(_CHUNK)
+    data = file.read(_PACKED)
     while data:
         try:
             if out := unpacker.decompress(data, _CHUNK):
@@ -157,10 +159,10 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
             raise EOFError from None
         whole = unpacker.eof
         if whole:
-            data = unpacker.unused_data.lstrip(b"\0") or file.read(_CHUNK)
+            data = unpacker.unused_data.lstrip(b"\0") or file.read(_PACKED)
             unpacker = zlib.decompressobj(wbits=31)
         else:
-            data = unpacker.unconsumed_tail or file.read(_CHUNK)
+            data = unpacker.unconsumed_tail or file.read(_PACKED)
     if not whole:
         if out := unpacker.flush():
             yield out

@@ -12,7 +12,7 @@ from sleepwalker.inspect.columns import literal
 __all__ = ["Filter", "believable", "clock_time", "iso", "moment"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", re.IGNORECASE)
+_PART = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d(?:[.,]\d+)?))?")
 #: Below this a bare number is more likely a duration without its unit than a time in the year 1973.
 _EARLIEST = 1e8

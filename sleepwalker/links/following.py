@@ -33,7 +33,7 @@ _HARMLESS = frozenset(
 _MAX_URL = 65_536
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_AUTHORITY = re.compile(r"[^:/?#]+://[^/?#]*")
+_AUTHORITY = re.compile(r"\A[^:/?#]+://[^/?#]*")
 
 
 class Finder(Protocol):

@@ -11,6 +11,8 @@ from typing import Any, TypeGuard
 from sleepwalker.policy.base import policy_error
 
 _SUFFIX = ".toml"
+#: Of one line: tomllib's time for a key such as `a.b.c` grows with the square of its parts.
+_MOST_DOTS = 300
 
 
 def names() -> tuple[str, ...]:
@@ -87,12 +89,15 @@ def _shipped() -> dict[str, Traversable]:
 def _parsed(source: str, data: bytes) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - `import sleepwalker` reads no policy
 
+    fault = "not TOML for a policy: nested too deeply"
     try:
-        return tomllib.loads(data.decode("utf-8-sig"))  # editors on Windows like to begin with a BOM
+        text = data.decode("utf-8-sig")  # editors on Windows like to begin with a BOM
+        if all(line.count(".") <= _MOST_DOTS for line in text.splitlines()):
+            return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         fault = f"not TOML: {error}"
     except UnicodeDecodeError as error:
         fault = f"not TOML: byte {error.start} is not UTF-8"
     except RecursionError:
-        fault = "not TOML for a policy: nested too deeply"
+        pass
     raise policy_error(source, [fault])

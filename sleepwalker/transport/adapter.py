@@ -13,6 +13,7 @@ from urllib3.util.url import parse_url
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport import straight
 from sleepwalker.transport.deadline import current_limits
+from sleepwalker.transport.plain_answer import usable_encoding
 from sleepwalker.transport.pool import pool_classes
 from sleepwalker.transport.tls import shared_context
 
@@ -78,14 +79,20 @@ class Adapter(requests.adapters.HTTPAdapter):
         return pool
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        if "Set-Cookie" in resp.headers:
-            return super().build_response(req, resp)
         # requests looks for cookies in the original answer, at some length, unless there is none.
-        original, resp._original_response = resp._original_response, None
+        original = resp._original_response
+        if "Set-Cookie" not in resp.headers:
+            resp._original_response = None
+        elif "Set-Cookie2" in resp.headers:
+            # http.cookiejar reads it in quadratic time, and takes no cookie from it (RFC 6265 has none).
+            with contextlib.suppress(AttributeError, KeyError):
+                del original.msg["Set-Cookie2"]
         try:
-            return super().build_response(req, resp)
+            response = super().build_response(req, resp)
         finally:
             resp._original_response = original
+        response.encoding = usable_encoding(response.encoding)
+        return response
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Nothing to do here: the context has it all."""

@@ -8,6 +8,7 @@ everything that sleepwalker adds to a call. Headers in the plain form that serve
 from __future__ import annotations
 
 import contextlib
+import email.parser
 import http.client
 import io
 import re
@@ -19,15 +20,19 @@ from sleepwalker.transport.deadline import Limits, current_limits
 #: http.client's own limits on a hostile server.
 _LONGEST_LINE = 65536
 _MOST_LINES = 100
+#: Of a whole head, as curl has it. Six million bytes of cookies, say, would take seconds to read, past any deadline.
+_LONGEST_HEAD = 300 * 1024
 
 #: More than nearly all heads, and the small bodies after them, take.
 _USUAL_HEAD = 16384
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([2-5][0-9][0-9])(?: ([^\r\n]*))?\r\n").fullmatch
-_FIELD = r"([!-9;-~]+):[ \t]*([^\r\n]*)\r\n"
+# What matched once is not given back (`++`, `*+`): a head that is odd in the end costs no more than a plain one.
+_FIELD = r"([!-9;-~]++):[ \t]*+([^\r\n]*+)\r\n"
 _PLAIN_HEAD = re.compile(f"(?:{_FIELD.replace('(', '(?:')})*").fullmatch
-_FIELDS = re.compile(_FIELD).findall
-_PLAIN_LINE = re.compile(rb"([!-9;-~]+):[ \t]*([^\r\n]*)\r?\n").fullmatch
+_FIELDS = re.compile(f"^{_FIELD}", re.MULTILINE).findall
+_PLAIN_LINE = re.compile(rb"([!-9;-~]++):[ \t]*+([^\r\n]*+)\r?\n").fullmatch
+_HEADERS_ONLY = email.parser.HeaderParser(http.client.HTTPMessage)
 _END = (b"\r\n", b"\n", b"")
 _fold = re.compile(r"(?:(?<![ \t])[ \t]+)?\r?\n[ \t]+")
 
@@ -300,10 +305,14 @@ def _length(text: str | None) -> int | None:
 def _read_lines(fp: Any) -> list[bytes]:
     """The lines up to the empty one."""
     lines: list[bytes] = []
+    left = _LONGEST_HEAD
     while True:
         line = fp.readline(_LONGEST_LINE + 1)
         if len(line) > _LONGEST_LINE:
             raise http.client.LineTooLong("header line")
+        left -= len(line)
+        if left < 0:
+            raise http.client.HTTPException(f"got more than {_LONGEST_HEAD} bytes of headers")
         if line in _END:
             return lines
         if len(lines) >= _MOST_LINES:
@@ -317,9 +326,16 @@ def _read_headers(fp: Any) -> http.client.HTTPMessage:
     for line in lines:
         plain = _PLAIN_LINE(line)
         if plain is None:
-            headers = http.client.parse_headers(io.BytesIO(b"".join(lines) + b"\r\n"))
+            headers = _parse_odd(b"".join(lines))
             pairs = [(name, _fold.sub(" ", value) if "\n" in value else value) for name, value in headers.items()]
             headers._headers = pairs  # type: ignore[attr-defined]
             return headers
         pairs.append((plain[1].decode("latin-1"), plain[2].decode("latin-1")))
     return PlainHeaders(pairs)
+
+
+def _parse_odd(lines: bytes) -> http.client.HTTPMessage:
+    """As `http.client.parse_headers`, but without taking what follows an odd line apart as a body."""
+    if lines.count(b"\r") > _MOST_LINES:  # the parser breaks lines also there
+        raise http.client.HTTPException(f"got more than {_MOST_LINES} headers")
+    return _HEADERS_ONLY.parsestr(lines.decode("latin-1"))

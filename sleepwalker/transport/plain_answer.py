@@ -165,4 +165,9 @@ def read_all(raw: HTTPResponse) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _encoding(content_type: str) -> str | None:
-    return get_encoding_from_headers(CaseInsensitiveDict({"content-type": content_type}))
+    return usable_encoding(get_encoding_from_headers(CaseInsensitiveDict({"content-type": content_type})))
+
+
+def usable_encoding(name: str | None) -> str | None:
+    """The encoding, None where its decoder is none for a server's bytes: punycode's takes quadratic time."""
+    return None if name is not None and "punycode" in name.lower() else name
