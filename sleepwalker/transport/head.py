@@ -20,8 +20,8 @@ from sleepwalker.transport.deadline import Limits, current_limits
 #: http.client's own limits on a hostile server.
 _LONGEST_LINE = 65536
 _MOST_LINES = 100
-#: Of a whole head, as curl has it. Six million bytes of cookies, say, would take seconds to read, past any deadline.
-_LONGEST_HEAD = 300 * 1024
+#: Of a whole head. The six million bytes that http.client takes would take seconds to read, past any deadline.
+_LONGEST_HEAD = 1 << 20
 
 #: More than nearly all heads, and the small bodies after them, take.
 _USUAL_HEAD = 16384

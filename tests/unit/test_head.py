@@ -198,3 +198,8 @@ def test_an_answer_has_all_that_http_clients_own_has_before_its_head_is_read() -
     for name in vars(theirs).keys() - {"fp"}:
         assert getattr(ours, name) == getattr(theirs, name), name
     assert isinstance(ours.fp, io.BufferedReader)
+
+
+def test_a_head_of_many_long_lines_is_refused() -> None:
+    with pytest.raises(http.client.HTTPException, match="more than 1048576 bytes"):
+        _read_headers(io.BytesIO((b"A: " + b"x" * 60_000 + b"\r\n") * 20 + b"\r\n"))
