@@ -50,8 +50,8 @@ _LOCAL = (
 _ANSWERED = (DecodeError, RedirectError)
 
 _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
-#: Bytes of a longer one make no sense.
-_LONGEST = 1000
+#: What follows after so many is not read.
+_MOST_VALUES = 100
 #: The commas that do not stand inside a date.
 _BETWEEN_VALUES = re.compile(r",(?!\s*\d{1,2}[ -])")
 
@@ -118,9 +118,7 @@ def parse_retry_after(text: str, wall: float) -> float | None:
     Takes fractions as well, which servers send although the RFC has none. A date in the past is 0. Of several values,
     as where a proxy adds a line of its own, the longest counts.
     """
-    if len(text) > _LONGEST:
-        return None
-    waits = [_one_wait(value.strip(), wall) for value in _BETWEEN_VALUES.split(text.strip())]
+    waits = [_one_wait(value.strip(), wall) for value in _BETWEEN_VALUES.split(text.strip(), maxsplit=_MOST_VALUES)]
     return max((wait for wait in waits if wait is not None), default=None)
 
 
