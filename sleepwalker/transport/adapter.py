@@ -8,10 +8,12 @@ from typing import Any
 
 import requests.adapters
 import requests.utils
+from urllib3 import HTTPResponse
 from urllib3.util.url import parse_url
 
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport import straight
+from sleepwalker.transport.codings import Packed
 from sleepwalker.transport.deadline import current_limits
 from sleepwalker.transport.plain_answer import usable_encoding
 from sleepwalker.transport.pool import pool_classes
@@ -81,6 +83,8 @@ class Adapter(requests.adapters.HTTPAdapter):
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
         # requests looks for cookies in the original answer, at some length, unless there is none.
         original = resp._original_response
+        if "Content-Encoding" in resp.headers and type(resp) is HTTPResponse:
+            resp.__class__ = Packed
         if "Set-Cookie" not in resp.headers:
             resp._original_response = None
         elif "Set-Cookie2" in resp.headers:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import requests
-from requests.exceptions import ContentDecodingError
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from urllib3 import HTTPResponse
 from urllib3.exceptions import DecodeError as UndecodableError
 
@@ -30,6 +30,7 @@ from sleepwalker.exceptions import (
 from sleepwalker.frozen import frozen, slotted
 from sleepwalker.transport.answer import SHORT, keep_body, read_chunks
 from sleepwalker.transport.body import Body
+from sleepwalker.transport.codings import Unfinished
 from sleepwalker.transport.credentials import Auth
 from sleepwalker.transport.deadline import Limits, under
 from sleepwalker.transport.errors import Scene, translate
@@ -234,7 +235,9 @@ def _read_error(response: requests.Response, origin: str, *, limit: int | None) 
     """What can be read of an error's body; none of it where it is not what its Content-Encoding says."""
     try:
         _read(response, origin, limit=limit, truncate=True)
-    except (ContentDecodingError, UndecodableError):
+    except (ContentDecodingError, UndecodableError, ChunkedEncodingError) as error:
+        if isinstance(error, ChunkedEncodingError) and not isinstance(error.args[0], Unfinished):
+            raise
         response.close()
         keep_body(response, b"")
 

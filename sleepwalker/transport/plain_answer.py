@@ -13,6 +13,7 @@ from requests.utils import get_encoding_from_headers
 from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.response import BytesQueueBuffer
 
+from sleepwalker.transport.codings import Packed
 from sleepwalker.transport.head import PlainHeaders, Response
 
 #: An answer with nothing in it: what a new one has in common with all others.
@@ -89,6 +90,8 @@ def answer(adapter: HTTPAdapter, request: requests.PreparedRequest, raw: Any) ->
     store = head.store if isinstance(head, PlainHeaders) else None
     if store is None or "set-cookie" in store:
         return adapter.build_response(request, raw)
+    if "content-encoding" in store:
+        raw.__class__ = Packed
     made = requests.Response.__new__(requests.Response)
     vars(made).update(
         _BLANK_ANSWER,

@@ -9,6 +9,7 @@ from urllib.parse import urldefrag, urljoin
 
 import requests
 from requests.cookies import get_cookie_header
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from requests.structures import CaseInsensitiveDict
 from requests.utils import requote_uri
 
@@ -84,7 +85,11 @@ def hold_redirect(origin: Origin, response: requests.Response, **_: Any) -> None
     if limits is not None:
         limits.since_answer = "over"
     if response._content is False:  # not read yet
-        chunks, _whole = read_chunks(response, SHORT)
+        try:
+            chunks = read_chunks(response, SHORT)[0]
+        except (ChunkedEncodingError, ContentDecodingError):  # nobody needs it
+            response.close()
+            chunks = []
         keep_body(response, b"".join(chunks)[:SHORT])
     try:
         _target(response, origin)

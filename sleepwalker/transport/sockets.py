@@ -6,8 +6,11 @@ Used without limits (somebody sends through the session by hand) they behave as 
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
+import os
 import socket
+import ssl
 import sys
 from typing import Any, Self
 
@@ -168,6 +171,15 @@ class Limited(urllib3.connection.HTTPConnection):
 
 class LimitedTLS(Limited, urllib3.connection.HTTPSConnection):
     """The same over TLS."""
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        try:
+            super().send(data)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            # As without TLS: a server may have answered before it hung up, and urllib3 looks for that.
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
 
     @property
     def has_left_over(self) -> bool:  # type: ignore[override]

@@ -53,6 +53,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 
 #: Which module or folder may import which library. Only the standard library is free to all.
 LIBRARIES: dict[str, tuple[str, ...]] = {
+    "brotli": ("transport.codings",),
+    "brotlicffi": ("transport.codings",),
     "annotated_types": ("policy",),
     "pydantic": ("policy",),
     "pydantic_core": ("policy",),

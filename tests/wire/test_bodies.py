@@ -14,7 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Exchange, FaultServer, Request, Step, elapsed, hang_up, refused_port, reply, reset, stall
+from servers import (
+    Exchange,
+    FaultServer,
+    Request,
+    Step,
+    TlsMaterial,
+    elapsed,
+    hang_up,
+    refused_port,
+    reply,
+    reset,
+    stall,
+)
 
 from sleepwalker import ANONYMOUS, ConnectError, Connection, HTTPServiceUnavailable, Policy, ReadError
 from sleepwalker.events import Event, RetryAbandoned
@@ -474,14 +486,28 @@ def test_of_a_file_that_grows_only_what_was_announced_is_sent(server: FaultServe
     ]
 
 
-def test_an_answer_before_the_body_is_whole_is_returned(server: FaultServer) -> None:
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(
+    "body",
+    [lambda: LARGE * 40, lambda: io.BytesIO(LARGE * 40), lambda: iter([LARGE] * 40)],
+    ids=["bytes", "file", "iter"],
+)
+@pytest.mark.parametrize("warm", [False, True], ids=["first", "second"])
+def test_an_answer_before_the_body_is_whole_is_returned(
+    tls: TlsMaterial, body: Callable[[], Any], secure: bool, warm: bool
+) -> None:
     """A server that refuses an upload says so and hangs up; what it said is worth more than the broken pipe."""
 
     def refuse(exchange: Exchange) -> None:
         exchange.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
         exchange.keep = False
 
-    server.default = Step(refuse, "head")
-    with connect(server) as conn:
-        answer = conn.put("/", data=iter([LARGE] * 40), raise_for_status=False)
-    assert (answer.status_code, answer.content) == (413, b"big")
+    server = FaultServer(tls=tls.server_context() if secure else None)
+    with server, Connection(server.url, ANONYMOUS, verify=str(tls.ca), policy=POLICY) as conn:
+        if warm:
+            conn.get("/")
+        server.default = Step(refuse, "head")
+        answer = conn.put("/", data=body(), raise_for_status=False)
+        assert (answer.status_code, answer.content) == (413, b"big")
+        assert len(answer.attempts) == 1  # type: ignore[attr-defined]
+        assert conn.health.failures == 0
