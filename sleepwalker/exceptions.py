@@ -33,10 +33,12 @@ the text of an `HTTPError` is the server's own `error_text`. All of them can be 
 from __future__ import annotations
 
 import copy as _copy
+from functools import cached_property as _cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 import requests.exceptions as _requests
 from requests import Response as _Response
+from requests.utils import guess_json_utf as _guess_json_utf
 
 if TYPE_CHECKING:
     from sleepwalker.attempt import Attempt as _Attempt
@@ -108,6 +110,9 @@ __all__ = [
     "TypeException",
     "URLError",
 ]
+
+#: Bytes of a longer body of unknown encoding that are not Unicode are no JSON (RFC 8259, section 8.1).
+_GUESSED = 16_384
 
 _Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
 
@@ -279,18 +284,23 @@ class HTTPError(SleepwalkerException, _requests.HTTPError):
         self.http_code = response.status_code
         self.headers = response.headers
         self._response = response
+        self._is_json = True
         try:
-            self.json_data = response.json()
-            self.text = None
+            self.json_data = _json(response)
         except (ValueError, RecursionError):  # the latter of a hostile server's thousand brackets
             self.json_data = None
-            self.text = _text(response)
+            self._is_json = False
         self.datarep: Any = None
         try:
             message = self.json_data["error_text"]
         except (KeyError, TypeError):
             message = response.reason
         super().__init__(message, response=response)
+
+    @_cached_property
+    def text(self) -> Any:
+        """The body as text; None where it is JSON. Made when it is asked for: guessing an encoding takes time."""
+        return None if self._is_json else _text(self._response)
 
     @classmethod
     def raise_by_status(cls, response: Any) -> NoReturn:
@@ -306,6 +316,13 @@ class HTTPError(SleepwalkerException, _requests.HTTPError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (_portable(self._response),), {"attempts": self.attempts, "retry_after": self.retry_after}
+
+
+def _json(response: Any) -> Any:
+    """The body's value; ValueError where it is no JSON, or could be some only in an encoding that had to be guessed."""
+    if isinstance(response, _Response) and response.encoding is None and len(response.content) > _GUESSED:
+        response.content.decode(_guess_json_utf(response.content) or "ascii")
+    return response.json()
 
 
 def _text(response: Any) -> Any:

@@ -42,6 +42,8 @@ from sleepwalker.transport.url import Origin, check_headers, safe_path
 _CODING = "Transfer-Encoding"
 #: Of a longer body so much at a time: room for all of it would be taken at once, on nothing but the server's word.
 _AT_ONCE = 1 << 20
+#: Bytes of an error's body that are kept: more than any that is meant to be read, and read in no time as JSON.
+_OF_AN_ERROR = 1 << 20
 
 
 @frozen
@@ -218,10 +220,13 @@ def _follow(
 def _receive(response: requests.Response, exchange: Exchange, limits: Limits, origin: str) -> None:
     """The body, or for a stream the end of the deadline."""
     try:
-        if response.status_code >= 400 and (exchange.raise_for_status or not exchange.stream):
+        if response.status_code >= 400 and exchange.raise_for_status:
             # Its status matters more than its body, which may be cut short, or be no gzip although it says so. An
             # exception is made of it, so nobody will read it as a stream.
-            _read_error(response, origin, limit=SHORT if exchange.stream else exchange.max_body)
+            limit = SHORT if exchange.stream else _OF_AN_ERROR
+            _read_error(response, origin, limit=limit if exchange.max_body is None else min(limit, exchange.max_body))
+        elif response.status_code >= 400 and not exchange.stream:
+            _read_error(response, origin, limit=exchange.max_body)
         elif exchange.stream:
             limits.end_with_head()
         else:

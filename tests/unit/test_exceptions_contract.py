@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -166,3 +168,40 @@ def test_any_status_is_raised_as_what_it_is(status: int, kind: type[HTTPError]) 
     with pytest.raises(HTTPError) as caught:
         HTTPError.raise_by_status(Response(status))
     assert type(caught.value) is kind
+
+
+def real(body: bytes, kind: str | None) -> requests.Response:
+    response = requests.Response()
+    response.status_code, response._content, response.reason = 500, body, "Why"
+    response.encoding = kind
+    return response
+
+
+@pytest.mark.parametrize("kind", [None, "utf-8", "latin-1"])
+@pytest.mark.parametrize("size", [1, 100_000])
+@pytest.mark.parametrize("code", ["utf-8", "utf-16", "utf-32", "latin-1"])
+@pytest.mark.parametrize("text", ['{"error_text": "g\xf6ne", "x": "%s"}', '["%s"]', "no JSON %s"])
+def test_data_and_text_are_those_of_the_response(text: str, code: str, size: int, kind: str | None) -> None:
+    response = real((text % ("\xe9" * size)).encode(code), kind)
+    try:
+        expected = response.json()
+    except ValueError:
+        expected = None
+    error = HTTPError(response)
+    if kind is None and code == "latin-1" and size > 1:
+        assert error.json_data is None  # a long one whose encoding would have to be guessed, which takes time
+    else:
+        assert error.json_data == expected
+    assert error.text == (None if error.json_data is not None else response.text)
+
+
+def test_the_text_is_made_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a body without a charset it takes a look at all of it, for seconds if it is long."""
+    asked: list[object] = []
+    monkeypatch.setattr(requests.Response, "apparent_encoding", property(lambda self: asked.append(self) or "latin-1"))
+    error = HTTPError(real(b"hello \xff " * 10_000, None))
+    twin = pickle.loads(pickle.dumps(copy.copy(error)))
+    assert asked == []
+    assert twin.text == error.text == "hello \xff " * 10_000
+    error.text = "mine"
+    assert error.text == "mine"

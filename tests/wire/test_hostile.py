@@ -15,6 +15,7 @@ import requests
 from servers import (
     Exchange,
     FaultServer,
+    Handler,
     Step,
     TlsMaterial,
     at,
@@ -471,3 +472,47 @@ def test_a_strange_retry_after_is_no_wait(server: FaultServer, value: str) -> No
         result = outcome(lambda: conn.get("/"))
     assert isinstance(result, HTTPServiceUnavailable if value.isdigit() else requests.Response)
     took.assert_at_most(10)
+
+
+# -- an error with a body without end ------------------------------------------------------------
+
+
+def flood(status: int, block: bytes, *, chunked: bool) -> Handler:
+    def act(exchange: Exchange) -> None:
+        exchange.keep = False
+        framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % (200 * len(block))
+        exchange.send(b"HTTP/1.1 %d No\r\n%s\r\n\r\n" % (status, framing))
+        for _ in range(200):
+            exchange.send(b"%x\r\n%s\r\n" % (len(block), block) if chunked else block)
+
+    return act
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize(
+    "block", [b"x" * MB, b"hello \xff" * (MB // 7), b'{"error_text": "' + b"y" * MB], ids=["x", "odd", "json"]
+)
+@pytest.mark.parametrize(("status", "attempts"), [(404, 1), (503, 3)])
+def test_an_error_of_200_mb_is_kept_in_part(
+    server: FaultServer, status: int, attempts: int, block: bytes, chunked: bool
+) -> None:
+    """It used to be read, kept and guessed at as a whole, seconds past the deadline."""
+    server.default = flood(status, block, chunked=chunked)
+    policy = ONCE.replace(retry={"attempts": 3, "wait_initial": 0, "jitter": "none"})
+
+    def call() -> None:
+        with Connection(server.url, ANONYMOUS, policy=policy) as conn, pytest.raises(HTTPError) as caught:
+            conn.get("/")
+        assert len(caught.value.attempts) == attempts
+        response = caught.value.response
+        assert response is not None
+        assert 0 < len(response.content) <= 1 << 20
+        assert caught.value.text == response.text
+
+    assert peak(call) < 20 * MB
+
+
+def test_who_wants_no_exception_gets_the_whole_body_of_an_error(server: FaultServer) -> None:
+    server.default = reply(404, b"x" * 3 * MB)
+    with Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
+        assert len(conn.get("/", raise_for_status=False).content) == 3 * MB
