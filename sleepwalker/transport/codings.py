@@ -6,9 +6,12 @@ packs what came, the framing is intact, and half of the body would pass for all 
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import zlib
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from urllib3 import HTTPResponse
@@ -139,7 +142,38 @@ class _Brotli:
         return not self._began or bool(self._stream.is_finished())
 
 
+class _Zstandard:
+    """One or more frames."""
+
+    def __init__(self) -> None:
+        self.packed = b""
+        self._library = import_module(_ZSTANDARD)
+        self._frame: Any = self._library.ZstdDecompressor()
+        self._began = False
+        self._more = False
+
+    def unpack(self, limit: int) -> bytes:
+        while self.packed or self._more:
+            self._began = True
+            data: bytes = self._frame.decompress(self.packed, limit)
+            self.packed = b""
+            self._more = not (self._frame.needs_input or self._frame.eof)
+            if self._frame.eof:
+                self.packed = self._frame.unused_data
+                self._frame, self._began = self._library.ZstdDecompressor(), False
+            if data:
+                return data
+        return b""
+
+    def is_whole(self) -> bool:
+        return not self._began
+
+
 _UNPACKERS: dict[str, type[Unpacker]] = {"gzip": _Gzip, "x-gzip": _Gzip, "deflate": _Deflate, "br": _Brotli}
+_ZSTANDARD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+with contextlib.suppress(ImportError):  # urllib3 before 2.6 has another one
+    if "zstd" in HTTPResponse.CONTENT_DECODERS and find_spec(_ZSTANDARD):
+        _UNPACKERS["zstd"] = _Zstandard
 
 
 class Packed(HTTPResponse):
@@ -158,7 +192,7 @@ class Packed(HTTPResponse):
             self._links = _unpackers(self.headers.get("Content-Encoding", ""))
         links = self._links
         if not wanted or not links:
-            yield from self._of_urllib3(amt, decode_content)
+            yield from super().stream(amt, decode_content)
             return
         # A body with chunks may stand still between two of them, and what came is not held back.
         exact = None if self.chunked else amt
@@ -171,14 +205,6 @@ class Packed(HTTPResponse):
             yield data
         if not all(link.is_whole() for link in links):
             raise Unfinished("the packed body broke off")
-
-    def _of_urllib3(self, amt: int | None, decode_content: bool | None) -> Iterator[bytes]:
-        try:
-            yield from super().stream(amt, decode_content)
-        except DecodeError as error:
-            if "incomplete" not in str(error):  # what it says of zstd
-                raise
-            raise Unfinished("the packed body broke off") from error
 
     def _unpacked(self, links: list[Unpacker], amt: int | None, exact: int | None) -> Iterator[bytes]:
         """What can be had of the body by now: in pieces of `exact` bytes each, or as it comes."""

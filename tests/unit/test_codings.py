@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import importlib
 import io
+import sys
 import zlib
 from collections.abc import Callable, Iterable
 
@@ -31,6 +34,9 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip, br": lambda data: brotlicffi.compress(gzip.compress(data)),
     "deflate,gzip": lambda data: gzip.compress(zlib.compress(data)),
 }
+with contextlib.suppress(ImportError):
+    zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    PACKERS["zstd"] = zstd.compress
 codings = st.sampled_from(list(PACKERS))
 #: Short ones, those that pack well, and some in between.
 bodies = st.tuples(st.binary(max_size=300), st.sampled_from([1, 2, 700])).map(lambda drawn: drawn[0] * drawn[1])
