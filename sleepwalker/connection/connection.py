@@ -229,31 +229,41 @@ class Connection:
 
     def get(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with GET."""
-        return self.request("GET", uri, **kwargs)
+        return self._requested("GET", uri, kwargs)
 
     def head(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with HEAD."""
-        return self.request("HEAD", uri, **kwargs)
+        return self._requested("HEAD", uri, kwargs)
 
     def post(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with POST."""
-        return self.request("POST", uri, **kwargs)
+        return self._requested("POST", uri, kwargs)
 
     def put(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with PUT."""
-        return self.request("PUT", uri, **kwargs)
+        return self._requested("PUT", uri, kwargs)
 
     def patch(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with PATCH."""
-        return self.request("PATCH", uri, **kwargs)
+        return self._requested("PATCH", uri, kwargs)
 
     def delete(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with DELETE."""
-        return self.request("DELETE", uri, **kwargs)
+        return self._requested("DELETE", uri, kwargs)
 
     def options(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with OPTIONS."""
-        return self.request("OPTIONS", uri, **kwargs)
+        return self._requested("OPTIONS", uri, kwargs)
+
+    def _requested(self, method: str, uri: str, kwargs: CallOptions) -> requests.Response:
+        """What `request` returns. If a Ctrl-C comes as it does, an answer that nobody will have is closed."""
+        before = getattr(self._latest, "response", None)
+        try:
+            return self.request(method, uri, **kwargs)
+        except BaseException:
+            if (latest := self.response) is not before:
+                discard(latest)
+            raise
 
     @property
     def response(self) -> requests.Response | None:
@@ -355,8 +365,11 @@ class Connection:
     def close(self) -> None:
         """Close idle sockets and end waits for a turn or a retry. Requests in flight finish; later ones raise."""
         self._closed = self._retired = True
-        self._waits.end()
-        self._line.close()
+        try:
+            self._waits.end()
+        finally:
+            self._waits.end()  # again, for a Ctrl-C may have come before all had been woken
+            self._line.close()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Connection cannot be pickled: it holds sockets and locks; make one in each process")
@@ -420,15 +433,21 @@ class Connection:
             exchange.deadline_header = rules.propagate
         request = Request(method, safe_path(prepared.url or ""), idempotent, body.replayable, body.concurrent)
         tracer = tracing.current()
-        # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
-        return self._handed_over(
-            self._driven(rules, request, exchange, self._observe)
-            if tracer is None
-            else tracer(self._traced(rules, request, exchange)),
-            exchange,
-            rules,
-            request,
-        )
+        try:
+            # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
+            return self._handed_over(
+                self._driven(rules, request, exchange, self._observe)
+                if tracer is None
+                else tracer(self._traced(rules, request, exchange)),
+                exchange,
+                rules,
+                request,
+            )
+        except BaseException:
+            # A Ctrl-C may have come after an attempt was over: nobody will have its answer, which may hold a socket.
+            for limits in exchange.limits:
+                limits.let_go()
+            raise
 
     def _traced(self, rules: Rules, request: Request, exchange: Exchange) -> tracing.TracedCall:
         """The call, for whoever wants to stand around it."""
@@ -464,8 +483,16 @@ class Connection:
             times = {"connect": rules.connect, "read": rules.read}
             proven_since = step.proven_since
             limits = Limits(self._clock, **times, deadline=step.deadline, grip=Grip(), proven_since=proven_since)
-            its_own = exchange.copy() if copy else exchange
-            return limits, partial(attempt, wire, its_own, step, **times, limits=limits)
+            if not copy:
+                return limits, partial(attempt, wire, exchange, step, **times, limits=limits)
+            its_own = exchange.copy()
+
+            def send_copy() -> Outcome:
+                outcome = attempt(wire, its_own, step, **times, limits=limits)
+                exchange.limits += (limits,)  # now: before, its sockets were another thread's, which alone closes them
+                return outcome
+
+            return limits, send_copy
 
         outbox = Outbox(observe)
         steps = run(self._host, rules, request, self._clock, outbox)

@@ -128,12 +128,7 @@ class Host:
                 bucket.stop_waiting(call)
                 if call.token and not sent:
                     bucket.give_back(call)
-            if not call.over:
-                if not call.counted:  # it waited for a token
-                    self.tally.calls += 1
-                    call.counted = True
-                self.tally.end(how, seconds)
-                call.over = True
+            self.tally.end(call, how, seconds)
 
     def claim(self, call: Holdings) -> bool:
         """End a wait in the queue: True for a call that got its place and so has entered; others lose their turn."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event
 
@@ -33,6 +33,15 @@ class Histogram(NamedTuple):
     """By bucket, each alone; the last is what is above all bounds."""
     total: float
     """The sum of all durations, in seconds."""
+
+
+class Counted(Protocol):
+    """A call, and what of it is counted."""
+
+    counted: bool
+    """Its beginning."""
+    over: bool
+    """Its end."""
 
 
 class Tally:
@@ -100,18 +109,23 @@ class Tally:
         except OverflowError:
             self._add(place, 1)
 
-    def end(self, how: End, seconds: float) -> None:
+    def end(self, call: Counted, how: End, seconds: float) -> None:
         """A call is over, `seconds` after it began. One that was rejected says nothing about durations."""
-        if how == "rejected":
-            self.rejected += 1
+        place = 0 if how == "rejected" else bisect_left(BOUNDS, seconds)  # first, as above
+        if call.over:
             return
-        place = bisect_left(BOUNDS, seconds)  # first, as above
+        if not call.counted:
+            self.calls += 1
+        call.counted = call.over = True
         if how == "answered":
             self.answered += 1
         elif how == "failed":
             self.failed += 1
-        else:
+        elif how == "cancelled":
             self.cancelled += 1
+        else:
+            self.rejected += 1
+            return
         self._called += seconds
         try:
             self._bins[place] += 1

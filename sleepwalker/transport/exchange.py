@@ -74,6 +74,8 @@ class Exchange:
     raise_for_status: bool
     deadline_header: str | None = None
     """Tells the server with each attempt how many seconds are left for its answer."""
+    limits: tuple[Limits, ...] = ()
+    """Those of the attempts made for it, which know what sockets they took."""
 
     def copy(self) -> Exchange:
         """The same for an attempt beside this one's: attempts write on their request."""
@@ -99,6 +101,7 @@ def attempt(
         return Outcome(Verdict.NEUTRAL, error=error, never_sent=True)
     if limits is None:
         limits = Limits(clock, connect=connect, read=read, deadline=step.deadline, proven_since=step.proven_since)
+    exchange.limits += (limits,)
     try:
         response = under(limits, _exchanged, wire, exchange, hop, limits, (connect, read))
         retry_after = response.headers.get("Retry-After")

@@ -7,6 +7,7 @@ from array import array
 import pytest
 
 from sleepwalker.engine.call import Queue
+from sleepwalker.engine.limits import Holdings
 from sleepwalker.engine.tally import BOUNDS, Tally
 from sleepwalker.events import RequestRejected
 from sleepwalker.policy import Policy
@@ -31,7 +32,7 @@ def test_a_histogram_counts_what_equals_a_bound_below_it() -> None:
     tally = Tally()
     for seconds in (0.0, BOUNDS[0], BOUNDS[0] + 1e-9, BOUNDS[-1], BOUNDS[-1] + 1e-9, 1e9):
         tally.attempt(seconds)
-        tally.end("answered", seconds)
+        tally.end(Holdings(), "answered", seconds)
     for histogram in (tally.attempt_seconds, tally.call_seconds):
         assert histogram.counts == (2, 1, *[0] * (len(BOUNDS) - 3), 1, 2)
         assert histogram.total == pytest.approx(BOUNDS[0] * 2 + BOUNDS[-1] * 2 + 1e9)
@@ -41,7 +42,7 @@ def test_a_bucket_counts_on_past_what_two_bytes_hold() -> None:
     tally = Tally()
     for _ in range(70_000):
         tally.attempt(0.3)
-    tally.end("answered", 0.3)
+    tally.end(Holdings(), "answered", 0.3)
     assert (sum(tally.attempt_seconds.counts), sum(tally.call_seconds.counts)) == (70_000, 1)
     total = Tally()
     total.merge(tally)

@@ -95,6 +95,12 @@ class FaultServer:
             queue = self._script if connection is None else self._scripts.setdefault(connection, deque())
             queue.extend(_step(step) for step in steps)
 
+    def script_clear(self) -> None:
+        """Forget the steps that no request has taken yet."""
+        with self._changed:
+            self._script.clear()
+            self._scripts.clear()
+
     # -- what a test asks ------------------------------------------------------------------------
 
     @property

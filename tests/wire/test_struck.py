@@ -1,0 +1,387 @@
+"""A signal handler that raises at any instruction of the engine's or the connection's: nothing is lost, nobody hangs.
+
+Each test makes one call again and again, struck each time one place later, until it comes to its end unharmed. After
+each strike all that is counted is as if the call had never been, and the next call is answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import FaultServer, Step, elapsed, reply
+
+import sleepwalker
+from sleepwalker import ANONYMOUS, CircuitOpenError, Connection, HTTPError, Policy
+from sleepwalker.engine.host import Host
+from sleepwalker.engine.limits import Holdings
+from sleepwalker.transport.deadline import current_limits
+from tests.interrupts import Struck, strike
+
+ROOT = Path(sleepwalker.__file__).parent
+FILES = tuple(
+    f"sleepwalker/{path.relative_to(ROOT)}"
+    for pattern in ("engine/*.py", "connection/*.py", "clock.py", "latch.py", "threads.py", "attempt.py")
+    for path in ROOT.glob(pattern)
+)
+POLICY = Policy(
+    timeout={"connect": 5, "read": 5, "attempt": 5, "total": 10},
+    retry={"attempts": 3, "wait_initial": 0.0005, "wait_max": 0.001, "budget": None},
+    breaker=False,
+    pool={"size": 1, "block": True},
+)
+#: A retry that nobody waits for to the end.
+WAITING = {"attempts": 2, "wait_initial": 30, "wait_max": 30, "jitter": "none"}
+
+
+def assert_whole(host: Host) -> None:
+    """Nothing is counted any more of calls that are over."""
+    gauges, tally = host.gauges(), host.tally
+    assert (gauges.in_flight, gauges.queued, host._bulkhead._beyond) == (0, 0, 0)
+    assert host._bulkhead.queue == []
+    assert repr(host._lock).startswith("<unlocked ")
+    assert tally.calls == tally.answered + tally.failed + tally.rejected + tally.cancelled
+    if host.bucket is not None:
+        assert host.bucket.waiting == 0
+    if host.breaker is not None:
+        assert host.breaker._probes == []
+        assert host.breaker._slow is None or not host.breaker._slow._under_way
+    assert current_limits() is None
+
+
+def assert_answered(conn: Connection) -> None:
+    """The next call, in another thread, is answered within its time."""
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(conn.get, "/").result(20).status_code == 200
+
+
+def strike_everywhere(
+    act: Callable[[], Any],
+    look: Callable[[], None],
+    *,
+    error: Callable[[], BaseException] = Struck,
+    before: Callable[[], None] = lambda: None,
+    step: int = 1,
+) -> int:
+    """At how many places `act` was struck. `look` is called after each; `before` before each."""
+    at = 0
+    while True:
+        before()
+        where = strike(act, files=FILES, at=at, error=error)
+        try:
+            look()
+        except BaseException as fault:
+            fault.add_note(f"struck at {where} ({at})")
+            raise
+        if where is None:
+            return at
+        at += step
+
+
+@contextlib.contextmanager
+def connected(policy: Policy = POLICY, **routes: Step) -> Iterator[Connection]:
+    """A connection to a server that answers 200, and for the paths named what is said."""
+    routes = {"/" + path: answer for path, answer in routes.items()}
+    with FaultServer(routes=routes) as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
+        conn.get("/")
+        yield conn
+
+
+class _LimitError(Exception):
+    """As Celery's soft time limit is: an exception like any other."""
+
+
+@pytest.mark.parametrize("error", [Struck, _LimitError])
+def test_an_ordinary_call(error: type[BaseException]) -> None:
+    with connected() as conn:
+
+        def look() -> None:
+            assert_whole(conn._host)
+            assert_answered(conn)
+
+        assert strike_everywhere(lambda: conn.get("/"), look, error=error) > 100
+
+
+def test_a_call_that_is_sent_again_after_a_503() -> None:
+    with connected(busy=reply(503)) as conn:
+
+        def act() -> None:
+            with contextlib.suppress(HTTPError):
+                conn.get("/busy")
+
+        def look() -> None:
+            assert_whole(conn._host)
+            assert_answered(conn)
+
+        assert strike_everywhere(act, look) > 200
+
+
+def test_a_call_that_waits_in_the_queue_and_gets_a_place() -> None:
+    with connected(POLICY.replace(bulkhead={"max_concurrent": 1, "max_wait": 5})) as conn, ThreadPoolExecutor(1) as two:
+        host = conn._host
+        over = threading.Event()
+
+        def leave(held: Holdings) -> None:
+            while not host._bulkhead.queue and not over.wait(0.0005):
+                pass
+            host.leave(held, "answered", 0.0, sent=True)
+
+        def act() -> None:
+            conn.get("/")
+
+        def before() -> None:
+            nonlocal waits
+            held = Holdings()
+            host.enter(held, bulkhead=True)
+            over.clear()
+            waits = two.submit(leave, held)
+
+        def look() -> None:
+            over.set()
+            waits.result(10)
+            assert_whole(host)
+            assert_answered(conn)
+
+        waits: Future[None]
+        assert strike_everywhere(act, look, before=before) > 100
+
+
+def test_a_call_that_gives_its_place_to_one_who_waits() -> None:
+    """Struck in that, it must neither lose the place nor leave the other waiting for it."""
+    with connected(POLICY.replace(bulkhead={"max_concurrent": 1, "max_wait": 5})) as conn, ThreadPoolExecutor(1) as two:
+        host = conn._host
+
+        def act() -> None:
+            nonlocal waits
+            held = Holdings()
+            try:
+                host.enter(held, bulkhead=True)
+                waits = two.submit(lambda: conn.get("/"))
+                while not host._bulkhead.queue:
+                    time.sleep(0.0005)
+            finally:
+                try:
+                    host.leave(held, "answered", 0.0, sent=True)
+                except BaseException:
+                    host.leave(held, "answered", 0.0, sent=True)
+                    raise
+
+        def look() -> None:
+            with elapsed() as took:
+                if waits is not None:
+                    assert waits.result(20).status_code == 200
+            took.assert_at_most(5)
+            assert_whole(host)
+
+        waits: Future[Any] | None = None
+        assert strike_everywhere(act, look) > 5
+
+
+def test_a_call_that_waits_for_a_token() -> None:
+    with connected(POLICY.replace(rate_limit={"rate": 500, "burst": 1, "max_wait": 5})) as conn:
+
+        def look() -> None:
+            assert_whole(conn._host)
+            assert_answered(conn)
+
+        assert strike_everywhere(lambda: conn.get("/"), look) > 100
+        time.sleep(0.01)
+        assert conn._host.bucket is not None
+        assert conn._host.take_token(Holdings(), time.monotonic(), 1.0).word == "go", "all tokens are back"
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_probe_of_a_half_open_circuit(slow: bool) -> None:
+    breaker = {"consecutive": 1, "open_for": 0.002, "open_max": 0.004, "close_after": 2, "ramp": 0}
+    if slow:
+        breaker |= {"slow_ratio": 0.9, "slow_call": 5.0}
+    with connected(POLICY.replace(breaker=breaker), broken=reply(500)) as conn:
+
+        def before() -> None:
+            while conn.health.breaker == "half-open":
+                conn.get("/")
+            with pytest.raises(HTTPError):
+                conn.get("/broken")
+            while conn.health.breaker == "open":
+                time.sleep(0.0005)
+
+        def look() -> None:
+            assert_whole(conn._host)
+            while conn.health.breaker == "open":
+                time.sleep(0.0005)
+            for _ in range(2):
+                assert_answered(conn)
+            assert conn.health.breaker == "closed"
+            assert_whole(conn._host)
+
+        assert strike_everywhere(lambda: conn.get("/"), look, before=before) > 150
+
+
+@pytest.mark.parametrize("from_half_open", [False, True])
+def test_a_call_whose_failure_opens_the_circuit(from_half_open: bool) -> None:
+    """Whether it opened or not: what the circuit says of itself holds together, and it closes again."""
+    breaker = {"consecutive": 1, "open_for": 0.002, "open_max": 0.004, "close_after": 1, "ramp": 0}
+    with connected(POLICY.replace(breaker=breaker), broken=reply(500)) as conn:
+
+        def wait() -> None:
+            while conn.health.breaker == "open":
+                time.sleep(0.0005)
+
+        def fail() -> None:
+            with contextlib.suppress(HTTPError, CircuitOpenError):
+                conn.get("/broken")
+
+        def before() -> None:
+            if from_half_open:
+                fail()
+                wait()
+
+        def look() -> None:
+            host = conn._host
+            assert_whole(host)
+            assert host.breaker is not None
+            assert (host.breaker.standing is None) or host.breaker.state(time.monotonic()) == "closed"
+            fail()
+            assert conn.health.breaker != "closed"
+            assert host.trouble
+            wait()
+            assert_answered(conn)
+            assert conn.health.breaker == "closed"
+            assert not host.trouble
+            assert_whole(host)
+
+        assert strike_everywhere(fail, look, before=before) > 150
+
+
+def hedging() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "sleepwalker hedge"]
+
+
+def test_a_call_that_is_hedged() -> None:
+    policy = POLICY.replace(hedge={"delay": 0.002, "max_extra": 1}, pool={"size": 2, "block": True})
+    with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
+        conn.get("/")
+
+        def before() -> None:
+            server.script(reply(delay=0.03), reply(200, b"copy"))
+
+        def look() -> None:
+            server.script_clear()
+            for thread in hedging():
+                thread.join(10)
+            assert_whole(conn._host)
+            assert_answered(conn)
+
+        assert strike_everywhere(lambda: conn.get("/"), look, before=before) > 100
+
+
+def test_a_stream_that_is_read_to_its_end() -> None:
+    with connected(stream=reply(200, b"x" * 5000, chunked=True)) as conn:
+
+        def act() -> None:
+            # What `get` returns as it is: after a function of Python's CPython does not look for signals.
+            with conn._requested("GET", "/stream", {"stream": True}) as response:
+                assert sum(map(len, response.iter_content(1000))) == 5000
+
+        def look() -> None:
+            assert_whole(conn._host)
+            assert_answered(conn)
+
+        assert strike_everywhere(act, look) > 80
+
+
+def test_a_call_whose_connection_is_closed_while_it_waits() -> None:
+    with FaultServer(routes={"/busy": reply(503)}) as server, ThreadPoolExecutor(1) as two:
+        policy = POLICY.replace(retry=WAITING, timeout={"total": 100})
+        over = threading.Event()
+
+        def before() -> None:
+            nonlocal conn, closes
+            conn = Connection(server.url, ANONYMOUS, policy=policy)
+            over.clear()
+            closes = two.submit(close, conn)
+
+        def close(conn: Connection) -> None:
+            while not conn._waits._closing._waiters and not over.wait(0.0005):
+                pass
+            conn.close()
+
+        def act() -> None:
+            with contextlib.suppress(HTTPError):
+                conn.get("/busy")
+
+        def look() -> None:
+            over.set()
+            closes.result(10)
+            assert_whole(conn._host)
+            assert not conn._waits._closing._waiters
+
+        conn: Connection
+        closes: Future[None]
+        assert strike_everywhere(act, look, before=before, step=3) > 200
+
+
+def test_closing_while_another_thread_waits() -> None:
+    """However far it came, the other thread does not wait for its turn of half a minute."""
+    policy = POLICY.replace(
+        timeout={"total": 100},
+        retry=WAITING,
+        bulkhead={"max_concurrent": 1, "max_wait": 60},
+    )
+    with FaultServer(routes={"/busy": reply(503)}) as server, ThreadPoolExecutor(2) as others:
+
+        def before() -> None:
+            nonlocal conn, calls
+            conn = Connection(server.url, ANONYMOUS, policy=policy)
+            calls = [others.submit(conn.get, "/busy") for _ in range(2)]
+            while not (conn._waits._closing._waiters and conn._waits._tickets):
+                time.sleep(0.0005)
+
+        def look() -> None:
+            if not conn.closed:
+                conn.close()
+            with elapsed() as took:
+                assert [type(call.exception(20)) for call in calls] != []
+            took.assert_at_most(5)
+            assert_whole(conn._host)
+
+        conn: Connection
+        calls: list[Future[Any]]
+        assert strike_everywhere(lambda: conn.close(), look, before=before) > 5  # noqa: PLW0108 - another one each time
+
+
+@pytest.mark.parametrize("handler", ["health", "close"])
+def test_a_handler_that_asks_for_the_health_or_closes(handler: str) -> None:
+    """It runs in the thread that it interrupts, and so perhaps in the middle of what it asks about."""
+    patient = POLICY.replace(breaker={"consecutive": 10**6, "failure_ratio": 1.0, "min_calls": 10**6})
+    with FaultServer(routes={"/busy": reply(503)}) as server:
+
+        def before() -> None:
+            nonlocal conn
+            if conn is None or conn.closed:
+                conn = Connection(server.url, ANONYMOUS, policy=patient)
+
+        def handle() -> BaseException:
+            assert conn is not None
+            _ = conn.health if handler == "health" else conn.close()
+            return Struck()
+
+        def act() -> None:
+            assert conn is not None
+            with contextlib.suppress(HTTPError):
+                conn.get("/busy")
+
+        def look() -> None:
+            assert conn is not None
+            assert_whole(conn._host)
+
+        conn: Connection | None = None
+        assert strike_everywhere(act, look, before=before, error=handle, step=7) > 200
+        assert conn is not None
+        conn.close()
