@@ -372,7 +372,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
     def _admit_closed(self, now: float) -> Permit | Refusal:
         left = self._ramp_until - now
         permit = Permit(self._generation)
-        if left <= 0:
+        if left <= 0 or self._policy.ramp == 0:  # some may be left to one who read his clock before it closed
             if not self.watches:
                 self.standing = permit
             return permit

@@ -533,6 +533,16 @@ def test_without_a_ramp_all_are_admitted_at_once() -> None:
     assert not any(rejected(here.begin()) for _ in range(20))
 
 
+def test_without_a_ramp_one_who_read_the_clock_before_the_circuit_closed_is_admitted() -> None:
+    """Once, that was a ZeroDivisionError."""
+    here = world(consecutive=1, ramp=0)
+    here.trip()
+    here.recover()
+    breaker = here.host.breaker
+    assert breaker is not None
+    assert isinstance(breaker.admit_locked(bearer(), here.clock.now - 0.001, 1.0), Permit)
+
+
 # Slow calls
 
 
