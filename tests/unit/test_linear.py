@@ -38,10 +38,11 @@ from sleepwalker.transport.adapter import Adapter
 from sleepwalker.transport.body import NOTHING
 from sleepwalker.transport.cookies import BoundedCookieJar
 from sleepwalker.transport.credentials import netrc_auth
-from sleepwalker.transport.deadline import Limits, attempt_limits
+from sleepwalker.transport.deadline import Limits
 from sleepwalker.transport.head import Response
 from sleepwalker.transport.line import check_proxies
 from sleepwalker.transport.redirects import Hop, next_hop
+from tests.limits import attempt_limits
 
 ORIGIN = url.parse_hostname("https://a.example")[1]
 
