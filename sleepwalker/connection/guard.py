@@ -119,6 +119,12 @@ def once_idle(thing: Any, act: Callable[[], None]) -> None:
         act()
 
 
+def rehost(thing: Any, host: Host) -> None:
+    """Have a guard's later calls count in `host`; nothing for anything else."""
+    if is_guard(thing):
+        _calls(thing).host = host
+
+
 def follow(thing: Any, rules: Rules) -> None:
     """Have a guard's later calls follow `rules`; nothing for anything else."""
     if is_guard(thing):

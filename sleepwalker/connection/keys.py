@@ -22,7 +22,8 @@ _SCHEME = re.compile(r"^(?:b?['\"])?[a-z][a-z0-9+.-]*:/{1,2}", re.IGNORECASE)
 class AuthKey:
     """Credentials as a key: equal ones of one type are equal, also where the object itself cannot be hashed.
 
-    What it is made of is what the credentials are now: changed in place, they are other credentials.
+    What it is made of is what the credentials are now: changed in place, they are other credentials. Making and
+    comparing one may run the code of the credentials' class; hashing it does not.
     """
 
     __slots__ = ("_hash", "_value")
@@ -44,6 +45,20 @@ class AuthKey:
         return f"<AuthKey of {self._value[0].__name__}>"
 
 
+class Asked:
+    """What somebody asks a manager for, in their words and as its tables have it. To be made while no lock is held."""
+
+    __slots__ = ("auth", "host", "key", "name", "origin", "place")
+
+    def __init__(self, host: Any, auth: Any, key: AuthKey | None = None) -> None:
+        self.host = host
+        self.auth = auth
+        self.name, self.origin = host_key(host)
+        self.key = AuthKey(auth) if key is None else key
+        self.place = (self.name, hash(self.key))
+        """Where the tables have the pair, beside those that only a comparison tells apart from it."""
+
+
 def host_key(host: Any) -> tuple[str, Origin | None]:
     """A host's name in the tables, and its origin where it is a URL.
 
@@ -53,6 +68,7 @@ def host_key(host: Any) -> tuple[str, Origin | None]:
     """
     if not isinstance(host, str):
         host = repr(host)
+    host = str.__str__(host)  # of a subclass, the text alone: names are hashed and compared under locks
     if not _WEB.match(host):
         if ":" in _SCHEME.sub("", host).rpartition("@")[0]:  # names are written to the log
             raise URLError("host (not shown) has credentials in it: pass them as auth=(user, password)")

@@ -9,19 +9,20 @@ import sys
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
-from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import requests
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.connection.connection import Connection
+from sleepwalker.connection.conns import Conns
 from sleepwalker.connection.guard import REQUEST_METHODS, end_waits, follow, guard, is_guard, once_idle, unguarded
 from sleepwalker.connection.hook import ConnectionHook
-from sleepwalker.connection.keys import AuthKey, host_key, words_of
-from sleepwalker.connection.pair import NOTHING, Fault, Pair, Round, as_connection, says_closed
+from sleepwalker.connection.keys import Asked, AuthKey, host_key, words_of
+from sleepwalker.connection.pair import NOTHING, Fault, Made, Pair, Round, as_connection, says_closed
 from sleepwalker.connection.probe import LONGEST, Prober
-from sleepwalker.connection.registry import GivenUp, Registry
+from sleepwalker.connection.registry import GivenUp, Registry, Seen
 from sleepwalker.connection.settings import load_policy
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Verdict
@@ -45,6 +46,29 @@ class _AnyAuth:
 
 _ANY_AUTH = _AnyAuth()
 _CLOSED = "this manager is closed; make a new one"
+_Shortcuts = dict[tuple[Any, ...], Pair]
+
+
+class _Turn(NamedTuple):
+    """What `find` does next: return a connection, raise, wait for another thread's round, or lead one."""
+
+    pair: Pair
+    conn: Any = NOTHING
+    error: ConnectionError | None = None
+    wait_for: Round | None = None
+    fault: Fault | None = None
+    """Where a round is to be led: what was wrong with the connection before."""
+    shortcuts: _Shortcuts | None = None
+    """Where the words of this caller are to be remembered, if so."""
+
+
+class _Said(NamedTuple):
+    """What the hooks said."""
+
+    conn: Any = None
+    refusal: ConnectionError | None = None
+    preferred: bool = True
+    """Whether none of those asked before the one that made the connection had trouble."""
 
 
 class ConnectionManager:
@@ -63,8 +87,9 @@ class ConnectionManager:
         observer: Called with each event of the manager and its guards, besides the log.
         clock: Where time and chance come from; for tests.
 
-    All methods are thread-safe, and none holds a lock while a hook or a request is at work. After a fork
-    the child goes on with sockets of its own.
+    All methods are thread-safe. None holds a lock while a hook, a request, or any code of a connection's or of
+    credentials' is at work. They may be called from signal handlers, which may also raise. After a fork the child goes
+    on with sockets of its own.
     """
 
     def __init__(
@@ -86,10 +111,11 @@ class ConnectionManager:
         self._rules = Rules(self._policy, clock)
         self._hooks: tuple[ConnectionHook, ...] = ()
         self._registry = Registry(self._policy, clock, max_connections)
-        self._shortcuts: dict[tuple[Any, ...], Pair] = {}
+        self._shortcuts: _Shortcuts = {}
         self._waiting: dict[int, Round] = {}
         self._leaving: dict[int, Any] = {}
-        self._lock = threading.Lock()
+        # One that its thread may take again: a signal handler, or a finaliser, may ask the manager at any call here.
+        self._lock = threading.RLock()
         self._sweep_at = float("inf")
         self._closed = False
         self._prober = Prober(self._probe_broken, self._health.probe_interval) if self._health.probe else None
@@ -97,19 +123,39 @@ class ConnectionManager:
 
     def add(self, host: str, auth: Any, conn: Any) -> None:
         """Hold `conn` for the pair; one already there is replaced, and retired unless another pair has it as well."""
-        name, origin = host_key(host)
-        key, ours = AuthKey(auth), as_connection(conn)
-        with self._lock:
-            self._check_open_locked()
-            pair = self._registry.pair_locked(name, key, origin, host, auth)
-            given_up = self._replaced_locked(pair, conn)
-            pair.end_back_off()
-            pair.stay_home()
-            pair.round = None  # one that is under way no longer decides for this pair
-            self._hold_locked(pair, conn, ours, host, auth)
-            news = self._isolate_locked(name, origin) if self._registry.isolates_locked(name, origin) else []
-            given_up += self._registry.overdue_locked(self._clock.monotonic(), pair)
-            self._start_probing_locked()
+        asked, mine = Asked(host, auth), Round()
+        try:
+            self._add(asked, mine, conn)
+        finally:
+            self._leave(mine)
+
+    def _add(self, asked: Asked, mine: Round, conn: Any) -> None:
+        self._check_open()
+        pair = self._registry.look(asked).pair or Pair(asked)
+        made = self._made(conn, pair, asked.origin)
+        while True:
+            seen = self._registry.look(asked)
+            with self._lock:
+                if not self._registry.fits_locked(asked, seen):
+                    continue
+                self._check_open()
+                now = self._clock.monotonic()
+                mine.pair = pair = seen.pair or Pair(asked)
+                if seen.pair is None:
+                    self._registry.insert_locked(pair, asked.origin)
+                given_up = self._replaced_locked(pair, conn)
+                pair.end_back_off()
+                pair.stay_home()
+                pair.round = None  # one that is under way no longer decides for this pair
+                shortcuts = self._hold_locked(pair, made, now, preferred=True)
+                isolated = self._registry.isolates_locked(asked.name, asked.origin)
+                news = self._isolate_locked(asked.name, asked.origin) if isolated else []
+                given_up += self._registry.overdue_locked(now, pair)
+                self._sweep_at = self._registry.due_at_locked()
+                self._start_probing_locked()
+                break
+        self._held(made, pair)
+        self._remember(shortcuts, asked, pair)
         self._give_up(given_up)
         self._tell(news)
 
@@ -158,17 +204,11 @@ class ConnectionManager:
 
     @property
     def conns(self) -> Mapping[tuple[Any, Any], Any]:
-        """The connections by (host as first given, auth) as of now, read-only.
+        """The connections by (host as first given, auth): a live view, read-only.
 
         Credentials that cannot be hashed are represented by a key object that can.
         """
-        with self._lock:
-            pairs = [pair for pair in self._registry.pairs_locked() if pair.ready]
-            shown: dict[tuple[Any, Any], Any] = {}
-            for pair in pairs:
-                key = _public_key(pair)
-                shown[(pair.host, pair.key[1]) if key in shown else key] = pair.conn  # 1 and True are equal, too
-            return MappingProxyType(shown)
+        return Conns(self._ready_pairs, self._look, self.__len__)
 
     def evict(self, host: str, auth: Any = _ANY_AUTH) -> int:
         """Give up the connection of a pair, or without `auth` all of the host; returns how many there were.
@@ -176,22 +216,40 @@ class ConnectionManager:
         Its calls go on to their end. The next `find` asks the hooks at once.
         """
         name, origin = host_key(host)
-        key = None if auth is _ANY_AUTH else AuthKey(auth)
-        with self._lock:
-            if key is None:
-                pairs = self._registry.pairs_of_locked(name, origin)
-            else:
-                pairs = [pair for pair in [self._registry.known_pair_locked(name, key)] if pair is not None]
-            given_up = []
-            for pair in pairs:
-                if pair.ready:
-                    given_up.append(GivenUp(pair, self._registry.take_locked(pair), "by hand"))
-                pair.end_back_off()
-                pair.stay_home()
-                if pair.round is None:
-                    self._registry.drop_locked(pair)
+        asked = None if auth is _ANY_AUTH else Asked(host, auth)
+        while True:
+            seen = None if asked is None else self._registry.look(asked)
+            with self._lock:
+                if asked is None or seen is None:
+                    pairs = self._registry.pairs_of_locked(name, origin)
+                elif self._registry.fits_locked(asked, seen):
+                    pairs = [] if seen.pair is None else [seen.pair]
+                else:
+                    continue
+                given_up = []
+                for pair in pairs:
+                    if pair.ready:
+                        given_up.append(GivenUp(pair, self._registry.take_locked(pair), "by hand"))
+                    pair.end_back_off()
+                    pair.stay_home()
+                    if pair.round is None:
+                        self._registry.drop_locked(pair)
+                break
         self._give_up(given_up)
         return len(given_up)
+
+    def forget(self, host: str) -> None:
+        """Forget a host as if it had never been seen: its connections, back-off, circuit and counts.
+
+        For one that moved for good or was a mistake: nothing of it is shown any more, and its alerts end. Calls on its
+        connections go on to their end. For a name that hooks understand, that goes for the hosts that it alone leads
+        to. An isolated host stays isolated until `restore`.
+        """
+        name, origin = host_key(host)
+        with self._lock:
+            self._shortcuts = {}
+            given_up = self._registry.forget_locked(name, origin)
+        self._give_up(given_up)
 
     def isolate(self, host: str) -> None:
         """Take a host out of use: `find` and requests to it raise `HostIsolatedError` until `restore`.
@@ -234,7 +292,7 @@ class ConnectionManager:
         """
         policy = load_policy(policy)
         with self._lock:
-            self._check_open_locked()
+            self._check_open()
             self._policy, self._health, self._rules = policy, policy.health, Rules(policy, self._clock)
             self._registry.policy = policy
             news = [event for record in self._registry.hosts_locked() for event in record.follow(policy)]
@@ -271,9 +329,7 @@ class ConnectionManager:
         return True  # an empty manager is a manager
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        with self._lock:
-            held = [(pair.host, pair.conn) for pair in self._registry.pairs_locked() if pair.ready]
-        return iter(held)
+        return iter([(pair.host, conn) for pair, conn in self._ready_pairs()])
 
     def __repr__(self) -> str:
         return (
@@ -288,7 +344,11 @@ class ConnectionManager:
             pair = self._shortcuts.get((host, AuthKey, AuthKey(auth)))
         if pair is not None:
             conn, now = pair.conn, self._clock.monotonic()
-            if now < self._sweep_at and conn is not NOTHING and pair.fault(now, self._health) is None:
+            if (
+                now < self._sweep_at
+                and conn is not NOTHING
+                and pair.fault(now, self._health, says_closed(conn)) is None
+            ):
                 pair.used = now
                 if pair.conn is conn:  # and was therefore what looked good
                     return conn
@@ -296,90 +356,111 @@ class ConnectionManager:
 
     def _find(self, host: str, auth: Any) -> Any:
         """The long way: the pair's connection, or a round of the hooks, led here or by another thread."""
-        name, origin = host_key(host)
-        key = AuthKey(auth)
-        while True:
-            mine = Round()
-            leading = False
-            conn: Any = NOTHING
-            current: Round | None = None
-            error: ConnectionError | None = None
-            with self._lock:
-                self._check_open_locked()
-                now = self._clock.monotonic()
-                pair = self._registry.pair_locked(name, key, origin, host, auth)
-                given_up = self._registry.overdue_locked(now, pair)
-                self._sweep_at = self._registry.due_at_locked()
-                fault = pair.fault(now, self._health) if pair.ready else None
-                if fault is not None or pair.stands_in:
-                    self._start_probing_locked()  # in a forked child the parent's thread does not run
-                isolated = self._registry.isolated_locked(pair)
-                if isolated is not None and not (pair.may_replace(isolated) and not pair.holds_off(now, "isolated")):
-                    error = _isolated(isolated)
-                elif pair.ready and (fault is None or (fault == "failback" and pair.round is not None)):
-                    conn = pair.conn
-                elif pair.round is not None:
-                    current = pair.round
-                    error = self._circle_locked(current, name)
-                elif pair.holds_off(now, fault):
-                    if pair.ready and says_closed(pair.conn):
-                        if fault == "unauthorized":
-                            pair.refusal = f"no connection to {name}: its credentials were not accepted"
-                        given_up.append(GivenUp(pair, self._registry.take_locked(pair), fault))
-                    conn = pair.conn
-                    error = None if pair.ready else _too_early(pair, now)
-                else:
-                    pair.begin_round(now, fault)
-                    pair.round, leading = mine, True
-                    if pair.ready and fault != "failback":
-                        given_up.append(GivenUp(pair, self._registry.take_locked(pair), fault))
-                if conn is not NOTHING:
-                    pair.used = now
-                    self._remember_locked(pair, host, auth)
-                elif error is not None:
-                    self._tidy_locked(pair, now)
-            if leading:
-                return self._lead(pair, mine, host, auth, fault, given_up)
-            if current is not None and error is None:
-                if self._follow(current, given_up):
-                    return current.result
-                continue
-            self._give_up(given_up)
-            if error is not None:
-                raise error
-            return conn
+        asked, mine = Asked(host, auth), Round()
+        try:
+            return self._sought(asked, mine)
+        finally:
+            self._leave(mine)
 
-    def _lead(self, pair: Pair, mine: Round, host: str, auth: Any, fault: Fault | None, given_up: list[GivenUp]) -> Any:
+    def _sought(self, asked: Asked, mine: Round) -> Any:
+        while True:
+            seen = self._registry.look(asked)
+            given_up: list[GivenUp] = []
+            with self._lock:
+                if not self._registry.fits_locked(asked, seen):
+                    continue
+                turn = self._decide_locked(asked, seen, mine, given_up)
+            self._remember(turn.shortcuts, asked, turn.pair)
+            if turn.wait_for is not None:
+                if self._follow(turn.wait_for, given_up):
+                    return turn.wait_for.result
+                continue
+            if turn.error is None and turn.conn is NOTHING:
+                return self._lead(asked, turn.pair, mine, turn.fault, given_up)
+            self._give_up(given_up)
+            if turn.error is not None:
+                raise turn.error
+            return turn.conn
+
+    def _decide_locked(self, asked: Asked, seen: Seen, mine: Round, given_up: list[GivenUp]) -> _Turn:
+        """What to do for somebody who looks for a pair: use its connection, refuse, wait, or ask the hooks."""
+        self._check_open()
+        now = self._clock.monotonic()
+        registry = self._registry
+        mine.pair = pair = seen.pair or Pair(asked)
+        if seen.pair is None:
+            registry.insert_locked(pair, asked.origin)
+        given_up += registry.overdue_locked(now, pair)
+        self._sweep_at = registry.due_at_locked()
+        fault = pair.fault(now, self._health, seen.closed) if pair.ready else None
+        if fault is not None or pair.stands_in:
+            self._start_probing_locked()  # in a forked child the parent's thread does not run
+        isolated = registry.isolated_locked(pair)
+        if isolated is not None and not (pair.may_replace(isolated) and not pair.holds_off(now, "isolated")):
+            return _Turn(pair, error=_isolated(isolated))
+        if pair.ready and (fault is None or (fault == "failback" and pair.round is not None)):
+            pair.used = now
+            return _Turn(pair, pair.conn, shortcuts=self._shortcuts_locked(pair))
+        if pair.round is not None:
+            error = self._circle_locked(pair.round, asked.name)
+            return _Turn(pair, error=error, wait_for=pair.round if error is None else None)
+        if pair.holds_off(now, fault):
+            if pair.ready and seen.closed:
+                if fault == "unauthorized":
+                    pair.refusal = f"no connection to {pair.name}: its credentials were not accepted"
+                given_up.append(GivenUp(pair, pair.conn, fault))
+                registry.take_locked(pair)
+            if not pair.ready:
+                return _Turn(pair, error=_too_early(pair, now))
+            pair.used = now
+            return _Turn(pair, pair.conn, shortcuts=self._shortcuts_locked(pair))
+        pair.begin_round(now, fault)
+        if pair.ready and fault != "failback":
+            given_up.append(GivenUp(pair, pair.conn, fault))
+            registry.take_locked(pair)
+        pair.round = mine
+        return _Turn(pair, fault=fault)
+
+    def _lead(self, asked: Asked, pair: Pair, mine: Round, fault: Fault | None, given_up: list[GivenUp]) -> Any:
         """Ask the hooks, and give the result to all who wait for it. Whatever happens, nobody waits for ever."""
         hooks = self._hooks
         try:
             self._give_up(given_up)
-            conn, refusal = self._ask_hooks(hooks, pair, host, auth, fault)
-            ours = as_connection(conn)
-            with self._lock:
-                given_up = self._settle_locked(pair, mine, conn, ours, refusal, hooks, host, auth, fault)
-                mine.abandoned = False
+            said = self._ask_hooks(hooks, pair, asked, fault)
+            made = None if said.refusal is not None else self._made(said.conn, pair, None)
+            given_up = self._settle(asked, pair, mine, made, said, hooks, fault)
         except Exception as error:
             mine.error, mine.abandoned = error, False
             raise
         finally:
-            with self._lock:
-                now = self._clock.monotonic()
-                if pair.round is mine:  # it came to nothing: an exception that is not the hooks' to handle
-                    pair.round = None
-                    if pair.ready:
-                        pair.back_off(now, self._health)  # a stand-in, which serves until the hooks are asked again
-                self._tidy_locked(pair, now)
-            mine.done.set()
+            self._leave(mine)
         self._give_up(given_up)
         if mine.error is not None:
             raise mine.error
-        self._check_still_in_use(pair, host)
+        self._check_still_in_use(pair, asked)
         return mine.result
 
-    def _check_still_in_use(self, pair: Pair, host: str) -> None:
+    def _leave(self, mine: Round) -> None:
+        """End what a thread does with a pair, however it came to its end; a second time changes nothing.
+
+        A signal handler may raise within the first time.
+        """
+        if mine.done.is_set():
+            return
+        with self._lock:
+            self._waiting.pop(mine.leader, None)
+            pair, now = mine.pair, self._clock.monotonic()
+            if pair is not None:
+                if pair.round is mine:  # it came to nothing: an exception that is not the hooks' to handle
+                    if pair.ready:
+                        pair.back_off(now, self._health)  # a stand-in, which serves until the hooks are asked again
+                    pair.round = None
+                self._tidy_locked(pair, now)
+        mine.done.set()
+
+    def _check_still_in_use(self, pair: Pair, asked: Asked) -> None:
         """An operator may have isolated the host while the hooks were at work, or the one that stands in, before."""
-        name, origin = host_key(host)
+        name, origin = asked.name, asked.origin
         with self._lock:
             news = self._isolate_locked(name, origin) if self._registry.isolates_locked(name, origin) else []
             isolated = self._registry.isolated_locked(pair)
@@ -387,61 +468,110 @@ class ConnectionManager:
         if isolated is not None:
             raise _isolated(isolated)
 
-    def _settle_locked(
+    def _settle(
         self,
+        asked: Asked,
         pair: Pair,
         mine: Round,
-        conn: Any,
-        ours: Connection | None,
-        refusal: ConnectionError | None,
+        made: Made | None,
+        said: _Said,
         hooks: tuple[ConnectionHook, ...],
-        host: str,
-        auth: Any,
         fault: Fault | None,
     ) -> list[GivenUp]:
-        """End a round with what the hooks gave or said; returns what is to be closed."""
-        now = self._clock.monotonic()
-        mine.error, mine.result = refusal, conn
+        """End a round with what the hooks gave or said; returns what is to be given up."""
+        while True:
+            seen = self._registry.look(asked)
+            with self._lock:
+                if not self._registry.fits_locked(asked, seen):
+                    continue
+                given_up: list[GivenUp] = []
+                shortcuts = self._settle_locked(seen, pair, mine, made, said, hooks, fault, given_up)
+                mine.abandoned = False
+                break
+        if made is not None and shortcuts is not None:
+            self._held(made, pair)
+            self._remember(shortcuts, asked, pair)
+        return given_up
+
+    def _settle_locked(
+        self,
+        seen: Seen,
+        pair: Pair,
+        mine: Round,
+        made: Made | None,
+        said: _Said,
+        hooks: tuple[ConnectionHook, ...],
+        fault: Fault | None,
+        given_up: list[GivenUp],
+    ) -> _Shortcuts | None:
+        now, refusal = self._clock.monotonic(), said.refusal
+        mine.error, mine.result = refusal, None if made is None else made.conn
         if self._closed:
             mine.error = ConnectionError(_CLOSED)
             if pair.round is mine:
                 pair.round = None
-            return [GivenUp(pair, conn, "by hand")] if refusal is None else []
-        if pair.round is not mine:  # somebody added a connection meanwhile, which counts
-            if not pair.ready:  # and evicted again
-                if refusal is None and (empty := self._registry.empty_pair_locked(pair)) is not None:
-                    mine.result = self._hold_locked(empty, conn, ours, host, auth)
-                return []
-            mine.error, mine.result = None, pair.conn
-            same = unguarded(conn) is unguarded(pair.conn)
-            return [] if refusal is not None or same else [GivenUp(pair, conn, "replaced")]
-        pair.round = None
-        given_up: list[GivenUp] = []
-        if refusal is None and fault == "failback" and ours is not None and self._holds_such_locked(pair, ours):
+            if made is not None:
+                given_up.append(GivenUp(pair, made.conn, "by hand"))
+            return None
+        if pair.round is not mine:
+            return self._settle_late_locked(seen, pair, mine, made, now, given_up, preferred=said.preferred)
+        shortcuts: _Shortcuts | None = None
+        if made is not None and fault == "failback" and self._holds_such_locked(pair, made, seen, now):
             mine.result = pair.conn  # the hooks say again what they said before, and its sockets are open
-            given_up = [] if ours is unguarded(pair.conn) else [GivenUp(pair, conn, None)]
-        elif refusal is None:
-            given_up = self._replaced_locked(pair, conn, fault or "replaced")
-            mine.result = self._hold_locked(pair, conn, ours, host, auth)
+            if made.bare is not unguarded(pair.conn):
+                given_up.append(GivenUp(pair, made.conn, None))
+            if said.preferred:
+                self._registry.settle_home_locked(pair)
+        elif made is not None:
+            given_up += self._replaced_locked(pair, made.conn, fault or "replaced")
+            shortcuts = self._hold_locked(pair, made, now, preferred=said.preferred)
         elif pair.ready:  # a stand-in, which still serves; the host asked for is asked for again later
             mine.error, mine.result = None, pair.conn
         else:
-            pair.refusal = str(refusal) if refusal.retryable else None
+            pair.refusal = str(refusal) if refusal is not None and refusal.retryable else None
         if mine.error is None or (refusal is not None and refusal.retryable):
             pair.back_off(now, self._health)
         if hooks is not self._hooks:  # the new ones have not been asked
             pair.end_back_off()
         elif refusal is not None and refusal.retryable:
             refusal.retry_after = pair.again_at - now
+        pair.round = None
+        given_up += self._registry.overdue_locked(now, pair)
+        self._sweep_at = self._registry.due_at_locked()
         self._start_probing_locked()
-        return given_up + self._registry.overdue_locked(now, pair)
+        return shortcuts
 
-    def _holds_such_locked(self, pair: Pair, ours: Connection) -> bool:
-        """Whether the connection in hand goes to the same place, and nothing is wrong with it."""
-        held = as_connection(pair.conn) if pair.ready else None
-        if held is None or held.origin != ours.origin:
+    def _settle_late_locked(
+        self,
+        seen: Seen,
+        pair: Pair,
+        mine: Round,
+        made: Made | None,
+        now: float,
+        given_up: list[GivenUp],
+        *,
+        preferred: bool,
+    ) -> _Shortcuts | None:
+        """End a round that no longer decides for its pair: a connection was added meanwhile, which counts."""
+        if pair.ready:
+            mine.error, mine.result = None, pair.conn
+            if made is not None and made.bare is not unguarded(pair.conn):
+                given_up.append(GivenUp(pair, made.conn, "replaced"))
+            return None
+        # It was evicted again. What was made is held, unless there is another one for these credentials, or will be.
+        empty = seen.pair or pair
+        if made is None or empty.ready or empty.round is not None:
+            return None
+        if seen.pair is None:
+            self._registry.insert_locked(pair)
+        mine.pair = empty
+        return self._hold_locked(empty, made, now, preferred=preferred)
+
+    def _holds_such_locked(self, pair: Pair, made: Made, seen: Seen, now: float) -> bool:
+        """Whether the connection in hand goes to the same place as the new one, and nothing is wrong with it."""
+        if made.ours is None or pair.ours is None or pair.record is None or pair.record.origin != made.record.origin:
             return False
-        return pair.fault(self._clock.monotonic(), self._health) in (None, "failback")
+        return pair.fault(now, self._health, seen.closed) in (None, "failback")
 
     def _follow(self, current: Round, given_up: list[GivenUp]) -> bool:
         """Wait for another thread's round; False where it was abandoned and has to be led anew."""
@@ -449,8 +579,7 @@ class ConnectionManager:
             self._give_up(given_up)
             current.done.wait()
         finally:
-            with self._lock:
-                self._waiting.pop(threading.get_ident(), None)
+            self._waiting.pop(threading.get_ident(), None)
         if isinstance(current.error, ConnectionError):
             # One object raised in several threads would collect the tracebacks of all of them.
             error = type(current.error)(*current.error.args)
@@ -461,9 +590,7 @@ class ConnectionManager:
             raise current.error
         return not current.abandoned
 
-    def _ask_hooks(
-        self, hooks: tuple[ConnectionHook, ...], pair: Pair, host: str, auth: Any, fault: Fault | None
-    ) -> tuple[Any, ConnectionError | None]:
+    def _ask_hooks(self, hooks: tuple[ConnectionHook, ...], pair: Pair, asked: Asked, fault: Fault | None) -> _Said:
         """The first connection that a hook gives, or what all of them said."""
         said, failed = [], False
         for hook in hooks:
@@ -472,7 +599,7 @@ class ConnectionManager:
             error: Exception | None = None
             conn = None
             try:
-                conn = hook.connect(host, auth)
+                conn = hook.connect(asked.host, asked.auth)
             except _HOOK_FAILURES as raised:
                 error = raised
             if conn is not None and says_closed(conn):
@@ -482,7 +609,7 @@ class ConnectionManager:
                 ours = as_connection(conn)
                 target = type(conn).__name__ if ours is None else ours.origin.text
                 self._observe(ConnectionHooked(pair.name, hook=kind, target=target, duration=took))
-                return conn, None
+                return _Said(conn, preferred=not failed)
             if error is None:
                 said.append(f"{kind} does not know the host")
                 continue
@@ -493,29 +620,64 @@ class ConnectionManager:
         before = "" if fault is None or fault == "failback" else f" (the one before was given up: {fault})"
         refusal = ConnectionError(f"no connection to {pair.name}: {why}{before}")
         refusal.retryable, refusal.never_sent = failed, True
-        return None, refusal
+        return _Said(refusal=refusal)
 
-    def _hold_locked(self, pair: Pair, conn: Any, ours: Connection | None, host: str, auth: Any) -> Any:
-        """Put a connection in, guarded if that is wished for; returns what `find` gives from now on."""
-        now = self._clock.monotonic()
-        if self._guarded and ours is None and not is_guard(conn):
-            record = self._registry.host_locked(self._registry.opaque_name(pair))
-            conn = guard(conn, record, self._rules, self._guarded, self._clock, self._observe)
-        self._registry.put_locked(pair, conn, ours, now)
-        self._remember_locked(pair, host, auth)
+    def _made(self, conn: Any, pair: Pair, origin: Origin | None) -> Made:
+        """A connection as a pair can hold it: sharing its host's record, and guarded if that is wished for."""
+        ours = as_connection(conn)
+        name = None if ours is None else ours.origin.text
+        if name is None and origin is not None:
+            name = origin.text
+        with self._lock:
+            record = self._registry.host_locked(self._registry.opaque_name(pair) if name is None else name)
+            rules = self._rules
+        if ours is not None:
+            ours.attach(record)
+            return Made(conn, unguarded(conn), ours, ours.usage, record)
+        if self._guarded and not is_guard(conn):
+            return Made(guard(conn, record, rules, self._guarded, self._clock, self._observe), conn, None, None, record)
+        return Made(conn, unguarded(conn), None, None, record)
+
+    def _held(self, made: Made, pair: Pair) -> None:
+        """See to it that a connection shares the record that its pair has, should the host have been forgotten."""
+        record = pair.record
+        if made.ours is not None and record is not None and record is not made.record and pair.ours is made.ours:
+            made.ours.attach(record)
+
+    def _hold_locked(self, pair: Pair, made: Made, now: float, *, preferred: bool) -> _Shortcuts | None:
+        """Put a connection in; returns where its callers' words are to be remembered."""
+        self._registry.put_locked(pair, made, now, preferred=preferred)
         self._sweep_at = self._registry.due_at_locked()
-        return conn
+        return self._shortcuts_locked(pair)
 
-    def _remember_locked(self, pair: Pair, host: str, auth: Any) -> None:
-        """Let the same words find the pair without the lock, and so fast."""
+    def _shortcuts_locked(self, pair: Pair) -> _Shortcuts | None:
+        """Where the words of those who ask for a pair may be remembered, so that they find it fast."""
         if self._registry.isolated_locked(pair) is not None:
-            return  # its name may be isolated while the host behind it is not, which only the long way sees
+            return None  # its name may be isolated while the host behind it is not, which only the long way sees
         if len(self._shortcuts) > 2 * self._max_connections:
             self._shortcuts = {}
+        return self._shortcuts
+
+    def _remember(self, shortcuts: _Shortcuts | None, asked: Asked, pair: Pair) -> None:
+        """Let the same words find the pair without the lock; not with it held, for words are compared by their code.
+
+        In a table that was replaced meanwhile, as by an isolation, nobody looks any more.
+        """
+        if shortcuts is None:
+            return
         try:
-            self._shortcuts[words_of(host, auth)] = pair
+            shortcuts[words_of(asked.host, asked.auth)] = pair
         except TypeError:
-            self._shortcuts[host, AuthKey, pair.key[1]] = pair
+            shortcuts[asked.host, AuthKey, asked.key] = pair
+
+    def _ready_pairs(self) -> list[tuple[Pair, Any]]:
+        with self._lock:
+            return [(pair, pair.conn) for pair in self._registry.ready_locked()]
+
+    def _look(self, asked: Asked) -> tuple[Pair | None, Any]:
+        """The pair, and what it holds."""
+        seen = self._registry.look(asked)
+        return seen.pair, seen.conn
 
     def _replaced_locked(self, pair: Pair, conn: Any, reason: Any = "replaced") -> list[GivenUp]:
         if not pair.ready:
@@ -544,7 +706,7 @@ class ConnectionManager:
         if self._prober is not None and not self._closed:
             self._prober.start()
 
-    def _check_open_locked(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise ConnectionError(_CLOSED)
 
@@ -629,7 +791,7 @@ class ConnectionManager:
             self._observe(event)
 
     def _renew_after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waiting = {}
         self._sweep_at = 0.0  # the next find goes the long way, on which the child starts what only the parent has
         for pair in self._registry.pairs_locked():
@@ -652,14 +814,6 @@ def _guarded_names(guard: Any) -> frozenset[str]:
     if isinstance(guard, str) or not isinstance(guard, Collection) or not all(isinstance(name, str) for name in guard):
         raise TypeError(f"guard must be True, False or names of methods, not {guard!r:.80}")
     return REQUEST_METHODS | frozenset(guard)
-
-
-def _public_key(pair: Pair) -> tuple[Any, Any]:
-    try:
-        hash(pair.auth)
-    except TypeError:
-        return pair.host, pair.key[1]
-    return pair.host, pair.auth
 
 
 def _isolated(record: Host) -> HostIsolatedError:

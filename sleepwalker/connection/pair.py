@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sleepwalker.connection.connection import Connection
+from sleepwalker.connection.keys import Asked
+from sleepwalker.connection.usage import Usage
 from sleepwalker.engine.host import Host
+from sleepwalker.latch import Latch
 from sleepwalker.policy import HealthPolicy
 from sleepwalker.transport.url import Origin
 
@@ -26,19 +29,38 @@ NOTHING: Any = _Nothing()
 class Round:
     """One asking of the hooks for one pair, by one thread; others who want the pair wait for it."""
 
-    __slots__ = ("abandoned", "done", "error", "leader", "result")
+    __slots__ = ("abandoned", "done", "error", "leader", "pair", "result")
 
     def __init__(self) -> None:
         self.leader = threading.get_ident()
-        self.done = threading.Event()
+        self.pair: Pair | None = None
+        """The pair that this thread looks at, and asks the hooks for where the pair says so."""
+        self.done = Latch()
         self.result: Any = None
         self.error: Exception | None = None
         self.abandoned = True
-        """Until the leader has a result, for it may be stopped, as by Ctrl-C: whoever waits then asks anew."""
+        """Until the leader has a result, for it may be stopped, as by Ctrl-C: those who wait then ask anew."""
+
+
+class Made(NamedTuple):
+    """A connection that a pair can hold, looked at while no lock was held, for that may run anybody's code."""
+
+    conn: Any
+    """What `find` gives: the connection, or a guard of it."""
+    bare: Any
+    """The connection itself."""
+    ours: Connection | None
+    """The connection, if it is a `Connection`."""
+    usage: Usage | None
+    record: Host
+    """The record that it counts in."""
 
 
 class Pair:
-    """One pair. What changes, changes under the manager's lock; `find` reads `conn` without it."""
+    """One pair. What changes, changes under the manager's lock; `find` reads `conn` without it.
+
+    Nothing here runs the code of a connection or of credentials, so all of it may be called under the lock.
+    """
 
     __slots__ = (
         "again_at",
@@ -51,31 +73,39 @@ class Pair:
         "key",
         "made",
         "name",
+        "named",
         "ours",
+        "place",
         "queued",
         "record",
         "refusal",
         "round",
         "settled",
         "stands_in",
+        "usage",
         "used",
         "was_down",
     )
 
-    def __init__(self, host: Any, auth: Any, key: Any, name: str) -> None:
-        self.host = host
+    def __init__(self, asked: Asked) -> None:
+        self.host = asked.host
         """As first given."""
-        self.auth = auth
-        self.key = key
-        self.name = name
+        self.auth = asked.auth
+        self.key = asked.key
+        self.place = asked.place
+        self.name = asked.name
         """The host for events and texts."""
+        self.named = asked.origin is None
+        """Whether it was asked for by a name that only hooks understand, rather than by a URL."""
         self.conn: Any = NOTHING
         self.ours: Connection | None = None
         """The connection, if it is a `Connection`."""
+        self.usage: Usage | None = None
+        """What the calls of a `Connection` came to."""
         self.record: Host | None = None
         """The record of the host that the connection goes to."""
         self.home: Host | None = None
-        """The record of the host asked for."""
+        """The record of the host asked for; for a name, of where the hooks last said without trouble that it is."""
         self.stands_in = False
         """Whether the connection goes, or the next one may go, to another host while the one asked for is broken."""
         self.failover: Connection | None = None
@@ -101,15 +131,12 @@ class Pair:
         """Whether it has a connection."""
         return self.conn is not NOTHING
 
-    def fault(self, now: float, health: HealthPolicy) -> Fault | None:
-        """What is wrong with the connection, None if nothing is."""
-        ours, record = self.ours, self.record
-        if ours is not None:
-            if ours.usage.unauthorized and health.unauthorized_evicts:
-                return "unauthorized"  # first, for a login that failed has to wait, also once the caller closed it
-            if ours.closed:
-                return "closed"
-        elif says_closed(self.conn):
+    def fault(self, now: float, health: HealthPolicy, closed: bool) -> Fault | None:
+        """What is wrong with the connection, None if nothing is. `closed` is what it says of itself."""
+        usage, record = self.usage, self.record
+        if usage is not None and usage.unauthorized and health.unauthorized_evicts:
+            return "unauthorized"  # first, for a login that failed has to wait, also once the caller closed it
+        if closed:
             return "closed"
         if record is not None and record.trouble:
             if record.isolated:
@@ -130,8 +157,8 @@ class Pair:
 
     def last_used(self) -> float:
         """When it was asked for, or its connection called, for the last time."""
-        ours = self.ours
-        return self.used if ours is None else max(self.used, ours.usage.last_used)
+        usage = self.usage
+        return self.used if usage is None else max(self.used, usage.last_used)
 
     def holds_off(self, now: float, fault: Fault | None) -> bool:
         """Whether it is too early to ask the hooks again about a connection with this fault, or about none."""
@@ -180,7 +207,7 @@ class Pair:
 
     def _well_since_round(self) -> bool:
         """Whether the host asked for answered, and accepted the credentials, since the hooks were asked last."""
-        if self.ours is not None and self.ours.usage.unauthorized and not self.ours.usage.accepted:
+        if self.usage is not None and self.usage.unauthorized and not self.usage.accepted:
             return False
         record = self.home if self.stands_in or self.record is None else self.record
         return record is not None and record.answered_since(self.settled)
@@ -200,12 +227,19 @@ class Pair:
 
 
 def as_connection(conn: Any) -> Connection | None:
-    """`conn` if it is one of ours. A proxy of one is; a mock that only says so is not."""
-    return conn if isinstance(conn, Connection) and isinstance(getattr(conn, "origin", None), Origin) else None
+    """`conn` if it is one of ours. A proxy of one is; a mock that only says so is not.
+
+    That may run the code of its class, as `says_closed` does, so no lock is held meanwhile.
+    """
+    ours = isinstance(conn, Connection) and type(getattr(conn, "usage", None)) is Usage
+    return conn if ours and isinstance(conn.origin, Origin) else None
 
 
 def says_closed(conn: Any) -> bool:
-    """Whether somebody else's connection says that it is closed, in so many words: others count, or mock."""
+    """Whether a connection says that it is closed, in so many words: others count, or mock.
+
+    Its `closed` may be anybody's code, which takes its time or asks the manager, so no lock is held meanwhile.
+    """
     try:
         return getattr(conn, "closed", False) is True
     except Exception:  # noqa: BLE001 - an object that cannot say is not known to be closed

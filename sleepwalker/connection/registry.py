@@ -1,4 +1,9 @@
-"""The manager's tables: pairs, host records, and who is given up when. Every method needs the manager's lock held."""
+"""The manager's tables: pairs, host records, and who is given up when.
+
+Methods whose names end in `_locked` need the manager's lock held, and run no code of connections or credentials: a slow
+one would delay all who look for other hosts, and one that asks the manager would wait for itself. A signal handler may
+raise wherever a call ends, so each change is made by statements without a call among them, once all is worked out.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +14,9 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from sleepwalker.clock import Clock
-from sleepwalker.connection.connection import Connection
-from sleepwalker.connection.guard import unguarded
-from sleepwalker.connection.keys import AuthKey
-from sleepwalker.connection.pair import NOTHING, Pair
+from sleepwalker.connection.guard import rehost, unguarded
+from sleepwalker.connection.keys import Asked
+from sleepwalker.connection.pair import NOTHING, Made, Pair, says_closed
 from sleepwalker.engine.host import Host
 from sleepwalker.policy import Policy
 from sleepwalker.transport.url import Origin
@@ -21,17 +25,34 @@ from sleepwalker.transport.url import Origin
 _AT_ONCE = 16
 #: How long one that is in use is left alone before it is looked at again, in seconds.
 _BUSY = 1.0
+#: For so many seconds at most a host that nothing leads to any more goes on counting as broken: an alert that waits a
+#: minute before it pages does not see it for so long.
+_LONGEST_UNLED = 30.0
 
 _USED, _WAITING = 0, 1
 _Queue = list[tuple[float, int, Pair]]
+_NO_PAIRS: tuple[Pair, ...] = ()
 
 
 class GivenUp(NamedTuple):
-    """A connection to be closed and announced once the lock is released."""
+    """A connection to be retired and announced once the lock is released."""
 
     pair: Pair
     conn: Any
     reason: Any
+
+
+class Seen(NamedTuple):
+    """What was looked up while no lock was held: it counts if it still `fits_locked`."""
+
+    alike: tuple[Pair, ...]
+    """All pairs at the place."""
+    pair: Pair | None
+    """The one among them with equal credentials."""
+    conn: Any
+    """What the pair held, or NOTHING."""
+    closed: bool
+    """Whether that says that it is closed."""
 
 
 class Registry:
@@ -41,44 +62,67 @@ class Registry:
         self.policy = policy
         self._clock = clock
         self._max = max_connections
-        self._pairs: dict[tuple[str, AuthKey], Pair] = {}
-        self._ready = 0
+        # Pairs by name and hash of their credentials. Which one of a place is meant is told by comparing credentials,
+        # which may run anybody's code: so a place is a tuple that never changes, and is searched without the lock.
+        self._places: dict[tuple[str, int], tuple[Pair, ...]] = {}
+        self._pairs: dict[Pair, None] = {}
+        self._ready: dict[Pair, None] = {}
+        self._holders: dict[int, dict[Pair, None]] = {}
+        """The pairs that hold an object, by its id."""
         # A record lives for as long as a pair or a connection uses it, somebody isolated its host, or it is among
         # the latest: so the table is bounded, and no record is forgotten that anybody would miss.
         self._hosts: weakref.WeakValueDictionary[str, Host] = weakref.WeakValueDictionary()
         self._latest: OrderedDict[str, Host] = OrderedDict()
         self._isolated: dict[str, dict[str, Host]] = {}
-        self._objects: dict[int, int] = {}
+        self._left: dict[str, float] = {}
+        """When a pair last stopped leading to a host that counts as broken."""
         # Pairs with a connection by when that was used, and pairs without one by when their back-off ends. Neither
         # kind makes room for the other. Times may have passed since, so a pair is looked at when it comes up.
         self._queues: tuple[_Queue, _Queue] = ([], [])
         self._tickets = itertools.count()
 
-    def pair_locked(self, name: str, key: AuthKey, origin: Origin | None, host: Any, auth: Any) -> Pair:
-        """The pair, made if it is new."""
-        pair = self._pairs.get((name, key))
-        if pair is None:
-            pair = self._pairs[name, key] = Pair(host, auth, (name, key), name)
-            if origin is not None:
-                pair.home = self.host_locked(origin.text)
-        return pair
+    def look(self, asked: Asked) -> Seen:
+        """The pair that is meant, and what its connection says of itself. Not to be called with the lock held."""
+        alike = self._places.get(asked.place, _NO_PAIRS)
+        pair = next((pair for pair in alike if pair.key == asked.key), None)
+        conn = NOTHING if pair is None else pair.conn
+        return Seen(alike, pair, conn, conn is not NOTHING and says_closed(conn))
 
-    def known_pair_locked(self, name: str, key: AuthKey) -> Pair | None:
-        """The pair, if there is one."""
-        return self._pairs.get((name, key))
+    def fits_locked(self, asked: Asked, seen: Seen) -> bool:
+        """Whether what was seen is still so; else it is to be looked at anew."""
+        same = self._places.get(asked.place, _NO_PAIRS) is seen.alike
+        return same and (seen.pair is None or seen.pair.conn is seen.conn)
+
+    def insert_locked(self, pair: Pair, origin: Origin | None = None) -> None:
+        """Take up a pair, which the tables do not have; `origin` is where it is asked for."""
+        home = pair.home if origin is None else self.host_locked(origin.text)
+        alike = (*self._places.get(pair.place, _NO_PAIRS), pair)
+        pair.home = home
+        self._places[pair.place] = alike
+        self._pairs[pair] = None
+
+    def drop_locked(self, pair: Pair) -> None:
+        """Forget a pair, which must hold nothing."""
+        if pair not in self._pairs:
+            return
+        rest = tuple(other for other in self._places[pair.place] if other is not pair)
+        if rest:
+            self._places[pair.place] = rest
+        else:
+            del self._places[pair.place]
+        del self._pairs[pair]
+        self._leave_locked(pair.home)
 
     def pairs_of_locked(self, name: str, origin: Origin | None) -> list[Pair]:
         """All pairs of a host; for one with a base path, those of that path."""
         below = f"{name}/" if origin is not None and name == origin.text else None
         return [
-            pair
-            for pair in self._pairs.values()
-            if pair.name == name or (below is not None and pair.name.startswith(below))
+            pair for pair in self._pairs if pair.name == name or (below is not None and pair.name.startswith(below))
         ]
 
     def host_locked(self, name: str) -> Host:
         """The record of an origin, or of a name that only hooks understand; made if it is new."""
-        record = self._hosts.get(name)
+        record = self._known_locked(name)
         if record is None:
             record = self._hosts[name] = Host(name, self.policy, self._clock)
         self._latest[name] = record
@@ -101,7 +145,7 @@ class Registry:
         own = name if origin is None else origin.text
         pairs = self.pairs_of_locked(name, None) if origin is None else []
         behind = (pair.record or pair.home for pair in pairs)
-        return next(filter(None, behind), None) or self._hosts.get(own) or Host(own, self.policy, self._clock)
+        return next(filter(None, behind), None) or self._known_locked(own) or Host(own, self.policy, self._clock)
 
     def isolate_locked(self, name: str, origin: Origin | None) -> list[Host]:
         """The records to isolate: the host's own, and those of the hosts that hooks connected it to.
@@ -113,7 +157,7 @@ class Registry:
         for pair in self.pairs_of_locked(name, origin):
             if pair.record is not None and (origin is None or not pair.stands_in):
                 records[pair.record.origin] = pair.record
-        self._isolated.setdefault(own.origin, {}).update(records)
+        self._isolated[own.origin] = self._isolated.get(own.origin, {}) | records
         return list(records.values())
 
     def restore_locked(self, name: str, origin: Origin | None) -> list[Host]:
@@ -124,11 +168,6 @@ class Registry:
             if (record := others.pop(own, None)) is not None:
                 records[own] = record
         return [record for record in records.values() if record.origin not in self._isolated]
-
-    def empty_pair_locked(self, pair: Pair) -> Pair | None:
-        """The pair as the table has it now, or gets it back; None where somebody has, or makes, a connection for it."""
-        now = self._pairs.setdefault(pair.key, pair)
-        return None if now.ready or now.round is not None else now
 
     def isolates_locked(self, name: str, origin: Origin | None) -> bool:
         """Whether the host itself was isolated."""
@@ -141,31 +180,75 @@ class Registry:
         named = self._isolated.get(pair.name, {}).get(pair.name)
         return next((record for record in (pair.home, pair.record, named) if record and record.isolated), None)
 
-    def put_locked(self, pair: Pair, conn: Any, ours: Connection | None, now: float) -> None:
-        """Hold `conn` for the pair, which must hold none."""
-        if ours is not None:
-            record = self.host_locked(ours.origin.text)
-            ours.attach(record)
-            ours.usage.accepted = (
-                False  # of interest is what its credentials are worth, not whether a hook could log in
-            )
-        else:
-            record = self.host_locked(self.opaque_name(pair))
-        if pair.home is None:
-            pair.home = record
-        elif record is pair.home:
+    def forget_locked(self, name: str, origin: Origin | None) -> list[GivenUp]:
+        """Give up all that leads to a host, and drop its record; returns the connections.
+
+        With a name go the hosts that it alone leads to. One that is isolated stays so until it is restored.
+        """
+        own = self._hosts.get(name if origin is None else origin.text)
+        gone = dict.fromkeys(self.pairs_of_locked(name, origin))
+        records = {own} if own is not None else set()
+        if origin is None:
+            records.update(record for pair in gone for record in (pair.record, pair.home) if record is not None)
+            others = (pair for pair in self._pairs if pair not in gone)
+            records.difference_update(record for pair in others for record in (pair.record, pair.home))
+        given_up = []
+        for pair in self.pairs_locked():
+            if pair in gone or pair.record in records:
+                if pair.ready:
+                    given_up.append(GivenUp(pair, self.take_locked(pair), "by hand"))
+                pair.round = None  # one that is under way no longer decides for this pair
+                self.drop_locked(pair)
+            elif pair.home not in records:
+                continue
+            pair.home = pair.record  # what stood in stays
+            pair.end_back_off()
             pair.stay_home()
-        elif pair.home.down:
-            pair.stands_in = True
-        pair.record, pair.ours = record, ours
+        for record in records:
+            if not record.isolated:
+                self._drop_host_locked(record)
+        return given_up
+
+    def put_locked(self, pair: Pair, made: Made, now: float, *, preferred: bool) -> None:
+        """Hold a connection for the pair, which is in the tables and must hold none.
+
+        `preferred` is whether no hook had trouble that could have named another place: then a name is where this one
+        goes. Where a URL leads to another host, that is a stand-in while its own is broken.
+        """
+        record = self.host_locked(made.record.origin)
+        if record is not made.record:  # forgotten meanwhile
+            rehost(made.conn, record)
+        before = pair.home
+        moves = before is None or (pair.named and preferred)
+        at_home = moves or record is before
+        stands_in = not at_home and (pair.stands_in or (before is not None and before.down))
+        key = id(made.bare)
+        holders = self._holders.get(key, {})
+        self.note_locked(pair, now, _USED)  # first: what is held is looked at some day, whatever happens here
+        if moves:
+            pair.home = record
+        pair.stands_in = stands_in
+        if at_home:
+            pair.failover = None
+        if made.usage is not None:
+            made.usage.accepted = False  # of interest is what it is worth from now on, not whether a hook could log in
+        pair.record, pair.ours, pair.usage = record, made.ours, made.usage
         pair.made = pair.used = now
         pair.refusal = None
         record.held += 1
-        key = id(unguarded(conn))
-        self._objects[key] = self._objects.get(key, 0) + 1
-        self._ready += 1
-        pair.conn = conn  # last, for it is read without the lock
-        self.note_locked(pair)
+        holders[pair] = None
+        self._holders[key] = holders
+        self._ready[pair] = None
+        pair.conn = made.conn  # last, for it is read without the lock
+        if moves:
+            self._leave_locked(before)
+
+    def settle_home_locked(self, pair: Pair) -> None:
+        """Take note that hooks without trouble name the place again that the pair's connection goes to."""
+        if pair.named and pair.home is not pair.record:
+            before = pair.home
+            pair.home, pair.stands_in, pair.failover = pair.record, False, None
+            self._leave_locked(before)
 
     def opaque_name(self, pair: Pair) -> str:
         """The record's name for a connection that does not say where it goes."""
@@ -174,24 +257,21 @@ class Registry:
     def take_locked(self, pair: Pair) -> Any:
         """Hold the pair's connection no more; it is returned."""
         conn, record = pair.conn, pair.record
-        pair.conn, pair.record, pair.ours = NOTHING, None, None
-        self._ready -= 1
+        key = id(unguarded(conn))
+        holders = self._holders[key]
+        pair.conn, pair.record, pair.ours, pair.usage = NOTHING, None, None, None
+        del self._ready[pair]
+        del holders[pair]
+        if not holders:
+            del self._holders[key]
         if record is not None:
             record.held -= 1
-        key = id(unguarded(conn))
-        self._objects[key] -= 1
-        if not self._objects[key]:
-            del self._objects[key]
+        self._leave_locked(record)
         return conn
 
     def holds_locked(self, conn: Any) -> bool:
         """Whether some pair has this very object."""
-        return id(unguarded(conn)) in self._objects
-
-    def drop_locked(self, pair: Pair) -> None:
-        """Forget the pair itself."""
-        if self._pairs.get(pair.key) is pair:
-            del self._pairs[pair.key]
+        return id(unguarded(conn)) in self._holders
 
     def overdue_locked(self, now: float, keep: Pair | None = None) -> list[GivenUp]:
         """What was unused for `health.idle`, or is too much; a few at a time, and never `keep`."""
@@ -201,34 +281,44 @@ class Registry:
                 crowded = self._crowded_locked(kind)
                 if not queue or queue[0][0] + (0.0 if crowded else self.policy.health.idle) > now:
                     break
-                noted, _, pair = heapq.heappop(queue)
-                pair.queued &= ~(1 << kind)
-                if self._pairs.get(pair.key) is not pair or pair.ready != (kind == _USED):
+                noted, _, pair = queue[0]
+                if pair not in self._pairs or pair.ready != (kind == _USED):
+                    self._pop_locked(kind, pair)
+                    if pair in self._pairs:
+                        self.note_locked(pair)
                     continue
                 last = pair.last_used() if pair.ready else pair.again_at
                 if pair is keep:
-                    self.note_locked(pair, now)
+                    again = now
                 elif pair.round is not None or (pair.record is not None and pair.record.busy):
-                    self.note_locked(pair, now + _BUSY)
+                    again = now + _BUSY
                 elif last > noted:
-                    self.note_locked(pair, last)
+                    again = last
                 else:
                     if pair.ready:
                         given_up.append(GivenUp(pair, self.take_locked(pair), "room" if crowded else "idle"))
                     self.drop_locked(pair)
+                    self._pop_locked(kind, pair)
+                    continue
+                heapq.heapreplace(queue, (again, next(self._tickets), pair))
         return given_up
 
-    def note_locked(self, pair: Pair, when: float | None = None) -> None:
+    def note_locked(self, pair: Pair, when: float | None = None, kind: int | None = None) -> None:
         """See to it that a pair is looked at, and forgotten in time."""
-        kind = _USED if pair.ready else _WAITING
+        if kind is None:
+            kind = _USED if pair.ready else _WAITING
         if not pair.queued & (1 << kind):
-            pair.queued |= 1 << kind
             queue = self._queues[kind]
             if len(queue) > 2 * len(self._pairs) + _AT_ONCE:  # of pairs that were dropped meanwhile
-                queue[:] = [entry for entry in queue if self._pairs.get(entry[2].key) is entry[2]]
+                queue[:] = [entry for entry in queue if entry[2] in self._pairs]
                 heapq.heapify(queue)
             moment = when if when is not None else pair.used if pair.ready else pair.again_at
             heapq.heappush(queue, (moment, next(self._tickets), pair))
+            pair.queued |= 1 << kind  # last: rather twice in a queue than never
+
+    def _pop_locked(self, kind: int, pair: Pair) -> None:
+        pair.queued &= ~(1 << kind)  # first, for the same reason
+        heapq.heappop(self._queues[kind])
 
     def due_at_locked(self) -> float:
         """When `overdue_locked` has something to look at."""
@@ -243,12 +333,17 @@ class Registry:
         )
 
     def _crowded_locked(self, kind: int) -> bool:
-        return (self._ready if kind == _USED else len(self._pairs) - self._ready) > self._max
+        return (len(self._ready) if kind == _USED else len(self._pairs) - len(self._ready)) > self._max
 
     def clear_locked(self) -> list[GivenUp]:
         """Give up everything. Host records stay: what is known of the hosts remains true."""
-        given_up = [GivenUp(pair, self.take_locked(pair), "by hand") for pair in self.pairs_locked() if pair.ready]
-        self._pairs = {key: pair for key, pair in self._pairs.items() if pair.round is not None}
+        given_up = []
+        for pair in self.pairs_locked():
+            if pair.ready:
+                given_up.append(GivenUp(pair, self.take_locked(pair), "by hand"))
+            if pair.round is None:
+                self.drop_locked(pair)
+            pair.queued = 0
         for queue in self._queues:
             for _, _, pair in queue:
                 pair.queued = 0
@@ -257,12 +352,59 @@ class Registry:
 
     def pairs_locked(self) -> list[Pair]:
         """All pairs, with or without a connection."""
-        return list(self._pairs.values())
+        return list(self._pairs)
+
+    def ready_locked(self) -> list[Pair]:
+        """The pairs that have a connection."""
+        return [pair for pair in self._pairs if pair in self._ready]
 
     def hosts_locked(self) -> list[Host]:
         """All host records."""
+        self._drop_unled_locked()
         return [record for _, record in sorted(self._hosts.items())]
 
     def count_locked(self) -> int:
         """How many connections are held."""
-        return self._ready
+        return len(self._ready)
+
+    def _known_locked(self, name: str) -> Host | None:
+        """A host's record, unless there is none or its time is over."""
+        record = self._hosts.get(name)
+        if record is None or not self._is_over_locked(record, self._clock.monotonic()):
+            return record
+        if any(record is pair.record or record is pair.home for pair in self._pairs):
+            return record
+        self._drop_host_locked(record)
+        return None
+
+    def _leave_locked(self, record: Host | None) -> None:
+        """Take note that a pair leads to a host no more; should that be missed, `_drop_unled_locked` sees it."""
+        if record is not None and record.down:
+            if len(self._left) > 2 * self._max:
+                self._left = {}
+            self._left[record.origin] = self._clock.monotonic()
+
+    def _drop_unled_locked(self) -> None:
+        """Forget the hosts that count as broken and that nothing has led to for a while: services that moved."""
+        down = [record for record in list(self._hosts.values()) if record.down and not record.isolated]
+        left, self._left = self._left, {}
+        if not down:
+            return
+        now = self._clock.monotonic()
+        led = {record for pair in self._pairs for record in (pair.record, pair.home)}
+        for record in down:
+            if record not in led:
+                self._left[record.origin] = left.get(record.origin, now)
+                if self._is_over_locked(record, now):
+                    self._drop_host_locked(record)
+
+    def _is_over_locked(self, record: Host, now: float) -> bool:
+        """Whether a broken host's time is over, should no pair lead to it: never before that of its open circuit."""
+        left = self._left.get(record.origin)
+        if left is None or now - left < min(self.policy.health.rehook_max, _LONGEST_UNLED):
+            return False
+        return record.down and not record.isolated and not record.busy and record.broken_by(now) != "breaker"
+
+    def _drop_host_locked(self, record: Host) -> None:
+        for table in (self._latest, self._hosts, self._left):
+            table.pop(record.origin, None)

@@ -64,6 +64,8 @@ class _Sum:
     """What all hosts of one label come to."""
 
     tally: Tally
+    hosts: int
+    """How many of them there are now; where there is none, counters and histograms stay, and gauges go."""
     states: dict[str, int]
     circuits: dict[str, int]
     in_flight: int = 0
@@ -73,6 +75,7 @@ class _Sum:
     rate: float | None = None
 
     def add(self, now: Gauges, connections: int) -> None:
+        self.hosts += 1
         self.states[now.state] += 1
         self.circuits[now.breaker] += 1
         self.in_flight += now.in_flight
@@ -189,7 +192,7 @@ class HostMetrics:
 
     The first `max_hosts` labels are kept for good, the busiest hosts first where many come at once; all later hosts
     share `other`. So a host never changes its label, and no counter goes back: what a record counted that is gone
-    since stays in its label's sums.
+    since stays in its label's sums. Its gauges end, as the state of a host that moved does.
     """
 
     def __init__(self, max_hosts: int, label: Callable[[str], str] | None) -> None:
@@ -210,9 +213,11 @@ class HostMetrics:
         with self._lock:
             sums = self._sums_locked(used)
         found = [(label, sums[label]) for label in sorted(sums)]
-        return [(family, [*_points(found, values)]) for family, values in _SCALARS.items()] + [
-            (family, [_histogram(label, of(one.tally)) for label, one in found]) for family, of in _HISTOGRAMS.items()
-        ]
+        living = [(label, one) for label, one in found if one.hosts]
+        return [
+            (family, [*_points(living if family.kind == "gauge" else found, values)])
+            for family, values in _SCALARS.items()
+        ] + [(family, [_histogram(label, of(one.tally)) for label, one in found]) for family, of in _HISTOGRAMS.items()]
 
     def _sums_locked(self, records: list[tuple[Host, int]]) -> dict[str, _Sum]:
         new = [host for host, _ in records if id(host.tally) not in self._live]
@@ -250,7 +255,7 @@ class HostMetrics:
 
 def _sum(sums: dict[str, _Sum], label: str) -> _Sum:
     if label not in sums:
-        sums[label] = _Sum(Tally(), dict.fromkeys(_STATES, 0), dict.fromkeys(_CIRCUITS, 0))
+        sums[label] = _Sum(Tally(), 0, dict.fromkeys(_STATES, 0), dict.fromkeys(_CIRCUITS, 0))
     return sums[label]
 
 

@@ -656,6 +656,27 @@ def test_conns_is_a_read_only_view_by_the_host_as_first_given() -> None:
     assert set(bed.manager) == {("HTTPS://A.test/", first), ("Orders", "thing"), (B, bed.manager.conns[B, key])}
 
 
+def test_conns_is_live() -> None:
+    bed = Bed()
+    conns = bed.manager.conns
+    assert (len(conns), dict(conns), list(conns.items())) == (0, {}, [])
+    conn = bed.manager.find(A, ("u", "geheim"))
+    assert conns[A, ("u", "geheim")] is conn
+    assert (A, ("u", "geheim")) in conns
+    assert list(conns.values()) == [conn]
+    assert len(conns) == 1
+    assert "geheim" not in repr(conns)
+    for other in ((A + "/", ("u", "geheim")), (A, None), (B, None), ("https://u:p@a.test", None), A, None):
+        assert other not in conns, "only the host as it was first given, with its credentials"
+    with pytest.raises(KeyError) as caught:
+        conns[A, ("u", "secret")]
+    assert "secret" not in str(caught.value)
+    before = iter(conns)
+    bed.manager.evict(A)
+    assert conns == {}
+    assert list(before) == [(A, ("u", "geheim"))], "of when it began"
+
+
 def test_conns_shows_credentials_that_are_equal_but_of_different_types() -> None:
     bed = Bed()
     found = [bed.manager.find(A, auth) for auth in (1, True, 1.0)]
@@ -809,7 +830,9 @@ def test_all_tables_stay_bounded_over_a_long_life() -> None:
     assert len(registry._latest) <= 10
     assert len(bed.manager.health()) <= 50
     assert sum(record.held for record in registry.hosts_locked()) == len(bed.manager)
-    assert len(registry._objects) <= 10
+    assert len(registry._holders) <= 10
+    assert len(registry._places) <= 10 + 10 + 5
+    assert len(registry._left) <= 2 * 10 + 1
 
 
 def test_a_pair_that_is_made_anew_a_thousand_times_is_queued_once() -> None:

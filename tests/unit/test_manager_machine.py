@@ -13,7 +13,7 @@ from requests.auth import HTTPBasicAuth
 
 from sleepwalker import ANONYMOUS, Connection, HostIsolatedError, Policy
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker.connection.keys import AuthKey, host_key
+from sleepwalker.connection.keys import Asked
 from tests.unit.engine_driver import answer, refused
 from tests.unit.manager_driver import A, B, Bed, Hook, Thing
 
@@ -48,6 +48,8 @@ class Server:
     good_probes: int = 0
     last_success: float = -1.0
     isolated: bool = False
+    unled: float | None = None
+    """Since when it has been broken, and nothing has led to it."""
 
     def rejects(self, now: float) -> bool:
         return self.opened is not None and now < self.opened + OPEN
@@ -300,7 +302,7 @@ class ManagerMachine(RuleBasedStateMachine):
         if outcome in ("home", "replica", "thing"):
             if stand_in is not None:
                 self.give_up(pair)
-            self.hold(pair, self.held_now(key))
+            self.hold(pair, self.held_now(key), preferred=not failed)
             if model.isolated(key[0], pair):
                 assert isinstance(raised, HostIsolatedError)
             else:
@@ -329,10 +331,9 @@ class ManagerMachine(RuleBasedStateMachine):
 
     def held_now(self, key: Key) -> Any:
         """What the manager holds for the pair, which is not found where its host is isolated."""
-        name, _ = host_key(key[0])
-        pair = self.manager._registry.known_pair_locked(name, AuthKey(AUTHS[key[1]][0]))
-        assert pair is not None
-        return pair.conn
+        seen = self.manager._registry.look(Asked(key[0], AUTHS[key[1]][0]))
+        assert seen.pair is not None
+        return seen.conn
 
     def check_spacing(self, key: Key, pair: Held) -> None:
         """Apart from the model's own arithmetic: rounds over a broken host, or after one that failed, are spaced."""
@@ -346,11 +347,12 @@ class ManagerMachine(RuleBasedStateMachine):
         pair.down_then = self.model.down(pair)
         self.ends[key] = self.model.now
 
-    def hold(self, pair: Held, conn: Any) -> None:
+    def hold(self, pair: Held, conn: Any, *, preferred: bool = True) -> None:
+        """`preferred` is whether no hook had trouble that could have named another place."""
         pair.conn = conn
         pair.target = conn.origin.text if isinstance(conn, Connection) else pair.home or pair.host
-        if pair.home is None:
-            pair.home = pair.target
+        if pair.home is None or (pair.host == "orders" and preferred):
+            pair.home, pair.stands_in = pair.target, False
         elif pair.target == pair.home:
             pair.stands_in = False
         elif self.model.servers[pair.home].troubled:
@@ -485,7 +487,7 @@ class ManagerMachine(RuleBasedStateMachine):
         """The manager's own pairs."""
         kinds = {"NoneType": "none", "HTTPBasicAuth": "basic", "dict": "dict"}
         pairs = self.manager._registry.pairs_locked()
-        return {(pair.name, kinds[repr(pair.key[1]).split()[-1][:-1]]): pair for pair in pairs}
+        return {(pair.name, kinds[repr(pair.key).split()[-1][:-1]]): pair for pair in pairs}
 
     def may_be_forgotten(self, key: Key, table: dict[Key, Any]) -> bool:
         """Unused for long, or where there are too many the least recently used; never during a back-off."""
@@ -506,6 +508,7 @@ class ManagerMachine(RuleBasedStateMachine):
             self.the_manager_holds_what_the_model_holds()
             assert all(is_given_up(conn) for conn in self.gone), "what was given up keeps no sockets"
             self.tables_are_bounded()
+            self.broken_hosts_that_nothing_leads_to_are_forgotten()
             self.records_are_the_hosts_and_shared()
 
     def the_manager_holds_what_the_model_holds(self) -> None:
@@ -527,6 +530,20 @@ class ManagerMachine(RuleBasedStateMachine):
         assert max(map(len, registry._queues)) <= 2 * len(WORDS) * len(AUTHS) + 17
         assert self.manager._waiting == {}
         assert all(pair.round is None for pair in registry.pairs_locked())
+
+    def broken_hosts_that_nothing_leads_to_are_forgotten(self) -> None:
+        health, now = self.manager.health(), self.model.now
+        led = {name for pair in self.model.pairs.values() for name in (pair.home, pair.target)}
+        for name, server in self.model.servers.items():
+            if name in led or not server.troubled or server.isolated:
+                server.unled = None
+            elif server.unled is None:
+                server.unled = now
+            over = server.unled is not None and now - server.unled >= LAST and not server.rejects(now)
+            assert (name not in health) == over
+            if over:
+                self.model.servers[name] = Server()
+                self.records.append(self.manager._registry.host_locked(name))
 
     def records_are_the_hosts_and_shared(self) -> None:
         health, now = self.manager.health(), self.model.now

@@ -1,0 +1,253 @@
+"""A signal handler that raises, as Ctrl-C does, leaves a manager that works, wherever in it that strikes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from sleepwalker import Connection, Policy
+from sleepwalker import ConnectionError as OurConnectionError
+from tests.interrupts import Struck, strike
+from tests.unit.manager_driver import A, B, Bed, Thing, fail, in_thread, replicas, well
+
+FILES = [f"sleepwalker/connection/{name}.py" for name in ("manager", "registry", "pair", "keys", "conns", "hook")] + [
+    "sleepwalker/latch.py"
+]
+
+
+@dataclass
+class Scene:
+    """A manager, what is done with it, and what is looked at afterwards beside the rest."""
+
+    bed: Bed
+    act: Callable[[], Any]
+    check: Callable[[], Any] = lambda: None
+
+
+def a_new_host() -> Scene:
+    bed = Bed()
+    return Scene(bed, lambda: bed.manager.find(A))
+
+
+def a_name() -> Scene:
+    bed = Bed()
+    bed.hook.act = lambda host, auth: bed.conn(A)
+    return Scene(bed, lambda: bed.manager.find("orders", ["a", "list"]))
+
+
+def a_foreign_object() -> Scene:
+    bed = Bed(guard=True)
+    bed.hook.act = lambda host, auth: Thing()
+    return Scene(bed, lambda: bed.manager.find(A))
+
+
+def a_hook_that_fails() -> Scene:
+    bed = Bed()
+    bed.hook.act = fail(OSError("down"))
+
+    def act() -> None:
+        with contextlib.suppress(OurConnectionError):
+            bed.manager.find(A)
+
+    return Scene(bed, act, lambda: bed.clock.advance(100))
+
+
+def one_at_hand() -> Scene:
+    bed = Bed()
+    well(bed)
+    return Scene(bed, lambda: bed.manager.find(A))
+
+
+def an_idle_one_and_others() -> Scene:
+    bed = Bed(policy=Policy(health={"idle": 10}))
+    for number in range(5):
+        bed.manager.add(f"https://h{number}.test", None, Thing())
+    well(bed)
+    bed.clock.advance(11)
+    return Scene(bed, lambda: bed.manager.find(A))
+
+
+def too_many() -> Scene:
+    bed = Bed(max_connections=2)
+    bed.hook.act = lambda host, auth: Thing()
+    for host in (A, B):
+        bed.manager.find(host)
+    return Scene(bed, lambda: bed.manager.find("https://c.test"))
+
+
+def a_broken_host() -> Scene:
+    bed = Bed()
+    well(bed)
+    bed.trip(A)
+    return Scene(bed, lambda: bed.manager.find(A))
+
+
+def a_stand_in() -> Scene:
+    bed = Bed()
+    up = replicas(bed)
+    well(bed)
+    bed.unreachable(A)
+    up.remove(A)
+    bed.manager.find(A)
+    up.insert(0, A)
+    bed.clock.advance(1)
+    return Scene(bed, lambda: bed.manager.find(A))
+
+
+def others_wait_for_it() -> Scene:
+    """The thread that is struck leads the round that another one waits for."""
+    bed = Bed()
+    waiters: list[Callable[[], Any]] = []
+
+    def act(host: Any, auth: Any) -> Connection:
+        if not waiters:
+            waiters.append(in_thread(lambda: bed.manager.find(A)))
+            until(lambda: len(bed.manager._waiting) == 1)
+        return bed.conn(host)
+
+    bed.hook.act = act
+    return Scene(bed, lambda: bed.manager.find(A), lambda: [wait() for wait in waiters])
+
+
+def it_waits_for_others() -> Scene:
+    """The thread that is struck waits for the round that another one leads."""
+    bed = Bed()
+    here, go = threading.get_ident(), threading.Event()
+
+    def act(host: Any, auth: Any) -> Connection:
+        while not go.is_set() and here not in bed.manager._waiting:
+            pass
+        return bed.conn(host)
+
+    bed.hook.act = act
+    leader = in_thread(lambda: bed.manager.find(A))
+    until(lambda: bool(bed.hook.asked))
+
+    def check() -> None:
+        go.set()
+        leader()
+
+    return Scene(bed, lambda: bed.manager.find(A), check)
+
+
+def doing(act: Callable[[Bed], Any]) -> Callable[[], Scene]:
+    def scene() -> Scene:
+        bed = Bed()
+        well(bed)
+        bed.hook.act = lambda host, auth: Thing()
+        bed.manager.find(A, "anna")
+        bed.manager.find(B)
+        return Scene(bed, lambda: act(bed))
+
+    return scene
+
+
+SCENES: dict[str, Callable[[], Scene]] = {
+    scene.__name__: scene
+    for scene in (
+        a_new_host,
+        a_name,
+        a_foreign_object,
+        a_hook_that_fails,
+        one_at_hand,
+        an_idle_one_and_others,
+        too_many,
+        a_broken_host,
+        a_stand_in,
+        others_wait_for_it,
+        it_waits_for_others,
+    )
+} | {
+    "evict": doing(lambda bed: bed.manager.evict(A)),
+    "evict one": doing(lambda bed: bed.manager.evict(A, "anna")),
+    "add": doing(lambda bed: bed.manager.add(A, "bob", Thing())),
+    "add in place of another": doing(lambda bed: bed.manager.add(A, None, bed.conn(A))),
+    "forget": doing(lambda bed: bed.manager.forget(A)),
+    "isolate and restore": doing(lambda bed: (bed.manager.isolate(A), bed.manager.restore(A))),
+    "reset": doing(lambda bed: bed.manager.reset()),
+    "close": doing(lambda bed: bed.manager.close()),
+    "health": doing(lambda bed: bed.manager.health()),
+    "conns": doing(lambda bed: (list(bed.manager.conns.items()), bed.manager.conns[A, "anna"], list(bed.manager))),
+}
+
+
+def until(fact: Callable[[], bool]) -> None:
+    for _ in range(10_000_000):
+        if fact():
+            return
+    raise AssertionError("it did not come")
+
+
+def look(scene: Scene) -> None:
+    """Whether all that the manager knows fits together, and it still does its work, for other threads, too."""
+    bed, manager, registry = scene.bed, scene.bed.manager, scene.bed.manager._registry
+    scene.check()
+    manager.restore(A)
+    bed.hook.act = lambda host, auth: Thing()
+    if not manager._closed:
+        for host, auth in ((A, None), (A, "anna"), ("orders", ["a", "list"])):
+            found = in_thread(lambda host=host, auth=auth: manager.find(host, auth))()
+            assert manager.find(host, auth) is found
+        in_thread(lambda: manager.find("https://new.test"))()
+    pairs = registry.pairs_locked()
+    held = [pair for pair in pairs if pair.ready]
+    assert len(manager) == len(held) == len(list(manager)) == len(manager.conns) == len(registry._ready)
+    assert sorted(id(pair) for at in registry._places.values() for pair in at) == sorted(map(id, pairs))
+    assert all(pair.queued & 1 and any(pair is entry[2] for entry in registry._queues[0]) for pair in held)
+    assert sum(len(holders) for holders in registry._holders.values()) == len(held)
+    counts = {origin: health.connections for origin, health in manager.health().items() if health.connections}
+    records = [pair.record.origin for pair in held if pair.record is not None]
+    assert counts == {origin: records.count(origin) for origin in records}
+    assert manager._waiting == {}
+    assert all(pair.round is None for pair in pairs)
+    assert len(pairs) <= len(held) + 1, "a pair without a connection that nothing is known of"
+    in_thread(manager.close)()
+    assert len(manager) == 0
+    assert registry._holders == {}
+    assert all(record.held == 0 for record in registry.hosts_locked())
+
+
+def strike_everywhere(name: str, handler: Callable[[Bed], Any]) -> None:
+    at = 0
+    while True:
+        scene = SCENES[name]()
+
+        def error(bed: Bed = scene.bed) -> BaseException:
+            handler(bed)
+            return Struck()
+
+        where = strike(scene.act, files=FILES, at=at, error=error)
+        try:
+            look(scene)
+        except Exception as failure:
+            raise AssertionError(f"after a strike at {where} ({at})") from failure
+        if where is None:
+            break
+        at += 1
+    assert at > 5
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_wherever_a_signal_handler_raises_in_a_manager_all_later_calls_work(name: str) -> None:
+    strike_everywhere(name, lambda bed: None)
+
+
+@pytest.mark.parametrize("name", ["a_new_host", "add in place of another", "evict"])
+@pytest.mark.parametrize(
+    "handler",
+    [lambda bed: bed.manager.find(B), lambda bed: bed.manager.evict(A), lambda bed: bed.manager.close()],
+    ids=["finds", "evicts", "closes"],
+)
+def test_a_signal_handler_may_ask_the_manager_that_it_interrupts(name: str, handler: Callable[[Bed], Any]) -> None:
+    """A service that is told to end closes its manager, whatever the main thread is at."""
+
+    def ask(bed: Bed) -> None:
+        with contextlib.suppress(OurConnectionError):
+            handler(bed)
+
+    strike_everywhere(name, ask)
