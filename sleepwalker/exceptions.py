@@ -320,7 +320,7 @@ class HTTPError(SleepwalkerException, _requests.HTTPError):
 
 def _json(response: Any) -> Any:
     """The body's value; ValueError where it is no JSON, or could be some only in an encoding that had to be guessed."""
-    if isinstance(response, _Response) and response.encoding is None and len(response.content) > _GUESSED:
+    if isinstance(response, _Response) and response.encoding is None and len(response.content or b"") > _GUESSED:
         response.content.decode(_guess_json_utf(response.content) or "ascii")
     return response.json()
 
