@@ -430,7 +430,10 @@ class ConnectionManager:
             made = None if said.refusal is not None else self._made(said.conn, pair, None)
             given_up = self._settle(asked, pair, mine, made, said, hooks, fault)
         except Exception as error:
-            mine.error, mine.abandoned = error, False
+            # In the main thread it may come from a signal handler (a time limit), which is no business of those who
+            # wait: they ask anew. Elsewhere it is a hook's.
+            if mine.leader != threading.main_thread().ident:
+                mine.error, mine.abandoned = error, False
             raise
         finally:
             self._leave(mine)

@@ -392,6 +392,24 @@ def test_who_waits_for_a_round_that_is_interrupted_asks_anew() -> None:
     assert isinstance(follower(), Connection)
 
 
+def test_what_a_signal_handler_raises_is_raised_in_no_other_thread() -> None:
+    """A time limit as Celery's is an Exception, and the main thread's alone."""
+    bed = Bed()
+    waiters: list[Callable[[], Any]] = []
+
+    def act(host: Any, auth: Any) -> Any:
+        if not waiters:
+            waiters.append(in_thread(lambda: bed.manager.find(A)))
+            waiting(bed, 1)
+            raise RuntimeError("as a signal handler would")
+        return "thing"
+
+    bed.hook.act = act
+    with pytest.raises(RuntimeError):
+        bed.manager.find(A)
+    assert waiters[0]() == "thing"
+
+
 def test_a_slow_hook_for_one_host_delays_nobody_looking_for_another() -> None:
     bed = Bed()
     gate = Gate(lambda host, auth: bed.conn(host))

@@ -23,7 +23,7 @@ CALLS = int(os.environ.get("SLEEPWALKER_STORM", "500"))
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("scene", [scene for scene in SCENES if scene != "find"])  # not yet
+@pytest.mark.parametrize("scene", SCENES)
 def test_a_storm_of_signals_leaves_nothing_behind(scene: str) -> None:
     command = [sys.executable, str(Path(__file__).with_name("storm.py")), scene, str(SEED), str(CALLS)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60 + CALLS / 5, check=False)
