@@ -293,7 +293,7 @@ def test_a_file_is_read_in_linear_time(kind: Callable[[Path], Callable[[str], ob
     read, slow = kind(tmp_path), []
     for beginning in ("", '"', "[", "a=", 'a="', "a='''"):
         for unit in (*UNITS, "a.b=1\n", "[a]\n", "macdef a\n", "#\n", "\n"):
-            for end in ("\n", "a=1\n", "a]\n"):
+            for end in ("\n", "a=1\n", "a]\n") if kind is toml else ("\n",):
                 with cpu(20):
                     if not is_linear(read, lambda size, b=beginning, u=unit, e=end: b + u * (size // len(u)) + e, SIZE):
                         slow.append((beginning, unit, end))
@@ -347,9 +347,10 @@ def uses() -> Iterator[tuple[str, Callable[[Any], object], bool]]:
 
 
 REPEATED = ("A: v\r\n", "//", "//a", "a//", "http://a", "1s", "1 s", "{a,", " \n", "\r", "?a", "''", "a://")
-STARTS = ("", "/", "//", "http://", "http://a/", "a:", "a: ", ",", "?", "{", "HTTP/1.1 200 ", "b'a:/", " ", "-", "[")
+STARTS = ("", "/", "//", "http://", "http://a/", "a: ", ",", "{", "HTTP/1.1 200 ", "b'a:/")
 
 
+@pytest.mark.once
 def test_every_regular_expression_takes_linear_time() -> None:
     """Each meets each text, whether it is meant for it or not. A new one is found, and need not be entered here."""
     texts = [start + unit * (SIZE // len(unit)) + end for start in STARTS for unit in UNITS + REPEATED for end in ENDS]
