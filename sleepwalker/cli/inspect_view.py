@@ -130,6 +130,8 @@ def _hosts(report: Report, width: int) -> list[RenderableType]:
                 seconds(facts.p99),
             ]
         )
+    if not rows:  # names that only hooks know, or a time before the first call
+        return []
     texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
     others = sum(max(len(headers[at]), *(len(row[at]) for row in texts)) + 1 for at in range(1, len(headers)))
     for row, facts in zip(rows, hosts, strict=False):

@@ -43,7 +43,10 @@ def _in_trouble(facts: HostFacts) -> bool:
 
 def _all_well(report: Report) -> Finding:
     hosts = sum(facts.calls > 0 for facts in report.hosts)  # others are names that hooks found connections for
-    ratio = report.total("answered") / calls if (calls := report.total("calls")) else None
+    calls = report.total("calls")
+    if not calls:
+        return Finding("good", "No call ended here, and no host went out of use", "", "", "")
+    ratio = report.total("answered") / calls
     which = f"All is well: {count(calls, 'call')} to {count(hosts, 'host')}, {share(ratio)} answered"
     it = report.retries
     done = _retried(it.sends, it.saved, sampled=report.sampled) if it.saved else ""
