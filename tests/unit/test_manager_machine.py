@@ -405,6 +405,25 @@ class ManagerMachine(RuleBasedStateMachine):
                 self.give_up(pair)
             self.ends.pop(key, None)
 
+    @rule(data=st.data(), host=st.sampled_from([A, "orders"]))
+    def a_host_is_forgotten(self, data: st.DataObject, host: str) -> None:
+        self.manager.forget(data.draw(st.sampled_from(WORDS[host])))
+        pairs, records = self.model.pairs, {host}
+        if host == "orders":
+            led = [{name for name in (pair.home, pair.target) if name} for pair in pairs.values()]
+            mine = [names for key, names in zip(pairs, led, strict=True) if key[0] == host]
+            others = [names for key, names in zip(pairs, led, strict=True) if key[0] != host]
+            records = records.union(*mine).difference(*others)
+        self.forget([key for key, pair in pairs.items() if key[0] == host or pair.target in records])
+        for pair in pairs.values():
+            if pair.home in records:
+                pair.home, pair.stands_in = pair.target, False
+                end_back_off(pair)
+        for name in records:
+            if not self.model.servers[name].isolated:
+                self.model.servers[name] = Server()
+                self.records.append(self.manager._registry.host_locked(name))
+
     @rule(data=st.data(), host=st.sampled_from([*WORDS]))
     def a_host_is_isolated(self, data: st.DataObject, host: str) -> None:
         self.manager.isolate(data.draw(st.sampled_from(WORDS[host])))
