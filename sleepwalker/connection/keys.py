@@ -4,23 +4,52 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
+import hashlib
+import os
 import re
 from typing import Any
 
-from requests.auth import HTTPBasicAuth, HTTPDigestAuth
+from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
 
 from sleepwalker.exceptions import URLError
 from sleepwalker.transport.url import Origin, parse_hostname
 
-#: What makes requests' own credentials equal. They cannot be hashed, and digest ones say that they equal basic ones.
-_EQUAL_BY_WORDS = (HTTPBasicAuth.__eq__, HTTPDigestAuth.__eq__)
+#: requests' own credentials, which user and password make equal. They cannot be hashed, and say that they equal others.
+_BY_WORDS = frozenset({HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth})
 _MUTABLE = (list, dict, set, bytearray)
+#: Where classes come from whose idea of equality knows nothing of what a subclass adds.
+_FOREIGN = frozenset({"builtins", "requests.auth"})
+#: Credentials of these kinds are what they compare as, and are hashed by no code but the interpreter's.
+_PLAIN = frozenset({type(None), tuple, str, bytes, int})
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _SCHEME = re.compile(r"^(?:b?['\"])?[a-z][a-z0-9+.-]*:/{1,2}", re.IGNORECASE)
+#: What of a name may not be shown: a query or fragment, and what would move a terminal's cursor.
+_UNSHOWN = re.compile(r"[?#\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LONGEST_NAME = 255
+
+
+class _Itself:
+    """An object as a key, equal to nothing but itself. It keeps the object alive, whose number might be used again."""
+
+    __slots__ = ("_thing",)
+
+    def __init__(self, thing: Any) -> None:
+        self._thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Itself and self._thing is other._thing
+
+    def __hash__(self) -> int:
+        return id(self._thing)
 
 
 class AuthKey:
     """Credentials as a key: equal ones of one type are equal, also where the object itself cannot be hashed.
+
+    A pair of strings and requests' own classes are compared by user and password, other objects as their class says.
+    A subclass that takes over the equality of a class which does not know it is not asked: a token that derives from
+    `HTTPBasicAuth` has neither user nor password, and would equal every other one. Its objects equal but themselves.
 
     What it is made of is what the credentials are now: changed in place, they are other credentials. Making and
     comparing one may run the code of the credentials' class; hashing it does not.
@@ -63,8 +92,9 @@ def host_key(host: Any) -> tuple[str, Origin | None]:
     """A host's name in the tables, and its origin where it is a URL.
 
     Letter case, a default port and a trailing slash make no difference. Anything that is no http(s) URL is a
-    name that only a hook understands. Raises `URLError` for a URL that cannot be connected to, and for a name
-    with a password in it.
+    name that only a hook understands. It is written to logs and metrics: what could be a secret in it, and what does
+    not fit there, is replaced by a mark that tells such names apart, in this process. Raises `URLError` for a URL that
+    cannot be connected to, and for a name with a password in it.
     """
     if not isinstance(host, str):
         host = repr(host)
@@ -72,29 +102,62 @@ def host_key(host: Any) -> tuple[str, Origin | None]:
     if not _WEB.match(host):
         if ":" in _SCHEME.sub("", host).rpartition("@")[0]:  # names are written to the log
             raise URLError("host (not shown) has credentials in it: pass them as auth=(user, password)")
-        return host.lower().rstrip("/"), None
+        name = host.lower().rstrip("/")
+        unshown = _UNSHOWN.search(name)
+        if unshown is None and len(name) <= _LONGEST_NAME:
+            return name, None
+        shown = name[: min(_LONGEST_NAME, len(name) if unshown is None else unshown.start())]
+        return f"{shown}…{_mark(name)}", None
     _, origin, _ = parse_hostname(host)
     path = host.partition("://")[2].partition("/")[2].rstrip("/")
     return (f"{origin.text}/{path}" if path else origin.text), origin
+
+
+@functools.cache
+def _salt() -> bytes:
+    # Without it, short secrets could be found from their marks by trying.
+    return os.urandom(16)
+
+
+def _mark(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=6, key=_salt()).hexdigest()
 
 
 def words_of(host: Any, auth: Any) -> tuple[Any, ...]:
     """What `find` was given, as a key that is fast: it tells more apart than `host_key` and `AuthKey` do.
 
     Hashing and comparing it runs no code of ours, also for requests' own credentials, which cannot be hashed. Those
-    of other kinds make a key that cannot be hashed either.
+    of other kinds may make a key that cannot be hashed either.
     """
-    kind = type(auth)
-    return (host, kind, auth.username, auth.password) if kind is HTTPBasicAuth else (host, kind, auth)
+    kind: Any = type(auth)
+    if kind in _PLAIN:
+        return (host, kind, auth)
+    if kind is HTTPBasicAuth:
+        return (host, kind, auth.username, auth.password)
+    return (host, kind, _Itself(auth)) if _only_itself(kind) else (host, kind, auth)
 
 
 def _value_of(auth: Any) -> tuple[Any, ...]:
     kind: Any = type(auth)
-    if isinstance(auth, tuple | list) and len(auth) == 2 and all(isinstance(part, str | bytes) for part in auth):
+    if kind in (tuple, list) and len(auth) == 2 and all(isinstance(part, str | bytes) for part in auth):
         return HTTPBasicAuth, *auth  # the contract calls the pair a shortcut for it
-    if getattr(kind, "__eq__", None) in _EQUAL_BY_WORDS:
+    if kind in _BY_WORDS:
         return kind, getattr(auth, "username", None), getattr(auth, "password", None)
+    if _only_itself(kind):
+        return kind, _Itself(auth)
     if isinstance(auth, _MUTABLE):
         with contextlib.suppress(Exception):  # what cannot be copied is compared as it is
             return kind, copy.deepcopy(auth)
     return kind, auth
+
+
+@functools.lru_cache(maxsize=1024)
+def _only_itself(kind: type) -> bool:
+    """Whether objects of this class are compared by a class of others, which does not see what this one adds.
+
+    One that says that it adds nothing, as a named tuple does by empty `__slots__`, is compared all the same.
+    """
+    if kind in _BY_WORDS or kind.__module__ == "builtins":
+        return False
+    giver = next(base for base in kind.__mro__ if "__eq__" in vars(base))
+    return giver is not object and giver.__module__ in _FOREIGN and vars(kind).get("__slots__") != ()

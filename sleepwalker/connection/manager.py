@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -37,6 +38,9 @@ from sleepwalker.transport.url import Origin
 
 #: How a hook fails when it fails as connections fail (requests' exceptions are OSErrors); the rest is a bug to be seen.
 _HOOK_FAILURES = (ConnectionError, HTTPError, OSError)
+#: A word of a hook's own that is not repeated: it may be a URL, a parameter with its value, or move a cursor.
+_UNSAID = re.compile(r"//|[@=?#\x00-\x1f\x7f-\x9f]")
+_MOST_SAID = 300
 
 
 class _AnyAuth:
@@ -833,10 +837,13 @@ def _too_early(pair: Pair, now: float) -> ConnectionError:
 def _told(error: Exception, name: str) -> str:
     """What a hook's failure may say here.
 
-    Our own texts are safe. Those of requests quote URLs with their queries, so they are said in our words. A
-    builtin exception's words are the hook's own, and lose what could be a query or user information.
+    Our own texts are safe, but for those of a status, which are the server's. Those of requests quote URLs with their
+    queries, so they are said in our words, and a failure of the system in the system's. Other words are the hook's
+    own: what could be part of a URL, or a name with its value, is left out of them.
     """
     kind = type(error).__name__
+    if isinstance(error, HTTPError):
+        return f"{kind}: {error.http_code}"
     if isinstance(error, SleepwalkerException):
         return f"{kind}: {error}"
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -846,7 +853,11 @@ def _told(error: Exception, name: str) -> str:
         # No handler of ours is active here, so what is being handled is the caller's, and no part of the failure.
         said = translate(error, Scene(name, None, False, "attempt", 0.0, 0.0, 0.0, sys.exception()))
         return f"{kind}: {said}" if isinstance(said, SleepwalkerException) else kind
-    words = getattr(error, "strerror", None)
-    if words is None and type(error).__module__ == "builtins":
-        words = re.sub(r"//[^/\s]*@|[?#]\S*", "…", " ".join(map(str, error.args)))
-    return f"{kind}: {words}" if isinstance(words, str) and words else kind
+    number = getattr(error, "errno", None)
+    if isinstance(number, int) and number in errno.errorcode:
+        return f"{kind}: {os.strerror(number)}"
+    if type(error).__module__ not in ("builtins", "socket", "ssl"):
+        return kind
+    said_by_hook = getattr(error, "strerror", None) or " ".join(map(str, error.args))
+    words = ["…" if _UNSAID.search(word) else word for word in str(said_by_hook)[:_MOST_SAID].split()]
+    return f"{kind}: {' '.join(words)}" if words else kind

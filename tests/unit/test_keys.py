@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
 
-from sleepwalker import ANONYMOUS, URLError
+from sleepwalker import ANONYMOUS, ConnectionHook, ConnectionManager, URLError
 from sleepwalker.connection.keys import AuthKey, host_key
 
 
@@ -25,6 +25,30 @@ class HashedBasic(HTTPBasicAuth):
 
 class OtherBasic(HashedBasic):
     pass
+
+
+class TokenAuth(HTTPBasicAuth):
+    """A habit: what is an auth object derives from the class at hand."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+
+class Tenant(HTTPBasicAuth):
+    def __init__(self, username: str, password: str, tenant: str) -> None:
+        super().__init__(username, password)
+        self.tenant = tenant
+
+
+class ComparedTenant(Tenant):
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ComparedTenant) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class TenantPair(tuple[str, str]):
+    tenant = "a subclass may hold anything"
 
 
 class Bearer:
@@ -46,6 +70,9 @@ class Strict:
     __hash__ = object.__hash__
 
 
+TENANT = Tenant("u", "p", "alice")
+
+
 @pytest.mark.parametrize(
     ("one", "two"),
     [
@@ -54,13 +81,15 @@ class Strict:
         (("u", "p"), ("u", "p")),
         (("u", "p"), HTTPBasicAuth("u", "p")),
         (["u", "p"], HTTPBasicAuth("u", "p")),
-        (Token("u", "p"), ("u", "p")),
+        (Token("u", "p"), Token("u", "p")),
         ((b"u", b"p"), HTTPBasicAuth(b"u", b"p")),
         (HTTPDigestAuth("u", "p"), HTTPDigestAuth("u", "p")),
         (HTTPProxyAuth("u", "p"), HTTPProxyAuth("u", "p")),
         ({"token": ["t"]}, {"token": ["t"]}),
         ([1, 2, 3], [1, 2, 3]),
         (Bearer("t"), Bearer("t")),
+        (ComparedTenant("u", "p", "alice"), ComparedTenant("u", "p", "alice")),
+        (TENANT, TENANT),
         ("token", "token"),
         (("u", ["p"]), ("u", ["p"])),
     ],
@@ -81,6 +110,11 @@ def test_equal_credentials_are_one_key(one: Any, two: Any) -> None:
         (HTTPBasicAuth("u", "p"), HTTPDigestAuth("u", "p")),
         (HTTPBasicAuth("u", "p"), HTTPProxyAuth("u", "p")),
         (HashedBasic("u", "p"), OtherBasic("u", "p")),
+        (HashedBasic("u", "p"), HashedBasic("u", "p")),
+        (TokenAuth("alice"), TokenAuth("bob")),
+        (Tenant("u", "p", "alice"), Tenant("u", "p", "bob")),
+        (TenantPair(("u", "p")), TenantPair(("u", "p"))),
+        (Token("u", "p"), ("u", "p")),
         ({"token": "t"}, {"token": "s"}),
         (Bearer("t"), Bearer("s")),
         (1, True),
@@ -91,6 +125,30 @@ def test_equal_credentials_are_one_key(one: Any, two: Any) -> None:
 def test_other_credentials_are_another_key(one: Any, two: Any) -> None:
     """requests' digest credentials say that they equal basic ones, and proxy credentials too."""
     assert AuthKey(one) != AuthKey(two)
+
+
+@pytest.mark.parametrize(
+    "auths",
+    [
+        [TokenAuth("alice"), TokenAuth("bob")],
+        [Tenant("u", "p", "alice"), Tenant("u", "p", "bob")],
+        [HashedBasic("u", "p"), HashedBasic("u", "p")],
+        [TenantPair(("u", "p")), TenantPair(("u", "p")), ("u", "p")],
+    ],
+)
+def test_nobody_is_given_the_connection_of_another(auths: list[Any]) -> None:
+    """The short way, too, which compares what `find` was given as it is."""
+
+    class Hook(ConnectionHook):
+        def connect(self, host: str, auth: Any) -> Any:
+            return [auth]
+
+    with ConnectionManager() as manager:
+        manager.add_conn_hook(Hook())
+        for _ in range(2):
+            for auth in auths:
+                assert manager.find("billing", auth)[0] is auth
+        assert len(manager) == len(auths)
 
 
 @pytest.mark.parametrize(
@@ -169,3 +227,18 @@ def test_credentials_in_a_host_are_refused_and_not_shown(host: str) -> None:
 def test_a_url_that_cannot_be_connected_to_is_refused(host: str) -> None:
     with pytest.raises(URLError):
         host_key(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["billing?token=geheim", "svc://billing#geheim", "billing\x1b]0;geheim\x07", "billing\n[error] geheim", "b" * 300],
+)
+def test_of_a_name_only_what_may_be_shown_is_part_of_its_name(host: str) -> None:
+    """It is written to logs, texts and metrics."""
+    name, origin = host_key(host)
+    assert origin is None
+    assert name.isprintable()
+    assert len(name) < 300
+    assert "geheim" not in name
+    assert host_key(host)[0] == name
+    assert host_key(f"{host}2")[0] != name

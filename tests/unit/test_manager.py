@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import itertools
 import os
@@ -241,7 +242,10 @@ def status_error() -> Exception:
         (requests.Timeout("geheim"), "Timeout"),
         (status_error(), "HTTPError: 401"),
         (OSError("backend 7 is away"), "OSError: backend 7 is away"),
-        (ConnectionError("no, see https://u:geheim@a.test/x?token=geheim"), "ConnectionError: no, see https:"),
+        (ConnectionError("no, see https://u:geheim@a.test/x?token=geheim"), "ConnectionError: no, see …"),
+        (ConnectionError("bad login https://u:pa/geheim@a.test, password=geheim"), "ConnectionError: bad login … …"),
+        (OSError(errno.ECONNREFUSED, "https://u:geheim@a.test"), f"Error: {os.strerror(errno.ECONNREFUSED)}"),
+        (OSError("\x1b]0;geheim\x07 " + "x " * 50_000), "OSError: … x x"),
         (TimeoutError(), "TimeoutError"),
         (FileNotFoundError(2, "No such file or directory", "/geheim"), "No such file"),
         (type("Theirs", (OSError,), {})("geheim"), "Theirs"),
