@@ -21,6 +21,9 @@ except ModuleNotFoundError as error:
         f"sleepwalker's services need the package {error.name}: pip install 'sleepwalker[services]'", name=error.name
     ) from None
 
+from sleepwalker.exceptions import InvalidParameter
+from sleepwalker.transport.segments import dotted_by, may_have_dots
+
 __all__ = [
     "InvalidReference",
     "JsonPointerException",
@@ -108,22 +111,27 @@ def put_at(data: Any, fragment: str, value: Any) -> None:
 
 
 def resolved_path(path: Any, data: Any = None, kvs: Mapping[str, Any] | None = None, pointer: str = "") -> str:
-    """A link's path with its variables filled in. MissingParameter for one that has no value."""
+    """A link's path with its variables filled in.
+
+    MissingParameter for one that has no value, InvalidParameter for a value that would lead out of the path.
+    """
     if data and pointer:
         value_at(data, pointer)  # raises without the data in its text
     try:
-        found: tuple[str, Any] = path.resolve(data, kvs=kvs, pointer=pointer)
+        found: tuple[str, dict[str, Any]] = path.resolve(data, kvs=kvs, pointer=pointer)
     except MissingParameter as error:
         raise _told(error)  # noqa: B904 - its context is what must go
+    _check_dots(path, *found)
     return found[0]
 
 
 def resolved_relation(relation: Any, data: Any, fragment: str, kvs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The path of a relation's target, and all values that it was made of. MissingParameter for one without value."""
+    """The path of a relation's target, and all values that it was made of. Raises as `resolved_path` does."""
     try:
         found: tuple[str, dict[str, Any]] = relation.resolve(data, fragment, kvs=kvs)
     except MissingParameter as error:
         raise _told(error)  # noqa: B904
+    _check_dots(relation.resource.links["self"].path, *found)
     return found
 
 
@@ -131,6 +139,24 @@ def error_schema(failing: Any) -> Any:
     """A schema for the body of an error, which no definition describes: any object."""
     where = {"servicedef": failing.servicedef} if failing.parent is None else {"parent": failing.parent}
     return Schema.parse({"type": "object"}, name="httperror", **where)
+
+
+def _check_dots(path: Any, uri: str, values: Mapping[str, Any]) -> None:
+    """Refuse values that make the path another one than the template's: what a server does with `/orders/..` is bad."""
+    if not may_have_dots(uri):
+        return
+    texts: dict[str, Any] = {name: str(value) for name, value in values.items()}  # as reschema expands it
+    template = path.template
+    expressions = dotted_by(template.removeprefix("$"), uri.removeprefix("$"), lambda one: _expanded(one, texts))
+    if expressions is not None:
+        names = ", ".join(map(repr, uritemplate.variables(expressions)))
+        raise InvalidParameter(
+            f"what is given for {names} makes a dot segment of the path {template}, which would mean another resource"
+        )
+
+
+def _expanded(expression: str, texts: dict[str, Any]) -> str:
+    return str(uritemplate.expand(expression, texts))
 
 
 def _told(error: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sleepwalker.exceptions import InvalidParameter, LinkError, MissingVariable
 from sleepwalker.links.link import shown_names
+from sleepwalker.transport.segments import dotted_by, may_have_dots
 
 try:
     import uritemplate
@@ -52,7 +53,8 @@ def expand(template: str, values: Mapping[str, Any], options: frozenset[str] = f
     """The template with the values in it; None leaves a variable out.
 
     `options` are names that a caller cannot use as keywords for variables. Raises InvalidParameter for variables that
-    the template does not have and for values that it cannot hold, MissingVariable for those that it needs.
+    the template does not have, for values that it cannot hold and for those that would lead out of its path,
+    MissingVariable for those that it needs.
     """
     needed = variables_of(template)
     has = f"it has {shown_names(needed)}" if needed else "it has none"
@@ -66,12 +68,21 @@ def expand(template: str, values: Mapping[str, Any], options: frozenset[str] = f
         raise MissingVariable(
             f"its template needs {shown_names(missing)} ({has}): pass {how}, or None where it shall be left out"
         )
+    held = {name: _value(name, value) for name, value in values.items()}
     try:
-        return str(uritemplate.expand(template, {name: _value(name, value) for name, value in values.items()}))
+        uri = str(uritemplate.expand(template, held))
     except UnicodeEncodeError:
-        pass
-    # Raised out here because Python's own error carries the text.
-    raise InvalidParameter("a value for its template has lone surrogates, which UTF-8 cannot hold")
+        uri = None
+    if uri is None:  # raised out here because Python's own error carries the text
+        raise InvalidParameter("a value for its template has lone surrogates, which UTF-8 cannot hold")
+    if may_have_dots(uri):
+        expressions = dotted_by(template, uri, lambda one: str(uritemplate.expand(one, held)))
+        if expressions is not None:
+            raise InvalidParameter(
+                f"what is given for {shown_names(variables_of(expressions))} makes a dot segment of its template's "
+                "path, which would mean another resource"
+            )
+    return uri
 
 
 def _value(name: str, value: Any) -> Any:
