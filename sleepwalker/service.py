@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sleepwalker.connection import ConnectionManager
+from sleepwalker.connection.allowed import checked_allow, explain_withheld, shown_host
 from sleepwalker.connection.pair import as_connection, says_closed
 from sleepwalker.datarep import DataRep, Schema
-from sleepwalker.exceptions import ConnectionError, ResourceException, ServiceException, TypeException
+from sleepwalker.exceptions import ConnectionError, HTTPError, ResourceException, ServiceException, TypeException
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,10 @@ class ServiceManager:
     Args:
         servicedef_manager: Finds definitions; reschema's `ServiceDefManager`.
         connection_manager: Finds connections: a `ConnectionManager`, or anything with `find(host, auth)`.
+        allow: Other hosts that may have the credentials of a service whose data names them (`$host` of a relation):
+            origins such as "https://b.example.com", patterns of them such as "https://*.example.com", and names that
+            a hook understands. Hosts that are not listed get what the hooks have for them, and https never leads to
+            http. A connection manager that is no `ConnectionManager` is not restricted: it is what decides.
     """
 
     validate_request: bool | None = None
@@ -31,9 +36,21 @@ class ServiceManager:
     validate_response: bool | None = None
     """Whether its services validate answers; None leaves it to `sleepwalker.datarep.VALIDATE_RESPONSE`."""
 
-    def __init__(self, servicedef_manager: Any, connection_manager: Any) -> None:
+    _allow: tuple[str, ...] = ()
+
+    def __init__(self, servicedef_manager: Any, connection_manager: Any, *, allow: Iterable[str] = ()) -> None:
         self.servicedef_manager = servicedef_manager
         self.connection_manager = connection_manager
+        self.allow = allow
+
+    @property
+    def allow(self) -> tuple[str, ...]:
+        """Other hosts that may have a service's credentials. May be assigned to, for relations followed later."""
+        return self._allow
+
+    @allow.setter
+    def allow(self, allow: Iterable[str]) -> None:
+        self._allow = checked_allow(allow, names=True)
 
     def find_by_id(self, host: Any, id: str, instance: Any = None, auth: Any = None) -> Service:  # noqa: A002
         """The service on `host` whose definition has this id. Opens no connection.
@@ -85,6 +102,9 @@ class Service:
     """Whether it validates what it sends; None leaves it to its manager, and that to all services' default."""
     validate_response: bool | None = None
     """Whether it validates answers; None leaves it to its manager, and that to all services' default."""
+
+    auth_stays_with: str | None = None
+    """The host whose credentials this service does not have, for data led here from there and nobody allowed it."""
 
     # A connection, and whether it came from the manager: one value, as another thread may be reading it.
     _held: tuple[Any, bool] = (None, False)
@@ -145,6 +165,15 @@ class Service:
 
         Raises ServiceException where there is neither a connection nor a connection manager; else what these raise.
         """
+        if self.auth_stays_with is None or self.auth is not None:
+            return self._request(method, uri, body, params, headers)
+        try:
+            return self._request(method, uri, body, params, headers)
+        except (ConnectionError, HTTPError) as error:
+            explain_withheld(error, self.auth_stays_with, shown_host(self.host))
+            raise
+
+    def _request(self, method: str, uri: str, body: Any, params: Any, headers: Mapping[str, Any] | None) -> Any:
         conn = self._connection()
         sent = self._merged(headers)
         try:

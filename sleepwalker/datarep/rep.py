@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
@@ -10,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 from sleepwalker.datarep.base import BaseDataRep, State, split_query
 from sleepwalker.datarep.capabilities import Usable
 from sleepwalker.datarep.protocols import AnyService
+from sleepwalker.datarep.target import Way, target_of
 from sleepwalker.datarep.validation import validates
 from sleepwalker.definitions import error_schema, kind_of, resolved_path, resolved_relation, schema_at
 from sleepwalker.exceptions import (
@@ -18,10 +18,7 @@ from sleepwalker.exceptions import (
     HTTPError,
     LinkError,
     RelationError,
-    ServiceException,
 )
-
-logger = logging.getLogger(__name__)
 
 _BODIES = ("POST", "PUT", "PATCH")
 
@@ -186,7 +183,10 @@ class DataRep(BaseDataRep):
 
         Variables come from `kwargs`, else from the data, which is pulled for it. RelationError where there is no such
         relation, MissingParameter for a variable without value, ServiceException where it leads to another service
-        and there is no service manager.
+        and there is no service manager. LinkError and URLError for a host in the data that cannot be one.
+
+        Where data names another host, the credentials of this one stay behind, unless the service manager's `allow`
+        has it.
         """
         if _name not in self.relations:
             raise RelationError(f"{self._shown} has no relation {_name!r}; it has {_listed(self.relations)}")
@@ -194,8 +194,10 @@ class DataRep(BaseDataRep):
         data = whole.data if self._getlink is True or self.data_valid() else None
         relation = self.relations[_name]
         path, values = resolved_relation(relation, data, self.fragment or "", kwargs)
-        target = self._target(_name, relation.resource, values)
-        return self.from_schema(target, placed(target, path), relation.resource, path_vars=values)
+        resource = relation.resource
+        told = f"the relation {_name!r} of {self._shown}"
+        target = target_of(self.service, Way(told, resource.servicedef.id, values, kwargs))
+        return self.from_schema(target, placed(target, path), resource, path_vars=values)
 
     def full(self) -> DataRep | None:
         """The whole resource that this is a summary of: by the relation `full`, else by its own link `self`.
@@ -211,22 +213,6 @@ class DataRep(BaseDataRep):
         data = self.data
         uri = self._placed(resolved_path(self.links["self"].path, data))
         return self.from_schema(self.service, uri, self.jsonschema, path_vars=data)
-
-    def _target(self, name: str, resource: Any, values: Mapping[str, Any]) -> AnyService:
-        """The service that a relation leads to."""
-        own = self.service
-        host, instance = values.get("$host") or own.host, values.get("$instance") or own.instance
-        wanted = resource.servicedef.id
-        if own.servicedef is not None and (wanted, host, instance) == (own.servicedef.id, own.host, own.instance):
-            return own
-        if own.service_manager is None:
-            raise ServiceException(
-                f"the relation {name!r} of {self._shown} leads to another service, {wanted}, and there is no service "
-                "manager to find it: get services from a ServiceManager, or pass service_manager="
-            )
-        logger.debug("the relation %r leads to the service %s", name, wanted)
-        found: AnyService = own.service_manager.find_by_id(host, wanted, instance, auth=own.auth)
-        return found
 
     def _source(self) -> Any:
         """What variables of a link's path are taken from; never asks for it."""

@@ -1,58 +1,38 @@
-"""Follows links: from an answer to the next, on the same connection or through a manager's."""
+"""Follows links: from an answer to the next, once or page by page."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urldefrag
 
 import requests
 
+from sleepwalker.connection.allowed import checked_allow
 from sleepwalker.connection.connection import CallOptions, Connection
-from sleepwalker.exceptions import InvalidParameter, LinkError, MissingVariable, RelationError, URLError
+from sleepwalker.exceptions import (
+    InvalidParameter,
+    LinkError,
+    MissingVariable,
+    RelationError,
+    URLError,
+)
 from sleepwalker.links.finding import answer_of, base_of, no_such, one
 from sleepwalker.links.link import Link, shown_link, shown_names, shown_place
 from sleepwalker.links.template import expand, variables_of
+from sleepwalker.links.way import Finder, Way, home_of, rest_of, send
 from sleepwalker.transport.url import Origin, join, origin_of
 
 #: Keywords of ours; the variables of a template that are called the same go into `variables`.
 _OPTIONS = frozenset(CallOptions.__annotations__)
-_RESERVED = _OPTIONS | {"auth", "manager", "max_pages", "method", "variables"}
-
-#: Headers of a call that go with it to another host, as they hold no credentials.
-_HARMLESS = frozenset(
-    {"accept", "accept-encoding", "accept-language", "cache-control", "content-language", "content-type"}
-    | {"idempotency-key", "if-match", "if-modified-since", "if-none-match", "if-unmodified-since", "prefer", "range"}
-    | {"traceparent", "tracestate", "user-agent"}
-)
+_RESERVED = _OPTIONS | {"allow", "auth", "manager", "max_pages", "method", "variables"}
 
 _MAX_URL = 65_536
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_AUTHORITY = re.compile(r"\A[^:/?#]+://[^/?#]*")
-
-
-class Finder(Protocol):
-    """A `ConnectionManager`, or what finds connections as one does."""
-
-    def find(self, host: str, auth: Any, /) -> Any:
-        """The connection to a host."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Way:
-    """How links are followed, as the caller wants it."""
-
-    manager: Finder | None
-    auth: Any
-    method: str
-    variables: Mapping[str, Any]
-    options: dict[str, Any]
 
 
 def follow(
@@ -62,6 +42,7 @@ def follow(
     *,
     manager: Finder | None = None,
     auth: Any = None,
+    allow: Iterable[str] = (),
     method: str = "GET",
     variables: Mapping[str, Any] | None = None,
     **more: Any,
@@ -73,7 +54,11 @@ def follow(
         relation: Such as `next`, an extension's URL, or a HAL curie. Or one of the answer's `links`.
         manager: Finds the connections to other hosts; its hooks decide about their credentials. Without it links
             that leave the answer's connection are refused.
-        auth: What the manager's `find` is given beside the host.
+        auth: What the manager's `find` is given beside the host: the answer's own, or one of `allow`. For others it
+            is given None, and its hooks decide.
+        allow: Other origins that what you pass may go to, where a link leads there: a list of origins such as
+            "https://b.example.com" and of patterns such as "https://*.example.com". To hosts that are not listed no
+            `params=`, body or header that may be a credential is sent: the link is refused.
         method: Sent to the link's target.
         variables: Values for a template's variables, also of those that cannot be keywords; None leaves one out.
         more: `json=`, `headers=` and all other options of `Connection.request`; every other keyword is the value of
@@ -85,18 +70,20 @@ def follow(
         RelationError: there is no such relation; the text lists those that there are.
         LinkError: it leads to several places, or what the server wrote is no link.
         MissingVariable, InvalidParameter: of a template.
-        URLError: the link may not be followed: it leads to another host and there is no `manager`, from https to
-            http, to another scheme, or has credentials in it.
+        URLError: the link may not be followed: it leads to another host and there is no `manager`, or something to
+            be sent that `allow` does not let go there; from https to http; to another scheme; or it has credentials
+            in it.
         DecodeError: a body that is said to be JSON and is none.
         ConnectionError, HTTPError: what `Connection.request` and the manager's `find` raise.
     """
-    way = _way(manager, auth, method, variables, more)
+    allowed = checked_allow(allow)
     response, conn = answer_of(source)
+    way = _way(home_of(response, conn), allowed, manager, auth, method, variables, more)
     link = relation if isinstance(relation, Link) else one(response, _checked(relation))
     if link is None:
         raise RelationError(no_such(response, str(relation)))
     _warn(link)
-    return _send(link, conn, _url(link, way), way)[0]
+    return send(link, conn, _url(link, way), way)[0]
 
 
 def pages(
@@ -107,6 +94,7 @@ def pages(
     max_pages: int = 10_000,
     manager: Finder | None = None,
     auth: Any = None,
+    allow: Iterable[str] = (),
     method: str = "GET",
     variables: Mapping[str, Any] | None = None,
     **more: Any,
@@ -120,13 +108,14 @@ def pages(
     than `max_pages`; and what `follow` raises. To go on after a failure, begin again with the last page.
     """
     _check_max_pages(max_pages)
-    way = _way(manager, auth, method, variables, more)
+    allowed = checked_allow(allow)
     response, conn = answer_of(source)
+    way = _way(home_of(response, conn), allowed, manager, auth, method, variables, more)
     return _pages(response, conn, _checked(relation), max_pages, way)
 
 
 def _pages(
-    response: requests.Response, conn: Connection | None, relation: str, max_pages: int, way: _Way
+    response: requests.Response, conn: Connection | None, relation: str, max_pages: int, way: Way
 ) -> Iterator[requests.Response]:
     # Hashes, for the server decides how long its URLs are. That two of them collide is not to be expected.
     seen = {hash(_normal(base_of(response)))}
@@ -143,19 +132,25 @@ def _pages(
         if number >= max_pages:
             raise LinkError(f"{shown} leads on after max_pages={max_pages} pages: pass a larger one if that is meant")
         seen.add(hash(url))
-        response, conn = _send(link, conn, url, way)
+        response, conn = send(link, conn, url, way)
 
 
 def _way(
-    manager: Finder | None, auth: Any, method: str, variables: Mapping[str, Any] | None, more: dict[str, Any]
-) -> _Way:
+    home: Origin | None,
+    allow: tuple[str, ...],
+    manager: Finder | None,
+    auth: Any,
+    method: str,
+    variables: Mapping[str, Any] | None,
+    more: dict[str, Any],
+) -> Way:
     if isinstance(manager, str) or (manager is not None and not callable(getattr(manager, "find", None))):
         raise TypeError(f"manager must be a ConnectionManager, not a {type(manager).__name__}")
     if variables is not None and not isinstance(variables, Mapping):
         raise TypeError(f"variables must be a mapping of names to values, not a {type(variables).__name__}")
     options = {name: value for name, value in more.items() if name in _OPTIONS}
     words = {name: value for name, value in more.items() if name not in _OPTIONS}
-    return _Way(manager, auth, method, {**words, **(variables or {})}, options)
+    return Way(home, allow, manager, auth, method, {**words, **(variables or {})}, options)
 
 
 def _check_max_pages(value: Any) -> None:
@@ -169,7 +164,7 @@ def _checked(relation: Any) -> str:
     return relation
 
 
-def _url(link: Link, way: _Way) -> str:
+def _url(link: Link, way: Way) -> str:
     """Where the link leads, as an absolute URL without fragment that may be asked for."""
     try:
         reference = _reference(link, way)
@@ -187,19 +182,19 @@ def _url(link: Link, way: _Way) -> str:
     except (URLError, LinkError, InvalidParameter, MissingVariable) as error:
         told = type(error)(f"{shown_link(link)}: {error}")
     else:
-        return f"{origin}{_rest(url)}"
+        return f"{origin}{rest_of(url)}"
     raise told
 
 
 def _normal(url: str) -> str:
     """The URL of an answer, as `_url` would write it."""
     try:
-        return f"{origin_of(url)}{_rest(url)}"
+        return f"{origin_of(url)}{rest_of(url)}"
     except URLError:  # of an answer that did not come over the network
         return url
 
 
-def _reference(link: Link, way: _Way) -> str:
+def _reference(link: Link, way: Way) -> str:
     if not link.templated:
         if way.variables:
             raise InvalidParameter(f"it is no template, and has no variable {shown_names(way.variables)}")
@@ -211,56 +206,6 @@ def _reference(link: Link, way: _Way) -> str:
             f"variables={{{twice[0]!r}: ...}} what the variable shall be, None for nothing"
         )
     return expand(link.target, way.variables, _RESERVED)
-
-
-def _send(link: Link, conn: Connection | None, url: str, way: _Way) -> tuple[requests.Response, Connection]:
-    """The answer from `url`, and the connection that it came through."""
-    target = origin_of(url)
-    through = _connection(link, conn, target, way)
-    if through.origin != target:  # a hook's decision: another host stands in
-        url = f"{through.origin}{_rest(url)}"
-    return through.request(way.method, url, **way.options), through
-
-
-def _connection(link: Link, conn: Connection | None, target: Origin, way: _Way) -> Connection:
-    """Where a request to `target` may go: no host gets the credentials of another."""
-    own = conn is not None and conn.origin == target
-    if conn is not None and own and (way.manager is None or not conn.closed):
-        return conn
-    if way.manager is not None:
-        if not own:
-            _check_headers(link, target, way.options.get("headers"))
-        found = way.manager.find(target.text, way.auth)
-        if not isinstance(found, Connection):
-            raise TypeError(f"links are followed through a Connection, but the manager has a {type(found).__name__}")
-        return found
-    told = f"{shown_link(link)} leads to {target}, but "
-    if conn is None:
-        raise URLError(
-            f"{told}the connection that the answer came through is not known, for it is gone or was none of "
-            "sleepwalker's: keep the Connection for as long as links are followed, or pass manager="
-        )
-    raise URLError(
-        f"{told}the answer came through a connection to {conn.origin}, whose credentials are sent nowhere else: "
-        "pass manager=, a ConnectionManager that finds connections to other hosts"
-    )
-
-
-def _check_headers(link: Link, target: Origin, headers: Any) -> None:
-    """A header that is meant for one host may be a credential, and a server must not choose who else gets it."""
-    if headers is not None and not isinstance(headers, Mapping):
-        raise URLError(f"headers must be a mapping of names to values, not {type(headers).__name__}")
-    names = [str(name) for name in headers or () if str(name).lower() not in _HARMLESS]
-    if names:
-        raise URLError(
-            f"{shown_link(link)} leads to {target}, and headers that may be credentials are not sent on to another "
-            f"host: {shown_names(names)}; have the manager's hook make connections with headers= for that host"
-        )
-
-
-def _rest(url: str) -> str:
-    """Path and query of an absolute URL."""
-    return _AUTHORITY.sub("", url, count=1)
 
 
 def _warn(link: Link) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from reschema import ServiceDefManager
 from reschema.servicedef import ServiceDef
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionHook, ConnectionManager, HTTPError, Policy
-from sleepwalker.service import Service
+from sleepwalker.service import Service, ServiceManager
 from tests.wire.servers import Exchange, FaultServer, Step, hang_up, reply
 
 HERE = Path(__file__).parent
@@ -135,6 +136,8 @@ class World:
     """Where services are: here, without a network."""
 
     real = False
+    manager: Any = ServiceManager
+    """Makes a service manager."""
 
     def hub(self) -> Any:
         """A connection manager that finds all hosts."""
@@ -219,6 +222,8 @@ class RealWorld(World):
     """Where services are: behind real servers, one for each host, reached through real connections and managers."""
 
     real = True
+    # In these definitions' data one host names the other. A `ConnectionManager` asks for the caller's word then.
+    manager: Any = staticmethod(partial(ServiceManager, allow=["http://q2"]))
 
     def __init__(self, *, flaky: bool) -> None:
         self.sites = {host: Site(flaky) for host in ("http://q1", "http://q2")}

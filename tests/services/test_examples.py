@@ -10,7 +10,7 @@ import pytest
 import reschema.exceptions
 
 import sleepwalker
-from sleepwalker import HTTPError, ServiceManager
+from sleepwalker import HTTPError
 from sleepwalker.service import Service
 from tests.services.driver import BERTH, VISIT, RealWorld, Reply, U, World, definitions, examples
 
@@ -39,7 +39,7 @@ def test_the_worked_example_holds(world: World, title: str) -> None:
         "Hub": world.hub,
         "Reply": Reply,
         "Service": Service,
-        "ServiceManager": ServiceManager,
+        "ServiceManager": world.manager,
         "on": lambda *canned: world.on(*canned, servicedef=harbor),
         "sleepwalker": sleepwalker,
     }

@@ -429,7 +429,7 @@ def test_another_service_needs_a_service_manager() -> None:
 
 def test_a_relation_leads_over_the_network_to_another_host(real_world: World) -> None:
     hub = real_world.hub()
-    service = ServiceManager(definitions(), hub).find_by_id("http://q1", HARBOR, auth="tok")
+    service = real_world.manager(definitions(), hub).find_by_id("http://q1", HARBOR, auth="tok")
     hub.find("http://q1", "tok").on("GET", U + "/visits/5", VISIT)
     hub.find("http://q2", "tok").on("GET", "/api/staff/1.0/people/kim", {"name": "Kim"})
     hub.reset()

@@ -83,7 +83,7 @@ def test_a_service_manager_may_be_made_by_the_new_of_a_subclass() -> None:
 
 def test_loggers_are_named_after_the_modules() -> None:
     assert sleepwalker.service.logger is logging.getLogger("sleepwalker.service")
-    assert sleepwalker.datarep.rep.logger.name.startswith("sleepwalker.datarep")
+    assert sleepwalker.datarep.target.logger is logging.getLogger("sleepwalker.datarep.target")
 
 
 def test_the_manager_of_the_module_knows_nothing_until_it_is_told() -> None:

@@ -27,6 +27,8 @@ def following(conn: Connection, manager: ConnectionManager) -> None:
     follow(response, "create", method="POST", json={"item": "lamp"}, headers={"Accept": "application/hal+json"})
     follow(response, "stock", manager=manager, auth=("user", "password"))
     follow(response, "stock", manager=OwnManager())
+    follow(response, "stock", manager=manager, auth="token", allow=["https://b.example.com", "https://*.example.com"])
+    follow(response, "stock", manager=manager, allow=5)  # type: ignore[arg-type]
     follow("https://host.com", "next")  # type: ignore[arg-type]
     follow(response, relation="next")  # type: ignore[call-arg]
     follow(response, "next", manager=conn)  # type: ignore[arg-type]
@@ -34,7 +36,7 @@ def following(conn: Connection, manager: ConnectionManager) -> None:
 
 def paging(conn: Connection, manager: ConnectionManager) -> None:
     assert_type(pages(conn), Iterator[requests.Response])
-    for page in pages(conn.get("/items"), "older", max_pages=100, manager=manager, stream=True):
+    for page in pages(conn.get("/items"), "older", max_pages=100, manager=manager, allow=(), stream=True):
         assert_type(page, requests.Response)
 
 

@@ -32,6 +32,9 @@ def finding(manager: ServiceManager) -> None:
     assert_type(manager.find_by_name("https://host.com", "shop", "1.0", "acme", "west", ("user", "password")), Service)
     manager.find_by_name("https://host.com", "shop", "1.0", provider="acme", instance="west", auth=None)
     ServiceManager(servicedef_manager=ServiceDefManager(), connection_manager=ConnectionManager())
+    ServiceManager(ServiceDefManager(), ConnectionManager(), allow=["https://b.example.com", "people"])
+    manager.allow = ["https://*.example.com"]
+    assert_type(manager.allow, tuple[str, ...])
     manager.validate_response = True
     manager.validate_request = "no"  # type: ignore[assignment]
     manager.find_by_id("https://host.com")  # type: ignore[call-arg]
@@ -40,6 +43,7 @@ def finding(manager: ServiceManager) -> None:
 def using(service: Service) -> None:
     Service(None, "host", servicepath="", connection=Canned())
     service.add_headers({"X-A": "1"})
+    assert_type(service.auth_stays_with, str | None)
     service.validate_request = None
     service.connection = Canned()
     assert_type(service.request("GET", "/status", None, {"q": 1}, {"X-B": "2"}), Any)

@@ -12,7 +12,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-import sleepwalker.links.following
+import sleepwalker.links.way
 from scripts import exceptions_page
 from sleepwalker import cli, datarep, events, exceptions, otel
 from sleepwalker.attempt import Attempt
@@ -204,7 +204,7 @@ def test_every_argument_of_links_is_in_its_reference_with_what_a_request_takes(f
 
 def test_the_page_says_which_headers_go_to_another_host() -> None:
     page = _page("reference/links.md").lower()
-    assert [name for name in sleepwalker.links.following._HARMLESS if f"`{name}`" not in page] == []
+    assert [name for name in sleepwalker.links.way._HARMLESS if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -406,15 +407,84 @@ def test_a_link_from_http_to_https_is_fine() -> None:
 # -- which connection -----------------------------------------------------------------------------------
 
 
-def test_other_hosts_are_found_by_the_manager_with_the_auth_that_was_given() -> None:
+def test_hosts_that_are_allowed_are_found_by_the_manager_with_the_auth_that_was_given() -> None:
     own, manager = Asked(), Phonebook()
     response = through(own, answer(link="<https://b.example.com/x?y=1>; rel=next"))
-    follow(response, "next", manager=manager, auth="token", method="POST", json={"a": 1})
+    follow(
+        response, "next", manager=manager, auth="token", method="POST", json={"a": 1}, allow=["https://b.example.com"]
+    )
     assert manager.asked == [("https://b.example.com", "token")]
     assert manager.hosts["https://b.example.com"].calls == [
         ("POST", "https://b.example.com/x?y=1", {"json": {"a": 1}}),
     ]
     assert own.calls == []
+
+
+def test_another_host_is_found_with_what_the_hooks_have_for_it() -> None:
+    manager = Phonebook()
+    follow(through(Asked(), answer(link="<https://b.example.com/>; rel=next")), "next", manager=manager, auth=SECRET)
+    assert manager.asked == [("https://b.example.com", None)]
+
+
+def test_that_no_credentials_are_wanted_is_handed_on() -> None:
+    manager = Phonebook()
+    follow(through(Asked(), answer(link="<https://b.example.com/>; rel=next")), "next", manager=manager, auth=ANONYMOUS)
+    assert manager.asked == [("https://b.example.com", ANONYMOUS)]
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({"params": {"api_key": SECRET}}, "params="),
+        ({"data": SECRET}, "data="),
+        ({"json": {"key": SECRET}}, "json="),
+        ({"files": {"key": SECRET}}, "files="),
+        (
+            {"json": [SECRET], "params": SECRET, "headers": {"X-Api-Key": SECRET}},
+            "params=, json=, headers .*'X-Api-Key'",
+        ),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_is_sent_to_one_host_is_not_sent_on_to_another(options: Any, shown: str, method: str) -> None:
+    own, manager = Asked(), Phonebook()
+    response = through(own, answer(link="<https://b.example.com/>; rel=next, </x>; rel=own"))
+    with pytest.raises(URLError, match=rf"{shown}.*; pass allow=\['https://b.example.com'\]") as caught:
+        follow(response, "next", manager=manager, method=method, **options)
+    assert SECRET not in str(caught.value)
+    assert (own.calls, manager.asked) == ([], [])
+    follow(response, "next", manager=manager, method=method, allow=["https://*.example.com"], **options)
+    assert manager.hosts["https://b.example.com"].calls == [(method, "https://b.example.com/", options)]
+    follow(response, "own", manager=manager, method=method, **options)
+    assert own.calls == [(method, "https://api.example.com/x", options)]
+
+
+def test_allow_does_not_lead_from_https_to_http() -> None:
+    manager = Phonebook()
+    response = through(Asked(), answer(link="<http://b.example.com/>; rel=next"))
+    with pytest.raises(URLError, match="from https to http"):
+        follow(response, "next", manager=manager, allow=["http://b.example.com"])
+    assert manager.asked == []
+
+
+def test_allow_does_not_stand_for_a_manager() -> None:
+    response = through(Asked(), answer(link="<https://b.example.com/>; rel=next"))
+    with pytest.raises(URLError, match="pass manager="):
+        follow(response, "next", allow=["https://b.example.com"])
+
+
+def test_the_host_that_was_asked_first_is_the_one_that_a_copied_answer_is_of() -> None:
+    """A redirect may have led away from it, and where that came to has no claim to what is sent there."""
+    first, landed = answer(url="https://api.example.com/"), answer(url="https://b.example.com/")
+    landed.headers["Link"] = "<https://api.example.com/x>; rel=own, <y>; rel=next"
+    landed.history = [first]
+    manager = Phonebook()
+    follow(landed, "own", manager=manager, auth=SECRET, headers={"X-Api-Key": SECRET})
+    assert manager.asked == [("https://api.example.com", SECRET)]
+    with pytest.raises(URLError, match="X-Api-Key"):
+        follow(landed, "next", manager=manager, auth=SECRET, headers={"X-Api-Key": SECRET})
+    follow(landed, "next", manager=manager, auth=SECRET)
+    assert manager.asked[1:] == [("https://b.example.com", None)]
 
 
 def test_the_answers_own_host_is_asked_through_its_own_connection_even_if_there_is_a_manager() -> None:
@@ -481,6 +551,7 @@ def test_a_connection_without_an_answer_in_this_thread_says_so() -> None:
         ((answer(), "next", {"manager": object()}), "manager must be"),
         ((answer(), "next", {"manager": "https://b.example.com"}), "manager must be"),  # a text has a find, too
         ((answer(), "next", {"variables": ["id"]}), "variables must be"),
+        ((answer(), "next", {"allow": "https://b.example.com"}), "allow must be a list"),
     ],
 )
 def test_arguments_that_cannot_be_are_told(arguments: Any, says: str) -> None:
@@ -565,7 +636,7 @@ def test_a_template_with_all_its_variables_has_no_braces_left(parts: list[tuple[
     template = "/".join(f"{{{operator}{name}}}" for operator, name in parts)
     names = variables_of(template)
     assert set(names) == {name for _, name in parts}
-    plain = value.replace("{", "").replace("}", "")
+    plain = "x" + re.sub("[{}.%]", "", value)  # with dots it might be refused
     assert "{" not in expand(template, dict.fromkeys(names, plain))
 
 
@@ -582,6 +653,15 @@ def test_a_keyword_that_could_be_a_variable_or_an_option_is_refused() -> None:
     response = answer({"_links": {"find": {"href": "/find{?q,data}", "templated": True}}})
     with pytest.raises(InvalidParameter, match=r"'data' is a variable of its template and an option of the request"):
         follow(response, "find", q="lamp", data="full")
+
+
+@pytest.mark.parametrize("value", ["..", ".", "../..", "%2e%2e", "a/../.."])
+def test_a_value_that_leads_out_of_the_path_is_refused_before_anything_is_sent(value: str) -> None:
+    conn = Asked()
+    response = through(conn, answer({"_links": {"order": {"href": "/orders/{id}", "templated": True}}}))
+    with pytest.raises(InvalidParameter, match=r"^the link 'order' of https://api.example.com/orders/7: what is given"):
+        follow(response, "order", id=value, method="DELETE")
+    assert conn.calls == []
 
 
 def test_a_misspelt_option_is_told_also_where_there_is_no_template() -> None:
@@ -646,6 +726,11 @@ def test_an_endless_chain_is_cut_after_so_many_pages_as_are_allowed() -> None:
 def test_exactly_as_many_pages_as_are_allowed_are_no_error() -> None:
     _, first = chain_of("/1", "/2")
     assert len(list(pages(first, max_pages=3))) == 3
+
+
+def test_allow_is_checked_at_the_call() -> None:
+    with pytest.raises(ValueError, match="is no origin such as"):
+        pages(answer(), allow=["b.example.com"])
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, 1.5, "9", None])

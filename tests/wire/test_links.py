@@ -24,6 +24,7 @@ from sleepwalker import (
     ConnectionHook,
     ConnectionManager,
     HTTPServiceUnavailable,
+    HTTPUnauthorized,
     LinkError,
     Policy,
     URLError,
@@ -206,6 +207,56 @@ def test_the_password_of_one_host_never_reaches_another(server: FaultServer) -> 
     assert not [value for request in other.requests for _, value in request.headers if SECRET in value]
     assert [request.target for request in server.requests] == ["/", "/back"]
     assert all((request.header("Authorization") or "").startswith("Basic ") for request in server.requests)
+
+
+def test_what_a_caller_passes_for_one_host_reaches_no_other_and_an_error_says_why(server: FaultServer) -> None:
+    """`auth=`, parameters, bodies and headers; until the caller names the other host."""
+
+    class Basic(ConnectionHook):
+        def connect(self, host: str, auth: Any) -> Connection:
+            return Connection(host, auth or ANONYMOUS, policy=PATIENT)
+
+    secrets: list[dict[str, Any]] = [
+        {"params": {"api_key": SECRET}},
+        {"json": {"key": SECRET}},
+        {"data": SECRET},
+        {"files": {"f": SECRET.encode()}},
+        {"headers": {"X-Api-Key": SECRET}},
+    ]
+    with FaultServer(default=reply(401)) as other, ConnectionManager(policy=PATIENT) as manager:
+        manager.add_conn_hook(Basic())
+        server.script(reply(200, "", {"Link": f"<{other.url}/x>; rel=next"}))
+        first = manager.find(server.url, ("user", SECRET)).get("/")
+        for secret in secrets:
+            with pytest.raises(URLError, match="not sent on to another"):
+                follow(first, "next", manager=manager, method="POST", **secret)
+        assert other.requests == []
+        with pytest.raises(HTTPUnauthorized) as caught:
+            follow(first, "next", manager=manager, auth=("user", SECRET))
+        assert [asked.header("Authorization") for asked in other.requests] == [None]
+        note = caught.value.__notes__[-1]
+        assert note.startswith(f"the auth of {server.url} was not passed on to {other.url}")
+        assert SECRET not in note
+
+        other.default = reply(200)
+        follow(first, "next", manager=manager, auth=("user", SECRET), params={"a": 1}, allow=[other.url])
+        asked = other.requests[-1]
+        assert (asked.target, asked.header("Authorization") is not None) == ("/x?a=1", True)
+
+
+def test_a_walk_that_comes_back_sends_its_parameters_there_again(server: FaultServer) -> None:
+    with FaultServer() as other, ConnectionManager(policy=PATIENT) as manager:
+        manager.add_conn_hook(Hosts({other.url: "theirs", server.url: "ours"}))
+        server.script(reply(200, "", {"Link": f"<{other.url}/2>; rel=next"}), reply(200))
+        other.script(reply(200, "", {"Link": f"<{server.url}/3>; rel=next"}))
+        walk = pages(manager.find(server.url).get("/1"), manager=manager, params={"a": 1}, allow=[other.url])
+        assert [page.url.partition("?")[0][-2:] for page in walk] == ["/1", "/2", "/3"]
+        server.script(reply(200, "", {"Link": f"<{other.url}/2>; rel=next"}))
+        walk = pages(manager.find(server.url).get("/1"), manager=manager, params={"a": 1})
+        with pytest.raises(URLError, match="params="):
+            list(walk)
+    assert [asked.target for asked in server.requests] == ["/1", "/3?a=1", "/1"]
+    assert [asked.target for asked in other.requests] == ["/2?a=1"]
 
 
 def test_a_link_from_https_to_http_is_refused(tls: TlsMaterial, server: FaultServer) -> None:

@@ -1,0 +1,93 @@
+"""`allow=`: to which other hosts a caller lets what belongs to one host go, where a server names them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sleepwalker.connection.keys import host_key
+from sleepwalker.exceptions import AuthenticationError, ConnectionError, HTTPError, URLError
+from sleepwalker.transport.url import Origin, parse_hostname
+
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+_PATTERN = re.compile(r"(https?)://[a-z0-9._:*?\[\]-]+", re.ASCII)
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_REFUSING = (401, 403)
+
+
+def checked_allow(allow: Any, *, names: bool = False) -> tuple[str, ...]:
+    """The entries of an `allow=` as `allows` takes them: origins, or patterns of them with `*` and `?`.
+
+    With `names` also names that only a hook understands. TypeError and ValueError say all that is wrong, and show
+    no user information.
+    """
+    if isinstance(allow, str | bytes) or not isinstance(allow, Iterable):
+        raise TypeError(
+            f"allow must be a list of origins such as ['https://b.example.com'], not of type {type(allow).__name__}"
+        )
+    allowed, faults = [], []
+    for entry in allow:
+        if not isinstance(entry, str):
+            raise TypeError(f"allow must list origins as str, and holds one of type {type(entry).__name__}")
+        try:
+            allowed.append(_entry(entry, names))
+        except (URLError, ValueError) as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError(f"allow: {'; '.join(faults)}")
+    return tuple(allowed)
+
+
+def allows(allowed: tuple[str, ...], name: str, origin: Origin | None) -> bool:
+    """Whether a host is one of those that the caller named. `name` and `origin` are what `host_key` says."""
+    text = name if origin is None else origin.text
+    # A bracket is that of an IPv6 address, and an entry that is no URL speaks of no URL.
+    return any(
+        fnmatchcase(text, entry.replace("[", "[[]")) for entry in allowed if bool(_WEB.match(entry)) == bool(origin)
+    )
+
+
+def shown_host(host: Any) -> str:
+    """A host for a text: its origin, or its name if that can hold nothing else."""
+    try:
+        name, origin = host_key(host)
+    except URLError:
+        return "a host that is not shown"
+    if origin is not None:
+        return origin.text
+    return name if re.fullmatch(r"[a-z0-9._:/-]{1,80}", name) else "a host whose name is not shown"
+
+
+def explain_withheld(error: ConnectionError | HTTPError, owner: str, other: str) -> None:
+    """Tell whom an error surprises why no credentials were sent: its notes say so, once."""
+    if isinstance(error, HTTPError):
+        if error.http_code not in _REFUSING:
+            return
+    elif type(error) is not ConnectionError and not isinstance(error, AuthenticationError):
+        return  # the host was asked, or may not be
+    note = (
+        f"the auth of {owner} was not passed on to {other}, which a server named and not the caller: have a hook "
+        f"that knows the credentials for that host, or pass allow=[{other!r}]"
+    )
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+
+
+def _entry(entry: str, names: bool) -> str:
+    shown = "an entry (not shown, as it has an @)" if "@" in entry else ascii(entry)[:100]
+    if not _WEB.match(entry):
+        if names and entry and entry.isprintable():
+            return host_key(entry)[0]
+        raise ValueError(f"{shown} is no origin such as 'https://b.example.com' or pattern such as 'https://*.example'")
+    if "*" in entry or "?" in entry:
+        pattern = entry.lower().rstrip("/")
+        match = _PATTERN.fullmatch(pattern)
+        if match is None:
+            raise ValueError(f"{shown} is no pattern of origins such as 'https://*.example.com'")
+        return pattern.removesuffix(_DEFAULT_PORTS[match[1]])
+    hostname, origin, _ = parse_hostname(entry)
+    if hostname.partition("://")[2].partition("/")[2].strip("/"):
+        raise ValueError(f"{shown} has a path: what is allowed is a whole origin, '{origin}'")
+    return origin.text

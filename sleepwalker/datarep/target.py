@@ -1,0 +1,138 @@
+"""Which service a relation leads to: what the caller names is the caller's word, what data names may be anybody's."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from sleepwalker.connection import ConnectionManager
+from sleepwalker.connection.allowed import allows, shown_host
+from sleepwalker.connection.keys import host_key
+from sleepwalker.connection.pair import as_connection
+from sleepwalker.datarep.protocols import AnyService
+from sleepwalker.exceptions import InvalidParameter, LinkError, ServiceException, URLError
+from sleepwalker.transport.credentials import ANONYMOUS
+from sleepwalker.transport.segments import has_dots
+from sleepwalker.transport.url import Origin
+
+logger = logging.getLogger(__name__)
+
+#: A name with a scheme, two dots and 253 characters of host has room, and no error or log is filled by one.
+_MAX_HOST = 1_000
+#: What JSON holds and no name is.
+_NO_INSTANCE = (bool, list, dict)
+_NOT_IN_INSTANCE = re.compile(r"[?#\\]")
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A service that tells in its errors why it has no credentials."""
+
+    auth_stays_with: str | None
+
+
+class Way(NamedTuple):
+    """A relation that is followed."""
+
+    told: str
+    """The relation, for texts."""
+    definition: str
+    """The id of the definition of the service that it leads to."""
+    values: Mapping[str, Any]
+    given: Mapping[str, Any]
+    """Those of the values that the caller gave."""
+
+
+def target_of(own: AnyService, way: Way) -> AnyService:
+    """The service that a relation of a service of ours leads to: that one itself, or another.
+
+    The credentials go along where the host is the same, or the caller named it, in the values or by the manager's
+    `allow`. A connection manager that is not ours is the one who decides: it gets them.
+    """
+    host, instance = way.values.get("$host") or own.host, _instance(own, way)
+    known = own.servicedef
+    if known is not None and (way.definition, host, instance) == (known.id, own.host, own.instance):
+        return own
+    manager = own.service_manager
+    if manager is None:
+        raise ServiceException(
+            f"{way.told} leads to another service, {way.definition}, and there is no service manager to find it: "
+            "get services from a ServiceManager, or pass service_manager="
+        )
+    logger.debug("%s leads to the service %s", way.told, way.definition)
+    by_data = bool(way.values.get("$host")) and "$host" not in way.given and host != own.host
+    ours = isinstance(getattr(manager, "connection_manager", own.connection_manager), ConnectionManager)
+    allowed = not (by_data and ours) or _may_have_credentials(own, host, manager, way)
+    goes = allowed or own.auth is ANONYMOUS  # which is no credential, and says that none are wanted
+    led: AnyService = manager.find_by_id(host, way.definition, instance, auth=own.auth if goes else None)
+    if not goes and own.auth is not None:
+        logger.debug("%s leads to another host, which does not get the credentials of this one", way.told)
+        if isinstance(led, Noting):
+            led.auth_stays_with = shown_host(own.host)
+    return led
+
+
+def _may_have_credentials(own: AnyService, host: Any, manager: Any, way: Way) -> bool:
+    """Whether a host that data names may have the service's credentials. Raises for what may be no host at all."""
+    allowed = getattr(manager, "allow", ())
+    allowed = allowed if isinstance(allowed, tuple) else ()
+    name, origin = _named_by_data(host, way)
+    own_name, own_origin = _own_host(own)
+    if origin is None and "://" in name and name != own_name and not allows(allowed, name, None):
+        raise URLError(f"`$host` of {way.told} has a scheme other than http and https")
+    if origin is not None and origin.scheme == "http" and _scheme(own, own_origin) == "https":
+        raise URLError(
+            f"`$host` of {way.told} leads from https to {origin}, which is never followed where data names it: what is "
+            "sent could be read; pass **{'$host': ...} if you know better"
+        )
+    same = origin == own_origin if origin is not None else own_origin is None and name == own_name
+    return same or allows(allowed, name, origin)
+
+
+def _named_by_data(host: Any, way: Way) -> tuple[str, Origin | None]:
+    """The host's name and origin, as `host_key` says."""
+    if not isinstance(host, str):
+        raise LinkError(f"`$host` of {way.told} must be a string, and the data has one of type {type(host).__name__}")
+    if len(host) > _MAX_HOST:
+        raise LinkError(f"`$host` of {way.told} has {len(host)} characters; up to {_MAX_HOST} are taken")
+    if not host.isprintable():
+        raise LinkError(f"`$host` of {way.told} has control characters, or others that cannot be printed")
+    try:
+        return host_key(host)
+    except URLError as error:
+        said = str(error)
+    raise URLError(f"`$host` of {way.told}: {said}")
+
+
+def _own_host(own: AnyService) -> tuple[Any, Origin | None]:
+    """The service's own host, likewise; it is what the caller called it, also if nothing can be connected to there."""
+    try:
+        return host_key(own.host)
+    except URLError:
+        return own.host, None
+
+
+def _scheme(own: AnyService, origin: Origin | None) -> str | None:
+    """How the service is reached: as its host says, or where that is a name, the connection that it has."""
+    if origin is None and (conn := as_connection(own.connection)) is not None:
+        origin = conn.origin
+    return None if origin is None else origin.scheme
+
+
+def _instance(own: AnyService, way: Way) -> Any:
+    """The instance, which becomes a part of the service path."""
+    instance = way.values.get("$instance")
+    if not instance:
+        return own.instance
+    if "$instance" not in way.given:
+        if isinstance(instance, _NO_INSTANCE):
+            raise LinkError(
+                f"`$instance` of {way.told} must be a string, and the data has one of type {type(instance).__name__}"
+            )
+        if _NOT_IN_INSTANCE.search(str(instance)) or not str(instance).isprintable():
+            raise LinkError(f"`$instance` of {way.told} has characters that no part of a path has")
+    if has_dots(str(instance)):
+        raise InvalidParameter(f"`$instance` of {way.told} is a dot segment, and would lead out of the service's path")
+    return instance
