@@ -27,17 +27,19 @@ SleepwalkerException
 ```
 
 No text of an exception holds a credential, a header, a query string or a body, with one exception:
-the text of an `HTTPError` is the server's own `error_text`. All of them can be pickled.
+the text of an `HTTPError` is the server's own `error_text`. All of them can be pickled and copied: a copy has the
+answer's status, headers and body, and of what was sent the method and the URL without its query, nothing else.
 """
 
 from __future__ import annotations
 
-import copy as _copy
 from functools import cached_property as _cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 import requests.exceptions as _requests
+from requests import PreparedRequest as _PreparedRequest
 from requests import Response as _Response
+from requests.structures import CaseInsensitiveDict as _CaseInsensitiveDict
 from requests.utils import guess_json_utf as _guess_json_utf
 
 if TYPE_CHECKING:
@@ -114,6 +116,10 @@ __all__ = [
 #: Bytes of a longer body of unknown encoding that are not Unicode are no JSON (RFC 8259, section 8.1).
 _GUESSED = 16_384
 
+#: Of an answer's headers, those that are credentials.
+_COOKIES = frozenset({"set-cookie", "set-cookie2"})
+#: Characters of what a server says that an error shows.
+_MOST_WORDS = 1000
 _Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
 
 
@@ -137,8 +143,9 @@ class ConnectionError(SleepwalkerException, _requests.ConnectionError):
     """True where this machine is to blame, being out of sockets or threads: it says nothing about the host."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Not the request: its body may be a file or a generator.
-        return type(self), self.args, {**self.__dict__, "request": None}
+        response = _portable(self.response)
+        state = {**self.__dict__, "response": response, "request": getattr(response, "request", None)}
+        return type(self), self.args, state
 
 
 class URLError(ConnectionError, _requests.InvalidURL):
@@ -263,9 +270,6 @@ class DecodeError(ConnectionError, _requests.JSONDecodeError):
     def __str__(self) -> str:
         return self.msg
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.msg,), {"response": _portable(self.response), "attempts": self.attempts}
-
 
 class PolicyError(SleepwalkerException, ValueError):
     """A policy that cannot be: `faults` lists every fault, each with its path, the value and what is allowed."""
@@ -282,7 +286,6 @@ class HTTPError(SleepwalkerException, _requests.HTTPError):
 
     def __init__(self, response: Any) -> None:
         self.http_code = response.status_code
-        self.headers = response.headers
         self._response = response
         self._is_json = True
         try:
@@ -302,6 +305,17 @@ class HTTPError(SleepwalkerException, _requests.HTTPError):
         """The body as text; None where it is JSON. Made when it is asked for: guessing an encoding takes time."""
         return None if self._is_json else _text(self._response)
 
+    @property
+    def headers(self) -> Any:
+        """The answer's headers."""  # not kept beside it: they may set cookies, and what an error holds gets printed
+        return self._response.headers
+
+    def __str__(self) -> str:
+        return _line(super().__str__())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({_line(', '.join(map(repr, self.args)))})"
+
     @classmethod
     def raise_by_status(cls, response: Any) -> NoReturn:
         """Raise the class of the response's status, whatever that status is."""
@@ -315,7 +329,10 @@ class HTTPError(SleepwalkerException, _requests.HTTPError):
         return cls.code_map.get(code, hundred)(response)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (_portable(self._response),), {"attempts": self.attempts, "retry_after": self.retry_after}
+        state: dict[str, Any] = {"attempts": self.attempts, "retry_after": self.retry_after}
+        if notes := getattr(self, "__notes__", None):
+            state["__notes__"] = list(notes)
+        return type(self), (_portable(self._response),), state
 
 
 def _json(response: Any) -> Any:
@@ -333,18 +350,43 @@ def _text(response: Any) -> Any:
         return response.content.decode("utf-8", "replace")
 
 
+def _line(text: str) -> str:
+    """A server's words as one line of a bounded length, which cannot steer a terminal or forge a line of a log."""
+    if len(text) > _MOST_WORDS:
+        text = text[:_MOST_WORDS] + "..."
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
 def _portable(response: Any) -> Any:
-    """The response for a pickle: without the hooks of its request, and without a body that was a file or a stream."""
+    """The answer as a pickle or a copy has it: without cookies and hooks, and with a request that is hardly more than
+    a method. What was sent had credentials in it; its body may also be a file or a generator."""
     if not isinstance(response, _Response):
         return response
-    twin = _copy.copy(response)
-    twin.history = [_portable(earlier) for earlier in twin.history]
-    if twin.request is not None:
-        twin.request = twin.request.copy()
-        twin.request.hooks = {"response": []}
-        if not isinstance(twin.request.body, bytes | str | None):
-            twin.request.body = None
+    twin = _Response()
+    twin.status_code, twin.reason = response.status_code, response.reason
+    twin.encoding, twin.elapsed = response.encoding, response.elapsed
+    twin.url = _bare(response.url)
+    kept = {name: value for name, value in response.headers.items() if name.lower() not in _COOKIES}
+    twin.headers = _CaseInsensitiveDict(kept)
+    twin._content = response._content if isinstance(response._content, bytes) else b""
+    twin._content_consumed = True
+    twin.request = _PreparedRequest()
+    twin.request.headers = _CaseInsensitiveDict()
+    if response.request is not None:
+        twin.request.method, twin.request.url = response.request.method, _bare(response.request.url)
+    if hasattr(response, "attempts"):
+        twin.attempts = response.attempts  # type: ignore[attr-defined]
+        twin.__attrs__ = response.__attrs__
     return twin
+
+
+def _bare(url: str | None) -> str:
+    """A URL without userinfo, query and fragment."""
+    scheme, mark, rest = (url or "").partition("?")[0].partition("#")[0].partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 class ClientHTTPError(HTTPError):

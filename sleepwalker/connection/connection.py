@@ -32,6 +32,7 @@ from sleepwalker.engine.rules import Rules, passes_rate_limit
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError, HTTPError, SleepwalkerException
 from sleepwalker.fork import renewed_after_fork
+from sleepwalker.frames import without_locals
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry import tracing
 from sleepwalker.telemetry.log import observing
@@ -39,10 +40,12 @@ from sleepwalker.transport.credentials import (
     Anonymous,
     Auth,
     basic_header,
+    check_authorization,
     check_tls,
     missing_credentials,
     netrc_auth,
     normalise_auth,
+    travels_in_the_clear,
 )
 from sleepwalker.transport.deadline import Limits
 from sleepwalker.transport.errors import Scene, translate
@@ -106,6 +109,7 @@ class Connection:
 
     JsonEncoder: ClassVar[type[JsonEncoder]] = JsonEncoder
 
+    @without_locals
     def __init__(
         self,
         hostname: str,
@@ -139,6 +143,9 @@ class Connection:
         )
         self._auth = normalise_auth(auth if auth is not None else self._line.session.auth)
         check_tls(self._origin, self._auth, self._line.proxied)
+        self._exposed = travels_in_the_clear(self._origin, self._line.proxied)
+        for given in (self._line.session.headers, self._headers):
+            check_authorization(self._origin, given, self._line.proxied)
         self._netrc: Auth | None = None
         self._line.mount()  # last, for nothing may go wrong after it: the session may be the caller's
         self._encoder = self.JsonEncoder(allow_nan=False)
@@ -149,16 +156,20 @@ class Connection:
         self._waits = Waits(clock)
         _connections.add(self)
 
+    @without_locals
     def add_headers(self, headers: Mapping[str, Any]) -> None:
-        """Send these with all later requests. URLError for a header that cannot be sent."""
+        """Send these with all later requests. URLError for a header that cannot be sent, or not in the clear."""
+        checked = checked_headers(headers)
+        check_authorization(self._origin, checked, self._line.proxied)
         both = self._headers.copy()
-        both.update(checked_headers(headers))
+        both.update(checked)
         self._headers = both  # in one step: another thread may be reading it
 
     def get_url(self, uri: str) -> str:
         """The fully qualified URL of a URI, joined as `urllib.parse.urljoin` joins."""
         return urljoin(self.hostname, uri)
 
+    @without_locals
     def json_request(
         self,
         method: str,
@@ -184,6 +195,7 @@ class Connection:
         )
         return decoded(response, self._origin)
 
+    @without_locals
     def request(
         self,
         method: str,
@@ -227,30 +239,37 @@ class Connection:
             raise_for_status=raise_for_status,
         )
 
+    @without_locals
     def get(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with GET."""
         return self._requested("GET", uri, kwargs)
 
+    @without_locals
     def head(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with HEAD."""
         return self._requested("HEAD", uri, kwargs)
 
+    @without_locals
     def post(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with POST."""
         return self._requested("POST", uri, kwargs)
 
+    @without_locals
     def put(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with PUT."""
         return self._requested("PUT", uri, kwargs)
 
+    @without_locals
     def patch(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with PATCH."""
         return self._requested("PATCH", uri, kwargs)
 
+    @without_locals
     def delete(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with DELETE."""
         return self._requested("DELETE", uri, kwargs)
 
+    @without_locals
     def options(self, uri: str, **kwargs: Unpack[CallOptions]) -> requests.Response:
         """`request` with OPTIONS."""
         return self._requested("OPTIONS", uri, kwargs)
@@ -336,8 +355,7 @@ class Connection:
             json_bytes=None,
             headers=(self._headers,),
         )
-        if authorization is not None:
-            prepared.headers["Authorization"] = authorization
+        self._authorize(prepared, authorization)
         exchange = Exchange(prepared, body, auth, stream=False, max_body=_PROBE_MAX_BODY, raise_for_status=False)
         rules = self._rules
         seconds = min(rules.attempt, seconds)
@@ -383,6 +401,8 @@ class Connection:
         self.close()
 
     def __repr__(self) -> str:
+        if "_closed" not in vars(self):  # a traceback with locals, of a constructor that failed
+            return f"<{type(self).__name__}, not made>"
         auth = "netrc" if self._auth is None else _kind(self._auth)
         return f"<{type(self).__name__} {self.hostname!r} auth={auth}{' closed' if self._closed else ''}>"
 
@@ -424,8 +444,7 @@ class Connection:
             json_bytes=json_bytes,
             headers=layers,
         )
-        if authorization is not None:
-            prepared.headers["Authorization"] = authorization
+        self._authorize(prepared, authorization)
         if idempotent is None:
             idempotent = method in rules.methods or "Idempotency-Key" in prepared.headers
         exchange = Exchange(prepared, body, auth, stream, max_body, raise_for_status)
@@ -578,6 +597,13 @@ class Connection:
             return None, None
         header = basic_header(auth)
         return (auth, None) if header is None else (None, header)
+
+    def _authorize(self, prepared: requests.PreparedRequest, authorization: str | None) -> None:
+        """Put the credentials on the request; InsecureAuthError where its headers have some that may not travel."""
+        if authorization is not None:
+            prepared.headers["Authorization"] = authorization
+        elif self._exposed:  # the call's own headers and the session's: those may have changed since it was made
+            check_authorization(self._origin, prepared.headers, self._line.proxied)
 
     def _rules_of(self, policy: Policy | str | os.PathLike[str] | None, timeout: Timeout | None) -> Rules:
         """The rules of a call with a policy or timeout of its own, made once for each such pair."""

@@ -8,6 +8,7 @@ from typing import Any
 import requests
 
 from sleepwalker.policy import Policy
+from sleepwalker.transport.url import shown_number
 
 Timeout = float | tuple[float, float]
 #: As long as a policy's: more than about 23 days the operating system cannot wait for a socket. In seconds.
@@ -37,15 +38,19 @@ def check_timeout(timeout: Any) -> tuple[float, float] | None:
     if not fits:
         raise ValueError(
             f"timeout must be a positive number of seconds, at most {_LONGEST}, or a tuple (connect, read) of two, "
-            f"not {timeout!r:.60}; leave it out to use the policy's"
+            f"not {_shown(timeout)}; leave it out to use the policy's"
         )
     return float(parts[0]), float(parts[1])
+
+
+def _shown(value: Any) -> str:
+    return f"({', '.join(map(shown_number, value[:5]))})" if isinstance(value, tuple) else shown_number(value)
 
 
 def check_max_body(max_body: Any) -> int:
     """A positive number of bytes; ValueError otherwise."""
     if not isinstance(max_body, int) or isinstance(max_body, bool) or max_body < 1:
-        raise ValueError(f"max_body must be a positive number of bytes, not {max_body!r}")
+        raise ValueError(f"max_body must be a positive number of bytes, not {_shown(max_body)}")
     return max_body
 
 

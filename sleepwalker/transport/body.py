@@ -9,6 +9,9 @@ from typing import Any, Protocol
 
 import requests
 from requests.structures import CaseInsensitiveDict
+from requests.utils import to_key_val_list
+
+from sleepwalker.transport.url import check_headers
 
 #: What `requests.PreparedRequest.body` may hold.
 Payload = Any
@@ -132,6 +135,12 @@ def prepare_body(prepared: requests.PreparedRequest, data: Any, files: Any, json
 
 
 def _encode(prepared: requests.PreparedRequest, data: Any, files: Any) -> None:
+    if files:
+        files = to_key_val_list(files)
+        for _, part in files:
+            if isinstance(part, tuple | list):  # its name, its content, and what becomes its headers as it stands
+                for given in (*({"Content-Type": kind} for kind in part[2:3]), *part[3:4]):
+                    check_headers(given)
     try:
         prepared.prepare_body(data, files)
         return

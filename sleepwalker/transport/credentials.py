@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import netrc
 import os
+import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -20,11 +21,15 @@ __all__ = [
     "Anonymous",
     "Auth",
     "basic_header",
+    "check_authorization",
     "check_tls",
     "missing_credentials",
     "netrc_auth",
     "normalise_auth",
+    "travels_in_the_clear",
 ]
+
+_BASIC = re.compile(r"\s*basic(?:\s|$)", re.IGNORECASE).match
 
 #: What requests takes as an auth object: it is given the prepared request, changes it and returns it.
 Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
@@ -75,18 +80,34 @@ def check_tls(origin: Origin, auth: object, proxied: bool = False) -> None:
 
     `proxied` says that requests to `origin` go through a proxy: then they leave even for a loopback address.
     """
-    if not isinstance(auth, HTTPBasicAuth) or origin.scheme == "https":
-        return
-    if not is_loopback(origin.host):
-        raise InsecureAuthError(
-            f"auth for {origin}: a user's name and password would travel in the clear. Use https, or an auth object "
-            "that does not send them as they are (such as HTTPDigestAuth); only loopback addresses are exempt"
-        )
-    if proxied:
-        raise InsecureAuthError(
-            f"auth for {origin}: a user's name and password would travel in the clear to a proxy. Use https, or "
-            "exempt the host from the proxy (NO_PROXY)"
-        )
+    if isinstance(auth, HTTPBasicAuth) and travels_in_the_clear(origin, proxied):
+        raise _insecure("auth", origin, proxied)
+
+
+def travels_in_the_clear(origin: Origin, proxied: bool) -> bool:
+    """Whether others may read what is sent: over plain http, unless it stays on this machine."""
+    return origin.scheme != "https" and (proxied or not is_loopback(origin.host))
+
+
+def check_authorization(origin: Origin, headers: Mapping[Any, Any] | None, proxied: bool = False) -> None:
+    """`check_tls` for Basic credentials that are given as a header. Other schemes are not judged."""
+    for name, value in (headers or {}).items():
+        if _text(name).lower() == "authorization" and _BASIC(_text(value)) and travels_in_the_clear(origin, proxied):
+            raise _insecure("the header Authorization", origin, proxied)
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _insecure(what: str, origin: Origin, proxied: bool) -> InsecureAuthError:
+    text = f"{what} for {origin}: a user's name and password would travel in the clear"
+    if proxied and is_loopback(origin.host):
+        return InsecureAuthError(f"{text} to a proxy. Use https, or exempt the host from the proxy (NO_PROXY)")
+    return InsecureAuthError(
+        f"{text}. Use https, or an auth object that does not send them as they are (such as HTTPDigestAuth); only "
+        "loopback addresses are exempt"
+    )
 
 
 def netrc_auth(origin: Origin, environ: Mapping[str, str] | None = None) -> HTTPBasicAuth | None:

@@ -24,6 +24,10 @@ T = TypeVar("T")
 Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
 
 
+class NoThread(OSError):
+    """This machine has no thread left; the words are ours."""
+
+
 class Limits:
     """What one attempt may take, and how far it has come."""
 
@@ -220,7 +224,7 @@ def resolve(host: str, port: int, timeout: float) -> list[AddressInfo]:
                     target=_look_up, args=(host, port, lookup), daemon=True, name=f"resolve {host}"
                 ).start()
             except RuntimeError:
-                raise OSError(errno.EAGAIN, "no thread left to look the name up") from None
+                raise NoThread(errno.EAGAIN, "no thread left to look the name up") from None
             # Known only now: of a look-up whose thread was never started nobody would hear.
             _lookups[host, port] = lookup
     if not lookup.done.wait(timeout):

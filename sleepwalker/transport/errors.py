@@ -6,8 +6,10 @@ urllib3's quote the URL with its query. For the same reason nothing raised from 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
+import os
 import re
 import socket
 import ssl
@@ -20,7 +22,7 @@ from urllib3.util.ssl_match_hostname import CertificateError
 
 from sleepwalker import exceptions as ours
 from sleepwalker.frozen import frozen
-from sleepwalker.transport.deadline import Phase
+from sleepwalker.transport.deadline import NoThread, Phase
 
 #: This machine is out of descriptors, ports, buffers, memory or threads.
 _LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN})
@@ -213,16 +215,20 @@ def _os_error(error: BaseException, scene: Scene) -> ours.ConnectionError:
 
 
 def _system_words(error: BaseException) -> str | None:
-    """The system's text for an error number, which quotes nothing of ours."""
+    """The system's text for an error number: not the error's own, in which a library may quote anything."""
     if isinstance(error, rex.RequestException | ssl.SSLError) or not isinstance(error, OSError):
         return None
     if isinstance(error, socket.gaierror):
-        return str(error.strerror) if error.strerror else None
-    if error.errno is not None and error.strerror:
-        return f"{error.strerror} (errno {error.errno})"
+        return error.strerror if error.strerror and _PLAIN_WORDS(error.strerror) else None
+    if isinstance(error.errno, int) and error.strerror:
+        with contextlib.suppress(OverflowError, ValueError):
+            words = error.strerror if isinstance(error, NoThread) else os.strerror(error.errno)
+            return f"{words} (errno {error.errno})"
     return None
 
 
+#: How a resolver's library words its errors.
+_PLAIN_WORDS = re.compile(r"[A-Za-z ,'.-]{1,100}").fullmatch
 _TIMEOUTS = (TimeoutError, uex.TimeoutError, uex.EmptyPoolError)
 #: What a response hook, or the reader of a stream, did by itself, and warnings: not ours to translate.
 _FOREIGN = (rex.HTTPError, rex.InvalidJSONError, rex.StreamConsumedError, Warning)

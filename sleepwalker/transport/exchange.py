@@ -25,7 +25,6 @@ from sleepwalker.exceptions import (
     ReadError,
     ReadTimeout,
     RedirectError,
-    URLError,
 )
 from sleepwalker.frozen import frozen, slotted
 from sleepwalker.transport.answer import SHORT, keep_body, read_chunks
@@ -34,9 +33,10 @@ from sleepwalker.transport.codings import Unfinished
 from sleepwalker.transport.credentials import Auth
 from sleepwalker.transport.deadline import Limits, under
 from sleepwalker.transport.errors import Scene, translate
+from sleepwalker.transport.headers import Checked
 from sleepwalker.transport.plain_answer import read_all
 from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, hold_redirect, is_redirect, next_hop
-from sleepwalker.transport.url import Origin, check_headers, safe_path
+from sleepwalker.transport.url import Origin, safe_path
 
 #: Where it is given, the length is not (RFC 9112, section 6.3), whatever the server says of it.
 _CODING = "Transfer-Encoding"
@@ -57,6 +57,8 @@ class Wire:
     elsewhere: Callable[[str], tuple[requests.Session, dict[str, Any]]]
     """A session without cookies and credentials for a redirect to the URL given, and its settings."""
     clock: Clock
+    check_headers: Checked
+    """Refuses those that cannot be sent."""
 
 
 @slotted
@@ -112,7 +114,7 @@ def attempt(
         if limits.in_a_hook:
             return Outcome(Verdict.NEUTRAL, error=error)
         scene = Scene(hop.target, limits.phase, limits.cut, step.limit, step.seconds, connect, read, handled)
-        outcome = failed(_header_fault(error, hop) or translate(error, scene))
+        outcome = failed(translate(error, scene))
         if isinstance(outcome.error, ReadError | ReadTimeout | DeadlineExceeded):
             limits.doubt_others()
     return _redirected(outcome, hop) if hop.moved else outcome
@@ -195,6 +197,7 @@ def _follow(
         began, limits.phase = limits.phase, "queue"  # where no time is left, nothing was sent
         left = limits.left()
         limits.phase = began
+        wire.check_headers(hop.prepared.headers)
         response = session.send(
             hop.prepared,
             stream=True,
@@ -270,19 +273,6 @@ def _read(response: requests.Response, origin: str, *, limit: int | None, trunca
         text = f"{where}: {response.status_code} with a body of more than {limit} bytes (max_body)"
         raise DecodeError(text, response=response)
     keep_body(response, b"".join(chunks)[:limit] if truncate else b"".join(chunks))
-
-
-def _header_fault(error: Exception, hop: Hop) -> URLError | None:
-    """The header that cannot be sent, where that is why: http.client's own error quotes its value.
-
-    What is given to a connection was checked before; a session's own headers and an auth object's were not.
-    """
-    if isinstance(error, ValueError | TypeError):
-        try:
-            check_headers(hop.prepared.headers)
-        except URLError as fault:
-            return fault
-    return None
 
 
 def _redirected(outcome: Outcome, hop: Hop) -> Outcome:

@@ -10,6 +10,31 @@ from requests.structures import CaseInsensitiveDict
 from sleepwalker.transport.url import check_headers
 
 Headers = CaseInsensitiveDict[Any]
+#: As many fields as a connection sends again and again, and more: those beyond it are looked at anew.
+_MOST_FIELDS = 64
+
+
+class Checked:
+    """The last look at what goes out, whoever put it there: a session's owner, an auth object, a server's cookie.
+
+    Each attempt comes here, so fields that were found fine are remembered.
+    """
+
+    def __init__(self) -> None:
+        self._fine: set[Any] = set()
+
+    def __call__(self, headers: Any) -> None:
+        """URLError that names a header that cannot be sent."""
+        fields = headers._store.values() if isinstance(headers, CaseInsensitiveDict) else headers.items()
+        try:
+            if self._fine.issuperset(fields):
+                return
+        except TypeError:  # a value that cannot be hashed, nor be sent
+            pass
+        check_headers(headers)
+        if len(self._fine) >= _MOST_FIELDS:
+            self._fine = set()
+        self._fine.update(fields)
 
 
 def checked_headers(headers: Mapping[Any, Any] | None) -> Headers:

@@ -15,10 +15,12 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from sleepwalker.clock import Clock
+from sleepwalker.exceptions import RedirectError
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport.adapter import Adapter
 from sleepwalker.transport.cookies import BoundedCookieJar
 from sleepwalker.transport.exchange import Wire
+from sleepwalker.transport.headers import Checked
 from sleepwalker.transport.proxies import Proxies, check_proxies
 from sleepwalker.transport.redirects import OwnSession
 from sleepwalker.transport.tls import environment_ca, shared_context
@@ -45,29 +47,28 @@ class Line:
         self.session = _new_session() if session is None else session
         trusts = self.session.trust_env
         self._proxies = Proxies({**self.session.proxies, **check_proxies(proxies)}, trust_env=trusts)
-        if verify is True and isinstance(self.session.verify, str):
+        if verify is True and not isinstance(self.session.verify, bool | None):
             verify = self.session.verify
         if verify is True and trusts:
             verify = environment_ca(os.environ) or True
         cert = cert if cert is not None else self.session.cert
-        if isinstance(cert, list):
-            cert = tuple(cert)
         # Made for http as well, so that a wrong argument is found here rather than after a move to https.
         context = shared_context(verify, cert)
+        # As requests' own adapters know them: True, False or text, and text or a tuple of it.
         if isinstance(verify, os.PathLike):
             verify = os.fspath(verify)
+        cert = tuple(map(_as_text, cert)) if isinstance(cert, list | tuple) else _as_text(cert)
         self._verify = verify
         self._prefixes = {origin.text + "/", origin.explicit + "/"}
         mounted = None if session is None else session.get_adapter(origin.text + "/")
         self._adapter = mounted if isinstance(mounted, Adapter) else Adapter(pool, context, verify, cert)
-        theirs = mounted is not None and type(mounted) not in (HTTPAdapter, Adapter)
+        if session is not None and isinstance(verify, ssl.SSLContext):
+            self._check_context_arrives(session)
         self._foreign: requests.Session | None = None
         used = self._proxies.for_origin(origin)
         self.proxied = bool(used)
-        if theirs and isinstance(verify, ssl.SSLContext):
-            verify = True  # requests' own adapter does not take one
         settings = {"verify": verify, "cert": cert, "proxies": used}
-        self.wire = Wire(origin, self.session, settings, self._elsewhere, clock)
+        self.wire = Wire(origin, self.session, settings, self._elsewhere, clock, Checked())
 
     def mount(self) -> None:
         """Let the session send through our adapter, unless its owner mounted one of their own."""
@@ -97,9 +98,39 @@ class Line:
         self.session.cookies._cookies_lock = threading.RLock()
         self._foreign = None
 
+    def _check_context_arrives(self, session: requests.Session) -> None:
+        """ValueError where the owner of the session mounted an adapter of requests' kind, which takes no context.
+
+        It is to be told True, False or a path, so the context would be left out, and with it the CA that the caller
+        pinned or a client certificate. An adapter of another kind (a mock, another library's) is handed the context.
+        """
+        adapters = [session.get_adapter(prefix) for prefix in self._prefixes]
+        within = tuple(self._prefixes)
+        adapters += [adapter for prefix, adapter in session.adapters.items() if prefix.lower().startswith(within)]
+        for adapter in adapters:
+            kind = type(adapter)
+            if isinstance(adapter, HTTPAdapter) and kind not in (HTTPAdapter, Adapter):
+                raise ValueError(
+                    f"verify: the session's adapter for {self._origin} ({kind.__name__}) cannot take an SSLContext: "
+                    "requests tells its adapters True, False or a path. Pass the path of a CA bundle (and cert=), "
+                    "mount a plain requests.adapters.HTTPAdapter for this host, or let the adapter bring the context "
+                    "itself and leave verify out"
+                )
+
     def _elsewhere(self, url: str) -> tuple[requests.Session, dict[str, Any]]:
-        """For a redirect to another origin: a session with no cookies, client certificate or credentials."""
-        verify = self._verify if isinstance(self._verify, bool | str) else True  # a context may have a certificate
+        """For a redirect to another origin: a session with no cookies, client certificate or credentials.
+
+        RedirectError where it would be trusted by other certificates than our own origin is.
+        """
+        verify = self._verify
+        if isinstance(verify, ssl.SSLContext):
+            if url.lower().startswith("https:"):
+                raise RedirectError(
+                    f"{self._origin}: a redirect to another origin ({origin_of(url)}) is not followed, for verify is "
+                    "an SSLContext: it may hold a client certificate, and no other says whom to trust there. Ask that "
+                    "origin through a connection of its own, or pass the path of a CA bundle as verify"
+                )
+            verify = True  # of no use over http
         if self._foreign is None:
             foreign = requests.Session()
             foreign.trust_env = False
@@ -110,6 +141,10 @@ class Line:
             self._foreign = foreign
         settings = {"verify": verify, "cert": None, "proxies": self._proxies.for_origin(origin_of(url))}
         return self._foreign, settings
+
+
+def _as_text(path: Any) -> Any:
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
 
 
 def _new_session() -> requests.Session:

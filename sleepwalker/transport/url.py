@@ -14,6 +14,7 @@ from urllib.parse import urljoin
 from sleepwalker.exceptions import URLError
 
 __all__ = [
+    "NOT_IN_VALUE",
     "Origin",
     "check_headers",
     "check_target",
@@ -24,6 +25,7 @@ __all__ = [
     "plain_path",
     "resolve",
     "safe_path",
+    "shown_number",
 ]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -37,6 +39,8 @@ _AUTHORITY = re.compile(rf"(?:\[([0-9a-f:.]+)\]|({_LABEL}(?:\.{_LABEL})*\.?))(?:
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+#: Characters of a path: links and redirects have what a server wrote.
+_MOST_SHOWN = 1000
 _BACKSLASH = re.compile(r"\s*/?\\")
 
 # What urljoin, urllib3's and requests' own quoting all leave as it is. A segment that starts with a dot
@@ -47,7 +51,8 @@ _PLAIN = re.compile(rf"/(?:{_SEGMENT}(?:/{_SEGMENT})*/?)?(?:\?[A-Za-z0-9._~!$&'(
 #: A URL whose path can be shown as it is.
 _USUAL = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(/[!\"$->A-~]*)(?:[?#].*)?", re.ASCII | re.DOTALL).fullmatch
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+#: What neither a header's value nor a cookie may have in it (RFC 9110, 5.5).
+NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +190,9 @@ def plain_path(uri: Any) -> bool:
 
 
 def safe_path(url: str) -> str:
-    """The path of a URL or URI for events and texts: no userinfo, query or fragment, and printable ASCII."""
+    """The path of a URL or URI for events and texts: no userinfo, query or fragment, printable ASCII, and cut."""
     if usual := _USUAL(url):
-        return usual[1]
+        return usual[1] if len(usual[1]) <= _MOST_SHOWN else usual[1][:_MOST_SHOWN] + "..."
     match = re.match(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)", url)
     rest = url[match.end() :] if match else url
     # An @ past an authority that is none is a password with a slash in it, as far as anyone can tell.
@@ -196,7 +201,8 @@ def safe_path(url: str) -> str:
     else:
         hidden = not rest.startswith("/") and ("@" in rest or ":" in rest)
     path = "" if hidden else re.split(r"[?#]", rest, maxsplit=1)[0]
-    return re.sub(r"[^\x21-\x7e]+", _escaped, path) or "/"
+    path = re.sub(r"[^\x21-\x7e]+", _escaped, path[: _MOST_SHOWN + 1])
+    return (path if len(path) <= _MOST_SHOWN else path[:_MOST_SHOWN] + "...") or "/"
 
 
 def check_headers(headers: Any) -> None:
@@ -270,12 +276,20 @@ def _port_number(port: Any) -> int:
         with suppress(TypeError):
             number = operator.index(port)
     if not 1 <= number <= 65535:
-        try:
-            shown = _cut(ascii(port))
-        except ValueError:  # Python does not print an int of thousands of digits
-            shown = "a much larger one"
-        raise URLError(f"port must be a number from 1 to 65535, as int or str, not {shown}")
+        raise URLError(f"port must be a number from 1 to 65535, as int or str, not {shown_number(port)}")
     return number
+
+
+def shown_number(value: Any) -> str:
+    """What was given for a number. Text that is none is not repeated: a password may have slipped into its place."""
+    if isinstance(value, str):
+        return repr(value) if re.fullmatch(r"[ 0-9.+-]{0,20}", value) else "other text"
+    if not isinstance(value, int | float):
+        return f"of type {type(value).__name__}"
+    try:
+        return _cut(repr(value))
+    except ValueError:  # Python does not print an int of thousands of digits
+        return "a much larger one"
 
 
 def _header_fault(name: Any, value: Any) -> str | None:
@@ -300,7 +314,7 @@ def _header_fault(name: Any, value: Any) -> str | None:
         return f"the value of {label} is of type {type(value).__name__}, not str or bytes"
     if leading:
         return f"the value of {label} starts with whitespace"
-    if _NOT_IN_VALUE.search(value):
+    if NOT_IN_VALUE.search(value):
         return f"the value of {label} has a line break or another control character"
     if any(character > "\xff" for character in value):
         return f"the value of {label} has characters outside Latin-1: encode it to bytes"

@@ -87,7 +87,8 @@ CONSTRUCTOR: list[tuple[dict[str, Any], type[Exception], list[str]]] = [
     ({"port": True}, URLError, ["port", "True"]),
     ({"port": 443.0}, URLError, ["port", "443.0"]),
     ({"port": ""}, URLError, ["port", "''"]),
-    ({"port": "https"}, URLError, ["port", "'https'"]),
+    ({"port": "https"}, URLError, ["port", "text"]),
+    ({"port": SECRET}, URLError, ["port", "text"]),
     ({"port": " 80"}, URLError, ["port", "' 80'"]),
     ({"port": "80/x@y"}, URLError, ["port"]),
     ({"auth": ("user",)}, ValueError, ["auth", "length 1"]),
@@ -112,10 +113,23 @@ CONSTRUCTOR: list[tuple[dict[str, Any], type[Exception], list[str]]] = [
     ({"cert": ("a", "b", "c")}, ValueError, ["cert", "length 3"]),
     ({"cert": 7}, ValueError, ["cert", "int"]),
     *(
-        ({"timeout": timeout}, ValueError, ["timeout", repr(timeout)[:50]])
+        ({"timeout": timeout}, ValueError, ["timeout", repr(timeout).replace(",)", ")")[:50]])
         for timeout in (
-            *(0, 0.0, -1, -0.5, NAN, INF, -INF, True, False, "5", b"5", [1, 2], {"connect": 1}, 10**400),
-            *((), (1,), (1, 2, 3), (None, 1), (1, None), (None, None), (0, 1), (1, 0), (1, NAN), (INF, 1), (True, 1)),
+            *(0, 0.0, -1, -0.5, NAN, INF, -INF, True, False, "5", 10**400),
+            *((), (1,), (1, 2, 3), (0, 1), (1, 0), (1, NAN), (INF, 1), (True, 1), ("5", 1)),
+        )
+    ),
+    *(
+        ({"timeout": timeout}, ValueError, ["timeout", kind])
+        for timeout, kind in (
+            *(
+                (b"5", "bytes"),
+                ([1, 2], "list"),
+                ({"connect": SECRET}, "dict"),
+                ((None, 1), "NoneType"),
+                (SECRET, "text"),
+            ),
+            *(((1, None), "NoneType"), ((SECRET, 1), "text"), ([SECRET], "list"), ((1, (SECRET, 1)), "tuple")),
         )
     ),
     ({"policy": "no-such-policy"}, PolicyError, ["no-such-policy", "standard"]),
