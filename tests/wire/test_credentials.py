@@ -195,6 +195,51 @@ def test_basic_credentials_over_plain_http_are_refused_unless_they_stay_on_this_
         Connection(hostname, auth).close()
 
 
+BASIC_HEADERS: list[Any] = [
+    {"Authorization": basic("user", SECRET)},
+    {"authorization": f"basic {SECRET}"},
+    {b"AUTHORIZATION": f"BASIC\t{SECRET}".encode()},
+]
+
+
+@pytest.mark.parametrize("headers", BASIC_HEADERS, ids=["usual", "small", "bytes"])
+def test_basic_credentials_in_a_header_are_refused_in_the_clear_as_those_of_auth_are(headers: Any) -> None:
+    refused: list[Callable[[], Any]] = []
+    with forward_proxy() as proxy:
+        options: dict[str, Any] = {"proxies": {"http": proxy.url}}
+        session = requests.Session()
+        session.headers.update({name: value for name, value in headers.items() if isinstance(name, str)})
+        conn = Connection("http://host.example", ANONYMOUS, **options)
+        late = Connection("http://host.example", ANONYMOUS, session=requests.Session(), **options)
+        late.conn.headers.update(session.headers)
+        refused += [
+            lambda: Connection("http://host.example", ANONYMOUS, headers=headers, **options),
+            lambda: conn.add_headers(headers),
+            lambda: conn.get("/", headers=headers),
+            lambda: conn.json_request("GET", "/", extra_headers=headers),
+        ]
+        if "Authorization" in session.headers:
+            refused.append(lambda: Connection("http://host.example", ANONYMOUS, session=session, **options))
+            refused.append(lambda: late.get("/"))
+            refused.append(lambda: Connection("http://127.0.0.1:1", ANONYMOUS, headers=headers, **options))
+        for send in refused:
+            with pytest.raises(InsecureAuthError, match=r"Authorization.*in the clear") as caught:
+                send()
+            assert SECRET not in str(caught.value)
+        conn.add_headers({"X-A": "1"})
+        assert proxy.accepted == 0
+
+
+def test_other_schemes_and_hosts_that_are_safe_may_have_an_authorization_header(server: FaultServer) -> None:
+    """What a Bearer token is worth in the clear is for its owner to say: many are signed for one request."""
+    for value in (f"Bearer {SECRET}", f"Basically {SECRET}", SECRET, "Digest x"):
+        Connection("http://host.example", ANONYMOUS, headers={"Authorization": value}).close()
+    Connection("https://host.example", ANONYMOUS, headers={"Authorization": basic("user", SECRET)}).close()
+    with Connection(server.url, ANONYMOUS, headers={"Authorization": basic("user", SECRET)}) as conn:
+        conn.get("/")
+    assert server.requests[0].header("Authorization") == basic("user", SECRET)
+
+
 def test_verify_false_stays_allowed_with_credentials(tls_server: FaultServer) -> None:
     with (
         Connection(tls_server.url, ("user", SECRET), verify=False) as conn,

@@ -114,9 +114,11 @@ def test_an_adapter_that_takes_no_context_is_refused_with_one(
         Connection(url, ("user", "pw"), session=session, verify=nobody())
     assert dict(session.adapters) == before
     session = mounted(Own(), "https://other.example")
-    with Connection(url, ("user", "pw"), session=session, verify=nobody(), policy=ONCE) as conn:
-        with pytest.raises(TLSError):
-            conn.get("/api/x")
+    with (
+        Connection(url, ("user", "pw"), session=session, verify=nobody(), policy=ONCE) as conn,
+        pytest.raises(TLSError),
+    ):
+        conn.get("/api/x")
 
 
 def test_an_adapter_that_is_mounted_later_sends_nothing_with_a_context(tls_server: FaultServer, public: None) -> None:
@@ -189,7 +191,7 @@ def test_a_redirect_is_not_trusted_by_others_than_the_origin_is(tls: TlsMaterial
         context = tls.client_context(cert=cert)
         with Connection(ours.url, ANONYMOUS, verify=context, policy=ONCE) as conn:
             assert conn.get("/here").status_code == 200
-            with pytest.raises(RedirectError, match="SSLContext.*connection of its own.*CA bundle") as caught:
+            with pytest.raises(RedirectError, match=r"SSLContext.*connection of its own.*CA bundle") as caught:
                 conn.get("/away")
             assert conn.health.failures == 0
         assert not caught.value.never_sent
