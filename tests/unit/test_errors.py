@@ -348,3 +348,27 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
     first, second = rex.ConnectionError(URL), rex.ConnectionError(URL)
     first.__context__, second.__context__ = second, first
     check(first, SCENE, ours.ConnectionError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ECONNRESET, "canary http://user:canary@host/?token=canary"),
+        OSError(errno.ECONNRESET, "\x1b[2J" + "canary" * 20_000),
+        OSError("canary", "canary"),
+        OSError(2**80, "canary"),
+        OSError(-1, "canary"),
+        socket.gaierror(socket.EAI_NONAME, "canary http://user:canary@host/"),
+        socket.gaierror(socket.EAI_NONAME, "\x1b[2J canary"),
+    ],
+    ids=lambda error: ascii(error)[:40],
+)
+@pytest.mark.parametrize("phase", ["connect", "tls", "send", "head", "body"])
+def test_only_the_systems_own_words_are_quoted(error: OSError, phase: Any) -> None:
+    """A library may put anything into `strerror`, such as the URL with its query."""
+    for one in wrapped(error):
+        text = str(translate(one, replace(SCENE, phase=phase)))
+        assert "canary" not in text
+        assert text.isprintable()
+        if error.errno == errno.ECONNRESET and phase != "tls":
+            assert f"Connection reset by peer (errno {errno.ECONNRESET})" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import copy
 import pickle
+import traceback
 from typing import Any
 
 import pytest
@@ -205,3 +206,39 @@ def test_the_text_is_made_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) 
     assert twin.text == error.text == "hello \xff " * 10_000
     error.text = "mine"
     assert error.text == "mine"
+
+
+# -- what a hostile server says ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("\x1b[2J\x1b]0;owned\x07", r"\x1b[2J\x1b]0;owned\x07"),
+        ("gone\r\n2030-01-01 INFO all is well", r"gone\r\n2030-01-01 INFO all is well"),
+        ("a\0b\x7fc\x9bd", r"a\x00b\x7fc\x9bd"),
+        ("right\u202eleft\u2028next\ufeff", r"right\u202eleft\u2028next\ufeff"),
+        ("lone \ud800", r"lone \ud800"),
+        ("größer als 8 €, 漢字 🙂", "größer als 8 €, 漢字 🙂"),
+        ("x" * 100_000, "x" * 1000 + "..."),
+        ({"a": "\x1b[2J"}, "{'a': '\\x1b[2J'}"),
+    ],
+    ids=lambda value: ascii(value)[:20],
+)
+def test_a_text_is_one_line_of_a_bounded_length_that_steers_no_terminal(said: Any, shown: str) -> None:
+    """The words themselves are where a program looks for them: in `args` and in the body."""
+    for error in (HTTPError(Response(400, {"error_text": said})), HTTPError(Response(400, {}, reason=said))):
+        assert str(error) == shown
+        assert error.args == (said,)
+        assert f"{error}" == shown
+        assert repr(error).isprintable()
+        assert repr(error).startswith("HTTPError(")
+        assert len(repr(error)) < 1100
+        assert "".join(traceback.format_exception_only(error)) == f"sleepwalker.exceptions.HTTPError: {shown}\n"
+
+
+def test_what_an_error_holds_shows_no_headers_of_the_answer() -> None:
+    """They may set cookies, and error trackers take what an error holds."""
+    error = HTTPError(Response(400, headers={"Set-Cookie": "sid=canary"}))
+    assert error.headers == {"Set-Cookie": "sid=canary"}
+    assert "canary" not in repr(vars(error))

@@ -516,3 +516,59 @@ def test_who_wants_no_exception_gets_the_whole_body_of_an_error(server: FaultSer
     server.default = reply(404, b"x" * 3 * MB)
     with Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
         assert len(conn.get("/", raise_for_status=False).content) == 3 * MB
+
+
+# -- words that are meant for a terminal or a log --------------------------------------------------
+
+CONTROL = "\x1b[2J\x1b]0;owned\x07\x08\x7f"
+WORDS = f"{CONTROL}{'x' * 60_000}"
+
+
+def head(status: int, reason: str, *fields: str, body: bytes = b"") -> Callable[[Exchange], None]:
+    lines = [f"HTTP/1.1 {status} {reason}", *fields, f"Content-Length: {len(body)}", "", ""]
+    return lambda exchange: exchange.send("\r\n".join(lines).encode("latin-1") + body)
+
+
+HOSTILE: dict[str, Callable[[Exchange], None] | Step] = {
+    "reason": head(500, WORDS),
+    "reason of a redirect": head(302, WORDS, f"Location: /{CONTROL}"),
+    "path that a redirect leads to": redirect("/long/" + "x" * 60_000),
+    "host that a redirect leads to": redirect(f"http://{CONTROL}.example/"),
+    "long host that a redirect leads to": redirect(f"http://{'x' * 60_000}/"),
+    "error_text": json_reply({"error_text": WORDS}, 400),
+    "error_text of many lines": json_reply({"error_text": "gone\r\n2030-01-01 ERROR all is lost"}, 400),
+    "header's value": head(500, "No", f"X-A: {WORDS}", f"Content-Type: application/{CONTROL}"),
+    "Retry-After": head(503, "No", f"Retry-After: {CONTROL}"),
+    "Content-Encoding": head(200, "OK", f"Content-Encoding: {CONTROL}", body=b"x"),
+    "no HTTP": garbage(f"{CONTROL} junk\r\n\r\n".encode()),
+    "no JSON": reply(200, WORDS, {"Content-Type": f"text/{CONTROL}"}),
+}
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("said", HOSTILE)
+def test_nothing_that_a_server_says_steers_a_terminal_or_fills_a_log(
+    server: FaultServer, caplog: pytest.LogCaptureFixture, said: str, warm: bool
+) -> None:
+    """In no text, note, repr, event or line of a log; the answer itself keeps the words for those who look."""
+    events: list[Any] = []
+    with (
+        caplog.at_level(1),
+        Connection(server.url, ANONYMOUS, policy=ONCE, observer=lambda event, _: events.append(event)) as conn,
+    ):
+        if warm:
+            conn.get("/")
+        server.routes = {"/": HOSTILE[said]}
+        server.default = reply(200, b"not json")
+        with pytest.raises(SleepwalkerException) as caught:
+            conn.json_request("GET", "/")
+        texts = [str(caught.value), repr(caught.value), *getattr(caught.value, "__notes__", [])]
+        texts += [json.dumps(attempt.to_dict(), ensure_ascii=False) for attempt in caught.value.attempts]
+        texts += [repr(event) for event in events]
+        texts += [json.dumps(event.fields(), ensure_ascii=False, default=str) for event in events]
+        texts += [repr(conn.health)]
+        texts += [record.getMessage() for record in caplog.records if record.name.startswith("sleepwalker")]
+    assert len(texts) > 6
+    for text in texts:
+        assert text.isprintable(), text[:200]
+        assert len(text) < 3000
