@@ -116,8 +116,11 @@ __all__ = [
 #: Bytes of a longer body of unknown encoding that are not Unicode are no JSON (RFC 8259, section 8.1).
 _GUESSED = 16_384
 
-#: Of an answer's headers, those that are credentials.
-_COOKIES = frozenset({"set-cookie", "set-cookie2"})
+#: Of an answer's headers, those that are credentials or made from them.
+_SECRET = frozenset(
+    {"set-cookie", "set-cookie2", "www-authenticate", "authentication-info"}
+    | {"proxy-authenticate", "proxy-authentication-info"}
+)
 #: Characters of what a server says that an error shows.
 _MOST_WORDS = 1000
 _Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
@@ -360,15 +363,17 @@ def _line(text: str) -> str:
 
 
 def _portable(response: Any) -> Any:
-    """The answer as a pickle or a copy has it: without cookies and hooks, and with a request that is hardly more than
-    a method. What was sent had credentials in it; its body may also be a file or a generator."""
+    """The answer as a pickle or a copy has it: without cookies, challenges and hooks, and with a bare request.
+
+    What was sent had credentials in it; its body may also be a file or a generator.
+    """
     if not isinstance(response, _Response):
         return response
     twin = _Response()
     twin.status_code, twin.reason = response.status_code, response.reason
     twin.encoding, twin.elapsed = response.encoding, response.elapsed
     twin.url = _bare(response.url)
-    kept = {name: value for name, value in response.headers.items() if name.lower() not in _COOKIES}
+    kept = {name: value for name, value in response.headers.items() if name.lower() not in _SECRET}
     twin.headers = _CaseInsensitiveDict(kept)
     twin._content = response._content if isinstance(response._content, bytes) else b""
     twin._content_consumed = True

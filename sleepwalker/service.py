@@ -13,6 +13,7 @@ from sleepwalker.connection.allowed import checked_allow, explain_withheld, show
 from sleepwalker.connection.pair import as_connection, says_closed
 from sleepwalker.datarep import DataRep, Schema
 from sleepwalker.exceptions import ConnectionError, HTTPError, ResourceException, ServiceException, TypeException
+from sleepwalker.frames import without_locals
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +154,7 @@ class Service:
         """Send these with all later requests, in place of headers of the same name that a request has itself."""
         self.headers.update(headers)
 
+    @without_locals
     def request(
         self,
         method: str,

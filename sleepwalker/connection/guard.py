@@ -20,6 +20,7 @@ from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed
 from sleepwalker.engine.rules import Rules
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import SleepwalkerException
+from sleepwalker.frames import without_locals
 from sleepwalker.transport.deadline import Phase
 from sleepwalker.transport.errors import Scene, translate
 from sleepwalker.transport.exchange import discard
@@ -207,6 +208,7 @@ class _Calls:
         """`function` under the policy."""
 
         @functools.wraps(function, updated=())
+        @without_locals
         def call(*args: Any, **kwargs: Any) -> Any:
             mark = object()
             try:

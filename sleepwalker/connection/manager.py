@@ -31,6 +31,7 @@ from sleepwalker.engine.rules import Rules
 from sleepwalker.events import ConnectionEvicted, ConnectionHooked, ConnectionRetired, Event, HookFailed, Observer
 from sleepwalker.exceptions import ConnectionError, HostIsolatedError, HTTPError, SleepwalkerException
 from sleepwalker.fork import renewed_after_fork
+from sleepwalker.frames import without_locals
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry.log import observing
 from sleepwalker.transport.errors import Scene, translate
@@ -125,6 +126,7 @@ class ConnectionManager:
         self._prober = Prober(self._probe_broken, self._health.probe_interval) if self._health.probe else None
         _managers.add(self)
 
+    @without_locals
     def add(self, host: str, auth: Any, conn: Any) -> None:
         """Hold `conn` for the pair; one already there is replaced, and retired unless another pair has it as well."""
         asked, mine = Asked(host, auth), Round()
@@ -181,6 +183,7 @@ class ConnectionManager:
             self._hooks = ()
             self._end_back_offs_locked()
 
+    @without_locals
     def find(self, host: str, auth: Any = None) -> Any:
         """The connection to `host` with `auth`, from the hooks if there is none yet or the one there is broken.
 
@@ -191,6 +194,7 @@ class ConnectionManager:
         conn = self._at_hand(host, auth)
         return self._find(host, auth) if conn is NOTHING else conn
 
+    @without_locals
     def is_current(self, conn: Any, host: str, auth: Any = None) -> bool:
         """Whether `find` gives `conn` for this pair at once: for whoever keeps what it gave."""
         return self._at_hand(host, auth) is conn
@@ -214,6 +218,7 @@ class ConnectionManager:
         """
         return Conns(self._ready_pairs, self._look, self.__len__)
 
+    @without_locals
     def evict(self, host: str, auth: Any = _ANY_AUTH) -> int:
         """Give up the connection of a pair, or without `auth` all of the host; returns how many there were.
 

@@ -19,6 +19,7 @@ from sleepwalker.exceptions import (
     LinkError,
     RelationError,
 )
+from sleepwalker.frames import without_locals
 
 _BODIES = ("POST", "PUT", "PATCH")
 
@@ -69,6 +70,7 @@ class DataRep(BaseDataRep):
         kind: type[DataRep] = cls._classes[kind_of(deciding)]
         return kind(service=service, uri=uri, jsonschema=jsonschema, root=root, fragment=fragment, **kwargs)
 
+    @without_locals
     def apply_params(self, /, **kwargs: Any) -> DataRep:
         """The same resource with these parameters in the query of its URI, in place of those that were there.
 
@@ -83,6 +85,7 @@ class DataRep(BaseDataRep):
         uri = f"{path}?{urlencode(kwargs)}" if kwargs else path
         return self.from_schema(self.service, uri, self.jsonschema, path_vars={**kept, **kwargs})
 
+    @without_locals
     def pull(self) -> Self:
         """Ask for the data, also where there is some. Returns this; of a fragment, all of the root is asked for.
 
@@ -97,6 +100,7 @@ class DataRep(BaseDataRep):
         self._data = reply
         return self
 
+    @without_locals
     def push(self, obj: Any = State.UNSET) -> Self:
         """Send the data, or `obj` in its place; what the server answers becomes the data. Returns this.
 
@@ -126,6 +130,7 @@ class DataRep(BaseDataRep):
         self._data = reply
         return self
 
+    @without_locals
     def create(self, obj: Any) -> DataRep:
         """Have the server make a new member from `obj`; returns its representation, with the answer as its data.
 
@@ -142,6 +147,7 @@ class DataRep(BaseDataRep):
         uri = self._placed(resolved_path(made.links["self"].path, reply))
         return self.from_schema(self.service, uri, made, data=reply)
 
+    @without_locals
     def delete(self) -> Self:
         """Delete the resource; of a fragment, all of it. Returns this. LinkError without a link `delete`."""
         if self.root is not None:
@@ -153,6 +159,7 @@ class DataRep(BaseDataRep):
         self._data = State.DELETED
         return self
 
+    @without_locals
     def execute(self, /, _name: str, _data: Any = None, **kwargs: Any) -> DataRep:
         """Use the link of this name; returns what the server answers. This representation stays as it is.
 
@@ -178,6 +185,7 @@ class DataRep(BaseDataRep):
         self._validate_response(link, reply)
         return self.from_schema(self.service, uri, link.response, data=reply)
 
+    @without_locals
     def follow(self, /, _name: str, **kwargs: Any) -> DataRep:
         """Where the relation of this name leads, which may be another service on another host. Asks nothing of it.
 

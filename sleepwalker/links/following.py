@@ -20,6 +20,7 @@ from sleepwalker.exceptions import (
     RelationError,
     URLError,
 )
+from sleepwalker.frames import without_locals
 from sleepwalker.links.finding import answer_of, base_of, no_such, one
 from sleepwalker.links.link import Link, shown_link, shown_names, shown_place
 from sleepwalker.links.template import expand, variables_of
@@ -35,6 +36,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 
+@without_locals
 def follow(
     source: requests.Response | Connection,
     relation: str | Link,
@@ -82,7 +84,7 @@ def follow(
     link = relation if isinstance(relation, Link) else one(response, _checked(relation))
     if link is None:
         raise RelationError(no_such(response, str(relation)))
-    _warn(link)
+    _warn(link, 4)  # one more for what empties this frame
     return send(link, conn, _url(link, way), way)[0]
 
 
@@ -124,7 +126,7 @@ def _pages(
         link = one(response, relation)
         if link is None:
             return
-        _warn(link)
+        _warn(link, 3)
         url = _url(link, way)
         shown = f"{shown_link(link)}, page {number},"
         if hash(url) in seen:
@@ -208,9 +210,9 @@ def _reference(link: Link, way: Way) -> str:
     return expand(link.target, way.variables, _RESERVED)
 
 
-def _warn(link: Link) -> None:
-    """HAL asks clients to tell their maintainers of links that will go away."""
+def _warn(link: Link, level: int) -> None:
+    """HAL asks clients to tell their maintainers of links that will go away; `level` leads to the caller's line."""
     if link.deprecation is None:
         return
     more = f"; see {shown_place(link.base, link.deprecation)}" if link.deprecation else ""
-    warnings.warn(f"{shown_link(link)} is deprecated{more}", DeprecationWarning, stacklevel=3)
+    warnings.warn(f"{shown_link(link)} is deprecated{more}", DeprecationWarning, stacklevel=level)

@@ -262,8 +262,7 @@ class _Chunks:
                     raise ValueError(_ONCE)
                 self._chunks = self._again()
             self._begun = True
-            for chunk in self._chunks:
-                yield _as_bytes(chunk)
+            yield from map(_as_bytes, self._chunks)
         except Exception as error:
             self._owner.error = error
             raise _Broken from error

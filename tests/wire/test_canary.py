@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import gc
 import json
 import logging
@@ -39,10 +40,12 @@ from servers import (
 
 import sleepwalker.logging
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HTTPError, Policy, SleepwalkerException, status
+from sleepwalker.cli import main
 from sleepwalker.events import Event
 from tests.wire.watching import Watch, watching
 
 CANARY = "canary7d1f"
+PACKAGE = str(Path(sleepwalker.__file__).parent)
 #: As it stands, and as Basic and Digest credentials, URLs and JSON would carry it.
 SHAPES = [
     CANARY,
@@ -78,6 +81,10 @@ class Everything:
         while link is not None and id(link) not in seen:
             seen.add(id(link))
             self.add("error", str(link), repr(link), ascii(link.args), "".join(traceback.format_exception_only(link)))
+            self.add("vars", repr(getattr(link, "__dict__", None)))
+            for frame in traceback.TracebackException.from_exception(link, capture_locals=True).stack:
+                if frame.filename.startswith(PACKAGE):
+                    self.add("locals", f"{frame.name}: {frame.locals}")
             link = link.__cause__ or link.__context__
         # Source lines are this file's own: they hold the word CANARY, never its value.
         self.add("traceback", "".join(traceback.format_exception(error)))
@@ -170,9 +177,14 @@ def call(
 
 
 def _pickled(out: Everything, error: Exception) -> None:
-    with contextlib.suppress(Exception):
-        copy = pickle.loads(pickle.dumps(error))
-        out.add("pickled", str(copy), repr(copy))
+    if not isinstance(error, SleepwalkerException):
+        return  # of the caller's own code
+    whole = pickle.dumps(error)
+    out.add("pickle", whole.decode("latin-1"))
+    for twin in (pickle.loads(whole), copy.copy(error), copy.deepcopy(error)):
+        out.add("copy", str(twin), repr(twin), repr(vars(twin)))
+        for part in (twin.response, twin.request) if isinstance(twin, requests.RequestException) else ():
+            out.add("copy's part", repr(part), repr(vars(part) if part is not None else None))
 
 
 FAULTS: dict[str, Step] = {
@@ -204,9 +216,14 @@ def test_what_is_exported_is_looked_at(server: FaultServer, out: Everything) -> 
     with connect(out, server.url, (CANARY, CANARY), policy=PATIENT) as conn:
         call(out, conn)
         seen = dict(out.watch.texts())
+        server.default = reply(404)
+        call(out, conn)
     assert '"attempt.failed"' in seen["span"]
     assert '"url.full"' in seen["span"]
     assert '"http.client.request.duration"' in seen["otel metric"]
+    assert "'server.address': '127.0.0.1'" in seen["running span"]
+    for source in ("vars", "locals", "pickle", "copy", "page", "event", "attempt"):
+        assert any(part.startswith(f"[{source}]") for part in out.parts), source
     assert f'sleepwalker_attempts_total{{host="{server.url}"}} 2.0' in seen["prometheus"]
 
 
@@ -522,6 +539,11 @@ def test_a_constructor_that_fails(out: Everything, tmp_path: Path) -> None:
         lambda: Connection("https://host", headers={"X": f"{CANARY}\n"}),
         lambda: Connection("https://host", session=CANARY),  # type: ignore[arg-type]
         lambda: Connection("https://host", proxies=CANARY),  # type: ignore[arg-type]
+        lambda: Connection("http://host", headers={"Authorization": f"Basic {CANARY}"}),
+        lambda: Connection("https://host", timeout=CANARY),  # type: ignore[arg-type]
+        lambda: Connection("https://host", None, CANARY),
+        lambda: Connection("https://host", max_body=CANARY),  # type: ignore[arg-type]
+        lambda: Connection("https://host", observer=CANARY),  # type: ignore[arg-type]
     ]
     for make in wrong:
         with pytest.raises((ValueError, TypeError)) as caught:
@@ -529,8 +551,10 @@ def test_a_constructor_that_fails(out: Everything, tmp_path: Path) -> None:
         out.add_error(caught.value)
 
 
-def test_a_log_file(server: FaultServer, out: Everything, tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
+def test_a_log_file_and_what_is_made_of_it(
+    server: FaultServer, out: Everything, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, report = tmp_path / "log.jsonl", tmp_path / "report.html"
     server.default = reply(503)
     sleepwalker.logging.configure(path, "debug")
     try:
@@ -540,6 +564,50 @@ def test_a_log_file(server: FaultServer, out: Everything, tmp_path: Path) -> Non
         sleepwalker.logging.reset()
     assert path.stat().st_size > 0
     out.add("file", path.read_text())
+    for arguments in ([], ["--json"], ["--html", str(report)], ["--sql", "SELECT * FROM events", "--json"]):
+        assert main(["inspect", str(path), *arguments]) in (0, 3)
+    said = capsys.readouterr()
+    assert server.url in said.out
+    out.add("inspect", said.out, said.err, report.read_text())
+
+
+def key_of(tls: TlsMaterial, folder: Path) -> tuple[str, str]:
+    """A client's certificate and key, with the secret in their paths."""
+    folder = folder / CANARY
+    folder.mkdir()
+    paths = (folder / "client.pem", folder / "client.key")
+    for path, source in zip(paths, (tls.client.cert, tls.client.key), strict=True):
+        path.write_bytes(source.read_bytes())
+    return str(paths[0]), str(paths[1])
+
+
+@pytest.mark.parametrize("fault", ["503", "reset", "redirect-elsewhere"])
+def test_where_a_client_key_is(tls: TlsMaterial, out: Everything, tmp_path: Path, fault: str) -> None:
+    """It goes into no log, event or span: whoever can read those need not learn where the keys are."""
+    cert = key_of(tls, tmp_path)
+    with FaultServer(tls=tls.server_context(client_ca=True), default=FAULTS[fault]) as server:
+        with connect(out, server.url, verify=str(tls.ca), cert=cert, policy=PATIENT.replace(retry=False)) as conn:
+            call(out, conn)
+        assert server.requests
+        Path(cert[1]).unlink()  # the connection has it
+        session = requests.Session()
+        session.cert = cert
+        with pytest.raises(ValueError, match=CANARY) as caught:  # to its caller alone, who has to find the file
+            Connection(server.url, ANONYMOUS, session=session)
+        assert "cert: the key" in str(caught.value)
+        with connect(out, server.url, verify=str(tls.ca)) as conn:
+            call(out, conn)
+
+
+def test_a_token_that_is_given_as_a_header(server: FaultServer, out: Everything) -> None:
+    server.default = reply(403)
+    with connect(out, server.url, ANONYMOUS) as conn:
+        conn.add_headers({"Authorization": f"Bearer {CANARY}"})
+        call(out, conn)
+        call(out, conn, headers={"Authorization": f"Basic {SHAPES[1]}", "Proxy-Authorization": CANARY})
+    with connect(out, "http://host.example", ANONYMOUS) as conn:
+        for headers in ({"Authorization": f"Basic {SHAPES[1]}"}, {"Cookie": f"a={CANARY}\0"}):
+            call(out, conn, headers=headers)
 
 
 def test_the_net_catches_a_leak() -> None:
@@ -555,3 +623,8 @@ def test_the_net_catches_a_leak() -> None:
         out.add_error(error)
     out.add("header", "Basic " + SHAPES[1])
     assert len(out.leaks()) >= 4
+    before = len(out.leaks())
+    error = SleepwalkerException()
+    error.kept = CANARY  # type: ignore[attr-defined]
+    out.add_error(error)
+    assert len(out.leaks()) == before + 1

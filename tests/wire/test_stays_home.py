@@ -1,6 +1,6 @@
 """Random URIs and Locations, made of what parsers disagree about: nothing of ours leaves the origin by any of them.
 
-`SLEEPWALKER_FUZZ=100000` tries so many URIs, and as many Locations, instead of 2000; `SLEEPWALKER_SEED` repeats a run that failed.
+`SLEEPWALKER_FUZZ=100000` tries so many URIs and as many Locations, rather than 2000; `SLEEPWALKER_SEED` repeats a run.
 """
 
 from __future__ import annotations

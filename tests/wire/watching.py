@@ -6,14 +6,28 @@ import contextlib
 from collections.abc import Iterator
 
 import prometheus_client
+from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import sleepwalker.otel
 from sleepwalker.prometheus import Collector
+
+
+class Running(SpanProcessor):
+    """Sees spans as they begin and as they end, as samplers and live views do."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self.texts.append(f"{span.name} {dict(span.attributes or {})} {span.to_json()}")
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.texts.append(f"{span.name} {dict(span.attributes or {})} {[vars(event) for event in span.events]}")
 
 
 class Watch:
@@ -24,6 +38,8 @@ class Watch:
         self.exporter = InMemorySpanExporter()
         self.tracers = TracerProvider()
         self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.running = Running()
+        self.tracers.add_span_processor(self.running)
         self.reader = InMemoryMetricReader()
         self.meters = MeterProvider([self.reader])
         self.registry = prometheus_client.CollectorRegistry()
@@ -33,6 +49,8 @@ class Watch:
         """(what it is, its text) of everything there is so far."""
         for span in self.exporter.get_finished_spans():
             yield "span", span.to_json()
+        for text in self.running.texts:
+            yield "running span", text
         data = self.reader.get_metrics_data()
         if data is not None:
             yield "otel metric", data.to_json()
