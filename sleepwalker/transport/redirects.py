@@ -22,6 +22,8 @@ from sleepwalker.transport.url import Origin, check_target, parse_hostname
 #: As many as requests follows.
 MAX_REDIRECTS = 30
 
+#: What browsers and requests take for another host, and urllib.parse for a path of ours.
+_TWO_READINGS = re.compile(r"[\x00-\x20]*(?:https?:)?(?:[/\\]{3}|/?\\)", re.IGNORECASE)
 _STATUSES = frozenset({301, 302, 303, 307, 308})
 #: The only headers that another origin gets to see.
 _HARMLESS = ("Accept", "User-Agent")
@@ -126,6 +128,8 @@ def _target(response: requests.Response, origin: Origin) -> tuple[str, Origin]:
     """The URL that `Location` leads to, and its origin."""
     location = response.headers["Location"]
     try:
+        if _TWO_READINGS.match(location):
+            raise ValueError
         # Servers write UTF-8 or Latin-1 here, and mean the bytes; http.client reads all of it as Latin-1.
         location = re.sub("[\x80-\xff]", lambda byte: f"%{ord(byte[0]):02X}", location)
         if location != response.headers["Location"]:

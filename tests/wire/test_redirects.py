@@ -348,6 +348,12 @@ def test_the_client_certificate_is_shown_to_its_own_host_only(tls: TlsMaterial) 
         "https:///path",
         "http://h\u00f6st.example/",
         "http://127.0.0.1:{port}\\@example.com/",
+        "///example.com/",
+        "////example.com@127.0.0.1:{port}%2f",
+        "HTTP:////example.com@127.0.0.1:{port}%2f",
+        "/\\example.com/",
+        "\\\\example.com/",
+        "\x0b///example.com/",
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
