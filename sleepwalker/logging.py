@@ -20,8 +20,12 @@ def configure(path: str | os.PathLike[str] | None = None, level: Level = "info")
     logging until `reset`. Called again, the later call wins and the earlier file is closed, so calling
     it with the same path after the file was rotated away starts a new one.
 
+    A new file is made with mode 0640, or less where the umask says so; one that is there and lets others do more is
+    warned of. The file is a regular one, or `/dev/stdout` and its like. A link is followed where this user or root made
+    it, and to a file of theirs.
+
     Raises `ValueError` for a level other than debug, info, warning or error, and `OSError` for a path that
-    cannot be written to; what was configured before stays then.
+    cannot be written to or is no regular file; what was configured before stays then.
     """
     if level not in tuple(LEVELS):  # a tuple: it can be asked about a value that has no hash
         raise ValueError(f"level: {level!r} is not one of {', '.join(LEVELS)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from importlib import metadata
 
 from sleepwalker.cli import demo, get, inspect, policy
@@ -24,6 +25,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 def main(argv: list[str] | None = None) -> int:
     """Run one command (`sys.argv` by default) and return its exit code."""
     _open_outputs()
+    # For people: a warning's text, without the line of code that warned.
+    warnings.showwarning = lambda message, *_, **__: say(f"sleepwalker: {message}")
     try:
         args = _parser().parse(argv)
         code: int = args.run(args)

@@ -21,7 +21,7 @@ from sleepwalker.cli.demo_fleet import DIRECTORY, Fleet
 from sleepwalker.cli.demo_move import MOVING, DirectoryHook
 from sleepwalker.cli.demo_plan import FULL, HOSTS, PLAIN_TIMEOUT, QUICK, SEED, SIDES, WORKERS, Host, Side
 from sleepwalker.cli.logs import events_to
-from sleepwalker.cli.parser import Commands, examples, new_file
+from sleepwalker.cli.parser import Commands, examples, new_regular_file
 from sleepwalker.cli.tally import Call, Outcome
 from sleepwalker.cli.text import say
 from sleepwalker.cli.traffic import Answer, Lane, measured
@@ -53,8 +53,10 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="about 8 seconds instead of about 20")
     parser.add_argument("--seed", metavar="N", type=int, default=SEED, help="another run of luck (%(default)s)")
-    parser.add_argument("--log", metavar="FILE", type=new_file, help="append the events there (a new file)")
-    parser.add_argument("--html", metavar="FILE", type=new_file, help="write a page with charts of the log there")
+    parser.add_argument("--log", metavar="FILE", type=new_regular_file, help="append the events there (a new file)")
+    parser.add_argument(
+        "--html", metavar="FILE", type=new_regular_file, help="write a page with charts of the log there"
+    )
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     parser.set_defaults(run=run)
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from sleepwalker import files
 from sleepwalker.cli.demo_move import MOVING, Gap
 
 
@@ -27,7 +28,7 @@ def write_page(log: Path, target: Path) -> None:
         session.load(session.find([str(log)], sys.stdin.buffer))
         report = inspect.make(session, inspect.Filter())
     if report is not None:
-        target.write_text(inspect.page(report), encoding="utf-8")
+        files.write_report(target, inspect.page(report))
 
 
 def words(log: Path, target: Path | None) -> Iterator[str]:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from sleepwalker.cli.parser import Commands, UsageError, duration, examples, existing_file, new_file, whole
+from sleepwalker.cli.parser import (
+    Commands,
+    UsageError,
+    duration,
+    examples,
+    existing_file,
+    new_file,
+    new_regular_file,
+    whole,
+)
 from sleepwalker.cli.target import read_body, read_header
 
 _DESCRIPTION = """\
@@ -53,7 +62,7 @@ def add(commands: Commands) -> None:
     output = parser.add_argument_group("the output")
     output.add_argument("-o", "--output", metavar="FILE", type=new_file, help="write the body there")
     output.add_argument("--json", action="store_true", help="the outcome as JSON on stdout, without the body")
-    output.add_argument("--log", metavar="FILE", type=new_file, help="append all events there, as JSON lines")
+    output.add_argument("--log", metavar="FILE", type=new_regular_file, help="append all events there, as JSON lines")
     parser.set_defaults(run=run)
 
 

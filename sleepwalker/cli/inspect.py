@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from sleepwalker import files
 from sleepwalker.cli import inspect_follow, signals
-from sleepwalker.cli.parser import Commands, UsageError, examples, new_file
+from sleepwalker.cli.parser import Commands, UsageError, examples, new_regular_file
 from sleepwalker.cli.text import count, safe_line, safe_text, say
 from sleepwalker.clock import SYSTEM_CLOCK
 
@@ -67,7 +68,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--follow", action="store_true", help="go on as the files grow, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="the report as JSON, or the answer to --sql")
     parser.add_argument("--sql", metavar="QUERY", help="the answer to a question of your own instead")
-    parser.add_argument("--html", metavar="FILE", type=new_file, help="also write a page with charts there")
+    parser.add_argument("--html", metavar="FILE", type=new_regular_file, help="also write a page with charts there")
     parser.set_defaults(run=run)
 
 
@@ -224,7 +225,7 @@ def _keep(report: Report, args: argparse.Namespace) -> None:
     from sleepwalker.inspect import page  # noqa: PLC0415
 
     try:
-        args.html.write_text(page(report), encoding="utf-8")
+        files.write_report(args.html, page(report))
     except OSError as error:
         raise UsageError(f"--html: {error}") from None
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sleepwalker import files
+
 #: What `add_subparsers` returns.
 Commands = Any
 
@@ -85,4 +87,14 @@ def new_file(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"cannot write to {text!r}: it is a folder, or its folder does not exist")
     if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"cannot write to {text!r}: permission denied")
+    return path
+
+
+def new_regular_file(text: str) -> Path:
+    """A type for `add_argument`: a log or a report, which no pipe and no device can be."""
+    path = new_file(text)
+    try:
+        files.check_writable(path)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot write to {text!r}: {error.strerror}") from None
     return path

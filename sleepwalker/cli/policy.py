@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sleepwalker import files
 from sleepwalker.cli.parser import Commands, Parser, UsageError, examples
 from sleepwalker.cli.text import count, safe_line, say
 from sleepwalker.exceptions import PolicyError
@@ -103,8 +104,11 @@ def _about(name: str, text: str) -> str:
 
 def _checked(path: Path) -> dict[str, Any]:
     """What is wrong with one file."""
-    if not path.is_file():
-        reason = "is a folder" if path.is_dir() else "there is no such file"
+    try:
+        files.open_regular(path).close()
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "there is no such file" if missing else f"cannot be read: {getattr(error, 'strerror', None) or error}"
         return {"file": str(path), "sound": False, "unreadable": reason, "faults": []}
     try:
         Policy.load(path)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from sleepwalker import files
 from sleepwalker.inspect.errors import InspectError
 from sleepwalker.inspect.sources import Source
 
@@ -57,7 +58,7 @@ class _Tail:
             yield from self._piece(piece, whole=True)
             self.close()
         try:
-            self._file = self._path.open("rb")
+            self._file = files.open_regular(self._path)
         except FileNotFoundError:  # between the two halves of a rotation
             return
         except OSError as error:

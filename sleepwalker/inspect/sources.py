@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import glob
 import os
+import select
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from sleepwalker import files
 from sleepwalker.inspect.errors import InspectError
 
 __all__ = ["STDIN", "Source", "chunks", "fault", "find", "readable_as_it_is", "unpack"]
@@ -25,6 +26,8 @@ _MARK = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
 #: Bytes of a packed file that are unpacked at once: what follows a member is copied, and there are very small ones.
 _PACKED = 1 << 14
+#: Seconds in which something has to begin to write to a pipe.
+_WRITER = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,11 @@ def find(words: Sequence[str], folder: Path, stdin: IO[bytes] | None, *, pipes: 
             faults.append(f"no file fits {word!r}")
         for path in paths:
             try:
-                source, key = _looked_at(path)
+                source, key = _looked_at(path, pipes=pipes)
             except (OSError, ValueError) as error:
                 faults.append(f"cannot read {word!r}: {getattr(error, 'strerror', None) or error}")
                 continue
             if not path.is_file():
-                if not pipes:
-                    faults.append(f"{word!r} is a pipe or a device, which cannot be followed; name a file")
                 streams.setdefault(key, source)
             found.setdefault(key, source)
     if faults:
@@ -87,14 +88,16 @@ def find(words: Sequence[str], folder: Path, stdin: IO[bytes] | None, *, pipes: 
     return list(found.values())
 
 
-def _looked_at(path: Path) -> tuple[Source, tuple[int, int]]:
-    """The file, and what tells it from others. A pipe is not opened: whoever writes to it would take us for gone."""
+def _looked_at(path: Path, *, pipes: bool) -> tuple[Source, tuple[int, int]]:
+    """The file, and what tells it from others. A pipe is not opened: what writes to it would take us for gone."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(21, f"is a folder; name its files, for example {path}/*.jsonl")
+        raise IsADirectoryError(errno.EISDIR, f"is a folder; name its files, for example {path}/*.jsonl")
+    if not stat.S_ISREG(status.st_mode) and not pipes:
+        raise OSError(errno.EINVAL, "is a pipe or a device, which cannot be followed; name a file")
     zipped = False
-    if stat.S_ISREG(status.st_mode):
-        with path.open("rb") as file:
+    if not stat.S_ISFIFO(status.st_mode):
+        with files.open_regular(path) as file:
             zipped = file.read(3) == _GZIP
     # A name of other bytes than UTF-8 has to be shown, in JSON and in a page too.
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
@@ -109,14 +112,29 @@ def _matches(pattern: str) -> list[str]:
 def _drained(source: Source, copy: Path, stdin: IO[bytes] | None) -> Source:
     """What can be read once (`<(zcat …)` in a shell): its bytes, in a file."""
     try:
-        with copy.open("wb") as file, contextlib.ExitStack() as opened:
-            stream = stdin if stdin is not None else opened.enter_context(source.path.open("rb"))
-            while data := stream.read(_CHUNK):
+        with copy.open("wb") as file:
+            for data in _piped(source.path) if stdin is None else iter(lambda: stdin.read(_CHUNK), b""):
                 file.write(data)
     except OSError as error:
         raise InspectError(f"cannot read {source.name}: {fault(error, copy.parent)}") from None
     with copy.open("rb") as file:
         return replace(source, path=copy, zipped=file.read(3) == _GZIP)
+
+
+def _piped(path: Path) -> Iterator[bytes]:
+    """What comes through a pipe. `OSError` where nothing writes to it: opened as usual, it would wait for ever."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(handle, "rb", buffering=0) as pipe:  # noqa: PTH123 - a descriptor is no path
+        looks = select.poll()
+        looks.register(pipe, select.POLLIN)
+        came = looks.poll(_WRITER * 1000)
+        data = pipe.read(_CHUNK)  # None where there is a writer that has nothing to say yet
+        if data == b"" and not came:
+            raise OSError(errno.EPIPE, f"nothing writes to this pipe, after {_WRITER:.0f} s")
+        os.set_blocking(pipe.fileno(), True)
+        while data != b"":
+            yield data or b""
+            data = pipe.read(_CHUNK)
 
 
 def fault(error: OSError, folder: Path) -> str:

@@ -14,6 +14,8 @@ from sleepwalker.exceptions import PolicyError
 from sleepwalker.policy.rules import Rule
 
 _ABSENT = object()
+#: Unknown names that an error lists. Where there are more, what was given is something else than a policy.
+_MOST_UNKNOWN = 20
 
 
 class PolicyModel(BaseModel):
@@ -104,7 +106,10 @@ def _fill(model: PolicyModel, data: Mapping[Any, Any], prefix: str) -> tuple[dic
     """
     cls = type(model)
     fields = cls.model_fields
-    faults = [_unknown(cls, key, prefix) for key in data if key not in fields]
+    unknown = [key for key in data if key not in fields]
+    faults = [_unknown(cls, key, prefix) for key in unknown[:_MOST_UNKNOWN]]
+    if len(unknown) > _MOST_UNKNOWN:
+        faults.append(f"{prefix}*: {len(unknown) - _MOST_UNKNOWN} more are unknown: is this a policy?")
     given: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for name, field in fields.items():
@@ -199,6 +204,8 @@ def _not_a_part(cls: type[PolicyModel], name: str, value: Any, prefix: str) -> s
         came = "True says nothing (leave it out for the default)"
     elif value is False or value is None:
         came = f"{value} is not allowed, it cannot be switched off (leave it out for the defaults)"
+    elif isinstance(value, str):  # not shown: `log = "…"` is from a file that is no policy
+        came = f"a text of {len(value)} characters is not allowed"
     else:
         came = f"{_shown(value)} is not allowed"
     kind = cast("type[PolicyModel]", part_of(cls, name)).__name__

@@ -8,11 +8,16 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from sleepwalker.files import read_regular
 from sleepwalker.policy.base import policy_error
 
 _SUFFIX = ".toml"
 #: Of one line: tomllib's time for a key such as `a.b.c` grows with the square of its parts.
 _MOST_DOTS = 300
+#: Bytes; the shipped files have 3,000. What has more is no policy, but a log or the like, named by mistake.
+_MOST = 1_000_000
+#: Characters of what the TOML reader says, which may quote a key.
+_LONGEST = 100
 
 
 def names() -> tuple[str, ...]:
@@ -62,14 +67,15 @@ def read_name(name: str) -> tuple[str, dict[str, Any]]:
 def read_path(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
     """What a file is called in an error, and what is in it.
 
-    Raises `PolicyError` for a file that cannot be read, and for one that is not TOML.
+    Raises `PolicyError` for a file that cannot be read, that is no regular one or too large for a policy, and for one
+    that is not TOML.
     """
     text = os.fsdecode(path)
     source = f"policy file {text}"
     if "://" in text:  # not shown: a URL may hold user information or a query
         raise policy_error("policy path", ["path: a URL is not allowed; must be the path of a file"])
     try:
-        data = Path(text).read_bytes()
+        data = read_regular(Path(text), _MOST)
     except (OSError, ValueError) as error:  # ValueError: a null byte
         fault = f"cannot be read: {getattr(error, 'strerror', None) or error}"
     else:
@@ -95,9 +101,12 @@ def _parsed(source: str, data: bytes) -> dict[str, Any]:
         if all(line.count(".") <= _MOST_DOTS for line in text.splitlines()):
             return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        fault = f"not TOML: {error}"
+        said, at, place = str(error).rpartition(" (at ")
+        fault = f"not TOML: {said if len(said) <= _LONGEST else said[:_LONGEST] + '…'}{at}{place}"
     except UnicodeDecodeError as error:
         fault = f"not TOML: byte {error.start} is not UTF-8"
+    except ValueError:
+        fault = "not TOML for a policy: a number has more digits than Python reads"
     except RecursionError:
         pass
     raise policy_error(source, [fault])

@@ -11,16 +11,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
+from pathlib import Path
 from typing import Any
 
+from sleepwalker import files
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.events import Event, Level, RequestFinished
 from sleepwalker.frozen import reader
 
 __all__ = ["JsonLines", "text"]
-
-#: The group may read (log shippers do), others may not: a path can tell more than its owner likes.
-_PERMISSIONS = 0o640
 
 
 class JsonLines:
@@ -37,7 +36,7 @@ class JsonLines:
         """Open `path`, or use whatever `sys.stderr` is at each line where it is None.
 
         `level` is the lowest number written, as in the standard library's `logging`. Raises `OSError` or
-        `ValueError` for a path that cannot be written to.
+        `ValueError` for a path that `files.open_to_write` refuses.
         """
         self.level = level
         self._clock = clock
@@ -146,7 +145,7 @@ def _json(value: object) -> str:
 def _open(path: str | os.PathLike[str]) -> int:
     allowed = "pass the path of a file, its folder existing and writable, or None for stderr"
     try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _PERMISSIONS)
+        return files.open_to_write(Path(os.fsdecode(path)), files.LOG_MODE, os.O_APPEND)
     except OSError as error:
         raise OSError(error.errno, f"path: {error.strerror}; {allowed}", os.fspath(path)) from None
     except (TypeError, ValueError):

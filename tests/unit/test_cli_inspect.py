@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -275,6 +276,7 @@ def test_the_page_is_written_where_it_is_asked_for(inspect: Run, story: Path, tm
     assert code == 0
     assert out.splitlines()[-1] == f"the same with charts: {tmp_path / 'report.html'}"
     assert "https://flaky.example.net" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert stat.filemode((tmp_path / "report.html").stat().st_mode) == "-rw-------"
 
 
 # -- used wrongly, and nothing there ---------------------------------------------------------------
@@ -295,6 +297,8 @@ def test_the_page_is_written_where_it_is_asked_for(inspect: Run, story: Path, tm
         (["{log}", "--html", "/no/such/folder/x.html"], "its folder does not exist"),
         (["{log}", "--html", "x.html", "--sql", "SELECT 1"], "leave out --html, or --sql"),
         (["{log}", "--html", "{log}"], "is a log that is to be read"),
+        (["{log}", "--html", "/dev/zero"], "cannot write to '/dev/zero': it is a device, not a regular file"),
+        (["{log}", "/dev/zero"], "cannot read '/dev/zero': it is a device, not a regular file"),
         (["/dev/null", "--follow"], "is a pipe or a device, which cannot be followed"),
         (["{log}", "--sql", "SELECT '\udcff'"], "the question is not UTF-8"),
         ([], "required: FILE"),

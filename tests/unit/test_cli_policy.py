@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from pathlib import Path
 
@@ -89,6 +90,21 @@ def test_a_missing_file_is_a_wrong_use_and_the_others_are_still_checked(
     out, err = capsys.readouterr()
     assert "there is no such file" in err
     assert "nonsense" in out
+
+
+def test_a_pipe_and_a_device_are_no_policies_and_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / "pipe.toml"
+    os.mkfifo(pipe)
+    assert main(["policy", "check", str(pipe), "/dev/zero", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"{pipe}: cannot be read: it is a pipe, not a regular file",
+        "/dev/zero: cannot be read: it is a device, not a regular file",
+        f"{tmp_path}: cannot be read: Is a directory",
+    ]
+    assert main(["policy", "show", str(pipe)]) == 2
+    assert "it is a pipe" in capsys.readouterr().err
 
 
 def test_a_check_as_json_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import signal
+import stat
 import sys
 import tempfile
 import threading
@@ -560,6 +561,61 @@ def test_pipes_are_opened_once_and_kept_apart(tmp_path: Path) -> None:
         threading.Thread(target=write, args=(pipe, [answered(1)] * number), daemon=True).start()
     report = report_on(*pipes)
     assert [file.events for file in report.files] == [1, 2]
+
+
+def test_a_pipe_without_a_writer_is_not_waited_for_and_one_that_said_nothing_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sleepwalker.inspect.sources._WRITER", 0.01)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with Session() as session, pytest.raises(InspectError, match=r"^cannot read \S+/pipe: nothing writes to this pipe"):
+        session.find([str(pipe)], BytesIO())
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(pipe, os.O_WRONLY)
+    with Session() as session:
+        threading.Timer(0.05, os.close, [writer]).start()
+        [source] = session.find([f"/dev/fd/{reader}"], BytesIO())
+        assert source.size == 0
+    os.close(reader)
+
+
+def test_a_writer_may_take_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sleepwalker.inspect.sources._WRITER", 0.01)
+    ours, theirs = os.pipe()
+    line = answered(1).encode() + b"\n"
+
+    def slowly() -> None:
+        with open(theirs, "wb") as pipe:  # noqa: PTH123
+            threading.Event().wait(0.05)
+            pipe.write(line)
+
+    threading.Thread(target=slowly).start()
+    with Session() as session:
+        [source] = session.find([f"/dev/fd/{ours}"], BytesIO())
+        assert source.path.read_bytes() == line
+    os.close(ours)
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (lambda path: path.symlink_to("/dev/zero"), "it is a device, not a regular file"),
+        (lambda path: os.mknod(path, stat.S_IFSOCK | 0o600), "it is a socket, not a regular file"),
+    ],
+    ids=["device", "socket"],
+)
+def test_what_never_ends_is_no_log(tmp_path: Path, made: Callable[[Path], object], says: str) -> None:
+    path = tmp_path / "events.jsonl"
+    made(path)
+    with Session() as session, pytest.raises(InspectError, match=rf"^cannot read '\S+/events.jsonl': {says}$"):
+        session.find([str(path)], BytesIO())
+
+
+def test_the_null_device_is_an_empty_log() -> None:
+    with Session() as session:
+        [source] = session.find(["/dev/null"], BytesIO())
+        assert source.size == 0
 
 
 def test_a_disk_without_room_is_told_from_a_file_that_cannot_be_read(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

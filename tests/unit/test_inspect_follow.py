@@ -119,3 +119,12 @@ def test_a_name_that_can_no_longer_be_read_is_said(file: Growing) -> None:
     file.path.mkdir()
     with pytest.raises(InspectError, match=r"^cannot read 'events\.jsonl' any more: Is a directory$"):
         file.news()
+
+
+def test_a_pipe_in_the_place_of_a_rotated_file_is_not_waited_for(file: Growing) -> None:
+    file.append("one\n")
+    assert file.news() == [(1, "one\n")]
+    file.path.unlink()
+    os.mkfifo(file.path)
+    with pytest.raises(InspectError, match="any more: it is a pipe, not a regular file"):
+        file.news()

@@ -12,6 +12,7 @@ import logging
 import math
 import multiprocessing
 import os
+import resource
 import stat
 import sys
 import threading
@@ -99,6 +100,7 @@ def test_the_timestamp_is_utc_with_milliseconds(file: Path, wall: float, stamp: 
 
 def test_lines_are_appended_and_there_at_once(file: Path) -> None:
     file.write_text('{"earlier": 1}\n')
+    file.chmod(0o640)
     sleepwalker.logging.configure(str(file))
     emit(FAILED)
     assert len(read(file)) == 2
@@ -176,6 +178,67 @@ def test_others_may_not_read_the_file_and_children_do_not_inherit_it(file: Path)
         os.umask(before)
     assert stat.filemode(file.stat().st_mode) == "-rw-r-----"
     assert not os.get_inheritable(open_files()[file])
+
+
+def test_a_stricter_umask_is_respected(file: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        sleepwalker.logging.configure(file)
+    finally:
+        os.umask(before)
+    assert stat.filemode(file.stat().st_mode) == "-rw-------"
+
+
+def test_a_file_that_lets_others_in_is_warned_of_and_written(file: Path) -> None:
+    file.touch()
+    file.chmod(0o666)
+    with pytest.warns(UserWarning, match=f"{file}' has the mode 0666, so others may read and change it: chmod 0640"):
+        sleepwalker.logging.configure(file)
+    emit(FAILED)
+    assert len(read(file)) == 1
+    assert stat.S_IMODE(file.stat().st_mode) == 0o666
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a socket", "a device"])
+def test_what_may_wait_for_ever_is_no_log(file: Path, kind: str) -> None:
+    """Opened for writing, a pipe waits for its reader; read too slowly, it would hold up every call."""
+    if kind == "a pipe":
+        os.mkfifo(file)
+    elif kind == "a socket":
+        os.mknod(file, stat.S_IFSOCK | 0o600)
+    else:
+        file.symlink_to("/dev/zero")
+    with pytest.raises(OSError, match=f"path: it is {kind}, not a regular file; pass the path of a file") as caught:
+        sleepwalker.logging.configure(file)
+    assert repr(str(file)) in str(caught.value)
+
+
+def test_the_process_own_outputs_are_a_log_whatever_they_are(capfd: pytest.CaptureFixture[str]) -> None:
+    """A container's stdout is a pipe."""
+    ours, theirs = os.pipe()
+    stdout = os.dup(1)
+    os.dup2(theirs, 1)
+    try:
+        sleepwalker.logging.configure("/dev/stdout")
+        emit(FAILED)
+    finally:
+        os.dup2(stdout, 1)
+        sleepwalker.logging.reset()
+        for handle in (theirs, stdout):
+            os.close(handle)
+    with open(ours, "rb") as pipe:  # noqa: PTH123
+        assert json.loads(pipe.read())["event"] == "request.failed"
+
+
+def test_a_link_of_ones_own_is_followed_also_to_a_file_that_is_not_there_yet(file: Path, tmp_path: Path) -> None:
+    """A log may lie on another disk."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "link").symlink_to("disk/events.jsonl")
+    file.symlink_to("link")
+    sleepwalker.logging.configure(file)
+    emit(FAILED)
+    assert len(read(disk / "events.jsonl")) == 1
 
 
 # --- context
@@ -348,11 +411,18 @@ def test_a_bad_call_leaves_the_earlier_one_in_force(file: Path, tmp_path: Path) 
     assert len(read(file)) == 1
 
 
-def test_a_full_disk_reaches_nobody_and_is_reported_once_per_configuration(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_reaches_nobody_and_is_reported_once_per_configuration(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     for _ in range(2):
-        sleepwalker.logging.configure("/dev/full")
-        emit(FAILED)
-        emit(FAILED)
+        sleepwalker.logging.configure(file)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        try:
+            emit(FAILED)
+            emit(FAILED)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [(record.name, "OSError" in record.getMessage()) for record in caplog.records] == [
         ("sleepwalker.telemetry", True),
         ("sleepwalker.telemetry", True),
@@ -403,7 +473,7 @@ names = st.text(min_size=1) | st.sampled_from(["timestamp", "level", "event", "n
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)  # a busy machine is no fault
 @given(data=st.data())
 def test_a_line_is_what_the_standard_library_makes_of_the_record(name: str, data: st.DataObject) -> None:
     events = data.draw(st.lists(any_of(CATALOGUE[name]), min_size=1, max_size=3))

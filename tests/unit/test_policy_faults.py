@@ -166,7 +166,9 @@ def test_every_field_has_bad_values_in_the_table() -> None:
 @pytest.mark.parametrize("path", ["timeout", "retry", "retry.budget", "breaker", "hedge", "log"])
 def test_a_part_that_is_no_table_is_named(path: str, value: Any) -> None:
     fault = about(path, faults_of(**nested(path, value)))[0]
-    came = "True says nothing" if value is True else "a list of 1" if isinstance(value, list) else repr(value)
+    came = {"x": "a text of 1 characters", "[1]": "a list of 1", "True": "True says nothing"}.get(
+        str(value), repr(value)
+    )
     assert fault.startswith(f"{path}: {came}")
     assert "must be a table of" in fault
 
@@ -393,6 +395,9 @@ CANARY = "s3cr3t-canary"
         {"auth": ("user", CANARY)},
         {"password": CANARY},
         {"timeout": {"token": CANARY}},
+        {"log": CANARY},
+        {"hedge": CANARY},
+        {"retry": {"budget": CANARY}},
         {"timeout": {"total": {"a": CANARY}}},
         {"timeout": {"total": [CANARY]}},
         {"retry": [CANARY]},
@@ -423,3 +428,21 @@ def test_every_pair_of_bad_parts_is_reported_together() -> None:
     }
     for one, other in itertools.combinations(bad, 2):
         assert len(faults_of(**{one: bad[one], other: bad[other]})) == 2
+
+
+def test_what_is_no_policy_is_told_in_few_lines_and_without_its_values() -> None:
+    """A file of secrets that was named by mistake has names of its own, maybe thousands."""
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_dict({f"name-{number}": CANARY for number in range(5000)} | {"log": {CANARY: "finished"}})
+    text = str(caught.value)
+    assert len(text.splitlines()) < 30
+    assert "*: 4980 more are unknown" in text
+    assert text.count(CANARY) == 1  # as a name
+
+
+@pytest.mark.parametrize("value", ["\x1b[31m", "\u202e", "\r\n", "x" * 100_000])
+def test_a_wrong_value_is_shown_short_and_cannot_steer_a_terminal(value: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        Policy(log={"finished": value, value: 1}, health={"probe": value}, timeout={"total": value})
+    assert len(str(caught.value)) < 5000
+    assert all(line.isprintable() for line in str(caught.value).splitlines())

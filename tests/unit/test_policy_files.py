@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +297,8 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
         (b"a = 1\na = 2\n", r"not TOML: .*\(at line 2, column 6\)"),
         (b"a = '\xff'\n", r"not TOML: byte 5 is not UTF-8"),
         (b"a = " + b"[" * 100_000, r"not TOML for a policy: nested too deeply"),
+        (b"a = " + b"1" * 5_000, r"not TOML for a policy: a number has more digits than Python reads"),
+        (b"[" + b"a" * 100_000 + b"]\n" + b"[" + b"a" * 100_000 + b"]\n", r"not TOML: .{,110}\(at line 2, .{,20}\)"),
     ],
 )
 def test_a_file_that_is_not_toml_is_named_with_the_place(tmp_path: Path, content: bytes, fault: str) -> None:
@@ -309,6 +314,58 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert str(failure(missing)) == f"1 fault in policy file {missing}:\n  cannot be read: No such file or directory"
     assert "cannot be read: Is a directory" in str(failure(tmp_path))
     assert "cannot be read: " in str(failure("a\0.toml"))
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (os.mkfifo, "it is a pipe, not a regular file"),
+        (lambda path: os.mknod(path, stat.S_IFSOCK | 0o600), "it is a socket, not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is a device, not a regular file"),
+        (Path.mkdir, "Is a directory"),
+        (lambda path: path.write_bytes(b"#" * 1_000_001), "it has more than 1,000,000 bytes"),
+    ],
+    ids=["pipe", "socket", "device", "folder", "large"],
+)
+def test_what_is_no_regular_file_of_a_policys_size_is_not_read(
+    tmp_path: Path, made: Callable[[Path], object], says: str
+) -> None:
+    """A pipe would be waited for, a device read for ever."""
+    path = tmp_path / "p.toml"
+    made(path)
+    assert str(failure(path)) == f"1 fault in policy file {path}:\n  cannot be read: {says}"
+
+
+def test_the_largest_file_and_the_null_device_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_bytes(b"#" * 1_000_000)
+    assert Policy.load(path) == Policy.load("/dev/null") == Policy()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[default]\naws_secret = "S3CRET"\n[db]\nurl = "postgres://u:S3CRET@h"\n[[keys]]\nlog = ["S3CRET"]\n',
+        'token = "S3CRET"\ntoken = "S3CRET"\n',
+        "token = S3CRET\n",
+        "API_KEY=S3CRET",
+        "S3CRET\n",
+        'token = "S3CRET\n',
+        'token = "\\S3CRET"\n',
+        'a = { b = "S3CRET", b = "S3CRET" }\n',
+        'log = "S3CRET"\nretry = ["S3CRET"]\n[timeout.connect]\na = "S3CRET"\n',
+        "-----BEGIN PRIVATE KEY-----\nS3CRET\n",
+        "machine h login u password S3CRET\n",
+    ],
+)
+def test_a_file_that_is_no_policy_quotes_none_of_its_values(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "secrets.toml"
+    path.write_text(content, encoding="utf-8")
+    error = failure(path)
+    assert "S3CRET" not in str(error)
+    assert "S3CRET" not in repr(error.faults)
+    assert error.__cause__ is None
+    assert error.__context__ is None
 
 
 def test_a_url_is_no_path_and_is_not_shown() -> None:
