@@ -5,6 +5,8 @@ from __future__ import annotations
 import netrc
 import os
 import re
+import stat
+import warnings
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -14,6 +16,7 @@ import requests
 from requests.auth import HTTPBasicAuth
 
 from sleepwalker.exceptions import AuthenticationError, InsecureAuthError
+from sleepwalker.files import open_regular, owned_here
 from sleepwalker.transport.url import Origin, is_loopback
 
 __all__ = [
@@ -30,6 +33,8 @@ __all__ = [
 ]
 
 _BASIC = re.compile(r"\s*basic(?:\s|$)", re.IGNORECASE).match
+#: Bytes that a netrc file may have; each entry takes about 50.
+_MOST = 1_000_000
 
 #: What requests takes as an auth object: it is given the prepared request, changes it and returns it.
 Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
@@ -111,11 +116,15 @@ def _insecure(what: str, origin: Origin, proxied: bool) -> InsecureAuthError:
 
 
 def netrc_auth(origin: Origin, environ: Mapping[str, str] | None = None) -> HTTPBasicAuth | None:
-    """The credentials that the user's netrc file has for exactly this host, None if it has none.
+    """The credentials that the user's netrc file has for exactly this host and port, None if it has none.
+
+    An entry `machine host:8443` counts for that port. `machine host` counts for the scheme's default port alone, as
+    another port may be another user's server; on loopback addresses, whose ports vary, for each that no entry names.
+    `default` entries do not count, because they answer for every host.
 
     The file is the one that `NETRC` names, or else `~/.netrc`, or else `~/_netrc`. As in requests, a `NETRC` that
-    names no file means that there is none: people switch netrc off like that. `default` entries do not count,
-    because they answer for every host. Raises `AuthenticationError` for a file that cannot be read.
+    names no file means that there is none: people switch netrc off like that. A file that others may read is warned
+    of. Raises `AuthenticationError` for a file that cannot be read or is no regular one of a netrc's size.
     """
     path = _netrc_path(os.environ if environ is None else environ)
     if path is None:
@@ -124,25 +133,27 @@ def netrc_auth(origin: Origin, environ: Mapping[str, str] | None = None) -> HTTP
     if fault:
         # Raised here rather than where it is caught: the parser's own error quotes the file.
         raise AuthenticationError(f"netrc file {str(path)!r} {fault}: correct it, or pass auth=")
-    for name, (login, account, password) in entries.items():
-        if name == "default" or name.lower() != origin.host:
-            continue
-        user = login or account
-        if not user and not password:
-            return None
-        auth = HTTPBasicAuth(user, password)
-        if error := _fault(auth):
-            raise AuthenticationError(f"netrc file {str(path)!r}, entry for {origin.host}: {error}")
-        return auth
-    return None
+    entry = next((entries[name] for name in _machines(origin) if name in entries), None)
+    if entry is None:
+        return None
+    login, account, password = entry
+    user = login or account
+    if not user and not password:
+        return None
+    auth = HTTPBasicAuth(user, password)
+    if error := _fault(auth):
+        raise AuthenticationError(f"netrc file {str(path)!r}, entry for {origin.host}: {error}")
+    return auth
 
 
 def missing_credentials(origin: Origin) -> AuthenticationError:
     """The error for a host without credentials; it names the three ways out."""
+    machine = _machines(origin)[-1]
+    ports = "" if machine == origin.host else f"; an entry for {origin.host} counts for the default port only"
     return AuthenticationError(
         f"no credentials for {origin}: pass auth=(user, password) or another auth object, add an entry "
-        f"'machine {origin.host}' to a netrc file (the one that NETRC names, ~/.netrc or ~/_netrc), "
-        "or pass auth=ANONYMOUS to send none"
+        f"'machine {machine} login USER password PASSWORD' to a netrc file (the one that NETRC names, ~/.netrc or "
+        f"~/_netrc{ports}), or pass auth=ANONYMOUS to send none"
     )
 
 
@@ -178,6 +189,12 @@ def _fault(auth: HTTPBasicAuth) -> TypeError | ValueError | None:
     return ValueError(f"auth: {'; '.join(faults)}") if faults else None
 
 
+def _machines(origin: Origin) -> tuple[str, ...]:
+    """What netrc entries that count for the origin are called, the one with the port first."""
+    with_port = origin.explicit.removeprefix(f"{origin.scheme}://")
+    return (with_port, origin.host) if with_port != origin.netloc or is_loopback(origin.host) else (with_port,)
+
+
 def _netrc_path(environ: Mapping[str, str]) -> Path | None:
     named = environ.get("NETRC")
     for name in ("~/.netrc", "~/_netrc") if named is None else (named,):
@@ -205,13 +222,35 @@ def _expanded(name: str, environ: Mapping[str, str]) -> Path:
 
 
 def _netrc_entries(path: Path) -> tuple[dict[str, tuple[str, str, str]], str | None]:
-    """The entries (login, account, password) by host name, and what is wrong with the file."""
+    """The entries (login, account, password) by host name in lower case, and what is wrong with the file."""
     try:
-        hosts = netrc.netrc(path).hosts.items()
+        with open_regular(path) as file:
+            status = os.fstat(file.fileno())
+        if status.st_size > _MOST:
+            return {}, f"has more than {_MOST:,} bytes"
+        hosts = netrc.netrc(path).hosts
     except netrc.NetrcParseError as error:
         return {}, f"cannot be understood, line {error.lineno}"
     except OSError as error:
         return {}, f"cannot be read ({error.strerror or type(error).__name__})"
     except ValueError:
         return {}, "is not text"
-    return {host: (login or "", account or "", password or "") for host, (login, account, password) in hosts}, None
+    _warn_of_others(path, status)
+    hosts.pop("default", None)
+    return {
+        host.lower(): (login or "", account or "", password or "") for host, (login, account, password) in hosts.items()
+    }, None
+
+
+def _warn_of_others(path: Path, status: os.stat_result) -> None:
+    """Warn of a file that is not the user's alone; once, by the filters that Python has for warnings."""
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISREG(status.st_mode):  # the null device
+        return
+    if not owned_here(status):
+        warnings.warn(f"netrc file {str(path)!r} belongs to another user (uid {status.st_uid})", stacklevel=2)
+    if mode & 0o077:  # as Python's own netrc and ssh have it
+        warnings.warn(
+            f"netrc file {str(path)!r} has the mode {mode:04o}, so others may get at its passwords: chmod 0600",
+            stacklevel=2,
+        )

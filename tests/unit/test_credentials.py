@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,6 +181,7 @@ def write(tmp_path: Path) -> Write:
     def write(text: str | bytes, name: str = ".netrc") -> Path:
         path = tmp_path / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        path.chmod(0o600)
         return path
 
     return write
@@ -238,7 +241,6 @@ def test_without_a_home_in_the_environment_the_users_own_is_used(
 ENTRIES: list[tuple[str, str, Any]] = [
     (NETRC, "host.com", ("me", SECRET)),
     ("machine HOST.com login me password x", "host.com", ("me", "x")),
-    ("machine host.com:443 login me password x", "host.com", None),
     ("machine https://host.com login me password x", "host.com", None),
     ("machine com login me password x", "host.com", None),
     ("machine host.com.evil.com login me password x", "host.com", None),
@@ -264,7 +266,103 @@ ENTRIES: list[tuple[str, str, Any]] = [
 @pytest.mark.parametrize(("text", "host", "expected"), ENTRIES)
 def test_only_an_entry_for_the_very_host_answers(write: Write, text: str, host: str, expected: Any) -> None:
     environ = {"NETRC": str(write(text))}
-    assert pair(netrc_auth(Origin("https", host, 8443), environ)) == expected
+    assert pair(netrc_auth(Origin("https", host, 443), environ)) == expected
+
+
+PORTS: list[tuple[str, Origin, Any]] = [
+    ("machine host.com login me password x", Origin("https", "host.com", 8443), None),
+    ("machine host.com login me password x", Origin("https", "host.com", 80), None),
+    ("machine host.com login me password x", Origin("http", "host.com", 443), None),
+    ("machine host.com login me password x", Origin("http", "host.com", 80), ("me", "x")),
+    ("machine host.com:8443 login me password x", Origin("https", "host.com", 8443), ("me", "x")),
+    ("machine HOST.com:8443 login me password x", Origin("http", "host.com", 8443), ("me", "x")),
+    ("machine host.com:8443 login me password x", Origin("https", "host.com", 443), None),
+    ("machine host.com:8443 login me password x", Origin("https", "host.com", 844), None),
+    ("machine host.com:443 login me password x", Origin("https", "host.com", 443), ("me", "x")),
+    ("machine host.com:443 login p password p\nmachine host.com login me password x", HTTPS, ("p", "p")),
+    ("machine host.com login me password x\nmachine host.com:443 login p password p", HTTPS, ("p", "p")),
+    ("machine host.com:443\nmachine host.com login me password x", HTTPS, None),
+    ("machine 10.0.0.1 login me password x", Origin("https", "10.0.0.1", 8443), None),
+    ("machine 127.0.0.1 login me password x", Origin("http", "127.0.0.1", 8443), ("me", "x")),
+    ("machine localhost login me password x", Origin("http", "localhost", 8443), ("me", "x")),
+    ("machine ::1 login me password x", Origin("https", "::1", 8443), ("me", "x")),
+    ("machine [::1]:8443 login p password p\nmachine ::1 login me password x", Origin("http", "::1", 8443), ("p", "p")),
+    ("machine [fe80::1]:8443 login me password x", Origin("https", "fe80::1", 8443), ("me", "x")),
+    ("machine fe80::1 login me password x", Origin("https", "fe80::1", 8443), None),
+]
+
+
+@pytest.mark.parametrize(("text", "origin", "expected"), PORTS)
+def test_an_entry_counts_for_the_port_that_it_names_or_for_the_default_one(
+    write: Write, text: str, origin: Origin, expected: Any
+) -> None:
+    """Behind another port of the host may be another user's server."""
+    assert pair(netrc_auth(origin, {"NETRC": str(write(text))})) == expected
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        Origin("https", "h.com", 443),
+        Origin("https", "h.com", 20483),
+        Origin("https", "fe80::1", 20483),
+        Origin("http", "127.0.0.1", 5000),
+        Origin("http", "::1", 80),
+    ],
+)
+def test_the_entry_that_an_error_says_to_add_is_one_that_counts(write: Write, origin: Origin) -> None:
+    said = str(missing_credentials(origin))
+    entry = said.partition("an entry '")[2].partition("'")[0]
+    assert pair(netrc_auth(origin, {"NETRC": str(write(entry))})) == ("USER", "PASSWORD")
+    assert ("counts for the default port only" in said) == (origin.port == 20483)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o660, 0o602, 0o666])
+def test_a_file_that_others_may_read_is_warned_of_and_read(write: Write, mode: int) -> None:
+    path = write(NETRC)
+    path.chmod(mode)
+    with pytest.warns(UserWarning, match=f"netrc file {str(path)!r} has the mode {mode:04o}, .*: chmod 0600") as caught:
+        assert pair(netrc_auth(HTTPS, {"NETRC": str(path)})) == ("me", SECRET)
+    assert [SECRET in str(warning.message) for warning in caught] == [False]
+
+
+def test_it_is_warned_of_once_and_at_home_too(write: Write, tmp_path: Path) -> None:
+    write(NETRC).chmod(0o644)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            assert netrc_auth(HTTPS, {"HOME": str(tmp_path)}) is not None
+    assert len(caught) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_file_of_another_user_is_warned_of(write: Write) -> None:
+    path = write(NETRC)
+    os.chown(path, 4242, -1)
+    with pytest.warns(UserWarning, match=r"belongs to another user \(uid 4242\)"):
+        assert netrc_auth(HTTPS, {"NETRC": str(path)}) is not None
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (os.mkfifo, "it is a pipe, not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is a device, not a regular file"),
+        (lambda path: path.write_bytes(b"#" * 1_000_001), "has more than 1,000,000 bytes"),
+    ],
+    ids=["pipe", "device", "large"],
+)
+def test_what_is_no_netrc_file_is_not_read(tmp_path: Path, made: Callable[[Path], object], says: str) -> None:
+    path = tmp_path / "netrc"
+    made(path)
+    with pytest.raises(AuthenticationError, match=says) as caught:
+        netrc_auth(HTTPS, {"NETRC": str(path)})
+    assert repr(str(path)) in str(caught.value)
+
+
+def test_a_link_to_the_null_device_switches_netrc_off(tmp_path: Path) -> None:
+    (tmp_path / ".netrc").symlink_to("/dev/null")
+    assert netrc_auth(HTTPS, {"HOME": str(tmp_path)}) is None
 
 
 BROKEN: list[tuple[str | bytes, str]] = [
@@ -307,7 +405,7 @@ def test_a_named_file_out_of_reach_is_an_error_and_one_at_home_is_none(tmp_path:
 def test_missing_credentials_name_the_three_ways_out() -> None:
     error = missing_credentials(Origin("https", "host.com", 8443))
     assert isinstance(error, AuthenticationError)
-    for part in ("https://host.com:8443", "auth=(", "netrc", "machine host.com", "auth=ANONYMOUS"):
+    for part in ("https://host.com:8443", "auth=(", "netrc", "machine host.com:8443 login", "auth=ANONYMOUS"):
         assert part in str(error)
 
 

@@ -489,6 +489,7 @@ def test_netrc(
 ) -> None:
     path = tmp_path / "netrc"
     path.write_text(text)
+    path.chmod(0o600)
     monkeypatch.setenv("NETRC", str(path))
     server.default = reply(503)
     with connect(out, server.url, None) as conn:

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -140,7 +141,9 @@ def test_the_log_says_what_the_table_says(result: dict[str, Any]) -> None:
 
 
 def test_the_page_with_charts_is_about_all_hosts_that_were_called(result: dict[str, Any]) -> None:
-    text = Path(result["path"]).with_suffix(".html").read_text(encoding="utf-8")
+    page = Path(result["path"]).with_suffix(".html")
+    assert [stat.S_IMODE(file.stat().st_mode) for file in (page, Path(result["path"]))] == [0o600, 0o640]
+    text = page.read_text(encoding="utf-8")
     called = {f"<b>{line['host']}</b>" for line in result["lines"] if line["event"].startswith("request.")}
     assert len(called) == len(NAMES) + 2  # the one that moved twice, and the directory
     assert called <= set(re.findall(r"<td class=\"word\">(<b>.*?</b>)", text))

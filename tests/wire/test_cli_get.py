@@ -250,6 +250,20 @@ def test_without_auth_a_netrc_entry_is_used(
     assert _credentials(server) == "anna:from-netrc"
 
 
+def test_a_netrc_file_that_others_may_read_is_warned_of_in_a_line(server: FaultServer, tmp_path: Path) -> None:
+    file = Path(_netrc(tmp_path, f"machine 127.0.0.1 login anna password {_CANARY}\n"))
+    file.chmod(0o644)
+    command = [sys.executable, "-m", "sleepwalker", "get", server.url]
+    done = subprocess.run(
+        command, env=os.environ | {"NETRC": str(file)}, capture_output=True, text=True, timeout=60, check=True
+    )
+    first, *_ = done.stderr.splitlines()
+    assert first == (
+        f"sleepwalker: netrc file {str(file)!r} has the mode 0644, so others may get at its passwords: chmod 0600"
+    )
+    assert _CANARY not in done.stderr
+
+
 def test_without_a_netrc_entry_none_are_sent(
     server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

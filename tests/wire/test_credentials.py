@@ -60,6 +60,7 @@ def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Pa
 
     def write(text: str) -> Path:
         path.write_text(text)
+        path.chmod(0o600)
         return path
 
     return write

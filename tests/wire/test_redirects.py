@@ -188,6 +188,7 @@ def test_to_another_origin_nothing_of_ours_goes_along(
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text(f"machine 127.0.0.1 login netrc-user password {SECRET}\n")
+    netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     server.script(reply(200, b"", {"Set-Cookie": f"sid={SECRET}; Path=/"}), redirect(f"{other.url}/there", status))
     common = {"X-Api-Key": SECRET, "X-Trace": "conn-mark", "Accept": "text/plain", "User-Agent": "mine/1"}
