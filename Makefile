@@ -4,7 +4,8 @@ PYTHON ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
-export PYTHON VENV
+SUDO ?=
+export PYTHON VENV SUDO
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint check bench docs lock clean
@@ -13,7 +14,8 @@ help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  PYTHON=python3.12 picks the interpreter, VENV=DIR the environment's folder,"
-	@echo "  ARGS='-k breaker' goes on to pytest, the demo or the benchmarks."
+	@echo "  ARGS='-k breaker' goes on to pytest, the demo or the benchmarks,"
+	@echo "  SUDO=1 has sudo install system packages that are missing."
 
 setup:
 	@scripts/setup

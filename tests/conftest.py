@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +25,8 @@ _PACKAGES: dict[str, str] = {
     )
 }
 
-_missing = pytest.StashKey[set[str]]()
+#: What the reason of such a skip looks like.
+_NEEDS = re.compile(r"needs (\S+) \(Debian package")
 
 # Whether a change may land must not hang on the luck of a draw: new examples are looked for at the desk.
 settings.register_profile(
@@ -40,11 +43,10 @@ def _find(program: str) -> Path | None:
     return Path(found) if found else None
 
 
-def _require(program: str, config: pytest.Config) -> Path:
+def _require(program: str) -> Path:
     """The program's path. Without it the running test is skipped, or fails where CI=true."""
     if path := _find(program):
         return path
-    config.stash[_missing].add(_PACKAGES[program])
     reason = f"needs {program} (Debian package {_PACKAGES[program]})"
     if os.environ.get("CI", "").lower() not in ("", "0", "false"):
         pytest.fail(f"{reason}; in CI a missing part is a failure", pytrace=False)
@@ -52,9 +54,9 @@ def _require(program: str, config: pytest.Config) -> Path:
 
 
 @pytest.fixture(scope="session")
-def program(pytestconfig: pytest.Config) -> Callable[[str], Path]:
+def program() -> Callable[[str], Path]:
     """`program("nginx")` is that program's path; the test is skipped without it, and fails where CI=true."""
-    return lambda name: _require(name, pytestconfig)
+    return _require
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -62,7 +64,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    config.stash[_missing] = set()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -70,15 +71,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture, for a fixture may start the program."""
     for mark in item.iter_markers("needs"):
         for name in mark.args:
-            _require(name, item.config)
+            _require(name)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The run's last lines, after pytest's own: what to install so that nothing is left out."""
-    missing = sorted(config.stash.get(_missing, set()))
+    """The run's last lines, after pytest's own: what was left out, and how to get what it needs."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if missing and reporter is not None:
-        reporter.ensure_newline()
-        reporter.write_line("Tests were left out because programs are missing. Install these packages to run them:")
-        reporter.write_line(f"    {' '.join(missing)}")
+    skipped = reporter.stats.get("skipped", []) if reporter is not None else []
+    left_out = Counter(match[1] for report in skipped if (match := _NEEDS.search(str(report.longrepr))))
+    if reporter is None or not left_out:
+        return
+    packages = " ".join(sorted({_PACKAGES[program] for program in left_out}))
+    reporter.ensure_newline()
+    reporter.write_line(f"Tests were left out, for programs that are missing: {_counted(left_out)}. To get these:")
+    reporter.write_line(f"    make test SUDO=1    or: apt-get install {packages}")
+
+
+def _counted(programs: Counter[str]) -> str:
+    return ", ".join(f"{count} need{'s' if count == 1 else ''} {name}" for name, count in sorted(programs.items()))
