@@ -186,8 +186,10 @@ def hal(name: str) -> None:
 
 
 def netrc(folder: Path) -> Callable[[str], object]:
+    path = folder / "netrc"
+    path.touch(mode=0o600)
+
     def read(text: str) -> None:
-        path = folder / "netrc"
         path.write_text(f"machine a.example login a password {text}", encoding="utf-8")
         netrc_auth(ORIGIN, {"NETRC": str(path)})
 
