@@ -12,6 +12,8 @@ from typing import Any
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.util.ssl_ import create_urllib3_context
 
+from sleepwalker.files import open_regular
+
 __all__ = ["environment_ca", "shared_context", "ssl_context"]
 
 
@@ -126,10 +128,10 @@ def _locked() -> str:
 
 def _unreadable(path: str | os.PathLike[str]) -> str | None:
     try:
-        with Path(path).open("rb"):
-            return None
+        open_regular(Path(path)).close()
     except (OSError, ValueError) as error:
         return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    return None
 
 
 def _kind(value: object) -> str:

@@ -138,6 +138,7 @@ BAD_VERIFY: list[tuple[Any, str]] = [
     ("/no/such/bundle", "'/no/such/bundle'"),
     (Path("/no/such/bundle"), "'/no/such/bundle'"),
     ("a\0b", "cannot be read"),
+    ("/dev/zero", "cannot be read (it is a device, not a regular file)"),
 ]
 
 
@@ -149,6 +150,15 @@ def test_a_bad_verify_is_named(verify: Any, says: str, make: Callable[..., ssl.S
     with pytest.raises(ValueError, match=r"^verify ") as caught:
         make(verify, None)
     assert says in str(caught.value)
+
+
+def test_a_pipe_is_no_bundle_and_no_certificate(tmp_path: Path) -> None:
+    """It would be waited for."""
+    pipe = tmp_path / "pipe.pem"
+    os.mkfifo(pipe)
+    for arguments in ((pipe, None), (True, pipe)):
+        with pytest.raises(ValueError, match="it is a pipe, not a regular file"):
+            ssl_context(*arguments)
 
 
 @pytest.mark.parametrize("name", ["missing", "empty", "text", "broken", "key"])
@@ -177,6 +187,7 @@ BAD_CERT: list[tuple[Any, list[str]]] = [
     ("empty", ["not a certificate and its key"]),
     (("key", "cert"), ["not a certificate and its key"]),
     ("folder", ["cannot be read"]),
+    (("cert", "/dev/zero"), ["key", "it is a device, not a regular file"]),
 ]
 
 
