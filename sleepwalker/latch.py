@@ -47,11 +47,16 @@ class Latch:
         own.acquire()
         try:
             self._waiters.add(own)
-            while not self._set:  # looked at once the lock is known to `set`
-                left = _SLICE if end is None else min(_SLICE, end - _now())
-                if left <= 0:
-                    break
-                own.acquire(timeout=left)
+            self._wait(own, end)
         finally:
             self._waiters.discard(own)
         return self._set
+
+    def _wait(self, own: threading.Lock, end: float | None) -> None:
+        # Not within the `try` of `wait`: since Python 3.12 a loop's jump back may stand outside of the `try` around it,
+        # and a signal handler may raise there.
+        while not self._set:  # looked at once the lock is known to `set`
+            left = _SLICE if end is None else min(_SLICE, end - _now())
+            if left <= 0:
+                return
+            own.acquire(timeout=left)

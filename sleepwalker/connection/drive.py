@@ -21,32 +21,8 @@ def drive(
     race: Race | None = None,
 ) -> Final:
     """What the call comes to. `let_go` is handed a failed attempt's response before a wait; it may be None."""
-    reply: Reply = None
-    outcome: Outcome | None = None
-    step: Step | Final | None = None
     try:
-        while True:
-            if step is None:
-                try:
-                    step = steps.send(reply)
-                except StopIteration as stop:
-                    return stop.value  # type: ignore[no-any-return]
-            if isinstance(step, Send):
-                if step.hedge_in is not None and race is not None:
-                    step, outcome = race(steps, step)
-                    continue
-                reply = outcome = send(step)
-            elif isinstance(step, Wait):
-                if outcome is not None:
-                    let_go(outcome.response)
-                reply = waits.pause(step.seconds)
-            elif isinstance(step, Queue):
-                reply = waits.queue(step.ticket, step.seconds)
-            elif isinstance(step, Final):
-                return step
-            else:
-                raise TypeError(f"outside a race there is no {step!r}")
-            step = None
+        return _perform(steps, waits, send, let_go, race)
     except BaseException as error:
         # Whatever was raised, and wherever: the steps end here, or what they hold would be held for as long as their
         # frame is. Where they raised it themselves, they have ended.
@@ -55,3 +31,39 @@ def drive(
         finally:
             steps.close()
         raise
+
+
+def _perform(
+    steps: Steps,
+    waits: Waits,
+    send: Callable[[Send], Outcome],
+    let_go: Callable[[Any], None],
+    race: Race | None,
+) -> Final:
+    # Not within the `try` of `drive`: since Python 3.12 a loop's jump back may stand outside of the `try` around it,
+    # and a signal handler may raise there.
+    reply: Reply = None
+    outcome: Outcome | None = None
+    step: Step | Final | None = None
+    while True:
+        if step is None:
+            try:
+                step = steps.send(reply)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+        if isinstance(step, Send):
+            if step.hedge_in is not None and race is not None:
+                step, outcome = race(steps, step)
+                continue
+            reply = outcome = send(step)
+        elif isinstance(step, Wait):
+            if outcome is not None:
+                let_go(outcome.response)
+            reply = waits.pause(step.seconds)
+        elif isinstance(step, Queue):
+            reply = waits.queue(step.ticket, step.seconds)
+        elif isinstance(step, Final):
+            return step
+        else:
+            raise TypeError(f"outside a race there is no {step!r}")
+        step = None

@@ -235,17 +235,23 @@ class ConnectionManager:
                     pairs = [] if seen.pair is None else [seen.pair]
                 else:
                     continue
-                given_up = []
-                for pair in pairs:
-                    if pair.ready:
-                        given_up.append(GivenUp(pair, self._registry.take_locked(pair), "by hand"))
-                    pair.end_back_off()
-                    pair.stay_home()
-                    if pair.round is None:
-                        self._registry.drop_locked(pair)
+                given_up = self._take_by_hand_locked(pairs)
                 break
         self._give_up(given_up)
         return len(given_up)
+
+    def _take_by_hand_locked(self, pairs: list[Pair]) -> list[GivenUp]:
+        # Not a loop within `with`: since Python 3.12 its jump back may stand outside of it, and what a signal handler
+        # raises there would leave the lock locked.
+        given_up = []
+        for pair in pairs:
+            if pair.ready:
+                given_up.append(GivenUp(pair, self._registry.take_locked(pair), "by hand"))
+            pair.end_back_off()
+            pair.stay_home()
+            if pair.round is None:
+                self._registry.drop_locked(pair)
+        return given_up
 
     def forget(self, host: str) -> None:
         """Forget a host as if it had never been seen: its connections, back-off, circuit and counts.

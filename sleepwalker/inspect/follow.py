@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sleepwalker import files
+from sleepwalker.inspect.columns import LONGEST_LINE
 from sleepwalker.inspect.errors import InspectError
 from sleepwalker.inspect.sources import Source
 
 __all__ = ["Follower"]
 
 _CHUNK = 1 << 20
+#: Stands for a line that is longer than any that is read, and is none that can be.
+_TOO_LONG = b"!"
 
 
 class Follower:
@@ -44,14 +47,13 @@ class _Tail:
         self._name = name
         self._path = path
         self._file: BinaryIO | None = None
-        self._offset = 0
-        self._lines = 0
+        self._begin()
 
     def pieces(self, piece: Path) -> Iterator[Source]:
         """The rest of the file that was read so far and, where the name means another one by now, that one."""
         if self._file is not None:
             if os.fstat(self._file.fileno()).st_size < self._offset:  # truncated, as `copytruncate` does
-                self._offset = self._lines = 0
+                self._begin()
             yield from self._piece(piece)
             if not self._replaced():
                 return
@@ -63,8 +65,13 @@ class _Tail:
             return
         except OSError as error:
             raise InspectError(f"cannot read {self._name!r} any more: {error.strerror}") from None
-        self._offset = self._lines = 0
+        self._begin()
         yield from self._piece(piece)
+
+    def _begin(self) -> None:
+        self._offset = self._lines = 0
+        self._skipping = False
+        """Whether the line under way is too long to be read, and none of it is held."""
 
     def close(self) -> None:
         if self._file is not None:
@@ -86,21 +93,33 @@ class _Tail:
         if self._file is None:
             return
         self._file.seek(self._offset)
-        held, lines, length = b"", 0, 0
+        held, lines, length, written = bytearray(), 0, 0, 0
         with piece.open("wb") as copy:
             while data := self._file.read(_CHUNK):
                 cut = len(data) if whole else data.rfind(b"\n") + 1
                 if not cut:
                     held += data
+                    if self._skipping or len(held) > LONGEST_LINE:
+                        self._skipping = True
+                        length += len(held)
+                        held.clear()
                     continue
-                copy.write(held + data[:cut])
                 length += len(held) + cut
-                lines += data[:cut].count(b"\n")
-                held = data[cut:]
-        if not length:
+                lines += data.count(b"\n", 0, cut)
+                if self._skipping:
+                    end = data.find(b"\n", 0, cut)
+                    if end < 0:
+                        continue
+                    data, cut, self._skipping = data[end:], cut - end, False
+                    held[:] = _TOO_LONG
+                written += copy.write(held + data[:cut])
+                held[:] = data[cut:]
+            if whole and self._skipping:
+                written += copy.write(_TOO_LONG)
+        self._offset += length
+        if not written:
             piece.unlink()
             return
         first = self._lines + 1
-        self._offset += length
         self._lines += lines
         yield Source(self._name, piece, first=first)

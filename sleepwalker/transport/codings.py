@@ -21,6 +21,8 @@ _GZIP_BEGINS = b"\x1f\x8b"
 #: As urllib3 has it: each coding may make the body a thousand times as long.
 _MOST_CODINGS = 5
 _AT_ONCE = 1 << 16
+#: 206: a range of the packed body, which ends wherever it was asked to.
+_PART = 206
 
 
 class Unfinished(ProtocolError):
@@ -203,13 +205,15 @@ class Packed(HTTPResponse):
         if self._ready:
             data, self._ready = self._ready, b""
             yield data
-        if not all(link.is_whole() for link in links):
+        if self.status != _PART and not all(link.is_whole() for link in links):
             raise Unfinished("the packed body broke off")
 
     def _unpacked(self, links: list[Unpacker], amt: int | None, exact: int | None) -> Iterator[bytes]:
         """What can be had of the body by now: in pieces of `exact` bytes each, or as it comes."""
         if amt is None:
-            if data := b"".join(iter(lambda: self._unpack(links, _AT_ONCE), b"")):
+            # All of the packed body is here at once, and each step copies what is left of it.
+            at_once = max(_AT_ONCE, len(links[0].packed))
+            if data := b"".join(iter(lambda: self._unpack(links, at_once), b"")):
                 yield data
             return
         while data := self._unpack(links, amt):

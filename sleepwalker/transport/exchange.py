@@ -115,7 +115,9 @@ def attempt(
             return Outcome(Verdict.NEUTRAL, error=error)
         scene = Scene(hop.target, limits.phase, limits.cut, step.limit, step.seconds, connect, read, handled)
         outcome = failed(translate(error, scene))
-        if isinstance(outcome.error, ReadError | ReadTimeout | DeadlineExceeded):
+        # A socket that brought a head and then too little was not dead when it was taken: its server is slow.
+        slow = isinstance(outcome.error, ReadTimeout | DeadlineExceeded)
+        if isinstance(outcome.error, ReadError) or (slow and limits.phase != "body"):
             limits.doubt_others()
     return _redirected(outcome, hop) if hop.moved else outcome
 

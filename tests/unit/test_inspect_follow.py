@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,32 @@ def test_an_unfinished_line_waits_for_its_end(file: Growing) -> None:
     assert file.news() == []
     file.append("o\n")
     assert file.news() == [(2, "two\n")]
+
+
+def test_of_a_line_that_never_ends_nothing_is_held(file: Growing) -> None:
+    """It was read anew and held as a whole at each look, for as long as it grew."""
+    file.append("one\n")
+    assert file.news() == [(1, "one\n")]
+    tracemalloc.start()
+    for _ in range(3):
+        file.append("x" * (16 << 20))
+        tracemalloc.reset_peak()
+        assert file.news() == []
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
+    tracemalloc.stop()
+    file.append("xx\nthree\nfo")
+    assert file.news() == [(2, "!\nthree\n")]
+    file.append("ur\n")
+    assert file.news() == [(4, "four\n")]
+
+
+def test_a_line_too_long_to_be_read_ends_with_its_file(file: Growing) -> None:
+    file.append("x" * (9 << 20))
+    assert file.news() == []
+    file.append("xx")
+    file.path.rename(file.path.with_suffix(".1"))
+    file.path.write_text("one\n")
+    assert file.news() == [(1, "!"), (1, "one\n")]
 
 
 def test_a_line_longer_than_a_block_is_put_together(file: Growing) -> None:

@@ -16,6 +16,7 @@ from sleepwalker import (
     HTTPServiceUnavailable,
     Policy,
     ReadError,
+    ReadTimeout,
     SleepwalkerException,
 )
 
@@ -153,14 +154,31 @@ def test_a_retry_goes_out_on_another_socket() -> None:
 
 def test_a_body_that_breaks_off_warns_the_others_as_well(server: FaultServer) -> None:
     with Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
-        with conn.get("/", stream=True):
+        with conn.get("/", stream=True) as held:
             conn.get("/")  # on another socket, which is older from now on
+            assert held.content == b"ok"
+        assert server.open == 2
         server.script(truncated(b"x" * 100, 10))
         with pytest.raises(ReadError):
             conn.get("/")
         before = server.accepted
         conn.get("/")
         assert server.accepted == before + 1
+
+
+def test_a_body_that_is_slow_says_nothing_against_the_others(server: FaultServer) -> None:
+    """Its head came over the socket that had lain idle, which therefore was not dead."""
+    with Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
+        with conn.get("/", stream=True) as held:
+            conn.get("/")  # on another socket, which is older from now on
+            assert held.content == b"ok"
+        assert server.open == 2
+        server.script(truncated(b"x" * 100, 10, then="stall"))
+        with pytest.raises(ReadTimeout):
+            conn.get("/")
+        before = server.accepted
+        conn.get("/")
+        assert server.accepted == before
 
 
 def test_a_copy_goes_out_on_a_socket_that_is_new_or_has_answered_since(server: FaultServer) -> None:

@@ -77,6 +77,9 @@ def gzipped_drip(interval: float) -> Step:
     return drip((packed[at : at + 1] for at in range(len(packed))), interval, first=head)
 
 
+#: Some kilobytes that come at once, and unpack to three gigabytes.
+SMALL_BOMB = gzip.compress(gzip.compress(bytes(1 << 20)) * 3000)
+
 DRIPS = [
     pytest.param(stall, "head", id="silence"),
     pytest.param(lambda: drip_head(interval=0.02), "head", id="head"),
@@ -91,6 +94,7 @@ DRIPS = [
     pytest.param(lambda: drip_chunk_line(0.02), "body", id="chunk line"),
     pytest.param(lambda: gzipped_drip(0.02), "body", id="gzip body"),
     pytest.param(lambda: huge_body(1 << 40), "body", id="huge body"),
+    pytest.param(lambda: reply(200, SMALL_BOMB, {"Content-Encoding": "gzip, gzip"}, close=True), "body", id="bomb"),
     pytest.param(lambda: truncated(b"x" * 1000, 10, then="stall"), "body", id="silence in the body"),
 ]
 
