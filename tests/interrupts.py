@@ -10,6 +10,9 @@ beginning of a `with` is not torn apart, nor is anything inside a function of C'
         ...  # look that nothing was lost
         at += 1
 
+Where that is more than is worth its time, `known` has each place struck once only, however often, and in however many
+tests, it is passed: `while strike(act, files=..., known=known)`.
+
 Since Python 3.12 a loop's jump back stands outside of a `try` (or `with`) around the loop: what is raised there passes
 by its `except` and `finally`. So a loop in which something must not be lost goes into a function of its own, and the
 `try` around the call of that.
@@ -28,6 +31,9 @@ import sys
 from collections.abc import Callable, Sequence
 from types import CodeType, FrameType
 from typing import Any
+
+#: An instruction about to be carried out, and those that called its function.
+Place = tuple[tuple[CodeType, int], ...]
 
 
 class Struck(BaseException):
@@ -61,11 +67,26 @@ def _places(code: CodeType) -> frozenset[int]:
     return frozenset(found)
 
 
+def _place(frame: FrameType, callers: int) -> Place:
+    """Where a frame is, and where so many of its callers are."""
+    place, at = [], frame
+    for _ in range(callers + 1):
+        place.append((at.f_code, at.f_lasti))
+        if at.f_back is None:
+            break
+        at = at.f_back
+    return tuple(place)
+
+
 class _Striker:
-    def __init__(self, files: Sequence[str], at: int, error: Callable[[], BaseException]) -> None:
+    def __init__(
+        self, files: Sequence[str], at: int, error: Callable[[], BaseException], known: set[Place] | None, callers: int
+    ) -> None:
         self.struck: str | None = None
         self._files = tuple(files)
         self._left = at
+        self._known = known
+        self._callers = callers
         self._error = error
 
     def begin(self, frame: FrameType, event: str, argument: Any) -> Any:
@@ -85,6 +106,11 @@ class _Striker:
         return self.step
 
     def _pass(self, frame: FrameType) -> None:
+        if self._known is not None:
+            place = _place(frame, self._callers)
+            if place in self._known:
+                return
+            self._known.add(place)
         if self._left > 0:
             self._left -= 1
             return
@@ -98,16 +124,21 @@ def strike(
     function: Callable[[], Any],
     *,
     files: Sequence[str],
-    at: int,
+    at: int = 0,
     error: Callable[[], BaseException] = Struck,
+    known: set[Place] | None = None,
+    callers: int = 0,
 ) -> str | None:
     """Call `function` and raise `error()` at the `at`-th place (from 0) in `files`, by the ends of their paths.
+
+    With `known` only the places that are not in it count, and the one that is struck is put in. A place that is called
+    from elsewhere is another one, as far as `callers` of its callers go.
 
     Where it was raised; None where `function` came to its end before. What it raises besides is the test's to see. What
     was raised is kept, with its traceback and so all that its frames hold, until the next call: as a caller's
     `except` keeps it.
     """
-    striker = _Striker(files, at, error)
+    striker = _Striker(files, at, error, known, callers)
     before, collects = sys.gettrace(), gc.isenabled()
     gc.disable()  # what is raised in a finalizer goes nowhere
     sys.settrace(striker.begin)

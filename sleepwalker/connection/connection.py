@@ -151,8 +151,8 @@ class Connection:
         self._encoder = self.JsonEncoder(allow_nan=False)
         self._latest = threading.local()
         self.usage = Usage(clock.monotonic())
-        """What its calls came to. For a manager."""
-        self._closed = self._retired = False
+        """What its calls came to, and whether it is retired. For a manager."""
+        self._closed = False
         self._waits = Waits(clock)
         _connections.add(self)
 
@@ -330,13 +330,12 @@ class Connection:
     @property
     def retired(self) -> bool:
         """Whether it keeps no sockets any more: a manager gave it up, or it is closed."""
-        return self._retired
+        return self._closed or self.usage.retired
 
     def attach(self, host: Host) -> None:
         """Share `host`, the record of this connection's origin, with others. A manager does that."""
         self._host = host
         self._attached = True
-        self._retired = self._closed  # held again, it keeps sockets again
 
     def probe(self, path: str, seconds: float) -> Outcome:
         """Ask for `path` once within `seconds`, outside every policy and count; also once closed. For a manager."""
@@ -368,7 +367,7 @@ class Connection:
                 rules.read,
             )
         finally:
-            if self._retired:
+            if self.retired:
                 self._line.close()
 
     def retire(self) -> None:
@@ -377,12 +376,12 @@ class Connection:
         All calls go on to their end, those that wait for a turn or a retry, and later ones too: whoever has the
         connection cannot know that another thread gave it up meanwhile. Each call's socket is closed after it.
         """
-        self._retired = True
+        self.usage.retired = True
         self._line.close()
 
     def close(self) -> None:
         """Close idle sockets and end waits for a turn or a retry. Requests in flight finish; later ones raise."""
-        self._closed = self._retired = True
+        self._closed = True
         try:
             self._waits.end()
         finally:
@@ -488,7 +487,7 @@ class Connection:
         try:
             return self._drive(rules, request, exchange, observe)
         finally:
-            if self._retired:  # the socket just used must not stay open
+            if self._closed or self.usage.retired:  # the socket just used must not stay open
                 self._line.close()
 
     def _drive(self, rules: Rules, request: Request, exchange: Exchange, observe: Observer) -> Final:

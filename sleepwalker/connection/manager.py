@@ -571,19 +571,19 @@ class ConnectionManager:
         preferred: bool,
     ) -> _Shortcuts | None:
         """End a round that no longer decides for its pair: a connection was added meanwhile, which counts."""
-        if pair.ready:
-            mine.error, mine.result = None, pair.conn
-            if made is not None and made.bare is not unguarded(pair.conn):
-                given_up.append(GivenUp(pair, made.conn, "replaced"))
+        current = seen.pair or pair
+        if current.ready:
+            mine.error, mine.result = None, current.conn
+            if made is not None and made.bare is not unguarded(current.conn):
+                given_up.append(GivenUp(current, made.conn, "replaced"))
             return None
-        # It was evicted again. What was made is held, unless there is another one for these credentials, or will be.
-        empty = seen.pair or pair
-        if made is None or empty.ready or empty.round is not None:
+        # It was evicted again. What was made is held, unless another one for these credentials will be.
+        if made is None or current.round is not None:
             return None
         if seen.pair is None:
             self._registry.insert_locked(pair)
-        mine.pair = empty
-        return self._hold_locked(empty, made, now, preferred=preferred)
+        mine.pair = current
+        return self._hold_locked(current, made, now, preferred=preferred)
 
     def _holds_such_locked(self, pair: Pair, made: Made, seen: Seen, now: float) -> bool:
         """Whether the connection in hand goes to the same place as the new one, and nothing is wrong with it."""
@@ -771,8 +771,13 @@ class ConnectionManager:
                 return
         with contextlib.suppress(Exception):  # what closes badly is gone all the same
             ours = as_connection(conn)
-            close = getattr(conn, "close", None) if ours is None or not gently else ours.retire
-            if callable(close):
+            if ours is not None and gently:
+                ours.retire()
+                usage = ours.usage
+                with self._lock:
+                    if self._registry.holds_locked(conn):  # since a moment ago: a hook gave it again
+                        usage.retired = False
+            elif callable(close := getattr(conn, "close", None)):
                 close()
 
     def _probe_broken(self) -> None:

@@ -231,6 +231,7 @@ class Registry:
         if at_home:
             pair.failover = None
         if made.usage is not None:
+            made.usage.retired = False  # held again, it keeps sockets again
             made.usage.accepted = False  # of interest is what it is worth from now on, not whether a hook could log in
         pair.record, pair.ours, pair.usage = record, made.ours, made.usage
         pair.made = pair.used = now

@@ -607,6 +607,24 @@ def test_adding_the_same_connection_again_does_not_close_it(guard: bool) -> None
     assert len(bed.manager) == 1
 
 
+def test_a_connection_that_a_hook_gives_again_as_it_is_retired_keeps_its_sockets() -> None:
+    """What else is held for good, and opens a socket for each call."""
+    bed = Bed()
+
+    class GivenAgain(Connection):
+        def retire(self) -> None:
+            if not len(bed.manager):
+                bed.manager.find(A, "bob")
+            super().retire()
+
+    conn = GivenAgain(A, ANONYMOUS, clock=bed.clock)
+    bed.hook.act = lambda host, auth: conn
+    bed.manager.find(A, "anna")
+    bed.manager.evict(A, "anna")
+    assert list(bed.manager) == [(A, conn)]
+    assert not conn.retired
+
+
 def test_reset_closes_and_forgets_all_connections() -> None:
     bed = Bed()
     conns = [bed.manager.find(A), bed.manager.find(B), bed.manager.find(A, ("u", "p"))]

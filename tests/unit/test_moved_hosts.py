@@ -320,6 +320,26 @@ def test_forget_during_a_round_leaves_what_the_round_makes() -> None:
     assert len(bed.hook.asked) == 1
 
 
+def test_a_round_that_a_forget_came_into_gives_what_was_found_since() -> None:
+    """There is one connection for a pair, also for those who asked before."""
+    bed = Bed()
+    made = []
+
+    def act(host: Any, auth: Any) -> Connection:
+        made.append(bed.conn(A))
+        if len(made) == 1:
+            bed.manager.forget(A)
+            bed.manager.find(A)
+            return made[0]
+        return made[-1]
+
+    bed.hook.act = act
+    conn = bed.manager.find(A)
+    assert conn is made[1]
+    assert bed.manager.find(A) is conn
+    assert [other.retired for other in made] == [True, False]
+
+
 def test_forget_of_what_is_not_known_does_nothing() -> None:
     bed = Bed()
     bed.manager.forget("unheard of")
