@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
@@ -119,6 +120,9 @@ class ConnectionManager:
         self._shortcuts: _Shortcuts = {}
         self._waiting: dict[int, Round] = {}
         self._leaving: dict[int, Any] = {}
+        """Guards that were given up and have calls under way."""
+        self._retired: weakref.WeakValueDictionary[int, Connection] = weakref.WeakValueDictionary()
+        """Connections that were given up, and that somebody still has, by their ids."""
         # One that its thread may take again: a signal handler, or a finaliser, may ask the manager at any call here.
         self._lock = threading.RLock()
         self._sweep_at = float("inf")
@@ -202,13 +206,20 @@ class ConnectionManager:
     def reset(self) -> None:
         """Close and forget all connections. What is known of the hosts, and the hooks, stay.
 
-        Requests in flight finish; calls that wait for a turn or a retry end, and later ones raise `ConnectionError`.
+        Requests in flight finish; calls that wait for a turn or a retry end, and later ones raise `ConnectionError`,
+        also on connections that were given up before.
         Hooks that are at work meanwhile are not interrupted, and what they make is held.
         """
         with self._lock:
             given_up = self._registry.clear_locked()
             self._shortcuts = {}
+            leaving, retired = [*self._leaving.values()], self._retired.valuerefs()
         self._give_up(given_up, cut=True)
+        for conn in leaving:
+            end_waits(conn)
+        for ref in retired:
+            if (conn := ref()) is not None:
+                self._close_unheld(conn)
 
     @property
     def conns(self) -> Mapping[tuple[Any, Any], Any]:
@@ -777,6 +788,8 @@ class ConnectionManager:
                 with self._lock:
                     if self._registry.holds_locked(conn):  # since a moment ago: a hook gave it again
                         usage.retired = False
+                    else:
+                        self._retired[id(conn)] = conn
             elif callable(close := getattr(conn, "close", None)):
                 close()
 

@@ -625,6 +625,54 @@ def test_a_connection_that_a_hook_gives_again_as_it_is_retired_keeps_its_sockets
     assert not conn.retired
 
 
+ENDS = [ConnectionManager.reset, ConnectionManager.close]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_closes_all_connections_closes_those_given_up_before(end: Callable[[ConnectionManager], None]) -> None:
+    """A service that is told to end shall not wait for what waits on them for a retry."""
+    bed = Bed()
+    old, given_again, released = (bed.manager.find(host) for host in (A, B, "https://c.test"))
+    gone = weakref.ref(released)
+    for host in (A, B, "https://c.test"):
+        bed.manager.evict(host)
+    bed.manager.add(B, None, given_again)
+    del released
+    assert gone() is None, "nobody has it any more"
+    assert not old.closed
+    end(bed.manager)
+    assert old.closed
+    assert given_again.closed
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_ends_all_waits_ends_those_of_guards_given_up_before(end: Callable[[ConnectionManager], None]) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    class Refusing(Thing):
+        calls = 0
+
+        def get(self, uri: str) -> None:
+            self.calls += 1
+            begun.set()
+            go.wait(10)
+            raise ConnectionRefusedError
+
+    bed, thing = Bed(guard=True), Refusing()
+    bed.clock.sleep = lambda seconds, wake=None: wake is not None and wake.is_set()  # type: ignore[method-assign]
+    bed.hook.act = lambda host, auth: thing
+    guarded = bed.manager.find(A)
+    ended = in_thread(lambda: guarded.get("/"))
+    assert begun.wait(10)
+    bed.manager.evict(A)
+    end(bed.manager)
+    go.set()
+    with pytest.raises(ConnectionRefusedError):
+        ended()
+    assert thing.calls == 1
+    assert thing.closings == 1
+
+
 def test_reset_closes_and_forgets_all_connections() -> None:
     bed = Bed()
     conns = [bed.manager.find(A), bed.manager.find(B), bed.manager.find(A, ("u", "p"))]
