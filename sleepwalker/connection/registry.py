@@ -131,7 +131,7 @@ class Registry:
             now = self._clock.monotonic()
             for _ in range(_AT_ONCE):
                 oldest = next(iter(self._latest))
-                if self._latest[oldest].broken_by(now) != "breaker":
+                if not self._latest[oldest].rejects(now):
                     del self._latest[oldest]
                     break
                 self._latest.move_to_end(oldest)  # forgotten, the host would be asked again before its time
@@ -404,7 +404,7 @@ class Registry:
         left = self._left.get(record.origin)
         if left is None or now - left < min(self.policy.health.rehook_max, _LONGEST_UNLED):
             return False
-        return record.down and not record.isolated and not record.busy and record.broken_by(now) != "breaker"
+        return record.down and not record.isolated and not record.busy and not record.rejects(now)
 
     def _drop_host_locked(self, record: Host) -> None:
         for table in (self._latest, self._hosts, self._left):

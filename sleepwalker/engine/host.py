@@ -322,12 +322,16 @@ class Host:
         """What makes the host count as broken as of `now`, None if nothing does."""
         if self._unreached >= self._policy.health.broken_after:
             return "connect"
+        return "breaker" if self.rejects(now) else None
+
+    def rejects(self, now: float) -> bool:
+        """Whether its circuit is open as of `now`, whatever else is wrong with it."""
         if self.breaker is None or self.breaker.observes:
-            return None
+            return False
         if self.breaker.watches:
             with self._lock:
                 self._catch_up_locked(now)
-        return "breaker" if self.breaker.state(now) == OPEN else None
+        return self.breaker.state(now) == OPEN
 
     @property
     def busy(self) -> bool:

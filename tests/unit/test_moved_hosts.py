@@ -340,6 +340,18 @@ def test_a_round_that_a_forget_came_into_gives_what_was_found_since() -> None:
     assert [other.retired for other in made] == [True, False]
 
 
+def test_a_host_that_cannot_be_reached_either_is_not_forgotten_while_its_circuit_is_open() -> None:
+    bed = Bed(policy=Policy(breaker={"open_for": 100, "open_max": 100}))
+    well(bed)
+    bed.unreachable(A)
+    bed.trip(A)
+    bed.manager.evict(A)
+    bed.clock.advance(50)
+    assert A in states(bed)
+    bed.clock.advance(100)
+    assert A not in states(bed)
+
+
 def test_forget_of_what_is_not_known_does_nothing() -> None:
     bed = Bed()
     bed.manager.forget("unheard of")

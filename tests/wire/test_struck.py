@@ -7,6 +7,7 @@ each strike all that is counted is as if the call had never been, and the next c
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -263,6 +264,7 @@ def hedging() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "sleepwalker hedge"]
 
 
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="3.12.1 crashes as a traced generator goes on elsewhere")
 def test_a_call_that_is_hedged() -> None:
     policy = POLICY.replace(hedge={"delay": 0.002, "max_extra": 1}, pool={"size": 2, "block": True})
     with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
