@@ -240,6 +240,8 @@ class ManagerMachine(RuleBasedStateMachine):
         fault = model.fault(pair) if pair.conn is not None else None
         too_early = model.too_early(pair, fault)
         found = raised = None
+        if pair.home is not None:
+            model.servers[pair.home].unled = None  # for as long as that takes it is led to
         try:
             found = self.manager.find(*asked_for)
         except (OurConnectionError, LookupError) as error:
