@@ -6,15 +6,16 @@ a call was given, for each frame that they went through.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 from collections.abc import Callable
+from types import TracebackType
 from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_OURS = __name__.partition(".")[0]
+_OURS = f"{__name__.partition('.')[0]}."
+_LENGTH = len(_OURS)
 #: While they are suspended, clearing their frame would end them.
 _SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
@@ -30,7 +31,7 @@ def without_locals(function: Callable[_P, _R]) -> Callable[_P, _R]:
         try:
             return function(*args, **kwargs)
         except BaseException as error:
-            _empty(error)
+            empty_frames(error)
             raise
         finally:
             del args, kwargs
@@ -38,22 +39,30 @@ def without_locals(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return call
 
 
-def _empty(error: BaseException) -> None:
-    seen: set[int] = set()
-    todo: list[BaseException | None] = [error]
+def empty_frames(error: BaseException) -> None:
+    """Empty the frames of ours in the tracebacks of an error and of what it was raised from.
+
+    Those still at work stay: whoever calls this deletes what is in its own.
+    """
+    _empty(error.__traceback__)
+    if error.__cause__ is None and error.__context__ is None:
+        return
+    seen = {id(error)}
+    todo = [error.__cause__, error.__context__]
     while todo:
         link = todo.pop()
-        if link is None or id(link) in seen:
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            todo += [link.__cause__, link.__context__]
+            _empty(link.__traceback__)
+
+
+def _empty(step: TracebackType | None) -> None:
+    while step is not None:
+        frame, step = step.tb_frame, step.tb_next
+        try:
+            # No function is called but the one: rejections of an open circuit come by here, as many as there are calls.
+            if frame.f_globals["__name__"][:_LENGTH] == _OURS and not frame.f_code.co_flags & _SUSPENDABLE:
+                frame.clear()
+        except (KeyError, RuntimeError, TypeError):  # of no module; still at work
             continue
-        seen.add(id(link))
-        todo += [link.__cause__, link.__context__]
-        step = link.__traceback__
-        while step is not None:
-            frame, step = step.tb_frame, step.tb_next
-            if _is_ours(frame.f_globals.get("__name__")) and not frame.f_code.co_flags & _SUSPENDABLE:
-                with contextlib.suppress(RuntimeError):  # it is still at work: the one that called us
-                    frame.clear()
-
-
-def _is_ours(module: object) -> bool:
-    return isinstance(module, str) and module.partition(".")[0] == _OURS

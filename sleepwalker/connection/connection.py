@@ -354,7 +354,10 @@ class Connection:
             json_bytes=None,
             headers=(self._headers,),
         )
-        self._authorize(prepared, authorization)
+        if authorization is not None:
+            prepared.headers["Authorization"] = authorization
+        elif self._exposed:  # the call's own headers and the session's: those may have changed since it was made
+            check_authorization(self._origin, prepared.headers, self._line.proxied)
         exchange = Exchange(prepared, body, auth, stream=False, max_body=_PROBE_MAX_BODY, raise_for_status=False)
         rules = self._rules
         seconds = min(rules.attempt, seconds)
@@ -443,7 +446,10 @@ class Connection:
             json_bytes=json_bytes,
             headers=layers,
         )
-        self._authorize(prepared, authorization)
+        if authorization is not None:
+            prepared.headers["Authorization"] = authorization
+        elif self._exposed:  # the call's own headers and the session's: those may have changed since it was made
+            check_authorization(self._origin, prepared.headers, self._line.proxied)
         if idempotent is None:
             idempotent = method in rules.methods or "Idempotency-Key" in prepared.headers
         exchange = Exchange(prepared, body, auth, stream, max_body, raise_for_status)
@@ -596,13 +602,6 @@ class Connection:
             return None, None
         header = basic_header(auth)
         return (auth, None) if header is None else (None, header)
-
-    def _authorize(self, prepared: requests.PreparedRequest, authorization: str | None) -> None:
-        """Put the credentials on the request; InsecureAuthError where its headers have some that may not travel."""
-        if authorization is not None:
-            prepared.headers["Authorization"] = authorization
-        elif self._exposed:  # the call's own headers and the session's: those may have changed since it was made
-            check_authorization(self._origin, prepared.headers, self._line.proxied)
 
     def _rules_of(self, policy: Policy | str | os.PathLike[str] | None, timeout: Timeout | None) -> Rules:
         """The rules of a call with a policy or timeout of its own, made once for each such pair."""

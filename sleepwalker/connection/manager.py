@@ -32,7 +32,7 @@ from sleepwalker.engine.rules import Rules
 from sleepwalker.events import ConnectionEvicted, ConnectionHooked, ConnectionRetired, Event, HookFailed, Observer
 from sleepwalker.exceptions import ConnectionError, HostIsolatedError, HTTPError, SleepwalkerException
 from sleepwalker.fork import renewed_after_fork
-from sleepwalker.frames import without_locals
+from sleepwalker.frames import empty_frames, without_locals
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry.log import observing
 from sleepwalker.transport.errors import Scene, translate
@@ -187,7 +187,6 @@ class ConnectionManager:
             self._hooks = ()
             self._end_back_offs_locked()
 
-    @without_locals
     def find(self, host: str, auth: Any = None) -> Any:
         """The connection to `host` with `auth`, from the hooks if there is none yet or the one there is broken.
 
@@ -195,8 +194,14 @@ class ConnectionManager:
         its `retry_after` when the hooks may be asked again. `HostIsolatedError` for an isolated host. Other
         exceptions of a hook are passed on.
         """
-        conn = self._at_hand(host, auth)
-        return self._find(host, auth) if conn is NOTHING else conn
+        try:
+            conn = self._at_hand(host, auth)
+            return self._find(host, auth) if conn is NOTHING else conn
+        except BaseException as error:
+            empty_frames(error)
+            raise
+        finally:
+            del host, auth  # as `without_locals` does it, which costs a call more
 
     @without_locals
     def is_current(self, conn: Any, host: str, auth: Any = None) -> bool:

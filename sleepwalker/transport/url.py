@@ -48,8 +48,10 @@ _BACKSLASH = re.compile(r"\s*/?\\")
 _SEGMENT = r"[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*"
 _PLAIN = re.compile(rf"/(?:{_SEGMENT}(?:/{_SEGMENT})*/?)?(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]+)?")
 
-#: A URL whose path can be shown as it is.
-_USUAL = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(/[!\"$->A-~]*)(?:[?#].*)?", re.ASCII | re.DOTALL).fullmatch
+#: A URL whose path can be shown as it is, and whole.
+_USUAL = re.compile(
+    rf"https?://[A-Za-z0-9._\[\]:-]+(/[!\"$->A-~]{{0,{_MOST_SHOWN - 1}}})(?:[?#].*)?", re.ASCII | re.DOTALL
+).fullmatch
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: What neither a header's value nor a cookie may have in it (RFC 9110, 5.5).
 NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -192,7 +194,7 @@ def plain_path(uri: Any) -> bool:
 def safe_path(url: str) -> str:
     """The path of a URL or URI for events and texts: no userinfo, query or fragment, printable ASCII, and cut."""
     if usual := _USUAL(url):
-        return usual[1] if len(usual[1]) <= _MOST_SHOWN else usual[1][:_MOST_SHOWN] + "..."
+        return usual[1]
     match = re.match(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)", url)
     rest = url[match.end() :] if match else url
     # An @ past an authority that is none is a password with a slash in it, as far as anyone can tell.

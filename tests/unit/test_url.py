@@ -667,3 +667,12 @@ def test_not_loopback(host: str) -> None:
 def test_a_quoted_path_survives_as_it_is() -> None:
     """The way out that the errors name: percent-encoding."""
     assert resolve(ORIGIN, BASE, "/" + quote("a\r\nb", safe="")) == "https://host.com:8443/a%0D%0Ab"
+
+
+def test_a_path_is_cut_where_it_is_too_long_to_be_read() -> None:
+    """Links and redirects have what a server wrote, and it goes into each event."""
+    for start in ("https://host.com", "", "http://us\u00e9r@host"):
+        assert safe_path(start + "/" + "x" * 999) == "/" + "x" * 999
+        for path in ("/" + "x" * 1000, "/" + "x" * 100_000, "/" + "x" * 999 + "\u6f22" * 50_000):
+            shown = safe_path(f"{start}{path}?token=canary")
+            assert shown == "/" + "x" * 999 + "..."
