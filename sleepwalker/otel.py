@@ -97,6 +97,21 @@ class _Calls:
         before = context.get_current()
         if context.get_value(_SUPPRESS_ALL, before) or context.get_value(_SUPPRESS_HTTP, before) not in (None, _OURS):
             return call.work(call.observe)
+        span: list[trace.Span] = []
+        try:
+            return self._spanned(call, before, span)
+        except BaseException:
+            # A Ctrl-C may have come before the call's context was left, or its span ended. A thread that stayed in it
+            # would have no more spans.
+            if context.get_current() is not before:
+                context.attach(before)
+            for begun in span:
+                if begun.is_recording():
+                    begun.end()
+            raise
+
+    def _spanned(self, call: TracedCall, before: context.Context, begun: list[trace.Span]) -> Final:
+        """The call, within a span that is put into `begun`."""
         method = {"http.request.method": call.method if call.method in _METHODS else "_OTHER"}
         span: trace.Span = trace.INVALID_SPAN
         with _surviving():
@@ -105,6 +120,7 @@ class _Calls:
                 kind=trace.SpanKind.CLIENT,
                 attributes=_described(call, method),
             )
+        begun.append(span)
         within = trace.set_span_in_context(span, before)
         with _surviving():
             _inject(call.headers, within)

@@ -28,6 +28,7 @@ from sleepwalker import ANONYMOUS, Connection, Policy
 from sleepwalker.events import RequestFinished
 from sleepwalker.telemetry import tracing
 from sleepwalker.telemetry.log import send_to
+from tests.interrupts import strike
 
 ROOT = Path(__file__).parents[2]
 FAST = Policy(retry={"attempts": 3, "wait_initial": 0.001, "wait_max": 0.001}, breaker={"consecutive": 3})
@@ -458,3 +459,18 @@ def test_without_the_library_one_sentence_says_what_to_install() -> None:
     assert run.stderr.splitlines()[-1] == (
         "ModuleNotFoundError: sleepwalker.otel needs the package opentelemetry-api: pip install 'sleepwalker[otel]'"
     )
+
+
+def test_a_call_that_a_signal_handler_strikes_ends_its_span_and_leaves_its_context(bed: Bed) -> None:
+    """Once, a thread that was struck at the wrong moment had no spans any more."""
+    before, at = context.get_current(), 0
+    while True:
+        where = strike(lambda: bed.conn.get("/"), files=("sleepwalker/otel.py",), at=at)
+        assert context.get_current() is before, where
+        ended = len(bed.spans())
+        bed.conn.get("/")
+        assert len(bed.spans()) == ended + 1, where
+        if where is None:
+            break
+        at += 1
+    assert at > 20
