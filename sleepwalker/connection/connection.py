@@ -388,8 +388,10 @@ class Connection:
         try:
             self._waits.end()
         finally:
-            self._waits.end()  # again, for a Ctrl-C may have come before all had been woken
-            self._line.close()
+            try:
+                self._waits.end()  # again, for a Ctrl-C may have come before all had been woken
+            finally:
+                self._line.close()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Connection cannot be pickled: it holds sockets and locks; make one in each process")

@@ -142,6 +142,20 @@ def streamed(url: str) -> Scene:
     return scene
 
 
+def half_open(url: str) -> Scene:
+    breaker = {"consecutive": 1, "open_for": 0.001, "open_max": 0.002, "close_after": 2, "ramp": 0}
+    scene = connection(url, breaker=breaker)
+
+    def call() -> None:
+        try:
+            scene.conn().get("/flaky")
+        except sleepwalker.CircuitOpenError as refused:
+            time.sleep(min(0.001, refused.retry_after or 0.0))  # or nearly all calls would be refused
+
+    scene.call = call
+    return scene
+
+
 class Hook(ConnectionHook):
     def connect(self, host: str, auth: Any) -> Connection:
         return Connection(host, ANONYMOUS, policy=POLICY)
@@ -171,9 +185,7 @@ SCENES: dict[str, Callable[[str], Scene]] = {
     "pooled": lambda url: connection(url, places=2, pool={"size": 2, "block": True}),
     "bulkhead": lambda url: connection(url, bulkhead={"max_concurrent": 1, "max_wait": 2}),
     "rate limit": lambda url: connection(url, rate_limit={"rate": 2000, "burst": 2, "max_wait": 2}),
-    "half-open": lambda url: connection(
-        url, "/flaky", breaker={"consecutive": 1, "open_for": 0.001, "open_max": 0.002, "close_after": 2, "ramp": 0}
-    ),
+    "half-open": half_open,
     "find": found,
 }
 
