@@ -39,6 +39,7 @@ class ServiceManager:
 
     _allow: tuple[str, ...] = ()
 
+    @without_locals
     def __init__(self, servicedef_manager: Any, connection_manager: Any, *, allow: Iterable[str] = ()) -> None:
         self.servicedef_manager = servicedef_manager
         self.connection_manager = connection_manager
@@ -53,6 +54,7 @@ class ServiceManager:
     def allow(self, allow: Iterable[str]) -> None:
         self._allow = checked_allow(allow, names=True)
 
+    @without_locals
     def find_by_id(self, host: Any, id: str, instance: Any = None, auth: Any = None) -> Service:  # noqa: A002
         """The service on `host` whose definition has this id. Opens no connection.
 
@@ -60,6 +62,7 @@ class ServiceManager:
         """
         return self._service(self.servicedef_manager.find_by_id(id), host, instance, auth)
 
+    @without_locals
     def find_by_name(
         self, host: Any, name: str, version: str, provider: str = "riverbed", instance: Any = None, auth: Any = None
     ) -> Service:
@@ -110,6 +113,7 @@ class Service:
     # A connection, and whether it came from the manager: one value, as another thread may be reading it.
     _held: tuple[Any, bool] = (None, False)
 
+    @without_locals
     def __init__(
         self,
         servicedef: Any,
@@ -208,6 +212,8 @@ class Service:
         return Schema(self, schema)
 
     def __repr__(self) -> str:
+        if "servicepath" not in vars(self):  # a traceback with locals, of a constructor that failed
+            return f"<{type(self).__name__}, not made>"
         return f"<Service {getattr(self.servicedef, 'id', self.servicepath)}>"
 
     def __getstate__(self) -> dict[str, Any]:

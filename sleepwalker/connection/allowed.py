@@ -75,8 +75,13 @@ def explain_withheld(error: ConnectionError | HTTPError, owner: str, other: str)
         error.add_note(note)
 
 
+def _shown(entry: str) -> str:
+    """An entry without what may be a query, in which a secret may be."""
+    return ascii(re.split(r"[?#]", entry, maxsplit=1)[0])[:100]
+
+
 def _entry(entry: str, names: bool) -> str:
-    shown = "an entry (not shown, as it has an @)" if "@" in entry else ascii(entry)[:100]
+    shown = "an entry (not shown, as it has an @)" if "@" in entry else _shown(entry)
     if not _WEB.match(entry):
         if names and entry and entry.isprintable():
             return host_key(entry)[0]

@@ -165,6 +165,7 @@ class Connection:
         both.update(checked)
         self._headers = both  # in one step: another thread may be reading it
 
+    @without_locals
     def get_url(self, uri: str) -> str:
         """The fully qualified URL of a URI, joined as `urllib.parse.urljoin` joins."""
         return urljoin(self.hostname, uri)

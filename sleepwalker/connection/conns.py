@@ -9,6 +9,7 @@ from typing import Any
 from sleepwalker.connection.keys import Asked, AuthKey
 from sleepwalker.connection.pair import NOTHING, Pair
 from sleepwalker.exceptions import URLError
+from sleepwalker.frames import without_locals
 
 _Key = tuple[Any, Any]
 
@@ -30,6 +31,7 @@ class Conns(Mapping[_Key, Any]):
     ) -> None:
         self._ready, self._look, self._count = ready, look, count
 
+    @without_locals
     def __getitem__(self, key: Any) -> Any:
         host, auth = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
         with contextlib.suppress(URLError):

@@ -24,9 +24,11 @@ _FOREIGN = frozenset({"builtins", "requests.auth"})
 _PLAIN = frozenset({type(None), tuple, str, bytes, int})
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _SCHEME = re.compile(r"^(?:b?['\"])?[a-z][a-z0-9+.-]*:/{1,2}", re.IGNORECASE)
-#: What of a name may not be shown: a query or fragment, and what would move a terminal's cursor.
-_UNSHOWN = re.compile(r"[?#\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: What of a name may not be shown: a query or fragment, and what moves a terminal's cursor or turns its text around.
+_UNSHOWN = re.compile("[?#\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _LONGEST_NAME = 255
+#: Without it, short secrets could be found from their marks by trying. Made here, as two threads might make two.
+_SALT = os.urandom(16)
 
 
 class _Itself:
@@ -113,14 +115,8 @@ def host_key(host: Any) -> tuple[str, Origin | None]:
     return (f"{origin.text}/{path}" if path else origin.text), origin
 
 
-@functools.cache
-def _salt() -> bytes:
-    # Without it, short secrets could be found from their marks by trying.
-    return os.urandom(16)
-
-
 def _mark(text: str) -> str:
-    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=6, key=_salt()).hexdigest()
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=6, key=_SALT).hexdigest()
 
 
 def words_of(host: Any, auth: Any) -> tuple[Any, ...]:
@@ -155,9 +151,12 @@ def _value_of(auth: Any) -> tuple[Any, ...]:
 def _only_itself(kind: type) -> bool:
     """Whether objects of this class are compared by a class of others, which does not see what this one adds.
 
-    One that says that it adds nothing, as a named tuple does by empty `__slots__`, is compared all the same.
+    One that can add nothing, as a named tuple by empty `__slots__`, is compared all the same.
     """
     if kind in _BY_WORDS or kind.__module__ == "builtins":
         return False
-    giver = next(base for base in kind.__mro__ if "__eq__" in vars(base))
-    return giver is not object and giver.__module__ in _FOREIGN and vars(kind).get("__slots__") != ()
+    place, giver = next((place, base) for place, base in enumerate(kind.__mro__) if "__eq__" in vars(base))
+    if giver is object or giver.__module__ not in _FOREIGN:
+        return False
+    # Objects of requests' own classes hold any attribute, whatever a subclass says.
+    return giver.__module__ != "builtins" or any(vars(base).get("__slots__") != () for base in kind.__mro__[:place])

@@ -98,6 +98,7 @@ class ConnectionManager:
     on with sockets of its own.
     """
 
+    @without_locals
     def __init__(
         self,
         *,
@@ -269,6 +270,7 @@ class ConnectionManager:
                 self._registry.drop_locked(pair)
         return given_up
 
+    @without_locals
     def forget(self, host: str) -> None:
         """Forget a host as if it had never been seen: its connections, back-off, circuit and counts.
 
@@ -282,6 +284,7 @@ class ConnectionManager:
             given_up = self._registry.forget_locked(name, origin)
         self._give_up(given_up)
 
+    @without_locals
     def isolate(self, host: str) -> None:
         """Take a host out of use: `find` and requests to it raise `HostIsolatedError` until `restore`.
 
@@ -292,6 +295,7 @@ class ConnectionManager:
             news = self._isolate_locked(name, origin)
         self._tell(news)
 
+    @without_locals
     def restore(self, host: str) -> None:
         """End an isolation; without one nothing happens."""
         name, origin = host_key(host)
@@ -300,6 +304,7 @@ class ConnectionManager:
             news = [event for record in records for event in record.restore()]
         self._tell(news)
 
+    @without_locals
     def health(self, host: str | None = None) -> Any:
         """A `HostHealth` snapshot of one host; without `host` a dict of them all by normalised origin.
 
@@ -363,6 +368,8 @@ class ConnectionManager:
         return iter([(pair.host, conn) for pair, conn in self._ready_pairs()])
 
     def __repr__(self) -> str:
+        if "_sweep_at" not in vars(self):  # a traceback with locals, of a constructor that failed
+            return f"<{type(self).__name__}, not made>"
         return (
             f"<ConnectionManager connections={len(self)} hooks={len(self._hooks)}{' closed' if self._closed else ''}>"
         )

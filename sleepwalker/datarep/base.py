@@ -98,6 +98,8 @@ class BaseDataRep:
         self._createlink, self._deletelink = root._createlink, root._deletelink
 
     def __repr__(self) -> str:
+        if "links" not in vars(self):  # a traceback with locals, of a constructor that failed
+            return f"<{type(self).__name__}, not made>"
         part = f"#{self.fragment}" if self.fragment else ""
         return f"<DataRep '{self.uri}{part}' type:{self.jsonschema.fullname()}>"
 

@@ -88,6 +88,7 @@ def follow(
     return send(link, conn, _url(link, way), way)[0]
 
 
+@without_locals
 def pages(
     source: requests.Response | Connection,
     relation: str = "next",
@@ -123,18 +124,34 @@ def _pages(
     seen = {hash(_normal(base_of(response)))}
     for number in count(1):
         yield response
-        link = one(response, relation)
-        if link is None:
+        following = _next(response, conn, relation, number, max_pages, seen, way)
+        if following is None:
             return
-        _warn(link, 3)
-        url = _url(link, way)
-        shown = f"{shown_link(link)}, page {number},"
-        if hash(url) in seen:
-            raise LinkError(f"{shown} leads back to {shown_place(url)}, where this walk has been: it would never end")
-        if number >= max_pages:
-            raise LinkError(f"{shown} leads on after max_pages={max_pages} pages: pass a larger one if that is meant")
-        seen.add(hash(url))
-        response, conn = send(link, conn, url, way)
+        response, conn = following
+
+
+@without_locals  # here, as the frame of a generator is left as it is
+def _next(
+    response: requests.Response,
+    conn: Connection | None,
+    relation: str,
+    number: int,
+    max_pages: int,
+    seen: set[int],
+    way: Way,
+) -> tuple[requests.Response, Connection] | None:
+    link = one(response, relation)
+    if link is None:
+        return None
+    _warn(link, 5)
+    url = _url(link, way)
+    shown = f"{shown_link(link)}, page {number},"
+    if hash(url) in seen:
+        raise LinkError(f"{shown} leads back to {shown_place(url)}, where this walk has been: it would never end")
+    if number >= max_pages:
+        raise LinkError(f"{shown} leads on after max_pages={max_pages} pages: pass a larger one if that is meant")
+    seen.add(hash(url))
+    return send(link, conn, url, way)
 
 
 def _way(

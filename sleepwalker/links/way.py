@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import requests
@@ -45,10 +45,11 @@ class Way:
     allow: tuple[str, ...]
     """Other origins that may have them."""
     manager: Finder | None
-    auth: Any
+    # Not shown, for a traceback with locals has the frame of a generator, too.
+    auth: Any = field(repr=False)
     method: str
-    variables: Mapping[str, Any]
-    options: dict[str, Any]
+    variables: Mapping[str, Any] = field(repr=False)
+    options: dict[str, Any] = field(repr=False)
 
 
 def home_of(response: requests.Response, conn: Connection | None) -> Origin | None:

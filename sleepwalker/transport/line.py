@@ -104,17 +104,23 @@ class Line:
         It is to be told True, False or a path, so the context would be left out, and with it the CA that the caller
         pinned or a client certificate. An adapter of another kind (a mock, another library's) is handed the context.
         """
-        adapters = [session.get_adapter(prefix) for prefix in self._prefixes]
-        within = tuple(self._prefixes)
-        adapters += [adapter for prefix, adapter in session.adapters.items() if prefix.lower().startswith(within)]
+        # A plain one for the host as a whole is replaced by ours; one for a part of its paths is not.
+        whole = [session.get_adapter(prefix) for prefix in self._prefixes]
+        adapters = [adapter for adapter in whole if type(adapter) is not HTTPAdapter]
+        deeper = tuple(self._prefixes)
+        adapters += [
+            adapter
+            for prefix, adapter in session.adapters.items()
+            if prefix.lower().startswith(deeper) and prefix.lower() not in deeper
+        ]
         for adapter in adapters:
             kind = type(adapter)
-            if isinstance(adapter, HTTPAdapter) and kind not in (HTTPAdapter, Adapter):
+            if isinstance(adapter, HTTPAdapter) and kind is not Adapter:
                 raise ValueError(
                     f"verify: the session's adapter for {self._origin} ({kind.__name__}) cannot take an SSLContext: "
                     "requests tells its adapters True, False or a path. Pass the path of a CA bundle (and cert=), "
-                    "mount a plain requests.adapters.HTTPAdapter for this host, or let the adapter bring the context "
-                    "itself and leave verify out"
+                    "mount a plain requests.adapters.HTTPAdapter for all of this host, or let the adapter bring the "
+                    "context itself and leave verify out"
                 )
 
     def _elsewhere(self, url: str) -> tuple[requests.Session, dict[str, Any]]:

@@ -81,6 +81,8 @@ def test_what_is_no_list_of_texts_is_a_type_error(allow: Any) -> None:
         ("https://b.example/api", "has a path: what is allowed is a whole origin, 'https://b.example'"),
         ("https://*.example/api", "is no pattern"),
         ("https://b.example?x=y", "is no pattern"),
+        ("https://b.example?token=canary", "'https://b.example' is no pattern"),
+        ("b.example/?token=canary", "'b.example/' is no origin"),
         ("https://u:canary@b.example", "not shown"),
         ("https://u:canary@*.example", "not shown"),
         ("https://b.example:99999", "port"),

@@ -14,8 +14,11 @@ import pytest
 import requests
 
 import sleepwalker
-from sleepwalker import ANONYMOUS, Connection
+from sleepwalker import ANONYMOUS, Connection, ConnectionHook, ConnectionManager, ServiceManager
+from sleepwalker.datarep import DataRep
 from sleepwalker.frames import without_locals
+from sleepwalker.links import pages
+from sleepwalker.service import Service
 
 SECRET = "canary-7d1f"
 PACKAGE = str(Path(sleepwalker.__file__).parent)
@@ -141,6 +144,74 @@ def test_a_constructor_that_fails_shows_no_argument_and_the_half_made_object_can
     with pytest.raises(type(caught.value)):
         Mine(**{"hostname": "https://host", "auth": ANONYMOUS, **arguments})
     assert repr(made[0]) == str(made[0]) == "<Mine, not made>"
+
+
+PASSWORD = ("anna", SECRET)
+HOST = f"https://anna:{SECRET}@host"
+MANAGER = ConnectionManager()
+
+
+class Unknown:
+    """Definitions that are not there."""
+
+    def find_by_id(self, *words: str) -> Any:
+        raise LookupError(len(words))
+
+    find_by_name = find_by_id
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: ConnectionManager(policy=SECRET),
+        lambda: MANAGER.forget(HOST),
+        lambda: MANAGER.isolate(HOST),
+        lambda: MANAGER.restore(HOST),
+        lambda: MANAGER.health(HOST),
+        lambda: MANAGER.conns["host", PASSWORD],
+        lambda: Service(None, HOST, auth=PASSWORD),
+        lambda: ServiceManager(Unknown(), MANAGER, allow=[HOST]),
+        lambda: ServiceManager(Unknown(), MANAGER).find_by_id(HOST, "shop", auth=PASSWORD),
+        lambda: ServiceManager(Unknown(), MANAGER).find_by_name(HOST, "shop", "1.0", auth=PASSWORD),
+        lambda: Connection("https://host", ANONYMOUS).get_url(f"//[{SECRET}"),
+        lambda: pages(requests.Response(), max_pages=0, auth=PASSWORD, headers={"X-A": SECRET}),
+    ],
+)
+def test_all_that_is_given_a_host_or_credentials_shows_none(call: Callable[[], Any]) -> None:
+    with pytest.raises((ValueError, LookupError, sleepwalker.SleepwalkerException)) as caught:
+        call()
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
+    ours = [frame for frame in frames if frame.filename.startswith(PACKAGE)]
+    assert ours
+    assert SECRET not in repr([frame.locals for frame in ours])
+
+
+def test_a_walk_that_breaks_off_shows_nothing_of_what_goes_with_each_step() -> None:
+    """Its generator's frame is left as it is, and so it holds nothing that could be shown."""
+
+    class Hook(ConnectionHook):
+        def connect(self, host: str, auth: Any) -> Any:
+            raise OSError("there is none")
+
+    manager = ConnectionManager()
+    manager.add_conn_hook(Hook())
+    first = requests.Response()
+    first.status_code, first.url, first._content = 200, "https://host/", b""
+    first.headers["Link"] = f"</2?token={SECRET}>; rel=next"
+    walk = pages(first, manager=manager, auth=PASSWORD, headers={"X-A": SECRET}, params={"key": SECRET})
+    assert next(walk) is first
+    with pytest.raises(sleepwalker.ConnectionError) as caught:
+        next(walk)
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
+    ours = [frame for frame in frames if frame.filename.startswith(PACKAGE)]
+    assert "_pages" in [frame.name for frame in ours]
+    assert SECRET not in repr([frame.locals for frame in ours])
+
+
+@pytest.mark.parametrize("kind", [Connection, ConnectionManager, Service, DataRep])
+def test_an_object_that_is_not_made_yet_can_be_shown(kind: type) -> None:
+    """As a traceback with locals does, of a constructor that failed."""
+    assert repr(kind.__new__(kind)) == f"<{kind.__name__}, not made>"
 
 
 def test_the_callers_own_frames_are_left_to_them() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pytest
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
@@ -45,6 +45,28 @@ class ComparedTenant(Tenant):
         return isinstance(other, ComparedTenant) and vars(self) == vars(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+class SlottedToken(HTTPBasicAuth):
+    """Says that it adds nothing, and has what the class above it gives room for."""
+
+    __slots__ = ()
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+
+class Marked(str):
+    __slots__ = ("tenant",)
+
+    def __new__(cls, text: str, tenant: str) -> Self:
+        made = super().__new__(cls, text)
+        made.tenant = tenant
+        return made
+
+
+class MarkedToo(Marked):
+    __slots__ = ()
 
 
 class TenantPair(tuple[str, str]):
@@ -112,6 +134,8 @@ def test_equal_credentials_are_one_key(one: Any, two: Any) -> None:
         (HashedBasic("u", "p"), OtherBasic("u", "p")),
         (HashedBasic("u", "p"), HashedBasic("u", "p")),
         (TokenAuth("alice"), TokenAuth("bob")),
+        (SlottedToken("alice"), SlottedToken("bob")),
+        (MarkedToo("t", "alice"), MarkedToo("t", "bob")),
         (Tenant("u", "p", "alice"), Tenant("u", "p", "bob")),
         (TenantPair(("u", "p")), TenantPair(("u", "p"))),
         (Token("u", "p"), ("u", "p")),
@@ -231,7 +255,16 @@ def test_a_url_that_cannot_be_connected_to_is_refused(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["billing?token=geheim", "svc://billing#geheim", "billing\x1b]0;geheim\x07", "billing\n[error] geheim", "b" * 300],
+    [
+        "billing?token=geheim",
+        "svc://billing#geheim",
+        "billing\x1b]0;geheim\x07",
+        "billing\n[error] geheim",
+        "billing\u202egeheim",
+        "billing\u200bgeheim",
+        "billing\ud800geheim",
+        "b" * 300,
+    ],
 )
 def test_of_a_name_only_what_may_be_shown_is_part_of_its_name(host: str) -> None:
     """It is written to logs, texts and metrics."""

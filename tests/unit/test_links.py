@@ -693,6 +693,15 @@ def test_pages_begins_with_the_answer_itself_and_asks_for_one_when_it_is_wanted(
     assert [page.url for page in walk] == ["https://api.example.com/2"]
 
 
+def test_a_walk_warns_of_a_deprecated_link_at_the_callers_line() -> None:
+    first = answer({"_links": {"next": {"href": "/1", "deprecation": "https://docs.example.com/old"}}})
+    walk = pages(through(Asked(), first))
+    next(walk)
+    with pytest.warns(DeprecationWarning, match="'next' .* is deprecated") as told:
+        next(walk)
+    assert told[0].filename == __file__
+
+
 @pytest.mark.parametrize(("targets", "asked"), [(["/0"], 0), (["/1", "/1"], 1), (["/1", "/2", "/1#again"], 2)])
 def test_a_loop_is_cut_before_a_page_is_asked_for_twice(targets: list[str], asked: int) -> None:
     conn, first = chain_of(*targets)

@@ -102,15 +102,19 @@ def test_a_pinned_context_decides_whatever_else_would_trust_the_server(
     assert len(tls_server.requests) == already
 
 
-@pytest.mark.parametrize("prefix", ["https://", "{url}", "{url}/api/", "HTTPS://LOCALHOST"])
+@pytest.mark.parametrize(
+    ("adapter", "prefix"),
+    [(Own, "https://"), (Own, "{url}"), (Own, "{url}/api/"), (Own, "HTTPS://LOCALHOST"), (HTTPAdapter, "{url}/api/")],
+)
 def test_an_adapter_that_takes_no_context_is_refused_with_one(
-    tls_server: FaultServer, public: None, prefix: str
+    tls_server: FaultServer, public: None, adapter: type[HTTPAdapter], prefix: str
 ) -> None:
     """It was told verify=True, and every public authority could vouch for the server."""
     url = f"https://localhost:{tls_server.port}"
-    session = mounted(Own(), prefix.format(url=url))
+    session = mounted(adapter(), prefix.format(url=url))
     before = dict(session.adapters)
-    with pytest.raises(ValueError, match=r"^verify: .*\(Own\).*SSLContext.*CA bundle.*HTTPAdapter.*leave verify out"):
+    says = rf"^verify: .*\({adapter.__name__}\).*SSLContext.*CA bundle.*HTTPAdapter.*leave verify out"
+    with pytest.raises(ValueError, match=says):
         Connection(url, ("user", "pw"), session=session, verify=nobody())
     assert dict(session.adapters) == before
     session = mounted(Own(), "https://other.example")
