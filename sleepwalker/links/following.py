@@ -25,7 +25,7 @@ from sleepwalker.links.finding import answer_of, base_of, no_such, one
 from sleepwalker.links.link import Link, shown_link, shown_names, shown_place
 from sleepwalker.links.template import expand, variables_of
 from sleepwalker.links.way import Finder, Way, home_of, rest_of, send
-from sleepwalker.transport.url import Origin, join, origin_of
+from sleepwalker.transport.url import join, origin_of
 
 #: Keywords of ours; the variables of a template that are called the same go into `variables`.
 _OPTIONS = frozenset(CallOptions.__annotations__)
@@ -80,7 +80,7 @@ def follow(
     """
     allowed = checked_allow(allow)
     response, conn = answer_of(source)
-    way = _way(home_of(response, conn), allowed, manager, auth, method, variables, more)
+    way = _way(response, conn, allowed, manager, auth, method, variables, more)
     link = relation if isinstance(relation, Link) else one(response, _checked(relation))
     if link is None:
         raise RelationError(no_such(response, str(relation)))
@@ -113,7 +113,7 @@ def pages(
     _check_max_pages(max_pages)
     allowed = checked_allow(allow)
     response, conn = answer_of(source)
-    way = _way(home_of(response, conn), allowed, manager, auth, method, variables, more)
+    way = _way(response, conn, allowed, manager, auth, method, variables, more)
     return _pages(response, conn, _checked(relation), max_pages, way)
 
 
@@ -155,7 +155,8 @@ def _next(
 
 
 def _way(
-    home: Origin | None,
+    response: requests.Response,
+    conn: Connection | None,
     allow: tuple[str, ...],
     manager: Finder | None,
     auth: Any,
@@ -169,7 +170,9 @@ def _way(
         raise TypeError(f"variables must be a mapping of names to values, not a {type(variables).__name__}")
     options = {name: value for name, value in more.items() if name in _OPTIONS}
     words = {name: value for name, value in more.items() if name not in _OPTIONS}
-    return Way(home, allow, manager, auth, method, {**words, **(variables or {})}, options)
+    home = home_of(response, conn)
+    led = conn is not None and home != conn.origin
+    return Way(home, led, allow, manager, auth, method, {**words, **(variables or {})}, options)
 
 
 def _check_max_pages(value: Any) -> None:

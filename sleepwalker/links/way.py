@@ -42,6 +42,8 @@ class Way:
 
     home: Origin | None
     """Where the walk began: the host that the caller's credentials and parameters are for."""
+    led: bool
+    """Whether the answer at hand is of another host, which a link led to."""
     allow: tuple[str, ...]
     """Other origins that may have them."""
     manager: Finder | None
@@ -53,7 +55,13 @@ class Way:
 
 
 def home_of(response: requests.Response, conn: Connection | None) -> Origin | None:
-    """Where the answer was asked for, which a redirect may have led away from."""
+    """Where the answer was asked for, which a redirect may have led away from.
+
+    Of one that a link of another host led to, it is where that walk began: a loop over `follow` is a walk as well.
+    """
+    began: Origin | None = getattr(response, "_sleepwalker_home", None)
+    if began is not None:
+        return began
     if conn is not None:
         return conn.origin
     try:
@@ -65,14 +73,19 @@ def home_of(response: requests.Response, conn: Connection | None) -> Origin | No
 def send(link: Link, conn: Connection | None, url: str, way: Way) -> tuple[requests.Response, Connection]:
     """The answer from `url`, and the connection that it came through."""
     target = origin_of(url)
-    # ANONYMOUS is no credential, and says that none are wanted.
-    if way.home == target or way.auth is None or way.auth is ANONYMOUS or allows(way.allow, target.text, target):
+    if way.home == target:
         return _sent(link, conn, url, target, way)
+    # ANONYMOUS is no credential, and says that none are wanted.
+    secret = way.auth is not None and way.auth is not ANONYMOUS
+    withheld = secret and not allows(way.allow, target.text, target)
     try:
-        return _sent(link, conn, url, target, replace(way, auth=None))
+        response, through = _sent(link, conn, url, target, replace(way, auth=None) if withheld else way)
     except (ConnectionError, HTTPError) as error:
-        explain_withheld(error, str(way.home or "the host that the walk began at"), target.text)
+        if withheld:
+            explain_withheld(error, str(way.home or "the host that the walk began at"), target.text)
         raise
+    response._sleepwalker_home = way.home  # type: ignore[attr-defined]
+    return response, through
 
 
 def _sent(
@@ -87,6 +100,8 @@ def _sent(
 def _connection(link: Link, conn: Connection | None, target: Origin, way: Way) -> Connection:
     """Where a request to `target` may go: no host gets what belongs to another."""
     own = conn is not None and conn.origin == target
+    if way.led and target != way.home:
+        _check_options(link, target, way)
     if conn is not None and own and (way.manager is None or not conn.closed):
         return conn
     if way.manager is not None:

@@ -244,6 +244,38 @@ def test_what_a_caller_passes_for_one_host_reaches_no_other_and_an_error_says_wh
         assert (asked.target, asked.header("Authorization") is not None) == ("/x?a=1", True)
 
 
+def test_a_loop_over_follow_gives_away_no_more_than_a_walk(server: FaultServer) -> None:
+    """The second step begins with an answer of the other host, whose connection may be gone by then."""
+
+    class Given(ConnectionHook):
+        def connect(self, host: str, auth: Any) -> Connection:
+            return Connection(host, auth or ANONYMOUS, policy=PATIENT)
+
+    with FaultServer() as other, ConnectionManager() as manager:
+        manager.add_conn_hook(Given())
+        credentials, numbers = ("user", SECRET), itertools.count()
+        server.default = reply(200, "", {"Link": f"<{other.url}/>; rel=next"})
+
+        def on_and_on(_: Exchange) -> Step:
+            return reply(200, "", {"Link": f"<{server.url}/>; rel=home, </{next(numbers)}>; rel=next"})
+
+        other.default = on_and_on
+        first = manager.find(server.url, credentials).get("/")
+        there = follow(first, "next", manager=manager, auth=credentials)
+        for secret in ({"params": {"key": SECRET}}, {"headers": {"X-Key": SECRET}}, {"json": {"key": SECRET}}):
+            with pytest.raises(URLError, match="is not sent on to another"):
+                follow(there, "next", manager=manager, **secret)
+        manager.evict(other.url)
+        gc.collect()
+        there = follow(there, "next", manager=manager, auth=credentials)
+        there = next(itertools.islice(pages(there, manager=manager, auth=credentials), 1, None))
+        assert SECRET not in repr([(one.target, one.headers, one.body) for one in other.requests])
+        assert not any(one.header("Authorization") for one in other.requests)
+        follow(there, "home", manager=manager, auth=credentials, params={"key": "1"})
+        assert server.requests[-1].target == "/?key=1"
+        assert server.requests[-1].header("Authorization")
+
+
 def test_a_walk_that_comes_back_sends_its_parameters_there_again(server: FaultServer) -> None:
     with FaultServer() as other, ConnectionManager(policy=PATIENT) as manager:
         manager.add_conn_hook(Hosts({other.url: "theirs", server.url: "ours"}))
