@@ -266,9 +266,12 @@ class Storm:
             thread.join(TOO_LONG)
             if thread.is_alive():
                 self.faults.append("another thread hangs")
-        for thread in threading.enumerate():
-            if thread.name == "sleepwalker hedge":
-                thread.join(TOO_LONG)
+        end = time.monotonic() + TOO_LONG
+        while any(thread.name == "sleepwalker hedge" for thread in threading.enumerate()):  # some may not have begun
+            if time.monotonic() > end:
+                self.faults.append("a hedge hangs")
+                break
+            time.sleep(0.001)
         gc.collect()
         self.faults += unraisable
         self.look()
