@@ -23,6 +23,8 @@ from sleepwalker.events import CATALOGUE
 from sleepwalker.inspect import Filter, Report, Session, make, page
 from tests.unit.inspect_logs import HOST, NOON, line, write
 
+pytestmark = pytest.mark.once
+
 #: A name that only hooks know, and an origin.
 HOSTS = ("payments", HOST)
 VALUES: dict[type, Any] = {str: "x", int: 2, float: 0.5, bool: True}

@@ -23,6 +23,8 @@ from requests.utils import requote_uri
 from sleepwalker import ConnectError, Connection, Policy, RedirectError, SleepwalkerException, URLError
 from sleepwalker.transport.url import plain_path
 
+pytestmark = pytest.mark.once
+
 COUNT = int(os.environ.get("SLEEPWALKER_FUZZ", "2000"))
 SEED = int(os.environ.get("SLEEPWALKER_SEED") or int.from_bytes(os.urandom(4)))
 
