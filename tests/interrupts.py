@@ -156,6 +156,12 @@ def strike(
     return striker.struck
 
 
+def forget() -> None:
+    """Let go of what was raised last, and of all that frames held: what was torn away unclosed is warned of now."""
+    strike.latest = None  # type: ignore[attr-defined]
+    gc.collect()
+
+
 def _is_from(caught: BaseException, error: Callable[[], BaseException]) -> bool:
     kind = error if isinstance(error, type) else type(error())
     return isinstance(caught, kind)
