@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import re
-import sys
 import threading
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
-
-import requests
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.connection.connection import Connection
@@ -25,24 +20,21 @@ from sleepwalker.connection.keys import Asked, AuthKey, host_key, words_of
 from sleepwalker.connection.pair import NOTHING, Fault, Made, Pair, Round, as_connection, says_closed
 from sleepwalker.connection.probe import LONGEST, Prober
 from sleepwalker.connection.registry import GivenUp, Registry, Seen
+from sleepwalker.connection.said import hooks_refusal, own_copy, told, too_early
 from sleepwalker.connection.settings import load_policy
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Verdict
 from sleepwalker.engine.rules import Rules
 from sleepwalker.events import ConnectionEvicted, ConnectionHooked, ConnectionRetired, Event, HookFailed, Observer
-from sleepwalker.exceptions import ConnectionError, HostIsolatedError, HTTPError, SleepwalkerException
+from sleepwalker.exceptions import ConnectionError, HostIsolatedError, HTTPError
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.frames import empty_frames, without_locals
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry.log import observing
-from sleepwalker.transport.errors import Scene, translate
 from sleepwalker.transport.url import Origin
 
 #: How a hook fails when it fails as connections fail (requests' exceptions are OSErrors); the rest is a bug to be seen.
 _HOOK_FAILURES = (ConnectionError, HTTPError, OSError)
-#: A word of a hook's own that is not repeated: it may be a URL, a parameter with its value, or move a cursor.
-_UNSAID = re.compile(r"//|[@=?#\x00-\x1f\x7f-\x9f]")
-_MOST_SAID = 300
 
 
 class _AnyAuth:
@@ -449,7 +441,7 @@ class ConnectionManager:
                 given_up.append(GivenUp(pair, pair.conn, fault))
                 registry.take_locked(pair)
             if not pair.ready:
-                return _Turn(pair, error=_too_early(pair, now))
+                return _Turn(pair, error=too_early(pair, now))
             pair.used = now
             return _Turn(pair, pair.conn, shortcuts=self._shortcuts_locked(pair))
         pair.begin_round(now, fault)
@@ -621,14 +613,8 @@ class ConnectionManager:
             current.done.wait()
         finally:
             self._waiting.pop(threading.get_ident(), None)
-        if isinstance(current.error, ConnectionError):
-            # One object raised in several threads would collect the tracebacks of all of them.
-            error = type(current.error)(*current.error.args)
-            error.retry_after, error.retryable = current.error.retry_after, current.error.retryable
-            error.never_sent = current.error.never_sent
-            raise error
         if current.error is not None:
-            raise current.error
+            raise own_copy(current.error)
         return not current.abandoned
 
     def _ask_hooks(self, hooks: tuple[ConnectionHook, ...], pair: Pair, asked: Asked, fault: Fault | None) -> _Said:
@@ -655,13 +641,9 @@ class ConnectionManager:
                 said.append(f"{kind} does not know the host")
                 continue
             failed = True
-            said.append(f"{kind}: {_told(error, pair.name)}")
+            said.append(f"{kind}: {told(error, pair.name)}")
             self._observe(HookFailed(pair.name, hook=kind, error=type(error).__name__, duration=took))
-        why = "; ".join(said) if said else "there is no hook; add one with add_conn_hook, or a connection with add"
-        before = "" if fault is None or fault == "failback" else f" (the one before was given up: {fault})"
-        refusal = ConnectionError(f"no connection to {pair.name}: {why}{before}")
-        refusal.retryable, refusal.never_sent = failed, True
-        return _Said(refusal=refusal)
+        return _Said(refusal=hooks_refusal(pair.name, said, fault, failed=failed))
 
     def _made(self, conn: Any, pair: Pair, origin: Origin | None) -> Made:
         """A connection as a pair can hold it: sharing its host's record, and guarded if that is wished for."""
@@ -866,39 +848,3 @@ def _guarded_names(guard: Any) -> frozenset[str]:
 
 def _isolated(record: Host) -> HostIsolatedError:
     return HostIsolatedError(f"{record.origin} is isolated by an operator; restore() ends that", host=record.origin)
-
-
-def _too_early(pair: Pair, now: float) -> ConnectionError:
-    """There is no connection, and the hooks may not be asked yet."""
-    error = ConnectionError(f"{pair.refusal or f'no connection to {pair.name}'}; the hooks are asked again later")
-    error.retry_after, error.never_sent = pair.again_at - now, True
-    return error
-
-
-def _told(error: Exception, name: str) -> str:
-    """What a hook's failure may say here.
-
-    Our own texts are safe, but for those of a status, which are the server's. Those of requests quote URLs with their
-    queries, so they are said in our words, and a failure of the system in the system's. Other words are the hook's
-    own: what could be part of a URL, or a name with its value, is left out of them.
-    """
-    kind = type(error).__name__
-    if isinstance(error, HTTPError):
-        return f"{kind}: {error.http_code}"
-    if isinstance(error, SleepwalkerException):
-        return f"{kind}: {error}"
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int):
-        return f"{kind}: {status}"
-    if isinstance(error, requests.RequestException):
-        # No handler of ours is active here, so what is being handled is the caller's, and no part of the failure.
-        said = translate(error, Scene(name, None, False, "attempt", 0.0, 0.0, 0.0, sys.exception()))
-        return f"{kind}: {said}" if isinstance(said, SleepwalkerException) else kind
-    number = getattr(error, "errno", None)
-    if isinstance(number, int) and number in errno.errorcode:
-        return f"{kind}: {os.strerror(number)}"
-    if type(error).__module__ not in ("builtins", "socket", "ssl"):
-        return kind
-    said_by_hook = getattr(error, "strerror", None) or " ".join(map(str, error.args))
-    words = ["…" if _UNSAID.search(word) else word for word in str(said_by_hook)[:_MOST_SAID].split()]
-    return f"{kind}: {' '.join(words)}" if words else kind
