@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import threading
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ from sleepwalker.connection.pair import as_connection, says_closed
 from sleepwalker.datarep import DataRep, Schema
 from sleepwalker.exceptions import ConnectionError, HTTPError, ResourceException, ServiceException, TypeException
 from sleepwalker.frames import without_locals
+from sleepwalker.transport.headers import unshared
 
 logger = logging.getLogger(__name__)
 
@@ -247,7 +247,7 @@ class Service:
             return self.headers
         if self.headers is None:
             return headers
-        merged: Any = copy.copy(headers)
+        merged = unshared(headers)
         merged.update(self.headers)
         return merged
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +44,22 @@ def checked_headers(headers: Mapping[Any, Any] | None) -> Headers:
     check_headers(headers)
     pairs = (headers or {}).items()
     return CaseInsensitiveDict({k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in pairs})
+
+
+def unshared(headers: Any) -> Any:
+    """A copy of a caller's mapping that keeps its type, where it can, and shares nothing with it.
+
+    By its own `copy` where that keeps the type. `copy.copy` is no choice: of requests' CaseInsensitiveDict, and of
+    any class that keeps its items in an attribute, it gives two mappings of one store.
+    """
+    own = None
+    with contextlib.suppress(Exception):  # what it cannot do by itself is done below
+        own = headers.copy()
+        if type(own) is type(headers) and own is not headers:
+            return own
+    with contextlib.suppress(Exception):  # of one that holds what cannot be copied
+        return copy.deepcopy(headers)
+    return dict(headers) if own is None or own is headers else own
 
 
 def merged(*layers: Mapping[Any, Any] | None) -> Headers:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import threading
-from types import SimpleNamespace
+from collections import OrderedDict, UserDict
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
+from requests.structures import CaseInsensitiveDict
 
 from sleepwalker import ANONYMOUS, Connection, HostIsolatedError
 from sleepwalker import ConnectionError as OurConnectionError
@@ -269,3 +272,80 @@ def test_is_current_says_whether_find_gives_this_very_connection(bed: Bed) -> No
     assert not bed.manager.is_current(bed.conn(A), A, ["a", "list"])
     bed.manager.evict(A)
     assert not bed.manager.is_current(conn, A, ["a", "list"])
+
+
+# -- headers ---------------------------------------------------------------------------------------------
+
+
+class InAnAttribute(Mapping[str, str]):
+    """Keeps its items in an attribute and has no `copy`, so that a plain copy of it has the same items."""
+
+    def __init__(self, items: dict[str, str]) -> None:
+        self.items_of_mine = items
+
+    def __getitem__(self, name: str) -> str:
+        return self.items_of_mine[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.items_of_mine)
+
+    def __len__(self) -> int:
+        return len(self.items_of_mine)
+
+    def update(self, more: Mapping[str, str]) -> None:
+        self.items_of_mine.update(more)
+
+
+class OfItsOwn(dict[str, str]):
+    """Its `copy` gives a plain dict."""
+
+
+class Uncopied(dict[str, str]):
+    def copy(self) -> Uncopied:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Uncopied:
+        raise TypeError("not this one")
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        (dict, True),
+        (OrderedDict, True),
+        (UserDict, True),
+        (CaseInsensitiveDict, True),
+        (InAnAttribute, True),
+        (OfItsOwn, True),
+        (Uncopied, False),
+        (lambda items: MappingProxyType(dict(items)), False),
+    ],
+    ids=["dict", "OrderedDict", "UserDict", "requests'", "in an attribute", "a dict's", "uncopied", "read-only"],
+)
+def test_a_callers_headers_collect_nothing_of_the_services(kind: Callable[[Any], Any], kept: bool) -> None:
+    sent: list[Any] = []
+    services = []
+    for token in ("one", "two"):
+        conn = SimpleNamespace(json_request=lambda *args: sent.append(args[4]))
+        services.append(Service(None, A, servicepath="/s", connection=conn))
+        services[-1].add_headers({f"X-{token}": token})
+    given = kind({"X-Call": "1"})
+    for service in services:
+        service.request("GET", "/", headers=given)
+    assert [dict(headers) for headers in sent] == [{"X-Call": "1", "X-one": "one"}, {"X-Call": "1", "X-two": "two"}]
+    assert dict(given) == {"X-Call": "1"}
+    assert [type(headers) is type(given) for headers in sent] == [kept, kept]
+
+
+@pytest.mark.parametrize("kind", [dict, CaseInsensitiveDict, UserDict])
+def test_headers_that_were_added_are_as_they_were_then(kind: Callable[[Any], Any]) -> None:
+    """Whoever fills the mapping in later, for another service, does not change what this one sends."""
+    sent: list[Any] = []
+    service = Service(
+        None, A, servicepath="/s", connection=SimpleNamespace(json_request=lambda *args: sent.append(dict(args[4])))
+    )
+    given = kind({"X-Call": "1"})
+    service.add_headers(given)
+    given["X-Call"], given["Authorization"] = "2", "another's"
+    service.request("GET", "/")
+    assert sent == [{"X-Call": "1"}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import threading
+from collections import OrderedDict, UserDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth, HTTPDigestAuth
+from requests.structures import CaseInsensitiveDict
 from servers import FaultServer, TlsMaterial, forward_proxy, reply
 
 from sleepwalker import (
@@ -442,3 +444,46 @@ def test_credentials_over_tls(tls_server: FaultServer, tls: TlsMaterial) -> None
         conn.get("/")
     assert tls_server.requests[-1].header("Authorization") == basic("user", SECRET)
     assert Origin("https", "127.0.0.1", tls_server.port).text == tls_server.url
+
+
+@pytest.mark.parametrize("kind", [dict, CaseInsensitiveDict, UserDict, OrderedDict])
+def test_a_callers_mappings_stay_as_they_are_and_what_is_sent_does_not_change_with_them(
+    server: FaultServer, kind: Callable[[Any], Any]
+) -> None:
+    """Two hosts, one set of mappings: what one host gets from its auth and its own headers is not for the other."""
+
+    class Token(AuthBase):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+            request.headers["Authorization"] = f"Bearer {self.name}"
+            return request
+
+    common, added, of_a_call, params = kind({"X-Common": "1"}), kind({"X-Added": "1"}), kind({"X-Call": "1"}), kind({})
+    with requests.Session() as session, FaultServer() as other:
+        session.headers["X-Session"] = "1"
+        before = dict(session.headers)
+        conns = [
+            Connection(url, Token(name), headers=common, session=session)
+            for url, name in ((server.url, "one"), (other.url, "two"))
+        ]
+        for conn in conns:
+            conn.add_headers(added)
+        conns[0].add_headers({"X-Key": "one"})
+        for conn in conns:
+            conn.get("/", headers=of_a_call, params=params)
+            conn.json_request("HEAD", "/", None, params, of_a_call)
+        assert dict(session.headers) == before
+        assert [dict(given) for given in (common, added, of_a_call, params)] == [
+            {"X-Common": "1"},
+            {"X-Added": "1"},
+            {"X-Call": "1"},
+            {},
+        ]
+        common["X-Common"] = added["X-Added"] = "2"
+        conns[1].get("/")
+    assert [sent.header("X-Key") for sent in (*server.requests, *other.requests)] == ["one"] * 2 + [None] * 3
+    assert {sent.header("Authorization") for sent in other.requests} == {"Bearer two"}
+    last = other.requests[-1]
+    assert [last.header(name) for name in ("X-Common", "X-Added", "X-Call", "X-Session")] == ["1", "1", None, "1"]
