@@ -63,6 +63,11 @@ def relation_names(response: requests.Response, document: dict[str, Any], member
     return (name for name, value in held.items() if value not in (None, []) and (member, name) != _CURIES)
 
 
+def has_relation(response: requests.Response, document: dict[str, Any], member: Member, wanted: str) -> bool:
+    """Whether the relation is written in the member, whatever its value."""
+    return any(name.casefold() == wanted.casefold() for name in _member(response, document, member))
+
+
 def wanted_links(
     response: requests.Response, document: dict[str, Any], member: Member, base: str, wanted: str
 ) -> Iterator[Link]:

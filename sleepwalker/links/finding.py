@@ -12,7 +12,7 @@ import requests
 
 from sleepwalker.connection.connection import Connection
 from sleepwalker.exceptions import LinkError
-from sleepwalker.links.document import MEMBERS, document_of, member_links, relation_names, wanted_links
+from sleepwalker.links.document import MEMBERS, document_of, has_relation, member_links, relation_names, wanted_links
 from sleepwalker.links.header import header_links
 from sleepwalker.links.link import Link, shown_link, shown_name, shown_names, shown_place
 from sleepwalker.transport.answer import body_in_hand
@@ -66,6 +66,15 @@ def one(response: requests.Response, relation: str) -> Link | None:
         if link := _only(wanted_links(response, document, member, base, relation)):
             return link
     return None
+
+
+def has(response: requests.Response, relation: str) -> bool:
+    """Whether the answer has the relation at all, if only to say that there is no such link (null)."""
+    wanted = relation.casefold()
+    if any(_is_own(link, wanted) for link in header_links(response.headers.get("Link"), base_of(response))):
+        return True
+    document = document_of(response)
+    return any(has_relation(response, document, member, relation) for member in MEMBERS)
 
 
 def no_such(response: requests.Response, relation: str) -> str:
