@@ -6,13 +6,14 @@ import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import requests
 
 from sleepwalker.clock import Clock
 from sleepwalker.connection.drive import drive
+from sleepwalker.connection.usage import Usage
 from sleepwalker.connection.waits import Waits
 from sleepwalker.engine.call import Final, Request, run
 from sleepwalker.engine.host import Host
@@ -38,14 +39,21 @@ _OWN = frozenset(
 )
 #: How deep arguments are searched for what cannot be read twice.
 _DEPTH = 4
+#: How many exceptions, each the cause of the one before, are asked for a status.
+_MOST_CAUSES = 4
+
+#: What answers call their status: those of requests and httpx, and those of http.client, urllib3 and aiohttp.
+_OF_AN_ANSWER = ("status_code", "status")
+#: What exceptions call it besides: version 2.0's, OpenStack's and Stripe's, and those of urllib and Tornado.
+_OF_AN_ERROR = (*_OF_AN_ANSWER, "http_code", "http_status", "code")
 
 
 class Guard:
     """Looks and behaves as the object that it wraps, but its request-like methods go through the policy.
 
-    Retries, breaker, bulkhead, budget, events and health apply as for a `Connection`. Deadlines do as far as
-    possible: a call under way cannot be cut, but no attempt begins after `timeout.total`. Coroutine functions are
-    passed through.
+    Retries, breaker, bulkhead, budget, events and health apply as for a `Connection`, and a 401 has the manager ask its
+    hooks anew. Deadlines do as far as possible: a call under way cannot be cut, but no attempt begins after
+    `timeout.total`. Coroutine functions are passed through.
     """
 
     # One attribute, and no methods but Python's own: whatever else is asked for is the object's.
@@ -93,6 +101,15 @@ def guard(target: Any, host: Host, rules: Rules, names: frozenset[str], clock: C
     return _guard_type(kind)(_Calls(target, host, rules, names, clock, observe))
 
 
+def guarded_names(guard: Any) -> frozenset[str]:
+    """The methods to guard, none where guarding is off; TypeError for what says neither."""
+    if isinstance(guard, bool):
+        return REQUEST_METHODS if guard else frozenset()
+    if isinstance(guard, str) or not isinstance(guard, Collection) or not all(isinstance(name, str) for name in guard):
+        raise TypeError(f"guard must be True, False or names of methods, not {guard!r:.80}")
+    return REQUEST_METHODS | frozenset(guard)
+
+
 def is_guard(thing: Any) -> bool:
     """Whether it is a guard, which `isinstance` cannot say."""
     return issubclass(type(thing), Guard)
@@ -101,6 +118,11 @@ def is_guard(thing: Any) -> bool:
 def unguarded(thing: Any) -> Any:
     """What a guard wraps; anything else is returned as it is."""
     return _calls(thing).target if is_guard(thing) else thing
+
+
+def usage_of(thing: Any) -> Usage | None:
+    """What a guard's calls came to; None for anything else, of whose calls nothing is known."""
+    return _calls(thing).usage if is_guard(thing) else None
 
 
 def end_waits(thing: Any) -> None:
@@ -177,7 +199,7 @@ class _Raised:
 class _Calls:
     """What a guard does, apart from it, so that no name of ours hides one of the object's."""
 
-    __slots__ = ("clock", "host", "names", "observe", "rules", "target", "then", "under_way", "waits")
+    __slots__ = ("clock", "host", "names", "observe", "rules", "target", "then", "under_way", "usage", "waits")
 
     def __init__(
         self, target: Any, host: Host, rules: Rules, names: frozenset[str], clock: Clock, observe: Observer
@@ -189,6 +211,7 @@ class _Calls:
         self.clock = clock
         self.observe = observe
         self.waits = Waits(clock)
+        self.usage = Usage(clock.monotonic())
         self.under_way: set[object] = set()
         """A mark for each call, rather than a count: a mark that is taken away twice does no harm."""
         self.then: list[Callable[[], None]] = []
@@ -215,12 +238,22 @@ class _Calls:
                 self.under_way.add(mark)
                 request = _described(name, args, kwargs, self.rules)
                 steps = run(self.host, self.rules, request, self.clock, self.observe)
-                return _handed_over(drive(steps, self.waits, lambda _: self._attempt(function, args, kwargs), _let_go))
+                final = drive(steps, self.waits, lambda _: self._attempt(function, args, kwargs), _let_go)
+                self._note(final.outcome)
+                return _handed_over(final)
             finally:
                 self.under_way.discard(mark)
                 self._act_if_idle()
 
         return call
+
+    def _note(self, outcome: Outcome) -> None:
+        """Take note of what a call came to, as a `Connection` does."""
+        self.usage.last_used = self.clock.monotonic()
+        if outcome.status == 401:
+            self.usage.unauthorized = True
+        elif outcome.error is None:
+            self.usage.accepted = True
 
     def _attempt(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Outcome:
         """Call the object once; its answer or exception tells, as far as it can, how its host does."""
@@ -235,9 +268,7 @@ class _Calls:
         return answered(status, value, _retry_after(value), self.clock.wall())
 
     def _outcome_of(self, error: Exception, handled: BaseException | None) -> Outcome:
-        response = _read(error, "response")
-        teller = response if _status(response) is not None else error
-        status = _status(teller)
+        status, teller = _told_by(error)
         if status is not None:  # the server did answer
             return answered(status, _Raised(error), _retry_after(teller), self.clock.wall())
         if isinstance(error, OSError) and error.filename is not None:  # about a file here, not about the host
@@ -309,13 +340,35 @@ def _refused(error: Exception) -> bool:
     return any(isinstance(link, ConnectionRefusedError) for link in (error, error.__cause__, _read(error, "reason")))
 
 
-def _status(thing: Any) -> int | None:
+def _status(thing: Any, names: tuple[str, ...] = _OF_AN_ANSWER) -> int | None:
     """The HTTP status of an answer, by the names that the known libraries give it."""
-    for name in ("status_code", "status"):
-        value = _read(thing, name)
-        if isinstance(value, int) and 100 <= value <= 599:
-            return int(value)
-    return None
+    return next(filter(None, (_as_status(_read(thing, name)) for name in names)), None)
+
+
+def _as_status(value: Any) -> int | None:
+    return int(value) if isinstance(value, int) and 100 <= value <= 599 else None
+
+
+def _told_by(error: BaseException) -> tuple[int | None, Any]:
+    """The status that an exception, or what was named as its cause, carries; and what may have the headers with it.
+
+    What it was raised in the course of does not count, as for a refused connection.
+    """
+    link: BaseException | None = error
+    for _ in range(_MOST_CAUSES):
+        if link is None:
+            break
+        response = _read(link, "response")
+        if isinstance(response, Mapping):  # botocore's
+            with contextlib.suppress(Exception):
+                if (status := _as_status(response["ResponseMetadata"]["HTTPStatusCode"])) is not None:
+                    return status, None
+        if (status := _status(response)) is not None:
+            return status, response
+        if (status := _status(link, _OF_AN_ERROR)) is not None:
+            return status, link
+        link = link.__cause__
+    return None, None
 
 
 def _retry_after(response: Any) -> str | None:

@@ -14,7 +14,16 @@ from typing import Any, NamedTuple, Self
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.connection.connection import Connection
 from sleepwalker.connection.conns import Conns
-from sleepwalker.connection.guard import REQUEST_METHODS, end_waits, follow, guard, is_guard, once_idle, unguarded
+from sleepwalker.connection.guard import (
+    end_waits,
+    follow,
+    guard,
+    guarded_names,
+    is_guard,
+    once_idle,
+    unguarded,
+    usage_of,
+)
 from sleepwalker.connection.hook import ConnectionHook
 from sleepwalker.connection.keys import Asked, AuthKey, host_key, words_of
 from sleepwalker.connection.pair import NOTHING, Fault, Made, Pair, Round, as_connection, says_closed
@@ -104,7 +113,7 @@ class ConnectionManager:
         self._policy = Policy() if policy is None else load_policy(policy)
         self._health = self._policy.health
         self._max_connections = max_connections
-        self._guarded = _guarded_names(guard)
+        self._guarded = guarded_names(guard)
         self._observe = observing(observer)
         self._clock = clock
         self._rules = Rules(self._policy, clock)
@@ -657,9 +666,10 @@ class ConnectionManager:
         if ours is not None:
             ours.attach(record)
             return Made(conn, unguarded(conn), ours, ours.usage, record)
-        if self._guarded and not is_guard(conn):
-            return Made(guard(conn, record, rules, self._guarded, self._clock, self._observe), conn, None, None, record)
-        return Made(conn, unguarded(conn), None, None, record)
+        bare = unguarded(conn)
+        if self._guarded and bare is conn:
+            conn = guard(bare, record, rules, self._guarded, self._clock, self._observe)
+        return Made(conn, bare, None, usage_of(conn), record)
 
     def _held(self, made: Made, pair: Pair) -> None:
         """See to it that a connection shares the record that its pair has, should the host have been forgotten."""
@@ -835,15 +845,6 @@ _managers = renewed_after_fork("managers", ConnectionManager._renew_after_fork)
 def _check_max_connections(value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"max_connections must be a positive number, not {value!r}")
-
-
-def _guarded_names(guard: Any) -> frozenset[str]:
-    """The methods to guard; none where guarding is off."""
-    if isinstance(guard, bool):
-        return REQUEST_METHODS if guard else frozenset()
-    if isinstance(guard, str) or not isinstance(guard, Collection) or not all(isinstance(name, str) for name in guard):
-        raise TypeError(f"guard must be True, False or names of methods, not {guard!r:.80}")
-    return REQUEST_METHODS | frozenset(guard)
 
 
 def _isolated(record: Host) -> HostIsolatedError:

@@ -101,7 +101,7 @@ class Pair:
         self.ours: Connection | None = None
         """The connection, if it is a `Connection`."""
         self.usage: Usage | None = None
-        """What the calls of a `Connection` came to."""
+        """What the calls of a `Connection`, or of a guard, came to."""
         self.record: Host | None = None
         """The record of the host that the connection goes to."""
         self.home: Host | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import http
 import threading
 import urllib.error
 from collections.abc import Callable, Iterator
@@ -648,3 +649,222 @@ def test_an_object_without_close_stays_without() -> None:
     assert not hasattr(world.conn, "close")
     assert world.conn.get("/x") == "/x"
     world.manager.close()
+
+
+# -- a 401 has the hooks asked anew --------------------------------------------------------------
+
+
+class Logins(Bed):
+    """A manager whose hook logs in anew each time: the objects that it made, each with the script of its turn."""
+
+    def __init__(self, *scripts: tuple[Any, ...], policy: Policy = POLICY) -> None:
+        self.clock = Impatient()
+        self.events = []
+        self.manager = ConnectionManager(policy=policy, clock=self.clock, observer=self.observe, guard=True)
+        self.hook = Hook(self.log_in)
+        self.manager.add_conn_hook(self.hook)
+        self.scripts = list(scripts)
+        self.made: list[Api] = []
+
+    def log_in(self, host: Any, auth: Any) -> Api:
+        self.made.append(Api(*(self.scripts.pop(0) if self.scripts else ())))
+        return self.made[-1]
+
+    def call(self) -> Any:
+        self.clock.advance(0.01)
+        return outcome_of(lambda: self.manager.find(A).get("/x"))
+
+
+def theirs(cause: Exception | None = None, **fields: Any) -> Exception:
+    """An exception of a library that nobody here knows."""
+    error = type("Theirs", (Exception,), fields)("geheim")
+    error.__cause__ = cause
+    return error
+
+
+#: However the libraries tell of a status: returned, or raised as an exception that has it, or wraps one that has.
+SAYS = {
+    "requests": lambda status: response(status),
+    "http.client": lambda status: SimpleNamespace(status=status),
+    "raised by requests": lambda status: http_error(status),
+    "raised by httpx": lambda status: theirs(response=SimpleNamespace(status_code=status)),
+    "raised with a urllib3 response": lambda status: theirs(response=SimpleNamespace(status=status)),
+    "raised by aiohttp": lambda status: theirs(status=status),
+    "raised by version 2.0": lambda status: theirs(http_code=status),
+    "raised by OpenStack": lambda status: theirs(http_status=status),
+    "raised by Tornado": lambda status: theirs(code=status),
+    "raised by Google": lambda status: theirs(code=http.HTTPStatus(status)),
+    "raised by botocore": lambda status: theirs(
+        response={"Error": {"Code": "x"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    ),
+    "wrapped": lambda status: theirs(theirs(http_error(status))),
+}
+
+
+@pytest.mark.parametrize("shape", SAYS)
+def test_a_401_evicts_the_object_however_it_is_told(shape: str) -> None:
+    refused = SAYS[shape](401)
+    bed = Logins(("ok", refused))
+    assert [bed.call(), bed.call(), bed.call(), bed.call()] == ["ok", refused, "ok", "ok"]
+    assert len(bed.made) == 2
+    assert bed.reasons() == ["unauthorized"]
+    assert bed.made[0].closings == 1
+    assert bed.manager.health(A).state == "healthy"
+    assert "geheim" not in repr(bed.events)
+
+
+@pytest.mark.parametrize("shape", SAYS)
+def test_a_503_is_a_failure_however_it_is_told(shape: str) -> None:
+    bed = Logins((SAYS[shape](503),), policy=POLICY.replace(retry=False))
+    bed.call()
+    assert bed.manager.health(A).failures == 1
+    (event,) = bed.all(RequestFailed)
+    assert event.status == 503
+
+
+def test_urllibs_own_error_is_a_401() -> None:
+    with urllib.error.HTTPError("/?token=geheim", 401, "geheim", Message(), BytesIO()) as refused:
+        bed = Logins(("ok", refused))
+        assert [bed.call(), bed.call(), bed.call()] == ["ok", refused, "ok"]
+
+
+@pytest.mark.parametrize("came", [
+    theirs(code="401"), theirs(code=True), theirs(code=1401), theirs(code=4.01), theirs(status="401 Unauthorized"),
+    theirs(response={"ResponseMetadata": {"HTTPStatusCode": "401"}}), theirs(response={"ResponseMetadata": None}),
+    theirs(response={}), theirs(response=401), SimpleNamespace(code=401), {"status": 401}, response(403),
+    http_error(403), ValueError(401), Rude(),
+])  # fmt: skip
+def test_what_is_no_401_leaves_the_object_where_it_is(came: Any) -> None:
+    bed = Logins(("ok", came))
+    assert [bed.call(), bed.call(), bed.call()] == ["ok", came, "ok"]
+    assert len(bed.made) == 1
+
+
+def test_a_401_that_was_met_on_the_way_to_another_error_does_not_count() -> None:
+    """The object may have asked a login server, or another host, and got on."""
+    error = theirs()
+    error.__context__ = http_error(401)
+    bed = Logins(("ok", error))
+    assert [bed.call(), bed.call(), bed.call()] == ["ok", error, "ok"]
+    assert len(bed.made) == 1
+
+
+def test_causes_in_a_circle_come_to_an_end() -> None:
+    first, second = theirs(), theirs()
+    first.__cause__, second.__cause__ = second, first
+    assert Logins((first,)).call() is first
+
+
+def test_only_the_final_outcome_of_a_call_counts() -> None:
+    policy = POLICY.replace(retry={"statuses": [401], "attempts": 2, "wait_initial": 0, "wait_max": 0})
+    bed = Logins((response(401), "ok"), policy=policy)
+    assert [bed.call(), bed.call()] == ["ok", "ok"]
+    assert len(bed.made) == 1
+
+
+def test_unauthorized_evicts_switches_it_off_for_guards_too() -> None:
+    refused = http_error(401)
+    bed = Logins(("ok", refused, refused), policy=POLICY.replace(health={"unauthorized_evicts": False}))
+    assert [bed.call(), bed.call(), bed.call(), bed.call()] == ["ok", refused, refused, "ok"]
+    assert len(bed.made) == 1
+
+
+def test_logins_that_go_on_being_refused_are_a_growing_back_off_apart() -> None:
+    """Each of the callers gets its 401 meanwhile, and the login server is left alone."""
+    refused = http_error(401)
+    bed = Logins(*[(refused,) * 10_000] * 20)
+    began, times = bed.clock.now, []
+    while bed.clock.now < began + 40:
+        before = len(bed.made)
+        assert bed.call() is refused
+        if len(bed.made) > before:
+            times.append(round(bed.clock.now - began))
+        bed.clock.advance(0.1)
+    assert times == [0, 1, 3, 7, 15, 31]
+
+
+def test_a_login_that_is_accepted_again_ends_the_back_off() -> None:
+    refused = http_error(401)
+    bed = Logins((refused,) * 100, ("ok", refused), ("ok", refused), ("ok",))
+    while bed.call() is refused:
+        bed.clock.advance(0.1)
+    assert [bed.call() for _ in range(5)] == [refused, "ok", refused, "ok", "ok"]
+    assert len(bed.made) == 4
+
+
+def test_a_guard_of_an_object_that_the_hook_gives_again_starts_afresh() -> None:
+    """As where the hook logs in anew with the object that it keeps."""
+    refused = http_error(401)
+    api = Api("ok", refused)
+    bed = Logins()
+    bed.hook.act = lambda host, auth: api
+    assert [bed.call(), bed.call(), bed.call(), bed.call()] == ["ok", refused, "ok", "ok"]
+    assert len(bed.hook.asked) == 2
+
+
+def test_each_pair_logs_in_for_itself() -> None:
+    bed = Logins(("ok",), ("ok", http_error(401)))
+    other = bed.manager.find(A, ("u", "p"))
+    bed.call()
+    bed.call()
+    assert bed.manager.find(A, ("u", "p")) is other
+    assert bed.manager.find(A) == bed.made[2]
+
+
+def test_a_guard_that_was_evicted_no_longer_speaks_for_its_pair() -> None:
+    """A 401 that comes late, to a call that began with the old token, costs no second login."""
+    refused = http_error(401)
+    bed = Logins(("ok", refused, refused))
+    old = bed.manager.find(A)
+    assert [bed.call(), bed.call(), bed.call()] == ["ok", refused, "ok"]
+    assert outcome_of(lambda: old.get("/late")) is refused
+    assert bed.call() == "ok"
+    assert len(bed.made) == 2
+
+
+def test_calls_in_flight_go_on_when_another_one_met_a_401() -> None:
+    bed = Logins(("ok",))
+    bed.call()
+    entered, go = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        entered.set()
+        assert go.wait(10)
+        return "slow"
+
+    (api,) = bed.made
+    api.script.append(slow)
+    held = bed.manager.find(A)
+    job = in_thread(lambda: held.get("/slow"))
+    assert entered.wait(10)
+    api.script.append(http_error(401))
+    bed.call()
+    assert bed.call() == "ok"
+    assert (len(bed.made), api.closings) == (2, 0)
+    go.set()
+    assert job() == "slow"
+    assert api.closings == 1
+
+
+def test_a_guard_in_use_is_not_idle_though_nobody_looks_for_it() -> None:
+    bed = Logins()
+    held = bed.manager.find(A)
+    for _ in range(10):
+        bed.clock.advance(100)
+        assert held.get("/x") == "ok"
+    bed.manager.find("https://other.test")  # which also looks for what is overdue
+    assert bed.made[0].closings == 0
+    assert bed.manager.find(A) == bed.made[0]
+    bed.clock.advance(301)
+    assert bed.manager.find(A) == bed.made[2]
+    assert bed.reasons() == ["idle"] * len(bed.reasons())
+
+
+def test_a_guarded_primary_that_refuses_is_given_up_for_what_the_hook_gives_next() -> None:
+    refused = ConnectionRefusedError(111, "refused")
+    bed = Logins(("ok", *[refused] * 100), policy=POLICY.replace(retry=False))
+    bed.call()
+    bed.clock.advance(1)
+    assert [bed.call() for _ in range(6)] == [refused] * 3 + ["ok"] * 3
+    assert bed.reasons() == ["connect"]
+    assert bed.manager.health(A).broken_since is None
