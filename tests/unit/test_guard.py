@@ -684,9 +684,9 @@ def theirs(cause: Exception | None = None, **fields: Any) -> Exception:
 
 #: However the libraries tell of a status: returned, or raised as an exception that has it, or wraps one that has.
 SAYS = {
-    "requests": lambda status: response(status),
+    "requests": response,
     "http.client": lambda status: SimpleNamespace(status=status),
-    "raised by requests": lambda status: http_error(status),
+    "raised by requests": http_error,
     "raised by httpx": lambda status: theirs(response=SimpleNamespace(status_code=status)),
     "raised with a urllib3 response": lambda status: theirs(response=SimpleNamespace(status=status)),
     "raised by aiohttp": lambda status: theirs(status=status),
