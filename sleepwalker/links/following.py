@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import count
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urldefrag
 
 import requests
@@ -21,7 +20,7 @@ from sleepwalker.exceptions import (
     URLError,
 )
 from sleepwalker.frames import without_locals
-from sleepwalker.links.finding import answer_of, base_of, no_such, one
+from sleepwalker.links.finding import answer_of, base_of, has, no_such, one
 from sleepwalker.links.link import Link, shown_link, shown_names, shown_place
 from sleepwalker.links.template import expand, variables_of
 from sleepwalker.links.way import Finder, Way, home_of, rest_of, send
@@ -29,7 +28,7 @@ from sleepwalker.transport.url import join, origin_of
 
 #: Keywords of ours; the variables of a template that are called the same go into `variables`.
 _OPTIONS = frozenset(CallOptions.__annotations__)
-_RESERVED = _OPTIONS | {"allow", "auth", "manager", "max_pages", "method", "variables"}
+_RESERVED = _OPTIONS | {"allow", "auth", "manager", "max_pages", "method", "missing", "variables"}
 
 _MAX_URL = 65_536
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -95,6 +94,7 @@ def pages(
     /,
     *,
     max_pages: int = 10_000,
+    missing: Literal["error", "end"] = "error",
     manager: Finder | None = None,
     auth: Any = None,
     allow: Iterable[str] = (),
@@ -107,51 +107,82 @@ def pages(
     Each page is asked for when the iterator is asked for it, and no earlier one is kept. Arguments are those of
     `follow`; all of them go for each step.
 
-    Raises LinkError, at the step in question, for a link to a URL that the walk was at before, and for one more page
-    than `max_pages`; and what `follow` raises. To go on after a failure, begin again with the last page.
+    Args:
+        max_pages: More pages than these are a LinkError.
+        missing: What it means that the answer itself has no such link: "error" or, where it may be the only page,
+            "end". One that is there and null, as JSON:API writes it, is an end either way.
+
+    Raises RelationError, at the call, for a relation that the answer does not have. Each step raises LinkError for a
+    link to a URL that the walk was at before, and for one more page than `max_pages`; and what `follow` raises. After
+    any error the iterator can be gone on with: asked again, it tries the same step again.
     """
     _check_max_pages(max_pages)
+    _check_missing(missing)
     allowed = checked_allow(allow)
     response, conn = answer_of(source)
     way = _way(response, conn, allowed, manager, auth, method, variables, more)
-    return _pages(response, conn, _checked(relation), max_pages, way)
+    if missing == "error" and not has(response, _checked(relation)):
+        raise RelationError(f"{no_such(response, relation)}; pass missing='end' if it may be the only page")
+    return _Pages(response, conn, _checked(relation), max_pages, way)
 
 
-def _pages(
-    response: requests.Response, conn: Connection | None, relation: str, max_pages: int, way: Way
-) -> Iterator[requests.Response]:
-    # Hashes, for the server decides how long its URLs are. That two of them collide is not to be expected.
-    seen = {hash(_normal(base_of(response)))}
-    for number in count(1):
-        yield response
-        following = _next(response, conn, relation, number, max_pages, seen, way)
-        if following is None:
-            return
-        response, conn = following
+class _Page(NamedTuple):
+    """Where a walk is."""
+
+    response: requests.Response
+    conn: Connection | None
+    number: int
+    """Counts from 1; 0 before the first was handed over."""
+    place: int
+    """The hash of the URL that it was asked for by, for the server decides how long its URLs are."""
 
 
-@without_locals  # here, as the frame of a generator is left as it is
-def _next(
-    response: requests.Response,
-    conn: Connection | None,
-    relation: str,
-    number: int,
-    max_pages: int,
-    seen: set[int],
-    way: Way,
-) -> tuple[requests.Response, Connection] | None:
-    link = one(response, relation)
-    if link is None:
-        return None
-    _warn(link, 5)
-    url = _url(link, way)
-    shown = f"{shown_link(link)}, page {number},"
-    if hash(url) in seen:
-        raise LinkError(f"{shown} leads back to {shown_place(url)}, where this walk has been: it would never end")
-    if number >= max_pages:
-        raise LinkError(f"{shown} leads on after max_pages={max_pages} pages: pass a larger one if that is meant")
-    seen.add(hash(url))
-    return send(link, conn, url, way)
+class _Pages(Iterator[requests.Response]):
+    """The walk of `pages`. No generator, which would be over after its first error."""
+
+    def __init__(
+        self, response: requests.Response, conn: Connection | None, relation: str, max_pages: int, way: Way
+    ) -> None:
+        self._page = _Page(response, conn, 0, hash(_normal(base_of(response))))
+        self._relation = relation
+        self._max_pages = max_pages
+        self._way = way
+        self._seen: set[int] = set()
+        self._over = False
+
+    @without_locals
+    def __next__(self) -> requests.Response:
+        page = self._page
+        try:
+            if page.number == 0:
+                self._page = page._replace(number=1)
+            elif self._over:
+                raise StopIteration
+            else:
+                self._page = self._following(page)
+            return self._page.response
+        except BaseException:
+            self._page = page  # also after a Ctrl-C that came when the next one was there: nobody has seen that
+            raise
+
+    def _following(self, page: _Page) -> _Page:
+        link = one(page.response, self._relation)
+        if link is None:
+            self._over = True
+            raise StopIteration
+        _warn(link, 5)
+        url = _url(link, self._way)
+        shown = f"{shown_link(link)}, page {page.number},"
+        self._seen.add(page.place)  # not before, for where a step failed is no place where the walk has been
+        place = hash(url)
+        if place in self._seen:
+            raise LinkError(f"{shown} leads back to {shown_place(url)}, where this walk has been: it would never end")
+        if page.number >= self._max_pages:
+            raise LinkError(
+                f"{shown} leads on after max_pages={self._max_pages} pages: pass a larger one if that is meant"
+            )
+        response, conn = send(link, page.conn, url, self._way)
+        return _Page(response, conn, page.number + 1, place)
 
 
 def _way(
@@ -178,6 +209,11 @@ def _way(
 def _check_max_pages(value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"max_pages must be a positive number, not {value!r:.80}")
+
+
+def _check_missing(value: Any) -> None:
+    if value not in ("error", "end"):
+        raise ValueError(f"missing must be 'error' or 'end', not {value!r:.80}")
 
 
 def _checked(relation: Any) -> str:

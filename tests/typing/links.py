@@ -38,6 +38,8 @@ def paging(conn: Connection, manager: ConnectionManager) -> None:
     assert_type(pages(conn), Iterator[requests.Response])
     for page in pages(conn.get("/items"), "older", max_pages=100, manager=manager, allow=(), stream=True):
         assert_type(page, requests.Response)
+    pages(conn, missing="end")
+    pages(conn, missing="ignore")  # type: ignore[arg-type]
 
 
 def listing(response: requests.Response) -> None:

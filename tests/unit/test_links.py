@@ -20,12 +20,14 @@ from sleepwalker import (
     ANONYMOUS,
     Connection,
     DecodeError,
+    HTTPError,
     InvalidParameter,
     LinkError,
     MissingVariable,
     RelationError,
     URLError,
 )
+from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection.connection import CallOptions
 from sleepwalker.links import Link, follow, links, pages
 from sleepwalker.links.template import expand, variables_of
@@ -735,6 +737,110 @@ def test_an_endless_chain_is_cut_after_so_many_pages_as_are_allowed() -> None:
 def test_exactly_as_many_pages_as_are_allowed_are_no_error() -> None:
     _, first = chain_of("/1", "/2")
     assert len(list(pages(first, max_pages=3))) == 3
+
+
+class Failing(Asked):
+    """Raises what it was given, once each, before it answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.troubles: list[BaseException] = []
+
+    def request(self, method: str, uri: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+        if self.troubles:
+            raise self.troubles.pop(0)
+        return super().request(method, uri, **kwargs)
+
+
+@pytest.mark.parametrize("trouble", [OurConnectionError("reset"), HTTPError.of(answer()), KeyboardInterrupt()])
+def test_a_walk_goes_on_after_a_failure_with_the_step_that_failed(trouble: BaseException) -> None:
+    conn = Failing()
+    chain_of("/1", "/2", "/3", conn=conn)
+    first = through(conn, answer(url="https://api.example.com/0", link="</1>; rel=next"))
+    walk = pages(first)
+    got = [next(walk), next(walk)]
+    for _ in range(2):
+        conn.troubles = [trouble]
+        with pytest.raises(type(trouble)):
+            next(walk)
+    got += list(walk)
+    assert [page.url[-1] for page in got] == ["0", "1", "2", "3"]
+    assert [url[-1] for url in conn.urls] == ["1", "2", "3"]
+    assert list(walk) == []
+
+
+def test_a_walk_that_was_struck_after_its_page_had_come_gives_that_page_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal handler that raises anywhere in a step must not cost the page, which nobody has seen."""
+    code = type(pages(answer(), missing="end")).__next__.__wrapped__.__code__  # type: ignore[attr-defined]
+    for line in range(1, 12):
+        conn, first = chain_of("/1", "/2")
+        walk = pages(first)
+        got = [next(walk)]
+
+        def strike(frame: Any, event: str, arg: object, line: int = line) -> Any:
+            if frame.f_code is not code:
+                return None
+
+            def at(frame: Any, event: str, arg: object) -> Any:
+                if event in ("line", "return") and frame.f_lineno == code.co_firstlineno + line:
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+                return at
+
+            return at
+
+        before = sys.gettrace()
+        try:
+            sys.settrace(strike)
+            got.append(next(walk))
+        except KeyboardInterrupt:
+            conn.answers.insert(0, answer(url="https://api.example.com/1", link="</2>; rel=next"))
+            if len(conn.urls) == 0:
+                conn.answers.pop(0)
+        finally:
+            sys.settrace(before)
+        got += list(walk)
+        assert [page.url[-1] for page in got] == ["0", "1", "2"], line
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "says"),
+    [(["/1", "/1"], {}, "leads back"), (["/1", "/2"], {"max_pages": 2}, "max_pages=2"), (["/1", "ftp:x"], {}, "ftp")],
+)
+def test_an_error_of_the_walk_itself_is_raised_again_and_never_taken_for_its_end(
+    targets: list[str], options: Any, says: str
+) -> None:
+    conn, first = chain_of(*targets)
+    walk = pages(first, **options)
+    assert len([next(walk), next(walk)]) == 2
+    for _ in range(3):
+        with pytest.raises((LinkError, URLError), match=says):
+            next(walk)
+    assert len(conn.urls) == 1
+
+
+def test_a_walk_that_is_over_stays_so() -> None:
+    walk = pages(answer({"links": {"next": None}}))
+    assert (len(list(walk)), list(walk), next(walk, None)) == (1, [], None)
+
+
+def test_a_relation_that_the_first_page_does_not_have_is_an_error_of_the_call() -> None:
+    """A misspelt one would end the walk after one page in silence, and the rest would be lost."""
+    conn, first = chain_of("/1")
+    says = r"/0 has no link 'nextt': it has 'next'; pass missing='end' if it may be the only page$"
+    with pytest.raises(RelationError, match=says):
+        pages(first, "nextt")
+    assert list(pages(first, "nextt", missing="end")) == [first]
+    assert len(list(pages(first, missing="error"))) == 2
+    assert conn.urls == ["https://api.example.com/1"]
+
+
+@pytest.mark.parametrize("wrong", ["ignore", None, True, ["end"]])
+def test_what_missing_may_be_is_told(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="missing must be 'error' or 'end', not "):
+        pages(answer(link="</1>; rel=next"), missing=wrong)
 
 
 def test_allow_is_checked_at_the_call() -> None:
