@@ -12,9 +12,19 @@ import requests
 
 from sleepwalker.connection.connection import Connection
 from sleepwalker.exceptions import LinkError
-from sleepwalker.links.document import MEMBERS, document_of, has_relation, member_links, relation_names, wanted_links
+from sleepwalker.links.document import document_of
 from sleepwalker.links.header import header_links
 from sleepwalker.links.link import Link, shown_link, shown_name, shown_names, shown_place
+from sleepwalker.links.places import (
+    OF_ITSELF,
+    Written,
+    all_links,
+    names,
+    places_of_answer,
+    places_of_items,
+    wanted,
+    wanted_links,
+)
 from sleepwalker.transport.answer import body_in_hand
 
 #: With more places than these for one relation there is nothing to choose by.
@@ -22,7 +32,11 @@ _MANY = 10
 
 
 def links(source: requests.Response | Connection, /) -> Iterator[Link]:
-    """All links of an answer: those of its `Link` header, of HAL's `_links` and of JSON:API's `links`, in this order.
+    """All links of an answer and of its items, in the order in which they are looked for.
+
+    That is: its `Link` header, HAL's `_links`, JSON:API's `links`, OData's `@odata.nextLink`; at the top level of the
+    body `next`, `prev`, `previous`, `first`, `last` and `self`; then, with a `context`, those of the items in
+    `_embedded` and in `data`.
 
     `source` is the answer, or a connection, which stands for its last answer in this thread. What the server wrote
     in a link's place that is none is left out. Raises DecodeError for a body that is said to be JSON and is none,
@@ -31,8 +45,8 @@ def links(source: requests.Response | Connection, /) -> Iterator[Link]:
     response, _ = answer_of(source)
     base = base_of(response)
     document = document_of(response)
-    members = (member_links(response, document, member, base) for member in MEMBERS)
-    return chain(header_links(response.headers.get("Link"), base), *members)
+    places = (*places_of_answer(response, document, base), *places_of_items(document))
+    return chain(header_links(response.headers.get("Link"), base), *(all_links(place, base) for place in places))
 
 
 def answer_of(source: Any) -> tuple[requests.Response, Connection | None]:
@@ -58,23 +72,20 @@ def base_of(response: requests.Response) -> str:
 def one(response: requests.Response, relation: str) -> Link | None:
     """The link of this relation, None if there is none. LinkError where it leads to several places."""
     base = base_of(response)
-    wanted = relation.casefold()
-    if link := _only(link for link in header_links(response.headers.get("Link"), base) if _is_own(link, wanted)):
+    header = header_links(response.headers.get("Link"), base)
+    if link := _only(link for link in header if _is_own(link, relation)):
         return link
-    document = document_of(response)
-    for member in MEMBERS:
-        if link := _only(wanted_links(response, document, member, base, relation)):
+    for place in _places(response, relation):
+        if link := _only(wanted_links(place, relation, base)):
             return link
     return None
 
 
 def has(response: requests.Response, relation: str) -> bool:
     """Whether the answer has the relation at all, if only to say that there is no such link (null)."""
-    wanted = relation.casefold()
-    if any(_is_own(link, wanted) for link in header_links(response.headers.get("Link"), base_of(response))):
+    if any(_is_own(link, relation) for link in header_links(response.headers.get("Link"), base_of(response))):
         return True
-    document = document_of(response)
-    return any(has_relation(response, document, member, relation) for member in MEMBERS)
+    return any(True for place in _places(response, relation) for _ in wanted(place, relation))
 
 
 def no_such(response: requests.Response, relation: str) -> str:
@@ -82,27 +93,47 @@ def no_such(response: requests.Response, relation: str) -> str:
     base = base_of(response)
     header = list(header_links(response.headers.get("Link"), base))
     document = document_of(response)
-    names = chain(
+    own = chain(
         (link.relation for link in header if link.context is None),
-        *(relation_names(response, document, member) for member in MEMBERS),
+        *map(names, places_of_answer(response, document, base)),
     )
-    says = f"{shown_place(base)} has no link {shown_name(relation)}: it has {shown_names(names) or 'none at all'}"
-    if any(link.relation.casefold() == relation.casefold() for link in header):
+    of_items = shown_names(chain(*map(names, places_of_items(document))))
+    says = f"{shown_place(base)} has no link {shown_name(relation)}: it has {shown_names(own) or 'none at all'}"
+    if of_items:
+        says += f"; its items have {of_items}"
+    if any(_is_called(link, relation) for link in header):
         says += "; there is such a link of another resource, by its anchor, which can be had from links(answer)"
+    elif any(_is_called(link, relation) for place in places_of_items(document) for link in all_links(place, base)):
+        says += "; its items have such links of their own, which can be had from links(answer)"
     if body_in_hand(response) is None:
         says += "; the body of a streamed answer is not looked at"
     return says
 
 
-def _is_own(link: Link, wanted: str) -> bool:
-    return link.relation.casefold() == wanted and link.context is None
+def _places(response: requests.Response, relation: str) -> tuple[Iterator[Written], ...]:
+    """The places of the body that may have the relation for this answer."""
+    document = document_of(response)
+    places = places_of_answer(response, document, base_of(response))
+    return places if relation.casefold() in OF_ITSELF else (*places, *places_of_items(document))
+
+
+def _is_called(link: Link, relation: str) -> bool:
+    return link.relation.casefold() == relation.casefold()
+
+
+def _is_own(link: Link, relation: str) -> bool:
+    return link.context is None and _is_called(link, relation)
 
 
 def _only(found: Iterator[Link]) -> Link | None:
     """The first of the links, which must all lead to one place."""
     places: dict[tuple[str, bool], Link] = {}
+    seen: set[tuple[str, bool]] = set()
     for link in found:
         target = link.target
+        if (target, link.templated) in seen:
+            continue
+        seen.add((target, link.templated))
         if not link.templated:
             with contextlib.suppress(ValueError):  # it is told when the link is followed
                 target = urljoin(link.base, target)
@@ -112,9 +143,11 @@ def _only(found: Iterator[Link]) -> Link | None:
     some = list(places.values())
     if len(some) > 1:
         number = f"more than {_MANY}" if len(some) > _MANY else str(len(some))
-        names = [name for link in some if (name := link.name or link.title or link.type or link.hreflang)]
-        told = f" ({shown_names(names)})" if names else ""
+        hints = [name for link in some if (name := link.name or link.title or link.type or link.hreflang)]
+        told = f" ({shown_names(hints)})" if hints else ""
+        whose = "" if some[0].context is None else ", by its context, which says of what item it is"
         raise LinkError(
-            f"{shown_link(some[0])} leads to {number} places{told}: pass the one that is meant, out of links(answer)"
+            f"{shown_link(some[0])} leads to {number} places{told}: pass the one that is meant, out of "
+            f"links(answer){whose}"
         )
     return some[0] if some else None

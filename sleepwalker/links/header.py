@@ -38,7 +38,6 @@ def _context(anchor: str | None, base: str) -> str | None:
     if anchor is None:
         return None
     try:
-        context = urljoin(base, anchor)
+        return None if urljoin(base, anchor) == base else anchor
     except ValueError:
         return anchor
-    return None if context == base else context

@@ -12,6 +12,10 @@ from urllib.parse import urljoin
 from sleepwalker.exceptions import URLError
 from sleepwalker.transport.url import origin_of, safe_path
 
+#: Where a link stood: in the header, in which member of the JSON body, or in the "body" itself under its relation's
+#: name. Empty for one that was made by hand.
+Place = Literal["Link", "_links", "links", "@odata.nextLink", "body", "_embedded", "data", "relationships", ""]
+
 #: How many names a text lists.
 _LISTED = 20
 
@@ -19,6 +23,9 @@ _LISTED = 20
 @dataclass(frozen=True, slots=True, repr=False)
 class Link:
     """A link as the server wrote it; `links` finds them and `follow` takes them.
+
+    One can be made by hand of a URL that stood elsewhere: `Link("next", answer.json()["paging"]["older"], answer.url)`.
+    TypeError where one of these three is no string.
 
     Its `repr` shows no query, as no text of this package does.
     """
@@ -28,12 +35,13 @@ class Link:
     """A URL, relative to `base` or absolute, or a template of one."""
     base: str
     """The URL of the answer that it stood in."""
-    place: Literal["Link", "_links", "links"]
-    """Where it stood: in the header, or in which member of the JSON body."""
+    place: Place = ""
+    """Where it stood; empty if it was made by hand."""
     templated: bool = False
     """Whether `target` is a template with variables (RFC 6570)."""
     context: str | None = None
-    """What it is a link of, where it has an `anchor` that says so; None: of the answer."""
+    """What it is a link of, None: of the answer. An `anchor`, an item's own URL, or a JSON pointer to the item such as
+    `#/data/0`; relative to `base` or absolute."""
     full_relation: str | None = None
     """The URL that a HAL curie such as `acme:order` is short for, if it is one."""
     name: str | None = None
@@ -44,6 +52,11 @@ class Link:
     hreflang: str | None = None
     deprecation: str | None = None
     """Set where the server will take the link away (HAL): a URL that says more, or empty."""
+
+    def __post_init__(self) -> None:
+        for name in ("relation", "target", "base"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} of a Link must be a string, not a {type(getattr(self, name)).__name__}")
 
     def __repr__(self) -> str:
         name = f" name={self.name!r:.50}" if self.name else ""
