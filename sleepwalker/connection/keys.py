@@ -98,7 +98,8 @@ def host_key(host: Any) -> tuple[str, Origin | None]:
     not fit there, is replaced by a mark that tells such names apart, in this process. Raises `URLError` for a URL that
     cannot be connected to, and for a name with a password in it.
     """
-    if not isinstance(host, str):
+    kind: Any = type(host)  # an object may say that it is a str
+    if not issubclass(kind, str):
         host = repr(host)
     host = str.__str__(host)  # of a subclass, the text alone: names are hashed and compared under locks
     if not _WEB.match(host):
@@ -113,6 +114,22 @@ def host_key(host: Any) -> tuple[str, Origin | None]:
     _, origin, _ = parse_hostname(host)
     path = host.partition("://")[2].partition("/")[2].rstrip("/")
     return (f"{origin.text}/{path}" if path else origin.text), origin
+
+
+def check_host(host: Any) -> None:
+    """Refuse what is no name of a host: TypeError for what is no str, `URLError` for one of blanks and slashes only."""
+    allowed = "pass a URL such as 'https://host.com', or a name that a hook knows"
+    kind: Any = type(host)
+    if not issubclass(kind, str):
+        raise TypeError(f"host must be a str, not {kind.__name__}: {allowed}")
+    if not str.strip(str.__str__(host)).strip("/"):
+        raise URLError(f"host is {'a blank' if len(str.__str__(host)) else 'an empty'} {kind.__name__}: {allowed}")
+
+
+def checked_host_key(host: Any) -> tuple[str, Origin | None]:
+    """The `host_key` of what `check_host` lets through."""
+    check_host(host)
+    return host_key(host)
 
 
 def _mark(text: str) -> str:

@@ -25,7 +25,7 @@ from sleepwalker.connection.guard import (
     usage_of,
 )
 from sleepwalker.connection.hook import ConnectionHook
-from sleepwalker.connection.keys import Asked, AuthKey, host_key, words_of
+from sleepwalker.connection.keys import Asked, AuthKey, check_host, checked_host_key, words_of
 from sleepwalker.connection.pair import NOTHING, Fault, Made, Pair, Round, as_connection, says_closed
 from sleepwalker.connection.probe import LONGEST, Prober
 from sleepwalker.connection.registry import GivenUp, Registry, Seen
@@ -135,6 +135,7 @@ class ConnectionManager:
     @without_locals
     def add(self, host: str, auth: Any, conn: Any) -> None:
         """Hold `conn` for the pair; one already there is replaced, and retired unless another pair has it as well."""
+        check_host(host)
         asked, mine = Asked(host, auth), Round()
         try:
             self._add(asked, mine, conn)
@@ -194,7 +195,8 @@ class ConnectionManager:
 
         Raises `ConnectionError` if there is none and no hook makes one: its text says what each hook said, and
         its `retry_after` when the hooks may be asked again. `HostIsolatedError` for an isolated host. Other
-        exceptions of a hook are passed on.
+        exceptions of a hook are passed on, to each thread that waits for them as an object of its own.
+        A `host` that is no str is a TypeError, an empty or blank one a `URLError`, as with all methods here.
         """
         try:
             conn = self._at_hand(host, auth)
@@ -208,7 +210,10 @@ class ConnectionManager:
     @without_locals
     def is_current(self, conn: Any, host: str, auth: Any = None) -> bool:
         """Whether `find` gives `conn` for this pair at once: for whoever keeps what it gave."""
-        return self._at_hand(host, auth) is conn
+        if self._at_hand(host, auth) is conn:
+            return True
+        check_host(host)
+        return False
 
     def reset(self) -> None:
         """Close and forget all connections. What is known of the hosts, and the hooks, stay.
@@ -242,7 +247,7 @@ class ConnectionManager:
 
         Its calls go on to their end. The next `find` asks the hooks at once.
         """
-        name, origin = host_key(host)
+        name, origin = checked_host_key(host)
         asked = None if auth is _ANY_AUTH else Asked(host, auth)
         while True:
             seen = None if asked is None else self._registry.look(asked)
@@ -279,7 +284,7 @@ class ConnectionManager:
         connections go on to their end. For a name that hooks understand, that goes for the hosts that it alone leads
         to. An isolated host stays isolated until `restore`.
         """
-        name, origin = host_key(host)
+        name, origin = checked_host_key(host)
         with self._lock:
             self._shortcuts = {}
             given_up = self._registry.forget_locked(name, origin)
@@ -291,7 +296,7 @@ class ConnectionManager:
 
         For a name that hooks understand, that goes for the hosts that its connections lead to.
         """
-        name, origin = host_key(host)
+        name, origin = checked_host_key(host)
         with self._lock:
             news = self._isolate_locked(name, origin)
         self._tell(news)
@@ -299,7 +304,7 @@ class ConnectionManager:
     @without_locals
     def restore(self, host: str) -> None:
         """End an isolation; without one nothing happens."""
-        name, origin = host_key(host)
+        name, origin = checked_host_key(host)
         with self._lock:
             records = self._registry.restore_locked(name, origin)
             news = [event for record in records for event in record.restore()]
@@ -315,7 +320,7 @@ class ConnectionManager:
             with self._lock:
                 records = self._registry.hosts_locked()
             return {record.origin: record.snapshot(record.held) for record in records}
-        name, origin = host_key(host)
+        name, origin = checked_host_key(host)
         with self._lock:
             record = self._registry.known_host_locked(name, origin)
         return record.snapshot(record.held)
@@ -380,6 +385,7 @@ class ConnectionManager:
         try:
             pair = self._shortcuts.get(words_of(host, auth))
         except TypeError:  # credentials that cannot be hashed
+            check_host(host)
             pair = self._shortcuts.get((host, AuthKey, AuthKey(auth)))
         if pair is not None:
             conn, now = pair.conn, self._clock.monotonic()
@@ -395,6 +401,7 @@ class ConnectionManager:
 
     def _find(self, host: str, auth: Any) -> Any:
         """The long way: the pair's connection, or a round of the hooks, led here or by another thread."""
+        check_host(host)
         asked, mine = Asked(host, auth), Round()
         try:
             return self._sought(asked, mine)
@@ -472,13 +479,13 @@ class ConnectionManager:
             # In the main thread it may come from a signal handler (a time limit), which is no business of those who
             # wait: they ask anew. Elsewhere it is a hook's.
             if mine.leader != threading.main_thread().ident:
-                mine.error, mine.abandoned = error, False
+                mine.error, mine.abandoned = own_copy(error), False
             raise
         finally:
             self._leave(mine)
         self._give_up(given_up)
         if mine.error is not None:
-            raise mine.error
+            raise own_copy(mine.error)
         self._check_still_in_use(pair, asked)
         return mine.result
 
@@ -650,7 +657,7 @@ class ConnectionManager:
                 said.append(f"{kind} does not know the host")
                 continue
             failed = True
-            said.append(f"{kind}: {told(error, pair.name)}")
+            said.append(f"{kind}: {told(error, asked)}")
             self._observe(HookFailed(pair.name, hook=kind, error=type(error).__name__, duration=took))
         return _Said(refusal=hooks_refusal(pair.name, said, fault, failed=failed))
 

@@ -5,30 +5,107 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
+import ssl
 import sys
 from collections.abc import Iterable
+from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
+from typing import Any
 
 import requests
 
+from sleepwalker.connection.keys import Asked
 from sleepwalker.connection.pair import Fault, Pair
-from sleepwalker.exceptions import ConnectionError, HTTPError, SleepwalkerException
+from sleepwalker.exceptions import ConnectionError, HTTPError, SleepwalkerException, URLError
 from sleepwalker.transport.errors import Scene, translate
+from sleepwalker.transport.url import Origin, origin_of, safe_path
 
-#: A word of a hook's own that is not repeated: it may be a URL, a parameter with its value, or move a cursor.
-_UNSAID = re.compile(r"//|[@=?#\x00-\x1f\x7f-\x9f]")
+_OURS = __name__.partition(".")[0]
 _MOST_SAID = 300
+#: The system's errors that some server, or the way to it, is behind.
+_OF_A_SERVER = (ConnectionAbortedError, ConnectionRefusedError, ConnectionResetError, socket.gaierror, ssl.SSLError)
+_UNREACHED = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
+_UNKNOWN = "a server that the hook asked"
+#: Stands for the server in a text that is made here, which tells it from one that the hook had made.
+_MARK = "\0"
+
+#: A word that may be part of a URL, a parameter with its value or `user:password`, or that may move a cursor.
+_UNSAID = re.compile(
+    "//|[@=?#&\\\\]|%[0-9A-Fa-f]|:[^0-9:.,;)\\]]|"
+    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+_USERINFO = re.compile(r"(https?://)[^/?#@]*@", re.IGNORECASE)
+_SEGMENT = re.compile(r"[A-Za-z0-9._~-]*")
+_AROUND = "'\"`<>()[]{}.,;:!"
+_LONGEST_WORD = 24
+#: What follows one of these is a secret until it is known for a plain word, or the clause ends.
+_NAMES_A_SECRET = re.compile(
+    r"(?:.*[_.-])?(?:access|api|private|secret)?(?:auth|authorization|basic|bearer|cookie|credentials?|digest|key|otp|"
+    r"passphrase|passwd|password|pin|pwd|secret|session|tokens?)",
+    re.IGNORECASE,
+)
+_PLAIN = re.compile(
+    "a|an|and|are|as|at|authentication|be|been|by|could|denied|does|expired|failed|for|from|given|had|has|have|in"
+    "|invalid|is|it|its|login|malformed|missing|must|needed|no|not|of|on|or|provided|refused|rejected|required"
+    "|revoked|server|service|that|the|this|to|too|unknown|user|was|were|will|with|without|wrong|your",
+    re.IGNORECASE,
+)
+
+
+# -- an error for each who waits
 
 
 def own_copy(error: Exception) -> Exception:
-    """The error of another thread's round, to be raised in this one.
+    """An error that is like `error` and another object, so that what one thread raises gathers no other's traceback.
 
-    One object raised in several threads would collect the tracebacks of all of them.
+    It has the type, `args`, attributes, notes, cause, context and traceback that the original has now. No code of its
+    class is run: a constructor may want other arguments than `args`, or do things. One whose class lets no object be
+    made without that is returned itself, for its type is what the callers' `except` look for.
     """
-    if not isinstance(error, ConnectionError):
+    try:
+        return _copied(error)
+    except Exception:  # noqa: BLE001 - made by an extension's own code, which may say no in any way
         return error
-    copied = type(error)(*error.args)
-    copied.retry_after, copied.retryable, copied.never_sent = error.retry_after, error.retryable, error.never_sent
+
+
+def _copied(error: Exception) -> Exception:
+    kind: Any = type(error)
+    maker: Any = kind
+    while not isinstance(vars(maker).get("__new__"), BuiltinFunctionType):
+        maker = maker.__base__  # the class that says what its objects have room for
+    # A group is given what it holds when it is made; others need nothing, and would understand it in their own way.
+    of_group: Any = vars(BaseExceptionGroup) if isinstance(error, BaseExceptionGroup) else {}
+    copied: Exception = maker.__new__(kind, *(of_group[name].__get__(error) for name in _OF_GROUP if of_group))
+    for base in kind.__mro__:
+        for name, place in vars(base).items():
+            if isinstance(place, GetSetDescriptorType | MemberDescriptorType) and name not in _NOT_COPIED:
+                _copy_place(place, error, copied, none_too="__slots__" in vars(base))
+    of_all: Any = vars(BaseException)
+    attributes = dict(of_all["__dict__"].__get__(error))
+    if type(notes := attributes.get("__notes__")) is list:
+        attributes["__notes__"] = notes.copy()
+    of_all["__dict__"].__set__(copied, attributes)
+    # Last, for a cause says that it hides the context.
+    of_all["__suppress_context__"].__set__(copied, of_all["__suppress_context__"].__get__(error))
     return copied
+
+
+_OF_GROUP = ("message", "exceptions")
+_NOT_COPIED = frozenset({"__dict__", "__weakref__", "__suppress_context__", *_OF_GROUP})
+
+
+def _copy_place(place: Any, error: Exception, copied: Exception, *, none_too: bool) -> None:
+    """One of the values that are kept outside of `__dict__`, as an OSError's number and slots are."""
+    try:
+        value = place.__get__(error)
+        if value is not None or none_too:  # where None means that there is none, an OSError would print it
+            place.__set__(copied, value)
+    except (AttributeError, TypeError):  # not set, or a view of something else
+        pass
+
+
+# -- texts
 
 
 def hooks_refusal(name: str, said: Iterable[str], fault: Fault | None, *, failed: bool) -> ConnectionError:
@@ -42,35 +119,151 @@ def hooks_refusal(name: str, said: Iterable[str], fault: Fault | None, *, failed
 
 def too_early(pair: Pair, now: float) -> ConnectionError:
     """There is no connection, and the hooks may not be asked yet."""
-    error = ConnectionError(f"{pair.refusal or f'no connection to {pair.name}'}; the hooks are asked again later")
-    error.retry_after, error.never_sent = pair.again_at - now, True
+    wait = pair.again_at - now
+    why = pair.refusal or f"no connection to {pair.name}"
+    error = ConnectionError(f"{why}; the hooks are asked again in {max(wait, 0.1):.1f} s")
+    error.retry_after, error.never_sent = wait, True
     return error
 
 
-def told(error: Exception, name: str) -> str:
-    """What a hook's failure may say here.
+def told(error: Exception, asked: Asked) -> str:
+    """What a hook's failure may say in the text of an error about the host that was asked for.
 
-    Our own texts are safe, but for those of a status, which are the server's. Those of requests quote URLs with their
-    queries, so they are said in our words, and a failure of the system in the system's. Other words are the hook's
-    own: what could be part of a URL, or a name with its value, is left out of them.
+    Our own texts are safe where they were raised by our own code, but for those of a status, which are the server's.
+    Those of requests quote URLs with their queries, so they are said in our words, and a failure of the system in the
+    system's. Other words are the hook's own, and `scrubbed`. A server that said it is named where it is not the host.
     """
     kind = type(error).__name__
     if isinstance(error, HTTPError):
-        return f"{kind}: {error.http_code}"
+        return f"{kind}: {error.http_code}{_from(error, asked)}"
     if isinstance(error, SleepwalkerException):
-        return f"{kind}: {error}"
-    status = getattr(getattr(error, "response", None), "status_code", None)
+        return f"{kind}: {error}" if _raised_here(error) else _said(kind, error)
+    status = _attribute(_attribute(error, "response"), "status_code")
     if isinstance(status, int):
-        return f"{kind}: {status}"
+        return f"{kind}: {status}{_from(error, asked)}"
     if isinstance(error, requests.RequestException):
-        # No handler of ours is active here, so what is being handled is the caller's, and no part of the failure.
-        said = translate(error, Scene(name, None, False, "attempt", 0.0, 0.0, 0.0, sys.exception()))
-        return f"{kind}: {said}" if isinstance(said, SleepwalkerException) else kind
+        return _in_our_words(kind, error, asked)
     number = getattr(error, "errno", None)
-    if isinstance(number, int) and number in errno.errorcode:
-        return f"{kind}: {os.strerror(number)}"
+    whose = f" (from {_UNKNOWN})" if isinstance(error, _OF_A_SERVER) or number in _UNREACHED else ""
+    if isinstance(number, int) and number in errno.errorcode and not isinstance(error, ssl.SSLError):
+        return f"{kind}: {os.strerror(number)}{whose}"
     if type(error).__module__ not in ("builtins", "socket", "ssl"):
         return kind
-    said_by_hook = getattr(error, "strerror", None) or " ".join(map(str, error.args))
-    words = ["…" if _UNSAID.search(word) else word for word in str(said_by_hook)[:_MOST_SAID].split()]
-    return f"{kind}: {' '.join(words)}" if words else kind
+    return f"{_said(kind, error)}{whose}"
+
+
+def _in_our_words(kind: str, error: requests.RequestException, asked: Asked) -> str:
+    server = _server(error)
+    whose = _UNKNOWN if server is None else asked.name if server == asked.origin else server.text
+    # No handler of ours is active here, so what is being handled is the caller's, and no part of the failure.
+    made = translate(error, Scene(_MARK, None, False, "attempt", 0.0, 0.0, 0.0, sys.exception()))
+    if not isinstance(made, SleepwalkerException):
+        return kind
+    words = str(made)
+    if not words.startswith(_MARK):  # what the hook had wrapped
+        return f"{kind}: {scrubbed(words)}"
+    words = words.replace(" within 0 s (timeout.connect)", " in time").replace(" for 0 s (timeout.read)", " in time")
+    return f"{kind}: {whose}{words.removeprefix(_MARK)}"
+
+
+def scrubbed(text: str) -> str:
+    """Somebody's words without those that may be a secret, which are shown as `…`, and no more than a few hundred.
+
+    Of an http(s) URL the origin and a plain path stay. Hidden are words that may be a parameter, a URL or a pair of
+    user and password; long ones of letters and digits; and what follows a word such as token or Bearer in its clause,
+    but for common words. It takes linear time.
+    """
+    cut = text[: _MOST_SAID + 1]
+    words = cut.split()
+    if len(cut) > _MOST_SAID and words:
+        words[-1] = "…"  # a part of a word no longer shows what it was
+    shown, after_name = [], False
+    for word in words:
+        bare = word.strip(_AROUND)
+        name, _, value = bare.partition(":")
+        names = _names_a_secret(name.strip(_AROUND))
+        known = not bare or _PLAIN.fullmatch(bare) or (names and not value)
+        shown.append("…" if (after_name or names) and not known else _shown(word))
+        after_name = names or (after_name and word[-1] not in ".;,!")
+    return " ".join(shown)
+
+
+def _shown(word: str) -> str:
+    """A word if there can be no secret in it by itself."""
+    bare = word.strip(_AROUND)
+    if not _WEB.match(bare):
+        mixed = len(bare) > _LONGEST_WORD and any(map(str.isdigit, bare)) and any(map(str.isalpha, bare))
+        return "…" if mixed or len(bare) > 4 * _LONGEST_WORD or _UNSAID.search(word) else word
+    before, _, after = word.partition(bare)
+    url = _USERINFO.sub(r"\1", bare, count=1)
+    origin = None if "@" in url else _origin(url)
+    if origin is None:
+        return "…"
+    path = safe_path(url)
+    parts, hidden = [], False
+    for part in path.split("/"):
+        parts.append("…" if hidden or len(part) > _LONGEST_WORD or not _SEGMENT.fullmatch(part) else part)
+        hidden = _names_a_secret(part)
+    return f"{before}{origin}{'/'.join(parts) if path != '/' else ''}{after}"
+
+
+def _names_a_secret(word: str) -> bool:
+    return _NAMES_A_SECRET.fullmatch(word[-_LONGEST_WORD:]) is not None
+
+
+def _said(kind: str, error: Exception) -> str:
+    """The words that a failure was made with."""
+    own = _attribute(error, "verify_message") or _attribute(error, "strerror") or " ".join(map(str, error.args))
+    words = scrubbed(str(own))
+    return f"{kind}: {words}" if words else kind
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Whether an error was first raised by code of this library, so that its text is ours as well as its class."""
+    step = error.__traceback__
+    if step is None:
+        return False
+    while step.tb_next is not None:
+        step = step.tb_next
+    name = step.tb_frame.f_globals.get("__name__")
+    return isinstance(name, str) and name.partition(".")[0] == _OURS
+
+
+def _from(error: Exception, asked: Asked) -> str:
+    """Which server said it, where that is not the host itself."""
+    server = _server(error)
+    if server is not None and server == asked.origin:
+        return ""
+    return f" (from {_UNKNOWN if server is None else server.text})"
+
+
+def _server(error: Exception) -> Origin | None:
+    """The server that a failed exchange was with, where the error says so as those of requests and httpx do."""
+    response = _attribute(error, "response")
+    for owner in (response, _attribute(error, "request"), _attribute(response, "request")):
+        url = _attribute(owner, "url")
+        if url is not None and (origin := _origin(_text(url))) is not None:
+            return origin
+    return None
+
+
+def _origin(url: str) -> Origin | None:
+    try:
+        return origin_of(_USERINFO.sub(r"\1", url, count=1))
+    except URLError:
+        return None
+
+
+def _attribute(owner: Any, name: str) -> Any:
+    """What a foreign object has under a name: httpx raises a RuntimeError for a request that an error does not have."""
+    try:
+        return getattr(owner, name, None)
+    except Exception:  # noqa: BLE001
+        return None
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001
+        return ""

@@ -242,7 +242,10 @@ def status_error() -> Exception:
         (requests.Timeout("geheim"), "Timeout"),
         (status_error(), "HTTPError: 401"),
         (OSError("backend 7 is away"), "OSError: backend 7 is away"),
-        (ConnectionError("no, see https://u:geheim@a.test/x?token=geheim"), "ConnectionError: no, see …"),
+        (
+            ConnectionError("no, see https://u:geheim@a.test/x?token=geheim"),
+            "ConnectionError: no, see https://a.test/x",
+        ),
         (ConnectionError("bad login https://u:pa/geheim@a.test, password=geheim"), "ConnectionError: bad login … …"),
         (OSError(errno.ECONNREFUSED, "https://u:geheim@a.test"), f"Error: {os.strerror(errno.ECONNREFUSED)}"),
         (OSError("\x1b]0;geheim\x07 " + "x " * 50_000), "OSError: … x x"),
@@ -1058,9 +1061,7 @@ def test_a_host_that_cannot_be_probed_is_gone_back_to_by_time() -> None:
     bed.manager.close()
 
 
-@pytest.mark.parametrize(
-    "host", ["https:/u:canary@h", "redis://u:can/canary@h", b"https://u:canary@h", "u:canary@h", "x://u:canary@h/p"]
-)
+@pytest.mark.parametrize("host", ["https:/u:canary@h", "redis://u:can/canary@h", "u:canary@h", "x://u:canary@h/p"])
 def test_a_password_in_a_name_is_refused_without_showing_it(host: Any) -> None:
     bed = Bed()
     bed.hook.act = fail(OSError("down"))

@@ -232,23 +232,7 @@ class Word(str):
         return 1
 
 
-class Place:
-    """A host that is no text."""
-
-    def __repr__(self) -> str:
-        ask()
-        return Word("place")
-
-    def __eq__(self, other: object) -> bool:
-        ask()
-        return isinstance(other, Place)
-
-    def __hash__(self) -> int:
-        ask()
-        return 1
-
-
-HOSTS: dict[str, Callable[[], Any]] = {"a subclass of str": lambda: Word("Place"), "no text": Place}
+HOSTS: dict[str, Callable[[], Any]] = {"a subclass of str": lambda: Word("Place")}
 
 
 def everything(bed: Bed, host: Any, auth: Callable[[], Any], other: Any) -> Iterator[Callable[[], Any]]:
