@@ -19,6 +19,7 @@ from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.connection.decoder import decoded
 from sleepwalker.connection.drive import drive
 from sleepwalker.connection.encoder import JsonEncoder
+from sleepwalker.connection.in_force import default_policy
 from sleepwalker.connection.race import Outbox, race
 from sleepwalker.connection.settings import Timeout, check_max_body, check_session, check_timeout, load_policy
 from sleepwalker.connection.usage import Usage
@@ -90,7 +91,8 @@ class Connection:
         verify: True, False, the path of a CA bundle, or an `ssl.SSLContext`.
         timeout: Seconds to connect and to wait for each next byte, or a pair `(connect, read)`; stands in for
             the policy's, whose deadlines are lifted to fit.
-        policy: A `Policy`, the name of a shipped one, or the path of a TOML file.
+        policy: A `Policy`, the name of a shipped one, or the path of a TOML file. None: the one that `defaults` chose,
+            `standard` if none was.
         cert: Path of a client certificate with its key, or a pair of paths (certificate, key).
         proxies: Proxy URLs by scheme, before those of the environment.
         headers: Sent with every request.
@@ -118,7 +120,7 @@ class Connection:
         verify: Any = True,
         timeout: Timeout | None = None,
         *,
-        policy: Policy | str | os.PathLike[str] = "standard",
+        policy: Policy | str | os.PathLike[str] | None = None,
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
         headers: Mapping[str, Any] | None = None,
@@ -128,7 +130,7 @@ class Connection:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.hostname, self._origin, self._prefix = parse_hostname(hostname, port)
-        self._policy = load_policy(policy)
+        self._policy = default_policy() if policy is None else load_policy(policy)
         self._clock = clock
         self._timeout = check_timeout(timeout)
         self._rules = Rules(self._policy, clock, self._timeout)

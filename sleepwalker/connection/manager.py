@@ -25,6 +25,7 @@ from sleepwalker.connection.guard import (
     usage_of,
 )
 from sleepwalker.connection.hook import ConnectionHook
+from sleepwalker.connection.in_force import default_guarded, default_policy, follow_defaults
 from sleepwalker.connection.keys import Asked, AuthKey, check_host, checked_host_key, words_of
 from sleepwalker.connection.pair import NOTHING, Fault, Made, Pair, Round, as_connection, says_closed
 from sleepwalker.connection.probe import LONGEST, Prober
@@ -87,10 +88,12 @@ class ConnectionManager:
 
     Args:
         policy: What connections share per host follows it: breaker, budget, bulkhead, health.
-            A `Policy`, the name of a shipped one, or the path of a TOML file.
+            A `Policy`, the name of a shipped one, or the path of a TOML file. None: the one that `defaults` chose,
+            `standard` if none was.
         max_connections: How many are held; those unused for longest make room for others.
         guard: True, or the names of further methods: what a hook makes that is no `Connection` is wrapped, so
-            that the policy applies to its request-like methods. False: it is returned as it is.
+            that the policy applies to its request-like methods. False: it is returned as it is. None: as `defaults`
+            chose, else as it is.
         observer: Called with each event of the manager and its guards, besides the log.
         clock: Where time and chance come from; for tests.
 
@@ -105,15 +108,16 @@ class ConnectionManager:
         *,
         policy: Policy | str | os.PathLike[str] | None = None,
         max_connections: int = 10_000,
-        guard: bool | Collection[str] = False,
+        guard: bool | Collection[str] | None = None,
         observer: Observer | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         _check_max_connections(max_connections)
-        self._policy = Policy() if policy is None else load_policy(policy)
+        self._policy = default_policy() if policy is None else load_policy(policy)
+        self._own_policy = policy is not None
         self._health = self._policy.health
         self._max_connections = max_connections
-        self._guarded = guarded_names(guard)
+        self._guarded = None if guard is None else guarded_names(guard)
         self._observe = observing(observer)
         self._clock = clock
         self._rules = Rules(self._policy, clock)
@@ -131,6 +135,8 @@ class ConnectionManager:
         self._closed = False
         self._prober = Prober(self._probe_broken, self._health.probe_interval) if self._health.probe else None
         _managers.add(self)
+        if policy is None:
+            follow_defaults(self)
 
     @without_locals
     def add(self, host: str, auth: Any, conn: Any) -> None:
@@ -335,18 +341,33 @@ class ConnectionManager:
         policy = load_policy(policy)
         with self._lock:
             self._check_open()
-            self._policy, self._health, self._rules = policy, policy.health, Rules(policy, self._clock)
-            self._registry.policy = policy
-            news = [event for record in self._registry.hosts_locked() for event in record.follow(policy)]
-            for pair in self._registry.pairs_locked():
-                follow(pair.conn, self._rules)
-            if self._prober is not None:
-                self._prober.stop()
-            self._prober = Prober(self._probe_broken, self._health.probe_interval) if self._health.probe else None
-            if self._registry.count_locked():
-                self._start_probing_locked()
-            self._sweep_at = self._registry.due_at_locked()
+            self._own_policy = True
+            news = self._reload_locked(policy)
         self._tell(news)
+
+    def _follow_default(self) -> None:
+        """Follow the policy of the application's choice, if none was given to this manager."""
+        with self._lock:
+            policy = default_policy()  # now: of two that are chosen at a time the later one counts
+            if self._own_policy or self._closed or policy is self._policy:
+                return
+            news = self._reload_locked(policy)
+        self._tell(news)
+
+    def _reload_locked(self, policy: Policy) -> list[Event]:
+        """Go on by another policy; returns what is to be told."""
+        self._policy, self._health, self._rules = policy, policy.health, Rules(policy, self._clock)
+        self._registry.policy = policy
+        news = [event for record in self._registry.hosts_locked() for event in record.follow(policy)]
+        for pair in self._registry.pairs_locked():
+            follow(pair.conn, self._rules)
+        if self._prober is not None:
+            self._prober.stop()
+        self._prober = Prober(self._probe_broken, self._health.probe_interval) if self._health.probe else None
+        if self._registry.count_locked():
+            self._start_probing_locked()
+        self._sweep_at = self._registry.due_at_locked()
+        return news
 
     def close(self) -> None:
         """Close and forget all connections, for good: a later `find` raises `ConnectionError`."""
@@ -674,8 +695,9 @@ class ConnectionManager:
             ours.attach(record)
             return Made(conn, unguarded(conn), ours, ours.usage, record)
         bare = unguarded(conn)
-        if self._guarded and bare is conn:
-            conn = guard(bare, record, rules, self._guarded, self._clock, self._observe)
+        names = default_guarded() if self._guarded is None else self._guarded
+        if names and bare is conn:
+            conn = guard(bare, record, rules, names, self._clock, self._observe)
         return Made(conn, bare, None, usage_of(conn), record)
 
     def _held(self, made: Made, pair: Pair) -> None:

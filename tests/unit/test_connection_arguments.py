@@ -134,7 +134,7 @@ CONSTRUCTOR: list[tuple[dict[str, Any], type[Exception], list[str]]] = [
     ),
     ({"policy": "no-such-policy"}, PolicyError, ["no-such-policy", "standard"]),
     ({"policy": Path("/no/such/policy.toml")}, PolicyError, ["/no/such/policy.toml"]),
-    ({"policy": None}, TypeError, ["policy", "NoneType", "standard"]),
+    ({"policy": False}, TypeError, ["policy", "bool", "standard"]),
     ({"policy": {"retry": False}}, TypeError, ["policy", "dict"]),
     ({"policy": 7}, TypeError, ["policy", "int"]),
     ({"session": object()}, TypeError, ["session", "requests.Session", "object"]),

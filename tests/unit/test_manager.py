@@ -794,7 +794,7 @@ def test_a_wrong_policy_guard_or_observer_is_named() -> None:
         ConnectionManager(policy=3)  # type: ignore[arg-type]
     with pytest.raises(PolicyError):
         ConnectionManager(policy="no such policy")
-    for guard in ("fetch", 3, {3}, None):
+    for guard in ("fetch", 3, {3}):
         with pytest.raises(TypeError, match="guard"):
             ConnectionManager(guard=guard)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="observer"):
