@@ -41,8 +41,8 @@ _AROUND = "'\"`<>()[]{}.,;:!"
 _LONGEST_WORD = 24
 #: What follows one of these is a secret until it is known for a plain word, or the clause ends.
 _NAMES_A_SECRET = re.compile(
-    r"(?:.*[_.-])?(?:access|api|private|secret)?(?:auth|authorization|basic|bearer|cookie|credentials?|digest|key|otp|"
-    r"passphrase|passwd|password|pin|pwd|secret|session|tokens?)",
+    r".*(?:bearer|cookies?|credentials?|jwt|passcode|passphrase|passwd|passwords?|pwd|secrets?|tokens?)|"
+    r"(?:.*[_.-])?(?:(?:access|api|private)?keys?|auth|authorization|basic|digest|otp|pin|session(?:[_-]?id)?)",
     re.IGNORECASE,
 )
 _PLAIN = re.compile(
@@ -92,7 +92,7 @@ def _copied(error: Exception) -> Exception:
 
 
 _OF_GROUP = ("message", "exceptions")
-_NOT_COPIED = frozenset({"__dict__", "__weakref__", "__suppress_context__", *_OF_GROUP})
+_NOT_COPIED = frozenset({"__dict__", "__weakref__", "__suppress_context__"})
 
 
 def _copy_place(place: Any, error: Exception, copied: Exception, *, none_too: bool) -> None:
@@ -101,7 +101,7 @@ def _copy_place(place: Any, error: Exception, copied: Exception, *, none_too: bo
         value = place.__get__(error)
         if value is not None or none_too:  # where None means that there is none, an OSError would print it
             place.__set__(copied, value)
-    except (AttributeError, TypeError):  # not set, or a view of something else
+    except (AttributeError, TypeError):  # not set, or not to be changed, as what a group holds
         pass
 
 

@@ -28,6 +28,7 @@ from sleepwalker import (
     status,
 )
 from sleepwalker import ConnectionError as OurConnectionError
+from sleepwalker.connection.allowed import checked_allow
 from sleepwalker.connection.said import own_copy, scrubbed
 from sleepwalker.prometheus import Collector
 from sleepwalker.transport.url import origin_of
@@ -49,11 +50,11 @@ class Keywords(Exception):
 
 
 class Slotted(ValueError):
-    __slots__ = ("free", "none", "unset")
+    __slots__ = ("free", "message", "none", "unset")
 
     def __init__(self) -> None:
         super().__init__("slots")
-        self.free, self.none = 1, None
+        self.free, self.message, self.none = 1, "words", None
 
 
 class Counting(OSError):
@@ -215,7 +216,8 @@ def test_raising_the_copy_does_not_lengthen_the_original(error: Exception) -> No
 
 def test_a_context_that_is_shown_stays_shown() -> None:
     error = ValueError("a bug")
-    error.__context__ = KeyError("before")
+    error.__cause__ = error.__context__ = KeyError("before")
+    error.__suppress_context__ = False
     assert own_copy(error).__suppress_context__ is False
 
 
@@ -331,6 +333,7 @@ def failed(error: requests.RequestException, url: str = f"{LOGIN}/token?secret={
 REFUSED = urllib3.exceptions.NewConnectionError(POOL, "no")  # type: ignore[arg-type]
 REFUSED.__cause__ = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 WHERE = "a server that the hook asked"
+GONE = f"{os.strerror(errno.ECONNREFUSED)} (errno {errno.ECONNREFUSED})"
 
 
 @pytest.mark.parametrize(
@@ -343,8 +346,8 @@ WHERE = "a server that the hook asked"
         (requests.HTTPError(SECRET, response=answer(401, f"{A}/x?token={SECRET}")), "HTTPError: 401"),
         (Foreign(), "Foreign: 503 (from https://login.example:8443)"),
         (unclear(), f"Foreign: 503 (from {WHERE})"),
-        (failed(requests.ConnectionError(REFUSED)), f"ConnectionError: {LOGIN}: Connection refused (errno 111)"),
-        (failed(requests.ConnectionError(REFUSED), A), f"ConnectionError: {A}: Connection refused (errno 111)"),
+        (failed(requests.ConnectionError(REFUSED)), f"ConnectionError: {LOGIN}: {GONE}"),
+        (failed(requests.ConnectionError(REFUSED), A), f"ConnectionError: {A}: {GONE}"),
         (requests.ConnectionError(SECRET), f"ConnectionError: {WHERE}: the exchange failed"),
         (failed(requests.ReadTimeout(SECRET)), f"ReadTimeout: {LOGIN}: nothing arrived in time"),
         (failed(requests.ConnectTimeout(SECRET)), f"ConnectTimeout: {LOGIN}: no connection in time"),
@@ -425,6 +428,7 @@ def test_useful_words_stay(text: str) -> None:
         ("Authorization: Bearer geheim", "Authorization: Bearer …"),
         ("X-Api-Key: geheim", "X-Api-Key: …"),
         ("client_secret geheim", "client_secret …"),
+        ("mytoken geheim, jsessionid:geheim, apikey: geheim", "mytoken … … apikey: …"),
         ("password is geheim. Sorry", "password is … Sorry"),
         ("the passphrase correct horse battery, no", "the passphrase … … … no"),
         ("alice:geheim at 10.0.0.1:80", "… at 10.0.0.1:80"),
@@ -520,6 +524,13 @@ def test_a_query_in_a_name_is_shown_nowhere(host: str, act: Any, caplog: pytest.
     shown += [str(bed.events), caplog.text]
     assert SECRET not in "".join(shown)
     assert len(shown) == len(ways(bed.manager, host)) + 2
+
+
+def test_nor_is_one_among_the_hosts_that_are_allowed() -> None:
+    for entry in (f"svc ?token={SECRET}\0", f"https://h.test/?token={SECRET}", f"https://*.test?token={SECRET}"):
+        with pytest.raises(ValueError, match="allow") as caught:
+            checked_allow([entry], names=True)
+        assert SECRET not in f"{caught.value!r}{caught.value}"
 
 
 # -- what is no host ---------------------------------------------------------------------------------------------
