@@ -103,7 +103,9 @@ def no_such(response: requests.Response, relation: str) -> str:
         says += f"; its items have {of_items}"
     if any(_is_called(link, relation) for link in header):
         says += "; there is such a link of another resource, by its anchor, which can be had from links(answer)"
-    elif any(_is_called(link, relation) for place in places_of_items(document) for link in all_links(place, base)):
+    elif relation.casefold() in OF_ITSELF and any(
+        _is_called(link, relation) for place in places_of_items(document) for link in all_links(place, base)
+    ):
         says += "; its items have such links of their own, which can be had from links(answer)"
     if body_in_hand(response) is None:
         says += "; the body of a streamed answer is not looked at"

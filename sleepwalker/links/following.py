@@ -65,7 +65,8 @@ def follow(
         more: `json=`, `headers=` and all other options of `Connection.request`; every other keyword is the value of
             a template's variable.
 
-    The places are looked at in the order `Link` header, `_links`, `links`: the first that has the relation counts.
+    The places are looked at in the order of `links`: the first that has the relation counts. Those of items are not
+    looked at for `next`, `self` and others that say where a document stands.
 
     Raises:
         RelationError: there is no such relation; the text lists those that there are.

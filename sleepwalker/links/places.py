@@ -172,10 +172,12 @@ def _data(document: dict[str, Any]) -> Iterator[Written]:
             about = _object(_object(relationship).get("links"))
             named = name.casefold() not in OF_ITSELF
             yield Written("relationships", name, about.get("related"), context, named=named)
-            token = _token(name)
-            for relation, entry in about.items():  # the relationship's own, such as where it can be changed
-                if relation != "related" and token is not None:
-                    yield Written("relationships", relation, entry, f"{here}/relationships/{token}", named=False)
+            own = [(relation, entry) for relation, entry in about.items() if relation != "related"]
+            token = _token(name) if own else None
+            if token is not None:  # links of the relationship itself, such as where it can be changed
+                where = f"{here}/relationships/{token}"
+                for relation, entry in own:
+                    yield Written("relationships", relation, entry, where, named=False)
 
 
 def _items(value: Any, pointer: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -49,3 +49,13 @@ def listing(response: requests.Response) -> None:
         assert_type(link.title, str | None)
         assert_type(link.templated, bool)
         assert_type(follow(response, link), requests.Response)
+        assert_type(link.context, str | None)
+
+
+def by_hand(response: requests.Response) -> None:
+    link = Link("next", response.json()["paging"]["older"], response.url)
+    assert_type(follow(response, link), requests.Response)
+    Link("order", "/orders/{id}", response.url, templated=True)
+    Link("next", "/2", response.url, "links")
+    Link("next", "/2", response.url, "elsewhere")  # type: ignore[arg-type]
+    Link("next", None, response.url)  # type: ignore[arg-type]

@@ -19,6 +19,8 @@ from sleepwalker.attempt import Attempt
 from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
 from sleepwalker.connection.connection import CallOptions
 from sleepwalker.engine.health import HostHealth, Latency
+from sleepwalker.links.link import Place
+from sleepwalker.links.places import OF_ITSELF
 from sleepwalker.policy import Policy
 from sleepwalker.policy.base import PolicyModel, part_of
 from sleepwalker.prometheus import Collector
@@ -205,6 +207,12 @@ def test_every_argument_of_links_is_in_its_reference_with_what_a_request_takes(f
 def test_the_page_says_which_headers_go_to_another_host() -> None:
     page = _page("reference/links.md").lower()
     assert [name for name in sleepwalker.links.way._HARMLESS if f"`{name}`" not in page] == []
+
+
+def test_the_page_says_which_relations_of_items_are_not_the_answers_and_where_links_stand() -> None:
+    page = _page("reference/links.md")
+    assert [name for name in OF_ITSELF if f"`{name}`" not in page] == []
+    assert [name for name in get_args(Place) if f'`"{name}"`' not in page] == []
 
 
 @pytest.mark.parametrize(

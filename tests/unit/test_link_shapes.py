@@ -434,7 +434,7 @@ def _many(number: int) -> list[bytes]:
 @pytest.mark.once
 @pytest.mark.parametrize("shape", range(4))
 def test_many_items_are_looked_through_in_time_that_grows_with_their_number(shape: int) -> None:
-    """Processor seconds for 100,000 items, which take about one, and no more than is due for each of a few."""
+    """In processor seconds; 100,000 items take three of them, as they are looked through five times."""
     response = answer(_many(100_000)[shape])
     began = time.process_time()
     assert sum(1 for _ in links(response)) >= 100_000
@@ -446,7 +446,7 @@ def test_many_items_are_looked_through_in_time_that_grows_with_their_number(shap
     else:
         with pytest.raises(LinkError, match="more than 10 places"):
             follow(response, "a")
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 30
 
 
 def test_items_in_items_are_looked_through_to_a_depth_and_no_further() -> None:
