@@ -130,12 +130,8 @@ def _is_own(link: Link, relation: str) -> bool:
 def _only(found: Iterator[Link]) -> Link | None:
     """The first of the links, which must all lead to one place."""
     places: dict[tuple[str, bool], Link] = {}
-    seen: set[tuple[str, bool]] = set()
     for link in found:
         target = link.target
-        if (target, link.templated) in seen:
-            continue
-        seen.add((target, link.templated))
         if not link.templated:
             with contextlib.suppress(ValueError):  # it is told when the link is followed
                 target = urljoin(link.base, target)

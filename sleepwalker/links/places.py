@@ -195,8 +195,6 @@ def _items(value: Any, pointer: str, name: str) -> Iterator[tuple[str, dict[str,
 
 def _token(name: str) -> str | None:
     """The name as a part of a JSON pointer in a URL; None for one that is longer than a name is."""
-    if len(name) > _MAX_TOKEN:
-        return None
     token = quote(name.replace("~", "~0").replace("/", "~1"), safe="~:@", errors="surrogatepass")
     return token if len(token) <= _MAX_TOKEN else None
 

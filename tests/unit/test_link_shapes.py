@@ -178,6 +178,10 @@ def test_a_target_with_control_characters_stays_as_it_is_and_is_refused() -> Non
         followed(answer({"@odata.context": "/x", "@odata.nextLink": "/a\n/b"}))
 
 
+def test_braces_in_a_next_link_of_odata_are_no_variables() -> None:
+    assert followed(answer({"@odata.nextLink": "/orders?$skiptoken={7}"})) == "/orders?$skiptoken={7}"
+
+
 def test_a_next_link_of_odata_that_is_none_is_told() -> None:
     with pytest.raises(LinkError, match=r"in `@odata.nextLink` of https://api.example.com/orders is no link: .* int"):
         followed(answer({"@odata.nextLink": 7}))
@@ -242,6 +246,12 @@ def test_only_the_well_known_names_of_the_top_level_are_listed() -> None:
     assert followed(answer(document), "avatar") == "/kim.png"
 
 
+@pytest.mark.parametrize("member", ["_links", "_embedded"])
+def test_what_holds_links_is_none_itself(member: str) -> None:
+    with pytest.raises(RelationError):
+        follow(answer({member: {"href": "/x"}}), member)
+
+
 def test_a_template_at_the_top_level_is_one() -> None:
     conn = Asked()
     follow(through(conn, answer({"repository_url": "/repos/{owner}"})), "repository_url", owner="kim")
@@ -266,7 +276,7 @@ def test_a_link_of_an_item_says_of_which() -> None:
                 {"_links": {"self": {"href": "/orders/1"}, "seller": {"href": "/kim"}}},
                 {"_links": {"self": {"href": "/orders/{id}", "templated": True}, "seller": {"href": "/lee"}}},
             ],
-            "ex:a/b~c d": {"_links": {"seller": [{"href": "/sam"}]}},
+            "ex:a/b~c d\ud800": {"_links": {"seller": [{"href": "/sam"}]}},
         }
     }
     assert found(answer(document)) == [
@@ -274,7 +284,7 @@ def test_a_link_of_an_item_says_of_which() -> None:
         ("_embedded", "seller", "/kim", "/orders/1"),
         ("_embedded", "self", "/orders/{id}", "#/_embedded/orders/1"),
         ("_embedded", "seller", "/lee", "#/_embedded/orders/1"),
-        ("_embedded", "seller", "/sam", "#/_embedded/ex:a~1b~0c%20d"),
+        ("_embedded", "seller", "/sam", "#/_embedded/ex:a~1b~0c%20d%ED%A0%80"),
     ]
 
 
@@ -293,6 +303,14 @@ def test_a_relationship_of_json_api_leads_to_what_is_related_and_has_links_of_it
         ("relationships", "next", "/tags?page=2", "#/data/relationships/tags"),
     ]
     assert followed(answer(document), "author") == "/people/9"
+
+
+def test_what_a_relationship_has_beside_is_not_the_items() -> None:
+    response = answer({"data": {"relationships": {"author": {"links": {"history": "/a/history"}}}}})
+    for relation in ("history", "author"):
+        with pytest.raises(RelationError):
+            follow(response, relation)
+    assert found(response) == [("relationships", "history", "/a/history", "#/data/relationships/author")]
 
 
 OF_ITEMS = [
@@ -374,13 +392,19 @@ def test_a_relation_that_is_not_there_names_those_of_all_places() -> None:
         "title": "x",
         "count": 5,
         "_embedded": {"orders": [{"_links": {"seller": "/kim", "self": "/7"}}, {"_links": {"seller": "/lee"}}]},
-        "data": {"relationships": {"author": {"links": {"related": "/sam"}}}},
+        "data": {
+            "links": {"self": "/8", "pdf": "/8.pdf"},
+            "relationships": {
+                "author": {"links": {"related": "/sam", "edit": "/r"}},
+                "up": {"links": {"related": "/"}},
+            },
+        },
     }
     with pytest.raises(RelationError) as told:
         follow(answer(document, link="</1>; rel=first"), "nxt")
     assert str(told.value) == (
         "https://api.example.com/orders has no link 'nxt': it has 'first', 'self', 'last', 'next', '@odata.nextLink', "
-        "'after_url'; its items have 'seller', 'author'"
+        "'after_url'; its items have 'seller', 'pdf', 'author'"
     )
 
 
