@@ -21,6 +21,7 @@ from sleepwalker import (
     CircuitOpenError,
     Connection,
     ConnectionHook,
+    ConnectionManager,
     DeadlineExceeded,
     DecodeError,
     HealthPolicy,
@@ -229,3 +230,19 @@ def logs() -> None:
     sleepwalker.logging.configure(Path("log.jsonl"), "warning")
     sleepwalker.logging.configure(level="loud")  # type: ignore[arg-type]
     sleepwalker.logging.reset()
+
+
+def choosing(policy: Policy) -> None:
+    in_force = connection.defaults(guard=True, policy="batch")
+    assert_type(in_force.policy, Policy)
+    assert_type(in_force.guard, bool | frozenset[str])
+    connection.defaults(guard=["fetch"], policy=policy)
+    connection.defaults(policy=Path("policy.toml"))
+    connection.defaults(policy=in_force.policy, guard=in_force.guard)
+    connection.defaults(guard=None, policy=None)
+    connection.defaults(True)  # type: ignore[call-arg]
+    connection.defaults(guard=3)  # type: ignore[arg-type]
+    connection.defaults(policy=3)  # type: ignore[arg-type]
+    in_force.guard = False  # type: ignore[misc]
+    Connection("https://host.com", policy=None)
+    ConnectionManager(guard=None)
