@@ -240,7 +240,7 @@ def choosing(policy: Policy) -> None:
     connection.defaults(policy=Path("policy.toml"))
     connection.defaults(policy=in_force.policy, guard=in_force.guard)
     connection.defaults(guard=None, policy=None)
-    connection.defaults(True)  # type: ignore[call-arg]
+    connection.defaults("batch")  # type: ignore[call-arg]
     connection.defaults(guard=3)  # type: ignore[arg-type]
     connection.defaults(policy=3)  # type: ignore[arg-type]
     in_force.guard = False  # type: ignore[misc]
