@@ -9,7 +9,7 @@ from typing import Any
 
 from sleepwalker.connection import ConnectionManager
 from sleepwalker.connection.allowed import checked_allow, explain_withheld, shown_host
-from sleepwalker.connection.pair import as_connection, says_closed
+from sleepwalker.connection.pair import says_closed, seems_good
 from sleepwalker.datarep import DataRep, Schema
 from sleepwalker.exceptions import ConnectionError, HTTPError, ResourceException, ServiceException, TypeException
 from sleepwalker.frames import without_locals
@@ -273,12 +273,7 @@ class Service:
         """Whether the manager would give this connection again; of a manager of another kind, as far as can be told."""
         if isinstance(manager, ConnectionManager):
             return manager.is_current(conn, self.host, self.auth)
-        ours = as_connection(conn)
-        if ours is None:
-            return not says_closed(conn)
-        if ours.closed or (ours.usage.unauthorized and ours.policy.health.unauthorized_evicts):
-            return False
-        return ours.health.state not in ("broken", "isolated")
+        return seems_good(conn)
 
     def _closed_meanwhile(self, conn: Any, error: ConnectionError) -> bool:
         """Whether nothing was sent because another thread had the manager give up the connection just now."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
@@ -16,6 +15,7 @@ import requests
 from requests.structures import CaseInsensitiveDict
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
+from sleepwalker.connection.came_from import CameFrom
 from sleepwalker.connection.decoder import decoded
 from sleepwalker.connection.drive import drive
 from sleepwalker.connection.encoder import JsonEncoder
@@ -154,6 +154,7 @@ class Connection:
         self._latest = threading.local()
         self.usage = Usage(clock.monotonic())
         """What its calls came to, and whether it is retired. For a manager."""
+        self._came_from = CameFrom(self, self._origin, self.usage)
         self._closed = False
         self._waits = Waits(clock)
         _connections.add(self)
@@ -547,8 +548,7 @@ class Connection:
         response: requests.Response = final.outcome.response
         response.attempts = final.attempts  # type: ignore[attr-defined]
         response.__attrs__ = _KEPT
-        # Weak, for the connection holds its last response: a link is followed through where its page came from.
-        response._sleepwalker = weakref.ref(self)  # type: ignore[attr-defined]
+        response._sleepwalker = self._came_from  # type: ignore[attr-defined]
         self._latest.response = response
         if response.status_code == 401:
             self.usage.unauthorized = True

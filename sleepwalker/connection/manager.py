@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
+from sleepwalker.connection.came_from import Held, Holding
 from sleepwalker.connection.connection import Connection
 from sleepwalker.connection.conns import Conns
 from sleepwalker.connection.guard import (
@@ -32,6 +33,7 @@ from sleepwalker.connection.probe import LONGEST, Prober
 from sleepwalker.connection.registry import GivenUp, Registry, Seen
 from sleepwalker.connection.said import hooks_refusal, own_copy, told, too_early
 from sleepwalker.connection.settings import load_policy
+from sleepwalker.connection.usage import Usage
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Verdict
 from sleepwalker.engine.rules import Rules
@@ -220,6 +222,11 @@ class ConnectionManager:
             return True
         check_host(host)
         return False
+
+    def held_as(self, conn: Any) -> tuple[tuple[Any, Any], ...]:
+        """The pairs (host as first given, auth) that hold this very connection now."""
+        with self._lock:
+            return tuple((pair.host, pair.auth) for pair in self._registry.holders_locked(conn))
 
     def reset(self) -> None:
         """Close and forget all connections. What is known of the hosts, and the hooks, stay.
@@ -693,12 +700,16 @@ class ConnectionManager:
             rules = self._rules
         if ours is not None:
             ours.attach(record)
-            return Made(conn, unguarded(conn), ours, ours.usage, record)
+            return Made(conn, unguarded(conn), ours, ours.usage, record, self._holding(ours.usage, pair))
         bare = unguarded(conn)
         names = default_guarded() if self._guarded is None else self._guarded
         if names and bare is conn:
             conn = guard(bare, record, rules, names, self._clock, self._observe)
-        return Made(conn, bare, None, usage_of(conn), record)
+        usage = usage_of(conn)
+        return Made(conn, bare, None, usage, record, None if usage is None else self._holding(usage, pair))
+
+    def _holding(self, usage: Usage, pair: Pair) -> Holding:
+        return Holding(usage.held, Held(weakref.ref(self), pair.name, pair.host, pair.auth, pair.key))
 
     def _held(self, made: Made, pair: Pair) -> None:
         """See to it that a connection shares the record that its pair has, should the host have been forgotten."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Literal, NamedTuple
 
+from sleepwalker.connection.came_from import Holding
 from sleepwalker.connection.connection import Connection
 from sleepwalker.connection.keys import Asked
 from sleepwalker.connection.usage import Usage
@@ -54,6 +55,8 @@ class Made(NamedTuple):
     usage: Usage | None
     record: Host
     """The record that it counts in."""
+    holding: Holding | None
+    """What its usage, if it has one, is to say of the pair."""
 
 
 class Pair:
@@ -244,3 +247,13 @@ def says_closed(conn: Any) -> bool:
         return getattr(conn, "closed", False) is True
     except Exception:  # noqa: BLE001 - an object that cannot say is not known to be closed
         return False
+
+
+def seems_good(conn: Any) -> bool:
+    """Whether a connection is worth keeping, as far as it can be told without a manager that holds it."""
+    ours = as_connection(conn)
+    if ours is None:
+        return not says_closed(conn)
+    if ours.closed or (ours.usage.unauthorized and ours.policy.health.unauthorized_evicts):
+        return False
+    return ours.health.state not in ("broken", "isolated")

@@ -232,6 +232,10 @@ class Registry:
             pair.failover = None
         if made.usage is not None:
             made.usage.retired = False  # held again, it keeps sockets again
+            if made.holding is not None:
+                holding, known = made.holding, made.usage.held
+                # Another thread may have put it into another pair meanwhile.
+                made.usage.held = holding.after if known is holding.before else (*known, holding.mine)
             made.usage.accepted = False  # of interest is what it is worth from now on, not whether a hook could log in
         pair.record, pair.ours, pair.usage = record, made.ours, made.usage
         pair.made = pair.used = now
@@ -273,6 +277,10 @@ class Registry:
     def holds_locked(self, conn: Any) -> bool:
         """Whether some pair has this very object."""
         return id(unguarded(conn)) in self._holders
+
+    def holders_locked(self, conn: Any) -> tuple[Pair, ...]:
+        """The pairs that have this very object."""
+        return tuple(self._holders.get(id(unguarded(conn)), ()))
 
     def overdue_locked(self, now: float, keep: Pair | None = None) -> list[GivenUp]:
         """What was unused for `health.idle`, or is too much; a few at a time, and never `keep`."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sleepwalker.connection.came_from import Held
+
 
 class Usage:
     """Plain values: a manager reads and sets them under its lock without running the code of whoever subclassed."""
 
-    __slots__ = ("accepted", "last_used", "retired", "unauthorized")
+    __slots__ = ("accepted", "held", "last_used", "retired", "unauthorized")
 
     def __init__(self, now: float) -> None:
         self.last_used = now
         """When the connection was last called, or made, on its clock."""
+        self.held: tuple[Held, ...] = ()
+        """The pairs that managers hold the connection for, or held it for."""
         self.retired = False
         """Whether a manager gave the connection up, so that it keeps no sockets."""
         self.unauthorized = False

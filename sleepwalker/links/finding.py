@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urldefrag, urljoin
 
 import requests
 
+from sleepwalker.connection.came_from import CameFrom
 from sleepwalker.connection.connection import Connection
 from sleepwalker.exceptions import LinkError
 from sleepwalker.links.document import document_of
@@ -29,9 +30,19 @@ from sleepwalker.transport.answer import body_in_hand
 
 #: With more places than these for one relation there is nothing to choose by.
 _MANY = 10
+_NO_ATTRIBUTE = object()
 
 
-def links(source: requests.Response | Connection, /) -> Iterator[Link]:
+class Answered(Protocol):
+    """What has its last answer as an attribute: a `Connection`, or another client."""
+
+    @property
+    def response(self) -> Any:
+        """A `requests.Response`; None while there is none."""
+        ...
+
+
+def links(source: requests.Response | Answered, /) -> Iterator[Link]:
     """All links of an answer and of its items, in the order in which they are looked for.
 
     That is: its `Link` header, HAL's `_links`, JSON:API's `links`, OData's `@odata.nextLink`; at the top level of the
@@ -49,19 +60,21 @@ def links(source: requests.Response | Connection, /) -> Iterator[Link]:
     return chain(header_links(response.headers.get("Link"), base), *(all_links(place, base) for place in places))
 
 
-def answer_of(source: Any) -> tuple[requests.Response, Connection | None]:
+def answer_of(source: Any) -> tuple[requests.Response, Any]:
     """The answer to look for links in, and the connection that it came through, if that is still there."""
-    if isinstance(source, Connection):
-        response = source.response
-        if response is None:
-            raise LinkError(
-                f"{source.origin} has given no answer in this thread yet: ask for a document with links first"
-            )
+    if isinstance(source, requests.Response):
+        known = getattr(source, "_sleepwalker", None)
+        return source, known.connection if isinstance(known, CameFrom) else None
+    response = getattr(source, "response", _NO_ATTRIBUTE)
+    if isinstance(response, requests.Response):
         return response, source
-    if not isinstance(source, requests.Response):
-        raise TypeError(f"links are those of a requests.Response or a Connection, not of a {type(source).__name__}")
-    known = getattr(source, "_sleepwalker", None)
-    return source, None if known is None else known()
+    if response is not None:
+        raise TypeError(
+            "links are those of a requests.Response, a Connection, or an object whose `response` is a "
+            f"requests.Response, not of a {type(source).__name__}"
+        )
+    name = source.origin if isinstance(source, Connection) else f"the {type(source).__name__}"
+    raise LinkError(f"{name} has given no answer in this thread yet: ask for a document with links first")
 
 
 def base_of(response: requests.Response) -> str:

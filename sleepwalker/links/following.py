@@ -11,7 +11,7 @@ from urllib.parse import urldefrag
 import requests
 
 from sleepwalker.connection.allowed import checked_allow
-from sleepwalker.connection.connection import CallOptions, Connection
+from sleepwalker.connection.connection import CallOptions
 from sleepwalker.exceptions import (
     InvalidParameter,
     LinkError,
@@ -20,16 +20,20 @@ from sleepwalker.exceptions import (
     URLError,
 )
 from sleepwalker.frames import without_locals
-from sleepwalker.links.finding import answer_of, base_of, has, no_such, one
+from sleepwalker.links.finding import Answered, answer_of, base_of, has, no_such, one
 from sleepwalker.links.link import Link, shown_link, shown_names, shown_place
 from sleepwalker.links.template import expand, variables_of
-from sleepwalker.links.way import Finder, Way, home_of, rest_of, send
+from sleepwalker.links.through import rest_of
+from sleepwalker.links.trail import Trail, trail_of
+from sleepwalker.links.way import Finder, Way, begun, send
+from sleepwalker.transport.headers import unshared
 from sleepwalker.transport.url import join, origin_of
 
 #: Keywords of ours; the variables of a template that are called the same go into `variables`.
 _OPTIONS = frozenset(CallOptions.__annotations__)
 _RESERVED = _OPTIONS | {"allow", "auth", "manager", "max_pages", "method", "missing", "variables"}
 
+_MAPPINGS = ("headers", "params")
 _MAX_URL = 65_536
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -37,7 +41,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 @without_locals
 def follow(
-    source: requests.Response | Connection,
+    source: requests.Response | Answered,
     relation: str | Link,
     /,
     *,
@@ -80,17 +84,17 @@ def follow(
     """
     allowed = checked_allow(allow)
     response, conn = answer_of(source)
-    way = _way(response, conn, allowed, manager, auth, method, variables, more)
+    way = _way(allowed, manager, auth, method, variables, more)
     link = relation if isinstance(relation, Link) else one(response, _checked(relation))
     if link is None:
         raise RelationError(no_such(response, str(relation)))
     _warn(link, 4)  # one more for what empties this frame
-    return send(link, conn, _url(link, way), way)[0]
+    return send(link, conn, _url(link, way), way, trail_of(response, conn)).response
 
 
 @without_locals
 def pages(
-    source: requests.Response | Connection,
+    source: requests.Response | Answered,
     relation: str = "next",
     /,
     *,
@@ -121,7 +125,7 @@ def pages(
     _check_missing(missing)
     allowed = checked_allow(allow)
     response, conn = answer_of(source)
-    way = _way(response, conn, allowed, manager, auth, method, variables, more)
+    way = _way(allowed, manager, auth, method, variables, more)
     if missing == "error" and not has(response, _checked(relation)):
         raise RelationError(f"{no_such(response, relation)}; pass missing='end' if it may be the only page")
     return _Pages(response, conn, _checked(relation), max_pages, way)
@@ -131,7 +135,8 @@ class _Page(NamedTuple):
     """Where a walk is."""
 
     response: requests.Response
-    conn: Connection | None
+    conn: Any
+    trail: Trail
     number: int
     """Counts from 1; 0 before the first was handed over."""
     place: int
@@ -141,10 +146,11 @@ class _Page(NamedTuple):
 class _Pages(Iterator[requests.Response]):
     """The walk of `pages`. No generator, which would be over after its first error."""
 
-    def __init__(
-        self, response: requests.Response, conn: Connection | None, relation: str, max_pages: int, way: Way
-    ) -> None:
-        self._page = _Page(response, conn, 0, hash(_normal(base_of(response))))
+    def __init__(self, response: requests.Response, conn: Any, relation: str, max_pages: int, way: Way) -> None:
+        trail = begun(trail_of(response, conn), way)
+        self._page = _Page(response, conn, trail, 0, hash(_normal(base_of(response))))
+        # One that no manager could find again is kept, for the walk may come back to where it goes.
+        self._began_with = conn if trail.own is None else None
         self._relation = relation
         self._max_pages = max_pages
         self._way = way
@@ -182,13 +188,11 @@ class _Pages(Iterator[requests.Response]):
             raise LinkError(
                 f"{shown} leads on after max_pages={self._max_pages} pages: pass a larger one if that is meant"
             )
-        response, conn = send(link, page.conn, url, self._way)
-        return _Page(response, conn, page.number + 1, place)
+        step = send(link, page.conn, url, self._way, page.trail)
+        return _Page(*step, page.number + 1, place)
 
 
 def _way(
-    response: requests.Response,
-    conn: Connection | None,
     allow: tuple[str, ...],
     manager: Finder | None,
     auth: Any,
@@ -202,9 +206,9 @@ def _way(
         raise TypeError(f"variables must be a mapping of names to values, not a {type(variables).__name__}")
     options = {name: value for name, value in more.items() if name in _OPTIONS}
     words = {name: value for name, value in more.items() if name not in _OPTIONS}
-    home = home_of(response, conn)
-    led = conn is not None and home != conn.origin
-    return Way(home, led, allow, manager, auth, method, {**words, **(variables or {})}, options)
+    # As they are now, and apart from what the caller makes of them later: they go with each step, to several hosts.
+    options |= {name: unshared(options[name]) for name in _MAPPINGS if isinstance(options.get(name), Mapping)}
+    return Way(allow, manager, auth, method, {**words, **(variables or {})}, options)
 
 
 def _check_max_pages(value: Any) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import re
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import requests
 
 from sleepwalker.connection.allowed import allows, explain_withheld
-from sleepwalker.connection.connection import Connection
+from sleepwalker.connection.came_from import CameFrom, Held
+from sleepwalker.connection.guard import usage_of
+from sleepwalker.connection.keys import AuthKey
+from sleepwalker.connection.manager import ConnectionManager
+from sleepwalker.connection.pair import as_connection, says_closed, seems_good
 from sleepwalker.exceptions import ConnectionError, HTTPError, URLError
 from sleepwalker.links.link import Link, shown_link, shown_names
+from sleepwalker.links.through import check_kind, rest_of, send_through
+from sleepwalker.links.trail import Found, Trail, held_as, keep_trail, origin_of_host
 from sleepwalker.transport.credentials import ANONYMOUS
 from sleepwalker.transport.url import Origin, origin_of
 
@@ -24,8 +30,6 @@ _HARMLESS = frozenset(
     | {"idempotency-key", "if-match", "if-modified-since", "if-none-match", "if-unmodified-since", "prefer", "range"}
     | {"traceparent", "tracestate", "user-agent"}
 )
-
-_AUTHORITY = re.compile(r"\A[^:/?#]+://[^/?#]*")
 
 
 class Finder(Protocol):
@@ -40,87 +44,158 @@ class Finder(Protocol):
 class Way:
     """How links are followed, as the caller wants it."""
 
-    home: Origin | None
-    """Where the walk began: the host that the caller's credentials and parameters are for."""
-    led: bool
-    """Whether the answer at hand is of another host, which a link led to."""
     allow: tuple[str, ...]
-    """Other origins that may have them."""
+    """Other origins that may have what the caller passes."""
     manager: Finder | None
-    # Not shown, for a traceback with locals has the frame of a generator, too.
+    # Not shown, for a traceback with locals may have it.
     auth: Any = field(repr=False)
     method: str
     variables: Mapping[str, Any] = field(repr=False)
     options: dict[str, Any] = field(repr=False)
 
-
-def home_of(response: requests.Response, conn: Connection | None) -> Origin | None:
-    """Where the answer was asked for, which a redirect may have led away from.
-
-    Of one that a link of another host led to, it is where that walk began: a loop over `follow` is a walk as well.
-    """
-    began: Origin | None = getattr(response, "_sleepwalker_home", None)
-    if began is not None:
-        return began
-    if conn is not None:
-        return conn.origin
-    try:
-        return origin_of((response.history[0] if response.history else response).url or "")
-    except URLError:  # of an answer that did not come over the network
-        return None
+    def allows(self, target: Origin) -> bool:
+        """Whether the caller lets what belongs to one host go to this one."""
+        return allows(self.allow, target.text, target)
 
 
-def send(link: Link, conn: Connection | None, url: str, way: Way) -> tuple[requests.Response, Connection]:
-    """The answer from `url`, and the connection that it came through."""
+class Step(NamedTuple):
+    """Where a step led."""
+
+    response: requests.Response
+    conn: Any
+    trail: Trail
+
+
+class _Asked(NamedTuple):
+    """What a manager is to be asked for."""
+
+    found: Found
+    withheld: bool = False
+    """Whether it is not given the auth of the host that the walk began at."""
+
+
+def begun(trail: Trail, way: Way) -> Trail:
+    """The trail with what the connection is held for that the walk began with, if that can be told."""
+    held = _held(trail, way)
+    return trail.begun_as(held) if isinstance(held, Found) else trail
+
+
+def send(link: Link, conn: Any, url: str, way: Way, trail: Trail) -> Step:
+    """Go to `url`, where the link leads."""
     target = origin_of(url)
-    if way.home == target:
-        return _sent(link, conn, url, target, way)
-    # ANONYMOUS is no credential, and says that none are wanted.
-    secret = way.auth is not None and way.auth is not ANONYMOUS
-    withheld = secret and not allows(way.allow, target.text, target)
-    try:
-        response, through = _sent(link, conn, url, target, replace(way, auth=None) if withheld else way)
-    except (ConnectionError, HTTPError) as error:
-        if withheld:
-            explain_withheld(error, str(way.home or "the host that the walk began at"), target.text)
-        raise
-    response._sleepwalker_home = way.home  # type: ignore[attr-defined]
-    return response, through
-
-
-def _sent(
-    link: Link, conn: Connection | None, url: str, target: Origin, way: Way
-) -> tuple[requests.Response, Connection]:
-    through = _connection(link, conn, target, way)
-    if through.origin != target:  # a hook's decision: another host stands in
-        url = f"{through.origin}{rest_of(url)}"
-    return through.request(way.method, url, **way.options), through
-
-
-def _connection(link: Link, conn: Connection | None, target: Origin, way: Way) -> Connection:
-    """Where a request to `target` may go: no host gets what belongs to another."""
-    own = conn is not None and conn.origin == target
-    if way.led and target != way.home:
+    trail = begun(trail, way)
+    if way.manager is None:
+        _check_own(link, conn, target, trail)
+    if not trail.is_home(target):
         _check_options(link, target, way)
-    if conn is not None and own and (way.manager is None or not conn.closed):
-        return conn
-    if way.manager is not None:
-        if target != way.home:
-            _check_options(link, target, way)
-        found = way.manager.find(target.text, way.auth)
-        if not isinstance(found, Connection):
-            raise TypeError(f"links are followed through a Connection, but the manager has a {type(found).__name__}")
-        return found
+    asked = _to_find(target, way, trail)
+    try:
+        if way.manager is None:
+            through, found = conn, None
+        else:
+            through, found = _found(link, conn, target, way, trail, asked.found, way.manager)
+        check_kind(through)
+        ours = as_connection(through)
+        at = _place_of(found, target) if ours is None else ours.origin
+        trail = trail.gone_to(target, at, found)
+        if at != target:  # a hook's decision: another host stands in
+            url = f"{at}{rest_of(url)}"
+        response = send_through(through, way.method, at, url, way.options)
+    except (ConnectionError, HTTPError) as error:
+        if asked.withheld:
+            explain_withheld(error, str(trail.home or "the host that the walk began at"), target.text)
+        if isinstance(error.response, requests.Response):
+            keep_trail(error.response, trail)  # whoever follows its links goes on with this walk
+        raise
+    if ours is None:
+        response._sleepwalker = CameFrom(through, at, usage_of(through))  # type: ignore[attr-defined]
+    keep_trail(response, trail)
+    return Step(response, through, trail)
+
+
+def _check_own(link: Link, conn: Any, target: Origin, trail: Trail) -> None:
+    """Without a manager there is only the connection that the answer came through."""
     told = f"{shown_link(link)} leads to {target}, but "
     if conn is None:
         raise URLError(
             f"{told}the connection that the answer came through is not known, for it is gone or was none of "
             "sleepwalker's: keep the Connection for as long as links are followed, or pass manager="
         )
-    raise URLError(
-        f"{told}the answer came through a connection to {conn.origin}, whose credentials are sent nowhere else: "
-        "pass manager=, a ConnectionManager that finds connections to other hosts"
-    )
+    if trail.at != target:
+        raise URLError(
+            f"{told}the answer came through a connection to {trail.at}, whose credentials are sent nowhere else: "
+            "pass manager=, a ConnectionManager that finds connections to other hosts"
+        )
+    if says_closed(conn):
+        closed = ConnectionError(
+            f"{told}the connection that the answer came through is closed: pass manager=, a ConnectionManager that "
+            "finds another one"
+        )
+        closed.never_sent, closed.retryable = True, False
+        raise closed
+
+
+def _found(
+    link: Link, conn: Any, target: Origin, way: Way, trail: Trail, found: Found, manager: Finder
+) -> tuple[Any, Found | None]:
+    """With a manager: what it finds for the pair that the walk knows for this host, and what it was asked for."""
+    held = _held(trail, way)
+    several = held if isinstance(held, tuple) else ()
+    if trail.found_as(target) is None and target in (
+        trail.home,
+        trail.at,
+        *(origin_of_host(one.host) for one in several),
+    ):
+        # No pair is known, so there is nothing to ask for: what is at hand serves for as long as it is good.
+        at_hand = conn if trail.at == target else None if trail.began is None else trail.began.connection
+        if at_hand is not None and _is_good(at_hand, several, manager):
+            return at_hand, None
+        if several:
+            raise URLError(
+                f"{shown_link(link)} leads to {target}, whose connection was held for several credentials and is gone: "
+                "which of them this walk is to go on with cannot be told; pass auth="
+            )
+    return manager.find(found.host, found.auth), found
+
+
+def _to_find(target: Origin, way: Way, trail: Trail) -> _Asked:
+    known, given, own = trail.found_as(target), way.auth, trail.own
+    found = known if known is not None else Found(target.text, None, home=target == trail.home)
+    if found.home:
+        return _Asked(found if given is None else replace(found, auth=given))
+    secret = given if given is not None or own is None else own.auth
+    if way.allows(target):
+        if given is not None or known is None:
+            found = replace(found, auth=secret)
+    elif known is None and given is ANONYMOUS:  # which is no credential, and says that none are wanted
+        found = replace(found, auth=given)
+    withheld = found.auth is None and secret is not None and secret is not ANONYMOUS
+    return _Asked(found, withheld)
+
+
+def _held(trail: Trail, way: Way) -> Found | tuple[Held, ...] | None:
+    """What the connection is held for, or was, that the walk began with; all of it, where it cannot be told apart."""
+    if way.manager is None or trail.home is None or trail.own is not None or trail.began is None:
+        return trail.own
+    held = trail.began.held
+    if trail.began.usage is None and isinstance(way.manager, ConnectionManager):
+        # None of ours, of which only the manager that holds it can tell, and only for as long as it does.
+        pairs, holder = way.manager.held_as(trail.began.connection), weakref.ref(way.manager)
+        held = tuple(Held(holder, "", host, auth, AuthKey(auth)) for host, auth in pairs)
+    return held_as(held, way.manager, way.auth)
+
+
+def _is_good(conn: Any, several: tuple[Held, ...], manager: Any) -> bool:
+    """Whether a connection may go on to be used, of which it is not known what to ask the manager for."""
+    mine = [one for one in several if one.holder() is manager]
+    if mine and isinstance(manager, ConnectionManager):
+        return any(manager.is_current(conn, one.host, one.auth) for one in mine)
+    return seems_good(conn)
+
+
+def _place_of(found: Found | None, target: Origin) -> Origin:
+    """Where a connection goes that is none of ours, and does not say so: where it was asked for."""
+    return (None if found is None else origin_of_host(found.host)) or target
 
 
 def _check_options(link: Link, target: Origin, way: Way) -> None:
@@ -128,7 +203,7 @@ def _check_options(link: Link, target: Origin, way: Way) -> None:
     headers = way.options.get("headers")
     if headers is not None and not isinstance(headers, Mapping):
         raise URLError(f"headers must be a mapping of names to values, not {type(headers).__name__}")
-    if allows(way.allow, target.text, target):
+    if way.allows(target):
         return
     kept = [f"{name}=" for name in _BELONGS if way.options.get(name) is not None]
     names = [str(name) for name in headers or () if str(name).lower() not in _HARMLESS]
@@ -140,8 +215,3 @@ def _check_options(link: Link, target: Origin, way: Way) -> None:
             f"names: {', '.join(kept)}; pass allow=['{target}'] if that host may have it, or have the manager's hook "
             "make connections with headers= for it"
         )
-
-
-def rest_of(url: str) -> str:
-    """Path and query of an absolute URL."""
-    return _AUTHORITY.sub("", url, count=1)

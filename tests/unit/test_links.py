@@ -28,6 +28,7 @@ from sleepwalker import (
     URLError,
 )
 from sleepwalker import ConnectionError as OurConnectionError
+from sleepwalker.connection.came_from import CameFrom
 from sleepwalker.connection.connection import CallOptions
 from sleepwalker.links import Link, follow, links, pages
 from sleepwalker.links.template import expand, variables_of
@@ -71,7 +72,8 @@ class Asked(Connection):
 
 def through(conn: Connection, response: requests.Response) -> requests.Response:
     """As if `conn` had handed the answer over."""
-    response._sleepwalker = lambda: conn  # type: ignore[attr-defined]
+    vars(response)["kept"] = conn  # as a caller would, for an answer alone does not keep it
+    response._sleepwalker = CameFrom(conn, conn.origin, conn.usage)  # type: ignore[attr-defined]
     return response
 
 
@@ -511,7 +513,7 @@ def test_a_host_that_stands_in_gets_the_path() -> None:
 
 def test_what_the_manager_finds_must_be_a_connection() -> None:
     manager = Phonebook(**{"https://b.example.com": requests.Session})
-    with pytest.raises(TypeError, match="the manager has a type"):
+    with pytest.raises(TypeError, match="what was found is a type"):
         follow(answer(link="<https://b.example.com/>; rel=next"), "next", manager=manager)
 
 

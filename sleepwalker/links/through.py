@@ -1,0 +1,79 @@
+"""Sends a request through whatever a hook may give for a connection."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import requests
+
+from sleepwalker.connection.pair import as_connection
+from sleepwalker.exceptions import HTTPError
+from sleepwalker.transport.headers import unshared
+from sleepwalker.transport.url import Origin, safe_path
+
+#: Options of a call that only a `Connection` understands; and those that `json_request` has a place for.
+_OURS = ("policy", "idempotent")
+_OF_JSON_REQUEST = ("json", "params", "headers")
+
+_AUTHORITY = re.compile(r"\A[^:/?#]+://[^/?#]*")
+
+
+def check_kind(conn: Any) -> None:
+    """TypeError for what nothing can be sent through."""
+    if isinstance(conn, type) or not any(callable(getattr(conn, name, None)) for name in ("request", "json_request")):
+        raise TypeError(
+            "links are followed through a Connection, or an object with request(method, url, **options) that returns a "
+            "requests.Response, or with json_request(method, uri, body, params, headers) and the attribute response; "
+            f"what was found is a {type(conn).__name__}"
+        )
+
+
+def send_through(conn: Any, method: str, origin: Origin, url: str, options: dict[str, Any]) -> requests.Response:
+    """The answer to a request for `url`, which is one of `origin`. HTTPError from 400 on, unless the options say not.
+
+    Raises TypeError for what the connection cannot be asked, and where it gave no `requests.Response`.
+    """
+    ours = as_connection(conn)
+    if ours is not None:
+        return ours.request(method, url, **options)
+    check_kind(conn)
+    given = {name: value for name, value in options.items() if value is not None}
+    raises = given.pop("raise_for_status", True)
+    if "headers" in given:
+        given["headers"] = unshared(given["headers"])  # it may be filled in place, and the next host gets it, too
+    kind = type(conn).__name__
+    if callable(getattr(conn, "request", None)):
+        _check_options(given, kind, [name for name in given if name in _OURS])
+        answer = conn.request(method, url, **given)
+        if not isinstance(answer, requests.Response):
+            answer = getattr(conn, "response", None)
+    else:
+        _check_options(
+            given, kind, [name for name in given if name not in _OF_JSON_REQUEST and given[name] is not False]
+        )
+        uri = rest_of(url)
+        uri = uri if uri.startswith("/") else f"/{uri}"
+        conn.json_request(method, uri, given.get("json"), given.get("params"), given.get("headers"))
+        answer = getattr(conn, "response", None)
+    if not isinstance(answer, requests.Response):
+        raise TypeError(
+            f"what the {kind} for {origin} answered cannot be followed: neither what it returned nor its attribute "
+            f"response is a requests.Response (it is of type {type(answer).__name__})"
+        )
+    if raises and answer.status_code >= 400:
+        error = HTTPError.of(answer)
+        error.add_note(f"{method} {origin}{safe_path(url)}: {answer.status_code}")
+        raise error
+    return answer
+
+
+def rest_of(url: str) -> str:
+    """Path and query of an absolute URL."""
+    return _AUTHORITY.sub("", url, count=1)
+
+
+def _check_options(given: dict[str, Any], kind: str, unknown: list[str]) -> None:
+    if unknown:
+        names = ", ".join(f"{name}=" for name in unknown)
+        raise TypeError(f"{names} cannot be passed on: the connection is a {kind}, which has no such option")
