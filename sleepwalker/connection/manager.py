@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
-from sleepwalker.connection.came_from import Held, Holding
 from sleepwalker.connection.connection import Connection
 from sleepwalker.connection.conns import Conns
 from sleepwalker.connection.guard import (
@@ -25,6 +24,7 @@ from sleepwalker.connection.guard import (
     unguarded,
     usage_of,
 )
+from sleepwalker.connection.held import Held, Holding
 from sleepwalker.connection.hook import ConnectionHook
 from sleepwalker.connection.in_force import default_guarded, default_policy, follow_defaults
 from sleepwalker.connection.keys import Asked, AuthKey, check_host, checked_host_key, words_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any, Literal, NamedTuple
 
-from sleepwalker.connection.came_from import Holding
 from sleepwalker.connection.connection import Connection
+from sleepwalker.connection.held import Holding
 from sleepwalker.connection.keys import Asked
 from sleepwalker.connection.usage import Usage
 from sleepwalker.engine.host import Host

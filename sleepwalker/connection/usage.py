@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sleepwalker.connection.came_from import Held
+from sleepwalker.connection.held import Held
 
 
 class Usage:

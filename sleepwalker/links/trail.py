@@ -7,8 +7,9 @@ from typing import Any
 
 import requests
 
-from sleepwalker.connection.came_from import CameFrom, Held
+from sleepwalker.connection.came_from import CameFrom
 from sleepwalker.connection.guard import usage_of
+from sleepwalker.connection.held import Held
 from sleepwalker.connection.keys import AuthKey, host_key
 from sleepwalker.connection.pair import as_connection
 from sleepwalker.exceptions import URLError

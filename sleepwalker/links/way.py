@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import requests
 
 from sleepwalker.connection.allowed import allows, explain_withheld
-from sleepwalker.connection.came_from import CameFrom, Held
+from sleepwalker.connection.came_from import CameFrom
 from sleepwalker.connection.guard import usage_of
+from sleepwalker.connection.held import Held
 from sleepwalker.connection.keys import AuthKey
 from sleepwalker.connection.manager import ConnectionManager
 from sleepwalker.connection.pair import as_connection, says_closed, seems_good

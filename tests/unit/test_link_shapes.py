@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleepwalker import ANONYMOUS, Connection, DecodeError, LinkError, RelationError, URLError
+from sleepwalker.connection.came_from import CameFrom
 from sleepwalker.links import Link, follow, links, pages
 from sleepwalker.links.finding import has, one
 
@@ -48,7 +49,7 @@ class Asked(Connection):
 
 def through(conn: Connection, response: requests.Response) -> requests.Response:
     """As if `conn` had handed the answer over."""
-    response._sleepwalker = lambda: conn  # type: ignore[attr-defined]
+    response._sleepwalker = CameFrom(conn, conn.origin, conn.usage)  # type: ignore[attr-defined]
     return response
 
 
