@@ -15,7 +15,7 @@ from .fault import Exchange, FaultServer, Step
 from .steps import json_reply, reply, reset
 
 #: The service of each page, over and over: two steps within a host, and three from one host to another.
-ROUND = ("orders", "orders", "stock", "bills")
+ROUND = ("orders", "orders", "stock", "stock", "bills")
 #: Pages that a token is good for, and answers of a machine of which the last is a fault.
 WORN, FAULTY = 10, 10
 
@@ -122,18 +122,18 @@ class PagedService:
 
 
 class PagedWorld:
-    """Three services with the pages 1 to `last`. `write` says how a page tells where to go on."""
+    """Three services with the pages 1 to `last`; the one called `spared` has a second machine.
 
-    def __init__(self, last: int, write: Callable[[PagedWorld, int], Written]) -> None:
+    `write` says how a page tells where to go on.
+    """
+
+    def __init__(self, last: int, write: Callable[[PagedWorld, int], Written], spared: str) -> None:
         self.last = last
+        self.spared = spared
         self._write = write
         self.lock = threading.Lock()
         self.numbers = itertools.count(1)
-        self.services = {
-            "orders": PagedService(self, "orders", machines=2),
-            "stock": PagedService(self, "stock"),
-            "bills": PagedService(self, "bills"),
-        }
+        self.services = {name: PagedService(self, name, machines=1 + (name == spared)) for name in dict.fromkeys(ROUND)}
         self.tokens: dict[str, Token] = {}
         self.logins: Counter[tuple[str, str]] = Counter()
         """How many there were, by service and tenant."""
@@ -168,9 +168,11 @@ class PagedWorld:
 
 
 @contextmanager
-def paged_world(last: int, write: Callable[[PagedWorld, int], Written]) -> Iterator[PagedWorld]:
+def paged_world(
+    last: int, write: Callable[[PagedWorld, int], Written], *, spared: str = ROUND[0]
+) -> Iterator[PagedWorld]:
     """The three services, running."""
-    world = PagedWorld(last, write)
+    world = PagedWorld(last, write, spared)
     with ExitStack() as stack:
         for service in world.services.values():
             for machine in service.machines:
