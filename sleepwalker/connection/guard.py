@@ -56,8 +56,9 @@ class Guard:
     `timeout.total`. Coroutine functions are passed through.
     """
 
-    # One attribute, and no methods but Python's own: whatever else is asked for is the object's.
-    __slots__ = ("__calls",)
+    # One attribute, and no methods but Python's own: whatever else is asked for is the object's. An answer that links
+    # are followed from has a weak reference.
+    __slots__ = ("__calls", "__weakref__")
 
     def __init__(self, calls: _Calls) -> None:
         object.__setattr__(self, "_Guard__calls", calls)

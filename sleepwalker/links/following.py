@@ -23,7 +23,7 @@ from sleepwalker.frames import without_locals
 from sleepwalker.links.finding import Answered, answer_of, base_of, has, no_such, one
 from sleepwalker.links.link import Link, shown_link, shown_names, shown_place
 from sleepwalker.links.template import expand, variables_of
-from sleepwalker.links.through import rest_of
+from sleepwalker.links.through import MAPPINGS, rest_of
 from sleepwalker.links.trail import Trail, trail_of
 from sleepwalker.links.way import Finder, Way, begun, send
 from sleepwalker.transport.headers import unshared
@@ -33,7 +33,6 @@ from sleepwalker.transport.url import join, origin_of
 _OPTIONS = frozenset(CallOptions.__annotations__)
 _RESERVED = _OPTIONS | {"allow", "auth", "manager", "max_pages", "method", "missing", "variables"}
 
-_MAPPINGS = ("headers", "params")
 _MAX_URL = 65_536
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -207,7 +206,7 @@ def _way(
     options = {name: value for name, value in more.items() if name in _OPTIONS}
     words = {name: value for name, value in more.items() if name not in _OPTIONS}
     # As they are now, and apart from what the caller makes of them later: they go with each step, to several hosts.
-    options |= {name: unshared(options[name]) for name in _MAPPINGS if isinstance(options.get(name), Mapping)}
+    options |= {name: unshared(options[name]) for name in MAPPINGS if isinstance(options.get(name), Mapping)}
     return Way(allow, manager, auth, method, {**words, **(variables or {})}, options)
 
 

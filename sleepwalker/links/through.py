@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import requests
@@ -12,6 +13,8 @@ from sleepwalker.exceptions import HTTPError
 from sleepwalker.transport.headers import unshared
 from sleepwalker.transport.url import Origin, safe_path
 
+#: Options of a call that are mappings of the caller's, or may be.
+MAPPINGS = ("headers", "params")
 #: Options of a call that only a `Connection` understands; and those that `json_request` has a place for.
 _OURS = ("policy", "idempotent")
 _OF_JSON_REQUEST = ("json", "params", "headers")
@@ -40,8 +43,9 @@ def send_through(conn: Any, method: str, origin: Origin, url: str, options: dict
     check_kind(conn)
     given = {name: value for name, value in options.items() if value is not None}
     raises = given.pop("raise_for_status", True)
-    if "headers" in given:
-        given["headers"] = unshared(given["headers"])  # it may be filled in place, and the next host gets it, too
+    for name in MAPPINGS:  # which it may fill in place, and the next host gets them, too
+        if isinstance(given.get(name), Mapping):
+            given[name] = unshared(given[name])
     kind = type(conn).__name__
     if callable(getattr(conn, "request", None)):
         _check_options(given, kind, [name for name in given if name in _OURS])
