@@ -84,9 +84,9 @@ class Trail:
             return replace(self, at=at, by=None)
         # By the caller's word the same host may have been asked for as somebody else: that goes for all its places.
         known = {origin: found if one.is_of(found) else one for origin, one in self.known.items()}
-        known[target] = found
-        if at != self.home:
-            known.setdefault(at, found)
+        for origin in (target, at):
+            if found.home or origin != self.home:  # another name may lead to the host that the walk began at
+                known.setdefault(origin, found)
         for origin in list(known):
             if len(known) <= _MOST_HOSTS:
                 break

@@ -26,7 +26,7 @@ from sleepwalker import (
     ServiceManager,
     SleepwalkerException,
 )
-from sleepwalker.links import follow, pages
+from sleepwalker.links import Link, follow, pages
 from tests.services.driver import HARBOR, definitions
 
 COUNT = int(os.environ.get("ORIGINS", "2000"))
@@ -112,6 +112,9 @@ def _place(chance: random.Random) -> str:
         at = chance.randrange(len(text) + 1)
         text = text[:at] + chance.choice(_NOISE) + text[at + chance.choice((0, 1)) :]
     return text
+
+
+STANDS_IN, STOOD_IN_FOR = "https://stands-in.example", "https://stood-in-for.example"
 
 
 class Wire(BaseAdapter):
@@ -221,6 +224,51 @@ def test_links_at_random(chance: random.Random) -> None:
             assert SECRET not in said
             elsewhere += _check(wire.sent, {HOME, *allow}, start.content)
     assert min(elsewhere, refused, followed) > COUNT / 100, (elsewhere, refused, followed)
+
+
+class Tenants(Hosts):
+    """Any host under its own name, and some that stand in for others; each with what it is given and its own key."""
+
+    def connect(self, host: Any, auth: Any) -> Any:
+        made = super().connect(STANDS_IN if host == STOOD_IN_FOR else host, auth)
+        if made is not None:
+            made.add_headers({"X-Asked-As": repr(auth)})
+        return made
+
+
+@pytest.mark.once
+def test_walks_at_random_keep_who_they_are_on_each_host(chance: random.Random) -> None:
+    """Steps of one walk with other options each, over hosts that it has been at and others, while hosts are evicted."""
+    places = [HOME, FRIEND, STOOD_IN_FOR, STANDS_IN, "https://a.example", "https://b.example", "", "http://c.example"]
+    wire = Wire(lambda: {"links": {"next": f"{chance.choice(places)}/{chance.randrange(10**9)}"}})
+    manager = ConnectionManager(policy="off", max_connections=64)
+    manager.add_conn_hook(Tenants(wire))
+    secret = ("user", SECRET)
+    followed = refused = elsewhere = 0
+    with manager:
+        for _ in range(COUNT // 10):
+            page = manager.find(HOME, secret).get("/")
+            allowed: set[str] = {HOME}
+            for _ in range(10):
+                wire.sent.clear()
+                allow = [FRIEND] if chance.random() < 0.2 else []
+                allowed.update(allow)  # from then on it is known as whom the walk was there
+                options = {**chance.choice(_OPTIONS), "allow": allow, "auth": chance.choice((None, secret))}
+                try:
+                    page = follow(page, "next", manager=manager, **options)
+                    followed += 1
+                except SleepwalkerException:
+                    refused += 1
+                    page = follow(page, Link("home", f"{HOME}/", str(page.url), "links"), manager=manager)
+                elsewhere += _check(wire.sent, allowed, page.url)
+                assert all(request.headers["X-Asked-As"] == repr(secret) for request in wire.sent if _at(request, HOME))
+                if chance.random() < 0.2:
+                    manager.evict(chance.choice(places[:6]))
+    assert min(elsewhere, refused, followed) > COUNT / 100, (elsewhere, refused, followed)
+
+
+def _at(request: requests.PreparedRequest, host: str) -> bool:
+    return _destination(request) == host
 
 
 def _visits(manager: ConnectionManager, allow: list[str]) -> Any:

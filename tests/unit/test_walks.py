@@ -204,6 +204,30 @@ def test_an_auth_that_the_caller_passes_counts_at_home_and_where_it_is_allowed(b
     assert [who for _, who in net.sent][-2:] == ["other", "other"]
 
 
+def test_an_auth_that_the_caller_passes_counts_for_all_places_of_a_host(bed: Bed, net: Net) -> None:
+    """For the one that stands in, too, when the walk comes back to that."""
+    bed.hook.act = lambda host, auth: Told(net, B if host == A else host, auth)
+    net.links = {f"{B}/0": f"{A}/1", f"{B}/1": f"{C}/2", f"{C}/2": f"{B}/3"}
+    answer = follow(bed.manager.find(A, "acme").get("/0"), "next", manager=bed.manager, auth="other")
+    for _ in range(2):
+        answer = follow(answer, "next", manager=bed.manager)
+    assert net.sent == [(f"{B}/0", "acme"), (f"{B}/1", "other"), (f"{C}/2", None), (f"{B}/3", "other")]
+
+
+def test_an_error_says_that_the_auth_of_the_first_host_was_not_passed_on(bed: Bed, net: Net) -> None:
+    net.links = {f"{A}/0": f"{B}/1"}
+    first = bed.manager.find(A, ("user", SECRET)).get("/0")
+    net.troubles[B] = [unauthorized(), unauthorized()]
+    with pytest.raises(HTTPUnauthorized) as caught:
+        follow(first, "next", manager=bed.manager)
+    (note,) = caught.value.__notes__
+    assert note.startswith(f"the auth of {A} was not passed on to {B}")
+    assert SECRET not in note
+    with pytest.raises(HTTPUnauthorized) as caught:
+        follow(first, "next", manager=bed.manager, allow=[B])
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_that_a_host_is_anonymous_is_not_handed_on_to_another(bed: Bed, net: Net) -> None:
     net.links = {f"{A}/0": f"{B}/1"}
     follow(bed.manager.find(A, ANONYMOUS).get("/0"), "next", manager=bed.manager)
@@ -262,12 +286,12 @@ def test_a_hostile_page_has_each_host_asked_with_its_own_credentials_and_no_othe
 
 def test_a_host_that_leads_to_where_the_walk_began_does_not_get_what_is_for_that(bed: Bed, net: Net) -> None:
     """A hook may connect another name to the same place, with credentials of its own."""
-    bed.hook.act = lambda host, auth: Told(net, A, (host, auth))
-    net.links = {f"{A}/0": f"{B}/1", f"{A}/2": f"{C}/3"}
+    net.links = {f"{A}/0": f"{B}/1", f"{A}/2": f"{C}/3", f"{C}/3": f"{A}/4"}
+    bed.hook.act = lambda host, auth: Told(net, A if host == B else host, (host, auth))
     own = Told(net, A, "own")
     walk = pages(own.get("/0"), manager=bed.manager)
-    take(walk, 4)
-    assert [who for _, who in net.sent] == ["own", (B, None), (B, None), (C, None)]
+    take(walk, 5)
+    assert [who for _, who in net.sent] == ["own", (B, None), (B, None), (C, None), "own"]
     alias = follow(own.get("/0"), "next", manager=bed.manager)
     with pytest.raises(URLError, match="params="):
         follow(alias, "next", manager=bed.manager, params={"key": SECRET})
@@ -277,12 +301,13 @@ def test_a_walk_over_ever_new_hosts_remembers_only_so_many_of_them_and_its_own(b
     count = 400
     for number in range(count):
         net.links[f"https://h{number}.test/{number}"] = f"https://h{number + 1}.test/{number + 1}"
-    net.links[f"{A}/0"] = "https://h0.test/0"
     net.links[f"https://h{count}.test/{count}"] = f"{A}/1000"
-    answer = bed.manager.find(A, "acme").get("/0")
+    net.links[f"{A}/0"] = "/1"
+    net.links[f"{A}/1"] = "https://h0.test/0"
+    answer = follow(bed.manager.find(A, "acme").get("/0"), "next", manager=bed.manager, auth="other")
     for _ in range(count + 2):
         answer = follow(answer, "next", manager=bed.manager)
-    assert net.sent[-1] == (f"{A}/1000", "acme")
+    assert net.sent[-1] == (f"{A}/1000", "other")
     assert len(answer._sleepwalker_trail.known) <= 256  # type: ignore[attr-defined]
 
 
@@ -425,11 +450,16 @@ def test_a_manager_that_is_gone_is_nobodys_manager(net: Net) -> None:
     bed = Bed()
     bed.hook.act = lambda host, auth: Told(net, host, auth)
     conn = bed.manager.find(A, "acme")
-    first = conn.get("/0")
-    bed.hook.act = lambda host, auth: None
     del bed
     gc.collect()
-    assert follow(follow(first, "next"), "next").url == f"{A}/2"
+    assert conn.usage.held[0].holder() is None
+    other = Bed()
+    other.manager.add(A, "other", conn)
+    page = follow(conn.get("/0"), "next")
+    other.hook.act = lambda host, auth: Told(net, host, auth)
+    other.manager.evict(A)
+    follow(page, "next", manager=other.manager)
+    assert other.hook.asked == [(A, "other")]
 
 
 # -- managers of other kinds --------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import itertools
 import json
 import pickle
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 import requests
-from servers import Exchange, FaultServer, Step, TlsMaterial, json_reply, redirect, reply
+from servers import Exchange, FaultServer, Step, TlsMaterial, json_reply, redirect, reply, reset
 
 from sleepwalker import (
     ANONYMOUS,
@@ -406,3 +407,131 @@ def test_a_copy_of_an_answer_has_its_attempts_and_can_be_followed_through_a_mana
         with pytest.raises(URLError, match="is not known"):
             follow(twin, "next")
         assert follow(twin, "next", manager=manager).url == f"{server.url}/x"
+
+
+# -- walks that outlive what they began with -------------------------------------------------------------
+
+#: Nothing is tried again by itself, a host counts as down after two failures, and hooks may soon be asked again.
+FRANK = Policy(
+    retry=False,
+    breaker={"consecutive": 2, "open_for": 0.05, "open_max": 0.05, "close_after": 1, "ramp": 0},
+    health={"rehook_initial": 0.05, "rehook_max": 0.05},
+    timeout={"connect": 1, "read": 3, "attempt": 3, "total": 8},
+)
+
+
+def numbered(exchange: Exchange, *, last: int, who: str) -> Step:
+    """A page that leads to the next one."""
+    assert exchange.request is not None
+    number = int(exchange.request.path[1:])
+    return json_reply([who, number], headers={"Link": f"</{number + 1}>; rel=next"} if number < last else {})
+
+
+def test_a_walk_whose_token_expires_logs_in_again_and_gives_every_page_once(server: FaultServer) -> None:
+    """Every third call of a token is its last one."""
+    tokens: Counter[str] = Counter()
+
+    def answered(exchange: Exchange) -> Step:
+        assert exchange.request is not None
+        token = exchange.request.header("X-Token") or ""
+        tokens[token] += 1
+        return reply(401) if tokens[token] > 3 else numbered(exchange, last=9, who=token)
+
+    logins: list[Any] = []
+
+    class Login(ConnectionHook):
+        def connect(self, host: str, auth: Any) -> Connection:
+            logins.append(auth)
+            return Connection(host, ANONYMOUS, headers={"X-Token": f"{auth}-{len(logins)}"}, policy=FRANK)
+
+    server.default = answered
+    got: list[Any] = []
+    refused = 0
+    with ConnectionManager(policy=FRANK) as manager:
+        manager.add_conn_hook(Login())
+        walk = pages(manager.find(server.url, "acme").get("/0"), manager=manager)
+        while len(got) < 10:
+            try:
+                for page in walk:
+                    got.append(page.json())
+            except HTTPUnauthorized:
+                refused += 1
+                assert refused < 10
+    assert [number for _, number in got] == list(range(10))
+    assert [token for token, _ in got] == [f"acme-{1 + number // 3}" for number in range(10)]
+    assert (logins, refused) == (["acme"] * 4, 3)
+    assert len(server.requests) == 13
+
+
+def test_a_walk_follows_its_host_to_a_replica_and_home_again() -> None:
+    """By links that name no host: the walk knows whom the replica stands in for."""
+    down = threading.Event()
+
+    def primary(exchange: Exchange) -> Step:
+        return reset() if down.is_set() else numbered(exchange, last=9, who="primary")
+
+    with FaultServer(default=primary) as home, FaultServer() as replica, ConnectionManager(policy=FRANK) as manager:
+        replica.default = lambda exchange: numbered(exchange, last=9, who="replica")
+
+        class Two(ConnectionHook):
+            def connect(self, host: str, auth: Any) -> Connection | None:
+                if host != home.url:
+                    return None
+                for url in (home.url, replica.url):
+                    conn = Connection(url, ANONYMOUS, policy=FRANK, headers={"X-Tenant": auth})
+                    try:
+                        conn.get("/0")
+                    except OurConnectionError:
+                        conn.close()
+                    else:
+                        return conn
+                raise OurConnectionError("both are down")
+
+        manager.add_conn_hook(Two())
+        walk = pages(manager.find(home.url, "acme").get("/0"), manager=manager, params={"key": "k"})
+        got = [next(walk).json(), next(walk).json()]
+        down.set()
+        failures = 0
+        while len(got) < 5:
+            try:
+                got.append(next(walk).json())
+            except OurConnectionError:
+                failures += 1
+                assert failures < 10
+        assert got == [["primary", 0], ["primary", 1], ["replica", 2], ["replica", 3], ["replica", 4]]
+        down.clear()
+        time.sleep(0.1)  # the circuit of the host at home half-opens
+        manager.evict(home.url)
+        got += [page.json() for page in walk]
+        assert [number for _, number in got] == list(range(10))
+        assert got[5:] == [["primary", number] for number in range(5, 10)]
+        sent = [request for request in (*home.requests, *replica.requests) if request.path != "/0"]
+        assert {request.header("X-Tenant") for request in sent} == {"acme"}
+        assert {request.query for request in sent} == {"key=k"}
+
+
+def test_a_walk_goes_on_through_sessions_of_requests_and_back(server: FaultServer) -> None:
+    class Sessions(ConnectionHook):
+        def connect(self, host: str, auth: Any) -> requests.Session:
+            session = requests.Session()
+            session.trust_env = False
+            session.headers["X-Key"] = f"key of {host}"
+            session.headers["X-Tenant"] = str(auth)
+            return session
+
+    with FaultServer() as other, ConnectionManager(policy=FRANK, guard=True) as manager:
+        manager.add_conn_hook(Sessions())
+        server.script(
+            json_reply({"next": f"{other.url}/1"}), json_reply({"links": {"next": "/3"}}), reply(503), json_reply({})
+        )
+        other.script(json_reply({"_links": {"next": {"href": f"{server.url}/2"}}}))
+        first = manager.find(server.url, "acme").get(f"{server.url}/0")
+        walk = pages(first, manager=manager, auth="acme", headers={"Accept": "application/json"})
+        got = [next(walk).url for _ in range(3)]
+        with pytest.raises(HTTPServiceUnavailable):
+            next(walk)
+        got += [page.url for page in walk]
+        assert got == [f"{server.url}/0", f"{other.url}/1", f"{server.url}/2", f"{server.url}/3"]
+        for host, tenant in ((server, "acme"), (other, "None")):
+            assert {request.header("X-Key") for request in host.requests} == {f"key of {host.url}"}
+            assert {request.header("X-Tenant") for request in host.requests} == {tenant}
