@@ -54,12 +54,16 @@ def follow(
     """Go where the answer's link of this relation leads; returns the answer from there.
 
     Args:
-        source: An answer that a `Connection` gave; or a connection, which stands for its last answer in this thread.
+        source: An answer; or what it came through, which stands for its last answer in this thread: a `Connection`,
+            or any object whose `response` is a `requests.Response`.
         relation: Such as `next`, an extension's URL, or a HAL curie. Or one of the answer's `links`.
-        manager: Finds the connections to other hosts; its hooks decide about their credentials. Without it links
-            that leave the answer's connection are refused.
-        auth: What the manager's `find` is given beside the host: the answer's own, or one of `allow`. For others it
-            is given None, and its hooks decide.
+        manager: Finds the connection for each step, to the host that the answer came from as to others; its hooks
+            decide about their credentials. Without it links that leave the answer's connection are refused. What it
+            finds may be a `Connection`; or have `request(method, url, **options)` that returns a `requests.Response`;
+            or have `json_request(method, uri, body, params, headers)` and the attribute `response`.
+        auth: What the manager's `find` is given beside the host where the walk began, or one of `allow`; by default
+            what the first answer's connection was found with. For others it is given None, and its hooks decide. A
+            host that the walk was at before stays as it was found.
         allow: Other origins that what you pass may go to, where a link leads there: a list of origins such as
             "https://b.example.com" and of patterns such as "https://*.example.com". To hosts that are not listed no
             `params=`, body or header that may be a credential is sent: the link is refused.
@@ -77,7 +81,8 @@ def follow(
         MissingVariable, InvalidParameter: of a template.
         URLError: the link may not be followed: it leads to another host and there is no `manager`, or something to
             be sent that `allow` does not let go there; from https to http; to another scheme; or it has credentials
-            in it.
+            in it. Or the connection was held for several credentials, and which are meant cannot be told.
+        TypeError: what was found is no connection, cannot be passed an option, or gave no `requests.Response`.
         DecodeError: a body that is said to be JSON and is none.
         ConnectionError, HTTPError: what `Connection.request` and the manager's `find` raise.
     """
