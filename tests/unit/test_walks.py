@@ -541,3 +541,27 @@ def test_a_loop_is_found_also_where_a_stand_in_changes_in_between(bed: Bed, net:
     there[0] = A
     with pytest.raises(LinkError, match="leads back"):
         list(walk)
+
+
+def test_a_pair_that_is_noted_while_another_one_is_looked_at_is_not_lost(net: Net) -> None:
+    """Credentials are compared while no lock is held, and a walk that knew one tenant of two would go on as that."""
+    one, other = Bed(), Bed()
+    conn = Told(net, A, "shared")
+
+    class Sly:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __hash__(self) -> int:
+            return self.number
+
+        def __eq__(self, there: object) -> bool:
+            if len(conn.usage.held) == 1:
+                other.manager.add(A, "meanwhile", conn)
+            return self is there
+
+    first, second = Sly(1), Sly(2)
+    one.manager.add(A, first, conn)
+    one.manager.add(A, second, conn)
+    assert {id(held.auth) for held in conn.usage.held} >= {id(first), id(second)}
+    assert "meanwhile" in [held.auth for held in conn.usage.held]
