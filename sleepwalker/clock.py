@@ -8,7 +8,7 @@ import time
 from typing import Protocol
 
 #: Once the interpreter is on its way out, longer waits than this are cut short, in seconds.
-_LONGEST_AT_EXIT = 1.0
+LONGEST_AT_EXIT = 1.0
 #: A wait looks up this often whether the interpreter is on its way out, in seconds.
 _SLICE = 0.25
 
@@ -48,6 +48,11 @@ class Clock(Protocol):
         ...
 
 
+def interpreter_ends() -> bool:
+    """Whether the interpreter is on its way out."""
+    return not threading.main_thread().is_alive() or getattr(threading, "_SHUTTING_DOWN", False)
+
+
 class SystemClock:
     """The machine's own clock and dice."""
 
@@ -63,14 +68,12 @@ class SystemClock:
         are still made.
         """
         end = time.monotonic() + seconds
-        main = threading.main_thread()
         while (left := end - time.monotonic()) > 0:
             if wake is None:
                 time.sleep(min(left, _SLICE))
             elif wake.wait(min(left, _SLICE)):
                 return True
-            ending = not main.is_alive() or getattr(threading, "_SHUTTING_DOWN", False)
-            if ending and left > _LONGEST_AT_EXIT:
+            if left > LONGEST_AT_EXIT and interpreter_ends():
                 return True
         return wake is not None and wake.is_set()
 

@@ -28,6 +28,7 @@ __all__ = [
     "HedgeFinished",
     "HedgeSent",
     "HookFailed",
+    "HookSlow",
     "HostBroken",
     "HostIsolated",
     "HostRecovered",
@@ -304,7 +305,7 @@ class ConnectionEvicted(Event):
 
 @frozen
 class HookFailed(Event):
-    """A hook did not make a connection, in the way in which connections fail."""
+    """A hook did not make a connection, in the way in which connections fail; or in another, when nobody waited."""
 
     name = "connection.hook_failed"
     level = "warning"
@@ -313,6 +314,19 @@ class HookFailed(Event):
     """The hook's type."""
     error: str
     duration: float
+
+
+@frozen
+class HookSlow(Event):
+    """The hooks for a host are at work for longer than `timeout.total`; said once, while they still are."""
+
+    name = "connection.hook_slow"
+    level = "warning"
+
+    hook: str
+    """The type of the hook that is at work; empty if none was asked yet."""
+    duration: float
+    """How long the hooks have been at work."""
 
 
 @frozen
@@ -355,6 +369,7 @@ CATALOGUE: dict[str, type[Event]] = {
         ConnectionHooked,
         ConnectionEvicted,
         HookFailed,
+        HookSlow,
         ConnectionRetired,
     )
 }

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import math
 import os
 import threading
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
-from sleepwalker.clock import SYSTEM_CLOCK, Clock
+from sleepwalker import threads
+from sleepwalker.clock import LONGEST_AT_EXIT, SYSTEM_CLOCK, Clock, interpreter_ends
 from sleepwalker.connection.connection import Connection
 from sleepwalker.connection.conns import Conns
 from sleepwalker.connection.guard import (
@@ -31,13 +34,22 @@ from sleepwalker.connection.keys import Asked, AuthKey, check_host, checked_host
 from sleepwalker.connection.pair import NOTHING, Fault, Made, Pair, Round, as_connection, says_closed
 from sleepwalker.connection.probe import LONGEST, Prober
 from sleepwalker.connection.registry import GivenUp, Registry, Seen
+from sleepwalker.connection.rounds import Rounds, no_room, out_of_time, too_late
 from sleepwalker.connection.said import hooks_refusal, own_copy, told, too_early
-from sleepwalker.connection.settings import load_policy
+from sleepwalker.connection.settings import check_wait, load_policy
 from sleepwalker.connection.usage import Usage
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Verdict
 from sleepwalker.engine.rules import Rules
-from sleepwalker.events import ConnectionEvicted, ConnectionHooked, ConnectionRetired, Event, HookFailed, Observer
+from sleepwalker.events import (
+    ConnectionEvicted,
+    ConnectionHooked,
+    ConnectionRetired,
+    Event,
+    HookFailed,
+    HookSlow,
+    Observer,
+)
 from sleepwalker.exceptions import ConnectionError, HostIsolatedError, HTTPError
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.frames import empty_frames, without_locals
@@ -56,18 +68,32 @@ class _AnyAuth:
 
 _ANY_AUTH = _AnyAuth()
 _CLOSED = "this manager is closed; make a new one"
+_HOOK_THREAD = "sleepwalker hook"
+#: Who waits for hooks looks up this often, in seconds: whether the interpreter ends, and what a clock of a test says.
+_SLICE = 0.25
 _Shortcuts = dict[tuple[Any, ...], Pair]
 
 
+class _Wait:
+    """How long a caller of `find` waits."""
+
+    __slots__ = ("seconds", "since")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.since: float | None = None
+        """When its pair was first looked at."""
+
+
 class _Turn(NamedTuple):
-    """What `find` does next: return a connection, raise, wait for another thread's round, or lead one."""
+    """What `find` does next: return a connection, raise, wait for another thread's round, or have one made."""
 
     pair: Pair
     conn: Any = NOTHING
     error: ConnectionError | None = None
     wait_for: Round | None = None
     fault: Fault | None = None
-    """Where a round is to be led: what was wrong with the connection before."""
+    """Where hooks are to be asked: what was wrong with the connection before."""
     shortcuts: _Shortcuts | None = None
     """Where the words of this caller are to be remembered, if so."""
 
@@ -126,7 +152,7 @@ class ConnectionManager:
         self._hooks: tuple[ConnectionHook, ...] = ()
         self._registry = Registry(self._policy, clock, max_connections)
         self._shortcuts: _Shortcuts = {}
-        self._waiting: dict[int, Round] = {}
+        self._rounds = Rounds()
         self._leaving: dict[int, Any] = {}
         """Guards that were given up and have calls under way."""
         self._retired: weakref.WeakValueDictionary[int, Connection] = weakref.WeakValueDictionary()
@@ -167,8 +193,7 @@ class ConnectionManager:
                 given_up = self._replaced_locked(pair, conn)
                 pair.end_back_off()
                 pair.stay_home()
-                pair.round = None  # one that is under way no longer decides for this pair
-                shortcuts = self._hold_locked(pair, made, now, preferred=True)
+                shortcuts = self._hold_locked(pair, mine, made, now, preferred=True)
                 isolated = self._registry.isolates_locked(asked.name, asked.origin)
                 news = self._isolate_locked(asked.name, asked.origin) if isolated else []
                 given_up += self._registry.overdue_locked(now, pair)
@@ -198,17 +223,24 @@ class ConnectionManager:
             self._hooks = ()
             self._end_back_offs_locked()
 
-    def find(self, host: str, auth: Any = None) -> Any:
+    def find(self, host: str, auth: Any = None, *, timeout: float | None = None) -> Any:
         """The connection to `host` with `auth`, from the hooks if there is none yet or the one there is broken.
 
+        The hooks are at work in a thread of their own. `timeout` is how many seconds to wait for them at most, the
+        policy's `timeout.total` by default; what they make later is there for the next `find`. With `float("inf")`
+        there is no bound, and hooks that are asked for this caller are asked in its own thread.
+
         Raises `ConnectionError` if there is none and no hook makes one: its text says what each hook said, and
-        its `retry_after` when the hooks may be asked again. `HostIsolatedError` for an isolated host. Other
-        exceptions of a hook are passed on, to each thread that waits for them as an object of its own.
+        its `retry_after` when the hooks may be asked again. `DeadlineExceeded` where the hooks are still at work when
+        the time is over. `HostIsolatedError` for an isolated host. Other exceptions of a hook are passed on, to each
+        thread that waits for them as an object of its own.
         A `host` that is no str is a TypeError, an empty or blank one a `URLError`, as with all methods here.
         """
         try:
+            if timeout is not None:
+                check_wait(timeout)
             conn = self._at_hand(host, auth)
-            return self._find(host, auth) if conn is NOTHING else conn
+            return self._find(host, auth, timeout) if conn is NOTHING else conn
         except BaseException as error:
             empty_frames(error)
             raise
@@ -285,7 +317,7 @@ class ConnectionManager:
                 given_up.append(GivenUp(pair, self._registry.take_locked(pair), "by hand"))
             pair.end_back_off()
             pair.stay_home()
-            if pair.round is None:
+            if not pair.asking:
                 self._registry.drop_locked(pair)
         return given_up
 
@@ -331,12 +363,34 @@ class ConnectionManager:
         """
         if host is None:
             with self._lock:
-                records = self._registry.hosts_locked()
-            return {record.origin: record.snapshot(record.held) for record in records}
+                now = self._clock.monotonic()
+                news = self._notice_late_locked(now)
+                records = {record.origin: record for record in self._registry.hosts_locked()}
+                since = self._hooks_since_locked(now)
+                for name in since:
+                    if name not in records:  # only hooks may know what it is, and they have not said so yet
+                        records[name] = Host(name, self._policy, self._clock)
+            self._tell(news)
+            return {name: record.snapshot(record.held, since.get(name)) for name, record in sorted(records.items())}
         name, origin = checked_host_key(host)
         with self._lock:
+            now = self._clock.monotonic()
+            news = self._notice_late_locked(now)
             record = self._registry.known_host_locked(name, origin)
-        return record.snapshot(record.held)
+            begun = self._hooks_since_locked(now, name).get(name) or self._hooks_since_locked(now).get(record.origin)
+        self._tell(news)
+        return record.snapshot(record.held, begun)
+
+    def _hooks_since_locked(self, now: float, name: str | None = None) -> dict[str, float]:
+        """Since when hooks are at work, in seconds since 1970, by the host that they are asked for; or for one name."""
+        since_epoch = self._clock.wall() - now
+        found: dict[str, float] = {}
+        for one in self._rounds.at_work_locked():
+            pair = one.pair
+            if pair is not None and name in (None, pair.name):
+                place = pair.name if name is not None or pair.home is None else pair.home.origin
+                found[place] = min(found.get(place, math.inf), one.since + since_epoch)
+        return found
 
     def reload(self, policy: Policy | str | os.PathLike[str]) -> None:
         """Have everything that is shared per host, and guarded objects, follow `policy` from now on.
@@ -382,7 +436,12 @@ class ConnectionManager:
             self._closed = True
             if self._prober is not None:
                 self._prober.stop()
+            self._dismiss_all_locked()
         self.reset()
+
+    def _dismiss_all_locked(self) -> None:
+        for one in self._rounds.at_work_locked():
+            one.dismiss()
 
     def __enter__(self) -> Self:
         return self
@@ -427,39 +486,50 @@ class ConnectionManager:
                     return conn
         return NOTHING
 
-    def _find(self, host: str, auth: Any) -> Any:
-        """The long way: the pair's connection, or a round of the hooks, led here or by another thread."""
+    def _find(self, host: str, auth: Any, timeout: float | None) -> Any:
+        """The long way: the pair's connection, or a round of the hooks, had made here or by another thread."""
         check_host(host)
-        asked, mine = Asked(host, auth), Round()
+        asked, wait = Asked(host, auth), _Wait(self._policy.timeout.total if timeout is None else timeout)
+        while (conn := self._tried(asked, wait)) is NOTHING:
+            pass
+        return conn
+
+    def _tried(self, asked: Asked, wait: _Wait) -> Any:
+        """The same, but NOTHING where it has to be asked anew, as the round came to nothing."""
+        mine = Round()
         try:
-            return self._sought(asked, mine)
+            return self._sought(asked, mine, wait)
         finally:
             self._leave(mine)
 
-    def _sought(self, asked: Asked, mine: Round) -> Any:
+    def _sought(self, asked: Asked, mine: Round, wait: _Wait) -> Any:
         while True:
             seen = self._registry.look(asked)
             given_up: list[GivenUp] = []
             with self._lock:
                 if not self._registry.fits_locked(asked, seen):
                     continue
-                turn = self._decide_locked(asked, seen, mine, given_up)
-            self._remember(turn.shortcuts, asked, turn.pair)
-            if turn.wait_for is not None:
-                if self._follow(turn.wait_for, given_up):
-                    return turn.wait_for.result
-                continue
-            if turn.error is None and turn.conn is NOTHING:
-                return self._lead(asked, turn.pair, mine, turn.fault, given_up)
-            self._give_up(given_up)
-            if turn.error is not None:
-                raise turn.error
-            return turn.conn
+                news = self._notice_late_locked(self._clock.monotonic())
+                turn = self._decide_locked(asked, seen, mine, wait, given_up)
+                break
+        self._tell(news)
+        self._remember(turn.shortcuts, asked, turn.pair)
+        if turn.wait_for is None and turn.error is None and turn.conn is NOTHING:
+            self._lead(asked, turn.pair, mine, turn.fault, given_up, wait)
+            return self._outcome(asked, mine, mine, wait)
+        self._give_up(given_up)
+        if turn.wait_for is not None:
+            return self._outcome(asked, turn.wait_for, mine, wait)
+        if turn.error is not None:
+            raise turn.error
+        return turn.conn
 
-    def _decide_locked(self, asked: Asked, seen: Seen, mine: Round, given_up: list[GivenUp]) -> _Turn:
+    def _decide_locked(self, asked: Asked, seen: Seen, mine: Round, wait: _Wait, given_up: list[GivenUp]) -> _Turn:
         """What to do for somebody who looks for a pair: use its connection, refuse, wait, or ask the hooks."""
         self._check_open()
         now = self._clock.monotonic()
+        if wait.since is None:
+            wait.since = now
         registry = self._registry
         mine.pair = pair = seen.pair or Pair(asked)
         if seen.pair is None:
@@ -476,74 +546,216 @@ class ConnectionManager:
             pair.used = now
             return _Turn(pair, pair.conn, shortcuts=self._shortcuts_locked(pair))
         if pair.round is not None:
-            error = self._circle_locked(pair.round, asked.name)
-            return _Turn(pair, error=error, wait_for=pair.round if error is None else None)
-        if pair.holds_off(now, fault):
+            return self._wait_locked(pair, pair.round)
+        full = self._rounds.full_locked(pair)
+        if full or pair.holds_off(now, fault):
             if pair.ready and seen.closed:
                 if fault == "unauthorized":
                     pair.refusal = f"no connection to {pair.name}: its credentials were not accepted"
                 given_up.append(GivenUp(pair, pair.conn, fault))
                 registry.take_locked(pair)
-            if not pair.ready:
-                return _Turn(pair, error=too_early(pair, now))
-            pair.used = now
-            return _Turn(pair, pair.conn, shortcuts=self._shortcuts_locked(pair))
+            if pair.ready:
+                pair.used = now
+                return _Turn(pair, pair.conn, shortcuts=self._shortcuts_locked(pair))
+            if not pair.late:
+                return _Turn(pair, error=no_room(pair, now) if full else too_early(pair, now))
+            if wait.seconds > self._policy.timeout.total:  # longer than others: what comes late is not late for it
+                return self._wait_locked(pair, pair.late[-1])
+            if full:
+                return _Turn(pair, error=no_room(pair, now))
+            return _Turn(pair, error=too_early(pair, now) if pair.refusal else too_late(pair, now))
         pair.begin_round(now, fault)
         if pair.ready and fault != "failback":
             given_up.append(GivenUp(pair, pair.conn, fault))
             registry.take_locked(pair)
-        pair.round = mine
+        self._rounds.begin_locked(pair, mine, now, self._policy.timeout.total)
         return _Turn(pair, fault=fault)
 
-    def _lead(self, asked: Asked, pair: Pair, mine: Round, fault: Fault | None, given_up: list[GivenUp]) -> Any:
-        """Ask the hooks, and give the result to all who wait for it. Whatever happens, nobody waits for ever."""
-        hooks = self._hooks
+    def _wait_locked(self, pair: Pair, current: Round) -> _Turn:
+        if self._rounds.circle_locked(current):
+            return _Turn(pair, error=ConnectionError(f"no connection to {pair.name}: its hooks wait for it themselves"))
+        return _Turn(pair, wait_for=current)
+
+    def _notice_late_locked(self, now: float) -> list[Event]:
+        """Rounds that outlast their time: their pairs back off, and the next round need not wait for them."""
+        news: list[Event] = []
+        for one in self._rounds.overdue_locked(now):
+            pair = one.pair
+            if pair is None:
+                continue
+            if pair.round is one:
+                if not pair.ready:  # else a stand-in, which serves until the hooks are asked again
+                    pair.refusal = ""  # nothing was said yet
+                pair.back_off(now, self._health)
+            news.append(HookSlow(pair.name, hook=one.hook, duration=now - one.since))
+            self._rounds.late_locked(one)
+        return news
+
+    def _lead(
+        self, asked: Asked, pair: Pair, mine: Round, fault: Fault | None, given_up: list[GivenUp], wait: _Wait
+    ) -> None:
+        """Have the hooks asked, in a thread of their own: it gives the result to all who wait for it.
+
+        Whatever happens to this thread meanwhile is no business of theirs.
+        """
+        if self._hooks and wait.seconds < math.inf:
+            context = contextvars.copy_context()
+            with contextlib.suppress(threads.NoThread):
+                threads.start(
+                    partial(context.run, self._ask_in_thread, asked, pair, mine, fault, given_up), _HOOK_THREAD
+                )
+                mine.taken = True
+                return
+        self._ask_here(asked, pair, mine, fault, given_up)
+
+    def _ask_in_thread(
+        self, asked: Asked, pair: Pair, mine: Round, fault: Fault | None, given_up: list[GivenUp]
+    ) -> None:
+        """Carry out a round, in a thread that nothing interrupts."""
+        with self._lock:
+            if mine.over:
+                return
+            mine.taken, mine.leader = True, threading.get_ident()
+        rest: list[GivenUp] = []
         try:
-            self._give_up(given_up)
-            said = self._ask_hooks(hooks, pair, asked, fault)
-            made = None if said.refusal is not None else self._made(said.conn, pair, None)
-            given_up = self._settle(asked, pair, mine, made, said, hooks, fault)
+            rest = self._carry_out(asked, pair, mine, fault, given_up)
+        except BaseException as error:  # noqa: BLE001 - the caller's to see
+            self._pass_on(mine, error)
+        finally:
+            self._end(mine)
+        self._give_up(rest)
+
+    def _pass_on(self, mine: Round, error: BaseException) -> None:
+        """Have what a hook raised raised by those who wait; an event tells of it where nobody does any more."""
+        # The frame of the function that caught it is still at work, so it could not be emptied.
+        error.__traceback__ = None if error.__traceback__ is None else error.__traceback__.tb_next
+        empty_frames(error)
+        mine.raised = error
+        if isinstance(error, Exception):
+            mine.error, mine.abandoned = own_copy(error), False
+        pair = mine.pair
+        if pair is not None and mine not in list(self._rounds.waiting.values()):
+            took = self._clock.monotonic() - mine.hook_since
+            self._observe(HookFailed(pair.name, hook=mine.hook, error=type(error).__name__, duration=took))
+
+    def _ask_here(self, asked: Asked, pair: Pair, mine: Round, fault: Fault | None, given_up: list[GivenUp]) -> None:
+        """Carry out a round in the caller's own thread."""
+        mine.leader = mine.caller
+        self._rounds.waiting.pop(mine.caller, None)
+        try:
+            rest = self._carry_out(asked, pair, mine, fault, given_up)
         except Exception as error:
             # In the main thread it may come from a signal handler (a time limit), which is no business of those who
             # wait: they ask anew. Elsewhere it is a hook's.
-            if mine.leader != threading.main_thread().ident:
+            if mine.caller != threading.main_thread().ident:
                 mine.error, mine.abandoned = own_copy(error), False
             raise
         finally:
-            self._leave(mine)
+            self._end(mine)
+        self._give_up(rest)
+
+    def _carry_out(
+        self, asked: Asked, pair: Pair, mine: Round, fault: Fault | None, given_up: list[GivenUp]
+    ) -> list[GivenUp]:
+        """Ask the hooks, and hold what they give; returns what is to be given up."""
+        hooks = self._hooks
         self._give_up(given_up)
-        if mine.error is not None:
-            raise own_copy(mine.error)
-        self._check_still_in_use(pair, asked)
-        return mine.result
+        said = self._ask_hooks(hooks, pair, mine, asked, fault)
+        made = None if said.refusal is not None else self._made(said.conn, pair, None)
+        rest = self._settle(asked, pair, mine, made, said, hooks, fault)
+        if mine.error is None:
+            mine.error = self._isolated_meanwhile(pair, asked)
+        return rest
+
+    def _outcome(self, asked: Asked, current: Round, mine: Round, wait: _Wait) -> Any:
+        """What a round comes to, for one who waits for it; NOTHING where it has to be asked anew."""
+        began = wait.since or 0.0
+        try:
+            if not self._wait(current, began + wait.seconds):
+                return self._out_of_time(asked, current, began)
+        finally:
+            self._rounds.waiting.pop(mine.caller, None)
+        if current.dismissed:
+            return NOTHING
+        if current is mine and mine.raised is not None:
+            _raise(mine.raised)
+        if current.error is not None:
+            raise own_copy(current.error)
+        return NOTHING if current.abandoned else current.result
+
+    def _wait(self, current: Round, until: float) -> bool:
+        """Wait for a round, until then at most; whether it is over. Sees to it that one that is late shows."""
+        while not current.done.is_set():
+            now = self._clock.monotonic()
+            overdue = now >= current.late_at
+            if overdue and not current.late:
+                self._notice_late(now)
+            if now >= until:
+                return False
+            end = until if overdue else min(until, current.late_at)
+            # The hooks' thread is a real one, whatever clock the manager has.
+            current.done.wait(min(end - now, _SLICE))
+            if until - now > LONGEST_AT_EXIT and interpreter_ends():
+                return current.done.is_set()
+        return True
+
+    def _notice_late(self, now: float) -> None:
+        with self._lock:
+            news = self._notice_late_locked(now)
+        self._tell(news)
+
+    def _out_of_time(self, asked: Asked, current: Round, began: float) -> Any:
+        """The stand-in that still serves, where the hooks were asked for a way back; else an error is raised."""
+        while True:
+            seen = self._registry.look(asked)
+            with self._lock:
+                if not self._registry.fits_locked(asked, seen):
+                    continue
+                now, pair = self._clock.monotonic(), seen.pair
+                break
+        if pair is not None and pair.ready and pair.fault(now, self._health, seen.closed) in (None, "failback"):
+            return seen.conn
+        raise out_of_time(asked.name, current, now - began, now)
 
     def _leave(self, mine: Round) -> None:
         """End what a thread does with a pair, however it came to its end; a second time changes nothing.
 
         A signal handler may raise within the first time.
         """
-        if mine.done.is_set():
+        self._rounds.waiting.pop(mine.caller, None)
+        if mine.taken or mine.done.is_set():
             return
         with self._lock:
-            self._waiting.pop(mine.leader, None)
-            pair, now = mine.pair, self._clock.monotonic()
-            if pair is not None:
-                if pair.round is mine:  # it came to nothing: an exception that is not the hooks' to handle
-                    if pair.ready:
-                        pair.back_off(now, self._health)  # a stand-in, which serves until the hooks are asked again
-                    pair.round = None
-                self._tidy_locked(pair, now)
+            if mine.taken:
+                return
+            mine.over = True
+            self._end_locked(mine)
         mine.done.set()
 
-    def _check_still_in_use(self, pair: Pair, asked: Asked) -> None:
+    def _end(self, mine: Round) -> None:
+        """End a round, and let go those who wait for it."""
+        with self._lock:
+            self._end_locked(mine)
+        mine.done.set()
+
+    def _end_locked(self, mine: Round) -> None:
+        self._rounds.end_locked(mine)
+        pair, now = mine.pair, self._clock.monotonic()
+        if pair is not None:
+            if pair.round is mine:  # it came to nothing: an exception that is not the hooks' to handle
+                if pair.ready:
+                    pair.back_off(now, self._health)  # a stand-in, which serves until the hooks are asked again
+                pair.round = None
+            self._tidy_locked(pair, now)
+
+    def _isolated_meanwhile(self, pair: Pair, asked: Asked) -> HostIsolatedError | None:
         """An operator may have isolated the host while the hooks were at work, or the one that stands in, before."""
         name, origin = asked.name, asked.origin
         with self._lock:
             news = self._isolate_locked(name, origin) if self._registry.isolates_locked(name, origin) else []
             isolated = self._registry.isolated_locked(pair)
         self._tell(news)
-        if isolated is not None:
-            raise _isolated(isolated)
+        return None if isolated is None else _isolated(isolated)
 
     def _settle(
         self,
@@ -601,7 +813,7 @@ class ConnectionManager:
                 self._registry.settle_home_locked(pair)
         elif made is not None:
             given_up += self._replaced_locked(pair, made.conn, fault or "replaced")
-            shortcuts = self._hold_locked(pair, made, now, preferred=said.preferred)
+            shortcuts = self._hold_locked(pair, mine, made, now, preferred=said.preferred)
         elif pair.ready:  # a stand-in, which still serves; the host asked for is asked for again later
             mine.error, mine.result = None, pair.conn
         else:
@@ -636,13 +848,16 @@ class ConnectionManager:
             if made is not None and made.bare is not unguarded(current.conn):
                 given_up.append(GivenUp(current, made.conn, "replaced"))
             return None
-        # It was evicted again. What was made is held, unless another one for these credentials will be.
-        if made is None or current.round is not None:
+        # It was evicted again, or it took too long. What was made is held, unless another one for these credentials
+        # will be: one that is late comes first all the same.
+        if made is None or (current.round is not None and not mine.late):
+            if made is None and pair.refusal == "" and mine.error is not None:
+                pair.refusal = str(mine.error)
             return None
         if seen.pair is None:
             self._registry.insert_locked(pair)
         mine.pair = current
-        return self._hold_locked(current, made, now, preferred=preferred)
+        return self._hold_locked(current, mine, made, now, preferred=preferred)
 
     def _holds_such_locked(self, pair: Pair, made: Made, seen: Seen, now: float) -> bool:
         """Whether the connection in hand goes to the same place as the new one, and nothing is wrong with it."""
@@ -650,23 +865,15 @@ class ConnectionManager:
             return False
         return pair.fault(now, self._health, seen.closed) in (None, "failback")
 
-    def _follow(self, current: Round, given_up: list[GivenUp]) -> bool:
-        """Wait for another thread's round; False where it was abandoned and has to be led anew."""
-        try:
-            self._give_up(given_up)
-            current.done.wait()
-        finally:
-            self._waiting.pop(threading.get_ident(), None)
-        if current.error is not None:
-            raise own_copy(current.error)
-        return not current.abandoned
-
-    def _ask_hooks(self, hooks: tuple[ConnectionHook, ...], pair: Pair, asked: Asked, fault: Fault | None) -> _Said:
+    def _ask_hooks(
+        self, hooks: tuple[ConnectionHook, ...], pair: Pair, mine: Round, asked: Asked, fault: Fault | None
+    ) -> _Said:
         """The first connection that a hook gives, or what all of them said."""
         said, failed = [], False
         for hook in hooks:
             began = self._clock.monotonic()
             kind = type(hook).__name__
+            mine.hook_since, mine.hook = began, kind
             error: Exception | None = None
             conn = None
             try:
@@ -717,9 +924,18 @@ class ConnectionManager:
         if made.ours is not None and record is not None and record is not made.record and pair.ours is made.ours:
             made.ours.attach(record)
 
-    def _hold_locked(self, pair: Pair, made: Made, now: float, *, preferred: bool) -> _Shortcuts | None:
-        """Put a connection in; returns where its callers' words are to be remembered."""
+    def _hold_locked(self, pair: Pair, mine: Round, made: Made, now: float, *, preferred: bool) -> _Shortcuts | None:
+        """Put a connection in; returns where its callers' words are to be remembered.
+
+        Other rounds that are under way do not decide for the pair any more: who waits for them is given this one.
+        """
+        others = [*pair.late]
+        if pair.round is not None and pair.round is not mine:
+            others.append(pair.round)
+            pair.round = None
         self._registry.put_locked(pair, made, now, preferred=preferred)
+        for one in others:
+            one.dismiss()
         self._sweep_at = self._registry.due_at_locked()
         return self._shortcuts_locked(pair)
 
@@ -760,7 +976,7 @@ class ConnectionManager:
 
     def _tidy_locked(self, pair: Pair, now: float) -> None:
         """See to it that a pair without a connection does not stay for ever: at once where nothing is known of it."""
-        if pair.ready or pair.round is not None:
+        if pair.ready or pair.asking:
             return
         if not pair.stands_in and (pair.asked == 0 or (pair.refusal is None and now >= pair.again_at)):
             self._registry.drop_locked(pair)
@@ -782,17 +998,6 @@ class ConnectionManager:
     def _check_open(self) -> None:
         if self._closed:
             raise ConnectionError(_CLOSED)
-
-    def _circle_locked(self, current: Round, name: str) -> ConnectionError | None:
-        """A hook that finds hosts itself must not wait, through whomever, for the round that it is part of."""
-        me, wanted = threading.get_ident(), current
-        while wanted.leader != me:
-            step = self._waiting.get(wanted.leader)
-            if step is None or step.done.is_set():  # one that is over has only not been left yet
-                self._waiting[me] = current
-                return None
-            wanted = step
-        return ConnectionError(f"no connection to {name}: its hooks wait for it themselves")
 
     def _give_up(self, given_up: Iterable[GivenUp], *, cut: bool = False) -> None:
         """Announce what is held no more, and retire it; never with the lock held, for closing is somebody's code.
@@ -872,10 +1077,11 @@ class ConnectionManager:
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
-        self._waiting = {}
+        self._dismiss_all_locked()  # the threads at work are the parent's, but this one may wait for one of them
+        self._rounds = Rounds()
         self._sweep_at = 0.0  # the next find goes the long way, on which the child starts what only the parent has
         for pair in self._registry.pairs_locked():
-            pair.round = None  # its leader is a thread of the parent
+            pair.round, pair.late = None, ()
             self._tidy_locked(pair, self._clock.monotonic())
 
 
@@ -885,6 +1091,15 @@ _managers = renewed_after_fork("managers", ConnectionManager._renew_after_fork)
 def _check_max_connections(value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"max_connections must be a positive number, not {value!r}")
+
+
+def _raise(error: BaseException) -> NoReturn:
+    """Raise what was raised in another thread, with what it was raised in the course of there, if anything."""
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context or error.__context__
 
 
 def _isolated(record: Host) -> HostIsolatedError:

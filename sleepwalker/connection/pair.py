@@ -28,19 +28,61 @@ NOTHING: Any = _Nothing()
 
 
 class Round:
-    """One asking of the hooks for one pair, by one thread; others who want the pair wait for it."""
+    """One asking of the hooks for one pair; those who want the pair wait for it, as long as they have time."""
 
-    __slots__ = ("abandoned", "done", "error", "leader", "pair", "result")
+    __slots__ = (
+        "abandoned",
+        "caller",
+        "dismissed",
+        "done",
+        "error",
+        "hook",
+        "hook_since",
+        "late",
+        "late_at",
+        "leader",
+        "over",
+        "pair",
+        "raised",
+        "result",
+        "since",
+        "taken",
+    )
 
     def __init__(self) -> None:
-        self.leader = threading.get_ident()
+        self.caller = threading.get_ident()
+        """The thread that looks for the pair, and has the hooks asked where the pair says so."""
+        self.leader: int | None = None
+        """The thread in which the hooks are at work; None before it runs."""
         self.pair: Pair | None = None
-        """The pair that this thread looks at, and asks the hooks for where the pair says so."""
+        """The pair that is looked at, and for which the hooks are asked where the pair says so."""
+        self.since = self.late_at = 0.0
+        """When it began, and from when on it is late."""
+        self.late = False
+        """Whether it outlasted its time, and therefore does not decide for its pair any more."""
+        self.hook = ""
+        """The type of the hook that is at work; empty before the first."""
+        self.hook_since = 0.0
+        self.taken = False
+        """Whether a thread of its own carries it out, so that its caller may leave it."""
+        self.over = False
+        """Whether its caller left it before that."""
         self.done = Latch()
+        """Set once there is nothing to wait for any more."""
+        self.dismissed = False
+        """Whether its pair got a connection otherwise, or the manager was closed, so that nobody need wait for it."""
         self.result: Any = None
         self.error: Exception | None = None
+        """What all who wait raise copies of."""
+        self.raised: BaseException | None = None
+        """What a hook raised, for the caller."""
         self.abandoned = True
-        """Until the leader has a result, for it may be stopped, as by Ctrl-C: those who wait then ask anew."""
+        """Until there is a result, for it may be stopped, as by Ctrl-C: those who wait then ask anew."""
+
+    def dismiss(self) -> None:
+        """Have those who wait for it ask anew."""
+        self.dismissed = True
+        self.done.set()
 
 
 class Made(NamedTuple):
@@ -74,6 +116,7 @@ class Pair:
         "home",
         "host",
         "key",
+        "late",
         "made",
         "name",
         "named",
@@ -114,6 +157,9 @@ class Pair:
         self.failover: Connection | None = None
         """Where another host stands in: the last connection to the host asked for, if any, to probe it with."""
         self.round: Round | None = None
+        """The one that decides what the pair holds."""
+        self.late: tuple[Round, ...] = ()
+        """Rounds that outlasted their time, and whose hooks are still at work."""
         self.queued = 0
         """Which of the registry's queues know it, as bits."""
         self.made = 0.0
@@ -133,6 +179,11 @@ class Pair:
     def ready(self) -> bool:
         """Whether it has a connection."""
         return self.conn is not NOTHING
+
+    @property
+    def asking(self) -> bool:
+        """Whether hooks are at work for it."""
+        return self.round is not None or bool(self.late)
 
     def fault(self, now: float, health: HealthPolicy, closed: bool) -> Fault | None:
         """What is wrong with the connection, None if nothing is. `closed` is what it says of itself."""

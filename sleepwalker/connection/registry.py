@@ -299,7 +299,7 @@ class Registry:
                 last = pair.last_used() if pair.ready else pair.again_at
                 if pair is keep:
                     again = now
-                elif pair.round is not None or (pair.record is not None and pair.record.busy):
+                elif pair.asking or (pair.record is not None and pair.record.busy):
                     again = now + _BUSY
                 elif last > noted:
                     again = last
@@ -350,7 +350,7 @@ class Registry:
         for pair in self.pairs_locked():
             if pair.ready:
                 given_up.append(GivenUp(pair, self.take_locked(pair), "by hand"))
-            if pair.round is None:
+            if not pair.asking:
                 self.drop_locked(pair)
             pair.queued = 0
         for queue in self._queues:

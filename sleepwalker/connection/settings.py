@@ -43,6 +43,15 @@ def check_timeout(timeout: Any) -> tuple[float, float] | None:
     return float(parts[0]), float(parts[1])
 
 
+def check_wait(timeout: Any) -> None:
+    """How long to wait, in seconds, for ever included; ValueError otherwise."""
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not timeout > 0:
+        raise ValueError(
+            f'timeout must be a positive number of seconds, or float("inf") for no bound, not {_shown(timeout)}; '
+            "leave it out to use the policy's timeout.total"
+        )
+
+
 def _shown(value: Any) -> str:
     return f"({', '.join(map(shown_number, value[:5]))})" if isinstance(value, tuple) else shown_number(value)
 

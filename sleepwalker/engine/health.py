@@ -59,6 +59,8 @@ class HostHealth:
     """Seconds until the breaker admits a probe; None unless it is open and refuses calls."""
     connections: int
     """How many connections to the host are held."""
+    hooks_since: float | None
+    """Since when a manager's hooks are at work to make one, in seconds since 1970-01-01 UTC; None unless they are."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values, nested ones as dicts."""

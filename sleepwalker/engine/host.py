@@ -247,8 +247,8 @@ class Host:
             self.tally.hedges += 1
             return admission, self._news_locked(now)
 
-    def snapshot(self, connections: int = 0) -> HostHealth:
-        """The host's health as of now."""
+    def snapshot(self, connections: int = 0, hooks_since: float | None = None) -> HostHealth:
+        """The host's health as of now; how many connections lead to it, and what their hooks do, its manager knows."""
         now = self._clock.monotonic()
         since_epoch = self._clock.wall() - now
         with self._lock:
@@ -278,6 +278,7 @@ class Host:
                 broken_since=None if self._broken_since is None else self._broken_since + since_epoch,
                 retry_in=opens_in or None,
                 connections=connections,
+                hooks_since=hooks_since,
             )
 
     def gauges(self) -> Gauges:

@@ -122,6 +122,13 @@ def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
     return wait
 
 
+def hooks_are_over() -> None:
+    """Until no thread of a hook's is there any more: it ends after its result was given."""
+    for thread in threading.enumerate():
+        if thread.name == "sleepwalker hook":
+            thread.join(10)
+
+
 def fail(error: BaseException) -> Callable[[Any, Any], Any]:
     def act(host: Any, auth: Any) -> Any:
         raise error

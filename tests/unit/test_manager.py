@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import errno
 import gc
 import itertools
 import os
+import signal
 import threading
 import weakref
 from collections.abc import Callable
@@ -32,7 +34,7 @@ from sleepwalker.connection import ConnectionHook
 from sleepwalker.engine.limits import Holdings
 from sleepwalker.events import ConnectionEvicted, HookFailed
 from tests.unit.engine_driver import FakeClock, answer
-from tests.unit.manager_driver import A, B, Bed, Hook, Thing, fail, in_thread, nothing, replicas, well
+from tests.unit.manager_driver import A, B, Bed, Hook, Thing, fail, hooks_are_over, in_thread, nothing, replicas, well
 
 
 class Numb:
@@ -350,17 +352,17 @@ def waiting(bed: Bed, count: int) -> None:
     """Until so many threads wait for a round."""
     moment = threading.Event()
     for _ in range(5000):
-        if len(bed.manager._waiting) == count:
+        if len(bed.manager._rounds.waiting) == count:
             return
         moment.wait(0.002)
-    raise AssertionError(f"{len(bed.manager._waiting)} threads wait")
+    raise AssertionError(f"{len(bed.manager._rounds.waiting)} threads wait")
 
 
 def test_eight_threads_that_find_a_new_host_make_one_hook_call() -> None:
     bed = Bed()
     gate = bed.hook.act = Gate(bed.hook.act)
     jobs = [in_thread(lambda: bed.manager.find(A)) for _ in range(8)]
-    waiting(bed, 7)
+    waiting(bed, 8)
     gate.go.set()
     assert len({id(job()) for job in jobs}) == 1
     assert len(bed.hook.asked) == 1
@@ -371,7 +373,7 @@ def test_who_waits_for_a_round_that_fails_gets_its_error(error: Exception) -> No
     bed = Bed()
     gate = bed.hook.act = Gate(fail(error))
     jobs = [in_thread(lambda: bed.manager.find(A)) for _ in range(4)]
-    waiting(bed, 3)
+    waiting(bed, 4)
     gate.go.set()
     kind = ValueError if isinstance(error, ValueError) else OurConnectionError
     errors = []
@@ -391,7 +393,7 @@ def test_who_waits_for_a_round_that_is_interrupted_asks_anew() -> None:
     leader = in_thread(lambda: bed.manager.find(A))
     assert gate.entered.wait(10)
     follower = in_thread(lambda: bed.manager.find(A))
-    waiting(bed, 1)
+    waiting(bed, 2)
     bed.hook.act = lambda host, auth: bed.conn(host)
     gate.go.set()
     with pytest.raises(KeyboardInterrupt):
@@ -400,21 +402,30 @@ def test_who_waits_for_a_round_that_is_interrupted_asks_anew() -> None:
 
 
 def test_what_a_signal_handler_raises_is_raised_in_no_other_thread() -> None:
-    """A time limit as Celery's is an Exception, and the main thread's alone."""
+    """A time limit as Celery's is an Exception, and the main thread's alone. The hook goes on, for those who wait."""
     bed = Bed()
     waiters: list[Callable[[], Any]] = []
 
     def act(host: Any, auth: Any) -> Any:
         if not waiters:
             waiters.append(in_thread(lambda: bed.manager.find(A)))
+            waiting(bed, 2)
+            _thread.interrupt_main(signal.SIGTERM)
             waiting(bed, 1)
-            raise RuntimeError("as a signal handler would")
         return "thing"
 
+    def struck(number: int, frame: object) -> None:
+        raise RuntimeError("as a signal handler would")
+
     bed.hook.act = act
-    with pytest.raises(RuntimeError):
-        bed.manager.find(A)
+    before = signal.signal(signal.SIGTERM, struck)
+    try:
+        with pytest.raises(RuntimeError):
+            bed.manager.find(A)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert waiters[0]() == "thing"
+    assert len(bed.hook.asked) == 1
 
 
 def test_a_slow_hook_for_one_host_delays_nobody_looking_for_another() -> None:
@@ -494,7 +505,7 @@ def test_hooks_of_two_threads_that_wait_for_each_other_are_told_so() -> None:
     for job in jobs:
         with pytest.raises(OurConnectionError, match="its hooks wait for it themselves"):
             job()
-    assert bed.manager._waiting == {}
+    assert bed.manager._rounds.waiting == {}
 
 
 @pytest.mark.parametrize("conn", [Thing, lambda: "a string"])
@@ -539,7 +550,7 @@ def test_reset_during_a_round_leaves_one_connection_of_one_round() -> None:
     gate, job = underway(bed)
     bed.manager.reset()
     other = in_thread(lambda: bed.manager.find(A))
-    waiting(bed, 1)
+    waiting(bed, 2)
     gate.go.set()
     assert job() is other() is bed.manager.find(A)
     assert len(bed.hook.asked) == 1
@@ -561,7 +572,7 @@ def test_close_during_a_round_closes_what_the_round_makes() -> None:
     bed.hook.act = lambda host, auth: made.append(bed.conn(host)) or made[-1]
     gate, job = underway(bed)
     follower = in_thread(lambda: bed.manager.find(A))
-    waiting(bed, 1)
+    waiting(bed, 2)
     bed.manager.close()
     gate.go.set()
     for one in (job, follower):
@@ -947,6 +958,7 @@ def test_a_forgotten_manager_is_collected() -> None:
     bed.manager.find(A)
     manager = weakref.ref(bed.manager)
     del bed
+    hooks_are_over()
     gc.collect()
     assert manager() is None
 
@@ -962,7 +974,7 @@ def test_a_forked_child_finds_although_the_parents_threads_held_everything() -> 
     bed.record(B).enter(Holdings(), bulkhead=True)
     gate, job = underway(bed)
     follower = in_thread(lambda: bed.manager.find(A))
-    waiting(bed, 1)
+    waiting(bed, 2)
     bed.manager._lock.acquire()
     pid = os.fork()
     if pid == 0:  # no assert may leave the child
@@ -1042,7 +1054,7 @@ def test_who_comes_from_a_round_that_is_over_waits_for_nobody_in_a_circle() -> N
         logins = in_thread(both)
         assert gate.entered.wait(10)
         service = in_thread(lambda: bed.manager.find(A))
-        waiting(bed, 1)
+        waiting(bed, 3)
         gate.go.set()
         assert logins().origin.text == service().origin.text == A
 

@@ -345,7 +345,7 @@ def test_code_of_others_that_raises_leaves_the_manager_as_it_was(
         assert in_thread(lambda: bed.manager.find(given, make()))() is found
         assert any(conn is found for _, conn in bed.manager)
         assert len(bed.manager) == len(list(bed.manager)) == len(bed.manager.conns)
-        assert bed.manager._waiting == {}
+        assert bed.manager._rounds.waiting == {}
         assert all(pair.round is None for pair in bed.manager._registry.pairs_locked())
 
 

@@ -108,7 +108,7 @@ def others_wait_for_it() -> Scene:
     def act(host: Any, auth: Any) -> Connection:
         if not waiters:
             waiters.append(in_thread(lambda: bed.manager.find(A)))
-            until(lambda: len(bed.manager._waiting) == 1)
+            until(lambda: len(bed.manager._rounds.waiting) == 1)
         return bed.conn(host)
 
     bed.hook.act = act
@@ -121,7 +121,7 @@ def it_waits_for_others() -> Scene:
     here, go = threading.get_ident(), threading.Event()
 
     def act(host: Any, auth: Any) -> Connection:
-        while not go.is_set() and here not in bed.manager._waiting:
+        while not go.is_set() and here not in bed.manager._rounds.waiting:
             pass
         return bed.conn(host)
 
@@ -204,7 +204,7 @@ def look(scene: Scene) -> None:
     counts = {origin: health.connections for origin, health in manager.health().items() if health.connections}
     records = [pair.record.origin for pair in held if pair.record is not None]
     assert counts == {origin: records.count(origin) for origin in records}
-    assert manager._waiting == {}
+    assert manager._rounds.waiting == {}
     assert all(pair.round is None for pair in pairs)
     assert len(pairs) <= len(held) + 1, "a pair without a connection that nothing is known of"
     in_thread(manager.close)()

@@ -549,7 +549,7 @@ class ManagerMachine(RuleBasedStateMachine):
         assert len(self.manager._shortcuts) <= 2 * self.most + 1
         assert len(registry._latest) <= max(self.most, 4)
         assert max(map(len, registry._queues)) <= 2 * len(WORDS) * len(AUTHS) + 17
-        assert self.manager._waiting == {}
+        assert self.manager._rounds.waiting == {}
         assert all(pair.round is None for pair in registry.pairs_locked())
 
     def broken_hosts_that_nothing_leads_to_are_forgotten(self) -> None:

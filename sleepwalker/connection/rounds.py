@@ -1,0 +1,131 @@
+"""A manager's rounds: which of them are at work, for how long, and which threads wait for which of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from sleepwalker.connection.pair import Pair, Round
+from sleepwalker.exceptions import ConnectionError, DeadlineExceeded
+
+#: So many rounds of one pair, and of all pairs of a manager, may outlast their time before no more are begun: the
+#: threads in which their hooks hang cannot be ended.
+MOST_LATE_OF_A_PAIR = 3
+MOST_LATE = 64
+
+
+class Rounds:
+    """Methods whose names end in `_locked` need the manager's lock held.
+
+    A signal handler may raise wherever a call ends, so what belongs together is changed without a call in between.
+    """
+
+    __slots__ = ("_in_time", "_late", "waiting")
+
+    def __init__(self) -> None:
+        # Oldest first. All are given the same time, unless the policy was changed meanwhile.
+        self._in_time: dict[Round, None] = {}
+        self._late: dict[Round, None] = {}
+        self.waiting: dict[int, Round] = {}
+        """What each thread that waits for a round waits for, by its ident."""
+
+    def begin_locked(self, pair: Pair, mine: Round, now: float, seconds: float) -> None:
+        """The hooks are to be asked; from now on `mine` decides for the pair. It may take so many seconds."""
+        late_at = now + seconds
+        mine.since = mine.hook_since = now
+        mine.late_at = late_at
+        self.waiting[mine.caller] = mine
+        self._in_time[mine] = None
+        pair.round = mine
+
+    def end_locked(self, mine: Round) -> None:
+        """The hooks are no longer at work."""
+        self._in_time.pop(mine, None)
+        self._late.pop(mine, None)
+        pair = mine.pair
+        if pair is not None and mine in pair.late:
+            pair.late = tuple(one for one in pair.late if one is not mine)
+
+    def overdue_locked(self, now: float) -> list[Round]:
+        """Those whose time is over, and that are not known as late."""
+        found = []
+        for one in self._in_time:
+            if now < one.late_at:
+                break
+            found.append(one)
+        return found
+
+    def late_locked(self, one: Round) -> None:
+        """Take note that a round outlasts its time: it does not decide for its pair any more."""
+        pair = one.pair
+        self._late[one] = None
+        if pair is not None:
+            pair.late = (*pair.late, one)
+            if pair.round is one:
+                pair.round = None
+        one.late = True
+        del self._in_time[one]
+
+    def full_locked(self, pair: Pair) -> bool:
+        """Whether too many are late for another one of the pair."""
+        return len(pair.late) >= MOST_LATE_OF_A_PAIR or len(self._late) >= MOST_LATE
+
+    def at_work_locked(self) -> Iterator[Round]:
+        """All of them, those that were begun first first."""
+        yield from self._late
+        yield from self._in_time
+
+    def circle_locked(self, current: Round) -> bool:
+        """Whether this thread, which is to wait for `current`, would wait for itself, through whomever; else it waits.
+
+        A hook that finds hosts itself must not wait for the round that it is part of.
+        """
+        me, wanted = threading.get_ident(), current
+        while wanted.leader != me:
+            step = None if wanted.leader is None else self.waiting.get(wanted.leader)
+            if step is None or step.done.is_set():  # one that is over has only not been left yet
+                self.waiting[me] = current
+                return False
+            wanted = step
+        return True
+
+
+def _still_at_work(one: Round, now: float) -> str:
+    hook = f" ({one.hook} since {now - one.hook_since:.3g} s)" if one.hook else ""
+    return f"its hooks are still at work{hook}"
+
+
+def out_of_time(name: str, one: Round, waited: float, now: float) -> DeadlineExceeded:
+    """A caller has waited for a round for as long as it may."""
+    pair = one.pair
+    error = DeadlineExceeded(
+        f"no connection to {name} within {waited:.3g} s: {_still_at_work(one, now)}; "
+        "a hook that looks for its own host in another thread waits for itself",
+        limit="total",
+        phase="wait",
+    )
+    error.never_sent = True
+    if one.late and pair is not None and pair.again_at > now:
+        error.retry_after = pair.again_at - now
+    return error
+
+
+def too_late(pair: Pair, now: float) -> ConnectionError:
+    """There is no connection, and it is too early to ask the hooks again, which are still at work."""
+    wait = pair.again_at - now
+    error = ConnectionError(
+        f"no connection to {pair.name}: {_still_at_work(pair.late[0], now)}; they are asked again in {wait:.2g} s"
+    )
+    error.retry_after, error.never_sent = wait, True
+    return error
+
+
+def no_room(pair: Pair, now: float) -> ConnectionError:
+    """Hooks would be asked, but too many have not come back."""
+    if len(pair.late) >= MOST_LATE_OF_A_PAIR:
+        why = f"{_still_at_work(pair.late[0], now)}, in {len(pair.late)} threads"
+    else:
+        why = f"hooks of this manager are still at work for other hosts, in {MOST_LATE} threads"
+    error = ConnectionError(f"no connection to {pair.name}: {why}; they are asked again when one of them has ended")
+    error.never_sent = True
+    return error
