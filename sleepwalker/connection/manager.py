@@ -53,6 +53,7 @@ from sleepwalker.events import (
 from sleepwalker.exceptions import ConnectionError, HostIsolatedError, HTTPError
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.frames import empty_frames, without_locals
+from sleepwalker.latch import Latch
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry.log import observing
 from sleepwalker.transport.url import Origin
@@ -77,10 +78,13 @@ _Shortcuts = dict[tuple[Any, ...], Pair]
 class _Wait:
     """How long a caller of `find` waits."""
 
-    __slots__ = ("seconds", "since")
+    __slots__ = ("nested", "seconds", "since")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, nested: bool) -> None:
         self.seconds = seconds
+        self.nested = nested
+        """Whether it is a signal handler, in whose thread the manager was interrupted with its lock held: no other
+        thread comes to its end before this one."""
         self.since: float | None = None
         """When its pair was first looked at."""
 
@@ -489,7 +493,9 @@ class ConnectionManager:
     def _find(self, host: str, auth: Any, timeout: float | None) -> Any:
         """The long way: the pair's connection, or a round of the hooks, had made here or by another thread."""
         check_host(host)
-        asked, wait = Asked(host, auth), _Wait(self._policy.timeout.total if timeout is None else timeout)
+        owned = getattr(self._lock, "_is_owned", None)  # no public name tells
+        wait = _Wait(self._policy.timeout.total if timeout is None else timeout, nested=owned is not None and owned())
+        asked = Asked(host, auth)
         while (conn := self._tried(asked, wait)) is NOTHING:
             pass
         return conn
@@ -546,7 +552,7 @@ class ConnectionManager:
             pair.used = now
             return _Turn(pair, pair.conn, shortcuts=self._shortcuts_locked(pair))
         if pair.round is not None:
-            return self._wait_locked(pair, pair.round)
+            return self._wait_locked(pair, pair.round, wait)
         full = self._rounds.full_locked(pair)
         if full or pair.holds_off(now, fault):
             if pair.ready and seen.closed:
@@ -560,7 +566,7 @@ class ConnectionManager:
             if not pair.late:
                 return _Turn(pair, error=no_room(pair, now) if full else too_early(pair, now))
             if wait.seconds > self._policy.timeout.total:  # longer than others: what comes late is not late for it
-                return self._wait_locked(pair, pair.late[-1])
+                return self._wait_locked(pair, pair.late[-1], wait)
             if full:
                 return _Turn(pair, error=no_room(pair, now))
             return _Turn(pair, error=too_early(pair, now) if pair.refusal else too_late(pair, now))
@@ -571,7 +577,10 @@ class ConnectionManager:
         self._rounds.begin_locked(pair, mine, now, self._policy.timeout.total)
         return _Turn(pair, fault=fault)
 
-    def _wait_locked(self, pair: Pair, current: Round) -> _Turn:
+    def _wait_locked(self, pair: Pair, current: Round, wait: _Wait) -> _Turn:
+        if wait.nested:
+            why = "its hooks are at work in another thread, which waits for this one"
+            return _Turn(pair, error=ConnectionError(f"no connection to {pair.name}: {why}"))
         if self._rounds.circle_locked(current):
             return _Turn(pair, error=ConnectionError(f"no connection to {pair.name}: its hooks wait for it themselves"))
         return _Turn(pair, wait_for=current)
@@ -598,7 +607,7 @@ class ConnectionManager:
 
         Whatever happens to this thread meanwhile is no business of theirs.
         """
-        if self._hooks and wait.seconds < math.inf:
+        if self._hooks and wait.seconds < math.inf and not wait.nested:
             context = contextvars.copy_context()
             with contextlib.suppress(threads.NoThread):
                 threads.start(
@@ -618,12 +627,21 @@ class ConnectionManager:
             mine.taken, mine.leader = True, threading.get_ident()
         rest: list[GivenUp] = []
         try:
-            rest = self._carry_out(asked, pair, mine, fault, given_up)
+            if mine.dismissed:
+                rest = given_up
+            else:
+                rest = self._carry_out(asked, pair, mine, fault, given_up)
         except BaseException as error:  # noqa: BLE001 - the caller's to see
             self._pass_on(mine, error)
         finally:
+            if rest:
+                mine.given_up = Latch()
             self._end(mine)
-        self._give_up(rest)
+        if mine.given_up is not None:
+            try:
+                self._give_up(rest)
+            finally:
+                mine.given_up.set()
 
     def _pass_on(self, mine: Round, error: BaseException) -> None:
         """Have what a hook raised raised by those who wait; an event tells of it where nobody does any more."""
@@ -677,8 +695,11 @@ class ConnectionManager:
             self._rounds.waiting.pop(mine.caller, None)
         if current.dismissed:
             return NOTHING
-        if current is mine and mine.raised is not None:
-            _raise(mine.raised)
+        if current is mine:
+            if mine.given_up is not None:
+                mine.given_up.wait(began + wait.seconds - self._clock.monotonic())
+            if mine.raised is not None:
+                _raise(mine.raised)
         if current.error is not None:
             raise own_copy(current.error)
         return NOTHING if current.abandoned else current.result
@@ -723,12 +744,11 @@ class ConnectionManager:
         A signal handler may raise within the first time.
         """
         self._rounds.waiting.pop(mine.caller, None)
-        if mine.taken or mine.done.is_set():
+        if mine.taken or (mine.over and mine.done.is_set()):
             return
         with self._lock:
             if mine.taken:
                 return
-            mine.over = True
             self._end_locked(mine)
         mine.done.set()
 
@@ -747,6 +767,7 @@ class ConnectionManager:
                     pair.back_off(now, self._health)  # a stand-in, which serves until the hooks are asked again
                 pair.round = None
             self._tidy_locked(pair, now)
+        mine.over = True
 
     def _isolated_meanwhile(self, pair: Pair, asked: Asked) -> HostIsolatedError | None:
         """An operator may have isolated the host while the hooks were at work, or the one that stands in, before."""

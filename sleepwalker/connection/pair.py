@@ -36,6 +36,7 @@ class Round:
         "dismissed",
         "done",
         "error",
+        "given_up",
         "hook",
         "hook_since",
         "late",
@@ -66,9 +67,11 @@ class Round:
         self.taken = False
         """Whether a thread of its own carries it out, so that its caller may leave it."""
         self.over = False
-        """Whether its caller left it before that."""
+        """Whether the hooks are not, or no more, to be asked for it."""
         self.done = Latch()
         """Set once there is nothing to wait for any more."""
+        self.given_up: Latch | None = None
+        """Where it put a connection in the place of others: set once those are retired, which may be anybody's code."""
         self.dismissed = False
         """Whether its pair got a connection otherwise, or the manager was closed, so that nobody need wait for it."""
         self.result: Any = None

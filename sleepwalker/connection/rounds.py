@@ -81,6 +81,8 @@ class Rounds:
         A hook that finds hosts itself must not wait for the round that it is part of.
         """
         me, wanted = threading.get_ident(), current
+        if current.caller == me and current.leader is None and not current.taken:
+            return True  # a signal handler asks, which came before a thread was started
         while wanted.leader != me:
             step = None if wanted.leader is None else self.waiting.get(wanted.leader)
             if step is None or step.done.is_set():  # one that is over has only not been left yet
@@ -91,7 +93,7 @@ class Rounds:
 
 
 def _still_at_work(one: Round, now: float) -> str:
-    hook = f" ({one.hook} since {now - one.hook_since:.3g} s)" if one.hook else ""
+    hook = f" ({one.hook} for {now - one.hook_since:.3g} s)" if one.hook else ""
     return f"its hooks are still at work{hook}"
 
 
@@ -113,9 +115,8 @@ def out_of_time(name: str, one: Round, waited: float, now: float) -> DeadlineExc
 def too_late(pair: Pair, now: float) -> ConnectionError:
     """There is no connection, and it is too early to ask the hooks again, which are still at work."""
     wait = pair.again_at - now
-    error = ConnectionError(
-        f"no connection to {pair.name}: {_still_at_work(pair.late[0], now)}; they are asked again in {wait:.2g} s"
-    )
+    why = f"{_still_at_work(pair.late[0], now)}; they are asked again in {max(wait, 0.1):.1f} s"
+    error = ConnectionError(f"no connection to {pair.name}: {why}")
     error.retry_after, error.never_sent = wait, True
     return error
 

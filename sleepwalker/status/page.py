@@ -165,7 +165,7 @@ _COLUMNS = (
     ("Calls", "Calls begun, and attempts that failed"),
     ("Retries", "Attempts after the first"),
     ("Rejected", "Calls and retries refused unsent"),
-    ("Last error", "What failed last, and when an attempt last succeeded"),
+    ("Last error", "What failed last, when an attempt last succeeded, and since when hooks are at work"),
 )
 
 
@@ -236,9 +236,12 @@ def _circuit(health: HostHealth) -> str:
 def _since(moment: float | None, taken: float) -> str:
     if moment is None:
         return _DASH
+    return f"<b>{_span(taken - moment)}</b><small>{_shown(moment, taken)}</small>"
+
+
+def _shown(moment: float, taken: float) -> str:
     when = _moment(moment)
-    shown = f"{when:%H:%M:%S}" if taken - moment < 12 * 3600 else f"{when:%d %b %H:%M}"
-    return f"<b>{_span(taken - moment)}</b><small>{shown}</small>"
+    return f"{when:%H:%M:%S}" if taken - moment < 12 * 3600 else f"{when:%d %b %H:%M}"
 
 
 def _success(ratio: float | None) -> str:
@@ -253,15 +256,17 @@ def _success(ratio: float | None) -> str:
 
 
 def _error(health: HostHealth, taken: float) -> str:
-    success = f"<small>last success {_ago(health.last_success, taken)}</small>" if health.last_success else ""
+    notes = f"<small>last success {_ago(health.last_success, taken)}</small>" if health.last_success else ""
+    if health.hooks_since is not None:
+        notes += f"<small>hooks at work since {_shown(health.hooks_since, taken)}</small>"
     if health.last_error is None:
-        return success or _DASH
+        return notes or _DASH
     text = health.last_error.replace(f"{health.host}: ", "", 1)  # the row has said that
     if len(text) > _LONGEST_ERROR:
         text = text[:_LONGEST_ERROR] + " …"
     if len(text) <= _SHORT_ERROR:
-        return f"<bdi>{_text(text)}</bdi>{success}"
-    return f"<details><summary><bdi>{_text(text)}</bdi></summary></details>{success}"
+        return f"<bdi>{_text(text)}</bdi>{notes}"
+    return f"<details><summary><bdi>{_text(text)}</bdi></summary></details>{notes}"
 
 
 _DASH = "<i>–</i>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import typing
 from collections.abc import Callable, Iterator
 from types import NoneType
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sleepwalker import ANONYMOUS
+from sleepwalker import ANONYMOUS, DeadlineExceeded
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.engine.call import DUE, Came, Request, run
 from sleepwalker.engine.rules import Rules
@@ -215,6 +216,19 @@ def a_hook_that_fails() -> list[Event]:
     bed.hook.act = fail(OurConnectionError("no"))
     with pytest.raises(OurConnectionError):
         bed.manager.find(A)
+    return bed.events
+
+
+@scenario
+def a_hook_that_hangs() -> list[Event]:
+    bed = Bed()
+    go = threading.Event()
+    bed.hook.act = lambda host, auth: go.wait(10)
+    with pytest.raises(DeadlineExceeded):
+        bed.manager.find(A, timeout=0.001)
+    bed.clock.advance(30)
+    bed.manager.health()
+    go.set()
     return bed.events
 
 

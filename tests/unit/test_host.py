@@ -47,6 +47,7 @@ def test_a_host_that_nobody_asked_yet_is_unknown() -> None:
         broken_since=None,
         retry_in=None,
         connections=0,
+        hooks_since=None,
     )
 
 

@@ -537,8 +537,9 @@ def test_add_during_a_round_wins() -> None:
     gate, job = underway(bed)
     bed.manager.add(A, None, thing)
     assert bed.manager.find(A) is thing
+    assert job() is thing, "whoever waits is given it at once"
     gate.go.set()
-    assert job() is thing
+    hooks_are_over()
     assert bed.manager.find(A) is thing
     assert made[0].retired, "no pair has it"
     assert len(bed.manager) == 1
@@ -574,10 +575,11 @@ def test_close_during_a_round_closes_what_the_round_makes() -> None:
     follower = in_thread(lambda: bed.manager.find(A))
     waiting(bed, 2)
     bed.manager.close()
-    gate.go.set()
     for one in (job, follower):
         with pytest.raises(OurConnectionError, match="closed"):
             one()
+    gate.go.set()
+    hooks_are_over()
     assert made[0].closed
     assert len(bed.manager) == 0
 

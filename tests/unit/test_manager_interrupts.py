@@ -14,7 +14,7 @@ import pytest
 from sleepwalker import Connection, Policy
 from sleepwalker import ConnectionError as OurConnectionError
 from tests.interrupts import Place, Struck, strike
-from tests.unit.manager_driver import A, B, Bed, Thing, fail, in_thread, replicas, well
+from tests.unit.manager_driver import A, B, Bed, Thing, fail, hooks_are_over, in_thread, replicas, well
 
 FILES = [f"sleepwalker/connection/{name}.py" for name in ("manager", "registry", "pair", "keys", "conns", "hook")] + [
     "sleepwalker/latch.py"
@@ -101,14 +101,15 @@ def a_stand_in() -> Scene:
 
 
 def others_wait_for_it() -> Scene:
-    """The thread that is struck leads the round that another one waits for."""
+    """The thread that is struck began the round that another one waits for, too."""
     bed = Bed()
     waiters: list[Callable[[], Any]] = []
+    here = threading.get_ident()
 
     def act(host: Any, auth: Any) -> Connection:
         if not waiters:
             waiters.append(in_thread(lambda: bed.manager.find(A)))
-            until(lambda: len(bed.manager._rounds.waiting) == 1)
+            until(lambda: bool({*bed.manager._rounds.waiting} - {here}))
         return bed.conn(host)
 
     bed.hook.act = act
@@ -116,7 +117,7 @@ def others_wait_for_it() -> Scene:
 
 
 def it_waits_for_others() -> Scene:
-    """The thread that is struck waits for the round that another one leads."""
+    """The thread that is struck waits for the round that another one began."""
     bed = Bed()
     here, go = threading.get_ident(), threading.Event()
 
@@ -188,6 +189,8 @@ def look(scene: Scene) -> None:
     """Whether all that the manager knows fits together, and it still does its work, for other threads, too."""
     bed, manager, registry = scene.bed, scene.bed.manager, scene.bed.manager._registry
     scene.check()
+    until(lambda: not [*manager._rounds.at_work_locked()])  # who was struck only waited for the hooks
+    hooks_are_over()
     manager.restore(A)
     bed.hook.act = lambda host, auth: Thing()
     if not manager._closed:

@@ -240,7 +240,7 @@ def test_64_threads_that_wait_get_64_errors_with_short_tracebacks(error: Excepti
     bed = Bed()
     gate = bed.hook.act = Gate(fail(error))
     jobs = [in_thread(lambda: bed.manager.find(A)) for _ in range(64)]
-    waiting(bed, 63)
+    waiting(bed, 64)
     gate.go.set()
     errors = []
     for job in jobs:
@@ -265,7 +265,7 @@ def test_a_thread_that_waited_sees_where_in_the_hook_it_happened_and_no_other_ca
     first = in_thread(leads)
     assert gate.entered.wait(10)
     second = in_thread(waits)
-    waiting(bed, 1)
+    waiting(bed, 2)
     gate.go.set()
     with pytest.raises(ValueError, match="a bug"):
         first()
