@@ -124,9 +124,12 @@ def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
 
 def hooks_are_over() -> None:
     """Until no thread of a hook's is there any more: it ends after its result was given."""
-    for thread in threading.enumerate():
-        if thread.name == "sleepwalker hook":
-            thread.join(10)
+    moment = threading.Event()
+    for _ in range(5000):
+        if not any(thread.name == "sleepwalker hook" for thread in threading.enumerate()):
+            return
+        moment.wait(0.002)
+    raise AssertionError("a hook hangs")
 
 
 def fail(error: BaseException) -> Callable[[Any, Any], Any]:
