@@ -248,6 +248,8 @@ class Service:
         if self.headers is None:
             return headers
         merged = unshared(headers)
+        if isinstance(merged, Mapping) and not hasattr(merged, "update"):
+            merged = dict(merged)
         merged.update(self.headers)
         return merged
 

@@ -37,7 +37,7 @@ _OWN = frozenset(
     | {"__get__", "__getattr__", "__getattribute__", "__init__", "__init_subclass__", "__new__", "__repr__"}
     | {"__set__", "__set_name__", "__setattr__", "__subclasshook__"}
 )
-#: How deep arguments are searched for what cannot be read twice.
+#: How deep values are searched for what cannot be read twice.
 _DEPTH = 4
 #: How many exceptions, each the cause of the one before, are asked for a status.
 _MOST_CAUSES = 4
@@ -318,18 +318,18 @@ def _described(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], rules: 
     given = [kwargs.get("headers"), kwargs.get("extra_headers")]
     names = [word for headers in given if isinstance(headers, Mapping) for word in headers]
     keyed = any(isinstance(word, str) and word.lower() == "idempotency-key" for word in names)
-    once = _read_once([*args, *kwargs.values()], _DEPTH)
+    once = read_once([*args, *kwargs.values()])
     return Request(method, safe_path(uri if isinstance(uri, str) else ""), keyed or method in rules.methods, not once)
 
 
-def _read_once(value: Any, depth: int) -> bool:
+def read_once(value: Any, depth: int = _DEPTH) -> bool:
     """Whether there is something in it that a second attempt would find empty: an iterator, or an open file."""
     if value is None or isinstance(value, str | bytes | int | float):
         return False
     if isinstance(value, Mapping):
-        return depth > 0 and any(_read_once(item, depth - 1) for item in value.values())
+        return depth > 0 and any(read_once(item, depth - 1) for item in value.values())
     if isinstance(value, list | tuple):
-        return depth > 0 and any(_read_once(item, depth - 1) for item in value)
+        return depth > 0 and any(read_once(item, depth - 1) for item in value)
     return isinstance(value, Iterator) or hasattr(value, "read")
 
 

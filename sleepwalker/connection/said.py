@@ -9,6 +9,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterable
+from http import HTTPStatus
 from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
@@ -31,7 +32,7 @@ _MARK = "\0"
 
 #: A word that may be part of a URL, a parameter with its value or `user:password`, or that may move a cursor.
 _UNSAID = re.compile(
-    "//|[@=?#&\\\\]|%[0-9A-Fa-f]|:[^0-9:.,;)\\]]|"
+    "//|[@=?#&\\\\]|%[0-9A-Fa-f]|:[^0-9:.,;)\\]]|:[0-9]{1,5}[^0-9/:.,;)\\]'\"]|:[0-9]{6}|"
     "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
 _WEB = re.compile(r"https?://", re.IGNORECASE)
@@ -42,7 +43,7 @@ _LONGEST_WORD = 24
 #: What follows one of these is a secret until it is known for a plain word, or the clause ends.
 _NAMES_A_SECRET = re.compile(
     r".*(?:bearer|cookies?|credentials?|jwt|passcode|passphrase|passwd|passwords?|pwd|secrets?|tokens?)|"
-    r"(?:.*[_.-])?(?:(?:access|api|private)?keys?|auth|authorization|basic|digest|otp|pin|session(?:[_-]?id)?)",
+    r"(?:.*[_.-])?(?:(?:access|api|private)?keys?|auth|authorization|basic|creds?|digest|otp|pass|pin|pw|session(?:[_-]?id)?|sid)",
     re.IGNORECASE,
 )
 _PLAIN = re.compile(
@@ -135,17 +136,17 @@ def told(error: Exception, asked: Asked) -> str:
     """
     kind = type(error).__name__
     if isinstance(error, HTTPError):
-        return f"{kind}: {error.http_code}{_from(error, asked)}"
+        return f"{kind}{_status(_attribute(error, 'http_code'))}{_from(error, asked)}"
     if isinstance(error, SleepwalkerException):
-        return f"{kind}: {error}" if _raised_here(error) else _said(kind, error)
-    status = _attribute(_attribute(error, "response"), "status_code")
-    if isinstance(status, int):
-        return f"{kind}: {status}{_from(error, asked)}"
+        return f"{kind}: {_text(error)}" if _raised_here(error) else _said(kind, error)
+    if status := _status(_attribute(_attribute(error, "response"), "status_code")):
+        return f"{kind}{status}{_from(error, asked)}"
     if isinstance(error, requests.RequestException):
         return _in_our_words(kind, error, asked)
-    number = getattr(error, "errno", None)
+    number = _attribute(error, "errno")
+    number = number if type(number) is int else None  # it may be anything that the error was made with
     whose = f" (from {_UNKNOWN})" if isinstance(error, _OF_A_SERVER) or number in _UNREACHED else ""
-    if isinstance(number, int) and number in errno.errorcode and not isinstance(error, ssl.SSLError):
+    if number is not None and number in errno.errorcode and not isinstance(error, ssl.SSLError):
         return f"{kind}: {os.strerror(number)}{whose}"
     if type(error).__module__ not in ("builtins", "socket", "ssl"):
         return kind
@@ -213,8 +214,8 @@ def _names_a_secret(word: str) -> bool:
 
 def _said(kind: str, error: Exception) -> str:
     """The words that a failure was made with."""
-    own = _attribute(error, "verify_message") or _attribute(error, "strerror") or " ".join(map(str, error.args))
-    words = scrubbed(str(own))
+    own = (_text(_attribute(error, name)) for name in ("verify_message", "strerror"))
+    words = scrubbed(next(filter(None, own), "") or " ".join(map(_text, error.args)))
     return f"{kind}: {words}" if words else kind
 
 
@@ -262,8 +263,13 @@ def _attribute(owner: Any, name: str) -> Any:
         return None
 
 
+def _status(value: Any) -> str:
+    """A status of HTTP, for a text; nothing for what is none, as an object that mocks a response may have it."""
+    return f": {value:d}" if type(value) in (int, HTTPStatus) and 100 <= value <= 999 else ""
+
+
 def _text(value: Any) -> str:
     try:
-        return str(value)
+        return "" if value is None else str(value)
     except Exception:  # noqa: BLE001
         return ""

@@ -12,6 +12,7 @@ import requests
 
 from sleepwalker.connection.allowed import checked_allow
 from sleepwalker.connection.connection import CallOptions
+from sleepwalker.connection.guard import read_once
 from sleepwalker.exceptions import (
     InvalidParameter,
     LinkError,
@@ -21,11 +22,12 @@ from sleepwalker.exceptions import (
 )
 from sleepwalker.frames import without_locals
 from sleepwalker.links.finding import Answered, answer_of, base_of, has, no_such, one
-from sleepwalker.links.link import Link, shown_link, shown_names, shown_place
+from sleepwalker.links.link import Link, shown_link, shown_name, shown_names, shown_place
 from sleepwalker.links.template import expand, variables_of
 from sleepwalker.links.through import MAPPINGS, rest_of
 from sleepwalker.links.trail import Trail, trail_of
-from sleepwalker.links.way import Finder, Way, begun, send
+from sleepwalker.links.way import BELONGS, Finder, Way, begun, send
+from sleepwalker.transport.answer import body_in_hand
 from sleepwalker.transport.headers import unshared
 from sleepwalker.transport.url import join, origin_of
 
@@ -93,7 +95,7 @@ def follow(
     if link is None:
         raise RelationError(no_such(response, str(relation)))
     _warn(link, 4)  # one more for what empties this frame
-    return send(link, conn, _url(link, way), way, trail_of(response, conn)).response
+    return send(link, conn, _url(link, way, base_of(response)), way, trail_of(response, conn)).response
 
 
 @without_locals
@@ -114,7 +116,7 @@ def pages(
     """The answer itself, then the one that its link leads to, and so on until one has no such link.
 
     Each page is asked for when the iterator is asked for it, and no earlier one is kept. Arguments are those of
-    `follow`; all of them go for each step.
+    `follow`; all of them go for each step, so what can be read only once, as iterators and open files, is a TypeError.
 
     Args:
         max_pages: More pages than these are a LinkError.
@@ -122,7 +124,8 @@ def pages(
             "end". One that is there and null, as JSON:API writes it, is an end either way.
 
     Raises RelationError, at the call, for a relation that the answer does not have. Each step raises LinkError for a
-    link to a URL that the walk was at before, and for one more page than `max_pages`; and what `follow` raises. After
+    link to a URL that the walk was at before, for one more page than `max_pages`, and where the body with the links was
+    not read, as of a stream; and what `follow` raises. After
     any error the iterator can be gone on with: asked again, it tries the same step again.
     """
     _check_max_pages(max_pages)
@@ -130,6 +133,7 @@ def pages(
     allowed = checked_allow(allow)
     response, conn = answer_of(source)
     way = _way(allowed, manager, auth, method, variables, more)
+    _check_again_and_again(way)
     if missing == "error" and not has(response, _checked(relation)):
         raise RelationError(f"{no_such(response, relation)}; pass missing='end' if it may be the only page")
     return _Pages(response, conn, _checked(relation), max_pages, way)
@@ -145,6 +149,8 @@ class _Page(NamedTuple):
     """Counts from 1; 0 before the first was handed over."""
     place: int
     """The hash of the URL that it was asked for by, for the server decides how long its URLs are."""
+    by_body: bool = False
+    """Whether the link that led to it stood in a body."""
 
 
 class _Pages(Iterator[requests.Response]):
@@ -179,10 +185,11 @@ class _Pages(Iterator[requests.Response]):
     def _following(self, page: _Page) -> _Page:
         link = one(page.response, self._relation)
         if link is None:
+            _check_seen(page, self._relation)
             self._over = True
             raise StopIteration
         _warn(link, 5)
-        url = _url(link, self._way)
+        url = _url(link, self._way, link.base)
         shown = f"{shown_link(link)}, page {page.number},"
         self._seen.add(page.place)  # not before, for where a step failed is no place where the walk has been
         place = hash(url)
@@ -193,7 +200,18 @@ class _Pages(Iterator[requests.Response]):
                 f"{shown} leads on after max_pages={self._max_pages} pages: pass a larger one if that is meant"
             )
         step = send(link, page.conn, url, self._way, page.trail)
-        return _Page(*step, page.number + 1, place)
+        return _Page(*step, page.number + 1, place, by_body=link.place != "Link")
+
+
+def _check_seen(page: _Page, relation: str) -> None:
+    """A walk must not end in silence at a page whose links could not be looked for where the last one stood."""
+    asked: Any = page.response.request
+    where = shown_place(page.response.url or "")
+    if page.by_body and (body_in_hand(page.response) is None or getattr(asked, "method", None) == "HEAD"):
+        raise LinkError(
+            f"whether {where} is the last page cannot be told: the link to it stood in a body, and its own body, "
+            f"where {shown_name(relation)} may be, was not read; ask without stream=True, and not by HEAD"
+        )
 
 
 def _way(
@@ -204,6 +222,8 @@ def _way(
     variables: Mapping[str, Any] | None,
     more: dict[str, Any],
 ) -> Way:
+    if isinstance(manager, type):
+        raise TypeError(f"manager is the class {manager.__name__}: pass an instance of it")
     if isinstance(manager, str) or (manager is not None and not callable(getattr(manager, "find", None))):
         raise TypeError(f"manager must be a ConnectionManager, not a {type(manager).__name__}")
     if variables is not None and not isinstance(variables, Mapping):
@@ -220,6 +240,16 @@ def _check_max_pages(value: Any) -> None:
         raise ValueError(f"max_pages must be a positive number, not {value!r:.80}")
 
 
+def _check_again_and_again(way: Way) -> None:
+    """Each step sends the same, so there must be something left after the first."""
+    once = [f"{name}=" for name in BELONGS if read_once(way.options.get(name))]
+    if once:
+        raise TypeError(
+            f"{', '.join(once)} can be read only once, and goes with each page: pass what can be read again, such as "
+            "bytes or a list; data= may also be a function that makes the body anew"
+        )
+
+
 def _check_missing(value: Any) -> None:
     if value not in ("error", "end"):
         raise ValueError(f"missing must be 'error' or 'end', not {value!r:.80}")
@@ -231,8 +261,11 @@ def _checked(relation: Any) -> str:
     return relation
 
 
-def _url(link: Link, way: Way) -> str:
-    """Where the link leads, as an absolute URL without fragment that may be asked for."""
+def _url(link: Link, way: Way, answered: str) -> str:
+    """Where the link leads, as an absolute URL without fragment that may be asked for.
+
+    `answered` is the URL of the answer that it is followed from, which one made by hand need not have as its base.
+    """
     try:
         reference = _reference(link, way)
         if _CONTROL.search(reference):  # here, because joining drops some of them without a word
@@ -244,7 +277,7 @@ def _url(link: Link, way: Way) -> str:
         if scheme is not None and scheme[1].lower() not in ("http", "https"):
             raise URLError(f"it has the scheme {scheme[1].lower()[:20]!r}; only http and https can be followed")
         origin = origin_of(url)
-        if origin.scheme == "http" and link.base.lower().startswith("https:"):
+        if origin.scheme == "http" and any(base.lower().startswith("https:") for base in (link.base, answered)):
             raise URLError(f"it leads from https to {origin}, which is never followed: what is sent could be read")
     except (URLError, LinkError, InvalidParameter, MissingVariable) as error:
         told = type(error)(f"{shown_link(link)}: {error}")

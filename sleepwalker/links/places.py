@@ -22,8 +22,12 @@ OF_ITSELF = frozenset(
 
 #: What members of these names at the top level are for, if they look like a URL. Others may be anything.
 _WELL_KNOWN = frozenset({"next", "prev", "previous", "first", "last", "self"})
-#: Of version 4, of 4.01, and of version 3, which SharePoint speaks.
-_ODATA_NEXT = ("@odata.nextLink", "@nextLink", "odata.nextLink")
+#: Of version 4, of 4.01, and of version 3, which SharePoint speaks; and what each of them calls the context.
+_ODATA_NEXT = {
+    "@odata.nextLink": "@odata.context",
+    "@nextLink": "@context",
+    "odata.nextLink": "odata.metadata",
+}
 _URL_STARTS = ("http://", "https://", "/", "./", "../", "?")
 
 #: How far items in items are looked through.
@@ -125,10 +129,10 @@ def _member(
 
 
 def _odata(document: dict[str, Any], base: str) -> Iterator[Written]:
-    context = document.get("@odata.context")
-    for name in _ODATA_NEXT:
+    for name, of_version in _ODATA_NEXT.items():
         if name in document:
             value = document[name]
+            context = document.get("@odata.context", document.get(of_version))
             # Relative to the document's context if it has one (OData JSON 4.01, 4.3). What cannot be printed is left
             # as it is, for joining would drop some of it.
             if isinstance(context, str) and isinstance(value, str) and value and f"{context}{value}".isprintable():

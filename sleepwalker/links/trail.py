@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -135,19 +136,26 @@ def held_as(held: tuple[Held, ...], manager: Any, auth: Any) -> Found | tuple[He
     """What a connection was found as which was held for these pairs; the pairs, where that cannot be told.
 
     Those of this manager count, if it has any: else whoever held it may be behind the manager. With several pairs
-    `auth` tells which is meant. Nothing else does: a walk must not go on as somebody else.
+    `auth` tells which is meant. Nothing else does: a walk must not go on as somebody else, nor at another host that
+    a hook had in the same place.
     """
     mine = [one for one in held if one.holder() is manager] or list(held)
     if not mine:
         return None
-    if all(one.key == mine[0].key for one in mine):
-        return Found(mine[0].host, mine[0].auth, home=True)
-    if auth is None:
+    if not one_auth(mine):
+        if auth is None:
+            return tuple(mine)
+        key = AuthKey(auth)
+        same = [one for one in mine if one.key == key]
+        mine = same or [Held(one.holder, one.name, one.host, auth, key) for one in mine]
+    if any(one.name != mine[0].name for one in mine):
         return tuple(mine)
-    key = AuthKey(auth)
-    return next(
-        (Found(one.host, one.auth, home=True) for one in mine if one.key == key), Found(mine[0].host, auth, home=True)
-    )
+    return Found(mine[0].host, mine[0].auth, home=True)
+
+
+def one_auth(held: Sequence[Held]) -> bool:
+    """Whether the pairs have the same credentials."""
+    return all(one.key == held[0].key for one in held)
 
 
 def origin_of_host(host: Any) -> Origin | None:

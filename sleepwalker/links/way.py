@@ -19,12 +19,12 @@ from sleepwalker.connection.pair import as_connection, says_closed, seems_good
 from sleepwalker.exceptions import ConnectionError, HTTPError, URLError
 from sleepwalker.links.link import Link, shown_link, shown_names
 from sleepwalker.links.through import check_kind, rest_of, send_through
-from sleepwalker.links.trail import Found, Trail, held_as, keep_trail, origin_of_host
+from sleepwalker.links.trail import Found, Trail, held_as, keep_trail, one_auth, origin_of_host
 from sleepwalker.transport.credentials import ANONYMOUS
 from sleepwalker.transport.url import Origin, origin_of
 
 #: Options of a call that go to another host only if it is allowed.
-_BELONGS = ("params", "data", "json", "files")
+BELONGS = ("params", "data", "json", "files")
 #: Headers of a call that go with it to another host, as they hold no credentials.
 _HARMLESS = frozenset(
     {"accept", "accept-encoding", "accept-language", "cache-control", "content-language", "content-type"}
@@ -77,6 +77,8 @@ class _Asked(NamedTuple):
 
 def begun(trail: Trail, way: Way) -> Trail:
     """The trail with what the connection is held for that the walk began with, if that can be told."""
+    if trail.own is not None:  # known since an earlier step, and the page may be another host's that leads here, too
+        return trail
     held = _held(trail, way)
     return trail.begun_as(held) if isinstance(held, Found) else trail
 
@@ -152,11 +154,38 @@ def _found(
         if at_hand is not None and _is_good(at_hand, several, manager):
             return at_hand, None
         if several:
-            raise URLError(
-                f"{shown_link(link)} leads to {target}, whose connection was held for several credentials and is gone: "
-                "which of them this walk is to go on with cannot be told; pass auth="
-            )
+            return _found_again(link, target, several, manager), None
     return manager.find(found.host, found.auth), found
+
+
+def _found_again(link: Link, target: Origin, several: tuple[Held, ...], manager: Finder) -> Any:
+    """Another connection in place of one that was held for several pairs: where these differ in their hosts only, the
+    one that goes where the link leads, or where all of them go now."""
+    gone = f"{shown_link(link)} leads to {target}, whose connection was held for several"
+    if not one_auth(several):
+        raise URLError(
+            f"{gone} credentials and is gone: which of them this walk is to go on with cannot be told; pass auth="
+        )
+    failed, through, places = None, None, set()
+    for name in {one.name: one for one in several}.values():
+        try:
+            through = manager.find(name.host, name.auth)
+        except (ConnectionError, HTTPError) as error:
+            failed = error
+            continue
+        ours = as_connection(through)
+        place = origin_of_host(name.host) if ours is None else ours.origin
+        if place == target:
+            return through
+        places.add(place)
+    if failed is not None:  # it may be the one, and there again later
+        raise failed
+    if len(places) == 1 and None not in places:
+        return through
+    raise URLError(
+        f"{gone} hosts ({shown_names(one.name for one in several)}) and is gone, and they are at different places now: "
+        "which of them this walk is to go on at cannot be told; find it, and ask it for the page"
+    )
 
 
 def _to_find(target: Origin, way: Way, trail: Trail) -> _Asked:
@@ -206,7 +235,7 @@ def _check_options(link: Link, target: Origin, way: Way) -> None:
         raise URLError(f"headers must be a mapping of names to values, not {type(headers).__name__}")
     if way.allows(target):
         return
-    kept = [f"{name}=" for name in _BELONGS if way.options.get(name) is not None]
+    kept = [f"{name}=" for name in BELONGS if way.options.get(name) is not None]
     names = [str(name) for name in headers or () if str(name).lower() not in _HARMLESS]
     if names:
         kept.append(f"headers that may be credentials ({shown_names(names)})")

@@ -440,6 +440,28 @@ def test_a_link_made_by_hand_whose_base_is_no_url_is_refused(base: str) -> None:
         followed(answer({}), Link("next", "3", base))
 
 
+@pytest.mark.parametrize(
+    ("name", "context"),
+    [
+        ("@odata.nextLink", "@odata.context"),
+        ("@nextLink", "@odata.context"),
+        ("@nextLink", "@context"),
+        ("odata.nextLink", "odata.metadata"),
+    ],
+)
+def test_each_version_of_odata_has_its_name_for_the_context(name: str, context: str) -> None:
+    document = {context: "https://api.example.com/svc/$metadata#Orders", name: "Orders?$skip=9"}
+    assert followed(answer(document)) == "/svc/Orders?$skip=9"
+
+
+@pytest.mark.parametrize("base", ["", "http://api.example.com/", " https://api.example.com/"])
+def test_a_link_made_by_hand_does_not_lead_from_https_to_http_whatever_its_base_is(base: str) -> None:
+    conn = Asked()
+    with pytest.raises(URLError, match="from https to http"):
+        follow(through(conn, answer({})), Link("next", "http://api.example.com/3", base))
+    assert conn.urls == []
+
+
 # -- hostile documents -----------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from sleepwalker import (
     ANONYMOUS,
     Connection,
+    ConnectionManager,
     DecodeError,
     HTTPError,
     InvalidParameter,
@@ -553,6 +555,7 @@ def test_a_connection_without_an_answer_in_this_thread_says_so() -> None:
         ((answer(), ""), "relation must be"),
         ((answer(), 7), "relation must be"),
         ((answer(), "next", {"manager": object()}), "manager must be"),
+        ((answer(), "next", {"manager": ConnectionManager}), "manager is the class ConnectionManager"),
         ((answer(), "next", {"manager": "https://b.example.com"}), "manager must be"),  # a text has a find, too
         ((answer(), "next", {"variables": ["id"]}), "variables must be"),
         ((answer(), "next", {"allow": "https://b.example.com"}), "allow must be a list"),
@@ -734,6 +737,56 @@ def test_an_endless_chain_is_cut_after_so_many_pages_as_are_allowed() -> None:
     with pytest.raises(LinkError, match="leads on after max_pages=50 pages"):
         next(walk)
     assert len(conn.urls) == 49
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("data", iter([b"x"])),
+        ("data", io.BytesIO(b"x")),
+        ("files", {"f": ("name", io.BytesIO(b"x"))}),
+        ("files", [("f", io.BytesIO(b"x"))]),
+        ("params", iter([("a", "1")])),
+    ],
+)
+def test_what_can_be_read_once_does_not_go_with_each_page(name: str, value: Any) -> None:
+    """The second page would be asked for with an empty body, without a word."""
+    conn, first = chain_of("/1", "/2")
+    with pytest.raises(TypeError, match=f"^{name}= can be read only once, and goes with each page"):
+        pages(first, method="POST", **{name: value})
+    assert conn.urls == []
+    follow(first, "next", method="POST", **{name: value})
+    assert len(conn.urls) == 1
+
+
+@pytest.mark.parametrize("value", [b"x", "x", {"a": ["1", "2"]}, lambda: iter([b"x"])])
+def test_what_can_be_read_again_goes_with_each_page(value: Any) -> None:
+    conn, first = chain_of("/1", "/2")
+    list(pages(first, method="POST", data=value))
+    assert [call[2]["data"] for call in conn.calls] == [value] * 2
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_page_without_a_body_is_no_end_of_a_walk_along_links_in_bodies(method: str) -> None:
+    """Of a streamed answer, or one to a HEAD, only the header is looked at."""
+    conn = Asked()
+    second = answer(url="https://api.example.com/1")
+    if method == "HEAD":
+        second.request = requests.Request("HEAD", second.url).prepare()
+    else:
+        second._content = False  # as it is before it is read
+    conn.answers = [second]
+    walk = pages(through(conn, answer({"_links": {"next": {"href": "/1"}}})), method=method)
+    assert next(walk)
+    assert next(walk) is second
+    for _ in range(2):
+        with pytest.raises(LinkError, match=r"whether https://api.example.com/1 is the last page cannot be told"):
+            next(walk)
+    conn, first = chain_of("/1", "/2")
+    for page in conn.answers:
+        page.request = requests.Request(method, page.url).prepare()
+        page._content = False if method == "GET" else b""
+    assert len(list(pages(first, method=method))) == 3
 
 
 def test_exactly_as_many_pages_as_are_allowed_are_no_error() -> None:

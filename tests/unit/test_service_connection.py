@@ -300,6 +300,22 @@ class OfItsOwn(dict[str, str]):
     """Its `copy` gives a plain dict."""
 
 
+class ReadOnly(Mapping[str, str]):
+    """A mapping and no more."""
+
+    def __init__(self, items: Any) -> None:
+        self._items = dict(items)
+
+    def __getitem__(self, name: str) -> str:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
 class Uncopied(dict[str, str]):
     def copy(self) -> Uncopied:
         return self
@@ -319,8 +335,19 @@ class Uncopied(dict[str, str]):
         (OfItsOwn, True),
         (Uncopied, False),
         (lambda items: MappingProxyType(dict(items)), False),
+        (ReadOnly, False),
     ],
-    ids=["dict", "OrderedDict", "UserDict", "requests'", "in an attribute", "a dict's", "uncopied", "read-only"],
+    ids=[
+        "dict",
+        "OrderedDict",
+        "UserDict",
+        "requests'",
+        "in an attribute",
+        "a dict's",
+        "uncopied",
+        "proxy",
+        "read-only",
+    ],
 )
 def test_a_callers_headers_collect_nothing_of_the_services(kind: Callable[[Any], Any], kept: bool) -> None:
     sent: list[Any] = []

@@ -297,6 +297,14 @@ def test_a_host_that_leads_to_where_the_walk_began_does_not_get_what_is_for_that
         follow(alias, "next", manager=bed.manager, params={"key": SECRET})
 
 
+def test_a_page_of_a_host_that_leads_to_where_the_walk_began_is_gone_on_from_as_that_host(bed: Bed, net: Net) -> None:
+    net.links = {f"{A}/0": f"{B}/1", f"{A}/2": f"{A}/3"}
+    bed.hook.act = lambda host, auth: Told(net, A, (host, auth))
+    walk = pages(bed.manager.find(A, "acme").get("/0"), manager=bed.manager)
+    take(walk, 4)
+    assert [who for _, who in net.sent] == [(A, "acme"), (B, None), (B, None), (B, None)]
+
+
 def test_a_walk_over_ever_new_hosts_remembers_only_so_many_of_them_and_its_own(bed: Bed, net: Net) -> None:
     count = 400
     for number in range(count):
@@ -346,6 +354,62 @@ def test_a_stand_in_of_several_tenants_is_no_guess_by_its_hosts_own_name(bed: Be
     net.links[f"{B}/0"] = f"{A}/1"
     with pytest.raises(URLError, match="pass auth="):
         follow(first, "next", manager=bed.manager)
+
+
+def shared_by_names(bed: Bed, net: Net) -> dict[str, str]:
+    """Hooks that know hosts by name, and have one connection for each place; returns where the names are."""
+    places = {"orders": A, "stock": A}
+    conns: dict[str, Connection] = {}
+
+    def hooked(host: str, auth: Any) -> Connection:
+        conn = conns.get(places[host])
+        if conn is None or conn.closed or conn.usage.retired:
+            conn = conns[places[host]] = Told(net, places[host], (host, auth))
+        return conn
+
+    bed.hook.act = hooked
+    return places
+
+
+def test_a_walk_does_not_go_on_at_another_host_that_was_in_the_same_place(bed: Bed, net: Net) -> None:
+    places = shared_by_names(bed, net)
+    bed.manager.find("orders", "acme")
+    walk = pages(bed.manager.find("stock", "acme").get("/0"), manager=bed.manager)
+    take(walk, 2)
+    places["orders"] = B
+    bed.manager.evict("orders")
+    bed.manager.evict("stock")
+    assert take(walk, 2) == [f"{A}/2", f"{A}/3"]
+    places["stock"] = C
+    bed.manager.evict("stock")
+    with pytest.raises(URLError, match=r"several hosts \('orders', 'stock'\) and is gone.*different places"):
+        next(walk)
+    bed.manager.evict("stock")
+    places["stock"] = B
+    assert take(walk, 1) == [f"{B}/4"]  # wherever it was meant to be, it is there
+
+
+def test_a_host_in_the_same_place_that_cannot_be_had_now_may_be_the_one(bed: Bed, net: Net) -> None:
+    places = shared_by_names(bed, net)
+    bed.manager.find("orders", "acme")
+    walk = pages(bed.manager.find("stock", "acme").get("/0"), manager=bed.manager)
+    take(walk, 2)
+    places["orders"] = B
+    usual = bed.hook.act
+
+    def out(host: str, auth: Any) -> Any:
+        if host == "stock":
+            raise OurConnectionError("not now")
+        return usual(host, auth)
+
+    bed.hook.act = out
+    bed.manager.evict("orders")
+    bed.manager.evict("stock")
+    with pytest.raises(OurConnectionError, match="no connection to stock"):
+        next(walk)
+    bed.hook.act = usual
+    bed.clock.advance(2)
+    assert take(walk, 1) == [f"{A}/2"]
 
 
 def test_a_connection_that_a_hook_gives_again_and_again_is_of_one_pair(bed: Bed, net: Net) -> None:

@@ -362,6 +362,37 @@ def test_a_refusal_is_told_of_the_server_that_said_it(error: Exception, text: st
     assert said(error) == text
 
 
+class Silent(HTTPError):
+    """Made without what an `HTTPError` is made of."""
+
+    def __init__(self, words: str) -> None:
+        Exception.__init__(self, words)
+
+
+def with_status(status: Any) -> HTTPError:
+    error = HTTPError.of(answer(401))
+    error.http_code = status
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(Bad()), "OSError"),
+        (ConnectionError(Bad(), "words"), "ConnectionError: words"),
+        (OSError([SECRET], "words"), "OSError: words"),
+        (OSError(10**5000, "words"), "OSError: words"),
+        (OSError(99_999, Bad()), "OSError: 99999"),
+        (OurConnectionError(Bad()), "ConnectionError"),
+        (Silent(SECRET), f"Silent (from {WHERE})"),
+        (with_status(SECRET), f"HTTPUnauthorized (from {LOGIN})"),
+        (with_status(10**5000), f"HTTPUnauthorized (from {LOGIN})"),
+    ],
+)
+def test_an_error_that_cannot_be_told_does_not_keep_the_others_from_being_told(error: Exception, text: str) -> None:
+    assert said(error) == text
+
+
 def test_for_a_name_the_server_is_always_told() -> None:
     """Nobody else knows where the name leads."""
     assert said(HTTPError.of(answer(401, B)), "billing") == f"HTTPUnauthorized: 401 (from {B})"
@@ -432,6 +463,9 @@ def test_useful_words_stay(text: str) -> None:
         ("password is geheim. Sorry", "password is … Sorry"),
         ("the passphrase correct horse battery, no", "the passphrase … … … no"),
         ("alice:geheim at 10.0.0.1:80", "… at 10.0.0.1:80"),
+        ("alice:1geheim (alice:12geheim) alice:123456 at [::1]:80 12:30:45", "… … … at [::1]:80 12:30:45"),
+        ('{"user":5,"pin":1234}', "…"),
+        ("pw geheim, pass: geheim, creds geheim; sid geheim", "pw … pass: … creds … sid …"),
         ("alice@example.com", "…"),
         ("a#geheim //geheim geheim? a&b a%3dgeheim DOMAIN\\geheim", "… … … … … …"),
         ("got eyJhbGciOiJIUzI1NiJ9eyJzdWIiOiIxMjM0In0 back", "got … back"),
