@@ -17,6 +17,7 @@ from sleepwalker.frozen import frozen, reader
 
 __all__ = [
     "CATALOGUE",
+    "AnyObserver",
     "AttemptFailed",
     "BreakerClosed",
     "BreakerHalfOpened",
@@ -344,6 +345,10 @@ class Observer(Protocol):
     """Receives events, called outside every lock. `level` stands in for the event's own where a policy sets it."""
 
     def __call__(self, event: Event, level: Level | None = None, /) -> None: ...
+
+
+#: What a caller may pass for one: the level may be left out, as `list.append` does.
+AnyObserver = Observer | Callable[[Event], object]
 
 
 #: Every event type by its name.

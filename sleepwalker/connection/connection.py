@@ -30,7 +30,7 @@ from sleepwalker.engine.health import HostHealth
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Outcome, failed
 from sleepwalker.engine.rules import Rules, passes_rate_limit
-from sleepwalker.events import Observer
+from sleepwalker.events import AnyObserver, Observer
 from sleepwalker.exceptions import ConnectionError, HTTPError, SleepwalkerException
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.frames import without_locals
@@ -98,7 +98,7 @@ class Connection:
         headers: Sent with every request.
         session: A `requests.Session` to send through, such as a caching one. It stays its owner's to close.
         max_body: Bytes of decoded body above which `json_request` refuses an answer.
-        observer: Called with each event, besides the log.
+        observer: Called with each event and its level, or with the event alone, besides the log.
         clock: Where time and chance come from; for tests.
 
     Raises:
@@ -126,7 +126,7 @@ class Connection:
         headers: Mapping[str, Any] | None = None,
         session: requests.Session | None = None,
         max_body: int = _JSON_MAX_BODY,
-        observer: Observer | None = None,
+        observer: AnyObserver | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.hostname, self._origin, self._prefix = parse_hostname(hostname, port)

@@ -42,13 +42,13 @@ from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Verdict
 from sleepwalker.engine.rules import Rules
 from sleepwalker.events import (
+    AnyObserver,
     ConnectionEvicted,
     ConnectionHooked,
     ConnectionRetired,
     Event,
     HookFailed,
     HookSlow,
-    Observer,
 )
 from sleepwalker.exceptions import ConnectionError, HostIsolatedError, HTTPError
 from sleepwalker.fork import renewed_after_fork
@@ -126,7 +126,8 @@ class ConnectionManager:
         guard: True, or the names of further methods: what a hook makes that is no `Connection` is wrapped, so
             that the policy applies to its request-like methods. False: it is returned as it is. None: as `defaults`
             chose, else as it is.
-        observer: Called with each event of the manager and its guards, besides the log.
+        observer: Called with each event of the manager and its guards and its level, or with the event alone, besides
+            the log.
         clock: Where time and chance come from; for tests.
 
     All methods are thread-safe. None holds a lock while a hook, a request, or any code of a connection's or of
@@ -141,7 +142,7 @@ class ConnectionManager:
         policy: Policy | str | os.PathLike[str] | None = None,
         max_connections: int = 10_000,
         guard: bool | Collection[str] | None = None,
-        observer: Observer | None = None,
+        observer: AnyObserver | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         _check_max_connections(max_connections)

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import json
 import logging
 import threading
+from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
 import structlog
 from structlog.contextvars import get_contextvars
 
-from sleepwalker.events import Event, Level, Observer
+from sleepwalker.events import AnyObserver, Event, Level, Observer
 from sleepwalker.telemetry.jsonl import JsonLines, text
 
 __all__ = ["LEVELS", "emit", "listening", "observing", "report", "send_to"]
@@ -88,21 +90,39 @@ def listening(level: Level) -> bool:
     return _stdlib().isEnabledFor(number) and _stdlib().hasHandlers()
 
 
-def observing(observer: Observer | None) -> Observer:
-    """`emit`, and after it a caller's own observer, whose exceptions are reported and go no further."""
+def observing(observer: AnyObserver | None) -> Observer:
+    """`emit`, and after it a caller's own observer, whose exceptions are reported and go no further.
+
+    TypeError for what cannot be called with an event, or an event and a level.
+    """
     if observer is None:
         return emit
     if not callable(observer):
         raise TypeError(f"observer must be callable with an event and a level, not {type(observer).__name__}")
+    call: Any = observer
+    words = _words_for(call)
 
     def observe(event: Event, level: Level | None = None, /) -> None:
         emit(event, level)
         try:
-            observer(event, level)
+            call(*(event, level)[:words])
         except Exception as error:  # noqa: BLE001 - as in emit
             report(error)
 
     return observe
+
+
+def _words_for(observer: Callable[..., Any]) -> int:
+    """How many arguments it takes: an event and a level, or as `list.append` the event alone."""
+    try:
+        signature = inspect.signature(observer)
+    except (TypeError, ValueError):  # of one that does not tell
+        return 2
+    for words in (2, 1):
+        with contextlib.suppress(TypeError):
+            signature.bind(*[None] * words)
+            return words
+    raise TypeError(f"observer must take an event and a level, or an event alone; what was passed takes {signature}")
 
 
 def send_to(sink: JsonLines | None) -> None:

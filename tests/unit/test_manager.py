@@ -32,7 +32,7 @@ from sleepwalker import (
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection import ConnectionHook
 from sleepwalker.engine.limits import Holdings
-from sleepwalker.events import ConnectionEvicted, HookFailed
+from sleepwalker.events import ConnectionEvicted, Event, HookFailed
 from tests.unit.engine_driver import FakeClock, answer
 from tests.unit.manager_driver import A, B, Bed, Hook, Thing, fail, hooks_are_over, in_thread, nothing, replicas, well
 
@@ -810,8 +810,18 @@ def test_a_wrong_policy_guard_or_observer_is_named() -> None:
     for guard in ("fetch", 3, {3}):
         with pytest.raises(TypeError, match="guard"):
             ConnectionManager(guard=guard)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="observer"):
-        ConnectionManager(observer=3)  # type: ignore[arg-type]
+    for observer in (3, lambda: None, lambda event, level, more: None):
+        with pytest.raises(TypeError, match="observer"):
+            ConnectionManager(observer=observer)
+
+
+def test_an_observer_may_take_the_event_alone() -> None:
+    events: list[Event] = []
+    with ConnectionManager(observer=events.append) as manager:
+        manager.add_conn_hook(Hook(fail(OurConnectionError("down"))))
+        with pytest.raises(OurConnectionError):
+            manager.find(A)
+    assert [event.name for event in events] == ["connection.hook_failed"]
 
 
 # -- tables --------------------------------------------------------------------------------------
