@@ -14,15 +14,19 @@ _MOST = 16
 class Held:
     """A pair that a manager holds a connection for, or held it for, in the words in which it was asked for first."""
 
-    __slots__ = ("auth", "holder", "host", "key", "name")
+    __slots__ = ("auth", "holder", "home", "host", "key", "name")
 
-    def __init__(self, holder: weakref.ref[Any], name: str, host: Any, auth: Any, key: AuthKey) -> None:
+    def __init__(
+        self, holder: weakref.ref[Any], name: str, host: Any, auth: Any, key: AuthKey, home: str | None = None
+    ) -> None:
         self.holder = holder
         """The manager."""
         self.name = name
         self.host = host
         self.auth = auth
         self.key = key
+        self.home = home
+        """Where the host is that was asked for, which another one may stand in for; None as long as it is not known."""
 
     def __repr__(self) -> str:
         return f"<held for {self.name}>"
@@ -34,7 +38,8 @@ class Holding:
     __slots__ = ("after", "before", "mine")
 
     def __init__(self, before: tuple[Held, ...], mine: Held) -> None:
+        same = (one for one in before if one.holder is mine.holder and one.name == mine.name and one.key == mine.key)
+        known = next(same, None)
         self.before = before
-        self.mine = mine
-        known = any(one.holder is mine.holder and one.name == mine.name and one.key == mine.key for one in before)
-        self.after = before if known else (*before, mine)[-_MOST:]
+        self.mine = mine if known is None else known
+        self.after = (*before, mine)[-_MOST:] if known is None else before

@@ -222,11 +222,11 @@ class Registry:
         moves = before is None or (pair.named and preferred)
         at_home = moves or record is before
         stands_in = not at_home and (pair.stands_in or (before is not None and before.down))
+        home = record if moves else before
         key = id(made.bare)
         holders = self._holders.get(key, {})
         self.note_locked(pair, now, _USED)  # first: what is held is looked at some day, whatever happens here
-        if moves:
-            pair.home = record
+        pair.home = home
         pair.stands_in = stands_in
         if at_home:
             pair.failover = None
@@ -236,6 +236,7 @@ class Registry:
                 holding, known = made.holding, made.usage.held
                 # Another thread may have put it into another pair meanwhile.
                 made.usage.held = holding.after if known is holding.before else (*known, holding.mine)
+                holding.mine.home = None if home is None else home.origin
             made.usage.accepted = False  # of interest is what it is worth from now on, not whether a hook could log in
         pair.record, pair.ours, pair.usage = record, made.ours, made.usage
         pair.made = pair.used = now

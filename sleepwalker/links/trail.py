@@ -30,6 +30,8 @@ class Found:
     auth: Any = field(repr=False)
     home: bool = False
     """Whether the walk began there: what the caller passes is for that host."""
+    primary: str | None = None
+    """Where it is, should another host have stood in for it when the walk began."""
 
     def is_of(self, other: Found) -> bool:
         """Whether the other is of the same host."""
@@ -74,7 +76,7 @@ class Trail:
     def begun_as(self, found: Found) -> Trail:
         """The trail of a walk that began with a connection which was found as that."""
         known = dict(self.known)
-        for origin in (self.home, origin_of_host(found.host)):
+        for origin in (self.home, origin_of_host(found.host), origin_of_host(found.primary or "")):
             if origin is not None:
                 known[origin] = found
         return replace(self, known=known, by=found if self.at == self.home else self.by)
@@ -147,10 +149,10 @@ def held_as(held: tuple[Held, ...], manager: Any, auth: Any) -> Found | tuple[He
             return tuple(mine)
         key = AuthKey(auth)
         same = [one for one in mine if one.key == key]
-        mine = same or [Held(one.holder, one.name, one.host, auth, key) for one in mine]
+        mine = same or [Held(one.holder, one.name, one.host, auth, key, one.home) for one in mine]
     if any(one.name != mine[0].name for one in mine):
         return tuple(mine)
-    return Found(mine[0].host, mine[0].auth, home=True)
+    return Found(mine[0].host, mine[0].auth, home=True, primary=mine[0].home)
 
 
 def one_auth(held: Sequence[Held]) -> bool:

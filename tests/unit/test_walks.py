@@ -18,7 +18,7 @@ from sleepwalker import ANONYMOUS, Connection, HTTPError, HTTPUnauthorized, Link
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection.came_from import CameFrom
 from sleepwalker.links import Link, follow, pages
-from tests.unit.manager_driver import A, B, Bed, Thing
+from tests.unit.manager_driver import A, B, Bed, Hook, Thing
 
 SECRET = "canary-60be"
 C = "https://c.test"
@@ -161,6 +161,27 @@ def test_a_walk_that_began_on_a_stand_in_goes_home_with_its_host(bed: Bed, net: 
     net.links[f"{A}/4"] = f"{B}/5"
     assert take(walk, 2) == [f"{A}/5", f"{A}/6"]
     assert {who for _, who in net.sent} == {"acme"}
+
+
+def test_a_walk_that_began_on_a_stand_in_of_a_name_knows_the_first_machine(bed: Bed, net: Net) -> None:
+    """Another host's link to it leads home, and not to a stranger with another tenant's data."""
+    ill: list[str] = []
+
+    def first_choice(host: str, auth: Any) -> Any:
+        if A in ill and host in ("billing", A):
+            raise OurConnectionError("refused")
+        return Told(net, A, auth) if host == "billing" else Told(net, host, auth) if host == C else None
+
+    bed.hook.act = first_choice
+    bed.manager.add_conn_hook(Hook(lambda host, auth: Told(net, B, auth) if host == "billing" else None))
+    bed.manager.find("billing", "acme")
+    bed.clock.advance(2)
+    bed.unreachable(A)
+    ill.append(A)
+    net.links[f"{B}/1"], net.links[f"{C}/2"] = f"{C}/2", f"{A}/3"
+    walk = pages(bed.manager.find("billing", "acme").get("/0"), manager=bed.manager)
+    assert take(walk, 4) == [f"{B}/0", f"{B}/1", f"{C}/2", f"{B}/3"]
+    assert [who for _, who in net.sent] == ["acme", "acme", None, "acme"]
 
 
 def test_a_walk_that_comes_back_is_who_it_was(bed: Bed, net: Net) -> None:
