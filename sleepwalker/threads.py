@@ -17,8 +17,14 @@ def start(run: Callable[[], None], name: str) -> None:
 
     `Thread.start` waits until the new thread says that it runs, on an Event that both share. If an exception from a
     signal handler strikes there, the new thread hangs before it has begun. So it is called where no signal is handled:
-    in a first thread, which starts in one step of the interpreter's.
+    in a first thread, which starts in one step of the interpreter's, or in the caller's own if it is not the main one.
     """
+    if threading.get_ident() != threading.main_thread().ident:
+        try:
+            threading.Thread(target=run, daemon=True, name=name).start()
+        except RuntimeError as error:
+            raise NoThread(str(error)) from None
+        return
     try:
         _thread.start_new_thread(_start, (run, name))
     except RuntimeError as error:

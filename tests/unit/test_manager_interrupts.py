@@ -16,8 +16,11 @@ from sleepwalker import ConnectionError as OurConnectionError
 from tests.interrupts import Place, Struck, strike
 from tests.unit.manager_driver import A, B, Bed, Thing, fail, hooks_are_over, in_thread, replicas, well
 
-FILES = [f"sleepwalker/connection/{name}.py" for name in ("manager", "registry", "pair", "keys", "conns", "hook")] + [
-    "sleepwalker/latch.py"
+PARTS = ("manager", "registry", "pair", "keys", "conns", "hook", "rounds")
+FILES = [
+    *(f"sleepwalker/connection/{name}.py" for name in PARTS),
+    "sleepwalker/latch.py",
+    "sleepwalker/threads.py",
 ]
 
 
