@@ -49,8 +49,17 @@ class Clock(Protocol):
 
 
 def interpreter_ends() -> bool:
-    """Whether the interpreter is on its way out."""
-    return not threading.main_thread().is_alive() or getattr(threading, "_SHUTTING_DOWN", False)
+    """Whether the interpreter is on its way out.
+
+    The main thread does not ask itself whether it is alive: up to Python 3.12, a signal handler that raises within
+    `is_alive` has it count as dead from then on.
+    """
+    main = threading.main_thread()
+    if threading.get_ident() == main.ident:
+        over = getattr(main, "_is_stopped", False)
+    else:
+        over = not main.is_alive()
+    return over or getattr(threading, "_SHUTTING_DOWN", False)
 
 
 class SystemClock:

@@ -717,8 +717,8 @@ class ConnectionManager:
             end = until if overdue else min(until, current.late_at)
             # The hooks' thread is a real one, whatever clock the manager has.
             current.done.wait(min(end - now, _SLICE))
-            if until - now > LONGEST_AT_EXIT and interpreter_ends():
-                return current.done.is_set()
+            if not current.done.is_set() and until - now > LONGEST_AT_EXIT and interpreter_ends():
+                return False
         return True
 
     def _notice_late(self, now: float) -> None:

@@ -12,9 +12,11 @@ import pytest
 
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker import DeadlineExceeded, HostIsolatedError, threads
+from sleepwalker.clock import interpreter_ends
 from sleepwalker.events import HookFailed, HookSlow
 from sleepwalker.status import page as status_page
 from sleepwalker.status.view import Views
+from tests.interrupts import strike
 from tests.unit.manager_driver import A, B, Bed, Thing, fail, hooks_are_over, in_thread, replicas, well
 
 
@@ -214,6 +216,19 @@ def test_ctrl_c_strikes_who_waits_and_not_the_hook() -> None:
     hooks_are_over()
     assert isinstance(bed.manager.find(A), Thing)
     assert len(bed.hook.asked) == 1
+
+
+def test_ctrl_c_has_no_wait_take_the_interpreter_for_ending() -> None:
+    """`is_alive` of the main thread, struck in itself, makes it a dead one on Python up to 3.12."""
+
+    def ask() -> None:
+        interpreter_ends()
+
+    at = 0
+    while strike(ask, files=("threading.py", "clock.py"), at=at):
+        assert threading.main_thread().is_alive()
+        at += 1
+    assert at > 0
 
 
 # -- hooks that are late
