@@ -8,7 +8,7 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Self
@@ -611,20 +611,19 @@ class ConnectionManager:
         if self._hooks and wait.seconds < math.inf and not wait.nested:
             context = contextvars.copy_context()
             with contextlib.suppress(threads.NoThread):
-                threads.start(
-                    partial(context.run, self._ask_in_thread, asked, pair, mine, fault, given_up), _HOOK_THREAD
-                )
+                work = partial(context.run, self._ask_in_thread, asked, pair, mine, fault, given_up)
+                threads.start(partial(_perform, [work]), _HOOK_THREAD)
                 mine.taken = True
                 return
         self._ask_here(asked, pair, mine, fault, given_up)
 
     def _ask_in_thread(
         self, asked: Asked, pair: Pair, mine: Round, fault: Fault | None, given_up: list[GivenUp]
-    ) -> None:
-        """Carry out a round, in a thread that nothing interrupts."""
+    ) -> Latch:
+        """Carry out a round, in a thread that nothing interrupts. Returns what is still waited for."""
         with self._lock:
             if mine.over:
-                return
+                return mine.done
             mine.taken, mine.leader = True, threading.get_ident()
         rest: list[GivenUp] = []
         try:
@@ -637,12 +636,17 @@ class ConnectionManager:
         finally:
             if rest:
                 mine.given_up = Latch()
-            self._end(mine)
-        if mine.given_up is not None:
-            try:
-                self._give_up(rest)
-            finally:
-                mine.given_up.set()
+            with self._lock:
+                self._end_locked(mine)
+        if mine.given_up is None:
+            return mine.done
+        mine.done.set()  # before anything is retired, which may be anybody's code
+        try:
+            self._give_up(rest)
+        except BaseException:
+            mine.given_up.set()
+            raise
+        return mine.given_up
 
     def _pass_on(self, mine: Round, error: BaseException) -> None:
         """Have what a hook raised raised by those who wait; an event tells of it where nobody does any more."""
@@ -1113,6 +1117,14 @@ _managers = renewed_after_fork("managers", ConnectionManager._renew_after_fork)
 def _check_max_connections(value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"max_connections must be a positive number, not {value!r}")
+
+
+def _perform(work: list[Callable[[], Latch]]) -> None:
+    """What the thread of a round does. It lets go of all that the round needed before those who wait for it go on.
+
+    Else a manager or a connection that they let go of would live on for a moment, in the frames of this thread.
+    """
+    work.pop()().set()
 
 
 def _raise(error: BaseException) -> NoReturn:
