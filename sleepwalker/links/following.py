@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
@@ -166,10 +167,13 @@ class _Pages(Iterator[requests.Response]):
         self._way = way
         self._seen: set[int] = set()
         self._over = False
+        self._at_work: dict[str, int] = {}
 
     @without_locals
     def __next__(self) -> requests.Response:
-        page = self._page
+        page, me = self._page, threading.get_ident()
+        if self._at_work.setdefault("thread", me) != me:  # as a generator says it: else each would give pages twice
+            raise ValueError("another thread is at a step of this walk: each thread needs an iterator of its own")
         try:
             if page.number == 0:
                 self._page = page._replace(number=1)
@@ -177,9 +181,11 @@ class _Pages(Iterator[requests.Response]):
                 raise StopIteration
             else:
                 self._page = self._following(page)
+            self._at_work.clear()
             return self._page.response
         except BaseException:
             self._page = page  # also after a Ctrl-C that came when the next one was there: nobody has seen that
+            self._at_work.clear()
             raise
 
     def _following(self, page: _Page) -> _Page:

@@ -829,7 +829,7 @@ def test_a_walk_that_was_struck_after_its_page_had_come_gives_that_page_again(
 ) -> None:
     """A signal handler that raises anywhere in a step must not cost the page, which nobody has seen."""
     code = type(pages(answer(), missing="end")).__next__.__wrapped__.__code__  # type: ignore[attr-defined]
-    for line in range(1, 12):
+    for line in range(1, 20):
         conn, first = chain_of("/1", "/2")
         walk = pages(first)
         got = [next(walk)]

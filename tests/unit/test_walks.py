@@ -18,7 +18,7 @@ from sleepwalker import ANONYMOUS, Connection, HTTPError, HTTPUnauthorized, Link
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection.came_from import CameFrom
 from sleepwalker.links import Link, follow, pages
-from tests.unit.manager_driver import A, B, Bed, Hook, Thing
+from tests.unit.manager_driver import A, B, Bed, Hook, Thing, in_thread
 
 SECRET = "canary-60be"
 C = "https://c.test"
@@ -650,3 +650,25 @@ def test_a_pair_that_is_noted_while_another_one_is_looked_at_is_not_lost(net: Ne
     one.manager.add(A, second, conn)
     assert {id(held.auth) for held in conn.usage.held} >= {id(first), id(second)}
     assert "meanwhile" in [held.auth for held in conn.usage.held]
+
+
+def test_two_threads_cannot_take_a_step_at_a_time(bed: Bed, net: Net) -> None:
+    """Both would give the same page. Afterwards either may go on."""
+    walk = pages(bed.manager.find(A).get("/0"), manager=bed.manager)
+    take(walk, 1)
+    refused: list[Exception] = []
+
+    def meanwhile(host: str, auth: Any) -> Any:
+        def other() -> None:
+            with pytest.raises(ValueError, match="another thread is at a step") as caught:
+                next(walk)
+            refused.append(caught.value)
+
+        in_thread(other)()
+        return Told(net, host, auth)
+
+    bed.hook.act = meanwhile
+    bed.manager.evict(A)
+    assert take(walk, 1) == [f"{A}/1"]
+    assert len(refused) == 1
+    assert in_thread(lambda: take(walk, 1))() == [f"{A}/2"]
