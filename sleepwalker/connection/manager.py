@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import Any, NamedTuple, NoReturn, Self, overload
 
 from sleepwalker import threads
 from sleepwalker.clock import LONGEST_AT_EXIT, SYSTEM_CLOCK, Clock, interpreter_ends
@@ -38,6 +38,7 @@ from sleepwalker.connection.rounds import Rounds, no_room, out_of_time, too_late
 from sleepwalker.connection.said import hooks_refusal, own_copy, told, too_early
 from sleepwalker.connection.settings import check_wait, load_policy
 from sleepwalker.connection.usage import Usage
+from sleepwalker.engine.health import HostHealth
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Verdict
 from sleepwalker.engine.rules import Rules
@@ -360,8 +361,14 @@ class ConnectionManager:
             news = [event for record in records for event in record.restore()]
         self._tell(news)
 
+    @overload
+    def health(self, host: None = None) -> dict[str, HostHealth]: ...
+
+    @overload
+    def health(self, host: str) -> HostHealth: ...
+
     @without_locals
-    def health(self, host: str | None = None) -> Any:
+    def health(self, host: str | None = None) -> HostHealth | dict[str, HostHealth]:
         """A `HostHealth` snapshot of one host; without `host` a dict of them all by normalised origin.
 
         A name that hooks understand stands for the host that they connected it to.

@@ -12,6 +12,8 @@ from sleepwalker.exceptions import ConnectionError, DeadlineExceeded
 #: threads in which their hooks hang cannot be ended.
 MOST_LATE_OF_A_PAIR = 3
 MOST_LATE = 64
+#: From so many of all pairs on one pair may have one only, or a few hosts whose hooks hang would use up what there is.
+MANY_LATE = 16
 
 
 class Rounds:
@@ -68,7 +70,8 @@ class Rounds:
 
     def full_locked(self, pair: Pair) -> bool:
         """Whether too many are late for another one of the pair."""
-        return len(pair.late) >= MOST_LATE_OF_A_PAIR or len(self._late) >= MOST_LATE
+        of_a_pair = MOST_LATE_OF_A_PAIR if len(self._late) < MANY_LATE else 1
+        return len(pair.late) >= of_a_pair or len(self._late) >= MOST_LATE
 
     def at_work_locked(self) -> Iterator[Round]:
         """All of them, those that were begun first first."""
@@ -123,8 +126,9 @@ def too_late(pair: Pair, now: float) -> ConnectionError:
 
 def no_room(pair: Pair, now: float) -> ConnectionError:
     """Hooks would be asked, but too many have not come back."""
-    if len(pair.late) >= MOST_LATE_OF_A_PAIR:
-        why = f"{_still_at_work(pair.late[0], now)}, in {len(pair.late)} threads"
+    if pair.late:
+        threads = "1 thread" if len(pair.late) == 1 else f"{len(pair.late)} threads"
+        why = f"{_still_at_work(pair.late[0], now)}, in {threads}"
     else:
         why = f"hooks of this manager are still at work for other hosts, in {MOST_LATE} threads"
     error = ConnectionError(f"no connection to {pair.name}: {why}; they are asked again when one of them has ended")

@@ -246,3 +246,16 @@ def choosing(policy: Policy) -> None:
     in_force.guard = False  # type: ignore[misc]
     Connection("https://host.com", policy=None)
     ConnectionManager(guard=None)
+
+
+def finding(manager: ConnectionManager, events: list[Event]) -> None:
+    manager.find("billing", ("user", "password"), timeout=2.5)
+    manager.find("billing", timeout=None)
+    manager.find("billing", None, 2.5)  # type: ignore[call-arg]
+    manager.find("billing", timeout="2")  # type: ignore[arg-type]
+    manager.find(None)  # type: ignore[arg-type]
+    assert_type(manager.held_as(manager.find("billing")), tuple[tuple[Any, Any], ...])
+    assert_type(manager.health("billing").hooks_since, float | None)
+    assert_type(manager.health(), dict[str, HostHealth])
+    ConnectionManager(observer=events.append)
+    ConnectionManager(observer=observer)

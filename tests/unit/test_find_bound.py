@@ -287,6 +287,22 @@ def test_hooks_that_hang_are_asked_a_growing_pause_apart_and_three_times_at_most
     assert bed.manager.find(A) == "well again"
 
 
+def test_once_many_hooks_are_late_one_for_a_host_is_the_most() -> None:
+    """So that a few hosts whose hooks hang do not use up the threads that there are for all."""
+    bed = Bed()
+    hanging = Hanging(bed, seconds=30)
+    for number in range(16):
+        with pytest.raises(DeadlineExceeded):
+            bed.manager.find(f"https://h{number}.test")
+    bed.clock.advance(100)
+    with pytest.raises(OurConnectionError, match="in 1 thread; they are asked again when one of them has ended"):
+        bed.manager.find("https://h0.test")
+    with pytest.raises(DeadlineExceeded):
+        bed.manager.find(A)
+    assert len(bed.hook.asked) == 17
+    hanging.end()
+
+
 def test_64_late_hooks_of_a_manager_are_the_most() -> None:
     bed = Bed()
     hanging = Hanging(bed, seconds=30)
