@@ -8,7 +8,7 @@ import time
 from typing import Protocol
 
 #: Once the interpreter is on its way out, longer waits than this are cut short, in seconds.
-LONGEST_AT_EXIT = 1.0
+_LONGEST_AT_EXIT = 1.0
 #: A wait looks up this often whether the interpreter is on its way out, in seconds.
 _SLICE = 0.25
 
@@ -82,7 +82,7 @@ class SystemClock:
                 time.sleep(min(left, _SLICE))
             elif wake.wait(min(left, _SLICE)):
                 return True
-            if left > LONGEST_AT_EXIT and interpreter_ends():
+            if left > _LONGEST_AT_EXIT and interpreter_ends():
                 return True
         return wake is not None and wake.is_set()
 

@@ -80,7 +80,12 @@ def _place(frame: FrameType, callers: int) -> Place:
 
 class _Striker:
     def __init__(
-        self, files: Sequence[str], at: int, error: Callable[[], BaseException], known: set[Place] | None, callers: int
+        self,
+        files: Sequence[str],
+        at: int,
+        error: Callable[[], BaseException | None],
+        known: set[Place] | None,
+        callers: int,
     ) -> None:
         self.struck: str | None = None
         self._files = tuple(files)
@@ -117,7 +122,9 @@ class _Striker:
         code = frame.f_code
         self.struck = f"{code.co_filename}:{frame.f_lineno} {code.co_qualname}"
         sys.settrace(None)
-        raise self._error()
+        error = self._error()
+        if error is not None:
+            raise error
 
 
 def strike(
@@ -125,11 +132,13 @@ def strike(
     *,
     files: Sequence[str],
     at: int = 0,
-    error: Callable[[], BaseException] = Struck,
+    error: Callable[[], BaseException | None] = Struck,
     known: set[Place] | None = None,
     callers: int = 0,
 ) -> str | None:
     """Call `function` and raise `error()` at the `at`-th place (from 0) in `files`, by the ends of their paths.
+
+    Where `error()` is None nothing is raised: the handler only did something.
 
     With `known` only the places that are not in it count, and the one that is struck is put in. A place that is called
     from elsewhere is another one, as far as `callers` of its callers go.
@@ -162,6 +171,6 @@ def forget() -> None:
     gc.collect()
 
 
-def _is_from(caught: BaseException, error: Callable[[], BaseException]) -> bool:
+def _is_from(caught: BaseException, error: Callable[[], BaseException | None]) -> bool:
     kind = error if isinstance(error, type) else type(error())
     return isinstance(caught, kind)

@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import math
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -14,7 +15,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Self, overload
 
 from sleepwalker import threads
-from sleepwalker.clock import LONGEST_AT_EXIT, SYSTEM_CLOCK, Clock, interpreter_ends
+from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.connection.connection import Connection
 from sleepwalker.connection.conns import Conns
 from sleepwalker.connection.guard import (
@@ -71,7 +72,7 @@ class _AnyAuth:
 _ANY_AUTH = _AnyAuth()
 _CLOSED = "this manager is closed; make a new one"
 _HOOK_THREAD = "sleepwalker hook"
-#: Who waits for hooks looks up this often, in seconds: whether the interpreter ends, and what a clock of a test says.
+#: Who waits for hooks looks up this often, in seconds: whether the interpreter ended, and what a clock of a test says.
 _SLICE = 0.25
 _Shortcuts = dict[tuple[Any, ...], Pair]
 
@@ -431,6 +432,7 @@ class ConnectionManager:
         """Go on by another policy; returns what is to be told."""
         self._policy, self._health, self._rules = policy, policy.health, Rules(policy, self._clock)
         self._registry.policy = policy
+        self._rounds.follow_locked(policy.timeout.total)
         news = [event for record in self._registry.hosts_locked() for event in record.follow(policy)]
         for pair in self._registry.pairs_locked():
             follow(pair.conn, self._rules)
@@ -598,14 +600,14 @@ class ConnectionManager:
         news: list[Event] = []
         for one in self._rounds.overdue_locked(now):
             pair = one.pair
-            if pair is None:
+            decides = pair is not None and pair.round is one
+            if not self._rounds.late_locked(one) or pair is None:
                 continue
-            if pair.round is one:
+            if decides:
                 if not pair.ready:  # else a stand-in, which serves until the hooks are asked again
                     pair.refusal = ""  # nothing was said yet
                 pair.back_off(now, self._health)
             news.append(HookSlow(pair.name, hook=one.hook, duration=now - one.since))
-            self._rounds.late_locked(one)
         return news
 
     def _lead(
@@ -615,7 +617,7 @@ class ConnectionManager:
 
         Whatever happens to this thread meanwhile is no business of theirs.
         """
-        if self._hooks and wait.seconds < math.inf and not wait.nested:
+        if self._hooks and wait.seconds < math.inf and not wait.nested and not sys.is_finalizing():
             context = contextvars.copy_context()
             with contextlib.suppress(threads.NoThread):
                 work = partial(context.run, self._ask_in_thread, asked, pair, mine, fault, given_up)
@@ -728,8 +730,8 @@ class ConnectionManager:
             end = until if overdue else min(until, current.late_at)
             # The hooks' thread is a real one, whatever clock the manager has.
             current.done.wait(min(end - now, _SLICE))
-            if not current.done.is_set() and until - now > LONGEST_AT_EXIT and interpreter_ends():
-                return False
+            if sys.is_finalizing() and not current.done.is_set():
+                return False  # no other thread does anything any more
         return True
 
     def _notice_late(self, now: float) -> None:
@@ -883,9 +885,13 @@ class ConnectionManager:
             return None
         # It was evicted again, or it took too long. What was made is held, unless another one for these credentials
         # will be: one that is late comes first all the same.
-        if made is None or (current.round is not None and not mine.late):
-            if made is None and pair.refusal == "" and mine.error is not None:
+        if made is None:
+            if pair.refusal == "" and mine.error is not None:
                 pair.refusal = str(mine.error)
+            return None
+        if current.round is not None and not mine.late:
+            mine.dismissed = True  # who still waits for this one is given the other
+            given_up.append(GivenUp(current, made.conn, "replaced"))
             return None
         if seen.pair is None:
             self._registry.insert_locked(pair)

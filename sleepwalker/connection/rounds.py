@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 from sleepwalker.connection.pair import Pair, Round
 from sleepwalker.exceptions import ConnectionError, DeadlineExceeded
@@ -25,7 +24,8 @@ class Rounds:
     __slots__ = ("_in_time", "_late", "waiting")
 
     def __init__(self) -> None:
-        # Oldest first. All are given the same time, unless the policy was changed meanwhile.
+        # Oldest first, and all are given the same time. A signal handler may change both between two steps of a loop,
+        # so loops go over copies.
         self._in_time: dict[Round, None] = {}
         self._late: dict[Round, None] = {}
         self.waiting: dict[int, Round] = {}
@@ -48,35 +48,44 @@ class Rounds:
         if pair is not None and mine in pair.late:
             pair.late = tuple(one for one in pair.late if one is not mine)
 
+    def follow_locked(self, seconds: float) -> None:
+        """All that are not late yet may take so many seconds from now on."""
+        for one in [*self._in_time]:
+            one.late_at = one.since + seconds
+
     def overdue_locked(self, now: float) -> list[Round]:
         """Those whose time is over, and that are not known as late."""
         found = []
-        for one in self._in_time:
+        for one in [*self._in_time]:
             if now < one.late_at:
                 break
             found.append(one)
         return found
 
-    def late_locked(self, one: Round) -> None:
-        """Take note that a round outlasts its time: it does not decide for its pair any more."""
+    def late_locked(self, one: Round) -> bool:
+        """Take note that a round outlasts its time: it does not decide for its pair any more.
+
+        False if that is known: a signal handler that asks the manager may have come before.
+        """
         pair = one.pair
+        if one not in self._in_time or pair is None:
+            return False
         self._late[one] = None
-        if pair is not None:
-            pair.late = (*pair.late, one)
-            if pair.round is one:
-                pair.round = None
+        pair.late = (*pair.late, one)
+        if pair.round is one:
+            pair.round = None
         one.late = True
         del self._in_time[one]
+        return True
 
     def full_locked(self, pair: Pair) -> bool:
         """Whether too many are late for another one of the pair."""
         of_a_pair = MOST_LATE_OF_A_PAIR if len(self._late) < MANY_LATE else 1
         return len(pair.late) >= of_a_pair or len(self._late) >= MOST_LATE
 
-    def at_work_locked(self) -> Iterator[Round]:
+    def at_work_locked(self) -> list[Round]:
         """All of them, those that were begun first first."""
-        yield from self._late
-        yield from self._in_time
+        return [*self._late, *self._in_time]
 
     def circle_locked(self, current: Round) -> bool:
         """Whether this thread, which is to wait for `current`, would wait for itself, through whomever; else it waits.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 from typing import Any
 
 import requests
@@ -45,7 +47,8 @@ def check_timeout(timeout: Any) -> tuple[float, float] | None:
 
 def check_wait(timeout: Any) -> None:
     """How long to wait, in seconds, for ever included; ValueError otherwise."""
-    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not timeout > 0:
+    fits = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
+    if not fits or sys.float_info.max < timeout < math.inf:  # whole numbers may be as large as they like
         raise ValueError(
             f'timeout must be a positive number of seconds, or float("inf") for no bound, not {_shown(timeout)}; '
             "leave it out to use the policy's timeout.total"

@@ -6,17 +6,18 @@ import contextvars
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker import DeadlineExceeded, HostIsolatedError, threads
+from sleepwalker import DeadlineExceeded, HostIsolatedError, Policy, threads
 from sleepwalker.clock import interpreter_ends
 from sleepwalker.events import HookFailed, HookSlow
 from sleepwalker.status import page as status_page
 from sleepwalker.status.view import Views
-from tests.interrupts import strike
+from tests.interrupts import Place, strike
 from tests.unit.manager_driver import A, B, Bed, Thing, fail, hooks_are_over, in_thread, replicas, well
 
 
@@ -62,7 +63,7 @@ def late(bed: Bed, host: str = A) -> Hanging:
 # -- how long a caller waits
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan"), True, "5", (1, 2), [1], -float("inf")])
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), True, "5", (1, 2), [1], -float("inf"), 10**400])
 def test_a_timeout_that_is_no_positive_number_is_refused_also_where_nobody_would_wait(timeout: Any) -> None:
     bed = Bed()
     bed.manager.find(A)
@@ -349,6 +350,49 @@ def test_a_late_result_serves_those_who_wait_for_the_next_round() -> None:
     assert [bed.manager.find(A)] == first.made
 
 
+def test_a_shorter_total_holds_for_hooks_that_are_at_work_already() -> None:
+    bed = Bed(policy=Policy(timeout={"total": 300}))
+    before = Hanging(bed, seconds=1)
+    with pytest.raises(DeadlineExceeded):
+        bed.manager.find(B, timeout=1)
+    bed.manager.reload(Policy(timeout={"total": 30}))
+    hanging = late(bed)
+    assert [event.host for event in bed.all(HookSlow)] == [B, A]
+    with pytest.raises(OurConnectionError, match="they are asked again in"):
+        bed.manager.find(A)
+    before.go.set()
+    hanging.end()
+
+
+def two_that_are_about_to_be_late() -> tuple[Bed, Hanging]:
+    bed = Bed()
+    hanging = Hanging(bed)
+    jobs = [in_thread(partial(bed.manager.find, host, timeout=1)) for host in (A, B)]
+    until(lambda: len(bed.hook.asked) == 2)
+    bed.clock.advance(1)
+    for job in jobs:
+        with pytest.raises(DeadlineExceeded):
+            job()
+    bed.clock.advance(29)
+    return bed, hanging
+
+
+def test_a_signal_handler_may_ask_the_manager_while_that_notices_late_hooks() -> None:
+    known: set[Place] = set()
+    where: str | None = ""
+    while where is not None:
+        bed, hanging = two_that_are_about_to_be_late()
+
+        def ask(bed: Bed = bed) -> None:
+            bed.manager.health()
+
+        where = strike(bed.manager.health, files=("manager.py", "rounds.py"), error=ask, known=known, callers=1)
+        pairs = bed.manager._registry.pairs_locked()
+        assert [(len(pair.late), pair.asked) for pair in pairs] == [(1, 1)] * 2, where
+        hanging.end()
+    assert len(known) > 5
+
+
 def test_who_waits_longer_than_others_waits_for_a_late_hook_too() -> None:
     bed = Bed()
     hanging = late(bed)
@@ -382,6 +426,28 @@ def test_what_is_added_serves_at_once_those_who_wait_too() -> None:
     hanging.end()
     assert hanging.made[0].closings == 1
     assert bed.manager.find(A) is added
+
+
+@pytest.mark.parametrize("how", ["evict", "forget"])
+def test_what_a_hook_makes_for_a_host_that_is_asked_for_anew_meanwhile_is_closed(how: str) -> None:
+    bed = Bed()
+    first = Hanging(bed)
+    jobs = [in_thread(lambda: bed.manager.find(A))]
+    until(lambda: len(bed.hook.asked) == 1)
+    if how == "evict":
+        bed.manager.add(A, None, "added")
+        assert jobs.pop()() == "added"
+        bed.manager.evict(A)
+    else:
+        bed.manager.forget(A)
+    second = Hanging(bed)
+    jobs.append(in_thread(lambda: bed.manager.find(A)))
+    until(lambda: len(bed.hook.asked) == 2)
+    first.go.set()
+    until(lambda: bool(first.made) and first.made[0].closings == 1)
+    second.end()
+    assert [job() for job in jobs] == second.made * len(jobs)
+    assert [bed.manager.find(A)] == second.made
 
 
 def test_evicting_or_a_new_hook_has_hooks_asked_anew_though_some_hang() -> None:

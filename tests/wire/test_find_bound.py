@@ -95,13 +95,7 @@ ENDS = {
             manager.close()
     """,
     "a thread waits for it": """
-        def look():
-            try:
-                manager.find("https://slow.example")
-            except TimeoutError:
-                pass
-
-        threading.Thread(target=look).start()
+        threading.Thread(target=manager.find, args=("https://slow.example",), daemon=True).start()
         began.wait()
     """,
 }
@@ -112,3 +106,40 @@ def test_a_hook_that_hangs_does_not_keep_the_program_from_ending(how: str) -> No
     program = textwrap.dedent(PROGRAM) + textwrap.dedent(ENDS[how])
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+STILL = """
+    import atexit, threading, time
+    from sleepwalker import ConnectionHook, ConnectionManager
+
+    class Slow(ConnectionHook):
+        def connect(self, host, auth):
+            time.sleep(0.6)
+            return "made"
+
+    def look():
+        print(manager.find("https://slow.example"))
+
+    def look_after_the_main_thread():
+        threading.main_thread().join()
+        look()
+
+    class AtTheEnd:
+        def __del__(self):
+            look()
+
+    manager = ConnectionManager()
+    manager.add_conn_hook(Slow())
+"""
+LATE = {
+    "a thread goes on after the main one": "threading.Thread(target=look_after_the_main_thread).start()",
+    "an exit handler": "atexit.register(look)",
+    "a finalizer at the very end": "kept = AtTheEnd()",
+}
+
+
+@pytest.mark.parametrize("who", LATE)
+def test_what_looks_for_a_host_when_the_main_thread_has_ended_waits_for_its_hooks(who: str) -> None:
+    program = textwrap.dedent(STILL) + LATE[who]
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "made\n", "")
