@@ -306,7 +306,7 @@ class ConnectionEvicted(Event):
 
 @frozen
 class HookFailed(Event):
-    """A hook did not make a connection, in the way in which connections fail; or in another, when nobody waited."""
+    """A hook raised a connection error; or any other exception, after the time of all its callers was over."""
 
     name = "connection.hook_failed"
     level = "warning"
@@ -315,6 +315,8 @@ class HookFailed(Event):
     """The hook's type."""
     error: str
     duration: float
+    detail: str | None = None
+    """What `find` says of it: the status and the server, or its words without what may be a secret."""
 
 
 @frozen

@@ -931,8 +931,9 @@ class ConnectionManager:
                 said.append(f"{kind} does not know the host")
                 continue
             failed = True
-            said.append(f"{kind}: {told(error, asked)}")
-            self._observe(HookFailed(pair.name, hook=kind, error=type(error).__name__, duration=took))
+            detail = told(error, asked)
+            said.append(f"{kind}: {detail}")
+            self._observe(HookFailed(pair.name, hook=kind, error=type(error).__name__, duration=took, detail=detail))
         return _Said(refusal=hooks_refusal(pair.name, said, fault, failed=failed))
 
     def _made(self, conn: Any, pair: Pair, origin: Origin | None) -> Made:

@@ -112,9 +112,10 @@ def _still_at_work(one: Round, now: float) -> str:
 def out_of_time(name: str, one: Round, waited: float, now: float) -> DeadlineExceeded:
     """A caller has waited for a round for as long as it may."""
     pair = one.pair
+    oldest = pair.late[0] if pair is not None and pair.late else one
     error = DeadlineExceeded(
-        f"no connection to {name} within {waited:.3g} s: {_still_at_work(one, now)}; "
-        "a hook that looks for its own host in another thread waits for itself",
+        f"no connection to {name} within {waited:.3g} s: {_still_at_work(oldest, now)}; give its own requests a "
+        "timeout, and have it not look for the same host in another thread",
         limit="total",
         phase="wait",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import warnings
@@ -137,6 +138,11 @@ def pages(
     _check_again_and_again(way)
     if missing == "error" and not has(response, _checked(relation)):
         raise RelationError(f"{no_such(response, relation)}; pass missing='end' if it may be the only page")
+    if way.variables:  # a misspelt option is one of them, and is told before the first page is taken
+        with contextlib.suppress(LinkError):  # that is told at the step
+            link = one(response, relation)
+            if link is not None:
+                _url(link, way, link.base)
     return _Pages(response, conn, _checked(relation), max_pages, way)
 
 
@@ -303,7 +309,7 @@ def _normal(url: str) -> str:
 def _reference(link: Link, way: Way) -> str:
     if not link.templated:
         if way.variables:
-            raise InvalidParameter(f"it is no template, and has no variable {shown_names(way.variables)}")
+            raise InvalidParameter(f"it is no template, and has no variable {shown_names(way.variables)}{_meant(way)}")
         return link.target
     twice = [name for name in variables_of(link.target) if name in way.options and name not in way.variables]
     if twice:
@@ -312,6 +318,15 @@ def _reference(link: Link, way: Way) -> str:
             f"variables={{{twice[0]!r}: ...}} what the variable shall be, None for nothing"
         )
     return expand(link.target, way.variables, _RESERVED)
+
+
+def _meant(way: Way) -> str:
+    """What a misspelt option may have been."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
+
+    options = sorted(_RESERVED)
+    close = next((found for name in way.variables for found in get_close_matches(name, options, n=1)), None)
+    return "" if close is None else f"; did you mean {close}=?"
 
 
 def _warn(link: Link, level: int) -> None:

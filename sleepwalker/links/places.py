@@ -106,6 +106,8 @@ def wanted_links(place: Iterator[Written], relation: str, base: str) -> Iterator
 def names(place: Iterator[Written]) -> Iterator[str]:
     """The relations that can be asked for by name, whatever was written there; at the top level only links."""
     for written in place:
+        if written.place == "body" and written.relation.startswith("@"):  # what OData says of the document itself
+            continue
         if written.named and any(written.place != "body" or _is_link(written, entry) for entry in _entries(written)):
             yield written.relation
 

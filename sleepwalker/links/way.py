@@ -105,6 +105,8 @@ def send(link: Link, conn: Any, url: str, way: Way, trail: Trail) -> Step:
             url = f"{at}{rest_of(url)}"
         response = send_through(through, way.method, at, url, way.options)
     except (ConnectionError, HTTPError) as error:
+        if way.manager is None and isinstance(error, HTTPError) and error.http_code == 401:
+            error.add_note("pass manager=, a ConnectionManager, to have its hook log in again")
         if asked.withheld:
             explain_withheld(error, str(trail.home or "the host that the walk began at"), target.text)
         if isinstance(error.response, requests.Response):

@@ -86,9 +86,13 @@ def read_path(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
 def _shipped() -> dict[str, Traversable]:
     """The shipped files by name; the only place that knows where they are.
 
-    The folder lies beside the package in a checkout and inside it in a wheel; the import system knows which.
+    The folder lies beside the package in a checkout and inside it in a wheel; the import system knows which. But not
+    where Python was started in a checkout that is not installed, and found the package in the current folder.
     """
-    folder = files("sleepwalker.policies")
+    try:
+        folder = files("sleepwalker.policies")
+    except ModuleNotFoundError:
+        folder = Path(__file__).parents[2] / "policies"
     return {file.name.removesuffix(_SUFFIX): file for file in folder.iterdir() if file.name.endswith(_SUFFIX)}
 
 

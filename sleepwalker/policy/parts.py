@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from sleepwalker.policy.base import PolicyModel
-from sleepwalker.policy.rules import Rule, at_most, free_header, one_trigger, slow_both_or_neither
+from sleepwalker.policy.rules import Rule, at_most, connect_fits_total, free_header, one_trigger, slow_both_or_neither
 
 # The operating system waits for sockets in milliseconds that fit 31 bits: shorter than 1 ms and longer than about
 # 23 days it cannot.
@@ -63,6 +63,7 @@ class TimeoutPolicy(PolicyModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         at_most("connect", "attempt"),
         at_most("attempt", "total"),
+        connect_fits_total,
         free_header("propagate"),
     )
 

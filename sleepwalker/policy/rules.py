@@ -54,6 +54,17 @@ def less_than(low: str, high: str, why: str) -> Rule:
     return check
 
 
+@rule("connect", "attempt", "total")
+def connect_fits_total(prefix: str, connect: float, attempt: float, total: float) -> str | None:
+    """Said together with the fault of an attempt that is too long: lowered, it would bring this one to light."""
+    if not total < connect <= attempt:
+        return None
+    return (
+        f"{prefix}connect: {connect:.15g} is too much; must be at most {prefix}total ({total:.15g}), as an attempt "
+        "must: lower connect or raise total"
+    )
+
+
 #: Headers that mean something else to servers and to the library itself.
 _TAKEN = frozenset(
     {"accept", "authorization", "connection", "content-encoding", "content-length", "content-type", "cookie", "expect"}

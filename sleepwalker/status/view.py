@@ -14,6 +14,8 @@ from sleepwalker.engine.health import HealthState, HostHealth
 #: Worst first. An isolated host is somebody's will, so it comes after those that are in trouble by themselves.
 STATES: tuple[HealthState, ...] = ("broken", "degraded", "isolated", "healthy", "unknown")
 _SEVERITY = {state: number for number, state in enumerate(STATES)}
+#: Hooks that are at work for longer, in seconds, are trouble.
+_SLOW_HOOKS = 5.0
 #: For how long a view is shown, in seconds, however many look at it ...
 _FRESH = 1.0
 #: ... and how many times longer than it took, so that ten thousand hosts cost a tenth of a processor and no more.
@@ -85,10 +87,16 @@ class Views:
         states: dict[HealthState, int] = dict.fromkeys(STATES, 0)
         for health in found:
             states[health.state] += 1
-        return View(taken, tuple(sorted(found, key=_rank)), states)
+        return View(taken, tuple(sorted(found, key=lambda health: _rank(health, taken))), states)
 
 
-def _rank(health: HostHealth) -> tuple[int, float, float, str]:
-    """By state, then what broke last, then how much fails (in percent, so that rows do not dance), then by name."""
+def _rank(health: HostHealth, taken: float) -> tuple[int, float, float, str]:
+    """By state, then what broke last, then how much fails (in percent, so that rows do not dance), then by name.
+
+    A host that nobody can log in to may never have had a call, and is next to the broken ones.
+    """
+    severity = _SEVERITY[health.state]
+    if health.hooks_since is not None and taken - health.hooks_since > _SLOW_HOOKS:
+        severity = min(severity, _SEVERITY["degraded"])
     ratio = 1.0 if health.success_ratio is None else round(health.success_ratio, 2)
-    return _SEVERITY[health.state], -(health.broken_since or 0.0), ratio, health.host
+    return severity, -(health.broken_since or 0.0), ratio, health.host

@@ -81,7 +81,7 @@ def test_a_caller_whose_time_is_over_goes_with_an_error_that_says_who_is_at_work
     error = caught.value
     assert str(error) == (
         f"no connection to {A} within 30 s: its hooks are still at work (Hook for 30 s); "
-        "a hook that looks for its own host in another thread waits for itself"
+        "give its own requests a timeout, and have it not look for the same host in another thread"
     )
     assert isinstance(error, OurConnectionError)
     assert isinstance(error, TimeoutError)
@@ -531,6 +531,18 @@ def test_the_status_page_shows_a_host_that_never_had_a_connection() -> None:
     hanging.end()
 
 
+def test_the_status_page_shows_a_host_whose_hooks_hang_before_those_that_are_well() -> None:
+    """It may never have had a call, so its state is unknown; but each find of it fails."""
+    bed = Bed()
+    for host in (A, B):
+        bed.manager.add(host, None, bed.conn(host))
+        bed.answers(host)
+    hanging = late(bed, "https://hangs.test")
+    hosts = [health.host for health in Views([bed.manager], bed.clock).current().hosts]
+    assert hosts == ["https://hangs.test", A, B]
+    hanging.end()
+
+
 # -- hooks that look for hosts
 
 
@@ -549,7 +561,7 @@ def test_a_hook_that_finds_its_own_host_in_a_thread_that_it_waits_for_comes_to_a
             raise
 
     bed.hook.act = act
-    with pytest.raises(OurConnectionError, match="waits for itself"):
+    with pytest.raises(OurConnectionError, match="look for the same host in another thread"):
         bed.manager.find(A)
     hooks_are_over()
-    assert "waits for itself" in str(inner[0])
+    assert "look for the same host in another thread" in str(inner[0])

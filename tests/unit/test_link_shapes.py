@@ -584,3 +584,9 @@ def test_whatever_items_have_is_no_next_of_the_page(document: Any) -> None:
         response = answer({"_embedded": document, "data": [document], **items})
         assert one(response, relation) is None
         assert not has(response, relation)
+
+
+def test_what_odata_says_of_the_document_is_not_among_the_links_that_there_are() -> None:
+    only = answer({"@odata.context": "https://api.example.com/$metadata#orders", "value": []})
+    with pytest.raises(RelationError, match="it has none at all"):
+        pages(only)

@@ -23,6 +23,7 @@ from sleepwalker import (
     ConnectionManager,
     DecodeError,
     HTTPError,
+    HTTPUnauthorized,
     InvalidParameter,
     LinkError,
     MissingVariable,
@@ -935,3 +936,24 @@ def test_a_link_is_a_value() -> None:
     (one,) = links(answer(link="</a>; rel=next"))
     assert one == Link("next", "/a", BASE, "Link")
     assert hash(one) == hash(Link("next", "/a", BASE, "Link"))
+
+
+@pytest.mark.parametrize(("word", "meant"), [("max_page", "max_pages"), ("managr", "manager"), ("timout", "timeout")])
+def test_a_misspelt_option_is_told_at_the_call_with_the_one_that_was_meant(word: str, meant: str) -> None:
+    conn, first = chain_of("/1", "/2")
+    with pytest.raises(InvalidParameter, match=f"has no variable '{word}'; did you mean {meant}=\\?"):
+        pages(first, **{word: 3})
+    assert conn.urls == []
+
+
+def test_a_401_without_a_manager_says_what_would_log_in_again() -> None:
+    class Refused(Asked):
+        def request(self, *args: Any, **kwargs: Any) -> Any:
+            raise HTTPUnauthorized(refusal)
+
+    refusal = answer()
+    refusal.status_code = 401
+    _conn, first = chain_of("/1", conn=Refused())
+    with pytest.raises(HTTPUnauthorized) as caught:
+        follow(first, "next")
+    assert "pass manager=" in caught.value.__notes__[-1]

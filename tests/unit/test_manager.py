@@ -265,6 +265,7 @@ def test_a_hook_fails_as_connections_fail(error: Exception, said: str) -> None:
     assert said in str(caught.value)
     assert "geheim" not in str(caught.value) + repr(bed.events)
     assert [event.error for event in bed.all(HookFailed)] == [type(error).__name__]
+    assert f"Hook: {bed.all(HookFailed)[0].detail}" in str(caught.value)
     bed.manager.add_conn_hook(Hook(lambda host, auth: bed.conn(host)))
     assert isinstance(bed.manager.find(A), Connection)
 

@@ -446,3 +446,14 @@ def test_a_wrong_value_is_shown_short_and_cannot_steer_a_terminal(value: str) ->
         Policy(log={"finished": value, value: 1}, health={"probe": value}, timeout={"total": value})
     assert len(str(caught.value)) < 5000
     assert all(line.isprintable() for line in str(caught.value).splitlines())
+
+
+def test_a_total_below_the_other_timeouts_names_both_of_them_at_once() -> None:
+    """Else lowering the attempt would bring the next fault to light."""
+    with pytest.raises(PolicyError) as caught:
+        Policy(timeout={"total": 1})
+    faults = [line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]]
+    assert faults == ["timeout.attempt", "timeout.connect"]
+    with pytest.raises(PolicyError) as caught:
+        Policy(timeout={"total": 1, "attempt": 1}, retry=None)
+    assert str(caught.value).count("timeout.connect") == 1

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import stat
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -523,3 +525,19 @@ def test_the_reference_page_has_every_field() -> None:
         assert (f"| `{name}` |" in text) or part_of(cls, name), name
         if cls is Policy:
             assert f"\n## {name}\n" in text
+
+
+def test_policies_are_found_where_python_was_started_in_a_checkout_that_is_not_installed() -> None:
+    """Its current folder has the package, and beside that the folder of policies, which nothing maps into it."""
+    run = (
+        "import importlib.resources as resources, sys\n"
+        "found = resources.files\n"
+        "def files(name):\n"
+        "    if name == 'sleepwalker.policies': raise ModuleNotFoundError(name)\n"
+        "    return found(name)\n"
+        "resources.files = files\n"
+        "from sleepwalker import Policy\n"
+        "print(*Policy.names(), Policy.load('batch').timeout.total)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", run], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.split() == [*SHIPPED, str(Policy.load("batch").timeout.total)]
