@@ -334,13 +334,14 @@ class HookSlow(Event):
 
 @frozen
 class ConnectionRetired(Event):
-    """A good connection was given up: unused for long, too old, or to make room."""
+    """A good connection was given up: unused for long, too old, to make room, or with all of its manager's."""
 
     name = "connection.retired"
     level = "info"
 
-    reason: Literal["age", "idle", "room"]
-    """`health.max_age` or `health.idle` was reached, or the manager held `max_connections`."""
+    reason: Literal["age", "idle", "reset", "room"]
+    """`health.max_age` or `health.idle` was reached; `reset` or `close` of the manager was called; or it held
+    `max_connections`."""
 
 
 class Observer(Protocol):

@@ -1047,7 +1047,7 @@ class ConnectionManager:
         for pair, conn, reason in given_up:
             if reason is None:
                 pass  # it never was in use
-            elif reason in ("age", "idle", "room"):
+            elif reason in ("age", "idle", "reset", "room"):
                 self._observe(ConnectionRetired(pair.name, reason=reason))
             else:
                 self._observe(ConnectionEvicted(pair.name, reason=reason or "closed"))

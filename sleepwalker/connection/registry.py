@@ -350,7 +350,7 @@ class Registry:
         given_up = []
         for pair in self.pairs_locked():
             if pair.ready:
-                given_up.append(GivenUp(pair, self.take_locked(pair), "by hand"))
+                given_up.append(GivenUp(pair, self.take_locked(pair), "reset"))
             if not pair.asking:
                 self.drop_locked(pair)
             pair.queued = 0

@@ -169,7 +169,7 @@ def connections_that_are_given_up() -> list[Event]:
 
 
 @scenario
-def connections_that_are_replaced_evicted_or_make_room() -> list[Event]:
+def connections_that_are_replaced_evicted_make_room_or_end_with_their_manager() -> list[Event]:
     bed = Bed(max_connections=1)
     bed.manager.add(A, ANONYMOUS, Thing())
     bed.manager.add(A, ANONYMOUS, Thing())
@@ -177,6 +177,7 @@ def connections_that_are_replaced_evicted_or_make_room() -> list[Event]:
     for name in "bcd":
         bed.clock.advance(1)
         bed.manager.find(f"https://{name}.test")
+    bed.manager.close()
     return bed.events
 
 

@@ -160,7 +160,7 @@ def test_a_replica_takes_over_and_hands_back(probed: bool, name: str | None) -> 
         assert manager.health(a.url).breaker == "closed"
         assert manager.health(a.url).broken_since is None
         b.wait_for_open(0)
-    assert set(told.reasons(ConnectionEvicted)) == {"connect", "failback", "by hand"}
+    assert set(told.reasons(ConnectionEvicted)) == {"connect", "failback"}
 
 
 def test_the_replicas_connection_has_the_replicas_record() -> None:
