@@ -58,7 +58,8 @@ the `error_text` of its JSON, or else the reason phrase of its status line.
 | `CircuitOpenError`, `BulkheadFullError`, `RateLimitedError`, `HostIsolatedError` | `host` | the origin |
 | `CircuitOpenError` | `cause` | the failure that opened the circuit: a status or an exception's name |
 | `DeadlineExceeded` | `limit` | `attempt` or `total` |
-| | `phase` | what it was busy with: queue, connect, tls, send, head, body or wait |
+| | `phase` | what it was busy with: queue, connect, tls, send, head, body or wait; from \
+[`find`](connection-manager.md#how-long-find-waits) always wait: hooks are at work for too long, and nothing was sent |
 | `DecodeError` | `response` | the answer; None where its body was not what its Content-Encoding says |
 | `HTTPError` and below | `response`, `http_code`, `headers` | the answer, its status and headers |
 | | `json_data`, `text` | its body, decoded, if that is JSON (`text` is None then); else as text |
