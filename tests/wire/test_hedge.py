@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import gc
 import io
@@ -15,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import requests
@@ -647,6 +649,7 @@ def test_where_no_thread_can_be_started_the_call_goes_on_without_a_copy(
 ) -> None:
     if where == "timer":
         monkeypatch.setattr(timer, "_timer", timer.Timer())
+        monkeypatch.setattr(_thread, "start_new_thread", Mock(side_effect=RuntimeError("can't start new thread")))
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
