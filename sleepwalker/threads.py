@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import os
 import threading
 from collections.abc import Callable
+from functools import partial
+from queue import Empty, SimpleQueue
+
+#: So long a thread that has done its work waits for more, in seconds, and so many may.
+_PARKED_FOR = 0.1
+_MOST_PARKED = 8
 
 
 class NoThread(RuntimeError):
@@ -38,3 +45,76 @@ def _start(run: Callable[[], None], name: str) -> None:
         threading.Thread(target=run, daemon=True, name=name).start()
         return
     run()  # no other thread is left, or the interpreter ends; this one has no name, but it is there
+
+
+def lend(run: Callable[[], None], name: str) -> None:
+    """As `start`, but in a thread that carried out such work a moment ago, if one has nothing to do.
+
+    All who call this give the same name. No work waits for the end of other work.
+    """
+    work = [run]  # whoever takes it out carries it out, so that it happens once
+    try:
+        chosen = _parked.pop()
+    except IndexError:
+        start(partial(_serve, work), name)
+        return
+    chosen.handed.put(work)
+    if chosen.gone and work:
+        try:
+            start(partial(_serve, work), name)
+        except NoThread:
+            if _taken(work) is not None:
+                raise
+
+
+class _Parked:
+    """A thread that has nothing to do, and waits a moment for work."""
+
+    __slots__ = ("gone", "handed")
+
+    def __init__(self) -> None:
+        self.handed: SimpleQueue[list[Callable[[], None]]] = SimpleQueue()
+        self.gone = False
+        """Whether it may have looked for work for the last time."""
+
+
+#: The one that came last is chosen first, so that those that are not needed end.
+_parked: list[_Parked] = []
+
+
+def parked() -> int:
+    """How many threads have nothing to do, and hold on to nothing."""
+    return len(_parked)
+
+
+def _serve(work: list[Callable[[], None]] | None) -> None:
+    me = _Parked()
+    while work is not None:
+        run = _taken(work)
+        if run is not None:
+            run()
+        del run  # and all that it leads to
+        work = None if me.gone or len(_parked) >= _MOST_PARKED else _more(me)
+
+
+def _more(me: _Parked) -> list[Callable[[], None]] | None:
+    _parked.append(me)
+    with contextlib.suppress(Empty):
+        return me.handed.get(timeout=_PARKED_FOR)
+    me.gone = True
+    with contextlib.suppress(ValueError):  # somebody has just chosen it
+        _parked.remove(me)
+    with contextlib.suppress(Empty):
+        return me.handed.get_nowait()
+    return None
+
+
+def _taken(work: list[Callable[[], None]]) -> Callable[[], None] | None:
+    try:
+        return work.pop()
+    except IndexError:
+        return None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_parked.clear)

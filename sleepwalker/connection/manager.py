@@ -621,7 +621,7 @@ class ConnectionManager:
             context = contextvars.copy_context()
             with contextlib.suppress(threads.NoThread):
                 work = partial(context.run, self._ask_in_thread, asked, pair, mine, fault, given_up)
-                threads.start(partial(_perform, [work]), _HOOK_THREAD)
+                threads.lend(partial(_perform, [work]), _HOOK_THREAD)
                 mine.taken = True
                 return
         self._ask_here(asked, pair, mine, fault, given_up)
@@ -893,8 +893,6 @@ class ConnectionManager:
             mine.dismissed = True  # who still waits for this one is given the other
             given_up.append(GivenUp(current, made.conn, "replaced"))
             return None
-        if seen.pair is None:
-            self._registry.insert_locked(pair)
         mine.pair = current
         return self._hold_locked(current, mine, made, now, preferred=preferred)
 

@@ -210,7 +210,7 @@ class Registry:
         return given_up
 
     def put_locked(self, pair: Pair, made: Made, now: float, *, preferred: bool) -> None:
-        """Hold a connection for the pair, which is in the tables and must hold none.
+        """Hold a connection for the pair, which must hold none. It is taken up again if it was dropped meanwhile.
 
         `preferred` is whether no hook had trouble that could have named another place: then a name is where this one
         goes. Where a URL leads to another host, that is a stand-in while its own is broken.
@@ -226,6 +226,8 @@ class Registry:
         key = id(made.bare)
         holders = self._holders.get(key, {})
         self.note_locked(pair, now, _USED)  # first: what is held is looked at some day, whatever happens here
+        while pair not in self._pairs:  # a signal handler may drop it, until it holds something
+            self.insert_locked(pair)
         pair.home = home
         pair.stands_in = stands_in
         if at_home:

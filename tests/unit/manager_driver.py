@@ -14,6 +14,7 @@ from sleepwalker.engine.breaker import Permit
 from sleepwalker.engine.host import Host, free_permit
 from sleepwalker.engine.outcome import Outcome
 from sleepwalker.events import ConnectionEvicted, ConnectionRetired, Event
+from sleepwalker.threads import parked
 from tests.unit.engine_driver import FakeClock, answer, bearer, refused
 
 A, B = "https://a.test", "https://b.test"
@@ -123,10 +124,10 @@ def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def hooks_are_over() -> None:
-    """Until no thread of a hook's is there any more: it ends after its result was given."""
+    """Until no thread is at work for a hook any more: it ends, or waits for more work, after its result was given."""
     moment = threading.Event()
     for _ in range(5000):
-        if not any(thread.name == "sleepwalker hook" for thread in threading.enumerate()):
+        if sum(thread.name == "sleepwalker hook" for thread in threading.enumerate()) == parked():
             return
         moment.wait(0.002)
     raise AssertionError("a hook hangs")

@@ -132,7 +132,7 @@ def test_where_no_thread_can_be_started_hooks_are_asked_in_the_callers_own(monke
     def start(run: Callable[[], None], name: str) -> None:
         raise threads.NoThread("can't start new thread")
 
-    monkeypatch.setattr(threads, "start", start)
+    monkeypatch.setattr(threads, "lend", start)
     bed.hook.act = lambda host, auth: at_work.append(threading.current_thread()) or Thing()
     assert isinstance(bed.manager.find(A), Thing)
     assert at_work == [threading.current_thread()]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sleepwalker import Connection, Policy
+from sleepwalker import Connection, ConnectionManager, Policy
 from sleepwalker import ConnectionError as OurConnectionError
 from tests.interrupts import Place, Struck, strike
 from tests.unit.manager_driver import A, B, Bed, Thing, fail, hooks_are_over, in_thread, replicas, well
@@ -115,8 +115,14 @@ def others_wait_for_it() -> Scene:
             until(lambda: bool({*bed.manager._rounds.waiting} - {here}))
         return bed.conn(host)
 
+    def check() -> None:
+        until(lambda: not bed.manager._rounds.at_work_locked())  # the hook may begin after its caller was struck
+        hooks_are_over()
+        for wait in waiters:
+            wait()
+
     bed.hook.act = act
-    return Scene(bed, lambda: bed.manager.find(A), lambda: [wait() for wait in waiters])
+    return Scene(bed, lambda: bed.manager.find(A), check)
 
 
 def it_waits_for_others() -> Scene:
@@ -272,3 +278,23 @@ def test_a_signal_handler_may_ask_the_manager_that_it_interrupts(name: str, hand
             HANDLERS[handler](bed)
 
     strike_everywhere(name, ask, KNOWN[handler], callers=0)
+
+
+@pytest.mark.parametrize("name", ["a_new_host", "a_name", "a_foreign_object"])
+@pytest.mark.parametrize("handler", ["evict", "reset"])
+def test_what_is_held_is_found_though_a_signal_handler_came_before_and_the_rest_went_on(
+    name: str, handler: str
+) -> None:
+    known: set[Place] = set()
+    where: str | None = ""
+    while where is not None:
+        scene = SCENES[name]()
+        manager = scene.bed.manager
+
+        def ask(manager: ConnectionManager = manager) -> None:
+            manager.reset() if handler == "reset" else manager.evict(A)
+
+        where = strike(scene.act, files=FILES, error=ask, known=known)
+        assert len(manager) == len(list(manager)) == len(manager.conns), where
+        hooks_are_over()
+        manager.close()
