@@ -134,8 +134,8 @@ class ConnectionManager:
 
     All methods are thread-safe. None holds a lock while a hook, a request, or any code of a connection's or of
     credentials' is at work. A signal handler may raise in the middle of any of them, and may itself ask a manager
-    (`find`, `health`) or close it; other changes (`add`, `evict`, `reset`, ...) are for threads to make. After a fork the
-    child goes on with sockets of its own.
+    (`find`, `health`) or close it; other changes (`add`, `evict`, `reset`, ...) are for threads to make. After a fork
+    the child goes on with sockets of its own.
     """
 
     @without_locals
