@@ -21,7 +21,14 @@ from sleepwalker.connection.drive import drive
 from sleepwalker.connection.encoder import JsonEncoder
 from sleepwalker.connection.in_force import default_policy
 from sleepwalker.connection.race import Outbox, race
-from sleepwalker.connection.settings import Timeout, check_max_body, check_session, check_timeout, load_policy
+from sleepwalker.connection.settings import (
+    Timeout,
+    check_max_body,
+    check_session,
+    check_timeout,
+    check_total,
+    load_policy,
+)
 from sleepwalker.connection.usage import Usage
 from sleepwalker.connection.waits import Waits
 from sleepwalker.engine.breaker import Permit
@@ -76,6 +83,7 @@ class CallOptions(TypedDict, total=False):
     timeout: Timeout | None
     stream: bool
     policy: Policy | str | os.PathLike[str] | None
+    total: float | None
     idempotent: bool | None
     raise_for_status: bool
 
@@ -213,6 +221,7 @@ class Connection:
         timeout: Timeout | None = None,
         stream: bool = False,
         policy: Policy | str | os.PathLike[str] | None = None,
+        total: float | None = None,
         idempotent: bool | None = None,
         raise_for_status: bool = True,
     ) -> requests.Response:
@@ -222,8 +231,9 @@ class Connection:
         so such a call is never retried. `policy` replaces the timeouts, retries and log settings for this
         call, and may switch the breaker, the bulkhead or the budget off for it. `idempotent` says whether
         the request may be sent twice once it may have been processed; by default its method says so, and an
-        `Idempotency-Key` header does. With `stream` the attempt ends with the answer's head, and each read
-        of the body is bounded by `timeout.read` alone.
+        `Idempotency-Key` header does. `total` bounds the whole call, in seconds, whatever `policy` and `timeout` say:
+        longer timeouts are cut to fit, and a longer `total` lifts none of them. With `stream` the attempt ends with the
+        answer's head, and each read of the body is bounded by `timeout.read` alone.
 
         Raises the status's HTTPError for 400 and above unless `raise_for_status` is False; the ConnectionError
         of the last attempt where no answer came; URLError, before anything is sent, for what may not be sent.
@@ -239,6 +249,7 @@ class Connection:
             timeout=timeout,
             stream=stream,
             policy=policy,
+            total=total,
             idempotent=idempotent,
             raise_for_status=raise_for_status,
         )
@@ -427,6 +438,7 @@ class Connection:
         timeout: Timeout | None = None,
         stream: bool = False,
         policy: Policy | str | os.PathLike[str] | None = None,
+        total: float | None = None,
         idempotent: bool | None = None,
         raise_for_status: bool = True,
         max_body: int | None = None,
@@ -437,6 +449,8 @@ class Connection:
             raise closed
         method = check_method(method)
         rules = self._rules if policy is None and timeout is None else self._rules_of(policy, timeout)
+        if total is not None:  # not kept as those are: what is left of a caller's own time is another number each time
+            rules = rules.within(check_total(total))
         layers = (self._headers, headers)
         auth, authorization = self._credentials(layers)
         prepared, body = prepare(

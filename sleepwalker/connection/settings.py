@@ -45,6 +45,16 @@ def check_timeout(timeout: Any) -> tuple[float, float] | None:
     return float(parts[0]), float(parts[1])
 
 
+def check_total(total: Any) -> float:
+    """The most that a call may take, in seconds; ValueError for what cannot be."""
+    if not isinstance(total, int | float) or isinstance(total, bool) or not 0 < total <= _LONGEST:
+        raise ValueError(
+            f"total must be a positive number of seconds, at most {_LONGEST}, not {_shown(total)}; "
+            "leave it out to use the policy's timeout.total"
+        )
+    return float(total)
+
+
 def check_wait(timeout: Any) -> None:
     """How long to wait, in seconds, for ever included; ValueError otherwise."""
     fits = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0

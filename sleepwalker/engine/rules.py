@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cache
 
 from sleepwalker.clock import Clock
@@ -60,6 +61,13 @@ class Rules:
         self.rate_limit = not passes_rate_limit(policy)
         self.finished_level = policy.log.finished
         self.sample = policy.log.sample
+
+    def within(self, total: float) -> Rules:
+        """The same rules for a call of `total` seconds at most: longer timeouts are cut to fit."""
+        rules = copy(self)
+        rules.total = total
+        rules.attempt, rules.connect, rules.read = (min(one, total) for one in (self.attempt, self.connect, self.read))
+        return rules
 
 
 @cache

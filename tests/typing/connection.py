@@ -91,11 +91,15 @@ def calls(conn: Connection) -> None:
     assert_type(conn.patch("/", data=lambda: b"x", timeout=(1, 2)), requests.Response)
     assert_type(conn.delete("/", raise_for_status=False), requests.Response)
     assert_type(conn.options("/", policy="off"), requests.Response)
+    assert_type(conn.get("/", total=0.5), requests.Response)
+    assert_type(conn.request("GET", "/", total=2, timeout=1, policy="batch"), requests.Response)
     conn.get("/", params={"q": "1"}, stream=True, policy=Policy(retry=False))
     conn.post("/", files={"file": b"x"}, data={"a": "1"})
 
     conn.get("/", no_such_argument=1)  # type: ignore[call-arg]
     conn.get("/", timeout="5")  # type: ignore[arg-type]
+    conn.get("/", total="5")  # type: ignore[arg-type]
+    conn.get("/", total=(1, 2))  # type: ignore[arg-type]
     conn.get("/", stream="yes")  # type: ignore[arg-type]
     conn.request("GET", "/", {"q": "1"})  # type: ignore[call-arg]
 

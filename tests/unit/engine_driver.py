@@ -187,9 +187,12 @@ class World:
         concurrent: bool = False,
         policy: Policy | None = None,
         timeout: tuple[float, float] | None = None,
+        total: float | None = None,
     ) -> Running:
         """Start a call and take it to its first step, or to its end where it is rejected."""
         rules = Rules(self.policy if policy is None else policy, self.clock, timeout)
+        if total is not None:
+            rules = rules.within(total)
         can = method in IDEMPOTENT if idempotent is None else idempotent
         request = Request(method, "/things", can, replayable, concurrent)
         return Running(self, run(self.host, rules, request, self.clock, self.observe)).reply(None)
@@ -204,10 +207,13 @@ class World:
         replayable: bool = True,
         policy: Policy | None = None,
         timeout: tuple[float, float] | None = None,
+        total: float | None = None,
     ) -> Running:
         """A whole call: each send takes `took` seconds and comes to the next outcome; a single outcome repeats."""
         left: Iterator[Outcome] = iter(lambda: outcomes, None) if isinstance(outcomes, Outcome) else iter(outcomes)
-        running = self.begin(method, idempotent=idempotent, replayable=replayable, policy=policy, timeout=timeout)
+        running = self.begin(
+            method, idempotent=idempotent, replayable=replayable, policy=policy, timeout=timeout, total=total
+        )
         while running.final is None:
             if isinstance(running.step, Send):
                 self.clock.advance(took)

@@ -333,6 +333,15 @@ def test_a_wrong_timeout_of_a_call_is_refused(conn: Connection, timeout: Any) ->
         conn.get("/", timeout=timeout)
 
 
+@pytest.mark.parametrize("total", [0, -1, 0.0, NAN, INF, 2_000_001, True, "5", (1, 2)], ids=str)
+def test_a_wrong_total_of_a_call_is_refused(conn: Connection, total: Any) -> None:
+    for call in (conn.get, conn.post, lambda uri, **more: conn.request("PUT", uri, **more)):
+        with pytest.raises(
+            ValueError, match=r"total must be a positive number of seconds.*the policy's timeout\.total"
+        ):
+            call("/", total=total)
+
+
 @pytest.mark.parametrize(
     ("policy", "kind", "match"),
     [("no-such-policy", PolicyError, "no-such-policy"), (7, TypeError, "policy"), ({}, TypeError, "policy")],

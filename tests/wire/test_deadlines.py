@@ -435,6 +435,58 @@ def test_a_timeout_does_not_shorten_the_deadlines() -> None:
             assert conn.get("/").content == b"01234567"
 
 
+# -- one number for one call ---------------------------------------------------------------------
+
+
+@timing_test
+@pytest.mark.parametrize("more", [{}, {"timeout": 5}, {"policy": "batch"}, {"timeout": (5, 9), "policy": PATIENT}])
+def test_a_total_bounds_the_call_whatever_else_was_said(more: Any) -> None:
+    with FaultServer(default=stall()) as server, Connection(server.url, ANONYMOUS, timeout=20) as conn:
+        with elapsed() as time, pytest.raises(DeadlineExceeded) as caught:
+            conn.get("/", total=0.3, **more)
+        time.assert_within(0.3)
+        assert caught.value.limit == "total"
+
+
+@timing_test
+def test_a_total_bounds_connecting_as_well() -> None:
+    with unanswered_port() as port, Connection(f"http://127.0.0.1:{port}", ANONYMOUS) as conn:
+        with elapsed() as time, pytest.raises(DeadlineExceeded) as caught:
+            conn.request("GET", "/", total=0.3)
+        time.assert_within(0.3)
+        assert (caught.value.limit, caught.value.phase) == ("total", "connect")
+
+
+@timing_test
+def test_a_silence_within_a_stream_is_no_longer_than_the_total() -> None:
+    stalls = truncated(b"123456", 3, then="stall")
+    with FaultServer(default=stalls) as server, Connection(server.url, ANONYMOUS, policy=PATIENT) as conn:
+        answer = conn.get("/", stream=True, total=0.5)
+        with elapsed() as time, pytest.raises(ReadTimeout):
+            answer.content  # noqa: B018
+        time.assert_within(0.5)
+
+
+def test_a_total_is_what_the_server_is_told_and_other_calls_have_their_own(server: FaultServer) -> None:
+    server.always(reply(200))
+    told = Policy(timeout={"propagate": "X-Time-Left"})
+    with Connection(server.url, ANONYMOUS, policy=told) as conn:
+        for total in (0.5, None, 7.5):
+            conn.get("/", total=total)
+    left = [float(request.headers["x-time-left"]) for request in server.requests]
+    assert [0.25 < left[0] <= 0.5, 8 < left[1] <= 10, 6 < left[2] <= 7.5] == [True] * 3
+
+
+def test_totals_of_any_number_are_not_kept(server: FaultServer) -> None:
+    server.always(reply(200))
+    with Connection(server.url, ANONYMOUS) as conn:
+        conn.get("/", timeout=5, total=9)
+        known = dict(conn._other_rules)
+        for number in range(100):
+            conn.get("/", timeout=5, total=5 + number / 100)
+        assert conn._other_rules == known
+
+
 # -- streams -------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,103 @@
+"""`total`: one number bounds one call, and nothing else need be lowered for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from sleepwalker.engine.rules import Rules
+from sleepwalker.events import RetryAbandoned
+from sleepwalker.exceptions import DeadlineExceeded
+from sleepwalker.policy import Policy
+from tests.unit.engine_driver import FakeClock, World, answer
+
+#: connect 3.05, read 10, attempt 10, total 30.
+STANDARD = Policy()
+
+
+def times(rules: Rules) -> tuple[float, float, float, float]:
+    return rules.connect, rules.read, rules.attempt, rules.total
+
+
+@pytest.mark.parametrize(
+    ("total", "come"),
+    [
+        (0.5, (0.5, 0.5, 0.5, 0.5)),
+        (5, (3.05, 5, 5, 5)),
+        (20, (3.05, 10, 10, 20)),
+        (30, (3.05, 10, 10, 30)),
+        (90, (3.05, 10, 10, 90)),
+    ],
+)
+def test_longer_timeouts_are_cut_to_fit_and_shorter_ones_stay(
+    total: float, come: tuple[float, float, float, float]
+) -> None:
+    assert times(Rules(STANDARD, FakeClock()).within(total)) == come
+
+
+@pytest.mark.parametrize(
+    ("total", "come"), [(4, (4, 4, 4, 4)), (15, (5, 15, 15, 15)), (40, (5, 20, 25, 40)), (90, (5, 20, 25, 90))]
+)
+def test_a_total_bounds_the_timeout_given_beside_it(total: float, come: tuple[float, float, float, float]) -> None:
+    """By itself that lifts `attempt` and `total` so that 5 s to connect and 20 s to read fit."""
+    rules = Rules(STANDARD, FakeClock(), (5.0, 20.0))
+    assert times(rules) == (5, 20, 25, 30)
+    assert times(rules.within(total)) == come
+
+
+def test_the_rules_that_other_calls_follow_stay_as_they_are() -> None:
+    rules = Rules(STANDARD, FakeClock())
+    short = rules.within(0.5)
+    assert times(rules) == (3.05, 10, 10, 30)
+    assert short.retries is rules.retries
+    own = {"attempt", "connect", "read", "total"}
+    assert all(getattr(short, name) == getattr(rules, name) for name in Rules.__slots__ if name not in own)
+
+
+def test_the_attempt_ends_with_the_total_and_by_its_name() -> None:
+    here = World()
+    (began, send), *_ = here.begin(total=0.5).sends
+    assert (send.deadline - began, send.limit) == (0.5, "total")
+    (began, send), *_ = here.begin(total=12).sends
+    assert (send.deadline - began, send.limit) == (10, "attempt")
+
+
+def test_a_retry_that_would_not_fit_is_not_begun() -> None:
+    here = World(Policy(retry={"jitter": "none", "wait_initial": 0.4}))
+    call = here.call(answer(503), total=0.5, took=0.2)
+    assert (len(call.sends), call.waits, call.outcome.status) == (1, [], 503)
+    assert here.only(RetryAbandoned).reason == "deadline"
+    assert len(here.call(answer(503), total=5, took=0.2).sends) == 3
+
+
+def test_what_the_server_asks_to_wait_is_waited_for_only_if_it_fits() -> None:
+    here = World()
+    assert here.call(answer(503, "20"), total=10).waits == []
+    assert here.call([answer(503, "20"), answer(200)], total=25).waits == [20]
+
+
+def test_a_longer_total_gives_retries_time_that_the_policy_does_not() -> None:
+    here = World()
+    assert here.call(answer(503, "40")).waits == []
+    assert here.call([answer(503, "40"), answer(200)], total=60).waits == [40]
+
+
+def test_a_wait_for_a_place_ends_with_the_total() -> None:
+    here = World(Policy(bulkhead={"max_concurrent": 1, "max_wait": 20}))
+    _there = here.begin()
+    waiting = here.call(answer(200), total=2)
+    assert isinstance(waiting.outcome.error, DeadlineExceeded)
+    assert str(waiting.outcome.error).endswith("the total deadline ran out after 2 s, waiting for a turn")
+    assert here.clock.now == 5002
+
+
+def test_a_rate_limit_whose_token_comes_too_late_rejects_at_once() -> None:
+    here = World(Policy(rate_limit={"rate": 0.1, "burst": 1, "max_wait": 20}))
+    here.call(answer(200))
+    assert here.call(answer(200), total=5).sends == []
+    assert len(here.call(answer(200), total=15).sends) == 1
+
+
+def test_a_hedge_that_would_come_after_the_end_is_not_sent() -> None:
+    here = World(Policy(hedge={"delay": 1.0}))
+    assert here.begin(concurrent=True, total=0.8).sends[0][1].hedge_in is None
+    assert here.begin(concurrent=True, total=1.2).sends[0][1].hedge_in == 1.0
