@@ -56,6 +56,7 @@ the `error_text` of its JSON, or else the reason phrase of its status line.
 | | `retryable` | False where the same request would fail in the same way again |
 | | `retry_after` | seconds after which another try makes sense, None where that is not known |
 | `CircuitOpenError`, `BulkheadFullError`, `RateLimitedError`, `HostIsolatedError` | `host` | the origin |
+| `HostIsolatedError` | `reason`, `until` | why, and when it ends (a `datetime` in UTC), if the operator said so |
 | `CircuitOpenError` | `cause` | the failure that opened the circuit: a status or an exception's name |
 | `DeadlineExceeded` | `limit` | `attempt` or `total` |
 | | `phase` | what it was busy with: queue, connect, tls, send, head, body or wait; from \

@@ -227,7 +227,7 @@ class BreakerHalfOpened(Event):
 
 @frozen
 class BreakerClosed(Event):
-    """Enough probes succeeded: the circuit is closed again, its load growing over `ramp` seconds."""
+    """Enough probes succeeded, or an operator closed it: its load grows over `ramp` seconds."""
 
     name = "breaker.closed"
     level = "info"
@@ -235,6 +235,8 @@ class BreakerClosed(Event):
     ramp: float
     observed: bool | None = None
     """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
+    by_hand: bool | None = None
+    """True where `reset_circuit` closed it, whatever its probes came to; else absent."""
 
 
 @frozen
@@ -260,22 +262,34 @@ class HostRecovered(Event):
     level = "info"
 
     broken_for: float
+    by_hand: bool | None = None
+    """True where `reset_circuit` ended it, so that nothing is known yet of how the host does; else absent."""
 
 
 @frozen
 class HostIsolated(Event):
-    """An operator took the host out of use."""
+    """An operator took the host out of use, or changed why or until when."""
 
     name = "host.isolated"
     level = "warning"
 
+    reason: str | None = None
+    """Why, in the operator's words, if they said so."""
+    until: float | None = None
+
 
 @frozen
 class HostRestored(Event):
-    """An operator put the host back into use."""
+    """The host is back in use: an operator restored it, or the time of its isolation was over."""
 
     name = "host.restored"
     level = "info"
+
+    by: Literal["hand", "time"] = "hand"
+    """What ended the isolation: `restore`, or its `until`. The latter is told when somebody looks for the host next."""
+    reason: str | None = None
+    """Why it had been isolated, in the operator's words, if they said so."""
+    until: float | None = None
 
 
 @frozen

@@ -43,6 +43,8 @@ from requests.structures import CaseInsensitiveDict as _CaseInsensitiveDict
 from requests.utils import guess_json_utf as _guess_json_utf
 
 if TYPE_CHECKING:
+    from datetime import datetime as _datetime
+
     from sleepwalker.attempt import Attempt as _Attempt
 
 __all__ = [
@@ -209,7 +211,24 @@ class RateLimitedError(_Rejection):
 
 
 class HostIsolatedError(_Rejection):
-    """An operator took the host out of use."""
+    """An operator took the host out of use.
+
+    `reason` says why, in the operator's words, and `until` when that ends by itself, in UTC. Each is None where nothing
+    was said of it.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        host: str | None = None,
+        retry_after: float | None = None,
+        reason: str | None = None,
+        until: _datetime | None = None,
+    ) -> None:
+        super().__init__(message, host=host, retry_after=retry_after)
+        self.reason = reason
+        self.until = until
 
 
 class DeadlineExceeded(ConnectionError, _requests.Timeout, TimeoutError):

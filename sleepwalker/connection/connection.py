@@ -347,6 +347,15 @@ class Connection:
         """Whether it keeps no sockets any more: a manager gave it up, or it is closed."""
         return self._closed or self.usage.retired
 
+    def reset_circuit(self) -> None:
+        """Take the host for well from now on: its circuit closes at once, also a half-open one, and admits all.
+
+        For a fault that is known to be repaired. What was sent before says nothing any more; counts and latencies stay.
+        A manager's `reset_circuit` also has the hooks asked that are held off.
+        """
+        for event in self._host.reset_circuit():
+            self._observe(event)
+
     def attach(self, host: Host) -> None:
         """Share `host`, the record of this connection's origin, with others. A manager does that."""
         self._host = host

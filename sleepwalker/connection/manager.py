@@ -10,6 +10,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Self, overload
@@ -37,10 +38,11 @@ from sleepwalker.connection.probe import LONGEST, Prober
 from sleepwalker.connection.registry import GivenUp, Registry, Seen
 from sleepwalker.connection.rounds import Rounds, no_room, out_of_time, too_late
 from sleepwalker.connection.said import hooks_refusal, own_copy, told, too_early
-from sleepwalker.connection.settings import check_wait, load_policy
+from sleepwalker.connection.settings import check_reason, check_until, check_wait, load_policy
 from sleepwalker.connection.usage import Usage
 from sleepwalker.engine.health import HostHealth
 from sleepwalker.engine.host import Host
+from sleepwalker.engine.isolation import FOR_GOOD, Isolation
 from sleepwalker.engine.outcome import Verdict
 from sleepwalker.engine.rules import Rules
 from sleepwalker.events import (
@@ -344,14 +346,21 @@ class ConnectionManager:
         self._give_up(given_up)
 
     @without_locals
-    def isolate(self, host: str) -> None:
+    def isolate(self, host: str, *, reason: str | None = None, until: datetime | float | None = None) -> None:
         """Take a host out of use: `find` and requests to it raise `HostIsolatedError` until `restore`.
 
-        For a name that hooks understand, that goes for the hosts that its connections lead to.
+        `reason` is a short text that errors, events, health and the status page show. `until` is when it ends by
+        itself: a datetime with a time zone, or a number of seconds from now. Isolating a host again replaces both.
+        For a name that hooks understand, all that goes for the hosts that its connections lead to; of two isolations of
+        one host the later end counts.
+
+        Raises ValueError for a reason that is blank, not printable or longer than 200 characters, and for an `until`
+        without a time zone, in the past or more than a year from now; TypeError for what is neither.
         """
         name, origin = checked_host_key(host)
+        isolation = Isolation(check_reason(reason), check_until(until, self._clock.wall()))
         with self._lock:
-            news = self._isolate_locked(name, origin)
+            news = self._isolate_locked(name, origin, isolation)
         self._tell(news)
 
     @without_locals
@@ -359,8 +368,22 @@ class ConnectionManager:
         """End an isolation; without one nothing happens."""
         name, origin = checked_host_key(host)
         with self._lock:
-            records = self._registry.restore_locked(name, origin)
-            news = [event for record in records for event in record.restore()]
+            news = self._registry.restore_locked(name, origin)
+        self._tell(news)
+
+    @without_locals
+    def reset_circuit(self, host: str) -> None:
+        """Take a host for well from now on: its circuit closes at once, and the next `find` may ask the hooks.
+
+        For a fault that is known to be repaired. A circuit that is half-open or lets in only a part of the calls admits
+        all, a host that could not be connected to no longer counts as broken, and back-offs end. What was sent before
+        says nothing any more. Counts and latencies stay, and so does an isolation. For a name that hooks understand,
+        that goes for the hosts that it leads to; for a host that nobody looked for, nothing happens.
+        """
+        name, origin = checked_host_key(host)
+        with self._lock:
+            records = self._registry.reset_locked(name, origin)
+            news = [event for record in records for event in record.reset_circuit()]
         self._tell(news)
 
     @overload
@@ -558,7 +581,7 @@ class ConnectionManager:
             self._start_probing_locked()  # in a forked child the parent's thread does not run
         isolated = registry.isolated_locked(pair)
         if isolated is not None and not (pair.may_replace(isolated) and not pair.holds_off(now, "isolated")):
-            return _Turn(pair, error=_isolated(isolated))
+            return _Turn(pair, error=self._isolated(isolated))
         if pair.ready and (fault is None or (fault == "failback" and pair.round is not None)):
             pair.used = now
             return _Turn(pair, pair.conn, shortcuts=self._shortcuts_locked(pair))
@@ -597,8 +620,11 @@ class ConnectionManager:
         return _Turn(pair, wait_for=current)
 
     def _notice_late_locked(self, now: float) -> list[Event]:
-        """Rounds that outlast their time: their pairs back off, and the next round need not wait for them."""
-        news: list[Event] = []
+        """Isolations whose time is over end, and so do rounds that outlast theirs; what is to be told.
+
+        The pairs of such rounds back off, and the next one need not wait for them.
+        """
+        news = self._registry.lapse_locked()
         for one in self._rounds.overdue_locked(now):
             pair = one.pair
             decides = pair is not None and pair.round is one
@@ -791,7 +817,10 @@ class ConnectionManager:
             news = self._isolate_locked(name, origin) if self._registry.isolates_locked(name, origin) else []
             isolated = self._registry.isolated_locked(pair)
         self._tell(news)
-        return None if isolated is None else _isolated(isolated)
+        return None if isolated is None else self._isolated(isolated)
+
+    def _isolated(self, record: Host) -> HostIsolatedError:
+        return (record.isolation or FOR_GOOD).refusal(record.origin, self._clock.wall())
 
     def _settle(
         self,
@@ -1022,9 +1051,9 @@ class ConnectionManager:
         else:
             self._registry.note_locked(pair)
 
-    def _isolate_locked(self, name: str, origin: Origin | None) -> list[Event]:
+    def _isolate_locked(self, name: str, origin: Origin | None, isolation: Isolation | None = None) -> list[Event]:
         self._shortcuts = {}
-        return [event for record in self._registry.isolate_locked(name, origin) for event in record.isolate()]
+        return self._registry.isolate_locked(name, origin, isolation)
 
     def _end_back_offs_locked(self) -> None:
         for pair in self._registry.pairs_locked():
@@ -1147,7 +1176,3 @@ def _raise(error: BaseException) -> NoReturn:
         raise error
     finally:
         error.__context__ = context or error.__context__
-
-
-def _isolated(record: Host) -> HostIsolatedError:
-    return HostIsolatedError(f"{record.origin} is isolated by an operator; restore() ends that", host=record.origin)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import weakref
 from collections import OrderedDict
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from sleepwalker.connection.guard import rehost, unguarded
 from sleepwalker.connection.keys import Asked
 from sleepwalker.connection.pair import NOTHING, Made, Pair, says_closed
 from sleepwalker.engine.host import Host
+from sleepwalker.engine.isolation import FOR_GOOD, Isolation
+from sleepwalker.events import Event
 from sleepwalker.policy import Policy
 from sleepwalker.transport.url import Origin
 
@@ -55,6 +58,14 @@ class Seen(NamedTuple):
     """Whether that says that it is closed."""
 
 
+class Isolated(NamedTuple):
+    """What an operator isolated by one word."""
+
+    isolation: Isolation
+    records: dict[str, Host]
+    """The host's own, and those of the hosts that hooks connected it to."""
+
+
 class Registry:
     """Pairs by key, host records by name; bounded in both."""
 
@@ -73,7 +84,9 @@ class Registry:
         # the latest: so the table is bounded, and no record is forgotten that anybody would miss.
         self._hosts: weakref.WeakValueDictionary[str, Host] = weakref.WeakValueDictionary()
         self._latest: OrderedDict[str, Host] = OrderedDict()
-        self._isolated: dict[str, dict[str, Host]] = {}
+        self._isolated: dict[str, Isolated] = {}
+        self._lapses_at = math.inf
+        """Before this the time of none of these is over."""
         self._left: dict[str, float] = {}
         """When a pair last stopped leading to a host that counts as broken."""
         # Pairs with a connection by when that was used, and pairs without one by when their back-off ends. Neither
@@ -147,38 +160,94 @@ class Registry:
         behind = (pair.record or pair.home for pair in pairs)
         return next(filter(None, behind), None) or self._known_locked(own) or Host(own, self.policy, self._clock)
 
-    def isolate_locked(self, name: str, origin: Origin | None) -> list[Host]:
-        """The records to isolate: the host's own, and those of the hosts that hooks connected it to.
+    def isolate_locked(self, name: str, origin: Origin | None, isolation: Isolation | None = None) -> list[Event]:
+        """Isolate a host, its own record and those of the hosts that hooks connected it to; what is to be told.
 
-        One that merely stands in for a URL's host while that is broken is not among them.
+        One that merely stands in for a URL's host while that is broken is not among them. Without `isolation` the one
+        that there is holds for what it leads to meanwhile.
         """
+        news = self.lapse_locked()
         own = self.host_locked(name if origin is None else origin.text)
         records = {own.origin: own}
         for pair in self.pairs_of_locked(name, origin):
             if pair.record is not None and (origin is None or not pair.stands_in):
                 records[pair.record.origin] = pair.record
-        self._isolated[own.origin] = self._isolated.get(own.origin, {}) | records
-        return list(records.values())
+        before = self._isolated.get(own.origin)
+        if before is not None:
+            records = before.records | records
+            isolation = isolation or before.isolation
+        isolation = isolation or FOR_GOOD
+        if isolation.until is not None:
+            self._lapses_at = min(self._lapses_at, isolation.until)
+        self._isolated[own.origin] = Isolated(isolation, records)
+        for record in records.values():
+            news += record.isolate(self._longest_locked(record))
+        return news
 
-    def restore_locked(self, name: str, origin: Origin | None) -> list[Host]:
-        """The records to restore: those isolated with the host, but for hosts that were also isolated themselves."""
+    def restore_locked(self, name: str, origin: Origin | None) -> list[Event]:
+        """Restore what was isolated with a host, but for hosts that were also isolated themselves."""
+        news = self.lapse_locked()
         own = name if origin is None else origin.text
-        records = self._isolated.pop(own, {})
+        isolated = self._isolated.pop(own, None)
+        records = {} if isolated is None else isolated.records
         for others in self._isolated.values():
-            if (record := others.pop(own, None)) is not None:
+            if (record := others.records.pop(own, None)) is not None:
                 records[own] = record
-        return [record for record in records.values() if record.origin not in self._isolated]
+        for record in records.values():
+            if record.origin in self._isolated:
+                news += record.isolate(self._longest_locked(record))
+            else:
+                news += record.restore()
+        return news
+
+    def lapse_locked(self) -> list[Event]:
+        """End the isolations whose time is over; what is to be told."""
+        if self._lapses_at == math.inf or (wall := self._clock.wall()) < self._lapses_at:
+            return []
+        news: list[Event] = []
+        for name, (isolation, records) in list(self._isolated.items()):
+            if isolation.over(wall):
+                del self._isolated[name]
+                for record in records.values():
+                    news += record.lapse()
+        ends = [isolation.until for isolation, _ in self._isolated.values() if isolation.until is not None]
+        self._lapses_at = min(ends, default=math.inf)
+        return news
+
+    def _longest_locked(self, record: Host) -> Isolation:
+        """Of the isolations of a record the one that ends last, its own before others that end with it."""
+        found = self._isolated.get(record.origin)
+        longest = None if found is None else found.isolation
+        for isolation, records in self._isolated.values():
+            if record.origin in records and (longest is None or isolation.outlasts(longest)):
+                longest = isolation
+        return longest or FOR_GOOD
 
     def isolates_locked(self, name: str, origin: Origin | None) -> bool:
         """Whether the host itself was isolated."""
-        return (name if origin is None else origin.text) in self._isolated
+        isolated = self._isolated.get(name if origin is None else origin.text)
+        return isolated is not None and not isolated.isolation.over(self._clock.wall())
 
     def isolated_locked(self, pair: Pair) -> Host | None:
         """The record over which the pair may not be found."""
         if not self._isolated:
             return None
-        named = self._isolated.get(pair.name, {}).get(pair.name)
+        isolated = self._isolated.get(pair.name)
+        named = None if isolated is None else isolated.records.get(pair.name)
         return next((record for record in (pair.home, pair.record, named) if record and record.isolated), None)
+
+    def reset_locked(self, name: str, origin: Origin | None) -> list[Host]:
+        """End the back-off of all that leads to a host; returns its record, and for a name those of where it leads."""
+        own = self._known_locked(name if origin is None else origin.text)
+        pairs = dict.fromkeys(self.pairs_of_locked(name, origin))
+        records = set() if own is None else {own}
+        for pair in pairs:
+            led = (pair.home,) if pair.stands_in and origin is not None else (pair.home, pair.record)
+            records.update(record for record in led if record is not None)
+        for pair in self.pairs_locked():
+            if pair in pairs or pair.home in records or pair.record in records:
+                pair.end_back_off()
+        return sorted(records, key=lambda record: record.origin)
 
     def forget_locked(self, name: str, origin: Origin | None) -> list[GivenUp]:
         """Give up all that leads to a host, and drop its record; returns the connections.

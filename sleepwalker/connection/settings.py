@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from datetime import datetime
 from typing import Any
 
 import requests
@@ -15,6 +16,9 @@ from sleepwalker.transport.url import shown_number
 Timeout = float | tuple[float, float]
 #: As long as a policy's: more than about 23 days the operating system cannot wait for a socket. In seconds.
 _LONGEST = 2_000_000
+_LONGEST_REASON = 200
+#: A year, in seconds.
+_LONGEST_ISOLATION = 366 * 86_400
 
 
 def load_policy(policy: Any) -> Policy:
@@ -67,6 +71,42 @@ def check_wait(timeout: Any) -> None:
 
 def _shown(value: Any) -> str:
     return f"({', '.join(map(shown_number, value[:5]))})" if isinstance(value, tuple) else shown_number(value)
+
+
+def check_reason(reason: Any) -> str | None:
+    """Why a host is isolated: a short line of text that can be shown anywhere."""
+    if reason is None:
+        return None
+    if not isinstance(reason, str):
+        raise TypeError(f"reason must be a str, not {type(reason).__name__}; leave it out to give none")
+    if not reason.strip() or len(reason) > _LONGEST_REASON or not reason.isprintable():
+        shown = f"{reason[:40]!r}{' ...' if len(reason) > 40 else ''}"
+        raise ValueError(
+            f"reason must be one line of 1 to {_LONGEST_REASON} printable characters, not {shown}; "
+            "leave it out to give none"
+        )
+    return reason.strip()
+
+
+def check_until(until: Any, wall: float) -> float | None:
+    """When an isolation ends, in seconds since 1970 (UTC); `wall` is the present."""
+    if until is None:
+        return None
+    ways = "pass a datetime with a time zone or a number of seconds from now, or leave it out for no end"
+    if isinstance(until, datetime):
+        if until.utcoffset() is None:
+            raise ValueError(
+                f"until must say which time zone it is in, as {until.isoformat(' ', 'seconds')} does not: "
+                "pass until.astimezone() if it is this machine's local time, or until.replace(tzinfo=...)"
+            )
+        seconds, shown = until.timestamp() - wall, until.isoformat(" ", "seconds")
+    elif isinstance(until, int | float) and not isinstance(until, bool):
+        seconds, shown = until, f"{shown_number(until)} s from now"
+    else:
+        raise TypeError(f"until must be a datetime or a number, not {type(until).__name__}; {ways}")
+    if not 0 < seconds <= _LONGEST_ISOLATION:
+        raise ValueError(f"until must be in the future, and within a year, not {shown}; {ways}")
+    return until.timestamp() if isinstance(until, datetime) else wall + seconds
 
 
 def check_max_body(max_body: Any) -> int:

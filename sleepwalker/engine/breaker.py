@@ -259,6 +259,26 @@ class Breaker(pybreaker.CircuitBreakerListener):
             self._tally.success(now)
             self._transit(self._machine.state.on_success)
 
+    def reset_locked(self) -> None:
+        """Close the circuit by hand: all are admitted at once, and what was sent before moves nothing any more."""
+        self._transit(self._reset)
+
+    def _reset(self) -> None:
+        was_closed = self._tally.state == CLOSED
+        self._tally.reset_counter()
+        self._tally.reset_success_counter()
+        self._tally.state = CLOSED
+        self._machine = self._new_machine()
+        self._generation += 1
+        self._probes = []
+        if self._slow is not None:
+            self._slow.forget()
+        self._reopened = 0
+        self._ramp_until = 0.0
+        self.standing = None if self.watches else Permit(self._generation)
+        if not was_closed:
+            self.news += (BreakerClosed(self._host, ramp=0.0, observed=self.observes or None, by_hand=True),)
+
     def follow_locked(self, policy: BreakerPolicy, now: float) -> None:
         """Go on in the same state by the numbers of `policy`. Over a window of another length counts begin anew."""
         if policy == self._policy:

@@ -61,6 +61,10 @@ class HostHealth:
     """How many connections to the host are held."""
     hooks_since: float | None
     """Since when a manager's hooks are at work to make one, in seconds since 1970-01-01 UTC; None unless they are."""
+    isolated_reason: str | None = None
+    """Why an operator isolated the host, in their words; None where they did not say, or the host is not isolated."""
+    isolated_until: float | None = None
+    """When that ends by itself, in seconds since 1970-01-01 UTC; None where only `restore` ends it."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values, nested ones as dicts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Literal
 
@@ -9,6 +10,7 @@ from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import CLOSED, HALF_OPEN, OPEN, Bearer, Breaker, Permit, Refusal, State
 from sleepwalker.engine.bulkhead import Bulkhead
 from sleepwalker.engine.health import Gauges, HealthState, HostHealth, Latency
+from sleepwalker.engine.isolation import FOR_GOOD, Isolation
 from sleepwalker.engine.limits import Bucket, Budget, Holdings, Ticket, Turn
 from sleepwalker.engine.outcome import FAILURE, NEUTRAL, SUCCESS, Outcome
 from sleepwalker.engine.tally import End, Tally
@@ -51,6 +53,8 @@ class Host:
         """What its calls came to, for metrics. Of those that only count, each number may be read without the lock."""
         self._consecutive = 0
         self._unreached = 0
+        self._reset_at = -math.inf
+        """Attempts that began before this do not count in `_unreached`."""
         self._last_error: str | None = None
         self._last_cause: str | None = None
         self._last_success: float | None = None
@@ -59,11 +63,17 @@ class Host:
         self._untold: tuple[Event, ...] = ()
         self.held = 0
         """How many connections to the host a manager holds."""
-        self.isolated = False
-        """Whether an operator took the host out of use."""
+        self.isolation: Isolation | None = None
+        """How an operator took the host out of use. Its time may be over: `isolated` tells."""
         self.trouble = False
         """False where the host is certainly fine: read without a lock by whoever wants to know fast."""
         _hosts.add(self)
+
+    @property
+    def isolated(self) -> bool:
+        """Whether an operator took the host out of use, as of now."""
+        isolation = self.isolation
+        return isolation is not None and not isolation.over(self._clock.wall())
 
     def take_token(self, call: Holdings, now: float, left: float) -> Turn:
         """Take a token of the rate limit, wait for one, or be rejected. `left` is how many seconds the call has.
@@ -107,9 +117,11 @@ class Host:
         with self._lock:
             self.tally.calls += 1
             call.counted = True
-            if self.isolated:
-                self.tally.reject("isolation")
-                return "isolation"
+            if self.isolation is not None:
+                self._lapse_locked()
+                if self.isolation is not None:
+                    self.tally.reject("isolation")
+                    return "isolation"
             entry = self._bulkhead.enter(call, limited=bulkhead, refused=refused)
             if entry == "full":
                 self.tally.reject("bulkhead")
@@ -258,6 +270,7 @@ class Host:
             good, bad = self._verdicts.totals(now)
             ratio = good / (good + bad) if good + bad else None
             state = self._state_locked(breaker, ratio)
+            isolation = self.isolation if state == "isolated" else None
             return HostHealth(
                 host=self.origin,
                 state=state,
@@ -279,6 +292,8 @@ class Host:
                 retry_in=opens_in or None,
                 connections=connections,
                 hooks_since=hooks_since,
+                isolated_reason=None if isolation is None else isolation.reason,
+                isolated_until=None if isolation is None else isolation.until,
             )
 
     def gauges(self) -> Gauges:
@@ -310,7 +325,8 @@ class Host:
             self.tally.failures += 1
             self._consecutive += 1
             if outcome.never_sent:
-                self._unreached += 1
+                if began >= self._reset_at:
+                    self._unreached += 1
             elif self._unreached < self._policy.health.broken_after:  # nor is another failure
                 self._unreached = 0
             self._last_error = outcome.describe()
@@ -388,19 +404,49 @@ class Host:
             self._bulkhead.follow(policy.bulkhead)
             return self._news_locked(now)
 
-    def isolate(self) -> tuple[Event, ...]:
-        """Reject all calls until `restore`."""
+    def isolate(self, isolation: Isolation = FOR_GOOD) -> tuple[Event, ...]:
+        """Reject all calls until `restore`, or until the isolation ends by itself. It takes the place of one before."""
         with self._lock:
-            changed, self.isolated, self.trouble = not self.isolated, True, True
+            self._lapse_locked()
+            before, self.isolation, self.trouble = self.isolation, isolation, True
             self._bulkhead.turn_all_away()
-        return (HostIsolated(self.origin),) if changed else ()
+            news = self._news_locked(self._clock.monotonic())
+        if isolation == before:
+            return news
+        return (*news, HostIsolated(self.origin, reason=isolation.reason, until=isolation.until))
 
     def restore(self) -> tuple[Event, ...]:
         """End an isolation."""
         with self._lock:
-            changed, self.isolated = self.isolated, False
-            self.trouble = self._broken_since is not None
-        return (HostRestored(self.origin),) if changed else ()
+            self._lapse_locked()
+            self._restore_locked("hand")
+            return self._news_locked(self._clock.monotonic())
+
+    def lapse(self) -> tuple[Event, ...]:
+        """End an isolation whose time is over."""
+        with self._lock:
+            self._lapse_locked()
+            return self._news_locked(self._clock.monotonic())
+
+    def _lapse_locked(self) -> None:
+        if self.isolation is not None and self.isolation.over(self._clock.wall()):
+            self._restore_locked("time")
+
+    def _restore_locked(self, by: Literal["hand", "time"]) -> None:
+        isolation = self.isolation
+        if isolation is None:
+            return
+        restored = HostRestored(self.origin, by=by, reason=isolation.reason, until=isolation.until)
+        self.isolation, self.trouble, self._untold = None, self._broken_since is not None, (*self._untold, restored)
+
+    def reset_circuit(self) -> tuple[Event, ...]:
+        """Take the host for well from now on: its circuit closes, and what was begun before says nothing any more."""
+        now = self._clock.monotonic()
+        with self._lock:
+            self._unreached, self._reset_at = 0, now
+            if self.breaker is not None:
+                self.breaker.reset_locked()
+            return self._news_locked(now, by_hand=True)
 
     @property
     def well_by_probe(self) -> bool | None:
@@ -433,7 +479,7 @@ class Host:
             self.breaker.catch_up_locked(now)
             self._untold = self._news_locked(now)
 
-    def _news_locked(self, now: float) -> tuple[Event, ...]:
+    def _news_locked(self, now: float, *, by_hand: bool | None = None) -> tuple[Event, ...]:
         """What changed: the breaker's transitions, and whether the host counts as broken."""
         news = self._untold
         if news:
@@ -458,8 +504,8 @@ class Host:
             # These together, and after the last call: a Ctrl-C comes before all or after all of them.
             self._broken_since, self._probed_well, self.trouble = since, False, True
         else:
-            news += (HostRecovered(self.origin, broken_for=now - (self._broken_since or now)),)
-            self._broken_since, self.trouble = None, self.isolated
+            news += (HostRecovered(self.origin, broken_for=now - (self._broken_since or now), by_hand=by_hand),)
+            self._broken_since, self.trouble = None, self.isolation is not None
         return news
 
     def _state_locked(self, breaker: State, ratio: float | None) -> HealthState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from sleepwalker.engine.breaker import HALF_OPEN, OPEN, Refusal
+from sleepwalker.engine.isolation import FOR_GOOD
 from sleepwalker.engine.outcome import NEUTRAL, Outcome
 from sleepwalker.engine.record import Call
 from sleepwalker.exceptions import (
@@ -12,7 +13,6 @@ from sleepwalker.exceptions import (
     CircuitOpenError,
     ConnectionError,
     DeadlineExceeded,
-    HostIsolatedError,
     RateLimitedError,
 )
 
@@ -38,12 +38,12 @@ def rejected_at_entry(call: Call, by: Literal["bulkhead", "isolation"], waited: 
     origin = call.host.origin
     error: ConnectionError
     if by == "isolation":
-        error = HostIsolatedError(f"{origin} is isolated by an operator; restore() ends that", host=origin)
+        error = (call.host.isolation or FOR_GOOD).refusal(origin, call.clock.wall())
     else:
         limit = call.host.limit
         longer = f"; no place came free within {waited:.3g} s" if waited else ""
         error = BulkheadFullError(f"{origin}: {limit} calls in flight, the most that it may get{longer}", host=origin)
-    call.reject(by, None)
+    call.reject(by, error.retry_after)
     return Outcome(NEUTRAL, error=error)
 
 

@@ -119,7 +119,7 @@ def _over(facts: HostFacts, report: Report) -> str:
     if facts.moved_to and facts.moved_at is not None and facts.state == "broken":
         return f"for its callers: a hook gave them {facts.moved_to} at {when(facts.moved_at, report)}"
     if facts.state == "isolated":
-        return "no: isolated until an operator restores it"
+        return "no: isolated until an operator restores it or its time is over"
     if facts.state == "broken":
         since = facts.outages[-1].since if facts.outages else report.begin
         if facts.answered_since and (facts.last_answer or 0) > since:

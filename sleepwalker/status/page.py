@@ -165,7 +165,10 @@ _COLUMNS = (
     ("Calls", "Calls begun, and attempts that failed"),
     ("Retries", "Attempts after the first"),
     ("Rejected", "Calls and retries refused unsent"),
-    ("Last error", "What failed last, when an attempt last succeeded, and since when hooks are at work"),
+    (
+        "Last error",
+        "What failed last, when an attempt last succeeded, what hooks do, and why the host is isolated",
+    ),
 )
 
 
@@ -241,7 +244,7 @@ def _since(moment: float | None, taken: float) -> str:
 
 def _shown(moment: float, taken: float) -> str:
     when = _moment(moment)
-    return f"{when:%H:%M:%S}" if taken - moment < 12 * 3600 else f"{when:%d %b %H:%M}"
+    return f"{when:%H:%M:%S}" if abs(taken - moment) < 12 * 3600 else f"{when:%d %b %H:%M}"
 
 
 def _success(ratio: float | None) -> str:
@@ -259,6 +262,7 @@ def _error(health: HostHealth, taken: float) -> str:
     notes = f"<small>last success {_ago(health.last_success, taken)}</small>" if health.last_success else ""
     if health.hooks_since is not None:
         notes += f"<small>hooks at work since {_shown(health.hooks_since, taken)}</small>"
+    notes = _isolation(health, taken) + notes
     if health.last_error is None:
         return notes or _DASH
     text = health.last_error.replace(f"{health.host}: ", "", 1)  # the row has said that
@@ -267,6 +271,15 @@ def _error(health: HostHealth, taken: float) -> str:
     if len(text) <= _SHORT_ERROR:
         return f"<bdi>{_text(text)}</bdi>{notes}"
     return f"<details><summary><bdi>{_text(text)}</bdi></summary></details>{notes}"
+
+
+def _isolation(health: HostHealth, taken: float) -> str:
+    """Why and until when an operator isolated the host, as far as they said."""
+    if health.isolated_reason is None and health.isolated_until is None:
+        return ""
+    until = "" if health.isolated_until is None else f" until {_shown(health.isolated_until, taken)}"
+    reason = "" if health.isolated_reason is None else f": <bdi>{_text(health.isolated_reason)}</bdi>"
+    return f"<small>isolated by an operator{until}{reason}</small>"
 
 
 _DASH = "<i>–</i>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, assert_type
 
@@ -27,6 +28,7 @@ from sleepwalker import (
     HealthPolicy,
     HedgePolicy,
     HostHealth,
+    HostIsolatedError,
     HTTPError,
     HTTPNotFound,
     LogPolicy,
@@ -146,7 +148,28 @@ def health(conn: Connection) -> None:
     assert_type(health.success_ratio, float | None)
     assert_type(health.latency.p99, float | None)
     assert_type(health.to_dict(), dict[str, Any])
+    assert_type(health.isolated_reason, str | None)
+    assert_type(health.isolated_until, float | None)
     health.calls = 1  # type: ignore[misc]
+
+
+def operating(conn: Connection, manager: ConnectionManager, error: HostIsolatedError) -> None:
+    conn.reset_circuit()
+    manager.reset_circuit("https://host.com")
+    manager.isolate("https://host.com")
+    manager.isolate("https://host.com", reason="maintenance", until=60)
+    manager.isolate("https://host.com", until=datetime.now(UTC) + timedelta(hours=1))
+    manager.restore("https://host.com")
+    assert_type(error.reason, str | None)
+    assert_type(error.until, datetime | None)
+    assert_type(error.host, str | None)
+
+    conn.reset_circuit("https://host.com")  # type: ignore[call-arg]
+    manager.reset_circuit()  # type: ignore[call-arg]
+    manager.isolate("https://host.com", "maintenance")  # type: ignore[call-arg]
+    manager.isolate("https://host.com", reason=5)  # type: ignore[arg-type]
+    manager.isolate("https://host.com", until="14:05")  # type: ignore[arg-type]
+    manager.isolate("https://host.com", until=timedelta(hours=1))  # type: ignore[arg-type]
 
 
 def errors(conn: Connection) -> None:

@@ -140,6 +140,11 @@ def an_operators_hand() -> list[Event]:
     bed = Bed()
     bed.manager.isolate(A)
     bed.manager.restore(A)
+    bed.manager.isolate(A, reason="maintenance", until=60)
+    bed.clock.advance(60)
+    bed.manager.find(A)
+    bed.trip(A)
+    bed.manager.reset_circuit(A)
     return bed.events
 
 

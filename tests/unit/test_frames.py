@@ -166,6 +166,7 @@ class Unknown:
         lambda: ConnectionManager(policy=SECRET),
         lambda: MANAGER.forget(HOST),
         lambda: MANAGER.isolate(HOST),
+        lambda: MANAGER.reset_circuit(HOST),
         lambda: MANAGER.restore(HOST),
         lambda: MANAGER.health(HOST),
         lambda: MANAGER.conns["host", PASSWORD],

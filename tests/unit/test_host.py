@@ -240,7 +240,7 @@ def test_a_probe_from_outside_closes_the_circuit_like_any_other() -> None:
 # fork
 
 
-def _in_child(check: Callable[[], None]) -> int:
+def in_child(check: Callable[[], None]) -> int:
     """The exit code of a forked child that runs `check`: 0 where it passed, 14 where it hung."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on forks beside threads: that is the test
@@ -268,7 +268,7 @@ def test_a_forked_child_has_nothing_in_flight_and_keeps_what_is_known() -> None:
         assert (health.in_flight, health.calls, health.failures) == (0, 2, 1)
         assert here.call(answer(200)).outcome.status == 200
 
-    assert _in_child(check) == 0
+    assert in_child(check) == 0
     assert here.host.snapshot().in_flight == 1
     under_way.close()
 
@@ -294,7 +294,7 @@ def test_locks_that_another_thread_held_at_the_fork_are_free_in_the_child() -> N
         here.recover()
 
     try:
-        assert _in_child(check) == 0
+        assert in_child(check) == 0
     finally:
         done.set()
         thread.join(5)
@@ -311,7 +311,7 @@ def test_a_probe_under_way_in_the_parent_does_not_keep_the_child_waiting() -> No
         assert here.call(answer(200)).outcome.status == 200
         assert here.host.snapshot().breaker == "closed"
 
-    assert _in_child(check) == 0
+    assert in_child(check) == 0
     assert here.host.snapshot().breaker == "half-open"
     probe.reply(answer(200))
     assert here.host.snapshot().breaker == "closed"

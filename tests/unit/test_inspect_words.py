@@ -321,7 +321,7 @@ def test_a_host_that_fails_without_breaking_is_found_and_goes_on(made: Made) -> 
 def test_an_isolated_host_waits_for_its_operator(made: Made) -> None:
     [finding] = made(answered(0), line(10, "host.isolated"), answered(200, "https://other")).findings
     assert finding.since == "14:00:10: isolated by an operator, 3 min 10 s so far"
-    assert finding.over == "no: isolated until an operator restores it"
+    assert finding.over == "no: isolated until an operator restores it or its time is over"
 
 
 def test_callers_who_were_given_another_host_are_said_to_be_over_it(made: Made) -> None:

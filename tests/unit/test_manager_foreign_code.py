@@ -253,7 +253,7 @@ def everything(bed: Bed, host: Any, auth: Callable[[], Any], other: Any) -> Iter
     yield lambda: manager.add(host, auth(), bed.hook.act(host, None))
     yield lambda: manager.evict(host, auth())
     yield lambda: manager.find(host, auth())
-    yield lambda: (manager.isolate(host), manager.restore(host))
+    yield lambda: (manager.isolate(host), manager.restore(host), manager.reset_circuit(host))
     yield lambda: manager.find(host, auth())
     yield lambda: manager.health(host)
     yield manager.health

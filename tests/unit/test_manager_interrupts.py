@@ -180,6 +180,8 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "add in place of another": doing(lambda bed: bed.manager.add(A, None, bed.conn(A))),
     "forget": doing(lambda bed: bed.manager.forget(A)),
     "isolate and restore": doing(lambda bed: (bed.manager.isolate(A), bed.manager.restore(A))),
+    "isolate until": doing(lambda bed: (bed.manager.isolate(A, until=5), bed.clock.advance(5), bed.manager.health())),
+    "reset a circuit": doing(lambda bed: (bed.trip(A), bed.manager.reset_circuit(A))),
     "reset": doing(lambda bed: bed.manager.reset()),
     "close": doing(lambda bed: bed.manager.close()),
     "health": doing(lambda bed: bed.manager.health()),

@@ -412,7 +412,8 @@ HOSTILE = [
 def test_names_errors_and_titles_are_text_wherever_they_stand(text: str) -> None:
     def made(text: str) -> list[tuple[str, ...]]:
         hostile = replace(BROKEN, host=text, last_error=text + "x" * 80)
-        html = page(hostile, title=text)
+        apart = replace(QUIET, state="isolated", isolated_reason=text)
+        html = page(hostile, apart, title=text)
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", html)
         return [(tag, *attrs) for tag, attrs in Tags(html).found if tag != "wbr"]
 
@@ -424,6 +425,23 @@ def test_the_question_is_text_as_well(text: str) -> None:
     html = ask(status.app(Known(BROKEN)), "/", "q=" + quote(text, errors="replace")).text
     assert [tag for tag, _ in Tags(html).found].count("script") == 1
     assert "onerror" not in {name for _, attrs in Tags(html).found for name in attrs}
+
+
+@pytest.mark.parametrize(
+    ("reason", "until", "shown"),
+    [
+        ("maintenance", WALL + 300, "isolated by an operator until 12:05:00: maintenance"),
+        ("maintenance", None, "isolated by an operator: maintenance"),
+        (None, WALL + 300, "isolated by an operator until 12:05:00"),
+        (None, WALL + 86_400, "isolated by an operator until 02 Jun 12:00"),
+    ],
+)
+def test_why_and_until_when_a_host_is_isolated_is_shown(reason: str | None, until: float | None, shown: str) -> None:
+    isolated = replace(QUIET, state="isolated", isolated_reason=reason, isolated_until=until)
+    assert shown in words(re.sub(r"</?bdi>", "", page(isolated)))
+    answer = ask(status.app(Known(isolated)), "/hosts.json").json["hosts"][0]
+    assert (answer["isolated_reason"], answer["isolated_until"]) == (reason, until)
+    assert "by an operator" not in page(replace(QUIET, state="isolated"))
 
 
 def test_a_long_error_is_opened_and_an_endless_one_ends() -> None:

@@ -495,3 +495,43 @@ def test_a_manager_keeps_the_connection_to_a_host_whose_circuit_is_only_observed
         assert manager.health(server.url).breaker == "open"
         assert manager.find(server.url, ANONYMOUS) is conn
         assert len(server.requests) == 5
+
+
+# -- by hand -------------------------------------------------------------------------------------
+
+
+def test_a_connection_closes_its_circuit_by_hand(server: FaultServer) -> None:
+    seen = Seen()
+    with Connection(
+        server.url, ANONYMOUS, policy=policy(open_for=60.0, open_max=60.0, ramp=5.0), observer=seen
+    ) as conn:
+        conn.reset_circuit()
+        assert seen.events == []
+        server.script(*[reply(500)] * 3)
+        trip(conn)
+        with pytest.raises(CircuitOpenError):
+            conn.get("/")
+        conn.reset_circuit()
+        assert (conn.health.breaker, conn.health.retry_in) == ("closed", None)
+        for _ in range(20):
+            assert conn.get("/").ok
+    assert seen.names() == ["breaker.opened", "breaker.closed"]
+    assert seen.names("host.") == ["host.broken", "host.recovered"]
+    assert [
+        event.fields().get("by_hand") for event in seen.events if event.name.startswith(("breaker.c", "host.r"))
+    ] == [
+        True,
+        True,
+    ]
+
+
+def test_a_call_that_was_under_way_when_a_circuit_was_closed_by_hand_does_not_open_it(server: FaultServer) -> None:
+    server.script(*[reply(500, delay=0.3)] * 4)
+    with Connection(server.url, ANONYMOUS, policy=policy(open_for=60.0, open_max=60.0)) as conn:
+        with ThreadPoolExecutor(4) as pool:
+            calls = [pool.submit(conn.get, "/", raise_for_status=False) for _ in range(4)]
+            server.wait_for_requests(4)
+            conn.reset_circuit()
+            assert [call.result(10).status_code for call in calls] == [500] * 4
+        assert conn.health.breaker == "closed"
+        assert conn.get("/").ok

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import pytest
@@ -24,12 +25,13 @@ from sleepwalker import (
     Connection,
     ConnectionManager,
     HostIsolatedError,
+    HTTPServiceUnavailable,
     HTTPUnauthorized,
     Policy,
 )
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection.hook import ConnectionHook
-from sleepwalker.events import ConnectionEvicted, ConnectionRetired, Event
+from sleepwalker.events import ConnectionEvicted, ConnectionRetired, Event, HostRestored
 
 QUICK = Policy(
     timeout={"connect": 1, "read": 3, "attempt": 3, "total": 8},
@@ -635,6 +637,38 @@ def test_an_isolation_outlasts_reset_and_evict(server: FaultServer) -> None:
             manager.find(server.url)
         manager.restore(server.url)
         assert manager.find(server.url).get("/").content == b"ok"
+
+
+def test_an_isolation_ends_by_itself(server: FaultServer) -> None:
+    events: list[Event] = []
+    with manager_of(Hook(), observer=events.append) as manager:
+        conn = manager.find(server.url)
+        until = datetime.now(UTC) + timedelta(seconds=0.4)
+        manager.isolate(server.url, reason="maintenance", until=until)
+        for call in (lambda: manager.find(server.url), lambda: conn.get("/")):
+            with pytest.raises(HostIsolatedError, match="UTC: maintenance; ") as caught:
+                call()
+            assert caught.value.until is not None
+            assert abs(caught.value.until - until) < timedelta(milliseconds=1)
+        while datetime.now(UTC) < until:
+            time.sleep(0.02)
+        assert manager.find(server.url) is conn
+        assert conn.get("/").content == b"ok"
+    assert [event.by for event in events if isinstance(event, HostRestored)] == ["time"]
+    assert len(server.requests) == 1
+
+
+def test_a_circuit_that_an_operator_closes_lets_all_in(server: FaultServer) -> None:
+    policy = Policy(retry=False, breaker={"open_for": 60, "open_max": 60})
+    with manager_of(Hook(), policy=policy) as manager:
+        conn = manager.find(server.url)
+        while manager.health(server.url).breaker == "closed":
+            server.script(reply(503))
+            with pytest.raises(HTTPServiceUnavailable):
+                conn.get("/", policy=policy)
+        manager.reset_circuit(server.url)
+        for _ in range(20):
+            assert manager.find(server.url).get("/").content == b"ok"
 
 
 # -- retirement ----------------------------------------------------------------------------------
