@@ -36,7 +36,7 @@ _GLOSSARY = {
     "rule": ("", "Which rule of the breaker's policy opened it; `probe`: a half-open circuit's probe failed."),
     "sample": ("share", "`log.sample`, the share of answered calls that are logged."),
     "status": ("", "The answer's status code, where there was an answer."),
-    "until": ("seconds since 1970 (UTC)", "When the isolation ends by itself; absent where only `restore` ends it."),
+    "until": ("seconds", "When the isolation ends by itself, since 1970 (UTC); absent where only `restore` ends it."),
     "wait": ("seconds", "How long the call waits before it sends again."),
     "waited": ("seconds", "How much of the duration went into waits between attempts."),
 }

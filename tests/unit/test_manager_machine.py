@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +106,8 @@ class Model:
     hooks: list[str] = field(default_factory=list)
     """What each hook does."""
     isolations: dict[str, set[str]] = field(default_factory=dict)
+    ends: dict[str, float] = field(default_factory=dict)
+    """When each of these ends by itself, if it does."""
 
     def isolated(self, host: str, pair: Held | None) -> bool:
         names = [host, *((pair.home, pair.target) if pair else ())]
@@ -426,10 +429,34 @@ class ManagerMachine(RuleBasedStateMachine):
                 self.model.servers[name] = Server()
                 self.records.append(self.manager._registry.host_locked(name))
 
-    @rule(data=st.data(), host=st.sampled_from([*WORDS]))
-    def a_host_is_isolated(self, data: st.DataObject, host: str) -> None:
-        self.manager.isolate(data.draw(st.sampled_from(WORDS[host])))
+    @rule(data=st.data(), host=st.sampled_from([*WORDS]), until=st.sampled_from([None, None, 1.0, 30.0]))
+    def a_host_is_isolated(self, data: st.DataObject, host: str, until: float | None) -> None:
+        self.manager.isolate(data.draw(st.sampled_from(WORDS[host])), until=until)
+        self.model.ends[host] = math.inf if until is None else self.model.now + until
         self.isolate(host)
+
+    def isolations_end(self) -> None:
+        model = self.model
+        over = [host for host in model.isolations if model.ends[host] <= model.now]
+        names = set[str]().union(*(model.isolations.pop(host) for host in over))
+        for name in names.difference(*model.isolations.values()):
+            model.servers[name].isolated = False
+
+    @rule(data=st.data(), host=st.sampled_from([*WORDS, REPLICA]))
+    def a_circuit_is_reset(self, data: st.DataObject, host: str) -> None:
+        self.manager.reset_circuit(data.draw(st.sampled_from(WORDS.get(host, [host]))))
+        model = self.model
+        records = {host}
+        for key, pair in model.pairs.items():
+            if key[0] == host:
+                records |= {pair.home, *(() if pair.stands_in and host != "orders" else (pair.target,))} - {None}
+        for key, pair in model.pairs.items():
+            if key[0] == host or records & {pair.home, pair.target}:
+                end_back_off(pair)
+                self.ends.pop(key, None)
+        for name in records:
+            server = model.servers[name]
+            server.unreached, server.consecutive, server.opened, server.good_probes = 0, 0, None, 0
 
     def isolate(self, host: str) -> None:
         model = self.model
@@ -461,6 +488,7 @@ class ManagerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.bed.clock.advance(seconds)
         self.model.now = self.bed.clock.now
+        self.isolations_end()
 
     def holding(self, kind: type = object) -> list[Key]:
         """The pairs that have such a connection."""
