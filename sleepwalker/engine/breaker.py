@@ -266,15 +266,12 @@ class Breaker(pybreaker.CircuitBreakerListener):
     def _reset(self) -> None:
         was_closed = self._tally.state == CLOSED
         self._tally.reset_counter()
-        self._tally.reset_success_counter()
         self._tally.state = CLOSED
         self._machine = self._new_machine()
         self._generation += 1
-        self._probes = []
         if self._slow is not None:
             self._slow.forget()
-        self._reopened = 0
-        self._ramp_until = 0.0
+        self._ramp_until = 0.0  # so that the next failures are no relapse either
         self.standing = None if self.watches else Permit(self._generation)
         if not was_closed:
             self.news += (BreakerClosed(self._host, ramp=0.0, observed=self.observes or None, by_hand=True),)

@@ -407,7 +407,6 @@ class Host:
     def isolate(self, isolation: Isolation = FOR_GOOD) -> tuple[Event, ...]:
         """Reject all calls until `restore`, or until the isolation ends by itself. It takes the place of one before."""
         with self._lock:
-            self._lapse_locked()
             before, self.isolation, self.trouble = self.isolation, isolation, True
             self._bulkhead.turn_all_away()
             news = self._news_locked(self._clock.monotonic())
@@ -418,7 +417,6 @@ class Host:
     def restore(self) -> tuple[Event, ...]:
         """End an isolation."""
         with self._lock:
-            self._lapse_locked()
             self._restore_locked("hand")
             return self._news_locked(self._clock.monotonic())
 

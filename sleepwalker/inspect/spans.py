@@ -168,10 +168,9 @@ def _outages(spans: Sequence[Span], transitions: Sequence[Transition]) -> Iterab
         if span.state == HOST[0]:
             continue
         # The one that began it may lie before what is looked at, and so may it be missing.
-        first = next((one for one in reversed(begins) if one.time <= span.since), None)
-        # The reason of an isolation is an operator's text.
-        reason = first.reason if first is not None and first.event == "host.broken" else None
-        why = "isolated" if span.state == "isolated" else reason or "breaker"
+        event = f"host.{span.state}"
+        first = next((one for one in reversed(begins) if one.event == event and one.time <= span.since), None)
+        why = "isolated" if span.state == "isolated" else (first.reason if first else None) or "breaker"
         last = number == len(spans) - 1
         yield Outage(span.since, None if last else span.until, why, first.cause if first else None)  # type: ignore[arg-type]
 

@@ -318,6 +318,28 @@ def test_a_host_that_fails_without_breaking_is_found_and_goes_on(made: Made) -> 
     assert finding.tone == "bad"
 
 
+def test_what_an_operator_said_is_no_reason_of_an_outage(tmp_path: Path) -> None:
+    """One process finds the host broken, and for a part of that time it is isolated in another one."""
+    first = [
+        answered(0),
+        line(10, "host.broken", reason="connect", failures=3, cause="ConnectError"),
+        answered(90, "https://other"),
+    ]
+    second = [
+        answered(5),
+        line(20, "host.isolated", reason="<b>new disks</b>", until=NOW),
+        line(30, "host.restored", by="hand", reason="<b>new disks</b>", until=NOW),
+        answered(80, "https://other"),
+    ]
+    report = report_on(write(tmp_path / "a.jsonl", first), write(tmp_path / "b.jsonl", second))
+    [facts] = [facts for facts in report.hosts if facts.outages]
+    assert [(one.why, one.cause) for one in facts.outages] == [
+        ("connect", "ConnectError"),
+        ("isolated", None),
+        ("connect", "ConnectError"),
+    ]
+
+
 def test_an_isolated_host_waits_for_its_operator(made: Made) -> None:
     [finding] = made(answered(0), line(10, "host.isolated"), answered(200, "https://other")).findings
     assert finding.since == "14:00:10: isolated by an operator, 3 min 10 s so far"

@@ -168,9 +168,11 @@ def test_an_isolation_ends_by_itself_and_the_next_find_tells() -> None:
     refusal(lambda: bed.manager.find(A))
     bed.clock.advance(0.1)
     assert conn.health.state == "unknown", "it is over though nobody ended it"
+    assert (conn.health.isolated_reason, conn.health.isolated_until) == (None, None)
     assert bed.all(HostRestored) == []
     assert bed.manager.find(A) is conn
     assert bed.all(HostRestored) == [HostRestored(A, by="time", reason="maintenance", until=WALL + 60)]
+    assert bed.manager._registry._isolated == {}, "nothing of it is kept"
     bed.manager.restore(A)
     bed.clock.advance(100)
     bed.manager.find(A)
@@ -336,8 +338,9 @@ def test_a_circuit_that_is_closed_by_hand_admits_all_at_once() -> None:
     assert here.host.reset_circuit() == ()
 
 
-def test_so_does_one_that_is_half_open_and_one_in_its_slow_start() -> None:
-    here = World(OPEN_LONG)
+@pytest.mark.parametrize("slow", [{}, {"slow_ratio": 0.5, "slow_call": 2}])
+def test_so_does_one_that_is_half_open_and_one_in_its_slow_start(slow: dict[str, float]) -> None:
+    here = World(OPEN_LONG.replace(breaker=slow))
     here.trip()
     here.clock.advance(70)
     probe = here.begin()
@@ -399,6 +402,37 @@ def test_slow_calls_that_are_under_way_do_not_open_it_again() -> None:
     for call in under_way:
         call.reply(answer(200))
     assert here.host.snapshot().breaker == "closed"
+
+
+def test_slow_calls_that_begin_later_open_it_as_ever() -> None:
+    here = World(Policy(breaker={"slow_ratio": 0.5, "slow_call": 2, "min_calls": 4}))
+    here.host.reset_circuit()
+    for _ in range(4):
+        here.call(answer(200), took=3)
+    assert here.host.snapshot().breaker == "open"
+
+
+def test_a_probe_that_succeeded_before_it_does_not_count_later() -> None:
+    here = World(OPEN_LONG)
+    here.trip()
+    here.clock.advance(70)
+    here.call(answer(200))
+    here.host.reset_circuit()
+    here.trip()
+    here.clock.advance(70)
+    here.call(answer(200))
+    assert here.host.snapshot().breaker == "half-open"
+    here.call(answer(200))
+    assert here.host.snapshot().breaker == "closed"
+
+
+def test_a_host_that_trips_again_in_its_slow_start_and_after_it_has_not_relapsed() -> None:
+    here = World(Policy(retry=False, breaker={"open_for": 1, "open_max": 60}))
+    here.trip()
+    here.recover()
+    here.host.reset_circuit()
+    here.trip()
+    assert here.all(BreakerOpened)[-1].open_for == pytest.approx(1, rel=0.1)
 
 
 def test_a_host_that_trips_again_after_it_waits_as_for_the_first_time() -> None:
@@ -510,6 +544,22 @@ def test_a_name_stands_for_the_hosts_that_it_leads_to() -> None:
     bed.trip(A)
     bed.manager.reset_circuit(A)
     assert bed.manager.find("orders") is conn
+
+
+def test_names_that_lead_to_a_host_may_ask_their_hooks_too() -> None:
+    bed = Bed(policy=OPEN_LONG)
+    bed.hook.act = lambda host, auth: bed.conn(A)
+    bed.manager.find("orders")
+    bed.clock.advance(5)
+    bed.trip(A)
+    bed.hook.act = fail(OurConnectionError("down"))
+    for _ in range(2):
+        with pytest.raises(OurConnectionError):
+            bed.manager.find("orders")
+    assert len(bed.hook.asked) == 2
+    bed.hook.act = lambda host, auth: bed.conn(A)
+    bed.manager.reset_circuit(A)
+    assert bed.manager.find("orders")
 
 
 @pytest.mark.parametrize("host", [A, "orders"])
