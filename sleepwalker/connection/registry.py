@@ -164,19 +164,21 @@ class Registry:
         """Isolate a host, its own record and those of the hosts that hooks connected it to; what is to be told.
 
         One that merely stands in for a URL's host while that is broken is not among them. Without `isolation` the one
-        that there is holds for what it leads to meanwhile.
+        that there is, if any, holds for what it leads to meanwhile.
         """
         news = self.lapse_locked()
+        before = self._isolated.get(name if origin is None else origin.text)
+        if isolation is None:
+            if before is None:  # its time was over a moment ago
+                return news
+            isolation = before.isolation
         own = self.host_locked(name if origin is None else origin.text)
         records = {own.origin: own}
         for pair in self.pairs_of_locked(name, origin):
             if pair.record is not None and (origin is None or not pair.stands_in):
                 records[pair.record.origin] = pair.record
-        before = self._isolated.get(own.origin)
         if before is not None:
             records = before.records | records
-            isolation = isolation or before.isolation
-        isolation = isolation or FOR_GOOD
         if isolation.until is not None:
             self._lapses_at = min(self._lapses_at, isolation.until)
         self._isolated[own.origin] = Isolated(isolation, records)

@@ -292,6 +292,16 @@ def test_an_isolation_that_was_over_does_not_catch_what_comes_later() -> None:
     assert [event.host for event in bed.all(HostIsolated)] == ["orders"]
 
 
+def test_one_that_ends_between_two_looks_does_not_last_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    bed = Bed()
+    bed.manager.isolate("orders", until=60)
+    registry = bed.manager._registry
+    look = registry.isolates_locked
+    monkeypatch.setattr(registry, "isolates_locked", lambda *words: (look(*words), bed.clock.advance(60))[0])
+    bed.manager.add("orders", None, "thing")
+    assert bed.manager.find("orders") == "thing"
+
+
 def test_an_isolation_with_an_end_outlasts_forget_evict_and_reset() -> None:
     bed = Bed()
     well(bed)
