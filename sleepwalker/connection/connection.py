@@ -41,7 +41,7 @@ from sleepwalker.events import AnyObserver, Observer
 from sleepwalker.exceptions import ConnectionError, HTTPError, SleepwalkerException
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.frames import without_locals
-from sleepwalker.policy import Policy
+from sleepwalker.policy import Policy, PoolPolicy
 from sleepwalker.telemetry import tracing
 from sleepwalker.telemetry.log import observing
 from sleepwalker.transport.credentials import (
@@ -149,7 +149,13 @@ class Connection:
         self._host = Host(self._origin.text, self._policy, clock)
         self._attached = False
         self._line = Line(
-            self._origin, check_session(session), self._policy.pool, clock, verify=verify, cert=cert, proxies=proxies
+            self._origin,
+            check_session(session),
+            _pool_of(self._policy),
+            clock,
+            verify=verify,
+            cert=cert,
+            proxies=proxies,
         )
         self._auth = normalise_auth(auth if auth is not None else self._line.session.auth)
         check_tls(self._origin, self._auth, self._line.proxied)
@@ -655,3 +661,9 @@ _connections = renewed_after_fork("connections", Connection._renew_after_fork)
 
 def _kind(auth: Any) -> str:
     return repr(auth) if isinstance(auth, Anonymous) else type(auth).__name__
+
+
+def _pool_of(policy: Policy) -> PoolPolicy:
+    """The policy of its sockets: none is older than a connection may become."""
+    pool, oldest = policy.pool, policy.health.max_age
+    return pool if oldest is None or oldest >= (pool.max_age or math.inf) else pool.replace(max_age=oldest)

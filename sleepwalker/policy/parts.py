@@ -290,8 +290,8 @@ class HealthPolicy(PolicyModel):
     idle: Seconds = Field(default=300.0, description="Seconds after which an unused connection is retired.")
     max_age: Seconds | None = Field(
         default=None,
-        description="Seconds after which a connection is made anew even if in use, for hosts that move. "
-        "Off by default.",
+        description="Seconds after which a manager has a connection made anew even if in use, for hosts that move; no "
+        "socket is used for longer either. Off by default.",
     )
     probe: ProbePath | None = Field(
         default=None,
@@ -324,7 +324,14 @@ class PoolPolicy(PolicyModel):
     idle: SecondsOrZero = Field(
         default=50.0,
         description="Seconds after which an idle socket is not used again. Less than the 60 s and more at which common "
-        "servers and load balancers hang up: a request sent just then is lost. 0 never uses one again.",
+        "servers and load balancers hang up: a request sent just then is lost. 0 never uses one again. A server that "
+        "says with `Keep-Alive: timeout=` that it hangs up earlier is believed, less 1 s.",
+    )
+    max_age: Seconds | None = Field(
+        default=300.0,
+        description="Seconds after which a socket is not used again however busy it is, ±10 % so that a fleet's do not "
+        "all end together: calls follow a name that leads elsewhere, and reach machines that were added, within this "
+        "time. False: no limit.",
     )
     block: bool = Field(
         default=False,

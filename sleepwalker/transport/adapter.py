@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import ssl
 from typing import Any
 
@@ -29,7 +30,7 @@ class Adapter(requests.adapters.HTTPAdapter):
     """
 
     def __init__(self, pool: PoolPolicy, context: ssl.SSLContext | None, verify: Any = True, cert: Any = None) -> None:
-        self._max_idle = pool.idle
+        self._times = (pool.idle, math.inf if pool.max_age is None else pool.max_age)
         self._context = context
         self._made_of = (verify, cert)
         super().__init__(pool_connections=4, pool_maxsize=pool.size, pool_block=pool.block)
@@ -38,13 +39,13 @@ class Adapter(requests.adapters.HTTPAdapter):
         self._pools: dict[str, Any] = {}
         pool_kwargs.update(_tls_options(self._context))
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
-        self.poolmanager.pool_classes_by_scheme = pool_classes(self._max_idle)
+        self.poolmanager.pool_classes_by_scheme = pool_classes(*self._times)
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
         known = proxy in self.proxy_manager
         manager = super().proxy_manager_for(proxy, **proxy_kwargs)
         if not known and not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = pool_classes(self._max_idle)
+            manager.pool_classes_by_scheme = pool_classes(*self._times)
         return manager
 
     def send(

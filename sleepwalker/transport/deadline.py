@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from sleepwalker.clock import Clock
 from sleepwalker.fork import renew_after_fork
 from sleepwalker.latch import Latch
+from sleepwalker.transport.addresses import AddressInfo, Route
 from sleepwalker.transport.grip import Grip
 
 T = TypeVar("T")
@@ -38,12 +39,14 @@ class Limits:
         "_deadline",
         "_read",
         "answer",
+        "avoid",
         "cut",
         "grip",
         "phase",
         "places",
         "proven_since",
         "reused",
+        "route",
         "since_answer",
         "taken_at",
     )
@@ -81,9 +84,15 @@ class Limits:
         """The places of the latest socket, if it had lain idle; None for a new one."""
         self.taken_at = 0.0
         """When the latest socket was taken."""
+        self.route: Route | None = None
+        """Where the latest socket leads."""
+        self.avoid: tuple[Route, ...] = ()
+        """Where those of the call's earlier attempts led: this one goes elsewhere."""
 
     def cancel(self) -> None:
         """Leave no time from now on, and end what is waited for. For an attempt with a grip, from any thread."""
+        if self.reused is not None and self.phase in ("send", "head"):
+            self.reused.doubtful_before = self.taken_at
         self._deadline = -math.inf
         if self.grip is not None:
             self.grip.cancel()
@@ -183,9 +192,6 @@ def under(limits: Limits, act: Callable[..., T], *args: Any) -> T:
     finally:
         _current.limits = outer
         limits.answer = None  # the answer holds its reader, which holds the limits
-
-
-AddressInfo = tuple[Any, ...]
 
 
 class _LookUp:

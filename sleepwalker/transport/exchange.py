@@ -103,6 +103,8 @@ def attempt(
         return Outcome(Verdict.NEUTRAL, error=error, never_sent=True)
     if limits is None:
         limits = Limits(clock, connect=connect, read=read, deadline=step.deadline, proven_since=step.proven_since)
+    if exchange.limits:
+        limits.avoid = tuple(earlier.route for earlier in exchange.limits if earlier.route is not None)
     exchange.limits += (limits,)
     try:
         response = under(limits, _exchanged, wire, exchange, hop, limits, (connect, read))

@@ -10,23 +10,35 @@ others need afterwards; each waiter has one of its own.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import queue
 import threading
 import weakref
+from bisect import bisect_left
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
+from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.transport.deadline import Limits, current_limits
 
 #: A waiter looks up this often, in seconds: the thread that gives a place back may be struck before it wakes one.
 _SLICE = 0.5
 #: Where its attempt may be cancelled.
 _SHORT_SLICE = 0.02
+#: Connections that were used within so many seconds take turns. Common servers hang up after five seconds and more, so
+#: none of them is in danger; and those that traffic no longer needs are left to grow old.
+_RECENT = 1.0
+_now = SYSTEM_CLOCK.monotonic
+_idle_since = attrgetter("idle_since")
 
 
 class Places:
-    """What urllib3 calls the queue of a pool. The socket that was used last is taken first.
+    """What urllib3 calls the queue of a pool.
+
+    Of the sockets that are in use they are taken in turn: a machine that is quick to give its socket back, since it
+    fails or does less, would otherwise be asked first each time. Of those that lay idle for longer, the one used last.
 
     It may be entered again by its own thread: the garbage collector comes by where it likes, and may give back the
     connection of an answer that it finds.
@@ -35,6 +47,8 @@ class Places:
     def __init__(self, maxsize: int = 0) -> None:
         self.maxsize = maxsize
         """The most that lie idle; of a pool that blocks, the most there are."""
+        self.doubtful_before = -math.inf
+        """Connections whose last answer came before then are taken after the others: one of them was slow."""
         self.closed = False
         self._lock = threading.RLock()
         self._idle: list[Any] = []
@@ -45,8 +59,8 @@ class Places:
         """How many places are not in use."""
         return max(0, self.maxsize - len(self._members) + len(self._idle))
 
-    def take(self, limits: Limits | None) -> Any:
-        """The idle connection that was used last, if it is proven enough; None where there is none to be had.
+    def take(self, limits: Limits | None, now: float) -> Any:
+        """An idle connection for this attempt; None where there is none to be had. It may be past its time.
 
         Those who wait for a place come first.
         """
@@ -60,11 +74,21 @@ class Places:
         with self._lock:
             if not self._idle or (self._line and not self.closed):
                 return None
-            conn = self._idle[-1]
-            if conn.idle_since < proven_since:
-                return None
+            index, conn = 0, self._idle[0]
+            idle_since = conn.idle_since
+            # One that is past its time is taken as well: whoever took it closes it.
+            if conn.good_until >= now and (
+                idle_since < now - _RECENT
+                or idle_since < proven_since
+                or idle_since < self.doubtful_before
+                or (limits is not None and limits.avoid)
+            ):
+                index = self._find_locked(limits, proven_since, now)
+                if index < 0:
+                    return None
+                conn = self._idle[index]
             conn.holder = holder
-            del self._idle[-1]
+            del self._idle[index]
         return conn
 
     def admit(self, conn: Any, limits: Limits | None) -> Any:
@@ -92,7 +116,9 @@ class Places:
 
         (urllib3 makes a connection then, and that is where a place is waited for.)
         """
-        conn = self.take(current_limits())
+        limits = current_limits()
+        while (conn := self.take(limits, now := _now())) is not None and not conn.is_fit(now):
+            self.drop(conn)
         if conn is None and not block:
             raise queue.Empty
         return conn
@@ -129,7 +155,7 @@ class Places:
     def doubt(self, before: float, limits: Limits | None) -> None:
         """Close the idle connections whose last answer came before then. They are the attempt's meanwhile."""
         holder, _ = self._terms(limits)
-        while (conn := self._take_oldest(before, holder)) is not None:
+        while (conn := self._take_first(before, holder)) is not None:
             self.drop(conn)
 
     def close(self) -> None:
@@ -163,18 +189,31 @@ class Places:
         """A connection for the first in the line; None where there is none to be had yet."""
         holder, proven_since = self._terms(limits)
         with self._lock:
-            conn = self._idle[-1] if self._idle else None
-            if conn is not None and conn.idle_since >= proven_since:
+            index = self._find_locked(limits, proven_since, _now())
+            if index >= 0:
+                conn = self._idle[index]
                 conn.holder = holder
-                del self._idle[-1]
+                del self._idle[index]
                 return conn
         if len(self._members) >= self.maxsize:
-            if conn is None:
-                return None
-            self.doubt(proven_since, limits)  # it takes their place
+            self.doubt(proven_since, limits)
+            if len(self._members) >= self.maxsize:
+                conn = self._take_first(math.inf, holder)
+                if conn is None:
+                    return None
+                self.drop(conn)  # the new one takes its place
         return self.admit(make(), limits)
 
-    def _take_oldest(self, before: float, holder: object) -> Any:
+    def _find_locked(self, limits: Limits | None, proven_since: float, now: float) -> int:
+        """Which of the idle connections to take, -1 for none: of those in use the first, else the one used last."""
+        idle, avoid = self._idle, () if limits is None else limits.avoid
+        recent = bisect_left(idle, max(now - _RECENT, self.doubtful_before), key=_idle_since)
+        for index in itertools.chain(range(recent, len(idle)), range(recent - 1, -1, -1)):
+            if idle[index].idle_since >= proven_since and (not avoid or idle[index].route.leads_past(avoid)):
+                return index
+        return -1
+
+    def _take_first(self, before: float, holder: object) -> Any:
         with self._lock:
             if not self._idle or self._idle[0].idle_since >= before:
                 return None

@@ -1,4 +1,4 @@
-"""Pools of sockets: whoever waits for a place keeps to the attempt's limits; what was idle for too long is not used."""
+"""Pools of sockets: who waits for a place keeps to the attempt's limits; what is old or was idle long is not used."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import urllib3.exceptions
 
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.transport.deadline import Limits, current_limits
+from sleepwalker.transport.head import PlainHeaders
+from sleepwalker.transport.keep_alive import kept_for
 from sleepwalker.transport.places import Places
 from sleepwalker.transport.sockets import Limited, LimitedTLS, Target
 
@@ -20,13 +22,13 @@ _UNKNOWN = 501
 
 
 class _Pool(urllib3.connectionpool.HTTPConnectionPool):
-    """A pool that waits no longer than the attempt and does not reuse sockets idle for more than `max_idle` seconds."""
+    """A pool that waits no longer than the attempt, and reuses no sockets past `max_idle` and `max_age` seconds."""
 
     ConnectionCls = Limited
     QueueCls = Places  # type: ignore[assignment]
     pool: Places | None  # type: ignore[assignment]
     """None once it is closed."""
-    max_idle = float("inf")
+    max_idle = max_age = float("inf")
 
     @functools.cached_property
     def host_field(self) -> str:
@@ -46,11 +48,13 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
         except urllib3.exceptions.ClosedPoolError:
             conn = self._new_conn()  # closed since this request began: it finishes on a socket of its own
         now = _now()
-        if isinstance(conn, Limited) and conn.sock is not None and self._is_stale(conn, now):
+        if isinstance(conn, Limited) and conn.sock is not None and not conn.is_fit(now):
             conn.close()  # opened anew on use
         if limits is not None:
-            limits.reused = places if getattr(conn, "sock", None) is not None else None
+            limits.reused = limits.route = None
             limits.taken_at = now
+            if getattr(conn, "sock", None) is not None:
+                limits.reused, limits.route = places, getattr(conn, "route", None)
         return conn
 
     def _new_conn(self) -> Any:
@@ -65,18 +69,18 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
 
     def take_open(self, limits: Limits) -> Any:
         """An open connection, fit for a request sent as it is; None where that takes more than a look."""
-        places = self.pool
-        if places is None or (conn := places.take(limits)) is None:
+        places, now = self.pool, _now()
+        if places is None or (conn := places.take(limits, now)) is None:
             return None
-        now = _now()
-        if not conn.is_connected or self._is_stale(conn, now):
+        if not conn.is_fit(now):
             places.drop(conn)
-            return None
+            return None  # the long way looks for another one
         if conn.debuglevel or conn.proxy is not None:
             self._return(conn)
             return None
         limits.reused = places
         limits.taken_at = now
+        limits.route = conn.route
         return conn
 
     def drop(self, conn: Any) -> None:
@@ -85,10 +89,6 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
             conn.close()
         else:
             places.drop(conn)
-
-    def _is_stale(self, conn: Limited, now: float) -> bool:
-        """Whether an open connection is better opened anew: the server is likely to close an old one while we send."""
-        return now > conn.good_until or conn.has_left_over
 
     def _left(self, limits: Limits | None) -> float:
         """Seconds to wait for a place. Of any other error than this urllib3 says that a connection broke."""
@@ -116,12 +116,21 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
     def _look_at(self, conn: Limited) -> None:
         """Close a connection that must not be used again; the others are known to be good for now."""
         now = _now()
-        conn.idle_since = now
-        conn.good_until = now + self.max_idle
+        idle_until, old_at = now + self.max_idle, conn.opened_at + self.max_age * conn.share
+        good_until = idle_until if idle_until < old_at else old_at
         answer, conn.under_way = conn.under_way, None
-        if answer is not None and (not answer.isclosed() or (answer.status >= 500 and answer.status != _UNKNOWN)):
-            # Given back too early: what is left of its answer would be the next one's. Or the machine behind it fails:
-            # what fails at once comes back first, and would be taken first.
+        if answer is not None:
+            if not answer.isclosed() or (answer.status >= 500 and answer.status != _UNKNOWN):
+                # Given back too early: what is left of its answer would be the next one's. Or the machine behind it
+                # fails: what fails at once comes back first, and would be taken first.
+                conn.close()
+            else:
+                headers = answer.headers
+                plain = headers.__class__ is PlainHeaders and headers.store is not None
+                if not plain or "keep-alive" in headers.store:
+                    good_until = min(good_until, now + kept_for(headers))
+        conn.idle_since, conn.good_until = now, good_until
+        if good_until <= now:
             conn.close()
         if conn.grip is not None:
             grip, conn.grip = conn.grip, None
@@ -150,6 +159,6 @@ class _PoolTLS(_Pool, urllib3.connectionpool.HTTPSConnectionPool):
 
 
 @functools.lru_cache(maxsize=256)
-def pool_classes(max_idle: float) -> dict[str, type[_Pool]]:
-    attributes = {"max_idle": max_idle}
+def pool_classes(max_idle: float, max_age: float) -> dict[str, type[_Pool]]:
+    attributes = {"max_idle": max_idle, "max_age": max_age}
     return {"http": type("Pool", (_Pool,), attributes), "https": type("PoolTLS", (_PoolTLS,), attributes)}

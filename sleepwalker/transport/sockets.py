@@ -18,12 +18,17 @@ import urllib3.connection
 import urllib3.exceptions
 from urllib3.util.request import SKIP_HEADER
 
-from sleepwalker.transport.deadline import AddressInfo, Limits, current_limits, resolve
+from sleepwalker.clock import SYSTEM_CLOCK
+from sleepwalker.transport.addresses import AddressInfo, Failed, Route
+from sleepwalker.transport.deadline import Limits, current_limits, resolve
 from sleepwalker.transport.grip import Grip
 from sleepwalker.transport.head import Response
 
 #: What no grip can end is waited for in slices of so many seconds, where an attempt may be cancelled.
 SLICE = 0.02
+_now, _random = SYSTEM_CLOCK.monotonic, SYSTEM_CLOCK.random
+#: Of all connections: who finds an address dead warns the others.
+_failed = Failed()
 
 
 class Target(str):
@@ -47,12 +52,25 @@ class Limited(urllib3.connection.HTTPConnection):
     """When it last came back to its pool, and so had answered, on the monotonic clock."""
     good_until = 0.0
     """How long it may lie idle and be used again, on the same clock."""
+    opened_at = 0.0
+    """When its socket was opened, on the same clock."""
+    share = 1.0
+    """Of the longest age of a socket, what this one may reach: a fleet's are not to end together."""
+    route = Route()
+    """Where its socket leads."""
     grip: Grip | None = None
     """The last one that took hold of its socket."""
     under_way: Any = None
     """The latest answer that it brought; over once its body was read, or it was closed."""
     has_left_over = False
     """Whether the server has sent more than it was asked for, where looking at the socket does not tell."""
+
+    def is_fit(self, now: float) -> bool:
+        """Whether it is open and may be used again.
+
+        One past its time is better opened anew: the server is likely to hang up while we send.
+        """
+        return now <= self.good_until and self.is_connected and not self.has_left_over
 
     @property
     def brings_answer(self) -> bool:
@@ -69,7 +87,9 @@ class Limited(urllib3.connection.HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         limits = current_limits()
+        self.opened_at, self.share = _now(), 0.9 + 0.2 * _random()
         if limits is None:
+            self.route = Route()
             return super()._new_conn()
         try:
             sock = self._open(limits)
@@ -85,15 +105,22 @@ class Limited(urllib3.connection.HTTPConnection):
         return sock
 
     def _open(self, limits: Limits) -> socket.socket:
-        addresses = self._resolve(limits)
+        addresses = _failed.order(self._resolve(limits), limits.avoid, _now())
+        several = len(addresses) > 1
         failure: OSError | None = None
         for left_over, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
             left = limits.left()
             try:
                 # An address that never answers must leave time for the ones behind it.
-                return self._open_address(address, left / 2 if left_over else left, limits)
+                sock = self._open_address(address, left / 2 if left_over else left, limits)
             except OSError as error:
                 failure = error
+                if limits.grip is None or not limits.grip.cancelled:
+                    _failed.note(address[4], error, _now())
+            else:
+                _failed.forget(address[4])
+                self.route = limits.route = Route(address[4], several=several)
+                return sock
         raise failure if failure is not None else OSError("the name has no address")
 
     def _resolve(self, limits: Limits) -> list[AddressInfo]:

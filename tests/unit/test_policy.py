@@ -69,7 +69,7 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
         "unauthorized_evicts": True,
     },
     LogPolicy: {"finished": "info", "sample": 1.0},
-    PoolPolicy: {"size": 32, "idle": 50, "block": False},
+    PoolPolicy: {"size": 32, "idle": 50, "max_age": 300, "block": False},
     Policy: {
         "timeout": TimeoutPolicy(),
         "retry": RetryPolicy(),

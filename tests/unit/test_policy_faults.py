@@ -97,6 +97,7 @@ FIELDS: dict[str, str] = {
     "log.sample": "a number, at least 0 and at most 1",
     "pool.size": "a whole number, at least 1 and at most 10000",
     "pool.idle": DURATION_OR_ZERO,
+    "pool.max_age": f"{DURATION}, or false",
     "pool.block": FLAG,
 }
 #: Values for the fields whose kind is theirs alone.

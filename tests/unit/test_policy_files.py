@@ -114,7 +114,9 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
     )
     levels = st.sampled_from(["debug", "info", "warning", "error", "off"])
     data["log"] = draw(some(finished=levels, sample=numbers(0, 1)))
-    data["pool"] = draw(some(size=st.integers(1, 10_000), idle=seconds_or_zero, block=st.booleans()))
+    data["pool"] = draw(
+        some(size=st.integers(1, 10_000), idle=seconds_or_zero, max_age=off(seconds), block=st.booleans())
+    )
     for part in draw(st.sets(st.sampled_from(["bulkhead", "rate_limit", "hedge", "health", "log", "pool"]))):
         del data[part]
     return data
@@ -234,7 +236,7 @@ def test_off_is_one_plain_send() -> None:
     policy = Policy.load("off")
     assert [policy.retry, policy.breaker, policy.bulkhead, policy.rate_limit, policy.hedge] == [None] * 5
     assert policy.timeout.attempt == policy.timeout.total >= 3600
-    assert (policy.health, policy.log, policy.pool) == (HealthPolicy(), LogPolicy(), PoolPolicy())
+    assert (policy.health, policy.log, policy.pool) == (HealthPolicy(), LogPolicy(), PoolPolicy(max_age=None))
 
 
 # --- loading
