@@ -10,12 +10,11 @@ others need afterwards; each waiter has one of its own.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import queue
 import threading
 import weakref
-from bisect import bisect_left
+from bisect import insort
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
@@ -31,14 +30,15 @@ _SHORT_SLICE = 0.02
 #: none of them is in danger; and those that traffic no longer needs are left to grow old.
 _RECENT = 1.0
 _now = SYSTEM_CLOCK.monotonic
-_idle_since = attrgetter("idle_since")
+_taken_at = attrgetter("taken_at")
 
 
 class Places:
     """What urllib3 calls the queue of a pool.
 
-    Of the sockets that are in use they are taken in turn: a machine that is quick to give its socket back, since it
-    fails or does less, would otherwise be asked first each time. Of those that lay idle for longer, the one used last.
+    Sockets that traffic needs are taken in turn, by when each was taken last: a machine that is quick to give its
+    socket back, since it fails or does less, would otherwise be asked more than the others. Of those that lay idle for
+    longer, the one that was used last is taken.
 
     It may be entered again by its own thread: the garbage collector comes by where it likes, and may give back the
     connection of an answer that it finds.
@@ -51,7 +51,7 @@ class Places:
         """Connections whose last answer came before then are taken after the others: one of them was slow."""
         self.closed = False
         self._lock = threading.RLock()
-        self._idle: list[Any] = []
+        self._idle: list[Any] = []  # by when they were taken last
         self._members: set[weakref.ref[Any]] = set()
         self._line: list[Any] = []
 
@@ -74,7 +74,7 @@ class Places:
         with self._lock:
             if not self._idle or (self._line and not self.closed):
                 return None
-            index, conn = 0, self._idle[0]
+            conn = self._idle[0]
             idle_since = conn.idle_since
             # One that is past its time is taken as well: whoever took it closes it.
             if conn.good_until >= now and (
@@ -83,17 +83,20 @@ class Places:
                 or idle_since < self.doubtful_before
                 or (limits is not None and limits.avoid)
             ):
-                index = self._find_locked(limits, proven_since, now)
-                if index < 0:
+                conn = self._find_locked(limits, proven_since, now)
+                if conn is None:
                     return None
-                conn = self._idle[index]
-            conn.holder = holder
-            del self._idle[index]
+            conn.holder, conn.taken_at = holder, now
+            if self._idle[0] is conn:  # the garbage collector may have come by
+                del self._idle[0]
+            else:
+                self._idle.remove(conn)
         return conn
 
     def admit(self, conn: Any, limits: Limits | None) -> Any:
         """Give a new connection a place, whether there is room or not."""
         conn.holder, _ = self._terms(limits)
+        conn.taken_at = _now()
         self._members.add(weakref.ref(conn, self._members.discard))
         return conn
 
@@ -112,11 +115,11 @@ class Places:
             self._wake()  # the next one: this one may have been woken, and not know
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """As urllib3 asks: the idle connection used last. Where one may wait: None, as for a place that is free.
+        """As urllib3 asks: an idle connection that is fit. Where one may wait: None, as for a place that is free.
 
         (urllib3 makes a connection then, and that is where a place is waited for.)
         """
-        limits = current_limits()
+        limits = None if self.closed else current_limits()  # whoever closes it takes all
         while (conn := self.take(limits, now := _now())) is not None and not conn.is_fit(now):
             self.drop(conn)
         if conn is None and not block:
@@ -124,16 +127,25 @@ class Places:
         return conn
 
     def put(self, conn: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Give back an open connection; one too many is closed. (urllib3 fills a new pool with None.)"""
+        """Give back an open connection; where that is one too many, the one not taken for longest is closed.
+
+        (urllib3 fills a new pool with None.)
+        """
         if conn is None:
             return
+        surplus = None
         with self._lock:
-            keep = not self.closed and len(self._idle) < self.maxsize
-            if keep:
+            if self.closed:
+                surplus = conn
+            else:
+                if len(self._idle) >= self.maxsize:
+                    surplus = self._idle[0]
+                    surplus.holder = conn.holder
+                    del self._idle[0]
                 conn.holder = None
-                self._idle.append(conn)
-        if not keep:
-            self.drop(conn)
+                insort(self._idle, conn, key=_taken_at)
+        if surplus is not None:
+            self.drop(surplus)
         elif self._line:
             self._wake()
 
@@ -188,12 +200,12 @@ class Places:
     def _claim(self, make: Callable[[], Any], limits: Limits | None) -> Any:
         """A connection for the first in the line; None where there is none to be had yet."""
         holder, proven_since = self._terms(limits)
+        now = _now()
         with self._lock:
-            index = self._find_locked(limits, proven_since, _now())
-            if index >= 0:
-                conn = self._idle[index]
-                conn.holder = holder
-                del self._idle[index]
+            conn = self._find_locked(limits, proven_since, now)
+            if conn is not None:
+                conn.holder, conn.taken_at = holder, now
+                self._idle.remove(conn)
                 return conn
         if len(self._members) >= self.maxsize:
             self.doubt(proven_since, limits)
@@ -204,22 +216,24 @@ class Places:
                 self.drop(conn)  # the new one takes its place
         return self.admit(make(), limits)
 
-    def _find_locked(self, limits: Limits | None, proven_since: float, now: float) -> int:
-        """Which of the idle connections to take, -1 for none: of those in use the first, else the one used last."""
-        idle, avoid = self._idle, () if limits is None else limits.avoid
-        recent = bisect_left(idle, max(now - _RECENT, self.doubtful_before), key=_idle_since)
-        for index in itertools.chain(range(recent, len(idle)), range(recent - 1, -1, -1)):
-            if idle[index].idle_since >= proven_since and (not avoid or idle[index].route.leads_past(avoid)):
-                return index
-        return -1
+    def _find_locked(self, limits: Limits | None, proven_since: float, now: float) -> Any:
+        """The idle connection to take, None where none is fit: of those in use the first, else the one used last."""
+        avoid = () if limits is None else limits.avoid
+        recent, last = max(now - _RECENT, self.doubtful_before), None
+        for conn in self._idle:
+            if conn.idle_since >= proven_since and (not avoid or conn.route.leads_past(avoid)):
+                if conn.idle_since >= recent:
+                    return conn
+                if last is None or conn.idle_since > last.idle_since:
+                    last = conn
+        return last
 
     def _take_first(self, before: float, holder: object) -> Any:
         with self._lock:
-            if not self._idle or self._idle[0].idle_since >= before:
-                return None
-            conn = self._idle[0]
-            conn.holder = holder
-            del self._idle[0]
+            conn = next((conn for conn in self._idle if conn.idle_since < before), None)
+            if conn is not None:
+                conn.holder = holder
+                self._idle.remove(conn)
         return conn
 
     def _wake(self) -> None:

@@ -48,8 +48,10 @@ class Limited(urllib3.connection.HTTPConnection):
     response_class = Response
     holder: Any = None
     """Who has taken it from its pool: an attempt's limits, or the number of a thread that sends by hand."""
+    taken_at = 0.0
+    """When it was last taken from its pool, on the monotonic clock."""
     idle_since = 0.0
-    """When it last came back to its pool, and so had answered, on the monotonic clock."""
+    """When it last came back to its pool, and so had answered, on the same clock."""
     good_until = 0.0
     """How long it may lie idle and be used again, on the same clock."""
     opened_at = 0.0

@@ -109,6 +109,7 @@ CASES = [
     case("pool.size", {}, sockets_kept, (1, 1), (2, 2)),
     case("pool.block", {"pool": {"size": 1}}, most_sockets, (True, 1), (False, 3)),
     case("pool.idle", {}, sockets_of_two_calls, (50.0, 1), (0.05, 2)),
+    case("pool.max_age", {}, sockets_of_two_calls, (300.0, 1), (0.05, 2)),
     case("health.probe", PROBING, asked_while_broken, (None, {"/call"}), ("/up", {"/call", "/up"})),
     case("health.probe_interval", PROBING, asked_while_broken, (0.05, {"/call", "/up"}), (5.0, {"/call"})),
 ]

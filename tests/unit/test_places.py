@@ -1,0 +1,233 @@
+"""Which of the idle sockets of a pool is taken next, and which is closed."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import pytest
+
+from sleepwalker.transport.addresses import Route
+from sleepwalker.transport.deadline import Limits, under
+from sleepwalker.transport.places import Places
+from tests.unit.engine_driver import FakeClock
+
+
+class Conn:
+    """A connection as its pool knows it."""
+
+    holder: Any = None
+    taken_at = idle_since = 0.0
+    good_until = math.inf
+    brings_answer = False
+
+    def __init__(self, name: str) -> None:
+        self.name, self.closed, self.route = name, False, Route()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_fit(self, now: float) -> bool:
+        return now <= self.good_until and not self.closed
+
+
+class Pool:
+    """Places in a time of their own; connections are known by letters."""
+
+    def __init__(self, size: int = 8) -> None:
+        self.places, self.now, self.limits = Places(size), 100.0, None
+        self.conns: dict[str, Conn] = {}
+
+    def fill(self, names: str) -> None:
+        """So many are in use at once, were taken in that order, and come back."""
+        for name in names:
+            self.conns[name] = self.places.admit(Conn(name), None)
+            self.conns[name].taken_at = self.now
+            self.now += 0.001
+        for name in names:
+            self.back(name)
+            self.now += 0.001
+
+    def take(self, **terms: Any) -> str:
+        """Which connection an attempt gets; "" for a new one."""
+        limits = None
+        if terms:
+            avoid = tuple(self.conns[name].route for name in terms.pop("avoid", ""))
+            limits = Limits(FakeClock(), connect=1, read=1, deadline=self.now + 10, **terms)
+            limits.avoid = avoid
+        conn = self.places.take(limits, self.now)
+        return "" if conn is None else str(conn.name)
+
+    def back(self, name: str) -> None:
+        self.conns[name].idle_since = self.now
+        self.places.put(self.conns[name])
+
+    def use(self, took: float = 0.01, **terms: Any) -> str:
+        name = self.take(**terms)
+        self.now += took
+        if name:
+            self.back(name)
+        return name
+
+
+def test_connections_in_use_are_taken_in_turn() -> None:
+    pool = Pool()
+    pool.fill("abcd")
+    assert "".join(pool.use() for _ in range(12)) == "abcdabcdabcd"
+
+
+def test_one_that_is_back_sooner_is_not_taken_more_often() -> None:
+    """Three machines take 50 ms for an answer, and the one behind `a` fails in no time."""
+    pool = Pool()
+    pool.fill("abcd")
+    busy: list[tuple[float, str]] = []
+    taken = ""
+    for _ in range(40):
+        pool.now += 0.02
+        for due, name in [one for one in busy if one[0] <= pool.now]:
+            busy.remove((due, name))
+            pool.back(name)
+        name = pool.take()
+        taken += name
+        if name == "a":
+            pool.back(name)
+        else:
+            busy.append((pool.now + 0.05, name))
+    assert {name: taken.count(name) for name in "abcd"} == dict.fromkeys("abcd", 10)
+
+
+def test_of_those_that_lay_idle_for_long_the_one_used_last_is_taken() -> None:
+    """The others grow old: what a burst left over is closed in the end, and no server hangs up on those in use."""
+    pool = Pool()
+    pool.fill("abcd")
+    pool.use()
+    for _ in range(5):
+        pool.now += 5.0
+        assert pool.use() == "a"
+
+
+def test_what_traffic_does_not_need_grows_old_while_the_rest_takes_turns() -> None:
+    pool = Pool()
+    pool.fill("abcdefgh")
+    taken = ""
+    for _ in range(40):
+        pool.now += 0.39
+        taken += pool.use()
+    assert len(set(taken[-20:])) == 2
+    assert taken[-20:] == taken[-2:] * 10
+
+
+def test_one_past_its_time_is_taken_first_so_that_it_is_closed() -> None:
+    pool = Pool()
+    pool.fill("abc")
+    pool.conns["a"].good_until = pool.now + 1.0
+    pool.now += 2.0
+    assert pool.take() == "a"
+
+
+def test_what_urllib3_is_given_is_fit_and_what_is_not_is_closed() -> None:
+    pool = Pool()
+    pool.fill("abc")
+    pool.conns["a"].good_until = pool.conns["b"].good_until = -1.0
+    assert pool.places.get(block=False) is pool.conns["c"]
+    assert [pool.conns[name].closed for name in "abc"] == [True, True, False]
+    assert pool.places.qsize() == 7
+
+
+def test_the_next_attempt_gets_none_that_the_call_has_used() -> None:
+    pool = Pool()
+    pool.fill("abc")
+    assert pool.take(avoid="a") == "b"
+    assert pool.take(avoid="abc") == ""
+    pool.now += 5.0
+    assert pool.take(avoid="a") == "c"
+    assert pool.take(avoid="a") == ""
+    assert pool.take() == "a"
+
+
+def test_the_next_attempt_gets_none_to_the_same_address_of_several() -> None:
+    pool = Pool()
+    pool.fill("abc")
+    for name, address in (("a", 1), ("b", 1), ("c", 2)):
+        pool.conns[name].route = Route(address, several=True)
+    assert pool.take(avoid="a") == "c"
+    assert pool.take(avoid="a") == ""
+
+
+def test_one_that_has_not_answered_since_is_passed_over() -> None:
+    pool = Pool()
+    pool.fill("abc")
+    since = pool.now
+    pool.now += 0.1
+    assert pool.take(proven_since=since) == ""
+    pool.conns["b"].idle_since = pool.now
+    assert pool.take(proven_since=since) == "b"
+    assert pool.take(proven_since=math.inf) == ""
+
+
+def test_those_in_doubt_are_taken_after_those_that_answered_since() -> None:
+    pool = Pool()
+    pool.fill("abc")
+    pool.places.doubtful_before = pool.now
+    pool.now += 0.1
+    pool.conns["c"].idle_since = pool.now
+    assert [pool.take(), pool.take(), pool.take()] == ["c", "b", "a"]
+
+
+def test_one_too_many_takes_the_place_of_the_one_not_taken_for_longest() -> None:
+    pool = Pool(2)
+    pool.fill("abc")
+    assert [pool.conns[name].closed for name in "abc"] == [True, False, False]
+    assert (pool.take(), pool.take(), pool.take()) == ("b", "c", "")
+
+
+def test_a_pool_that_is_closed_keeps_none() -> None:
+    pool = Pool()
+    pool.fill("ab")
+    pool.take()
+    pool.places.close()
+    pool.back("a")
+    assert (pool.conns["a"].closed, pool.take()) == (True, "b")
+
+
+def test_whoever_closes_a_pool_within_an_attempt_is_given_those_too_that_the_attempt_must_not_use() -> None:
+    """A response hook may close the connection; no idle socket is left open."""
+    pool = Pool()
+    pool.fill("ab")
+    limits = Limits(FakeClock(), connect=1, read=1, deadline=math.inf)
+    limits.avoid = (pool.conns["a"].route, pool.conns["b"].route)
+    pool.places.close()
+    assert {under(limits, pool.places.get, False).name for _ in range(2)} == {"a", "b"}
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_in_a_full_pool_that_blocks_a_new_connection_takes_the_place_of_one_not_to_be_used(size: int) -> None:
+    pool = Pool(size)
+    pool.fill("ab"[:size])
+    limits = Limits(FakeClock(), connect=1, read=1, deadline=math.inf)
+    limits.avoid = tuple(conn.route for conn in pool.conns.values())
+    made = pool.places.wait(lambda: Conn("new"), limits, lambda: 1.0)
+    assert made.name == "new"
+    assert [conn.closed for conn in pool.conns.values()] == [True, False][:size]
+    assert pool.places.qsize() == size - 1
+
+
+def test_threads_that_take_and_give_back_lose_none() -> None:
+    places = Places(4)
+    for number in range(4):
+        places.put(places.admit(Conn(str(number)), None))
+
+    def work() -> None:
+        for turn in range(500):
+            conn = places.take(None, float(turn % 3))
+            if conn is not None:
+                places.put(conn)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert places.qsize() == 4
+    assert sorted(conn.name for conn in places._idle) == ["0", "1", "2", "3"]
