@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import requests
 
 from sleepwalker import Policy, exceptions
-from sleepwalker.engine.outcome import Verdict, failed, verdict_of_status
+from sleepwalker.engine.outcome import Verdict, answered, failed
 
 __all__ = ["NEVER_RAISED", "page"]
 
@@ -143,7 +143,7 @@ def _connection_row(kind: Kind) -> tuple[str, ...]:
 
 
 def _status_row(kind: Kind, status: int) -> tuple[str, ...]:
-    verdict = verdict_of_status(status)
+    verdict = answered(status, None, None, 0.0).verdict
     against = {Verdict.FAILURE: "yes", Verdict.SUCCESS: "no, it answered", Verdict.NEUTRAL: "no"}[verdict]
     retry = Policy().retry
     retried = "yes" if retry is not None and status in retry.statuses else "no"

@@ -127,6 +127,8 @@ class RetryScheduled(Event):
     wait: float
     server_directed: bool
     """True where the answer's `Retry-After` set the wait."""
+    reason: Literal["status", "error", "retry_if"]
+    """What for: a status of `retry.statuses`, an error, or the word of the call's or connection's `retry_if`."""
 
 
 @frozen

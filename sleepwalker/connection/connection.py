@@ -21,6 +21,7 @@ from sleepwalker.connection.drive import drive
 from sleepwalker.connection.encoder import JsonEncoder
 from sleepwalker.connection.in_force import default_policy
 from sleepwalker.connection.race import Outbox, race
+from sleepwalker.connection.retry_if import RetryIf, asking, check_retry_if
 from sleepwalker.connection.settings import (
     Timeout,
     check_max_body,
@@ -84,6 +85,7 @@ class CallOptions(TypedDict, total=False):
     stream: bool
     policy: Policy | str | os.PathLike[str] | None
     total: float | None
+    retry_if: RetryIf | None
     idempotent: bool | None
     raise_for_status: bool
 
@@ -106,6 +108,8 @@ class Connection:
         headers: Sent with every request.
         session: A `requests.Session` to send through, such as a caching one. It stays its owner's to close.
         max_body: Bytes of decoded body above which `json_request` refuses an answer.
+        retry_if: Called with what an attempt came to, an answer of any status or an error, where the policy would not
+            retry that. True sends again, within all other limits of the policy; `json_request` included.
         observer: Called with each event and its level, or with the event alone, besides the log.
         clock: Where time and chance come from; for tests.
 
@@ -134,6 +138,7 @@ class Connection:
         headers: Mapping[str, Any] | None = None,
         session: requests.Session | None = None,
         max_body: int = _JSON_MAX_BODY,
+        retry_if: RetryIf | None = None,
         observer: AnyObserver | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -145,6 +150,7 @@ class Connection:
         self._other_rules: dict[tuple[Policy, bool, tuple[float, float] | None], Rules] = {}
         self._headers = checked_headers(headers)
         self._max_body = check_max_body(max_body)
+        self._retry_if = check_retry_if(retry_if)
         self._observe = observing(observer)
         self._host = Host(self._origin.text, self._policy, clock)
         self._attached = False
@@ -228,6 +234,7 @@ class Connection:
         stream: bool = False,
         policy: Policy | str | os.PathLike[str] | None = None,
         total: float | None = None,
+        retry_if: RetryIf | None = None,
         idempotent: bool | None = None,
         raise_for_status: bool = True,
     ) -> requests.Response:
@@ -235,11 +242,14 @@ class Connection:
 
         `data` may also be a callable that makes the body anew for each attempt. An iterator is sent once,
         so such a call is never retried. `policy` replaces the timeouts, retries and log settings for this
-        call, and may switch the breaker, the bulkhead or the budget off for it. `idempotent` says whether
-        the request may be sent twice once it may have been processed; by default its method says so, and an
-        `Idempotency-Key` header does. `total` bounds the whole call, in seconds, whatever `policy` and `timeout` say:
-        longer timeouts are cut to fit, and a longer `total` lifts none of them. With `stream` the attempt ends with the
-        answer's head, and each read of the body is bounded by `timeout.read` alone.
+        call, and may switch the breaker, the bulkhead or the budget off for it. `total` bounds the whole call, in
+        seconds, whatever `policy` and `timeout` say: longer timeouts are cut to fit, and a longer `total` lifts none of
+        them. `retry_if` gets what an attempt came to, an answer of any status or an error, where neither the policy nor
+        the connection's own `retry_if` would retry that. If it says True the request is sent again, within the policy's
+        other limits, a POST only where it is idempotent; what it raises ends the call. `idempotent` says whether the
+        request may be sent twice once it may have been processed; by default its method says so, and an
+        `Idempotency-Key` header does. With `stream` the attempt ends with the answer's head, which is all that
+        `retry_if` gets then, and each read of the body is bounded by `timeout.read` alone.
 
         Raises the status's HTTPError for 400 and above unless `raise_for_status` is False; the ConnectionError
         of the last attempt where no answer came; URLError, before anything is sent, for what may not be sent.
@@ -256,6 +266,7 @@ class Connection:
             stream=stream,
             policy=policy,
             total=total,
+            retry_if=retry_if,
             idempotent=idempotent,
             raise_for_status=raise_for_status,
         )
@@ -388,7 +399,15 @@ class Connection:
             prepared.headers["Authorization"] = authorization
         elif self._exposed:  # the call's own headers and the session's: those may have changed since it was made
             check_authorization(self._origin, prepared.headers, self._line.proxied)
-        exchange = Exchange(prepared, body, auth, stream=False, max_body=_PROBE_MAX_BODY, raise_for_status=False)
+        exchange = Exchange(
+            prepared,
+            body,
+            auth,
+            stream=False,
+            max_body=_PROBE_MAX_BODY,
+            raise_for_status=False,
+            failures=self._host.failures,
+        )
         rules = self._rules
         seconds = min(rules.attempt, seconds)
         try:
@@ -454,6 +473,7 @@ class Connection:
         stream: bool = False,
         policy: Policy | str | os.PathLike[str] | None = None,
         total: float | None = None,
+        retry_if: RetryIf | None = None,
         idempotent: bool | None = None,
         raise_for_status: bool = True,
         max_body: int | None = None,
@@ -463,6 +483,8 @@ class Connection:
             closed.never_sent, closed.retryable = True, False
             raise closed
         method = check_method(method)
+        if retry_if is not None:
+            retry_if = check_retry_if(retry_if)
         rules = self._rules if policy is None and timeout is None else self._rules_of(policy, timeout)
         if total is not None:  # not kept as those are: what is left of a caller's own time is another number each time
             rules = rules.within(check_total(total))
@@ -487,10 +509,12 @@ class Connection:
             check_authorization(self._origin, prepared.headers, self._line.proxied)
         if idempotent is None:
             idempotent = method in rules.methods or "Idempotency-Key" in prepared.headers
-        exchange = Exchange(prepared, body, auth, stream, max_body, raise_for_status)
+        exchange = Exchange(prepared, body, auth, stream, max_body, raise_for_status, self._host.failures)
         if rules.propagate is not None and rules.propagate not in prepared.headers:  # the caller knows better
             exchange.deadline_header = rules.propagate
         request = Request(method, safe_path(prepared.url or ""), idempotent, body.replayable, body.concurrent)
+        if retry_if is not None or self._retry_if is not None:
+            request.retry_if = asking(self._retry_if, retry_if)
         tracer = tracing.current()
         try:
             # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.

@@ -7,7 +7,7 @@ from typing import Any
 
 from sleepwalker.connection.waits import Waits
 from sleepwalker.engine.outcome import Outcome
-from sleepwalker.engine.steps import Final, Queue, Reply, Send, Step, Steps, Wait
+from sleepwalker.engine.steps import Ask, Final, Queue, Reply, Send, Step, Steps, Wait
 
 #: Runs the race that a step begins: what the call does next, and the outcome that it goes on with.
 Race = Callable[[Steps, Send], tuple[Step | Final, Outcome]]
@@ -64,6 +64,17 @@ def _perform(
             reply = waits.queue(step.ticket, step.seconds)
         elif isinstance(step, Final):
             return step
+        elif isinstance(step, Ask):
+            reply = _asked(step, let_go)
         else:
             raise TypeError(f"outside a race there is no {step!r}")
         step = None
+
+
+def _asked(step: Ask, let_go: Callable[[Any], None]) -> bool:
+    """The caller's word. Where its function raises instead, that ends the call, and nobody will have the answer."""
+    try:
+        return step.retry_if(step.outcome)
+    except BaseException:
+        let_go(step.outcome.response)
+        raise

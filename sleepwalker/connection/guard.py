@@ -266,12 +266,12 @@ class _Calls:
         status = _status(value)
         if status is None:
             return Outcome(Verdict.SUCCESS, response=value)
-        return answered(status, value, _retry_after(value), self.clock.wall())
+        return answered(status, value, _retry_after(value), self.clock.wall(), self.host.failures)
 
     def _outcome_of(self, error: Exception, handled: BaseException | None) -> Outcome:
         status, teller = _told_by(error)
         if status is not None:  # the server did answer
-            return answered(status, _Raised(error), _retry_after(teller), self.clock.wall())
+            return answered(status, _Raised(error), _retry_after(teller), self.clock.wall(), self.host.failures)
         if isinstance(error, OSError) and error.filename is not None:  # about a file here, not about the host
             return Outcome(Verdict.NEUTRAL, error=error)
         rules = self.rules

@@ -8,7 +8,7 @@ steps on sockets; a test feeds it outcomes from a list; a simulator can drive th
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import Refusal
@@ -26,11 +26,12 @@ from sleepwalker.engine.rejections import (
 )
 from sleepwalker.engine.retry import Stop, Terms
 from sleepwalker.engine.rules import Rules
-from sleepwalker.engine.steps import DUE, LATE, Came, Final, Hold, Queue, Reply, Request, Send, Step, Steps, Wait
+from sleepwalker.engine.steps import DUE, LATE, Ask, Came, Final, Hold, Queue, Reply, Request, Send, Step, Steps, Wait
 from sleepwalker.engine.tally import End
 from sleepwalker.events import Observer
+from sleepwalker.exceptions import ConnectionError
 
-__all__ = ["DUE", "LATE", "Came", "Final", "Hold", "Queue", "Request", "Send", "Step", "Steps", "Wait", "run"]
+__all__ = ["DUE", "LATE", "Ask", "Came", "Final", "Hold", "Queue", "Request", "Send", "Step", "Steps", "Wait", "run"]
 
 
 def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Observer) -> Steps:
@@ -155,20 +156,32 @@ def _attempts_until_done(call: Call) -> Generator[Step, Reply, Outcome]:
             outcome = reply
             call.settled(step.number, now, wait, call.permit, outcome)
         retries = call.rules.retries
-        if retries is None or not retries.worth_it(outcome):
+        if retries is None:
             return outcome
+        asked_for = False
+        if not retries.worth_it(outcome):
+            asked_for = call.request.retry_if is not None and (yield from _asked(call.request.retry_if, outcome))
+            if not asked_for:
+                return outcome
         if retrying is None:
             retrying = retries.begin(_terms(call, deadline))
-        decision = retries.after(retrying, outcome)
+        decision = retries.after(retrying, outcome, asked_for=asked_for)
         if isinstance(decision, Stop):
             if decision.reason is not None:
                 call.abandon(decision.reason)
             return outcome
         wait = decision
-        call.schedule(wait, outcome)
+        call.schedule(wait, outcome, asked_for=asked_for)
         if (yield from _pause(call, wait)):
             call.abandon("closed")
             return outcome
+
+
+def _asked(retry_if: Callable[[Outcome], bool], outcome: Outcome) -> Generator[Step, Reply, bool]:
+    """Whether the caller wants another attempt. Of its own errors, as of an auth object of its, it is not asked."""
+    if outcome.error is not None and not isinstance(outcome.error, ConnectionError):
+        return False
+    return (yield Ask(outcome, retry_if)) is True
 
 
 def _send(call: Call, now: float, deadline: float) -> Send:

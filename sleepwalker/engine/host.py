@@ -17,7 +17,7 @@ from sleepwalker.engine.tally import End, Tally
 from sleepwalker.engine.window import Latencies, Window
 from sleepwalker.events import Event, HostBroken, HostIsolated, HostRecovered, HostRestored
 from sleepwalker.fork import renewed_after_fork
-from sleepwalker.policy import Policy
+from sleepwalker.policy import SERVER_FAILURES, Policy
 
 _GOOD, _BAD = 0, 1
 _GO = Turn("go", 0.0)
@@ -41,6 +41,8 @@ class Host:
         self.breaker = Breaker(origin, policy.breaker, clock) if policy.breaker else None
         self._clock = clock
         self._policy = policy
+        self.failures = _failures(policy)
+        """The statuses that are failures of the host. Read without the lock, once for each call."""
         self._budget = Budget(policy.retry.budget) if policy.retry and policy.retry.budget else None
         self.bucket = Bucket(policy.rate_limit, clock.monotonic()) if policy.rate_limit else None
         self._bulkhead = Bulkhead(policy.bulkhead)
@@ -381,7 +383,7 @@ class Host:
                 self._verdicts = Window(policy.health.window, channels=2)
                 self._latencies = Latencies(policy.health.window)
                 self._cut, self._above = None, {}
-            self._policy = policy
+            self._policy, self.failures = policy, _failures(policy)
             if policy.breaker is None:
                 self.breaker = None
             elif self.breaker is None:
@@ -534,6 +536,10 @@ _FREE = Permit(-1)
 _CANCELLED = Outcome(NEUTRAL)
 
 _hosts = renewed_after_fork("hosts", Host._renew_after_fork)
+
+
+def _failures(policy: Policy) -> frozenset[int]:
+    return policy.breaker.statuses if policy.breaker else SERVER_FAILURES
 
 
 def free_permit() -> Permit:

@@ -6,7 +6,6 @@ import email.utils
 import re
 from datetime import UTC
 from enum import Enum
-from functools import cache
 from typing import Any
 
 from sleepwalker.exceptions import (
@@ -22,6 +21,7 @@ from sleepwalker.exceptions import (
     URLError,
 )
 from sleepwalker.frozen import slotted
+from sleepwalker.policy import SERVER_FAILURES
 
 
 class Verdict(Enum):
@@ -35,7 +35,8 @@ class Verdict(Enum):
 #: The same, for code that each call runs: before Python 3.12 `Verdict.SUCCESS` takes longer than a function call.
 SUCCESS, FAILURE, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.NEUTRAL
 
-#: 408 and 429 blame the caller's pace, 501 its choice of method: neither proves the host ill, nor well.
+#: 408 and 429 blame the caller's pace, 501 its choice of method: neither proves the host ill, nor well. Unless the
+#: policy says that they are failures.
 _NEUTRAL_STATUSES = frozenset({408, 429, 501})
 #: Raised before anything was sent.
 _LOCAL = (
@@ -86,18 +87,22 @@ class Outcome:
         return str(self.status) if self.error is None else f"{type(self.error).__name__}: {self.error}"
 
 
-@cache
-def verdict_of_status(status: int) -> Verdict:
-    """Below 500 proves the host alive, apart from 408 and 429; 5xx is a failure, apart from 501."""
-    if status in _NEUTRAL_STATUSES:
-        return NEUTRAL
-    return SUCCESS if status < 500 else FAILURE
+def answered(
+    status: int, response: Any, retry_after: str | None, wall: float, failures: frozenset[int] = SERVER_FAILURES
+) -> Outcome:
+    """The outcome of an answer, and the one place that says what a status means for its host.
 
-
-def answered(status: int, response: Any, retry_after: str | None, wall: float) -> Outcome:
-    """The outcome of an answer; `retry_after` is that header's text, `wall` the time of day in seconds."""
+    Args:
+        status: One of `failures` is a failure. Of the others 408, 429 and 501 are neutral, and all else is a success.
+        response: Kept in the outcome.
+        retry_after: That header's text.
+        wall: The time of day in seconds.
+        failures: The host's `breaker.statuses`.
+    """
     wait = None if retry_after is None else parse_retry_after(retry_after, wall)
-    return Outcome(verdict_of_status(status), status, response=response, retry_after=wait)
+    # No function of its own: each attempt would pay for it.
+    verdict = FAILURE if status in failures else NEUTRAL if status in _NEUTRAL_STATUSES else SUCCESS
+    return Outcome(verdict, status, response=response, retry_after=wait)
 
 
 def failed(error: Exception) -> Outcome:

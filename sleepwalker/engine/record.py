@@ -137,8 +137,8 @@ class Call(Holdings):
         for event in news:
             self.observe(event)
 
-    def schedule(self, wait: float, outcome: Outcome) -> None:
-        """Announce a wait."""
+    def schedule(self, wait: float, outcome: Outcome, *, asked_for: bool = False) -> None:
+        """Announce a wait. `asked_for` is one that the caller's `retry_if` wants."""
         self.observe(
             RetryScheduled(
                 host=self.host.origin,
@@ -147,6 +147,7 @@ class Call(Holdings):
                 attempt=len(self.attempts) + 1,
                 wait=wait,
                 server_directed=outcome.retry_after is not None and wait <= outcome.retry_after,
+                reason="retry_if" if asked_for else "status" if outcome.error is None else "error",
             )
         )
 

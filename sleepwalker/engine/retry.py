@@ -51,6 +51,8 @@ class _State(tenacity.RetryCallState):
         super().__init__(retrying, None, (), {})
         self.terms = terms
         self.last_wait = 0.0
+        self.asked_for = False
+        """Whether the caller wants the latest outcome retried though the policy does not."""
         self.reason: Reason | None = None
 
     @property
@@ -98,9 +100,13 @@ class Retries:
             return outcome.status in self._statuses
         return outcome.retryable
 
-    def after(self, state: _State, outcome: Outcome) -> float | Stop:
-        """The seconds to wait before the next attempt, or that there is none."""
+    def after(self, state: _State, outcome: Outcome, *, asked_for: bool = False) -> float | Stop:
+        """The seconds to wait before the next attempt, or that there is none.
+
+        `asked_for` is an outcome that the caller wants retried. All limits hold for it, too.
+        """
         state.set_result(outcome)
+        state.asked_for = asked_for
         self._retrying.begin()  # its statistics, which it keeps per thread; in a race, any thread may come by here
         action = self._retrying.iter(state)
         if isinstance(action, tenacity.DoSleep):
@@ -110,7 +116,8 @@ class Retries:
         return Stop(state.reason)
 
     def _worth_it(self, state: tenacity.RetryCallState) -> bool:
-        return self.worth_it(_ours(state).result)
+        ours = _ours(state)
+        return ours.asked_for or self.worth_it(ours.result)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         ours = _ours(state)

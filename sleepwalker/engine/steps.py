@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from enum import Enum
 from typing import Literal
 
@@ -27,6 +27,8 @@ class Request:
     """Whether its body can be sent a second time."""
     concurrent: bool = False
     """Whether its body can be sent twice at the same time, and a send that is no longer wanted can be cut."""
+    retry_if: Callable[[Outcome], bool] | None = None
+    """What the caller says of an outcome that the policy would not retry: True for another attempt. For an `Ask`."""
 
 
 @slotted
@@ -67,6 +69,17 @@ class Queue:
 
 
 @slotted
+class Ask:
+    """Ask the caller whether this outcome is worth another attempt; `retry_if`'s word is sent back.
+
+    A step, because the function is the caller's: it runs where no lock is held and no permit is out.
+    """
+
+    outcome: Outcome
+    retry_if: Callable[[Outcome], bool]
+
+
+@slotted
 class Hold:
     """Nothing new to do: go on with what is under way."""
 
@@ -90,7 +103,7 @@ class Signal(Enum):
 
 DUE, LATE = Signal.DUE, Signal.LATE
 
-Step = Send | Wait | Queue | Hold
+Step = Send | Wait | Queue | Ask | Hold
 Reply = Outcome | Came | Signal | bool | None
 Steps = Generator[Step, Reply, "Final"]
 

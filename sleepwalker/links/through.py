@@ -16,7 +16,7 @@ from sleepwalker.transport.url import Origin, safe_path
 #: Options of a call that are mappings of the caller's, or may be.
 MAPPINGS = ("headers", "params")
 #: Options of a call that only a `Connection` understands; and those that `json_request` has a place for.
-_OURS = ("policy", "total", "idempotent")
+_OURS = ("policy", "total", "retry_if", "idempotent")
 _OF_JSON_REQUEST = ("json", "params", "headers")
 
 _AUTHORITY = re.compile(r"\A[^:/?#]+://[^/?#]*")

@@ -17,10 +17,12 @@ from sleepwalker.policy.parts import (
     RetryPolicy,
     TimeoutPolicy,
 )
+from sleepwalker.policy.statuses import SERVER_FAILURES
 
 __all__ = [
     "IDEMPOTENT_METHODS",
     "SAFE_METHODS",
+    "SERVER_FAILURES",
     "BreakerPolicy",
     "BulkheadPolicy",
     "HealthPolicy",

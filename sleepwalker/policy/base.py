@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from sleepwalker.exceptions import PolicyError
 from sleepwalker.policy.rules import Rule
+from sleepwalker.policy.statuses import listed
 
 _ABSENT = object()
 #: Unknown names that an error lists. Where there are more, what was given is something else than a policy.
@@ -65,7 +66,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, PolicyModel):
         return value.to_dict()
     if isinstance(value, frozenset):
-        return sorted(value)
+        return listed(value)
     return False if value is None else value
 
 

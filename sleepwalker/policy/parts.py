@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from sleepwalker.policy.base import PolicyModel
 from sleepwalker.policy.rules import Rule, at_most, connect_fits_total, free_header, one_trigger, slow_both_or_neither
+from sleepwalker.policy.statuses import HIGHEST, LOWEST, SERVER_FAILURES, WORD, listed, spelt_out
 
 # The operating system waits for sockets in milliseconds that fit 31 bits: shorter than 1 ms and longer than about
 # 23 days it cannot.
@@ -30,26 +31,46 @@ IDEMPOTENT_METHODS = SAFE_METHODS | {"PUT", "DELETE"}
 """The methods that may be processed twice to the same effect (RFC 9110 section 9.2.2)."""
 
 
-def _as_set(value: Any) -> Any:
-    """A frozenset of the usual containers, methods in upper case; anything else is left for the type to refuse."""
+def _as_set(value: Any, spelt: Callable[[Any], Any]) -> Any:
+    """A frozenset of the usual containers, each item as `spelt`; anything else is left for the type to refuse."""
     if not isinstance(value, list | tuple | set | frozenset):
         return value
     try:
-        return frozenset(item.upper() if isinstance(item, str) else item for item in value)
+        return frozenset(map(spelt, value))
     except TypeError:
         return value
 
 
-def _as_list(value: frozenset[Any]) -> list[Any]:
-    """In order. Not `sorted` itself, whose signature Python would have to parse, at length, at every import."""
-    return sorted(value)
+def _as_methods(value: Any) -> Any:
+    return _as_set(value, lambda item: item.upper() if isinstance(item, str) else item)
 
 
-Status = Annotated[int, Field(ge=400, le=599)]
+def _as_statuses(value: Any) -> Any:
+    found = _as_set(value, lambda item: item)
+    return spelt_out(found) if isinstance(found, frozenset) else found
+
+
+Status = Annotated[int, Field(ge=LOWEST, le=HIGHEST)]
 # RFC 9110 section 5.6.2: a method is a token.
 Method = Annotated[str, Field(pattern=r"^[-!#$%&'*+.^_`|~0-9A-Za-z]+$", title="an HTTP method")]
-Statuses = Annotated[frozenset[Status], BeforeValidator(_as_set), PlainSerializer(_as_list, return_type=list[int])]
-Methods = Annotated[frozenset[Method], BeforeValidator(_as_set), PlainSerializer(_as_list, return_type=list[str])]
+Statuses = Annotated[
+    frozenset[Status],
+    BeforeValidator(_as_statuses),
+    PlainSerializer(listed, return_type=list[int | str]),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "uniqueItems": True,
+            "items": {
+                "anyOf": [
+                    {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST},
+                    {"type": "string", "const": WORD, "title": f'"{WORD}"'},
+                ]
+            },
+        }
+    ),
+]
+Methods = Annotated[frozenset[Method], BeforeValidator(_as_methods), PlainSerializer(listed, return_type=list[str])]
 HeaderName = Annotated[str, Field(pattern=r"^[-!#$%&'*+.^_`|~0-9A-Za-z]+$", title="a header's name")]
 ProbePath = Annotated[
     str,
@@ -135,7 +156,9 @@ class RetryPolicy(PolicyModel):
     statuses: Statuses = Field(
         default=frozenset({408, 429, 502, 503, 504}),
         description="Statuses of answers that are worth another attempt: the server or something before it says "
-        "`not now`. A 500 is not among them: it mostly comes again.",
+        "`not now`. A 500 is not among them: it mostly comes again. Any from 200 on may be named, such as the 202 of a "
+        'job that is not done; when attempts run out, an answer below 400 is returned. `"5xx"` is short for all 5xx '
+        "but 501.",
     )
     methods: Methods = Field(
         default=IDEMPOTENT_METHODS,
@@ -168,7 +191,7 @@ class RetryPolicy(PolicyModel):
             wait_multiplier: float = ...,
             wait_max: float = ...,
             jitter: Jitter = ...,
-            statuses: Iterable[int] = ...,
+            statuses: Iterable[int | Literal["5xx"]] = ...,
             methods: Iterable[str] = ...,
             retry_after_max: float = ...,
             never_sent: bool = ...,
@@ -193,6 +216,12 @@ class BreakerPolicy(PolicyModel):
         description="Failures in a row that open the circuit whatever the share, so that a host with few calls is "
         "covered too.",
     )
+    statuses: Statuses = Field(
+        default=SERVER_FAILURES,
+        description="Statuses that are failures of the host: for the circuit, its health, counts and events. "
+        '`"5xx"` is short for all 5xx but 501, and may stand beside numbers: `["5xx", 429]`. Of those that are not '
+        "named, 408, 429 and 501 say nothing of the host, and all others prove it alive. `[]`: no answer is a failure.",
+    )
     slow_ratio: Ratio | None = Field(
         default=None, description="Share of slow calls within `window` at which the circuit opens. Off by default."
     )
@@ -216,6 +245,26 @@ class BreakerPolicy(PolicyModel):
         "that a cold host is not knocked over again. 0 admits all at once.",
     )
     mode: Mode = Field(default="enforce", description=_MODE)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            failure_ratio: float = ...,
+            window: float = ...,
+            min_calls: int = ...,
+            consecutive: int = ...,
+            statuses: Iterable[int | Literal["5xx"]] = ...,
+            slow_ratio: float | Literal[False] | None = ...,
+            slow_call: float | Literal[False] | None = ...,
+            open_for: float = ...,
+            open_max: float = ...,
+            half_open_probes: int = ...,
+            close_after: int = ...,
+            ramp: float = ...,
+            mode: Mode = ...,
+        ) -> None: ...
 
 
 class BulkheadPolicy(PolicyModel):

@@ -74,6 +74,8 @@ class Exchange:
     max_body: int | None
     """Bytes of body, decoded, above which an answer is refused; None for no limit."""
     raise_for_status: bool
+    failures: frozenset[int]
+    """The statuses that are failures of the host."""
     deadline_header: str | None = None
     """Tells the server with each attempt how many seconds are left for its answer."""
     limits: tuple[Limits, ...] = ()
@@ -109,7 +111,8 @@ def attempt(
     try:
         response = under(limits, _exchanged, wire, exchange, hop, limits, (connect, read))
         retry_after = response.headers.get("Retry-After")
-        outcome = answered(response.status_code, response, retry_after, 0.0 if retry_after is None else clock.wall())
+        wall = 0.0 if retry_after is None else clock.wall()
+        outcome = answered(response.status_code, response, retry_after, wall, exchange.failures)
     except Exception as error:  # noqa: BLE001 - raised, translated, when the call ends
         if exchange.body.error is not None:
             return Outcome(Verdict.NEUTRAL, error=exchange.body.error)

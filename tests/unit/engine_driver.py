@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sleepwalker.clock import Wake
-from sleepwalker.engine.call import DUE, Came, Final, Hold, Queue, Request, Send, Step, Steps, Wait, run
+from sleepwalker.engine.call import DUE, Ask, Came, Final, Hold, Queue, Request, Send, Step, Steps, Wait, run
 from sleepwalker.engine.host import Host, free_permit
 from sleepwalker.engine.outcome import Outcome, answered, failed
 from sleepwalker.engine.record import Runner
@@ -15,7 +15,7 @@ from sleepwalker.engine.rules import Rules
 from sleepwalker.engine.steps import Reply
 from sleepwalker.events import Event, Level, RequestFailed, RequestFinished, RetryAbandoned
 from sleepwalker.exceptions import ConnectError, ReadError, TLSError
-from sleepwalker.policy import Policy
+from sleepwalker.policy import SERVER_FAILURES, Policy
 
 HOST = "https://h.test"
 #: Noon of 2024-06-01 UTC.
@@ -56,9 +56,9 @@ def bearer() -> Runner:
     return Runner(0.0, 0.0, free_permit())
 
 
-def answer(status: int, retry_after: str | None = None) -> Outcome:
+def answer(status: int, retry_after: str | None = None, failures: frozenset[int] = SERVER_FAILURES) -> Outcome:
     """What an answer with this status, and this Retry-After header, comes to."""
-    return answered(status, None, retry_after, WALL)
+    return answered(status, None, retry_after, WALL, failures)
 
 
 def refused() -> Outcome:
@@ -188,13 +188,14 @@ class World:
         policy: Policy | None = None,
         timeout: tuple[float, float] | None = None,
         total: float | None = None,
+        retry_if: Callable[[Outcome], bool] | None = None,
     ) -> Running:
         """Start a call and take it to its first step, or to its end where it is rejected."""
         rules = Rules(self.policy if policy is None else policy, self.clock, timeout)
         if total is not None:
             rules = rules.within(total)
         can = method in IDEMPOTENT if idempotent is None else idempotent
-        request = Request(method, "/things", can, replayable, concurrent)
+        request = Request(method, "/things", can, replayable, concurrent, retry_if)
         return Running(self, run(self.host, rules, request, self.clock, self.observe)).reply(None)
 
     def call(
@@ -208,16 +209,25 @@ class World:
         policy: Policy | None = None,
         timeout: tuple[float, float] | None = None,
         total: float | None = None,
+        retry_if: Callable[[Outcome], bool] | None = None,
     ) -> Running:
         """A whole call: each send takes `took` seconds and comes to the next outcome; a single outcome repeats."""
         left: Iterator[Outcome] = iter(lambda: outcomes, None) if isinstance(outcomes, Outcome) else iter(outcomes)
         running = self.begin(
-            method, idempotent=idempotent, replayable=replayable, policy=policy, timeout=timeout, total=total
+            method,
+            idempotent=idempotent,
+            replayable=replayable,
+            policy=policy,
+            timeout=timeout,
+            total=total,
+            retry_if=retry_if,
         )
         while running.final is None:
             if isinstance(running.step, Send):
                 self.clock.advance(took)
                 running.reply(next(left))
+            elif isinstance(running.step, Ask):
+                running.reply(running.step.retry_if(running.step.outcome))
             else:
                 assert isinstance(running.step, Wait | Queue)
                 self.clock.advance(running.step.seconds)

@@ -275,7 +275,7 @@ def test_a_call_that_was_retried_tells_its_story() -> None:
     common = {"host": HOST, "method": "GET", "path": "/things"}
     assert here.events == [
         AttemptFailed(**common, attempt=1, status=503, error=None, detail=None, duration=0.5),
-        RetryScheduled(**common, attempt=2, wait=1.0, server_directed=False),
+        RetryScheduled(**common, attempt=2, wait=1.0, server_directed=False, reason="status"),
         AttemptFailed(
             **common,
             attempt=2,
@@ -284,7 +284,7 @@ def test_a_call_that_was_retried_tells_its_story() -> None:
             detail=f"{HOST}: Connection refused (errno 111)",
             duration=0.5,
         ),
-        RetryScheduled(**common, attempt=3, wait=2.0, server_directed=False),
+        RetryScheduled(**common, attempt=3, wait=2.0, server_directed=False, reason="error"),
         RequestFinished(**common, status=200, attempts=3, duration=4.5, waited=3.0),
     ]
 

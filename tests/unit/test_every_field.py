@@ -53,7 +53,7 @@ def opens_after(*statuses: int, apart: float = 0.0, took: float = 0.0) -> Callab
     def watch(policy: Policy) -> int | None:
         here = World(policy)
         for number, status in enumerate(statuses, start=1):
-            here.call(answer(status), took=took)
+            here.call(answer(status, failures=here.host.failures), took=took)
             if here.host.snapshot().breaker == "open":
                 return number
             here.clock.advance(apart)
@@ -306,6 +306,7 @@ CASES = [
         (60.0, 10),
     ),
     case("breaker.min_calls", {"retry": False, "breaker": RATIO_ONLY}, opens_after(*[500] * 50), (20, 20), (7, 7)),
+    case("breaker.statuses", {"retry": False}, opens_after(*[429] * 9), (("5xx",), None), (("5xx", 429), 5)),
     case("breaker.consecutive", {"retry": False}, opens_after(*[500] * 50), (5, 5), (3, 3)),
     case(
         "breaker.slow_ratio",

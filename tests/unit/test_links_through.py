@@ -119,6 +119,7 @@ def test_what_gives_the_decoded_body_by_request_has_its_answer_beside_it() -> No
         (Asking(), {"policy": "off"}, "policy= cannot be passed on: the connection is a Asking"),
         (Asking(), {"idempotent": True}, "idempotent="),
         (Asking(), {"total": 2}, "total="),
+        (Asking(), {"retry_if": bool}, "retry_if= cannot be passed on: the connection is a Asking"),
         (Client(), {"timeout": 3, "stream": True}, "timeout=, stream= cannot be passed on: the connection is a Client"),
         (Client(), {"data": "x", "allow": [B]}, "data="),
         (Client(), {"policy": "off"}, "policy="),

@@ -14,20 +14,28 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import sleepwalker
-from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed, parse_retry_after, verdict_of_status
+from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed, parse_retry_after
 from sleepwalker.exceptions import CircuitOpenError, ConnectError, ConnectionError, DeadlineExceeded, HTTPError
 from tests.unit.engine_driver import WALL, answer, bad_certificate, refused, reset
 
 SUCCESS, FAILURE, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.NEUTRAL
 
 
-@pytest.mark.parametrize("status", range(100, 600))
+@pytest.mark.parametrize("status", range(100, 1000))
 def test_every_status_has_the_verdict_that_the_contract_says(status: int) -> None:
     expected = NEUTRAL if status in (408, 429, 501) else FAILURE if status >= 500 else SUCCESS
-    assert verdict_of_status(status) is expected
     outcome = answered(status, "the response", None, WALL)
     assert (outcome.verdict, outcome.status, outcome.response) == (expected, status, "the response")
     assert (outcome.error, outcome.never_sent, outcome.retry_after) == (None, False, None)
+
+
+@pytest.mark.parametrize("status", range(100, 1000))
+def test_a_status_is_a_failure_if_the_policy_names_it_and_only_then(status: int) -> None:
+    """The rest is as ever: 408, 429 and 501 say nothing, and whoever gave any other answer is alive."""
+    expected = FAILURE if status in (404, 429, 501, 502) else NEUTRAL if status == 408 else SUCCESS
+    assert answered(status, None, None, WALL, frozenset({404, 429, 501, 502})).verdict is expected
+    unnamed = NEUTRAL if status in (408, 429, 501) else SUCCESS
+    assert answered(status, None, None, WALL, frozenset()).verdict is unnamed
 
 
 _ERRORS = {

@@ -46,6 +46,7 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
         "window": 30,
         "min_calls": 20,
         "consecutive": 5,
+        "statuses": frozenset(range(500, 1000)) - {501},
         "slow_ratio": None,
         "slow_call": None,
         "open_for": 5,

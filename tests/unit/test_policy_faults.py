@@ -21,7 +21,7 @@ RATIO = "a number, more than 0 and at most 1"
 COUNT = "a whole number, at least 1 and at most 1000000"
 FLAG = "true or false"
 MODE = "one of enforce, observe"
-STATUSES = "a list, each a whole number, at least 400 and at most 599"
+STATUSES = 'a list, each a whole number, at least 200 and at most 999, or "5xx"'
 METHODS = "a list, each an HTTP method"
 LEVELS = "one of debug, info, warning, error, off"
 PATH = "a path that begins with / and has no query, fragment or space, or false"
@@ -37,7 +37,7 @@ KINDS: dict[str, list[Any]] = {
     COUNT: [*NOT_NUMBERS, 0, 3.0, 1_000_001],
     f"{COUNT}, or false": [*(value for value in NOT_NUMBERS if value is not None), 0, 3.0],
     FLAG: [0, 1, "true", "no", None],
-    STATUSES: [503, "503", None, [503, 399], [600], ["503"], [503.0], [True], [[503]], {503: 1}],
+    STATUSES: [503, "5xx", None, [503, 199], [1000], ["503"], ["4xx"], [503.0], [True], [[503]], {503: 1}],
     METHODS: ["GET", None, [1], ["GET IT"], [""], ["GET\r\n"], ["GÉT"], [["GET"]]],
     LEVELS: ["INFO", "critical", True, None, 20],
     PATH: ["health", "", "/a?b", "/a#b", "/a b", "/a\r\nX: y", "/é", "http://h/", True, 5],
@@ -64,6 +64,7 @@ FIELDS: dict[str, str] = {
     "breaker.window": DURATION,
     "breaker.min_calls": COUNT,
     "breaker.consecutive": COUNT,
+    "breaker.statuses": STATUSES,
     "breaker.slow_ratio": f"{RATIO}, or false",
     "breaker.slow_call": f"{DURATION}, or false",
     "breaker.open_for": DURATION,
@@ -308,12 +309,12 @@ def test_rules_about_parts_given_as_models_hold_too() -> None:
 
 def test_each_bad_value_of_a_list_is_reported() -> None:
     with pytest.raises(PolicyError) as caught:
-        Policy(retry={"statuses": [99, 200, 503, 600, 600], "methods": ["GET", "G T", ""]})
+        Policy(retry={"statuses": [99, 199, 503, 1000, 1000], "methods": ["GET", "G T", ""]})
     assert [fault.partition(" is not")[0] for fault in sorted(caught.value.faults)] == [
         "retry.methods: ''",
         "retry.methods: 'G T'",
-        "retry.statuses: 200",
-        "retry.statuses: 600",
+        "retry.statuses: 1000",
+        "retry.statuses: 199",
         "retry.statuses: 99",
     ]
 

@@ -20,7 +20,16 @@ from hypothesis import strategies as st
 
 from sleepwalker.engine.rules import passes_rate_limit
 from sleepwalker.exceptions import PolicyError
-from sleepwalker.policy import SAFE_METHODS, BreakerPolicy, HealthPolicy, LogPolicy, Policy, PoolPolicy, toml
+from sleepwalker.policy import (
+    SAFE_METHODS,
+    BreakerPolicy,
+    HealthPolicy,
+    LogPolicy,
+    Policy,
+    PoolPolicy,
+    RetryPolicy,
+    toml,
+)
 from sleepwalker.policy.base import PolicyModel, part_of
 from sleepwalker.policy.reference import page
 from sleepwalker.policy.rules import longest_waits
@@ -41,6 +50,8 @@ seconds_or_zero = numbers(0, 2_000_000) | st.just(0)
 ratios = numbers(0, 1, exclude_min=True)
 modes = st.sampled_from(["enforce", "observe"])
 counts = st.integers(1, 1_000_000)
+some_statuses = st.integers(200, 999) | st.just("5xx")
+statuses = st.lists(some_statuses) | st.frozensets(some_statuses)
 
 
 def off(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -61,7 +72,7 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
         some(
             {"attempts": st.integers(1, 100), "wait_multiplier": numbers(1, 100)},
             jitter=st.sampled_from(["full", "equal", "decorrelated", "none"]),
-            statuses=st.lists(st.integers(400, 599)) | st.frozensets(st.integers(400, 599)),
+            statuses=statuses,
             methods=st.lists(st.from_regex(r"[-!#$%&'*+.^_`|~0-9A-Za-z]{1,12}", fullmatch=True)),
             retry_after_max=seconds_or_zero,
             never_sent=st.booleans(),
@@ -80,6 +91,7 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
         window=seconds,
         min_calls=counts,
         consecutive=counts,
+        statuses=statuses,
         half_open_probes=counts,
         close_after=counts,
         ramp=seconds_or_zero,
@@ -132,6 +144,20 @@ def test_every_policy_survives_the_way_through_toml_json_and_dict(data: dict[str
     assert hash(Policy.from_dict(policy.to_dict())) == hash(policy)
     assert tomllib.loads(policy.to_toml()) == tomllib.loads(tomli_w.dumps(policy.to_dict()))
     assert schema_faults(SCHEMA, policy.to_dict()) == []
+
+
+def test_the_word_for_all_server_errors_stands_for_what_it_says() -> None:
+    all_but_501 = [status for status in range(500, 600) if status != 501]
+    policy = Policy.from_dict(tomllib.loads('[breaker]\nstatuses = ["5xx", 429]\n[retry]\nstatuses = ["5xx"]'))
+    assert policy.breaker is not None
+    assert policy.retry is not None
+    assert sorted(status for status in policy.breaker.statuses if status < 600) == [429, *all_but_501]
+    assert policy.retry.statuses == BreakerPolicy().statuses == policy.breaker.statuses - {429}
+    assert policy.to_dict()["breaker"]["statuses"] == ["5xx", 429]
+    assert policy.breaker.model_dump(mode="json")["statuses"] == ["5xx", 429]
+    assert policy.replace(breaker={"statuses": []}).to_toml().count("statuses = []") == 1
+    assert BreakerPolicy(statuses=all_but_501).to_dict()["statuses"] == all_but_501
+    assert RetryPolicy(methods=["5xx"]).methods == {"5XX"}  # a token, so a method as any other
 
 
 keys = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
@@ -467,7 +493,8 @@ def test_the_schema_accepts_the_shipped_files(name: str) -> None:
         ({"timeout": {"totl": 3}}, "timeout.totl unknown"),
         ({"timeout": False}, "timeout type"),
         ({"retry": True}, "retry anyOf"),
-        ({"retry": {"statuses": [200]}}, "retry anyOf"),
+        ({"retry": {"statuses": [199]}}, "retry anyOf"),
+        ({"breaker": {"statuses": ["4xx"]}}, "breaker anyOf"),
         ({"retry": {"methods": ["A B"]}}, "retry anyOf"),
         ({"rate_limit": {}}, "rate_limit anyOf"),
         ({"log": {"finished": "loud"}}, "log.finished enum"),

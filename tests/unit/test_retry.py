@@ -41,6 +41,29 @@ def test_only_the_policys_statuses_are_sent_again(status: int) -> None:
     assert call.outcome.status == status
 
 
+@pytest.mark.parametrize("status", range(200, 1000))
+def test_any_status_of_a_last_answer_may_be_named(status: int) -> None:
+    call = world(statuses=[status]).call(answer(status))
+    assert len(call.sends) == 3
+    assert call.outcome == answer(status)
+
+
+def test_an_answer_that_asks_for_patience_is_waited_for_below_400_too() -> None:
+    call = world(statuses=[202], jitter="none").call([answer(202, "20"), answer(202), answer(200)])
+    assert call.waits == [20, 0.2]
+    assert world(statuses=[202]).call(answer(202, "61")).waits == []
+
+
+def test_a_named_success_is_retried_and_counts_for_the_host_as_ever() -> None:
+    here = world(statuses=[202])
+    assert here.call([answer(202), answer(202), answer(200)]).outcome == answer(200)
+    health = here.host.snapshot()
+    assert (health.failures, health.success_ratio, health.retries) == (0, 1.0, 2)
+    assert here.call(answer(202)).outcome == answer(202)
+    assert here.names()[-1] == "request.finished"
+    assert {event.reason for event in here.all(RetryScheduled)} == {"status"}
+
+
 def test_the_statuses_are_the_policys_to_choose() -> None:
     assert len(world(statuses=[404]).call(answer(404)).sends) == 3
     assert len(world(statuses=[404]).call(answer(503)).sends) == 1

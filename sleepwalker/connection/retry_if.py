@@ -1,0 +1,57 @@
+"""The caller's own word on which answers and errors are worth another attempt."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import requests
+
+from sleepwalker.engine.outcome import Outcome
+from sleepwalker.exceptions import ConnectionError
+
+#: Gets what an attempt came to; says True where it is to be followed by another.
+RetryIf = Callable[[requests.Response | ConnectionError], object]
+
+
+def check_retry_if(function: Any) -> RetryIf | None:
+    """A plain function, or None; TypeError for anything else, coroutine functions included."""
+    if function is None:
+        return None
+    if not callable(function):
+        kind = type(function).__name__
+        raise TypeError(f"retry_if must be a function of one argument, the response or the error, not of type {kind}")
+    if _never_says_no(function) or _never_says_no(type(function).__call__):
+        raise TypeError(_always_true(function, "is a coroutine or generator function, and what that returns"))
+    return function  # type: ignore[no-any-return]
+
+
+def asking(*functions: RetryIf | None) -> Callable[[Outcome], bool]:
+    """What asks them about an outcome, in order, until one says True."""
+    given = [function for function in functions if function is not None]
+
+    def ask(outcome: Outcome) -> bool:
+        came: Any = outcome.response if outcome.error is None else outcome.error
+        return any(_says(function, came) for function in given)
+
+    return ask
+
+
+def _says(function: RetryIf, came: requests.Response | ConnectionError) -> bool:
+    word = function(came)
+    if inspect.isawaitable(word):  # of a lambda around a coroutine function, say
+        if inspect.iscoroutine(word):
+            word.close()
+        raise TypeError(_always_true(function, f"returned a {type(word).__name__}, which"))
+    return bool(word)
+
+
+def _never_says_no(code: Any) -> bool:
+    """Whether calling it returns an object at once, before anything of it has run."""
+    return inspect.iscoroutinefunction(code) or inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
+
+
+def _always_true(function: Any, what: str) -> str:
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"retry_if must be a plain function that returns True or False: {name} {what} would count as True each time"
