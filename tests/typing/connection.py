@@ -62,6 +62,7 @@ def constructors(context: ssl.SSLContext, auth: AuthBase, session: requests.Sess
         headers={"X-A": "1", "X-B": b"2"},
         session=session,
         max_body=1_000_000,
+        retry_if=not_ready,
         observer=observer,
     )
     Connection("https://host.com", policy=Policy())
@@ -74,6 +75,14 @@ def constructors(context: ssl.SSLContext, auth: AuthBase, session: requests.Sess
     Connection("https://host.com", policy=7)  # type: ignore[arg-type]
     Connection("https://host.com", None, None, True, None, "batch")  # type: ignore[call-arg]
     Connection("https://host.com", no_such_argument=1)  # type: ignore[call-arg]
+
+
+def not_ready(came: requests.Response | sleepwalker.ConnectionError) -> bool:
+    return isinstance(came, requests.Response) and came.status_code == 202
+
+
+def of_answers_only(came: requests.Response) -> bool:
+    return came.status_code == 202
 
 
 def observer(event: Event, level: Level | None = None, /) -> None:
@@ -97,12 +106,18 @@ def calls(conn: Connection) -> None:
     assert_type(conn.request("GET", "/", total=2, timeout=1, policy="batch"), requests.Response)
     conn.get("/", params={"q": "1"}, stream=True, policy=Policy(retry=False))
     conn.post("/", files={"file": b"x"}, data={"a": "1"})
+    conn.get("/", retry_if=not_ready)
+    conn.request("GET", "/", retry_if=lambda came: isinstance(came, sleepwalker.ConnectionError) and came.retryable)
+    conn.get("/", retry_if=None)
 
     conn.get("/", no_such_argument=1)  # type: ignore[call-arg]
     conn.get("/", timeout="5")  # type: ignore[arg-type]
     conn.get("/", total="5")  # type: ignore[arg-type]
     conn.get("/", total=(1, 2))  # type: ignore[arg-type]
     conn.get("/", stream="yes")  # type: ignore[arg-type]
+    conn.get("/", retry_if=503)  # type: ignore[arg-type]
+    conn.get("/", retry_if=of_answers_only)  # type: ignore[arg-type]
+    conn.get("/", retry_if=lambda came: came.status_code == 202)  # type: ignore[union-attr]
     conn.request("GET", "/", {"q": "1"})  # type: ignore[call-arg]
 
 
@@ -230,6 +245,11 @@ def policies() -> None:
         pool=PoolPolicy(size=5),
     )
     Policy(retry=False, breaker=None, timeout={"total": 60})
+    RetryPolicy(statuses=[202, "5xx"])
+    BreakerPolicy(statuses=["5xx", 429], slow_ratio=False, slow_call=None)
+    BreakerPolicy(statuses=["4xx"])  # type: ignore[list-item]
+    BreakerPolicy(consecutive="3")  # type: ignore[arg-type]
+    assert_type(BreakerPolicy().statuses, frozenset[int])
     assert_type(policy.timeout.connect, float)
     assert_type(policy.retry, RetryPolicy | None)
     assert_type(policy.breaker, BreakerPolicy | None)

@@ -40,6 +40,7 @@ def a_retried_call_and_a_failed_one() -> list[Event]:
     world = World()
     world.call([answer(503), answer(200)])
     world.call(answer(500))
+    world.call([refused(), answer(202), answer(200)], retry_if=lambda outcome: outcome.status == 202)
     sampled = World(Policy(log={"sample": 0.6}))
     sampled.call(answer(200))
     return world.events + sampled.events
