@@ -21,7 +21,7 @@ from tests.unit.engine_driver import WALL, answer, bad_certificate, refused, res
 SUCCESS, FAILURE, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.NEUTRAL
 
 
-@pytest.mark.parametrize("status", range(100, 1000))
+@pytest.mark.parametrize("status", [*range(100, 600), 600, 999])
 def test_every_status_has_the_verdict_that_the_contract_says(status: int) -> None:
     expected = NEUTRAL if status in (408, 429, 501) else FAILURE if status >= 500 else SUCCESS
     outcome = answered(status, "the response", None, WALL)
@@ -29,7 +29,7 @@ def test_every_status_has_the_verdict_that_the_contract_says(status: int) -> Non
     assert (outcome.error, outcome.never_sent, outcome.retry_after) == (None, False, None)
 
 
-@pytest.mark.parametrize("status", range(100, 1000))
+@pytest.mark.parametrize("status", [100, 200, 302, 404, 408, 410, 429, 500, 501, 502, 503, 599, 600, 999])
 def test_a_status_is_a_failure_if_the_policy_names_it_and_only_then(status: int) -> None:
     """The rest is as ever: 408, 429 and 501 say nothing, and whoever gave any other answer is alive."""
     expected = FAILURE if status in (404, 429, 501, 502) else NEUTRAL if status == 408 else SUCCESS

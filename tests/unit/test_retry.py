@@ -41,7 +41,7 @@ def test_only_the_policys_statuses_are_sent_again(status: int) -> None:
     assert call.outcome.status == status
 
 
-@pytest.mark.parametrize("status", range(200, 1000))
+@pytest.mark.parametrize("status", [200, 202, 204, 226, 304, 399, 400, 404, 451, 500, 501, 599, 600, 999])
 def test_any_status_of_a_last_answer_may_be_named(status: int) -> None:
     call = world(statuses=[status]).call(answer(status))
     assert len(call.sends) == 3

@@ -141,7 +141,28 @@ def test_what_it_raises_is_raised_as_it_is_and_nothing_is_held(server: FaultServ
         server.wait_for_at_most(1)
 
 
-def test_a_request_that_broke_off_is_put_to_it_once_retries_would_end(server: FaultServer) -> None:
+class Adapter(requests.adapters.HTTPAdapter):
+    """One of the caller's own, whose sockets nobody else can close."""
+
+
+def test_what_it_raises_leaves_no_socket_of_a_callers_own_adapter(server: FaultServer) -> None:
+    kept: list[Came] = []
+
+    def raising(came: Came) -> bool:
+        kept.append(came)
+        raise LookupError
+
+    session = requests.Session()
+    session.mount("http://", Adapter())
+    server.script(reply(200, b"x" * 200_000))
+    with connect(server, session=session) as conn:
+        with pytest.raises(LookupError):
+            conn.get("/", stream=True, retry_if=raising)
+        server.wait_for_at_most(0)
+    session.close()
+
+
+def test_a_request_that_broke_off_is_not_put_to_it(server: FaultServer) -> None:
     """What the policy retries by itself it is not asked of, also where attempts have run out."""
     came: list[Came] = []
     server.default = reset()
