@@ -50,11 +50,12 @@ def test_a_200_whose_body_says_wait_is_asked_for_again(server: FaultServer) -> N
         assert conn.json_request("GET", "/state") == {"state": "GO"}
         assert conn.response is not None
         assert statuses(conn.response) == [200, 200, 200]
-        assert server.accepted == 1
+        assert server.accepted == 3
         assert [event.reason for event in events if isinstance(event, RetryScheduled)] == ["retry_if", "retry_if"]
         assert (conn.health.failures, conn.health.retries) == (0, 2)
         server.script(WAIT, GO)
         assert conn.get("/state").json() == {"state": "GO"}
+        assert server.accepted == 3, "each attempt of a call has a socket of its own, and they are kept"
 
 
 def test_one_for_a_call_is_asked_beside_the_connections(server: FaultServer) -> None:

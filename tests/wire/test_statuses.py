@@ -45,15 +45,18 @@ def statuses(answer: Any) -> list[int | None]:
 # What is sent again
 
 
-def test_an_answer_that_is_not_ready_is_asked_for_again_over_the_same_socket(server: FaultServer) -> None:
-    """Its body is read before the wait, or each attempt would need a socket of its own."""
+def test_an_answer_that_is_not_ready_is_asked_for_again_and_its_socket_is_kept(server: FaultServer) -> None:
+    """Its body is read before the wait. Each attempt goes over another socket, and later calls over all of them."""
     server.script(reply(202, b"x" * 10_000), reply(202, b"x" * 10_000), json_reply({"state": "done"}))
     with connect(server, NOT_YET) as conn:
         assert conn.json_request("GET", "/job") == {"state": "done"}
         assert conn.response is not None
         assert statuses(conn.response) == [202, 202, 200]
-        assert server.accepted == 1
         assert (conn.health.failures, conn.health.success_ratio, conn.health.retries) == (0, 1.0, 2)
+        server.default = reply(200)
+        for _ in range(4):
+            conn.get("/job")
+        assert server.accepted == 3
 
 
 def test_where_it_is_never_ready_the_last_answer_is_returned(server: FaultServer) -> None:
