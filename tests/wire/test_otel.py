@@ -350,8 +350,8 @@ def test_a_hedged_call_is_one_span_too_and_its_copies_carry_its_context(beside: 
     """Copies are sent by threads of their own, which know nothing of their caller's context by themselves."""
     beside.server.script(stall(), reply(200))
     # Long, for on a machine that stood still the copy might otherwise be there first, and be the one that stalls.
-    conn = Connection(beside.server.url, ANONYMOUS, policy=FAST.replace(hedge={"delay": 1.5}))
-    conn.get("/")
+    with Connection(beside.server.url, ANONYMOUS, policy=FAST.replace(hedge={"delay": 1.5})) as conn:
+        conn.get("/")
     span = beside.span()
     assert [event.name for event in span.events] == ["hedge.sent", "hedge.finished"]
     assert dict(span.events[1].attributes or {}) == {"attempt": 2, "won": True}
