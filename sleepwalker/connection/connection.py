@@ -63,6 +63,7 @@ from sleepwalker.transport.grip import Grip
 from sleepwalker.transport.headers import Headers, checked_headers, merged
 from sleepwalker.transport.line import Line
 from sleepwalker.transport.prepare import check_method, prepare
+from sleepwalker.transport.sockets import AGE_JITTER
 from sleepwalker.transport.url import Origin, parse_hostname, safe_path
 
 _JSON_HEADERS: Headers = CaseInsensitiveDict({"Accept": "application/json", "Content-Type": "application/json"})
@@ -688,6 +689,8 @@ def _kind(auth: Any) -> str:
 
 
 def _pool_of(policy: Policy) -> PoolPolicy:
-    """The policy of its sockets: none is older than a connection may become."""
+    """The policy of its sockets: none is much older than a connection may become, nor closed before that is retired."""
     pool, oldest = policy.pool, policy.health.max_age
-    return pool if oldest is None or oldest >= (pool.max_age or math.inf) else pool.replace(max_age=oldest)
+    if oldest is None or oldest >= (pool.max_age or math.inf):
+        return pool
+    return pool.replace(max_age=oldest / (1 - AGE_JITTER))

@@ -74,6 +74,9 @@ def _perform(
 def _asked(step: Ask, let_go: Callable[[Any], None]) -> bool:
     """The caller's word. Where its function raises instead, that ends the call, and nobody will have the answer."""
     try:
+        response = step.outcome.response
+        if response is not None:
+            response.attempts = step.attempts
         return step.retry_if(step.outcome)
     except BaseException:
         let_go(step.outcome.response)

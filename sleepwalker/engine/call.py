@@ -8,7 +8,7 @@ steps on sockets; a test feeds it outcomes from a list; a simulator can drive th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import Refusal
@@ -160,7 +160,7 @@ def _attempts_until_done(call: Call) -> Generator[Step, Reply, Outcome]:
             return outcome
         asked_for = False
         if not retries.worth_it(outcome):
-            asked_for = call.request.retry_if is not None and (yield from _asked(call.request.retry_if, outcome))
+            asked_for = call.request.retry_if is not None and (yield from _asked(call, outcome))
             if not asked_for:
                 return outcome
         if retrying is None:
@@ -177,11 +177,12 @@ def _attempts_until_done(call: Call) -> Generator[Step, Reply, Outcome]:
             return outcome
 
 
-def _asked(retry_if: Callable[[Outcome], bool], outcome: Outcome) -> Generator[Step, Reply, bool]:
+def _asked(call: Call, outcome: Outcome) -> Generator[Step, Reply, bool]:
     """Whether the caller wants another attempt. Of its own errors, as of an auth object of its, it is not asked."""
-    if outcome.error is not None and not isinstance(outcome.error, ConnectionError):
+    retry_if = call.request.retry_if
+    if retry_if is None or (outcome.error is not None and not isinstance(outcome.error, ConnectionError)):
         return False
-    return (yield Ask(outcome, retry_if)) is True
+    return (yield Ask(outcome, retry_if, tuple(call.attempts))) is True
 
 
 def _send(call: Call, now: float, deadline: float) -> Send:

@@ -77,6 +77,8 @@ class Ask:
 
     outcome: Outcome
     retry_if: Callable[[Outcome], bool]
+    attempts: tuple[Attempt, ...]
+    """All of the call so far, this outcome's included."""
 
 
 @slotted

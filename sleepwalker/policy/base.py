@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, ClassVar, Self, cast, get_args
 
@@ -55,6 +55,11 @@ class PolicyModel(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain values that TOML and JSON can hold; what is off is False, sets are sorted lists."""
         return {name: plain(getattr(self, name)) for name in type(self).model_fields}
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Fields for the `repr`, sets in order and short."""
+        for name, value in super().__repr_args__():
+            yield name, listed(value) if isinstance(value, frozenset) else value
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """The same as `replace`: pydantic's own would not check the changes."""

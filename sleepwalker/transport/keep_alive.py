@@ -21,7 +21,7 @@ def kept_for(headers: http.client.HTTPMessage) -> float:
     0 or less: it is not to be used again.
     """
     values = headers.get_all("Keep-Alive")
-    return math.inf if values is None else _parsed(values[0] if len(values) == 1 else ",".join(values)[: _LONGEST + 1])
+    return math.inf if values is None else _parsed(",".join(values)[: _LONGEST + 1])
 
 
 @functools.lru_cache(maxsize=256)  # some servers count down in it
@@ -36,7 +36,7 @@ def _parsed(value: str) -> float:
         if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
             continue
         if name == "timeout":
-            seconds = min(seconds, int(text) - MARGIN)
+            seconds = min(seconds, int(text) - min(MARGIN, int(text) / 2))
         elif name == "max" and int(text) == 0:  # servers count down to it; above, they say themselves which is the last
             seconds = 0.0
     return seconds

@@ -76,8 +76,11 @@ class Places:
                 return None
             conn = self._idle[0]
             idle_since = conn.idle_since
+            own = None if limits is None else limits.route
+            if own is not None and (mine := next((one for one in self._idle if one.route is own), None)) is not None:
+                conn = mine  # of this attempt's request before: what was agreed there, as by NTLM, is the socket's
             # One that is past its time is taken as well: whoever took it closes it.
-            if conn.good_until >= now and (
+            elif conn.good_until >= now and (
                 idle_since < now - _RECENT
                 or idle_since < proven_since
                 or idle_since < self.doubtful_before
@@ -87,10 +90,11 @@ class Places:
                 if conn is None:
                     return None
             conn.holder, conn.taken_at = holder, now
-            if self._idle[0] is conn:  # the garbage collector may have come by
+            if self._idle and self._idle[0] is conn:
                 del self._idle[0]
             else:
-                self._idle.remove(conn)
+                with contextlib.suppress(ValueError):  # the garbage collector came by, and closed it as one too many
+                    self._idle.remove(conn)
         return conn
 
     def admit(self, conn: Any, limits: Limits | None) -> Any:
@@ -205,7 +209,8 @@ class Places:
             conn = self._find_locked(limits, proven_since, now)
             if conn is not None:
                 conn.holder, conn.taken_at = holder, now
-                self._idle.remove(conn)
+                with contextlib.suppress(ValueError):  # as in `take`
+                    self._idle.remove(conn)
                 return conn
         if len(self._members) >= self.maxsize:
             self.doubt(proven_since, limits)

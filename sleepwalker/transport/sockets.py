@@ -26,6 +26,10 @@ from sleepwalker.transport.head import Response
 
 #: What no grip can end is waited for in slices of so many seconds, where an attempt may be cancelled.
 SLICE = 0.02
+#: By so much, as a share, a socket lives longer or shorter than `pool.max_age`: those of a fleet do not end at once.
+AGE_JITTER = 0.1
+#: An address that did not answer within less time than this, the way around the world, may be well all the same.
+_PATIENCE = 0.3
 _now, _random = SYSTEM_CLOCK.monotonic, SYSTEM_CLOCK.random
 #: Of all connections: who finds an address dead warns the others.
 _failed = Failed()
@@ -89,7 +93,7 @@ class Limited(urllib3.connection.HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         limits = current_limits()
-        self.opened_at, self.share = _now(), 0.9 + 0.2 * _random()
+        self.opened_at, self.share = _now(), 1 - AGE_JITTER + 2 * AGE_JITTER * _random()
         if limits is None:
             self.route = Route()
             return super()._new_conn()
@@ -111,13 +115,14 @@ class Limited(urllib3.connection.HTTPConnection):
         several = len(addresses) > 1
         failure: OSError | None = None
         for left_over, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
-            left = limits.left()
+            left, began = limits.left(), _now()
             try:
                 # An address that never answers must leave time for the ones behind it.
                 sock = self._open_address(address, left / 2 if left_over else left, limits)
             except OSError as error:
                 failure = error
-                if limits.grip is None or not limits.grip.cancelled:
+                hasty = isinstance(error, TimeoutError) and _now() - began < _PATIENCE
+                if not hasty and (limits.grip is None or not limits.grip.cancelled):
                     _failed.note(address[4], error, _now())
             else:
                 _failed.forget(address[4])

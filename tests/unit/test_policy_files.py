@@ -570,3 +570,9 @@ def test_policies_are_found_where_python_was_started_in_a_checkout_that_is_not_i
     )
     said = subprocess.run([sys.executable, "-c", run], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said.split() == [*SHIPPED, str(Policy.load("batch").timeout.total)]
+
+
+def test_the_repr_of_a_policy_names_statuses_as_a_file_does() -> None:
+    """Not hundreds of numbers."""
+    assert "statuses=['5xx']" in repr(Policy())
+    assert len(repr(Policy())) < 2_000

@@ -214,3 +214,18 @@ def test_each_page_of_a_walk_is_put_to_it(server: FaultServer) -> None:
     server.default = Step(page)
     with connect(server) as conn:
         assert list(walk()) == [1, 2, 3]
+
+
+def test_it_sees_how_many_attempts_there_were(server: FaultServer) -> None:
+    """To give up after some, for one."""
+    seen: list[int] = []
+
+    def twice(came: Came) -> bool:
+        assert isinstance(came, requests.Response)
+        seen.append(len(came.attempts))  # type: ignore[attr-defined]
+        return len(seen) < 2
+
+    server.script(WAIT, WAIT, GO)
+    with connect(server) as conn:
+        assert conn.get("/state", retry_if=twice).json() == {"state": "WAIT"}
+    assert seen == [1, 2]

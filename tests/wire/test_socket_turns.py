@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import requests
 from servers import Exchange, FaultServer, Step, TlsMaterial, reply, reset, unanswered_port
 
 from sleepwalker import ANONYMOUS, Connection, Policy
@@ -119,7 +120,7 @@ def test_no_socket_is_older_than_a_connection_may_become(
     with Connection(server.url, ANONYMOUS, policy=policy) as conn:
         for _ in range(3):
             conn.get("/")
-            ahead.by += 11.0
+            ahead.by += 11.5
         assert server.accepted == sockets_used
 
 
@@ -170,7 +171,7 @@ def test_a_socket_is_not_used_again_once_the_server_may_hang_up(
 
 
 @pytest.mark.usefixtures("way")
-@pytest.mark.parametrize("says", ["timeout=1", "timeout=0", "timeout=5, max=0"])
+@pytest.mark.parametrize("says", ["timeout=0", "timeout=5, max=0"])
 def test_a_socket_that_the_server_does_not_keep_is_closed_at_once(server: FaultServer, says: str) -> None:
     with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
         conn.get("/")
@@ -315,7 +316,7 @@ def test_an_address_where_nobody_is_is_tried_last_for_a_while(monkeypatch: pytes
 
 
 def test_an_address_that_never_answers_costs_its_time_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = ONCE.replace(pool={"idle": 0}, timeout={"connect": 0.4})
+    policy = ONCE.replace(pool={"idle": 0}, timeout={"connect": 0.8})
     with (
         unanswered_port() as dead,
         FaultServer() as server,
@@ -325,6 +326,19 @@ def test_an_address_that_never_answers_costs_its_time_once(monkeypatch: pytest.M
         for _ in range(3):
             conn.get("/")
         assert tried == [dead, server.port, server.port, server.port]
+
+
+def test_an_address_that_was_given_no_time_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller in a hurry says nothing of it, and others would be led elsewhere for half a minute."""
+    with (
+        unanswered_port() as slow,
+        FaultServer() as server,
+        addresses(monkeypatch, slow, server.port) as tried,
+        Connection("http://many.test", ANONYMOUS, policy=ONCE.replace(pool={"idle": 0})) as conn,
+    ):
+        for _ in range(2):
+            conn.get("/", total=0.4)
+        assert tried == [slow, server.port] * 2
 
 
 def test_where_all_addresses_have_failed_all_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,3 +424,42 @@ def spread(work: Callable[[], None], threads: int) -> None:
         thread.start()
     for thread in running:
         thread.join()
+
+
+class Handshake(requests.auth.AuthBase):
+    """As NTLM: the answer to the first request has a number of its socket's, which the second one brings back."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = "Begin"
+        request.register_hook("response", self.again)
+        return request
+
+    def again(self, response: requests.Response, **options: Any) -> requests.Response:
+        if response.status_code != 401 or response.request.headers["Authorization"] != "Begin":
+            return response
+        assert response.content == b"begun"
+        response.raw.release_conn()
+        request = response.request.copy()
+        request.headers["Authorization"] = f"Socket {response.headers['X-Socket']}"
+        return response.connection.send(request, **options)  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.usefixtures("way")
+def test_what_is_sent_within_an_attempt_takes_the_socket_that_the_attempt_had() -> None:
+    """What an auth object agreed upon there is the socket's."""
+    warm = threading.Barrier(4)
+
+    def behave(exchange: Exchange) -> Step:
+        assert exchange.request is not None
+        if exchange.request.path == "/warm":
+            warm.wait(30)
+            return reply(200, b"ok")
+        said, socket_number = exchange.request.header("authorization"), str(exchange.request.connection)
+        if said == "Begin":
+            return reply(401, b"begun", {"X-Socket": socket_number})
+        return reply(200 if said == f"Socket {socket_number}" else 401, b"ok")
+
+    with FaultServer(default=behave) as server, Connection(server.url, Handshake(), policy=ONCE) as conn:
+        burst(conn, 4)
+        assert [conn.get("/", raise_for_status=False).status_code for _ in range(9)] == [200] * 9
+        assert server.accepted == 4
