@@ -9,10 +9,10 @@ from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
-Stage = Literal["lookups", "timers", "hosts", "connections", "managers"]
+Stage = Literal["threads", "lookups", "timers", "hosts", "connections", "managers"]
 
 #: A connection that is renewed finds its host's locks free, and so does a manager those of its connections.
-_ORDER: tuple[Stage, ...] = ("lookups", "timers", "hosts", "connections", "managers")
+_ORDER: tuple[Stage, ...] = ("threads", "lookups", "timers", "hosts", "connections", "managers")
 
 _renewals: dict[Stage, Callable[[], None]] = {}
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import os
 import threading
 from collections.abc import Callable
 from functools import partial
 from queue import Empty, SimpleQueue
+
+from sleepwalker.fork import renew_after_fork
 
 #: So long a thread that has done its work waits for more, in seconds, and so many may.
 _PARKED_FOR = 0.1
@@ -82,11 +83,6 @@ class _Parked:
 _parked: list[_Parked] = []
 
 
-def parked() -> int:
-    """How many threads have nothing to do, and hold on to nothing."""
-    return len(_parked)
-
-
 def _serve(work: list[Callable[[], None]] | None) -> None:
     me = _Parked()
     while work is not None:
@@ -116,5 +112,4 @@ def _taken(work: list[Callable[[], None]]) -> Callable[[], None] | None:
         return None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_parked.clear)
+renew_after_fork("threads", _parked.clear)

@@ -7,14 +7,13 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy
+from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy, threads
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection import ConnectionHook
 from sleepwalker.engine.breaker import Permit
 from sleepwalker.engine.host import Host, free_permit
 from sleepwalker.engine.outcome import Outcome
 from sleepwalker.events import ConnectionEvicted, ConnectionRetired, Event
-from sleepwalker.threads import parked
 from tests.unit.engine_driver import FakeClock, answer, bearer, refused
 
 A, B = "https://a.test", "https://b.test"
@@ -125,12 +124,21 @@ def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
 
 def hooks_are_over() -> None:
     """Until no thread is at work for a hook any more: it ends, or waits for more work, after its result was given."""
+    until(lambda: count_threads("sleepwalker hook") == len(threads._parked), "a hook hangs")
+
+
+def count_threads(name: str) -> int:
+    return sum(thread.name == name for thread in threading.enumerate())
+
+
+def until(fact: Callable[[], bool], otherwise: str = "it did not come") -> None:
+    """Wait for what other threads do, ten seconds at most."""
     moment = threading.Event()
     for _ in range(5000):
-        if sum(thread.name == "sleepwalker hook" for thread in threading.enumerate()) == parked():
+        if fact():
             return
         moment.wait(0.002)
-    raise AssertionError("a hook hangs")
+    raise AssertionError(otherwise)
 
 
 def fail(error: BaseException) -> Callable[[Any, Any], Any]:

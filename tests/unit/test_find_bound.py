@@ -18,7 +18,7 @@ from sleepwalker.events import HookFailed, HookSlow
 from sleepwalker.status import page as status_page
 from sleepwalker.status.view import Views
 from tests.interrupts import Place, strike
-from tests.unit.manager_driver import A, B, Bed, Thing, fail, hooks_are_over, in_thread, replicas, well
+from tests.unit.manager_driver import A, B, Bed, Thing, fail, hooks_are_over, in_thread, replicas, until, well
 
 
 class Hanging:
@@ -41,15 +41,6 @@ class Hanging:
     def end(self) -> None:
         self.go.set()
         hooks_are_over()
-
-
-def until(fact: Callable[[], bool]) -> None:
-    moment = threading.Event()
-    for _ in range(5000):
-        if fact():
-            return
-        moment.wait(0.002)
-    raise AssertionError("it did not come")
 
 
 def late(bed: Bed, host: str = A) -> Hanging:

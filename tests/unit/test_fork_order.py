@@ -10,11 +10,11 @@ from sleepwalker import ANONYMOUS, Connection, ConnectionManager, fork
 def test_each_stage_is_renewed_once_hosts_before_connections_before_managers(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     stages = list(fork._renewals)
-    assert sorted(stages) == ["connections", "hosts", "lookups", "managers", "timers"]
+    assert sorted(stages) == ["connections", "hosts", "lookups", "managers", "threads", "timers"]
     for stage in reversed(stages):
         monkeypatch.setitem(fork._renewals, stage, lambda stage=stage: seen.append(stage))
     fork._renew_all()
-    assert seen == ["lookups", "timers", "hosts", "connections", "managers"]
+    assert seen == ["threads", "lookups", "timers", "hosts", "connections", "managers"]
 
 
 def test_what_lives_is_renewed() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sleepwalker import threads
+from tests.unit.manager_driver import count_threads, until
 
 NAME = "sleepwalker test"
 
@@ -18,16 +19,7 @@ def none_parked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Threads of other tests are left alone."""
     monkeypatch.setattr(threads, "_parked", [])
     yield
-    wait_until(lambda: not any(thread.name == NAME for thread in threading.enumerate()))
-
-
-def wait_until(fact: Callable[[], bool]) -> None:
-    moment = threading.Event()
-    for _ in range(5000):
-        if fact():
-            return
-        moment.wait(0.002)
-    raise AssertionError("it did not come")
+    until(lambda: count_threads(NAME) == 0)
 
 
 def lend(run: Callable[[], Any]) -> threading.Event:
@@ -53,7 +45,7 @@ def test_a_thread_without_work_takes_the_next_and_ends_if_none_comes(monkeypatch
     at_work: list[int] = []
     monkeypatch.setattr(threads, "_PARKED_FOR", 60)
     assert lend(lambda: at_work.append(threading.get_ident())).wait(5)
-    wait_until(lambda: threads.parked() == 1)
+    until(lambda: len(threads._parked) == 1)
 
     def last() -> None:
         at_work.append(threading.get_ident())
@@ -61,8 +53,8 @@ def test_a_thread_without_work_takes_the_next_and_ends_if_none_comes(monkeypatch
 
     assert lend(last).wait(5)
     assert at_work[0] == at_work[1]
-    wait_until(lambda: not any(thread.name == NAME for thread in threading.enumerate()))
-    assert threads.parked() == 0
+    until(lambda: count_threads(NAME) == 0)
+    assert len(threads._parked) == 0
 
 
 def test_work_that_a_thread_is_given_as_it_ends_is_done_by_another() -> None:
