@@ -338,12 +338,14 @@ def _refused(error: Exception) -> bool:
 
     What it was raised in the course of does not count: the object may have tried another server since.
     """
-    return any(isinstance(link, ConnectionRefusedError) for link in (error, error.__cause__, _read(error, "reason")))
+    return any(
+        isinstance(link, ConnectionRefusedError) for link in (error, error.__cause__, attribute_of(error, "reason"))
+    )
 
 
 def _status(thing: Any, names: tuple[str, ...] = _OF_AN_ANSWER) -> int | None:
     """The HTTP status of an answer, by the names that the known libraries give it."""
-    return next(filter(None, (_as_status(_read(thing, name)) for name in names)), None)
+    return next(filter(None, (_as_status(attribute_of(thing, name)) for name in names)), None)
 
 
 def _as_status(value: Any) -> int | None:
@@ -359,7 +361,7 @@ def _told_by(error: BaseException) -> tuple[int | None, Any]:
     for _ in range(_MOST_CAUSES):
         if link is None:
             break
-        response = _read(link, "response")
+        response = attribute_of(link, "response")
         if isinstance(response, Mapping):  # botocore's
             with contextlib.suppress(Exception):
                 if (status := _as_status(response["ResponseMetadata"]["HTTPStatusCode"])) is not None:
@@ -375,12 +377,16 @@ def _told_by(error: BaseException) -> tuple[int | None, Any]:
 def _retry_after(response: Any) -> str | None:
     value = None
     with contextlib.suppress(Exception):  # headers are whatever the object makes of them
-        value = _read(response, "headers").get("Retry-After")
+        value = attribute_of(response, "headers").get("Retry-After")
     return value if isinstance(value, str) else None
 
 
-def _read(thing: Any, name: str) -> Any:
-    """An attribute, None where reading it fails: its owner's trouble must not hide what is being looked at."""
+def attribute_of(thing: Any, name: str) -> Any:
+    """What a foreign object has under a name; None where it has nothing, or reading it fails.
+
+    Its owner's trouble must not hide what is being looked at: httpx raises RuntimeError for a request that its error
+    does not have.
+    """
     try:
         return getattr(thing, name, None)
     except Exception:  # noqa: BLE001

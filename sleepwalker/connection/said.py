@@ -15,6 +15,7 @@ from typing import Any
 
 import requests
 
+from sleepwalker.connection.guard import attribute_of
 from sleepwalker.connection.keys import Asked
 from sleepwalker.connection.pair import Fault, Pair
 from sleepwalker.exceptions import ConnectionError, HTTPError, SleepwalkerException, URLError
@@ -136,14 +137,14 @@ def told(error: Exception, asked: Asked) -> str:
     """
     kind = type(error).__name__
     if isinstance(error, HTTPError):
-        return f"{kind}{_status(_attribute(error, 'http_code'))}{_from(error, asked)}"
+        return f"{kind}{_status(attribute_of(error, 'http_code'))}{_from(error, asked)}"
     if isinstance(error, SleepwalkerException):
         return f"{kind}: {_text(error)}" if _raised_here(error) else _said(kind, error)
-    if status := _status(_attribute(_attribute(error, "response"), "status_code")):
+    if status := _status(attribute_of(attribute_of(error, "response"), "status_code")):
         return f"{kind}{status}{_from(error, asked)}"
     if isinstance(error, requests.RequestException):
         return _in_our_words(kind, error, asked)
-    number = _attribute(error, "errno")
+    number = attribute_of(error, "errno")
     number = number if type(number) is int else None  # it may be anything that the error was made with
     whose = f" (from {_UNKNOWN})" if isinstance(error, _OF_A_SERVER) or number in _UNREACHED else ""
     if number is not None and number in errno.errorcode and not isinstance(error, ssl.SSLError):
@@ -214,7 +215,7 @@ def _names_a_secret(word: str) -> bool:
 
 def _said(kind: str, error: Exception) -> str:
     """The words that a failure was made with."""
-    own = (_text(_attribute(error, name)) for name in ("verify_message", "strerror"))
+    own = (_text(attribute_of(error, name)) for name in ("verify_message", "strerror"))
     words = scrubbed(next(filter(None, own), "") or " ".join(map(_text, error.args)))
     return f"{kind}: {words}" if words else kind
 
@@ -240,9 +241,9 @@ def _from(error: Exception, asked: Asked) -> str:
 
 def _server(error: Exception) -> Origin | None:
     """The server that a failed exchange was with, where the error says so as those of requests and httpx do."""
-    response = _attribute(error, "response")
-    for owner in (response, _attribute(error, "request"), _attribute(response, "request")):
-        url = _attribute(owner, "url")
+    response = attribute_of(error, "response")
+    for owner in (response, attribute_of(error, "request"), attribute_of(response, "request")):
+        url = attribute_of(owner, "url")
         if url is not None and (origin := _origin(_text(url))) is not None:
             return origin
     return None
@@ -252,14 +253,6 @@ def _origin(url: str) -> Origin | None:
     try:
         return origin_of(_USERINFO.sub(r"\1", url, count=1))
     except URLError:
-        return None
-
-
-def _attribute(owner: Any, name: str) -> Any:
-    """What a foreign object has under a name: httpx raises a RuntimeError for a request that an error does not have."""
-    try:
-        return getattr(owner, name, None)
-    except Exception:  # noqa: BLE001
         return None
 
 
