@@ -38,10 +38,7 @@ def check_timeout(timeout: Any) -> tuple[float, float] | None:
     if timeout is None:
         return None
     parts = timeout if isinstance(timeout, tuple) else (timeout, timeout)
-    fits = len(parts) == 2 and all(
-        isinstance(part, int | float) and not isinstance(part, bool) and 0 < part <= _LONGEST for part in parts
-    )
-    if not fits:
+    if len(parts) != 2 or not all(map(_can_be_waited, parts)):
         raise ValueError(
             f"timeout must be a positive number of seconds, at most {_LONGEST}, or a tuple (connect, read) of two, "
             f"not {_shown(timeout)}; leave it out to use the policy's"
@@ -51,12 +48,16 @@ def check_timeout(timeout: Any) -> tuple[float, float] | None:
 
 def check_total(total: Any) -> float:
     """The most that a call may take, in seconds; ValueError for what cannot be."""
-    if not isinstance(total, int | float) or isinstance(total, bool) or not 0 < total <= _LONGEST:
+    if not _can_be_waited(total):
         raise ValueError(
             f"total must be a positive number of seconds, at most {_LONGEST}, not {_shown(total)}; "
             "leave it out to use the policy's timeout.total"
         )
     return float(total)
+
+
+def _can_be_waited(seconds: Any) -> bool:
+    return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds <= _LONGEST
 
 
 def check_wait(timeout: Any) -> None:
