@@ -20,6 +20,7 @@ from sleepwalker.connection.decoder import decoded
 from sleepwalker.connection.drive import drive
 from sleepwalker.connection.encoder import JsonEncoder
 from sleepwalker.connection.in_force import default_policy
+from sleepwalker.connection.keys import sent_mark
 from sleepwalker.connection.race import Outbox, race
 from sleepwalker.connection.retry_if import RetryIf, asking, check_retry_if
 from sleepwalker.connection.settings import (
@@ -514,6 +515,7 @@ class Connection:
         if rules.propagate is not None and rules.propagate not in prepared.headers:  # the caller knows better
             exchange.deadline_header = rules.propagate
         request = Request(method, safe_path(prepared.url or ""), idempotent, body.replayable, body.concurrent)
+        request.credentials = partial(sent_mark, auth, prepared.headers)
         if retry_if is not None or self._retry_if is not None:
             request.retry_if = asking(self._retry_if, retry_if)
         tracer = tracing.current()

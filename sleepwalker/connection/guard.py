@@ -96,10 +96,18 @@ class Guard:
     __hash__ = None  # type: ignore[assignment]  # made anew for each type, below
 
 
-def guard(target: Any, host: Host, rules: Rules, names: frozenset[str], clock: Clock, observe: Observer) -> Any:
-    """`target`, its methods called `names` under `rules` and with `host`'s record."""
+def guard(
+    target: Any,
+    host: Host,
+    rules: Rules,
+    names: frozenset[str],
+    clock: Clock,
+    observe: Observer,
+    credentials: Callable[[], str],
+) -> Any:
+    """`target`, its methods called `names` under `rules` and with `host`'s record. `credentials` marks those it has."""
     kind: Any = type(target)
-    return _guard_type(kind)(_Calls(target, host, rules, names, clock, observe))
+    return _guard_type(kind)(_Calls(target, host, rules, names, clock, observe, credentials))
 
 
 def guarded_names(guard: Any) -> frozenset[str]:
@@ -200,10 +208,29 @@ class _Raised:
 class _Calls:
     """What a guard does, apart from it, so that no name of ours hides one of the object's."""
 
-    __slots__ = ("clock", "host", "names", "observe", "rules", "target", "then", "under_way", "usage", "waits")
+    __slots__ = (
+        "clock",
+        "credentials",
+        "host",
+        "names",
+        "observe",
+        "rules",
+        "target",
+        "then",
+        "under_way",
+        "usage",
+        "waits",
+    )
 
     def __init__(
-        self, target: Any, host: Host, rules: Rules, names: frozenset[str], clock: Clock, observe: Observer
+        self,
+        target: Any,
+        host: Host,
+        rules: Rules,
+        names: frozenset[str],
+        clock: Clock,
+        observe: Observer,
+        credentials: Callable[[], str],
     ) -> None:
         self.target = target
         self.host = host
@@ -211,6 +238,7 @@ class _Calls:
         self.names = names
         self.clock = clock
         self.observe = observe
+        self.credentials = credentials
         self.waits = Waits(clock)
         self.usage = Usage(clock.monotonic())
         self.under_way: set[object] = set()
@@ -238,6 +266,7 @@ class _Calls:
             try:
                 self.under_way.add(mark)
                 request = _described(name, args, kwargs, self.rules)
+                request.credentials = self.credentials
                 steps = run(self.host, self.rules, request, self.clock, self.observe)
                 final = drive(steps, self.waits, lambda _: self._attempt(function, args, kwargs), _let_go)
                 self._note(final.outcome)

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
@@ -57,10 +58,11 @@ class AuthKey:
     comparing one may run the code of the credentials' class; hashing it does not.
     """
 
-    __slots__ = ("_hash", "_value")
+    __slots__ = ("_hash", "_id", "_value")
 
     def __init__(self, auth: Any) -> None:
         self._value = _value_of(auth)
+        self._id = id(auth)  # what `_value` has may be a copy
         try:
             self._hash = hash(self._value)
         except TypeError:
@@ -74,6 +76,22 @@ class AuthKey:
 
     def __repr__(self) -> str:
         return f"<AuthKey of {self._value[0].__name__}>"
+
+    def mark(self) -> str:
+        """A text that is the same for equal credentials, in this process, and from which nothing of them can be read.
+
+        For tables that outlive the credentials. Where neither user and password nor a hash make them equal, an object
+        is its own credentials. Making one may run the code of the credentials' class.
+        """
+        kind, *parts = self._value
+        if kind in _BY_WORDS:
+            words = repr(parts)
+        else:
+            try:
+                words = repr(hash(self._value))
+            except TypeError:
+                words = repr(self._id)
+        return _mark(f"{kind.__module__}.{kind.__qualname__} {words}", 16)
 
 
 class Asked:
@@ -132,8 +150,25 @@ def checked_host_key(host: Any) -> tuple[str, Origin | None]:
     return host_key(host)
 
 
-def _mark(text: str) -> str:
-    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=6, key=_SALT).hexdigest()
+def sent_mark(auth: Any, headers: Mapping[str, Any]) -> str:
+    """A mark of the credentials that a request goes out with, as `AuthKey.mark` makes one; "" for none.
+
+    `auth` is the object that each attempt applies, if any: what it puts on the request may differ from one to the next.
+    Without one, the header `Authorization` is what counts.
+    """
+    if auth is not None:
+        try:
+            return AuthKey(auth).mark()
+        except Exception:  # noqa: BLE001 - an object that cannot be hashed or copied still signs requests
+            return _mark(f"object {id(auth)}", 16)
+    header = headers.get("Authorization")
+    if header is None:
+        return ""
+    return _mark(header.decode("latin-1") if isinstance(header, bytes) else str(header), 16)
+
+
+def _mark(text: str, size: int = 6) -> str:
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=size, key=_SALT).hexdigest()
 
 
 def words_of(host: Any, auth: Any) -> tuple[Any, ...]:

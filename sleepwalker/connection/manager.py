@@ -979,7 +979,7 @@ class ConnectionManager:
         bare = unguarded(conn)
         names = default_guarded() if self._guarded is None else self._guarded
         if names and bare is conn:
-            conn = guard(bare, record, rules, names, self._clock, self._observe)
+            conn = guard(bare, record, rules, names, self._clock, self._observe, pair.key.mark)
         usage = usage_of(conn)
         return Made(conn, bare, None, usage, record, None if usage is None else self._holding(usage, pair))
 

@@ -14,6 +14,10 @@ from sleepwalker.engine.outcome import Outcome
 from sleepwalker.frozen import slotted
 
 
+def _nobody() -> str:
+    return ""
+
+
 @slotted
 class Request:
     """What the policies need to know of a request."""
@@ -29,6 +33,8 @@ class Request:
     """Whether its body can be sent twice at the same time, and a send that is no longer wanted can be cut."""
     retry_if: Callable[[Outcome], bool] | None = None
     """What the caller says of an outcome that the policy would not retry: True for another attempt. For an `Ask`."""
+    credentials: Callable[[], str] = _nobody
+    """Makes a mark of the credentials that it goes out with, the same for equal ones. Not to be called under a lock."""
 
 
 @slotted

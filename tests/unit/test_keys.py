@@ -8,7 +8,7 @@ import pytest
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
 
 from sleepwalker import ANONYMOUS, ConnectionHook, ConnectionManager, URLError
-from sleepwalker.connection.keys import AuthKey, host_key
+from sleepwalker.connection.keys import AuthKey, host_key, sent_mark
 
 
 class Token(NamedTuple):
@@ -275,3 +275,41 @@ def test_of_a_name_only_what_may_be_shown_is_part_of_its_name(host: str) -> None
     assert "geheim" not in name
     assert host_key(host)[0] == name
     assert host_key(f"{host}2")[0] != name
+
+
+class CallableDict(dict[str, str]):
+    """Compared by what is in it, and without a hash."""
+
+    def __call__(self, request: object) -> object:
+        return request
+
+
+class Stubborn:
+    def __hash__(self) -> int:
+        raise OSError("the key store is locked")
+
+
+def test_a_mark_is_the_same_for_equal_credentials_and_shows_none_of_them() -> None:
+    """It is kept in tables that outlive the connection, where a secret would lie about."""
+    pairs = [("ann", "sesame"), HTTPBasicAuth("ann", "sesame"), ["ann", "sesame"]]
+    assert len({AuthKey(auth).mark() for auth in pairs}) == 1
+    others = [("ann", "other"), ("bob", "sesame"), HTTPDigestAuth("ann", "sesame"), Token("ann", "sesame"), ANONYMOUS]
+    marks = [AuthKey(auth).mark() for auth in (pairs[0], *others)]
+    assert len(set(marks)) == len(marks)
+    assert all(len(mark) == 32 and "sesame" not in mark for mark in marks)
+    assert AuthKey(Token("ann", "sesame")).mark() == AuthKey(Token("ann", "sesame")).mark()
+
+
+@pytest.mark.parametrize("make", [TokenAuth, SlottedToken, lambda word: CallableDict(token=word), lambda _: Stubborn()])
+def test_an_object_without_a_hash_of_its_own_is_marked_as_itself(make: Any) -> None:
+    one, other = make("one"), make("other")
+    assert sent_mark(one, {}) == sent_mark(one, {})
+    assert sent_mark(one, {}) != sent_mark(other, {})
+
+
+def test_without_an_auth_object_the_header_counts() -> None:
+    marks = [sent_mark(None, {"Authorization": value}) for value in ("Bearer a", b"Bearer a", "Bearer b")]
+    assert marks[0] == marks[1] != marks[2]
+    assert sent_mark(None, {}) == ""
+    one = HTTPDigestAuth("ann", "sesame")
+    assert sent_mark(one, {"Authorization": "Bearer a"}) == AuthKey(one).mark(), "it is applied later, and overwrites"
