@@ -259,7 +259,7 @@ def _drive(conn: sleepwalker.Connection, statuses: Sequence[int]) -> None:
                 step = steps.send(reply)
                 if not isinstance(step, Send):
                     raise RuntimeError("a call without retries does not wait")
-                reply = answered(status, None, None, 0.0)
+                reply = answered(status, None, None)
 
 
 def _rows(cases: Sequence[Case], rounds: int, calls: int) -> list[Row]:

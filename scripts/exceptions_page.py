@@ -143,7 +143,7 @@ def _connection_row(kind: Kind) -> tuple[str, ...]:
 
 
 def _status_row(kind: Kind, status: int) -> tuple[str, ...]:
-    verdict = answered(status, None, None, 0.0).verdict
+    verdict = answered(status, None, None).verdict
     against = {Verdict.FAILURE: "yes", Verdict.SUCCESS: "no, it answered", Verdict.NEUTRAL: "no"}[verdict]
     retry = Policy().retry
     retried = "yes" if retry is not None and status in retry.statuses else "no"

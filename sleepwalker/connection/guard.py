@@ -17,6 +17,7 @@ from sleepwalker.connection.usage import Usage
 from sleepwalker.connection.waits import Waits
 from sleepwalker.engine.call import Final, Request, run
 from sleepwalker.engine.host import Host
+from sleepwalker.engine.not_now import asked_wait
 from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed
 from sleepwalker.engine.rules import Rules
 from sleepwalker.events import Observer
@@ -295,12 +296,15 @@ class _Calls:
         status = _status(value)
         if status is None:
             return Outcome(Verdict.SUCCESS, response=value)
-        return answered(status, value, _retry_after(value), self.clock.wall(), self.host.failures)
+        return answered(status, value, self._asked_wait(status, value), self.host.failures)
+
+    def _asked_wait(self, status: int, teller: Any) -> float | None:
+        return asked_wait(status, functools.partial(_header, attribute_of(teller, "headers")), self.clock.wall)
 
     def _outcome_of(self, error: Exception, handled: BaseException | None) -> Outcome:
         status, teller = _told_by(error)
         if status is not None:  # the server did answer
-            return answered(status, _Raised(error), _retry_after(teller), self.clock.wall(), self.host.failures)
+            return answered(status, _Raised(error), self._asked_wait(status, teller), self.host.failures)
         if isinstance(error, OSError) and error.filename is not None:  # about a file here, not about the host
             return Outcome(Verdict.NEUTRAL, error=error)
         rules = self.rules
@@ -403,10 +407,10 @@ def _told_by(error: BaseException) -> tuple[int | None, Any]:
     return None, None
 
 
-def _retry_after(response: Any) -> str | None:
+def _header(headers: Any, name: str) -> str | None:
     value = None
     with contextlib.suppress(Exception):  # headers are whatever the object makes of them
-        value = attribute_of(response, "headers").get("Retry-After")
+        value = headers.get(name)
     return value if isinstance(value, str) else None
 
 

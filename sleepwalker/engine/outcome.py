@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
-import re
-from datetime import UTC
 from enum import Enum
 from typing import Any
 
@@ -50,12 +47,6 @@ _LOCAL = (
 #: Raised over an answer that did arrive.
 _ANSWERED = (DecodeError, RedirectError)
 
-_SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
-#: What follows after so many is not read.
-_MOST_VALUES = 100
-#: The commas that do not stand inside a date.
-_BETWEEN_VALUES = re.compile(r",(?!\s*\d{1,2}[ -])")
-
 
 @slotted
 class Outcome:
@@ -88,21 +79,19 @@ class Outcome:
 
 
 def answered(
-    status: int, response: Any, retry_after: str | None, wall: float, failures: frozenset[int] = SERVER_FAILURES
+    status: int, response: Any, retry_after: float | None, failures: frozenset[int] = SERVER_FAILURES
 ) -> Outcome:
     """The outcome of an answer, and the one place that says what a status means for its host.
 
     Args:
         status: One of `failures` is a failure. Of the others 408, 429 and 501 are neutral, and all else is a success.
         response: Kept in the outcome.
-        retry_after: That header's text.
-        wall: The time of day in seconds.
+        retry_after: Seconds that it asks its client to wait, if it does.
         failures: The host's `breaker.statuses`.
     """
-    wait = None if retry_after is None else parse_retry_after(retry_after, wall)
     # No function of its own: each attempt would pay for it.
     verdict = FAILURE if status in failures else NEUTRAL if status in _NEUTRAL_STATUSES else SUCCESS
-    return Outcome(verdict, status, response=response, retry_after=wait)
+    return Outcome(verdict, status, response=response, retry_after=retry_after)
 
 
 def failed(error: Exception) -> Outcome:
@@ -115,25 +104,3 @@ def failed(error: Exception) -> Outcome:
     if error.local or (isinstance(error, DeadlineExceeded) and error.phase == "queue"):  # not the host's doing
         verdict = NEUTRAL
     return Outcome(verdict, error=error, retryable=error.retryable, never_sent=error.never_sent)
-
-
-def parse_retry_after(text: str, wall: float) -> float | None:
-    """Seconds to wait by a `Retry-After` value (RFC 9110, section 10.2.3); None where it makes no sense.
-
-    Takes fractions as well, which servers send although the RFC has none. A date in the past is 0. Of several values,
-    as where a proxy adds a line of its own, the longest counts.
-    """
-    waits = [_one_wait(value.strip(), wall) for value in _BETWEEN_VALUES.split(text.strip(), maxsplit=_MOST_VALUES)]
-    return max((wait for wait in waits if wait is not None), default=None)
-
-
-def _one_wait(text: str, wall: float) -> float | None:
-    if _SECONDS.fullmatch(text):
-        return float(text)
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-        if date.tzinfo is None:  # asctime's form, which RFC 9110 allows, names no zone; Python would take ours
-            date = date.replace(tzinfo=UTC)
-        return max(0.0, date.timestamp() - wall)
-    except (ValueError, OverflowError, OSError):
-        return None

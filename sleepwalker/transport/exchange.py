@@ -17,6 +17,7 @@ from urllib3.exceptions import DecodeError as UndecodableError
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.call import Send
+from sleepwalker.engine.not_now import asked_wait
 from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed
 from sleepwalker.exceptions import (
     ConnectionError,
@@ -110,9 +111,10 @@ def attempt(
     exchange.limits += (limits,)
     try:
         response = under(limits, _exchanged, wire, exchange, hop, limits, (connect, read))
-        retry_after = response.headers.get("Retry-After")
-        wall = 0.0 if retry_after is None else clock.wall()
-        outcome = answered(response.status_code, response, retry_after, wall, exchange.failures)
+        status, header, wait = response.status_code, response.headers.get, None
+        if status == 429 or header("Retry-After") is not None:
+            wait = asked_wait(status, header, clock.wall)
+        outcome = answered(status, response, wait, exchange.failures)
     except Exception as error:  # noqa: BLE001 - raised, translated, when the call ends
         if exchange.body.error is not None:
             return Outcome(Verdict.NEUTRAL, error=exchange.body.error)

@@ -9,6 +9,7 @@ from typing import TypeVar
 from sleepwalker.clock import Wake
 from sleepwalker.engine.call import DUE, Ask, Came, Final, Hold, Queue, Request, Send, Step, Steps, Wait, run
 from sleepwalker.engine.host import Host, free_permit
+from sleepwalker.engine.not_now import parse_retry_after
 from sleepwalker.engine.outcome import Outcome, answered, failed
 from sleepwalker.engine.record import Runner
 from sleepwalker.engine.rules import Rules
@@ -58,7 +59,8 @@ def bearer() -> Runner:
 
 def answer(status: int, retry_after: str | None = None, failures: frozenset[int] = SERVER_FAILURES) -> Outcome:
     """What an answer with this status, and this Retry-After header, comes to."""
-    return answered(status, None, retry_after, WALL, failures)
+    wait = None if retry_after is None else parse_retry_after(retry_after, WALL)
+    return answered(status, None, wait, failures)
 
 
 def refused() -> Outcome:

@@ -28,7 +28,7 @@ import sleepwalker
 from sleepwalker import Policy
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.connection import keys
-from sleepwalker.engine.outcome import parse_retry_after
+from sleepwalker.engine.not_now import parse_rate_limit, parse_reset, parse_retry_after
 from sleepwalker.inspect import window
 from sleepwalker.links.finding import links
 from sleepwalker.links.template import expand, variables_of
@@ -214,6 +214,8 @@ def address(text: str) -> None:
 
 READERS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
     "Retry-After": (lambda text: parse_retry_after(text, 0.0), ("", "1", "Sun, 01 Jan ")),
+    "RateLimit": (lambda text: parse_rate_limit(text, 0.0), ("", '"', '"default";r=0;', "limit=1, remaining=")),
+    "RateLimit-Reset": (lambda text: parse_reset(text, 0.0), ("", "1", "Sun, 01 Jan ")),
     "Location": (redirected, ("", "/", "//", "https://a.example/", "https://a.example/?")),
     "Link": (linked, ("", "<", "<a>;", '<a>; rel="')),
     "Set-Cookie": (lambda text: answered(Set_Cookie=text), ("", "a=", 'a="', "a=b; Path=", "a=b; expires=1 Jan ")),
