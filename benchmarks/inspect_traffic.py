@@ -150,7 +150,8 @@ class Traffic:
                 self._open(circuit, host, at, what, write)
             if number < _ATTEMPTS and circuit.opened_at is None:
                 wait = 0.02 + dice() * 0.1 * 2**number
-                rest = f'{about},"attempt":{number + 1},"wait":{wait:.6f},"server_directed":false'
+                reason = "status" if what.isdigit() else "error"
+                rest = f'{about},"attempt":{number + 1},"wait":{wait:.6f},"server_directed":false,"reason":"{reason}"'
                 write("info", "retry.scheduled", rest)
                 waited, spent, at = waited + wait, spent + wait, at + wait
             elif number < _ATTEMPTS:

@@ -12,16 +12,19 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.inspect_traffic import HOSTS, Traffic
+from sleepwalker.events import CATALOGUE
 from sleepwalker.inspect import Filter, InspectError, Report, Session, Source, make
 from sleepwalker.inspect.columns import LONGEST_LINE
 from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
@@ -37,6 +40,16 @@ Log = Callable[..., Path]
 
 
 # -- counts --------------------------------------------------------------------------------------
+
+
+def test_the_traffic_that_is_made_up_has_all_that_events_have() -> None:
+    for text in Traffic(1, days=0.01, outages=2).lines(5_000):
+        event = json.loads(text)
+        kind = CATALOGUE[event["event"]]
+        types = get_type_hints(kind)
+        always = {field.name for field in fields(kind) if NoneType not in get_args(types[field.name])}
+        optional = {field.name for field in fields(kind) if field.default is not MISSING}
+        assert always - optional - set(event) == set(), event["event"]
 
 
 @pytest.mark.parametrize("seed", [1, 7])
