@@ -31,7 +31,8 @@ _OVERLOADED = 4
 #: A single attempt counts for so many baselines at most.
 _CLIP = 4.0
 
-_OVERLOAD_STATUSES = frozenset({429, 503})
+#: 429, whether or not it counts against the host; 503, unless `breaker.statuses` says that it is no failure.
+_TOO_MANY, _UNAVAILABLE = 429, 503
 _TIMEOUTS = (DeadlineExceeded, ReadTimeout, ConnectTimeout)
 
 
@@ -89,7 +90,8 @@ class Adaptive:
         """Take note of an attempt that is over. Neutral outcomes and failures other than of overload say nothing."""
         if began < self._since:
             return
-        if outcome.status in _OVERLOAD_STATUSES or isinstance(outcome.error, _TIMEOUTS):
+        busy = outcome.status == _TOO_MANY or (outcome.status == _UNAVAILABLE and outcome.verdict is Verdict.FAILURE)
+        if busy or isinstance(outcome.error, _TIMEOUTS):
             if outcome.error is not None and outcome.verdict is Verdict.NEUTRAL:  # this machine's own doing
                 return
             self._count += 1

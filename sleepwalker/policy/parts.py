@@ -280,7 +280,8 @@ class BulkheadPolicy(PolicyModel):
     adaptive: bool = Field(
         default=False,
         description="Whether the limit follows the host's latency, between 1 and `max_concurrent`: it grows step by "
-        "step while attempts are fast, and shrinks to less than half where they take twice as long as usual.",
+        "step while attempts are fast, and shrinks to less than half where they take twice as long as usual, time "
+        "out, or are answered by 429, or by a 503 that is one of `breaker.statuses`.",
     )
     mode: Mode = Field(default="enforce", description=_MODE)
 

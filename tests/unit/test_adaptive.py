@@ -172,6 +172,16 @@ def test_what_says_nothing_of_load_moves_nothing(outcome: Outcome) -> None:
     assert (bench.limit.limit, bench.limit.baseline) == (64, pytest.approx(0.1))
 
 
+def test_a_503_that_the_policy_takes_for_an_answer_is_no_overload_and_a_429_is_whatever_it_says() -> None:
+    """`breaker.statuses` without 503: it may mean "not in stock"."""
+    bench = grown()
+    assert bench.round(0.1, answer(503, failures=frozenset({502}))) > 4
+    assert bench.limit.limit == 128
+    bench = grown()
+    assert bench.round(0.1, answer(429, failures=frozenset({429}))) == 4
+    assert bench.limit.limit == 25
+
+
 def test_it_never_leaves_its_bounds() -> None:
     bench = Bench(most=10)
     for _ in range(10):
