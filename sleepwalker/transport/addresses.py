@@ -62,6 +62,10 @@ class Failed:
         if self._at:
             self._at.pop(address, None)
 
+    def has(self, address: Any) -> bool:
+        """Whether it could not be connected to when that was tried last, however long ago."""
+        return address in self._at
+
     def __len__(self) -> int:
         return len(self._at)
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from sleepwalker.clock import Clock
 from sleepwalker.fork import renew_after_fork
 from sleepwalker.latch import Latch
+from sleepwalker.policy import SERVER_FAILURES
 from sleepwalker.transport.addresses import AddressInfo, Route
 from sleepwalker.transport.grip import Grip
 
@@ -41,6 +42,7 @@ class Limits:
         "answer",
         "avoid",
         "cut",
+        "failures",
         "grip",
         "phase",
         "places",
@@ -88,11 +90,13 @@ class Limits:
         """Where the latest socket leads."""
         self.avoid: tuple[Route, ...] = ()
         """Where those of the call's earlier attempts led: this one goes elsewhere."""
+        self.failures = SERVER_FAILURES
+        """The statuses that are failures of the host: a socket that brought one is not used again."""
 
     def cancel(self) -> None:
         """Leave no time from now on, and end what is waited for. For an attempt with a grip, from any thread."""
         if self.reused is not None and self.phase in ("send", "head"):
-            self.reused.doubtful_before = self.taken_at
+            self.reused.lost(self.taken_at)
         self._deadline = -math.inf
         if self.grip is not None:
             self.grip.cancel()

@@ -109,6 +109,7 @@ def attempt(
     if exchange.limits:
         limits.avoid = tuple(earlier.route for earlier in exchange.limits if earlier.route is not None)
     exchange.limits += (limits,)
+    limits.failures = exchange.failures
     try:
         response = under(limits, _exchanged, wire, exchange, hop, limits, (connect, read))
         status, header, wait = response.status_code, response.headers.get, None

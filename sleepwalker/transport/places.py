@@ -14,7 +14,7 @@ import math
 import queue
 import threading
 import weakref
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
@@ -38,7 +38,7 @@ class Places:
 
     Sockets that traffic needs are taken in turn, by when each was taken last: a machine that is quick to give its
     socket back, since it fails or does less, would otherwise be asked more than the others. Of those that lay idle for
-    longer, the one that was used last is taken.
+    longer, the one that was taken last is taken again.
 
     It may be entered again by its own thread: the garbage collector comes by where it likes, and may give back the
     connection of an answer that it finds.
@@ -48,10 +48,12 @@ class Places:
         self.maxsize = maxsize
         """The most that lie idle; of a pool that blocks, the most there are."""
         self.doubtful_before = -math.inf
-        """Connections whose last answer came before then are taken after the others: one of them was slow."""
+        """Connections whose last answer came before then are taken after the others: some of them brought nothing."""
         self.closed = False
         self._lock = threading.RLock()
         self._idle: list[Any] = []  # by when they were taken last
+        self._old = 0  # so many of its first were seen to lie idle for longer than `_RECENT`; too few does no harm
+        self._lost_at = -math.inf  # when the latest one was taken that a copy was quicker than
         self._members: set[weakref.ref[Any]] = set()
         self._line: list[Any] = []
 
@@ -89,12 +91,13 @@ class Places:
                 conn = self._find_locked(limits, proven_since, now)
                 if conn is None:
                     return None
-            conn.holder, conn.taken_at = holder, now
+            conn.holder = holder
             if self._idle and self._idle[0] is conn:
                 del self._idle[0]
+                self._old -= self._old > 0
             else:
-                with contextlib.suppress(ValueError):  # the garbage collector came by, and closed it as one too many
-                    self._idle.remove(conn)
+                self._remove_locked(conn)
+            conn.taken_at = now
         return conn
 
     def admit(self, conn: Any, limits: Limits | None) -> Any:
@@ -146,8 +149,11 @@ class Places:
                     surplus = self._idle[0]
                     surplus.holder = conn.holder
                     del self._idle[0]
+                    self._old -= self._old > 0
                 conn.holder = None
                 insort(self._idle, conn, key=_taken_at)
+                if self._old and conn.taken_at <= self._idle[self._old - 1].taken_at:
+                    self._old = bisect_left(self._idle, conn.taken_at, key=_taken_at)
         if surplus is not None:
             self.drop(surplus)
         elif self._line:
@@ -173,6 +179,22 @@ class Places:
         holder, _ = self._terms(limits)
         while (conn := self._take_first(before, holder)) is not None:
             self.drop(conn)
+
+    def lost(self, taken_at: float) -> None:
+        """A connection that had lain idle was taken then, and a copy of its request was answered before it was.
+
+        That may be chance, or one machine of several. But after a failover all are dead: where it happens again, and
+        none that is as old has answered since the time before, those that lie idle since then are in doubt.
+        """
+        earlier = self._lost_at
+        if taken_at == earlier:
+            return  # whoever cuts an attempt may do so more than once
+        self._lost_at = taken_at
+        for member in tuple(self._members):
+            conn = member()
+            if conn is not None and conn.opened_at < earlier <= conn.idle_since:
+                return
+        self.doubtful_before = earlier
 
     def close(self) -> None:
         """Have everyone who waits go on without a place, and take nothing back any more."""
@@ -208,9 +230,9 @@ class Places:
         with self._lock:
             conn = self._find_locked(limits, proven_since, now)
             if conn is not None:
-                conn.holder, conn.taken_at = holder, now
-                with contextlib.suppress(ValueError):  # as in `take`
-                    self._idle.remove(conn)
+                conn.holder = holder
+                self._remove_locked(conn)
+                conn.taken_at = now
                 return conn
         if len(self._members) >= self.maxsize:
             self.doubt(proven_since, limits)
@@ -222,23 +244,48 @@ class Places:
         return self.admit(make(), limits)
 
     def _find_locked(self, limits: Limits | None, proven_since: float, now: float) -> Any:
-        """The idle connection to take, None where none is fit: of those in use the first, else the one used last."""
+        """The idle connection to take, None where none is fit: of those in use the first, else the one taken last."""
         avoid = () if limits is None else limits.avoid
-        recent, last = max(now - _RECENT, self.doubtful_before), None
-        for conn in self._idle:
+        recent, doubtful_before = now - _RECENT, self.doubtful_before
+        all_old = True
+        for conn in self._idle[self._old :]:
+            idle_since = conn.idle_since
+            if idle_since < recent:
+                self._old += all_old
+                continue
+            all_old = False
+            if (
+                idle_since >= doubtful_before
+                and idle_since >= proven_since
+                and (not avoid or conn.route.leads_past(avoid))
+            ):
+                return conn
+        doubtful = None
+        for conn in reversed(self._idle):
             if conn.idle_since >= proven_since and (not avoid or conn.route.leads_past(avoid)):
-                if conn.idle_since >= recent:
+                if conn.idle_since >= doubtful_before:
                     return conn
-                if last is None or conn.idle_since > last.idle_since:
-                    last = conn
-        return last
+                if doubtful is None:
+                    doubtful = conn
+        return doubtful
+
+    def _remove_locked(self, conn: Any) -> None:
+        """Take one out of those that lie idle, before the time is noted by which they are sorted."""
+        position = bisect_left(self._idle, conn.taken_at, key=_taken_at)
+        if position < len(self._idle) and self._idle[position] is conn:
+            del self._idle[position]
+            self._old -= self._old > position
+        else:  # others were taken at the same moment
+            with contextlib.suppress(ValueError):  # the garbage collector came by, and closed it as one too many
+                self._idle.remove(conn)
+                self._old = 0
 
     def _take_first(self, before: float, holder: object) -> Any:
         with self._lock:
             conn = next((conn for conn in self._idle if conn.idle_since < before), None)
             if conn is not None:
                 conn.holder = holder
-                self._idle.remove(conn)
+                self._remove_locked(conn)
         return conn
 
     def _wake(self) -> None:

@@ -10,6 +10,7 @@ import urllib3.connectionpool
 import urllib3.exceptions
 
 from sleepwalker.clock import SYSTEM_CLOCK
+from sleepwalker.policy import SERVER_FAILURES
 from sleepwalker.transport.deadline import Limits, current_limits
 from sleepwalker.transport.head import PlainHeaders
 from sleepwalker.transport.keep_alive import kept_for
@@ -17,8 +18,6 @@ from sleepwalker.transport.places import Places
 from sleepwalker.transport.sockets import Limited, LimitedTLS, Target
 
 _now = SYSTEM_CLOCK.monotonic
-#: 501: the server does not know the method, which says nothing against the machine.
-_UNKNOWN = 501
 
 
 class _Pool(urllib3.connectionpool.HTTPConnectionPool):
@@ -120,7 +119,10 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
         good_until = idle_until if idle_until < old_at else old_at
         answer, conn.under_way = conn.under_way, None
         if answer is not None:
-            if not answer.isclosed() or (answer.status >= 500 and answer.status != _UNKNOWN):
+            # Who sends by hand, or through another's session, has no policy that says what a failure is.
+            holder = conn.holder
+            failures = holder.failures if holder.__class__ is Limits else SERVER_FAILURES
+            if not answer.isclosed() or answer.status in failures:
                 # Given back too early: what is left of its answer would be the next one's. Or the machine behind it
                 # fails: what fails at once comes back first, and would be taken first.
                 conn.close()

@@ -28,7 +28,8 @@ from sleepwalker.transport.head import Response
 SLICE = 0.02
 #: By so much, as a share, a socket lives longer or shorter than `pool.max_age`: those of a fleet do not end at once.
 AGE_JITTER = 0.1
-#: An address that did not answer within less time than this, the way around the world, may be well all the same.
+#: An address that did not answer within less time than this, the way around the world, may be well all the same. One
+#: that did not answer when it was tried last gets no more, as long as there are others.
 _PATIENCE = 0.3
 _now, _random = SYSTEM_CLOCK.monotonic, SYSTEM_CLOCK.random
 #: Of all connections: who finds an address dead warns the others.
@@ -115,10 +116,12 @@ class Limited(urllib3.connection.HTTPConnection):
         several = len(addresses) > 1
         failure: OSError | None = None
         for left_over, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
-            left, began = limits.left(), _now()
+            # An address that never answers must leave time for the ones behind it, and is not waited for again.
+            left, began = limits.left() / (left_over + 1), _now()
+            if left_over and left > _PATIENCE and _failed.has(address[4]):
+                left = _PATIENCE
             try:
-                # An address that never answers must leave time for the ones behind it.
-                sock = self._open_address(address, left / 2 if left_over else left, limits)
+                sock = self._open_address(address, left, limits)
             except OSError as error:
                 failure = error
                 hasty = isinstance(error, TimeoutError) and _now() - began < _PATIENCE

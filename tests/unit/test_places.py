@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import threading
 from typing import Any
 
@@ -18,7 +19,7 @@ class Conn:
     """A connection as its pool knows it."""
 
     holder: Any = None
-    taken_at = idle_since = 0.0
+    taken_at = idle_since = opened_at = 0.0
     good_until = math.inf
     brings_answer = False
 
@@ -43,7 +44,7 @@ class Pool:
         """So many are in use at once, were taken in that order, and come back."""
         for name in names:
             self.conns[name] = self.places.admit(Conn(name), None)
-            self.conns[name].taken_at = self.now
+            self.conns[name].taken_at = self.conns[name].opened_at = self.now
             self.now += 0.001
         for name in names:
             self.back(name)
@@ -173,6 +174,110 @@ def test_those_in_doubt_are_taken_after_those_that_answered_since() -> None:
     pool.now += 0.1
     pool.conns["c"].idle_since = pool.now
     assert [pool.take(), pool.take(), pool.take()] == ["c", "b", "a"]
+
+
+def test_one_that_lost_to_a_copy_ends_no_turns() -> None:
+    """A machine may be slow now and then. Before, one socket got all calls from then on."""
+    pool = Pool()
+    pool.fill("abcd")
+    for lost in range(10):
+        loser = pool.take()
+        pool.places.lost(pool.now)
+        pool.places.lost(pool.now)  # cut twice
+        pool.now += 0.05
+        pool.back(loser)  # as new
+        turn = [pool.use() for _ in range(4)]
+        assert sorted(turn) == ["a", "b", "c", "d"], lost
+
+
+def test_where_each_loses_to_a_copy_those_that_lie_idle_since_before_are_in_doubt() -> None:
+    """After a failover all of them are dead."""
+    pool = Pool()
+    pool.fill("abcdef")
+    for loser in "ab":
+        assert pool.take() == loser
+        pool.places.lost(pool.now)
+        pool.now += 0.05
+        pool.fill("xy"["ab".index(loser)])  # the copy's
+    assert [pool.use() for _ in range(4)] == ["x", "y", "x", "y"]
+
+
+def test_what_was_lost_long_ago_counts_for_nothing() -> None:
+    pool = Pool()
+    pool.fill("ab")
+    assert pool.take() == "a"
+    pool.places.lost(pool.now)
+    pool.places.drop(pool.conns["a"])
+    pool.now += 5.0
+    pool.places.drop(pool.conns[pool.take()])
+    pool.fill("stuv")
+    assert pool.take() == "s"
+    pool.places.lost(pool.now)
+    assert [pool.use() for _ in range(6)] == ["t", "u", "v"] * 2
+
+
+def next_in_turn(pool: Pool, idle: set[str], avoid: str, since: float) -> str:
+    """What `take` is to give: of those used within a second the one not taken for longest, else the one taken last."""
+    fit = [pool.conns[name] for name in idle if name not in avoid and pool.conns[name].idle_since >= since]
+    trusted = [conn for conn in fit if conn.idle_since >= pool.places.doubtful_before] or fit
+    in_use = [conn for conn in trusted if conn.idle_since >= max(pool.now - 1.0, pool.places.doubtful_before)]
+    if in_use:
+        return min(in_use, key=lambda conn: conn.taken_at).name
+    return max(trusted, key=lambda conn: conn.taken_at).name if trusted else ""
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_the_next_in_turn_is_taken(seed: int) -> None:
+    """What is remembered of those that lie idle for long must not hide one whose call took long."""
+    dice = random.Random(seed)
+    pool = Pool(99)
+    pool.fill("abcdefghijkl")
+    idle, away = set(pool.conns), set()
+    for _ in range(1500):
+        pool.now += dice.choice([0.01, 0.1, 0.1, 0.3, 0.7])
+        if dice.random() < 0.004:
+            pool.places.doubtful_before = pool.now
+        if away and dice.random() < 0.5:
+            name = dice.choice(sorted(away))
+            pool.back(name)
+            away.remove(name)
+            idle.add(name)
+        elif idle:
+            avoid = "".join(dice.sample(sorted(pool.conns), dice.choice([0, 0, 0, 3])))
+            since = pool.now - 2.0 if dice.random() < 0.1 else -math.inf
+            expected = next_in_turn(pool, idle, avoid, since)
+            assert pool.take(avoid=avoid, proven_since=since) == expected
+            if expected:
+                idle.remove(expected)
+                away.add(expected)
+
+
+def test_where_many_lie_idle_few_are_looked_at() -> None:
+    class Watched(Conn):
+        looked = 0
+
+        @property
+        def route(self) -> Route:
+            Watched.looked += 1
+            return self._route
+
+        @route.setter
+        def route(self, route: Route) -> None:
+            self._route = route
+
+    pool = Pool(2000)
+    for number in range(1000):
+        conn = pool.places.admit(Watched(str(number)), None)
+        conn.taken_at = conn.idle_since = pool.now
+        pool.places.put(conn)
+        pool.now += 0.0001
+    pool.now += 5.0
+    pool.fill("abcd")
+    pool.use(avoid="a")
+    before = Watched.looked
+    for _ in range(100):
+        assert pool.use(avoid="a") in "bcd"
+    assert Watched.looked == before
 
 
 def test_one_too_many_takes_the_place_of_the_one_not_taken_for_longest() -> None:

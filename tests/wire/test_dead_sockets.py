@@ -189,9 +189,9 @@ def test_a_copy_goes_out_on_a_socket_that_is_new_or_has_answered_since(server: F
     with Connection(server.url, ANONYMOUS, policy=policy) as conn:
         moved.fill(conn)
         moved.move(server)
-        for _ in range(3):
+        for _ in range(6):
             assert conn.get("/").content == b"ok"
-        assert server.accepted == IDLE + 1
+        assert server.accepted == IDLE + 2, "one that loses to its copy may be chance; the second one is none"
 
 
 def test_a_probe_of_a_half_open_circuit_goes_out_on_a_new_socket(server: FaultServer) -> None:

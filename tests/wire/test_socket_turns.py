@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import requests
-from servers import Exchange, FaultServer, Step, TlsMaterial, reply, reset, unanswered_port
+from servers import Exchange, FaultServer, Step, TlsMaterial, elapsed, reply, reset, timing_test, unanswered_port
 
 from sleepwalker import ANONYMOUS, Connection, Policy
 from sleepwalker.clock import SYSTEM_CLOCK
@@ -202,6 +202,33 @@ def test_over_tls_the_servers_word_counts_as_well(tls: TlsMaterial, ahead: Ahead
         assert connections(server) == [1, 1, 2]
 
 
+# -- failed --------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(
+    ("statuses", "status", "used_again"),
+    [
+        (["5xx"], 500, False),
+        (["5xx"], 501, True),
+        ([502, 503], 500, True),
+        ([502, 503], 503, False),
+        ([404, 503], 404, False),
+        ([], 503, True),
+    ],
+)
+def test_a_socket_is_used_again_unless_its_answer_is_a_failure_by_the_policy(
+    server: FaultServer, statuses: list[Any], status: int, used_again: bool
+) -> None:
+    policy = ONCE.replace(breaker={"statuses": statuses, "mode": "observe"})
+    with Connection(server.url, ANONYMOUS, policy=policy) as conn:
+        conn.get("/")
+        server.script(reply(status, b"no"))
+        conn.get("/", raise_for_status=False)
+        conn.get("/")
+        assert connections(server) == [1, 1, 1 if used_again else 2]
+
+
 # -- the next attempt ----------------------------------------------------------------------------
 
 
@@ -326,6 +353,39 @@ def test_an_address_that_never_answers_costs_its_time_once(monkeypatch: pytest.M
         for _ in range(3):
             conn.get("/")
         assert tried == [dead, server.port, server.port, server.port]
+
+
+@timing_test
+def test_one_that_did_not_answer_before_is_hardly_waited_for_while_there_are_others(
+    monkeypatch: pytest.MonkeyPatch, ahead: Ahead
+) -> None:
+    policy = ONCE.replace(pool={"idle": 0})
+    with unanswered_port() as dead, FaultServer() as server:
+        sockets._failed.note(("127.0.0.1", dead), TimeoutError(), ahead.now())
+        ahead.by += 31.0
+        with (
+            addresses(monkeypatch, dead, server.port) as tried,
+            Connection("http://many.test", ANONYMOUS, policy=policy) as conn,
+            elapsed() as took,
+        ):
+            for _ in range(2):
+                conn.get("/")
+        assert tried == [dead, server.port, server.port]
+        assert 0.29 < took.seconds < 1.5
+
+
+@timing_test
+def test_each_address_gets_its_share_of_the_time_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = ONCE.replace(pool={"idle": 0}, timeout={"connect": 2})
+    with (
+        unanswered_port() as dead,
+        FaultServer() as server,
+        addresses(monkeypatch, dead, *[server.port] * 3),
+        Connection("http://many.test", ANONYMOUS, policy=policy) as conn,
+        elapsed() as took,
+    ):
+        conn.get("/")
+    assert 0.49 < took.seconds < 0.99
 
 
 def test_an_address_that_was_given_no_time_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
