@@ -40,7 +40,7 @@ def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Obser
     end: End = "cancelled"
     try:
         try:
-            limited = rules.rate_limit and host.bucket is not None and not host.isolated
+            limited = rules.rate_limit and host.buckets is not None and not host.isolated
             refused = (yield from _take_token(call)) if limited else None
             if refused is None and (by := host.enter(call, bulkhead=rules.bulkhead, refused=call.dry)) != "in":
                 if isinstance(by, Ticket):
@@ -73,7 +73,8 @@ def _take_token(call: Call) -> Generator[Step, Reply, Outcome | None]:
     A call takes one, whatever its attempts: retries are for their budget to limit.
     """
     host, left = call.host, call.rules.total
-    word, wait = host.take_token(call, call.began, left)
+    whose = "" if (buckets := host.buckets) is None or not buckets.by_credentials else call.request.credentials()
+    word, wait = host.take_token(call, call.began, left, whose)
     if word == "rejected":
         return rejected_by_rate_limit(call, wait)
     if word == "beyond":

@@ -8,10 +8,11 @@ from typing import Literal
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import CLOSED, HALF_OPEN, OPEN, Bearer, Breaker, Permit, Refusal, State
+from sleepwalker.engine.buckets import Buckets
 from sleepwalker.engine.bulkhead import Bulkhead
 from sleepwalker.engine.health import Gauges, HealthState, HostHealth, Latency
 from sleepwalker.engine.isolation import FOR_GOOD, Isolation
-from sleepwalker.engine.limits import Bucket, Budget, Holdings, Ticket, Turn
+from sleepwalker.engine.limits import Budget, Holdings, Ticket, Turn
 from sleepwalker.engine.outcome import FAILURE, NEUTRAL, SUCCESS, Outcome
 from sleepwalker.engine.tally import End, Tally
 from sleepwalker.engine.window import Latencies, Window
@@ -44,7 +45,7 @@ class Host:
         self.failures = _failures(policy)
         """The statuses that are failures of the host. Read without the lock, once for each call."""
         self._budget = Budget(policy.retry.budget) if policy.retry and policy.retry.budget else None
-        self.bucket = Bucket(policy.rate_limit, clock.monotonic()) if policy.rate_limit else None
+        self.buckets = Buckets(policy.rate_limit) if policy.rate_limit else None
         self._bulkhead = Bulkhead(policy.bulkhead)
         self._verdicts = Window(policy.health.window, channels=2)
         self._latencies = Latencies(policy.health.window)
@@ -75,15 +76,19 @@ class Host:
     def isolated(self) -> bool:
         """Whether an operator took the host out of use, as of now."""
         isolation = self.isolation
-        return isolation is not None and not isolation.over(self._clock)
+        return isolation is not None and not isolation.over(self._clock.wall())
 
-    def take_token(self, call: Holdings, now: float, left: float) -> Turn:
+    def take_token(self, call: Holdings, now: float, left: float, credentials: str = "") -> Turn:
         """Take a token of the rate limit, wait for one, or be rejected. `left` is how many seconds the call has.
 
-        A call that waits comes back by `take_due_token`, and in any case must `leave`.
+        A call that waits comes back by `take_due_token`, and in any case must `leave`. `credentials` is their mark,
+        where each have a rate of their own.
         """
         with self._lock:
-            if (bucket := self.bucket) is None or (wait := bucket.take(call, now)) == 0:
+            if (buckets := self.buckets) is None:
+                return _GO
+            bucket = call.bucket = buckets.of(credentials, now)
+            if (wait := bucket.take(call, now)) == 0:
                 return _GO
             patience = min(bucket.max_wait, left)
             if bucket.observes:
@@ -100,7 +105,7 @@ class Host:
     def take_due_token(self, call: Holdings, now: float) -> float:
         """Take the token that a call waited for: 0, or the seconds that it is still to wait."""
         with self._lock:
-            if (bucket := self.bucket) is not None:
+            if (bucket := call.bucket) is not None and self.buckets is not None:
                 if (wait := bucket.take(call, now)) > 0:
                     if not bucket.observes:
                         return wait
@@ -138,7 +143,7 @@ class Host:
         """
         with self._lock:
             self._bulkhead.leave(call)
-            if (bucket := self.bucket) is not None:
+            if (bucket := call.bucket) is not None:
                 bucket.stop_waiting(call)
                 if call.token and not sent:
                     bucket.give_back(call)
@@ -295,7 +300,7 @@ class Host:
                 connections=connections,
                 hooks_since=hooks_since,
                 isolated_reason=None if isolation is None else isolation.reason,
-                isolated_until=None if isolation is None else isolation.moment(self._clock),
+                isolated_until=None if isolation is None else isolation.until,
             )
 
     def gauges(self) -> Gauges:
@@ -309,9 +314,9 @@ class Host:
                 state=self._state_locked(breaker, good / (good + bad) if good + bad else None),
                 breaker=breaker,
                 in_flight=self._bulkhead.in_flight,
-                queued=len(self._bulkhead.queue) + (self.bucket.waiting if self.bucket else 0),
+                queued=len(self._bulkhead.queue) + (self.buckets.waiting if self.buckets else 0),
                 max_in_flight=self._bulkhead.limit,
-                rate=self.bucket.rate if self.bucket else None,
+                rate=self.buckets.rate if self.buckets else None,
             )
 
     def _record_locked(self, permit: Permit, outcome: Outcome, now: float, began: float) -> tuple[Event, ...]:
@@ -355,8 +360,8 @@ class Host:
     @property
     def busy(self) -> bool:
         """Whether calls are in flight, or wait to be."""
-        places, bucket = self._bulkhead, self.bucket
-        return places.in_flight > 0 or bool(places.queue) or (bucket is not None and bucket.waiting > 0)
+        places, buckets = self._bulkhead, self.buckets
+        return places.in_flight > 0 or bool(places.queue) or (buckets is not None and buckets.waiting > 0)
 
     @property
     def limit(self) -> int | None:
@@ -398,11 +403,11 @@ class Host:
             else:
                 self._budget.follow(budget)
             if policy.rate_limit is None:
-                self.bucket = None
-            elif self.bucket is None:
-                self.bucket = Bucket(policy.rate_limit, now)
+                self.buckets = None
+            elif self.buckets is None:
+                self.buckets = Buckets(policy.rate_limit)
             else:
-                self.bucket.follow(policy.rate_limit, now)
+                self.buckets.follow(policy.rate_limit, now)
             self._bulkhead.follow(policy.bulkhead)
             return self._news_locked(now)
 
@@ -414,7 +419,7 @@ class Host:
             news = self._news_locked(self._clock.monotonic())
         if isolation == before:
             return news
-        return (*news, HostIsolated(self.origin, reason=isolation.reason, until=isolation.moment(self._clock)))
+        return (*news, HostIsolated(self.origin, reason=isolation.reason, until=isolation.until))
 
     def restore(self) -> tuple[Event, ...]:
         """End an isolation."""
@@ -429,15 +434,14 @@ class Host:
             return self._news_locked(self._clock.monotonic())
 
     def _lapse_locked(self) -> None:
-        if self.isolation is not None and self.isolation.over(self._clock):
+        if self.isolation is not None and self.isolation.over(self._clock.wall()):
             self._restore_locked("time")
 
     def _restore_locked(self, by: Literal["hand", "time"]) -> None:
         isolation = self.isolation
         if isolation is None:
             return
-        until = isolation.moment(self._clock)
-        restored = HostRestored(self.origin, by=by, reason=isolation.reason, until=until)
+        restored = HostRestored(self.origin, by=by, reason=isolation.reason, until=isolation.until)
         self.isolation, self.trouble, self._untold = None, self._broken_since is not None, (*self._untold, restored)
 
     def reset_circuit(self) -> tuple[Event, ...]:
@@ -526,8 +530,8 @@ class Host:
         # The lock may be held, and the calls in flight are made, by threads that only the parent has.
         self._lock = threading.RLock()
         self._bulkhead.renew_after_fork()
-        if self.bucket is not None:
-            self.bucket.waiting = 0
+        if self.buckets is not None:
+            self.buckets.renew_after_fork()
         if self.breaker is not None:
             self.breaker.renew_after_fork()
 

@@ -62,12 +62,14 @@ class Holdings:
     count changes together with its mark here, with nothing of that kind between them.
     """
 
-    __slots__ = ("beyond", "counted", "inside", "over", "ticket", "token", "waits")
+    __slots__ = ("beyond", "bucket", "counted", "inside", "over", "ticket", "token", "waits")
 
     def __init__(self) -> None:
         self.waits = False
         """Whether it counts as waiting for a token."""
         self.token = False
+        self.bucket: Bucket | None = None
+        """Where it takes its token, whatever becomes of the policy meanwhile."""
         self.ticket: Ticket | None = None
         """Its place in the queue."""
         self.inside = False

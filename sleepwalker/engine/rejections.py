@@ -38,7 +38,7 @@ def rejected_at_entry(call: Call, by: Literal["bulkhead", "isolation"], waited: 
     origin = call.host.origin
     error: ConnectionError
     if by == "isolation":
-        error = (call.host.isolation or FOR_GOOD).refusal(origin, call.clock)
+        error = (call.host.isolation or FOR_GOOD).refusal(origin, call.clock.wall())
     else:
         limit = call.host.limit
         longer = f"; no place came free within {waited:.3g} s" if waited else ""
@@ -50,8 +50,9 @@ def rejected_at_entry(call: Call, by: Literal["bulkhead", "isolation"], waited: 
 def rejected_by_rate_limit(call: Call, wait: float) -> Outcome:
     """The outcome of a call for which no token comes in time."""
     origin = call.host.origin
+    whose = " with these credentials" if (buckets := call.host.buckets) is not None and buckets.by_credentials else ""
     error = RateLimitedError(
-        f"{origin}: the policy's rate of calls to it is used up; next try in {wait:.3g} s",
+        f"{origin}: the policy's rate of calls to it{whose} is used up; next try in {wait:.3g} s",
         host=origin,
         retry_after=wait,
     )

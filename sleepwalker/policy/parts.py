@@ -298,6 +298,12 @@ class RateLimitPolicy(PolicyModel):
     max_wait: SecondsOrZero = Field(
         default=0.0, description="Seconds that a call waits for its turn. 0 rejects at once."
     )
+    per: Literal["host", "credentials"] = Field(
+        default="host",
+        description="Whose calls are counted together: all of the `host`, or those with the same `credentials` each "
+        "for themselves, for servers that count per account or key. Credentials are what `auth=` gives, or the header "
+        "`Authorization`; the calls without any are counted together.",
+    )
     mode: Mode = Field(default="enforce", description=_MODE)
 
 

@@ -191,13 +191,14 @@ class World:
         timeout: tuple[float, float] | None = None,
         total: float | None = None,
         retry_if: Callable[[Outcome], bool] | None = None,
+        credentials: str = "",
     ) -> Running:
         """Start a call and take it to its first step, or to its end where it is rejected."""
         rules = Rules(self.policy if policy is None else policy, self.clock, timeout)
         if total is not None:
             rules = rules.within(total)
         can = method in IDEMPOTENT if idempotent is None else idempotent
-        request = Request(method, "/things", can, replayable, concurrent, retry_if)
+        request = Request(method, "/things", can, replayable, concurrent, retry_if, lambda: credentials)
         return Running(self, run(self.host, rules, request, self.clock, self.observe)).reply(None)
 
     def call(

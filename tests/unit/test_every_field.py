@@ -123,6 +123,14 @@ def sent_together(policy: Policy) -> int:
     return sum(len(call.sends) for call in calls)
 
 
+def begun_with_two_keys(policy: Policy) -> dict[str, list[str]]:
+    """What three calls each do that come at the same moment with two kinds of credentials, one kind after the other."""
+    here = World(policy)
+    return {
+        key: ["sent" if here.begin(credentials=key).sends else "rejected" for _ in range(3)] for key in ("ann", "bob")
+    }
+
+
 def sent_in_ten_seconds(policy: Policy) -> int:
     """How many of forty calls are sent, four in each second."""
     here, sent = World(policy), 0
@@ -384,6 +392,13 @@ CASES = [
         begun_at_once,
         (0.0, ["sent"] * 4 + ["rejected"]),
         (2.0, ["sent"] * 4 + ["waits"]),
+    ),
+    case(
+        "rate_limit.per",
+        {**QUIET, "rate_limit": {"rate": 1.0, "burst": 2}},
+        begun_with_two_keys,
+        ("host", {"ann": ["sent", "sent", "rejected"], "bob": ["rejected"] * 3}),
+        ("credentials", {"ann": ["sent", "sent", "rejected"], "bob": ["sent", "sent", "rejected"]}),
     ),
     case(
         "rate_limit.mode",

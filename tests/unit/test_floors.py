@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine.not_now", "engine.outcome", "engine.window"),
     ("engine.adaptive", "engine.slow", "engine.tally"),
     ("engine.retry", "engine.breaker", "engine.limits"),
-    ("engine.bulkhead", "engine.health", "engine.isolation"),
+    ("engine.buckets", "engine.bulkhead", "engine.health", "engine.isolation"),
     ("engine.host", "engine.rules"),
     ("engine.steps",),
     ("engine.record",),

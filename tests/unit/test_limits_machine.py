@@ -116,7 +116,7 @@ class Limits(RuleBasedStateMachine):
     @invariant()
     def nobody_who_waits_for_a_token_is_lost(self) -> None:
         waiting = sum(isinstance(call.step, Wait) for call in self.calls)
-        bucket = self.here.host.bucket
+        bucket = self.here.host.buckets
         assert bucket is None or 0 <= bucket.waiting <= max(waiting, 0)
 
     def teardown(self) -> None:

@@ -95,7 +95,8 @@ def test_every_default_is_the_documented_one(cls: type[BaseModel]) -> None:
 
 
 def test_a_rate_limit_needs_its_rate_and_a_hedge_its_trigger() -> None:
-    assert RateLimitPolicy(rate=5).to_dict() == {"rate": 5, "burst": False, "max_wait": 0, "mode": "enforce"}
+    per_host = {"rate": 5, "burst": False, "max_wait": 0, "per": "host", "mode": "enforce"}
+    assert RateLimitPolicy(rate=5).to_dict() == per_host
     assert HedgePolicy(delay=0.5).to_dict() == {"delay": 0.5, "percentile": False, "max_extra": 1}
     assert HedgePolicy(percentile=95).delay is None
 

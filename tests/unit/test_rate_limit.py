@@ -9,10 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleepwalker.engine.call import Send, Wait
+from sleepwalker.engine.buckets import MOST_BUCKETS
+from sleepwalker.engine.call import Request, Send, Wait, run
 from sleepwalker.engine.limits import Bucket, Holdings
+from sleepwalker.engine.rules import Rules
 from sleepwalker.events import RequestFailed, RequestFinished, RequestRejected
-from sleepwalker.exceptions import CircuitOpenError, DeadlineExceeded, HostIsolatedError, RateLimitedError
+from sleepwalker.exceptions import (
+    BulkheadFullError,
+    CircuitOpenError,
+    DeadlineExceeded,
+    HostIsolatedError,
+    RateLimitedError,
+)
 from sleepwalker.exceptions import ConnectionError as OurConnectionError
 from sleepwalker.policy import Policy, RateLimitPolicy
 from tests.unit.engine_driver import HOST, Running, World, answer, reset
@@ -157,7 +165,7 @@ def test_who_wakes_up_too_late_for_another_wait_is_rejected() -> None:
     assert isinstance(first.reply(False).step, Send)
     assert isinstance(second.reply(False).outcome.error, RateLimitedError)
     assert here.host.snapshot().rejections == 1
-    assert not here.host.bucket.waiting  # type: ignore[union-attr]
+    assert not here.host.buckets.waiting  # type: ignore[union-attr]
 
 
 def _interrupted(call: Running) -> None:
@@ -256,8 +264,8 @@ def test_within_any_window_no_more_go_than_burst_and_rate_allow(
             calls[0].reply(False)
         sends += [when for call in calls for when, _ in call.sends]
         calls = [call for call in calls if isinstance(call.step, Wait)]
-        assert here.host.bucket is not None
-        assert here.host.bucket.waiting == len(calls)
+        assert here.host.buckets is not None
+        assert here.host.buckets.waiting == len(calls)
     burst = limit.burst or max(1.0, limit.rate)
     for first, begin in enumerate(sends):
         for last, end in enumerate(sends[first:], first):
@@ -310,3 +318,112 @@ def test_threads_share_the_tokens_exactly() -> None:
         thread.join()
     assert (len(done), sum(done)) == (200, 50)
     assert here.host.snapshot().rejections == 150
+
+
+def by_credentials(rate: float = 1.0, burst: int | None = 1, max_wait: float = 0.0) -> World:
+    limit = {"rate": rate, "burst": burst, "max_wait": max_wait, "per": "credentials"}
+    return World(Policy(rate_limit=limit, breaker=False))
+
+
+def sent_as(here: World, credentials: str, calls: int = 10) -> int:
+    """How many of so many calls at once with these credentials are sent."""
+    return sum(bool(here.begin(credentials=credentials).sends) for _ in range(calls))
+
+
+def test_with_per_credentials_each_have_a_rate_of_their_own() -> None:
+    """Servers count per account: one tenant that has used up its quota must not stop the others."""
+    here = by_credentials(rate=2.0, burst=3)
+    assert [sent_as(here, who) for who in ("ann", "bob", "ann", "")] == [3, 3, 0, 3]
+    here.clock.advance(0.5)
+    assert [sent_as(here, who) for who in ("ann", "bob", "carol")] == [1, 1, 3]
+
+
+def test_a_rejection_says_that_the_rate_is_that_of_these_credentials() -> None:
+    here = by_credentials(rate=0.5)
+    assert sent_as(here, "ann", 1) == 1
+    error = here.begin(credentials="ann").outcome.error
+    assert str(error) == f"{HOST}: the policy's rate of calls to it with these credentials is used up; next try in 2 s"
+
+
+def test_who_waits_for_a_token_waits_behind_those_with_the_same_credentials_only() -> None:
+    here = by_credentials(rate=1.0, max_wait=10)
+    calls = [here.begin(credentials=who) for who in ("ann", "ann", "ann", "bob", "bob")]
+    steps = [call.step for call in calls]
+    assert steps[1:3] == [Wait(1.0), Wait(2.0)]
+    assert isinstance(steps[3], Send)
+    assert steps[4] == Wait(1.0)
+    assert here.host.gauges().queued == 3
+    assert here.host.busy
+
+
+def test_a_call_that_was_not_sent_gives_its_token_back_to_its_own_credentials() -> None:
+    here = World(Policy(rate_limit={"rate": 0.1, "burst": 1, "per": "credentials"}, bulkhead={"max_concurrent": 1}))
+    first = here.begin(credentials="ann")
+    assert first.sends
+    refused = here.begin(credentials="bob")
+    assert isinstance(refused.outcome.error, BulkheadFullError)
+    first.reply(answer(200))
+    assert [sent_as(here, who, 1) for who in ("ann", "bob")] == [0, 1]
+
+
+def test_the_mark_of_credentials_is_made_only_where_they_count() -> None:
+    """Making one may run the code of their class, and takes as long as all the rest of a rejection."""
+    here = world()
+
+    def make() -> str:
+        raise AssertionError("asked for without need")
+
+    request = Request("GET", "/things", idempotent=True, replayable=True, credentials=make)
+    running = Running(here, run(here.host, Rules(here.policy, here.clock), request, here.clock, here.observe))
+    assert isinstance(running.reply(None).step, Send)
+
+
+def test_of_more_credentials_than_are_kept_those_unused_for_longest_go_first() -> None:
+    here = by_credentials(rate=0.001)
+    assert all(sent_as(here, str(who), 2) == 1 for who in range(MOST_BUCKETS))
+    assert sent_as(here, "0", 1) == 0, "used again"
+    assert sent_as(here, "one more", 1) == 1
+    assert here.host.buckets is not None
+    assert len(here.host.buckets._buckets) == MOST_BUCKETS
+    assert [sent_as(here, who, 1) for who in ("0", "2", "one more")] == [0, 0, 0]
+    assert sent_as(here, "1", 1) == 1, "it was forgotten, and begins anew"
+
+
+def test_credentials_that_a_call_waits_with_are_not_forgotten() -> None:
+    here = by_credentials(rate=0.1, max_wait=19)
+    _, waiting = (here.begin(credentials="ann") for _ in range(2))
+    assert waiting.step == Wait(10.0)
+    for who in range(MOST_BUCKETS):
+        here.begin(credentials=str(who))
+    late = here.begin(credentials="ann")
+    assert isinstance(late.outcome.error, RateLimitedError)
+    assert late.outcome.error.retry_after == 20.0, "behind the one that waits"
+    here.clock.advance(10)
+    assert isinstance(waiting.reply(False).step, Send)
+
+
+def test_new_numbers_hold_for_all_credentials_and_spent_tokens_stay_spent() -> None:
+    here = by_credentials(rate=1.0, burst=2)
+    assert [sent_as(here, who) for who in ("ann", "bob")] == [2, 2]
+    here.host.follow(here.policy.replace(rate_limit={"rate": 4.0, "burst": 4, "per": "credentials"}))
+    here.clock.advance(0.5)
+    assert [sent_as(here, who) for who in ("ann", "bob", "carol")] == [2, 2, 4]
+
+
+def test_a_rate_that_is_for_others_than_before_begins_anew_and_who_waits_goes_on() -> None:
+    here = by_credentials(rate=1.0, max_wait=5)
+    _, waiting = (here.begin(credentials="ann") for _ in range(2))
+    here.host.follow(here.policy.replace(rate_limit={"rate": 1.0, "burst": 1, "max_wait": 0, "per": "host"}))
+    assert [sent_as(here, who) for who in ("ann", "bob")] == [1, 0]
+    here.clock.advance(1)
+    assert isinstance(waiting.reply(False).step, Send)
+    waiting.reply(answer(200))
+
+
+def test_the_rate_that_metrics_show_is_that_of_all_credentials_in_use() -> None:
+    """The dashboard divides the calls of the host by it."""
+    here = by_credentials(rate=2.5)
+    assert here.host.gauges().rate == 2.5
+    for who in ("ann", "bob", "ann"):
+        here.begin(credentials=who)
+    assert here.host.gauges().rate == 5.0

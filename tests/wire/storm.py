@@ -283,7 +283,7 @@ class Storm:
                 "in flight": gauges.in_flight,
                 "queued": gauges.queued,
                 "in the bulkhead's queue": len(host._bulkhead.queue),
-                "waiting for a token": 0 if host.bucket is None else host.bucket.waiting,
+                "waiting for a token": 0 if host.buckets is None else host.buckets.waiting,
                 "probes": 0 if host.breaker is None else len(host.breaker._probes),
                 "calls without an end": tally.calls
                 - (tally.answered + tally.failed + tally.rejected + tally.cancelled),

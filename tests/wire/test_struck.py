@@ -48,8 +48,8 @@ def assert_whole(host: Host) -> None:
     assert host._bulkhead.queue == []
     assert repr(host._lock).startswith("<unlocked ")
     assert tally.calls == tally.answered + tally.failed + tally.rejected + tally.cancelled
-    if host.bucket is not None:
-        assert host.bucket.waiting == 0
+    if host.buckets is not None:
+        assert host.buckets.waiting == 0
     if host.breaker is not None:
         assert host.breaker._probes == []
         assert host.breaker._slow is None or not host.breaker._slow._under_way
@@ -193,7 +193,7 @@ def test_a_call_that_waits_for_a_token() -> None:
 
         assert strike_everywhere(lambda: conn.get("/"), look) > 100
         time.sleep(0.01)
-        assert conn._host.bucket is not None
+        assert conn._host.buckets is not None
         assert conn._host.take_token(Holdings(), time.monotonic(), 1.0).word == "go", "all tokens are back"
 
 
