@@ -38,7 +38,7 @@ from sleepwalker.connection.probe import LONGEST, Prober
 from sleepwalker.connection.registry import GivenUp, Registry, Seen
 from sleepwalker.connection.rounds import Rounds, no_room, out_of_time, too_late
 from sleepwalker.connection.said import hooks_refusal, own_copy, told, too_early
-from sleepwalker.connection.settings import check_reason, check_until, check_wait, load_policy
+from sleepwalker.connection.settings import check_isolation, check_wait, load_policy
 from sleepwalker.connection.usage import Usage
 from sleepwalker.engine.health import HostHealth
 from sleepwalker.engine.host import Host
@@ -350,22 +350,27 @@ class ConnectionManager:
         """Take a host out of use: `find` and requests to it raise `HostIsolatedError` until `restore`.
 
         `reason` is a short text that errors, events, health and the status page show. `until` is when it ends by
-        itself: a datetime with a time zone, or a number of seconds from now. Isolating a host again replaces both.
-        For a name that hooks understand, all that goes for the hosts that its connections lead to; of two isolations of
-        one host the later end counts.
+        itself: a datetime with a time zone, or a number of seconds from now, which setting the machine's clock does not
+        change. Isolating a host again replaces both.
+        For a name that hooks understand, all that goes for the hosts that its connections lead to; of several
+        isolations of one host the latest end counts.
 
         Raises ValueError for a reason that is blank, not printable or longer than 200 characters, and for an `until`
         without a time zone, in the past or more than a year from now; TypeError for what is neither.
         """
         name, origin = checked_host_key(host)
-        isolation = Isolation(check_reason(reason), check_until(until, self._clock.wall()))
+        isolation = check_isolation(reason, until, self._clock)
         with self._lock:
             news = self._isolate_locked(name, origin, isolation)
         self._tell(news)
 
     @without_locals
     def restore(self, host: str) -> None:
-        """End an isolation; without one nothing happens."""
+        """End an isolation; without one nothing happens.
+
+        For a name, that ends what was said of the name: a host that is isolated by its URL or by another name, too,
+        stays so. For a URL, it ends all that there is of that host.
+        """
         name, origin = checked_host_key(host)
         with self._lock:
             news = self._registry.restore_locked(name, origin)
@@ -820,7 +825,7 @@ class ConnectionManager:
         return None if isolated is None else self._isolated(isolated)
 
     def _isolated(self, record: Host) -> HostIsolatedError:
-        return (record.isolation or FOR_GOOD).refusal(record.origin, self._clock.wall())
+        return (record.isolation or FOR_GOOD).refusal(record.origin, self._clock)
 
     def _settle(
         self,

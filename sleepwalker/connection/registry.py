@@ -19,7 +19,7 @@ from sleepwalker.connection.guard import rehost, unguarded
 from sleepwalker.connection.keys import Asked
 from sleepwalker.connection.pair import NOTHING, Made, Pair, says_closed
 from sleepwalker.engine.host import Host
-from sleepwalker.engine.isolation import FOR_GOOD, Isolation
+from sleepwalker.engine.isolation import Isolation
 from sleepwalker.events import Event
 from sleepwalker.policy import Policy
 from sleepwalker.transport.url import Origin
@@ -85,8 +85,8 @@ class Registry:
         self._hosts: weakref.WeakValueDictionary[str, Host] = weakref.WeakValueDictionary()
         self._latest: OrderedDict[str, Host] = OrderedDict()
         self._isolated: dict[str, Isolated] = {}
-        self._lapses_at = math.inf
-        """Before this the time of none of these is over."""
+        self._lapses_at = (math.inf, math.inf)
+        """On the monotonic and on the wall clock: before this the time of none of these is over."""
         self._left: dict[str, float] = {}
         """When a pair last stopped leading to a host that counts as broken."""
         # Pairs with a connection by when that was used, and pairs without one by when their back-off ends. Neither
@@ -179,15 +179,14 @@ class Registry:
                 records[pair.record.origin] = pair.record
         if before is not None:
             records = before.records | records
-        if isolation.until is not None:
-            self._lapses_at = min(self._lapses_at, isolation.until)
         self._isolated[own.origin] = Isolated(isolation, records)
+        self._note_ends_locked()
         for record in records.values():
-            news += record.isolate(self._longest_locked(record))
+            news += record.isolate(self._longest_locked(record) or isolation)
         return news
 
     def restore_locked(self, name: str, origin: Origin | None) -> list[Event]:
-        """Restore what was isolated with a host, but for hosts that were also isolated themselves."""
+        """Restore what was isolated with a host, but for hosts that were also isolated by another word."""
         news = self.lapse_locked()
         own = name if origin is None else origin.text
         isolated = self._isolated.pop(own, None)
@@ -196,39 +195,44 @@ class Registry:
             if (record := others.records.pop(own, None)) is not None:
                 records[own] = record
         for record in records.values():
-            if record.origin in self._isolated:
-                news += record.isolate(self._longest_locked(record))
-            else:
-                news += record.restore()
+            longest = self._longest_locked(record)
+            news += record.restore() if longest is None else record.isolate(longest)
         return news
 
     def lapse_locked(self) -> list[Event]:
         """End the isolations whose time is over; what is to be told."""
-        if self._lapses_at == math.inf or (wall := self._clock.wall()) < self._lapses_at:
+        clock, (at, wall) = self._clock, self._lapses_at
+        if not self._isolated or (clock.monotonic() < at and clock.wall() < wall):
             return []
+        over = [name for name, (isolation, _) in self._isolated.items() if isolation.over(clock)]
+        ended = [record for name in over for record in self._isolated.pop(name).records.values()]
+        self._note_ends_locked()
         news: list[Event] = []
-        for name, (isolation, records) in list(self._isolated.items()):
-            if isolation.over(wall):
-                del self._isolated[name]
-                for record in records.values():
-                    news += record.lapse()
-        ends = [isolation.until for isolation, _ in self._isolated.values() if isolation.until is not None]
-        self._lapses_at = min(ends, default=math.inf)
+        for record in ended:
+            longest = self._longest_locked(record)
+            news += record.lapse() if longest is None else record.isolate(longest)
         return news
 
-    def _longest_locked(self, record: Host) -> Isolation:
+    def _note_ends_locked(self) -> None:
+        isolations = [isolation for isolation, _ in self._isolated.values()]
+        ends = (one.ends for one in isolations if one.ends is not None)
+        moments = (one.until for one in isolations if one.ends is None and one.until is not None)
+        self._lapses_at = (min(ends, default=math.inf), min(moments, default=math.inf))
+
+    def _longest_locked(self, record: Host) -> Isolation | None:
         """Of the isolations of a record the one that ends last, its own before others that end with it."""
         found = self._isolated.get(record.origin)
         longest = None if found is None else found.isolation
+        now, wall = self._clock.monotonic(), self._clock.wall()
         for isolation, records in self._isolated.values():
-            if record.origin in records and (longest is None or isolation.outlasts(longest)):
+            if record.origin in records and (longest is None or isolation.left(now, wall) > longest.left(now, wall)):
                 longest = isolation
-        return longest or FOR_GOOD
+        return longest
 
     def isolates_locked(self, name: str, origin: Origin | None) -> bool:
         """Whether the host itself was isolated."""
         isolated = self._isolated.get(name if origin is None else origin.text)
-        return isolated is not None and not isolated.isolation.over(self._clock.wall())
+        return isolated is not None and not isolated.isolation.over(self._clock)
 
     def isolated_locked(self, pair: Pair) -> Host | None:
         """The record over which the pair may not be found."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import requests
 
+from sleepwalker.clock import Clock
+from sleepwalker.engine.isolation import Isolation
 from sleepwalker.policy import Policy
 from sleepwalker.transport.url import shown_number
 
@@ -89,10 +91,19 @@ def check_reason(reason: Any) -> str | None:
     return reason.strip()
 
 
-def check_until(until: Any, wall: float) -> float | None:
-    """When an isolation ends, in seconds since 1970 (UTC); `wall` is the present."""
+def check_isolation(reason: Any, until: Any, clock: Clock) -> Isolation:
+    """An isolation for that reason, and until that moment, or for so many seconds."""
+    reason, wall = check_reason(reason), clock.wall()
     if until is None:
-        return None
+        return Isolation(reason)
+    seconds = _check_until(until, wall)
+    if isinstance(until, datetime):
+        return Isolation(reason, until.timestamp())
+    return Isolation(reason, wall + seconds, clock.monotonic() + seconds)
+
+
+def _check_until(until: Any, wall: float) -> float:
+    """In how many seconds an isolation ends; `wall` is the present, in seconds since 1970 (UTC)."""
     ways = "pass a datetime with a time zone or a number of seconds from now, or leave it out for no end"
     if isinstance(until, datetime):
         if until.utcoffset() is None:
@@ -107,7 +118,7 @@ def check_until(until: Any, wall: float) -> float | None:
         raise TypeError(f"until must be a datetime or a number, not {type(until).__name__}; {ways}")
     if not 0 < seconds <= _LONGEST_ISOLATION:
         raise ValueError(f"until must be in the future, and within a year, not {shown}; {ways}")
-    return until.timestamp() if isinstance(until, datetime) else wall + seconds
+    return float(seconds)
 
 
 def check_max_body(max_body: Any) -> int:

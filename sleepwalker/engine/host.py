@@ -76,7 +76,7 @@ class Host:
     def isolated(self) -> bool:
         """Whether an operator took the host out of use, as of now."""
         isolation = self.isolation
-        return isolation is not None and not isolation.over(self._clock.wall())
+        return isolation is not None and not isolation.over(self._clock)
 
     def take_token(self, call: Holdings, now: float, left: float, credentials: str = "") -> Turn:
         """Take a token of the rate limit, wait for one, or be rejected. `left` is how many seconds the call has.
@@ -300,7 +300,7 @@ class Host:
                 connections=connections,
                 hooks_since=hooks_since,
                 isolated_reason=None if isolation is None else isolation.reason,
-                isolated_until=None if isolation is None else isolation.until,
+                isolated_until=None if isolation is None else isolation.moment(self._clock),
             )
 
     def gauges(self) -> Gauges:
@@ -419,7 +419,7 @@ class Host:
             news = self._news_locked(self._clock.monotonic())
         if isolation == before:
             return news
-        return (*news, HostIsolated(self.origin, reason=isolation.reason, until=isolation.until))
+        return (*news, HostIsolated(self.origin, reason=isolation.reason, until=isolation.moment(self._clock)))
 
     def restore(self) -> tuple[Event, ...]:
         """End an isolation."""
@@ -434,14 +434,15 @@ class Host:
             return self._news_locked(self._clock.monotonic())
 
     def _lapse_locked(self) -> None:
-        if self.isolation is not None and self.isolation.over(self._clock.wall()):
+        if self.isolation is not None and self.isolation.over(self._clock):
             self._restore_locked("time")
 
     def _restore_locked(self, by: Literal["hand", "time"]) -> None:
         isolation = self.isolation
         if isolation is None:
             return
-        restored = HostRestored(self.origin, by=by, reason=isolation.reason, until=isolation.until)
+        until = isolation.moment(self._clock)
+        restored = HostRestored(self.origin, by=by, reason=isolation.reason, until=until)
         self.isolation, self.trouble, self._untold = None, self._broken_since is not None, (*self._untold, restored)
 
     def reset_circuit(self) -> tuple[Event, ...]:

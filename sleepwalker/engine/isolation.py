@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
+from sleepwalker.clock import Clock
 from sleepwalker.exceptions import HostIsolatedError
 from sleepwalker.frozen import frozen
+
+#: By more seconds than this a wall clock is set anew, rather than corrected.
+_STEP = 1.0
 
 
 @frozen
@@ -14,25 +19,39 @@ class Isolation:
 
     reason: str | None = None
     until: float | None = None
-    """When it ends by itself, in seconds since 1970-01-01 UTC: a moment of the wall clock, for so it was meant."""
+    """When it ends by itself, in seconds since 1970-01-01 UTC, as it seemed when it began."""
+    ends: float | None = None
+    """The same on the monotonic clock, where a number of seconds was meant: setting the wall clock moves it not."""
 
-    def over(self, wall: float) -> bool:
+    def over(self, clock: Clock) -> bool:
         """Whether its time is over."""
-        return self.until is not None and wall >= self.until
+        if self.ends is not None:
+            return clock.monotonic() >= self.ends
+        return self.until is not None and clock.wall() >= self.until
 
-    def outlasts(self, other: Isolation) -> bool:
-        """Whether it ends later than another one."""
-        return other.until is not None and (self.until is None or self.until > other.until)
+    def left(self, now: float, wall: float) -> float:
+        """Seconds until it ends by itself, by both clocks; infinity where it does not."""
+        if self.ends is not None:
+            return max(0.0, self.ends - now)
+        return math.inf if self.until is None else max(0.0, self.until - wall)
 
-    def refusal(self, host: str, wall: float) -> HostIsolatedError:
+    def moment(self, clock: Clock) -> float | None:
+        """When it ends by itself, in seconds since 1970-01-01 UTC, as the wall clock goes now."""
+        if self.ends is None or self.until is None:
+            return self.until
+        moment = clock.wall() + self.ends - clock.monotonic()
+        return self.until if abs(moment - self.until) < _STEP else moment
+
+    def refusal(self, host: str, clock: Clock) -> HostIsolatedError:
         """What whoever looks for the host, or calls it, is told."""
-        until = None if self.until is None else datetime.fromtimestamp(self.until, UTC)
+        moment = self.moment(clock)
+        until = None if moment is None else datetime.fromtimestamp(moment, UTC)
         when = "" if until is None else f" until {until:%Y-%m-%d %H:%M:%S} UTC"
         why = "" if self.reason is None else f": {self.reason}"
         return HostIsolatedError(
             f"{host} is isolated by an operator{when}{why}; restore() ends that",
             host=host,
-            retry_after=None if self.until is None else max(0.0, self.until - wall),
+            retry_after=None if until is None else self.left(clock.monotonic(), clock.wall()),
             reason=self.reason,
             until=until,
         )

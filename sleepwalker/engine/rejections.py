@@ -38,7 +38,7 @@ def rejected_at_entry(call: Call, by: Literal["bulkhead", "isolation"], waited: 
     origin = call.host.origin
     error: ConnectionError
     if by == "isolation":
-        error = (call.host.isolation or FOR_GOOD).refusal(origin, call.clock.wall())
+        error = (call.host.isolation or FOR_GOOD).refusal(origin, call.clock)
     else:
         limit = call.host.limit
         longer = f"; no place came free within {waited:.3g} s" if waited else ""

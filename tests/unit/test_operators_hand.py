@@ -259,6 +259,37 @@ def test_of_two_isolations_of_a_host_the_one_that_ends_later_counts() -> None:
     assert bed.manager.find(A)
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_two_names_of_a_host_agree_when_it_is_back_in_use(by_hand: bool) -> None:
+    """Whether the first one ends by itself or by hand: before, `restore` ended it for the other one, too."""
+    bed = Bed()
+    bed.hook.act = lambda host, auth: bed.conn(A)
+    for name in ("orders", "stock"):
+        bed.manager.find(name)
+    bed.manager.isolate("orders", reason="orders", until=60)
+    bed.manager.isolate("stock", reason="stock", until=600)
+    bed.clock.advance(0 if by_hand else 60)
+    bed.manager.restore("orders")
+    for name in ("orders", "stock", A):
+        assert refusal(lambda name=name: bed.manager.find(name)).reason == "stock"  # type: ignore[misc]
+    assert bed.manager.health(A).isolated_until == WALL + 600
+    bed.manager.restore("stock")
+    assert bed.manager.find("orders").get
+    assert bed.manager.find("stock").get
+
+
+def test_restoring_a_url_ends_all_that_its_names_said_of_the_host() -> None:
+    bed = Bed()
+    bed.hook.act = lambda host, auth: bed.conn(A)
+    for name in ("orders", "stock", A):
+        bed.manager.find(name)
+    for name in ("orders", "stock"):
+        bed.manager.isolate(name)
+    bed.manager.restore(A)
+    assert bed.manager.find(A)
+    refusal(lambda: bed.manager.find("orders"))
+
+
 def test_what_is_left_of_two_isolations_is_what_is_told() -> None:
     bed = Bed()
     bed.hook.act = lambda host, auth: bed.conn(A)
@@ -312,6 +343,53 @@ def test_an_isolation_with_an_end_outlasts_forget_evict_and_reset() -> None:
     assert refusal(lambda: bed.manager.find(A)).reason == "maintenance"
     bed.clock.advance(600)
     assert bed.manager.find(A).origin.text == A
+
+
+@pytest.mark.parametrize("step", [-86_400, -30, 30, 86_400])
+def test_a_number_of_seconds_does_not_depend_on_the_wall_clock(step: float) -> None:
+    """Somebody may set it meanwhile. When the host will be back is told by the clock as it goes then."""
+    bed = Bed()
+    bed.manager.isolate(A, until=60)
+    bed.clock.time_of_day += step
+    bed.clock.advance(59)
+    error = refusal(lambda: bed.manager.find(A))
+    assert error.retry_after == 1
+    assert error.until == NOON + timedelta(seconds=60 + step)
+    assert bed.manager.health(A).isolated_until == WALL + 60 + step
+    bed.clock.advance(1)
+    assert bed.manager.find(A)
+    assert bed.all(HostRestored) == [HostRestored(A, by="time", reason=None, until=WALL + 60 + step)]
+
+
+def test_a_clock_that_is_corrected_a_little_does_not_change_what_is_told() -> None:
+    bed = Bed()
+    bed.manager.isolate(A, until=60)
+    bed.clock.time_of_day += 0.4
+    assert bed.manager.health(A).isolated_until == WALL + 60
+
+
+def test_a_moment_is_one_of_the_wall_clock() -> None:
+    bed = Bed()
+    bed.manager.isolate(A, until=NOON + timedelta(seconds=60))
+    bed.clock.time_of_day -= 30
+    bed.clock.advance(60)
+    assert refusal(lambda: bed.manager.find(A)).retry_after == 30
+    bed.clock.time_of_day += 30
+    assert bed.manager.find(A)
+
+
+def test_where_the_clock_is_set_the_isolation_that_now_ends_later_counts() -> None:
+    bed = Bed()
+    bed.hook.act = lambda host, auth: bed.conn(A)
+    bed.manager.find("orders")
+    bed.manager.isolate("orders", reason="seconds", until=60)
+    bed.manager.isolate(A, reason="moment", until=NOON + timedelta(seconds=90))
+    assert refusal(lambda: bed.manager.find(A)).reason == "moment"
+    bed.clock.time_of_day += 100
+    assert refusal(lambda: bed.manager.find("orders")).reason == "seconds"
+    assert bed.manager.health(A).isolated_reason == "seconds"
+    bed.clock.advance(60)
+    assert bed.manager.find("orders")
 
 
 def test_a_forked_child_knows_it_and_ends_it_by_itself() -> None:
