@@ -58,6 +58,7 @@ the `error_text` of its JSON, or else the reason phrase of its status line.
 | `CircuitOpenError`, `BulkheadFullError`, `RateLimitedError`, `HostIsolatedError` | `host` | the origin |
 | `HostIsolatedError` | `reason`, `until` | why, and when it ends (a `datetime` in UTC), if the operator said so |
 | `CircuitOpenError` | `cause` | the failure that opened the circuit: a status or an exception's name |
+| `RateLimitedError` | `cause` | the status of the answer that asked for the wait; None for a rate of the policy's own |
 | `DeadlineExceeded` | `limit` | `attempt` or `total` |
 | | `phase` | what it was busy with: queue, connect, tls, send, head, body or wait; from \
 [`find`](connection-manager.md#how-long-find-waits) always wait: hooks are at work for too long, and nothing was sent |

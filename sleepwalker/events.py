@@ -25,6 +25,7 @@ __all__ = [
     "ConnectionEvicted",
     "ConnectionHooked",
     "ConnectionRetired",
+    "CooldownBegan",
     "Event",
     "HedgeFinished",
     "HedgeSent",
@@ -126,7 +127,7 @@ class RetryScheduled(Event):
     attempt: int
     wait: float
     server_directed: bool
-    """True where the answer's `Retry-After` set the wait."""
+    """True where the server set the wait: by this answer or, under `retry.after_binds`, by one to another call."""
     reason: Literal["status", "error", "retry_if"]
     """What for: a status of `retry.statuses`, an error, or the word of the call's or connection's `retry_if`."""
 
@@ -182,7 +183,9 @@ class RequestRejected(Event):
 
     method: str
     path: str
-    by: Literal["breaker", "bulkhead", "isolation", "rate_limit"]
+    by: Literal["breaker", "bulkhead", "cooldown", "isolation", "rate_limit"]
+    """The policy part that refused the call; `cooldown`: the host had asked to be left alone (`retry.after_binds`);
+    `isolation`: an operator had taken it out of use."""
     retry_after: float | None
 
 
@@ -239,6 +242,21 @@ class BreakerClosed(Event):
     """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
     by_hand: bool | None = None
     """True where `reset_circuit` closed it, whatever its probes came to; else absent."""
+
+
+@frozen
+class CooldownBegan(Event):
+    """The host asked to be left alone, and by `retry.after_binds` other calls than the one that it told wait, too."""
+
+    name = "cooldown.began"
+    level = "warning"
+
+    cause: str
+    """The status of the answer that asked for it."""
+    binds: Literal["pair", "host"]
+    """Whom it holds back: all calls with the same credentials, or all calls to the host."""
+    wait: float
+    """For how long: what the server asked for, at most `retry.retry_after_max`."""
 
 
 @frozen
@@ -386,6 +404,7 @@ CATALOGUE: dict[str, type[Event]] = {
         BreakerOpened,
         BreakerHalfOpened,
         BreakerClosed,
+        CooldownBegan,
         HostBroken,
         HostRecovered,
         HostIsolated,

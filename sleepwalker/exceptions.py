@@ -207,7 +207,22 @@ class BulkheadFullError(_Rejection):
 
 
 class RateLimitedError(_Rejection):
-    """The policy's own rate for the host is used up."""
+    """The policy's own rate for the host is used up, or the server asked to be left alone.
+
+    For the latter see `retry.after_binds`; `cause` is then the status of the server's answer (`429`), else None.
+    `retry_after` is in seconds.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        host: str | None = None,
+        retry_after: float | None = None,
+        cause: str | None = None,
+    ) -> None:
+        super().__init__(message, host=host, retry_after=retry_after)
+        self.cause = cause
 
 
 class HostIsolatedError(_Rejection):

@@ -62,10 +62,12 @@ class AuthKey:
 
     def __init__(self, auth: Any) -> None:
         self._value = _value_of(auth)
-        self._id = id(auth)  # what `_value` has may be a copy
+        self._id: int | None = None
+        """Of what has no hash; what `_value` has may be a copy."""
         try:
             self._hash = hash(self._value)
         except TypeError:
+            self._id = id(auth)
             self._hash = hash(self._value[0])  # few of them per host: a comparison each is no burden
 
     def __hash__(self) -> int:
@@ -81,16 +83,10 @@ class AuthKey:
         """A text that is the same for equal credentials, in this process, and from which nothing of them can be read.
 
         For tables that outlive the credentials. Where neither user and password nor a hash make them equal, an object
-        is its own credentials. Making one may run the code of the credentials' class.
+        is its own credentials.
         """
         kind, *parts = self._value
-        if kind in _BY_WORDS:
-            words = repr(parts)
-        else:
-            try:
-                words = repr(hash(self._value))
-            except TypeError:
-                words = repr(self._id)
+        words = repr(parts if kind in _BY_WORDS else self._hash if self._id is None else self._id)
         return _mark(f"{kind.__module__}.{kind.__qualname__} {words}", 16)
 
 

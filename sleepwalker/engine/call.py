@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
+from typing import Literal
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import Refusal
+from sleepwalker.engine.cooldown import Cooldown
 from sleepwalker.engine.hedge import hedge_in, race
+from sleepwalker.engine.held import held_for, pause, wait_out
 from sleepwalker.engine.host import Host, free_permit
 from sleepwalker.engine.limits import Ticket
 from sleepwalker.engine.outcome import Outcome, Verdict
 from sleepwalker.engine.record import Call
 from sleepwalker.engine.rejections import (
     closed_meanwhile,
+    held_back,
     rejected_at_entry,
     rejected_by_breaker,
     rejected_by_rate_limit,
@@ -41,7 +45,7 @@ def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Obser
     try:
         try:
             limited = rules.rate_limit and host.buckets is not None and not host.isolated
-            refused = (yield from _take_token(call)) if limited else None
+            refused = (yield from _turn(call, limited)) if limited or host.cooldowns is not None else None
             if refused is None and (by := host.enter(call, bulkhead=rules.bulkhead, refused=call.dry)) != "in":
                 if isinstance(by, Ticket):
                     refused = yield from _queue(call, by)
@@ -67,14 +71,33 @@ def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Obser
     return Final(outcome, tuple(call.attempts), call.permit)
 
 
+def _turn(call: Call, limited: bool) -> Generator[Step, Reply, Outcome | None]:
+    """Wait for as long as the host is to be left alone, then for a token; or the outcome of a call that cannot."""
+    refused = yield from _cool(call)
+    return (yield from _take_token(call)) if limited and refused is None else refused
+
+
+def _cool(call: Call) -> Generator[Step, Reply, Outcome | None]:
+    stopped = yield from wait_out(call)
+    return None if stopped is None else _not_sent(call, stopped)
+
+
+def _not_sent(call: Call, stopped: Cooldown | Literal["closed"]) -> Outcome:
+    if stopped == "closed":
+        return closed_meanwhile(call)
+    call.host.count_rejection("cooldown")
+    return held_back(call, stopped)
+
+
 def _take_token(call: Call) -> Generator[Step, Reply, Outcome | None]:
     """Take a token of the rate limit, waiting for it if need be; or the outcome of a call that gets none.
 
     A call takes one, whatever its attempts: retries are for their budget to limit.
     """
-    host, left = call.host, call.rules.total
+    host, now = call.host, call.clock.monotonic() if call.waited else call.began
+    left = call.began + call.rules.total - now
     whose = "" if (buckets := host.buckets) is None or not buckets.by_credentials else call.request.credentials()
-    word, wait = host.take_token(call, call.began, left, whose)
+    word, wait = host.take_token(call, now, left, whose)
     if word == "rejected":
         return rejected_by_rate_limit(call, wait)
     if word == "beyond":
@@ -84,23 +107,16 @@ def _take_token(call: Call) -> Generator[Step, Reply, Outcome | None]:
         if wait > left:
             host.count_rejection("rate_limit")
             return rejected_by_rate_limit(call, wait)
-        if (yield from _pause(call, wait)):
+        if (yield from pause(call, wait)):
             return closed_meanwhile(call)
+        # A token is taken at the moment a call goes: those that are held back now do not keep theirs meanwhile.
+        if host.cooldowns is not None and (refused := (yield from _cool(call))) is not None:
+            return refused
         now = call.clock.monotonic()
         left = call.began + call.rules.total - now
         # Mostly it is there. Where many woke up late and the bucket was full meanwhile, some wait again.
         wait = host.take_due_token(call, now)
     return None
-
-
-def _pause(call: Call, seconds: float) -> Generator[Step, Reply, bool]:
-    """Wait; True where the wait was cut short for good."""
-    began = call.clock.monotonic()
-    if (yield Wait(seconds)):
-        call.waited += call.clock.monotonic() - began
-        return True
-    call.waited += seconds
-    return False
 
 
 def _queue(call: Call, ticket: Ticket) -> Generator[Step, Reply, Outcome | None]:
@@ -130,6 +146,15 @@ def _attempts_until_done(call: Call) -> Generator[Step, Reply, Outcome]:
     """
     retrying, deadline, outcome, wait = None, call.began + call.rules.total, None, 0.0
     while True:
+        if call.host.cooldowns is not None:
+            before = call.waited
+            stopped = yield from wait_out(call)
+            wait += call.waited - before
+            if stopped is not None:
+                if outcome is None:
+                    return _not_sent(call, stopped)
+                call.abandon("closed" if stopped == "closed" else "deadline")
+                return outcome
         now = call.clock.monotonic()
         if now >= deadline:  # a wait took longer than it should: a machine that slept
             if outcome is None:
@@ -172,8 +197,8 @@ def _attempts_until_done(call: Call) -> Generator[Step, Reply, Outcome]:
                 call.abandon(decision.reason)
             return outcome
         wait = decision
-        call.schedule(wait, outcome, asked_for=asked_for)
-        if (yield from _pause(call, wait)):
+        call.schedule(wait, outcome, server_directed=retrying.server_directed, asked_for=asked_for)
+        if (yield from pause(call, wait)):
             call.abandon("closed")
             return outcome
 
@@ -227,5 +252,6 @@ def _terms(call: Call, deadline: float) -> Terms:
         replayable=call.request.replayable,
         time_left=lambda: deadline - clock.monotonic(),
         rejected_for=lambda: breaker.opens_in(clock.monotonic()) if breaker else 0.0,
+        held_for=lambda: held_for(call)[0] if host.cooldowns is not None else 0.0,
         spend=lambda: host.spend_retry(clock.monotonic(), budget=rules.budget),
     )

@@ -48,7 +48,7 @@ class HostHealth:
     hedges: int
     """Copies of slow attempts that were sent."""
     rejections: int
-    """Calls and retries that the breaker, the bulkhead, the rate limit or an isolation refused."""
+    """Calls and retries that the breaker, the bulkhead, the rate limit, a cooldown or an isolation refused."""
     last_error: str | None
     """The last failure: a status, or an exception's type and text."""
     last_success: float | None
@@ -61,6 +61,8 @@ class HostHealth:
     """How many connections to the host are held."""
     hooks_since: float | None
     """Since when a manager's hooks are at work to make one, in seconds since 1970-01-01 UTC; None unless they are."""
+    cooldown: float | None = None
+    """Seconds until all calls are let in that a server's "not now" holds back (`retry.after_binds`); None without."""
     isolated_reason: str | None = None
     """Why an operator isolated the host, in their words; None where they did not say, or the host is not isolated."""
     isolated_until: float | None = None
@@ -80,7 +82,7 @@ class Gauges:
     in_flight: int
     """Calls under way now."""
     queued: int
-    """Calls that wait for a place in the bulkhead, or for a token of the rate limit."""
+    """Calls that wait for a place in the bulkhead, for a token of the rate limit, or for a cooldown to end."""
     max_in_flight: int | None
     """How many may be under way; None for any number."""
     rate: float | None

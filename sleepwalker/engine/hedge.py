@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from sleepwalker.engine.breaker import Refusal
+from sleepwalker.engine.held import held_for
 from sleepwalker.engine.host import free_permit
 from sleepwalker.engine.outcome import Outcome
 from sleepwalker.engine.record import Call, Runner
@@ -70,7 +71,7 @@ def _tell_end(call: Call, number: int, *, won: bool) -> None:
 def _hedge(call: Call, step: Send, runners: dict[int, Runner], began: float) -> Send | Hold:
     """Send a copy, if the budget has one and the breaker admits it."""
     now, rules = call.clock.monotonic(), call.rules
-    if now >= step.deadline:
+    if now >= step.deadline or held_for(call)[0] > 0:
         return Hold()
     number = len(call.attempts) + len(runners) + 1
     breaker = rules.breaker and not (call.dry and call.host.breaker is not None and call.host.breaker.observes)

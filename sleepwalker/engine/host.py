@@ -10,13 +10,14 @@ from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import CLOSED, HALF_OPEN, OPEN, Bearer, Breaker, Permit, Refusal, State
 from sleepwalker.engine.buckets import Buckets
 from sleepwalker.engine.bulkhead import Bulkhead
+from sleepwalker.engine.cooldown import Cooldown, Cooldowns
 from sleepwalker.engine.health import Gauges, HealthState, HostHealth, Latency
 from sleepwalker.engine.isolation import FOR_GOOD, Isolation
 from sleepwalker.engine.limits import Budget, Holdings, Ticket, Turn
 from sleepwalker.engine.outcome import FAILURE, NEUTRAL, SUCCESS, Outcome
 from sleepwalker.engine.tally import End, Tally
 from sleepwalker.engine.window import Latencies, Window
-from sleepwalker.events import Event, HostBroken, HostIsolated, HostRecovered, HostRestored
+from sleepwalker.events import CooldownBegan, Event, HostBroken, HostIsolated, HostRecovered, HostRestored
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.policy import SERVER_FAILURES, Policy
 
@@ -46,6 +47,8 @@ class Host:
         """The statuses that are failures of the host. Read without the lock, once for each call."""
         self._budget = Budget(policy.retry.budget) if policy.retry and policy.retry.budget else None
         self.buckets = Buckets(policy.rate_limit) if policy.rate_limit else None
+        self.cooldowns: Cooldowns | None = None
+        """None for as long as the host asked nobody to stay away. Read without the lock, once for each attempt."""
         self._bulkhead = Bulkhead(policy.bulkhead)
         self._verdicts = Window(policy.health.window, channels=2)
         self._latencies = Latencies(policy.health.window)
@@ -113,6 +116,32 @@ class Host:
                 bucket.stop_waiting(call)
             return 0.0
 
+    def begin_cooldown(self, cooldown: Cooldown) -> tuple[Event, ...]:
+        """Leave the host alone, all or those with some credentials, unless a longer cooldown is on; what changed."""
+        with self._lock:
+            if self.cooldowns is None:
+                self.cooldowns = Cooldowns()
+            if not self.cooldowns.begin(cooldown):
+                return ()
+        binds: Literal["pair", "host"] = "host" if cooldown.whose is None else "pair"
+        return (CooldownBegan(self.origin, cooldown.cause, binds, cooldown.until - cooldown.began),)
+
+    def cooldowns_on(self, whose: str, now: float) -> tuple[Cooldown, ...]:
+        """Those that may hold back a call with the credentials of this mark."""
+        with self._lock:
+            if (cooldowns := self.cooldowns) is None:
+                return ()
+            if cooldowns.needless(now):
+                self.cooldowns = None
+                return ()
+            return cooldowns.on(whose, now)
+
+    def cool(self, call: Holdings, waits: bool) -> None:
+        """Count a call among those that wait for a cooldown to end, or there no more. It must `leave`."""
+        with self._lock:
+            if (cooldowns := self.cooldowns) is not None:
+                (cooldowns.wait if waits else cooldowns.stop_waiting)(call)
+
     def enter(
         self, call: Holdings, *, bulkhead: bool, refused: bool = False
     ) -> Literal["in", "beyond", "bulkhead", "isolation"] | Ticket:
@@ -143,6 +172,8 @@ class Host:
         """
         with self._lock:
             self._bulkhead.leave(call)
+            if call.cools and self.cooldowns is not None:
+                self.cooldowns.stop_waiting(call)
             if (bucket := call.bucket) is not None:
                 bucket.stop_waiting(call)
                 if call.token and not sent:
@@ -154,7 +185,7 @@ class Host:
         with self._lock:
             return self._bulkhead.claim(call)
 
-    def count_rejection(self, by: Literal["bulkhead", "isolation", "rate_limit"]) -> None:
+    def count_rejection(self, by: Literal["bulkhead", "cooldown", "isolation", "rate_limit"]) -> None:
         """Count a call that was refused after it had waited."""
         with self._lock:
             self.tally.reject(by)
@@ -297,6 +328,7 @@ class Host:
                 last_success=None if self._last_success is None else self._last_success + since_epoch,
                 broken_since=None if self._broken_since is None else self._broken_since + since_epoch,
                 retry_in=opens_in or None,
+                cooldown=self.cooldowns.longest(now) if self.cooldowns else None,
                 connections=connections,
                 hooks_since=hooks_since,
                 isolated_reason=None if isolation is None else isolation.reason,
@@ -314,7 +346,7 @@ class Host:
                 state=self._state_locked(breaker, good / (good + bad) if good + bad else None),
                 breaker=breaker,
                 in_flight=self._bulkhead.in_flight,
-                queued=len(self._bulkhead.queue) + (self.buckets.waiting if self.buckets else 0),
+                queued=self._queued,
                 max_in_flight=self._bulkhead.limit,
                 rate=self.buckets.rate if self.buckets else None,
             )
@@ -360,8 +392,13 @@ class Host:
     @property
     def busy(self) -> bool:
         """Whether calls are in flight, or wait to be."""
-        places, buckets = self._bulkhead, self.buckets
-        return places.in_flight > 0 or bool(places.queue) or (buckets is not None and buckets.waiting > 0)
+        return self._bulkhead.in_flight > 0 or self._queued > 0
+
+    @property
+    def _queued(self) -> int:
+        buckets, cooldowns = self.buckets, self.cooldowns
+        waiting = (0 if buckets is None else buckets.waiting) + (0 if cooldowns is None else cooldowns.waiting)
+        return len(self._bulkhead.queue) + waiting
 
     @property
     def limit(self) -> int | None:
@@ -450,6 +487,8 @@ class Host:
         now = self._clock.monotonic()
         with self._lock:
             self._unreached, self._reset_at = 0, now
+            if self.cooldowns is not None:
+                self.cooldowns.clear()
             if self.breaker is not None:
                 self.breaker.reset_locked()
             return self._news_locked(now, by_hand=True)
@@ -533,6 +572,8 @@ class Host:
         self._bulkhead.renew_after_fork()
         if self.buckets is not None:
             self.buckets.renew_after_fork()
+        if self.cooldowns is not None:
+            self.cooldowns.waiting = 0
         if self.breaker is not None:
             self.breaker.renew_after_fork()
 

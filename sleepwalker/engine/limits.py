@@ -62,11 +62,13 @@ class Holdings:
     count changes together with its mark here, with nothing of that kind between them.
     """
 
-    __slots__ = ("beyond", "bucket", "counted", "inside", "over", "ticket", "token", "waits")
+    __slots__ = ("beyond", "bucket", "cools", "counted", "inside", "over", "ticket", "token", "waits")
 
     def __init__(self) -> None:
         self.waits = False
         """Whether it counts as waiting for a token."""
+        self.cools = False
+        """Whether it counts as waiting for a cooldown to end."""
         self.token = False
         self.bucket: Bucket | None = None
         """Where it takes its token, whatever becomes of the policy meanwhile."""

@@ -62,6 +62,8 @@ class Outcome:
     """True where this attempt's request provably did not reach the server."""
     retry_after: float | None = None
     """Seconds that the server asked to be left alone for."""
+    elsewhere: bool = False
+    """Whether another host gave the answer, to which a redirect had led."""
 
     @property
     def succeeded(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Literal
 from sleepwalker.attempt import Attempt
 from sleepwalker.clock import Clock
 from sleepwalker.engine.breaker import Bearer, Permit
+from sleepwalker.engine.cooldown import Cooldown
 from sleepwalker.engine.host import Host, free_permit
 from sleepwalker.engine.limits import Holdings
 from sleepwalker.engine.outcome import FAILURE, Outcome
@@ -39,6 +40,8 @@ class Runner:
 
 
 _NOBODY: dict[int, Runner] = {}
+#: Answers by which a server refuses, besides those that are retried, whether these are or not.
+_NOT_NOW = frozenset({429, 503})
 
 
 class Call(Holdings):
@@ -52,6 +55,7 @@ class Call(Holdings):
         "earned",
         "hedges",
         "host",
+        "lot",
         "observe",
         "permit",
         "refused",
@@ -76,6 +80,8 @@ class Call(Holdings):
         self.hedges = 0
         """How many of its sends were copies of one under way."""
         self.waited = 0.0
+        self.lot: float | None = None
+        """Where it goes among those that a cooldown held back, from 0 to 1; drawn once it matters."""
         self.sent = False
         """Whether any of its sends may have reached the server. One that was cut may have."""
         self.permit = free_permit()
@@ -109,6 +115,33 @@ class Call(Holdings):
             )
         if news:
             self.tell(news)
+        if outcome.retry_after is not None:
+            self._bind(outcome, outcome.retry_after, done)
+
+    def _bind(self, outcome: Outcome, asked: float, now: float) -> None:
+        """Have a server's "not now" hold back those that the policy says; the call itself waits in any case."""
+        retry = self.rules.policy.retry
+        if retry is None or retry.after_binds == "call" or outcome.elsewhere or outcome.status is None:
+            return
+        if outcome.status < 400 or not (outcome.status in retry.statuses or outcome.status in _NOT_NOW):
+            return
+        seconds = min(asked, retry.retry_after_max)
+        if seconds > 0:
+            whose = self.request.credentials() if retry.after_binds == "pair" else None
+            self.tell(self.host.begin_cooldown(Cooldown(now, now + seconds, outcome.cause, whose)))
+
+    def cooldowns(self, now: float) -> tuple[Cooldown, ...]:
+        """What may hold it back as of `now`. Without retries it is one plain send, and its host is not asked."""
+        host = self.host
+        if host.cooldowns is None or self.rules.retries is None or host.isolated:
+            return ()
+        return host.cooldowns_on(self.request.credentials(), now)
+
+    def luck(self) -> float:
+        """A number from [0, 1), the same each time."""
+        if self.lot is None:
+            self.lot = self.clock.random()
+        return self.lot
 
     def cancelled(self, number: int, began: float, wait: float, permit: Permit, why: str, *, cut: bool = False) -> None:
         """Put on record that a send was ended from here: its permit goes back, and nothing is said of the host.
@@ -137,7 +170,7 @@ class Call(Holdings):
         for event in news:
             self.observe(event)
 
-    def schedule(self, wait: float, outcome: Outcome, *, asked_for: bool = False) -> None:
+    def schedule(self, wait: float, outcome: Outcome, *, server_directed: bool, asked_for: bool = False) -> None:
         """Announce a wait. `asked_for` is one that the caller's `retry_if` wants."""
         self.observe(
             RetryScheduled(
@@ -146,7 +179,7 @@ class Call(Holdings):
                 path=self.request.path,
                 attempt=len(self.attempts) + 1,
                 wait=wait,
-                server_directed=outcome.retry_after is not None and wait <= outcome.retry_after,
+                server_directed=server_directed,
                 reason="retry_if" if asked_for else "status" if outcome.error is None else "error",
             )
         )
@@ -167,7 +200,9 @@ class Call(Holdings):
             )
         )
 
-    def reject(self, by: Literal["breaker", "bulkhead", "isolation", "rate_limit"], retry_after: float | None) -> None:
+    def reject(
+        self, by: Literal["breaker", "bulkhead", "cooldown", "isolation", "rate_limit"], retry_after: float | None
+    ) -> None:
         """Announce a rejection."""
         self.refused = True
         request = self.request

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from sleepwalker.engine.breaker import HALF_OPEN, OPEN, Refusal
+from sleepwalker.engine.cooldown import Cooldown
 from sleepwalker.engine.isolation import FOR_GOOD
 from sleepwalker.engine.outcome import NEUTRAL, Outcome
 from sleepwalker.engine.record import Call
@@ -57,6 +58,21 @@ def rejected_by_rate_limit(call: Call, wait: float) -> Outcome:
         retry_after=wait,
     )
     call.reject("rate_limit", wait)
+    return Outcome(NEUTRAL, error=error)
+
+
+def held_back(call: Call, cooldown: Cooldown) -> Outcome:
+    """The outcome of a call whose time is over before its host may be asked again."""
+    origin, wait = call.host.origin, max(0.0, cooldown.until - call.clock.monotonic())
+    whom = "all calls to it" if cooldown.whose is None else "all calls with these credentials"
+    error = RateLimitedError(
+        f"{origin}: the server asked to be left alone ({cooldown.cause}), which retry.after_binds extends to {whom}; "
+        f"next try in {wait:.3g} s",
+        host=origin,
+        retry_after=wait,
+        cause=cooldown.cause,
+    )
+    call.reject("cooldown", wait)
     return Outcome(NEUTRAL, error=error)
 
 

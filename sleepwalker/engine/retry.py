@@ -42,6 +42,8 @@ class Terms:
     """Seconds for which the breaker rejects whoever comes."""
     spend: Callable[[], bool]
     """Takes one retry from the host's budget; False where it is empty."""
+    held_for: Callable[[], float] = float
+    """Seconds for which the host asked others of this call's kind to leave it alone, too; 0 by default."""
 
 
 class _State(tenacity.RetryCallState):
@@ -54,6 +56,8 @@ class _State(tenacity.RetryCallState):
         self.asked_for = False
         """Whether the caller wants the latest outcome retried though the policy does not."""
         self.reason: Reason | None = None
+        self.server_directed = False
+        """Whether the server set the wait."""
 
     @property
     def result(self) -> Outcome:
@@ -134,7 +138,10 @@ class Retries:
                 wait = min(self._policy.wait_max, low + (high - low) * random)
             case _:
                 wait = ceiling
-        return max(wait, ours.result.retry_after or 0.0)
+        asked, held = ours.result.retry_after, ours.terms.held_for()
+        at_least = max(asked or 0.0, held)
+        ours.server_directed = wait <= at_least and (asked is not None or held > 0)
+        return max(wait, at_least)
 
     def _forbidden(self, state: tenacity.RetryCallState) -> bool:
         ours = _ours(state)

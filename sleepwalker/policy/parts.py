@@ -23,6 +23,7 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 Jitter = Literal["full", "equal", "decorrelated", "none"]
 Mode = Literal["enforce", "observe"]
+Binds = Literal["call", "pair", "host"]
 _MODE = "`enforce` rejects calls; `observe` only reports what it would have done."
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -171,6 +172,13 @@ class RetryPolicy(PolicyModel):
         description="Seconds of `Retry-After` that are waited for at most, time permitting; an answer that asks for "
         "more is returned at once.",
     )
+    after_binds: Binds = Field(
+        default="call",
+        description="Whom it holds back when a server asks to be left alone, by `Retry-After` or, with a 429, by its "
+        "rate limit's headers: `call` the call that was told, `pair` all calls to the host with the same credentials, "
+        "as servers mostly count by user or key, `host` all calls to the host. Those that have the time wait, for "
+        "`retry_after_max` at most; the others raise RateLimitedError at once.",
+    )
     never_sent: bool = Field(
         default=True,
         description="Whether failures that provably never reached the server (refused, no such name, no connection in "
@@ -194,6 +202,7 @@ class RetryPolicy(PolicyModel):
             statuses: Iterable[int | Literal["5xx"]] = ...,
             methods: Iterable[str] = ...,
             retry_after_max: float = ...,
+            after_binds: Binds = ...,
             never_sent: bool = ...,
             budget: RetryBudget | Mapping[str, Any] | Literal[False] | None = ...,
         ) -> None: ...

@@ -262,6 +262,8 @@ def _error(health: HostHealth, taken: float) -> str:
     notes = f"<small>last success {_ago(health.last_success, taken)}</small>" if health.last_success else ""
     if health.hooks_since is not None:
         notes += f"<small>hooks at work since {_shown(health.hooks_since, taken)}</small>"
+    if health.cooldown is not None:
+        notes += f"<small>asks to be left alone for {_span(health.cooldown)}</small>"
     notes = _isolation(health, taken) + notes
     if health.last_error is None:
         return notes or _DASH

@@ -136,7 +136,7 @@ _SCALARS: Mapping[Family, Callable[[_Sum], _Values]] = {
     Family(
         "sleepwalker_rejections",
         "counter",
-        "Calls and retries that a part of the policy refused.",
+        "Calls and retries that a part of the policy, an operator or the host's own word (cooldown) refused.",
         ("by",),
     ): _counted("rejected", _REFUSERS),
     Family(
@@ -161,7 +161,7 @@ _SCALARS: Mapping[Family, Callable[[_Sum], _Values]] = {
     Family(
         "sleepwalker_queued",
         "gauge",
-        "Calls that wait for a place in the bulkhead or by the rate limit.",
+        "Calls that wait for a place in the bulkhead, by the rate limit, or because the host asked to be left alone.",
     ): _one(lambda found: found.queued),
     Family(
         "sleepwalker_max_in_flight", "gauge", "How many calls may be under way; absent where the bulkhead is off."

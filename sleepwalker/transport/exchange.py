@@ -290,4 +290,4 @@ def _redirected(outcome: Outcome, hop: Hop) -> Outcome:
     verdict = Verdict.NEUTRAL if hop.foreign and outcome.verdict is Verdict.FAILURE else outcome.verdict
     if isinstance(outcome.error, ConnectionError):
         outcome.error.never_sent = False
-    return replace(outcome, verdict=verdict, never_sent=False)
+    return replace(outcome, verdict=verdict, never_sent=False, elsewhere=hop.foreign)

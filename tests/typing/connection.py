@@ -245,7 +245,8 @@ def policies() -> None:
         pool=PoolPolicy(size=5),
     )
     Policy(retry=False, breaker=None, timeout={"total": 60})
-    RetryPolicy(statuses=[202, "5xx"])
+    RetryPolicy(statuses=[202, "5xx"], after_binds="pair")
+    RetryPolicy(after_binds="everybody")  # type: ignore[arg-type]
     BreakerPolicy(statuses=["5xx", 429], slow_ratio=False, slow_call=None)
     BreakerPolicy(statuses=["4xx"])  # type: ignore[list-item]
     BreakerPolicy(consecutive="3")  # type: ignore[arg-type]

@@ -213,6 +213,7 @@ class World:
         timeout: tuple[float, float] | None = None,
         total: float | None = None,
         retry_if: Callable[[Outcome], bool] | None = None,
+        credentials: str = "",
     ) -> Running:
         """A whole call: each send takes `took` seconds and comes to the next outcome; a single outcome repeats."""
         left: Iterator[Outcome] = iter(lambda: outcomes, None) if isinstance(outcomes, Outcome) else iter(outcomes)
@@ -224,6 +225,7 @@ class World:
             timeout=timeout,
             total=total,
             retry_if=retry_if,
+            credentials=credentials,
         )
         while running.final is None:
             if isinstance(running.step, Send):

@@ -48,6 +48,8 @@ class Caller:
     """How many of its sends came to something; the others were cut."""
     retry_waits: int = 0
     hedges: int = 0
+    inside: bool = False
+    """Whether it is in flight though it has sent nothing: held back after it had queued."""
     worst: bool = False
     """Whether one of the sends of its race has come to something."""
 
@@ -64,14 +66,28 @@ class CallMachine(RuleBasedStateMachine):
         bulkhead=st.sampled_from([False, {"max_concurrent": 3}, {"max_concurrent": 2, "max_wait": 4}]),
         ratio=st.sampled_from([None, 0.3, 0.7]),
         rate=st.sampled_from([False, False, {"rate": 2, "burst": 2}, {"rate": 1, "burst": 2, "max_wait": 3}]),
+        binds=st.sampled_from(["call", "pair", "host"]),
         hedge=st.sampled_from([False, {"delay": 1}, {"delay": 0.5, "max_extra": 3}, {"percentile": 50}]),
     )
     def start(
-        self, attempts: int, jitter: str, breaker: Any, bulkhead: Any, ratio: float | None, rate: Any, hedge: Any
+        self,
+        attempts: int,
+        jitter: str,
+        breaker: Any,
+        bulkhead: Any,
+        ratio: float | None,
+        rate: Any,
+        binds: str,
+        hedge: Any,
     ) -> None:
         # The budget's window is so long that nothing leaves it.
         budget = ratio and {"ratio": ratio, "min_per_second": 0, "window": 1_000_000}
-        retry: dict[str, Any] = {"attempts": attempts, "jitter": jitter, "budget": budget or False}
+        retry: dict[str, Any] = {
+            "attempts": attempts,
+            "jitter": jitter,
+            "budget": budget or False,
+            "after_binds": binds,
+        }
         self.ratio = ratio
         shared: dict[str, Any] = {"breaker": breaker, "bulkhead": bulkhead, "rate_limit": rate}
         self.world = World(Policy(retry=retry, hedge=hedge, timeout={"attempt": 5, "total": 25}, **shared))
@@ -99,7 +115,8 @@ class CallMachine(RuleBasedStateMachine):
         assert [step.number for _, step in running.sends] == list(range(1, len(running.sends) + 1))
         caller.retry_waits += bool(running.sends) and isinstance(running.step, Wait)
         caller.worst = caller.worst and running.racing
-        assert caller.retry_waits <= policy.retry.attempts - 1
+        if policy.retry.after_binds == "call":  # else it may be held back besides
+            assert caller.retry_waits <= policy.retry.attempts - 1
         total = policy.timeout.total
         assert sum(running.waits) < total
         if isinstance(running.step, Send):
@@ -125,12 +142,16 @@ class CallMachine(RuleBasedStateMachine):
         self.callers.remove(caller)
         self.over.append(caller)
 
-    @rule(idempotent=st.sampled_from([True, True, False]), body=st.sampled_from(["bytes", "bytes", "file", "stream"]))
-    def a_call_begins(self, idempotent: bool, body: str) -> None:
+    @rule(
+        idempotent=st.sampled_from([True, True, False]),
+        body=st.sampled_from(["bytes", "bytes", "file", "stream"]),
+        who=st.sampled_from(["ann", "bob"]),
+    )
+    def a_call_begins(self, idempotent: bool, body: str, who: str) -> None:
         self.begun += 1
-        replayable, concurrent = body != "stream", body == "bytes"
-        running = self.world.begin("PUT", idempotent=idempotent, replayable=replayable, concurrent=concurrent)
-        caller = Caller(running, self.world.clock.now, idempotent, replayable, concurrent)
+        how = {"replayable": body != "stream", "concurrent": body == "bytes"}
+        running = self.world.begin("PUT", idempotent=idempotent, credentials=who, **how)
+        caller = Caller(running, self.world.clock.now, idempotent, **how)
         self.callers.append(caller)
         self.look(caller)
 
@@ -205,6 +226,7 @@ class CallMachine(RuleBasedStateMachine):
         caller.running.reply(closed)
         assert placed or caller.running.sends == []
         assert placed or caller.running.final is not None
+        caller.inside = isinstance(caller.running.step, Wait)
         self.look(caller)
 
     @precondition(lambda self: self.callers)
@@ -234,7 +256,8 @@ class CallMachine(RuleBasedStateMachine):
         health = self.world.host.snapshot()
         steps = [one.running.step for one in self.callers]
         queued = sum(isinstance(step, Queue) and not step.ticket.granted for step in steps)
-        limited = sum(isinstance(one.running.step, Wait) and not one.running.sends for one in self.callers)
+        waits = [one for one in self.callers if isinstance(one.running.step, Wait) and not one.running.sends]
+        limited = sum(not one.inside for one in waits)
         assert health.in_flight == len(self.callers) - queued - limited
         bulkhead = self.world.policy.bulkhead
         assert bulkhead is None or health.in_flight <= bulkhead.max_concurrent
@@ -247,6 +270,7 @@ class CallMachine(RuleBasedStateMachine):
         under_way = sum(len(one.running.under_way) for one in self.callers)
         assert health.attempts == sum(len(one.running.sends) for one in [*self.callers, *self.over]) - under_way
         assert health.failures <= health.attempts
+        assert self.world.host.gauges().queued >= queued + len(waits)
         if self.ratio is not None:
             firsts = sum(bool(one.running.sends) for one in [*self.callers, *self.over])
             assert health.retries + health.hedges <= self.ratio * firsts + 1e-9
@@ -263,6 +287,7 @@ class CallMachine(RuleBasedStateMachine):
         if host.breaker is not None:
             assert host.breaker._probes == []
             assert host.breaker._slow is None or not host.breaker._slow._under_way
+        assert host.gauges().queued == 0
         self.world.clock.advance(1000.0)
         assert isinstance(host.admit(bearer(), self.world.clock.now, 1.0)[0], Permit)
 

@@ -70,12 +70,17 @@ def calls_that_are_rejected() -> list[Event]:
     limited = World(Policy(rate_limit={"rate": 1, "burst": 1, "max_wait": 0}))
     limited.call(answer(200))
     limited.begin()
+    cooling = World(Policy(retry={"after_binds": "host"}))
+    cooling.begin().reply(answer(429, "29"))
+    cooling.begin(total=5)
+    paired = World(Policy(retry={"after_binds": "pair"}))
+    paired.begin().reply(answer(429, "29"))
     isolated, broken = World(), World()
     isolated.host.isolate()
     isolated.begin()
     broken.trip()
     broken.begin()
-    return [event for world in (full, limited, isolated, broken) for event in world.events]
+    return [event for world in (full, limited, cooling, paired, isolated, broken) for event in world.events]
 
 
 @scenario

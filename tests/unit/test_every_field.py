@@ -36,6 +36,13 @@ def waits(policy: Policy) -> list[float]:
     return here.call(answer(503)).waits
 
 
+def held_back(policy: Policy) -> list[bool]:
+    """Whether calls wait after one of Ann's was told to: another one of hers, and one of Bob's."""
+    here = World(policy)
+    here.begin(credentials="ann").reply(answer(429, "5"))
+    return [isinstance(here.begin(credentials=who).step, Wait) for who in ("ann", "bob")]
+
+
 def retries_of_an_outage(policy: Policy) -> int:
     """Ten calls that go well, a pause of 15 s, then fifty that fail: how many retries those get."""
     here = World(policy)
@@ -269,6 +276,14 @@ CASES = [
     ),
     case("retry.statuses", {}, sends(answer(500)), ((503,), 1), ((500, 503), 3)),
     case("retry.retry_after_max", {"timeout": {"total": 100}}, sends(answer(503, "20")), (60.0, 3), (10.0, 1)),
+    case(
+        "retry.after_binds",
+        {},
+        held_back,
+        ("call", [False, False]),
+        ("pair", [True, False]),
+        ("host", [True, True]),
+    ),
     case("retry.never_sent", {}, sends(refused(), "POST"), (True, 3), (False, 1)),
     case(
         "retry.budget",

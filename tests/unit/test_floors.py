@@ -31,11 +31,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine.not_now", "engine.outcome", "engine.window"),
     ("engine.adaptive", "engine.slow", "engine.tally"),
     ("engine.retry", "engine.breaker", "engine.limits"),
-    ("engine.buckets", "engine.bulkhead", "engine.health", "engine.isolation"),
+    ("engine.buckets", "engine.bulkhead", "engine.cooldown", "engine.health", "engine.isolation"),
     ("engine.host", "engine.rules"),
     ("engine.steps",),
     ("engine.record",),
     ("engine.rejections",),
+    ("engine.held",),
     ("engine.hedge",),
     ("engine.call",),
     ("engine",),  # its __init__

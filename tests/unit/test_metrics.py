@@ -90,7 +90,8 @@ def test_calls_by_outcome_attempts_retries_and_rejections() -> None:
     assert read(metrics, world.host, name="sleepwalker_failed_attempts") == {(HOST,): 4}
     assert read(metrics, world.host, name="sleepwalker_retries") == {(HOST,): 2}
     rejections = read(metrics, world.host, name="sleepwalker_rejections")
-    assert rejections == {(HOST, by): by == "breaker" for by in ("breaker", "bulkhead", "isolation", "rate_limit")}
+    words = ("breaker", "bulkhead", "cooldown", "isolation", "rate_limit")
+    assert rejections == {(HOST, by): by == "breaker" for by in words}
     assert read(metrics, world.host, name="sleepwalker_breaker_transitions") == {
         (HOST, to, mode): (to, mode) == ("open", "enforce")
         for to in ("open", "half-open", "closed")

@@ -37,6 +37,7 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
         "statuses": frozenset({408, 429, 502, 503, 504}),
         "methods": frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"}),
         "retry_after_max": 60,
+        "after_binds": "call",
         "never_sent": True,
         "budget": RetryBudget(),
     },

@@ -52,6 +52,9 @@ BROKEN = replace(
 )
 
 
+COOLING = replace(QUIET, host="https://c.test", cooldown=12.0)
+
+
 class Known(ConnectionManager):
     """A manager whose hosts are what a test says, and that counts how often it is asked for them."""
 
@@ -418,6 +421,11 @@ def test_names_errors_and_titles_are_text_wherever_they_stand(text: str) -> None
         return [(tag, *attrs) for tag, attrs in Tags(html).found if tag != "wbr"]
 
     assert made(text) == made("plain")
+
+
+def test_a_host_that_asked_to_be_left_alone_says_for_how_long() -> None:
+    assert "asks to be left alone for 12 s" in page(COOLING)
+    assert "left alone" not in page(QUIET)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)

@@ -170,7 +170,7 @@ def test_it_counts_what_the_service_counted(scene: Scene) -> None:
     assert counts == {(end,): scene.outcomes[end] for end in ("answered", "failed", "rejected", "cancelled")}
     assert min(scene.outcomes[end] for end in ("answered", "failed", "rejected")) > 0
     by = scene.query("sum by (by) (sleepwalker_rejections_total) > 0")
-    assert {word for (word,) in by} == {"breaker", "bulkhead", "rate_limit", "isolation"}
+    assert {word for (word,) in by} == {"breaker", "bulkhead", "cooldown", "rate_limit", "isolation"}
 
 
 def test_a_rate_over_time_is_what_the_load_was(scene: Scene) -> None:

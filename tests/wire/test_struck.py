@@ -123,6 +123,25 @@ def test_a_call_that_is_sent_again_after_a_503() -> None:
         assert strike_everywhere(act, look) > 200
 
 
+def test_a_call_that_others_were_told_to_keep_back() -> None:
+    """It waits before it is in, and so holds nothing but its place among those that wait."""
+    busy = reply(429, headers={"Retry-After": "0.002"})
+    with connected(POLICY.replace(retry={"after_binds": "host"}), busy=busy) as conn:
+
+        def act() -> None:
+            with contextlib.suppress(HTTPError):
+                conn.get("/busy", policy=once)
+            conn.get("/")
+
+        def look() -> None:
+            assert_whole(conn._host)
+            assert_answered(conn)
+
+        once = conn.policy.replace(retry={"attempts": 1})
+        conn.get("/", policy=once)
+        assert strike_everywhere(act, look, step=3) > 200
+
+
 def test_a_call_that_waits_in_the_queue_and_gets_a_place() -> None:
     with connected(POLICY.replace(bulkhead={"max_concurrent": 1, "max_wait": 5})) as conn, ThreadPoolExecutor(1) as two:
         host = conn._host

@@ -1,0 +1,515 @@
+"""Whom a server's "not now" holds back, and how those go on that it held back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sleepwalker.engine.call import DUE, Queue, Request, Send, Wait, run
+from sleepwalker.engine.cooldown import _MOST, Cooldown, Cooldowns
+from sleepwalker.engine.outcome import Outcome, answered
+from sleepwalker.engine.rules import Rules
+from sleepwalker.events import (
+    CooldownBegan,
+    HedgeSent,
+    RequestFailed,
+    RequestFinished,
+    RequestRejected,
+    RetryScheduled,
+)
+from sleepwalker.exceptions import (
+    CircuitOpenError,
+    HostIsolatedError,
+    RateLimitedError,
+)
+from sleepwalker.exceptions import ConnectionError as OurConnectionError
+from sleepwalker.policy import Policy
+from tests.unit.engine_driver import HOST, Running, World, answer
+
+#: What a 429 says in most of these tests.
+BUSY = answer(429, "10")
+
+
+def policy(binds: str = "host", **retry: Any) -> Policy:
+    parts: dict[str, Any] = {"breaker": False}
+    return Policy(retry={"jitter": "none", "budget": False, "after_binds": binds, **retry}, **parts)
+
+
+class Kept(World):
+    """Holds on to its calls: one that nobody has is over."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__(policy)
+        self.calls: list[Running] = []
+
+    def begin(self, *args: Any, **how: Any) -> Running:
+        call = super().begin(*args, **how)
+        self.calls.append(call)
+        return call
+
+
+def world(binds: str = "host", *, lot: float = 0.0, **retry: Any) -> World:
+    """A host, and dice that show `lot`: 0 sends whoever was held back as soon as the server allows."""
+    here = Kept(policy(binds, **retry))
+    here.clock.roll = lambda: lot
+    return here
+
+
+def told(here: World, outcome: Outcome = BUSY, **how: Any) -> Running:
+    """A call that was told "not now", and waits."""
+    return here.begin(**how).reply(outcome)
+
+
+def waits(call: Running) -> float | None:
+    """For how long a call waits now, None where it is sent."""
+    assert isinstance(call.step, Wait | Send)
+    return call.step.seconds if isinstance(call.step, Wait) else None
+
+
+@pytest.mark.parametrize(("binds", "same", "other"), [("call", None, None), ("pair", 10.0, None), ("host", 10.0, 10.0)])
+def test_a_not_now_holds_back_whom_the_policy_says(binds: str, same: float | None, other: float | None) -> None:
+    here = world(binds)
+    assert waits(told(here, credentials="ann")) == 10.0
+    assert waits(here.begin(credentials="ann")) == same
+    assert waits(here.begin(credentials="bob")) == other
+
+
+@pytest.mark.parametrize("binds", ["pair", "host"])
+def test_who_was_held_back_goes_when_the_server_allows_and_has_waited(binds: str) -> None:
+    here = world(binds)
+    told(here)
+    call = here.begin()
+    assert waits(call) == 10.0
+    here.clock.advance(10)
+    assert isinstance(call.reply(False).step, Send)
+    call.reply(answer(200))
+    finished = here.only(RequestFinished)
+    assert (finished.waited, finished.duration, finished.attempts) == (10.0, 10.0, 1)
+
+
+def test_who_has_no_time_to_wait_is_refused_at_once_and_unsent() -> None:
+    here = world("pair")
+    told(here, answer(429, "29"), credentials="ann")
+    here.clock.advance(0.5)
+    call = here.begin(credentials="ann", total=20)
+    error = call.outcome.error
+    assert isinstance(error, RateLimitedError)
+    assert (error.host, error.retry_after, error.cause) == (HOST, 28.5, "429")
+    assert (error.never_sent, error.retryable, call.sends) == (True, False, [])
+    assert str(error) == (
+        f"{HOST}: the server asked to be left alone (429), which retry.after_binds extends to all calls with these "
+        "credentials; next try in 28.5 s"
+    )
+    rejected = here.only(RequestRejected)
+    assert (rejected.by, rejected.retry_after) == ("cooldown", 28.5)
+    assert here.only(RequestFailed).error == "RateLimitedError"
+    health = here.host.snapshot()
+    assert (health.rejections, health.cooldown, health.in_flight) == (1, 28.5, 1)
+    assert here.host.tally.words["rejected", "cooldown"] == 1
+    assert here.host.gauges().queued == 0
+
+
+def test_the_text_says_where_it_is_for_all() -> None:
+    here = world("host")
+    told(here, answer(503, "29"))
+    text = str(here.begin(total=20).outcome.error)
+    assert text.startswith(f"{HOST}: the server asked to be left alone (503), which retry.after_binds extends to all ")
+    assert "all calls to it; next try in 29 s" in text
+
+
+def test_the_rate_of_the_policy_itself_has_no_cause() -> None:
+    here = World(Policy(rate_limit={"rate": 1, "burst": 1}))
+    here.call(answer(200))
+    error = here.begin().outcome.error
+    assert isinstance(error, RateLimitedError)
+    assert error.cause is None
+
+
+def test_that_a_host_is_left_alone_is_told_once() -> None:
+    here = world("pair")
+    calls = [here.begin(credentials="ann") for _ in range(3)]
+    for call in calls:
+        here.clock.advance(0.01)
+        call.reply(BUSY)
+    assert here.all(CooldownBegan) == [CooldownBegan(HOST, cause="429", binds="pair", wait=10.0)]
+    told(here, answer(503, "2"), credentials="bob")
+    assert here.all(CooldownBegan)[1:] == [CooldownBegan(HOST, cause="503", binds="pair", wait=2.0)]
+    here.clock.advance(12)
+    told(here, credentials="ann")
+    assert len(here.all(CooldownBegan)) == 3
+    alone = world("call")
+    told(alone)
+    assert alone.all(CooldownBegan) == []
+
+
+# -- which answers, and for how long -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "statuses", "held"),
+    [
+        (429, None, True),
+        (503, None, True),
+        (502, None, True),
+        (408, None, True),
+        (429, [500], True),
+        (503, [500], True),
+        (502, [500], False),
+        (423, [423], True),
+        (404, None, False),
+        (500, None, False),
+        (202, [202], False),  # "not ready yet", of one job
+        (301, [301], False),
+    ],
+)
+def test_an_answer_holds_others_back_if_it_refuses(status: int, statuses: list[int] | None, held: bool) -> None:
+    here = world(**({} if statuses is None else {"statuses": statuses}))
+    told(here, answer(status, "5"))
+    assert (waits(here.begin()) == 5.0) is held
+
+
+def test_an_answer_without_a_wait_holds_nobody_back() -> None:
+    here = world()
+    for wait in (None, "0", "soon"):
+        told(here, answer(503, wait))
+    assert here.host.cooldowns is None
+
+
+def test_another_hosts_answer_holds_nobody_back() -> None:
+    """A redirect led there."""
+    here = world()
+    outcome = answered(429, None, 10.0)
+    outcome.elsewhere = True
+    assert waits(told(here, outcome)) == 10.0
+    assert waits(here.begin()) is None
+
+
+def test_others_wait_no_longer_than_retry_after_max() -> None:
+    """So a server's slip of an hour is found out within a minute, by one call rather than by none."""
+    here = world(retry_after_max=8)
+    assert told(here, answer(429, "3600")).outcome.status == 429
+    assert here.reasons() == ["retry after"]
+    assert waits(here.begin()) == 8.0
+    none = world(retry_after_max=0)
+    told(none, answer(429, "3600"))
+    assert waits(none.begin()) is None
+
+
+def test_of_two_answers_the_later_moment_counts() -> None:
+    here = world()
+    first, second, third = (here.begin() for _ in range(3))
+    first.reply(BUSY)
+    assert waits(second.reply(answer(503, "3"))) == 10.0
+    third.reply(answer(503, "20"))
+    assert waits(here.begin()) == 20.0
+    assert here.host.snapshot().cooldown == 20.0
+
+
+def test_of_the_credentials_own_wait_and_that_of_all_the_longer_counts() -> None:
+    here = world("pair")
+    told(here, answer(429, "10"), credentials="ann")
+    told(here, answer(503, "4"), policy=policy("host"))
+    assert waits(here.begin(credentials="ann")) == 10.0
+    assert waits(here.begin(credentials="bob")) == 4.0
+
+
+def test_a_hold_that_grows_while_a_call_waits_is_waited_for_to_its_end() -> None:
+    here = world()
+    busy = here.begin()
+    told(here)
+    call = here.begin()
+    here.clock.advance(9)
+    busy.reply(BUSY)
+    here.clock.advance(1)
+    assert waits(call.reply(False)) == pytest.approx(9.0)
+    here.clock.advance(9)
+    assert isinstance(call.reply(False).step, Send)
+
+
+# -- retries ------------------------------------------------------------------------------------
+
+
+def test_a_retry_waits_for_what_was_said_to_others_too() -> None:
+    here = world("pair")
+    call = here.begin()
+    told(here)
+    call.reply(answer(502))
+    assert call.step == Wait(10.0)
+    assert [event.server_directed for event in here.all(RetryScheduled)] == [True, True]
+
+
+def test_a_retry_that_has_waited_is_held_back_by_what_was_said_meanwhile() -> None:
+    here = world("pair")
+    call = here.begin()
+    call.reply(answer(502))
+    assert call.step == Wait(0.1)
+    told(here)
+    here.clock.advance(0.1)
+    assert waits(call.reply(False)) == pytest.approx(9.9)
+    here.clock.advance(9.9)
+    call.reply(False).reply(answer(200))
+    assert call.final is not None
+    assert [attempt.wait for attempt in call.final.attempts] == pytest.approx([0.0, 10.0])
+    assert here.all(RequestFinished)[-1].waited == pytest.approx(10.0)
+
+
+def test_a_retry_that_has_no_time_for_it_is_not_made() -> None:
+    here = world("host")
+    one, other = here.begin(total=5), here.begin(total=5)
+    other.reply(answer(502))
+    one.reply(BUSY)
+    here.clock.advance(0.1)
+    assert other.reply(False).outcome.status == 502
+    assert [call.outcome.status for call in (one, other)] == [429, 502]
+    assert here.reasons() == ["deadline", "deadline"]
+    fresh = world("host")
+    late = fresh.begin(total=20)
+    told(fresh, answer(429, "25"))
+    assert late.reply(answer(502)).outcome.status == 502, "known before the first wait"
+    assert (fresh.reasons(), late.waits) == (["deadline"], [])
+
+
+def test_a_backoff_that_is_longer_than_what_the_server_asks_for_is_not_the_servers() -> None:
+    here = world("host", wait_initial=5)
+    call = told(here, answer(429, "2"))
+    assert call.step == Wait(5.0)
+    assert not here.only(RetryScheduled).server_directed
+
+
+def test_no_copy_is_sent_of_a_slow_attempt_meanwhile() -> None:
+    here = World(policy("host").replace(hedge={"delay": 1}))
+    slow = here.begin(concurrent=True)
+    told(here)
+    here.clock.advance(1)
+    assert len(slow.reply(DUE).sends) == 1
+    here.clock.advance(10)
+    other = here.begin(concurrent=True)
+    here.clock.advance(1)
+    assert len(other.reply(DUE).sends) == 2
+    here.only(HedgeSent)
+
+
+# -- who is not held back -----------------------------------------------------------------------
+
+
+def test_a_call_without_retries_is_one_plain_send_and_holds_back_nobody() -> None:
+    """`attempts = 1` sends once and keeps the rest of the part."""
+    here = world("host")
+    off = here.policy.replace(retry=False)
+    told(here, policy=off)
+    assert here.host.cooldowns is None
+    told(here, policy=policy("host", attempts=1))
+    assert waits(here.begin(policy=off)) is None
+    assert waits(here.begin(policy=policy("host", attempts=1))) == 10.0
+
+
+def test_a_call_whose_own_answers_bind_nobody_is_held_back_by_those_of_others() -> None:
+    here = world("host")
+    told(here)
+    assert waits(here.begin(policy=policy("call"))) == 10.0
+
+
+def test_an_isolated_host_refuses_at_once() -> None:
+    here = world()
+    told(here)
+    held = here.begin()
+    here.host.isolate()
+    assert isinstance(here.begin().outcome.error, HostIsolatedError)
+    here.clock.advance(10)
+    assert isinstance(held.reply(False).outcome.error, HostIsolatedError)
+
+
+def test_an_operator_who_resets_the_circuit_ends_it() -> None:
+    here = world()
+    told(here)
+    here.host.reset_circuit()
+    assert waits(here.begin()) is None
+    assert here.host.snapshot().cooldown is None
+
+
+def test_where_the_circuit_is_open_for_longer_nobody_waits_to_be_told_so() -> None:
+    here = World(policy("host").replace(breaker={"consecutive": 1, "open_for": 20}))
+    told(here, answer(503, "5"))
+    assert isinstance(here.begin().outcome.error, CircuitOpenError)
+    brief = World(policy("host").replace(breaker={"consecutive": 1, "open_for": 2}))
+    told(brief, answer(503, "5"))
+    assert isinstance(brief.begin().step, Wait)
+
+
+# -- its place among the other limits -------------------------------------------------------------
+
+
+def test_a_connection_that_closes_ends_the_wait() -> None:
+    here = world()
+    retry, call = told(here), here.begin()
+    here.clock.advance(3)
+    error = call.reply(True).outcome.error
+    assert type(error) is OurConnectionError
+    assert error.never_sent
+    assert here.all(RequestFailed)[-1].waited == 3.0
+    assert retry.reply(True).outcome.status == 429
+    assert here.reasons() == ["closed"]
+    assert here.host.gauges().queued == 0
+
+
+def test_who_is_held_back_waits_outside_the_bulkhead_and_counts_as_queued() -> None:
+    here = world()
+    here.host.follow(here.policy.replace(bulkhead={"max_concurrent": 1}))
+    told(here).close()
+    calls = [here.begin() for _ in range(3)]
+    assert [waits(call) for call in calls] == [10.0] * 3
+    assert (here.host.snapshot().in_flight, here.host.gauges().queued, here.host.busy) == (0, 3, True)
+    here.clock.advance(10)
+    calls[0].reply(False)
+    assert (here.host.snapshot().in_flight, here.host.gauges().queued) == (1, 2)
+    for call in calls[1:]:
+        call.close()
+    calls[0].reply(answer(200))
+    assert (here.host.gauges().queued, here.host.busy) == (0, False)
+
+
+def test_who_comes_in_from_the_queue_is_held_back_by_what_was_said_meanwhile() -> None:
+    here = world()
+    here.host.follow(here.policy.replace(bulkhead={"max_concurrent": 1, "max_wait": 5}))
+    first, second = here.begin(), here.begin()
+    assert isinstance(second.step, Queue)
+    first.reply(BUSY).close()
+    assert second.step.ticket.granted
+    assert waits(second.reply(False)) == 10.0
+    short = here.begin(total=8)
+    assert isinstance(short.outcome.error, RateLimitedError)
+
+
+def test_no_token_of_the_rate_limit_is_held_meanwhile() -> None:
+    """Else all that were taken would be spent in the same moment."""
+    here = world()
+    here.host.follow(here.policy.replace(rate_limit={"rate": 1, "burst": 2, "max_wait": 20}))
+    told(here).close()
+    calls = [here.begin() for _ in range(4)]
+    here.clock.advance(10)
+    assert [waits(call.reply(False)) for call in calls] == [None, None, 1.0, 2.0]
+
+
+def test_who_waits_for_a_token_is_held_back_by_what_is_said_meanwhile() -> None:
+    here = world()
+    here.host.follow(here.policy.replace(rate_limit={"rate": 1, "burst": 1, "max_wait": 20}))
+    first, second = here.begin(), here.begin()
+    assert waits(second) == 1.0
+    first.reply(BUSY).close()
+    here.clock.advance(1)
+    assert waits(second.reply(False)) == 9.0
+    here.clock.advance(9)
+    assert isinstance(second.reply(False).step, Send)
+
+
+def test_who_waits_for_a_token_and_has_no_time_is_refused_by_what_is_said_meanwhile() -> None:
+    here = world()
+    here.host.follow(here.policy.replace(rate_limit={"rate": 1, "burst": 1, "max_wait": 20}))
+    first, second, third = here.begin(), here.begin(total=8), here.begin(total=8)
+    first.reply(BUSY).close()
+    here.clock.advance(1)
+    assert isinstance(second.reply(False).outcome.error, RateLimitedError)
+    here.clock.advance(1)
+    assert isinstance(third.reply(False).outcome.error, RateLimitedError)
+    assert [event.by for event in here.all(RequestRejected)] == ["cooldown"] * 2
+    assert here.host.gauges().queued == 0
+
+
+def test_a_child_of_a_fork_keeps_the_cooldown_and_not_those_that_waited() -> None:
+    here = world()
+    told(here)
+    call = here.begin()
+    here.host._renew_after_fork()
+    assert here.host.gauges().queued == 0
+    assert waits(here.begin()) == 10.0
+    call.close()
+    assert here.host.gauges().queued == 0, "never below, and a wait that is counted is the child's own to end"
+
+
+def test_nothing_is_kept_once_all_is_over() -> None:
+    here = world("pair")
+    for who in ("ann", "bob"):
+        told(here, credentials=who).close()
+    here.clock.advance(11.1)
+    assert waits(here.begin(credentials="zoe")) is None
+    assert here.host.cooldowns is None
+
+
+def test_a_host_that_never_refused_is_not_asked_whose_call_it_is() -> None:
+    """Else each call would pay for it."""
+
+    def whose() -> str:
+        raise AssertionError("asked")
+
+    here = world("pair")
+    request = Request("GET", "/things", idempotent=True, replayable=True, credentials=whose)
+    call = Running(here, run(here.host, Rules(here.policy, here.clock), request, here.clock, here.observe))
+    call.reply(None).reply(answer(503)).reply(False).reply(answer(200))
+    assert call.outcome.status == 200
+
+
+# -- how they go on ----------------------------------------------------------------------------
+
+
+def test_those_that_were_held_back_go_one_after_the_other() -> None:
+    here = world(lot=0.5)
+    own = told(here)
+    assert waits(own) == 10.5, "the call that was told is one of them"
+    lots = iter([0.0, 0.25, 0.999])
+    here.clock.roll = lambda: next(lots)
+    assert [waits(here.begin()) for _ in range(3)] == pytest.approx([10.0, 10.25, 10.999])
+
+
+def test_who_has_just_the_time_that_was_asked_for_goes_at_its_end() -> None:
+    here = world(lot=0.999)
+    told(here)
+    call = here.begin(total=10.06)
+    assert waits(call) == pytest.approx(10.01)
+    here.clock.advance(10.01)
+    assert isinstance(call.reply(False).step, Send)
+    assert isinstance(here.begin(total=0.03).step, Send), "it is no longer held back, but only let others go first"
+
+
+def test_who_comes_when_it_is_over_does_not_overtake_those_that_wait() -> None:
+    here = world(lot=0.0)
+    told(here)
+    here.clock.advance(10.5)
+    late = here.begin()
+    assert waits(late) == pytest.approx(10 + 10.5 / 11 - 10.5)
+    here.clock.advance(0.5)
+    assert waits(here.begin()) is None
+
+
+@given(
+    asked=st.floats(0.01, 1000),
+    came=st.floats(-100, 2000),
+    lot=st.floats(0, 1, exclude_max=True),
+    later=st.floats(0, 100),
+)
+def test_nobody_goes_sooner_than_asked_and_nobody_waits_much_longer(
+    asked: float, came: float, lot: float, later: float
+) -> None:
+    cooldown = Cooldown(0.0, asked, "429", None)
+    release = cooldown.release(came, lot)
+    assert release >= asked
+    if came < cooldown.over:
+        assert release <= cooldown.over * (1 + 1e-12) <= 1.1 * asked * (1 + 1e-9)
+        assert release >= came * (1 - 1e-12)
+        assert cooldown.release(came + later, lot) >= release * (1 - 1e-12), "the order in which they came"
+
+
+def test_the_table_of_credentials_is_bounded() -> None:
+    table = Cooldowns()
+    table.begin(Cooldown(0.0, 1000.0, "503", None))
+    for number in range(2 * _MOST):
+        table.begin(Cooldown(0.0, 1000.0, "429", f"who {number}"))
+    assert len(table._by) == _MOST
+    assert len(table.on("nobody", 1.0)) == 1, "that of all is kept"
+    assert len(table.on(f"who {2 * _MOST - 1}", 1.0)) == 2
+    for number in range(_MOST):
+        table.begin(Cooldown(2000.0, 2001.0, "429", f"new {number}"))
+    assert len(table._by) == _MOST
+    assert table.longest(2000.5) == 0.5
