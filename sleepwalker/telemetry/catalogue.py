@@ -38,7 +38,7 @@ _GLOSSARY = {
     "status": ("", "The answer's status code, where there was an answer."),
     "until": ("seconds", "When the isolation ends by itself, since 1970 (UTC); absent where only `restore` ends it."),
     "wait": ("seconds", "How long the call waits before it sends again."),
-    "waited": ("seconds", "How much of the duration went into waits between attempts."),
+    "waited": ("seconds", "How much of the duration went into waits: for a turn, or between attempts."),
 }
 
 _HEAD = """\

@@ -342,6 +342,15 @@ def test_where_the_circuit_is_open_for_longer_nobody_waits_to_be_told_so() -> No
 # -- its place among the other limits -------------------------------------------------------------
 
 
+def test_a_dry_run_of_the_other_limits_is_no_dry_run_of_the_servers_word() -> None:
+    here = world()
+    dry = {"breaker": {"consecutive": 1, "open_for": 60, "open_max": 60}, "rate_limit": {"rate": 0.01, "burst": 1}}
+    here.host.follow(here.policy.replace(**{name: {**part, "mode": "observe"} for name, part in dry.items()}))
+    told(here, answer(503, "5"))
+    assert waits(here.begin()) == 5.0
+    assert isinstance(here.begin(total=4).outcome.error, RateLimitedError)
+
+
 def test_a_connection_that_closes_ends_the_wait() -> None:
     here = world()
     retry, call = told(here), here.begin()
