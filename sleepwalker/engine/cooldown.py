@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
+from itertools import count
 
 from sleepwalker.engine.limits import Holdings
 from sleepwalker.frozen import frozen
@@ -29,24 +31,20 @@ class Cooldown:
         """From when on it holds back nobody any more."""
         return self.until + _SPREAD * (self.until - self.began)
 
-    def release(self, came: float, luck: float) -> float:
-        """When a call goes that `came` at that time, and has drawn a number from [0, 1): never before `until`.
-
-        Who came earlier is likely to go earlier, those that came together do not go together, and those that come
-        after the end while others still wait do not overtake them: everybody draws from the time between their own
-        place in the order and the last one's.
-        """
-        place = max(0.0, came - self.began) / (self.over - self.began)
-        return self.until + (self.over - self.until) * (place + (1.0 - place) * luck)
+    def release(self, place: float) -> float:
+        """When whoever has this place goes, from 0 for the first to 1 for the last: never before `until`."""
+        return self.until + place * (self.over - self.until)
 
 
 class Cooldowns:
     """All cooldowns of one host, and how many calls wait for one to end. Not thread-safe: its owner holds a lock."""
 
-    __slots__ = ("_by", "_last", "waiting")
+    __slots__ = ("_by", "_last", "_queue", "_tickets")
 
     def __init__(self) -> None:
-        self.waiting = 0
+        self._queue: list[tuple[float, float]] = []
+        """Of each call that waits, when it came, and a number; sorted."""
+        self._tickets = count()
         self._by: dict[str | None, Cooldown] = {}
         self._last = -math.inf
 
@@ -72,24 +70,42 @@ class Cooldowns:
 
     def needless(self, now: float) -> bool:
         """Whether all are over and nobody waits, so that all this can be forgotten."""
-        return now >= self._last and self.waiting == 0
+        return now >= self._last and not self._queue
 
     def clear(self) -> None:
         """End all of them."""
         self._by, self._last = {}, -math.inf
 
-    def wait(self, call: Holdings) -> None:
-        """Count the call among those that wait."""
-        if not call.cools:
-            self.waiting += 1
-            call.cools = True
+    @property
+    def waiting(self) -> int:
+        """How many calls wait."""
+        return len(self._queue)
+
+    def wait(self, call: Holdings, came: float) -> None:
+        """Put a call that came at that time among those that wait, unless it is there."""
+        if call.cools is None:
+            call.cools = (came, next(self._tickets))  # first: who leaves looks for what may not be there yet
+            insort(self._queue, call.cools)
 
     def stop_waiting(self, call: Holdings) -> None:
-        """Count it there no more."""
-        if call.cools:
-            call.cools = False
-            if self.waiting > 0:  # a fork forgets those who waited
-                self.waiting -= 1
+        """Take it away from there."""
+        if call.cools is not None:
+            at = bisect_left(self._queue, call.cools)
+            if self._queue[at : at + 1] == [call.cools]:  # a fork forgets those who waited
+                del self._queue[at]
+            call.cools = None
+
+    def place(self, call: Holdings, came: float, luck: float) -> float:
+        """Where a call stands among those that wait, from 0 for the first to 1: whoever came earlier goes earlier.
+
+        `luck`, from 0 to 1, is where in its own part of the time, so that the processes of a fleet keep out of step.
+        """
+        others = len(self._queue) - (call.cools is not None)
+        return (bisect_left(self._queue, call.cools or (came, math.inf)) + luck) / (others + 1)
+
+    def renew_after_fork(self) -> None:
+        """Forget the calls of threads that only the parent has."""
+        self._queue = []
 
     def _make_room(self, now: float) -> None:
         self._by = {whose: one for whose, one in self._by.items() if now < one.over}

@@ -26,22 +26,26 @@ def pause(call: Call, seconds: float) -> Generator[Step, Reply, bool]:
 
 
 def held_for(call: Call) -> tuple[float, Cooldown | None]:
-    """Seconds that the call is to wait by what its host asked of it or of others, and the cooldown that says so.
+    """Seconds for which its host asked the call, or others, to keep away, and the cooldown that says so.
 
-    Never less than was asked for, and infinity where that does not fit into the call's time. What comes on top, so that
-    not all go at once, is cut to that time.
+    Infinity where these do not fit into the call's time. Once they are over, the seconds until its turn among those
+    that waited: at most a tenth as long, and cut to the call's time.
     """
     now = call.clock.monotonic()
+    cooldowns = [cooldown for cooldown in call.cooldowns(now) if cooldown.until > call.cooled]
+    if not cooldowns:
+        return 0.0, None
     left = call.began + call.rules.total - MINIMAL_ATTEMPT - now
-    longest, why = 0.0, None
-    for cooldown in call.cooldowns(now):
-        asked = max(0.0, cooldown.until - now)
-        wait = max(asked, min(left, cooldown.release(call.began, call.luck()) - now))
-        if asked > max(0.0, left):
-            wait = math.inf
-        if wait > longest + _TICK:
-            longest, why = wait, cooldown
-    return longest, why
+    last = max(cooldowns, key=lambda one: one.until)
+    asked = last.until - now
+    if asked > _TICK:
+        return (asked if asked <= left else math.inf), last
+    host = call.host
+    if call.began > last.until and host.nobody_waits_for_cooldown:
+        return 0.0, None
+    turn = last.release(host.place_after_cooldown(call, call.began, call.luck())) - now
+    wait = min(turn, left)
+    return (wait, last) if wait > _TICK else (0.0, None)
 
 
 def wait_out(call: Call) -> Generator[Step, Reply, Cooldown | Literal["closed"] | None]:
@@ -57,8 +61,11 @@ def wait_out(call: Call) -> Generator[Step, Reply, Cooldown | Literal["closed"] 
             wait = 0.0
         if wait == math.inf:
             return cooldown
-        host.cool(call, wait > 0)
         if wait == 0:
+            call.cooled = call.clock.monotonic()
+            if call.cools is not None:
+                host.stop_waiting_for_cooldown(call)
             return None
+        host.wait_for_cooldown(call, call.began)
         if (yield from pause(call, wait)):
             return "closed"

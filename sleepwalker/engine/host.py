@@ -136,11 +136,28 @@ class Host:
                 return ()
             return cooldowns.on(whose, now)
 
-    def cool(self, call: Holdings, waits: bool) -> None:
-        """Count a call among those that wait for a cooldown to end, or there no more. It must `leave`."""
+    def wait_for_cooldown(self, call: Holdings, came: float) -> None:
+        """Put a call that came at that time among those that wait for a cooldown to end. It must `leave`."""
         with self._lock:
-            if (cooldowns := self.cooldowns) is not None:
-                (cooldowns.wait if waits else cooldowns.stop_waiting)(call)
+            if self.cooldowns is not None:
+                self.cooldowns.wait(call, came)
+
+    def stop_waiting_for_cooldown(self, call: Holdings) -> None:
+        """Take it away from there."""
+        with self._lock:
+            if self.cooldowns is not None:
+                self.cooldowns.stop_waiting(call)
+
+    @property
+    def nobody_waits_for_cooldown(self) -> bool:
+        """Whether no call does, so that those who come when it is over need let nobody go first."""
+        cooldowns = self.cooldowns
+        return cooldowns is None or cooldowns.waiting == 0
+
+    def place_after_cooldown(self, call: Holdings, came: float, luck: float) -> float:
+        """Where a call goes in the time after a cooldown, from 0 for its begin to 1 for its end."""
+        with self._lock:
+            return 0.0 if self.cooldowns is None else self.cooldowns.place(call, came, luck)
 
     def enter(
         self, call: Holdings, *, bulkhead: bool, refused: bool = False
@@ -172,7 +189,7 @@ class Host:
         """
         with self._lock:
             self._bulkhead.leave(call)
-            if call.cools and self.cooldowns is not None:
+            if call.cools is not None and self.cooldowns is not None:
                 self.cooldowns.stop_waiting(call)
             if (bucket := call.bucket) is not None:
                 bucket.stop_waiting(call)
@@ -573,7 +590,7 @@ class Host:
         if self.buckets is not None:
             self.buckets.renew_after_fork()
         if self.cooldowns is not None:
-            self.cooldowns.waiting = 0
+            self.cooldowns.renew_after_fork()
         if self.breaker is not None:
             self.breaker.renew_after_fork()
 

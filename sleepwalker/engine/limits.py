@@ -67,8 +67,8 @@ class Holdings:
     def __init__(self) -> None:
         self.waits = False
         """Whether it counts as waiting for a token."""
-        self.cools = False
-        """Whether it counts as waiting for a cooldown to end."""
+        self.cools: tuple[float, float] | None = None
+        """Its mark among those that wait for a cooldown to end."""
         self.token = False
         self.bucket: Bucket | None = None
         """Where it takes its token, whatever becomes of the policy meanwhile."""

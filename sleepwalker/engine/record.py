@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from sleepwalker.attempt import Attempt
@@ -51,6 +52,7 @@ class Call(Holdings):
         "attempts",
         "began",
         "clock",
+        "cooled",
         "dry",
         "earned",
         "hedges",
@@ -80,6 +82,8 @@ class Call(Holdings):
         self.hedges = 0
         """How many of its sends were copies of one under way."""
         self.waited = 0.0
+        self.cooled = -math.inf
+        """The cooldowns that had ended by then hold it back no more: it has had its turn after them."""
         self.lot: float | None = None
         """Where it goes among those that a cooldown held back, from 0 to 1; drawn once it matters."""
         self.sent = False

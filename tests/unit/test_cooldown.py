@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
+import random
+from collections import Counter
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepwalker.engine.call import DUE, Queue, Request, Send, Wait, run
+from sleepwalker.engine.call import DUE, Final, Queue, Request, Send, Wait, run
 from sleepwalker.engine.cooldown import _MOST, Cooldown, Cooldowns
+from sleepwalker.engine.limits import Holdings
 from sleepwalker.engine.outcome import Outcome, answered
 from sleepwalker.engine.rules import Rules
 from sleepwalker.events import (
@@ -435,7 +441,7 @@ def test_a_child_of_a_fork_keeps_the_cooldown_and_not_those_that_waited() -> Non
     assert here.host.gauges().queued == 0
     assert waits(here.begin()) == 10.0
     call.close()
-    assert here.host.gauges().queued == 0, "never below, and a wait that is counted is the child's own to end"
+    assert here.host.gauges().queued == 1, "the child's own"
 
 
 def test_nothing_is_kept_once_all_is_over() -> None:
@@ -463,51 +469,135 @@ def test_a_host_that_never_refused_is_not_asked_whose_call_it_is() -> None:
 # -- how they go on ----------------------------------------------------------------------------
 
 
-def test_those_that_were_held_back_go_one_after_the_other() -> None:
+def test_those_that_were_held_back_go_one_after_the_other_as_they_came() -> None:
     here = world(lot=0.5)
-    own = told(here)
-    assert waits(own) == 10.5, "the call that was told is one of them"
-    lots = iter([0.0, 0.25, 0.999])
-    here.clock.roll = lambda: next(lots)
-    assert [waits(here.begin()) for _ in range(3)] == pytest.approx([10.0, 10.25, 10.999])
+    calls = []
+    for _ in range(4):
+        calls.append(here.begin())
+        here.clock.advance(0.001)
+    calls[0].reply(BUSY)
+    for _ in range(4):
+        calls.append(here.begin())
+        here.clock.advance(0.001)
+    calls[1].reply(answer(502))
+    assert isinstance(calls[2].reply(answer(200)).final, Final)
+    here.clock.advance(10.004 - 0.008)
+    held = [calls[0], calls[1], *calls[4:]]
+    turns = [waits(call.reply(False)) or 0.0 for call in held]
+    assert min(turns) > 0.05
+    assert max(turns) < 1
+    assert min(later - sooner for sooner, later in pairwise(turns)) > 0.1
+
+
+def test_where_chance_puts_one_call_it_does_not_put_its_like_in_other_processes() -> None:
+    """All of a fleet were told the same moment."""
+    for lot in (0.0, 0.25, 0.999):
+        here = world(lot=lot)
+        call = told(here)
+        assert waits(call) == 10.0
+        here.clock.advance(10)
+        assert waits(call.reply(False)) == (pytest.approx(lot) if lot else None)
 
 
 def test_who_has_just_the_time_that_was_asked_for_goes_at_its_end() -> None:
     here = world(lot=0.999)
     told(here)
     call = here.begin(total=10.06)
-    assert waits(call) == pytest.approx(10.01)
-    here.clock.advance(10.01)
+    assert waits(call) == 10.0
+    here.clock.advance(10.0)
+    assert waits(call.reply(False)) == pytest.approx(0.01)
+    assert isinstance(here.begin(total=0.03).step, Send), "it is no longer held back, and has no time to go last"
+    here.clock.advance(0.01)
     assert isinstance(call.reply(False).step, Send)
-    assert isinstance(here.begin(total=0.03).step, Send), "it is no longer held back, but only let others go first"
 
 
 def test_who_comes_when_it_is_over_does_not_overtake_those_that_wait() -> None:
-    here = world(lot=0.0)
-    told(here)
-    here.clock.advance(10.5)
-    late = here.begin()
-    assert waits(late) == pytest.approx(10 + 10.5 / 11 - 10.5)
-    here.clock.advance(0.5)
+    here = world(lot=0.5)
+    told(here).close()
+    call = here.begin()
+    here.clock.advance(10)
+    assert waits(call.reply(False)) == pytest.approx(0.5)
+    here.clock.advance(0.2)
+    assert waits(here.begin()) == pytest.approx(0.55)
+    here.clock.advance(0.3)
+    assert isinstance(call.reply(False).step, Send)
+
+
+def test_who_comes_when_it_is_over_and_nobody_waits_goes_at_once() -> None:
+    here = world(lot=0.5)
+    told(here).close()
+    here.clock.advance(10.1)
     assert waits(here.begin()) is None
 
 
-@given(
-    asked=st.floats(0.01, 1000),
-    came=st.floats(-100, 2000),
-    lot=st.floats(0, 1, exclude_max=True),
-    later=st.floats(0, 100),
-)
-def test_nobody_goes_sooner_than_asked_and_nobody_waits_much_longer(
-    asked: float, came: float, lot: float, later: float
-) -> None:
-    cooldown = Cooldown(0.0, asked, "429", None)
-    release = cooldown.release(came, lot)
-    assert release >= asked
-    if came < cooldown.over:
-        assert release <= cooldown.over * (1 + 1e-12) <= 1.1 * asked * (1 + 1e-9)
-        assert release >= came * (1 - 1e-12)
-        assert cooldown.release(came + later, lot) >= release * (1 - 1e-12), "the order in which they came"
+def served(binds: str, *, calls: int = 200, quota: int = 20, every: float = 2.0) -> tuple[int, list[int]]:
+    """In virtual time, at a server that answers so many requests every so many seconds, and 429 to the others.
+
+    200 calls come within a second. How many requests it got, and which calls were answered, in that order.
+    """
+    here = world(binds, attempts=8, wait_max=3)
+    chance = random.Random(7)
+    here.clock.roll = chance.random
+    start, sent, answers = here.clock.now, Counter[int](), list[int]()
+    begin = partial(here.begin, policy=here.policy.replace(timeout={"total": 60}))
+    agenda: list[tuple[float, int, Running | None]] = [(start + n / calls, n, None) for n in range(calls)]
+    heapq.heapify(agenda)
+    while agenda:
+        here.clock.now, number, call = heapq.heappop(agenda)
+        if call is None:
+            call = begin()
+        elif isinstance(call.step, Send):
+            window, into = divmod(here.clock.now - start, every)
+            sent[int(window)] += 1
+            call.reply(answer(200 if sent[int(window)] <= quota else 429, f"{every - into:.6f}"))
+            if call.final is not None and call.outcome.status == 200:
+                answers.append(number)
+        else:
+            call.reply(False)
+        if call.step is not None:
+            assert isinstance(call.step, Send | Wait)
+            takes = 0.01 if isinstance(call.step, Send) else call.step.seconds
+            heapq.heappush(agenda, (here.clock.now + takes, number, call))
+    return sent.total(), answers
+
+
+def test_a_quota_is_used_by_those_that_wait_in_the_order_in_which_they_came() -> None:
+    """With each for itself most requests are wasted, and some calls run out of attempts."""
+    sends, answers = served("pair")
+    assert len(answers) == 200
+    assert sends <= 1.35 * 200
+    assert sum(answers[:100]) / 100 < 60, "49.5 in perfect order, 99.5 by chance"
+    wasteful, fewer = served("call")
+    assert wasteful > 3 * sends
+    assert len(fewer) < 200
+
+
+@given(came=st.lists(st.floats(0, 100), min_size=1, max_size=20), lot=st.floats(0, 1, exclude_max=True), data=st.data())
+def test_everyone_has_a_part_of_the_time_of_his_own(came: list[float], lot: float, data: st.DataObject) -> None:
+    """Whether or not it has joined those that wait already."""
+    table = Cooldowns()
+    calls = [Holdings() for _ in came]
+    for call, when in zip(calls, came, strict=True):
+        table.wait(call, when)
+        table.wait(call, when)
+    out = data.draw(st.integers(0, len(came) - 1))
+    order = sorted(range(len(came)), key=lambda number: (came[number], number))
+    places = [table.place(calls[number], came[number], lot) for number in order]
+    assert places == [pytest.approx((rank + lot) / len(came)) for rank in range(len(came))]
+    table.stop_waiting(calls[out])
+    table.stop_waiting(calls[out])
+    assert table.waiting == len(came) - 1
+    back = table.place(calls[out], came[out], lot)
+    assert back >= places[order.index(out)] - 1e-9, "of those that came together it is the last"
+    for call in calls:
+        table.stop_waiting(call)
+    assert table.waiting == 0
+
+
+@given(asked=st.floats(0.001, 2000), place=st.floats(0, 1))
+def test_nobody_goes_sooner_than_asked_and_nobody_a_tenth_later(asked: float, place: float) -> None:
+    release = Cooldown(0.0, asked, "429", None).release(place)
+    assert asked <= release <= 1.1 * asked * (1 + 1e-12)
 
 
 def test_the_table_of_credentials_is_bounded() -> None:
