@@ -16,9 +16,9 @@ class CameFrom:
     The answer has it, and so it outlives the connection. A copy or a pickle of the answer is without it.
     """
 
-    __slots__ = ("_ref", "origin", "usage")
+    __slots__ = ("_ref", "origin", "scope", "usage")
 
-    def __init__(self, conn: Any, origin: Origin | None, usage: Usage | None) -> None:
+    def __init__(self, conn: Any, origin: Origin | None, usage: Usage | None, scope: str | None = None) -> None:
         self._ref: weakref.ref[Any] | None
         # Weak, for a connection has its last answer, and an answer in a cache must not hold a pool of sockets.
         try:
@@ -28,11 +28,14 @@ class CameFrom:
         self.origin = origin
         """Where the connection goes."""
         self.usage = usage
+        self.scope = scope
+        """Which of its scopes it was, if any. Nobody else need have that: it is made anew."""
 
     @property
     def connection(self) -> Any:
-        """The connection; None once it is gone."""
-        return None if self._ref is None else self._ref()
+        """The connection, or its scope; None once it is gone."""
+        conn = None if self._ref is None else self._ref()
+        return conn if conn is None or self.scope is None else conn._scoped(self.scope)
 
     @property
     def held(self) -> tuple[Held, ...]:

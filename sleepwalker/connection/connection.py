@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
@@ -23,6 +24,7 @@ from sleepwalker.connection.in_force import default_policy
 from sleepwalker.connection.keys import sent_mark
 from sleepwalker.connection.race import Outbox, race
 from sleepwalker.connection.retry_if import RetryIf, asking, check_retry_if
+from sleepwalker.connection.scopes import check_scope, seen_again
 from sleepwalker.connection.settings import (
     Timeout,
     check_max_body,
@@ -123,6 +125,9 @@ class Connection:
     It may be shared between threads, and used on both sides of a fork.
     """
 
+    # What differs between a connection and its scopes stands in slots. All else is in the one dict that they share.
+    __slots__ = ("__dict__", "__weakref__", "_came_from", "_host", "_policy", "_rules", "_scope", "_whole")
+
     JsonEncoder: ClassVar[type[JsonEncoder]] = JsonEncoder
 
     @without_locals
@@ -144,6 +149,11 @@ class Connection:
         observer: AnyObserver | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        self._whole: Self | None = None
+        """Of a scope, the connection that it is a scope of."""
+        self._scope: str | None = None
+        self._scopes: weakref.WeakValueDictionary[str, Self] = weakref.WeakValueDictionary()
+        self._scopes_lock = threading.RLock()
         self.hostname, self._origin, self._prefix = parse_hostname(hostname, port)
         self._policy = default_policy() if policy is None else load_policy(policy)
         self._clock = clock
@@ -177,6 +187,7 @@ class Connection:
         self.usage = Usage(clock.monotonic())
         """What its calls came to, and whether it is retired. For a manager."""
         self._came_from = CameFrom(self, self._origin, self.usage)
+        """What its answers tell of it, for whoever follows their links."""
         self._closed = False
         self._waits = Waits(clock)
         _connections.add(self)
@@ -318,6 +329,75 @@ class Connection:
                 discard(latest)
             raise
 
+    @without_locals
+    def scope(self, name: str, policy: Policy | str | os.PathLike[str] | None = None) -> Self:
+        """This connection, seen as a part of the host with a record of its own.
+
+        For a route, a tenant or an urgency that must not share its fate with the rest. Breaker, retry budget, bulkhead,
+        rate limit, counts and health are the scope's, and its record is called `https://host#name`; session, sockets,
+        credentials and headers are the connection's. The same object for as long as somebody has it. A manager's
+        connections to one host share the records of its scopes, too.
+
+        `policy` is the scope's own, for its calls as for its record; without one it goes by the connection's. The first
+        that is given for a scope of a host holds. To change it, set the scope's `policy`.
+
+        While the host is isolated, so are its scopes; and failures to connect count for the host as well, whose health
+        then says that it is broken, and so does that of its scopes. Closing a scope changes nothing: close the
+        connection.
+
+        Raises ValueError for a name that is blank, not printable, longer than 100 characters or has a `#`, and where
+        this is a scope itself; TypeError for what is no str.
+        """
+        if self._whole is not None:
+            raise ValueError(
+                f"this is the scope {self._scope!r} of a connection, and scopes have none of their own: ask the "
+                "connection for one; a name for both will do, such as 'reports/eu'"
+            )
+        name = check_scope(name)
+        if policy is not None:
+            self._give(name, load_policy(policy))
+        return self._scoped(name)
+
+    def _give(self, name: str, policy: Policy) -> None:
+        """Have a part of the host follow a policy, unless it has another one, which is told once."""
+        part, heeded, news = self._host.part(name, policy)
+        for event in news:
+            self._observe(event)
+        if not heeded and not part.told_ignored:
+            part.told_ignored = True
+
+    def _scoped(self, name: str) -> Self:
+        """The scope of that name; for one that is a scope itself, that of its connection."""
+        if self._whole is not None:
+            return self._whole._scoped(name)
+        scope = self._scopes.get(name)
+        if scope is None:
+            with self._scopes_lock:
+                scope = self._scopes.get(name)
+                if scope is None:
+                    scope = seen_again(self)
+                    scope._whole, scope._scope = self, name
+                    scope._came_from = CameFrom(self, self._origin, self.usage, name)
+                    scope._catch_up()
+                    scope = self._scopes.setdefault(name, scope)
+        return scope
+
+    def _catch_up(self) -> None:
+        """Of a scope: go by what the connection goes by now, and by the record that its host has for this part now.
+
+        Each call looks, for a manager may give the connection another record, and forget the part.
+        """
+        whole = self._whole
+        if whole is None or self._scope is None:
+            return
+        host, _, _ = whole._host.part(self._scope)
+        own = host.own_policy
+        if own is None:
+            self._policy, self._rules = whole._policy, whole._rules
+        elif own is not self._policy:
+            self._policy, self._rules = own, self._rules_of(own, self._timeout)
+        self._host = host
+
     @property
     def response(self) -> requests.Response | None:
         """The last response in this thread."""
@@ -341,20 +421,32 @@ class Connection:
         under way end as they began. What is known of the host stays: its circuit, counts and permits go on with the
         new numbers. In a manager they follow the manager's policy. The pool of sockets keeps its own.
         """
+        self._catch_up()
         return self._policy
 
     @policy.setter
     def policy(self, policy: Policy | str | os.PathLike[str]) -> None:
         new = load_policy(policy)
-        self._policy, self._rules = new, Rules(new, self._clock, self._timeout)
-        if not self._attached:
-            for event in self._host.follow(new):
-                self._observe(event)
+        if self._whole is not None:
+            self._catch_up()
+            news = self._host.give(new)
+        else:
+            self._policy, self._rules = new, Rules(new, self._clock, self._timeout)
+            news = () if self._attached else self._host.follow(new)
+        for event in news:
+            self._observe(event)
 
     @property
     def health(self) -> HostHealth:
-        """How the host does, as of now."""
-        return self._host.snapshot(connections=self._host.held or (0 if self._closed else 1))
+        """How the host does, or this part of it, as of now."""
+        record = self._record
+        return record.snapshot(connections=record.connections or (0 if self._closed else 1))
+
+    @property
+    def _record(self) -> Host:
+        """What is counted and known of the host, or of this part of it. For a manager, and for metrics."""
+        self._catch_up()
+        return self._host
 
     @property
     def closed(self) -> bool:
@@ -370,15 +462,24 @@ class Connection:
         """Take the host for well from now on: its circuit closes at once, also a half-open one, and admits all.
 
         For a fault that is known to be repaired. What was sent before says nothing any more; counts and latencies stay.
+        The circuits of the host's scopes close as well; that of a scope is its own alone.
         A manager's `reset_circuit` also has the hooks asked that are held off.
         """
+        self._catch_up()
         for event in self._host.reset_circuit():
             self._observe(event)
 
     def attach(self, host: Host) -> None:
-        """Share `host`, the record of this connection's origin, with others. A manager does that."""
-        self._host = host
-        self._attached = True
+        """Share `host`, the record of this connection's origin, with others. A manager does that.
+
+        The policies that its scopes were given hold there as well, unless others were given before.
+        """
+        whole = self if self._whole is None else self._whole
+        before, whole._host, self._attached = whole._host, host, True
+        if before is not host:
+            for part in before.parts():
+                if part.own_policy is not None:
+                    whole._give(part.origin.partition("#")[2], part.own_policy)
 
     def probe(self, path: str, seconds: float) -> Outcome:
         """Ask for `path` once within `seconds`, outside every policy and count; also once closed. For a manager."""
@@ -434,7 +535,12 @@ class Connection:
         self._line.close()
 
     def close(self) -> None:
-        """Close idle sockets and end waits for a turn or a retry. Requests in flight finish; later ones raise."""
+        """Close idle sockets and end waits for a turn or a retry. Requests in flight finish; later ones raise.
+
+        That closes its scopes. Closing a scope does nothing, for others are at work with the same connection.
+        """
+        if self._whole is not None:
+            return
         self._closed = True
         try:
             self._waits.end()
@@ -453,13 +559,15 @@ class Connection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        if self._whole is None:  # asked here, for a subclass may log out as it closes
+            self.close()
 
     def __repr__(self) -> str:
         if "_closed" not in vars(self):  # a traceback with locals, of a constructor that failed
             return f"<{type(self).__name__}, not made>"
         auth = "netrc" if self._auth is None else _kind(self._auth)
-        return f"<{type(self).__name__} {self.hostname!r} auth={auth}{' closed' if self._closed else ''}>"
+        scope = "" if self._scope is None else f" scope={self._scope!r}"
+        return f"<{type(self).__name__} {self.hostname!r} auth={auth}{scope}{' closed' if self._closed else ''}>"
 
     def _call(
         self,
@@ -484,6 +592,8 @@ class Connection:
             closed = ConnectionError(f"{self._origin}: this connection is closed; make a new one")
             closed.never_sent, closed.retryable = True, False
             raise closed
+        if self._whole is not None:
+            self._catch_up()
         method = check_method(method)
         if retry_if is not None:
             retry_if = check_retry_if(retry_if)
@@ -677,6 +787,7 @@ class Connection:
         return rules
 
     def _renew_after_fork(self) -> None:
+        self._scopes_lock = threading.RLock()
         self._line.renew()
         self._waits = Waits(self._clock)
         if self._closed:

@@ -13,6 +13,7 @@ from typing import Any
 
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
 
+from sleepwalker.connection.scopes import check_scope
 from sleepwalker.exceptions import URLError
 from sleepwalker.transport.url import Origin, parse_hostname
 
@@ -125,6 +126,11 @@ def host_key(host: Any) -> tuple[str, Origin | None]:
             return name, None
         shown = name[: min(_LONGEST_NAME, len(name) if unshown is None else unshown.start())]
         return f"{shown}…{_mark(name)}", None
+    if "#" in host:
+        raise URLError(
+            "host has a '#' (what follows is not shown): a scope of a host is had from the connection, as "
+            "find(host).scope(name), and only what is known of it from the manager"
+        )
     _, origin, _ = parse_hostname(host)
     path = host.partition("://")[2].partition("/")[2].rstrip("/")
     return (f"{origin.text}/{path}" if path else origin.text), origin
@@ -144,6 +150,16 @@ def checked_host_key(host: Any) -> tuple[str, Origin | None]:
     """The `host_key` of what `check_host` lets through."""
     check_host(host)
     return host_key(host)
+
+
+def checked_record_key(host: Any) -> tuple[str, Origin | None, str | None]:
+    """The same of what may be followed by a scope, `https://host#name`, which comes last; None for a whole host."""
+    check_host(host)
+    text = str.__str__(host)
+    if not _WEB.match(text) or "#" not in text:
+        return (*host_key(host), None)
+    text, _, scope = text.partition("#")
+    return (*host_key(text), check_scope(scope, "the scope in host"))
 
 
 def sent_mark(auth: Any, headers: Mapping[str, Any]) -> str:

@@ -32,8 +32,15 @@ from sleepwalker.connection.guard import (
 from sleepwalker.connection.held import Held, Holding
 from sleepwalker.connection.hook import ConnectionHook
 from sleepwalker.connection.in_force import default_guarded, default_policy, follow_defaults
-from sleepwalker.connection.keys import Asked, AuthKey, check_host, checked_host_key, words_of
-from sleepwalker.connection.pair import NOTHING, Fault, Made, Pair, Round, as_connection, says_closed
+from sleepwalker.connection.keys import (
+    Asked,
+    AuthKey,
+    check_host,
+    checked_host_key,
+    checked_record_key,
+    words_of,
+)
+from sleepwalker.connection.pair import NOTHING, Fault, Made, Pair, Round, as_connection, bare, says_closed
 from sleepwalker.connection.probe import LONGEST, Prober
 from sleepwalker.connection.registry import GivenUp, Registry, Seen
 from sleepwalker.connection.rounds import Rounds, no_room, out_of_time, too_late
@@ -259,8 +266,9 @@ class ConnectionManager:
 
     @without_locals
     def is_current(self, conn: Any, host: str, auth: Any = None) -> bool:
-        """Whether `find` gives `conn` for this pair at once: for whoever keeps what it gave."""
-        if self._at_hand(host, auth) is conn:
+        """Whether `find` gives `conn` for this pair at once, or what it is a scope of: for who keeps what it gave."""
+        at_hand = self._at_hand(host, auth)
+        if at_hand is conn or bare(at_hand) is bare(conn):
             return True
         check_host(host)
         return False
@@ -337,9 +345,14 @@ class ConnectionManager:
 
         For one that moved for good or was a mistake: nothing of it is shown any more, and its alerts end. Calls on its
         connections go on to their end. For a name that hooks understand, that goes for the hosts that it alone leads
-        to. An isolated host stays isolated until `restore`.
+        to. An isolated host stays isolated until `restore`. Of a scope, as `https://host#name`, the record is forgotten
+        and no connection.
         """
-        name, origin = checked_host_key(host)
+        name, origin, scope = checked_record_key(host)
+        if scope is not None:
+            with self._lock:
+                self._registry.forget_part_locked(origin, scope)
+            return
         with self._lock:
             self._shortcuts = {}
             given_up = self._registry.forget_locked(name, origin)
@@ -353,15 +366,16 @@ class ConnectionManager:
         itself: a datetime with a time zone, or a number of seconds from now, which setting the machine's clock does not
         change. Isolating a host again replaces both.
         For a name that hooks understand, all that goes for the hosts that its connections lead to; of several
-        isolations of one host the latest end counts.
+        isolations of one host the latest end counts. The scopes of a host are isolated with it; one alone is as
+        `https://host#name`, which `find` does not heed.
 
         Raises ValueError for a reason that is blank, not printable or longer than 200 characters, and for an `until`
         without a time zone, in the past or more than a year from now; TypeError for what is neither.
         """
-        name, origin = checked_host_key(host)
+        name, origin, scope = checked_record_key(host)
         isolation = check_isolation(reason, until, self._clock)
         with self._lock:
-            news = self._isolate_locked(name, origin, isolation)
+            news = self._isolate_locked(name, origin, isolation, scope)
         self._tell(news)
 
     @without_locals
@@ -369,11 +383,11 @@ class ConnectionManager:
         """End an isolation; without one nothing happens.
 
         For a name, that ends what was said of the name: a host that is isolated by its URL or by another name, too,
-        stays so. For a URL, it ends all that there is of that host.
+        stays so. For a URL, it ends all that there is of that host, but for its scopes that are isolated themselves.
         """
-        name, origin = checked_host_key(host)
+        name, origin, scope = checked_record_key(host)
         with self._lock:
-            news = self._registry.restore_locked(name, origin)
+            news = self._registry.restore_locked(name, origin, scope)
         self._tell(news)
 
     @without_locals
@@ -383,11 +397,15 @@ class ConnectionManager:
         For a fault that is known to be repaired. A circuit that is half-open or lets in only a part of the calls admits
         all, a host that could not be connected to no longer counts as broken, and back-offs end. What was sent before
         says nothing any more. Counts and latencies stay, and so does an isolation. For a name that hooks understand,
-        that goes for the hosts that it leads to; for a host that nobody looked for, nothing happens.
+        that goes for the hosts that it leads to; for a host that nobody looked for, nothing happens. Circuits of the
+        host's scopes close as well, or that of one alone: `https://host#name`.
         """
-        name, origin = checked_host_key(host)
+        name, origin, scope = checked_record_key(host)
         with self._lock:
-            records = self._registry.reset_locked(name, origin)
+            if scope is None:
+                records = self._registry.reset_locked(name, origin)
+            else:
+                records = self._registry.parts_locked(origin, scope)
             news = [event for record in records for event in record.reset_circuit()]
         self._tell(news)
 
@@ -401,27 +419,32 @@ class ConnectionManager:
     def health(self, host: str | None = None) -> HostHealth | dict[str, HostHealth]:
         """A `HostHealth` snapshot of one host; without `host` a dict of them all by normalised origin.
 
-        A name that hooks understand stands for the host that they connected it to.
+        A name that hooks understand stands for the host that they connected it to. Scopes are there as
+        `https://host#name`.
         """
         if host is None:
             with self._lock:
                 now = self._clock.monotonic()
                 news = self._notice_late_locked(now)
-                records = {record.origin: record for record in self._registry.hosts_locked()}
+                records = {record.origin: record for record in self._registry.records_locked()}
                 since = self._hooks_since_locked(now)
                 for name in since:
                     if name not in records:  # only hooks may know what it is, and they have not said so yet
                         records[name] = Host(name, self._policy, self._clock)
             self._tell(news)
-            return {name: record.snapshot(record.held, since.get(name)) for name, record in sorted(records.items())}
-        name, origin = checked_host_key(host)
+            return {
+                name: record.snapshot(record.connections, since.get(name)) for name, record in sorted(records.items())
+            }
+        name, origin, scope = checked_record_key(host)
         with self._lock:
             now = self._clock.monotonic()
             news = self._notice_late_locked(now)
-            record = self._registry.known_host_locked(name, origin)
-            begun = self._hooks_since_locked(now, name).get(name) or self._hooks_since_locked(now).get(record.origin)
+            record, begun = self._registry.known_host_locked(name, origin, scope), None
+            if scope is None:
+                begun = self._hooks_since_locked(now, name).get(name)
+                begun = begun or self._hooks_since_locked(now).get(record.origin)
         self._tell(news)
-        return record.snapshot(record.held, begun)
+        return record.snapshot(record.connections, begun)
 
     def _hooks_since_locked(self, now: float, name: str | None = None) -> dict[str, float]:
         """Since when hooks are at work, in seconds since 1970, by the host that they are asked for; or for one name."""
@@ -877,7 +900,7 @@ class ConnectionManager:
         shortcuts: _Shortcuts | None = None
         if made is not None and fault == "failback" and self._holds_such_locked(pair, made, seen, now):
             mine.result = pair.conn  # the hooks say again what they said before, and its sockets are open
-            if made.bare is not unguarded(pair.conn):
+            if made.bare is not bare(pair.conn):
                 given_up.append(GivenUp(pair, made.conn, None))
             if said.preferred:
                 self._registry.settle_home_locked(pair)
@@ -915,7 +938,7 @@ class ConnectionManager:
         current = seen.pair or pair
         if current.ready:
             mine.error, mine.result = None, current.conn
-            if made is not None and made.bare is not unguarded(current.conn):
+            if made is not None and made.bare is not bare(current.conn):
                 given_up.append(GivenUp(current, made.conn, "replaced"))
             return None
         # It was evicted again, or it took too long. What was made is held, unless another one for these credentials
@@ -980,13 +1003,13 @@ class ConnectionManager:
             rules = self._rules
         if ours is not None:
             ours.attach(record)
-            return Made(conn, unguarded(conn), ours, ours.usage, record, self._holding(ours.usage, pair))
-        bare = unguarded(conn)
+            return Made(conn, bare(conn), ours, ours.usage, record, self._holding(ours.usage, pair))
+        inner = unguarded(conn)
         names = default_guarded() if self._guarded is None else self._guarded
-        if names and bare is conn:
-            conn = guard(bare, record, rules, names, self._clock, self._observe, pair.key.mark)
+        if names and inner is conn:
+            conn = guard(inner, record, rules, names, self._clock, self._observe, pair.key.mark)
         usage = usage_of(conn)
-        return Made(conn, bare, None, usage, record, None if usage is None else self._holding(usage, pair))
+        return Made(conn, inner, None, usage, record, None if usage is None else self._holding(usage, pair))
 
     def _holding(self, usage: Usage, pair: Pair) -> Holding:
         return Holding(usage.held, Held(weakref.ref(self), pair.name, pair.host, pair.auth, pair.key))
@@ -1045,7 +1068,7 @@ class ConnectionManager:
         if not pair.ready:
             return []
         old = self._registry.take_locked(pair)
-        return [] if unguarded(old) is unguarded(conn) else [GivenUp(pair, old, reason)]
+        return [] if bare(old) is bare(conn) else [GivenUp(pair, old, reason)]
 
     def _tidy_locked(self, pair: Pair, now: float) -> None:
         """See to it that a pair without a connection does not stay for ever: at once where nothing is known of it."""
@@ -1056,9 +1079,11 @@ class ConnectionManager:
         else:
             self._registry.note_locked(pair)
 
-    def _isolate_locked(self, name: str, origin: Origin | None, isolation: Isolation | None = None) -> list[Event]:
+    def _isolate_locked(
+        self, name: str, origin: Origin | None, isolation: Isolation | None = None, scope: str | None = None
+    ) -> list[Event]:
         self._shortcuts = {}
-        return self._registry.isolate_locked(name, origin, isolation)
+        return self._registry.isolate_locked(name, origin, isolation, scope)
 
     def _end_back_offs_locked(self) -> None:
         for pair in self._registry.pairs_locked():
@@ -1095,12 +1120,15 @@ class ConnectionManager:
                 self._close_unheld(conn, gently=True)
 
     def _close_unheld(self, conn: Any, *, gently: bool = False) -> None:
-        """Close what no pair has, and what no call goes on with that a guard of it let in before it was given up."""
+        """Close what no pair has, and what no call goes on with that a guard of it let in before it was given up.
+
+        Of a scope, that is the connection.
+        """
+        if not is_guard(conn):
+            conn = bare(conn)
         with self._lock:
             self._leaving.pop(id(conn), None)
-            if self._registry.holds_locked(conn) or any(
-                unguarded(other) is unguarded(conn) for other in self._leaving.values()
-            ):
+            if self._registry.holds_locked(conn) or any(bare(other) is bare(conn) for other in self._leaving.values()):
                 return
         with contextlib.suppress(Exception):  # what closes badly is gone all the same
             ours = as_connection(conn)

@@ -6,6 +6,7 @@ import threading
 from typing import Any, Literal, NamedTuple
 
 from sleepwalker.connection.connection import Connection
+from sleepwalker.connection.guard import unguarded
 from sleepwalker.connection.held import Holding
 from sleepwalker.connection.keys import Asked
 from sleepwalker.connection.usage import Usage
@@ -281,6 +282,13 @@ class Pair:
         broken = self.home.broken_by(now)
         # Where nothing probes it, a host that could not be connected to looks the same until somebody tries.
         return broken in (None, "connect")
+
+
+def bare(conn: Any) -> Any:
+    """The connection itself, where this is a guard or a scope of it. Runs nobody's code."""
+    conn = unguarded(conn)
+    kind: Any = type(conn)
+    return conn if not issubclass(kind, Connection) or conn._whole is None else conn._whole
 
 
 def as_connection(conn: Any) -> Connection | None:

@@ -19,9 +19,12 @@ def check_source(source: Any) -> Connection | ConnectionManager:
 
 
 def records_of(source: Connection | ConnectionManager) -> list[tuple[Host, int]]:
-    """Each host's record, and how many connections to it are held."""
+    """Each host's record, and how many connections to it are held; then those of its scopes, which have none of theirs.
+
+    Of a scope its own.
+    """
     if isinstance(source, Connection):
-        host = source._host
-        return [(host, host.held or (0 if source.closed else 1))]
+        host = source._record
+        return [(host, host.connections or (0 if source.closed else 1)), *((part, 0) for part in host.parts())]
     with source._lock:
-        return [(host, host.held) for host in source._registry.hosts_locked()]
+        return [(host, host.held) for host in source._registry.records_locked()]

@@ -15,9 +15,9 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from sleepwalker.clock import Clock
-from sleepwalker.connection.guard import rehost, unguarded
+from sleepwalker.connection.guard import rehost
 from sleepwalker.connection.keys import Asked
-from sleepwalker.connection.pair import NOTHING, Made, Pair, says_closed
+from sleepwalker.connection.pair import NOTHING, Made, Pair, bare, says_closed
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.isolation import Isolation
 from sleepwalker.events import Event
@@ -63,7 +63,9 @@ class Isolated(NamedTuple):
 
     isolation: Isolation
     records: dict[str, Host]
-    """The host's own, and those of the hosts that hooks connected it to."""
+    """The host's own, and those of the hosts that hooks connected it to; of a scope, its own."""
+    whole: Host | None = None
+    """Of a scope, the record of its host, which has that of the scope."""
 
 
 class Registry:
@@ -138,6 +140,7 @@ class Registry:
         record = self._known_locked(name)
         if record is None:
             record = self._hosts[name] = Host(name, self.policy, self._clock)
+            self._isolate_parts_locked(record)
         self._latest[name] = record
         self._latest.move_to_end(name)
         if len(self._latest) > self._max:
@@ -150,45 +153,62 @@ class Registry:
                 self._latest.move_to_end(oldest)  # forgotten, the host would be asked again before its time
         return record
 
-    def known_host_locked(self, name: str, origin: Origin | None) -> Host:
-        """A host's record, made but not kept if there is none.
+    def _isolate_parts_locked(self, record: Host) -> None:
+        """Have the scopes of a host isolated that were so before its record was dropped, and this one made."""
+        for key, isolated in list(self._isolated.items()):
+            host, _, scope = key.partition("#")
+            if isolated.whole is not None and host == record.origin:
+                part, _, _ = record.part(scope)
+                part.isolate(isolated.isolation)
+                self._isolated[key] = Isolated(isolated.isolation, {key: part}, record)
+
+    def known_host_locked(self, name: str, origin: Origin | None, scope: str | None = None) -> Host:
+        """A host's record or that of its scope, made but not kept if there is none.
 
         A name's is the one of the host that hooks connect it to.
         """
+        if scope is not None:
+            whole = self.known_host_locked(name, origin)
+            own = f"{whole.origin}#{scope}"
+            return whole.known_part(scope) or Host(own, self.policy, self._clock, whole)
         own = name if origin is None else origin.text
         pairs = self.pairs_of_locked(name, None) if origin is None else []
         behind = (pair.record or pair.home for pair in pairs)
         return next(filter(None, behind), None) or self._known_locked(own) or Host(own, self.policy, self._clock)
 
-    def isolate_locked(self, name: str, origin: Origin | None, isolation: Isolation | None = None) -> list[Event]:
+    def isolate_locked(
+        self, name: str, origin: Origin | None, isolation: Isolation | None = None, scope: str | None = None
+    ) -> list[Event]:
         """Isolate a host, its own record and those of the hosts that hooks connected it to; what is to be told.
 
         One that merely stands in for a URL's host while that is broken is not among them. Without `isolation` the one
-        that there is, if any, holds for what it leads to meanwhile.
+        that there is, if any, holds for what it leads to meanwhile. With `scope` it is that of the host alone.
         """
         news = self.lapse_locked()
-        before = self._isolated.get(name if origin is None else origin.text)
+        before = self._isolated.get(_word(name, origin, scope))
         if isolation is None:
             if before is None:  # its time was over a moment ago
                 return news
             isolation = before.isolation
-        own = self.host_locked(name if origin is None else origin.text)
+        own, whole = self.host_locked(name if origin is None else origin.text), None
+        if scope is not None:
+            whole, (own, _, _) = own, own.part(scope)
         records = {own.origin: own}
-        for pair in self.pairs_of_locked(name, origin):
+        for pair in self.pairs_of_locked(name, origin) if scope is None else ():
             if pair.record is not None and (origin is None or not pair.stands_in):
                 records[pair.record.origin] = pair.record
         if before is not None:
             records = before.records | records
-        self._isolated[own.origin] = Isolated(isolation, records)
+        self._isolated[own.origin] = Isolated(isolation, records, whole)
         self._note_ends_locked()
         for record in records.values():
             news += record.isolate(self._longest_locked(record) or isolation)
         return news
 
-    def restore_locked(self, name: str, origin: Origin | None) -> list[Event]:
-        """Restore what was isolated with a host, but for hosts that were also isolated by another word."""
+    def restore_locked(self, name: str, origin: Origin | None, scope: str | None = None) -> list[Event]:
+        """Restore what was isolated with a host or a scope, but for what was also isolated by another word."""
         news = self.lapse_locked()
-        own = name if origin is None else origin.text
+        own = _word(name, origin, scope)
         isolated = self._isolated.pop(own, None)
         records = {} if isolated is None else isolated.records
         for others in self._isolated.values():
@@ -204,7 +224,7 @@ class Registry:
         clock, (at, wall) = self._clock, self._lapses_at
         if not self._isolated or (clock.monotonic() < at and clock.wall() < wall):
             return []
-        over = [name for name, (isolation, _) in self._isolated.items() if isolation.over(clock)]
+        over = [name for name, isolated in self._isolated.items() if isolated.isolation.over(clock)]
         ended = [record for name in over for record in self._isolated.pop(name).records.values()]
         self._note_ends_locked()
         news: list[Event] = []
@@ -214,7 +234,7 @@ class Registry:
         return news
 
     def _note_ends_locked(self) -> None:
-        isolations = [isolation for isolation, _ in self._isolated.values()]
+        isolations = [isolated.isolation for isolated in self._isolated.values()]
         ends = (one.ends for one in isolations if one.ends is not None)
         moments = (one.until for one in isolations if one.ends is None and one.until is not None)
         self._lapses_at = (min(ends, default=math.inf), min(moments, default=math.inf))
@@ -224,7 +244,7 @@ class Registry:
         found = self._isolated.get(record.origin)
         longest = None if found is None else found.isolation
         now, wall = self._clock.monotonic(), self._clock.wall()
-        for isolation, records in self._isolated.values():
+        for isolation, records, _ in self._isolated.values():
             if record.origin in records and (longest is None or isolation.left(now, wall) > longest.left(now, wall)):
                 longest = isolation
         return longest
@@ -284,6 +304,18 @@ class Registry:
                 self._drop_host_locked(record)
         return given_up
 
+    def parts_locked(self, origin: Origin | None, scope: str) -> list[Host]:
+        """The record of a scope of a host, if there is one."""
+        whole = None if origin is None else self._known_locked(origin.text)
+        part = None if whole is None else whole.known_part(scope)
+        return [] if part is None else [part]
+
+    def forget_part_locked(self, origin: Origin | None, scope: str) -> None:
+        """Drop the record of a scope of a host, unless it is isolated."""
+        whole = None if origin is None else self._known_locked(origin.text)
+        if whole is not None:
+            whole.forget_part(scope)
+
     def put_locked(self, pair: Pair, made: Made, now: float, *, preferred: bool) -> None:
         """Hold a connection for the pair, which must hold none. It is taken up again if it was dropped meanwhile.
 
@@ -340,7 +372,7 @@ class Registry:
     def take_locked(self, pair: Pair) -> Any:
         """Hold the pair's connection no more; it is returned."""
         conn, record = pair.conn, pair.record
-        key = id(unguarded(conn))
+        key = id(bare(conn))
         holders = self._holders[key]
         pair.conn, pair.record, pair.ours, pair.usage = NOTHING, None, None, None
         del self._ready[pair]
@@ -354,11 +386,11 @@ class Registry:
 
     def holds_locked(self, conn: Any) -> bool:
         """Whether some pair has this very object."""
-        return id(unguarded(conn)) in self._holders
+        return id(bare(conn)) in self._holders
 
     def holders_locked(self, conn: Any) -> tuple[Pair, ...]:
         """The pairs that have this very object."""
-        return tuple(self._holders.get(id(unguarded(conn)), ()))
+        return tuple(self._holders.get(id(bare(conn)), ()))
 
     def overdue_locked(self, now: float, keep: Pair | None = None) -> list[GivenUp]:
         """What was unused for `health.idle`, or is too much; a few at a time, and never `keep`."""
@@ -450,6 +482,10 @@ class Registry:
         self._drop_unled_locked()
         return [record for _, record in sorted(self._hosts.items())]
 
+    def records_locked(self) -> list[Host]:
+        """All host records, each followed by those of its scopes."""
+        return [one for record in self.hosts_locked() for one in (record, *record.parts())]
+
     def count_locked(self) -> int:
         """How many connections are held."""
         return len(self._ready)
@@ -495,3 +531,9 @@ class Registry:
     def _drop_host_locked(self, record: Host) -> None:
         for table in (self._latest, self._hosts, self._left):
             table.pop(record.origin, None)
+
+
+def _word(name: str, origin: Origin | None, scope: str | None) -> str:
+    """What an isolation is noted under: the name of the record that it is for first of all."""
+    own = name if origin is None else origin.text
+    return own if scope is None else f"{own}#{scope}"

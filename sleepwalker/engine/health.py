@@ -25,7 +25,7 @@ class HostHealth:
     """What is known of a host at one moment. Counts are since the host was first used, unless said otherwise."""
 
     host: str
-    """The origin, `https://api.example.net:8443`."""
+    """The origin, `https://api.example.net:8443`; of a scope, `https://api.example.net:8443#name`."""
     state: HealthState
     breaker: State
     """With `mode = "observe"` what it would be: it refuses nothing, and has no part in `state`."""

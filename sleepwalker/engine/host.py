@@ -1,9 +1,10 @@
-"""All state that is shared per host: breaker, budget, rate limit, bulkhead, counts, latencies; and snapshots of it."""
+"""All state that is shared per host or part of one: breaker, budget, rate limit, bulkhead, counts; and snapshots."""
 
 from __future__ import annotations
 
 import math
 import threading
+import weakref
 from typing import Literal
 
 from sleepwalker.clock import Clock
@@ -15,9 +16,11 @@ from sleepwalker.engine.health import Gauges, HealthState, HostHealth, Latency
 from sleepwalker.engine.isolation import FOR_GOOD, Isolation
 from sleepwalker.engine.limits import Budget, Holdings, Ticket, Turn
 from sleepwalker.engine.outcome import FAILURE, NEUTRAL, SUCCESS, Outcome
+from sleepwalker.engine.parts import Parts
 from sleepwalker.engine.tally import End, Tally
 from sleepwalker.engine.window import Latencies, Window
 from sleepwalker.events import CooldownBegan, Event, HostBroken, HostIsolated, HostRecovered, HostRestored
+from sleepwalker.exceptions import HostIsolatedError
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.policy import SERVER_FAILURES, Policy
 
@@ -36,10 +39,23 @@ class Host:
 
     A thread that holds the lock may be interrupted by a signal handler which closes a connection, or asks for its
     health: so the lock may be taken once more by the same thread.
+
+    A part of a host, as a scope of a connection sees it, has a record of its own; `whole` is that of the host. All is
+    the part's own but this: while its host is isolated, so is the part; and whether the host can be connected to is
+    known to the host, by the attempts of all its parts and its own.
     """
 
-    def __init__(self, origin: str, policy: Policy, clock: Clock) -> None:
+    def __init__(self, origin: str, policy: Policy, clock: Clock, whole: Host | None = None) -> None:
         self.origin = origin
+        # Weak, for the host has its parts: so both are gone with the last connection to it.
+        self._whole = None if whole is None else weakref.ref(whole)
+        self._parts: Parts[Host] | None = None
+        self.own_policy: Policy | None = None
+        """The policy that was given for this part; one without goes by that of its host."""
+        self.asked_at = -math.inf
+        """When a part was last asked for, in seconds of the monotonic clock."""
+        self.told_ignored = False
+        """Whether it was told that a policy which somebody gave for it is not followed."""
         self.breaker = Breaker(origin, policy.breaker, clock) if policy.breaker else None
         self._clock = clock
         self._policy = policy
@@ -78,8 +94,86 @@ class Host:
     @property
     def isolated(self) -> bool:
         """Whether an operator took the host out of use, as of now."""
+        return self._isolation_in_force() is not None
+
+    def _isolation_in_force(self) -> Isolation | None:
+        """How it is isolated, as of now: by itself, or with the whole host."""
         isolation = self.isolation
-        return isolation is not None and not isolation.over(self._clock)
+        if isolation is not None and not isolation.over(self._clock):
+            return isolation
+        return None if self._whole is None or (whole := self._whole()) is None else whole._isolation_in_force()
+
+    def isolated_error(self) -> HostIsolatedError:
+        """What a call is told that is refused because of that; it names what is isolated, the host or the part."""
+        if self._whole is not None and (whole := self._whole()) is not None and whole.isolated:
+            return whole.isolated_error()
+        return (self.isolation or FOR_GOOD).refusal(self.origin, self._clock)
+
+    def part(self, name: str, policy: Policy | None = None) -> tuple[Host, bool, tuple[Event, ...]]:
+        """The record of a part of the host, made if it is new; whether it heeds `policy`, if given; what is to be told.
+
+        The first policy that is given for a part holds for as long as its record lives: asked for another way by
+        somebody else, it does not change under those who are at work with it.
+        """
+        now = self._clock.monotonic()
+        with self._lock:
+            parts = self._parts
+            if parts is None:
+                parts = self._parts = Parts()
+            part = parts.get(name)
+            if part is None:
+                part = Host(f"{self.origin}#{name}", policy or self._policy, self._clock, self)
+                part.own_policy = policy
+                parts.put(name, part)
+                parts.trim(lambda old: old.busy or old.isolation is not None or old.rejects(now))
+            part.asked_at = now
+        if policy is None or policy is part.own_policy:
+            return part, True, ()
+        return part, *part._given(policy)
+
+    def _given(self, policy: Policy) -> tuple[bool, tuple[Event, ...]]:
+        with self._lock:
+            if self.own_policy is not None:
+                return policy == self.own_policy, ()
+            self.own_policy = policy
+        return True, self.follow(policy)
+
+    def give(self, policy: Policy) -> tuple[Event, ...]:
+        """Have a part follow a policy of its own from now on; what changed by it."""
+        self.own_policy = policy
+        return self.follow(policy)
+
+    @property
+    def connections(self) -> int:
+        """How many connections a manager holds to the host, or to that of the part."""
+        whole = self if self._whole is None else self._whole()
+        return self.held if whole is None else whole.held
+
+    def parts(self) -> list[Host]:
+        """The records of all its parts, by name, but for those that are out of use and would look broken for ever.
+
+        What nobody has asked for within `health.idle` is taken for a route or tenant that is gone, as a host is that no
+        connection leads to any more. It is there again with its next call.
+        """
+        if self._parts is None:
+            return []
+        now, idle = self._clock.monotonic(), self._policy.health.idle
+        return [
+            part
+            for part in self._parts.all()
+            if not part.down or part.isolated or part.busy or part.rejects(now) or now - part.asked_at <= idle
+        ]
+
+    def known_part(self, name: str) -> Host | None:
+        """The record of a part, if there is one."""
+        return None if self._parts is None else self._parts.peek(name)
+
+    def forget_part(self, name: str) -> None:
+        """Drop the record of a part, unless an operator isolated it. Whoever asks for it gets a new one."""
+        with self._lock:
+            part = None if self._parts is None else self._parts.peek(name)
+            if self._parts is not None and part is not None and part.isolation is None:
+                self._parts.drop(name)
 
     def take_token(self, call: Holdings, now: float, left: float, credentials: str = "") -> Turn:
         """Take a token of the rate limit, wait for one, or be rejected. `left` is how many seconds the call has.
@@ -170,9 +264,9 @@ class Host:
         with self._lock:
             self.tally.calls += 1
             call.counted = True
-            if self.isolation is not None:
+            if self.isolation is not None or self._whole is not None:
                 self._lapse_locked()
-                if self.isolation is not None:
+                if self.isolated:
                     self.tally.reject("isolation")
                     return "isolation"
             entry = self._bulkhead.enter(call, limited=bulkhead, refused=refused)
@@ -236,7 +330,8 @@ class Host:
             self._latencies.add(now, duration)
             if self._bulkhead.adaptive is not None:
                 self._bulkhead.learn(outcome, now - duration, now)
-            return self._record_locked(permit, outcome, now, now - duration)
+            news = self._record_locked(permit, outcome, now, now - duration)
+        return news if self._whole is None else news + self._tell_whole(outcome, now, now - duration)
 
     def settle_body(self, permit: Permit, outcome: Outcome, now: float) -> tuple[Event, ...]:
         """Record that a streamed body broke off after its attempt had been settled by its head."""
@@ -325,7 +420,7 @@ class Host:
             good, bad = self._verdicts.totals(now)
             ratio = good / (good + bad) if good + bad else None
             state = self._state_locked(breaker, ratio)
-            isolation = self.isolation if state == "isolated" else None
+            isolation = self._isolation_in_force() if state == "isolated" else None
             return HostHealth(
                 host=self.origin,
                 state=state,
@@ -373,23 +468,54 @@ class Host:
         if verdict is SUCCESS:
             self._verdicts.add(now, _GOOD)
             self._consecutive = 0
-            if self._broken_since is None or began >= self._broken_since:  # a late answer is no recovery
-                self._unreached = 0
+            if self._unreached:
+                self._note_reach_locked(outcome, began)
             self._last_success = now
         elif verdict is FAILURE:
             self._verdicts.add(now, _BAD)
             self.tally.failures += 1
             self._consecutive += 1
-            if outcome.never_sent:
-                if began >= self._reset_at:
-                    self._unreached += 1
-            elif self._unreached < self._policy.health.broken_after:  # nor is another failure
-                self._unreached = 0
+            if self._whole is None:
+                self._note_reach_locked(outcome, began)
             self._last_error = outcome.describe()
             self._last_cause = outcome.cause
         if self.breaker is not None and permit is not _FREE:
             self.breaker.report_locked(permit, verdict, now, self._last_cause)
         return self._news_locked(now)
+
+    def _note_reach_locked(self, outcome: Outcome, began: float) -> None:
+        """Take note of what a success or a failure says about whether the host can be connected to."""
+        if outcome.verdict is SUCCESS:
+            if self._broken_since is None or began >= self._broken_since:  # a late answer is no recovery
+                self._unreached = 0
+        elif outcome.never_sent:
+            if began >= self._reset_at:
+                self._unreached += 1
+        elif self._unreached < self._policy.health.broken_after:  # nor is another failure
+            self._unreached = 0
+
+    def _tell_whole(self, outcome: Outcome, now: float, began: float) -> tuple[Event, ...]:
+        """Let the host know what an attempt of its part says about connecting to it: nothing else is its business."""
+        whole = self._whole() if self._whole is not None else None
+        if whole is None or outcome.verdict is NEUTRAL or not (whole._unreached or outcome.never_sent):
+            return ()
+        return whole._told_by_part(outcome, now, began)
+
+    def _told_by_part(self, outcome: Outcome, now: float, began: float) -> tuple[Event, ...]:
+        with self._lock:
+            self._note_reach_locked(outcome, began)
+            if outcome.never_sent:
+                self._last_error, self._last_cause = outcome.describe(), outcome.cause
+            news = self._news_locked(now)
+            if outcome.succeeded and self._broken_since is None:
+                self._last_success = now  # whoever backs off until the host is well need wait no longer
+            return news
+
+    @property
+    def _unreachable(self) -> bool:
+        """Whether connecting to the host, or to that of the part, failed so often in a row that it counts as broken."""
+        whole = self if self._whole is None else self._whole()
+        return whole is not None and whole._unreached >= whole._policy.health.broken_after
 
     def broken_by(self, now: float) -> Literal["breaker", "connect"] | None:
         """What makes the host count as broken as of `now`, None if nothing does."""
@@ -408,8 +534,10 @@ class Host:
 
     @property
     def busy(self) -> bool:
-        """Whether calls are in flight, or wait to be."""
-        return self._bulkhead.in_flight > 0 or self._queued > 0
+        """Whether calls are in flight, or wait to be, those of its parts included."""
+        if self._bulkhead.in_flight > 0 or self._queued > 0:
+            return True
+        return self._parts is not None and any(part.busy for part in self._parts.all())
 
     @property
     def _queued(self) -> int:
@@ -428,14 +556,28 @@ class Host:
         return self._broken_since is not None
 
     def answered_since(self, moment: float) -> bool:
-        """Whether an attempt, or a probe, succeeded after `moment`, in seconds of the monotonic clock."""
-        return self._last_success is not None and self._last_success > moment
+        """Whether an attempt, or a probe, succeeded after `moment`, in seconds of the monotonic clock.
+
+        One of a part of the host's will do, unless the host is down: that says nothing of the rest.
+        """
+        if self._last_success is not None and self._last_success > moment:
+            return True
+        return not self.down and self._parts is not None and any(p.answered_since(moment) for p in self._parts.all())
 
     def follow(self, policy: Policy) -> tuple[Event, ...]:
         """Go on by `policy`, with all that is known and under way; what changed by it.
 
-        Calls under way keep their own rules. Those that queue get in where the new limits have room for them.
+        Calls under way keep their own rules. Those that queue get in where the new limits have room for them. Its parts
+        go along but for those that were given a policy of their own.
         """
+        news = self._follow(policy)
+        if self._parts is not None:
+            for part in self._parts.all():
+                if part.own_policy is None:
+                    news += part.follow(policy)
+        return news
+
+    def _follow(self, policy: Policy) -> tuple[Event, ...]:
         now = self._clock.monotonic()
         with self._lock:
             if policy.health.window != self._policy.health.window:
@@ -471,9 +613,16 @@ class Host:
             before, self.isolation, self.trouble = self.isolation, isolation, True
             self._bulkhead.turn_all_away()
             news = self._news_locked(self._clock.monotonic())
+        if self._parts is not None:
+            for part in self._parts.all():
+                part._turn_away()
         if isolation == before:
             return news
         return (*news, HostIsolated(self.origin, reason=isolation.reason, until=isolation.moment(self._clock)))
+
+    def _turn_away(self) -> None:
+        with self._lock:
+            self._bulkhead.turn_all_away()
 
     def restore(self) -> tuple[Event, ...]:
         """End an isolation."""
@@ -500,7 +649,10 @@ class Host:
         self.isolation, self.trouble, self._untold = None, self._broken_since is not None, (*self._untold, restored)
 
     def reset_circuit(self) -> tuple[Event, ...]:
-        """Take the host for well from now on: its circuit closes, and what was begun before says nothing any more."""
+        """Take the host for well from now on: its circuit closes, and what was begun before says nothing any more.
+
+        So are its parts.
+        """
         now = self._clock.monotonic()
         with self._lock:
             self._unreached, self._reset_at = 0, now
@@ -508,7 +660,11 @@ class Host:
                 self.cooldowns.clear()
             if self.breaker is not None:
                 self.breaker.reset_locked()
-            return self._news_locked(now, by_hand=True)
+            news = self._news_locked(now, by_hand=True)
+        if self._parts is not None:
+            for part in self._parts.all():
+                news += part.reset_circuit()
+        return news
 
     @property
     def well_by_probe(self) -> bool | None:
@@ -562,7 +718,8 @@ class Host:
             since, cause = now, self._last_cause
             if not unreached and breaker is not None:
                 reason, since, cause = "breaker", breaker.down_since, breaker.cause
-            news += (HostBroken(self.origin, reason=reason, failures=self._consecutive, cause=cause),)
+            failures = max(self._consecutive, self._unreached)  # the latter are those of its parts as well
+            news += (HostBroken(self.origin, reason=reason, failures=failures, cause=cause),)
             # These together, and after the last call: a Ctrl-C comes before all or after all of them.
             self._broken_since, self._probed_well, self.trouble = since, False, True
         else:
@@ -575,7 +732,7 @@ class Host:
             return "isolated"
         if self.breaker is not None and self.breaker.observes:
             breaker = CLOSED
-        if breaker == OPEN or self._unreached >= self._policy.health.broken_after:
+        if breaker == OPEN or self._unreachable:
             return "broken"
         if breaker != CLOSED:
             return "degraded"

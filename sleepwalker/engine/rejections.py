@@ -6,7 +6,6 @@ from typing import Literal
 
 from sleepwalker.engine.breaker import HALF_OPEN, OPEN, Refusal
 from sleepwalker.engine.cooldown import Cooldown
-from sleepwalker.engine.isolation import FOR_GOOD
 from sleepwalker.engine.outcome import NEUTRAL, Outcome
 from sleepwalker.engine.record import Call
 from sleepwalker.exceptions import (
@@ -39,7 +38,7 @@ def rejected_at_entry(call: Call, by: Literal["bulkhead", "isolation"], waited: 
     origin = call.host.origin
     error: ConnectionError
     if by == "isolation":
-        error = (call.host.isolation or FOR_GOOD).refusal(origin, call.clock)
+        error = call.host.isolated_error()
     else:
         limit = call.host.limit
         longer = f"; no place came free within {waited:.3g} s" if waited else ""

@@ -112,11 +112,7 @@ def trail_of(response: requests.Response, conn: Any) -> Trail:
             home = _asked_origin(response)
             return Trail(home, None, home)
         ours = as_connection(conn)
-        came_from = (
-            CameFrom(conn, _asked_origin(response), usage_of(conn))
-            if ours is None
-            else CameFrom(conn, ours.origin, ours.usage)
-        )
+        came_from = CameFrom(conn, _asked_origin(response), usage_of(conn)) if ours is None else ours._came_from
     return Trail(came_from.origin, came_from, came_from.origin)
 
 

@@ -97,6 +97,7 @@ def send(link: Link, conn: Any, url: str, way: Way, trail: Trail) -> Step:
             through, found = conn, None
         else:
             through, found = _found(link, conn, target, way, trail, asked.found, way.manager)
+            through = _in_scope(through, target, trail)
         check_kind(through)
         ours = as_connection(through)
         at = _place_of(found, target) if ours is None else ours.origin
@@ -158,6 +159,15 @@ def _found(
         if several:
             return _found_again(link, target, several, manager), None
     return manager.find(found.host, found.auth), found
+
+
+def _in_scope(through: Any, target: Origin, trail: Trail) -> Any:
+    """What was found, seen as the scope that the walk began in, if in any: at its own host it goes on there."""
+    scope = None if trail.began is None else trail.began.scope
+    if scope is None or not trail.is_home(target):
+        return through
+    ours = as_connection(through)
+    return through if ours is None or ours._came_from.scope is not None else ours.scope(scope)
 
 
 def _found_again(link: Link, target: Origin, several: tuple[Held, ...], manager: Finder) -> Any:

@@ -81,7 +81,8 @@ class Views:
         found: list[HostHealth] = []
         for source in self._sources:
             if isinstance(source, Connection):
-                found.append(source.health)
+                found.append(health := source.health)
+                found += (part.snapshot(health.connections) for part in source._record.parts())
             else:
                 found += source.health().values()
         states: dict[HealthState, int] = dict.fromkeys(STATES, 0)

@@ -46,6 +46,22 @@ from sleepwalker import (
 from sleepwalker.events import Event, Level
 
 
+def scopes(conn: Connection, own: Subclass, manager: ConnectionManager) -> None:
+    assert_type(conn.scope("reports"), Connection)
+    assert_type(own.scope("reports"), Subclass)
+    assert_type(conn.scope("reports").get("/"), requests.Response)
+    assert_type(conn.scope("reports").health, HostHealth)
+    conn.scope("reports", "batch")
+    conn.scope("reports", policy=Policy(rate_limit={"rate": 1, "per": "host"}))
+    conn.scope("reports", policy=Path("reports.toml"))
+    conn.scope("reports").policy = "careful"
+    manager.add("https://host.com", None, conn.scope("reports"))
+    conn.scope()  # type: ignore[call-arg]
+    conn.scope(7)  # type: ignore[arg-type]
+    conn.scope("reports", policy=7)  # type: ignore[arg-type]
+    RateLimitPolicy(rate=5, per="tenant")  # type: ignore[arg-type]
+
+
 def constructors(context: ssl.SSLContext, auth: AuthBase, session: requests.Session) -> None:
     assert_type(Connection("https://host.com"), Connection)
     Connection("https://host.com", ("user", "pass"), 443, True, 5)
@@ -238,7 +254,7 @@ def policies() -> None:
         retry=RetryPolicy(attempts=5, statuses={503}, budget=RetryBudget(ratio=0.1)),
         breaker=BreakerPolicy(consecutive=3),
         bulkhead=BulkheadPolicy(max_concurrent=10),
-        rate_limit=RateLimitPolicy(rate=5),
+        rate_limit=RateLimitPolicy(rate=5, per="credentials"),
         hedge=HedgePolicy(delay=0.1),
         health=HealthPolicy(window=30),
         log=LogPolicy(finished="off"),

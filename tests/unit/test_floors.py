@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("attempt", "events", "latch", "threads"),
     ("exceptions",),
     ("policy", "policies"),
-    ("engine.not_now", "engine.outcome", "engine.window"),
+    ("engine.not_now", "engine.outcome", "engine.parts", "engine.window"),
     ("engine.adaptive", "engine.slow", "engine.tally"),
     ("engine.retry", "engine.breaker", "engine.limits"),
     ("engine.buckets", "engine.bulkhead", "engine.cooldown", "engine.health", "engine.isolation"),

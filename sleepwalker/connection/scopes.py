@@ -1,0 +1,57 @@
+"""The scopes of a connection: how they are called, and how one object is seen as another that shares its attributes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import types
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_LONGEST_NAME = 100
+_ALLOWED = f"a name for a part of the host, 1 to {_LONGEST_NAME} printable characters without '#'"
+
+
+def check_scope(name: Any, called: str = "name") -> str:
+    """A name that can be shown anywhere: it is part of that of the record, `https://host#name`."""
+    kind: Any = type(name)
+    if not issubclass(kind, str):
+        raise TypeError(f"{called} must be a str, {_ALLOWED}, not {kind.__name__}")
+    text = str.__str__(name)  # of a subclass, the text alone
+    if not text.strip():
+        raise ValueError(f"{called} is {'blank' if text else 'empty'}: pass {_ALLOWED}, such as 'reports'")
+    shown = f"{text[:40]!r}{' ...' if len(text) > 40 else ''}"
+    if len(text) > _LONGEST_NAME:
+        raise ValueError(
+            f"{called} has {len(text)} characters ({shown}): pass {_ALLOWED}; of a longer one a hash will do"
+        )
+    if "#" in text:
+        raise ValueError(
+            f"{called} {shown} has a '#', which parts it from the host in events and metrics: leave it out"
+        )
+    if not text.isprintable():
+        raise ValueError(f"{called} {shown} has characters that cannot be printed: pass {_ALLOWED}")
+    if text != text.strip():
+        raise ValueError(f"{called} {shown} has blanks at its ends, which nobody sees in a log: take them off (strip)")
+    return text
+
+
+def seen_again(thing: T) -> T:
+    """Another object of the same class, whose attributes are the very same, also those that are set later.
+
+    Only what stands in slots is its own, at first with the values of the first one.
+    """
+    kind: Any = type(thing)
+    again: T = object.__new__(kind)
+    again.__dict__ = thing.__dict__
+    for slot in _slots_of(kind):
+        with contextlib.suppress(AttributeError):  # empty
+            slot.__set__(again, slot.__get__(thing))
+    return again
+
+
+@functools.lru_cache(maxsize=256)
+def _slots_of(kind: type) -> tuple[types.MemberDescriptorType, ...]:
+    members = (member for base in kind.__mro__ for member in vars(base).values())
+    return tuple(member for member in members if isinstance(member, types.MemberDescriptorType))
