@@ -156,8 +156,11 @@ def _number(number: int) -> str:
 
 
 def _short(host: str, width: int) -> str:
-    """A host's origin in so many characters: the scheme goes first, then the end of the name; the port stays."""
-    text = safe_line(host)
+    """A host's origin in so many characters: the scheme goes first, then the end of the name; port and scope stay."""
+    text, mark, scope = safe_line(host).partition("#")
+    if mark:
+        scope = _cut(scope, max(1, width // 2 - 1))
+        return f"{_short(text, width - 1 - len(scope))}#{scope}"
     for scheme in ("https://", "http://"):
         if len(text) > width:
             text = text.removeprefix(scheme)
@@ -233,8 +236,8 @@ def _slow(report: Report, width: int) -> list[RenderableType]:
     heads = ("took", "ended", "came to", "sends")
     others = sum(max(len(head), *(len(row[at]) for row in texts)) + 1 for at, head in enumerate(heads))
     for row, call in zip(rows, report.slow, strict=False):
-        origin = call.host.removeprefix("https://").removeprefix("http://")
-        row[4] = _cut(safe_line(f"{call.method} {origin}{call.path}"), width - others - 1)
+        origin, mark, scope = call.host.removeprefix("https://").removeprefix("http://").partition("#")
+        row[4] = _cut(safe_line(f"{call.method} {origin}{call.path}{f' #{scope}' if mark else ''}"), width - others - 1)
     return [display.table((*heads, "call"), rows, words=("ended", "came to", "call"), tight=True)]
 
 

@@ -104,20 +104,21 @@ def _worst(view: View) -> str:
 
 def _summary(view: View) -> str:
     total = len(view.hosts)
+    noun = "hosts and scopes" if any("#" in health.host for health in view.hosts) else "hosts"
     if not total:
         return "No hosts yet"
     for state in ("broken", "degraded", "isolated"):
         if number := view.states[state]:
-            return f"{_of(number, total)} {'is' if number == 1 else 'are'} {state}"
+            return f"{_of(number, total, noun)} {'is' if number == 1 else 'are'} {state}"
     if view.states["unknown"] == total:
         return f"Nothing was heard of {'the' if total == 1 else 'any'} host lately"
     if view.states["healthy"] == total:
-        return "The host is healthy" if total == 1 else f"All {total:,} hosts are healthy"
-    return f"None of {total:,} hosts is in trouble"
+        return "The host is healthy" if total == 1 else f"All {total:,} {noun} are healthy"
+    return f"None of {total:,} {noun} is in trouble"
 
 
-def _of(number: int, total: int) -> str:
-    return "The host" if total == 1 else f"{number:,} of {total:,} hosts"
+def _of(number: int, total: int, noun: str) -> str:
+    return "The host" if total == 1 else f"{number:,} of {total:,} {noun}"
 
 
 def _chips(view: View, asked: Asked) -> str:
@@ -214,8 +215,9 @@ def _row(health: HostHealth, taken: float, copy: int) -> str:
 
 def _name(host: str) -> str:
     """A host's name that breaks between its labels rather than anywhere."""
-    scheme, mark, rest = host.rpartition("://")
-    name = "<wbr>.".join(_text(part) for part in rest.split("."))
+    origin, hash_, scope = host.partition("#")
+    scheme, mark, rest = origin.rpartition("://")
+    name = "<wbr>.".join(_text(part) for part in rest.split(".")) + (f"<wbr>#{_text(scope)}" if hash_ else "")
     return f"<small>{_text(scheme)}://</small><wbr>{name}" if mark else name
 
 
@@ -267,7 +269,7 @@ def _error(health: HostHealth, taken: float) -> str:
     notes = _isolation(health, taken) + notes
     if health.last_error is None:
         return notes or _DASH
-    text = health.last_error.replace(f"{health.host}: ", "", 1)  # the row has said that
+    text = health.last_error.replace(f"{health.host.partition('#')[0]}: ", "", 1)  # the row has said that
     if len(text) > _LONGEST_ERROR:
         text = text[:_LONGEST_ERROR] + " …"
     if len(text) <= _SHORT_ERROR:

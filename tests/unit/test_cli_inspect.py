@@ -100,6 +100,25 @@ def test_what_is_no_terminal_gets_80_columns_without_colour(inspect: Run, tmp_pa
         assert title in out
 
 
+def test_a_scope_keeps_its_name_however_narrow_it_gets(inspect: Run, tmp_path: Path) -> None:
+    host = f"https://{'a' * 60}.example.net:8443#reports"
+    lines = [answered(number, host, path="/r", duration=2.0) for number in range(3)]
+    path = write(
+        tmp_path / "a.jsonl",
+        [
+            *lines,
+            failed(9, host, path="/r", attempts=2),
+            line(9, "attempt.failed", host, attempt=1, error="ReadError", duration=0.1),
+        ],
+    )
+    code, out, _ = inspect(path)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert re.search(r"a…:8443#reports", out)
+    _, out, _ = inspect(write(tmp_path / "b.jsonl", [answered(1, "https://h#reports", path="/r", duration=2.0)]))
+    assert "GET h/r #reports" in out
+
+
 def test_nothing_from_a_log_can_steer_a_terminal(inspect: Run, tmp_path: Path) -> None:
     evil = "https://h\x1b[2J\u202e"
     lines = [

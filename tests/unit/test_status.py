@@ -326,6 +326,15 @@ def test_the_headline_says_the_worst(states: list[Any], says: str) -> None:
     assert re.search(rf"<h1[^>]*>.*{says}</h1>", html)
 
 
+def test_scopes_are_rows_with_their_names_and_counted_as_such() -> None:
+    scope = replace(BROKEN, host=f"{BROKEN.host}#a.b <reports>")
+    html = page(scope, replace(QUIET, state="healthy"))
+    assert "<title>1 of 2 hosts and scopes is broken · " in html
+    assert "<wbr>#a.b &lt;reports&gt;</bdi>" in html
+    assert "<bdi>ConnectError: Connection refused (errno 111)</bdi>" in html, "without the host that its row names"
+    assert "All 2 hosts and scopes are healthy" in page(*(replace(one, state="healthy") for one in (scope, QUIET)))
+
+
 # -- filters -------------------------------------------------------------------------------------
 
 FLEET = [replace(QUIET, host=f"https://h{number}.test") for number in range(1000)]
