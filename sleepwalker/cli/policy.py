@@ -11,7 +11,8 @@ from typing import Any
 from sleepwalker import files
 from sleepwalker.cli.parser import Commands, Parser, UsageError, examples
 from sleepwalker.cli.text import count, safe_line, say
-from sleepwalker.exceptions import PolicyError
+from sleepwalker.connection.keys import checked_host_key
+from sleepwalker.exceptions import PolicyError, URLError
 from sleepwalker.policy import Policy
 from sleepwalker.policy.load import shipped_text
 
@@ -20,6 +21,7 @@ _SHOW = examples(
     "sleepwalker policy show interactive",
     "sleepwalker policy show standard > mine.toml   # a start for your own",
     "sleepwalker policy show mine.toml              # with all defaults",
+    "sleepwalker policy show mine.toml --host https://a.example.com",
 )
 _CHECK = examples("sleepwalker policy check mine.toml", "sleepwalker policy check --json deploy/*.toml")
 _SCHEMA = examples("sleepwalker policy schema > policy.schema.json   # for editors")
@@ -37,6 +39,13 @@ def add(commands: Commands) -> None:
 
     showing = below.add_parser("show", help="one policy, with the reasons for its numbers", epilog=_SHOW)
     showing.add_argument("policy", metavar="NAME|FILE", help="a shipped policy, or a TOML file")
+    showing.add_argument(
+        "--host",
+        metavar="HOST",
+        action="append",
+        default=[],
+        help="what one host gets, by the tables of the file: its URL, or a name that hooks know; both by two --host",
+    )
     showing.add_argument("--json", action="store_true", help="all its fields as JSON")
     showing.set_defaults(run=show)
 
@@ -73,11 +82,38 @@ def show(args: argparse.Namespace) -> int:
         policy = Policy.load(name)
     except PolicyError as error:
         raise UsageError(str(error)) from None
+    if args.host:
+        return _show_for_host(policy, args)
     if args.json:
         print(json.dumps(policy.to_dict(), indent=2))
     else:
         print((shipped_text(name) if name in Policy.names() else policy.to_toml()).rstrip("\n"))
     return 0
+
+
+def _show_for_host(policy: Policy, args: argparse.Namespace) -> int:
+    """Print what one host gets, and which table says so."""
+    hosts = [_host(text) for text in args.host]
+    number = policy.table_for(*hosts)
+    found = policy.for_host(*hosts)
+    match = [] if number is None else list(policy.hosts[number].match)
+    if args.json:
+        print(json.dumps({"hosts": hosts, "table": number, "match": match, "policy": found.to_dict()}, indent=2))
+        return 0
+    table = "none of its tables fits" if policy.hosts else "it has no tables for hosts"
+    if number is not None:
+        table = f"host[{number}], which is for {', '.join(match)}"
+    print(f"# {safe_line(args.policy)} for {', '.join(hosts)}: {table}")
+    print(found.to_toml().rstrip("\n"))
+    return 0
+
+
+def _host(text: str) -> str:
+    """A host as a manager knows it."""
+    try:
+        return checked_host_key(text)[0]
+    except URLError as error:
+        raise UsageError(f"--host: {error}") from None
 
 
 def check(args: argparse.Namespace) -> int:

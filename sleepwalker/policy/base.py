@@ -34,13 +34,17 @@ class PolicyModel(BaseModel):
 
     def __init__(self, /, **data: Any) -> None:
         """Raises `PolicyError` that lists every fault."""
-        _raise(type(self).__name__, _fill(self, data, "")[1])
+        _raise(type(self).__name__, self._take(data))
+
+    def _take(self, data: Mapping[Any, Any]) -> list[str]:
+        """Fill a blank model; returns all faults. With faults it must not be used."""
+        return fill(self, data, "")[1]
 
     @classmethod
     def _build(cls, data: Mapping[Any, Any], source: str | None = None) -> Self:
         """A model from a mapping of any keys; `source` says where it came from, for the error's first line."""
         model = cls.__new__(cls)
-        _raise(source or cls.__name__, _fill(model, data, "")[1])
+        _raise(source or cls.__name__, model._take(data))
         return model
 
     def replace(self, **changes: Any) -> Self:
@@ -104,16 +108,19 @@ def allowed(cls: type[PolicyModel], field: str) -> str:
     return _words(_schema(cls)["properties"][field])
 
 
-def _fill(model: PolicyModel, data: Mapping[Any, Any], prefix: str) -> tuple[dict[str, Any], list[str]]:
+def fill(
+    model: PolicyModel, data: Mapping[Any, Any], prefix: str, also: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], list[str]]:
     """Fill a blank model, and give its sound values by path (for the rules) and all faults.
 
-    The parts are made here rather than by pydantic, which would stop before the rules at the first part that
-    is not sound. With faults the model must not be used.
+    `also` are names that are allowed beside the fields, and are none of them. The parts are made here rather than by
+    pydantic, which would stop before the rules at the first part that is not sound. With faults the model must not be
+    used.
     """
     cls = type(model)
     fields = cls.model_fields
     unknown = [key for key in data if key not in fields]
-    faults = [_unknown(cls, key, prefix) for key in unknown[:_MOST_UNKNOWN]]
+    faults = [_unknown(cls, key, prefix, also) for key in unknown[:_MOST_UNKNOWN]]
     if len(unknown) > _MOST_UNKNOWN:
         faults.append(f"{prefix}*: {len(unknown) - _MOST_UNKNOWN} more are unknown: is this a policy?")
     given: dict[str, Any] = {}
@@ -134,7 +141,7 @@ def _fill(model: PolicyModel, data: Mapping[Any, Any], prefix: str) -> tuple[dic
             values.update(_flat(value, name))
         elif isinstance(value, Mapping):
             values[name] = given[name] = made = part.__new__(part)
-            inner, inner_faults = _fill(made, value, f"{prefix}{name}.")
+            inner, inner_faults = fill(made, value, f"{prefix}{name}.")
             values.update((f"{name}.{key}", item) for key, item in inner.items())
             faults += inner_faults
             if inner_faults:
@@ -188,11 +195,12 @@ def policy_error(what: str, faults: list[str]) -> PolicyError:
     return PolicyError("\n".join(lines), faults=tuple(faults))
 
 
-def _unknown(cls: type[PolicyModel], key: Any, prefix: str) -> str:
+def _unknown(cls: type[PolicyModel], key: Any, prefix: str, also: tuple[str, ...]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
 
     # The value is not shown: what has no business in a policy may well be a secret.
-    paths = {name: [name] for name in cls.model_fields}
+    known = [*cls.model_fields, *also]
+    paths = {name: [name] for name in known}
     for name in cls.model_fields:
         part = part_of(cls, name)
         for inner in part.model_fields if part else ():
@@ -201,7 +209,7 @@ def _unknown(cls: type[PolicyModel], key: Any, prefix: str) -> str:
     close = [f"{prefix}{path}" for name in names for path in paths[name]]
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     shown = key if isinstance(key, str) and key.isprintable() and len(key) <= 60 else _shown(key)
-    return f"{prefix}{shown}: unknown; {hint}allowed: {_list(cls.model_fields)}"
+    return f"{prefix}{shown}: unknown; {hint}allowed: {_list(known)}"
 
 
 def _not_a_part(cls: type[PolicyModel], name: str, value: Any, prefix: str) -> str:

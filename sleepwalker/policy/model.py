@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from sleepwalker.policy import load
-from sleepwalker.policy.base import PolicyModel, policy_error
+from sleepwalker.policy.base import PolicyModel, fill, policy_error
+from sleepwalker.policy.hosts import HOST, HostTable, first_of, tables_of
 from sleepwalker.policy.parts import (
     BreakerPolicy,
     BulkheadPolicy,
@@ -39,6 +40,9 @@ class Policy(PolicyModel):
     A part is given as its model or as a dict of its fields. False or None switches off `retry`, `breaker`,
     `bulkhead`, `rate_limit` and `hedge`; a part that is off is None on the object, and `false` in TOML.
     All durations are seconds.
+
+    `host`, `[[host]]` in TOML, is a list of tables: `match`, a pattern or a list of them, and the parts and fields that
+    differ from the rest for the hosts that fit. `for_host` gives the policy of one host.
     """
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -85,7 +89,58 @@ class Policy(PolicyModel):
             health: HealthPolicy | _Fields = ...,
             log: LogPolicy | _Fields = ...,
             pool: PoolPolicy | _Fields = ...,
+            host: Sequence[_Fields] = ...,
         ) -> None: ...
+
+    _hosts: tuple[HostTable[Any], ...] = PrivateAttr(default=())
+    _rest: Policy | None = PrivateAttr(default=None)
+    """The same without tables, where it has some."""
+
+    def _take(self, data: Mapping[Any, Any]) -> list[str]:
+        top = {key: value for key, value in data.items() if key != HOST}
+        faults = fill(self, top, "", also=(HOST,))[1]
+        if HOST not in data:
+            return faults
+        tables, more = tables_of(type(self), top, data[HOST], faults)
+        if tables and not faults and not more:
+            self._hosts, self._rest = tables, self._build(top)
+        return faults + more
+
+    @property
+    def hosts(self) -> tuple[HostTable[Self], ...]:
+        """Its tables for single hosts, in order."""
+        return self._hosts
+
+    def for_host(self, host: str, *names: str) -> Self:
+        """The policy of one host: that of the first table that fits, or where none does this one without its tables.
+
+        `host` is its URL, or a name that `ConnectionManager.find` is asked for; `names` are others that it goes by.
+        """
+        if not self._hosts:
+            return self
+        number = self.table_for(host, *names)
+        return cast("Self", self._rest if number is None else self._hosts[number].policy)
+
+    def table_for(self, host: str, *names: str) -> int | None:
+        """The place among `hosts` of the first table that fits, None if none does."""
+        return first_of(self._hosts, (host, *names)) if self._hosts else None
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, as of any part. Its tables for single hosts say of it what they said."""
+        if self._hosts and HOST not in changes:
+            changes[HOST] = self._hosts
+        return super().replace(**changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain values that TOML and JSON can hold; what is off is False, sets are sorted lists."""
+        tables = {HOST: [table.to_dict() for table in self._hosts]} if self._hosts else {}
+        return super().to_dict() | tables
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Fields for the `repr`, and what the tables for single hosts say."""
+        yield from super().__repr_args__()
+        if self._hosts:
+            yield HOST, [table.to_dict() for table in self._hosts]
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> Self:

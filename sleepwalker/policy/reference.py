@@ -52,11 +52,47 @@ and `slow_call` are given together; a hedge has either `delay` or `percentile`, 
 `attempt`; `slow_call` and every `max_wait` are shorter than `total`.
 """
 
+_MATCH = (
+    "Patterns for the hosts that the table is for, as those of `fnmatch`: `*` stands for any characters, `?` for one, "
+    "`[ab]` for one of these. It is enough that one fits the origin (`https://host.com:8443`), or what a manager's "
+    "`find` is asked for. Letter case, a trailing slash and a default port make no difference."
+)
+_HOSTS = f"""\
+## host
+
+One policy for many hosts: a list of tables, each with `match` and with the parts and fields that differ for the hosts
+that fit. What a table does not say is as in the rest of the policy, and a part that is off there comes on with its
+defaults. Rules between fields hold for what comes of it.
+[How-to](../how-to/choose-and-write-a-policy.md#one-file-for-many-hosts)
+
+```toml
+[timeout]
+total = 20
+
+[[host]]
+match = "https://*.slow.example.com"
+timeout.total = 60
+
+[[host]]
+match = ["billing", "https://billing.example.com:8443"]
+retry = false
+breaker.consecutive = 3
+```
+
+| field | allowed | meaning |
+|---|---|---|
+| `match` | a text, or a list of texts | {_MATCH} |
+
+The first table that fits counts, and no other. No pattern may stand in two tables. In code it is
+`Policy(host=[{{"match": "billing", "retry": False}}])`; `policy.hosts` has the tables, and
+`policy.for_host("https://host.com", "name")` gives the policy of one host.
+"""
+
 
 def page() -> str:
     """The page `docs/reference/policies.md`."""
     parts = (_section(name, part) for name, part in _parts(Policy, ""))
-    return "\n".join([_HEAD, *parts, _shipped()]).rstrip("\n") + "\n"
+    return "\n".join([_HEAD, *parts, _HOSTS, _shipped()]).rstrip("\n") + "\n"
 
 
 def _parts(cls: type[PolicyModel], prefix: str) -> Iterator[tuple[str, type[PolicyModel]]]:

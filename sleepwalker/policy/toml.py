@@ -7,13 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def dumps(table: Mapping[str, Any], path: str = "") -> str:
+def dumps(table: Mapping[str, Any], path: str = "", header: str = "[{}]") -> str:
     """The table as TOML. Plain values first: below a header they would belong to that table.
 
-    JSON writes these values as TOML does: numbers are finite, texts are of visible ASCII, keys are bare.
+    JSON writes these values as TOML does: numbers are finite, texts are printable, keys are bare.
     """
-    tables = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-    lines = [f"{key} = {json.dumps(value)}\n" for key, value in table.items() if key not in tables]
-    header = f"[{path}]\n" if path and lines else ""
-    rest = [dumps(value, f"{path}.{key}" if path else key) for key, value in tables.items()]
-    return "\n".join(block for block in (header + "".join(lines), *rest) if block)
+    tables = {key: value for key, value in table.items() if isinstance(value, Mapping) or _of_tables(value)}
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in table.items() if key not in tables]
+    blocks = [(header.format(path) + "\n" if path and lines else "") + "".join(lines)]
+    for key, value in tables.items():
+        below = f"{path}.{key}" if path else key
+        if isinstance(value, Mapping):
+            blocks.append(dumps(value, below))
+        else:
+            blocks += [dumps(each, below, "[[{}]]") for each in value]
+    return "\n".join(block for block in blocks if block)
+
+
+def _of_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)

@@ -461,6 +461,8 @@ def schema_faults(schema: dict[str, Any], value: Any, path: str = "") -> list[st
                     faults.append(f"{path} pattern")
             case "uniqueItems":
                 faults += [] if len(set(value)) == len(value) else [f"{path} uniqueItems"]
+            case "minItems":
+                faults += [] if len(value) >= rule else [f"{path} minItems"]
             case "items":
                 faults += [fault for item in value for fault in schema_faults(rule, item, path)]
             case "properties":
