@@ -38,6 +38,7 @@ __all__ = [
     "HostRestored",
     "Level",
     "Observer",
+    "PolicyIgnored",
     "RequestFailed",
     "RequestFinished",
     "RequestRejected",
@@ -379,6 +380,20 @@ class ConnectionRetired(Event):
     `max_connections`."""
 
 
+@frozen
+class PolicyIgnored(Event):
+    """A policy was given that is not followed, for others share what it would limit; told once per host or scope."""
+
+    name = "policy.ignored"
+    level = "warning"
+
+    ignored: str
+    """The fields of its policy that are not followed, such as `breaker.consecutive, bulkhead`."""
+    followed: Literal["policies", "connection", "manager", "scope"]
+    """Whose policy is: one of `policies=` or a `[[host]]` table, that of the host's first connection, from a hook or
+    `add`, the manager's; or the one that was given first for the scope."""
+
+
 class Observer(Protocol):
     """Receives events, called outside every lock. `level` stands in for the event's own where a policy sets it."""
 
@@ -415,6 +430,7 @@ CATALOGUE: dict[str, type[Event]] = {
         HookFailed,
         HookSlow,
         ConnectionRetired,
+        PolicyIgnored,
     )
 }
 

@@ -41,11 +41,12 @@ from sleepwalker.engine.health import HostHealth
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import Outcome, failed
 from sleepwalker.engine.rules import Rules, passes_rate_limit
-from sleepwalker.events import AnyObserver, Observer
+from sleepwalker.events import AnyObserver, Observer, PolicyIgnored
 from sleepwalker.exceptions import ConnectionError, HTTPError, SleepwalkerException
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.frames import without_locals
 from sleepwalker.policy import Policy, PoolPolicy
+from sleepwalker.policy.shared import OF_A_SCOPE, unlike
 from sleepwalker.telemetry import tracing
 from sleepwalker.telemetry.log import observing
 from sleepwalker.transport.credentials import (
@@ -105,8 +106,8 @@ class Connection:
         verify: True, False, the path of a CA bundle, or an `ssl.SSLContext`.
         timeout: Seconds to connect and to wait for each next byte, or a pair `(connect, read)`; stands in for
             the policy's, whose deadlines are lifted to fit.
-        policy: A `Policy`, the name of a shipped one, or the path of a TOML file. None: the one that `defaults` chose,
-            `standard` if none was.
+        policy: A `Policy`, the name of a shipped one, or the path of a TOML file; where it has tables for single hosts,
+            the one for this host counts. None: the one that `defaults` chose, `standard` if none was.
         cert: Path of a client certificate with its key, or a pair of paths (certificate, key).
         proxies: Proxy URLs by scheme, before those of the environment.
         headers: Sent with every request.
@@ -155,7 +156,9 @@ class Connection:
         self._scopes: weakref.WeakValueDictionary[str, Self] = weakref.WeakValueDictionary()
         self._scopes_lock = threading.RLock()
         self.hostname, self._origin, self._prefix = parse_hostname(hostname, port)
-        self._policy = default_policy() if policy is None else load_policy(policy)
+        self.given_policy = None if policy is None else load_policy(policy)
+        """The policy that it was told to follow, None where it follows the default. For a manager."""
+        self._policy = self._for_its_host(self.given_policy or default_policy())
         self._clock = clock
         self._timeout = check_timeout(timeout)
         self._rules = Rules(self._policy, clock, self._timeout)
@@ -355,7 +358,7 @@ class Connection:
             )
         name = check_scope(name)
         if policy is not None:
-            self._give(name, load_policy(policy))
+            self._give(name, self._for_its_host(load_policy(policy)))
         return self._scoped(name)
 
     def _give(self, name: str, policy: Policy) -> None:
@@ -363,8 +366,11 @@ class Connection:
         part, heeded, news = self._host.part(name, policy)
         for event in news:
             self._observe(event)
-        if not heeded and not part.told_ignored:
+        if heeded or part.told_ignored:
+            return
+        if ignored := unlike(policy, part.policy, OF_A_SCOPE):
             part.told_ignored = True
+            self._observe(PolicyIgnored(part.origin, ignored=", ".join(ignored), followed="scope"))
 
     def _scoped(self, name: str) -> Self:
         """The scope of that name; for one that is a scope itself, that of its connection."""
@@ -419,18 +425,20 @@ class Connection:
 
         Another one may be set: a `Policy`, the name of a shipped one, or a path. Later calls follow it, and calls
         under way end as they began. What is known of the host stays: its circuit, counts and permits go on with the
-        new numbers. In a manager they follow the manager's policy. The pool of sockets keeps its own.
+        new numbers. In a manager only its `reload` changes what they follow. The pool of sockets keeps its own.
         """
         self._catch_up()
         return self._policy
 
     @policy.setter
     def policy(self, policy: Policy | str | os.PathLike[str]) -> None:
-        new = load_policy(policy)
+        given = load_policy(policy)
+        new = self._for_its_host(given)
         if self._whole is not None:
             self._catch_up()
             news = self._host.give(new)
         else:
+            self.given_policy = given
             self._policy, self._rules = new, Rules(new, self._clock, self._timeout)
             news = () if self._attached else self._host.follow(new)
         for event in news:
@@ -774,9 +782,12 @@ class Connection:
         header = basic_header(auth)
         return (auth, None) if header is None else (None, header)
 
+    def _for_its_host(self, policy: Policy) -> Policy:
+        return policy.for_host(self._origin.text, self.hostname)
+
     def _rules_of(self, policy: Policy | str | os.PathLike[str] | None, timeout: Timeout | None) -> Rules:
         """The rules of a call with a policy or timeout of its own, made once for each such pair."""
-        chosen = self._policy if policy is None else load_policy(policy)
+        chosen = self._policy if policy is None else self._for_its_host(load_policy(policy))
         key = (chosen, passes_rate_limit(chosen), check_timeout(timeout))  # equal policies may differ in what they say
         rules = self._other_rules.get(key)
         if rules is None:

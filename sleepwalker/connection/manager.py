@@ -47,6 +47,7 @@ from sleepwalker.connection.rounds import Rounds, no_room, out_of_time, too_late
 from sleepwalker.connection.said import hooks_refusal, own_copy, told, too_early
 from sleepwalker.connection.settings import check_isolation, check_wait, load_policy
 from sleepwalker.connection.usage import Usage
+from sleepwalker.connection.whose import PoliciesByPattern, Terms, check_policies, names_of
 from sleepwalker.engine.health import HostHealth
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.isolation import FOR_GOOD, Isolation
@@ -65,7 +66,7 @@ from sleepwalker.exceptions import ConnectionError, HostIsolatedError, HTTPError
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.frames import empty_frames, without_locals
 from sleepwalker.latch import Latch
-from sleepwalker.policy import Policy
+from sleepwalker.policy import HealthPolicy, Policy
 from sleepwalker.telemetry.log import observing
 from sleepwalker.transport.url import Origin
 
@@ -81,6 +82,8 @@ class _AnyAuth:
 _ANY_AUTH = _AnyAuth()
 _CLOSED = "this manager is closed; make a new one"
 _HOOK_THREAD = "sleepwalker hook"
+#: A probe that is due in fewer seconds is made at once.
+_AT_ONCE = 0.001
 #: Who waits for hooks looks up this often, in seconds: whether the interpreter ended, and what a clock of a test says.
 _SLICE = 0.25
 _Shortcuts = dict[tuple[Any, ...], Pair]
@@ -130,9 +133,12 @@ class ConnectionManager:
     replaces one that is broken.
 
     Args:
-        policy: What connections share per host follows it: breaker, budget, bulkhead, health.
+        policy: What connections share per host follows it: breaker, budget, bulkhead, rate limit, health. So it does
+            where no pattern fits the host and its first connection has no policy of its own.
             A `Policy`, the name of a shipped one, or the path of a TOML file. None: the one that `defaults` chose,
             `standard` if none was.
+        policies: Policies by pattern, for hosts whose origin, or what `find` is asked for, it fits. The first that fits
+            counts, before what a connection brings; then come the tables that `policy` itself has for single hosts.
         max_connections: How many are held; those unused for longest make room for others.
         guard: True, or the names of further methods: what a hook makes that is no `Connection` is wrapped, so
             that the policy applies to its request-like methods. False: it is returned as it is. None: as `defaults`
@@ -152,6 +158,7 @@ class ConnectionManager:
         self,
         *,
         policy: Policy | str | os.PathLike[str] | None = None,
+        policies: PoliciesByPattern | None = None,
         max_connections: int = 10_000,
         guard: bool | Collection[str] | None = None,
         observer: AnyObserver | None = None,
@@ -160,14 +167,14 @@ class ConnectionManager:
         _check_max_connections(max_connections)
         self._policy = default_policy() if policy is None else load_policy(policy)
         self._own_policy = policy is not None
-        self._health = self._policy.health
         self._max_connections = max_connections
         self._guarded = None if guard is None else guarded_names(guard)
         self._observe = observing(observer)
         self._clock = clock
         self._rules = Rules(self._policy, clock)
         self._hooks: tuple[ConnectionHook, ...] = ()
-        self._registry = Registry(self._policy, clock, max_connections)
+        terms = Terms(self._policy, () if policies is None else check_policies(policies))
+        self._registry = Registry(terms, clock, max_connections)
         self._shortcuts: _Shortcuts = {}
         self._rounds = Rounds()
         self._leaving: dict[int, Any] = {}
@@ -178,7 +185,9 @@ class ConnectionManager:
         self._lock = threading.RLock()
         self._sweep_at = float("inf")
         self._closed = False
-        self._prober = Prober(self._probe_broken, self._health.probe_interval) if self._health.probe else None
+        self._prober: Prober | None = None
+        self._probes_due: dict[str, float] = {}
+        """In how many seconds the broken hosts that are probed have their next one, by origin."""
         _managers.add(self)
         if policy is None:
             follow_defaults(self)
@@ -430,7 +439,7 @@ class ConnectionManager:
                 since = self._hooks_since_locked(now)
                 for name in since:
                     if name not in records:  # only hooks may know what it is, and they have not said so yet
-                        records[name] = Host(name, self._policy, self._clock)
+                        records[name] = self._registry.unknown_host(name)
             self._tell(news)
             return {
                 name: record.snapshot(record.connections, since.get(name)) for name, record in sorted(records.items())
@@ -457,18 +466,30 @@ class ConnectionManager:
                 found[place] = min(found.get(place, math.inf), one.since + since_epoch)
         return found
 
-    def reload(self, policy: Policy | str | os.PathLike[str]) -> None:
-        """Have everything that is shared per host, and guarded objects, follow `policy` from now on.
+    def reload(
+        self,
+        policy: Policy | str | os.PathLike[str] | None = None,
+        *,
+        policies: PoliciesByPattern | None = None,
+    ) -> None:
+        """Have everything that is shared per host, and guarded objects, follow another policy from now on.
 
-        Circuits, counts, permits and back-offs go on with the new numbers; calls under way end as they began.
+        `policy` and `policies` are those of the constructor, and one that is left out stays as it is. Circuits, counts,
+        permits and back-offs go on with the new numbers; calls under way end as they began. A host that follows what
+        its first connection brought goes on with that, unless a pattern fits it now.
         A connection's own timeouts, retries and logs are those of its own policy: set `connection.policy` as well.
-        Raises PolicyError, or TypeError for what is no policy, and leaves the old one in force.
+        Raises PolicyError, or TypeError for what is no policy, and leaves the old ones in force.
         """
-        policy = load_policy(policy)
+        if policy is None and policies is None:
+            raise TypeError("reload needs a policy, or policies by pattern, and got neither")
+        loaded = None if policy is None else load_policy(policy)
+        checked = None if policies is None else check_policies(policies)
         with self._lock:
             self._check_open()
-            self._own_policy = True
-            news = self._reload_locked(policy)
+            self._own_policy = self._own_policy or loaded is not None
+            before = self._registry.terms
+            terms = Terms(loaded or before.policy, before.policies if checked is None else checked)
+            news = self._reload_locked(terms)
         self._tell(news)
 
     def _follow_default(self) -> None:
@@ -477,20 +498,21 @@ class ConnectionManager:
             policy = default_policy()  # now: of two that are chosen at a time the later one counts
             if self._own_policy or self._closed or policy is self._policy:
                 return
-            news = self._reload_locked(policy)
+            news = self._reload_locked(Terms(policy, self._registry.terms.policies))
         self._tell(news)
 
-    def _reload_locked(self, policy: Policy) -> list[Event]:
-        """Go on by another policy; returns what is to be told."""
-        self._policy, self._health, self._rules = policy, policy.health, Rules(policy, self._clock)
-        self._registry.policy = policy
+    def _reload_locked(self, terms: Terms) -> list[Event]:
+        """Go on by other policies; returns what is to be told."""
+        policy = terms.policy
+        self._policy, self._rules = policy, Rules(policy, self._clock)
         self._rounds.follow_locked(policy.timeout.total)
-        news = [event for record in self._registry.hosts_locked() for event in record.follow(policy)]
+        news = self._registry.reload_locked(terms)
         for pair in self._registry.pairs_locked():
-            follow(pair.conn, self._rules)
+            if pair.record is not None:
+                follow(pair.conn, self._rules_of(names_of(pair.record.origin, pair)))
         if self._prober is not None:
             self._prober.stop()
-        self._prober = Prober(self._probe_broken, self._health.probe_interval) if self._health.probe else None
+            self._prober = None
         if self._registry.count_locked():
             self._start_probing_locked()
         self._sweep_at = self._registry.due_at_locked()
@@ -542,11 +564,7 @@ class ConnectionManager:
             pair = self._shortcuts.get((host, AuthKey, AuthKey(auth)))
         if pair is not None:
             conn, now = pair.conn, self._clock.monotonic()
-            if (
-                now < self._sweep_at
-                and conn is not NOTHING
-                and pair.fault(now, self._health, says_closed(conn)) is None
-            ):
+            if now < self._sweep_at and conn is not NOTHING and pair.fault(now, says_closed(conn)) is None:
                 pair.used = now
                 if pair.conn is conn:  # and was therefore what looked good
                     return conn
@@ -558,6 +576,7 @@ class ConnectionManager:
         owned = getattr(self._lock, "_is_owned", None)  # no public name tells
         wait = _Wait(self._policy.timeout.total if timeout is None else timeout, nested=owned is not None and owned())
         asked = Asked(host, auth)
+        self._registry.terms.matched(asked.name if asked.origin is None else asked.origin.text)
         while (conn := self._tried(asked, wait)) is NOTHING:
             pass
         return conn
@@ -604,7 +623,7 @@ class ConnectionManager:
             registry.insert_locked(pair, asked.origin)
         given_up += registry.overdue_locked(now, pair)
         self._sweep_at = registry.due_at_locked()
-        fault = pair.fault(now, self._health, seen.closed) if pair.ready else None
+        fault = pair.fault(now, seen.closed) if pair.ready else None
         if fault is not None or pair.stands_in:
             self._start_probing_locked()  # in a forked child the parent's thread does not run
         isolated = registry.isolated_locked(pair)
@@ -661,7 +680,7 @@ class ConnectionManager:
             if decides:
                 if not pair.ready:  # else a stand-in, which serves until the hooks are asked again
                     pair.refusal = ""  # nothing was said yet
-                pair.back_off(now, self._health)
+                pair.back_off(now, self._registry.judged_by_locked(pair))
             news.append(HookSlow(pair.name, hook=one.hook, duration=now - one.since))
         return news
 
@@ -803,7 +822,7 @@ class ConnectionManager:
                     continue
                 now, pair = self._clock.monotonic(), seen.pair
                 break
-        if pair is not None and pair.ready and pair.fault(now, self._health, seen.closed) in (None, "failback"):
+        if pair is not None and pair.ready and pair.fault(now, seen.closed) in (None, "failback"):
             return seen.conn
         raise out_of_time(asked.name, current, now - began, now)
 
@@ -833,7 +852,9 @@ class ConnectionManager:
         if pair is not None:
             if pair.round is mine:  # it came to nothing: an exception that is not the hooks' to handle
                 if pair.ready:
-                    pair.back_off(now, self._health)  # a stand-in, which serves until the hooks are asked again
+                    pair.back_off(
+                        now, self._registry.judged_by_locked(pair)
+                    )  # a stand-in, which serves until the hooks are asked again
                 pair.round = None
             self._tidy_locked(pair, now)
         mine.over = True
@@ -912,7 +933,7 @@ class ConnectionManager:
         else:
             pair.refusal = str(refusal) if refusal is not None and refusal.retryable else None
         if mine.error is None or (refusal is not None and refusal.retryable):
-            pair.back_off(now, self._health)
+            pair.back_off(now, self._registry.judged_by_locked(pair))
         if hooks is not self._hooks:  # the new ones have not been asked
             pair.end_back_off()
         elif refusal is not None and refusal.retryable:
@@ -958,7 +979,7 @@ class ConnectionManager:
         """Whether the connection in hand goes to the same place as the new one, and nothing is wrong with it."""
         if made.ours is None or pair.ours is None or pair.record is None or pair.record.origin != made.record.origin:
             return False
-        return pair.fault(now, self._health, seen.closed) in (None, "failback")
+        return pair.fault(now, seen.closed) in (None, "failback")
 
     def _ask_hooks(
         self, hooks: tuple[ConnectionHook, ...], pair: Pair, mine: Round, asked: Asked, fault: Fault | None
@@ -998,18 +1019,27 @@ class ConnectionManager:
         name = None if ours is None else ours.origin.text
         if name is None and origin is not None:
             name = origin.text
+        names = names_of(self._registry.opaque_name(pair) if name is None else name, pair)
+        self._registry.terms.matched(*names)  # while no lock is held: then it is known
+        brought = None if ours is None else ours.given_policy
         with self._lock:
-            record = self._registry.host_locked(self._registry.opaque_name(pair) if name is None else name)
-            rules = self._rules
+            record = self._registry.host_locked(names[0])
+            news = self._registry.settle_locked(record, names, brought)
+        self._tell(news)
         if ours is not None:
             ours.attach(record)
             return Made(conn, bare(conn), ours, ours.usage, record, self._holding(ours.usage, pair))
         inner = unguarded(conn)
-        names = default_guarded() if self._guarded is None else self._guarded
-        if names and inner is conn:
-            conn = guard(inner, record, rules, names, self._clock, self._observe, pair.key.mark)
+        methods = default_guarded() if self._guarded is None else self._guarded
+        if methods and inner is conn:
+            conn = guard(inner, record, self._rules_of(names), methods, self._clock, self._observe, pair.key.mark)
         usage = usage_of(conn)
         return Made(conn, inner, None, usage, record, None if usage is None else self._holding(usage, pair))
+
+    def _rules_of(self, names: tuple[str, ...]) -> Rules:
+        """What the calls of a guard follow whose host has these names: objects of other kinds bring no policy."""
+        policy, whose = self._registry.terms.followed(names)
+        return self._rules if whose == "manager" else Rules(policy, self._clock)
 
     def _holding(self, usage: Usage, pair: Pair) -> Holding:
         return Holding(usage.held, Held(weakref.ref(self), pair.name, pair.host, pair.auth, pair.key))
@@ -1090,8 +1120,13 @@ class ConnectionManager:
             pair.end_back_off()
 
     def _start_probing_locked(self) -> None:
-        if self._prober is not None and not self._closed:
-            self._prober.start()
+        every = self._registry.probe_every
+        if self._closed or every == math.inf:
+            return
+        if self._prober is None:
+            self._probes_due = {}
+            self._prober = Prober(self._probe_broken, every)
+        self._prober.start()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -1143,22 +1178,35 @@ class ConnectionManager:
             elif callable(close := getattr(conn, "close", None)):
                 close()
 
-    def _probe_broken(self) -> None:
-        """Ask each broken host once whether it is back."""
-        targets: dict[str, tuple[Connection, Host]] = {}
+    def _probe_broken(self, elapsed: float = math.inf) -> float:
+        """Ask each broken host whose time has come once whether it is back; in how many seconds to look again.
+
+        `elapsed` is how many have gone by since it was done last.
+        """
+        targets: dict[str, tuple[Connection, Host, HealthPolicy]] = {}
         with self._lock:
-            path = self._health.probe
+            prober = self._prober
             for pair in self._registry.pairs_locked():
                 conn, record = (pair.failover, pair.home) if pair.stands_in else (pair.ours, pair.record)
                 if conn is not None and record is not None and record.trouble and not record.isolated:
-                    targets[record.origin] = (conn, record)
-        for conn, record in targets.values():
-            if path is None or self._closed or self._health.probe != path:  # a new policy has a prober of its own
-                return
-            self._probe(conn, record, path)
+                    targets[record.origin] = (conn, record, record.judged_by)
+            again = self._registry.probe_every
+        due: dict[str, float] = {}
+        for origin, (conn, record, health) in targets.items():
+            if self._closed or self._prober is not prober:  # a new policy has a prober of its own
+                return again
+            if health.probe is None:
+                continue
+            due[origin] = self._probes_due.get(origin, 0.0) - elapsed
+            if due[origin] < _AT_ONCE:
+                due[origin] = health.probe_interval
+                self._probe(conn, record, health.probe)
+        self._probes_due = due
+        return min([again, *due.values()])
 
     def _probe(self, conn: Connection, record: Host, path: str) -> None:
-        needed = self._policy.breaker.close_after if self._policy.breaker else 1
+        breaker = record.policy.breaker
+        needed = breaker.close_after if breaker else 1
         for _ in range(needed):
             try:
                 outcome = conn.probe(path, LONGEST)

@@ -189,14 +189,17 @@ class Pair:
         """Whether hooks are at work for it."""
         return self.round is not None or bool(self.late)
 
-    def fault(self, now: float, health: HealthPolicy, closed: bool) -> Fault | None:
+    def fault(self, now: float, closed: bool) -> Fault | None:
         """What is wrong with the connection, None if nothing is. `closed` is what it says of itself."""
         usage, record = self.usage, self.record
+        if record is None:  # given up a moment ago by another thread
+            return None
+        health = record.judged_by
         if usage is not None and usage.unauthorized and health.unauthorized_evicts:
             return "unauthorized"  # first, for a login that failed has to wait, also once the caller closed it
         if closed:
             return "closed"
-        if record is not None and record.trouble:
+        if record.trouble:
             if record.isolated:
                 return "isolated"
             if (broken := record.broken_by(now)) is not None:
@@ -209,7 +212,7 @@ class Pair:
             return None
         if self.home is not None and self.home.isolated:
             return "isolated"
-        if now >= self.again_at and self._home_may_be_tried(now, health):
+        if now >= self.again_at and self._home_may_be_tried(now):
             return "failback"
         return None
 
@@ -274,10 +277,14 @@ class Pair:
         """Whether the host asked for, or the one that the connection goes to, is broken or recovering from it."""
         return any(record is not None and record.down for record in (self.record, self.home))
 
-    def _home_may_be_tried(self, now: float, health: HealthPolicy) -> bool:
+    def _home_may_be_tried(self, now: float) -> bool:
         if self.home is None:
             return True
-        if health.probe is not None and self.failover is not None and (well := self.home.well_by_probe) is not None:
+        if (
+            self.home.judged_by.probe is not None
+            and self.failover is not None
+            and (well := self.home.well_by_probe) is not None
+        ):
             return well  # time alone half-opens a circuit; here there is better news to wait for
         broken = self.home.broken_by(now)
         # Where nothing probes it, a host that could not be connected to looks the same until somebody tries.

@@ -19,7 +19,8 @@ _NAME = "sleepwalker probe"
 class Prober:
     """One daemon thread, started when there is something to probe for, that ends with its owner or on `stop`."""
 
-    def __init__(self, probe_all: Callable[[], None], interval: float) -> None:
+    def __init__(self, probe_all: Callable[[float], float], interval: float) -> None:
+        """`probe_all` is told how many seconds have gone by, `interval` the first time, and says how many to wait."""
         self._probe_all = weakref.WeakMethod(probe_all)
         self._interval = interval
         self._stopped = Latch()
@@ -43,7 +44,7 @@ class Prober:
 
 
 def _run(
-    probe_all: weakref.WeakMethod[Callable[[], None]], interval: float, stopped: Latch, running: threading.Lock
+    probe_all: weakref.WeakMethod[Callable[[float], float]], interval: float, stopped: Latch, running: threading.Lock
 ) -> None:
     if not running.acquire(blocking=False):  # `start` may have been asked again before the first thread had begun
         return
@@ -52,7 +53,7 @@ def _run(
             call = probe_all()
             if call is None:
                 return
-            call()
+            interval = call(interval)
             del call
     finally:
         running.release()

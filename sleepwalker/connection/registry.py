@@ -18,10 +18,12 @@ from sleepwalker.clock import Clock
 from sleepwalker.connection.guard import rehost
 from sleepwalker.connection.keys import Asked
 from sleepwalker.connection.pair import NOTHING, Made, Pair, bare, says_closed
+from sleepwalker.connection.whose import Terms, probe_every
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.isolation import Isolation
-from sleepwalker.events import Event
-from sleepwalker.policy import Policy
+from sleepwalker.events import Event, PolicyIgnored
+from sleepwalker.policy import HealthPolicy, Policy
+from sleepwalker.policy.shared import alike, unlike
 from sleepwalker.transport.url import Origin
 
 #: How many overdue entries one call looks at, so that the lock is held for microseconds.
@@ -71,8 +73,12 @@ class Isolated(NamedTuple):
 class Registry:
     """Pairs by key, host records by name; bounded in both."""
 
-    def __init__(self, policy: Policy, clock: Clock, max_connections: int) -> None:
-        self.policy = policy
+    def __init__(self, terms: Terms, clock: Clock, max_connections: int) -> None:
+        self.terms = terms
+        self.probe_every = terms.probe_every
+        """The shortest interval at which a policy that a host may follow has it probed, in seconds; or infinity."""
+        self._idle = terms.idle
+        """The shortest `health.idle` of these policies."""
         self._clock = clock
         self._max = max_connections
         # Pairs by name and hash of their credentials. Which one of a place is meant is told by comparing credentials,
@@ -139,7 +145,7 @@ class Registry:
         """The record of an origin, or of a name that only hooks understand; made if it is new."""
         record = self._known_locked(name)
         if record is None:
-            record = self._hosts[name] = Host(name, self.policy, self._clock)
+            record = self._hosts[name] = Host(name, self.terms.followed((name,)).policy, self._clock)
             self._isolate_parts_locked(record)
         self._latest[name] = record
         self._latest.move_to_end(name)
@@ -170,11 +176,66 @@ class Registry:
         if scope is not None:
             whole = self.known_host_locked(name, origin)
             own = f"{whole.origin}#{scope}"
-            return whole.known_part(scope) or Host(own, self.policy, self._clock, whole)
+            return whole.known_part(scope) or Host(own, whole.policy, self._clock, whole)
         own = name if origin is None else origin.text
         pairs = self.pairs_of_locked(name, None) if origin is None else []
         behind = (pair.record or pair.home for pair in pairs)
-        return next(filter(None, behind), None) or self._known_locked(own) or Host(own, self.policy, self._clock)
+        return next(filter(None, behind), None) or self._known_locked(own) or self.unknown_host(own)
+
+    def unknown_host(self, name: str) -> Host:
+        """The record of a host that nothing is known of, which is not kept."""
+        return Host(name, self.terms.followed((name,)).policy, self._clock)
+
+    def settle_locked(self, record: Host, names: tuple[str, ...], brought: Policy | None) -> list[Event]:
+        """A connection to a host is there, which goes by these names here; what is to be told.
+
+        The first one settles whose policy the host follows. What a later one brings, a policy of its own or a name that
+        another pattern fits, changes nothing and is told once; but a pattern goes before what hooks and managers say.
+        """
+        wanted = None if brought is None else brought.for_host(*names)
+        # One that shares what the manager's does is nothing of its own: a reload is for its hosts as well.
+        own = None if wanted is None or alike(wanted, self.terms.policy) else wanted
+        policy, whose = self.terms.followed(names, own)
+        news: list[Event] = []
+        if record.whose is None or (whose == "policies" and record.whose != "policies"):
+            if record.whose is None:
+                record.brought = None if own is None else brought
+            news += self._follow_locked(record, policy)
+            record.whose = whose
+        asked = [each for each in (wanted, policy if whose == "policies" else None) if each is not None]
+        ignored = dict.fromkeys(field for each in asked for field in unlike(each, record.policy))
+        if ignored and not record.told_ignored:
+            record.told_ignored = True
+            news.append(PolicyIgnored(record.origin, ignored=", ".join(ignored), followed=record.whose))
+        return news
+
+    def _follow_locked(self, record: Host, policy: Policy) -> tuple[Event, ...]:
+        self.probe_every = min(self.probe_every, probe_every(policy))
+        self._idle = min(self._idle, policy.health.idle)
+        return () if policy is record.policy else record.follow(policy)
+
+    def reload_locked(self, terms: Terms) -> list[Event]:
+        """Have all hosts follow what the manager was told now; what is to be told."""
+        names: dict[Host, dict[str, None]] = {}
+        for pair in self._pairs:
+            for record in (pair.home, pair.record):
+                if record is not None:
+                    names.setdefault(record, {})[pair.name] = None
+        self.terms, self.probe_every, self._idle = terms, terms.probe_every, terms.idle
+        news: list[Event] = []
+        for record in self.hosts_locked():
+            known = (record.origin, *names.get(record, ()))
+            own = None if record.brought is None else record.brought.for_host(*known)
+            policy, whose = terms.followed(known, own)
+            news += self._follow_locked(record, policy)
+            if record.whose is not None:
+                record.whose = whose
+        return news
+
+    def judged_by_locked(self, pair: Pair) -> HealthPolicy:
+        """How the host is judged that a pair is asked for; where that is not known, by its name."""
+        record = pair.home or pair.record
+        return self.terms.followed((pair.name,)).policy.health if record is None else record.judged_by
 
     def isolate_locked(
         self, name: str, origin: Origin | None, isolation: Isolation | None = None, scope: str | None = None
@@ -325,6 +386,9 @@ class Registry:
         record = self.host_locked(made.record.origin)
         if record is not made.record:  # forgotten meanwhile
             rehost(made.conn, record)
+            if record.whose is None:  # made just now, so there is nothing to tell
+                record.follow(made.record.policy)
+                record.whose, record.brought = made.record.whose, made.record.brought
         before = pair.home
         moves = before is None or (pair.named and preferred)
         at_home = moves or record is before
@@ -398,7 +462,7 @@ class Registry:
         for kind, queue in enumerate(self._queues):
             for _ in range(_AT_ONCE):
                 crowded = self._crowded_locked(kind)
-                if not queue or queue[0][0] + (0.0 if crowded else self.policy.health.idle) > now:
+                if not queue or queue[0][0] + (0.0 if crowded else self._idle) > now:
                     break
                 noted, _, pair = queue[0]
                 if pair not in self._pairs or pair.ready != (kind == _USED):
@@ -407,6 +471,8 @@ class Registry:
                         self.note_locked(pair)
                     continue
                 last = pair.last_used() if pair.ready else pair.again_at
+                if not crowded:  # where it may be idle for longer than others, it comes up again when that is over
+                    last += self.judged_by_locked(pair).idle - self._idle
                 if pair is keep:
                     again = now
                 elif pair.asking or (pair.record is not None and pair.record.busy):
@@ -441,7 +507,7 @@ class Registry:
 
     def due_at_locked(self) -> float:
         """When `overdue_locked` has something to look at."""
-        idle = self.policy.health.idle
+        idle = self._idle
         return min(
             (
                 queue[0][0] + (0.0 if self._crowded_locked(kind) else idle)
@@ -524,7 +590,7 @@ class Registry:
     def _is_over_locked(self, record: Host, now: float) -> bool:
         """Whether a broken host's time is over, should no pair lead to it: never before that of its open circuit."""
         left = self._left.get(record.origin)
-        if left is None or now - left < min(self.policy.health.rehook_max, _LONGEST_UNLED):
+        if left is None or now - left < min(record.judged_by.rehook_max, _LONGEST_UNLED):
             return False
         return record.down and not record.isolated and not record.busy and not record.rejects(now)
 

@@ -59,6 +59,8 @@ class Host:
         self.breaker = Breaker(origin, policy.breaker, clock) if policy.breaker else None
         self._clock = clock
         self._policy = policy
+        self.judged_by = policy.health
+        """How its health is judged, and when connections to it are given up. Read without the lock."""
         self.failures = _failures(policy)
         """The statuses that are failures of the host. Read without the lock, once for each call."""
         self._budget = Budget(policy.retry.budget) if policy.retry and policy.retry.budget else None
@@ -85,11 +87,20 @@ class Host:
         self._untold: tuple[Event, ...] = ()
         self.held = 0
         """How many connections to the host a manager holds."""
+        self.whose: Literal["policies", "connection", "manager"] | None = None
+        """Whose policy it follows in a manager; None until a connection to it has been there."""
+        self.brought: Policy | None = None
+        """The policy of its own that the first of those had, if any."""
         self.isolation: Isolation | None = None
         """How an operator took the host out of use. Its time may be over: `isolated` tells."""
         self.trouble = False
         """False where the host is certainly fine: read without a lock by whoever wants to know fast."""
         _hosts.add(self)
+
+    @property
+    def policy(self) -> Policy:
+        """What it follows."""
+        return self._policy
 
     @property
     def isolated(self) -> bool:
@@ -584,7 +595,7 @@ class Host:
                 self._verdicts = Window(policy.health.window, channels=2)
                 self._latencies = Latencies(policy.health.window)
                 self._cut, self._above = None, {}
-            self._policy, self.failures = policy, _failures(policy)
+            self._policy, self.judged_by, self.failures = policy, policy.health, _failures(policy)
             if policy.breaker is None:
                 self.breaker = None
             elif self.breaker is None:

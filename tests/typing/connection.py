@@ -312,6 +312,30 @@ def choosing(policy: Policy) -> None:
     ConnectionManager(guard=None)
 
 
+def whose_policy(manager: ConnectionManager, policy: Policy, named: dict[str, str], made: dict[str, Policy]) -> None:
+    ConnectionManager(policies={"https://*.host.com": "batch", "billing": policy, "stock": Path("stock.toml")})
+    ConnectionManager(policy="services.toml", policies=named)
+    ConnectionManager(policies=made)
+    ConnectionManager(policies=None)
+    manager.reload("batch")
+    manager.reload(policy, policies=named)
+    manager.reload(policies={})
+    Policy(host=[{"match": "billing", "retry": False}, {"match": ["a", "b"], "breaker": BreakerPolicy()}])
+    assert_type(policy.for_host("https://host.com", "billing"), Policy)
+    assert_type(policy.table_for("https://host.com", "billing"), int | None)
+    assert_type([table.policy for table in policy.hosts], list[Policy])
+    assert_type([table.match for table in policy.hosts], list[tuple[str, ...]])
+
+    ConnectionManager(policies=["batch"])  # type: ignore[arg-type]
+    ConnectionManager(policies={"billing": 3})  # type: ignore[dict-item]
+    ConnectionManager("batch")  # type: ignore[call-arg]
+    manager.reload("batch", named)  # type: ignore[call-arg]
+    manager.reload(3)  # type: ignore[arg-type]
+    Policy(host={"match": "billing"})  # type: ignore[arg-type]
+    policy.for_host()  # type: ignore[call-arg]
+    policy.for_host(Path("a"))  # type: ignore[arg-type]
+
+
 def finding(manager: ConnectionManager, events: list[Event]) -> None:
     manager.find("billing", ("user", "password"), timeout=2.5)
     manager.find("billing", timeout=None)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sleepwalker import ANONYMOUS, DeadlineExceeded
+from sleepwalker import ANONYMOUS, Connection, DeadlineExceeded
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.engine.call import DUE, Came, Request, run
 from sleepwalker.engine.rules import Rules
@@ -220,6 +220,22 @@ def a_stand_in_whose_host_is_isolated() -> list[Event]:
     bed.answers(A)
     bed.manager.find(A)
     return bed.events
+
+
+@scenario
+def connections_whose_policy_is_not_followed() -> list[Event]:
+    events: list[Event] = []
+    for policies, first in (({A: Policy()}, None), (None, {"consecutive": 3}), (None, None)):
+        bed = Bed(policies=policies)
+        for own in (first, {"consecutive": 2}):
+            conn = Connection(A, ANONYMOUS, clock=bed.clock, policy=None if own is None else Policy(breaker=own))
+            bed.manager.add(A, own, conn)
+        events += bed.events
+    conn = Connection(A, ANONYMOUS, observer=events.append)
+    scope = conn.scope("reports", policy="batch")
+    conn.scope("reports", policy="careful")
+    assert scope.policy == Policy.load("batch")
+    return events
 
 
 @scenario

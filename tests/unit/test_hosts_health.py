@@ -581,11 +581,11 @@ def test_only_a_policy_with_a_probe_starts_a_thread_and_close_ends_it(monkeypatc
     plain.manager.find(A)
     assert plain.manager._prober is None
     bed = Bed(policy=Policy(health={"probe": "/health"}))
-    prober = bed.manager._prober
-    assert prober is not None
     assert started == []
     bed.manager.add(A, None, bed.conn(A))
     (run,) = started
+    prober = bed.manager._prober
+    assert prober is not None
     with prober._running:  # as the thread does while it runs
         bed.manager.find(B)
         run()  # one too many, which ends at once

@@ -216,7 +216,7 @@ class Hanging(Hook):
     """Hangs for one host until it is let go, or raises `error` then. As a context it lets go in any case."""
 
     def __init__(self, slow: str, error: Exception | None = None) -> None:
-        super().__init__()
+        super().__init__(PATIENT)
         self.slow = slow
         self.error = error
         self.hangs = threading.Event()
@@ -498,8 +498,11 @@ class TokenServer:
 
 
 class Login(ConnectionHook):
+    def __init__(self, policy: Policy = PATIENT) -> None:
+        self.policy = policy
+
     def connect(self, host: str, auth: Any) -> Connection:
-        conn = Connection(host, ANONYMOUS, policy=QUICK)
+        conn = Connection(host, ANONYMOUS, policy=self.policy)
         conn.add_headers({"X-Token": conn.post("/login").text})
         return conn
 
@@ -563,7 +566,7 @@ def test_credentials_that_are_simply_wrong_make_no_login_storm() -> None:
 def test_wrong_credentials_are_tried_again_when_the_back_off_is_over() -> None:
     tokens = TokenServer()
     tokens.rejects_all = True
-    with FaultServer(default=tokens) as server, manager_of(Login()) as manager:
+    with FaultServer(default=tokens) as server, manager_of(Login(QUICK)) as manager:
         with elapsed() as took:
             while took.seconds < 0.55 or (tokens.logins < 3 and took.seconds < 10):
                 with pytest.raises(HTTPUnauthorized):
@@ -582,7 +585,7 @@ def test_wrong_credentials_are_tried_again_when_the_back_off_is_over() -> None:
 def test_a_hook_that_is_refused_a_login_says_so_without_the_credentials() -> None:
     class Refused(ConnectionHook):
         def connect(self, host: str, auth: Any) -> Connection:
-            conn = Connection(host, auth, policy=QUICK)
+            conn = Connection(host, auth, policy=PATIENT)
             conn.post("/login?token=SECRET")
             return conn
 
@@ -660,7 +663,7 @@ def test_an_isolation_ends_by_itself(server: FaultServer) -> None:
 
 def test_a_circuit_that_an_operator_closes_lets_all_in(server: FaultServer) -> None:
     policy = Policy(retry=False, breaker={"open_for": 60, "open_max": 60})
-    with manager_of(Hook(), policy=policy) as manager:
+    with manager_of(Hook(policy), policy=policy) as manager:
         conn = manager.find(server.url)
         while manager.health(server.url).breaker == "closed":
             server.script(reply(503))

@@ -34,7 +34,7 @@ class Hook(ConnectionHook):
         self.kwargs = kwargs
 
     def connect(self, host: str, auth: Any) -> Connection:
-        return Connection(host, auth or ANONYMOUS, policy=POLICY, **self.kwargs)
+        return Connection(host, auth or ANONYMOUS, **{"policy": POLICY, **self.kwargs})
 
 
 @pytest.fixture(autouse=True)
@@ -66,8 +66,9 @@ def probes(server: FaultServer) -> list[Request]:
 
 
 def test_a_manager_whose_policy_asks_for_no_probe_has_no_thread(server: FaultServer) -> None:
-    with ConnectionManager(policy=POLICY.replace(health={"probe": None})) as manager:
-        manager.add_conn_hook(Hook())
+    policy = POLICY.replace(health={"probe": None})
+    with ConnectionManager(policy=policy) as manager:
+        manager.add_conn_hook(Hook(policy=policy))
         manager.find(server.url).get("/")
         assert probing_threads() == []
 
