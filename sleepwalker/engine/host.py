@@ -517,10 +517,7 @@ class Host:
             self._note_reach_locked(outcome, began)
             if outcome.never_sent:
                 self._last_error, self._last_cause = outcome.describe(), outcome.cause
-            news = self._news_locked(now)
-            if outcome.succeeded and self._broken_since is None:
-                self._last_success = now  # whoever backs off until the host is well need wait no longer
-            return news
+            return self._news_locked(now)
 
     @property
     def _unreachable(self) -> bool:

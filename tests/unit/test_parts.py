@@ -308,6 +308,10 @@ def test_a_part_that_somebody_has_is_the_same_however_many_come() -> None:
     for number in range(MOST_PARTS + 1):
         here.host.part(str(number))
     assert here.host.part("held")[0] is held
+    kept = weakref.ref(held)
+    del held
+    gc.collect()
+    assert kept() is not None, "it was used last"
 
 
 @pytest.mark.parametrize("state", ["open", "isolated", "busy"])

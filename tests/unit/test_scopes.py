@@ -375,6 +375,7 @@ def test_a_scope_that_is_well_ends_no_back_off_over_the_circuit_of_its_host() ->
         bed.clock.advance(1)
         found(bed)
         asked = len(bed.hook.asked)
+        bed.clock.advance(0.1)
         settle(scope, lambda: answer(200), 1)
         assert bed.manager.health(A).breaker == "open"
         found(bed)

@@ -225,7 +225,16 @@ def test_a_forked_child_goes_on_with_sockets_of_its_own_and_the_same_circuit() -
         scope = conn.scope("reports")
         assert came_to(scope.get, "/") == "200"
         trip(scope)
-        conn._scopes_lock.acquire()  # as if another thread were just asking for one
+        held, release = threading.Event(), threading.Event()
+
+        def ask_for_one() -> None:
+            with conn._scopes_lock:
+                held.set()
+                release.wait(60)
+
+        asking = threading.Thread(target=ask_for_one)
+        asking.start()
+        held.wait(10)
 
         def child() -> bool:
             before = len(server.requests)
@@ -233,7 +242,8 @@ def test_a_forked_child_goes_on_with_sockets_of_its_own_and_the_same_circuit() -
             return found == ["CircuitOpenError", "200", "200"] and conn.scope("reports") is scope and before >= 0
 
         pid = fork(child)
-        conn._scopes_lock.release()
+        release.set()
+        asking.join()
         assert wait(pid) == 0
         assert came_to(conn.get, "/") == "200"
 
@@ -260,6 +270,40 @@ def test_a_walk_that_begins_in_a_scope_goes_on_in_it(managed: bool) -> None:
             "its last answer is the connection's"
         )
         assert (conn.scope("exports").health.calls, conn.health.calls) == (4, 1)
+
+
+def test_a_walk_that_leaves_its_host_leaves_the_scope_and_comes_back_to_it() -> None:
+    with FaultServer() as home, FaultServer() as away, ConnectionManager() as manager:
+        ways = {"/1": f"{away.url}/2", "/2": f"{home.url}/3"}
+
+        def leads(exchange: Exchange) -> Step:
+            assert exchange.request is not None
+            to = ways.get(exchange.request.path)
+            return json_reply({}, headers=[("Link", f'<{to}>; rel="next"')] if to else [])
+
+        home.default = away.default = leads
+        manager.add_conn_hook(Direct())
+        walk = pages(manager.find(home.url).scope("exports").get("/1"), manager=manager)
+        assert len(list(walk)) == 3
+        calls = {host: health.calls for host, health in manager.health().items()}
+        assert calls == {home.url: 0, f"{home.url}#exports": 2, away.url: 1}
+
+
+def test_a_scope_that_somebody_has_counts_where_its_connection_does() -> None:
+    """A connection that was in use before a manager got it, and a policy that changes meanwhile."""
+    with FaultServer() as server, ConnectionManager() as manager:
+        conn = Connection(server.url, ANONYMOUS)
+        scope = conn.scope("reports")
+        scope.get("/")
+        manager.add(server.url, None, conn)
+        scope.get("/")
+        assert manager.health(f"{server.url}#reports").calls == 1
+        manager.forget(f"{server.url}#reports")
+        scope.get("/")
+        assert manager.health(f"{server.url}#reports").calls == 1
+        conn.policy = Policy(timeout={"propagate": "X-Time-Left"})
+        scope.get("/")
+        assert server.requests[-1].header("X-Time-Left") is not None
 
 
 def test_a_walk_goes_on_in_its_scope_when_the_connection_was_made_anew() -> None:
