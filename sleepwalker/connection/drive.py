@@ -59,7 +59,7 @@ def _perform(
         elif isinstance(step, Wait):
             if outcome is not None:
                 let_go(outcome.response)
-            reply = waits.pause(step.seconds)
+            reply = waits.pause(step.seconds) if step.ticket is None else waits.queue(step.ticket, step.seconds)
         elif isinstance(step, Queue):
             reply = waits.queue(step.ticket, step.seconds)
         elif isinstance(step, Final):

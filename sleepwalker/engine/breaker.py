@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from datetime import datetime
 from typing import Literal, Protocol
 
 import pybreaker
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.outcome import FAILURE, NEUTRAL, SUCCESS, Verdict
+from sleepwalker.engine.limits import Ticket
 from sleepwalker.engine.slow import SlowCalls
-from sleepwalker.engine.window import Window
+from sleepwalker.engine.slow_start import SlowStart
+from sleepwalker.engine.trip import Trip
 from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event
 from sleepwalker.frozen import frozen
+from sleepwalker.latch import Latch
 from sleepwalker.policy import BreakerPolicy
 
 CLOSED: Literal["closed"] = "closed"
@@ -31,22 +33,30 @@ OPEN: Literal["open"] = "open"
 HALF_OPEN: Literal["half-open"] = "half-open"
 State = Literal["closed", "open", "half-open"]
 
-_GOOD, _BAD = 0, 1
 #: What the state machine is told; the real error stays with the caller that met it.
 _FAILED = Exception("an attempt failed")
-#: The share of calls admitted right after closing.
-_RAMP_START = 0.1
+#: So much of its open time a circuit rests at least after a probe that itself took longer.
+_LEAST_REST = 0.1
+#: Who waits for a circuit that is not open looks up this often, in seconds, should nobody wake it.
+_LOOK_AGAIN = 1.0
 #: The cause of a circuit that no failure opened.
 _SLOW_CALLS = "slow calls"
 
 
 @frozen
 class Permit:
-    """Leave to send one attempt. A probe's permit is lost to the half-open state until it is given back or expires."""
+    """Leave to send one attempt.
+
+    One with `expires` stands for a place, of a probe or in a slow start: it is lost to the others until it is given
+    back or expires.
+    """
 
     generation: int
     expires: float | None = None
-    """For a probe: when it counts as lost."""
+    """When its place counts as lost."""
+    issued: float = 0.0
+    probe: bool = False
+    """Whether it was given in half-open state."""
 
 
 class Bearer(Protocol):
@@ -60,76 +70,13 @@ class Refusal:
     """No leave to send; `retry_after` is in seconds, `cause` the failure that opened the circuit."""
 
     state: State
-    """The circuit's. A closed one refuses during its ramp."""
+    """The circuit's. A closed one refuses during its slow start."""
     retry_after: float
     cause: str | None
     observed: bool = False
     """True in a dry run: the attempt is sent all the same, and what comes of it moves nothing."""
-
-
-class _Tally(pybreaker.CircuitBreakerStorage):
-    """The counts behind the rules. pybreaker opens the circuit as soon as `counter` says 1."""
-
-    #: A plain attribute in place of pybreaker's property: each call reads it, some of them several times.
-    state: str = CLOSED
-
-    def __init__(self, policy: BreakerPolicy) -> None:
-        super().__init__("sleepwalker")
-        self._policy = policy
-        self._window = Window(policy.window, channels=2)
-        self.state = CLOSED
-        self._now = 0.0
-        self._successes = 0
-        self.consecutive = 0
-
-    def follow(self, policy: BreakerPolicy) -> None:
-        if policy.window != self._policy.window:
-            self._window = Window(policy.window, channels=2)
-        self._policy = policy
-
-    def success(self, now: float) -> None:
-        self._window.add(now, _GOOD)
-        self.consecutive = 0
-
-    def failure(self, now: float) -> None:
-        self._window.add(now, _BAD)
-        self.consecutive += 1
-        self._now = now
-
-    def broken_rule(self) -> Literal["consecutive", "failure_ratio"] | None:
-        if self.consecutive >= self._policy.consecutive:
-            return "consecutive"
-        good, bad = self._window.totals(self._now)
-        if good + bad >= self._policy.min_calls and bad >= self._policy.failure_ratio * (good + bad):
-            return "failure_ratio"
-        return None
-
-    @property
-    def counter(self) -> int:
-        return 0 if self.broken_rule() is None else 1
-
-    def reset_counter(self) -> None:
-        self._window.clear()
-        self.consecutive = 0
-
-    @property
-    def success_counter(self) -> int:
-        return self._successes
-
-    def increment_success_counter(self) -> None:
-        self._successes += 1
-
-    def reset_success_counter(self) -> None:
-        self._successes = 0
-
-    @property
-    def opened_at(self) -> datetime | None:
-        """Not kept: the wall clock can be set back, so `Breaker` holds monotonic times."""
-        return None
-
-    @opened_at.setter
-    def opened_at(self, when: datetime) -> None:
-        pass
+    max_wait: float = 0.0
+    """Seconds that a call waits rather than be refused."""
 
 
 class Breaker(pybreaker.CircuitBreakerListener):
@@ -139,7 +86,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._host = host
         self._policy = policy
         self._clock = clock
-        self._tally = _Tally(policy)
+        self._trip = Trip(policy)
         self._slow: SlowCalls | None = None
         if policy.slow_ratio is not None and policy.slow_call is not None:
             self._slow = SlowCalls(
@@ -147,15 +94,30 @@ class Breaker(pybreaker.CircuitBreakerListener):
             )
         self._machine = self._new_machine()
         self._generation = 0
-        self._probes: list[Permit] = []
-        self._reopened = 0
+        self._places: dict[int, Permit] = {}
+        """The permits with a place that are not back, by identity: equal ones are not the same."""
+        self._queue: list[Ticket] = []
+        """Who waits for the circuit, longest first. Mostly empty."""
+        self._start: SlowStart | None = None
+        """How a circuit that closed gets its load again; None once it has it."""
+        self._open_time = 0.0
+        """How long it was open last, without jitter."""
+        self._relapse_until = 0.0
+        """Until then another opening is a relapse: the host had not recovered."""
+        self._answered = True
+        """Whether the host answered an attempt since it opened. A probe of a path of its own is none."""
+        self._answered_half_open = False
+        """Whether it has answered an attempt in the present half-open state."""
+        self._probe_doubted = False
+        """Whether that probe closed the circuit for calls that failed."""
         self.observes = policy.mode == "observe"
         """Whether this is a dry run: the circuit does all the same, but nobody heeds its refusals."""
         self._now = 0.0
         self._open_until = 0.0
-        self._ramp_until = 0.0
         self._last_failure: str | None = None
         self._cause: str | None = None
+        self._rest_since = 0.0
+        """When the probe that failed was let through."""
         self.news: tuple[Event, ...] = ()
         """The transitions that `take_news_locked` has not given out yet."""
         self.down_since = 0.0
@@ -163,7 +125,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self.watches = self._slow is not None
         """Whether attempts are timed: the state may then change by time alone, and `catch_up_locked` comes first."""
         self.standing: Permit | None = None if self.watches else Permit(0)
-        """The permit for everyone while the circuit is closed and its ramp is over: read without a lock.
+        """The permit for everyone while the circuit is closed and nothing is held back: read without a lock.
 
         None where attempts are timed: each has a permit of its own then.
         """
@@ -178,7 +140,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
 
         Where attempts are timed, it is as of the last `catch_up_locked`.
         """
-        state = self._tally.state
+        state = self._trip.state
         if state == OPEN:
             return OPEN if now < self._open_until else HALF_OPEN
         return CLOSED if state == CLOSED else HALF_OPEN
@@ -186,48 +148,130 @@ class Breaker(pybreaker.CircuitBreakerListener):
     @property
     def down(self) -> bool:
         """Whether the circuit opened and has not closed again, and that has consequences."""
-        return self._tally.state != CLOSED and not self.observes
+        return self._trip.state != CLOSED and not self.observes
+
+    @property
+    def suspects(self) -> bool:
+        """Whether the circuit is about to open, so that a retry would be in vain. Read without a lock."""
+        return self._trip.suspect and not self.observes
 
     def opens_in(self, now: float) -> float:
         """Seconds until the next probe is admitted; 0 where the circuit is not open, or in a dry run."""
-        return max(0.0, self._open_until - now) if self._tally.state == OPEN and not self.observes else 0.0
+        return max(0.0, self._open_until - now) if self._trip.state == OPEN and not self.observes else 0.0
 
-    def admit_locked(self, bearer: Bearer, now: float, lifetime: float) -> Permit | Refusal:
-        """A permit, or why not. A probe's permit that is not back after `lifetime` seconds counts as lost."""
+    @property
+    def max_wait(self) -> float:
+        """Seconds that a call waits for a circuit that does not let it through; 0 in a dry run."""
+        return 0.0 if self.observes else self._policy.max_wait
+
+    def share(self, now: float) -> float:
+        """Of the attempts that come now, the share that is let in: 1 but where the circuit is not closed, or in a slow
+        start."""
+        if self.observes:
+            return 1.0
+        if self._trip.state != CLOSED:
+            return 0.0
+        return 1.0 if self._start is None or now >= self._start.until else self._start.share
+
+    def admit_locked(
+        self, bearer: Bearer, now: float, lifetime: float, ticket: Ticket | None = None
+    ) -> Permit | Refusal:
+        """A permit, or why not. A permit with a place that is not back after `lifetime` seconds counts as lost.
+
+        `ticket` is the call's turn, if it has waited: those who come go behind those who wait.
+        """
         if self._slow is not None:
             self.catch_up_locked(now)
         self._now = now
-        state = self._tally.state
+        state = self._trip.state
         if state == OPEN and now < self._open_until:
             return self._refusal(OPEN, self._open_until - now)
-        admission = self._admit_closed(now) if state == CLOSED else self._admit_probe(now, lifetime)
+        admission = (
+            self._admit_closed(now, lifetime, ticket) if state == CLOSED else self._admit_probe(now, lifetime, ticket)
+        )
         if isinstance(admission, Permit):
             bearer.permit = admission
             if admission.expires is not None:
-                self._probes.append(admission)
+                self._places[id(admission)] = admission
             if self._slow is not None:
                 self._slow.begin(admission, now)
         return admission
+
+    def wait_locked(self, ticket: Ticket, now: float, seconds: float) -> float | None:
+        """Queue for the circuit, or go on queueing: the seconds after which to ask again, unless woken before.
+
+        None where it stays open for longer than `seconds`.
+        """
+        opens_in = self._open_until - now if self._trip.state == OPEN else 0.0
+        if opens_in > seconds:
+            return None
+        ticket.wake = Latch()
+        if ticket not in self._queue:
+            self._queue.append(ticket)
+        if opens_in > 0 and ticket in self._queue[: self._policy.half_open_probes]:
+            return opens_in
+        return min(opens_in + _LOOK_AGAIN, seconds)
+
+    def stop_waiting_locked(self, ticket: Ticket, now: float) -> None:
+        """A call waits no more, whether it was let through or not."""
+        if ticket in self._queue:
+            self._queue.remove(ticket)
+            self.wake_locked(now)
+
+    def wake_locked(self, now: float) -> None:
+        """Wake those who wait and would be let through now."""
+        if self._queue:
+            room = self._room(now)
+            for ticket in self._queue if room is None else self._queue[:room]:
+                ticket.wake.set()
+
+    def wake_all_locked(self) -> None:
+        """Have all who wait look again, as where the host is taken out of use."""
+        for ticket in self._queue:
+            ticket.wake.set()
+
+    def _room(self, now: float) -> int | None:
+        """How many more attempts may begin now, None for any number."""
+        if self._trip.state == CLOSED:
+            return None if self._start is None else max(0, self._start.at_once - len(self._places))
+        if self._trip.state == OPEN and now < self._open_until:
+            return 0
+        return max(0, self._policy.half_open_probes - len(self._places))
+
+    def _take_place(self, now: float, most: int, ticket: Ticket | None) -> bool:
+        """Whether there is a place for this attempt, and nobody has waited longer for it."""
+        if len(self._places) >= most:
+            self._places = {
+                key: permit for key, permit in self._places.items() if permit.expires is None or permit.expires > now
+            }
+        room = max(0, most - len(self._places))
+        if ticket is None:
+            return len(self._queue) < room
+        if ticket not in self._queue[:room]:
+            return False
+        self._queue.remove(ticket)
+        return True
 
     def catch_up_locked(self, now: float) -> None:
         """Draw the consequences of attempts under way that became slow until `now`, each as of that moment."""
         if self._slow is None:
             return
         while (moment := self._slow.next_slow(now)) is not None:
-            if self._tally.state == HALF_OPEN or self._slow.too_many(moment):
+            if self._trip.state == HALF_OPEN or self._slow.too_many(moment):
                 self._open_for_slowness(moment)
 
-    def _admit_probe(self, now: float, lifetime: float) -> Permit | Refusal:
-        if self._tally.state == OPEN:
+    def _admit_probe(self, now: float, lifetime: float, ticket: Ticket | None) -> Permit | Refusal:
+        if self._trip.state == OPEN:
             self._transit(self._machine.half_open)
-        self._probes = [probe for probe in self._probes if probe.expires is None or probe.expires > now]
-        if len(self._probes) >= self._policy.half_open_probes:
-            first = min(probe.expires or now for probe in self._probes)
+        if not self._take_place(now, self._policy.half_open_probes, ticket):
+            first = min((permit.expires or now for permit in self._places.values()), default=now)
             return self._refusal(HALF_OPEN, max(0.0, first - now))
-        return Permit(self._generation, now + lifetime)
+        return Permit(self._generation, now + lifetime, now, probe=True)
 
-    def report_locked(self, permit: Permit, verdict: Verdict, now: float, cause: str | None) -> None:
-        """Give a permit back with what came of it; `cause` names a failure."""
+    def report_locked(
+        self, permit: Permit, verdict: Verdict, now: float, cause: str | None, *, first: bool = True
+    ) -> None:
+        """Give a permit back with what came of it; `cause` names a failure. `first` is an attempt that is no retry."""
         if self._slow is not None:
             self.catch_up_locked(now)
         if permit.generation != self._generation:
@@ -236,43 +280,71 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if self._slow is not None:
             self._slow.end(permit, now, counts=verdict is not NEUTRAL)
         if permit.expires is not None:
-            self._probes = [probe for probe in self._probes if probe is not permit]
+            self._places.pop(id(permit), None)
         if verdict is SUCCESS:
-            self._tally.success(now)
-            if self._tally.state != CLOSED:
+            self._answered, self._probe_doubted = True, False
+            self._trip.success(now)
+            if self._trip.state != CLOSED:
+                self._answered_half_open = True
                 self._transit(self._machine.state.on_success)
+            elif self._start is not None and self._start.succeeded():
+                self._end_slow_start()
         elif verdict is FAILURE:
-            self._last_failure = cause
-            self._tally.failure(now)
-            self._transit(lambda: self._machine.state.on_failure(_FAILED))
+            self._failed(permit, now, cause, first=first)
         # A fast attempt lowers the share, but may be the one that makes them enough to judge by.
-        if self._slow is not None and self._tally.state == CLOSED and self._slow.too_many(now):
+        if self._slow is not None and self._trip.state == CLOSED and self._slow.too_many(now):
             self._open_for_slowness(now)
+        if self._queue:
+            self.wake_locked(now)
+
+    def _failed(self, permit: Permit, now: float, cause: str | None, *, first: bool) -> None:
+        self._last_failure = cause
+        self._trip.failure(now, first=first)
+        if self._trip.state != CLOSED:
+            self._rest_since = permit.issued
+            self._transit(lambda: self._machine.state.on_failure(_FAILED))
+        elif not self._answered:
+            # A path of its own had answered, and the first call is not: no call has seen the host well.
+            self._probe_doubted = True
+            self._transit(self._machine.open)
+        else:
+            if self._start is not None:
+                self._start.failed(permit.issued, now)
+            self._transit(lambda: self._machine.state.on_failure(_FAILED))
 
     def probed_locked(self, now: float) -> None:
-        """A probe outside any call succeeded: an open circuit becomes half-open at once, and the success counts."""
+        """A probe outside any call succeeded: an open circuit becomes half-open at once, and the success counts.
+
+        Not so where it has been wrong: then the open time, which grew, is kept.
+        """
         self.catch_up_locked(now)
         self._now = now
-        if self._tally.state == OPEN:
+        if self._trip.state == OPEN:
+            if self._probe_doubted and now < self._open_until:
+                return
             self._transit(self._machine.half_open)
-        if self._tally.state == HALF_OPEN:
-            self._tally.success(now)
+        if self._trip.state == HALF_OPEN:
+            self._trip.success(now)
             self._transit(self._machine.state.on_success)
+        self.wake_locked(now)
 
     def reset_locked(self) -> None:
         """Close the circuit by hand: all are admitted at once, and what was sent before moves nothing any more."""
         self._transit(self._reset)
+        self.wake_all_locked()
 
     def _reset(self) -> None:
-        was_closed = self._tally.state == CLOSED
-        self._tally.reset_counter()
-        self._tally.state = CLOSED
+        was_closed = self._trip.state == CLOSED
+        self._trip.reset_counter()
+        self._trip.state = CLOSED
         self._machine = self._new_machine()
         self._generation += 1
         if self._slow is not None:
             self._slow.forget()
-        self._ramp_until = 0.0  # so that the next failures are no relapse either
-        self.standing = None if self.watches else Permit(self._generation)
+        self._places = {}
+        self._relapse_until = self._trip.cold_until = 0.0
+        self._answered, self._probe_doubted = True, False
+        self._end_slow_start()
         if not was_closed:
             self.news += (BreakerClosed(self._host, ramp=0.0, observed=self.observes or None, by_hand=True),)
 
@@ -294,10 +366,13 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self.observes = policy.mode == "observe"
         if self.watches:
             self.standing = None
-        self._tally.follow(policy)
+        self._trip.follow(policy)
         self._machine = self._new_machine()
-        self._ramp_until = min(self._ramp_until, now + policy.ramp)
+        if self._start is not None:
+            self._start.until = min(self._start.until, now + policy.ramp)
+        self._trip.cold_until = min(self._trip.cold_until, now + policy.ramp)
         self._open_until = min(self._open_until, now + 1.1 * policy.open_max)
+        self.wake_all_locked()
 
     def take_news_locked(self) -> tuple[Event, ...]:
         """The transitions since the last call, to be announced once the lock is released."""
@@ -305,9 +380,10 @@ class Breaker(pybreaker.CircuitBreakerListener):
         return news
 
     def renew_after_fork(self) -> None:
-        """Forget what only the parent's threads hold: the probes under way, and perhaps the machine's own lock."""
+        """Forget what only the parent's threads hold: places, turns, and perhaps the machine's own lock."""
         self._machine = self._new_machine()
-        self._probes = []
+        self._places = {}
+        self._queue = []
         if self._slow is not None:
             self._slow.forget_under_way()
 
@@ -317,19 +393,19 @@ class Breaker(pybreaker.CircuitBreakerListener):
             fail_max=1,
             success_threshold=self._policy.close_after,
             listeners=[self],
-            state_storage=self._tally,
+            state_storage=self._trip,
             name=self._host,
         )
 
     def _transit(self, step: Callable[[], object]) -> None:
         """Have the state machine take a step as a whole, or not at all where a signal handler raises meanwhile."""
-        before, counted = self.__dict__.copy(), self._tally.__dict__.copy()
+        before, counted = self.__dict__.copy(), self._trip.__dict__.copy()
         try:
             with contextlib.suppress(pybreaker.CircuitBreakerError):
                 step()
         except BaseException:
             self.__dict__.update(before)
-            self._tally.__dict__.update(counted)
+            self._trip.__dict__.update(counted)
             self._machine = self._new_machine()
             raise
 
@@ -342,59 +418,78 @@ class Breaker(pybreaker.CircuitBreakerListener):
         """pybreaker's notice of a transition: a new generation begins."""
         now, observed = self._now, self.observes or None
         self._generation += 1
-        self._probes = []
+        self._places = {}
         if self._slow is not None:
             self._slow.forget()
         self.standing = None
+        self._start = None
         if new_state.name == OPEN:
             self._opened(now, was_closed=old_state is not None and old_state.name == CLOSED)
         elif new_state.name == CLOSED:
-            self._ramp_until = now + self._policy.ramp
-            if self._policy.ramp == 0 and not self.watches:
-                self.standing = Permit(self._generation)
-            self.news += (BreakerClosed(self._host, ramp=self._policy.ramp, observed=observed),)
+            ramp = self._policy.ramp
+            self._trip.cold_until = now + ramp
+            self._relapse_until = now + ramp + self._open_time
+            if ramp > 0:
+                self._start = SlowStart(2 * self._policy.half_open_probes, now + ramp)
+            else:
+                self._end_slow_start()
+            self.news += (BreakerClosed(self._host, ramp=ramp, observed=observed),)
         else:
+            self._answered_half_open = False
             self.news += (BreakerHalfOpened(self._host, observed=observed),)
 
     def _open_for_slowness(self, moment: float) -> None:
         self._now = moment
         self._last_failure = _SLOW_CALLS
+        self._rest_since = moment
         self._transit(self._machine.open)
 
     def _opened(self, now: float, *, was_closed: bool) -> None:
-        # A circuit that trips again before it carried its full load again has not recovered: wait longer.
-        relapse = not was_closed or now < self._ramp_until
-        self._reopened = self._reopened + 1 if relapse else 0
-        open_for = self._policy.open_for
-        for _ in range(self._reopened):
-            if open_for >= self._policy.open_max:
-                break
-            open_for *= 2
-        open_for = min(open_for, self._policy.open_max) * (0.9 + 0.2 * self._clock.random())
+        policy = self._policy
+        # A circuit that trips again soon has not recovered: it goes on where it was, and waits longer.
+        # One that answered some of the probes is not down, but perhaps cold: it is looked at soon again.
+        relapse = now < self._relapse_until if was_closed else not self._answered_half_open
+        open_time = self._open_time * policy.open_growth if relapse and self._open_time else policy.open_for
+        self._open_time = open_time = min(open_time, policy.open_max)
+        open_for = open_time * (0.9 + 0.2 * self._clock.random())
+        if not was_closed:
+            # A probe that the host did not answer for long was a rest for it as well.
+            open_for = max(open_for - max(0.0, now - self._rest_since), open_for * _LEAST_REST)
         self._open_until = now + open_for
         self._cause = self._last_failure
+        rule, observed = self._rule(was_closed=was_closed), self.observes or None
         if was_closed:
             self.down_since = now
-        rule, observed = self._rule(was_closed=was_closed), self.observes or None
+            self._answered = False
         news = BreakerOpened(self._host, rule=rule, open_for=open_for, cause=self._cause, observed=observed)
         self.news += (news,)
 
     def _rule(self, *, was_closed: bool) -> Literal["consecutive", "failure_ratio", "probe", "slow_ratio"]:
-        if not was_closed:
+        if not was_closed or not self._answered:
             return "probe"
         if self._last_failure == _SLOW_CALLS:
             return "slow_ratio"
-        return self._tally.broken_rule() or "consecutive"
+        return self._trip.broken_rule() or "consecutive"
 
-    def _admit_closed(self, now: float) -> Permit | Refusal:
-        left = self._ramp_until - now
-        permit = Permit(self._generation)
-        if left <= 0 or self._policy.ramp == 0:  # some may be left to one who read his clock before it closed
-            if not self.watches:
-                self.standing = permit
-            return permit
-        share = 1 - (1 - _RAMP_START) * left / self._policy.ramp
-        return permit if self._clock.random() < share else self._refusal(CLOSED, left)
+    def _admit_closed(self, now: float, lifetime: float, ticket: Ticket | None) -> Permit | Refusal:
+        start = self._start
+        if start is not None:
+            if now >= start.until:
+                self._end_slow_start()
+            elif self._take_place(now, start.at_once, ticket):
+                start.let_in()
+                return Permit(self._generation, now + lifetime, now)
+            else:
+                start.held_back()
+                return self._refusal(CLOSED, start.until - now)
+        if ticket is not None and ticket in self._queue:
+            self._queue.remove(ticket)
+        return Permit(self._generation) if self.standing is None else self.standing
+
+    def _end_slow_start(self) -> None:
+        """Let in whoever comes from now on."""
+        self._start = None
+        self.standing = None if self.watches else Permit(self._generation)
 
     def _refusal(self, state: State, retry_after: float) -> Refusal:
-        return Refusal(state, retry_after, self._cause, self.observes)
+        return Refusal(state, retry_after, self._cause, self.observes, self.max_wait)

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from typing import Literal
 
 from sleepwalker.clock import Clock
-from sleepwalker.engine.breaker import Refusal
+from sleepwalker.engine.breaker import Breaker, Permit, Refusal
 from sleepwalker.engine.cooldown import Cooldown
 from sleepwalker.engine.hedge import hedge_in, race
 from sleepwalker.engine.held import held_for, pause, wait_out
@@ -28,14 +28,18 @@ from sleepwalker.engine.rejections import (
     rejected_by_rate_limit,
     too_late,
 )
-from sleepwalker.engine.retry import Stop, Terms
+from sleepwalker.engine.retry import MINIMAL_ATTEMPT, Stop, Terms
 from sleepwalker.engine.rules import Rules
 from sleepwalker.engine.steps import DUE, LATE, Ask, Came, Final, Hold, Queue, Reply, Request, Send, Step, Steps, Wait
 from sleepwalker.engine.tally import End
-from sleepwalker.events import Observer
+from sleepwalker.events import Event, Observer
 from sleepwalker.exceptions import ConnectionError
 
 __all__ = ["DUE", "LATE", "Ask", "Came", "Final", "Hold", "Queue", "Request", "Send", "Step", "Steps", "Wait", "run"]
+
+
+#: What ends a wait for the circuit other than that it lets the call through.
+Ended = Literal["breaker", "closed", "isolation"] | None
 
 
 def run(host: Host, rules: Rules, request: Request, clock: Clock, observe: Observer) -> Steps:
@@ -163,10 +167,15 @@ def _attempts_until_done(call: Call) -> Generator[Step, Reply, Outcome]:
             return outcome
         refusal = _admit(call, now)
         if refusal is not None:
-            if outcome is None:
-                return rejected_by_breaker(call, refusal)
-            call.abandon("breaker")
-            return outcome
+            before = call.waited
+            ended = yield from _refused(call, refusal, deadline, outcome)
+            wait += call.waited - before
+            if ended is not None:
+                return ended
+            now = call.clock.monotonic()
+            if call.host.cooldowns is not None and held_for(call)[0] > 0:  # one that began while it waited
+                call.tell(call.host.release(call.permit, now))
+                continue
         step = _send(call, now, deadline)
         if step.hedge_in is not None:
             outcome = yield from race(call, step, now, wait)
@@ -219,7 +228,7 @@ def _send(call: Call, now: float, deadline: float) -> Send:
         step = Send(ends, "attempt", rules.attempt, number)
     else:
         step = Send(deadline, "total", rules.total, number)
-    if call.permit.expires is not None:  # a probe's: what lay idle says nothing about a host that was down
+    if call.permit.probe:  # what lay idle says nothing about a host that was down
         step.proven_since = math.inf
     if rules.hedge is not None:
         step.hedge_in = hedge_in(call, now, step.deadline)
@@ -231,6 +240,10 @@ def _admit(call: Call, now: float) -> Refusal | None:
     if not call.rules.breaker or (call.dry and (breaker := call.host.breaker) is not None and breaker.observes):
         return None
     admission, news = call.host.admit(call, now, call.rules.attempt + 1.0)
+    return _heed(call, admission, news)
+
+
+def _heed(call: Call, admission: Permit | Refusal, news: tuple[Event, ...]) -> Refusal | None:
     if news:
         call.tell(news)
     if not isinstance(admission, Refusal):
@@ -243,6 +256,55 @@ def _admit(call: Call, now: float) -> Refusal | None:
     return None
 
 
+def _refused(
+    call: Call, refusal: Refusal, deadline: float, outcome: Outcome | None
+) -> Generator[Step, Reply, Outcome | None]:
+    """What a call ends with that its circuit does not let through: the outcome in hand, if it has one.
+
+    None where the policy has it wait, and it was let through in the end.
+    """
+    ended: Ended = "breaker"
+    if refusal.max_wait > 0:
+        ended, refusal = yield from _wait_for_circuit(call, refusal, deadline)
+        if ended is None:
+            return None
+        if ended != "closed":
+            call.host.count_rejection(ended)
+    if outcome is not None:
+        call.abandon("closed" if ended == "closed" else "breaker")
+        return outcome
+    if ended == "closed":
+        return closed_meanwhile(call)
+    return rejected_by_breaker(call, refusal) if ended == "breaker" else rejected_at_entry(call, "isolation")
+
+
+def _wait_for_circuit(call: Call, refusal: Refusal, deadline: float) -> Generator[Step, Reply, tuple[Ended, Refusal]]:
+    """Wait until the circuit lets the call through, fairly: why it did not, None if it did; and its last refusal.
+
+    Nobody waits who would wait in vain.
+    """
+    host, now = call.host, call.clock.monotonic()
+    until = min(now + refusal.max_wait, deadline - MINIMAL_ATTEMPT)
+    ended: Ended = "breaker"
+    while now < until:
+        wait = host.wait_for_circuit(call, now, until - now)
+        if wait is None or call.turn is None:
+            break
+        closed = yield Wait(wait, call.turn)
+        began, now = now, call.clock.monotonic()
+        call.waited += now - began
+        if closed or host.isolated:
+            ended = "closed" if closed else "isolation"
+            break
+        admission, news = host.admit_waiting(call, call, now, call.rules.attempt + 1.0)
+        answer = _heed(call, admission, news)
+        if answer is None:
+            return None, refusal
+        refusal = answer
+    host.stop_waiting(call)
+    return ended, refusal
+
+
 def _terms(call: Call, deadline: float) -> Terms:
     """What this call brings to the decision about a retry."""
     clock, host, rules = call.clock, call.host, call.rules
@@ -251,7 +313,23 @@ def _terms(call: Call, deadline: float) -> Terms:
         idempotent=call.request.idempotent,
         replayable=call.request.replayable,
         time_left=lambda: deadline - clock.monotonic(),
-        rejected_for=lambda: breaker.opens_in(clock.monotonic()) if breaker else 0.0,
+        rejected_for=lambda: _rejected_for(breaker, clock.monotonic()) if breaker else 0.0,
         held_for=lambda: held_for(call)[0] if host.cooldowns is not None else 0.0,
-        spend=lambda: host.spend_retry(clock.monotonic(), budget=rules.budget),
+        spend=lambda: _spend(call),
     )
+
+
+def _rejected_for(breaker: Breaker, now: float) -> float:
+    """Seconds for which the circuit lets no retry through. Of a call that waits for it: what is beyond its patience."""
+    if breaker.suspects:
+        return 0.0 if breaker.max_wait > 0 else math.inf
+    return breaker.opens_in(now) - breaker.max_wait
+
+
+def _spend(call: Call) -> bool:
+    """Take a retry out of the host's budget, and remember when: one that is answered gives it back."""
+    now, budget = call.clock.monotonic(), call.rules.budget
+    if not call.host.spend_retry(now, budget=budget):
+        return False
+    call.spent = now if budget else None
+    return True

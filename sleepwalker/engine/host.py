@@ -300,6 +300,8 @@ class Host:
                 bucket.stop_waiting(call)
                 if call.token and not sent:
                     bucket.give_back(call)
+            if call.turn is not None:
+                self._stop_waiting_locked(call)
             self.tally.end(call, how, seconds)
 
     def claim(self, call: Holdings) -> bool:
@@ -307,7 +309,7 @@ class Host:
         with self._lock:
             return self._bulkhead.claim(call)
 
-    def count_rejection(self, by: Literal["bulkhead", "cooldown", "isolation", "rate_limit"]) -> None:
+    def count_rejection(self, by: Literal["breaker", "bulkhead", "cooldown", "isolation", "rate_limit"]) -> None:
         """Count a call that was refused after it had waited."""
         with self._lock:
             self.tally.reject(by)
@@ -326,9 +328,44 @@ class Host:
             return standing, ()
         with self._lock:
             admission = breaker.admit_locked(bearer, now, lifetime)
-            if isinstance(admission, Refusal) and not admission.observed:
+            if isinstance(admission, Refusal) and not admission.observed and admission.max_wait == 0:
                 self.tally.reject("breaker")
             return admission, self._news_locked(now)
+
+    def admit_waiting(
+        self, call: Holdings, bearer: Bearer, now: float, lifetime: float
+    ) -> tuple[Permit | Refusal, tuple[Event, ...]]:
+        """The same for a call that has waited for it: where it is let through, it waits no more."""
+        with self._lock:
+            breaker = self.breaker
+            if breaker is None:
+                self._stop_waiting_locked(call)
+                return _FREE, ()
+            admission = breaker.admit_locked(bearer, now, lifetime, call.turn)
+            if not isinstance(admission, Refusal):
+                self._stop_waiting_locked(call)
+            return admission, self._news_locked(now)
+
+    def wait_for_circuit(self, call: Holdings, now: float, seconds: float) -> float | None:
+        """Have a call that was refused queue for its circuit: the seconds after which to ask again, unless its ticket
+        wakes before; or None where the circuit stays open for longer than the `seconds` that it may wait."""
+        with self._lock:
+            if (breaker := self.breaker) is None:
+                return 0.0
+            if call.turn is None:
+                call.turn = Ticket(call, seconds)
+            return breaker.wait_locked(call.turn, now, seconds)
+
+    def stop_waiting(self, call: Holdings) -> None:
+        """A call waits for its circuit no more."""
+        with self._lock:
+            self._stop_waiting_locked(call)
+
+    def _stop_waiting_locked(self, call: Holdings) -> None:
+        if call.turn is not None:
+            if self.breaker is not None:
+                self.breaker.stop_waiting_locked(call.turn, self._clock.monotonic())
+            call.turn = None
 
     def settle(
         self, permit: Permit, outcome: Outcome, now: float, duration: float, *, first: bool
@@ -341,7 +378,7 @@ class Host:
             self._latencies.add(now, duration)
             if self._bulkhead.adaptive is not None:
                 self._bulkhead.learn(outcome, now - duration, now)
-            news = self._record_locked(permit, outcome, now, now - duration)
+            news = self._record_locked(permit, outcome, now, now - duration, first=first)
         return news if self._whole is None else news + self._tell_whole(outcome, now, now - duration)
 
     def settle_body(self, permit: Permit, outcome: Outcome, now: float) -> tuple[Event, ...]:
@@ -370,6 +407,12 @@ class Host:
             if self.breaker is not None:
                 self.breaker.report_locked(permit, NEUTRAL, now, None)
             return self._news_locked(now)
+
+    def retry_answered(self, spent: float, now: float) -> None:
+        """A retry that was taken from the budget at `spent` came to an answer: it gives its share back."""
+        with self._lock:
+            if self._budget is not None:
+                self._budget.give_back(spent, now)
 
     def spend_retry(self, now: float, *, budget: bool) -> bool:
         """Count one retry, taken from the budget unless that is off; False where the budget is empty."""
@@ -474,7 +517,9 @@ class Host:
                 rate=self.buckets.rate if self.buckets else None,
             )
 
-    def _record_locked(self, permit: Permit, outcome: Outcome, now: float, began: float) -> tuple[Event, ...]:
+    def _record_locked(
+        self, permit: Permit, outcome: Outcome, now: float, began: float, *, first: bool = True
+    ) -> tuple[Event, ...]:
         verdict = outcome.verdict
         if verdict is SUCCESS:
             self._verdicts.add(now, _GOOD)
@@ -491,7 +536,7 @@ class Host:
             self._last_error = outcome.describe()
             self._last_cause = outcome.cause
         if self.breaker is not None and permit is not _FREE:
-            self.breaker.report_locked(permit, verdict, now, self._last_cause)
+            self.breaker.report_locked(permit, verdict, now, self._last_cause, first=first)
         return self._news_locked(now)
 
     def _note_reach_locked(self, outcome: Outcome, began: float) -> None:
@@ -594,6 +639,8 @@ class Host:
                 self._cut, self._above = None, {}
             self._policy, self.judged_by, self.failures = policy, policy.health, _failures(policy)
             if policy.breaker is None:
+                if self.breaker is not None:
+                    self.breaker.wake_all_locked()
                 self.breaker = None
             elif self.breaker is None:
                 self.breaker = Breaker(self.origin, policy.breaker, self._clock)
@@ -620,6 +667,8 @@ class Host:
         with self._lock:
             before, self.isolation, self.trouble = self.isolation, isolation, True
             self._bulkhead.turn_all_away()
+            if self.breaker is not None:
+                self.breaker.wake_all_locked()
             news = self._news_locked(self._clock.monotonic())
         if self._parts is not None:
             for part in self._parts.all():

@@ -15,9 +15,10 @@ _TICK = 1e-8
 
 
 class Budget:
-    """How many retries a host may get: a share of its recent calls plus a floor for quiet times.
+    """How many retries that come to nothing a host may get: a share of its recent calls plus a floor for quiet times.
 
-    The rule is Finagle's: what is deposited by calls and spent by retries counts for `window` seconds.
+    What calls deposit and retries spend counts for `window` seconds, as in Finagle. A retry is charged when it is
+    decided upon, so that those under way count; one that is answered gives its share back.
     Not thread-safe: its owner holds a lock.
     """
 
@@ -53,6 +54,10 @@ class Budget:
         self._window.add(now, _RETRY)
         return True
 
+    def give_back(self, spent: float, now: float) -> None:
+        """The retry that was taken out at `spent` was answered. Nothing is left of it once it is out of the window."""
+        self._window.take_back(now, spent, _RETRY)
+
 
 class Holdings:
     """What one call holds at its host, so that it can be given back whatever happens, and once.
@@ -62,7 +67,7 @@ class Holdings:
     count changes together with its mark here, with nothing of that kind between them.
     """
 
-    __slots__ = ("beyond", "bucket", "cools", "counted", "inside", "over", "ticket", "token", "waits")
+    __slots__ = ("beyond", "bucket", "cools", "counted", "inside", "over", "ticket", "token", "turn", "waits")
 
     def __init__(self) -> None:
         self.waits = False
@@ -74,6 +79,8 @@ class Holdings:
         """Where it takes its token, whatever becomes of the policy meanwhile."""
         self.ticket: Ticket | None = None
         """Its place in the queue."""
+        self.turn: Ticket | None = None
+        """Its place among those who wait for the circuit."""
         self.inside = False
         """Whether it counts as in flight."""
         self.beyond = False
@@ -85,7 +92,7 @@ class Holdings:
 
 
 class Ticket:
-    """A call's place in the queue before a full bulkhead. The bulkhead's owner's lock guards it."""
+    """A call's place in the queue before a full bulkhead, or before a circuit. Its owner's lock guards it."""
 
     __slots__ = ("call", "patience", "wake")
 

@@ -61,9 +61,13 @@ class Send:
 
 @slotted
 class Wait:
-    """Do nothing for `seconds`; True is sent back where the wait was cut short for good."""
+    """Do nothing for `seconds`; True is sent back where the wait was cut short for good.
+
+    One with a `ticket` is over, too, as soon as that wakes.
+    """
 
     seconds: float
+    ticket: Ticket | None = None
 
 
 @slotted

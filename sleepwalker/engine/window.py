@@ -38,6 +38,18 @@ class Window:
         self._counts[self._start + channel] += 1
         self._totals[channel] += 1
 
+    def take_back(self, now: float, when: float, channel: int) -> None:
+        """One less of `channel`, which was added at `when`: nothing where that is out of the window, or forgotten."""
+        if now >= self._until:
+            self._advance(now)
+        number = int(when / self._span)
+        if number <= round(self._until / self._span) - 1 - self._slices:
+            return
+        place = number % self._slices * len(self._totals) + channel
+        if self._counts[place] > 0:
+            self._counts[place] -= 1
+            self._totals[channel] -= 1
+
     def totals(self, now: float) -> Sequence[int]:
         """The counts by channel as of `now`; valid until the next call."""
         if now >= self._until:

@@ -214,16 +214,24 @@ class BreakerPolicy(PolicyModel):
     rules: ClassVar[tuple[Rule, ...]] = (at_most("open_for", "open_max"), slow_both_or_neither)
 
     failure_ratio: Ratio = Field(
-        default=0.5, description="Share of failures within `window` at which the circuit opens."
+        default=0.85,
+        description="Share of failures within `window` at which the circuit opens: so few answers are hardly worth "
+        "asking for. Below it, retries give more of them than an open circuit.",
     )
     window: Seconds = Field(default=30.0, description="Seconds of the past that the shares are taken over.")
     min_calls: Count = Field(
-        default=20, description="Outcomes within `window` below which no share is judged: two of three is chance."
+        default=50, description="Outcomes within `window` below which no share is judged: two of three is chance."
     )
     consecutive: Count = Field(
         default=5,
-        description="Failures in a row that open the circuit whatever the share, so that a host with few calls is "
-        "covered too.",
+        description="Failures in a row that open the circuit, if they have lasted `consecutive_for` and no chance explains "
+        "them: fewer than 1 in 100,000 such runs, given the share of failures before. A host with few calls is "
+        "covered too. The attempts of one call alone do not open it.",
+    )
+    consecutive_for: SecondsOrZero = Field(
+        default=0.5,
+        description="Seconds that a run of failures must have lasted: many attempts can fail within a moment that is "
+        "soon over. 0: the run alone decides, at once.",
     )
     statuses: Statuses = Field(
         default=SERVER_FAILURES,
@@ -239,19 +247,28 @@ class BreakerPolicy(PolicyModel):
         description="Seconds from which a call is slow; one still in flight after that time counts. Off by default.",
     )
     open_for: Seconds = Field(
-        default=5.0,
+        default=1.0,
         description="Seconds that an open circuit rejects everything before it lets a probe through, ±10 % so that "
-        "clients do not probe in step. Twice as long after each failed probe.",
+        "clients do not probe in step. Longer by `open_growth` after each failed probe, and each relapse.",
     )
-    open_max: Seconds = Field(default=60.0, description="Seconds that `open_for` grows to at most.")
+    open_growth: Annotated[float, Field(ge=1, le=10)] = Field(
+        default=1.5, description="What the open time is multiplied by each time. 1: it stays the same."
+    )
+    open_max: Seconds = Field(default=10.0, description="Seconds that `open_for` grows to at most.")
     half_open_probes: Count = Field(
         default=1, description="Calls that are let through at a time to probe the host; the rest is rejected at once."
     )
     close_after: Count = Field(default=2, description="Successful probes after which the circuit closes.")
     ramp: SecondsOrZero = Field(
         default=5.0,
-        description="Seconds after closing during which the admitted share of calls grows from a tenth to all, so "
-        "that a cold host is not knocked over again. 0 admits all at once.",
+        description="Seconds after closing that the slow start takes at most. What is let in at once doubles with each "
+        "round of successes and halves with a failure, until nothing is held back: a cold host is not knocked over "
+        "again, and one that is well has its load back in a moment. 0 admits all at once.",
+    )
+    max_wait: SecondsOrZero = Field(
+        default=0.0,
+        description="Seconds that a call waits for a circuit that does not let it through, within its `total`, those "
+        "who came first first. 0 rejects at once: most callers have something better to do.",
     )
     mode: Mode = Field(default="enforce", description=_MODE)
 
@@ -264,14 +281,17 @@ class BreakerPolicy(PolicyModel):
             window: float = ...,
             min_calls: int = ...,
             consecutive: int = ...,
+            consecutive_for: float = ...,
             statuses: Iterable[int | Literal["5xx"]] = ...,
             slow_ratio: float | Literal[False] | None = ...,
             slow_call: float | Literal[False] | None = ...,
             open_for: float = ...,
+            open_growth: float = ...,
             open_max: float = ...,
             half_open_probes: int = ...,
             close_after: int = ...,
             ramp: float = ...,
+            max_wait: float = ...,
             mode: Mode = ...,
         ) -> None: ...
 

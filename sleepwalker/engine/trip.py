@@ -1,0 +1,140 @@
+"""When a circuit opens: the counts of attempts, and the rules that read them.
+
+Behind one address there are mostly several machines. One that is ill makes attempts fail, and also some in a row: at 500
+attempts a second with a fifth failing, five in a row come every few seconds. So a run of failures opens the circuit only
+where it has lasted, and where the share of failures before it does not explain it; and a share does so only where hardly
+any attempt is answered. The counts are the storage of pybreaker's state machine.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Literal
+
+import pybreaker
+
+from sleepwalker.engine.window import Window
+from sleepwalker.policy import BreakerPolicy
+
+CLOSED: Literal["closed"] = "closed"
+
+_GOOD, _BAD = 0, 1
+#: A run that the share before it makes less likely than this is no chance.
+_CHANCE = math.log(1e-5)
+#: Attempts that are thought to have been before the first, a tenth of them failed: with few, the share says little.
+_BEFORE, _BEFORE_BAD = 5, 0.5
+#: A run is judged as if at least, or at most, this share had failed before it.
+_LEAST, _MOST = 0.1, 0.95
+#: A host that has just come back may be cold, and fail most attempts for a while; or be down again, which is likelier
+#: now than at any other time. So its run is judged by this share, and less has to speak against chance.
+_COLD, _COLD_CHANCE = 0.8, math.log(1e-2)
+#: Logarithms are compared with so much to spare: the limit may be reached, not exceeded.
+_ROUNDING = 1e-9
+
+
+class Trip(pybreaker.CircuitBreakerStorage):
+    """The counts since the circuit closed last. pybreaker opens it as soon as `counter` says 1."""
+
+    #: A plain attribute in place of pybreaker's property: each call reads it, some of them several times.
+    state: str = CLOSED
+
+    def __init__(self, policy: BreakerPolicy) -> None:
+        super().__init__("sleepwalker")
+        self._policy = policy
+        self._window = Window(policy.window, channels=2)
+        self.state = CLOSED
+        self._now = 0.0
+        self._successes = 0
+        self.consecutive = 0
+        self._run_since = 0.0
+        self._run_calls = 0
+        self.suspect = False
+        """Whether the circuit is about to open: the run of failures is no chance, and has lasted half of what it must.
+
+        Read without a lock, by who thinks about a retry.
+        """
+        self.cold_until = 0.0
+        """Until then the host counts as just come back."""
+
+    def follow(self, policy: BreakerPolicy) -> None:
+        """Go on by the numbers of `policy`. Over a window of another length the counts begin anew."""
+        if policy.window != self._policy.window:
+            self._window = Window(policy.window, channels=2)
+        self._policy = policy
+
+    def success(self, now: float) -> None:
+        """An attempt was answered."""
+        self._window.add(now, _GOOD)
+        self.consecutive = 0
+        self.suspect = False
+
+    def failure(self, now: float, *, first: bool) -> None:
+        """An attempt failed; `first` is one that is no retry."""
+        self._window.add(now, _BAD)
+        if self.consecutive == 0:
+            self._run_since, self._run_calls = now, 0
+        self.consecutive += 1
+        self._run_calls += first
+        self._now = now
+
+    def broken_rule(self) -> Literal["consecutive", "failure_ratio"] | None:
+        """The rule by which the latest failure opens the circuit, None if it does not."""
+        policy = self._policy
+        good, bad = self._window.totals(self._now)
+        if self.consecutive >= policy.consecutive and self._run_counts(good + bad, bad):
+            return "consecutive"
+        if good + bad >= policy.min_calls and bad >= policy.failure_ratio * (good + bad):
+            # While a host is cold, a share says nothing: it rises.
+            return "failure_ratio" if self._now >= self.cold_until else None
+        return None
+
+    def _run_counts(self, total: int, bad: int) -> bool:
+        """Whether the failures in a row mean that the host is down: they are no chance, and have lasted."""
+        must_last = self._policy.consecutive_for
+        if must_last == 0:
+            return True
+        lasted = self._now - self._run_since
+        if 2 * lasted < must_last or not self._no_chance(total, bad):
+            return False
+        self.suspect = True
+        return lasted >= must_last
+
+    def _no_chance(self, total: int, bad: int) -> bool:
+        # The attempts of one call are one experience: they cannot open the circuit, and so end their own call early.
+        if self._run_calls < min(2, self._policy.consecutive):
+            return False
+        before = max(0, total - self.consecutive)  # 0 also where the run is longer than the window
+        share = (max(0, bad - self.consecutive) + _BEFORE_BAD) / (before + _BEFORE)
+        share, chance = min(max(share, _LEAST), _MOST), _CHANCE
+        if self._now < self.cold_until:
+            share, chance = max(share, _COLD), _COLD_CHANCE
+        return self.consecutive * math.log(share) <= chance + _ROUNDING
+
+    @property
+    def counter(self) -> int:
+        return 0 if self.broken_rule() is None else 1
+
+    def reset_counter(self) -> None:
+        self._window.clear()
+        self.consecutive = 0
+        self.suspect = False
+
+    @property
+    def success_counter(self) -> int:
+        return self._successes
+
+    def increment_success_counter(self) -> None:
+        self._successes += 1
+
+    def reset_success_counter(self) -> None:
+        self._successes = 0
+
+    @property
+    def opened_at(self) -> datetime | None:
+        """Not kept: the wall clock can be set back, so `Breaker` holds monotonic times."""
+        return None
+
+    @opened_at.setter
+    def opened_at(self, when: datetime) -> None:
+        pass
