@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sleepwalker.clock import Wake
 from sleepwalker.engine.call import DUE, Ask, Came, Final, Hold, Queue, Request, Send, Step, Steps, Wait, run
@@ -22,6 +22,16 @@ HOST = "https://h.test"
 #: Noon of 2024-06-01 UTC.
 WALL = 1_717_243_200.0
 IDEMPOTENT = Policy().retry.methods  # type: ignore[union-attr]
+
+#: A circuit whose rules take no time to explain: for tests of what comes after, and of each rule by itself.
+PLAIN_BREAKER: dict[str, Any] = {
+    "consecutive_for": 0,
+    "failure_ratio": 0.5,
+    "min_calls": 20,
+    "open_for": 5,
+    "open_growth": 2,
+    "open_max": 60,
+}
 
 E = TypeVar("E", bound=Event)
 
@@ -243,8 +253,10 @@ class World:
         """Open the circuit by failures that follow each other."""
         breaker = self.policy.breaker
         assert breaker is not None
-        for _ in range(breaker.consecutive):
+        for _ in range(breaker.consecutive - 1):
             self.call(answer(500))
+        self.clock.advance(breaker.consecutive_for)
+        self.call(answer(500))
         assert self.host.snapshot().breaker == "open"
 
     def recover(self) -> None:

@@ -23,13 +23,12 @@ from sleepwalker.events import (
 )
 from sleepwalker.exceptions import CircuitOpenError, DecodeError, RedirectError
 from sleepwalker.policy import Policy
-from tests.unit.engine_driver import HOST, WALL, Running, World, answer, bearer, failed, refused, reset
+from tests.unit.engine_driver import HOST, PLAIN_BREAKER, WALL, Running, World, answer, bearer, failed, refused, reset
 
 
 def world(**breaker: Any) -> World:
     """No retries, and no ramp unless asked for; the dice show the middle, so open times are exact."""
-    breaker.setdefault("ramp", 0)
-    return World(Policy(retry=False, breaker=breaker, bulkhead=False))
+    return World(Policy(retry=False, breaker=PLAIN_BREAKER | {"ramp": 0} | breaker, bulkhead=False))
 
 
 def state(here: World) -> str:
@@ -306,8 +305,8 @@ def test_a_probes_permit_is_back_after_every_way_that_it_can_end(end: Any) -> No
     assert not rejected(here.begin())
 
 
-def test_a_failed_probe_opens_it_again_for_twice_as_long() -> None:
-    here = world(consecutive=1, open_for=5)
+def test_a_failed_probe_opens_it_again_for_longer_by_the_growth() -> None:
+    here = world(consecutive=1, open_for=5, open_growth=2)
     here.trip()
     here.clock.advance(5.0)
     here.call(reset())
@@ -452,7 +451,7 @@ def test_two_probes_that_fail_are_one_relapse() -> None:
 # How long, and the ramp
 
 
-def test_each_relapse_doubles_the_open_time_up_to_its_most() -> None:
+def test_each_failed_probe_multiplies_the_open_time_up_to_its_most() -> None:
     here = world(consecutive=1, open_for=5, open_max=60)
     here.trip()
     for _ in range(2000):
@@ -472,28 +471,65 @@ def test_open_times_are_spread_by_ten_per_cent_either_way(dice: float, open_for:
     assert here.host.snapshot().retry_in == pytest.approx(open_for, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("after", "share"), [(0.0, 0.1), (1.0, 0.28), (2.5, 0.55), (4.0, 0.82), (4.999, 1.0), (5.0, 1.0), (60.0, 1.0)]
-)
-def test_after_closing_the_admitted_share_grows_from_a_tenth_to_all(after: float, share: float) -> None:
+def test_after_closing_what_is_let_in_at_once_doubles_with_each_round_of_successes() -> None:
     here = world(consecutive=1, ramp=5)
     here.trip()
     here.recover()
-    here.clock.advance(after)
-    admitted = 0
-    for number in range(1000):
-        here.clock.roll = lambda number=number: number / 1000  # type: ignore[misc]
-        admitted += not rejected(here.begin())
-    assert admitted == pytest.approx(1000 * share, abs=1)
+    let_in = []
+    for _ in range(6):
+        calls = [here.begin() for _ in range(50)]
+        admitted = [call for call in calls if not rejected(call)]
+        let_in.append(len(admitted))
+        for call in admitted:
+            call.reply(answer(200))
+    assert let_in == [2, 4, 8, 16, 32, 50]
 
 
-def test_who_is_not_admitted_during_the_ramp_is_told_when_it_ends() -> None:
+def test_a_failure_in_a_slow_start_halves_what_is_let_in_and_a_burst_of_them_does_so_once() -> None:
+    here = world(consecutive=100, failure_ratio=1, ramp=5)
+    here.trip()
+    here.recover()
+    for expected in (2, 4, 8):
+        calls = [call for call in [here.begin() for _ in range(50)] if not rejected(call)]
+        assert len(calls) == expected
+        here.clock.advance(0.01)
+        for call in calls:
+            call.reply(answer(200))
+    calls = [call for call in [here.begin() for _ in range(50)] if not rejected(call)]
+    assert len(calls) == 16
+    here.clock.advance(0.01)
+    for call in calls:
+        call.reply(answer(500))
+    calls = [here.begin() for _ in range(50)]
+    assert sum(not rejected(call) for call in calls) == 8
+
+
+def test_a_slow_start_ends_after_a_round_in_which_nothing_was_held_back() -> None:
+    """One after the other, as a caller with few calls makes them."""
+    here = world(consecutive=1, ramp=5)
+    here.trip()
+    here.recover()
+    for _ in range(2):
+        here.call(answer(200))
+    assert not any(rejected(here.begin()) for _ in range(100))
+
+
+def test_a_slow_start_ends_in_any_case_when_its_time_is_over() -> None:
+    here = world(consecutive=1, ramp=5)
+    here.trip()
+    here.recover()
+    calls = [here.begin() for _ in range(3)]
+    assert [rejected(call) for call in calls] == [False, False, True]
+    here.clock.advance(5.0)
+    assert not any(rejected(here.begin()) for _ in range(100))
+
+
+def test_who_is_held_back_by_a_slow_start_is_told_when_it_ends_at_the_latest() -> None:
     here = world(consecutive=1, ramp=5)
     here.trip()
     here.recover()
     here.clock.advance(2.0)
-    here.clock.roll = lambda: 0.9
-    error = here.begin().outcome.error
+    error = [here.begin() for _ in range(3)][-1].outcome.error
     assert isinstance(error, CircuitOpenError)
     assert (error.retry_after, error.cause) == (3.0, "500")
     assert here.host.snapshot().breaker == "closed"
@@ -503,26 +539,48 @@ def test_the_cause_of_an_open_circuit_is_the_failure_that_opened_it() -> None:
     here = world(consecutive=2, ramp=5)
     here.trip()
     here.recover()
-    here.clock.roll = lambda: 0.0
     here.call(reset())
-    here.clock.roll = lambda: 0.99
-    error = here.begin().outcome.error
+    error = [here.begin() for _ in range(2)][-1].outcome.error
     assert isinstance(error, CircuitOpenError)
     assert error.cause == "500"
 
 
-def test_a_trip_within_the_ramp_is_a_relapse_and_one_after_it_is_not() -> None:
+def test_a_trip_soon_after_closing_is_a_relapse_and_goes_on_with_the_open_time_that_had_grown() -> None:
+    """Soon is within the slow start and as long again as it had been open."""
     here = world(consecutive=1, ramp=5, open_for=5)
     here.trip()
     here.recover()
-    here.clock.advance(4.9)
-    here.clock.roll = lambda: 0.5
+    here.clock.advance(9.9)
     here.call(reset())
     assert here.all(BreakerOpened)[-1].open_for == 10.0
     here.recover()
-    here.clock.advance(5.0)
+    here.clock.advance(15.0)
     here.call(reset())
     assert here.all(BreakerOpened)[-1].open_for == 5.0
+
+
+def test_a_host_that_answered_a_probe_is_looked_at_soon_again() -> None:
+    """It is not down, but perhaps cold: two answers in a row are too much for it yet."""
+    here = world(consecutive=1, open_for=5)
+    here.trip()
+    for _ in range(3):
+        here.clock.advance(here.host.snapshot().retry_in or 0.0)
+        here.call(reset())
+    here.clock.advance(here.host.snapshot().retry_in or 0.0)
+    here.call(answer(200))
+    here.call(reset())
+    assert [event.open_for for event in here.all(BreakerOpened)] == [5.0, 10.0, 20.0, 40.0, 5.0]
+
+
+def test_a_probe_that_hung_was_a_rest_for_the_host() -> None:
+    here = world(consecutive=1, open_for=5)
+    here.trip()
+    here.clock.advance(5.0)
+    here.call(reset(), took=4.0)
+    assert here.all(BreakerOpened)[-1].open_for == 6.0
+    here.clock.advance(6.0)
+    here.call(reset(), took=30.0)
+    assert here.all(BreakerOpened)[-1].open_for == 2.0  # a tenth at least
 
 
 def test_without_a_ramp_all_are_admitted_at_once() -> None:
@@ -899,7 +957,11 @@ def test_a_host_that_nobody_can_connect_to_is_broken_in_a_dry_run_too() -> None:
 
 
 def test_an_observed_circuit_ends_no_retries() -> None:
-    here = World(Policy(breaker={"consecutive": 1, "mode": "observe"}, retry={"attempts": 3, "jitter": "none"}))
+    here = World(
+        Policy(
+            breaker=PLAIN_BREAKER | {"consecutive": 1, "mode": "observe"}, retry={"attempts": 3, "jitter": "none"}
+        )
+    )
     call = here.call([answer(503), answer(503), answer(200)])
     assert call.outcome.status == 200
     assert len(call.sends) == 3
@@ -978,7 +1040,7 @@ def test_a_dry_run_opens_and_closes_when_enforcing_would_and_names_whom_it_would
 
 
 def test_a_retry_that_the_breaker_refuses_returns_the_last_real_outcome() -> None:
-    here = World(Policy(retry={"attempts": 10, "jitter": "none"}, breaker={"consecutive": 3}))
+    here = World(Policy(retry={"attempts": 10, "jitter": "none"}, breaker=PLAIN_BREAKER | {"consecutive": 3}))
     third = answer(503)
     call = here.call([answer(503), answer(503), third])
     assert call.outcome is third
@@ -1002,7 +1064,7 @@ def test_a_retry_refused_after_its_wait_returns_the_last_real_outcome() -> None:
 
 
 def test_a_wait_long_enough_for_the_circuit_is_waited_and_ends_in_a_probe() -> None:
-    here = World(Policy(breaker={"consecutive": 1, "open_for": 5, "close_after": 1}))
+    here = World(Policy(breaker=PLAIN_BREAKER | {"consecutive": 1, "close_after": 1}))
     call = here.call([answer(503, "6"), answer(200)])
     assert call.outcome.status == 200
     assert call.waits == [6.0]

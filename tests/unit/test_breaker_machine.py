@@ -32,6 +32,7 @@ class BreakerMachine(RuleBasedStateMachine):
         ratio=st.sampled_from([0.25, 0.5, 0.9, 1.0]),
         probes=st.integers(1, 3),
         close_after=st.integers(1, 3),
+        consecutive_for=st.sampled_from([0.0, 0.0, 2.0]),
         ramp=st.sampled_from([0.0, 3.0]),
         slow_ratio=st.sampled_from([None, None, 0.25, 0.5, 1.0]),
         mode=st.sampled_from(["enforce", "observe"]),
@@ -43,14 +44,16 @@ class BreakerMachine(RuleBasedStateMachine):
         ratio: float,
         probes: int,
         close_after: int,
+        consecutive_for: float,
         ramp: float,
         slow_ratio: float | None,
         mode: Literal["enforce", "observe"],
     ) -> None:
         # The window is so long that nothing leaves it: windows have tests of their own.
         self.policy = BreakerPolicy(
-            consecutive=consecutive, min_calls=min_calls, failure_ratio=ratio, window=1_000_000, open_for=5,
-            open_max=40, half_open_probes=probes, close_after=close_after, ramp=ramp,
+            consecutive=consecutive, consecutive_for=consecutive_for, min_calls=min_calls, failure_ratio=ratio,
+            window=1_000_000, open_for=5, open_growth=2, open_max=40, half_open_probes=probes, close_after=close_after,
+            ramp=ramp,
             slow_ratio=slow_ratio, slow_call=None if slow_ratio is None else SLOW, mode=mode,
         )  # fmt: skip
         self.clock = FakeClock()
@@ -58,12 +61,18 @@ class BreakerMachine(RuleBasedStateMachine):
         self.held: list[tuple[Permit, int]] = []
         """Permits that may still be reported, with the model's number of the state they were given in."""
         self.out: list[Permit] = []
-        """Probes that are not back, lost ones included, of the present half-open state."""
+        """Permits with a place that are not back, lost ones included, of the present state."""
         self.state = "closed"
         self.number = 0
         self.open_until = 0.0
         self.closed_at: float | None = None
-        self.row = self.good = self.bad = self.probed = self.relapses = 0
+        self.row = self.row_calls = self.good = self.bad = self.probed = 0
+        self.row_since = self.open_time = self.relapse_until = self.probe_sent = 0.0
+        self.at_once: int | None = None
+        """What a slow start lets in at once; None where all are let in."""
+        self.round_left = 0
+        self.held_back = False
+        self.halved_at = 0.0
         self.began: list[tuple[float, Permit]] = []
         """Attempts of the present state that are neither over nor slow, with their start."""
         self.fast = self.slow = 0
@@ -90,6 +99,30 @@ class BreakerMachine(RuleBasedStateMachine):
     def expect_open(self, rule: str, moment: float) -> None:
         """The next opening has this rule, unless a probe failed, and this time."""
         self.opening = ("probe" if self.state == "half-open" else rule, moment)
+        if rule == "slow_ratio":
+            self.probe_sent = moment
+
+    def begin_round(self) -> None:
+        """What is let in at once doubles when so many have succeeded."""
+        self.round_left, self.held_back = self.at_once or 0, False
+
+    def cold(self) -> bool:
+        """Whether the host has just come back."""
+        return self.closed_at is not None and self.clock.now < self.closed_at + self.policy.ramp
+
+    def row_opens(self) -> bool:
+        """Whether the failures in a row open it: enough, of several calls, for long enough, and no chance."""
+        policy = self.policy
+        if self.row < policy.consecutive:
+            return False
+        if policy.consecutive_for == 0:
+            return True
+        share = (self.bad - self.row + 0.5) / (self.good + self.bad - self.row + 5)
+        share, chance = min(max(share, 0.1), 0.95), 1e-5
+        if self.cold():
+            share, chance = max(share, 0.8), 1e-2
+        lasted = self.clock.now - self.row_since >= policy.consecutive_for
+        return lasted and self.row_calls >= min(2, policy.consecutive) and share**self.row <= chance * (1 + 1e-8)
 
     def forget_attempts(self) -> None:
         """A new state: nothing of the last one counts as slow or fast any more."""
@@ -108,12 +141,14 @@ class BreakerMachine(RuleBasedStateMachine):
             self.forget_attempts()
             if isinstance(event, BreakerOpened):
                 rule, moment = self.opening
-                relapse = self.state == "half-open" or (
-                    self.closed_at is not None and moment < self.closed_at + self.policy.ramp
-                )
-                self.relapses = self.relapses + 1 if relapse else 0
-                expected = min(5.0 * 2**self.relapses, 40.0)
-                assert 0.9 * expected <= event.open_for <= 1.1 * expected
+                if self.state == "half-open":
+                    grows = self.probed == 0
+                else:
+                    grows = moment < self.relapse_until
+                self.open_time = min(self.open_time * 2, 40.0) if grows and self.open_time else 5.0
+                rested = moment - self.probe_sent if self.state == "half-open" else 0.0
+                least, most = (max(jitter * self.open_time - rested, jitter * self.open_time / 10) for jitter in (0.9, 1.1))
+                assert least - 1e-9 <= event.open_for <= most + 1e-9
                 assert event.rule == rule
                 assert (event.rule == "probe") == (self.state == "half-open")
                 self.state, self.open_until = "open", moment + event.open_for
@@ -127,6 +162,10 @@ class BreakerMachine(RuleBasedStateMachine):
                 assert self.probed == self.policy.close_after
                 self.state, self.closed_at = "closed", self.clock.now
                 self.row = self.good = self.bad = 0
+                self.relapse_until = self.clock.now + self.policy.ramp + self.open_time
+                self.at_once = 2 * self.policy.half_open_probes if self.policy.ramp else None
+                self.begin_round()
+                self.halved_at = 0.0
         return names
 
     @rule(seconds=st.floats(0, 8) | st.floats(8, 50), dice=st.floats(0, 1, exclude_max=True))
@@ -152,7 +191,9 @@ class BreakerMachine(RuleBasedStateMachine):
     def someone_comes(self) -> None:
         lapsed, now = self.catch_up(), self.clock.now
         before = "open" if lapsed else self.state
-        ramping = before == "closed" and self.closed_at is not None and now < self.closed_at + self.policy.ramp
+        if before == "closed" and not self.cold():
+            self.at_once = None
+        starting = before == "closed" and self.at_once is not None
         full = before == "half-open" and len(self._valid()) >= self.policy.half_open_probes
         admission = self.breaker.standing or self.breaker.admit_locked(bearer(), now, LIFETIME)
         names = self.follow()
@@ -163,28 +204,31 @@ class BreakerMachine(RuleBasedStateMachine):
             assert isinstance(admission, Refusal) == full
             assert names == []
         else:
-            assert isinstance(admission, Permit) or ramping
             assert names == []
+            full = starting and self.at_once is not None and len(self._valid()) >= self.at_once
+            assert isinstance(admission, Refusal) == full
+            self.held_back = self.held_back or full
         if isinstance(admission, Permit):
             self.held.append((admission, self.number))
             self.began.append((now, admission))
-            if self.state == "half-open":
+            if self.state == "half-open" or starting:
                 assert admission.expires == now + LIFETIME
+                assert admission.probe == (self.state == "half-open")
                 self.out.append(admission)
         else:
             assert admission.retry_after > 0 or full
             assert admission.observed == (self.policy.mode == "observe")
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), verdict=VERDICTS)
-    def someone_reports(self, data: st.DataObject, verdict: Verdict) -> None:
-        self.report(*self.held.pop(data.draw(st.integers(0, len(self.held) - 1))), verdict)
+    @rule(data=st.data(), verdict=VERDICTS, first=st.booleans())
+    def someone_reports(self, data: st.DataObject, verdict: Verdict, first: bool) -> None:
+        self.report(*self.held.pop(data.draw(st.integers(0, len(self.held) - 1))), verdict, first=first)
 
-    def report(self, permit: Permit, number: int, verdict: Verdict) -> None:
+    def report(self, permit: Permit, number: int, verdict: Verdict, *, first: bool = True) -> None:
         lapsed = self.catch_up()
         if lapsed or number != self.number:
             before = self._visible()
-            self.breaker.report_locked(permit, verdict, self.clock.now, "late")
+            self.breaker.report_locked(permit, verdict, self.clock.now, "late", first=first)
             assert self.follow() == lapsed
             assert lapsed or self._visible() == before
             return
@@ -199,17 +243,30 @@ class BreakerMachine(RuleBasedStateMachine):
             if self.state == "half-open":
                 self.probed += 1
                 closes = self.probed >= self.policy.close_after
+            elif self.at_once is not None:
+                self.at_once, self.round_left = self.at_once + 1, self.round_left - 1
+                if self.round_left == 0:
+                    if not self.held_back:
+                        self.at_once = None
+                    self.begin_round()
         elif verdict is Verdict.FAILURE:
-            self.bad, self.row = self.bad + 1, self.row + 1
+            if self.row == 0:
+                self.row_since, self.row_calls = self.clock.now, 0
+            self.bad, self.row, self.row_calls = self.bad + 1, self.row + 1, self.row_calls + first
+            self.probe_sent = permit.issued
+            if self.state == "closed" and self.at_once is not None and permit.issued >= self.halved_at:
+                self.at_once, self.halved_at = max(1, self.at_once // 2), self.clock.now
+                self.begin_round()
             total = self.good + self.bad
-            in_a_row = self.row >= self.policy.consecutive
-            share = total >= self.policy.min_calls and self.bad >= self.policy.failure_ratio * total
+            in_a_row = self.row_opens()
+            enough = total >= self.policy.min_calls and self.bad >= self.policy.failure_ratio * total
+            share = enough and not self.cold()
             opens = self.state == "half-open" or in_a_row or share
             self.expect_open("consecutive" if in_a_row else "failure_ratio", self.clock.now)
         if self.state == "closed" and not opens and self.slowness_opens():
             opens = True
             self.expect_open("slow_ratio", self.clock.now)
-        self.breaker.report_locked(permit, verdict, self.clock.now, "503")
+        self.breaker.report_locked(permit, verdict, self.clock.now, "503", first=first)
         assert self.follow() == ["breaker.opened"] * opens + ["breaker.closed"] * closes
 
     @rule()
@@ -227,6 +284,8 @@ class BreakerMachine(RuleBasedStateMachine):
     def no_more_probes_are_out_than_the_policy_lets(self) -> None:
         if hasattr(self, "state") and self.state == "half-open":
             assert len(self._valid()) <= self.policy.half_open_probes
+        if hasattr(self, "state") and self.state != "half-open":
+            assert all(not permit.probe for permit in self._valid())
 
     @invariant()
     def what_is_read_agrees_with_the_model(self) -> None:
