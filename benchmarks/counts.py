@@ -130,7 +130,7 @@ def _rejected(conn: sleepwalker.Connection) -> None:
 @contextlib.contextmanager
 def _down() -> Iterator[sleepwalker.Connection]:
     """A connection whose circuit is open, to a port that refuses."""
-    policy = sleepwalker.Policy(breaker={"open_for": 3600, "open_max": 3600})
+    policy = sleepwalker.Policy(breaker={"consecutive_for": 0, "open_for": 3600, "open_max": 3600})
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))  # and never listens
         url = f"http://127.0.0.1:{holder.getsockname()[1]}"

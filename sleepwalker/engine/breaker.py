@@ -492,4 +492,5 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self.standing = None if self.watches else Permit(self._generation)
 
     def _refusal(self, state: State, retry_after: float) -> Refusal:
-        return Refusal(state, retry_after, self._cause, self.observes, self.max_wait)
+        max_wait = 0.0 if self.observes else self._policy.max_wait
+        return Refusal(state, retry_after, self._cause, self.observes, max_wait)

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from typing import Literal
 
 from sleepwalker.clock import Clock
-from sleepwalker.engine.breaker import Breaker, Permit, Refusal
+from sleepwalker.engine.breaker import Breaker, Refusal
 from sleepwalker.engine.cooldown import Cooldown
 from sleepwalker.engine.hedge import hedge_in, race
 from sleepwalker.engine.held import held_for, pause, wait_out
@@ -32,7 +32,7 @@ from sleepwalker.engine.retry import MINIMAL_ATTEMPT, Stop, Terms
 from sleepwalker.engine.rules import Rules
 from sleepwalker.engine.steps import DUE, LATE, Ask, Came, Final, Hold, Queue, Reply, Request, Send, Step, Steps, Wait
 from sleepwalker.engine.tally import End
-from sleepwalker.events import Event, Observer
+from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError
 
 __all__ = ["DUE", "LATE", "Ask", "Came", "Final", "Hold", "Queue", "Request", "Send", "Step", "Steps", "Wait", "run"]
@@ -237,13 +237,13 @@ def _send(call: Call, now: float, deadline: float) -> Send:
 
 def _admit(call: Call, now: float) -> Refusal | None:
     """Take a permit for the next attempt, or say why there is none."""
-    if not call.rules.breaker or (call.dry and (breaker := call.host.breaker) is not None and breaker.observes):
+    lifetime = call.rules.attempt + 1.0
+    if call.turn is not None:
+        admission, news = call.host.admit_waiting(call, call, now, lifetime)
+    elif not call.rules.breaker or (call.dry and (breaker := call.host.breaker) is not None and breaker.observes):
         return None
-    admission, news = call.host.admit(call, now, call.rules.attempt + 1.0)
-    return _heed(call, admission, news)
-
-
-def _heed(call: Call, admission: Permit | Refusal, news: tuple[Event, ...]) -> Refusal | None:
+    else:
+        admission, news = call.host.admit(call, now, lifetime)
     if news:
         call.tell(news)
     if not isinstance(admission, Refusal):
@@ -296,8 +296,7 @@ def _wait_for_circuit(call: Call, refusal: Refusal, deadline: float) -> Generato
         if closed or host.isolated:
             ended = "closed" if closed else "isolation"
             break
-        admission, news = host.admit_waiting(call, call, now, call.rules.attempt + 1.0)
-        answer = _heed(call, admission, news)
+        answer = _admit(call, now)
         if answer is None:
             return None, refusal
         refusal = answer

@@ -342,7 +342,7 @@ class Host:
                 self._stop_waiting_locked(call)
                 return _FREE, ()
             admission = breaker.admit_locked(bearer, now, lifetime, call.turn)
-            if not isinstance(admission, Refusal):
+            if not isinstance(admission, Refusal) or admission.observed:
                 self._stop_waiting_locked(call)
             return admission, self._news_locked(now)
 
