@@ -195,7 +195,7 @@ class _Failing(_Hook):
 def _while_down(stack: contextlib.ExitStack) -> dict[str, Callable[[], object]]:
     """Finds of a host whose circuit is open, once with a connection in hand and once without one."""
     policy = sleepwalker.Policy(
-        breaker=sleepwalker.BreakerPolicy(open_for=3600, open_max=3600),
+        breaker=sleepwalker.BreakerPolicy(consecutive_for=0, open_for=3600, open_max=3600),
         health=sleepwalker.HealthPolicy(rehook_initial=3600, rehook_max=3600),
     )
     host = "https://down.example.net"

@@ -93,7 +93,7 @@ def verify(case: Case, expected: object, log: Path, *, logs: bool) -> None:
 def open_circuit() -> Iterator[Call]:
     """A call to a host that refuses connections and whose circuit is open; True where the circuit rejected it."""
     # Open for longer than the benchmark takes; what a rejection costs does not depend on that.
-    breaker = sleepwalker.BreakerPolicy(open_for=3600, open_max=3600)
+    breaker = sleepwalker.BreakerPolicy(consecutive_for=0, open_for=3600, open_max=3600)
     with contextlib.ExitStack() as stack:
         holder = stack.enter_context(socket.socket())
         holder.bind(("127.0.0.1", 0))  # bound, and never listening

@@ -143,7 +143,14 @@ def streamed(url: str) -> Scene:
 
 
 def half_open(url: str) -> Scene:
-    breaker = {"consecutive": 1, "open_for": 0.001, "open_max": 0.002, "close_after": 2, "ramp": 0}
+    breaker = {
+        "consecutive": 1,
+        "consecutive_for": 0,
+        "open_for": 0.001,
+        "open_max": 0.002,
+        "close_after": 2,
+        "ramp": 0,
+    }
     scene = connection(url, breaker=breaker)
 
     def call() -> None:

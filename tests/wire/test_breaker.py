@@ -14,7 +14,6 @@ from servers import (
     Exchange,
     FaultServer,
     Step,
-    TooLate,
     elapsed,
     hang_up,
     in_time,
@@ -41,8 +40,16 @@ OPEN_FOR = 0.2
 
 
 def policy(**changes: Any) -> Policy:
-    """No retries, and a circuit with short times."""
-    breaker = {"consecutive": 3, "open_for": OPEN_FOR, "open_max": 1.0, "close_after": 2, "ramp": 0.0}
+    """No retries, and a circuit with short times that three failures in a row open."""
+    breaker = {
+        "consecutive": 3,
+        "consecutive_for": 0.0,
+        "open_for": OPEN_FOR,
+        "open_growth": 2.0,
+        "open_max": 1.0,
+        "close_after": 2,
+        "ramp": 0.0,
+    }
     return Policy(retry=False, breaker={**breaker, **changes})
 
 
@@ -105,6 +112,30 @@ def test_failures_in_a_row_open_the_circuit_and_each_caller_gets_its_own_error(
     assert server.url in str(refused.value)
     assert cause in str(refused.value)
     assert "token" not in str(refused.value)
+
+
+@timing_test
+def test_failures_in_a_row_open_the_circuit_only_once_they_have_lasted() -> None:
+    with (
+        FaultServer(default=reply(500)) as server,
+        Connection(server.url, ANONYMOUS, policy=policy(consecutive_for=0.5)) as conn,
+    ):
+        with in_time(0.5):
+            trip(conn, 20)
+            assert conn.health.breaker == "closed"
+        time.sleep(0.5)
+        trip(conn, 1)
+        assert conn.health.breaker == "open"
+
+
+def test_the_attempts_of_one_call_alone_do_not_open_the_circuit(server: FaultServer) -> None:
+    server.script(*[reply(503)] * 9)
+    calls = policy(consecutive_for=0.01).replace(retry={"attempts": 8, "wait_initial": 0.01, "wait_max": 0.01})
+    with Connection(server.url, ANONYMOUS, policy=calls) as conn:
+        assert len(conn.get("/", raise_for_status=False).attempts) == 8
+        assert conn.health.breaker == "closed"
+        conn.get("/", raise_for_status=False)
+        assert conn.health.breaker == "open"
 
 
 def test_a_host_that_refuses_connections_opens_the_circuit() -> None:
@@ -337,35 +368,72 @@ def test_the_circuit_opens_for_as_long_as_it_says() -> None:
         assert conn.health.retry_in is None
 
 
-@timing_test
-def test_after_closing_the_load_grows_step_by_step() -> None:
-    calls = policy(ramp=0.5, close_after=1)
-    with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=calls) as conn:
-        server.script(*[reply(500)] * 3)
-        trip(conn)
-        until(lambda: conn.health.breaker == "half-open")
-        conn.get("/")
-        assert conn.health.breaker == "closed"
+class Gate:
+    """A route that holds what comes until it is told to answer."""
 
-        def admitted(seconds: float) -> float:
-            end, sent, refused = time.monotonic() + seconds, 0, 0
-            while time.monotonic() < end:
-                try:
-                    conn.get("/")
-                    sent += 1
-                except CircuitOpenError:
-                    refused += 1
-            return sent / (sent + refused)
+    def __init__(self, server: FaultServer, conn: Connection) -> None:
+        self._server = server
+        self._conn = conn
+        self._step = reply(200)
+        self._release = threading.Event()
+        server.default = self._hold
 
-        with elapsed() as ramp:
-            early = admitted(0.15)
-        ramp.assert_at_most(0.2)
-        time.sleep(0.2)
-        late = admitted(0.1)
-        time.sleep(0.1)
-        if not early < 0.5 < late:  # each call is let through by chance, and a busy machine makes few of them
-            raise TooLate(f"{early:.2f} of the first calls were let through, and {late:.2f} of the later ones")
-        assert all(conn.get("/").ok for _ in range(20)), "the ramp is over"
+    def _hold(self, exchange: Exchange) -> Step:
+        release = self._release
+        while not release.is_set():
+            exchange.pause(0.01)
+        return self._step
+
+    def _call(self, _: int) -> bool:
+        try:
+            self._conn.get("/", raise_for_status=False)
+        except CircuitOpenError:
+            return False
+        return True
+
+    def let_in(self, calls: int, expected: int, step: Step | None = None) -> int:
+        """How many of `calls` at once are let in. All of these are answered with `step` as soon as `expected` came."""
+        self._release, self._step = threading.Event(), step or reply(200)
+        before = len(self._server.requests)
+        with ThreadPoolExecutor(calls) as pool:
+            futures = [pool.submit(self._call, number) for number in range(calls)]
+            until(lambda: sum(future.done() for future in futures) >= calls - expected)
+            self._server.wait_for_requests(before + expected)
+            self._release.set()
+            return sum(future.result(30) for future in futures)
+
+
+def just_closed(server: FaultServer, conn: Connection, failures: int = 3) -> Gate:
+    server.script(*[reply(500)] * failures)
+    trip(conn, failures)
+    until(lambda: conn.health.breaker == "half-open")
+    conn.get("/")
+    assert conn.health.breaker == "closed"
+    return Gate(server, conn)
+
+
+def test_after_closing_the_load_doubles_with_each_round_of_successes_until_nothing_is_held_back(
+    server: FaultServer,
+) -> None:
+    with Connection(server.url, ANONYMOUS, policy=policy(ramp=60.0, close_after=1)) as conn:
+        gate = just_closed(server, conn)
+        for expected in (2, 4, 8, 16):
+            assert gate.let_in(16, expected) == expected
+        assert gate.let_in(24, 24) == 24
+
+
+def test_a_failure_after_closing_halves_the_load(server: FaultServer) -> None:
+    with Connection(server.url, ANONYMOUS, policy=policy(ramp=60.0, close_after=1, consecutive=9)) as conn:
+        gate = just_closed(server, conn, failures=9)
+        for expected, step in ((2, 200), (4, 200), (8, 500), (4, 200), (8, 200)):
+            assert gate.let_in(16, expected, reply(step)) == expected
+
+
+def test_a_slow_start_is_over_after_its_longest_time_at_the_latest(server: FaultServer) -> None:
+    with Connection(server.url, ANONYMOUS, policy=policy(ramp=0.2, close_after=1)) as conn:
+        gate = just_closed(server, conn)
+        time.sleep(0.25)
+        assert gate.let_in(16, 16) == 16
 
 
 def test_a_rejection_is_one_event_and_one_failed_call(server: FaultServer) -> None:
@@ -389,7 +457,7 @@ def test_a_rejection_is_one_event_and_one_failed_call(server: FaultServer) -> No
 
 def test_a_rejection_by_the_breaker_is_never_retried(server: FaultServer) -> None:
     server.script(*[reply(503)] * 3)
-    retried = Policy(breaker={"consecutive": 3, "open_for": 30}, retry={"wait_initial": 0.01, "attempts": 5})
+    retried = policy(open_for=30, open_max=30).replace(retry={"wait_initial": 0.01, "attempts": 5})
     with Connection(server.url, ANONYMOUS, policy=retried) as conn:
         with pytest.raises(HTTPServiceUnavailable) as caught:
             conn.get("/")

@@ -304,7 +304,9 @@ def test_a_handshake_with_a_server_that_speaks_no_tls(server: FaultServer, out: 
 
 def test_a_circuit_that_is_open(server: FaultServer, out: Everything) -> None:
     server.default = reply(500)
-    with connect(out, server.url, policy=Policy(retry=False, breaker={"consecutive": 2})) as conn:
+    with connect(
+        out, server.url, policy=Policy(retry=False, breaker={"consecutive": 2, "consecutive_for": 0, "open_for": 5})
+    ) as conn:
         for _ in range(4):
             call(out, conn)
         assert conn.health.breaker == "open"

@@ -338,9 +338,11 @@ def test_as_many_calls_as_asked_for_are_in_flight(server: FaultServer) -> None:
     assert main(["get", "-n", "6", "-c", "3", server.url]) == 0
 
 
-def test_calls_that_the_open_circuit_refused_are_told_apart(capture: Output) -> None:
+def test_calls_that_the_open_circuit_refused_are_told_apart(tmp_path: Path, capture: Output) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[breaker]\nconsecutive_for = 0\n")
     with refused_port() as port:
-        assert main(["get", "-n", "20", "--json", f"http://127.0.0.1:{port}/"]) == 1
+        assert main(["get", "-n", "20", "--policy", str(policy), "--json", f"http://127.0.0.1:{port}/"]) == 1
     numbers = json.loads(capture.readouterr().out)
     assert numbers["rejected"] == numbers["results"]["CircuitOpenError"] > 0
     assert numbers["failed"] + numbers["rejected"] == 20

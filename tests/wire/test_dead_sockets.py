@@ -198,7 +198,9 @@ def test_a_probe_of_a_half_open_circuit_goes_out_on_a_new_socket(server: FaultSe
     """The host was away, and its sockets with it; the circuit was opened by answers, which left idle ones alone."""
     moved = Moved(reset())
     server.default = Step(moved)
-    policy = ONCE.replace(breaker={"consecutive": 2, "open_for": 0.2, "open_max": 0.2, "ramp": 0, "close_after": 1})
+    policy = ONCE.replace(
+        breaker={"consecutive": 2, "consecutive_for": 0, "open_for": 0.2, "open_max": 0.2, "ramp": 0, "close_after": 1}
+    )
     with Connection(server.url, ANONYMOUS, policy=policy) as conn:
         moved.fill(conn)
         server.script(reply(503), reply(503))

@@ -130,7 +130,7 @@ def test_matchers_redirects_and_cookies_of_responses_work() -> None:
 @responses.activate
 def test_the_breaker_works_under_responses() -> None:
     responses.get(f"{SHOP}/items/7", status=500)
-    shop = Shop(SHOP, Policy(retry=False, breaker={"consecutive": 2}))
+    shop = Shop(SHOP, Policy(retry=False, breaker={"consecutive": 2, "consecutive_for": 0, "open_for": 5}))
     for _ in range(2):
         with pytest.raises(requests.HTTPError):
             shop.item(7)

@@ -27,7 +27,7 @@ from sleepwalker import (
 
 SECRET = "canary7d1f"
 BASIC = base64.b64encode(f"{SECRET}:{SECRET}".encode())
-ONCE = Policy(retry=False, breaker={"consecutive": 1})
+ONCE = Policy(retry=False, breaker={"consecutive": 1, "consecutive_for": 0, "open_for": 5})
 
 
 def through_a_pickle(error: Any) -> Any:

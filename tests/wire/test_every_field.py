@@ -17,7 +17,11 @@ from tests.wire.servers import FaultServer, Step, reply, stall, unanswered_port
 QUIET: dict[str, Any] = {"retry": False, "breaker": False}
 #: An attempt that is over soon, so that what lasts longer than it ends in another error.
 SHORT = {**QUIET, "timeout": {"connect": 0.8, "read": 0.8, "attempt": 0.8, "total": 2}}
-PROBING = {"retry": False, "health": {"probe": "/up", "probe_interval": 0.05}}
+PROBING = {
+    "retry": False,
+    "breaker": {"consecutive_for": 0, "open_for": 5},
+    "health": {"probe": "/up", "probe_interval": 0.05},
+}
 
 
 def error_of(url: str, policy: Policy) -> str:

@@ -139,7 +139,7 @@ def test_four_threads_cost_no_more_logins_than_one(kind: str, shops: list[Shop])
 @KINDS
 def test_a_stand_in_takes_over_when_the_primary_dies(kind: str, shops: list[Shop]) -> None:
     """The circuit is the name's, for nobody can see where the objects go: it may be open for a moment longer."""
-    defaults(guard=True, policy=Policy(breaker={"open_for": 0.2, "ramp": 0}))
+    defaults(guard=True, policy=Policy(breaker={"consecutive_for": 0, "open_for": 0.2, "ramp": 0}))
     library = imported(kind, shops)
     with library.manager:
         assert calls(library, 5) == ["primary"] * 5

@@ -243,7 +243,9 @@ def test_a_name_look_up_under_way_at_the_fork_is_begun_anew_in_the_child(server:
 
 
 def test_an_open_circuit_is_known_to_the_child_and_recovers_on_its_own(server: FaultServer) -> None:
-    policy = Policy(retry=False, breaker={"consecutive": 2, "open_for": 2, "ramp": 0, "close_after": 1})
+    policy = Policy(
+        retry=False, breaker={"consecutive": 2, "consecutive_for": 0, "open_for": 2, "ramp": 0, "close_after": 1}
+    )
     server.script(reply(500), reply(500))
     with Connection(server.url, ANONYMOUS, policy=policy) as conn:
         for _ in range(2):

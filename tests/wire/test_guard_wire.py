@@ -25,7 +25,7 @@ from sleepwalker.events import Event, RequestFailed, RequestFinished
 POLICY = Policy(
     timeout={"connect": 1, "read": 3, "attempt": 3, "total": 8},
     retry={"attempts": 3, "wait_initial": 0.01, "wait_max": 0.02, "budget": False},
-    breaker={"open_for": 60, "open_max": 60, "ramp": 0},
+    breaker={"consecutive_for": 0, "open_for": 60, "open_max": 60, "ramp": 0},
     health={"rehook_initial": 100, "rehook_max": 100},
 )
 ONCE = POLICY.replace(retry=False)

@@ -499,7 +499,7 @@ def test_an_empty_budget_ends_the_copies() -> None:
 
 @timing_test
 def test_a_circuit_that_opens_meanwhile_and_one_that_is_half_open_send_no_copy() -> None:
-    breaker = {"consecutive": 1, "open_for": 0.2, "ramp": 0, "close_after": 1}
+    breaker = {"consecutive": 1, "consecutive_for": 0, "open_for": 0.2, "ramp": 0, "close_after": 1}
     with (
         FaultServer(routes={"/bad": reply(500)}, default=reply(200, delay=0.6)) as server,
         hedged(server, policy=HEDGED.replace(breaker=breaker, hedge={"delay": 0.3})) as conn,

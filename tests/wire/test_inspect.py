@@ -33,7 +33,7 @@ FAST = Policy(
     timeout={"connect": 5, "read": 5, "attempt": 5, "total": 20},
     retry={"attempts": 3, "wait_initial": 0.001, "wait_max": 0.002, "budget": False},
     # Longer than the machine stands still: all of the calls that are to be rejected must come within this time.
-    breaker={"consecutive": 6, "open_for": 1.5, "open_max": 1.5, "close_after": 1, "ramp": 0},
+    breaker={"consecutive": 6, "consecutive_for": 0, "open_for": 1.5, "open_max": 1.5, "close_after": 1, "ramp": 0},
 )
 
 

@@ -351,7 +351,7 @@ def test_a_failure_on_the_way_is_raised_and_the_last_page_goes_on(server: FaultS
 
 
 def test_links_go_through_the_policy_of_their_host(server: FaultServer) -> None:
-    policy = Policy(retry=False, breaker={"consecutive": 2, "open_for": 60})
+    policy = Policy(retry=False, breaker={"consecutive": 2, "consecutive_for": 0, "open_for": 60, "open_max": 60})
     with Connection(server.url, ANONYMOUS, policy=policy) as conn:
         server.script(reply(200, "", {"Link": "</x>; rel=next"}), reply(503), reply(503))
         first = conn.get("/")
@@ -414,7 +414,7 @@ def test_a_copy_of_an_answer_has_its_attempts_and_can_be_followed_through_a_mana
 #: Nothing is tried again by itself, a host counts as down after two failures, and hooks may soon be asked again.
 FRANK = Policy(
     retry=False,
-    breaker={"consecutive": 2, "open_for": 0.05, "open_max": 0.05, "close_after": 1, "ramp": 0},
+    breaker={"consecutive": 2, "consecutive_for": 0, "open_for": 0.05, "open_max": 0.05, "close_after": 1, "ramp": 0},
     health={"rehook_initial": 0.05, "rehook_max": 0.05},
     timeout={"connect": 1, "read": 3, "attempt": 3, "total": 8},
 )

@@ -501,7 +501,7 @@ def test_walks_of_two_tenants_at_one_time_see_their_own_pages_only(
 ) -> None:
     policy = POLICY.replace(
         # What four callers meet at one time opens the circuit, too.
-        breaker={"open_for": 0.05, "open_max": 0.05, "ramp": 0},
+        breaker={"consecutive_for": 0, "open_for": 0.05, "open_max": 0.05, "ramp": 0},
         health={"broken_after": 2, "rehook_initial": 0.05, "rehook_max": 0.05},
     )
     tenants = ("acme", "bolt", "acme", "bolt")

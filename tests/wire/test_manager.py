@@ -36,7 +36,7 @@ from sleepwalker.events import ConnectionEvicted, ConnectionRetired, Event, Host
 QUICK = Policy(
     timeout={"connect": 1, "read": 3, "attempt": 3, "total": 8},
     retry=False,
-    breaker={"open_for": 0.2, "open_max": 0.2, "ramp": 0},
+    breaker={"consecutive_for": 0, "open_for": 0.2, "open_max": 0.2, "ramp": 0},
     health={"rehook_initial": 0.05, "rehook_max": 0.1},
 )
 #: No second round of the hooks and no half-open circuit within a test, though the machine may stand still for a second.

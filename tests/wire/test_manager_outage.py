@@ -40,7 +40,7 @@ BUDGET = {"ratio": 0.2, "min_per_second": 1, "window": 2}
 QUICK = Policy(
     timeout={"connect": 1, "read": 3, "attempt": 3, "total": 8},
     retry={"attempts": 3, "wait_initial": 0.01, "wait_max": 0.02, "budget": BUDGET},
-    breaker={"open_for": OPEN_FOR, "open_max": OPEN_FOR, "ramp": 0},
+    breaker={"consecutive_for": 0, "open_for": OPEN_FOR, "open_max": OPEN_FOR, "ramp": 0},
     health={"rehook_initial": 0.2, "rehook_max": 0.4},
 )
 #: A circuit that would stay open for longer than the test: only a probe can close it.

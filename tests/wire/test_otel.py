@@ -31,7 +31,9 @@ from sleepwalker.telemetry.log import send_to
 from tests.interrupts import strike
 
 ROOT = Path(__file__).parents[2]
-FAST = Policy(retry={"attempts": 3, "wait_initial": 0.001, "wait_max": 0.001}, breaker={"consecutive": 3})
+FAST = Policy(
+    retry={"attempts": 3, "wait_initial": 0.001, "wait_max": 0.001}, breaker={"consecutive": 3, "consecutive_for": 0}
+)
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

@@ -24,7 +24,7 @@ INTERVAL = 0.1
 POLICY = Policy(
     timeout={"connect": 1, "read": 3, "attempt": 3, "total": 8},
     retry=False,
-    breaker={"open_for": 60, "open_max": 60, "ramp": 0, "consecutive": 2},
+    breaker={"open_for": 60, "open_max": 60, "ramp": 0, "consecutive": 2, "consecutive_for": 0},
     health={"probe": "/health", "probe_interval": INTERVAL, "rehook_initial": 100, "rehook_max": 100},
 )
 
@@ -215,7 +215,7 @@ _EXIT = """
     from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy
 
     url = sys.argv[1]
-    policy = Policy(retry=False, breaker={"consecutive": 2, "open_for": 60},
+    policy = Policy(retry=False, breaker={"consecutive": 2, "consecutive_for": 0, "open_for": 60, "open_max": 60},
                     health={"probe": "/health", "probe_interval": 0.05})
     class Hook(sleepwalker.ConnectionHook):
         def connect(self, host, auth): return Connection(host, ANONYMOUS, policy=policy)
@@ -263,7 +263,8 @@ _FORK = """
 
     warnings.simplefilter("ignore", DeprecationWarning)  # a fork with a thread running is what this is about
     url = sys.argv[1]
-    policy = Policy(retry=False, breaker={"consecutive": 2, "open_for": 60, "ramp": 0},
+    policy = Policy(retry=False,
+                    breaker={"consecutive": 2, "consecutive_for": 0, "open_for": 60, "open_max": 60, "ramp": 0},
                     health={"probe": "/health", "probe_interval": 0.05, "rehook_initial": 60})
     class Hook(sleepwalker.ConnectionHook):
         def connect(self, host, auth): return Connection(host, ANONYMOUS, policy=policy)

@@ -136,7 +136,7 @@ def test_a_deadline_under_way_is_the_one_that_the_call_began_with() -> None:
 def test_a_changed_probe_has_its_own_path_and_pace_and_one_that_is_taken_out_ends() -> None:
     policy = Policy(
         retry=False,
-        breaker={"consecutive": 2, "open_for": 60, "ramp": 0},
+        breaker={"consecutive": 2, "consecutive_for": 0, "open_for": 60, "open_max": 60, "ramp": 0},
         health={"probe": "/old", "probe_interval": 0.05, "rehook_initial": 100, "rehook_max": 100},
     )
 

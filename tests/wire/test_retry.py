@@ -750,7 +750,7 @@ def test_a_storm_of_threads_on_a_host_that_is_down_stays_within_the_budget() -> 
 
 def test_the_breaker_ends_the_retries_of_a_call_and_rejects_the_next(server: FaultServer) -> None:
     """What the caller of the tripping call gets is the server's answer, not the word of the breaker."""
-    policy = POLICY.replace(breaker={"consecutive": 2, "open_for": 60})
+    policy = POLICY.replace(breaker={"consecutive": 2, "consecutive_for": 0, "open_for": 60, "open_max": 60})
     events = Events()
     server.default = reply(503, b"busy")
     with connect(server.url, policy, observer=events) as conn:

@@ -25,7 +25,7 @@ from sleepwalker.clock import SystemClock
 STEADY = Policy(
     timeout={"connect": 10, "read": 10, "attempt": 10, "total": 20},
     retry=False,
-    breaker={"consecutive": 2, "open_for": 60, "open_max": 60, "close_after": 1, "ramp": 0},
+    breaker={"consecutive": 2, "consecutive_for": 0, "open_for": 60, "open_max": 60, "close_after": 1, "ramp": 0},
     health={"window": 30},
 )
 #: Hosts recover while one looks.

@@ -190,7 +190,7 @@ class Hook(ConnectionHook):
 def test_a_probe_that_is_answered_by_a_named_status_does_not_bring_a_host_back(server: FaultServer) -> None:
     """Such as a maintenance page's 404. The policy is the manager's: its hosts' records are."""
     policy = ONCE.replace(
-        breaker={"statuses": [404, 503], "consecutive": 1, "open_for": 60},
+        breaker={"statuses": [404, 503], "consecutive": 1, "consecutive_for": 0, "open_for": 60, "open_max": 60},
         health={"probe": "/up", "probe_interval": 0.05, "rehook_initial": 60},
     )
     server.default = reply(404)

@@ -218,7 +218,14 @@ def test_a_call_that_waits_for_a_token() -> None:
 
 @pytest.mark.parametrize("slow", [False, True])
 def test_a_probe_of_a_half_open_circuit(slow: bool) -> None:
-    breaker = {"consecutive": 1, "open_for": 0.002, "open_max": 0.004, "close_after": 2, "ramp": 0}
+    breaker = {
+        "consecutive": 1,
+        "consecutive_for": 0,
+        "open_for": 0.002,
+        "open_max": 0.004,
+        "close_after": 2,
+        "ramp": 0,
+    }
     if slow:
         breaker |= {"slow_ratio": 0.9, "slow_call": 5.0}
     with connected(POLICY.replace(breaker=breaker), broken=reply(500)) as conn:
@@ -246,7 +253,14 @@ def test_a_probe_of_a_half_open_circuit(slow: bool) -> None:
 @pytest.mark.parametrize("from_half_open", [False, True])
 def test_a_call_whose_failure_opens_the_circuit(from_half_open: bool) -> None:
     """Whether it opened or not: what the circuit says of itself holds together, and it closes again."""
-    breaker = {"consecutive": 1, "open_for": 0.002, "open_max": 0.004, "close_after": 1, "ramp": 0}
+    breaker = {
+        "consecutive": 1,
+        "consecutive_for": 0,
+        "open_for": 0.002,
+        "open_max": 0.004,
+        "close_after": 1,
+        "ramp": 0,
+    }
     with connected(POLICY.replace(breaker=breaker), broken=reply(500)) as conn:
 
         def wait() -> None:
