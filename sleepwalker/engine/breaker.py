@@ -59,6 +59,10 @@ class Permit:
     """Whether it was given in half-open state."""
 
 
+#: The standing permit of all circuits that have never opened: most never do, and there are many.
+_FIRST = Permit(0)
+
+
 class Bearer(Protocol):
     """Who asks for a permit: it is put down here before it counts as given, so that it can be given back."""
 
@@ -124,7 +128,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         """When the circuit opened last from closed, in seconds of the monotonic clock."""
         self.watches = self._slow is not None
         """Whether attempts are timed: the state may then change by time alone, and `catch_up_locked` comes first."""
-        self.standing: Permit | None = None if self.watches else Permit(0)
+        self.standing: Permit | None = None if self.watches else _FIRST
         """The permit for everyone while the circuit is closed and nothing is held back: read without a lock.
 
         None where attempts are timed: each has a permit of its own then.
