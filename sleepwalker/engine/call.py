@@ -326,8 +326,13 @@ def _rejected_for(breaker: Breaker, now: float) -> float:
 
 
 def _spend(call: Call) -> bool:
-    """Take a retry out of the host's budget, and remember when: one that is answered gives it back."""
-    now, budget = call.clock.monotonic(), call.rules.budget
+    """Take a retry out of the host's budget, and remember when: one that is answered gives it back.
+
+    One that will wait for its circuit takes nothing: that lets no more through than the host can do with.
+    """
+    now, rules, breaker = call.clock.monotonic(), call.rules, call.host.breaker
+    waits = rules.breaker and breaker is not None and breaker.max_wait > 0 and (breaker.down or breaker.suspects)
+    budget = rules.budget and not waits
     if not call.host.spend_retry(now, budget=budget):
         return False
     call.spent = now if budget else None

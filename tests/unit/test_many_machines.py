@@ -1,0 +1,194 @@
+"""What callers get from a host of many machines, of which some are ill: in virtual time, over the whole range of faults.
+
+A default is right if its caller gets more answers, sooner, than without it, and the host no harm. So each figure stands
+over several seeds and rates, and beside what retries without a budget or a breaker would give.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+
+import pytest
+
+from sleepwalker.policy import Policy
+from tests.unit.virtual import BAD, GOOD, LATENCY, Record, Server, World, down, failing
+
+#: Decisions of our own: no release of Python or of a library tells them apart.
+pytestmark = pytest.mark.once
+
+SEEDS = range(5)
+RATES = (10, 100, 500)
+
+PLAIN_RETRIES = Policy(retry={"budget": False}, breaker=False)
+NO_RETRIES = Policy(retry=False, breaker=False)
+
+
+def a_minute(server: Server, rate: float, seed: int, policy: Policy | None = None, seconds: float = 60) -> Record:
+    world = World(seed, policy)
+    world.calls(rate, seconds, server)
+    return world.go()
+
+
+# Some of the attempts fail
+
+
+@pytest.mark.parametrize(
+    ("ill", "answered", "sends"),
+    [
+        (0.1, 0.997, 1.16),
+        (0.2, 0.987, 1.32),
+        (0.3, 0.96, 1.45),
+        (0.4, 0.88, 1.60),
+        (0.5, 0.68, 1.60),
+        (0.7, 0.35, 1.50),
+    ],
+)
+def test_while_some_attempts_fail_callers_get_what_a_budget_of_vain_retries_allows(
+    ill: float, answered: float, sends: float
+) -> None:
+    """Up to a third that fail it is what a plain retry loop gives, to within a point."""
+    for rate in RATES:
+        runs = [a_minute(failing(ill, seed), rate, seed) for seed in SEEDS]
+        assert statistics.mean(run.share() for run in runs) >= answered
+        assert statistics.mean(run.sends_a_call() for run in runs) <= sends
+        if ill <= 1 / 3:
+            assert statistics.mean(run.share() for run in runs) >= 1 - ill**3 - 0.01
+
+
+def test_a_host_that_answers_nothing_is_left_alone() -> None:
+    for rate, most in ((10, 0.06), (100, 0.03), (500, 0.03)):
+        for seed in SEEDS:
+            assert a_minute(failing(1.0, seed), rate, seed).sends_a_call() <= most
+
+
+@pytest.mark.parametrize("rate", [10, 100, 500])
+@pytest.mark.parametrize("before", [0.0, 0.01, 0.1, 0.3])
+def test_a_host_that_dies_is_found_within_seven_tenths_of_a_second(before: float, rate: int) -> None:
+    for seed in SEEDS:
+        run = a_minute(down(40, 50, before, seed), rate, seed, seconds=50)
+        assert [opened - 40 for opened in run.opened if opened >= 40][0] <= 0.7
+
+
+@pytest.mark.parametrize("before", [0.0, 0.1, 0.3])
+def test_with_one_call_a_second_it_is_found_after_six_at_most(before: float) -> None:
+    for seed in SEEDS:
+        run = a_minute(down(40, 60, before, seed), 1, seed)
+        opened = [opened for opened in run.opened if opened >= 40][0]
+        assert sum(40 <= due <= opened for due, _ in run.ends) <= 6
+
+
+# A server that has more to do than it can
+
+
+def overloaded(capacity: float) -> Server:
+    """It serves `capacity` a second, and refuses the rest, which takes a fifth of the work."""
+    room, since = [1.0], [0.0]
+
+    def serve(now: float) -> tuple[object, float]:
+        room[0] = min(10.0, room[0] + (now - since[0]) * capacity)
+        since[0] = now
+        served = room[0] >= 1.0
+        room[0] -= 1.0 if served else 0.2
+        return (GOOD if served else BAD), LATENCY
+
+    return serve  # type: ignore[return-value]
+
+
+def test_an_overloaded_server_serves_nearly_as_much_as_without_any_retries() -> None:
+    served = {}
+    for name, policy in (("none", NO_RETRIES), ("plain", PLAIN_RETRIES), ("standard", Policy())):
+        run = a_minute(overloaded(100), 150, 1, policy)
+        served[name] = run.share()
+    assert served["standard"] >= 0.8 * served["none"]
+    assert served["standard"] > served["plain"]
+
+
+# Coming back
+
+
+@pytest.mark.parametrize(("seconds", "worst"), [(2, 2.0), (20, 6.0), (120, 12.0)])
+@pytest.mark.parametrize("rate", [10, 50, 160])
+def test_after_an_outage_it_is_answered_as_before_soon(rate: int, seconds: float, worst: float) -> None:
+    """In the median within half of that, and a tenth of a second more: the next look is made by a call that comes."""
+    back, sends = [], []
+    for seed in range(10):
+        run = a_minute(down(30, 30 + seconds), rate, seed, seconds=30 + seconds + 20)
+        back.append(run.good_again(30 + seconds))
+        sends.append(run.sends_a_call(30, 30 + int(seconds)))
+    assert max(back) <= worst
+    assert statistics.median(back) <= worst / 2 + 0.11
+    if seconds >= 20:
+        assert statistics.mean(sends) <= (0.06 if rate > 10 else 0.1)
+
+
+def cold(since: float, until: float, load: float) -> Server:
+    """Down, then able to take a fifth of the load, and all of it after 4 s; the rest gets a 503."""
+    room, last = [1.0], [0.0]
+
+    def serve(now: float) -> tuple[object, float]:
+        if since <= now < until:
+            return BAD, LATENCY
+        warm = min(1.0, 0.2 + 0.8 * (now - until) / 4) if now >= until else 1.0
+        room[0] = min(1.0 + load * warm / 10, room[0] + (now - last[0]) * load * warm * 1.05)
+        last[0] = now
+        if room[0] < 1.0:
+            return BAD, LATENCY
+        room[0] -= 1.0
+        return GOOD, LATENCY
+
+    return serve  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("rate", [10, 50, 160])
+def test_a_cold_host_trips_nothing_again(rate: int) -> None:
+    for seed in range(10):
+        run = a_minute(cold(30, 50, rate), rate, seed, seconds=70)
+        first = min(due for due, good in run.ends if good and due >= 50)
+        assert [moment for moment in run.tripped if moment > first] == []
+        assert run.good_again(50) <= 6.0
+
+
+def test_a_fleet_whose_host_was_down_for_two_minutes_comes_back_step_by_step() -> None:
+    """Each of many processes looks for itself. Their looks have drifted apart by then."""
+    processes, rate, until = 250, 4, 125
+    world = World(1, processes=processes)
+    server = down(5, until)
+    for process in range(processes):
+        world.calls(rate, until + 15, server, process, start=process / processes / rate)
+    run = world.go()
+    usual = processes * rate
+    looks = [run.sends[second] / usual for second in range(7, until)]
+    assert statistics.mean(looks) <= 0.1
+    load = [run.sends[second] / usual for second in range(until - 1, until + 15)]
+    assert max(after - before for before, after in zip(load, load[1:], strict=False)) <= 0.25
+    assert load[-1] == pytest.approx(1.0, abs=0.05)
+
+
+# Patient work
+
+
+@pytest.mark.parametrize("workers", [1, 8, 32])
+def test_a_batch_gets_through_a_restart_whole(workers: int) -> None:
+    """12 s in which nothing is answered, in the midst of 3,000 items."""
+    batch = Policy.load("batch")
+    world = World(3, batch)
+    items: Iterator[int] = iter(range(3000))
+    begin, end = 3.0, 15.0
+    results: list[bool] = []
+
+    def server(now: float) -> tuple[object, float]:
+        return (BAD if begin <= now < end else GOOD), 0.02 * workers
+
+    def next_item(good: bool | None = None) -> None:
+        if good is not None:
+            results.append(good)
+        if next(items, None) is not None:
+            world.call(server, done=next_item)  # type: ignore[arg-type]
+
+    for _ in range(workers):
+        world.at(0.0, next_item)
+    run = world.go()
+    assert results == [True] * 3000
+    assert all(vain <= 2 * workers for vain in run.vain.values())
+    assert all(run.vain[second] <= 2 for second in range(5, 15))
