@@ -18,8 +18,8 @@ from typing import Literal, Protocol
 import pybreaker
 
 from sleepwalker.clock import Clock
-from sleepwalker.engine.outcome import FAILURE, NEUTRAL, SUCCESS, Verdict
 from sleepwalker.engine.limits import Ticket
+from sleepwalker.engine.outcome import FAILURE, NEUTRAL, SUCCESS, Verdict
 from sleepwalker.engine.slow import SlowCalls
 from sleepwalker.engine.slow_start import SlowStart
 from sleepwalker.engine.trip import Trip

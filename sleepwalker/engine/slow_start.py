@@ -6,8 +6,8 @@ from __future__ import annotations
 class SlowStart:
     """How many attempts are let in at once.
 
-    Each success adds one, so that a round of successes doubles it; failures halve it, those that were under way together
-    once. It is over after the first round in which nothing was held back, and in any case at `until`.
+    Each success adds one, so that a round of successes doubles it; failures halve it, those that were under way
+    together once. It is over after the first round in which nothing was held back, and in any case at `until`.
     Not thread-safe: its owner holds a lock.
     """
 

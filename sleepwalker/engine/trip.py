@@ -1,9 +1,9 @@
 """When a circuit opens: the counts of attempts, and the rules that read them.
 
-Behind one address there are mostly several machines. One that is ill makes attempts fail, and also some in a row: at 500
-attempts a second with a fifth failing, five in a row come every few seconds. So a run of failures opens the circuit only
-where it has lasted, and where the share of failures before it does not explain it; and a share does so only where hardly
-any attempt is answered. The counts are the storage of pybreaker's state machine.
+Behind one address there are mostly several machines. One that is ill makes attempts fail, and also some in a row: at
+500 attempts a second with a fifth failing, five in a row come every few seconds. So a run of failures opens the circuit
+only where it has lasted, and where the share of failures before it does not explain it; and a share does so only where
+hardly any attempt is answered. The counts are the storage of pybreaker's state machine.
 """
 
 from __future__ import annotations

@@ -224,9 +224,9 @@ class BreakerPolicy(PolicyModel):
     )
     consecutive: Count = Field(
         default=5,
-        description="Failures in a row that open the circuit, if they have lasted `consecutive_for` and no chance explains "
-        "them: fewer than 1 in 100,000 such runs, given the share of failures before. A host with few calls is "
-        "covered too. The attempts of one call alone do not open it.",
+        description="Failures in a row that open the circuit, if they have lasted `consecutive_for` and chance does not "
+        "explain them (less than 1 in 100,000, given the share of failures before). A host with few calls is covered "
+        "too. The attempts of one call alone do not open it.",
     )
     consecutive_for: SecondsOrZero = Field(
         default=0.5,

@@ -958,9 +958,7 @@ def test_a_host_that_nobody_can_connect_to_is_broken_in_a_dry_run_too() -> None:
 
 def test_an_observed_circuit_ends_no_retries() -> None:
     here = World(
-        Policy(
-            breaker=PLAIN_BREAKER | {"consecutive": 1, "mode": "observe"}, retry={"attempts": 3, "jitter": "none"}
-        )
+        Policy(breaker=PLAIN_BREAKER | {"consecutive": 1, "mode": "observe"}, retry={"attempts": 3, "jitter": "none"})
     )
     call = here.call([answer(503), answer(503), answer(200)])
     assert call.outcome.status == 200

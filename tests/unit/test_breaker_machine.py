@@ -147,7 +147,9 @@ class BreakerMachine(RuleBasedStateMachine):
                     grows = moment < self.relapse_until
                 self.open_time = min(self.open_time * 2, 40.0) if grows and self.open_time else 5.0
                 rested = moment - self.probe_sent if self.state == "half-open" else 0.0
-                least, most = (max(jitter * self.open_time - rested, jitter * self.open_time / 10) for jitter in (0.9, 1.1))
+                least, most = (
+                    max(jitter * self.open_time - rested, jitter * self.open_time / 10) for jitter in (0.9, 1.1)
+                )
                 assert least - 1e-9 <= event.open_for <= most + 1e-9
                 assert event.rule == rule
                 assert (event.rule == "probe") == (self.state == "half-open")
