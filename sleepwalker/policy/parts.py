@@ -224,7 +224,7 @@ class BreakerPolicy(PolicyModel):
     )
     consecutive: Count = Field(
         default=5,
-        description="Failures in a row that open the circuit, if they have lasted `consecutive_for` and chance does not "
+        description="Failures in a row that open the circuit, if they lasted `consecutive_for` and chance does not "
         "explain them (less than 1 in 100,000, given the share of failures before). A host with few calls is covered "
         "too. The attempts of one call alone do not open it.",
     )

@@ -49,7 +49,7 @@ def a_retried_call_and_a_failed_one() -> list[Event]:
 @scenario
 def retries_that_are_abandoned() -> list[Event]:
     no_budget = Policy(retry={"budget": {"ratio": 0.01, "min_per_second": 0}})
-    opens_at_once = Policy(breaker={"consecutive": 1})
+    opens_at_once = Policy(breaker={"consecutive_for": 0, "consecutive": 1})
     worlds = [World(no_budget), World(opens_at_once), *(World() for _ in range(5))]
     worlds[0].call(answer(503))
     worlds[1].call(answer(503))
@@ -119,7 +119,11 @@ def a_hedged_call() -> list[Event]:
 
 @scenario
 def circuits_that_open_by_each_rule_and_close() -> list[Event]:
-    run, relapse, share = World(), World(), World(Policy(breaker={"consecutive": 1000, "min_calls": 4}))
+    run, relapse, share = (
+        World(),
+        World(),
+        World(Policy(breaker={"consecutive_for": 0, "consecutive": 1000, "min_calls": 4})),
+    )
     run.trip()
     run.recover()
     relapse.trip()

@@ -20,8 +20,8 @@ from tests.wire.test_every_field import CASES as ON_THE_WIRE
 #: No random waits, no budget, one send: what is not the field's own is out of the way.
 QUIET = {"retry": False, "breaker": False}
 JITTERLESS = {"jitter": "none", "budget": False}
-TRIPS_AT_ONCE = {"consecutive": 1, "ramp": 0}
-RATIO_ONLY = {"consecutive": 1_000_000, "ramp": 0}
+TRIPS_AT_ONCE = {"consecutive_for": 0, "consecutive": 1, "ramp": 0}
+RATIO_ONLY = {"consecutive_for": 0, "consecutive": 1_000_000, "ramp": 0}
 
 
 def sends(outcome: Outcome, method: str = "GET", **how: Any) -> Callable[[Policy], int]:
@@ -357,7 +357,7 @@ CASES = [
     case("breaker.close_after", {"retry": False, "breaker": TRIPS_AT_ONCE}, probes_until_closed, (2, 2), (4, 4)),
     case(
         "breaker.ramp",
-        {"retry": False, "breaker": {"consecutive": 1}},
+        {"retry": False, "breaker": {"consecutive_for": 0, "consecutive": 1}},
         sent_after_closing,
         (0.0, True),
         (5.0, False),

@@ -33,7 +33,9 @@ from tests.unit.engine_driver import FakeClock
 from tests.unit.manager_driver import A, Bed, Hook, in_thread
 
 #: Retries cost no time, and nobody gives the host up.
-POLICY = Policy(retry={"attempts": 3, "wait_initial": 0, "wait_max": 0}, breaker={"consecutive": 1000})
+POLICY = Policy(
+    retry={"attempts": 3, "wait_initial": 0, "wait_max": 0}, breaker={"consecutive_for": 0, "consecutive": 1000}
+)
 
 
 class Api:
@@ -541,7 +543,9 @@ def test_an_isolated_host_and_a_full_bulkhead_reject() -> None:
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_ctrl_c_gives_the_permit_back(stop: type[BaseException]) -> None:
-    world = World(RESET, stop(), policy=POLICY.replace(breaker={"consecutive": 1, "ramp": 0}, retry=False))
+    world = World(
+        RESET, stop(), policy=POLICY.replace(breaker={"consecutive_for": 0, "consecutive": 1, "ramp": 0}, retry=False)
+    )
     with pytest.raises(requests.ConnectionError):
         world.conn.get("/x")
     world.clock.advance(6)

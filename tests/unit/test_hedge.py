@@ -273,7 +273,7 @@ def test_a_half_open_circuit_admits_no_copy_of_its_probe() -> None:
 
 
 def test_a_circuit_that_opened_meanwhile_admits_no_copy() -> None:
-    here = world(breaker={"consecutive": 2}, retry=False)
+    here = world(breaker={"consecutive_for": 0, "consecutive": 2}, retry=False)
     call = here.begin(concurrent=True)
     for _ in range(2):
         here.call(answer(500))
@@ -296,7 +296,7 @@ def test_a_ramp_admits_copies_as_it_admits_calls() -> None:
 
 
 def test_a_dry_run_sends_the_copy_and_says_that_it_would_not_have() -> None:
-    here = world(breaker={"mode": "observe", "consecutive": 1}, retry=False)
+    here = world(breaker={"mode": "observe", "consecutive_for": 0, "consecutive": 1}, retry=False)
     call = here.begin(concurrent=True)
     here.call(answer(500))
     here.clock.advance(1.0)
@@ -309,13 +309,13 @@ def test_a_dry_run_sends_the_copy_and_says_that_it_would_not_have() -> None:
 
 
 def test_the_breaker_may_be_off_for_the_call_alone() -> None:
-    here = world(breaker={"consecutive": 1}, retry=False)
+    here = world(breaker={"consecutive_for": 0, "consecutive": 1}, retry=False)
     here.call(answer(500))
     assert isinstance(hedged(here, policy=here.policy.replace(breaker=None)).step, Send)
 
 
 def test_two_failures_of_a_race_count_twice() -> None:
-    here = world(breaker={"consecutive": 2}, retry=False)
+    here = world(breaker={"consecutive_for": 0, "consecutive": 2}, retry=False)
     call = hedged(here)
     call.reply(Came(1, answer(503)))
     call.reply(Came(2, answer(503)))

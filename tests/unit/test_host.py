@@ -52,7 +52,7 @@ def test_a_host_that_nobody_asked_yet_is_unknown() -> None:
 
 
 def test_every_field_after_some_traffic() -> None:
-    here = World(Policy(retry={"attempts": 3, "jitter": "none"}, breaker={"consecutive": 4}))
+    here = World(Policy(retry={"attempts": 3, "jitter": "none"}, breaker={"consecutive_for": 0, "consecutive": 4}))
     here.call(answer(200), took=0.25)
     here.call([answer(503), answer(200)], took=0.25)
     here.clock.advance(10.0)
@@ -154,7 +154,7 @@ def test_failures_of_a_host_that_answers_are_no_connect_failures() -> None:
 
 
 def test_a_late_success_does_not_end_what_the_circuit_began() -> None:
-    here = world(breaker={"consecutive": 2})
+    here = world(breaker={"consecutive_for": 0, "consecutive": 2})
     late = here.begin()
     here.trip()
     since = here.host.snapshot().broken_since
@@ -166,7 +166,7 @@ def test_a_late_success_does_not_end_what_the_circuit_began() -> None:
 
 
 def test_one_outage_is_broken_once_however_many_probes_fail() -> None:
-    here = world(breaker={"consecutive": 2, "close_after": 1, "ramp": 0})
+    here = world(breaker={"consecutive_for": 0, "consecutive": 2, "close_after": 1, "ramp": 0})
     here.trip()
     since = here.host.snapshot().broken_since
     for _ in range(3):
@@ -180,7 +180,7 @@ def test_one_outage_is_broken_once_however_many_probes_fail() -> None:
 
 def test_a_circuit_that_waits_for_a_probe_is_degraded_even_when_all_verdicts_are_old() -> None:
     """It was reported as unknown, as if nobody had ever asked."""
-    here = world(breaker={"consecutive": 2}, health={"window": 1})
+    here = world(breaker={"consecutive_for": 0, "consecutive": 2}, health={"window": 1})
     here.trip()
     here.clock.advance(5.0)
     health = here.host.snapshot()
@@ -188,7 +188,7 @@ def test_a_circuit_that_waits_for_a_probe_is_degraded_even_when_all_verdicts_are
 
 
 def test_wall_times_follow_the_wall_clock_and_durations_do_not() -> None:
-    here = world(breaker={"consecutive": 1, "open_for": 30})
+    here = world(breaker={"consecutive_for": 0, "consecutive": 1, "open_for": 30})
     here.call(answer(200))
     here.trip()
     here.clock.time_of_day -= 3600.0
@@ -197,7 +197,7 @@ def test_wall_times_follow_the_wall_clock_and_durations_do_not() -> None:
 
 
 def test_a_streamed_body_that_breaks_counts_against_the_host() -> None:
-    here = world(breaker={"consecutive": 1})
+    here = world(breaker={"consecutive_for": 0, "consecutive": 1})
     call = here.call(answer(200))
     assert call.final is not None
     here.host.settle_body(call.final.permit, failed(ReadError("broke off")), here.clock.now)
@@ -229,7 +229,7 @@ def test_an_isolated_host_gets_nothing_until_it_is_restored() -> None:
 
 
 def test_a_probe_from_outside_closes_the_circuit_like_any_other() -> None:
-    here = world(breaker={"consecutive": 1, "close_after": 2, "ramp": 0})
+    here = world(breaker={"consecutive_for": 0, "consecutive": 1, "close_after": 2, "ramp": 0})
     here.trip()
     names = [event.name for event in here.host.probed(answer(200), here.clock.now)]
     assert names == ["breaker.half_opened"]
@@ -275,7 +275,7 @@ def test_a_forked_child_has_nothing_in_flight_and_keeps_what_is_known() -> None:
 
 def test_locks_that_another_thread_held_at_the_fork_are_free_in_the_child() -> None:
     """The host's own lock, and the one inside pybreaker's state machine, which each transition takes."""
-    here = world(breaker={"consecutive": 1, "close_after": 1})
+    here = world(breaker={"consecutive_for": 0, "consecutive": 1, "close_after": 1})
     breaker = here.host.breaker
     assert breaker is not None
     held, done = threading.Event(), threading.Event()
@@ -301,7 +301,7 @@ def test_locks_that_another_thread_held_at_the_fork_are_free_in_the_child() -> N
 
 
 def test_a_probe_under_way_in_the_parent_does_not_keep_the_child_waiting() -> None:
-    here = world(breaker={"consecutive": 1, "close_after": 1, "ramp": 0})
+    here = world(breaker={"consecutive_for": 0, "consecutive": 1, "close_after": 1, "ramp": 0})
     here.trip()
     here.clock.advance(5.0)
     probe = here.begin()

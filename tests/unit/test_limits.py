@@ -82,7 +82,7 @@ def test_a_spent_budget_comes_back_with_time() -> None:
 
 def test_calls_that_were_rejected_earn_no_retries() -> None:
     """An open circuit rejected a thousand calls; a recovering host then got two hundred retries on top."""
-    here = world(0.2, breaker={"consecutive": 5, "open_for": 5, "ramp": 0, "min_calls": 1000})
+    here = world(0.2, breaker={"consecutive_for": 0, "consecutive": 5, "open_for": 5, "ramp": 0, "min_calls": 1000})
     here.trip()
     for _ in range(1000):
         here.clock.advance(0.004)

@@ -73,7 +73,7 @@ def host(name: str, attempts: int = 1, policy: Policy | None = None) -> Host:
 
 
 def test_calls_by_outcome_attempts_retries_and_rejections() -> None:
-    world = World(Policy(retry={"attempts": 2}, breaker={"consecutive": 3}))
+    world = World(Policy(retry={"attempts": 2}, breaker={"consecutive_for": 0, "consecutive": 3}))
     world.call([answer(503), answer(200)])
     world.call(refused())
     world.call(answer(500), "POST")

@@ -116,7 +116,9 @@ def test_a_call_over_the_rate_is_told_of_once_though_other_dry_runs_would_refuse
 
 def test_a_breaker_that_observes_does_not_count_what_a_limit_would_have_kept_from_it() -> None:
     here = observing(
-        bulkhead={"max_concurrent": 1}, breaker={"consecutive": 2, "mode": "observe"}, health={"broken_after": 100}
+        bulkhead={"max_concurrent": 1},
+        breaker={"consecutive_for": 0, "consecutive": 2, "mode": "observe"},
+        health={"broken_after": 100},
     )
     first = here.begin()
     for _ in range(5):

@@ -466,7 +466,7 @@ def test_late_failures_of_calls_that_began_before_do_not_open_it_again() -> None
 
 @pytest.mark.parametrize("slow", [{}, {"slow_ratio": 0.5, "slow_call": 2}])
 def test_failures_before_it_do_not_count_though_the_circuit_was_closed(slow: dict[str, float]) -> None:
-    here = World(Policy(retry=False, breaker={"consecutive": 5, **slow}))
+    here = World(Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 5, **slow}))
     for _ in range(4):
         here.call(answer(500))
     before = [here.begin() for _ in range(5)]

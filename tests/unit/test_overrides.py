@@ -17,7 +17,7 @@ OK, BAD = answer(200), answer(503)
 
 #: The host's policy: each shared part is about to refuse.
 SHARED: dict[str, Any] = {
-    "breaker": {"consecutive": 1, "open_for": 60},
+    "breaker": {"consecutive_for": 0, "consecutive": 1, "open_for": 60},
     "bulkhead": {"max_concurrent": 1},
     "rate_limit": {"rate": 0.001, "burst": 1},
     "retry": {"budget": {"ratio": 0.0001, "min_per_second": 0}},
@@ -61,7 +61,7 @@ def test_a_shared_part_is_left_out_by_saying_that_it_is_off(part: str) -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_a_shared_part_is_not_made_anew_by_a_call(part: str) -> None:
     generous = {
-        "breaker": {"consecutive": 1000},
+        "breaker": {"consecutive_for": 0, "consecutive": 1000},
         "bulkhead": {"max_concurrent": 1000},
         "rate_limit": {"rate": 1000},
     }

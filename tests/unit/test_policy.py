@@ -46,6 +46,7 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
         "failure_ratio": 0.5,
         "window": 30,
         "min_calls": 20,
+        "consecutive_for": 0,
         "consecutive": 5,
         "statuses": frozenset(range(500, 1000)) - {501},
         "slow_ratio": None,

@@ -196,7 +196,7 @@ def test_closing_the_connection_ends_the_wait() -> None:
 
 
 def test_a_call_that_something_else_rejects_gives_its_token_back() -> None:
-    here = world(rate=0.001, burst=3, breaker={"consecutive": 1})
+    here = world(rate=0.001, burst=3, breaker={"consecutive_for": 0, "consecutive": 1})
     here.call(reset(), "POST")
     for _ in range(10):
         assert isinstance(here.begin().outcome.error, CircuitOpenError)

@@ -22,7 +22,7 @@ def follow(here: World, **parts: Any) -> None:
 
 
 def test_an_open_circuit_stays_open_and_closes_by_the_new_numbers() -> None:
-    here = World(Policy(retry=False, breaker={"consecutive": 3, "close_after": 2, "ramp": 5}))
+    here = World(Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 3, "close_after": 2, "ramp": 5}))
     here.trip()
     follow(here, breaker={"close_after": 1, "ramp": 0})
     health = here.host.snapshot()
@@ -33,25 +33,25 @@ def test_an_open_circuit_stays_open_and_closes_by_the_new_numbers() -> None:
 
 
 def test_failures_before_count_for_the_new_rule() -> None:
-    here = World(Policy(retry=False, breaker={"consecutive": 10}))
+    here = World(Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 10}))
     for _ in range(3):
         here.call(answer(500))
-    follow(here, breaker={"consecutive": 4})
+    follow(here, breaker={"consecutive_for": 0, "consecutive": 4})
     here.call(answer(500))
     assert here.only(BreakerOpened).rule == "consecutive"
 
 
 def test_an_attempt_that_began_before_counts_after() -> None:
-    here = World(Policy(retry=False, breaker={"consecutive": 3}))
+    here = World(Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 3}))
     calls = [here.begin() for _ in range(2)]
-    follow(here, breaker={"consecutive": 2})
+    follow(here, breaker={"consecutive_for": 0, "consecutive": 2})
     for call in calls:
         call.reply(answer(500))
     assert here.host.snapshot().breaker == "open"
 
 
 def test_a_shorter_ramp_ends_the_one_under_way() -> None:
-    here = World(Policy(retry=False, breaker={"consecutive": 1, "close_after": 1, "ramp": 60}))
+    here = World(Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 1, "close_after": 1, "ramp": 60}))
     here.trip()
     here.recover()
     here.clock.roll = lambda: 0.99
@@ -61,12 +61,12 @@ def test_a_shorter_ramp_ends_the_one_under_way() -> None:
 
 
 def test_a_breaker_that_is_switched_off_takes_its_host_back() -> None:
-    here = World(Policy(retry=False, breaker={"consecutive": 1}))
+    here = World(Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 1}))
     here.trip()
     follow(here, breaker=False)
     here.only(HostRecovered)
     assert isinstance(here.begin().step, Send)
-    follow(here, breaker={"consecutive": 2})
+    follow(here, breaker={"consecutive_for": 0, "consecutive": 2})
     here.trip()
 
 
@@ -96,7 +96,7 @@ def test_more_places_let_those_in_who_queue() -> None:
 
 
 def test_a_breaker_goes_over_to_a_dry_run_and_back_while_its_circuit_is_open() -> None:
-    here = World(Policy(retry=False, breaker={"consecutive": 3, "open_for": 20, "ramp": 0}))
+    here = World(Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 3, "open_for": 20, "ramp": 0}))
     here.trip()
     follow(here, breaker={"mode": "observe"})
     assert (here.host.snapshot().breaker, here.host.snapshot().state) == ("open", "degraded")

@@ -114,7 +114,7 @@ def test_the_retry_budget_pays_for_it() -> None:
 
 
 def test_an_open_circuit_ends_it() -> None:
-    here = world(breaker={"consecutive": 1})
+    here = world(breaker={"consecutive_for": 0, "consecutive": 1})
     call = here.call(answer(500), retry_if=lambda _: True)
     assert (len(call.sends), here.reasons()) == (1, ["breaker"])
 
@@ -142,7 +142,7 @@ def test_the_answers_own_verdict_stays() -> None:
 
 @pytest.mark.parametrize("error", [ValueError("no JSON"), KeyboardInterrupt()], ids=repr)
 def test_what_it_raises_ends_the_call_with_all_given_back_and_the_attempt_on_record(error: BaseException) -> None:
-    here = world(breaker={"consecutive": 1, "ramp": 0}, bulkhead={"max_concurrent": 1})
+    here = world(breaker={"consecutive_for": 0, "consecutive": 1, "ramp": 0}, bulkhead={"max_concurrent": 1})
     here.trip()
     here.clock.advance(here.host.snapshot().retry_in or 0.0)
     call = here.begin(retry_if=Word())
@@ -160,7 +160,7 @@ def test_what_it_raises_ends_the_call_with_all_given_back_and_the_attempt_on_rec
 
 def test_no_permit_is_out_while_it_is_asked() -> None:
     """It may take its time: a half-open circuit lets the next probe through meanwhile."""
-    here = world(breaker={"consecutive": 1})
+    here = world(breaker={"consecutive_for": 0, "consecutive": 1})
     here.trip()
     here.clock.advance(here.host.snapshot().retry_in or 0.0)
     asked = here.begin(retry_if=Word())

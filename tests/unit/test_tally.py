@@ -60,7 +60,7 @@ def test_a_call_is_measured_with_its_waits_and_an_attempt_without() -> None:
 
 
 def test_a_rejected_call_says_nothing_about_durations() -> None:
-    world = World(Policy(breaker={"consecutive": 2}, retry=False))
+    world = World(Policy(breaker={"consecutive_for": 0, "consecutive": 2}, retry=False))
     world.trip()
     before = list(world.host.tally.call_seconds.counts)
     world.begin()
