@@ -14,7 +14,7 @@ from sleepwalker.engine.breaker import Permit
 from sleepwalker.engine.host import Host, free_permit
 from sleepwalker.engine.outcome import Outcome
 from sleepwalker.events import ConnectionEvicted, ConnectionRetired, Event
-from tests.unit.engine_driver import FakeClock, answer, bearer, refused
+from tests.unit.engine_driver import PLAIN_BREAKER, FakeClock, answer, bearer, refused
 
 A, B = "https://a.test", "https://b.test"
 
@@ -43,10 +43,14 @@ class Hook(ConnectionHook):
         return self.act(host, auth)
 
 
+#: Circuits here are there to be open.
+PLAIN = Policy(breaker=PLAIN_BREAKER)
+
+
 class Bed:
     """A manager with one hook, which makes a connection to whatever it is asked for unless told otherwise."""
 
-    def __init__(self, *, hooked: bool = True, policy: Policy | None = None, **options: Any) -> None:
+    def __init__(self, *, hooked: bool = True, policy: Policy | None = PLAIN, **options: Any) -> None:
         self.clock = FakeClock()
         self.events: list[Event] = []
         self.manager = ConnectionManager(policy=policy, clock=self.clock, observer=self.observe, **options)
@@ -89,7 +93,11 @@ class Bed:
 
     def trip(self, url: str) -> None:
         """The circuit opens."""
-        self.settle(url, answer(500), 5)
+        breaker = self.record(url)._policy.breaker
+        assert breaker is not None
+        self.settle(url, answer(500), breaker.consecutive - 1)
+        self.clock.advance(breaker.consecutive_for)
+        self.settle(url, answer(500))
         assert self.manager.health(url).breaker == "open"
 
     def unauthorized(self, conn: Connection) -> None:

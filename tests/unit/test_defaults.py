@@ -166,11 +166,11 @@ def test_guards_stay_guards_when_it_is_switched_off_again() -> None:
 
 
 def test_managers_follow_the_policy_whenever_they_were_made() -> None:
-    early = Bed()
+    early = Bed(policy=None)
     conn = early.conn(A)
     early.manager.add(A, None, conn)
-    defaults(policy=STANDARD.replace(breaker={"consecutive": 2}))
-    late = Bed()
+    defaults(policy=STANDARD.replace(breaker={"consecutive_for": 0, "consecutive": 2}))
+    late = Bed(policy=None)
     for bed in (early, late):
         bed.manager.find(A)
         bed.settle(A, answer(500), 2)
@@ -186,7 +186,7 @@ def test_guards_follow_the_policy_too() -> None:
             raise ConnectionResetError
 
     defaults(guard=True)
-    bed = Bed(hooked=False)
+    bed = Bed(policy=None, hooked=False)
     bed.manager.add_conn_hook(Hook(lambda host, auth: Api()))
     guarded = bed.manager.find(A)
     defaults(policy="off")
@@ -222,7 +222,7 @@ def test_a_manager_that_is_closed_is_left_alone() -> None:
 
 
 def test_what_changes_is_told_while_no_lock_is_held() -> None:
-    bed = Bed()
+    bed = Bed(policy=None)
     bed.manager.find(A)
     bed.trip(A)
     defaults(policy=STANDARD.replace(breaker=False))
@@ -230,7 +230,7 @@ def test_what_changes_is_told_while_no_lock_is_held() -> None:
 
 
 def test_of_two_choices_at_a_time_the_later_one_counts_for_all() -> None:
-    beds = [Bed() for _ in range(3)]
+    beds = [Bed(policy=None) for _ in range(3)]
     for bed in beds:
         bed.manager.find(A)
         bed.trip(A)

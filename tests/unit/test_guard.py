@@ -506,7 +506,7 @@ def test_an_error_of_ours_keeps_its_type_and_lists_the_attempts() -> None:
 
 
 def test_an_open_circuit_fails_at_once_and_the_connection_is_made_anew() -> None:
-    world = World(*[RESET] * 5, policy=Policy(retry=False))
+    world = World(*[RESET] * 5, policy=Policy(retry=False, breaker={"consecutive_for": 0, "open_for": 5}))
     for _ in range(5):
         with pytest.raises(requests.ConnectionError):
             world.conn.get("/x")

@@ -258,11 +258,11 @@ def test_the_one_that_lost_counts_neither_as_failure_nor_in_the_latencies() -> N
 
 def permits(here: World) -> list[Permit]:
     assert here.host.breaker is not None
-    return here.host.breaker._probes
+    return list(here.host.breaker._places.values())
 
 
 def test_a_half_open_circuit_admits_no_copy_of_its_probe() -> None:
-    here = world(breaker={"ramp": 0, "half_open_probes": 5})
+    here = world(breaker={"ramp": 0, "half_open_probes": 5, "consecutive_for": 0})
     here.trip()
     here.clock.advance(here.host.snapshot().retry_in or 0.0)
     call = hedged(here)
@@ -283,20 +283,19 @@ def test_a_circuit_that_opened_meanwhile_admits_no_copy() -> None:
     assert here.host.snapshot().rejections == 0
 
 
-def test_a_ramp_admits_copies_as_it_admits_calls() -> None:
+def test_a_slow_start_admits_copies_as_it_admits_calls() -> None:
     here = world(breaker={"ramp": 50})
     here.trip()
     here.recover()
-    here.clock.roll = lambda: 0.0
-    call = here.begin(concurrent=True)
+    call, other = here.begin(concurrent=True), here.begin()  # as many as are let in at once
     here.clock.advance(1.0)
-    here.clock.roll = lambda: 0.9
     call.reply(DUE)
     assert isinstance(call.step, Hold)
+    other.reply(answer(200))
 
 
 def test_a_dry_run_sends_the_copy_and_says_that_it_would_not_have() -> None:
-    here = world(breaker={"mode": "observe", "consecutive_for": 0, "consecutive": 1}, retry=False)
+    here = world(breaker={"mode": "observe", "consecutive_for": 0, "consecutive": 1, "open_for": 5}, retry=False)
     call = here.begin(concurrent=True)
     here.call(answer(500))
     here.clock.advance(1.0)

@@ -18,10 +18,12 @@ from sleepwalker.engine.outcome import failed
 from sleepwalker.events import HostBroken, HostIsolated, HostRecovered, HostRestored, RequestRejected
 from sleepwalker.exceptions import HostIsolatedError, ReadError
 from sleepwalker.policy import Policy
-from tests.unit.engine_driver import HOST, WALL, World, answer, refused, reset
+from tests.unit.engine_driver import HOST, PLAIN_BREAKER, WALL, World, answer, refused, reset
 
 
 def world(**parts: Any) -> World:
+    if parts.get("breaker"):
+        parts["breaker"] = PLAIN_BREAKER | parts["breaker"]
     return World(Policy(**{"retry": False, "breaker": False, **parts}))
 
 
@@ -52,7 +54,7 @@ def test_a_host_that_nobody_asked_yet_is_unknown() -> None:
 
 
 def test_every_field_after_some_traffic() -> None:
-    here = World(Policy(retry={"attempts": 3, "jitter": "none"}, breaker={"consecutive_for": 0, "consecutive": 4}))
+    here = World(Policy(retry={"attempts": 3, "jitter": "none"}, breaker=PLAIN_BREAKER | {"consecutive": 4}))
     here.call(answer(200), took=0.25)
     here.call([answer(503), answer(200)], took=0.25)
     here.clock.advance(10.0)

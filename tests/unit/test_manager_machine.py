@@ -172,7 +172,7 @@ class ManagerMachine(RuleBasedStateMachine):
     def start(self, most: int) -> None:
         policy = Policy(
             health={"idle": IDLE, "max_age": AGE, "rehook_initial": FIRST, "rehook_max": LAST},
-            breaker={"open_for": OPEN, "open_max": OPEN, "ramp": 0, "min_calls": 1_000_000},
+            breaker={"open_for": OPEN, "open_max": OPEN, "ramp": 0, "min_calls": 1_000_000, "consecutive_for": 0},
         )
         self.most = most
         self.bed = Bed(hooked=False, policy=policy, max_connections=most)

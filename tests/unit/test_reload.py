@@ -54,8 +54,9 @@ def test_a_shorter_ramp_ends_the_one_under_way() -> None:
     here = World(Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 1, "close_after": 1, "ramp": 60}))
     here.trip()
     here.recover()
-    here.clock.roll = lambda: 0.99
+    under_way = [here.begin(), here.begin()]
     assert here.begin().sends == []
+    assert all(call.sends for call in under_way)
     follow(here, breaker={"ramp": 0})
     assert here.begin().sends != []
 
@@ -96,7 +97,8 @@ def test_more_places_let_those_in_who_queue() -> None:
 
 
 def test_a_breaker_goes_over_to_a_dry_run_and_back_while_its_circuit_is_open() -> None:
-    here = World(Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 3, "open_for": 20, "ramp": 0}))
+    plain = {"consecutive_for": 0, "consecutive": 3, "open_for": 20, "open_max": 60, "ramp": 0}
+    here = World(Policy(retry=False, breaker=plain))
     here.trip()
     follow(here, breaker={"mode": "observe"})
     assert (here.host.snapshot().breaker, here.host.snapshot().state) == ("open", "degraded")
