@@ -234,7 +234,7 @@ class BreakerHalfOpened(Event):
 
 @frozen
 class BreakerClosed(Event):
-    """Enough probes succeeded, or an operator closed it: its load grows over `ramp` seconds."""
+    """Enough probes succeeded, or an operator closed it: its load grows with each round of successes."""
 
     name = "breaker.closed"
     level = "info"

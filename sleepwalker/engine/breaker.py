@@ -168,9 +168,13 @@ class Breaker(pybreaker.CircuitBreakerListener):
         """Seconds that a call waits for a circuit that does not let it through; 0 in a dry run."""
         return 0.0 if self.observes else self._policy.max_wait
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for it."""
+        return len(self._queue)
+
     def share(self, now: float) -> float:
-        """Of the attempts that come now, the share that is let in: 1 but where the circuit is not closed, or in a slow
-        start."""
+        """Of the attempts that come now, the share that is let in: 0 unless the circuit is closed."""
         if self.observes:
             return 1.0
         if self._trip.state != CLOSED:

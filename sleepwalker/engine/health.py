@@ -63,6 +63,9 @@ class HostHealth:
     """Since when a manager's hooks are at work to make one, in seconds since 1970-01-01 UTC; None unless they are."""
     cooldown: float | None = None
     """Seconds until all calls are let in that a server's "not now" holds back (`retry.after_binds`); None without."""
+    share: float = 1.0
+    """Of the calls that come now, the share that its circuit lets in: 0 while that is not closed, less than 1 in a slow
+    start that holds some back."""
     isolated_reason: str | None = None
     """Why an operator isolated the host, in their words; None where they did not say, or the host is not isolated."""
     isolated_until: float | None = None
@@ -82,7 +85,7 @@ class Gauges:
     in_flight: int
     """Calls under way now."""
     queued: int
-    """Calls that wait for a place in the bulkhead, for a token of the rate limit, or for a cooldown to end."""
+    """Calls that wait for a place in the bulkhead, a token of the rate limit, the circuit, or a cooldown's end."""
     max_in_flight: int | None
     """How many may be under way; None for any number."""
     rate: float | None

@@ -497,6 +497,7 @@ class Host:
                 cooldown=self.cooldowns.longest(now) if self.cooldowns else None,
                 connections=connections,
                 hooks_since=hooks_since,
+                share=self.breaker.share(now) if self.breaker else 1.0,
                 isolated_reason=None if isolation is None else isolation.reason,
                 isolated_until=None if isolation is None else isolation.moment(self._clock),
             )
@@ -596,7 +597,7 @@ class Host:
     def _queued(self) -> int:
         buckets, cooldowns = self.buckets, self.cooldowns
         waiting = (0 if buckets is None else buckets.waiting) + (0 if cooldowns is None else cooldowns.waiting)
-        return len(self._bulkhead.queue) + waiting
+        return len(self._bulkhead.queue) + waiting + (self.breaker.waiting if self.breaker else 0)
 
     @property
     def limit(self) -> int | None:

@@ -180,6 +180,7 @@ def health(conn: Connection) -> None:
     assert_type(health.latency.p99, float | None)
     assert_type(health.to_dict(), dict[str, Any])
     assert_type(health.isolated_reason, str | None)
+    assert_type(health.share, float)
     assert_type(health.isolated_until, float | None)
     health.calls = 1  # type: ignore[misc]
 

@@ -480,9 +480,22 @@ def test_after_closing_what_is_let_in_at_once_doubles_with_each_round_of_success
         calls = [here.begin() for _ in range(50)]
         admitted = [call for call in calls if not rejected(call)]
         let_in.append(len(admitted))
+        assert here.host.snapshot().share == len(admitted) / 50
         for call in admitted:
             call.reply(answer(200))
     assert let_in == [2, 4, 8, 16, 32, 50]
+
+
+def test_a_circuit_that_is_not_closed_lets_in_no_share_of_the_calls() -> None:
+    here = world(consecutive=1, ramp=5)
+    assert here.host.snapshot().share == 1.0
+    here.trip()
+    assert here.host.snapshot().share == 0.0
+    here.clock.advance(5.0)
+    assert here.host.snapshot().share == 0.0
+    here.recover()
+    assert here.host.snapshot().share == 1.0  # nobody has been held back yet
+    assert world(consecutive=1, mode="observe").host.snapshot().share == 1.0
 
 
 def test_a_failure_in_a_slow_start_halves_what_is_let_in_and_a_burst_of_them_does_so_once() -> None:
