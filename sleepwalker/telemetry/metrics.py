@@ -161,7 +161,7 @@ _SCALARS: Mapping[Family, Callable[[_Sum], _Values]] = {
     Family(
         "sleepwalker_queued",
         "gauge",
-        "Calls that wait for a place in the bulkhead, by the rate limit, for the circuit, or because the host asked for it.",
+        "Calls that wait for a place in the bulkhead, for the rate limit, for the circuit, or because the host asked.",
     ): _one(lambda found: found.queued),
     Family(
         "sleepwalker_max_in_flight", "gauge", "How many calls may be under way; absent where the bulkhead is off."

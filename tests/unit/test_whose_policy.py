@@ -20,8 +20,8 @@ from tests.unit.engine_driver import answer, refused
 from tests.unit.manager_driver import A, B, Bed, Thing, fail, rounds, well
 
 C = "https://c.test"
-STRICT = Policy(breaker={"consecutive": 2}, bulkhead={"max_concurrent": 3})
-LAX = Policy(breaker={"consecutive": 9}, bulkhead={"max_concurrent": 90})
+STRICT = Policy(breaker={"consecutive_for": 0, "consecutive": 2}, bulkhead={"max_concurrent": 3})
+LAX = Policy(breaker={"consecutive_for": 0, "consecutive": 9}, bulkhead={"max_concurrent": 90})
 NAMED = {"billing": A, "stock": B}
 
 
@@ -43,7 +43,7 @@ def limit(here: Bed, host: str) -> int | None:
 def test_a_hooks_own_policy_goes_before_the_managers_in_all_that_a_host_shares() -> None:
     own = Policy(
         retry={"budget": {"min_per_second": 7}},
-        breaker={"consecutive": 2},
+        breaker={"consecutive_for": 0, "consecutive": 2},
         bulkhead={"max_concurrent": 3},
         rate_limit={"rate": 1, "burst": 1},
         health={"broken_after": 1},
@@ -272,7 +272,7 @@ def test_a_later_connection_with_other_shared_parts_changes_nothing_and_is_told_
     own = Policy(
         timeout={"total": 20},
         retry={"attempts": 7, "budget": {"ratio": 0.5}},
-        breaker={"consecutive": 9},
+        breaker={"consecutive_for": 0, "consecutive": 9},
         rate_limit={"rate": 5},
         health={"idle": 5, "broken_after": 9},
     )

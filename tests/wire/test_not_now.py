@@ -249,7 +249,7 @@ def test_the_background_probe_is_not_held_back() -> None:
     """The circuit is open for longer than the server asks for; the probe is what closes it."""
     policy = binding(
         "host",
-        breaker={"open_for": 60, "open_max": 60, "ramp": 0, "consecutive": 1, "close_after": 1},
+        breaker={"open_for": 60, "open_max": 60, "ramp": 0, "consecutive_for": 0, "consecutive": 1, "close_after": 1},
         health={"probe": "/health", "probe_interval": 0.05, "rehook_initial": 100, "rehook_max": 100},
     )
 

@@ -33,7 +33,7 @@ from sleepwalker.events import BreakerOpened, Event, HostBroken, RequestFinished
 from sleepwalker.links import follow, pages
 
 #: The circuit opens after a few failures, and stays so for the rest of the test.
-HASTY = Policy(retry=False, breaker={"consecutive": 3, "open_for": 60, "open_max": 60})
+HASTY = Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 3, "open_for": 60, "open_max": 60})
 
 
 class Direct(ConnectionHook):

@@ -28,7 +28,7 @@ from sleepwalker.cli import main
 from sleepwalker.events import PolicyIgnored
 
 #: In earnest: a circuit that opens at the second failure, at once, and stays open.
-TWO = Policy(retry=False, breaker={"consecutive": 2, "open_for": 60, "open_max": 60})
+TWO = Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 2, "open_for": 60, "open_max": 60})
 
 
 class Hook(ConnectionHook):
@@ -62,7 +62,9 @@ def calls(work: Callable[[], Any], count: int) -> list[str]:
 
 def test_the_breaker_that_a_hook_gives_its_connection_is_the_one_that_opens(server: FaultServer) -> None:
     server.default = reply(503)
-    with manager_of(Hook(TWO), policy=Policy(breaker={"consecutive": 50, "min_calls": 500})) as manager:
+    with manager_of(
+        Hook(TWO), policy=Policy(breaker={"consecutive_for": 0, "consecutive": 50, "min_calls": 500})
+    ) as manager:
         came = calls(lambda: manager.find(server.url).get("/"), 4)
     assert came == ["HTTPServiceUnavailable"] * 2 + ["CircuitOpenError"] * 2
     assert len(server.requests) == 2
@@ -142,7 +144,9 @@ def test_what_is_not_followed_is_logged_once_and_without_secrets(server: FaultSe
         with manager_of(Hook(TWO)) as manager:
             manager.find(server.url).get("/")
             for number in range(3):
-                own = TWO.replace(breaker={"consecutive": 7}, bulkhead=False, health={"probe": "/s3cr3t"})
+                own = TWO.replace(
+                    breaker={"consecutive_for": 0, "consecutive": 7}, bulkhead=False, health={"probe": "/s3cr3t"}
+                )
                 manager.add(server.url, ("user", f"s3cr3t {number}"), Connection(server.url, ANONYMOUS, policy=own))
     finally:
         sleepwalker.logging.reset()
@@ -183,7 +187,7 @@ def test_hosts_are_probed_by_the_policy_of_their_own_pattern() -> None:
 
 
 def test_a_connection_by_itself_takes_the_table_for_its_host_and_so_does_a_call(server: FaultServer) -> None:
-    table = {"match": server.url, "breaker": {"consecutive": 2, "open_for": 60, "open_max": 60}}
+    table = {"match": server.url, "breaker": {"consecutive_for": 0, "consecutive": 2, "open_for": 60, "open_max": 60}}
     policy = Policy(retry=False, bulkhead={"max_concurrent": 1}, host=[table])
     server.default = reply(503)
     with Connection(server.url, ANONYMOUS, policy=policy) as conn:
