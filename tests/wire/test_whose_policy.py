@@ -89,6 +89,7 @@ def test_one_file_says_what_each_service_gets(tmp_path: Path) -> None:
             retry = false
             [breaker]
             consecutive = 4
+            consecutive_for = 0
             open_for = 60
             open_max = 60
             [[host]]
