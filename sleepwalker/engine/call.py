@@ -18,7 +18,7 @@ from sleepwalker.engine.hedge import hedge_in, race
 from sleepwalker.engine.held import held_for, pause, wait_out
 from sleepwalker.engine.host import Host, free_permit
 from sleepwalker.engine.limits import Ticket
-from sleepwalker.engine.outcome import Outcome, Verdict
+from sleepwalker.engine.outcome import FAILURE, Outcome, Verdict
 from sleepwalker.engine.record import Call
 from sleepwalker.engine.rejections import (
     closed_meanwhile,
@@ -197,6 +197,9 @@ def _attempts_until_done(call: Call) -> Generator[Step, Reply, Outcome]:
         if not retries.worth_it(outcome):
             asked_for = call.request.retry_if is not None and (yield from _asked(call, outcome))
             if not asked_for:
+                # Once nobody wants another one: a caller who polls for a better answer has not had its own.
+                if call.spent is not None and outcome.error is None and outcome.verdict is not FAILURE:
+                    call.host.retry_answered(call.spent, call.clock.monotonic())
                 return outcome
         if retrying is None:
             retrying = retries.begin(_terms(call, deadline))

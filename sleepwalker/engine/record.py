@@ -88,7 +88,7 @@ class Call(Holdings):
         self.lot: float | None = None
         """Where it goes among those that a cooldown held back, from 0 to 1; drawn once it matters."""
         self.spent: float | None = None
-        """When the retry that is due, or under way, was taken out of the budget."""
+        """When its latest retry was taken out of the budget; None where it has had none, or that was for free."""
         self.sent = False
         """Whether any of its sends may have reached the server. One that was cut may have."""
         self.permit = free_permit()
@@ -105,10 +105,6 @@ class Call(Holdings):
         self.earned = True
         if not outcome.never_sent:
             self.sent = True
-        if self.spent is not None:
-            if outcome.verdict is not FAILURE and not self.rules.worth_it(outcome):
-                self.host.retry_answered(self.spent, done)
-            self.spent = None
         text = None if outcome.error is None else outcome.describe()
         self.attempts.append(Attempt(number, began - self.began, done - began, outcome.status, text, wait))
         if outcome.verdict is FAILURE or outcome.error is not None or outcome.status in self.rules.statuses:

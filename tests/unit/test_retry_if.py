@@ -113,8 +113,17 @@ def test_the_retry_budget_pays_for_it() -> None:
     assert here.reasons() == ["budget"]
 
 
+def test_the_budget_has_back_the_retry_that_brought_what_the_caller_wanted() -> None:
+    """A caller who polls gets its answers from a host that works; what it polled for in vain is charged."""
+    here = world(retry={**EXACT, "budget": {"ratio": 0.0001, "min_per_second": 0.02, "window": 100}})
+    for sends in (3, 2):
+        call = here.call([answer(202), answer(202), answer(200)], retry_if=lambda outcome: outcome.status == 202)
+        assert len(call.sends) == sends
+    assert here.reasons() == ["budget"]
+
+
 def test_an_open_circuit_ends_it() -> None:
-    here = world(breaker={"consecutive_for": 0, "consecutive": 1})
+    here = world(breaker={"consecutive_for": 0, "consecutive": 1, "open_for": 5})
     call = here.call(answer(500), retry_if=lambda _: True)
     assert (len(call.sends), here.reasons()) == (1, ["breaker"])
 
