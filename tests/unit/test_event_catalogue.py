@@ -122,7 +122,7 @@ def circuits_that_open_by_each_rule_and_close() -> list[Event]:
     run, relapse, share = (
         World(),
         World(),
-        World(Policy(breaker={"consecutive_for": 0, "consecutive": 1000, "min_calls": 4})),
+        World(Policy(breaker={"consecutive": 1000, "failure_ratio": 0.5, "min_calls": 4})),
     )
     run.trip()
     run.recover()

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleepwalker.engine.limits import Budget
+from sleepwalker.engine.outcome import Outcome
 from sleepwalker.events import RequestRejected
 from sleepwalker.exceptions import BulkheadFullError
 from sleepwalker.policy import Policy, RetryBudget
@@ -74,10 +75,9 @@ def test_a_calls_own_policy_may_do_without_the_budget() -> None:
 
 def test_a_spent_budget_comes_back_with_time() -> None:
     here = world(0.001, min_per_second=0.1, window=10.0)
-    assert len(here.call([answer(503), answer(200)]).sends) == 2
-    assert len(here.call(answer(503)).sends) == 1
+    assert [len(here.call(answer(503)).sends) for _ in range(2)] == [2, 1]
     here.clock.advance(10.0)
-    assert len(here.call([answer(503), answer(200)]).sends) == 2
+    assert [len(here.call(answer(503)).sends) for _ in range(2)] == [2, 1]
 
 
 def test_calls_that_were_rejected_earn_no_retries() -> None:
@@ -92,19 +92,82 @@ def test_calls_that_were_rejected_earn_no_retries() -> None:
     before = here.host.snapshot().retries
     for _ in range(20):
         here.call(answer(200))
-        here.call([answer(503), answer(200)])
+        here.call(answer(503))
     # A fifth of 5 calls that tripped, 2 probes and 40 calls.
     assert here.host.snapshot().retries - before == 9
 
 
+def test_a_retry_that_is_answered_costs_nothing() -> None:
+    """Where most retries are, callers get what a plain loop would give them: here, every third attempt fails."""
+    here = world(0.001, min_per_second=0.2)
+    for _ in range(100):
+        assert here.call([answer(503), answer(200)]).outcome.status == 200
+    assert here.reasons() == []
+
+
+@pytest.mark.parametrize("end", [answer(500), answer(503), reset(), refused(), answer(429)])
+def test_one_that_is_not_is_paid_for(end: Outcome) -> None:
+    here = world(0.001, min_per_second=0.1)
+    assert len(here.call([answer(503), end, end]).sends) == 2
+    assert here.call([answer(503)]).final is not None
+    assert here.reasons()[-1] == "budget"
+
+
+def test_any_answer_of_a_host_that_works_is_one_though_the_caller_may_not_like_it() -> None:
+    here = world(0.001, min_per_second=0.1)
+    for status in (404, 401, 501):
+        assert here.call([answer(503), answer(status)]).outcome.status == status
+    assert here.reasons() == []
+
+
+def test_those_that_are_under_way_are_charged() -> None:
+    """Sixty calls at once of a host that is down make three retries, not sixty."""
+    here = world(0.001, min_per_second=0.3)
+    calls = [here.begin().reply(answer(503)) for _ in range(60)]
+    going = [call.reply(False) for call in calls if call.final is None]
+    assert len(going) == 3
+    for call in going:
+        call.reply(answer(200))
+    assert len([call for call in (here.begin().reply(answer(503)) for _ in range(60)) if call.final is None]) == 3
+
+
+def test_one_that_came_to_nothing_from_here_stays_charged() -> None:
+    """Whoever is interrupted cannot tell whether the host would have answered."""
+    here = world(0.001, min_per_second=0.1)
+    call = here.begin().reply(answer(503)).reply(False)
+    with pytest.raises(KeyboardInterrupt):
+        call.throw(KeyboardInterrupt())
+    assert len(here.call([answer(503)]).sends) == 1
+
+
+def test_the_second_retry_of_a_call_does_not_give_back_what_the_first_cost() -> None:
+    here = world(0.001, min_per_second=0.3)
+    for _ in range(2):
+        assert len(here.call([answer(503), answer(503), answer(200)]).sends) == 3
+    assert len(here.call([answer(503), answer(503), answer(200)]).sends) == 2  # of three, one is left
+    assert here.reasons() == ["budget"]
+
+
+def test_one_that_is_answered_after_its_charge_left_the_window_gives_nothing_back() -> None:
+    here = world(0.001, min_per_second=0.2)
+    slow = here.begin(
+        timeout=(3.05, 30.0), policy=Policy(timeout={"attempt": 25}, breaker=False, retry=here.policy.retry)
+    )
+    slow.reply(answer(503)).reply(False)
+    here.clock.advance(12)
+    assert [len(here.call(answer(503)).sends) for _ in range(2)] == [3, 1]
+    slow.reply(answer(200))
+    assert len(here.call(answer(503)).sends) == 1
+
+
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from(["call", "retry"]), st.floats(0, 3)), max_size=100),
+    st.lists(st.tuples(st.sampled_from(["call", "retry", "retry", "answer"]), st.floats(0, 3)), max_size=100),
     st.floats(0.01, 1),
     st.floats(0, 2),
     st.floats(1, 20),
 )
-def test_retries_within_any_window_never_exceed_what_its_calls_and_the_floor_grant(
+def test_vain_retries_within_any_window_never_exceed_what_its_calls_and_the_floor_grant(
     steps: list[tuple[str, float]], ratio: float, floor: float, window: float
 ) -> None:
     budget = Budget(RetryBudget(ratio=ratio, min_per_second=floor, window=window))
@@ -114,6 +177,9 @@ def test_retries_within_any_window_never_exceed_what_its_calls_and_the_floor_gra
         if kind == "call":
             budget.deposit(now)
             calls.append(now)
+        elif kind == "answer":
+            if retries:
+                budget.give_back(retries.pop(0), now)
         elif budget.spend(now):
             retries.append(now)
             recent = sum(1 for when in retries if when > now - 0.9 * window + 1e-6)

@@ -17,7 +17,7 @@ OK, BAD = answer(200), answer(503)
 
 #: The host's policy: each shared part is about to refuse.
 SHARED: dict[str, Any] = {
-    "breaker": {"consecutive_for": 0, "consecutive": 1, "open_for": 60},
+    "breaker": {"consecutive_for": 0, "consecutive": 1, "open_for": 10},
     "bulkhead": {"max_concurrent": 1},
     "rate_limit": {"rate": 0.001, "burst": 1},
     "retry": {"budget": {"ratio": 0.0001, "min_per_second": 0}},

@@ -143,7 +143,7 @@ def test_a_dry_run_is_counted_apart() -> None:
 
 
 def test_merging_adds_up_everything() -> None:
-    world, total = World(), Tally()
+    world, total = World(Policy(breaker={"consecutive_for": 0})), Tally()
     world.call([answer(503), answer(200)], took=0.01)
     world.trip()
     total.merge(world.host.tally)
