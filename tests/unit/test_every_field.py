@@ -99,20 +99,31 @@ def probes_until_closed(policy: Policy) -> int:
     return number
 
 
-def sent_after_closing(policy: Policy) -> bool:
-    """Whether a call is sent that has little luck, three seconds after the circuit closed."""
-    here = World(policy)
+def sent_after_closing(policy: Policy) -> list[int]:
+    """How many of five calls are sent at once when the circuit has closed, and how many three seconds later."""
+    here, sent = World(policy), []
     here.trip()
     here.recover()
-    here.clock.advance(3)
-    here.clock.roll = lambda: 0.9
-    return bool(here.begin().sends)
+    for _ in range(2):
+        calls = [here.begin() for _ in range(5)]
+        sent.append(sum(len(call.sends) for call in calls))
+        for call in calls:
+            call.close()
+        here.clock.advance(3)
+    return sent
 
 
 def sent_while_open(policy: Policy) -> bool:
     here = World(policy)
     here.trip() if policy.breaker else here.call(answer(500))
     return bool(here.begin().sends)
+
+
+def waits_for_the_circuit(policy: Policy) -> list[float]:
+    """What a call waits before it is sent that finds the circuit open."""
+    here = World(policy)
+    here.trip()
+    return here.call(answer(200)).waits
 
 
 def begun_at_once(policy: Policy) -> list[str]:
@@ -313,10 +324,10 @@ CASES = [
         (10.0, 20),
         (30.0, 60),
     ),
-    case("breaker", {"retry": False}, opens_after(*[500] * 100), (False, None), ({}, 5)),
+    case("breaker", {"retry": False}, opens_after(*[500] * 9, apart=0.2), (False, None), ({}, 5)),
     case(
         "breaker.failure_ratio",
-        {"retry": False, "breaker": RATIO_ONLY},
+        {"retry": False, "breaker": {**RATIO_ONLY, "min_calls": 20}},
         opens_after(*[200, 500, 500] * 10),
         (0.5, 20),
         (0.7, None),
@@ -329,18 +340,32 @@ CASES = [
         (60.0, 10),
     ),
     case("breaker.min_calls", {"retry": False, "breaker": RATIO_ONLY}, opens_after(*[500] * 50), (20, 20), (7, 7)),
-    case("breaker.statuses", {"retry": False}, opens_after(*[429] * 9), (("5xx",), None), (("5xx", 429), 5)),
-    case("breaker.consecutive", {"retry": False}, opens_after(*[500] * 50), (5, 5), (3, 3)),
+    case("breaker.statuses", {"retry": False}, opens_after(*[429] * 9, apart=0.2), (("5xx",), None), (("5xx", 429), 5)),
+    case(
+        "breaker.consecutive",
+        {"retry": False, "breaker": {"consecutive_for": 0}},
+        opens_after(*[500] * 49),
+        (5, 5),
+        (3, 3),
+    ),
+    case(
+        "breaker.consecutive_for",
+        {"retry": False, "breaker": {"consecutive": 2}},
+        opens_after(*[500] * 49, apart=0.25),
+        (0.0, 2),
+        (0.5, 5),
+        (2.0, 9),
+    ),
     case(
         "breaker.slow_ratio",
-        {"retry": False, "breaker": {**RATIO_ONLY, "slow_call": 1.0}},
+        {"retry": False, "breaker": {**RATIO_ONLY, "min_calls": 20, "slow_call": 1.0}},
         slow_mix,
         (0.4, 20),
         (0.9, None),
     ),
     case(
         "breaker.slow_call",
-        {"retry": False, "breaker": {**RATIO_ONLY, "slow_ratio": 0.5}},
+        {"retry": False, "breaker": {**RATIO_ONLY, "min_calls": 20, "slow_ratio": 0.5}},
         opens_after(*[200] * 25, took=1.0),
         (0.5, 20),
         (2.0, None),
@@ -352,15 +377,37 @@ CASES = [
         (5.0, 5.0),
         (7.0, 7.0),
     ),
-    case("breaker.open_max", {"retry": False, "breaker": TRIPS_AT_ONCE}, third_time_open, (60.0, 20.0), (12.0, 12.0)),
+    case(
+        "breaker.open_growth",
+        {"retry": False, "breaker": TRIPS_AT_ONCE},
+        third_time_open,
+        (1.0, 1.0),
+        (1.5, 2.25),
+        (3.0, 9.0),
+    ),
+    case(
+        "breaker.open_max",
+        {"retry": False, "breaker": {**TRIPS_AT_ONCE, "open_for": 5, "open_growth": 2}},
+        third_time_open,
+        (60.0, 20.0),
+        (12.0, 12.0),
+    ),
     case("breaker.half_open_probes", {"retry": False, "breaker": TRIPS_AT_ONCE}, admitted_half_open, (1, 1), (3, 3)),
     case("breaker.close_after", {"retry": False, "breaker": TRIPS_AT_ONCE}, probes_until_closed, (2, 2), (4, 4)),
     case(
         "breaker.ramp",
         {"retry": False, "breaker": {"consecutive_for": 0, "consecutive": 1}},
         sent_after_closing,
-        (0.0, True),
-        (5.0, False),
+        (0.0, [5, 5]),
+        (2.0, [2, 5]),
+        (5.0, [2, 2]),
+    ),
+    case(
+        "breaker.max_wait",
+        {"retry": False, "breaker": {**TRIPS_AT_ONCE, "open_for": 5}},
+        waits_for_the_circuit,
+        (4.0, []),
+        (6.0, [5.0]),
     ),
     case(
         "breaker.mode",

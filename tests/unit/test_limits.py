@@ -171,7 +171,8 @@ def test_vain_retries_within_any_window_never_exceed_what_its_calls_and_the_floo
     steps: list[tuple[str, float]], ratio: float, floor: float, window: float
 ) -> None:
     budget = Budget(RetryBudget(ratio=ratio, min_per_second=floor, window=window))
-    now, calls, retries = 1000.0, [], []
+    now, calls = 1000.0, []
+    retries: list[float] = []
     for kind, pause in steps:
         now += pause
         if kind == "call":

@@ -33,6 +33,7 @@ from sleepwalker.policy import (
 from sleepwalker.policy.base import PolicyModel, part_of
 from sleepwalker.policy.reference import page
 from sleepwalker.policy.rules import longest_waits
+from tests.unit.engine_driver import World, answer
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("batch", "careful", "interactive", "off", "standard")
@@ -246,11 +247,16 @@ def test_interactive_is_over_before_a_person_leaves_and_fits_two_whole_attempts(
 
 def test_the_retries_of_one_batch_call_do_not_open_the_circuit_themselves() -> None:
     policy = Policy.load("batch")
-    assert policy.retry is not None
-    assert policy.breaker is not None
-    assert policy.breaker.consecutive > policy.retry.attempts
-    assert policy.breaker.min_calls > policy.retry.attempts
+    here = World(policy)
+    assert len(here.call(answer(503)).sends) == 8
+    assert here.host.snapshot().breaker == "closed"
     assert policy.timeout.total > 10 * Policy().timeout.total
+
+
+def test_a_batch_call_waits_for_its_circuit_as_long_as_its_total_allows() -> None:
+    policy = Policy.load("batch")
+    assert policy.breaker is not None
+    assert policy.breaker.max_wait >= policy.timeout.total
 
 
 def test_careful_differs_from_standard_in_the_methods_alone() -> None:
