@@ -220,16 +220,16 @@ class Breaker(pybreaker.CircuitBreakerListener):
             return opens_in
         return min(opens_in + _LOOK_AGAIN, seconds)
 
-    def stop_waiting_locked(self, ticket: Ticket, now: float) -> None:
+    def stop_waiting_locked(self, ticket: Ticket) -> None:
         """A call waits no more, whether it was let through or not."""
         if ticket in self._queue:
             self._queue.remove(ticket)
-            self.wake_locked(now)
+            self.wake_locked()
 
-    def wake_locked(self, now: float) -> None:
-        """Wake those who wait and would be let through now."""
+    def wake_locked(self) -> None:
+        """Wake those who wait and would be let through now, or as soon as the circuit may be tried again."""
         if self._queue:
-            room = self._room(now)
+            room = self._room()
             for ticket in self._queue if room is None else self._queue[:room]:
                 ticket.wake.set()
 
@@ -238,12 +238,10 @@ class Breaker(pybreaker.CircuitBreakerListener):
         for ticket in self._queue:
             ticket.wake.set()
 
-    def _room(self, now: float) -> int | None:
-        """How many more attempts may begin now, None for any number."""
+    def _room(self) -> int | None:
+        """How many more attempts may begin, of an open circuit when its time is over. None for any number."""
         if self._trip.state == CLOSED:
             return None if self._start is None else max(0, self._start.at_once - len(self._places))
-        if self._trip.state == OPEN and now < self._open_until:
-            return 0
         return max(0, self._policy.half_open_probes - len(self._places))
 
     def _take_place(self, now: float, most: int, ticket: Ticket | None) -> bool:
@@ -303,7 +301,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if self._slow is not None and self._trip.state == CLOSED and self._slow.too_many(now):
             self._open_for_slowness(now)
         if self._queue:
-            self.wake_locked(now)
+            self.wake_locked()
 
     def _failed(self, permit: Permit, now: float, cause: str | None, *, first: bool) -> None:
         self._last_failure = cause
@@ -334,7 +332,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if self._trip.state == HALF_OPEN:
             self._trip.success(now)
             self._transit(self._machine.state.on_success)
-        self.wake_locked(now)
+        self.wake_locked()
 
     def reset_locked(self) -> None:
         """Close the circuit by hand: all are admitted at once, and what was sent before moves nothing any more."""
@@ -484,6 +482,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if start is not None:
             if now >= start.until:
                 self._end_slow_start()
+                self.wake_locked()
             elif self._take_place(now, start.at_once, ticket):
                 start.let_in()
                 return Permit(self._generation, now + lifetime, now)

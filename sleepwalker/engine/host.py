@@ -364,7 +364,7 @@ class Host:
     def _stop_waiting_locked(self, call: Holdings) -> None:
         if call.turn is not None:
             if self.breaker is not None:
-                self.breaker.stop_waiting_locked(call.turn, self._clock.monotonic())
+                self.breaker.stop_waiting_locked(call.turn)
             call.turn = None
 
     def settle(

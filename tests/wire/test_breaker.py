@@ -436,6 +436,32 @@ def test_a_slow_start_is_over_after_its_longest_time_at_the_latest(server: Fault
         assert gate.let_in(16, 16) == 16
 
 
+@timing_test
+def test_who_waits_for_the_circuit_looks_for_the_host_as_soon_as_may_be_and_all_go_on_once_it_is_back(
+    server: FaultServer,
+) -> None:
+    calls = policy(open_for=0.05, open_growth=1.0, max_wait=20.0, close_after=1, ramp=5.0)
+    with Connection(server.url, ANONYMOUS, policy=calls) as conn, ThreadPoolExecutor(8) as pool:
+        server.script(*[reply(500)] * 6)
+        trip(conn)
+        with elapsed() as took:
+            answers = list(pool.map(lambda _: conn.get("/", raise_for_status=False).status_code, range(8)))
+        assert sorted(answers) == [200] * 5 + [500] * 3
+        assert conn.health.rejections == 0
+        took.assert_at_most(0.9)
+
+
+@timing_test
+def test_who_would_wait_for_the_circuit_in_vain_is_refused_at_once(server: FaultServer) -> None:
+    calls = policy(open_for=60, open_max=60, max_wait=20.0)
+    server.script(*[reply(500)] * 3)
+    with Connection(server.url, ANONYMOUS, policy=calls) as conn:
+        trip(conn)
+        with in_time(10), pytest.raises(CircuitOpenError):
+            conn.get("/")
+        assert conn.health.rejections == 1
+
+
 def test_a_rejection_is_one_event_and_one_failed_call(server: FaultServer) -> None:
     seen = Seen()
     server.script(*[reply(500)] * 3)
