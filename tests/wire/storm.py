@@ -142,16 +142,12 @@ def streamed(url: str) -> Scene:
     return scene
 
 
+#: The circuit opens at each failure, for a moment.
+BRIEF = {"consecutive": 1, "consecutive_for": 0, "open_for": 0.001, "open_max": 0.002, "close_after": 2, "ramp": 0}
+
+
 def half_open(url: str) -> Scene:
-    breaker = {
-        "consecutive": 1,
-        "consecutive_for": 0,
-        "open_for": 0.001,
-        "open_max": 0.002,
-        "close_after": 2,
-        "ramp": 0,
-    }
-    scene = connection(url, breaker=breaker)
+    scene = connection(url, breaker=BRIEF)
 
     def call() -> None:
         try:
@@ -193,6 +189,7 @@ SCENES: dict[str, Callable[[str], Scene]] = {
     "bulkhead": lambda url: connection(url, bulkhead={"max_concurrent": 1, "max_wait": 2}),
     "rate limit": lambda url: connection(url, rate_limit={"rate": 2000, "burst": 2, "max_wait": 2}),
     "half-open": half_open,
+    "waiting for the circuit": lambda url: connection(url, "/flaky", breaker={**BRIEF, "ramp": 0.1, "max_wait": 2}),
     "find": found,
 }
 
@@ -291,7 +288,8 @@ class Storm:
                 "queued": gauges.queued,
                 "in the bulkhead's queue": len(host._bulkhead.queue),
                 "waiting for a token": 0 if host.buckets is None else host.buckets.waiting,
-                "probes": 0 if host.breaker is None else len(host.breaker._probes),
+                "places at the circuit": 0 if host.breaker is None else len(host.breaker._places),
+                "waiting for the circuit": 0 if host.breaker is None else len(host.breaker._queue),
                 "calls without an end": tally.calls
                 - (tally.answered + tally.failed + tally.rejected + tally.cancelled),
                 "locked": int(not repr(host._lock).startswith("<unlocked ")),

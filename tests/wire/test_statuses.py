@@ -26,7 +26,7 @@ from sleepwalker.events import BreakerOpened, Event, RequestFailed, RetrySchedul
 AT_ONCE: dict[str, Any] = {"wait_initial": 0, "jitter": "none", "budget": False}
 NOT_YET = Policy(retry={**AT_ONCE, "statuses": [202, 404]})
 #: Nothing is sent twice, and five failures in a row open the circuit.
-ONCE = Policy(retry=False)
+ONCE = Policy(retry=False, breaker={"consecutive_for": 0, "open_for": 5})
 
 
 @pytest.fixture(autouse=True)

@@ -51,7 +51,7 @@ def assert_whole(host: Host) -> None:
     if host.buckets is not None:
         assert host.buckets.waiting == 0
     if host.breaker is not None:
-        assert host.breaker._probes == []
+        assert (host.breaker._places, host.breaker._queue) == ({}, [])
         assert host.breaker._slow is None or not host.breaker._slow._under_way
     assert current_limits() is None
 
@@ -248,6 +248,82 @@ def test_a_probe_of_a_half_open_circuit(slow: bool) -> None:
             assert_whole(conn._host)
 
         assert strike_everywhere(lambda: conn.get("/"), look, before=before) > 150
+
+
+#: The circuit opens at each failure, for a moment.
+BRIEF = {"consecutive": 1, "consecutive_for": 0, "open_for": 0.002, "open_max": 0.004, "close_after": 1}
+
+
+def test_a_call_that_waits_for_its_circuit() -> None:
+    with connected(POLICY.replace(breaker={**BRIEF, "ramp": 0, "max_wait": 5}), broken=reply(500)) as conn:
+
+        def before() -> None:
+            with pytest.raises(HTTPError):
+                conn.get("/broken")
+
+        def look() -> None:
+            assert_whole(conn._host)
+            assert_answered(conn)
+
+        assert strike_everywhere(lambda: conn.get("/"), look, before=before) > 150
+
+
+def test_a_call_that_lets_one_through_who_waits_for_the_circuit() -> None:
+    """Struck in that, it must not leave the other waiting for it."""
+    release = threading.Event()
+    policy = POLICY.replace(breaker={**BRIEF, "ramp": 0, "max_wait": 5}, pool={"size": 2})
+    held = Step(lambda exchange: reply(200) if release.wait(5) else reply(500))
+    with connected(policy, broken=reply(500), held=held) as conn, ThreadPoolExecutor(1) as two:
+        breaker = conn._host.breaker
+        assert breaker is not None
+
+        def wait_behind() -> int:
+            """The call of the other thread: it comes while the probe is under way, and is let through after it."""
+            while not breaker._places and not over.is_set():
+                time.sleep(0.0002)
+            threading.Timer(0.005, release.set).start()
+            return conn.get("/").status_code
+
+        def before() -> None:
+            nonlocal other
+            release.clear()
+            over.clear()
+            with pytest.raises(HTTPError):
+                conn.get("/broken")
+            while conn.health.breaker == "open":
+                time.sleep(0.0005)
+            other = two.submit(wait_behind)
+
+        def look() -> None:
+            over.set()
+            with elapsed() as took:
+                assert other.result(20) == 200
+            took.assert_at_most(5)
+            release.set()
+            assert_whole(conn._host)
+
+        over = threading.Event()
+        other: Future[int]
+        assert strike_everywhere(lambda: conn.get("/held"), look, before=before) > 100
+
+
+def test_a_call_in_the_slow_start_after_its_circuit_closed() -> None:
+    with connected(POLICY.replace(breaker={**BRIEF, "ramp": 60}), broken=reply(500)) as conn:
+
+        def before() -> None:
+            with pytest.raises(HTTPError):
+                conn.get("/broken")
+            while conn.health.breaker == "open":
+                time.sleep(0.0005)
+            conn.get("/")
+            assert conn._host.breaker is not None
+            assert conn._host.breaker._start is not None
+
+        def look() -> None:
+            assert_whole(conn._host)
+            assert_answered(conn)
+
+        assert strike_everywhere(lambda: conn.get("/"), look, before=before) > 100
 
 
 @pytest.mark.parametrize("from_half_open", [False, True])
