@@ -350,11 +350,10 @@ class Host:
         """Have a call that was refused queue for its circuit: the seconds after which to ask again, unless its ticket
         wakes before; or None where the circuit stays open for longer than the `seconds` that it may wait."""
         with self._lock:
-            if (breaker := self.breaker) is None:
-                return 0.0
             if call.turn is None:
                 call.turn = Ticket(call, seconds)
-            return breaker.wait_locked(call.turn, now, seconds)
+            # Where it was switched off meanwhile, the call asks at once, and is let through.
+            return 0.0 if self.breaker is None else self.breaker.wait_locked(call.turn, now, seconds)
 
     def stop_waiting(self, call: Holdings) -> None:
         """A call waits for its circuit no more."""
