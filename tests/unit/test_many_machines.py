@@ -152,7 +152,7 @@ def test_a_cold_host_trips_nothing_again(rate: int) -> None:
 
 def test_a_fleet_whose_host_was_down_for_two_minutes_comes_back_step_by_step() -> None:
     """Each of many processes looks for itself. Their looks have drifted apart by then."""
-    processes, rate, until = 250, 4, 125
+    processes, rate, until = 1000, 2, 125
     world = World(1, processes=processes)
     server = down(5, until)
     for process in range(processes):
