@@ -22,10 +22,10 @@ CLOSED: Literal["closed"] = "closed"
 _GOOD, _BAD = 0, 1
 #: A run that the share before it makes less likely than this is no chance.
 _CHANCE = math.log(1e-5)
-#: Attempts that are thought to have been before the first, a tenth of them failed: with few, the share says little.
-_BEFORE, _BEFORE_BAD = 5, 0.5
-#: A run is judged as if at least, or at most, this share had failed before it.
-_LEAST, _MOST = 0.1, 0.95
+#: So many attempts are thought to have been before the first: with few, the share of failures says little.
+_BEFORE = 5
+#: A run is judged as if at most this share had failed before it.
+_MOST = 0.95
 #: A host that has just come back may be cold, and fail most attempts for a while; or be down again, which is likelier
 #: now than at any other time. So its run is judged by this share, and less has to speak against chance.
 _COLD, _COLD_CHANCE = 0.8, math.log(1e-2)
@@ -42,6 +42,7 @@ class Trip(pybreaker.CircuitBreakerStorage):
     def __init__(self, policy: BreakerPolicy) -> None:
         super().__init__("sleepwalker")
         self._policy = policy
+        self._least = _least(policy)
         self._window = Window(policy.window, channels=2)
         self.state = CLOSED
         self._now = 0.0
@@ -62,6 +63,7 @@ class Trip(pybreaker.CircuitBreakerStorage):
         if policy.window != self._policy.window:
             self._window = Window(policy.window, channels=2)
         self._policy = policy
+        self._least = _least(policy)
 
     def success(self, now: float) -> None:
         """An attempt was answered."""
@@ -105,8 +107,8 @@ class Trip(pybreaker.CircuitBreakerStorage):
         if self._run_calls < min(2, self._policy.consecutive):
             return False
         before = max(0, total - self.consecutive)  # 0 also where the run is longer than the window
-        share = (max(0, bad - self.consecutive) + _BEFORE_BAD) / (before + _BEFORE)
-        share, chance = min(max(share, _LEAST), _MOST), _CHANCE
+        share = (max(0, bad - self.consecutive) + _BEFORE * self._least) / (before + _BEFORE)
+        share, chance = min(max(share, self._least), _MOST), _CHANCE
         if self._now < self.cold_until:
             share, chance = max(share, _COLD), _COLD_CHANCE
         return self.consecutive * math.log(share) <= chance + _ROUNDING
@@ -138,3 +140,11 @@ class Trip(pybreaker.CircuitBreakerStorage):
     @opened_at.setter
     def opened_at(self, when: datetime) -> None:
         pass
+
+
+def _least(policy: BreakerPolicy) -> float:
+    """A run is judged as if at least this share had failed before it: what makes one of `consecutive` no chance.
+
+    A tenth, for 5: so many are enough where less than that failed before.
+    """
+    return math.exp(_CHANCE / policy.consecutive)

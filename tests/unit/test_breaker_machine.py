@@ -117,8 +117,9 @@ class BreakerMachine(RuleBasedStateMachine):
             return False
         if policy.consecutive_for == 0:
             return True
-        share = (self.bad - self.row + 0.5) / (self.good + self.bad - self.row + 5)
-        share, chance = min(max(share, 0.1), 0.95), 1e-5
+        least = 1e-5 ** (1 / policy.consecutive)
+        share = (self.bad - self.row + 5 * least) / (self.good + self.bad - self.row + 5)
+        share, chance = min(max(share, least), 0.95), 1e-5
         if self.cold():
             share, chance = max(share, 0.8), 1e-2
         lasted = self.clock.now - self.row_since >= policy.consecutive_for

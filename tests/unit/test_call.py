@@ -24,7 +24,7 @@ from sleepwalker.events import (
 )
 from sleepwalker.exceptions import BulkheadFullError, ConnectError, ConnectionError, ConnectTimeout
 from sleepwalker.policy import Policy
-from tests.unit.engine_driver import HOST, World, answer, bad_certificate, bearer, refused, reset
+from tests.unit.engine_driver import HOST, PLAIN_BREAKER, World, answer, bad_certificate, bearer, refused, reset
 
 
 def world(**parts: Any) -> World:
@@ -127,7 +127,12 @@ def test_an_error_says_never_sent_only_where_no_attempt_may_have_arrived(kinds: 
 
 @pytest.mark.parametrize("end", ["closed", "deadline", "breaker"])
 def test_a_call_that_gives_up_in_a_wait_does_not_forget_what_it_sent_before(end: str) -> None:
-    here = World(Policy(breaker={"consecutive": 3}, retry={"jitter": "none", "wait_initial": 1, "budget": False}))
+    here = World(
+        Policy(
+            breaker=PLAIN_BREAKER | {"consecutive": 3},
+            retry={"jitter": "none", "wait_initial": 1, "budget": False},
+        )
+    )
     call = here.begin().reply(reset()).reply(False).reply(refused())
     assert isinstance(call.step, Wait)
     if end == "breaker":
@@ -211,7 +216,7 @@ def test_a_driver_that_answers_a_send_with_no_outcome_is_told_so(wrong: Any) -> 
 
 
 def _rejected_by_breaker(here: World) -> None:
-    here.host = World(Policy(breaker={"consecutive": 1}), here.clock).host
+    here.host = World(Policy(breaker=PLAIN_BREAKER | {"consecutive": 1}), here.clock).host
     permit, _ = here.host.admit(bearer(), here.clock.now, 1.0)
     here.host.settle(permit, reset(), here.clock.now, 0.1, first=True)  # type: ignore[arg-type]
     here.call([])
@@ -351,7 +356,7 @@ def test_a_calls_own_policy_says_how_it_is_logged() -> None:
 
 def test_a_rejection_by_the_circuit_says_in_which_state_it_is() -> None:
     """It said `is open` also where it was closed and admitted a part of the calls."""
-    here = World(Policy(retry=False, breaker={"consecutive": 2, "ramp": 5, "close_after": 1}))
+    here = World(Policy(retry=False, breaker=PLAIN_BREAKER | {"consecutive": 2, "ramp": 5, "close_after": 1}))
     here.trip()
     assert str(here.begin().outcome.error) == f"the circuit of {HOST} is open after 500; next try in 5 s"
     here.clock.advance(5.0)
@@ -360,6 +365,7 @@ def test_a_rejection_by_the_circuit_says_in_which_state_it_is() -> None:
     assert str(here.begin().outcome.error) == half_open
     probe.reply(answer(200))
     here.clock.advance(2.0)
-    here.clock.roll = lambda: 0.99
+    under_way = [here.begin(), here.begin()]
     closed = "closed again after it had opened after 500, and admits a growing part of the calls; all in 3 s"
     assert str(here.begin().outcome.error) == f"the circuit of {HOST} {closed}"
+    assert all(call.final is None for call in under_way)

@@ -71,6 +71,18 @@ def test_the_more_failed_before_the_longer_a_run_must_be(ill: int, run: int) -> 
     assert state(here) == "open"
 
 
+@pytest.mark.parametrize("run", [2, 3, 10])
+def test_a_run_as_long_as_the_policy_says_is_enough_where_hardly_anything_failed_before(run: int) -> None:
+    here = World(Policy(retry=False, breaker={"consecutive": run}))
+    for _ in range(40):
+        here.call(answer(200))
+    fails(here, run - 1, 0.25)
+    assert state(here) == "closed"
+    here.clock.advance(0.5)
+    here.call(answer(503))
+    assert state(here) == "open"
+
+
 def test_the_attempts_of_one_call_never_open_it() -> None:
     """Eight attempts are eight attempts: the fifth does not end those of its own call."""
     here = World(Policy(retry={"attempts": 8, "wait_initial": 0.2, "jitter": "none", "wait_multiplier": 1}))
