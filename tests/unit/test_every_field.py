@@ -353,7 +353,7 @@ CASES = [
         {"retry": False, "breaker": {"consecutive": 2}},
         opens_after(*[500] * 49, apart=0.25),
         (0.0, 2),
-        (0.5, 5),
+        (0.5, 3),
         (2.0, 9),
     ),
     case(
