@@ -157,7 +157,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
     @property
     def suspects(self) -> bool:
         """Whether the circuit is about to open, so that a retry would be in vain. Read without a lock."""
-        return self._trip.suspect and not self.observes
+        return self._trip.suspect and self._trip.state == CLOSED and not self.observes
 
     def opens_in(self, now: float) -> float:
         """Seconds until the next probe is admitted; 0 where the circuit is not open, or in a dry run."""

@@ -108,6 +108,18 @@ def test_a_retry_is_not_made_where_the_circuit_is_about_to_open() -> None:
     assert here.reasons()[-1] == "breaker"
 
 
+def test_a_wait_that_is_longer_than_the_circuit_will_be_open_is_waited() -> None:
+    """The server asked for 6 s, and the circuit looks after 1 s."""
+    here = World(Policy(retry={"jitter": "none"}))
+    fails(here, 5, 0.0)
+    here.clock.advance(0.5)
+    call = here.begin().reply(answer(503, "6"))
+    assert state(here) == "open"
+    assert call.waits == [6.0]
+    here.clock.advance(6.0)
+    assert call.reply(False).reply(answer(200)).outcome.status == 200
+
+
 def test_an_earlier_retry_is_and_carries_a_call_over_a_blip() -> None:
     here = World(Policy(retry={"jitter": "none"}))
     calls = [here.begin().reply(reset()) for _ in range(10)]
