@@ -24,6 +24,10 @@ def fault_of(pattern: object) -> str | None:
     before, at, _ = pattern.rpartition("@")
     if at and ":" in before:  # not shown: it may be a password
         return f"a pattern with credentials is not allowed, hosts are matched without them; {_ALLOWED}"
+    if "#" in pattern:
+        return (
+            f"{pattern[:99]!r} is not allowed, a scope has the policy that `scope(name, policy=)` gives it; {_ALLOWED}"
+        )
     if not pattern.strip("/ "):
         return f"{pattern[:9]!r} fits no host; {_ALLOWED}"
     if len(pattern) > _LONGEST or not pattern.isprintable():
