@@ -21,7 +21,8 @@ origin. It raises `TypeError` and `ValueError` for arguments that cannot be.
 
 ## What is exported
 
-All have the label `host`: the origin, what `label` makes of it, or `other`. A counter has a series for each value of
+All have the label `host`: the origin (of a [scope](../how-to/keep-parts-of-a-host-apart.md) `https://host#name`), what
+`label` makes of it, or `other`. A counter has a series for each value of
 its labels from a host's first scrape on, and never goes back. Hosts that share a label are added up.
 
 | name | kind | labels besides `host` | meaning |

@@ -753,13 +753,14 @@ class Connection:
 
     def _on_break(self, permit: Permit, rules: Rules) -> Callable[[Exception, BaseException | None], BaseException]:
         """What to make of whatever breaks a streamed body: an error of ours, which counts against the host."""
+        host = self._host
 
         def broken(error: Exception, handled: BaseException | None) -> BaseException:
             times = (rules.attempt, rules.connect, rules.read)
             scene = Scene(self._origin.text, "body", False, "attempt", *times, handled)
             raised = translate(error, scene)
             if isinstance(raised, SleepwalkerException):
-                for event in self._host.settle_body(permit, failed(raised), self._clock.monotonic()):
+                for event in host.settle_body(permit, failed(raised), self._clock.monotonic()):
                     self._observe(event)
             return raised
 

@@ -597,6 +597,8 @@ class Registry:
     def _drop_host_locked(self, record: Host) -> None:
         for table in (self._latest, self._hosts, self._left):
             table.pop(record.origin, None)
+        if any(isolated.whole is record for isolated in self._isolated.values()):
+            self.host_locked(record.origin)  # a scope of it is isolated, and stays so
 
 
 def _word(name: str, origin: Origin | None, scope: str | None) -> str:

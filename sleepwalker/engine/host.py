@@ -144,10 +144,10 @@ class Host:
 
     def _given(self, policy: Policy) -> tuple[bool, tuple[Event, ...]]:
         with self._lock:
-            if self.own_policy is not None:
-                return policy == self.own_policy, ()
-            self.own_policy = policy
-        return True, self.follow(policy)
+            own = self.own_policy
+            if own is None:
+                self.own_policy = policy
+        return (True, self.follow(policy)) if own is None else (policy == own, ())
 
     def give(self, policy: Policy) -> tuple[Event, ...]:
         """Have a part follow a policy of its own from now on; what changed by it."""

@@ -192,7 +192,8 @@ class HostMetrics:
 
     The first `max_hosts` labels are kept for good, the busiest hosts first where many come at once; all later hosts
     share `other`. So a host never changes its label, and no counter goes back: what a record counted that is gone
-    since stays in its label's sums. Its gauges end, as the state of a host that moved does.
+    since stays in its label's sums. Its gauges end, as the state of a host that moved does. Scopes take half of the
+    labels at most, so that many tenants leave room for hosts; later ones share that of their host.
     """
 
     def __init__(self, max_hosts: int, label: Callable[[str], str] | None) -> None:
@@ -201,6 +202,8 @@ class HostMetrics:
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._labels: set[str] = set()
+        self._scopes = 0
+        """How many of them are those of scopes."""
         self._departed: dict[str, Tally] = {}
         self._live: dict[int, tuple[weakref.ref[Host], Tally, str]] = {}
 
@@ -248,9 +251,14 @@ class HostMetrics:
                 label = OTHER
         if not isinstance(label, str):
             return OTHER
-        if label not in self._labels and len(self._labels) < self._max:
+        if label in self._labels:
+            return label
+        host, mark, _ = origin.partition("#")
+        if len(self._labels) < self._max and not (mark and self._scopes >= self._max // 2):
             self._labels.add(label)
-        return label if label in self._labels else OTHER
+            self._scopes += bool(mark)
+            return label
+        return self._label_of(host) if mark else OTHER
 
 
 def _sum(sums: dict[str, _Sum], label: str) -> _Sum:

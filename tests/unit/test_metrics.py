@@ -163,6 +163,18 @@ def test_of_many_that_come_at_once_the_busiest_have_labels_of_their_own() -> Non
     assert read(HostMetrics(2, None), *hosts) == {("https://5",): 5, ("https://4",): 4, (OTHER,): 6}
 
 
+def test_scopes_take_half_of_the_labels_and_later_ones_share_that_of_their_host() -> None:
+    """A tenant each has a scope: that must not cost the hosts that come later their labels."""
+    metrics = HostMetrics(4, None)
+    tenants = [host(f"https://a#{number}", 10 - number) for number in range(5)]
+    assert read(metrics, *tenants) == {("https://a#0",): 10, ("https://a#1",): 9, ("https://a",): 21}
+    late = [host("https://b", 1), host("https://c", 1)]
+    counts = {("https://a#0",): 10, ("https://a#1",): 9, ("https://a",): 22, ("https://b",): 1, (OTHER,): 1}
+    assert read(metrics, *tenants, host("https://a", 1), *late) == counts
+    assert read(metrics, host("https://c#1", 5))[OTHER,] == 6
+    assert read(HostMetrics(1, None), host("https://a#1", 2)) == {("https://a",): 2}
+
+
 def test_a_record_that_nobody_used_takes_no_label() -> None:
     metrics = HostMetrics(1, None)
     assert dict(metrics.read([(host("https://idle", 0), 0)]))[FAMILIES[0]] == []

@@ -449,7 +449,7 @@ def test_a_scope_stays_isolated_whatever_becomes_of_the_record_of_its_host(by: s
     else:
         bed.manager.forget(A if by == "forget" else REPORTS)
     gc.collect()
-    assert bed.manager.health(REPORTS).state == "isolated" or by == "forget"
+    assert bed.manager.health(REPORTS).state == bed.manager.health()[REPORTS].state == "isolated"
     with pytest.raises(HostIsolatedError):
         found(bed).scope("reports").get("/")
     bed.manager.restore(REPORTS)

@@ -31,6 +31,7 @@ from sleepwalker import (
 )
 from sleepwalker.events import BreakerOpened, Event, HostBroken, RequestFinished
 from sleepwalker.links import follow, pages
+from sleepwalker.service import Service
 
 #: The circuit opens after a few failures, and stays so for the rest of the test.
 HASTY = Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 3, "open_for": 60, "open_max": 60})
@@ -315,6 +316,20 @@ def test_a_walk_goes_on_in_its_scope_when_the_connection_was_made_anew() -> None
             manager.evict(server.url)
         health = manager.health(f"{server.url}#exports")
         assert (health.calls, manager.health(server.url).calls) == (3, 0)
+
+
+def test_a_service_sends_through_the_scope_that_it_is_given() -> None:
+    with FaultServer(default=json_reply({"a": 1})) as server, ConnectionManager() as manager:
+        manager.add_conn_hook(Direct())
+        conn = manager.find(server.url)
+        given = Service(None, server.url, servicepath="/api/x/1", connection=conn.scope("x"))
+        assert given.request("GET", "/things") == {"a": 1}
+        manager.clear_hooks()
+        manager.add(server.url, None, conn.scope("by hand"))
+        found = Service(None, server.url, servicepath="/api/x/1", connection_manager=manager)
+        assert [found.request("GET", "/things") for _ in range(2)] == [{"a": 1}] * 2
+        calls = {host.rpartition("#")[2]: health.calls for host, health in manager.health().items()}
+        assert calls == {server.url: 0, "x": 1, "by hand": 2}
 
 
 def test_a_call_of_a_scope_that_is_struck_loses_nothing() -> None:
