@@ -20,10 +20,15 @@ from sleepwalker.policy import Policy
 from tests.unit.engine_driver import HOST, Running, World, answer, refused, reset
 
 NAME = f"{HOST}#reports"
+#: A circuit that has opened stays so.
+LASTING = Policy(breaker={"open_for": 60, "open_max": 60})
 
 
 class Whole(World):
     """A host, and a world for each of its parts, with the same clock and the same record of events."""
+
+    def __init__(self, policy: Policy = LASTING) -> None:
+        super().__init__(policy)
 
     def part(self, name: str = "reports", policy: Policy | None = None) -> World:
         record, _, news = self.host.part(name, policy)
