@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
@@ -24,7 +23,7 @@ from sleepwalker.connection.in_force import default_policy
 from sleepwalker.connection.keys import sent_mark
 from sleepwalker.connection.race import Outbox, race
 from sleepwalker.connection.retry_if import RetryIf, asking, check_retry_if
-from sleepwalker.connection.scopes import check_scope, seen_again
+from sleepwalker.connection.scopes import Scopes, check_scope, seen_again
 from sleepwalker.connection.settings import (
     Timeout,
     check_max_body,
@@ -131,6 +130,9 @@ class Connection:
 
     JsonEncoder: ClassVar[type[JsonEncoder]] = JsonEncoder
 
+    _scopes: Scopes[Self] | None = None
+    """Made with the first one: most connections have none, and a manager may have thousands of connections."""
+
     @without_locals
     def __init__(
         self,
@@ -153,8 +155,6 @@ class Connection:
         self._whole: Self | None = None
         """Of a scope, the connection that it is a scope of."""
         self._scope: str | None = None
-        self._scopes: weakref.WeakValueDictionary[str, Self] = weakref.WeakValueDictionary()
-        self._scopes_lock = threading.RLock()
         self.hostname, self._origin, self._prefix = parse_hostname(hostname, port)
         self.given_policy = None if policy is None else load_policy(policy)
         """The policy that it was told to follow, None where it follows the default. For a manager."""
@@ -376,16 +376,16 @@ class Connection:
         """The scope of that name; for one that is a scope itself, that of its connection."""
         if self._whole is not None:
             return self._whole._scoped(name)
-        scope = self._scopes.get(name)
-        if scope is None:
-            with self._scopes_lock:
-                scope = self._scopes.get(name)
-                if scope is None:
-                    scope = seen_again(self)
-                    scope._whole, scope._scope = self, name
-                    scope._came_from = CameFrom(self, self._origin, self.usage, name)
-                    scope._catch_up()
-                    scope = self._scopes.setdefault(name, scope)
+        scopes = self._scopes
+        if scopes is None:
+            scopes = self.__dict__.setdefault("_scopes", Scopes())  # in one step: another thread may be here, too
+        return scopes.get(name, self._seen_as)
+
+    def _seen_as(self, name: str) -> Self:
+        scope = seen_again(self)
+        scope._whole, scope._scope = self, name
+        scope._came_from = CameFrom(self, self._origin, self.usage, name)
+        scope._catch_up()
         return scope
 
     def _catch_up(self) -> None:
@@ -799,7 +799,8 @@ class Connection:
         return rules
 
     def _renew_after_fork(self) -> None:
-        self._scopes_lock = threading.RLock()
+        if self._scopes is not None:
+            self._scopes.renew_after_fork()
         self._line.renew()
         self._waits = Waits(self._clock)
         if self._closed:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 import types
-from typing import Any, TypeVar
+import weakref
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -35,6 +38,33 @@ def check_scope(name: Any, called: str = "name") -> str:
     if text != text.strip():
         raise ValueError(f"{called} {shown} has blanks at its ends, which nobody sees in a log: take them off (strip)")
     return text
+
+
+class Scopes(Generic[T]):
+    """The scopes of one connection that somebody has, by name. They are made and looked up by any thread."""
+
+    __slots__ = ("_known", "_lock")
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakValueDictionary[str, T] = weakref.WeakValueDictionary()
+        self._lock = threading.RLock()
+
+    def get(self, name: str, make: Callable[[str], T]) -> T:
+        """The one of that name, made if nobody has it."""
+        scope = self._known.get(name)
+        if scope is None:
+            with self._lock:
+                scope = self._known.get(name)
+                if scope is None:
+                    scope = self._known.setdefault(name, make(name))
+        return scope
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def renew_after_fork(self) -> None:
+        """Begin with a lock that no thread of the parent's holds."""
+        self._lock = threading.RLock()
 
 
 def seen_again(thing: T) -> T:

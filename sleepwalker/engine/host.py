@@ -26,6 +26,8 @@ from sleepwalker.policy import SERVER_FAILURES, Policy
 
 _GOOD, _BAD = 0, 1
 _GO = Turn("go", 0.0)
+#: Until a percentile is asked for.
+_NOTHING: dict[float, tuple[float | None, float]] = {}
 #: So many attempts must be known before a percentile of them says when to hedge.
 _ENOUGH = 20
 #: No sooner than after so many seconds does a percentile hedge: below it, sending is most of what takes time.
@@ -44,6 +46,46 @@ class Host:
     the part's own but this: while its host is isolated, so is the part; and whether the host can be connected to is
     known to the host, by the attempts of all its parts and its own.
     """
+
+    # More than thirty attributes, which would cost a dict of their own per host.
+    __slots__ = (
+        "__weakref__",
+        "_above",
+        "_broken_since",
+        "_budget",
+        "_bulkhead",
+        "_clock",
+        "_consecutive",
+        "_cut",
+        "_last_cause",
+        "_last_error",
+        "_last_success",
+        "_latencies",
+        "_lock",
+        "_parts",
+        "_policy",
+        "_probed_well",
+        "_reset_at",
+        "_unreached",
+        "_untold",
+        "_verdicts",
+        "_whole",
+        "asked_at",
+        "breaker",
+        "brought",
+        "buckets",
+        "cooldowns",
+        "failures",
+        "held",
+        "isolation",
+        "judged_by",
+        "origin",
+        "own_policy",
+        "tally",
+        "told_ignored",
+        "trouble",
+        "whose",
+    )
 
     def __init__(self, origin: str, policy: Policy, clock: Clock, whole: Host | None = None) -> None:
         self.origin = origin
@@ -71,7 +113,7 @@ class Host:
         self._verdicts = Window(policy.health.window, channels=2)
         self._latencies = Latencies(policy.health.window)
         self._cut: Latencies | None = None
-        self._above: dict[float, tuple[float | None, float]] = {}
+        self._above = _NOTHING
         self._lock = threading.RLock()
         self.tally = Tally()
         """What its calls came to, for metrics. Of those that only count, each number may be read without the lock."""
@@ -434,7 +476,7 @@ class Host:
             value = self._latencies.above(now, share, _ENOUGH, self._cut)
             if value is not None:
                 value = max(value, _SOONEST)
-            if len(self._above) >= 8:  # per-call policies may have any number of percentiles
+            if self._above is _NOTHING or len(self._above) >= 8:  # per-call policies may have any number of percentiles
                 self._above = {}
             self._above[share] = value, now + _FRESH
         return value
@@ -636,7 +678,7 @@ class Host:
             if policy.health.window != self._policy.health.window:
                 self._verdicts = Window(policy.health.window, channels=2)
                 self._latencies = Latencies(policy.health.window)
-                self._cut, self._above = None, {}
+                self._cut, self._above = None, _NOTHING
             self._policy, self.judged_by, self.failures = policy, policy.health, _failures(policy)
             if policy.breaker is None:
                 if self.breaker is not None:

@@ -181,6 +181,7 @@ def test_many_scopes_do_not_fill_the_memory() -> None:
     for number in range(MOST_PARTS + 50):
         one.scope(f"tenant {number}")
     gc.collect()
+    assert one._scopes is not None
     assert len(one._scopes) == 0
     assert len(one._record.parts()) == MOST_PARTS
 

@@ -229,7 +229,8 @@ def test_a_forked_child_goes_on_with_sockets_of_its_own_and_the_same_circuit() -
         held, release = threading.Event(), threading.Event()
 
         def ask_for_one() -> None:
-            with conn._scopes_lock:
+            assert conn._scopes is not None
+            with conn._scopes._lock:
                 held.set()
                 release.wait(60)
 
@@ -343,7 +344,8 @@ def test_a_call_of_a_scope_that_is_struck_loses_nothing() -> None:
             scope = conn.scope("reports")
             for host in (conn._record, scope._record):
                 assert_whole(host)
-            assert repr(conn._scopes_lock).startswith("<unlocked ")
+            assert conn._scopes is not None
+            assert repr(conn._scopes._lock).startswith("<unlocked ")
             assert conn.scope("reports") is scope
             assert_answered(scope)
             conn._record.forget_part("reports")
