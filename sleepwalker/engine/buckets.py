@@ -7,10 +7,12 @@ from collections import OrderedDict
 from sleepwalker.engine.limits import Bucket
 from sleepwalker.policy import RateLimitPolicy
 
-#: Those of so many credentials are kept, or a server that hands out a token per call would fill the memory.
-MOST_BUCKETS = 1_000
-#: How many one call looks at to drop one, so that the lock is held for microseconds.
-_AT_ONCE = 16
+#: Those of so many credentials are kept that are not full, or a server that hands out a token per call would fill the
+#: memory. Each takes half a kilobyte. Whoever comes back after theirs was dropped has a full one: with more credentials
+#: than these in use at a time, the rate holds for nobody.
+MOST_BUCKETS = 10_000
+#: How many one call looks at to drop some, so that the lock is held for microseconds.
+_AT_ONCE = 4
 
 
 class Buckets:
@@ -42,9 +44,8 @@ class Buckets:
         """The bucket of whoever has these credentials."""
         bucket = self._buckets.get(credentials)
         if bucket is None:
+            self._drop_some(now)
             bucket = self._buckets[credentials] = Bucket(self._policy, now)
-            if len(self._buckets) > MOST_BUCKETS:
-                self._drop_one()
         elif self.by_credentials:
             self._buckets.move_to_end(credentials)
         return bucket
@@ -63,11 +64,17 @@ class Buckets:
         for bucket in tuple(self._buckets.values()):
             bucket.waiting = 0
 
-    def _drop_one(self) -> None:
-        """The one that was unused for longest; a call that waits at its bucket must find it there."""
-        for _ in range(_AT_ONCE):
+    def _drop_some(self, now: float) -> None:
+        """Of those that were unused for longest: what is full is no loss; of the others, what is too much.
+
+        A call that waits at its bucket must find it there.
+        """
+        for _ in range(min(_AT_ONCE, len(self._buckets))):
             oldest = next(iter(self._buckets))
-            if not self._buckets[oldest].waiting:
+            bucket = self._buckets[oldest]
+            if bucket.waiting:
+                self._buckets.move_to_end(oldest)
+            elif bucket.full(now) or len(self._buckets) >= MOST_BUCKETS:
                 del self._buckets[oldest]
+            else:
                 return
-            self._buckets.move_to_end(oldest)

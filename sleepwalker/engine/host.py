@@ -178,6 +178,7 @@ class Host:
                 part = Host(f"{self.origin}#{name}", policy or self._policy, self._clock, self)
                 part.own_policy = policy
                 parts.put(name, part)
+            if parts.crowded:
                 parts.trim(lambda old: old.busy or old.isolation is not None or old.rejects(now))
             part.asked_at = now
         if policy is None or policy is part.own_policy:

@@ -145,6 +145,10 @@ class Bucket:
         self._size = float(policy.burst or max(1.0, policy.rate))
         self._level = min(self._level, self._size)
 
+    def full(self, now: float) -> bool:
+        """Whether it holds all the tokens that it can, as a new one does."""
+        return self._level + (now - self._filled) * self.rate >= self._size
+
     def take(self, call: Holdings, now: float) -> float:
         """Take a token and give 0; or take none, and give the seconds until one is due."""
         if now > self._filled:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -13,6 +14,7 @@ T = TypeVar("T")
 MOST_PARTS = 1_000
 #: How many one call looks at to drop one, so that the lock is held for microseconds.
 _AT_ONCE = 16
+_name = attrgetter("key")
 
 
 class Parts(Generic[T]):
@@ -50,17 +52,27 @@ class Parts(Generic[T]):
         self._latest.pop(name, None)
         self._known.pop(name, None)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether there are too many, so that some are to be kept no more."""
+        return len(self._latest) > MOST_PARTS
+
     def trim(self, needed: Callable[[T], bool]) -> None:
-        """Keep the one that was unused for longest no more, where there are too many, unless it is needed."""
-        if len(self._latest) <= MOST_PARTS:
-            return
+        """Keep those that were unused for longest no more, where there are too many, unless they are needed.
+
+        Several at a time: many may have been needed at once, as in an outage, and are not any more.
+        """
         for _ in range(_AT_ONCE):
-            oldest = next(iter(self._latest))
-            if not needed(self._latest[oldest]):
-                del self._latest[oldest]
+            if not self.crowded:
                 return
-            self._latest.move_to_end(oldest)
+            oldest = next(iter(self._latest))
+            if needed(self._latest[oldest]):
+                self._latest.move_to_end(oldest)
+            else:
+                del self._latest[oldest]
 
     def all(self) -> list[T]:
         """Those that are known, in the order of their names."""
-        return [part for _, part in sorted(self._known.items())]
+        # The references are copied in one step: other threads add parts meanwhile.
+        refs: list[Any] = sorted(self._known.valuerefs(), key=_name)
+        return [part for ref in refs if (part := ref()) is not None]

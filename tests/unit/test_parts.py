@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections.abc import Callable
+from types import FrameType
 
 import pytest
 
@@ -317,6 +319,57 @@ def test_a_part_that_somebody_has_is_the_same_however_many_come() -> None:
     del held
     gc.collect()
     assert kept() is not None, "it was used last"
+
+
+def test_parts_that_are_used_while_others_have_them_are_not_kept_for_ever() -> None:
+    """A service that has an object for each of 20,000 tenants, and lets go of them, kept the records of all."""
+    here = Whole()
+    held = [here.host.part(str(number))[0] for number in range(2 * MOST_PARTS)]
+    for number in range(2 * MOST_PARTS):
+        here.host.part(str(number))
+    del held
+    gc.collect()
+    assert len(here.host.parts()) == MOST_PARTS
+
+
+def test_parts_that_were_needed_together_are_let_go_once_they_are_not() -> None:
+    """In an outage the circuit of each tenant is open, and none is dropped for another."""
+    here = Whole()
+    held = [here.host.part(str(number))[0] for number in range(2 * MOST_PARTS)]
+    for record in held:
+        record.isolate()
+    for number in range(2 * MOST_PARTS):
+        here.host.part(str(number))
+    for record in held:
+        record.restore()
+    del held, record
+    gc.collect()
+    assert len(here.host.parts()) == 2 * MOST_PARTS
+    for number in range(MOST_PARTS):
+        here.host.part(f"later {number}")
+    gc.collect()
+    assert len(here.host.parts()) == MOST_PARTS
+
+
+def test_parts_are_listed_while_others_come() -> None:
+    """`manager.health()` raised "dictionary changed size during iteration"."""
+    here = Whole()
+    held = [here.host.part(str(number))[0] for number in range(10)]
+
+    def come(frame: FrameType, event: str, _: object) -> None:
+        """Another thread's turn, where threads may take turns while they are listed."""
+        if event == "call" and frame.f_code.co_filename == weakref.__file__ and frame.f_code.co_name != "__init__":
+            sys.setprofile(None)
+            held.append(here.host.part(f"more {len(held)}")[0])
+            sys.setprofile(come)
+
+    sys.setprofile(come)
+    try:
+        listed = here.host.parts()
+    finally:
+        sys.setprofile(None)
+    assert len(held) > 10
+    assert {*held[:10]} <= {*listed}
 
 
 @pytest.mark.parametrize("state", ["open", "isolated", "busy"])

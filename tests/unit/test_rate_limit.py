@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleepwalker.engine.buckets import MOST_BUCKETS
+from sleepwalker.engine import buckets
 from sleepwalker.engine.call import Request, Send, Wait, run
 from sleepwalker.engine.limits import Bucket, Holdings
 from sleepwalker.engine.rules import Rules
@@ -378,22 +378,41 @@ def test_the_mark_of_credentials_is_made_only_where_they_count() -> None:
     assert isinstance(running.reply(None).step, Send)
 
 
-def test_of_more_credentials_than_are_kept_those_unused_for_longest_go_first() -> None:
+def test_of_more_credentials_than_are_kept_those_unused_for_longest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buckets, "MOST_BUCKETS", 100)
     here = by_credentials(rate=0.001)
-    assert all(sent_as(here, str(who), 2) == 1 for who in range(MOST_BUCKETS))
+    assert all(sent_as(here, str(who), 2) == 1 for who in range(100))
     assert sent_as(here, "0", 1) == 0, "used again"
     assert sent_as(here, "one more", 1) == 1
     assert here.host.buckets is not None
-    assert len(here.host.buckets._buckets) == MOST_BUCKETS
+    assert len(here.host.buckets._buckets) == 100
     assert [sent_as(here, who, 1) for who in ("0", "2", "one more")] == [0, 0, 0]
     assert sent_as(here, "1", 1) == 1, "it was forgotten, and begins anew"
 
 
-def test_credentials_that_a_call_waits_with_are_not_forgotten() -> None:
+def test_the_rate_holds_for_thousands_of_credentials_that_take_turns() -> None:
+    """With room for a thousand, each was forgotten before it came again, and had all its tokens."""
+    here = by_credentials(rate=0.01)
+    sent = [sum(sent_as(here, str(who), 1) for who in range(2_000)) for _ in range(2)]
+    assert sent == [2_000, 0]
+
+
+def test_credentials_that_have_all_their_tokens_again_are_forgotten() -> None:
+    here = by_credentials(rate=1.0)
+    for _ in range(5):
+        for who in range(100):
+            sent_as(here, f"{here.clock.monotonic()} {who}", 1)
+        here.clock.advance(2)
+    assert here.host.buckets is not None
+    assert len(here.host.buckets._buckets) <= 100
+
+
+def test_credentials_that_a_call_waits_with_are_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buckets, "MOST_BUCKETS", 100)
     here = by_credentials(rate=0.1, max_wait=19)
     _, waiting = (here.begin(credentials="ann") for _ in range(2))
     assert waiting.step == Wait(10.0)
-    for who in range(MOST_BUCKETS):
+    for who in range(200):
         here.begin(credentials=str(who))
     late = here.begin(credentials="ann")
     assert isinstance(late.outcome.error, RateLimitedError)
