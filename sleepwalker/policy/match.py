@@ -11,6 +11,7 @@ _LONGEST = 255
 _WILD = re.compile(r"[*?[]")
 #: `https://host:8443` and what comes behind it; a host in brackets is an IPv6 address.
 _URL = re.compile(r"(https?)://((?:\[[^\]/]*\])?[^/:]*)(?::([0-9]+))?(/.*)?", re.DOTALL)
+_ADDRESS = re.compile(r"://\[(?=[^\]]*:|[*?]+\])")
 _ALLOWED = (
     'must be a pattern for a host\'s URL, such as "https://*.example.com", or for a name that `find` is asked for, '
     'such as "billing"'
@@ -81,6 +82,8 @@ class Patterns:
 
 
 def _literal_address(pattern: str) -> str:
-    """The same with the bracket of an IPv6 address as it is, which would begin a set of characters."""
-    scheme, separator, rest = pattern.partition("://[")
-    return f"{scheme}://[[]{rest}" if separator else pattern
+    """The same with the bracket of an IPv6 address as it is, which would begin a set of characters.
+
+    As it does in `https://[ab].example.com`: an address has colons, or is left open.
+    """
+    return _ADDRESS.sub("://[[]", pattern)

@@ -42,8 +42,11 @@ class Whole(World):
 
 
 def broken_by(outcome: Callable[[], Outcome], here: World, calls: int = 10) -> None:
+    """So many failures, or as many as open the circuit."""
     for _ in range(calls):
         here.call(outcome())
+        if here.host.rejects(here.clock.monotonic()):
+            return
         here.clock.advance(0.2)
 
 

@@ -110,6 +110,8 @@ def test_a_rate_limit_that_a_table_has_off_is_said_to_be_off() -> None:
         ("https://a.test/v1", ["https://a.test/v1/"], ["https://a.test", "https://a.test/v2"]),
         ("https://[::1]:8443", ["https://[::1]:8443"], ["https://1:8443", "https://[::2]:8443"]),
         ("https://[::1]:*", ["https://[::1]:8443", "https://[::1]"], ["https://1:8443"]),
+        ("https://[*]:8443", ["https://[::1]:8443"], ["https://1:8443"]),
+        ("https://[ab].example.com", ["https://a.example.com", "https://b.example.com"], ["https://c.example.com"]),
         ("http://10.0.0.[12]", ["http://10.0.0.1", "http://10.0.0.2:80"], ["http://10.0.0.3"]),
         ("Billing", ["billing", "BILLING/"], ["billing-2", "https://billing"]),
         ("billing-?", ["billing-2"], ["billing", "billing-22"]),
