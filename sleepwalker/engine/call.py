@@ -173,7 +173,8 @@ def _attempts_until_done(call: Call) -> Generator[Step, Reply, Outcome]:
             if ended is not None:
                 return ended
             now = call.clock.monotonic()
-            if call.host.cooldowns is not None and held_for(call)[0] > 0:  # one that began while it waited
+            # It is too late by now, or a cooldown began while it waited.
+            if now >= deadline or (call.host.cooldowns is not None and held_for(call)[0] > 0):
                 call.tell(call.host.release(call.permit, now))
                 continue
         step = _send(call, now, deadline)
