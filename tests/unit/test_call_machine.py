@@ -30,6 +30,8 @@ OUTCOMES = st.one_of(
     st.just(failed(ValueError("mine"))),
 )
 SLOW = {"slow_ratio": 0.9, "slow_call": 3, "min_calls": 4, "close_after": 1}
+BRITTLE = {"consecutive_for": 0, "consecutive": 2, "half_open_probes": 2, "close_after": 1, "ramp": 2}
+PATIENT = {**BRITTLE, "half_open_probes": 1, "max_wait": 8}
 TIMES = st.sampled_from([0.0, 0.0, 0.01, 0.5, 3.0, 10.0]) | st.floats(0, 12)
 
 
@@ -49,9 +51,15 @@ class Caller:
     retry_waits: int = 0
     hedges: int = 0
     inside: bool = False
-    """Whether it is in flight though it has sent nothing: held back after it had queued."""
+    """Whether it is in flight though it has sent nothing: held back after it had queued, or waiting for its circuit."""
     worst: bool = False
     """Whether one of the sends of its race has come to something."""
+    charged: bool = False
+    """Whether its latest retry was taken out of the budget."""
+
+    @property
+    def waits_for_circuit(self) -> bool:
+        return isinstance(self.running.step, Wait) and self.running.step.ticket is not None
 
 
 class CallMachine(RuleBasedStateMachine):
@@ -60,9 +68,7 @@ class CallMachine(RuleBasedStateMachine):
     @initialize(
         attempts=st.integers(1, 5),
         jitter=st.sampled_from(["full", "equal", "decorrelated", "none"]),
-        breaker=st.sampled_from(
-            [False, {}, {"consecutive": 2, "half_open_probes": 2, "close_after": 1, "ramp": 2}, SLOW]
-        ),
+        breaker=st.sampled_from([False, {}, BRITTLE, SLOW, PATIENT, {**PATIENT, "max_wait": 900, "open_for": 5}]),
         bulkhead=st.sampled_from([False, {"max_concurrent": 3}, {"max_concurrent": 2, "max_wait": 4}]),
         ratio=st.sampled_from([None, 0.3, 0.7]),
         rate=st.sampled_from([False, False, {"rate": 2, "burst": 2}, {"rate": 1, "burst": 2, "max_wait": 3}]),
@@ -80,8 +86,8 @@ class CallMachine(RuleBasedStateMachine):
         binds: str,
         hedge: Any,
     ) -> None:
-        # The budget's window is so long that nothing leaves it.
-        budget = ratio and {"ratio": ratio, "min_per_second": 0, "window": 1_000_000}
+        # The budget's window is so long that nothing leaves it; two retries are there from the beginning.
+        budget = ratio and {"ratio": ratio, "min_per_second": 2e-6, "window": 1_000_000}
         retry: dict[str, Any] = {
             "attempts": attempts,
             "jitter": jitter,
@@ -95,6 +101,7 @@ class CallMachine(RuleBasedStateMachine):
             self.world.host._latencies.add(self.world.clock.now, 0.4)
         self.callers: list[Caller] = []
         self.begun = 0
+        self.charges = 0
         self.over: list[Caller] = []
 
     def pick(self, data: st.DataObject, kind: type[Send | Wait | Queue]) -> Caller:
@@ -113,7 +120,11 @@ class CallMachine(RuleBasedStateMachine):
         assert caller.hedges <= (policy.hedge.max_extra if policy.hedge else 0)
         assert len(running.sends) <= policy.retry.attempts + caller.hedges
         assert [step.number for _, step in running.sends] == list(range(1, len(running.sends) + 1))
-        caller.retry_waits += bool(running.sends) and isinstance(running.step, Wait)
+        if caller.waits_for_circuit:
+            caller.inside = True
+            self.look_at_a_wait_for_the_circuit(caller)
+        else:
+            caller.retry_waits += bool(running.sends) and isinstance(running.step, Wait)
         caller.worst = caller.worst and running.racing
         if policy.retry.after_binds == "call":  # else it may be held back besides
             assert caller.retry_waits <= policy.retry.attempts - 1
@@ -137,6 +148,31 @@ class CallMachine(RuleBasedStateMachine):
             if isinstance(error := running.outcome.error, ConnectionError):
                 assert error.never_sent is (not caller.processed and caller.settled == len(running.sends))
             self.finish(caller)
+
+    def look_at_a_wait_for_the_circuit(self, caller: Caller) -> None:
+        breaker, step = self.world.host.breaker, caller.running.step
+        assert breaker is not None
+        assert isinstance(step, Wait)
+        assert step.ticket is not None
+        assert breaker.opens_in(self.world.clock.now) <= step.ticket.patience <= breaker.max_wait
+        assert step.seconds <= step.ticket.patience + 1e-9
+
+    def tell(self, caller: Caller, reply: Any) -> None:
+        """Go on with a call, and keep account of the budget's charges."""
+        running, health = caller.running, self.world.host.snapshot()
+        before = health.retries, health.hedges
+        running.reply(reply)
+        health = self.world.host.snapshot()
+        if health.retries > before[0]:
+            breaker = self.world.host.breaker
+            free = breaker is not None and breaker.max_wait > 0 and (breaker.down or breaker.suspects)
+            caller.charged = not free
+            self.charges += caller.charged
+        self.charges += health.hedges - before[1]
+        came = reply.outcome if isinstance(reply, Came) else reply
+        if isinstance(came, Outcome) and running.final is not None and caller.charged:
+            given_back = came.status in {200, 404, 501}
+            self.charges -= given_back
 
     def finish(self, caller: Caller) -> None:
         self.callers.remove(caller)
@@ -165,7 +201,17 @@ class CallMachine(RuleBasedStateMachine):
         caller.processed |= not outcome.never_sent
         caller.settled += 1
         caller.worst = running.racing
-        running.reply(Came(number, outcome) if running.racing else outcome)
+        self.tell(caller, Came(number, outcome) if running.racing else outcome)
+        self.look(caller)
+
+    @precondition(lambda self: any(one.charged and one.running.under_way for one in self.callers))
+    @rule(data=st.data(), status=st.sampled_from([200, 404, 500]))
+    def a_retry_is_answered(self, data: st.DataObject, status: int) -> None:
+        caller = self.choose(data, lambda one: one.charged and bool(one.running.under_way))
+        caller.processed, caller.settled = True, caller.settled + 1
+        number = max(caller.running.under_way)
+        self.tell(caller, Came(number, answer(status)) if caller.running.racing else answer(status))
+        assert caller.running.final is not None
         self.look(caller)
 
     @precondition(lambda self: any(one.running.due for one in self.callers))
@@ -180,7 +226,7 @@ class CallMachine(RuleBasedStateMachine):
         assert step.hedge_in is not None
         self.world.clock.advance(step.hedge_in + late)
         state, count = self.world.host.snapshot().breaker, len(running.sends)
-        running.reply(DUE)
+        self.tell(caller, DUE)
         if len(running.sends) > count:
             caller.hedges += 1
             assert state == "closed"
@@ -192,7 +238,7 @@ class CallMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_copy_overruns_its_deadline(self, data: st.DataObject) -> None:
         caller = self.choose(data, lambda one: one.worst and bool(one.running.under_way))
-        caller.running.reply(LATE)
+        self.tell(caller, LATE)
         assert not caller.running.racing
         self.look(caller)
 
@@ -202,15 +248,31 @@ class CallMachine(RuleBasedStateMachine):
         caller = self.pick(data, Wait)
         assert isinstance(caller.running.step, Wait)
         self.world.clock.advance(caller.running.step.seconds + late)
-        caller.running.reply(False)
+        self.tell(caller, False)
         self.look(caller)
+
+    @precondition(lambda self: any(one.waits_for_circuit for one in self.callers))
+    @rule(data=st.data())
+    def a_call_that_waits_for_the_circuit_wakes(self, data: st.DataObject) -> None:
+        """Those who come first are woken first; nobody is the worse for waking when there is nothing to see."""
+        caller = self.choose(data, lambda one: one.waits_for_circuit)
+        caller.running.waits[-1] = 0.0
+        self.tell(caller, False)
+        self.look(caller)
+
+    @rule()
+    def the_circuit_is_reset(self) -> None:
+        self.world.host.reset_circuit()
+        for one in self.callers:
+            step = one.running.step
+            assert not isinstance(step, Wait) or step.ticket is None or step.ticket.wake.is_set()
 
     @precondition(lambda self: self.at(Wait))
     @rule(data=st.data())
     def a_wait_is_cut_short(self, data: st.DataObject) -> None:
         caller = self.pick(data, Wait)
         sends = len(caller.running.sends)
-        caller.running.reply(True)
+        self.tell(caller, True)
         assert caller.running.final is not None
         assert len(caller.running.sends) == sends
         self.look(caller)
@@ -223,7 +285,7 @@ class CallMachine(RuleBasedStateMachine):
         placed = caller.running.step.ticket.granted
         if not placed and not closed:
             self.world.clock.advance(caller.running.step.seconds + late)
-        caller.running.reply(closed)
+        self.tell(caller, closed)
         assert placed or caller.running.sends == []
         assert placed or caller.running.final is not None
         caller.inside = isinstance(caller.running.step, Wait)
@@ -257,6 +319,9 @@ class CallMachine(RuleBasedStateMachine):
         steps = [one.running.step for one in self.callers]
         queued = sum(isinstance(step, Queue) and not step.ticket.granted for step in steps)
         waits = [one for one in self.callers if isinstance(one.running.step, Wait) and not one.running.sends]
+        breaker = self.world.host.breaker
+        turns = [] if breaker is None else [ticket.call for ticket in breaker._queue]
+        assert len(turns) == len(set(map(id, turns))) == sum(one.waits_for_circuit for one in self.callers)
         limited = sum(not one.inside for one in waits)
         assert health.in_flight == len(self.callers) - queued - limited
         bulkhead = self.world.policy.bulkhead
@@ -273,7 +338,11 @@ class CallMachine(RuleBasedStateMachine):
         assert self.world.host.gauges().queued >= queued + len(waits)
         if self.ratio is not None:
             firsts = sum(bool(one.running.sends) for one in [*self.callers, *self.over])
-            assert health.retries + health.hedges <= self.ratio * firsts + 1e-9
+            assert self.charges <= 2 + self.ratio * firsts + 1e-9
+            assert self.world.host._budget is not None
+            left = self.world.host._budget.left(self.world.clock.now)
+            earned = sum(one.settled > 0 for one in [*self.callers, *self.over])
+            assert left == pytest.approx(2 + self.ratio * earned - self.charges)
         assert health.hedges == sum(one.hedges for one in [*self.callers, *self.over])
 
     def teardown(self) -> None:
@@ -285,7 +354,8 @@ class CallMachine(RuleBasedStateMachine):
         self.the_host_knows_who_is_there()
         host = self.world.host
         if host.breaker is not None:
-            assert host.breaker._probes == []
+            assert host.breaker._places == {}
+            assert host.breaker._queue == []
             assert host.breaker._slow is None or not host.breaker._slow._under_way
         assert host.gauges().queued == 0
         self.world.clock.advance(1000.0)
