@@ -337,10 +337,12 @@ def test_an_operator_who_resets_the_circuit_ends_it() -> None:
 
 
 def test_where_the_circuit_is_open_for_longer_nobody_waits_to_be_told_so() -> None:
-    here = World(policy("host").replace(breaker={"consecutive": 1, "open_for": 20}))
+    here = World(
+        policy("host").replace(breaker={"consecutive_for": 0, "consecutive": 1, "open_for": 20, "open_max": 60})
+    )
     told(here, answer(503, "5"))
     assert isinstance(here.begin().outcome.error, CircuitOpenError)
-    brief = World(policy("host").replace(breaker={"consecutive": 1, "open_for": 2}))
+    brief = World(policy("host").replace(breaker={"consecutive_for": 0, "consecutive": 1, "open_for": 2}))
     told(brief, answer(503, "5"))
     assert isinstance(brief.begin().step, Wait)
 
@@ -350,7 +352,10 @@ def test_where_the_circuit_is_open_for_longer_nobody_waits_to_be_told_so() -> No
 
 def test_a_dry_run_of_the_other_limits_is_no_dry_run_of_the_servers_word() -> None:
     here = world()
-    dry = {"breaker": {"consecutive": 1, "open_for": 60, "open_max": 60}, "rate_limit": {"rate": 0.01, "burst": 1}}
+    dry = {
+        "breaker": {"consecutive_for": 0, "consecutive": 1, "open_for": 60, "open_max": 60},
+        "rate_limit": {"rate": 0.01, "burst": 1},
+    }
     here.host.follow(here.policy.replace(**{name: {**part, "mode": "observe"} for name, part in dry.items()}))
     told(here, answer(503, "5"))
     assert waits(here.begin()) == 5.0
