@@ -19,7 +19,7 @@ import sleepwalker
 from sleepwalker.cli import demo_end
 from sleepwalker.cli.demo_fleet import DIRECTORY, Fleet
 from sleepwalker.cli.demo_move import MOVING, DirectoryHook
-from sleepwalker.cli.demo_plan import FULL, HOSTS, PLAIN_TIMEOUT, QUICK, SEED, SIDES, WORKERS, Host, Side
+from sleepwalker.cli.demo_plan import FULL, HOSTS, PLAIN_TIMEOUT, QUICK, SEEDS, SIDES, WORKERS, Host, Side
 from sleepwalker.cli.logs import events_to
 from sleepwalker.cli.parser import Commands, examples, new_regular_file
 from sleepwalker.cli.tally import Call, Outcome
@@ -39,6 +39,7 @@ timeout=10. Ends by itself, with a table of what was measured."""
 _EXAMPLES = examples(
     "sleepwalker demo",
     "sleepwalker demo --log events.jsonl    # append the events to a file of yours",
+    "sleepwalker demo --seed 1234           # the servers of an earlier run, which told that number",
     "sleepwalker demo --quick --json        # eight seconds, for programs",
 )
 
@@ -52,7 +53,9 @@ def add(commands: Commands) -> None:
         "demo", help="what is gained on a flaky fleet, measured", description=_DESCRIPTION, epilog=_EXAMPLES
     )
     parser.add_argument("--quick", action="store_true", help="about 8 seconds instead of about 20")
-    parser.add_argument("--seed", metavar="N", type=int, default=SEED, help="another run of luck (%(default)s)")
+    parser.add_argument(
+        "--seed", metavar="N", type=int, help="let the servers have the luck of that run (each run draws and tells one)"
+    )
     parser.add_argument("--log", metavar="FILE", type=new_regular_file, help="append the events there (a new file)")
     parser.add_argument(
         "--html", metavar="FILE", type=new_regular_file, help="write a page with charts of the log there"
@@ -67,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from sleepwalker.cli.demo_report import Report  # noqa: PLC0415
 
     course = QUICK if args.quick else FULL
+    seed = int(SYSTEM_CLOCK.random() * SEEDS) if args.seed is None else args.seed
     log = args.log or _new_log()
     # A proxy of the environment would otherwise stand between both sides and the fleet.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
@@ -75,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         fleet = Fleet(
             sets=2,
-            seed=args.seed,
+            seed=seed,
             down_at=course.down_at,
             down_for=course.down_for,
             move_at=course.move_at,
@@ -102,11 +106,12 @@ def run(args: argparse.Namespace) -> int:
             _drive(report, fleet, connections, (lambda line: screen.print(line, soft_wrap=True)) if speak else None)
     last = list(demo_end.words(log, args.html))
     if args.json:
-        print(json.dumps({**report.to_dict(), "seed": args.seed, "log": str(log)}, indent=2))
+        print(json.dumps({**report.to_dict(), "seed": seed, "log": str(log)}, indent=2))
         return 0
     if speak:
         screen.print()  # below the lines of progress
     screen.print(report.result())
+    screen.print("", demo_end.again(seed, quick=args.quick), sep="\n")
     screen.print("", demo_end.origins(fleet.ports[0], report.move.gap()), "", sep="\n")
     for line in last:
         screen.print(line, soft_wrap=True)

@@ -11,6 +11,11 @@ from sleepwalker import files
 from sleepwalker.cli.demo_move import MOVING, Gap
 
 
+def again(seed: int, *, quick: bool) -> str:
+    """How to have the same luck again. What the callers draw, their waits, differs all the same."""
+    return f"the same servers again: sleepwalker demo{' --quick' if quick else ''} --seed {seed}"
+
+
 def origins(fleet: Mapping[str, int], gap: Gap | None) -> str:
     """Which server is which, for the log knows them by their origins; a line each, the directory's included."""
     known = {name: f"http://127.0.0.1:{port}" for name, port in fleet.items()}

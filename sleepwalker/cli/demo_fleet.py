@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import IO, Self, cast
 
@@ -29,8 +29,9 @@ MORTAL = ("dies", "reboots")
 DIRECTORY = "directory"
 #: The share of its requests that `flaky` answers with 503.
 FLAKY_SHARE = 0.3
-#: The share of its bodies that `drips` sends byte by byte, and the seconds between two of those bytes.
-DRIP_SHARE = 0.1
+#: Of so many bodies `drips` sends one byte by byte, whichever chance picks, and the seconds between two of those bytes.
+#: Drawn for each body by itself, a short run would often have none to show.
+DRIP_ONE_IN = 10
 DRIP_INTERVAL = 0.25
 #: What an answer takes that nothing goes wrong with, in seconds.
 LATENCY = (0.005, 0.020)
@@ -164,8 +165,15 @@ def _servers(seed: int, drip: float) -> dict[str, Server]:
         await asyncio.sleep(dice[name].uniform(*LATENCY))
         writer.write(_head("503 Service Unavailable" if unwell else "200 OK", len(_BODY)) + _BODY)
 
+    def picks(chance: random.Random) -> Iterator[bool]:
+        while True:
+            picked = chance.randrange(DRIP_ONE_IN)
+            yield from (number == picked for number in range(DRIP_ONE_IN))
+
+    dripping = picks(random.Random(f"{seed} which drip"))
+
     async def drips(name: str, writer: asyncio.StreamWriter) -> None:
-        if dice[name].random() >= DRIP_SHARE:
+        if not next(dripping):
             await fine(name, writer)
             return
         count = max(1, round(drip / DRIP_INTERVAL))
