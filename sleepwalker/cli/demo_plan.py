@@ -29,7 +29,7 @@ class Course:
 
 
 FULL = Course(traffic=10.0, down_at=2.0, down_for=4.5, move_at=5.0, drip=12.0, limit=26.0)
-QUICK = Course(traffic=4.0, down_at=1.0, down_for=1.5, move_at=2.0, drip=3.0, limit=8.0)
+QUICK = Course(traffic=4.0, down_at=1.0, down_for=1.5, move_at=2.0, drip=3.0, limit=16.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,13 @@ def test_the_committed_page_follows_from_the_committed_figures() -> None:
     assert [fault for run in runs for fault in demo.faults(run)] == []
 
 
+def test_the_readme_says_what_was_measured() -> None:
+    runs = json.loads((demo.RESULTS / "demo.json").read_text(encoding="utf-8"))["runs"]
+    ours, theirs = ([one["hosts"]["flaky"][side]["answered"] for one in runs] for side in demo.SIDES)
+    says = f"got {min(ours)} to {max(ours)} answers of `flaky` (plain requests {min(theirs)} to {max(theirs)})"
+    assert says in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
 def test_a_short_series_tabulates_what_it_ran(tmp_path: Path) -> None:
     command = [
         sys.executable,
