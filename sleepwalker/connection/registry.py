@@ -270,14 +270,18 @@ class Registry:
         """Restore what was isolated with a host or a scope, but for what was also isolated by another word."""
         news = self.lapse_locked()
         own = _word(name, origin, scope)
-        isolated = self._isolated.pop(own, None)
-        records = {} if isolated is None else isolated.records
+        isolated = self._isolated.get(own)
+        records = {} if isolated is None else dict(isolated.records)
         for others in self._isolated.values():
-            if (record := others.records.pop(own, None)) is not None:
+            if (record := others.records.get(own)) is not None:
                 records[own] = record
         for record in records.values():
-            longest = self._longest_locked(record)
+            longest = None if record.origin == own else self._longest_locked(record, but=own)
             news += record.restore() if longest is None else record.isolate(longest)
+        # Last: whoever was struck in here finds again what is left to be restored.
+        for others in list(self._isolated.values()):
+            others.records.pop(own, None)
+        self._isolated.pop(own, None)
         return news
 
     def lapse_locked(self) -> list[Event]:
@@ -300,13 +304,18 @@ class Registry:
         moments = (one.until for one in isolations if one.ends is None and one.until is not None)
         self._lapses_at = (min(ends, default=math.inf), min(moments, default=math.inf))
 
-    def _longest_locked(self, record: Host) -> Isolation | None:
-        """Of the isolations of a record the one that ends last, its own before others that end with it."""
+    def _longest_locked(self, record: Host, but: str | None = None) -> Isolation | None:
+        """Of the isolations of a record the one that ends last, its own before others that end with it.
+
+        All `but` the one that is noted under that name.
+        """
         found = self._isolated.get(record.origin)
         longest = None if found is None else found.isolation
         now, wall = self._clock.monotonic(), self._clock.wall()
-        for isolation, records, _ in self._isolated.values():
-            if record.origin in records and (longest is None or isolation.left(now, wall) > longest.left(now, wall)):
+        for name, (isolation, records, _) in self._isolated.items():
+            if name == but or record.origin not in records:
+                continue
+            if longest is None or isolation.left(now, wall) > longest.left(now, wall):
                 longest = isolation
         return longest
 

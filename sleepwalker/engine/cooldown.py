@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from collections import OrderedDict
 from itertools import count
 
 from sleepwalker.engine.limits import Holdings
@@ -45,17 +46,20 @@ class Cooldowns:
         self._queue: list[tuple[float, float]] = []
         """Of each call that waits, when it came, and a number; sorted."""
         self._tickets = count()
-        self._by: dict[str | None, Cooldown] = {}
+        self._by: OrderedDict[str | None, Cooldown] = OrderedDict()
+        """By whom it holds back; those that began first come first."""
         self._last = -math.inf
 
     def begin(self, cooldown: Cooldown) -> bool:
         """Take note of one, unless a longer one is on. Whether it holds anybody back that was free before."""
-        known = self._by.get(cooldown.whose)
+        whose = cooldown.whose
+        known = self._by.get(whose)
         if known is not None and known.until >= cooldown.until:
             return False
-        if known is None and len(self._by) >= _MOST:
-            self._make_room(cooldown.began)
-        self._by[cooldown.whose] = cooldown
+        self._by[whose] = cooldown
+        self._by.move_to_end(whose)
+        if len(self._by) > _MOST:
+            self._drop_one()
         self._last = max(self._last, cooldown.over)
         return known is None or known.until <= cooldown.began
 
@@ -74,7 +78,7 @@ class Cooldowns:
 
     def clear(self) -> None:
         """End all of them."""
-        self._by, self._last = {}, -math.inf
+        self._by, self._last = OrderedDict(), -math.inf
 
     @property
     def waiting(self) -> int:
@@ -100,14 +104,17 @@ class Cooldowns:
 
         `luck`, from 0 to 1, is where in its own part of the time, so that the processes of a fleet keep out of step.
         """
-        others = len(self._queue) - (call.cools is not None)
+        others = max(0, len(self._queue) - (call.cools is not None))  # a fork forgets those who waited
         return (bisect_left(self._queue, call.cools or (came, math.inf)) + luck) / (others + 1)
 
     def renew_after_fork(self) -> None:
         """Forget the calls of threads that only the parent has."""
         self._queue = []
 
-    def _make_room(self, now: float) -> None:
-        self._by = {whose: one for whose, one in self._by.items() if now < one.over}
-        while len(self._by) >= _MOST:
-            del self._by[next(whose for whose in self._by if whose is not None)]
+    def _drop_one(self) -> None:
+        """The one that began first: most likely it is over. Not everybody's, which holds back more than the others."""
+        first = next(iter(self._by))
+        if first is None:
+            self._by.move_to_end(None)
+            first = next(iter(self._by))
+        del self._by[first]

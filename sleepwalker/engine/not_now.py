@@ -6,6 +6,7 @@ import email.utils
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC
+from itertools import islice
 
 __all__ = ["asked_wait", "parse_rate_limit", "parse_reset", "parse_retry_after"]
 
@@ -86,7 +87,7 @@ def parse_rate_limit(text: str, now: float) -> float | None:
     """
     waits: list[float | None] = []
     older: dict[str, str] = {}
-    for member, *parameters in _members(text):
+    for member, *parameters in islice(_members(text), _MOST_VALUES):
         name, is_pair, value = member.partition("=")
         if is_pair and not name.startswith('"'):
             older.setdefault(name.strip().lower(), value.strip())

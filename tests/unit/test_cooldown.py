@@ -449,6 +449,17 @@ def test_a_child_of_a_fork_keeps_the_cooldown_and_not_those_that_waited() -> Non
     assert here.host.gauges().queued == 1, "the child's own"
 
 
+def test_a_call_whose_thread_forked_while_it_waited_goes_on_in_the_child() -> None:
+    """As where a signal handler forks."""
+    here = world()
+    told(here)
+    call = here.begin()
+    here.host._renew_after_fork()
+    here.clock.advance(10)
+    call.reply(False)
+    assert waits(call) in (None, pytest.approx(0.5, abs=0.5))
+
+
 def test_nothing_is_kept_once_all_is_over() -> None:
     here = world("pair")
     for who in ("ann", "bob"):

@@ -180,6 +180,9 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "add in place of another": doing(lambda bed: bed.manager.add(A, None, bed.conn(A))),
     "forget": doing(lambda bed: bed.manager.forget(A)),
     "isolate and restore": doing(lambda bed: (bed.manager.isolate(A), bed.manager.restore(A))),
+    "isolate and restore a scope": doing(
+        lambda bed: (bed.manager.isolate(f"{A}#reports"), bed.manager.restore(f"{A}#reports"))
+    ),
     "isolate until": doing(lambda bed: (bed.manager.isolate(A, until=5), bed.clock.advance(5), bed.manager.health())),
     "reset a circuit": doing(lambda bed: (bed.trip(A), bed.manager.reset_circuit(A))),
     "reset": doing(lambda bed: bed.manager.reset()),
@@ -202,7 +205,9 @@ def look(scene: Scene) -> None:
     scene.check()
     until(lambda: not [*manager._rounds.at_work_locked()])  # who was struck only waited for the hooks
     hooks_are_over()
-    manager.restore(A)
+    for isolated in (A, f"{A}#reports"):
+        manager.restore(isolated)
+    assert [origin for origin, health in manager.health().items() if health.state == "isolated"] == []
     bed.hook.act = lambda host, auth: Thing()
     if not manager._closed:
         for host, auth in ((A, None), (A, "anna"), ("orders", ["a", "list"])):
@@ -215,7 +220,8 @@ def look(scene: Scene) -> None:
     assert sorted(id(pair) for at in registry._places.values() for pair in at) == sorted(map(id, pairs))
     assert all(pair.queued & 1 and any(pair is entry[2] for entry in registry._queues[0]) for pair in held)
     assert sum(len(holders) for holders in registry._holders.values()) == len(held)
-    counts = {origin: health.connections for origin, health in manager.health().items() if health.connections}
+    counts = {origin: health.connections for origin, health in manager.health().items() if "#" not in origin}
+    counts = {origin: count for origin, count in counts.items() if count}
     records = [pair.record.origin for pair in held if pair.record is not None]
     assert counts == {origin: records.count(origin) for origin in records}
     assert manager._rounds.waiting == {}
