@@ -80,6 +80,7 @@ class Service:
             "full": server(default=reply(200, delay=0.03)),
             "limited": server(),
             "dry": server(default=reply(500)),
+            "busy": server(default=reply(503, headers={"Retry-After": "60"})),
         }
         quick = Policy(retry={"wait_initial": 0.01, "wait_max": 0.01})
         self.manager = ConnectionManager(policy=quick)
@@ -89,6 +90,7 @@ class Service:
             "full": Policy(bulkhead={"max_concurrent": 1}),
             "limited": Policy(rate_limit={"rate": 5, "burst": 1, "max_wait": 0.01}),
             "dry": Policy(breaker={"mode": "observe"}),
+            "busy": Policy(retry={"after_binds": "host"}),
         }
         self.conns = {name: Connection(self.hosts[name], ANONYMOUS, policy=p) for name, p in policies.items()}
         for name in managed:
@@ -122,7 +124,7 @@ class Service:
 
         threads = [
             threading.Thread(target=loop, args=names)
-            for names in (("good",), ("full",), ("full",), ("flaky", "down", "limited", "dry", "isolated"))
+            for names in (("good",), ("full",), ("full",), ("flaky", "down", "limited", "dry", "busy", "isolated"))
         ]
         for thread in threads:
             thread.start()
