@@ -213,9 +213,12 @@ class Breaker(pybreaker.CircuitBreakerListener):
         opens_in = self._open_until - now if self._trip.state == OPEN else 0.0
         if opens_in > seconds:
             return None
-        ticket.wake = Latch()
+        ticket.wake, ticket.until = Latch(), now + seconds
         if ticket not in self._queue:
             self._queue.append(ticket)
+        room = self._room()
+        if opens_in <= 0 and (room is None or ticket in self._queue[:room]):
+            return 0.0  # a place came free after the call was refused, and before it was known here
         if opens_in > 0 and ticket in self._queue[: self._policy.half_open_probes]:
             return opens_in
         return min(opens_in + _LOOK_AGAIN, seconds)
@@ -224,14 +227,21 @@ class Breaker(pybreaker.CircuitBreakerListener):
         """A call waits no more, whether it was let through or not."""
         if ticket in self._queue:
             self._queue.remove(ticket)
-            self.wake_locked()
+        self.wake_locked()  # also where a Ctrl-C came before this the last time
 
     def wake_locked(self) -> None:
-        """Wake those who wait and would be let through now, or as soon as the circuit may be tried again."""
+        """Wake those who wait and would be let through now, or as soon as the circuit may be tried again.
+
+        And those whose patience ends before that: they wait in vain.
+        """
         if self._queue:
             room = self._room()
             for ticket in self._queue if room is None else self._queue[:room]:
                 ticket.wake.set()
+            if self._trip.state == OPEN:
+                for ticket in self._queue:
+                    if ticket.until < self._open_until:
+                        ticket.wake.set()
 
     def wake_all_locked(self) -> None:
         """Have all who wait look again, as where the host is taken out of use."""

@@ -723,6 +723,8 @@ class Host:
     def _turn_away(self) -> None:
         with self._lock:
             self._bulkhead.turn_all_away()
+            if self.breaker is not None:
+                self.breaker.wake_all_locked()
 
     def restore(self) -> tuple[Event, ...]:
         """End an isolation."""

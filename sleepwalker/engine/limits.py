@@ -94,12 +94,14 @@ class Holdings:
 class Ticket:
     """A call's place in the queue before a full bulkhead, or before a circuit. Its owner's lock guards it."""
 
-    __slots__ = ("call", "patience", "wake")
+    __slots__ = ("call", "patience", "until", "wake")
 
     def __init__(self, call: Holdings, patience: float) -> None:
         self.call = call
         self.patience = patience
         """How long the call waits at most, in seconds."""
+        self.until = math.inf
+        """When that is over, of one that waits for its circuit."""
         self.wake = Latch()
         """Set when there is something to see: it was granted, or will not be."""
 

@@ -355,7 +355,7 @@ class CallMachine(RuleBasedStateMachine):
         host = self.world.host
         if host.breaker is not None:
             assert host.breaker._places == {}
-            assert host.breaker._queue == []
+            assert list(host.breaker._queue) == []
             assert host.breaker._slow is None or not host.breaker._slow._under_way
         assert host.gauges().queued == 0
         self.world.clock.advance(1000.0)
