@@ -100,7 +100,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._generation = 0
         self._places: dict[int, Permit] = {}
         """The permits with a place that are not back, by identity: equal ones are not the same."""
-        self._queue: list[Ticket] = []
+        self._queue: tuple[Ticket, ...] = ()
         """Who waits for the circuit, longest first. Mostly empty."""
         self._start: SlowStart | None = None
         """How a circuit that closed gets its load again; None once it has it."""
@@ -215,7 +215,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
             return None
         ticket.wake, ticket.until = Latch(), now + seconds
         if ticket not in self._queue:
-            self._queue.append(ticket)
+            self._queue += (ticket,)
         room = self._room()
         if opens_in <= 0 and (room is None or ticket in self._queue[:room]):
             return 0.0  # a place came free after the call was refused, and before it was known here
@@ -225,9 +225,11 @@ class Breaker(pybreaker.CircuitBreakerListener):
 
     def stop_waiting_locked(self, ticket: Ticket) -> None:
         """A call waits no more, whether it was let through or not."""
-        if ticket in self._queue:
-            self._queue.remove(ticket)
+        self._drop(ticket)
         self.wake_locked()  # also where a Ctrl-C came before this the last time
+
+    def _drop(self, ticket: Ticket) -> None:
+        self._queue = tuple([other for other in self._queue if other is not ticket])
 
     def wake_locked(self) -> None:
         """Wake those who wait and would be let through now, or as soon as the circuit may be tried again.
@@ -265,7 +267,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
             return len(self._queue) < room
         if ticket not in self._queue[:room]:
             return False
-        self._queue.remove(ticket)
+        self._drop(ticket)
         return True
 
     def catch_up_locked(self, now: float) -> None:
@@ -399,7 +401,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         """Forget what only the parent's threads hold: places, turns, and perhaps the machine's own lock."""
         self._machine = self._new_machine()
         self._places = {}
-        self._queue = []
+        self._queue = ()
         if self._slow is not None:
             self._slow.forget_under_way()
 
@@ -499,8 +501,8 @@ class Breaker(pybreaker.CircuitBreakerListener):
             else:
                 start.held_back()
                 return self._refusal(CLOSED, start.until - now)
-        if ticket is not None and ticket in self._queue:
-            self._queue.remove(ticket)
+        if ticket is not None:
+            self._drop(ticket)
         return Permit(self._generation) if self.standing is None else self.standing
 
     def _end_slow_start(self) -> None:

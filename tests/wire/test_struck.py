@@ -51,7 +51,7 @@ def assert_whole(host: Host) -> None:
     if host.buckets is not None:
         assert host.buckets.waiting == 0
     if host.breaker is not None:
-        assert (host.breaker._places, host.breaker._queue) == ({}, [])
+        assert (host.breaker._places, host.breaker._queue) == ({}, ())
         assert host.breaker._slow is None or not host.breaker._slow._under_way
     assert current_limits() is None
 
