@@ -24,6 +24,8 @@ _SHOW = examples(
     "sleepwalker policy show mine.toml --host https://a.example.com",
 )
 _CHECK = examples("sleepwalker policy check mine.toml", "sleepwalker policy check --json deploy/*.toml")
+#: Of the patterns of a table.
+_SHOWN = 5
 _SCHEMA = examples("sleepwalker policy schema > policy.schema.json   # for editors")
 
 
@@ -102,7 +104,8 @@ def _show_for_host(policy: Policy, args: argparse.Namespace) -> int:
         return 0
     table = "none of its tables fits" if policy.hosts else "it has no tables for hosts"
     if number is not None:
-        table = f"host[{number}], which is for {', '.join(match)}"
+        more = f" and {len(match) - _SHOWN:,} more" if len(match) > _SHOWN else ""
+        table = f"host[{number}], which is for {', '.join(match[:_SHOWN])}{more}"
     print(f"# {safe_line(args.policy)} for {', '.join(hosts)}: {table}")
     print(found.to_toml().rstrip("\n"))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -12,8 +13,13 @@ from sleepwalker.files import read_regular
 from sleepwalker.policy.base import policy_error
 
 _SUFFIX = ".toml"
-#: Of one line: tomllib's time for a key such as `a.b.c` grows with the square of its parts.
+#: Of one line, outside of texts: tomllib's time for a key such as `a.b.c` grows with the square of its parts.
 _MOST_DOTS = 300
+#: TOML's texts of all four kinds, also one that does not end, and comments.
+_TEXTS = re.compile(
+    r'"""(?:[^\\]|\\(?:.|\Z))*?(?:"{3,5}|\Z)|"(?:[^"\\\n]|\\.)*"?' r"|'{3}.*?(?:'{3,5}|\Z)|'[^'\n]*'?|#[^\n]*",
+    re.DOTALL,
+)
 #: Bytes; the shipped files have 3,000. What has more is no policy, but a log or the like, named by mistake.
 _MOST = 1_000_000
 #: Characters of what the TOML reader says, which may quote a key.
@@ -102,7 +108,7 @@ def _parsed(source: str, data: bytes) -> dict[str, Any]:
     fault = "not TOML for a policy: nested too deeply"
     try:
         text = data.decode("utf-8-sig")  # editors on Windows like to begin with a BOM
-        if all(line.count(".") <= _MOST_DOTS for line in text.splitlines()):
+        if not _has_long_keys(text) or not _has_long_keys(_TEXTS.sub("", text)):
             return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         said, at, place = str(error).rpartition(" (at ")
@@ -114,3 +120,7 @@ def _parsed(source: str, data: bytes) -> dict[str, Any]:
     except RecursionError:
         pass
     raise policy_error(source, [fault])
+
+
+def _has_long_keys(text: str) -> bool:
+    return any(line.count(".") > _MOST_DOTS for line in text.splitlines())

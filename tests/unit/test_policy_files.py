@@ -325,6 +325,26 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert Policy.load(path).retry is not None
 
 
+def test_a_table_for_many_hosts_may_stand_on_one_line(tmp_path: Path) -> None:
+    """As `to_toml` writes it: it was called nested too deeply."""
+    policy = Policy(host=[{"match": [f"https://h{number}.eu.example.com" for number in range(500)]}])
+    path = tmp_path / "many.toml"
+    path.write_text(policy.to_toml())
+    assert Policy.load(path) == policy
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"""\n"""', "'''\n'''", '"\'"', "'\"'", r'"\""', r'"""\"""""', '"""a"""""', "'" * 6, "'" * 8, '""', "1 # '"],
+)
+def test_a_long_key_takes_no_time_wherever_texts_begin_and_end(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "long.toml"
+    path.write_text(f"a = {text}\n{'b.' * 100_000}b = 1\n")
+    assert failure(path).faults == ("not TOML for a policy: nested too deeply",)
+    path.write_text(f"a = {text}\nb = 1\n")
+    assert failure(path).faults[0].startswith("a: unknown"), "it is TOML"
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
