@@ -39,7 +39,7 @@ timeout=10. Ends by itself, with a table of what was measured."""
 _EXAMPLES = examples(
     "sleepwalker demo",
     "sleepwalker demo --log events.jsonl    # append the events to a file of yours",
-    "sleepwalker demo --seed 1234           # the servers of an earlier run, which told that number",
+    "sleepwalker demo --seed 1234           # the servers of an earlier run",
     "sleepwalker demo --quick --json        # eight seconds, for programs",
 )
 
