@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from sleepwalker.policy import Policy
-from tests.unit.virtual import BAD, GOOD, LATENCY, Record, Server, World, down, failing
+from tests.unit.virtual import BAD, GOOD, Record, Server, World, cold, down, failing, overloaded
 
 #: Decisions of our own: no release of Python or of a library tells them apart.
 pytestmark = pytest.mark.once
@@ -82,20 +82,6 @@ def test_with_one_call_a_second_it_is_found_after_six_at_most(before: float) -> 
 # A server that has more to do than it can
 
 
-def overloaded(capacity: float) -> Server:
-    """It serves `capacity` a second, and refuses the rest, which takes a fifth of the work."""
-    room, since = [1.0], [0.0]
-
-    def serve(now: float) -> tuple[object, float]:
-        room[0] = min(10.0, room[0] + (now - since[0]) * capacity)
-        since[0] = now
-        served = room[0] >= 1.0
-        room[0] -= 1.0 if served else 0.2
-        return (GOOD if served else BAD), LATENCY
-
-    return serve  # type: ignore[return-value]
-
-
 def test_an_overloaded_server_serves_nearly_as_much_as_without_any_retries() -> None:
     served = {}
     for name, policy in (("none", NO_RETRIES), ("plain", PLAIN_RETRIES), ("standard", Policy())):
@@ -121,24 +107,6 @@ def test_after_an_outage_it_is_answered_as_before_soon(rate: int, seconds: float
     assert statistics.median(back) <= worst / 2 + 0.11
     if seconds >= 20:
         assert statistics.mean(sends) <= (0.06 if rate > 10 else 0.1)
-
-
-def cold(since: float, until: float, load: float) -> Server:
-    """Down, then able to take a fifth of the load, and all of it after 4 s; the rest gets a 503."""
-    room, last = [1.0], [0.0]
-
-    def serve(now: float) -> tuple[object, float]:
-        if since <= now < until:
-            return BAD, LATENCY
-        warm = min(1.0, 0.2 + 0.8 * (now - until) / 4) if now >= until else 1.0
-        room[0] = min(1.0 + load * warm / 10, room[0] + (now - last[0]) * load * warm * 1.05)
-        last[0] = now
-        if room[0] < 1.0:
-            return BAD, LATENCY
-        room[0] -= 1.0
-        return GOOD, LATENCY
-
-    return serve  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("rate", [10, 50, 160])

@@ -207,3 +207,38 @@ def down(since: float, until: float, share: float = 0.0, seed: int = 0) -> Serve
     """A server that answers nothing in that time, and fails a share of attempts before and after."""
     otherwise = failing(share, seed)
     return lambda now: (BAD, LATENCY) if since <= now < until else otherwise(now)
+
+
+def overloaded(capacity: float) -> Server:
+    """A server that serves `capacity` a second, and refuses the rest, which takes a fifth of the work."""
+    room, since = [1.0], [0.0]
+
+    def serve(now: float) -> tuple[Outcome, float]:
+        room[0] = min(10.0, room[0] + (now - since[0]) * capacity)
+        since[0] = now
+        served = room[0] >= 1.0
+        room[0] -= 1.0 if served else 0.2
+        return (GOOD if served else BAD), LATENCY
+
+    return serve
+
+
+def cold(since: float, until: float, load: float) -> Server:
+    """A server that is down in that time, and cold after it: it takes a fifth of the load, and all of it after 4 s.
+
+    The rest gets a 503.
+    """
+    room, last = [1.0], [0.0]
+
+    def serve(now: float) -> tuple[Outcome, float]:
+        if since <= now < until:
+            return BAD, LATENCY
+        warm = min(1.0, 0.2 + 0.8 * (now - until) / 4) if now >= until else 1.0
+        room[0] = min(1.0 + load * warm / 10, room[0] + (now - last[0]) * load * warm * 1.05)
+        last[0] = now
+        if room[0] < 1.0:
+            return BAD, LATENCY
+        room[0] -= 1.0
+        return GOOD, LATENCY
+
+    return serve
