@@ -116,16 +116,16 @@ class TimeoutPolicy(PolicyModel):
 
 
 class RetryBudget(PolicyModel):
-    """How many of a host's recent sends may be retries, so that retries never multiply an outage."""
+    """How many of a host's recent sends may be retries that came to nothing, so that these never multiply an outage."""
 
     ratio: Ratio = Field(
         default=0.2,
-        description="Retries as a share of the calls within `window`. With the host down completely, its load grows by "
-        "this share rather than `attempts`-fold.",
+        description="Retries that came to nothing, as a share of the calls within `window`; one that is answered is "
+        "not charged. With the host down completely, its load grows by this share rather than `attempts`-fold.",
     )
     min_per_second: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
         default=1.0,
-        description="Retries per second that are granted in any case, so that a host with few calls has some.",
+        description="Retries in vain per second that are granted in any case, so that a host with few calls has some.",
     )
     window: Seconds = Field(default=10.0, description="Seconds of the past that count as recent.")
 
@@ -256,7 +256,8 @@ class BreakerPolicy(PolicyModel):
     )
     open_max: Seconds = Field(default=10.0, description="Seconds that `open_for` grows to at most.")
     half_open_probes: Count = Field(
-        default=1, description="Calls that are let through at a time to probe the host; the rest is rejected at once."
+        default=1,
+        description="Calls that are let through at a time to probe the host; the rest is rejected at once, or waits.",
     )
     close_after: Count = Field(default=2, description="Successful probes after which the circuit closes.")
     ramp: SecondsOrZero = Field(

@@ -49,7 +49,7 @@ assert Policy.load("standard") == Policy()
 Between fields this must hold: `connect` ≤ `attempt` ≤ `total`; the longest possible waits between attempts add up to
 less than `total`; `wait_initial` ≤ `wait_max`; `open_for` ≤ `open_max`; `rehook_initial` ≤ `rehook_max`; `slow_ratio`
 and `slow_call` are given together; a hedge has either `delay` or `percentile`, and its `delay` is shorter than
-`attempt`; `slow_call` and every `max_wait` are shorter than `total`.
+`attempt`; `slow_call`, and the `max_wait` of `bulkhead` and `rate_limit`, are shorter than `total`.
 """
 
 _MATCH = (
