@@ -128,7 +128,7 @@ def _over(facts: HostFacts, report: Report) -> str:
     if facts.circuit in ("open", "half-open"):
         return f"not yet: the circuit is {facts.circuit}{_next_try(facts, report)}"
     if facts.ramp_until is not None and report.end < facts.ramp_until and (recovering or facts.answered_since):
-        return f"recovering: {answers}; the load grows until {when(facts.ramp_until, report)}"
+        return f"recovering: {answers}; the load grows until {when(facts.ramp_until, report)} at the latest"
     if not facts.failed:
         return f"yes: all {count(facts.calls, 'call')} were answered" if facts.calls else "yes"
     if recovering:

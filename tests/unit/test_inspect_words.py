@@ -258,7 +258,8 @@ def test_what_the_ramp_of_a_closed_circuit_refuses_says_nothing_about_the_host(m
         [finding] = made(*CLOSED, *ramp[:last]).findings
         answers = sum("finished" in one for one in ramp[:last])
         calls = "1 call" if answers == 1 else f"{answers} calls"
-        said = f"recovering: {calls} answered since it recovered at 14:00:27.0; the load grows until 14:00:32.0"
+        until = "the load grows until 14:00:32.0 at the latest"
+        said = f"recovering: {calls} answered since it recovered at 14:00:27.0; {until}"
         assert (finding.tone, finding.over) == ("over", said)
     [finding] = made(*CLOSED, *ramp, answered(40)).findings
     assert (finding.tone, finding.over) == ("over", "yes: 4 calls answered since it recovered at 14:00:27.0")
