@@ -76,7 +76,7 @@ def _hedge(call: Call, step: Send, runners: dict[int, Runner], began: float) -> 
     number = len(call.attempts) + len(runners) + 1
     breaker = rules.breaker and not (call.dry and call.host.breaker is not None and call.host.breaker.observes)
     runner = runners[number] = Runner(now, 0.0, free_permit())
-    admission, news = call.host.admit_hedge(runner, now, breaker=breaker, budget=rules.budget)
+    admission, news = call.host.admit_hedge(runner, now, rules.attempt + 1.0, breaker=breaker, budget=rules.budget)
     call.tell(news)
     if admission is None:
         del runners[number]

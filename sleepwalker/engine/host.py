@@ -483,7 +483,7 @@ class Host:
         return value
 
     def admit_hedge(
-        self, bearer: Bearer, now: float, *, breaker: bool, budget: bool
+        self, bearer: Bearer, now: float, lifetime: float, *, breaker: bool, budget: bool
     ) -> tuple[Permit | Refusal | None, tuple[Event, ...]]:
         """Leave to send a copy of a slow attempt, taken from the retry budget, or None; and what changed by asking.
 
@@ -497,7 +497,7 @@ class Host:
                 if self.breaker.state(now) == HALF_OPEN:
                     admission = Refusal(HALF_OPEN, 0.0, self.breaker.cause, self.breaker.observes)
                 else:
-                    admission = self.breaker.admit_locked(bearer, now, 0.0)  # where it is closed, no permit expires
+                    admission = self.breaker.admit_locked(bearer, now, lifetime)
                 if isinstance(admission, Refusal) and not admission.observed:
                     return None, self._news_locked(now)
             if budget and self._budget is not None:
