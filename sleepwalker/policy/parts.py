@@ -269,7 +269,8 @@ class BreakerPolicy(PolicyModel):
     max_wait: SecondsOrZero = Field(
         default=0.0,
         description="Seconds that a call waits for a circuit that does not let it through, within its `total`, those "
-        "who came first first. 0 rejects at once: most callers have something better to do.",
+        "who came first first. Meanwhile it holds its place in the bulkhead. 0 rejects at once: most callers have "
+        "something better to do.",
     )
     mode: Mode = Field(default="enforce", description=_MODE)
 
