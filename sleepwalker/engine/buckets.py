@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from sleepwalker.engine.limits import Bucket
+from sleepwalker.engine.limits import Bucket, Crowd
 from sleepwalker.policy import RateLimitPolicy
 
 #: Those of so many credentials are kept that are not full, or a server that hands out a token per call would fill the
@@ -21,10 +21,11 @@ class Buckets:
     Not thread-safe: its owner holds a lock.
     """
 
-    __slots__ = ("_buckets", "_policy", "by_credentials")
+    __slots__ = ("_buckets", "_crowd", "_policy", "by_credentials")
 
     def __init__(self, policy: RateLimitPolicy) -> None:
         self._policy = policy
+        self._crowd = Crowd()
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
         """Used last comes last."""
         self.by_credentials = policy.per == "credentials"
@@ -33,7 +34,7 @@ class Buckets:
     @property
     def waiting(self) -> int:
         """How many calls wait for a token."""
-        return sum(bucket.waiting for bucket in tuple(self._buckets.values()))
+        return self._crowd.waiting
 
     @property
     def rate(self) -> float:
@@ -45,7 +46,7 @@ class Buckets:
         bucket = self._buckets.get(credentials)
         if bucket is None:
             self._drop_some(now)
-            bucket = self._buckets[credentials] = Bucket(self._policy, now)
+            bucket = self._buckets[credentials] = Bucket(self._policy, now, self._crowd)
         elif self.by_credentials:
             self._buckets.move_to_end(credentials)
         return bucket
@@ -61,6 +62,7 @@ class Buckets:
 
     def renew_after_fork(self) -> None:
         """Forget the calls of threads that only the parent has."""
+        self._crowd.waiting = 0
         for bucket in tuple(self._buckets.values()):
             bucket.waiting = 0
 

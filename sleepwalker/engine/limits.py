@@ -120,6 +120,15 @@ class Turn(NamedTuple):
     """Seconds until a token is due."""
 
 
+class Crowd:
+    """How many calls wait for a token, at whichever bucket."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self) -> None:
+        self.waiting = 0
+
+
 class Bucket:
     """How many calls a host may get: a bucket of tokens that fills at the policy's rate.
 
@@ -128,11 +137,13 @@ class Bucket:
     Not thread-safe: its owner holds a lock.
     """
 
-    __slots__ = ("_filled", "_level", "_size", "max_wait", "observes", "rate", "waiting")
+    __slots__ = ("_crowd", "_filled", "_level", "_size", "max_wait", "observes", "rate", "waiting")
 
-    def __init__(self, policy: RateLimitPolicy, now: float) -> None:
+    def __init__(self, policy: RateLimitPolicy, now: float, crowd: Crowd | None = None) -> None:
+        """`crowd` counts its calls as well."""
         self.waiting = 0
         """How many wait for a token."""
+        self._crowd = Crowd() if crowd is None else crowd
         self._filled = now
         self._level = math.inf
         self.follow(policy, now)
@@ -177,6 +188,7 @@ class Bucket:
     def wait(self, call: Holdings) -> None:
         """Count the call among those that wait for a token."""
         self.waiting += 1
+        self._crowd.waiting += 1
         call.waits = True
 
     def stop_waiting(self, call: Holdings) -> None:
@@ -185,6 +197,7 @@ class Bucket:
             call.waits = False
             if self.waiting > 0:  # a fork forgets those who waited
                 self.waiting -= 1
+                self._crowd.waiting -= 1
 
     def _fill(self, now: float) -> None:
         if now > self._filled:  # not so for a thread that read its clock before another one came through here

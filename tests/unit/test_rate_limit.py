@@ -407,6 +407,19 @@ def test_credentials_that_have_all_their_tokens_again_are_forgotten() -> None:
     assert len(here.host.buckets._buckets) <= 100
 
 
+def test_those_who_wait_are_counted_whoever_they_are() -> None:
+    """Also once the policy counts them otherwise, and they wait at a bucket that nobody else comes to."""
+    here = by_credentials(rate=0.1, max_wait=19)
+    waiting = [here.begin(credentials=who) for who in ("ann", "ann", "bob", "bob")]
+    assert here.host.gauges().queued == 2
+    here.host.follow(here.policy.replace(rate_limit={"per": "host"}))
+    assert here.host.gauges().queued == 2
+    assert here.host.busy
+    for call in waiting:
+        call.close()
+    assert here.host.gauges().queued == 0
+
+
 def test_credentials_that_a_call_waits_with_are_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buckets, "MOST_BUCKETS", 100)
     here = by_credentials(rate=0.1, max_wait=19)
