@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 import elastic_transport
 import httpx
 import httpx_retries
+import interlock
 import pybreaker
 import requests
 import stamina
 import structlog
 import tenacity
+from interlock.integrations.requests import CircuitBreakerAdapter
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
@@ -34,41 +36,34 @@ WAIT, WAIT_MAX = 0.1, 5.0
 CONNECT, READ, TOTAL = 3.05, 10.0, 30.0
 STATUSES = (408, 429, 502, 503, 504)
 FAILURES, OPEN_FOR = 5, 5.0
+PATIENT, PATIENT_WAIT, PATIENT_MAX, PATIENT_TOTAL = 8, 1.0, 60.0, 900.0
 POOL = 32
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=POOL)
 
 
 def bare_requests(url: str, log: Path) -> Call:
     """`Session.get` with a timeout."""
-    session = requests.Session()
-    session.mount("http://", HTTPAdapter(pool_maxsize=POOL))
-
-    def call() -> object:
-        response = session.get(url, timeout=(CONNECT, READ))
-        response.raise_for_status()
-        return response.json()
-
-    return call
+    return _through(HTTPAdapter(pool_maxsize=POOL), url)
 
 
 def urllib3_retry(url: str, log: Path) -> Call:
     """`Retry` in the session's adapter. urllib3 makes the first retry at once, without any wait."""
-    retry = Retry(
-        total=ATTEMPTS - 1,
-        backoff_factor=WAIT,
-        backoff_max=WAIT_MAX,
-        backoff_jitter=WAIT,
-        status_forcelist=STATUSES,
-    )
-    session = requests.Session()
-    session.mount("http://", HTTPAdapter(pool_maxsize=POOL, max_retries=retry))
+    return _through(HTTPAdapter(pool_maxsize=POOL, max_retries=_retry()), url)
 
-    def call() -> object:
-        response = session.get(url, timeout=(CONNECT, READ))
-        response.raise_for_status()
-        return response.json()
 
-    return call
+def patient_urllib3_retry(url: str, log: Path) -> Call:
+    """The same with as many attempts and as long waits as the `batch` policy: eight, and up to a minute."""
+    retry = _retry(total=PATIENT - 1, backoff_factor=PATIENT_WAIT, backoff_jitter=PATIENT_WAIT, backoff_max=PATIENT_MAX)
+    return _through(HTTPAdapter(pool_maxsize=POOL, max_retries=retry), url)
+
+
+def interlock_around_retry(url: str, log: Path) -> Call:
+    """interlock-cb's adapter with such a `Retry` inside: its breaker judges calls, and opens where half of them fail.
+
+    That is of its last hundred, and of at least ten.
+    """
+    config = interlock.Config(wait_duration_in_open=OPEN_FOR)
+    return _through(CircuitBreakerAdapter(config=config, pool_maxsize=POOL, max_retries=_retry()), url)
 
 
 def tenacity_pybreaker(url: str, log: Path) -> Call:
@@ -128,16 +123,12 @@ def bare_httpx(url: str, log: Path) -> Call:
 
 def httpx_stamina(url: str, log: Path) -> Call:
     """stamina's decorator around httpx; it logs retries through structlog by itself."""
-    _structlog_to(log)
-    client = httpx.Client(timeout=httpx.Timeout(READ, connect=CONNECT), limits=LIMITS)
+    return _stamina(url, log, ATTEMPTS, TOTAL, WAIT, WAIT_MAX)
 
-    @stamina.retry(
-        on=httpx.HTTPError, attempts=ATTEMPTS, timeout=TOTAL, wait_initial=WAIT, wait_max=WAIT_MAX, wait_jitter=WAIT
-    )
-    def call() -> object:
-        return client.get(url).raise_for_status().json()
 
-    return call
+def patient_stamina(url: str, log: Path) -> Call:
+    """The same with as many attempts and as long waits as the `batch` policy: eight, and up to a minute."""
+    return _stamina(url, log, PATIENT, PATIENT_TOTAL, PATIENT_WAIT, PATIENT_MAX)
 
 
 def httpx_and_retries(url: str, log: Path) -> Call:
@@ -204,8 +195,8 @@ def probing(url: str, log: Path) -> Call:
 
 
 def looking_often(url: str, log: Path) -> Call:
-    """`standard` with `open_max=5`: it looks at a host that is down every 5 s, however long that lasts."""
-    return _sleepwalker(url, log, sleepwalker.Policy(breaker=sleepwalker.BreakerPolicy(open_max=OPEN_FOR)))
+    """`standard` with `open_max=2`: it looks at a host that is down every 2 s, however long that lasts."""
+    return _sleepwalker(url, log, sleepwalker.Policy(breaker=sleepwalker.BreakerPolicy(open_max=2)))
 
 
 def without_breaker(url: str, log: Path) -> Call:
@@ -229,21 +220,30 @@ def interactive(url: str, log: Path) -> Call:
     return _sleepwalker(url, log, sleepwalker.Policy.load("interactive"))
 
 
+def batch(url: str, log: Path) -> Call:
+    """A `Connection` under the `batch` policy, which all workers share."""
+    return _sleepwalker(url, log, sleepwalker.Policy.load("batch"))
+
+
 CLIENTS: Mapping[str, Client] = {
     "requests": bare_requests,
     "requests + urllib3.Retry": urllib3_retry,
+    "requests + urllib3.Retry, patient": patient_urllib3_retry,
+    "requests + urllib3.Retry + interlock-cb": interlock_around_retry,
     "requests + tenacity + pybreaker": tenacity_pybreaker,
     "httpx": bare_httpx,
     "httpx + stamina": httpx_stamina,
+    "httpx + stamina, patient": patient_stamina,
     "httpx-retries": httpx_and_retries,
     "elastic-transport": elastic,
     "sleepwalker": standard,
     "sleepwalker, probing": probing,
-    "sleepwalker, open_max=5": looking_often,
+    "sleepwalker, open_max=2": looking_often,
     "sleepwalker, without its breaker": without_breaker,
     "sleepwalker, hedging": hedging,
     "sleepwalker, slow_call=1": watching_slow_calls,
     "sleepwalker, interactive": interactive,
+    "sleepwalker, batch": batch,
 }
 
 
@@ -257,6 +257,46 @@ class _StatusError(Exception):
     @property
     def response(self) -> _StatusError:
         return self
+
+
+def _retry(
+    total: int = ATTEMPTS - 1,
+    backoff_factor: float = WAIT,
+    backoff_jitter: float = WAIT,
+    backoff_max: float = WAIT_MAX,
+) -> Retry:
+    return Retry(
+        total=total,
+        backoff_factor=backoff_factor,
+        backoff_jitter=backoff_jitter,
+        backoff_max=backoff_max,
+        status_forcelist=STATUSES,
+    )
+
+
+def _through(adapter: HTTPAdapter, url: str) -> Call:
+    session = requests.Session()
+    session.mount("http://", adapter)
+
+    def call() -> object:
+        response = session.get(url, timeout=(CONNECT, READ))
+        response.raise_for_status()
+        return response.json()
+
+    return call
+
+
+def _stamina(url: str, log: Path, attempts: int, total: float, wait: float, longest: float) -> Call:
+    _structlog_to(log)
+    client = httpx.Client(timeout=httpx.Timeout(READ, connect=CONNECT), limits=LIMITS)
+
+    @stamina.retry(
+        on=httpx.HTTPError, attempts=attempts, timeout=total, wait_initial=wait, wait_max=longest, wait_jitter=wait
+    )
+    def call() -> object:
+        return client.get(url).raise_for_status().json()
+
+    return call
 
 
 def _sleepwalker(url: str, log: Path, policy: sleepwalker.Policy) -> Call:

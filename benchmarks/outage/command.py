@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from benchmarks.machine import ROOT, load, machine, versions
 from benchmarks.outage.clients import CLIENTS
 from benchmarks.outage.plots import plots
 from benchmarks.outage.report import fill, page
-from benchmarks.outage.scenarios import ALL, Scenario, quick
+from benchmarks.outage.scenario import Scenario, varied
+from benchmarks.outage.scenarios import ALL, GROUPS, quick
 
 NAME = "outage"
 COMMAND = "python -m benchmarks.outage"
@@ -36,17 +38,17 @@ PACKAGES = (
     "urllib3",
     "tenacity",
     "pybreaker",
+    "interlock-cb",
     "structlog",
     "httpx",
     "stamina",
     "httpx-retries",
     "elastic-transport",
 )
-LANES = 3
 _EXAMPLES = f"""\
 examples:
-  {COMMAND}                           everything, into benchmarks/results: about 10 minutes
-  {COMMAND} --quick                   a look at whether it runs: 2 minutes, writes no files
+  {COMMAND}                           everything, into benchmarks/results: about 40 minutes
+  {COMMAND} --quick                   a look at whether it runs: 5 minutes, writes no files
   {COMMAND} --scenario tail           one scenario, again, into the result that is there
   {COMMAND} --scenario outage --only sleepwalker --only httpx --output /tmp/outage
   {COMMAND} --redraw                  tables and plots anew from the result that is there
@@ -65,12 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         return _write(folder, read(folder))
     scenarios = [quick(scenario) if options.quick else scenario for scenario in ALL]
-    scenarios = [scenario for scenario in scenarios if scenario.name in (options.scenario or [scenario.name])]
+    if options.scenario:
+        scenarios = [one for one in scenarios if {one.name, one.group} & set(options.scenario)]
+    if options.runs:
+        scenarios = [replace(one, repeat=options.runs) if one.repeat > 1 else one for one in scenarios]
     jobs = [
-        (scenario, client)
+        (varied(scenario, number), client)
         for scenario in scenarios
         for client in scenario.clients
         if client in (options.only or scenario.clients)
+        for number in range(scenario.repeat)
     ]
     if not jobs:
         print("outage: none of these clients takes part in any of these scenarios", file=sys.stderr)
@@ -84,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = load()
     done = run_jobs(jobs, options.lanes)
     facts["load"] = f"{before} before, {load()} after: processes that wanted a core, these included"
-    facts["lanes"] = f"{options.lanes} clients at a time"
+    lanes = sorted({options.lanes or scenario.lanes for scenario, _ in jobs})
+    facts["lanes"] = f"{' or '.join(map(str, lanes))} clients at a time, by scenario"
     result = {"benchmark": NAME, **facts, "scenarios": [scenario.to_dict() for scenario in scenarios], "runs": done}
     print(page(result))
     if folder is not None:
@@ -140,10 +147,13 @@ def _as_json(result: Mapping[str, Any]) -> str:
 # -- running -------------------------------------------------------------------------------------
 
 
-def run_jobs(jobs: Sequence[tuple[Scenario, str]], lanes: int) -> list[dict[str, Any]]:
-    """All jobs, `lanes` of them at a time, in the order in which they were given."""
+def run_jobs(jobs: Sequence[tuple[Scenario, str]], lanes: int | None = None) -> list[dict[str, Any]]:
+    """All jobs, `lanes` of them at a time, or as many as their scenario says; of those the longest begin first."""
     begun: list[subprocess.Popen[str]] = []
     said = _Progress(jobs, lanes)
+    together: dict[int, list[tuple[Scenario, str]]] = {}
+    for job in sorted(jobs, key=lambda job: -job[0].seconds):
+        together.setdefault(lanes or job[0].lanes, []).append(job)
     ended = threading.Event()
 
     def one(job: tuple[Scenario, str]) -> dict[str, Any] | None:
@@ -164,14 +174,17 @@ def run_jobs(jobs: Sequence[tuple[Scenario, str]], lanes: int) -> list[dict[str,
             raise RuntimeError(f"{scenario.name}, {client}: the run ended with {process.returncode}")
         return dict(json.loads(output))
 
-    with _terminated_as_interrupted(), ThreadPoolExecutor(lanes) as pool:
-        try:
-            found = list(pool.map(one, jobs))
-        except BaseException:
-            ended.set()
-            for process in begun:
-                process.terminate()
-            raise
+    found = []
+    with _terminated_as_interrupted():
+        for at_once, batch in together.items():
+            with ThreadPoolExecutor(at_once) as pool:
+                try:
+                    found += list(pool.map(one, batch))
+                except BaseException:
+                    ended.set()
+                    for process in begun:
+                        process.terminate()
+                    raise
     return [run for run in found if run is not None]
 
 
@@ -195,18 +208,18 @@ def _terminated_as_interrupted() -> Iterator[None]:
 class _Progress:
     """Says on standard error what begins, and how long all of it will still take."""
 
-    def __init__(self, jobs: Sequence[tuple[Scenario, str]], lanes: int) -> None:
+    def __init__(self, jobs: Sequence[tuple[Scenario, str]], lanes: int | None) -> None:
         self._begun = time.monotonic()
         self._number = itertools.count(1)
         self._of = len(jobs)
-        self._left = sum(scenario.seconds for scenario, _ in jobs)
+        self._left = sum(scenario.seconds / (lanes or scenario.lanes) for scenario, _ in jobs)
         self._lanes = lanes
         self._lock = threading.Lock()
 
     def begins(self, scenario: Scenario, client: str) -> None:
         with self._lock:
-            left = self._left / self._lanes
-            self._left -= scenario.seconds
+            left = self._left
+            self._left -= scenario.seconds / (self._lanes or scenario.lanes)
             number = next(self._number)
         print(f"{number:2} of {self._of}, about {left:.0f} s left: {scenario.name}, {client}", file=sys.stderr)
 
@@ -220,7 +233,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="seconds for each run; writes no files by itself")
     parser.add_argument(
-        "--scenario", action="append", choices=[scenario.name for scenario in ALL], help="only this one; repeatable"
+        "--scenario",
+        action="append",
+        choices=[*(scenario.name for scenario in ALL), *GROUPS],
+        metavar="SCENARIO",
+        help="only this one, or this group of them, repeatable; of: "
+        + ", ".join([*(scenario.name for scenario in ALL if not scenario.group), *GROUPS]),
     )
     parser.add_argument(
         "--only",
@@ -229,7 +247,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CLIENT",
         help=f"only this one, repeatable, writes no files by itself; of: {', '.join(CLIENTS)}",
     )
-    parser.add_argument("--lanes", type=int, choices=range(1, 9), default=LANES, help="how many run at a time; 3")
+    parser.add_argument("--lanes", type=int, choices=range(1, 33), help="how many run at a time; 3 to 16, by scenario")
+    parser.add_argument("--runs", type=int, choices=range(1, 101), help="how often each of the `outages` is run; 10")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the files go; benchmarks/results by default")
     parser.add_argument(
         "--redraw", action="store_true", help="measure nothing: write all from the result that is there"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.outage.job import STEP
 from benchmarks.outage.load import OK
-from benchmarks.outage.scenarios import Scenario, from_dict
+from benchmarks.outage.scenario import STEP, Scenario, from_dict, varied
 
 #: A failure is fast that took no longer than this many seconds.
 FAST = 0.010
 #: The success share of calls is taken over so many seconds, and the host counts as recovered where it is this high.
 WINDOW, RECOVERED = 1.0, 0.99
+#: Seconds that differ by less are the same, but for rounding.
+_EXACT = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,19 @@ class Run:
     scenario: Scenario
     client: str
     durations: tuple[float, ...]
+    """Of a brief scenario a hundred quantiles, else those of the calls in their order."""
     outcomes: tuple[str, ...]
-    reached: dict[str, tuple[int, ...]]
-    """Requests per `STEP`, by the status that they were answered with."""
+    reached: Mapping[str, tuple[int, ...]]
+    """Requests in each entry of the series (`Scenario.edges`), by the status that they were answered with."""
+    ill: tuple[int, ...] = ()
+    """Those that reached the machine that is ill, where there are others."""
+    opened: tuple[float, ...] = ()
+    closed: tuple[float, ...] = ()
+    """When sleepwalker's circuit did."""
+    refused: tuple[int, ...] = ()
+    """Attempts that failed in each entry, by sleepwalker's log, where the server refuses connections."""
+    took: float = 0.0
+    """Until all calls had ended."""
 
     @property
     def calls(self) -> int:
@@ -45,8 +56,52 @@ class Run:
     @property
     def amplification(self) -> float:
         """Requests that reached the server during the fault for each call that was due then."""
-        first, last = (round(second / STEP) for second in self.scenario.fault)
-        return sum(sum(series[first:last]) for series in self.reached.values()) / len(self._during())
+        return amplification([self])
+
+    def during(self, after: float = 0) -> tuple[float, int]:
+        """Requests and calls during the fault, but for its first seconds."""
+        begin, end = self.scenario.fault
+        return self._arrived(begin + after), self._first_from(end) - self._first_from(begin + after)
+
+    @property
+    def ill_share(self) -> float:
+        """The share of the requests during the fault that reached the machine that is ill."""
+        return self._in_fault(self.ill, self.scenario.fault[0]) / self._arrived(self.scenario.fault[0])
+
+    @property
+    def opened_again(self) -> int | None:
+        """How often the circuit opened after it had closed for the first time after the fault; None: it never closed.
+
+        An outage that opened no circuit, as a short one may, leaves none to be closed.
+        """
+        end = self.scenario.fault[1]
+        first = min((second for second in self.closed if second >= end), default=None)
+        if first is None:
+            return None if any(second < end for second in self.opened) else len(self.opened)
+        return sum(second > first for second in self.opened)
+
+    @property
+    def counted(self) -> bool:
+        """Whether all requests are known: those that were refused only the client can have counted."""
+        return not self.scenario.refuses or bool(self.refused)
+
+    def vain(self) -> list[float]:
+        """Attempts at nothing per second, in each entry of the fault."""
+        edges = [*self.scenario.edges, self.scenario.seconds]
+        bad = [series for status, series in self.reached.items() if status != "200"]
+        series = [sum(entry) for entry in zip(*bad, self.refused or [0] * len(edges), strict=False)]
+        return [series[place] / (edges[place + 1] - edges[place]) for place in self._entries(self.scenario.fault[0])]
+
+    def _arrived(self, begin: float) -> float:
+        return sum(self._in_fault(series, begin) for series in [*self.reached.values(), self.refused])
+
+    def _in_fault(self, series: Sequence[float], begin: float) -> float:
+        return sum(series[place] for place in self._entries(begin)) if series else 0
+
+    def _entries(self, begin: float) -> list[int]:
+        """The entries of the series from then to the fault's end."""
+        edges, end = self.scenario.edges, self.scenario.fault[1]
+        return [place for place, edge in enumerate(edges) if begin - _EXACT <= edge < end - _EXACT]
 
     @property
     def first_fast_failure(self) -> float | None:
@@ -132,76 +187,54 @@ class Run:
         return [number for number in numbers if self.outcomes[number] != OK]
 
 
+def amplification(several: Sequence[Run], after: float = 0) -> float:
+    """Requests for each call during the fault of all these runs together, but for its first seconds."""
+    found = [run.during(after) for run in several]
+    return sum(requests for requests, _ in found) / sum(calls for _, calls in found)
+
+
 def percentile(figures: Sequence[float], percent: float) -> float:
     """The smallest of at least one figure that is not below `percent` % of them."""
     ordered = sorted(figures)
     return ordered[max(0, -int(-percent * len(ordered) // 100) - 1)]
 
 
-def runs(result: Mapping[str, Any]) -> dict[str, dict[str, Run]]:
+#: All runs of a result, by scenario and client.
+Found = Mapping[str, Mapping[str, Sequence[Run]]]
+
+
+def repeated(result: Mapping[str, Any]) -> dict[str, dict[str, list[Run]]]:
     """All runs that a result file holds, by scenario and client, in the order in which they are shown."""
-    found: dict[str, dict[str, Run]] = {}
+    found: dict[str, dict[str, list[Run]]] = {}
     for values in result["scenarios"]:
         scenario = from_dict(values)
-        mine = {run["client"]: run for run in result["runs"] if run["scenario"] == scenario.name}
-        found[scenario.name] = {
-            client: Run(
-                scenario,
-                client,
-                tuple(tenths / 10_000 for tenths in mine[client]["tenths of ms"]),
-                tuple(mine[client]["outcomes"][letter] for letter in mine[client]["calls"]),
-                {status: tuple(series) for status, series in mine[client]["reached"].items()},
-            )
-            for client in scenario.clients
-            if client in mine
-        }
+        mine: dict[str, list[Run]] = {client: [] for client in scenario.clients}
+        for run in result["runs"]:
+            if run["scenario"] == scenario.name and run["client"] in mine:
+                mine[run["client"]].append(_read(scenario, run))
+        for several in mine.values():
+            several.sort(key=lambda run: run.scenario.number)
+        found[scenario.name] = {client: several for client, several in mine.items() if several}
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What the project asks of itself in a scenario."""
-
-    words: str
-    scenario: str
-    client: str
-    figure: Callable[[Mapping[str, Run]], float]
-    limit: float
-    at_most: bool = True
-
-    def met(self, clients: Mapping[str, Run]) -> bool:
-        found = self.figure(clients)
-        return found <= self.limit if self.at_most else found >= self.limit
+def runs(result: Mapping[str, Any]) -> dict[str, dict[str, Run]]:
+    """The same with the first run of each."""
+    return {
+        name: {client: several[0] for client, several in clients.items()} for name, clients in repeated(result).items()
+    }
 
 
-TARGETS = (
-    Target(
-        "requests reaching the server per call during the outage, at most",
-        "outage",
-        "sleepwalker",
-        lambda of: of["sleepwalker"].amplification,
-        1.2,
-    ),
-    Target(
-        "share of calls answered while one request in twenty fails, at least",
-        "errors",
-        "sleepwalker",
-        lambda of: of["sleepwalker"].success,
-        0.999,
-        at_most=False,
-    ),
-    Target(
-        "p99 with hedging as a share of that without, at most",
-        "tail",
-        "sleepwalker, hedging",
-        lambda of: of["sleepwalker, hedging"].duration(99) / of["sleepwalker"].duration(99),
-        0.5,
-    ),
-    Target(
-        "requests per call with hedging, at most",
-        "tail",
-        "sleepwalker, hedging",
-        lambda of: of["sleepwalker, hedging"].requests / of["sleepwalker, hedging"].calls,
-        1.1,
-    ),
-)
+def _read(scenario: Scenario, run: Mapping[str, Any]) -> Run:
+    return Run(
+        varied(scenario, run.get("number", 0)),
+        run["client"],
+        tuple(tenths / 10_000 for tenths in run["tenths of ms"]),
+        tuple(run["outcomes"][letter] for letter in run["calls"]),
+        {status: tuple(series) for status, series in run["reached"].items()},
+        tuple(run.get("ill", ())),
+        tuple(run.get("circuit opened", ())),
+        tuple(run.get("circuit closed", ())),
+        tuple(run.get("attempts failed", ())),
+        run.get("took, s", 0.0),
+    )

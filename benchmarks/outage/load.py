@@ -1,4 +1,4 @@
-"""Open-loop load: calls begin by the clock, each in a thread that waits for nobody."""
+"""Load: calls that begin by the clock, each in a thread that waits for nobody; and workers that make one at a time."""
 
 from __future__ import annotations
 
@@ -73,4 +73,37 @@ def offer(call: Callable[[], object], rate: float, calls: int, begins: float, pa
     for number, outcome in enumerate(offered.outcomes):
         if outcome == UNENDED:
             offered.durations[number] = over - due(number)
+    return offered
+
+
+def work(call: Callable[[], object], workers: int, calls: int, begins: float, patience: float = 900) -> Offered:
+    """Make `calls` calls from the monotonic second `begins` on, `workers` of them at a time.
+
+    Returns when all have ended, or `patience` seconds after the begin. A call that failed is not made again.
+    """
+    offered = Offered([0.0] * calls, [UNENDED] * calls, [0.0] * calls, workers)
+    todo = iter(range(calls))
+    taking = threading.Lock()
+
+    def worker() -> None:
+        time.sleep(max(0.0, begins - time.monotonic()))
+        while True:
+            with taking:
+                number = next(todo, None)
+            if number is None:
+                return
+            since = time.monotonic()
+            try:
+                call()
+                outcome = OK
+            except Exception as error:
+                outcome = outcome_of(error)
+            offered.durations[number] = time.monotonic() - since
+            offered.outcomes[number] = outcome
+
+    threads = [threading.Thread(target=worker, daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, begins + patience - time.monotonic()))
     return offered

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.outage import svg
-from benchmarks.outage.figures import Run, runs
+from benchmarks.outage import group_plots, svg
+from benchmarks.outage.figures import Run, repeated, runs
 from benchmarks.outage.svg import Point
 
 _WIDTH = 820
@@ -38,7 +38,7 @@ def plots(result: Mapping[str, Any]) -> dict[str, str]:
     ):
         drawn["load"] = _load(outage)
     if outage := _all(
-        found, "outage", ["requests", "requests + tenacity + pybreaker", "sleepwalker", "sleepwalker, open_max=5"]
+        found, "outage", ["requests", "requests + tenacity + pybreaker", "sleepwalker", "sleepwalker, open_max=2"]
     ):
         drawn["success"] = _success(outage)
     if tail := _all(
@@ -51,6 +51,10 @@ def plots(result: Mapping[str, Any]) -> dict[str, str]:
         ["requests + urllib3.Retry", "requests + tenacity + pybreaker", "sleepwalker", "sleepwalker, slow_call=1"],
     ):
         drawn["hang"] = _hang(hang)
+    several = repeated(result)
+    for name, plot in {"partial": group_plots.partial, "returns": group_plots.outages}.items():
+        if text := plot(several):
+            drawn[name] = text
     return drawn
 
 

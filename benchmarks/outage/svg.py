@@ -18,15 +18,17 @@ svg { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue",
 .title { font-size: 17px; font-weight: 600; } .bold { font-weight: 600; } .small { font-size: 12px; }
 .band { fill: #eef0f3; } .grid { stroke: #d1d9e0; fill: none; } .made { stroke: #59636e; stroke-dasharray: 4 3; }
 .own { fill: #0072b2; } .bad { fill: #d55e00; } .other { fill: #8c959f; } .third { fill: #009e73; }
+.fourth { fill: #a3568a; }
 path.line { fill: none; stroke-width: 2.5; stroke-linejoin: round; }
 path.own { stroke: #0072b2; } path.bad { stroke: #d55e00; } path.other { stroke: #8c959f; }
-path.third { stroke: #009e73; } path.area { stroke: none; fill-opacity: 0.9; }
+path.third { stroke: #009e73; } path.fourth { stroke: #a3568a; } path.area { stroke: none; fill-opacity: 0.9; }
 @media (prefers-color-scheme: dark) {
 .page { fill: #0d1117; } .ink, .title { fill: #f0f6fc; } .soft { fill: #9198a1; }
 .band { fill: #1c2128; } .grid { stroke: #3d444d; } .made { stroke: #9198a1; }
 .own { fill: #56b4e9; } .bad { fill: #e8833a; } .other { fill: #9198a1; } .third { fill: #2cc295; }
+.fourth { fill: #d493bf; }
 path.own { stroke: #56b4e9; } path.bad { stroke: #e8833a; } path.other { stroke: #9198a1; }
-path.third { stroke: #2cc295; } path.area { stroke: none; } path.line { fill: none; }
+path.third { stroke: #2cc295; } path.fourth { stroke: #d493bf; } path.area { stroke: none; } path.line { fill: none; }
 }"""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -21,12 +22,28 @@ from servers import TooLate, timing_test
 from benchmarks.outage import command, figures
 from benchmarks.outage.clients import CLIENTS
 from benchmarks.outage.figures import Run
-from benchmarks.outage.load import OK, UNENDED, offer
+from benchmarks.outage.load import OK, UNENDED, offer, work
 from benchmarks.outage.report import fill
-from benchmarks.outage.scenarios import ALL, ERRORS, HANG, OUTAGE, PEERS, TAIL, Phase, Scenario, from_dict, quick
+from benchmarks.outage.scenario import Phase, Scenario, from_dict, varied
+from benchmarks.outage.scenarios import (
+    ALL,
+    BATCH,
+    ERRORS,
+    HANG,
+    INTERLOCK,
+    MACHINES,
+    OUTAGE,
+    OUTAGES,
+    PARTIAL,
+    PEERS,
+    RETRY,
+    TAIL,
+    quick,
+)
 from benchmarks.outage.server import UNANSWERED, Plan
+from benchmarks.outage.targets import TARGETS
 
-RETRY, NO_BREAKER = "requests + urllib3.Retry", "sleepwalker, without its breaker"
+NO_BREAKER = "sleepwalker, without its breaker"
 HEDGING = "sleepwalker, hedging"
 SMALL = replace(OUTAGE, rate=40, phases=(Phase(0.5), Phase(1, "503"), Phase(1)))
 Runs = Mapping[str, Run]
@@ -34,12 +51,19 @@ Runs = Mapping[str, Run]
 
 def _measured(*jobs: tuple[Scenario, str]) -> dict[str, dict[str, Run]]:
     """The runs as they are read back from a file."""
+    return {
+        name: {client: several[0] for client, several in clients.items()}
+        for name, clients in _all_measured(*jobs).items()
+    }
+
+
+def _all_measured(*jobs: tuple[Scenario, str]) -> dict[str, dict[str, list[Run]]]:
     scenarios = {}
     for scenario, _ in jobs:
-        clients = tuple(client for other, client in jobs if other == scenario)
+        clients = tuple(client for other, client in jobs if other.name == scenario.name)
         scenarios[scenario.name] = replace(scenario, clients=clients).to_dict()
     done = command.run_jobs(jobs, lanes=3)
-    return figures.runs(json.loads(json.dumps({"scenarios": list(scenarios.values()), "runs": done})))
+    return figures.repeated(json.loads(json.dumps({"scenarios": list(scenarios.values()), "runs": done})))
 
 
 #: Seconds that a call of each takes at most, waits between attempts included, where the machine does not stand still.
@@ -119,22 +143,107 @@ def test_hedging_reaches_the_server_with_more_requests_than_calls(small: dict[st
     assert run.duration(50) < slow < max(run.durations)  # nothing is hedged before there are latencies to go by
 
 
+def _named(scenarios: tuple[Scenario, ...], name: str) -> Scenario:
+    (found,) = (scenario for scenario in scenarios if scenario.name == name)
+    return quick(found)
+
+
+@pytest.fixture(scope="module")
+def groups() -> dict[str, dict[str, list[Run]]]:
+    """A few seconds of each group, all at a time: what is looked at below has a wide margin."""
+    resets, fast, dead = (
+        _named(PARTIAL, "partial-reset-30"),
+        _named(MACHINES, "machines-503"),
+        _named(MACHINES, "machines-refused"),
+    )
+    refused, cold = _named(OUTAGES, "outages-refused-20"), _named(OUTAGES, "outages-cold-20")
+    restart = replace(_named(BATCH, "batch-refused-8"), items=200)
+    return _all_measured(
+        (resets, RETRY),
+        (fast, "requests"),
+        (fast, "sleepwalker"),
+        (dead, "sleepwalker"),
+        (varied(refused, 0), "sleepwalker"),
+        (varied(refused, 1), "sleepwalker"),
+        (varied(cold, 0), INTERLOCK),
+        (restart, "requests + urllib3.Retry, patient"),
+    )
+
+
+@pytest.mark.once
+def test_a_reset_is_an_attempt_that_failed_and_is_counted(groups: dict[str, dict[str, list[Run]]]) -> None:
+    ((run,),) = groups["partial-reset-30"].values()
+    assert set(run.reached) == {"200", "reset"}
+    assert sum(run.reached["200"]) == run.outcomes.count(OK)
+    assert run.amplification == run.requests / run.calls
+    assert run.success > 0.9
+    assert len(run.durations) == 100
+
+
+@pytest.mark.once
+def test_a_machine_that_fails_at_once_attracts_who_takes_the_socket_that_came_back_first(
+    groups: dict[str, dict[str, list[Run]]],
+) -> None:
+    (bare,), (ours,) = groups["machines-503"].values()
+    assert bare.ill_share == pytest.approx(1 - bare.success_during, abs=0.1)
+    assert ours.ill_share <= 0.25 < bare.ill_share
+    assert ours.success_during >= 0.99
+
+
+@pytest.mark.once
+def test_a_dead_machine_resets_what_the_balancer_gives_it(groups: dict[str, dict[str, list[Run]]]) -> None:
+    ((run,),) = groups["machines-refused"].values()
+    assert 0 < sum(run.reached["reset"]) == sum(run.ill[-2:])
+    assert run.success_during >= 0.99
+
+
+@pytest.mark.once
+def test_a_server_that_refuses_is_known_by_what_the_client_counted(groups: dict[str, dict[str, list[Run]]]) -> None:
+    first, second = groups["outages-refused-20"]["sleepwalker"]
+    for run in (first, second):
+        assert run.counted
+        assert sum(run.refused) > 0
+        assert run.amplification == pytest.approx(
+            sum(run.vain()) / (run.scenario.rate * run.scenario.phases[1].seconds), rel=0.2
+        )
+        assert "ConnectError" in run.outcomes
+        assert run.outcomes[0] == OK
+    assert first.scenario.fault[1] < second.scenario.fault[1]
+
+
+@pytest.mark.once
+def test_a_cold_server_turns_part_of_the_load_away(groups: dict[str, dict[str, list[Run]]]) -> None:
+    ((run,),) = groups["outages-cold-20"].values()
+    assert sum(run.reached["503"]) > 0
+    assert run.outcomes[0] == OK
+
+
+@pytest.mark.once
+def test_workers_that_are_patient_get_through_a_restart(groups: dict[str, dict[str, list[Run]]]) -> None:
+    ((run,),) = groups["batch-refused-8"].values()
+    assert run.outcomes == (OK,) * 200
+    assert not run.counted
+    assert run.took > 1
+
+
 @pytest.mark.once
 def test_a_whole_run_writes_what_it_prints_and_can_be_redrawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     only = ["--only", "requests", "--only", "sleepwalker"]
-    given = ["--quick", "--scenario", "errors", *only, "--output", str(tmp_path)]
+    given = ["--quick", "--scenario", "errors", "--scenario", "outages-503-2", "--runs", "2", *only]
+    given += ["--output", str(tmp_path)]
     assert command.main(given) == 0
     printed = capsys.readouterr()
     assert printed.out == (tmp_path / "outage.md").read_text() + "\n"
-    assert "2 of 2" in printed.err
+    assert "4 of 4" in printed.err
     result = command.read(tmp_path)
     assert result["command"] == command.COMMAND + " " + " ".join(given)
     assert set(command.PACKAGES) <= set(result["versions"])
     bare, retried = (figures.runs(result)["errors"][client] for client in ("requests", "sleepwalker"))
     assert bare.success < 0.97
     assert retried.success >= 0.99
+    assert [run.scenario.number for run in figures.repeated(result)["outages-503-2"]["sleepwalker"]] == [0, 1]
     # Each 503 was followed by another attempt, or was the end of a call that failed.
     assert retried.requests == retried.calls + sum(retried.reached["503"]) - retried.outcomes.count("503")
     (tmp_path / "outage.md").unlink()
@@ -193,17 +302,35 @@ def test_a_call_that_never_ends_is_left_behind_and_named() -> None:
     forever.set()
 
 
+def test_so_many_workers_make_the_calls_one_after_another() -> None:
+    waiting, numbers, callers = threading.Barrier(3), itertools.count(), set()
+
+    def call() -> None:
+        callers.add(threading.get_ident())
+        number = next(numbers)
+        waiting.wait(30)
+        if number >= 3:
+            raise ValueError
+
+    offered = work(call, workers=3, calls=6, begins=time.monotonic())
+    assert len(callers) == 3
+    assert offered.outcomes == [OK] * 3 + ["ValueError"] * 3
+    forever = threading.Event()
+    assert work(forever.wait, workers=1, calls=2, begins=time.monotonic(), patience=0.05).outcomes == [UNENDED] * 2
+    forever.set()
+
+
 #: All clients at once in one process: the figures do not count here.
 _ALL_CLIENTS = """
 import json, os, pathlib, sys
 from concurrent.futures import ThreadPoolExecutor
 from benchmarks.outage.clients import CLIENTS
 from benchmarks.outage.job import run
-from benchmarks.outage.scenarios import from_dict
+from benchmarks.outage.scenario import from_dict
 
 scenario = from_dict(json.loads(sys.argv[1]))
 with ThreadPoolExecutor(len(CLIENTS)) as pool:
-    runs = pool.map(lambda client: run(scenario, client, pathlib.Path(sys.argv[2])), CLIENTS)
+    runs = pool.map(lambda client: run(scenario, client, pathlib.Path(sys.argv[2])), sys.argv[3:])
     words = {found["client"]: list(found["outcomes"].values()) for found in runs}
 print(json.dumps(words), flush=True)
 os._exit(0)
@@ -212,14 +339,18 @@ os._exit(0)
 
 @pytest.mark.once
 def test_no_client_takes_an_error_for_an_answer(tmp_path: Path) -> None:
-    """Some raise on a status by themselves, some have to be asked: a benchmark that forgets it finds no failures."""
+    """Some raise on a status by themselves, some have to be asked: a benchmark that forgets it finds no failures.
+
+    The patient ones, which would take minutes to fail, differ from others in numbers only.
+    """
+    impatient = [client for client in CLIENTS if not client.endswith(("patient", "batch"))]
     down = replace(SMALL, rate=20, phases=(Phase(0.2, "503"),))
-    arguments = [sys.executable, "-c", _ALL_CLIENTS, json.dumps(down.to_dict()), str(tmp_path)]
+    arguments = [sys.executable, "-c", _ALL_CLIENTS, json.dumps(down.to_dict()), str(tmp_path), *impatient]
     output = subprocess.run(arguments, cwd=command.ROOT, capture_output=True, text=True, timeout=240, check=True).stdout
     found = json.loads(output.splitlines()[-1])
-    assert set(found) == set(CLIENTS)
+    assert set(found) == set(impatient)
     assert {client for client, words in found.items() if OK in words} == set()
-    rejected = {"CircuitOpenError", "CircuitBreakerError"}
+    rejected = {"CircuitOpenError", "CircuitBreakerError", "CircuitOpenRequestError"}
     assert {word for words in found.values() for word in words} - rejected == {"503", "RetryError"}
 
 
@@ -336,16 +467,19 @@ def test_at_least_one_page_repeats_the_tables() -> None:
 
 def test_the_committed_result_is_of_a_whole_run(committed: dict[str, Any]) -> None:
     assert [from_dict(scenario) for scenario in committed["scenarios"]] == list(ALL)
-    for name, clients in figures.runs(committed).items():
+    for name, clients in figures.repeated(committed).items():
         (scenario,) = (scenario for scenario in ALL if scenario.name == name)
         assert tuple(clients) == scenario.clients
-        assert {run.calls for run in clients.values()} == {scenario.calls}
+        for several in clients.values():
+            assert [run.calls for run in several] == [
+                varied(scenario, number).calls for number in range(scenario.repeat)
+            ]
     assert set(PEERS) <= set(figures.runs(committed)["outage"])
 
 
 def test_the_plots_are_well_formed_and_say_their_figures_to_a_screen_reader(committed: dict[str, Any]) -> None:
     drawn = {name: text for name, text in command.drawn(committed).items() if name.endswith(".svg")}
-    assert len(drawn) == 4
+    assert len(drawn) == 6
     for text in drawn.values():
         root = ET.fromstring(text)
         title, description = (root.findtext(f"{{http://www.w3.org/2000/svg}}{tag}") for tag in ("title", "desc"))
@@ -364,6 +498,11 @@ def test_a_scenario_measured_again_leaves_the_others_as_they_were_and_says_so(
     assert merged["date"] == "today"
     assert committed["date"] in merged["measured earlier"]
     assert figures.runs(merged) == figures.runs(committed)
+
+
+def test_the_committed_result_has_a_figure_for_every_target(committed: dict[str, Any]) -> None:
+    found = figures.repeated(committed)
+    assert [target.words for target in TARGETS if target.measured(found) is None] == []
 
 
 def test_a_client_that_takes_no_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
