@@ -57,12 +57,12 @@ def _measured(*jobs: tuple[Scenario, str]) -> dict[str, dict[str, Run]]:
     }
 
 
-def _all_measured(*jobs: tuple[Scenario, str]) -> dict[str, dict[str, list[Run]]]:
+def _all_measured(*jobs: tuple[Scenario, str], lanes: int = 3) -> dict[str, dict[str, list[Run]]]:
     scenarios = {}
     for scenario, _ in jobs:
         clients = tuple(client for other, client in jobs if other.name == scenario.name)
         scenarios[scenario.name] = replace(scenario, clients=clients).to_dict()
-    done = command.run_jobs(jobs, lanes=3)
+    done = command.run_jobs(jobs, lanes)
     return figures.repeated(json.loads(json.dumps({"scenarios": list(scenarios.values()), "runs": done})))
 
 
@@ -167,6 +167,7 @@ def groups() -> dict[str, dict[str, list[Run]]]:
         (varied(refused, 1), "sleepwalker"),
         (varied(cold, 0), INTERLOCK),
         (restart, "requests + urllib3.Retry, patient"),
+        lanes=8,
     )
 
 
@@ -185,8 +186,10 @@ def test_a_machine_that_fails_at_once_attracts_who_takes_the_socket_that_came_ba
     groups: dict[str, dict[str, list[Run]]],
 ) -> None:
     (bare,), (ours,) = groups["machines-503"].values()
-    assert bare.ill_share == pytest.approx(1 - bare.success_during, abs=0.1)
-    assert ours.ill_share <= 0.25 < bare.ill_share
+    assert 0 < sum(bare.reached["503"]) == bare.outcomes.count("503")
+    assert sum(bare.ill) >= sum(bare.reached["503"])
+    assert ours.ill_share <= 0.25
+    assert ours.ill_share < bare.ill_share
     assert ours.success_during >= 0.99
 
 
