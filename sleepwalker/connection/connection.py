@@ -397,6 +397,9 @@ class Connection:
         if whole is None or self._scope is None:
             return
         host, _, _ = whole._host.part(self._scope)
+        # The record was forgotten, and is new. What the program said of this part holds all the same.
+        if host is not self._host and host.own_policy is None and (given := self._host.own_policy) is not None:
+            whole._give(self._scope, given)
         own = host.own_policy
         if own is None:
             self._policy, self._rules = whole._policy, whole._rules

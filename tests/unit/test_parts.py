@@ -10,7 +10,7 @@ from types import FrameType
 
 import pytest
 
-from sleepwalker.engine.call import Queue, Send
+from sleepwalker.engine.call import Queue, Send, Wait
 from sleepwalker.engine.health import HostHealth
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.isolation import Isolation
@@ -235,6 +235,18 @@ def test_isolating_a_host_ends_the_waits_of_its_parts() -> None:
     assert isinstance(queued.reply(False).outcome.error, HostIsolatedError)
     first.reply(answer(200))
     assert here.all(RequestFailed)[0].host == NAME
+
+
+def test_isolating_a_host_wakes_those_who_wait_for_the_circuit_of_a_part() -> None:
+    here = Whole(Policy(breaker={"consecutive": 1, "consecutive_for": 0, "max_wait": 5}, retry=False))
+    part = here.part()
+    part.call(answer(500))
+    waiting = part.begin()
+    assert isinstance(waiting.step, Wait)
+    assert waiting.step.ticket is not None
+    here.host.isolate()
+    assert waiting.step.ticket.wake.is_set()
+    assert isinstance(waiting.reply(False).outcome.error, HostIsolatedError)
 
 
 def test_an_isolation_of_the_host_whose_time_is_over_holds_no_part_back() -> None:

@@ -492,6 +492,20 @@ def test_a_scope_is_forgotten_and_its_connection_kept() -> None:
     assert scope._record is bed.record(A).known_part("reports")
 
 
+def test_whoever_has_a_scope_keeps_its_policy_though_the_record_is_forgotten() -> None:
+    """An operator who clears a record has not configured the program anew."""
+    bed = Bed()
+    one = found(bed)
+    given, without = one.scope("reports", policy="batch"), one.scope("orders")
+    for name in (REPORTS, f"{A}#orders"):
+        bed.manager.forget(name)
+    assert given.policy == Policy.load("batch")
+    assert given._record.policy == Policy.load("batch")
+    assert without.policy == one.policy
+    bed.manager.forget(REPORTS)
+    assert one.scope("reports", policy="interactive").policy == Policy.load("interactive"), "which is given anew"
+
+
 def test_a_host_is_forgotten_with_its_scopes() -> None:
     bed = Bed()
     settle(found(bed).scope("reports"), lambda: answer(500))
