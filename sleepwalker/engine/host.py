@@ -725,8 +725,6 @@ class Host:
             self._bulkhead.turn_all_away()
             if self.breaker is not None:
                 self.breaker.wake_all_locked()
-            if self.breaker is not None:
-                self.breaker.wake_all_locked()
 
     def restore(self) -> tuple[Event, ...]:
         """End an isolation."""

@@ -244,6 +244,7 @@ def test_isolating_a_host_wakes_those_who_wait_for_the_circuit_of_a_part() -> No
     waiting = part.begin()
     assert isinstance(waiting.step, Wait)
     assert waiting.step.ticket is not None
+    assert not waiting.step.ticket.wake.is_set()
     here.host.isolate()
     assert waiting.step.ticket.wake.is_set()
     assert isinstance(waiting.reply(False).outcome.error, HostIsolatedError)
