@@ -408,9 +408,14 @@ def _told_by(error: BaseException) -> tuple[int | None, Any]:
 
 
 def _header(headers: Any, name: str) -> str | None:
+    """The text of a header, also of a plain dict that has its name in small letters, or a number in it."""
     value = None
     with contextlib.suppress(Exception):  # headers are whatever the object makes of them
         value = headers.get(name)
+        if value is None:
+            value = headers.get(name.lower())
+    if type(value) in (int, float):
+        return str(value)
     return value if isinstance(value, str) else None
 
 

@@ -472,6 +472,14 @@ def test_retry_after_is_heeded() -> None:
     assert all(event.server_directed for event in world.all(RetryScheduled))
 
 
+@pytest.mark.parametrize("headers", [{"Retry-After": 5}, {"retry-after": "5"}, {"retry-after": 5.0}])
+def test_retry_after_is_heeded_in_the_headers_of_a_plain_dict(headers: dict[str, Any]) -> None:
+    world = World(SimpleNamespace(status=503, headers=headers))
+    began = world.clock.now
+    assert world.conn.get("/x") == "ok"
+    assert world.clock.now - began == 5
+
+
 @pytest.mark.parametrize("error", [ValueError("a bug"), KeyError("k"), FileNotFoundError(2, "No such file", "/ca.pem"),
                                    type("Theirs", (Exception,), {"response": None})()])  # fmt: skip
 def test_an_exception_that_is_not_about_the_exchange_moves_nothing(error: Exception) -> None:
