@@ -12,6 +12,7 @@ Not thread-safe by itself: methods that end in `_locked` need the owner's lock h
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -106,8 +107,8 @@ class Breaker(pybreaker.CircuitBreakerListener):
         """How a circuit that closed gets its load again; None once it has it."""
         self._open_time = 0.0
         """How long it was open last, without jitter."""
-        self._relapse_until = 0.0
-        """Until then another opening is a relapse: the host had not recovered."""
+        self._closed_at = -math.inf
+        """When it closed last by what it was answered."""
         self._answered = True
         """Whether the host answered an attempt since it opened. A probe of a path of its own is none."""
         self._answered_half_open = False
@@ -360,7 +361,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if self._slow is not None:
             self._slow.forget()
         self._places = {}
-        self._relapse_until = self._trip.cold_until = 0.0
+        self._open_time = self._trip.cold_until = 0.0
         self._answered, self._probe_doubted = True, False
         self._end_slow_start()
         if not was_closed:
@@ -446,7 +447,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         elif new_state.name == CLOSED:
             ramp = self._policy.ramp
             self._trip.cold_until = now + ramp
-            self._relapse_until = now + ramp + self._open_time
+            self._closed_at = now
             if ramp > 0:
                 self._start = SlowStart(2 * self._policy.half_open_probes, now + ramp)
             else:
@@ -463,12 +464,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._transit(self._machine.open)
 
     def _opened(self, now: float, *, was_closed: bool) -> None:
-        policy = self._policy
-        # A circuit that trips again soon has not recovered: it goes on where it was, and waits longer.
-        # One that answered some of the probes is not down, but perhaps cold: it is looked at soon again.
-        relapse = now < self._relapse_until if was_closed else not self._answered_half_open
-        open_time = self._open_time * policy.open_growth if relapse and self._open_time else policy.open_for
-        self._open_time = open_time = min(open_time, policy.open_max)
+        self._open_time = open_time = self._next_open_time(now, was_closed=was_closed)
         open_for = open_time * (0.9 + 0.2 * self._clock.random())
         if not was_closed:
             # A probe that the host did not answer for long was a rest for it as well.
@@ -481,6 +477,20 @@ class Breaker(pybreaker.CircuitBreakerListener):
             self._answered = False
         news = BreakerOpened(self._host, rule=rule, open_for=open_for, cause=self._cause, observed=observed)
         self.news += (news,)
+
+    def _next_open_time(self, now: float, *, was_closed: bool) -> float:
+        """How long it is to stay open, without jitter."""
+        policy, last = self._policy, self._open_time
+        if not was_closed:
+            # A host that answered some of the probes is not down, but perhaps cold: it is looked at soon again.
+            grows, least = not self._answered_half_open, policy.open_for
+        else:
+            # One that calls had been answered by, and that is down again, has used up by then what the time had grown:
+            # else a host that is down for 1 s in 4 would be kept from its callers for nearly all of the time.
+            closed_for = now - self._closed_at
+            grows = not self._answered and closed_for < policy.ramp + last
+            least = max(policy.open_for, last - closed_for)
+        return min(last * policy.open_growth if grows and last else least, policy.open_max)
 
     def _rule(self, *, was_closed: bool) -> Literal["consecutive", "failure_ratio", "probe", "slow_ratio"]:
         if not was_closed or not self._answered:

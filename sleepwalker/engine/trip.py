@@ -29,6 +29,9 @@ _MOST = 0.95
 #: A host that has just come back may be cold, and fail most attempts for a while; or be down again, which is likelier
 #: now than at any other time. So its run is judged by this share, and less has to speak against chance.
 _COLD, _COLD_CHANCE = 0.8, math.log(1e-2)
+#: With each success, what is remembered of the attempts before fades by this: some ten successes, and the failures
+#: between them.
+_FADES = 0.9
 #: Logarithms are compared with so much to spare: the limit may be reached, not exceeded.
 _ROUNDING = 1e-9
 
@@ -50,6 +53,9 @@ class Trip(pybreaker.CircuitBreakerStorage):
         self.consecutive = 0
         self._run_since = 0.0
         self._run_calls = 0
+        self._past = self._past_bad = 0.0
+        """The attempts before the run, and the failures of them, however long ago: the window of a host with few calls
+        is empty when the next one comes."""
         self.suspect = False
         """Whether the circuit is about to open: the run of failures is no chance, and has lasted half of what it must.
 
@@ -68,6 +74,9 @@ class Trip(pybreaker.CircuitBreakerStorage):
     def success(self, now: float) -> None:
         """An attempt was answered."""
         self._window.add(now, _GOOD)
+        if self.state == CLOSED:  # what an outage failed says nothing of the time before it or after
+            self._past = self._past * _FADES + self.consecutive + 1
+            self._past_bad = self._past_bad * _FADES + self.consecutive
         self.consecutive = 0
         self.suspect = False
 
@@ -97,17 +106,17 @@ class Trip(pybreaker.CircuitBreakerStorage):
         if must_last == 0:
             return True
         lasted = self._now - self._run_since
-        if 2 * lasted < must_last or not self._no_chance(total, bad):
-            return False
-        self.suspect = True
-        return lasted >= must_last
+        self.suspect = 2 * lasted >= must_last and self._no_chance(total, bad)
+        return self.suspect and lasted >= must_last
 
     def _no_chance(self, total: int, bad: int) -> bool:
         # The attempts of one call are one experience: they cannot open the circuit, and so end their own call early.
         if self._run_calls < min(2, self._policy.consecutive):
             return False
-        before = max(0, total - self.consecutive)  # 0 also where the run is longer than the window
-        share = (max(0, bad - self.consecutive) + _BEFORE * self._least) / (before + _BEFORE)
+        # None of the window where the run is longer than it.
+        before = max(0, total - self.consecutive) + self._past
+        failed = max(0, bad - self.consecutive) + self._past_bad
+        share = (failed + _BEFORE * self._least) / (before + _BEFORE)
         share, chance = min(max(share, self._least), _MOST), _CHANCE
         if self._now < self.cold_until:
             share, chance = max(share, _COLD), _COLD_CHANCE

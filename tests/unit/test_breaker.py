@@ -558,18 +558,32 @@ def test_the_cause_of_an_open_circuit_is_the_failure_that_opened_it() -> None:
     assert error.cause == "500"
 
 
-def test_a_trip_soon_after_closing_is_a_relapse_and_goes_on_with_the_open_time_that_had_grown() -> None:
-    """Soon is within the slow start and as long again as it had been open."""
+def test_a_trip_soon_after_closing_keeps_what_is_left_of_the_open_time_that_had_grown() -> None:
+    """Each second in which calls were answered is one less."""
     here = world(consecutive=1, ramp=5, open_for=5)
     here.trip()
+    for _ in range(2):
+        here.clock.advance(here.host.snapshot().retry_in or 0.0)
+        here.call(reset())
+    assert here.all(BreakerOpened)[-1].open_for == 20.0
     here.recover()
-    here.clock.advance(9.9)
+    here.clock.advance(6.0)
     here.call(reset())
-    assert here.all(BreakerOpened)[-1].open_for == 10.0
+    assert here.all(BreakerOpened)[-1].open_for == 14.0
     here.recover()
-    here.clock.advance(15.0)
+    here.clock.advance(12.0)
     here.call(reset())
     assert here.all(BreakerOpened)[-1].open_for == 5.0
+
+
+def test_a_host_that_was_up_for_as_long_as_it_had_been_down_is_looked_at_soon_however_often() -> None:
+    here = world(consecutive=1, open_for=5)
+    for _ in range(10):
+        here.trip()
+        here.recover()
+        here.clock.advance(5.0)
+        here.call(answer(200))
+    assert {event.open_for for event in here.all(BreakerOpened)} == {5.0}
 
 
 def test_a_host_that_answered_a_probe_is_looked_at_soon_again() -> None:

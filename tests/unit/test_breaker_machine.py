@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import hypothesis.strategies as st
@@ -67,7 +68,8 @@ class BreakerMachine(RuleBasedStateMachine):
         self.open_until = 0.0
         self.closed_at: float | None = None
         self.row = self.row_calls = self.good = self.bad = self.probed = 0
-        self.row_since = self.open_time = self.relapse_until = self.probe_sent = 0.0
+        self.row_since = self.open_time = self.probe_sent = 0.0
+        self.past = self.past_bad = 0.0
         self.at_once: int | None = None
         """What a slow start lets in at once; None where all are let in."""
         self.round_left = 0
@@ -118,7 +120,8 @@ class BreakerMachine(RuleBasedStateMachine):
         if policy.consecutive_for == 0:
             return True
         least = 1e-5 ** (1 / policy.consecutive)
-        share = (self.bad - self.row + 5 * least) / (self.good + self.bad - self.row + 5)
+        before = self.good + self.bad - self.row + self.past
+        share = (self.bad - self.row + self.past_bad + 5 * least) / (before + 5)
         share, chance = min(max(share, least), 0.95), 1e-5
         if self.cold():
             share, chance = max(share, 0.8), 1e-2
@@ -143,10 +146,10 @@ class BreakerMachine(RuleBasedStateMachine):
             if isinstance(event, BreakerOpened):
                 rule, moment = self.opening
                 if self.state == "half-open":
-                    grows = self.probed == 0
+                    self.open_time = min(self.open_time * 2, 40.0) if self.probed == 0 else 5.0
                 else:
-                    grows = moment < self.relapse_until
-                self.open_time = min(self.open_time * 2, 40.0) if grows and self.open_time else 5.0
+                    closed_for = math.inf if self.closed_at is None else moment - self.closed_at
+                    self.open_time = max(5.0, self.open_time - closed_for)
                 rested = moment - self.probe_sent if self.state == "half-open" else 0.0
                 least, most = (
                     max(jitter * self.open_time - rested, jitter * self.open_time / 10) for jitter in (0.9, 1.1)
@@ -165,7 +168,6 @@ class BreakerMachine(RuleBasedStateMachine):
                 assert self.probed == self.policy.close_after
                 self.state, self.closed_at = "closed", self.clock.now
                 self.row = self.good = self.bad = 0
-                self.relapse_until = self.clock.now + self.policy.ramp + self.open_time
                 self.at_once = 2 * self.policy.half_open_probes if self.policy.ramp else None
                 self.begin_round()
                 self.halved_at = 0.0
@@ -242,6 +244,9 @@ class BreakerMachine(RuleBasedStateMachine):
         self.out = [probe for probe in self.out if probe is not permit]
         opens = closes = False
         if verdict is Verdict.SUCCESS:
+            if self.state == "closed":
+                self.past = 0.9 * self.past + self.row + 1
+                self.past_bad = 0.9 * self.past_bad + self.row
             self.good, self.row = self.good + 1, 0
             if self.state == "half-open":
                 self.probed += 1

@@ -173,7 +173,7 @@ def test_one_that_answers_nothing_any_more_is_down_again() -> None:
     assert len(here.all(BreakerOpened)) == 1
     here.clock.advance(0.03)
     here.call(answer(503))
-    assert [event.open_for for event in here.all(BreakerOpened)] == [1.0, 1.5]
+    assert [event.open_for for event in here.all(BreakerOpened)] == [1.0, 1.0]
 
 
 def test_with_few_calls_it_is_judged_as_usual_once_it_should_be_warm() -> None:
