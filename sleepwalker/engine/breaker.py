@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
+from itertools import islice
 from typing import Literal, Protocol
 
 import pybreaker
@@ -82,6 +83,10 @@ class Refusal:
     """True in a dry run: the attempt is sent all the same, and what comes of it moves nothing."""
     max_wait: float = 0.0
     """Seconds that a call waits rather than be refused."""
+
+
+def _patience_ends(ticket: Ticket) -> float:
+    return ticket.until
 
 
 class Breaker(pybreaker.CircuitBreakerListener):
@@ -218,28 +223,29 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if ticket not in self._queue:
             self._queue += (ticket,)
         room = self._room()
-        if opens_in <= 0 and (room is None or ticket in self._queue[:room]):
+        if opens_in <= 0 and (room is None or ticket in self._next(now, room)):
             return 0.0  # a place came free after the call was refused, and before it was known here
-        if opens_in > 0 and ticket in self._queue[: self._policy.half_open_probes]:
+        if opens_in > 0 and ticket in self._next(now + opens_in, self._policy.half_open_probes):
             return opens_in
         return min(opens_in + _LOOK_AGAIN, seconds)
 
-    def stop_waiting_locked(self, ticket: Ticket) -> None:
+    def stop_waiting_locked(self, ticket: Ticket, now: float) -> None:
         """A call waits no more, whether it was let through or not."""
         self._drop(ticket)
-        self.wake_locked()  # also where a Ctrl-C came before this the last time
+        self.wake_locked(now)  # also where a Ctrl-C came before this the last time
 
     def _drop(self, ticket: Ticket) -> None:
         self._queue = tuple([other for other in self._queue if other is not ticket])
 
-    def wake_locked(self) -> None:
+    def wake_locked(self, now: float) -> None:
         """Wake those who wait and would be let through now, or as soon as the circuit may be tried again.
 
         And those whose patience ends before that: they wait in vain.
         """
         if self._queue:
             room = self._room()
-            for ticket in self._queue if room is None else self._queue[:room]:
+            when = max(now, self._open_until) if self._trip.state == OPEN else now
+            for ticket in self._queue if room is None else self._next(when, room):
                 ticket.wake.set()
             if self._trip.state == OPEN:
                 for ticket in self._queue:
@@ -251,6 +257,19 @@ class Breaker(pybreaker.CircuitBreakerListener):
         for ticket in self._queue:
             ticket.wake.set()
 
+    def _next(self, now: float, room: int) -> list[Ticket]:
+        """Those who are let through next: who has waited longest, of those whose time still allows a whole attempt.
+
+        Of the others, where it is their turn, who can wait for longest. Who has waited longest has the least: its
+        attempt would be cut short, and a host that is well would look as if it did not answer.
+        """
+        most = min(room, len(self._queue))
+        ample = list(islice((ticket for ticket in self._queue if ticket.ample_until >= now), most))
+        if len(ample) < most:
+            short = (ticket for ticket in self._queue if ticket.ample_until < now)
+            ample += sorted(short, key=_patience_ends, reverse=True)[: most - len(ample)]
+        return ample
+
     def _room(self) -> int | None:
         """How many more attempts may begin, of an open circuit when its time is over. None for any number."""
         if self._trip.state == CLOSED:
@@ -258,7 +277,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         return max(0, self._policy.half_open_probes - len(self._places))
 
     def _take_place(self, now: float, most: int, ticket: Ticket | None) -> bool:
-        """Whether there is a place for this attempt, and nobody has waited longer for it."""
+        """Whether there is a place for this attempt, and it is nobody else's turn."""
         if len(self._places) >= most:
             self._places = {
                 key: permit for key, permit in self._places.items() if permit.expires is None or permit.expires > now
@@ -266,7 +285,8 @@ class Breaker(pybreaker.CircuitBreakerListener):
         room = max(0, most - len(self._places))
         if ticket is None:
             return len(self._queue) < room
-        if ticket not in self._queue[:room]:
+        if ticket not in self._next(now, room):
+            self.wake_locked(now)  # whose turn it is may have changed since who comes here was woken
             return False
         self._drop(ticket)
         return True
@@ -314,7 +334,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if self._slow is not None and self._trip.state == CLOSED and self._slow.too_many(now):
             self._open_for_slowness(now)
         if self._queue:
-            self.wake_locked()
+            self.wake_locked(now)
 
     def _failed(self, permit: Permit, now: float, cause: str | None, *, first: bool) -> None:
         self._last_failure = cause
@@ -345,7 +365,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if self._trip.state == HALF_OPEN:
             self._trip.success(now)
             self._transit(self._machine.state.on_success)
-        self.wake_locked()
+        self.wake_locked(now)
 
     def reset_locked(self) -> None:
         """Close the circuit by hand: all are admitted at once, and what was sent before moves nothing any more."""
@@ -504,7 +524,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if start is not None:
             if now >= start.until:
                 self._end_slow_start()
-                self.wake_locked()
+                self.wake_locked(now)
             elif self._take_place(now, start.at_once, ticket):
                 start.let_in()
                 return Permit(self._generation, now + lifetime, now)

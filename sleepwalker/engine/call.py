@@ -291,7 +291,7 @@ def _wait_for_circuit(call: Call, refusal: Refusal, deadline: float) -> Generato
     until = min(now + refusal.max_wait, deadline - MINIMAL_ATTEMPT)
     ended: Ended = "breaker"
     while now < until:
-        wait = host.wait_for_circuit(call, now, until - now)
+        wait = host.wait_for_circuit(call, now, until - now, deadline - call.rules.attempt - now)
         if wait is None or call.turn is None:
             break
         closed = yield Wait(wait, call.turn)
@@ -304,7 +304,7 @@ def _wait_for_circuit(call: Call, refusal: Refusal, deadline: float) -> Generato
         if answer is None:
             return None, refusal
         refusal = answer
-    host.stop_waiting(call)
+    host.stop_waiting(call, now)
     return ended, refusal
 
 

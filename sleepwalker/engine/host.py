@@ -344,7 +344,7 @@ class Host:
                 if call.token and not sent:
                     bucket.give_back(call)
             if call.turn is not None:
-                self._stop_waiting_locked(call)
+                self._stop_waiting_locked(call, self._clock.monotonic())
             self.tally.end(call, how, seconds)
 
     def claim(self, call: Holdings) -> bool:
@@ -382,31 +382,33 @@ class Host:
         with self._lock:
             breaker = self.breaker
             if breaker is None:
-                self._stop_waiting_locked(call)
+                self._stop_waiting_locked(call, now)
                 return _FREE, ()
             admission = breaker.admit_locked(bearer, now, lifetime, call.turn)
             if not isinstance(admission, Refusal) or admission.observed:
-                self._stop_waiting_locked(call)
+                self._stop_waiting_locked(call, now)
             return admission, self._news_locked(now)
 
-    def wait_for_circuit(self, call: Holdings, now: float, seconds: float) -> float | None:
+    def wait_for_circuit(self, call: Holdings, now: float, seconds: float, ample_for: float) -> float | None:
         """Have a call that was refused queue for its circuit: the seconds after which to ask again, unless its ticket
-        wakes before; or None where the circuit stays open for longer than the `seconds` that it may wait."""
+        wakes before; or None where the circuit stays open for longer than the `seconds` that it may wait.
+
+        `ample_for` is how many seconds from now on its time allows a whole attempt."""
         with self._lock:
             if call.turn is None:
-                call.turn = Ticket(call, seconds)
+                call.turn = Ticket(call, seconds, now + ample_for)
             # Where it was switched off meanwhile, the call asks at once, and is let through.
             return 0.0 if self.breaker is None else self.breaker.wait_locked(call.turn, now, seconds)
 
-    def stop_waiting(self, call: Holdings) -> None:
+    def stop_waiting(self, call: Holdings, now: float) -> None:
         """A call waits for its circuit no more."""
         with self._lock:
-            self._stop_waiting_locked(call)
+            self._stop_waiting_locked(call, now)
 
-    def _stop_waiting_locked(self, call: Holdings) -> None:
+    def _stop_waiting_locked(self, call: Holdings, now: float) -> None:
         if call.turn is not None:
             if self.breaker is not None:
-                self.breaker.stop_waiting_locked(call.turn)
+                self.breaker.stop_waiting_locked(call.turn, now)
             call.turn = None
 
     def settle(

@@ -94,14 +94,16 @@ class Holdings:
 class Ticket:
     """A call's place in the queue before a full bulkhead, or before a circuit. Its owner's lock guards it."""
 
-    __slots__ = ("call", "patience", "until", "wake")
+    __slots__ = ("ample_until", "call", "patience", "until", "wake")
 
-    def __init__(self, call: Holdings, patience: float) -> None:
+    def __init__(self, call: Holdings, patience: float, ample_until: float = math.inf) -> None:
         self.call = call
         self.patience = patience
         """How long the call waits at most, in seconds."""
         self.until = math.inf
         """When that is over, of one that waits for its circuit."""
+        self.ample_until = ample_until
+        """Until then its time allows a whole attempt, as long as its policy lets one take."""
         self.wake = Latch()
         """Set when there is something to see: it was granted, or will not be."""
 

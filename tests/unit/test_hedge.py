@@ -294,6 +294,20 @@ def test_a_slow_start_admits_copies_as_it_admits_calls() -> None:
     other.reply(answer(200))
 
 
+def test_a_copy_keeps_its_place_in_a_slow_start() -> None:
+    here = world(breaker={"ramp": 50})
+    here.trip()
+    here.recover()
+    here.call(answer(200))  # from now on three at once
+    call = here.begin(concurrent=True)
+    here.clock.advance(1.0)
+    assert isinstance(call.reply(DUE).step, Send)
+    third, fourth = here.begin(), here.begin()
+    assert (third.final is None, fourth.final is None) == (True, False)
+    call.reply(Came(2, answer(200)))
+    third.reply(answer(200))
+
+
 def test_a_dry_run_sends_the_copy_and_says_that_it_would_not_have() -> None:
     here = world(breaker={"mode": "observe", "consecutive_for": 0, "consecutive": 1, "open_for": 5}, retry=False)
     call = here.begin(concurrent=True)

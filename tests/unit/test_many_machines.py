@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from sleepwalker.policy import Policy
-from tests.unit.virtual import BAD, GOOD, Record, Server, World, cold, down, failing, overloaded
+from tests.unit.virtual import BAD, GOOD, Record, Server, World, cold, down, failing, flapping, overloaded
 
 #: Decisions of our own: no release of Python or of a library tells them apart.
 pytestmark = pytest.mark.once
@@ -79,6 +79,28 @@ def test_with_one_call_a_second_it_is_found_after_six_at_most(before: float) -> 
         assert sum(40 <= due <= opened for due, _ in run.ends) <= 6
 
 
+@pytest.mark.parametrize("rate", [1 / 60, 1 / 5])
+@pytest.mark.parametrize("ill", [0.3, 0.5, 0.7])
+def test_with_a_call_a_minute_callers_get_what_plain_retries_give(ill: float, rate: float) -> None:
+    """Nothing of the calls before is in the window then, and is remembered all the same."""
+    runs = [a_minute(failing(ill, seed), rate, seed, seconds=2000 / rate) for seed in SEEDS]
+    assert statistics.mean(run.share() for run in runs) >= 1 - ill**3 - 0.01
+
+
+@pytest.mark.parametrize("rate", [10, 100])
+@pytest.mark.parametrize(("up", "down_for", "answered"), [(3, 1, 0.6), (5, 2, 0.55), (5, 5, 0.4), (10, 10, 0.3)])
+def test_a_host_that_comes_and_goes_is_asked_again_soon_each_time(
+    up: float, down_for: float, answered: float, rate: int
+) -> None:
+    """Its callers get most of what plain retries would give them, and it gets no attempts for most of its outages."""
+
+    server = flapping(up, down_for)
+    run = a_minute(server, rate, 1, seconds=200)
+    plain = a_minute(server, rate, 1, PLAIN_RETRIES, seconds=200)
+    assert run.share() >= answered
+    assert sum(run.vain.values()) <= 0.6 * sum(plain.vain.values())
+
+
 # A server that has more to do than it can
 
 
@@ -135,6 +157,23 @@ def test_a_fleet_whose_host_was_down_for_two_minutes_comes_back_step_by_step() -
 
 
 # Patient work
+
+
+@pytest.mark.parametrize("outage", [10, 30])
+def test_calls_that_wait_for_their_circuit_until_their_time_is_over_do_not_keep_it_open(outage: int) -> None:
+    """Who has waited longest has no time left for an answer. As a probe it would say that a host is down which is well,
+    and those behind it, one after the other, would say the same for ever."""
+    total = 3.0
+    policy = Policy(
+        timeout={"connect": 1, "read": total, "attempt": total, "total": total},
+        retry={"wait_max": 0.5},
+        breaker={"max_wait": total},
+    )
+    world = World(1, policy)
+    world.calls(50, 20 + outage + 20, down(20, 20 + outage, latency=0.1))
+    run = world.go()
+    assert run.good_again(20 + outage) <= 3.0
+    assert run.share(since=20 + outage + 3) == 1.0
 
 
 @pytest.mark.parametrize("workers", [1, 8, 32])

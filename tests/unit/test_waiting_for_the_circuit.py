@@ -169,6 +169,46 @@ def test_those_who_came_first_go_first() -> None:
     assert woken(calls) == [1, 2, 3]
 
 
+def test_who_has_no_time_left_for_a_whole_attempt_goes_behind_those_who_have() -> None:
+    """It may take 10 s. One that is cut short would say that a host is down which only needs its time."""
+    here = world()
+    short, first, second = here.begin(total=12), here.begin(), here.begin()
+    assert [seconds(call) for call in (short, first, second)] == [5.0, 5.0, 6.0]
+    here.clock.advance(5.0)
+    assert waits(short.reply(False))
+    assert isinstance(first.reply(False).step, Send)
+    first.reply(BAD)
+    assert woken([short, second]) == [0, 1]  # who has no time for the next 10 s is told at once
+    assert isinstance(short.reply(False).outcome.error, CircuitOpenError)
+    assert seconds(second.reply(False)) == 10.0
+
+
+def test_of_those_who_have_none_the_one_with_the_most_goes_first() -> None:
+    here = world(ramp=5)
+    calls = [here.begin(total=6.0 + number / 10) for number in range(4)]
+    here.clock.advance(5.0)
+    calls[0].reply(False)
+    assert [isinstance(call.step, Send) for call in calls] == [False, False, False, False]
+    calls[3].reply(False)
+    assert isinstance(calls[3].step, Send)
+    calls[3].reply(OK)
+    assert woken(calls) == [1, 2]
+
+
+def test_whose_turn_it_is_changes_with_time() -> None:
+    """The one that was woken comes late, and has no time for a whole attempt by then: the next one is woken."""
+    here = world()
+    probe, first, second = here.begin(), here.begin(total=16.0), here.begin()
+    here.clock.advance(5.0)
+    assert isinstance(probe.reply(False).step, Send)
+    probe.reply(answer(429))
+    assert woken([first, second]) == [0]
+    here.clock.advance(1.5)
+    assert waits(first.reply(False))
+    assert woken([second]) == [0]
+    assert isinstance(second.reply(False).step, Send)
+
+
 def test_with_a_slow_start_they_go_one_after_the_other() -> None:
     here = world(ramp=30)
     calls = [here.begin() for _ in range(10)]
@@ -288,10 +328,10 @@ def test_one_that_strikes_before_the_next_was_woken_is_made_good() -> None:
     strikes = iter([KeyboardInterrupt()])
     waking = breaker.wake_locked
 
-    def struck() -> None:
+    def struck(now: float) -> None:
         for strike in strikes:
             raise strike
-        waking()
+        waking(now)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(breaker, "wake_locked", struck)

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from sleepwalker.clock import Wake
 from sleepwalker.engine.call import Queue, Request, Send, Wait, run
 from sleepwalker.engine.host import Host
-from sleepwalker.engine.outcome import Outcome
+from sleepwalker.engine.outcome import Outcome, failed
 from sleepwalker.engine.rules import Rules
 from sleepwalker.engine.steps import Reply, Steps
 from sleepwalker.events import BreakerOpened, Event, Level
+from sleepwalker.exceptions import DeadlineExceeded
 from sleepwalker.policy import Policy
 from tests.unit.engine_driver import answer
 
@@ -164,6 +165,8 @@ class World:
             return
         if isinstance(step, Send):
             outcome, seconds = server(self.now)
+            if (left := step.deadline - self.clock.now) < seconds:
+                outcome, seconds = failed(DeadlineExceeded("too late", limit=step.limit)), left
             self.record.sends[int(self.now)] += 1
             if not outcome.succeeded:
                 self.record.vain[int(self.now)] += 1
@@ -203,10 +206,15 @@ def failing(share: float, seed: int, latency: float = LATENCY) -> Server:
     return lambda now: (BAD if dice.random() < share else GOOD, latency)
 
 
-def down(since: float, until: float, share: float = 0.0, seed: int = 0) -> Server:
-    """A server that answers nothing in that time, and fails a share of attempts before and after."""
-    otherwise = failing(share, seed)
+def down(since: float, until: float, share: float = 0.0, seed: int = 0, latency: float = LATENCY) -> Server:
+    """A server that refuses all in that time, at once, and fails a share of attempts before and after."""
+    otherwise = failing(share, seed, latency)
     return lambda now: (BAD, LATENCY) if since <= now < until else otherwise(now)
+
+
+def flapping(up: float, down_for: float) -> Server:
+    """A server that is up for so many seconds, then down for so many, again and again."""
+    return lambda now: (GOOD if now % (up + down_for) < up else BAD, LATENCY)
 
 
 def overloaded(capacity: float) -> Server:
