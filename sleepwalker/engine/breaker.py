@@ -41,6 +41,7 @@ _FAILED = Exception("an attempt failed")
 _LEAST_REST = 0.1
 #: Who waits for a circuit that is not open looks up this often, in seconds, should nobody wake it.
 _LOOK_AGAIN = 1.0
+_NEVER = -math.inf
 #: The cause of a circuit that no failure opened.
 _SLOW_CALLS = "slow calls"
 
@@ -112,7 +113,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         """How a circuit that closed gets its load again; None once it has it."""
         self._open_time = 0.0
         """How long it was open last, without jitter."""
-        self._closed_at = -math.inf
+        self._closed_at = _NEVER
         """When it closed last by what it was answered."""
         self._answered = True
         """Whether the host answered an attempt since it opened. A probe of a path of its own is none."""

@@ -29,9 +29,9 @@ _MOST = 0.95
 #: A host that has just come back may be cold, and fail most attempts for a while; or be down again, which is likelier
 #: now than at any other time. So its run is judged by this share, and less has to speak against chance.
 _COLD, _COLD_CHANCE = 0.8, math.log(1e-2)
-#: With each success, what is remembered of the attempts before fades by this: some ten successes, and the failures
-#: between them.
-_FADES = 0.9
+#: With each success, what is remembered of the attempts before fades by a tenth: that are some ten successes, and the
+#: failures between them. It is counted in sixteenths, for there are many hosts, and small whole numbers take no room.
+_ONE = 16
 #: Logarithms are compared with so much to spare: the limit may be reached, not exceeded.
 _ROUNDING = 1e-9
 
@@ -53,9 +53,9 @@ class Trip(pybreaker.CircuitBreakerStorage):
         self.consecutive = 0
         self._run_since = 0.0
         self._run_calls = 0
-        self._past = self._past_bad = 0.0
+        self._past = self._past_bad = 0
         """The attempts before the run, and the failures of them, however long ago: the window of a host with few calls
-        is empty when the next one comes."""
+        is empty when the next one comes. From the first failure on: most hosts need not remember anything."""
         self.suspect = False
         """Whether the circuit is about to open: the run of failures is no chance, and has lasted half of what it must.
 
@@ -74,9 +74,10 @@ class Trip(pybreaker.CircuitBreakerStorage):
     def success(self, now: float) -> None:
         """An attempt was answered."""
         self._window.add(now, _GOOD)
-        if self.state == CLOSED:  # what an outage failed says nothing of the time before it or after
-            self._past = self._past * _FADES + self.consecutive + 1
-            self._past_bad = self._past_bad * _FADES + self.consecutive
+        # What an outage failed says nothing of the time before it or after.
+        if (self.consecutive or self._past_bad) and self.state == CLOSED:
+            self._past_bad = self._past_bad * 9 // 10 + self.consecutive * _ONE
+            self._past = self._past * 9 // 10 + (self.consecutive + 1) * _ONE
         self.consecutive = 0
         self.suspect = False
 
@@ -114,8 +115,8 @@ class Trip(pybreaker.CircuitBreakerStorage):
         if self._run_calls < min(2, self._policy.consecutive):
             return False
         # None of the window where the run is longer than it.
-        before = max(0, total - self.consecutive) + self._past
-        failed = max(0, bad - self.consecutive) + self._past_bad
+        before = max(0, total - self.consecutive) + self._past / _ONE
+        failed = max(0, bad - self.consecutive) + self._past_bad / _ONE
         share = (failed + _BEFORE * self._least) / (before + _BEFORE)
         share, chance = min(max(share, self._least), _MOST), _CHANCE
         if self._now < self.cold_until:

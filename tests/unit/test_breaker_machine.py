@@ -244,9 +244,9 @@ class BreakerMachine(RuleBasedStateMachine):
         self.out = [probe for probe in self.out if probe is not permit]
         opens = closes = False
         if verdict is Verdict.SUCCESS:
-            if self.state == "closed":
-                self.past = 0.9 * self.past + self.row + 1
-                self.past_bad = 0.9 * self.past_bad + self.row
+            if self.state == "closed" and (self.row or self.past_bad):
+                self.past = math.floor(0.9 * 16 * self.past + 1e-9) / 16 + self.row + 1
+                self.past_bad = math.floor(0.9 * 16 * self.past_bad + 1e-9) / 16 + self.row
             self.good, self.row = self.good + 1, 0
             if self.state == "half-open":
                 self.probed += 1
