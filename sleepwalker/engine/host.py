@@ -28,7 +28,11 @@ _GOOD, _BAD = 0, 1
 _GO = Turn("go", 0.0)
 #: Until a percentile is asked for.
 _NOTHING: dict[float, tuple[float | None, float]] = {}
-#: So many attempts must be known before a percentile of them says when to hedge.
+#: A run of connect failures that is less likely than this, by the share of failures before it, is no chance; and it is
+#: judged as if at most this share had failed.
+_CHANCE, _MOST = math.log(1e-5), 0.5
+#: So many attempts must be known before a percentile of them says when to hedge, or their share of failures what chance
+#: explains.
 _ENOUGH = 20
 #: No sooner than after so many seconds does a percentile hedge: below it, sending is most of what takes time.
 _SOONEST = 0.001
@@ -67,6 +71,7 @@ class Host:
         "_probed_well",
         "_reset_at",
         "_unreached",
+        "_unreached_by_chance",
         "_untold",
         "_verdicts",
         "_whole",
@@ -119,6 +124,8 @@ class Host:
         """What its calls came to, for metrics. Of those that only count, each number may be read without the lock."""
         self._consecutive = 0
         self._unreached = 0
+        self._unreached_by_chance = 0
+        """So many connect failures in a row come by chance, as where one of three machines refuses them."""
         self._reset_at = -math.inf
         """Attempts that began before this do not count in `_unreached`."""
         self._last_error: str | None = None
@@ -591,9 +598,18 @@ class Host:
                 self._unreached = 0
         elif outcome.never_sent:
             if began >= self._reset_at:
+                if self._unreached == 0:
+                    good, bad = self._verdicts.totals(self._clock.monotonic())
+                    self._unreached_by_chance = _longest_by_chance(good, bad - 1)
                 self._unreached += 1
-        elif self._unreached < self._policy.health.broken_after:  # nor is another failure
+        elif not self._cut_off:  # nor is another failure
             self._unreached = 0
+
+    @property
+    def _cut_off(self) -> bool:
+        """Whether connecting failed so often in a row that it counts as broken."""
+        count = self._unreached
+        return count >= self._policy.health.broken_after and count > self._unreached_by_chance
 
     def _tell_whole(self, outcome: Outcome, now: float, began: float) -> tuple[Event, ...]:
         """Let the host know what an attempt of its part says about connecting to it: nothing else is its business."""
@@ -613,11 +629,11 @@ class Host:
     def _unreachable(self) -> bool:
         """Whether connecting to the host, or to that of the part, failed so often in a row that it counts as broken."""
         whole = self if self._whole is None else self._whole()
-        return whole is not None and whole._unreached >= whole._policy.health.broken_after
+        return whole is not None and whole._cut_off
 
     def broken_by(self, now: float) -> Literal["breaker", "connect"] | None:
         """What makes the host count as broken as of `now`, None if nothing does."""
-        if self._unreached >= self._policy.health.broken_after:
+        if self._cut_off:
             return "connect"
         return "breaker" if self.rejects(now) else None
 
@@ -811,7 +827,7 @@ class Host:
             transitions = breaker.take_news_locked()
             self.tally.count_transitions(transitions)
             news += transitions
-        unreached = self._unreached >= self._policy.health.broken_after
+        unreached = self._unreached > 0 and self._cut_off
         # A half-open circuit has not recovered yet: only its closing ends what its opening began. One with a standing
         # permit is closed, and need not be asked.
         down = unreached or (breaker is not None and breaker.standing is None and breaker.down)
@@ -865,6 +881,13 @@ _hosts = renewed_after_fork("hosts", Host._renew_after_fork)
 
 def _failures(policy: Policy) -> frozenset[int]:
     return policy.breaker.statuses if policy.breaker else SERVER_FAILURES
+
+
+def _longest_by_chance(good: int, bad: int) -> int:
+    """The longest run of failures that chance explains (1 in 100,000 or more) where so many failed before it."""
+    if bad <= 0 or good + bad < _ENOUGH:
+        return 0
+    return int(_CHANCE / math.log(min(bad / (good + bad), _MOST)))
 
 
 def free_permit() -> Permit:

@@ -366,7 +366,9 @@ class HealthPolicy(PolicyModel):
     )
     degraded_below: Ratio = Field(default=0.95, description="Success ratio below which a host is called degraded.")
     broken_after: Count = Field(
-        default=3, description="Connect failures in a row after which a host is broken and its connection evicted."
+        default=3,
+        description="Connect failures in a row after which a host is broken and its connection evicted; more where "
+        "chance explains so many, by the share of failures within `window`, as where one of its machines refuses all.",
     )
     rehook_initial: SecondsOrZero = Field(
         default=1.0, description="Seconds before the hooks are asked again for a broken host, twice as long each time."

@@ -130,6 +130,30 @@ def test_connect_failures_in_a_row_break_a_host(broken_after: int) -> None:
     assert here.only(HostRecovered).broken_for == 7.0
 
 
+def test_one_machine_of_three_that_refuses_all_breaks_no_host() -> None:
+    """Three in a row come by chance there, again and again; and find would ask the hooks each time."""
+    here = world(retry=False, breaker=False)
+    for _ in range(10):
+        for outcome in (answer(200), answer(200), refused()):
+            here.call(outcome)
+    for _ in range(8):  # the ninth in a row
+        here.call(refused())
+    assert here.all(HostBroken) == []
+    here.call(refused())
+    assert here.only(HostBroken).failures == 10
+    here.call(answer(200))
+    assert here.host.snapshot().state == "degraded"
+
+
+def test_a_host_of_which_one_attempt_failed_is_broken_by_three() -> None:
+    here = world(retry=False, breaker=False)
+    for outcome in (*[answer(200)] * 99, refused(), answer(200)):
+        here.call(outcome)
+    for _ in range(3):
+        here.call(refused())
+    assert here.only(HostBroken).failures == 3
+
+
 def test_an_answer_that_began_before_connecting_failed_is_no_recovery() -> None:
     here = world(health={"broken_after": 2})
     late = here.begin()

@@ -171,7 +171,7 @@ class ManagerMachine(RuleBasedStateMachine):
     @initialize(most=st.sampled_from([2, 1000]))
     def start(self, most: int) -> None:
         policy = Policy(
-            health={"idle": IDLE, "max_age": AGE, "rehook_initial": FIRST, "rehook_max": LAST},
+            health={"window": 0.1, "idle": IDLE, "max_age": AGE, "rehook_initial": FIRST, "rehook_max": LAST},
             breaker={"open_for": OPEN, "open_max": OPEN, "ramp": 0, "min_calls": 1_000_000, "consecutive_for": 0},
         )
         self.most = most
