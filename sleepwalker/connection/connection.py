@@ -404,7 +404,7 @@ class Connection:
         if own is None:
             self._policy, self._rules = whole._policy, whole._rules
         elif own is not self._policy:
-            self._policy, self._rules = own, self._rules_of(own, self._timeout)
+            self._policy, self._rules = own, Rules(own, self._clock, self._timeout)
         self._host = host
 
     @property
@@ -795,7 +795,7 @@ class Connection:
         key = (chosen, passes_rate_limit(chosen), check_timeout(timeout))  # equal policies may differ in what they say
         rules = self._other_rules.get(key)
         if rules is None:
-            rules = Rules(chosen, self._clock, key[2])
+            rules = Rules(chosen, self._clock, key[2]).beside(self._rules)
             if len(self._other_rules) >= _MAX_OTHER_RULES:
                 self._other_rules = {}
             self._other_rules[key] = rules

@@ -11,7 +11,7 @@ from sleepwalker.engine.breaker import Bearer, Permit
 from sleepwalker.engine.cooldown import Cooldown
 from sleepwalker.engine.host import Host, free_permit
 from sleepwalker.engine.limits import Holdings
-from sleepwalker.engine.outcome import FAILURE, Outcome
+from sleepwalker.engine.outcome import FAILURE, NEUTRAL, Outcome
 from sleepwalker.engine.rules import Rules
 from sleepwalker.engine.steps import Request
 from sleepwalker.engine.tally import End
@@ -26,7 +26,13 @@ from sleepwalker.events import (
     RetryAbandoned,
     RetryScheduled,
 )
-from sleepwalker.exceptions import ConnectionError, SleepwalkerException
+from sleepwalker.exceptions import (
+    ConnectionError,
+    ConnectTimeout,
+    DeadlineExceeded,
+    ReadTimeout,
+    SleepwalkerException,
+)
 from sleepwalker.frozen import slotted
 
 
@@ -39,6 +45,11 @@ class Runner:
     """How long the call had waited before it."""
     permit: Permit
 
+
+_TIMEOUTS = (ConnectTimeout, DeadlineExceeded, ReadTimeout)
+#: The share of attempts whose time says how long a host mostly takes: half, so that those which hang do not move it;
+#: and seconds, where too few are known.
+_MOSTLY, _UNKNOWN = 0.5, 0.5
 
 _NOBODY: dict[int, Runner] = {}
 #: Answers by which a server refuses, besides those that are retried, whether these are or not.
@@ -101,8 +112,12 @@ class Call(Holdings):
     def settled(self, number: int, began: float, wait: float, permit: Permit, outcome: Outcome) -> None:
         """Put on record what a send came to, and give its permit back. `wait` is what the call waited before it."""
         done = self.clock.monotonic()
-        news = self.host.settle(permit, outcome, done, done - began, first=not self.earned)
-        self.earned = True
+        if self.rules.hasty and self._in_haste(outcome, done - began, done):
+            outcome.verdict = NEUTRAL
+            news = self.host.cancel(permit, done)
+        else:
+            news = self.host.settle(permit, outcome, done, done - began, first=not self.earned)
+            self.earned = True
         if not outcome.never_sent:
             self.sent = True
         text = None if outcome.error is None else outcome.describe()
@@ -149,6 +164,17 @@ class Call(Holdings):
         if self.lot is None:
             self.lot = self.clock.random()
         return self.lot
+
+    def _in_haste(self, outcome: Outcome, duration: float, now: float) -> bool:
+        """Whether an attempt ended for want of time that its caller did not leave it: less than the host mostly takes.
+
+        That says nothing of the host. One that was given more counts: else a host that hangs would never be found
+        where all callers are in a hurry.
+        """
+        if outcome.verdict is not FAILURE or not isinstance(outcome.error, _TIMEOUTS):
+            return False
+        usual = self.host.latency_above(_MOSTLY, now)
+        return duration < (_UNKNOWN if usual is None else usual)
 
     def cancelled(self, number: int, began: float, wait: float, permit: Permit, why: str, *, cut: bool = False) -> None:
         """Put on record that a send was ended from here: its permit goes back, and nothing is said of the host.

@@ -24,6 +24,7 @@ class Rules:
         "bulkhead",
         "connect",
         "finished_level",
+        "hasty",
         "hedge",
         "methods",
         "policy",
@@ -39,6 +40,8 @@ class Rules:
 
     def __init__(self, policy: Policy, clock: Clock, timeout: tuple[float, float] | None = None) -> None:
         self.policy = policy
+        self.hasty = False
+        """Whether its caller leaves the host less time than the connection does."""
         self.connect = policy.timeout.connect
         self.read = policy.timeout.read
         self.attempt = policy.timeout.attempt
@@ -62,10 +65,16 @@ class Rules:
         self.finished_level = policy.log.finished
         self.sample = policy.log.sample
 
+    def beside(self, own: Rules) -> Rules:
+        """These rules, of a call whose connection's own are `own`."""
+        self.hasty = self.attempt < own.attempt or self.connect < own.connect or self.read < own.read
+        return self
+
     def within(self, total: float) -> Rules:
         """The same rules for a call of `total` seconds at most: longer timeouts are cut to fit."""
         rules = copy(self)
         rules.total = total
+        rules.hasty = self.hasty or total < self.attempt
         rules.attempt, rules.connect, rules.read = (min(one, total) for one in (self.attempt, self.connect, self.read))
         return rules
 

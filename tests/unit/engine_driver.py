@@ -204,7 +204,8 @@ class World:
         credentials: str = "",
     ) -> Running:
         """Start a call and take it to its first step, or to its end where it is rejected."""
-        rules = Rules(self.policy if policy is None else policy, self.clock, timeout)
+        own = Rules(self.policy, self.clock)
+        rules = Rules(self.policy if policy is None else policy, self.clock, timeout).beside(own)
         if total is not None:
             rules = rules.within(total)
         can = method in IDEMPOTENT if idempotent is None else idempotent

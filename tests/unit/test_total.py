@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import pytest
 
+from sleepwalker.engine.outcome import Outcome, failed
 from sleepwalker.engine.rules import Rules
 from sleepwalker.events import RetryAbandoned
 from sleepwalker.exceptions import DeadlineExceeded
@@ -49,7 +52,7 @@ def test_the_rules_that_other_calls_follow_stay_as_they_are() -> None:
     short = rules.within(0.5)
     assert times(rules) == (3.05, 10, 10, 30)
     assert short.retries is rules.retries
-    own = {"attempt", "connect", "read", "total"}
+    own = {"attempt", "connect", "hasty", "read", "total"}
     assert all(getattr(short, name) == getattr(rules, name) for name in Rules.__slots__ if name not in own)
 
 
@@ -101,3 +104,67 @@ def test_a_hedge_that_would_come_after_the_end_is_not_sent() -> None:
     here = World(Policy(hedge={"delay": 1.0}))
     assert here.begin(concurrent=True, total=0.8).sends[0][1].hedge_in is None
     assert here.begin(concurrent=True, total=1.2).sends[0][1].hedge_in == 1.0
+
+
+# A caller in a hurry
+
+
+def too_slow(limit: Literal["attempt", "total"] = "total") -> Outcome:
+    return failed(DeadlineExceeded("h: the deadline ran out", limit=limit))
+
+
+def hurried(here: World, *, times: int = 20, **how: Any) -> None:
+    for _ in range(times):
+        here.call(too_slow(), took=0.02, **how)
+        here.clock.advance(0.5)
+
+
+@pytest.mark.parametrize("how", [{"total": 0.02}, {"timeout": (0.02, 0.02)}])
+def test_a_caller_that_leaves_a_host_less_time_than_it_takes_opens_no_circuit_for_the_others(
+    how: dict[str, Any],
+) -> None:
+    """The host answers in 0.1 s, and a handler has 0.02 s left of its own time."""
+    here = World(Policy(retry=False))
+    for _ in range(30):
+        here.call(answer(200), took=0.1)
+    hurried(here, **how)
+    health = here.host.snapshot()
+    assert (health.breaker, health.failures, health.state) == ("closed", 0, "healthy")
+    assert health.latency.p50 == pytest.approx(0.1, rel=0.15), "what was cut says nothing of how long the host takes"
+
+
+def test_nor_of_a_host_of_which_nothing_is_known() -> None:
+    here = World(Policy(retry=False))
+    hurried(here, total=0.02)
+    assert here.host.snapshot().breaker == "closed"
+
+
+def test_a_host_that_hangs_is_found_although_all_its_callers_are_in_a_hurry() -> None:
+    here = World(Policy(retry=False))
+    for _ in range(30):
+        here.call(answer(200), took=0.01)
+    hurried(here, total=0.02)
+    assert here.host.snapshot().breaker == "open"
+
+
+def test_and_so_is_one_of_which_nothing_is_known_by_those_with_half_a_second() -> None:
+    here = World(Policy(retry=False))
+    for _ in range(5):
+        here.call(too_slow(), took=0.5, total=0.5)
+    assert here.host.snapshot().breaker == "open"
+
+
+def test_the_time_that_the_policy_leaves_is_no_hurry() -> None:
+    here = World(Policy(retry=False, timeout={"connect": 0.02, "read": 0.02, "attempt": 0.02}))
+    for _ in range(30):
+        here.call(answer(200), took=0.1)
+    hurried(here)
+    assert here.host.snapshot().breaker == "open"
+
+
+def test_what_a_host_answers_in_time_counts_for_a_caller_in_a_hurry_as_for_all() -> None:
+    here = World(Policy(retry=False))
+    for _ in range(5):
+        here.call(answer(503), took=0.01, total=0.02)
+        here.clock.advance(0.5)
+    assert here.host.snapshot().breaker == "open"
