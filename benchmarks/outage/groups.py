@@ -98,12 +98,14 @@ TABLES: Mapping[str, Callable[[Found], str]] = {
     "partial": partial,
     "machines": machines,
     "outages": outages,
+    "exact": outages,
     "batch": batch,
 }
 HEADINGS = {
     "partial": "A share of the attempts fails",
     "machines": "Four machines behind one address, one of them ill",
-    "outages": "Outages of 2, 20 and 120 s, and how they end",
+    "outages": "Outages of about 2, 20 and 120 s, and how they end",
+    "exact": "Outages of exactly 2, 20 and 120 s",
     "batch": "A job of 3,000 items through a restart of 12 s",
 }
 

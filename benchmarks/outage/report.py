@@ -60,6 +60,9 @@ at different moments for a circuit that looks now and then. 50 calls per second,
 outage takes 120 s. Silence is known for what it is only when a deadline is over, {DEADLINE:g} s after it began under
 `standard`: until then every call is sent. A cold host answers {100 * COLD:.0f} % of the load at first and all of it
 {WARM_AFTER:g} s after its first answer; the rest gets 503.""",
+    "exact": """\
+A circuit that a failure opens after 0.5 s looks after about 1.5, 3, 5.3, 8.6, 13.7 and 21.3 s, and then every 10 s,
+each wait 10 % longer or shorter. These lengths end shortly before a look, those above anywhere.""",
     "batch": """\
 All workers share one client. An item that failed is not tried again by the job. Requests that a host refuses are known
 to nobody but the client, and so of sleepwalker only, by its log.""",

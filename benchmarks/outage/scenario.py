@@ -64,6 +64,8 @@ class Scenario:
     items: int = 0
     repeat: int = 1
     """How often each client goes through it. The outages of these runs differ in length (`VARIED`)."""
+    exact: bool = False
+    """Whether they do not."""
     number: int = 0
     """Which of the runs this is."""
     lanes: int = 3
@@ -131,7 +133,7 @@ def varied(scenario: Scenario, number: int) -> Scenario:
     """
     if scenario.repeat == 1:
         return scenario
-    factor = 1 + VARIED * ((2 * number + 1) / scenario.repeat - 1)
+    factor = 1.0 if scenario.exact else 1 + VARIED * ((2 * number + 1) / scenario.repeat - 1)
     phases = tuple(
         Phase(round(phase.seconds * factor, 2), phase.kind) if phase.kind not in ("healthy", "cold") else phase
         for phase in scenario.phases

@@ -135,6 +135,13 @@ OUTAGES = (
     ),
 )
 
+#: The same of exactly that length each time.
+EXACT = tuple(
+    replace(scenario, name=f"exact-{scenario.name}", clients=("sleepwalker",), group="exact", exact=True)
+    for scenario in OUTAGES
+    if scenario.phases[2].kind != "cold"
+)
+
 #: An item takes longer the more workers there are, so that each job takes some 24 s and meets the restart on its way.
 BATCH = tuple(
     Scenario(
@@ -154,7 +161,7 @@ BATCH = tuple(
     for workers in (1, 8, 32)
 )
 
-ALL: tuple[Scenario, ...] = (OUTAGE, ERRORS, TAIL, HANG, *PARTIAL, *MACHINES, *OUTAGES, *BATCH)
+ALL: tuple[Scenario, ...] = (OUTAGE, ERRORS, TAIL, HANG, *PARTIAL, *MACHINES, *OUTAGES, *EXACT, *BATCH)
 GROUPS = tuple(dict.fromkeys(scenario.group for scenario in ALL if scenario.group))
 
 _QUICK: dict[str, Sequence[float]] = {
@@ -165,6 +172,7 @@ _QUICK: dict[str, Sequence[float]] = {
     "partial": (2,),
     "machines": (1, 2),
     "outages": (1, 2, 3),
+    "exact": (1, 2, 3),
     "batch": (1, 2, 2),
 }
 
