@@ -89,33 +89,37 @@ class Trip(pybreaker.CircuitBreakerStorage):
         self.consecutive += 1
         self._run_calls += first
         self._now = now
+        self.suspect = self._is_suspect()
 
     def broken_rule(self) -> Literal["consecutive", "failure_ratio"] | None:
         """The rule by which the latest failure opens the circuit, None if it does not."""
         policy = self._policy
-        good, bad = self._window.totals(self._now)
-        if self.consecutive >= policy.consecutive and self._run_counts(good + bad, bad):
+        if self.consecutive >= policy.consecutive and self._run_lasted():
             return "consecutive"
+        good, bad = self._window.totals(self._now)
         if good + bad >= policy.min_calls and bad >= policy.failure_ratio * (good + bad):
             # While a host is cold, a share says nothing: it rises.
             return "failure_ratio" if self._now >= self.cold_until else None
         return None
 
-    def _run_counts(self, total: int, bad: int) -> bool:
+    def _run_lasted(self) -> bool:
         """Whether the failures in a row mean that the host is down: they are no chance, and have lasted."""
         must_last = self._policy.consecutive_for
-        if must_last == 0:
-            return True
-        lasted = self._now - self._run_since
-        self.suspect = 2 * lasted >= must_last and self._no_chance(total, bad)
-        return self.suspect and lasted >= must_last
+        return must_last == 0 or (self.suspect and self._now - self._run_since >= must_last)
 
-    def _no_chance(self, total: int, bad: int) -> bool:
+    def _is_suspect(self) -> bool:
+        policy = self._policy
+        if policy.consecutive_for == 0 or self.consecutive < policy.consecutive:
+            return False
+        return 2 * (self._now - self._run_since) >= policy.consecutive_for and self._no_chance()
+
+    def _no_chance(self) -> bool:
         # The attempts of one call are one experience: they cannot open the circuit, and so end their own call early.
         if self._run_calls < min(2, self._policy.consecutive):
             return False
+        good, bad = self._window.totals(self._now)
         # None of the window where the run is longer than it.
-        before = max(0, total - self.consecutive) + self._past / _ONE
+        before = max(0, good + bad - self.consecutive) + self._past / _ONE
         failed = max(0, bad - self.consecutive) + self._past_bad / _ONE
         share = (failed + _BEFORE * self._least) / (before + _BEFORE)
         share, chance = min(max(share, self._least), _MOST), _CHANCE
