@@ -24,13 +24,12 @@ from sleepwalker.engine.limits import Ticket
 from sleepwalker.engine.outcome import FAILURE, NEUTRAL, SUCCESS, Verdict
 from sleepwalker.engine.slow import SlowCalls
 from sleepwalker.engine.slow_start import SlowStart
-from sleepwalker.engine.trip import Trip
+from sleepwalker.engine.trip import CLOSED, Trip
 from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event
 from sleepwalker.frozen import frozen
 from sleepwalker.latch import Latch
 from sleepwalker.policy import BreakerPolicy
 
-CLOSED: Literal["closed"] = "closed"
 OPEN: Literal["open"] = "open"
 HALF_OPEN: Literal["half-open"] = "half-open"
 State = Literal["closed", "open", "half-open"]

@@ -8,7 +8,7 @@ import weakref
 from typing import Literal
 
 from sleepwalker.clock import Clock
-from sleepwalker.engine.breaker import CLOSED, HALF_OPEN, OPEN, Bearer, Breaker, Permit, Refusal, State
+from sleepwalker.engine.breaker import HALF_OPEN, OPEN, Bearer, Breaker, Permit, Refusal, State
 from sleepwalker.engine.buckets import Buckets
 from sleepwalker.engine.bulkhead import Bulkhead
 from sleepwalker.engine.cooldown import Cooldown, Cooldowns
@@ -18,6 +18,7 @@ from sleepwalker.engine.limits import Budget, Holdings, Ticket, Turn
 from sleepwalker.engine.outcome import FAILURE, NEUTRAL, SUCCESS, Outcome
 from sleepwalker.engine.parts import Parts
 from sleepwalker.engine.tally import End, Tally
+from sleepwalker.engine.trip import CLOSED
 from sleepwalker.engine.window import Latencies, Window
 from sleepwalker.events import CooldownBegan, Event, HostBroken, HostIsolated, HostRecovered, HostRestored
 from sleepwalker.exceptions import HostIsolatedError
@@ -727,22 +728,21 @@ class Host:
         """Reject all calls until `restore`, or until the isolation ends by itself. It takes the place of one before."""
         with self._lock:
             before, self.isolation, self.trouble = self.isolation, isolation, True
-            self._bulkhead.turn_all_away()
-            if self.breaker is not None:
-                self.breaker.wake_all_locked()
+            self._turn_away_locked()
             news = self._news_locked(self._clock.monotonic())
         if self._parts is not None:
             for part in self._parts.all():
-                part._turn_away()
+                with part._lock:
+                    part._turn_away_locked()
         if isolation == before:
             return news
         return (*news, HostIsolated(self.origin, reason=isolation.reason, until=isolation.moment(self._clock)))
 
-    def _turn_away(self) -> None:
-        with self._lock:
-            self._bulkhead.turn_all_away()
-            if self.breaker is not None:
-                self.breaker.wake_all_locked()
+    def _turn_away_locked(self) -> None:
+        """End all waits for a place and for the circuit: whoever waited looks again, and is refused."""
+        self._bulkhead.turn_all_away()
+        if self.breaker is not None:
+            self.breaker.wake_all_locked()
 
     def restore(self) -> tuple[Event, ...]:
         """End an isolation."""
