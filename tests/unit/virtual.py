@@ -27,7 +27,7 @@ from tests.unit.engine_driver import answer
 #: What an attempt that begins at this second comes to, and after how many seconds.
 Server = Callable[[float], tuple[Outcome, float]]
 
-#: Any two values of a policy would do: time starts somewhere.
+#: What the clock shows when a world begins. Not 0, as no machine's does.
 START = 10_000.0
 LATENCY = 0.005
 
