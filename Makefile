@@ -6,15 +6,18 @@ BIN := $(VENV)/bin
 ARGS ?=
 SUDO ?=
 export PYTHON VENV SUDO
+# Without bytecode kept, each of the hundreds of interpreters that tests start would compile all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint check bench docs lock clean
+.PHONY: help setup demo test conformance lint check bench docs lock clean
 
 help:  ## Show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  PYTHON=python3.12 picks the interpreter, VENV=DIR the environment's folder,"
 	@echo "  ARGS='-k breaker' goes on to pytest, the demo or the benchmarks,"
+	@echo "  CI=true has \`make test\` check the benchmarks and the test servers, too, as CI does,"
 	@echo "  SUDO=1 has sudo install system packages that are missing."
 
 setup:
@@ -24,9 +27,12 @@ demo: setup  ## Send real traffic to a fleet of flaky servers on this machine, w
 	@mkdir -p artifacts
 	@$(BIN)/sleepwalker demo --html artifacts/demo.html $(ARGS)
 
-test: setup  ## Run all tests
+test: setup  ## Run all tests, side by side: four to seven minutes on two cores
 	@scripts/system-packages
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+conformance: setup  ## Run the examples of RFC 6570, 8288 and 9110, of TOML and of WHATWG's hosts; `make test` does, too
+	@$(BIN)/python -m pytest -q tests/conformance $(ARGS)
 
 lint: setup  ## Lint, format, types, generated pages
 	$(BIN)/ruff check .

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(seed: int | None, *, quick: bool) -> dict[str, Any]:
-    """One run: its seed, what became of each server's calls, and when circuits moved."""
+    """One run: its seed, the results of each server's calls, and when circuits moved."""
     with tempfile.TemporaryDirectory(prefix="sleepwalker-bench-") as folder:
         command = [sys.executable, "-m", "sleepwalker", "demo", "--json", "--log", str(Path(folder) / "events.jsonl")]
         command += ["--quick"] if quick else []

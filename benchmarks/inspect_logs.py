@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="sleepwalker-bench-", dir=options.folder) as folder:
         log = Path(folder) / "events.jsonl"
         truth = write_log(log, size)
-        os.sync()  # nobody's reading waits for its writing
+        os.sync()  # so that no reader waits for the writing
         expected = {host: (truth.answered[host] + truth.failed[host], truth.failed[host]) for host in truth.hosts()}
         contestants = _contestants(log)
         costs = {one.name: Cost() for one in contestants}
@@ -184,8 +184,8 @@ def _page(contestants: Sequence[Contestant], costs: dict[str, Cost], facts: dict
     return f"""# What an inspection costs
 
 {size / 1e6:,.0f} MB of events, read once. The question is: how many calls did each host get, and how many of them
-failed? The report has that, and outages, states, percentiles, retries and what came of them, slow calls and series
-for charts. Every answer was compared with the truth, which whoever makes a log knows.
+failed? The report has that, and outages, states, percentiles, retries and their results, slow calls and series
+for charts. Every result was compared with the true counts, which are known as the log is generated.
 
 {chr(10).join(lines)}
 

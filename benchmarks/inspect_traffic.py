@@ -65,7 +65,7 @@ class _Circuit:
 
 
 class Traffic:
-    """Calls one after the other, some at the same time, until somebody has enough of them."""
+    """Calls one after the other, some at the same time, without end."""
 
     def __init__(self, seed: int = 1, rate: float = 60.0, days: float = 1.0, outages: int = 4) -> None:
         """`rate` is calls per second; `outages` is how many each of the last hosts has in `days`."""

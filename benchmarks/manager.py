@@ -27,9 +27,7 @@ from benchmarks.machine import load, machine, versions
 from benchmarks.report import as_json, as_markdown, write
 from benchmarks.rounds import LEAD_IN, Case, Samples, function_calls, measure
 from sleepwalker.clock import SYSTEM_CLOCK
-from sleepwalker.engine.call import Request, Send, run
-from sleepwalker.engine.outcome import Outcome, answered
-from sleepwalker.engine.rules import Rules
+from sleepwalker.engine import CompiledPolicy, Outcome, Request, Send, answered, run
 
 NAME = "manager"
 COMMAND = "python -m benchmarks.manager"
@@ -170,7 +168,7 @@ def _plain(manager: sleepwalker.ConnectionManager, hosts: Sequence[str]) -> Find
 
     def find(host: str, auth: Any) -> Any:
         conn = table[host, auth]
-        return None if conn.closed or conn._host.trouble else conn
+        return None if conn.closed or conn._record.verdict.suspect else conn
 
     return find
 
@@ -249,10 +247,10 @@ def _making() -> dict[str, Callable[[], object]]:
 
 def _drive(conn: sleepwalker.Connection, statuses: Sequence[int]) -> None:
     """Have the connection's host record see a call per status, through all policies, without a socket."""
-    host = conn._host
-    rules = Rules(sleepwalker.Policy(retry=None, log={"finished": "off"}), SYSTEM_CLOCK)
+    host = conn._record
+    compiled = CompiledPolicy(sleepwalker.Policy(retry=None, log={"finished": "off"}), SYSTEM_CLOCK)
     for status in statuses:
-        steps = run(host, rules, Request("GET", "/", True, True), SYSTEM_CLOCK, lambda *_: None)
+        steps = run(host, compiled, Request("GET", "/", True, True), SYSTEM_CLOCK, lambda *_: None)
         reply: Outcome | None = None
         with contextlib.suppress(StopIteration):
             while True:
@@ -305,7 +303,7 @@ def _locked_table(manager: sleepwalker.ConnectionManager, hosts: Sequence[str]) 
         with lock:
             entry = table[host, auth]
             conn = entry[0]
-            if conn.closed or conn.unauthorized or conn._host.trouble:
+            if conn.closed or conn.unauthorized or conn._record.verdict.suspect:
                 raise RuntimeError("no such connection was added")
             entry[1] = time.monotonic()
             return conn
@@ -365,7 +363,7 @@ def _memory(count: int) -> dict[str, float]:
     """Megabytes (10^6 bytes) of `count` hosts. What each of the figures is, `_memory_table` says."""
     hosts = _hosts(count)
     resident, traced = {}, {}
-    shared = sleepwalker.Connection("https://shared.example.net", sleepwalker.ANONYMOUS)._host
+    shared = sleepwalker.Connection("https://shared.example.net", sleepwalker.ANONYMOUS)._record
     for figures, reading in ((resident, _resident), (traced, _traced)):
         tracing = reading is _traced
         start = _start_reading(reading, tracing)

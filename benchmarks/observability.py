@@ -49,7 +49,7 @@ The promise: event log, metrics and health together cost at most {PROMISE:.0%} o
 
 Metrics and health cannot be switched off: a host always counts. For `{OFF}` this benchmark puts
 objects that do nothing in the place of a host's counters, histograms and windows. `{COUNTED}` is a
-connection as it is by default, nobody listening. `{LOGGED}` also writes each call's event to
+connection as it is by default, no logging. `{LOGGED}` also writes each call's event to
 a file. `{TRACED}` instead makes a span and a duration for each call with OpenTelemetry's SDK,
 which then throws them away; no promise was made about that."""
 
@@ -180,9 +180,9 @@ class _Nothing:
 
 def _blind(connection: Any) -> None:
     """Have the connection's host count nothing."""
-    host = connection._host
-    host.tally = _Nothing()
-    host._latencies = host._verdicts = host.tally
+    host, nothing = connection._record, _Nothing()
+    host.counters = host.admission._counters = host.outcomes._counters = host.verdict._counters = nothing
+    host.history.latencies = host.history.verdicts = nothing
 
 
 def _verify(cases: Sequence[Case], connections: Mapping[str, Any], log: Path) -> None:
@@ -196,7 +196,7 @@ def _verify(cases: Sequence[Case], connections: Mapping[str, Any], log: Path) ->
         if bool(written) != (case.name == LOGGED):
             raise RuntimeError(f"{case.name}: one call wrote {written} bytes of events")
         if case.name in connections:
-            seen = getattr(connections[case.name]._host.tally, "answered", 0)
+            seen = getattr(connections[case.name]._record.counters, "answered", 0)
             if seen != (case.name != OFF):
                 raise RuntimeError(f"{case.name}: {seen} calls were counted")
 

@@ -79,7 +79,7 @@ def _time(case: Case, calls: int, samples: Samples) -> None:
     call, clock = case.call, time.perf_counter
     with case.around():
         _repeat(call, LEAD_IN if case.share == 1 else 1)
-        gc.collect()  # nobody pays for the garbage of another
+        gc.collect()  # so that no case pays for the garbage of another
         ends = []
         cpu, wall = time.process_time(), clock()
         for _ in repeat(None, calls):

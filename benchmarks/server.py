@@ -145,7 +145,7 @@ def _start(program: str, folder: Path, running: contextlib.ExitStack, ca: str, t
             stdout=output,
             stderr=output,
         )
-    running.callback(_stop, process)  # at once: whoever interrupts the wait below must not leave it running
+    running.callback(_stop, process)  # at once, so that an interrupt of the wait below does not leave it running
     deadline = time.monotonic() + 10
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):

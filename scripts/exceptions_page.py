@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 import requests
 
 from sleepwalker import Policy, exceptions
-from sleepwalker.engine.outcome import Verdict, answered, failed
+from sleepwalker.engine import Verdict, answered, failed
+from sleepwalker.exceptions import base, calls, services, statuses
 
 __all__ = ["NEVER_RAISED", "page"]
 
@@ -24,9 +25,12 @@ _CASES = {
     "ConnectionError": "yes, unless raised because the connection is closed",
     "DeadlineExceeded": "`attempt`: yes, before anything was sent (`phase` queue, connect or tls) for any method; "
     "`total`: no time is left",
-    "ProxyError": "yes, before anything was sent for any method",
+    "ProxyError": "over its certificate or a 4xx: no; else yes, before anything was sent for any method",
     "TLSError": "over a certificate: no; else yes, any method",
 }
+
+#: All of them in the order in which the package defines them.
+_DEFINED = [value for part in (base, calls, statuses, services) for value in vars(part).values()]
 
 _TREE = (exceptions.__doc__ or "").split("```")[1].strip("\n")
 
@@ -58,13 +62,16 @@ the `error_text` of its JSON, or else the reason phrase of its status line.
 | `CircuitOpenError`, `BulkheadFullError`, `RateLimitedError`, `HostIsolatedError` | `host` | the origin |
 | `HostIsolatedError` | `reason`, `until` | why, and when it ends (a `datetime` in UTC), if the operator said so |
 | `CircuitOpenError` | `cause` | the failure that opened the circuit: a status or an exception's name |
-| `RateLimitedError` | `cause` | the status of the answer that asked for the wait; None for a rate of the policy's own |
+| `RateLimitedError` | `cause` | the status by which the server asked to wait; None for a rate of the policy's own |
 | `DeadlineExceeded` | `limit` | `attempt` or `total` |
 | | `phase` | what it was busy with: queue, connect, tls, send, head, body or wait; from \
 [`find`](connection-manager.md#how-long-find-waits) always wait: hooks are at work for too long, and nothing was sent |
-| `DecodeError` | `response` | the answer; None where its body was not what its Content-Encoding says |
-| `HTTPError` and below | `response`, `http_code`, `headers` | the answer, its status and headers |
-| | `json_data`, `text` | its body, decoded, if that is JSON (`text` is None then); else as text |
+| `DecodeError` | `response` | what arrived; None where its body was not what its Content-Encoding says |
+| `RedirectError` | `response` | the redirect that was not followed, with those before it in its `history` |
+| `HTTPError` and below | `response`, `http_code`, `headers` | what arrived, its status and headers |
+| | `json_data`, `text` | its body, decoded, if that is JSON (`text` is None then); else as text. \
+Where the body is not what its Content-Encoding says, the error's own text tells, `text` is empty, and \
+`response.content` is the body as it came |
 | | `datarep` | of a request that a [`DataRep`](services.md#datarep) made: a representation of `json_data`; else None |
 | `PolicyError` | `faults` | every fault: path, value, what is allowed |
 
@@ -83,11 +90,11 @@ still forbid it. Where nothing else is said, it is retried for idempotent reques
 
 _STATUSES = """\
 
-## Answers
+## Responses
 
-`raise_for_status=False` returns these answers instead. A status without a class of its own raises `ClientHTTPError` or
-`ServerHTTPError`. *Retried* is as the policy `standard` has it ([`retry.statuses`](policies.md#retry)), for idempotent
-requests.
+`raise_for_status=False` returns these responses instead. A status without a class of its own raises `ClientHTTPError`
+or `ServerHTTPError`. *Retried* is as the policy `standard` has it ([`retry.statuses`](policies.md#retry)), for
+idempotent requests.
 
 | status | exception | meaning | against the host | retried |
 |---|---|---|---|---|
@@ -152,8 +159,8 @@ def _status_row(kind: Kind, status: int) -> tuple[str, ...]:
 
 
 def _in_tree_order(kinds: Iterable[Kind]) -> list[Kind]:
-    """As the tree is drawn in the module: by definition, which puts parents first."""
-    return sorted(kinds, key=lambda kind: inspect.getsourcelines(kind)[1])
+    """As the tree is drawn in the package: by definition, which puts parents first."""
+    return sorted(kinds, key=_DEFINED.index)
 
 
 def _name(kind: Kind) -> str:

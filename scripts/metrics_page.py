@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sleepwalker.engine.tally import BOUNDS
+from sleepwalker.engine.host.counters import BOUNDS
 from sleepwalker.telemetry.metrics import FAMILIES, Family
 
 _HEAD = """\

@@ -10,12 +10,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "reference"
 
-#: Each page, and the function that returns its text.
+#: Each page, and the function that returns its text: in a module beside this script, for only the docs need it.
 PAGES = {
-    "events.md": "sleepwalker.telemetry.catalogue:page",
-    "exceptions.md": "exceptions_page:page",  # beside this script: only the docs need it
+    "differences.md": "differences_page:page",
+    "events.md": "events_page:page",
+    "exceptions.md": "exceptions_page:page",
     "metrics.md": "metrics_page:page",
-    "policies.md": "sleepwalker.policy.reference:page",
+    "policies.md": "policies_page:page",
 }
 
 

@@ -6,13 +6,14 @@ import importlib
 import importlib.util
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sleepwalker import exceptions, logging
 from sleepwalker.attempt import Attempt
 from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
-from sleepwalker.engine.health import HostHealth
-from sleepwalker.exceptions import *  # noqa: F403 - all of them are public; the list is in that module
+from sleepwalker.connection.response import Response
+from sleepwalker.engine import HostHealth
+from sleepwalker.exceptions import *  # noqa: F403 - all of them are public
 from sleepwalker.policy import (
     BreakerPolicy,
     BulkheadPolicy,
@@ -27,29 +28,95 @@ from sleepwalker.policy import (
     TimeoutPolicy,
 )
 from sleepwalker.transport.credentials import ANONYMOUS
+from sleepwalker.version import installed_version
 
 __all__ = [
     "ANONYMOUS",
     "Attempt",
+    "AuthenticationError",
     "BreakerPolicy",
+    "BulkheadFullError",
     "BulkheadPolicy",
+    "CircuitOpenError",
+    "ClientHTTPError",
+    "ConnectError",
+    "ConnectTimeout",
     "Connection",
+    "ConnectionError",
     "ConnectionHook",
     "ConnectionManager",
+    "DataNotSetError",
+    "DataPullError",
+    "DeadlineExceeded",
+    "DecodeError",
+    "FragmentError",
+    "HTTPBadGateway",
+    "HTTPBadRequest",
+    "HTTPConflict",
+    "HTTPError",
+    "HTTPExpectationFailed",
+    "HTTPForbidden",
+    "HTTPGatewayTimeout",
+    "HTTPGone",
+    "HTTPImATeapot",
+    "HTTPInternalServerError",
+    "HTTPLengthRequired",
+    "HTTPMethodNotAllowed",
+    "HTTPNetworkAuthenticationRequired",
+    "HTTPNotAcceptable",
+    "HTTPNotExtended",
+    "HTTPNotFound",
+    "HTTPNotImplemented",
+    "HTTPPaymentRequired",
+    "HTTPPreconditionFailed",
+    "HTTPPreconditionRequired",
+    "HTTPProxyAuthenticationRequired",
+    "HTTPRequestEntityTooLarge",
+    "HTTPRequestHeaderFieldsTooLarge",
+    "HTTPRequestTimeout",
+    "HTTPRequestURITooLong",
+    "HTTPRequestedRangeNotSatisfiable",
+    "HTTPServiceUnavailable",
+    "HTTPTooManyRequests",
+    "HTTPUnauthorized",
+    "HTTPUnsupportedMediaType",
+    "HTTPUpgradeRequired",
+    "HTTPVariantAlsoNegotiates",
+    "HTTPVersionNotSupported",
     "HealthPolicy",
     "HedgePolicy",
     "HostHealth",
+    "HostIsolatedError",
+    "InsecureAuthError",
+    "InvalidParameter",
+    "LinkError",
     "LogPolicy",
+    "MissingServiceDef",
+    "MissingVariable",
     "Policy",
+    "PolicyError",
     "PoolPolicy",
+    "ProxyError",
     "RateLimitPolicy",
+    "RateLimitedError",
+    "ReadError",
+    "ReadTimeout",
+    "RedirectError",
+    "RelationError",
+    "ResourceException",
+    "Response",
     "RetryBudget",
     "RetryPolicy",
+    "ServerHTTPError",
+    "ServiceException",
+    "SleepwalkerException",
+    "TLSError",
     "TimeoutPolicy",
+    "TypeException",
+    "URLError",
     "exceptions",
     "logging",
 ]
-__all__ += exceptions.__all__
 
 if TYPE_CHECKING:
     from sleepwalker import datarep, service
@@ -58,6 +125,10 @@ if TYPE_CHECKING:
     from sleepwalker.service import Service, ServiceManager
 
     mgr: ServiceManager
+    """The manager of services that code shares which makes none of its own: made when it is first asked for, with a
+    `ServiceDefManager` and a `ConnectionManager` of its own. It needs the extra `services`."""
+    __version__: str
+    """The version that is installed, such as `3.0.0`."""
 
 #: What needs the extra `services`, and the module that has it: loaded when it is first asked for.
 _SERVICES = {
@@ -77,23 +148,27 @@ if sys.modules.get("reschema") or importlib.util.find_spec("reschema") is not No
 
 _making = threading.RLock()
 
+# Not for checkers: to them a module with `__getattr__` has every name, the misspelt ones too.
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    if name not in _SERVICES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(_SERVICES[name])  # which says what to install
-    if name in ("datarep", "service"):
-        return module  # and importing it made it an attribute
-    if name != "mgr":
-        value = getattr(module, name)
-        globals()[name] = value
-        return value
-    with _making:  # two threads get the same one
-        if name not in globals():
-            definitions = importlib.import_module("sleepwalker.definitions")
-            globals()[name] = module.ServiceManager(definitions.ServiceDefManager(), ConnectionManager())
-        return globals()[name]
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            return installed_version()
+        if name not in _SERVICES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = importlib.import_module(_SERVICES[name])  # which says what to install
+        if name in ("datarep", "service"):
+            return module  # and importing it made it an attribute
+        if name != "mgr":
+            value = getattr(module, name)
+            globals()[name] = value
+            return value
+        with _making:  # two threads get the same one
+            if name not in globals():
+                definitions = importlib.import_module("sleepwalker.definitions")
+                globals()[name] = module.ServiceManager(definitions.ServiceDefManager(), ConnectionManager())
+            return globals()[name]
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

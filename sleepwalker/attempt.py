@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sleepwalker.frozen import frozen
+from sleepwalker.value import Value, value_type
 
 
-@frozen
-class Attempt:
-    """One send of a call, and what came of it. Times are in seconds.
+@value_type
+class Attempt(Value):
+    """One send of a call, and its result; frozen. Times are in seconds.
 
     `error` is text rather than the exception: an exception that holds itself through its
     attempts would keep its frames, and the bodies in them, alive until the next collection.
+
+    Example:
+        ```python
+        for attempt in conn.get("/items").attempts:
+            print(attempt.number, attempt.status or attempt.error, f"{attempt.duration:.3f} s")
+        ```
     """
 
     number: int
@@ -23,9 +29,9 @@ class Attempt:
     duration: float
     """How long it took, the body included."""
     status: int | None = None
-    """The answer's status code, None where no answer came."""
+    """The response's status code, None where no response came."""
     error: str | None = None
-    """The exception's type and text where no answer came, e.g. `ConnectError: http://h:1 refused …`."""
+    """The exception's type and text where no response came, e.g. `ConnectError: http://h:1 refused …`."""
     wait: float = 0.0
     """How long the call had waited before this attempt."""
 

@@ -16,9 +16,9 @@ try:
         from reschema.jsonschema import Array, DynamicSchema, Multi, Object, Schema
     import uritemplate
     from jsonpointer import JsonPointer, JsonPointerException, escape
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        f"sleepwalker's services need the package {error.name}: pip install 'sleepwalker[services]'", name=error.name
+        f"sleepwalker's services need the package {_error.name}: pip install 'sleepwalker[services]'", name=_error.name
     ) from None
 
 from sleepwalker.exceptions import InvalidParameter
@@ -151,7 +151,7 @@ def _check_dots(path: Any, uri: str, values: Mapping[str, Any]) -> None:
     if expressions is not None:
         names = ", ".join(map(repr, uritemplate.variables(expressions)))
         raise InvalidParameter(
-            f"what is given for {names} makes a dot segment of the path {template}, which would mean another resource"
+            f"the value of {names} puts a dot segment into the path {template}, which would mean another resource"
         )
 
 

@@ -59,7 +59,7 @@ def check_kind(path: Path, status: os.stat_result) -> None:
 
 
 def owned_here(status: os.stat_result) -> bool:
-    """Whether the file belongs to the user of this process, or to root, who could do everything anyway."""
+    """Whether the file belongs to the user of this process, or to root, who may do anything."""
     return status.st_uid in (os.geteuid(), 0)
 
 
@@ -83,13 +83,13 @@ def read_regular(path: Path, most: int) -> bytes:
 
 
 def open_to_write(path: Path, mode: int, flags: int = 0) -> int:
-    """A descriptor that writes to a regular file, which is made with `mode` where there is none.
+    """A descriptor to write to a regular file, which is made with `mode` if it does not exist.
 
-    What the process has as its stdout or stderr is taken as well, whatever it is, by the names that the system has for
-    it (`/dev/stdout`). A link is followed where this user or root made it, and only to a file of this user or root;
-    where anyone may make files, another user's file is not written to either: else whoever may write to a folder would
-    choose what a service overwrites, or read its log. A file that is there keeps its mode; one that lets others do more
-    than `mode` does is warned of. Raises `OSError` for anything else.
+    The process's own stdout or stderr, of any kind, is allowed as well, by its system name (`/dev/stdout`). A link is
+    followed if this user or root made it, and only to a file of this user or root. In a folder where anyone may make
+    files, another user's file is refused, too: else other users could choose what a service overwrites, or read its
+    log. An existing file keeps its mode, with a warning if that allows others more than `mode`. Raises `OSError` for
+    anything else.
     """
     status = check_writable(path)
     if status is not None and (output := _own_output(status)) is not None:
@@ -143,7 +143,7 @@ def _opened(path: Path, flags: int, mode: int) -> tuple[int, Path]:
             raise _refused(path, f"it is a link that another user made (uid {link.st_uid})")
         target = place.readlink()
         if not os.path.samestat(link, place.lstat()):  # swapped between the two looks
-            raise _refused(path, "it is a link that changes while it is looked at")
+            raise _refused(path, "it is a link that changed during the check")
         place = place.parent / target
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 

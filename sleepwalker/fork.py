@@ -9,10 +9,19 @@ from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
-Stage = Literal["threads", "lookups", "timers", "hosts", "connections", "managers"]
+Stage = Literal["process", "threads", "lookups", "timers", "hosts", "host tables", "connections", "managers"]
 
 #: A connection that is renewed finds its host's locks free, and so does a manager those of its connections.
-_ORDER: tuple[Stage, ...] = ("threads", "lookups", "timers", "hosts", "connections", "managers")
+_ORDER: tuple[Stage, ...] = (
+    "process",
+    "threads",
+    "lookups",
+    "timers",
+    "hosts",
+    "host tables",
+    "connections",
+    "managers",
+)
 
 _renewals: dict[Stage, Callable[[], None]] = {}
 

@@ -40,9 +40,9 @@ def without_locals(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def empty_frames(error: BaseException) -> None:
-    """Empty the frames of ours in the tracebacks of an error and of what it was raised from.
+    """Clear our frames in the tracebacks of an error, its cause and its context.
 
-    Those still at work stay: whoever calls this deletes what is in its own.
+    Frames that still run stay: the caller deletes its own variables.
     """
     _empty(error.__traceback__)
     if error.__cause__ is None and error.__context__ is None:

@@ -31,7 +31,7 @@ class Latch:
         return self._set
 
     def set(self) -> None:
-        """Wake all who wait, now and later. May be called from a signal handler."""
+        """Wake all waiters, present and later ones. May be called from a signal handler."""
         self._set = True
         for waiter in tuple(self._waiters):
             # Woken twice, it is free already: two threads may set the latch at the same time.

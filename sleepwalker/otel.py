@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import metadata
 from typing import Any
 
-from sleepwalker.engine.call import Final
-from sleepwalker.events import Event, Level, Observer, RequestFailed, RequestFinished
+from sleepwalker.engine import Final
+from sleepwalker.events import CallEvent, Event, Level, Observer, RequestFailed, RequestFinished
 from sleepwalker.exceptions import SleepwalkerException
 from sleepwalker.telemetry.log import report
 from sleepwalker.telemetry.tracing import TracedCall, put
@@ -17,9 +17,9 @@ from sleepwalker.telemetry.tracing import TracedCall, put
 try:
     from opentelemetry import context, metrics, propagate, trace
     from opentelemetry.propagators.textmap import Setter
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        "sleepwalker.otel needs the package opentelemetry-api: pip install 'sleepwalker[otel]'", name=error.name
+        "sleepwalker.otel needs the package opentelemetry-api: pip install 'sleepwalker[otel]'", name=_error.name
     ) from None
 
 __all__ = ["instrument", "uninstrument"]
@@ -38,6 +38,10 @@ _SUPPRESS_ALL: str = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress
 _SUPPRESS_HTTP: str = getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation")
 
 
+#: Fields of events that the span itself says.
+_ON_THE_SPAN = ("call", "host", "method", "name", "path", "pid")
+
+
 class _Ours:
     """What we put under `_SUPPRESS_HTTP`: an auth object that calls through another connection has spans of its own."""
 
@@ -54,11 +58,11 @@ def instrument(
     *,
     max_hosts: int = 100,
 ) -> None:
-    """From now on make a span of every call of every `Connection`, and measure its duration.
+    """Trace every call of every `Connection` with a span from now on, and measure its duration.
 
-    `tracer_provider` and `meter_provider` stand in for the global ones. `max_hosts` is how many servers the metric
-    tells apart; later ones are `other`. Called again, it replaces what was there. Raises ValueError for a `max_hosts`
-    that cannot be.
+    `tracer_provider` and `meter_provider` replace the global ones. `max_hosts` is how many servers the metric
+    distinguishes; later ones are `other`. Another call replaces the one before. Raises ValueError for an invalid
+    `max_hosts`.
 
     The requests and urllib3 instrumentations make no second span of what happens within a call.
     """
@@ -165,7 +169,7 @@ class _Calls:
 
 @contextlib.contextmanager
 def _surviving() -> Iterator[None]:
-    """A call goes on, and keeps its answer, whatever an application's own samplers, processors or propagators raise."""
+    """A call goes on, and keeps its response, where a sampler, processor or propagator of the application's raises."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - as with a log line that cannot be written
@@ -181,13 +185,15 @@ def _described(call: TracedCall, method: Mapping[str, str]) -> dict[str, Any]:
         "url.full": call.url,
         "url.scheme": call.scheme,
     }
+    if call.name is not None:
+        described["sleepwalker.name"] = call.name
     if call.method not in _METHODS:
         described["http.request.method_original"] = call.method
     return described
 
 
 def _finish(span: trace.Span, final: Final) -> dict[str, Any]:
-    """Put on the span what the call came to; returns what of it the metric tells apart as well."""
+    """Put the result of the call on the span; returns the part by which the metric tells calls apart, too."""
     outcome = final.outcome
     came: dict[str, Any] = {}
     if outcome.status is not None:
@@ -197,6 +203,7 @@ def _finish(span: trace.Span, final: Final) -> dict[str, Any]:
     elif outcome.status is not None and outcome.status >= 400:
         came["error.type"] = str(outcome.status)
     span.set_attributes(came)
+    span.set_attribute("sleepwalker.call", final.call)
     if len(final.attempts) > 1:
         span.set_attribute("http.request.resend_count", len(final.attempts) - 1)
     if "error.type" in came:
@@ -212,9 +219,11 @@ def _recording(span: trace.Span, observe: Observer) -> Observer:
         return observe
 
     def record(event: Event, level: Level | None = None, /) -> None:
+        if isinstance(event, CallEvent) and event.call is not None:  # also of a call that an exception ends
+            span.set_attribute("sleepwalker.call", event.call)
         if not isinstance(event, RequestFinished | RequestFailed):
             fields = event.fields()
-            for name in ("host", "method", "path"):
+            for name in _ON_THE_SPAN:
                 fields.pop(name, None)
             span.add_event(event.name, fields)
         observe(event, level)

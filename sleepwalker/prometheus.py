@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sleepwalker.connection import Connection, ConnectionManager
-from sleepwalker.connection.records import check_source, records_of
 from sleepwalker.telemetry.metrics import FAMILIES, Family, HostMetrics, Point
 
 try:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
     from prometheus_client.registry import Collector as _Collector
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
         "sleepwalker.prometheus needs the package prometheus-client: pip install 'sleepwalker[prometheus]'",
-        name=error.name,
+        name=_error.name,
     ) from None
 
 __all__ = ["Collector"]
@@ -33,34 +32,45 @@ class Collector(_Collector):
             added up, such as the replicas of a service. By default the origin itself. A host for which it raises
             counts as `other`.
 
-    Raises TypeError and ValueError for arguments that cannot be.
+    Raises TypeError and ValueError for invalid arguments.
 
     Register one collector in a registry, and `add` to it what is made later. It keeps its sources alive.
+
+    Example:
+        ```python
+        prometheus_client.REGISTRY.register(Collector(manager, max_hosts=50))
+        ```
     """
 
     def __init__(
         self,
-        *sources: Connection | ConnectionManager,
+        *sources: Connection | ConnectionManager[Any],
         max_hosts: int = 100,
         label: Callable[[str], str] | None = None,
     ) -> None:
         _check(max_hosts, label)
-        self._sources = [check_source(source) for source in sources]
+        self._sources = [_check_source(source) for source in sources]
         self._metrics = HostMetrics(max_hosts, label)
 
-    def add(self, source: Connection | ConnectionManager) -> None:
-        """Read this one as well from now on."""
-        self._sources.append(check_source(source))
+    def add(self, source: Connection | ConnectionManager[Any]) -> None:
+        """Add a source: its hosts are read from now on as well."""
+        self._sources.append(_check_source(source))
 
     def describe(self) -> Iterable[Metric]:
         """The families without values: registering reads no host."""
         return [_family(family, ()) for family in FAMILIES]
 
     def collect(self) -> Iterator[Metric]:
-        """The families with their values as of now."""
-        records = [record for source in list(self._sources) for record in records_of(source)]
+        """The metric families with their present values."""
+        records = [record for source in list(self._sources) for record in source._records()]
         for family, points in self._metrics.read(records):
             yield _family(family, points)
+
+
+def _check_source(source: Any) -> Connection | ConnectionManager[Any]:
+    if not isinstance(source, Connection | ConnectionManager):
+        raise TypeError(f"source must be a Connection or a ConnectionManager, not {type(source).__name__}")
+    return source
 
 
 def _check(max_hosts: Any, label: Any) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sleepwalker.connection import ConnectionManager
 from sleepwalker.connection.allowed import checked_allow, explain_withheld, shown_host
-from sleepwalker.connection.pair import says_closed, seems_good
+from sleepwalker.connection.kinds import seems_good
 from sleepwalker.datarep import DataRep, Schema
 from sleepwalker.exceptions import ConnectionError, HTTPError, ResourceException, ServiceException, TypeException
 from sleepwalker.frames import without_locals
+from sleepwalker.lookup.foreign import says_closed
 from sleepwalker.transport.headers import unshared
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from sleepwalker.links.way import Finder
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 __all__ = ["Service", "ServiceManager"]
 
@@ -30,17 +34,24 @@ class ServiceManager:
             origins such as "https://b.example.com", patterns of them such as "https://*.example.com", and names that
             a hook understands. Hosts that are not listed get what the hooks have for them, and https never leads to
             http. A connection manager that is no `ConnectionManager` is not restricted: it is what decides.
+
+    Example:
+        ```python
+        services = ServiceManager(ServiceDefManager(), manager)
+        shop = services.find_by_name("https://api.example.com", "shop", "1.0", "acme")
+        print(shop.bind("order", id=7).pull().data)
+        ```
     """
 
     validate_request: bool | None = None
     """Whether its services validate what they send; None leaves it to `sleepwalker.datarep.VALIDATE_REQUEST`."""
     validate_response: bool | None = None
-    """Whether its services validate answers; None leaves it to `sleepwalker.datarep.VALIDATE_RESPONSE`."""
+    """Whether its services validate responses; None leaves it to `sleepwalker.datarep.VALIDATE_RESPONSE`."""
 
     _allow: tuple[str, ...] = ()
 
     @without_locals
-    def __init__(self, servicedef_manager: Any, connection_manager: Any, *, allow: Iterable[str] = ()) -> None:
+    def __init__(self, servicedef_manager: Any, connection_manager: Finder, *, allow: Iterable[str] = ()) -> None:
         self.servicedef_manager = servicedef_manager
         self.connection_manager = connection_manager
         self.allow = allow
@@ -55,7 +66,7 @@ class ServiceManager:
         self._allow = checked_allow(allow, names=True)
 
     @without_locals
-    def find_by_id(self, host: Any, id: str, instance: Any = None, auth: Any = None) -> Service:  # noqa: A002
+    def find_by_id(self, host: object, id: str, instance: object = None, auth: object = None) -> Service:  # noqa: A002
         """The service on `host` whose definition has this id. Opens no connection.
 
         What the definition manager raises for an id that it does not know is passed on.
@@ -64,7 +75,13 @@ class ServiceManager:
 
     @without_locals
     def find_by_name(
-        self, host: Any, name: str, version: str, provider: str = "riverbed", instance: Any = None, auth: Any = None
+        self,
+        host: object,
+        name: str,
+        version: str,
+        provider: str = "riverbed",
+        instance: object = None,
+        auth: object = None,
     ) -> Service:
         """The service on `host` whose definition has this name, version and provider. Opens no connection.
 
@@ -72,7 +89,7 @@ class ServiceManager:
         """
         return self._service(self.servicedef_manager.find_by_name(name, version, provider), host, instance, auth)
 
-    def _service(self, servicedef: Any, host: Any, instance: Any, auth: Any) -> Service:
+    def _service(self, servicedef: object, host: object, instance: object, auth: object) -> Service:
         return Service(
             servicedef,
             host,
@@ -94,10 +111,17 @@ class Service:
         service_manager: Finds the services that relations lead to.
         connection: What requests are sent through: anything with `json_request(method, uri, body, params, headers)`.
             By default the one that `connection_manager` finds at the first request.
-        connection_manager: Finds the connection. What came from it and is no longer good, is asked for anew.
+        connection_manager: Finds the connection. A connection from it that is no longer good is asked for anew.
         auth: Credentials: what the connection manager's `find` is given beside the host.
 
     Threads may share it.
+
+    Example:
+        ```python
+        shop = services.find_by_name("https://api.example.com", "shop", "1.0", "acme")
+        shop.add_headers({"Idempotency-Key": "import-2031"})
+        order = shop.bind("order", id=7)
+        ```
     """
 
     DEFAULT_ROOT = "/api"
@@ -105,10 +129,10 @@ class Service:
     validate_request: bool | None = None
     """Whether it validates what it sends; None leaves it to its manager, and that to all services' default."""
     validate_response: bool | None = None
-    """Whether it validates answers; None leaves it to its manager, and that to all services' default."""
+    """Whether it validates responses; None leaves it to its manager, and that to all services' default."""
 
     auth_stays_with: str | None = None
-    """The host whose credentials this service does not have, for data led here from there and nobody allowed it."""
+    """The host whose credentials this service does not have: data led here from there, and `allow` does not name it."""
 
     # A connection, and whether it came from the manager: one value, as another thread may be reading it.
     _held: tuple[Any, bool] = (None, False)
@@ -118,12 +142,12 @@ class Service:
         self,
         servicedef: Any,
         host: Any,
-        instance: Any = None,
+        instance: object = None,
         servicepath: str | None = None,
-        service_manager: Any = None,
-        connection: Any = None,
+        service_manager: object = None,
+        connection: object = None,
         connection_manager: Any = None,
-        auth: Any = None,
+        auth: object = None,
     ) -> None:
         self.servicedef = servicedef
         self.host = host
@@ -141,7 +165,7 @@ class Service:
         return self._held[0]
 
     @connection.setter
-    def connection(self, connection: Any) -> None:
+    def connection(self, connection: object) -> None:
         self._held = (connection, False)
 
     @property
@@ -163,11 +187,11 @@ class Service:
         self,
         method: str,
         uri: str,
-        body: Any = None,
-        params: Any = None,
+        body: object = None,
+        params: object = None,
         headers: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Send a request to a URI without host; returns the decoded JSON of the answer, None for an empty one.
+        """Send a request to a URI without host; returns the decoded JSON of the response, None for an empty one.
 
         Raises ServiceException where there is neither a connection nor a connection manager; else what these raise.
         """
@@ -179,7 +203,7 @@ class Service:
             explain_withheld(error, self.auth_stays_with, shown_host(self.host))
             raise
 
-    def _request(self, method: str, uri: str, body: Any, params: Any, headers: Mapping[str, Any] | None) -> Any:
+    def _request(self, method: str, uri: str, body: object, params: object, headers: Mapping[str, Any] | None) -> Any:
         conn = self._connection()
         sent = self._merged(headers)
         try:
@@ -190,7 +214,7 @@ class Service:
         return self._connection().json_request(method, uri, body, params, sent)
 
     def bind(self, /, _resource_name: str, **kwargs: Any) -> DataRep:
-        """The representation of a resource, with these values for the variables of its URI. Asks nobody.
+        """The representation of a resource, with these values for the variables of its URI. Sends nothing.
 
         ServiceException without a definition, ResourceException for a name that it does not have; else what
         `Schema.bind` raises.
@@ -227,9 +251,7 @@ class Service:
 
     def _default_path(self) -> str:
         if self.servicedef is None:
-            raise ServiceException(
-                "without servicedef= there is nothing to make the service path of: pass servicepath="
-            )
+            raise ServiceException("without servicedef= the service path is unknown: pass servicepath=")
         parts = (Service.DEFAULT_ROOT, self.instance, self.servicedef.name, self.servicedef.version)
         return "/".join(str(part) for part in parts if part)
 
@@ -254,7 +276,7 @@ class Service:
         return merged
 
     def _connection(self) -> Any:
-        """The connection to send through: the one at hand if it is the caller's, or good."""
+        """The connection to send through: the present one if it is the caller's own, or usable."""
         conn, found = self._held
         if conn is not None and not found:
             return conn
@@ -271,12 +293,12 @@ class Service:
         self._latest.connection = conn
         return conn
 
-    def _is_good(self, conn: Any, manager: Any) -> bool:
+    def _is_good(self, conn: object, manager: object) -> bool:
         """Whether the manager would give this connection again; of a manager of another kind, as far as can be told."""
         if isinstance(manager, ConnectionManager):
             return manager.is_current(conn, self.host, self.auth)
         return seems_good(conn)
 
-    def _closed_meanwhile(self, conn: Any, error: ConnectionError) -> bool:
+    def _closed_meanwhile(self, conn: object, error: ConnectionError) -> bool:
         """Whether nothing was sent because another thread had the manager give up the connection just now."""
         return self._held[1] and error.never_sent and not error.attempts and says_closed(conn)

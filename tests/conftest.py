@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.ranges import look_at_the_whole
+
+pytest_plugins = ("tests.side_by_side",)
+
 #: Debian keeps servers here, which is not on every user's PATH.
 _SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 
@@ -26,15 +30,22 @@ _PACKAGES: dict[str, str] = {
     )
 }
 
+#: How long all tests take; README.md, CONTRIBUTING.md and `make help` say so, too.
+_TAKES = "four to seven minutes on two cores"
+
 #: What the reason of such a skip looks like.
 _NEEDS = re.compile(r"needs (\S+) \(Debian package")
 
+
+def _in_ci() -> bool:
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
 # Whether a change may land must not hang on the luck of a draw: new examples are looked for at the desk.
+settings.register_profile("desk", max_examples=30)
 settings.register_profile(
     "ci", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-    settings.load_profile("ci")
 
 
 def _find(program: str) -> Path | None:
@@ -49,7 +60,7 @@ def _require(program: str) -> Path:
     if path := _find(program):
         return path
     reason = f"needs {program} (Debian package {_PACKAGES[program]})"
-    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+    if _in_ci():
         pytest.fail(f"{reason}; in CI a missing part is a failure", pytrace=False)
     pytest.skip(reason)
 
@@ -65,6 +76,34 @@ def pytest_configure(config: pytest.Config) -> None:
     # tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    gc.disable()  # until all tests are collected: what is made before that stays
+    settings.load_profile("ci" if _in_ci() else "desk")
+    look_at_the_whole(in_ci=_in_ci(), here=_in_ci() and "not selftest" not in config.option.markexpr)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """How long all of it takes, where all of it is asked for, and what is not in it."""
+    if config.args_source is not config.ArgsSource.TESTPATHS or config.option.markexpr or config.option.keyword:
+        return []
+    if _in_ci():
+        return ["all tests, with the checks of benchmarks and of the test servers, and whole ranges (CI)"]
+    return [
+        f"all tests: {_TAKES}, and longer where the machine is busy",
+        "left to CI: checks of benchmarks and test servers, and whole ranges; `make test CI=true` runs these, too",
+    ]
+
+
+@pytest.hookimpl(trylast=True)  # after marks were added
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what checks our own tools, but in CI, or where its file or its mark is named."""
+    if _in_ci() or "selftest" in config.option.markexpr:
+        return
+    named = {(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args}
+    left = [item for item in items if item.get_closest_marker("selftest") and item.path.resolve() not in named]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        apart = set(left)
+        items[:] = [item for item in items if item not in apart]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -72,6 +111,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     # test, they cost a third of a second.
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -26,6 +26,8 @@ from unittest import mock
 
 #: The server behind the pages' https://NAME.example.com: httpbin, which also answers for every path it does not know.
 _SERVER = """
+import sys, threading
+
 import httpbin, werkzeug.serving
 from werkzeug.exceptions import NotFound
 
@@ -39,9 +41,10 @@ def app(environ, start_response):
         pass  # a redirect or a wrong method: httpbin says so itself
     return httpbin.app(environ, start_response)
 
-server = werkzeug.serving.make_server("127.0.0.1", 0, app, threaded=True)
-print(server.port, flush=True)
-server.serve_forever()
+for _ in sys.stdin:  # a line for each address that is wanted
+    server = werkzeug.serving.make_server("127.0.0.1", 0, app, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.port, flush=True)
 """
 
 _FENCE = re.compile(r"^ *(?P<fence>`{3,}|~{3,})(?P<language>[^\s`]*)")
@@ -91,10 +94,11 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 class Servers:
-    """One server per example host that the page names, started when it is first named."""
+    """One server per example host that the page names, started when it is first named; all are in one process."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
+        self._process: subprocess.Popen[str] | None = None
         self._urls: dict[str, str] = {}
 
     def put_in(self, text: str) -> str:
@@ -114,19 +118,25 @@ class Servers:
         return self._urls[name]
 
     def _unused_port(self) -> int:
-        """A port that refuses connections for as long as the page runs: bound, but nobody listens."""
+        """A port that refuses connections for as long as the page runs: bound, but not listening."""
         taken = self._stack.enter_context(socket.socket())
         taken.bind(("127.0.0.1", 0))
         return taken.getsockname()[1]  # type: ignore[no-any-return]
 
     def _start(self) -> int:
-        command = [sys.executable, "-c", _SERVER]
-        server = self._stack.enter_context(
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        )
-        self._stack.callback(server.kill)
-        assert server.stdout is not None
-        return int(server.stdout.readline())
+        if self._process is None:
+            pipe = subprocess.PIPE
+            self._process = self._stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", _SERVER], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+                )
+            )
+            self._stack.callback(self._process.kill)
+        asked, told = self._process.stdin, self._process.stdout
+        assert asked is not None
+        assert told is not None
+        print(file=asked, flush=True)
+        return int(told.readline())
 
 
 _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -199,6 +209,12 @@ SHOWN = frozenset({"text", "json", "jsonl", "html", "http", "ini", "mermaid", "d
 KNOWN = SHOWN | frozenset(_RUNNERS)
 
 
+def is_run(block: Block) -> bool:
+    """Whether there is anything to be done for it but to write the file that it is."""
+    is_file = "file" in block.directives and block.language != "toml"
+    return block.not_run is None and block.language in _RUNNERS and not is_file
+
+
 def run(page: Path) -> int:
     """Run the page's examples in the current folder, which should be an empty one; their number."""
     count = 0
@@ -208,7 +224,7 @@ def run(page: Path) -> int:
         for block in blocks(page):
             if name := block.directives.get("file"):
                 Path(name).write_text(servers.put_in(block.text), encoding="utf-8")
-            if block.not_run is not None or block.language not in _RUNNERS or (name and block.language != "toml"):
+            if not is_run(block):
                 continue
             try:
                 _RUNNERS[block.language](block, page, namespace, servers)

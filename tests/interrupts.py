@@ -6,7 +6,7 @@ call has ended (the last thing that the call's own instruction does), and where 
 beginning of a `with` is not torn apart, nor is anything inside a function of C's. So only these places are counted:
 
     at = 0
-    while strike(act, files=("sleepwalker/transport/places.py",), at=at):
+    while strike(act, files=("sleepwalker/transport/blocking/connection_queue.py",), at=at):
         ...  # look that nothing was lost
         at += 1
 

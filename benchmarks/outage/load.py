@@ -1,4 +1,4 @@
-"""Load: calls that begin by the clock, each in a thread that waits for nobody; and workers that make one at a time."""
+"""Load: calls that begin by the clock, each in its own thread; and workers that make one call at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OK, UNENDED = "ok", "not ended"
 
 @dataclass(slots=True)
 class Offered:
-    """What came of each call, in the order in which they were due."""
+    """The result of each call, in the order in which they were due."""
 
     durations: list[float]
     """Seconds from when a call was due, not from when it was made: a late start is the caller's loss too."""

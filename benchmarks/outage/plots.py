@@ -197,7 +197,7 @@ def _tail(clients: Sequence[Run]) -> str:
     title = "A slow tail, and what hedging does to it"
     slow = clients[0].scenario
     subtitle = (
-        f"How long calls take when {100 * slow.slow_share:g} % of the answers take {slow.slow_factor:g} times longer;"
+        f"How long calls take when {100 * slow.slow_share:g} % of the responses take {slow.slow_factor:g} times longer;"
         f" {slow.rate:g} calls per second"
     )
     percents = [50, 90, 95, 99, 99.9]

@@ -37,21 +37,21 @@ before the outage included, and one more per second.
 A breaker takes nearly all load off the server and pays with time, for it has to find out that the server is back. When
 it looks, and so how soon it does, is luck in a single run; ten runs of outages of three lengths are
 [below](#{HEADINGS["outages"].lower().replace(",", "").replace(" ", "-")}).""",
-    "errors": "Three attempts cure it, whoever makes them.",
+    "errors": "Three attempts cure it, with any of the clients.",
     "tail": """\
-pybreaker holds a lock for as long as a call lasts, so one slow answer delays all callers behind it. A hedge is sent for
-a call that is slower than 95 of 100, so it costs requests only there.""",
+pybreaker holds a lock for as long as a call lasts, so one slow response delays all callers behind it. A hedge is sent
+for a call that is slower than 95 of 100, so it costs requests only there.""",
     "hang": """\
 Nothing has failed before the first deadline is over, so a breaker that counts failures learns of it late: after 10 s
 here. With `slow_call` calls that are still waiting count as well. Under `interactive` the deadline is 2 s.
 pybreaker's callers wait in line for its lock, so its breaker learns of one failure in 10 s.""",
     "partial": """\
-160 calls per second, 3,200 in all, to each; an answer takes 1 ms. Which attempts fail is left to chance.
+160 calls per second, 3,200 in all, to each; a response takes 1 ms. Which attempts fail is left to chance.
 With a share of *f* failing, three attempts can answer 1 - *f*³ of the calls, for 1 + *f* + *f*² requests each.""",
     "machines": f"""\
 100 calls per second, for 3 s while all are well and for 20 s while one is ill, of which the tables are. Each connection
 belongs to one machine for good, in turn, as behind a balancer of layer 4. The well ones take 0.1 s, a slow one
-{SLOW[0]:g} to {SLOW[1]:g} s. A 404 is an answer to all but stamina, which is told to retry every `httpx.HTTPError`;
+{SLOW[0]:g} to {SLOW[1]:g} s. A 404 is a response to all but stamina, which is told to retry every `httpx.HTTPError`;
 what can be seen there is whether a machine attracts callers by being fast. pybreaker would let one call through at a
 time, ten a second, and so is not among them.""",
     "outages": f"""\
@@ -59,13 +59,13 @@ Each line is of several runs, whose outages differ in length by up to {100 * VAR
 at different moments for a circuit that looks now and then. 50 calls per second, 20 where the host is silent or the
 outage takes 120 s. Silence is known for what it is only when a deadline is over, {DEADLINE:g} s after it began under
 `standard`: until then every call is sent. A cold host answers {100 * COLD:.0f} % of the load at first and all of it
-{WARM_AFTER:g} s after its first answer; the rest gets 503.""",
+{WARM_AFTER:g} s after its first response; the rest gets 503.""",
     "exact": """\
 A circuit that a failure opens after 0.5 s looks after about 1.5, 3, 5.3, 8.6, 13.7 and 21.3 s, and then every 10 s,
 each wait 10 % longer or shorter. These lengths end shortly before a look, those above anywhere.""",
     "batch": """\
 All workers share one client. An item that failed is not tried again by the job. Requests that a host refuses are known
-to nobody but the client, and so of sleepwalker only, by its log.""",
+to the client alone, and so of sleepwalker only, by its log.""",
 }
 
 

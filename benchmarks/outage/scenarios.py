@@ -44,7 +44,7 @@ ERRORS = Scenario(
 )
 TAIL = Scenario(
     name="tail",
-    title="A slow tail: 3 % of the answers take 50 times longer",
+    title="A slow tail: 3 % of the responses take 50 times longer",
     rate=50,  # with 100 a second a client that makes one call at a time could not keep up, and nothing else would show
     phases=(Phase(40),),
     clients=("requests", PYBREAKER, "httpx", "sleepwalker", "sleepwalker, hedging"),

@@ -26,7 +26,7 @@ _BODIES = {
 }
 _HEAD = "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _ANSWERS = {status: (_HEAD % (status, _REASONS[status], len(body))).encode() + body for status, body in _BODIES.items()}
-#: What a request is put down as that never gets an answer, and one whose connection is reset in place of one.
+#: Stand for a status: of a request that never gets a response, and of one whose connection is reset.
 UNANSWERED, RESET = 0, -1
 _STATUSES: dict[Kind, int] = {"503": 503, "404": 404, "reset": RESET, "hang": UNANSWERED, "refused": RESET}
 
@@ -165,7 +165,7 @@ class _Host:
         """The connections to the machine that does what the phases say."""
         self._turns = itertools.cycle(range(plan.scenario.machines))
         self._server: asyncio.Server | None = None
-        # Bound and never listening: the port stays ours, and refuses, while nobody listens to it.
+        # Bound and never listening: the port stays ours, and refuses connections unless the server listens.
         self._reserved = _bound(0)
         self.port: int = self._reserved.getsockname()[1]
 

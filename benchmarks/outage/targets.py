@@ -106,7 +106,7 @@ def _partial(scenario: Scenario) -> Iterable[Target]:
 
 def _machines(scenario: Scenario) -> Iterable[Target]:
     words = scenario.title.rpartition("which ")[2]
-    if scenario.phases[-1].kind != "404":  # nobody takes that for a failure, and so nobody asks another machine
+    if scenario.phases[-1].kind != "404":  # no client takes a 404 for a failure, so none tries another machine
         yield Target(
             f"{words}: share of calls answered, at least",
             scenario.name,

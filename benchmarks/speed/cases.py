@@ -36,7 +36,7 @@ _ON: dict[str, dict[str, Any]] = {
     "hedging": {"hedge": {"percentile": 99}, "retry": {}},
     "event log": {"log": {"finished": "info"}},
 }
-STANDARD = "policy `standard`, nobody listening"
+STANDARD = "policy `standard`, no logging"
 STANDARD_LOGGED = "policy `standard`, event log"
 HOST_COUNTS = (1, 100, 10_000)
 #: Of many hosts so many are called, in turn: each has a socket that is open, and the others a record.

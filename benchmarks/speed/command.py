@@ -182,10 +182,10 @@ def _show_profile(timed: Sequence[Case], calls: int) -> None:
 
 
 def _progress(what: str, rounds: int, terminated: threading.Event) -> Callable[[int], None]:
-    """What shows, where somebody watches, how far the run is, and ends it where it was told to end.
+    """A function that shows the progress on a terminal, and ends the run if it was told to end.
 
-    Only here, between rounds: an exception out of a signal handler comes up anywhere, also inside of starting nginx,
-    which nobody would end then.
+    Only here, between rounds: a signal handler may raise anywhere, also while nginx is started, which would then go on
+    running.
     """
     watched = sys.stderr.isatty()
     begun = time.monotonic()

@@ -30,7 +30,7 @@ STAMINA = "httpx + stamina"
 HTTPX_RETRIES = "httpx-retries"
 ELASTIC = "elastic-transport"
 LOGGED = "sleepwalker, JSON event log"
-SILENT = "sleepwalker, nobody listening"
+SILENT = "sleepwalker, no logging"
 
 #: What these are, for the page.
 WORDS: Mapping[str, str] = {
@@ -85,7 +85,7 @@ def shared_peers(url: str, folder: Path) -> dict[str, Getting]:
                 call = _SHARED[name](url + path, folder / "peers.jsonl")
                 call()  # the logger that it keeps is made now
             finally:
-                structlog.reset_defaults()  # or what nobody listens to would be written to that file, too
+                structlog.reset_defaults()  # else the rows without logging would write to that file, too
             return call
 
         return get

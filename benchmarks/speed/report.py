@@ -178,8 +178,9 @@ def threads_table(result: Result) -> str:
 def memory_table(result: Result) -> str:
     names = list(result["memory"]["plain"])
     lines = [[name, *(f"{kind[name] / 1000:.0f}" for kind in result["memory"].values())] for name in names]
-    return "Resident memory that one more client takes, each with a socket of its own, after one answer.\n\n" + _table(
-        ["", *(f"{kind}, kB" for kind in result["memory"])], lines
+    return (
+        "Resident memory that one more client takes, each with a socket of its own, after one response.\n\n"
+        + _table(["", *(f"{kind}, kB" for kind in result["memory"])], lines)
     )
 
 

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         say("sleepwalker: interrupted")
         return 130
     except BrokenPipeError:
-        # Whoever read the output has enough. What is still buffered must not fail once more at exit.
+        # The reader of the output has enough. What is still buffered must not fail once more at exit.
         _drop_output()
         return 0
     except OSError as error:

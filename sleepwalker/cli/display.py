@@ -69,7 +69,7 @@ class _Console(Console):
         self.file.flush()
 
     def on_broken_pipe(self) -> None:
-        """Whoever read the output has enough: `main` ends the command well. rich would call it a failure."""
+        """The reader of the output has enough: `main` ends the command well. rich would call it a failure."""
         self.quiet = True
         raise BrokenPipeError
 
@@ -123,7 +123,7 @@ def progress(note: str, done: float, total: float) -> RenderableType:
 
 
 def stacked(*parts: RenderableType) -> RenderableType:
-    """One under the other."""
+    """Stack them vertically."""
     return Group(*parts)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from sleepwalker import files
 from sleepwalker.cli.parser import Commands, Parser, UsageError, examples
 from sleepwalker.cli.text import count, safe_line, say
-from sleepwalker.connection.keys import checked_host_key
 from sleepwalker.exceptions import PolicyError, URLError
+from sleepwalker.hosts.names import checked_host_key
 from sleepwalker.policy import Policy
 from sleepwalker.policy.load import shipped_text
 
@@ -120,7 +120,7 @@ def _host(text: str) -> str:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Check files; all of them, whatever the first one comes to."""
+    """Check all files, also where the first one has faults."""
     results = [_checked(path) for path in args.files]
     if args.json:
         print(json.dumps(results, indent=2))
@@ -137,7 +137,7 @@ def show_schema(_args: argparse.Namespace) -> int:
 
 
 def _about(name: str, text: str) -> str:
-    """What a policy file's first line says: `# batch: nobody waits; …`."""
+    """The summary in a policy file's first line: `# batch: no user waits; …`."""
     return text.partition("\n")[0].lstrip("# ").removeprefix(f"{name}:").strip()
 
 

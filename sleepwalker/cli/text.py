@@ -25,7 +25,7 @@ def safe_line(text: str) -> str:
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Write a line to `file`, stderr by default, whatever its encoding cannot express replaced."""
+    """Write a line to `file`, stderr by default; what its encoding cannot express is replaced."""
     target = file if file is not None else sys.stderr
     encoding = target.encoding or "utf-8"
     target.write(safe_text(text).encode(encoding, "replace").decode(encoding) + "\n")

@@ -1,4 +1,4 @@
-"""Sends many real calls from many threads and keeps what came of each."""
+"""Sends many real calls from many threads and keeps the result of each."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Protocol
 
 import sleepwalker
 from sleepwalker.attempt import Attempt
-from sleepwalker.cli.tally import Call, Outcome
-from sleepwalker.clock import SYSTEM_CLOCK, Clock
+from sleepwalker.cli.summary import Call, Outcome
+from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, BlockingClock
 
 #: What a policy of ours raises instead of sending.
 _REJECTIONS = (
@@ -20,7 +20,7 @@ _REJECTIONS = (
 )
 
 
-class Answer(Protocol):
+class Response(Protocol):
     """The part of a response that the command line looks at."""
 
     status_code: int
@@ -45,12 +45,12 @@ class Lane:
         total: int,
         workers: int,
         rate: float | None = None,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: BlockingClock = BLOCKING_CLOCK,
     ) -> None:
         self.total = total
         self.calls: list[Call] = []
         self.crash: BaseException | None = None
-        """What ended a thread that should not have ended: a defect, to be raised by whoever waits."""
+        """What ended a thread that should not have ended: a defect, raised in the thread that waits."""
         self._send = send
         self._rate = rate
         self._clock = clock
@@ -67,7 +67,7 @@ class Lane:
             thread.start()
 
     def stop(self) -> None:
-        """Send nothing more. Calls in flight count as unfinished from now on, whatever comes of them."""
+        """Send nothing more. Calls in flight count as unfinished from now on, also those that still end well."""
         self._stop.set()
 
     def running(self) -> bool:
@@ -101,8 +101,8 @@ class Lane:
             return next(self._numbers, None)
 
 
-def measured(send: Callable[[], Answer], clock: Clock = SYSTEM_CLOCK) -> Call:
-    """Make one call through a Connection, and say what came of it."""
+def measured(send: Callable[[], Response], clock: BlockingClock = BLOCKING_CLOCK) -> Call:
+    """Make one call through a Connection; its result and how long it took."""
     begin = clock.monotonic()
     try:
         response = send()

@@ -1,14 +1,13 @@
-"""`allow=`: to which other hosts a caller lets what belongs to one host go, where a server names them."""
+"""`allow=`: the other hosts, named by a server, to which a caller lets credentials and parameters of one host go."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Any
 
-from sleepwalker.connection.keys import host_key
 from sleepwalker.exceptions import AuthenticationError, ConnectionError, HTTPError, URLError
+from sleepwalker.hosts.names import host_key
 from sleepwalker.transport.url import Origin, parse_hostname
 
 _WEB = re.compile(r"https?://", re.IGNORECASE)
@@ -17,7 +16,7 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _REFUSING = (401, 403)
 
 
-def checked_allow(allow: Any, *, names: bool = False) -> tuple[str, ...]:
+def checked_allow(allow: object, *, names: bool = False) -> tuple[str, ...]:
     """The entries of an `allow=` as `allows` takes them: origins, or patterns of them with `*` and `?`.
 
     With `names` also names that only a hook understands. TypeError and ValueError say all that is wrong, and show
@@ -30,7 +29,7 @@ def checked_allow(allow: Any, *, names: bool = False) -> tuple[str, ...]:
     allowed, faults = [], []
     for entry in allow:
         if not isinstance(entry, str):
-            raise TypeError(f"allow must list origins as str, and holds one of type {type(entry).__name__}")
+            raise TypeError(f"allow must list origins as str, and contains one of type {type(entry).__name__}")
         try:
             allowed.append(_entry(entry, names))
         except (URLError, ValueError) as error:
@@ -49,7 +48,7 @@ def allows(allowed: tuple[str, ...], name: str, origin: Origin | None) -> bool:
     )
 
 
-def shown_host(host: Any) -> str:
+def shown_host(host: object) -> str:
     """A host for a text: its origin, or its name if that can hold nothing else."""
     try:
         name, origin = host_key(host)
@@ -61,15 +60,15 @@ def shown_host(host: Any) -> str:
 
 
 def explain_withheld(error: ConnectionError | HTTPError, owner: str, other: str) -> None:
-    """Tell whom an error surprises why no credentials were sent: its notes say so, once."""
+    """Add a note to an error of a host that got no credentials, once: it says why none were sent."""
     if isinstance(error, HTTPError):
         if error.http_code not in _REFUSING:
             return
     elif type(error) is not ConnectionError and not isinstance(error, AuthenticationError):
         return  # the host was asked, or may not be
     note = (
-        f"the auth of {owner} was not passed on to {other}, which a server named and not the caller: have a hook "
-        f"that knows the credentials for that host, or pass allow=[{other!r}]"
+        f"the auth of {owner} was not sent to {other}, since a server named that host: add a hook that knows its "
+        f"credentials, or pass allow=[{other!r}]"
     )
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)

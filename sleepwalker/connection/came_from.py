@@ -1,35 +1,40 @@
-"""Where an answer came from and as whom its connection was found, for whoever follows its links."""
+"""Which connection a response came through, and which pair that was found as: what following its links needs."""
 
 from __future__ import annotations
 
 import weakref
 from typing import Any
 
-from sleepwalker.connection.held import Held
+import requests
+
 from sleepwalker.connection.usage import Usage
+from sleepwalker.lookup.held import Held
 from sleepwalker.transport.url import Origin
+
+__all__ = ["CameFrom", "came_from", "note_came_from"]
 
 
 class CameFrom:
-    """The connection that an answer came through, as far as it is still there, and what it was held for.
+    """The connection that a response came through, for as long as it is there, and what it was held for.
 
-    The answer has it, and so it outlives the connection. A copy or a pickle of the answer is without it.
+    It is known for as long as the response lives, so it may outlive the connection. Copies and pickles of the response
+    are without it.
     """
 
     __slots__ = ("_ref", "origin", "scope", "usage")
 
-    def __init__(self, conn: Any, origin: Origin | None, usage: Usage | None, scope: str | None = None) -> None:
+    def __init__(self, conn: object, origin: Origin | None, usage: Usage | None, scope: str | None = None) -> None:
         self._ref: weakref.ref[Any] | None
-        # Weak, for a connection has its last answer, and an answer in a cache must not hold a pool of sockets.
+        # Weak, for a connection has its last response, and a response in a cache must not hold a pool of sockets.
         try:
             self._ref = weakref.ref(conn)
         except TypeError:  # of a class with slots
             self._ref = None
-        self.origin = origin
+        self.origin: Origin | None = origin
         """Where the connection goes."""
-        self.usage = usage
-        self.scope = scope
-        """Which of its scopes it was, if any. Nobody else need have that: it is made anew."""
+        self.usage: Usage | None = usage
+        self.scope: str | None = scope
+        """The name of its scope that the request went through, if any; the scope itself is made again if it is gone."""
 
     @property
     def connection(self) -> Any:
@@ -39,5 +44,41 @@ class CameFrom:
 
     @property
     def held(self) -> tuple[Held, ...]:
-        """The pairs that it is held for, or was."""
+        """The pairs that managers hold it for, or held it for."""
         return () if self.usage is None else self.usage.held
+
+
+class _Note(weakref.ref[requests.Response]):
+    """A `CameFrom` that is kept beside a response: an attribute would be copied, pickled and shown with it."""
+
+    # Compared and hashed by identity, as a set of them needs: a caching session's responses may have no hash.
+    __slots__ = ("came_from",)
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    came_from: CameFrom
+
+
+#: Keeps each note for as long as its response lives.
+_notes: set[_Note] = set()
+
+
+def note_came_from(response: requests.Response, through: CameFrom) -> None:
+    """Keep in mind, for as long as the response lives, what it came through. The latest note counts. Thread-safe."""
+    if response.__weakref__ is not None:  # type: ignore[attr-defined]  # a foreign object may hand one out again
+        for ref in weakref.getweakrefs(response):
+            if type(ref) is _Note:
+                ref.came_from = through
+                return
+    # The callback is a method of C's: a signal handler cannot raise in it, which would leave the note for ever.
+    note = _Note(response, _notes.discard)
+    note.came_from = through
+    _notes.add(note)
+
+
+def came_from(response: requests.Response) -> CameFrom | None:
+    """What `note_came_from` was told of this very response; None for one that no connection of ours handed over."""
+    for ref in weakref.getweakrefs(response):
+        if type(ref) is _Note:
+            return ref.came_from
+    return None

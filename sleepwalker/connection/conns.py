@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from typing import Any
 
-from sleepwalker.connection.keys import Asked, AuthKey
-from sleepwalker.connection.pair import NOTHING, Pair
 from sleepwalker.exceptions import URLError
 from sleepwalker.frames import without_locals
+from sleepwalker.lookup.foreign import EMPTY
+from sleepwalker.lookup.keys import Asked, AuthKey
+from sleepwalker.lookup.slot import Slot
+from sleepwalker.lookup.table import SlotTable
 
-_Key = tuple[Any, Any]
+_Key = tuple[str, Any]
 
 
 class Conns(Mapping[_Key, Any]):
@@ -21,30 +23,25 @@ class Conns(Mapping[_Key, Any]):
     another type, as 1 equals True. Iteration is over what there was when it began.
     """
 
-    __slots__ = ("_count", "_look", "_ready")
+    __slots__ = ("_table",)
 
-    def __init__(
-        self,
-        ready: Callable[[], list[tuple[Pair, Any]]],
-        look: Callable[[Asked], tuple[Pair | None, Any]],
-        count: Callable[[], int],
-    ) -> None:
-        self._ready, self._look, self._count = ready, look, count
+    def __init__(self, table: SlotTable) -> None:
+        self._table = table
 
     @without_locals
     def __getitem__(self, key: Any) -> Any:
         host, auth = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
         with contextlib.suppress(URLError):
-            pair, conn = self._look(Asked(host, auth, auth if type(auth) is AuthKey else None))
-            if pair is not None and conn is not NOTHING and isinstance(key, tuple) and pair.host == host:
-                return conn
+            seen = self._table.look(Asked(host, auth, auth if type(auth) is AuthKey else None))
+            if seen.slot is not None and seen.conn is not EMPTY and isinstance(key, tuple) and seen.slot.host == host:
+                return seen.conn
         raise KeyError("no such host, or none with these credentials")
 
     def __iter__(self) -> Iterator[_Key]:
         return iter(self._shown())
 
     def __len__(self) -> int:
-        return self._count()
+        return len(self._table)
 
     def items(self) -> ItemsView[_Key, Any]:
         """The pairs of key and connection, as of now."""
@@ -59,15 +56,15 @@ class Conns(Mapping[_Key, Any]):
 
     def _shown(self) -> dict[_Key, Any]:
         shown: dict[_Key, Any] = {}
-        for pair, conn in self._ready():
-            key = _public_key(pair)
-            shown[(pair.host, pair.key) if key in shown else key] = conn
+        for slot, conn in self._table.held():
+            key = _public_key(slot)
+            shown[(slot.host, slot.key) if key in shown else key] = conn
         return shown
 
 
-def _public_key(pair: Pair) -> _Key:
+def _public_key(slot: Slot) -> _Key:
     try:
-        hash(pair.auth)
+        hash(slot.auth)
     except TypeError:
-        return pair.host, pair.key
-    return pair.host, pair.auth
+        return slot.host, slot.key
+    return slot.host, slot.auth

@@ -6,17 +6,20 @@ import enum
 import os
 import weakref
 from collections.abc import Collection
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
 
+from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.connection.guard import guarded_names
-from sleepwalker.connection.settings import load_policy
-from sleepwalker.frozen import frozen
+from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, BlockingClock
+from sleepwalker.hosts import HostTable
+from sleepwalker.hosts.policies import PoliciesByPattern, load_policy
 from sleepwalker.policy import Policy
 
 _SHIPPED = "standard"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Defaults:
     """What is in force where nothing else was given."""
 
@@ -43,7 +46,7 @@ class _Chosen:
 
 
 class _Follower(Protocol):
-    def _follow_default(self) -> None: ...
+    def follow_default(self) -> None: ...
 
 
 _chosen = _Chosen()
@@ -78,7 +81,7 @@ def defaults(
         _chosen.policy = chosen
         for ref in _followers.valuerefs():
             if (follower := ref()) is not None:
-                follower._follow_default()
+                follower.follow_default()
     return Defaults(default_policy(), _chosen.guard)
 
 
@@ -96,4 +99,36 @@ def default_guarded() -> frozenset[str]:
 def follow_defaults(follower: _Follower) -> None:
     """Have `follower` told when the default policy changes; and now, should it have done so since it was looked up."""
     _followers[id(follower)] = follower
-    follower._follow_default()
+    follower.follow_default()
+
+
+def host_table(
+    hosts: HostTable | None,
+    policy: Policy | str | os.PathLike[str] | None,
+    policies: PoliciesByPattern | None,
+    most: int,
+    clock: BlockingClock,
+) -> HostTable:
+    """The table of hosts for a manager that was given these arguments."""
+    if hosts is not None:
+        _check_shared(hosts, policy, policies, clock)
+        return hosts
+    chosen = default_policy() if policy is None else policy
+    hosts = HostTable(policy=chosen, policies=policies, max_hosts=most, clock=clock)
+    hosts.own_policy = policy is not None
+    return hosts
+
+
+def clock_with(hosts: HostTable, clock: BlockingClock) -> BlockingClock:
+    """What a manager's guards wait by: a table of a test's has a clock of its own."""
+    return cast(BlockingClock, hosts.clock) if hosts.clock is not SYSTEM_CLOCK else clock
+
+
+def _check_shared(hosts: object, policy: object, policies: object, clock: BlockingClock) -> None:
+    """Refuse what is no table, and what the table says already."""
+    if not isinstance(hosts, HostTable):
+        raise TypeError(f"hosts must be a HostTable, not {type(hosts).__name__}")
+    if policy is not None or policies is not None:
+        raise TypeError("with hosts= the policies are the table's: give policy= and policies= to HostTable(...)")
+    if clock is not BLOCKING_CLOCK and clock is not hosts.clock:
+        raise ValueError("with hosts= the clock is the table's: give clock= to HostTable(...), or leave it out")

@@ -1,4 +1,4 @@
-"""The caller's own word on which answers and errors are worth another attempt."""
+"""The caller's own function that says which responses and errors are worth another attempt."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import requests
 
-from sleepwalker.engine.outcome import Outcome
+from sleepwalker.engine import Outcome
 from sleepwalker.exceptions import ConnectionError
 
-#: Gets what an attempt came to; says True where it is to be followed by another.
+#: Gets an attempt's response or error; True sends the request again.
 RetryIf = Callable[[requests.Response | ConnectionError], object]
 
 
-def check_retry_if(function: Any) -> RetryIf | None:
+def check_retry_if(function: object) -> RetryIf | None:
     """A plain function, or None; TypeError for anything else, coroutine functions included."""
     if function is None:
         return None
@@ -24,7 +24,7 @@ def check_retry_if(function: Any) -> RetryIf | None:
         raise TypeError(f"retry_if must be a function of one argument, the response or the error, not of type {kind}")
     if _never_says_no(function) or _never_says_no(type(function).__call__):
         raise TypeError(_always_true(function, "is a coroutine or generator function, and what that returns"))
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def asking(*functions: RetryIf | None) -> Callable[[Outcome], bool]:
@@ -39,19 +39,19 @@ def asking(*functions: RetryIf | None) -> Callable[[Outcome], bool]:
 
 
 def _says(function: RetryIf, came: requests.Response | ConnectionError) -> bool:
-    word = function(came)
-    if inspect.isawaitable(word):  # of a lambda around a coroutine function, say
-        if inspect.iscoroutine(word):
-            word.close()
-        raise TypeError(_always_true(function, f"returned a {type(word).__name__}, which"))
-    return bool(word)
+    again = function(came)
+    if inspect.isawaitable(again):  # of a lambda around a coroutine function, say
+        if inspect.iscoroutine(again):
+            again.close()
+        raise TypeError(_always_true(function, f"returned a {type(again).__name__}, which"))
+    return bool(again)
 
 
-def _never_says_no(code: Any) -> bool:
+def _never_says_no(code: object) -> bool:
     """Whether calling it returns an object at once, before anything of it has run."""
     return inspect.iscoroutinefunction(code) or inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
 
 
-def _always_true(function: Any, what: str) -> str:
+def _always_true(function: object, what: str) -> str:
     name = getattr(function, "__qualname__", type(function).__qualname__)
     return f"retry_if must be a plain function that returns True or False: {name} {what} would count as True each time"

@@ -1,4 +1,4 @@
-"""What hooks said, as `find` passes it on: in texts without secrets, and to each who waits as an error of its own."""
+"""Errors of hooks, as `find` passes them on: in texts without secrets, and as a separate copy for each waiter."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ import re
 import socket
 import ssl
 import sys
-from collections.abc import Iterable
 from http import HTTPStatus
 from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
 import requests
 
-from sleepwalker.connection.guard import attribute_of
-from sleepwalker.connection.keys import Asked
-from sleepwalker.connection.pair import Fault, Pair
-from sleepwalker.exceptions import ConnectionError, HTTPError, SleepwalkerException, URLError
-from sleepwalker.transport.errors import Scene, translate
+from sleepwalker.connection.foreign import attribute_of
+from sleepwalker.exceptions import HTTPError, SleepwalkerException, URLError
+from sleepwalker.lookup.keys import Asked
+from sleepwalker.transport.blocking.errors import ErrorContext, translate
 from sleepwalker.transport.url import Origin, origin_of, safe_path
 
 _OURS = __name__.partition(".")[0]
 _MOST_SAID = 300
-#: The system's errors that some server, or the way to it, is behind.
+#: System errors that a server, or the network, caused.
 _OF_A_SERVER = (ConnectionAbortedError, ConnectionRefusedError, ConnectionResetError, socket.gaierror, ssl.SSLError)
 _UNREACHED = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
 _UNKNOWN = "a server that the hook asked"
-#: Stands for the server in a text that is made here, which tells it from one that the hook had made.
+#: Stands for the server in a text made here, so that it differs from a text of the hook.
 _MARK = "\0"
 
-#: A word that may be part of a URL, a parameter with its value or `user:password`, or that may move a cursor.
+#: A word that may be part of a URL, `name=value` or `user:password`, or has control characters.
 _UNSAID = re.compile(
     "//|[@=?#&\\\\]|%[0-9A-Fa-f]|:[^0-9:.,;)\\]]|:[0-9]{1,5}[^0-9/:.,;)\\]'\"]|:[0-9]{6}|"
     "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
@@ -41,7 +39,7 @@ _USERINFO = re.compile(r"(https?://)[^/?#@]*@", re.IGNORECASE)
 _SEGMENT = re.compile(r"[A-Za-z0-9._~-]*")
 _AROUND = "'\"`<>()[]{}.,;:!"
 _LONGEST_WORD = 24
-#: What follows one of these is a secret until it is known for a plain word, or the clause ends.
+#: A word after one of these is taken for a secret, up to the end of the clause, unless it is a `_PLAIN` word.
 _NAMES_A_SECRET = re.compile(
     r".*(?:bearer|cookies?|credentials?|jwt|passcode|passphrase|passwd|passwords?|pwd|secrets?|tokens?)|"
     r"(?:.*[_.-])?(?:(?:access|api|private)?keys?|auth|authorization|basic|creds?|digest|otp|pass|pin|pw|session(?:[_-]?id)?|sid)",
@@ -55,19 +53,19 @@ _PLAIN = re.compile(
 )
 
 
-# -- an error for each who waits
+# -- an error for each waiter
 
 
 def own_copy(error: Exception) -> Exception:
-    """An error that is like `error` and another object, so that what one thread raises gathers no other's traceback.
+    """A copy of `error`, so that threads that raise it do not add to one traceback.
 
-    It has the type, `args`, attributes, notes, cause, context and traceback that the original has now. No code of its
-    class is run: a constructor may want other arguments than `args`, or do things. One whose class lets no object be
-    made without that is returned itself, for its type is what the callers' `except` look for.
+    It has the type, `args`, attributes, notes, cause, context and traceback of the original. No code of its class is
+    run: a constructor may need other arguments than `args`, or have side effects. If the class cannot be copied like
+    that, the original is returned, since callers' `except` needs its type.
     """
     try:
         return _copied(error)
-    except Exception:  # noqa: BLE001 - made by an extension's own code, which may say no in any way
+    except Exception:  # noqa: BLE001 - an extension type may refuse in any way
         return error
 
 
@@ -75,8 +73,8 @@ def _copied(error: Exception) -> Exception:
     kind: Any = type(error)
     maker: Any = kind
     while not isinstance(vars(maker).get("__new__"), BuiltinFunctionType):
-        maker = maker.__base__  # the class that says what its objects have room for
-    # A group is given what it holds when it is made; others need nothing, and would understand it in their own way.
+        maker = maker.__base__  # the built-in base, which allocates the object
+    # A group needs its exceptions when it is made; other types must not get arguments.
     of_group: Any = vars(BaseExceptionGroup) if isinstance(error, BaseExceptionGroup) else {}
     copied: Exception = maker.__new__(kind, *(of_group[name].__get__(error) for name in _OF_GROUP if of_group))
     for base in kind.__mro__:
@@ -88,7 +86,7 @@ def _copied(error: Exception) -> Exception:
     if type(notes := attributes.get("__notes__")) is list:
         attributes["__notes__"] = notes.copy()
     of_all["__dict__"].__set__(copied, attributes)
-    # Last, for a cause says that it hides the context.
+    # Last, because setting the cause changes it.
     of_all["__suppress_context__"].__set__(copied, of_all["__suppress_context__"].__get__(error))
     return copied
 
@@ -98,42 +96,24 @@ _NOT_COPIED = frozenset({"__dict__", "__weakref__", "__suppress_context__"})
 
 
 def _copy_place(place: Any, error: Exception, copied: Exception, *, none_too: bool) -> None:
-    """One of the values that are kept outside of `__dict__`, as an OSError's number and slots are."""
+    """Copy a value that is not in `__dict__`: a slot, or the number of an OSError."""
     try:
         value = place.__get__(error)
-        if value is not None or none_too:  # where None means that there is none, an OSError would print it
+        if value is not None or none_too:  # an OSError would print a None
             place.__set__(copied, value)
-    except (AttributeError, TypeError):  # not set, or not to be changed, as what a group holds
+    except (AttributeError, TypeError):  # not set, or read-only, as the exceptions of a group
         pass
 
 
 # -- texts
 
 
-def hooks_refusal(name: str, said: Iterable[str], fault: Fault | None, *, failed: bool) -> ConnectionError:
-    """No hook gave a connection: what each of them said, and why the one before was given up."""
-    why = "; ".join(said) or "there is no hook; add one with add_conn_hook, or a connection with add"
-    before = "" if fault is None or fault == "failback" else f" (the one before was given up: {fault})"
-    error = ConnectionError(f"no connection to {name}: {why}{before}")
-    error.retryable, error.never_sent = failed, True
-    return error
-
-
-def too_early(pair: Pair, now: float) -> ConnectionError:
-    """There is no connection, and the hooks may not be asked yet."""
-    wait = pair.again_at - now
-    why = pair.refusal or f"no connection to {pair.name}"
-    error = ConnectionError(f"{why}; the hooks are asked again in {max(wait, 0.1):.1f} s")
-    error.retry_after, error.never_sent = wait, True
-    return error
-
-
 def told(error: Exception, asked: Asked) -> str:
-    """What a hook's failure may say in the text of an error about the host that was asked for.
+    """The text for a hook's error, as a part of the error about the host that was asked for.
 
-    Our own texts are safe where they were raised by our own code, but for those of a status, which are the server's.
-    Those of requests quote URLs with their queries, so they are said in our words, and a failure of the system in the
-    system's. Other words are the hook's own, and `scrubbed`. A server that said it is named where it is not the host.
+    Texts of our own code are safe, except those of an `HTTPError`, which are the server's. Texts of requests quote URLs
+    with their queries, so ours replace them; a system error gets the system's text. Any other text is the hook's, and
+    is `scrubbed`. If the error came from another server than the host, that server is named.
     """
     kind = type(error).__name__
     if isinstance(error, HTTPError):
@@ -145,7 +125,7 @@ def told(error: Exception, asked: Asked) -> str:
     if isinstance(error, requests.RequestException):
         return _in_our_words(kind, error, asked)
     number = attribute_of(error, "errno")
-    number = number if type(number) is int else None  # it may be anything that the error was made with
+    number = number if type(number) is int else None  # it may be any argument of the error
     whose = f" (from {_UNKNOWN})" if isinstance(error, _OF_A_SERVER) or number in _UNREACHED else ""
     if number is not None and number in errno.errorcode and not isinstance(error, ssl.SSLError):
         return f"{kind}: {os.strerror(number)}{whose}"
@@ -157,28 +137,28 @@ def told(error: Exception, asked: Asked) -> str:
 def _in_our_words(kind: str, error: requests.RequestException, asked: Asked) -> str:
     server = _server(error)
     whose = _UNKNOWN if server is None else asked.name if server == asked.origin else server.text
-    # No handler of ours is active here, so what is being handled is the caller's, and no part of the failure.
-    made = translate(error, Scene(_MARK, None, False, "attempt", 0.0, 0.0, 0.0, sys.exception()))
+    # No handler of ours is active here, so `sys.exception()` is the caller's, and no part of this error.
+    made = translate(error, ErrorContext(_MARK, None, False, "attempt", 0.0, 0.0, 0.0, sys.exception()))
     if not isinstance(made, SleepwalkerException):
         return kind
     words = str(made)
-    if not words.startswith(_MARK):  # what the hook had wrapped
+    if not words.startswith(_MARK):  # an error that the hook had wrapped
         return f"{kind}: {scrubbed(words)}"
     words = words.replace(" within 0 s (timeout.connect)", " in time").replace(" for 0 s (timeout.read)", " in time")
     return f"{kind}: {whose}{words.removeprefix(_MARK)}"
 
 
 def scrubbed(text: str) -> str:
-    """Somebody's words without those that may be a secret, which are shown as `…`, and no more than a few hundred.
+    """`text`, cut to a few hundred characters, with `…` in place of each word that may be a secret.
 
-    Of an http(s) URL the origin and a plain path stay. Hidden are words that may be a parameter, a URL or a pair of
-    user and password; long ones of letters and digits; and what follows a word such as token or Bearer in its clause,
-    but for common words. It takes linear time.
+    Of an http(s) URL the origin and a plain path stay. Hidden are words that may be a parameter, a URL or
+    `user:password`; long ones of letters and digits; and the words after one such as token or Bearer in the same
+    clause, except common ones. It takes linear time.
     """
     cut = text[: _MOST_SAID + 1]
     words = cut.split()
     if len(cut) > _MOST_SAID and words:
-        words[-1] = "…"  # a part of a word no longer shows what it was
+        words[-1] = "…"  # a cut word cannot be judged
     shown, after_name = [], False
     for word in words:
         bare = word.strip(_AROUND)
@@ -191,7 +171,7 @@ def scrubbed(text: str) -> str:
 
 
 def _shown(word: str) -> str:
-    """A word if there can be no secret in it by itself."""
+    """The word, unless it may contain a secret by itself."""
     bare = word.strip(_AROUND)
     if not _WEB.match(bare):
         mixed = len(bare) > _LONGEST_WORD and any(map(str.isdigit, bare)) and any(map(str.isalpha, bare))
@@ -214,14 +194,14 @@ def _names_a_secret(word: str) -> bool:
 
 
 def _said(kind: str, error: Exception) -> str:
-    """The words that a failure was made with."""
+    """The text of an error, scrubbed."""
     own = (_text(attribute_of(error, name)) for name in ("verify_message", "strerror"))
     words = scrubbed(next(filter(None, own), "") or " ".join(map(_text, error.args)))
     return f"{kind}: {words}" if words else kind
 
 
 def _raised_here(error: BaseException) -> bool:
-    """Whether an error was first raised by code of this library, so that its text is ours as well as its class."""
+    """Whether this library's code raised the error first, so that the text is ours, and not only the class."""
     step = error.__traceback__
     if step is None:
         return False
@@ -232,7 +212,7 @@ def _raised_here(error: BaseException) -> bool:
 
 
 def _from(error: Exception, asked: Asked) -> str:
-    """Which server said it, where that is not the host itself."""
+    """Names the server that caused the error, unless it is the host itself."""
     server = _server(error)
     if server is not None and server == asked.origin:
         return ""
@@ -240,7 +220,7 @@ def _from(error: Exception, asked: Asked) -> str:
 
 
 def _server(error: Exception) -> Origin | None:
-    """The server that a failed exchange was with, where the error says so as those of requests and httpx do."""
+    """The server of a failed exchange, if the error has it, as those of requests and httpx do."""
     response = attribute_of(error, "response")
     for owner in (response, attribute_of(error, "request"), attribute_of(response, "request")):
         url = attribute_of(owner, "url")
@@ -257,11 +237,11 @@ def _origin(url: str) -> Origin | None:
 
 
 def _status(value: Any) -> str:
-    """A status of HTTP, for a text; nothing for what is none, as an object that mocks a response may have it."""
+    """An HTTP status for a text; empty for anything else, which a mocked response may have."""
     return f": {value:d}" if type(value) in (int, HTTPStatus) and 100 <= value <= 999 else ""
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     try:
         return "" if value is None else str(value)
     except Exception:  # noqa: BLE001

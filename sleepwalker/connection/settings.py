@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from datetime import datetime
-from typing import Any
+from typing import TypeGuard
 
 import requests
 
 from sleepwalker.clock import Clock
-from sleepwalker.engine.isolation import Isolation
-from sleepwalker.policy import Policy
+from sleepwalker.engine import Isolation
+from sleepwalker.policy import Policy, PoolPolicy
+from sleepwalker.transport.blocking.sockets import AGE_JITTER
 from sleepwalker.transport.url import shown_number
 
 Timeout = float | tuple[float, float]
@@ -23,19 +23,7 @@ _LONGEST_REASON = 200
 _LONGEST_ISOLATION = 366 * 86_400
 
 
-def load_policy(policy: Any) -> Policy:
-    """A `Policy` from itself, the name of a shipped one, or the path of a TOML file."""
-    if isinstance(policy, Policy):
-        return policy
-    if isinstance(policy, str | os.PathLike):
-        return Policy.load(policy)
-    raise TypeError(
-        f"policy must be a Policy, the name of a shipped one ({', '.join(Policy.names())}) or the path of a TOML file, "
-        f"not {type(policy).__name__}"
-    )
-
-
-def check_timeout(timeout: Any) -> tuple[float, float] | None:
+def check_timeout(timeout: object) -> tuple[float, float] | None:
     """`(connect, read)` in seconds from a float (which sets both, as in requests) or a pair; ValueError otherwise."""
     if timeout is None:
         return None
@@ -48,7 +36,7 @@ def check_timeout(timeout: Any) -> tuple[float, float] | None:
     return float(parts[0]), float(parts[1])
 
 
-def check_total(total: Any) -> float:
+def check_total(total: object) -> float:
     """The most that a call may take, in seconds; ValueError for what cannot be."""
     if not _can_be_waited(total):
         raise ValueError(
@@ -58,25 +46,25 @@ def check_total(total: Any) -> float:
     return float(total)
 
 
-def _can_be_waited(seconds: Any) -> bool:
+def _can_be_waited(seconds: object) -> TypeGuard[float]:
     return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds <= _LONGEST
 
 
-def check_wait(timeout: Any) -> None:
+def check_wait(timeout: object) -> None:
     """How long to wait, in seconds, for ever included; ValueError otherwise."""
-    fits = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
-    if not fits or sys.float_info.max < timeout < math.inf:  # whole numbers may be as large as they like
+    number = timeout if isinstance(timeout, int | float) and not isinstance(timeout, bool) else 0
+    if not number > 0 or sys.float_info.max < number < math.inf:  # NaN is not above 0; an int may be of any size
         raise ValueError(
             f'timeout must be a positive number of seconds, or float("inf") for no bound, not {_shown(timeout)}; '
             "leave it out to use the policy's timeout.total"
         )
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return f"({', '.join(map(shown_number, value[:5]))})" if isinstance(value, tuple) else shown_number(value)
 
 
-def check_reason(reason: Any) -> str | None:
+def check_reason(reason: object) -> str | None:
     """Why a host is isolated: a short line of text that can be shown anywhere."""
     if reason is None:
         return None
@@ -91,7 +79,7 @@ def check_reason(reason: Any) -> str | None:
     return reason.strip()
 
 
-def check_isolation(reason: Any, until: Any, clock: Clock) -> Isolation:
+def check_isolation(reason: object, until: object, clock: Clock) -> Isolation:
     """An isolation for that reason, and until that moment, or for so many seconds."""
     reason, wall = check_reason(reason), clock.wall()
     if until is None:
@@ -102,13 +90,13 @@ def check_isolation(reason: Any, until: Any, clock: Clock) -> Isolation:
     return Isolation(reason, wall + seconds, clock.monotonic() + seconds)
 
 
-def _check_until(until: Any, wall: float) -> float:
+def _check_until(until: object, wall: float) -> float:
     """In how many seconds an isolation ends; `wall` is the present, in seconds since 1970 (UTC)."""
     ways = "pass a datetime with a time zone or a number of seconds from now, or leave it out for no end"
     if isinstance(until, datetime):
         if until.utcoffset() is None:
             raise ValueError(
-                f"until must say which time zone it is in, as {until.isoformat(' ', 'seconds')} does not: "
+                f"until must have a time zone, and {until.isoformat(' ', 'seconds')} has none: "
                 "pass until.astimezone() if it is this machine's local time, or until.replace(tzinfo=...)"
             )
         seconds, shown = until.timestamp() - wall, until.isoformat(" ", "seconds")
@@ -121,15 +109,23 @@ def _check_until(until: Any, wall: float) -> float:
     return float(seconds)
 
 
-def check_max_body(max_body: Any) -> int:
+def check_max_body(max_body: object) -> int:
     """A positive number of bytes; ValueError otherwise."""
     if not isinstance(max_body, int) or isinstance(max_body, bool) or max_body < 1:
         raise ValueError(f"max_body must be a positive number of bytes, not {_shown(max_body)}")
     return max_body
 
 
-def check_session(session: Any) -> requests.Session | None:
+def check_session(session: object) -> requests.Session | None:
     """A session to send through, if one was given."""
     if session is not None and not isinstance(session, requests.Session):
         raise TypeError(f"session must be a requests.Session, not {type(session).__name__}")
     return session
+
+
+def pool_for(policy: Policy) -> PoolPolicy:
+    """The policy of a connection's sockets: none outlives it by much, nor is closed long before it is retired."""
+    pool, oldest = policy.pool, policy.health.max_age
+    if oldest is None or oldest >= (pool.max_age or math.inf):
+        return pool
+    return pool.replace(max_age=oldest / (1 - AGE_JITTER))

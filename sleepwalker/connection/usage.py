@@ -1,23 +1,28 @@
-"""What a connection's calls came to, for the manager that holds it, and whether one does."""
+"""How a connection's calls ended, and for which pairs managers hold it."""
 
 from __future__ import annotations
 
-from sleepwalker.connection.held import Held
+from sleepwalker.lookup.held import Held
 
 
 class Usage:
-    """Plain values: a manager reads and sets them under its lock without running the code of whoever subclassed."""
+    """Plain values: a manager reads and sets them under its lock, where a subclass's code may not run."""
 
     __slots__ = ("accepted", "held", "last_used", "retired", "unauthorized")
 
     def __init__(self, now: float) -> None:
-        self.last_used = now
+        self.last_used: float = now
         """When the connection was last called, or made, on its clock."""
         self.held: tuple[Held, ...] = ()
         """The pairs that managers hold the connection for, or held it for."""
-        self.retired = False
+        self.retired: bool = False
         """Whether a manager gave the connection up, so that it keeps no sockets."""
-        self.unauthorized = False
-        """Whether an answer was a 401: its credentials may have to be renewed."""
-        self.accepted = False
-        """Whether an answer was anything else."""
+        self.unauthorized: bool = False
+        """Whether a response was a 401: its credentials may have to be renewed."""
+        self.accepted: bool = False
+        """Whether a response was anything else."""
+
+    def asked_for(self, origin: str) -> str | None:
+        """What `find` was asked for, where that is not `origin`; the first, where several names lead here."""
+        held = self.held
+        return held[0].name if held and held[0].name != origin else None

@@ -6,9 +6,9 @@ from sleepwalker.datarep.containers import ContainerDataRep, DictDataRep, ListDa
 from sleepwalker.datarep.rep import DataRep
 from sleepwalker.datarep.schema import Schema
 
-#: Whether data is held against the schema before it is sent, unless the service or its manager says otherwise.
+#: Whether data is validated before it is sent, unless the service or its manager says otherwise.
 VALIDATE_REQUEST = True
-#: Whether answers are held against the schema, unless the service or its manager says otherwise.
+#: Whether responses are validated, unless the service or its manager says otherwise.
 VALIDATE_RESPONSE = False
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What a representation is: of which resource, or which part of one, by which schema, and with which data."""
+"""The parts of a representation: its resource, or part of one, its schema and its data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sleepwalker.exceptions import DataPullError, FragmentError
 
 
 class State(Enum):
-    """What a representation has in place of data. Compared by identity, and stays the same when copied."""
+    """Stands for missing data. Compared by identity, and stays the same object when copied."""
 
     UNSET = "not asked for yet"
     FAIL = "could not be had"
@@ -24,7 +24,7 @@ _NO_DATA = (State.UNSET, State.FAIL, State.DELETED)
 
 
 class BaseDataRep:
-    """Construction, attributes, and data of a `DataRep`, which adds what can be done with it."""
+    """Construction, attributes and data of a `DataRep`, which adds the operations."""
 
     UNSET: Final = State.UNSET
     FAIL: Final = State.FAIL
@@ -105,7 +105,7 @@ class BaseDataRep:
 
     @property
     def data(self) -> Any:
-        """The data itself, not a copy. It is asked for with `pull` where it was not yet.
+        """The data itself, not a copy. It is pulled if it was not yet.
 
         Raises DataPullError for what was deleted, what `pull` raises, and of a fragment JsonPointerException where
         the root's data has no such part any more.
@@ -116,9 +116,9 @@ class BaseDataRep:
             self.pull()
         data = self._data
         if data is State.DELETED:
-            raise DataPullError(f"{self._shown} was deleted; pull() asks for it again")
+            raise DataPullError(f"{self._shown} was deleted; pull() fetches it again")
         if data is State.FAIL:
-            raise DataPullError(f"the data of {self._shown} could not be had; pull() asks for it again")
+            raise DataPullError(f"the data of {self._shown} could not be fetched; pull() tries again")
         return data
 
     @data.setter
@@ -129,19 +129,19 @@ class BaseDataRep:
             self._data = value
 
     def data_valid(self) -> bool:
-        """Whether there is data; of a fragment, whether its root has some. Asks nobody."""
+        """Whether there is data; of a fragment, whether its root has some. Sends nothing."""
         data = self._raw
         return not any(data is state for state in _NO_DATA)
 
     def data_unset(self) -> bool:
-        """Whether the data was not asked for yet. Asks nobody."""
+        """Whether the data was not pulled yet. Sends nothing."""
         return self._raw is State.UNSET
 
     def __bool__(self) -> bool:
         return bool(self.data)
 
     def pull(self) -> Self:
-        """Ask for the data."""
+        """Pull the data."""
         raise NotImplementedError
 
     @property

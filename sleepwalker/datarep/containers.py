@@ -39,7 +39,7 @@ class DictDataRep(ContainerDataRep):
     def __iter__(self) -> Iterator[Any]:
         return iter(self.data)
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Any) -> DataRep:
         if key not in self.data:
             raise KeyError(key)
         return self._member(key)
@@ -56,11 +56,11 @@ class DictDataRep(ContainerDataRep):
         """The keys."""
         return iter(self.data)
 
-    def values(self) -> Iterator[Any]:
+    def values(self) -> Iterator[DataRep]:
         """The members, made one by one."""
         return (self._member(key) for key in self.data)
 
-    def items(self) -> Iterator[tuple[Any, Any]]:
+    def items(self) -> Iterator[tuple[Any, DataRep]]:
         """Keys and members, made one by one."""
         return ((key, self._member(key)) for key in self.data)
 
@@ -68,13 +68,13 @@ class DictDataRep(ContainerDataRep):
 class ListDataRep(ContainerDataRep):
     """A representation of an array."""
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[DataRep]:
         return (self._member(index) for index in range(len(self.data)))
 
     @overload
-    def __getitem__(self, key: slice) -> list[Any]: ...
+    def __getitem__(self, key: slice) -> list[DataRep]: ...
     @overload
-    def __getitem__(self, key: Any) -> Any: ...
+    def __getitem__(self, key: int) -> DataRep: ...
     def __getitem__(self, key: Any) -> Any:
         count = len(self.data)
         if isinstance(key, slice):
@@ -88,7 +88,7 @@ class ListDataRep(ContainerDataRep):
         return self._member(index % count)
 
     def index(self, value: Any) -> int:
-        """Where the value is in the data; ValueError where it is not."""
+        """The index of the value in the data; ValueError if it is not there."""
         found: int = self.data.index(value)
         return found
 

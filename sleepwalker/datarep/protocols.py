@@ -1,4 +1,4 @@
-"""What a representation needs of its service: anything that has these is one."""
+"""The interface of a service that representations use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class AnyService(Protocol):
-    """A `Service`, or what stands in for one."""
+    """A `Service`, or an object with the same methods."""
 
     servicedef: Any
     host: Any
@@ -27,7 +27,7 @@ class AnyService(Protocol):
         params: Any = None,
         headers: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Send a request to the service; the decoded answer."""
+        """Send a request to the service; the decoded response."""
         ...
 
     def add_headers(self, headers: Mapping[str, Any]) -> None:

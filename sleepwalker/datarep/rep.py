@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl, urlencode
 
 from sleepwalker.datarep.base import BaseDataRep, State, split_query
@@ -25,7 +25,7 @@ _BODIES = ("POST", "PUT", "PATCH")
 
 
 class DataRep(BaseDataRep):
-    """A resource of a service, or a part of one, with its data once that was asked for.
+    """A resource of a service, or a part of one, with its data once that was pulled.
 
     They come from `Service.bind`, from other representations by `follow`, `full`, `create` and `execute`, and as the
     members of containers. Those of objects and arrays are `DictDataRep` and `ListDataRep`.
@@ -44,7 +44,26 @@ class DataRep(BaseDataRep):
 
     Every request may raise what the connection raises. An HTTPError that has JSON in it gets a `datarep`, which
     represents that.
+
+    Example:
+        ```python
+        order = shop.bind("order", id=7).pull()
+        order.data["item"] = "lamp"
+        order.push()
+        parcel = order.follow("parcel").pull()
+        ```
     """
+
+    if TYPE_CHECKING:
+        # Which of the containers a representation is, its schema says: to a checker all of them have members.
+
+        def __len__(self) -> int: ...
+
+        def __contains__(self, value: Any, /) -> bool: ...
+
+        def __iter__(self) -> Iterator[Any]: ...
+
+        def __getitem__(self, key: Any, /) -> Any: ...
 
     @classmethod
     def from_schema(
@@ -56,7 +75,7 @@ class DataRep(BaseDataRep):
         fragment: str | None = "",
         **kwargs: Any,
     ) -> DataRep:
-        """A representation of the class that its schema asks for, whatever class this is called on.
+        """A representation of the class that its schema asks for, also where this is called on another class.
 
         Raises NotImplementedError for a schema that does not say which type its data has.
         """
@@ -87,9 +106,9 @@ class DataRep(BaseDataRep):
 
     @without_locals
     def pull(self) -> Self:
-        """Ask for the data, also where there is some. Returns this; of a fragment, all of the root is asked for.
+        """Fetch the data, even if there is some. Returns this; of a fragment, all of the root is fetched.
 
-        LinkError where the schema has no link `get` that answers with the resource.
+        LinkError where the schema has no link `get` whose response is the resource.
         """
         if self.root is not None:
             self.root.pull()
@@ -102,7 +121,7 @@ class DataRep(BaseDataRep):
 
     @without_locals
     def push(self, obj: Any = State.UNSET) -> Self:
-        """Send the data, or `obj` in its place; what the server answers becomes the data. Returns this.
+        """Send the data, or `obj` in its place; the response becomes the data. Returns this.
 
         Of a fragment, `obj` is put into the root's data, and all of that is sent. LinkError where the schema has no
         link `set` for the resource, or the URI has a query: what it shows is not the resource itself. DataNotSetError
@@ -116,7 +135,7 @@ class DataRep(BaseDataRep):
         self._check(self._setlink)
         if self.has_query_vars:
             raise LinkError(
-                f"{self._shown} was asked for with a query, so its data may be a part of the resource: bind it without"
+                f"{self._shown} was bound with a query, so its data may be only a part of the resource: bind it without"
             )
         if obj is not State.UNSET:
             self._data = obj
@@ -132,9 +151,9 @@ class DataRep(BaseDataRep):
 
     @without_locals
     def create(self, obj: Any) -> DataRep:
-        """Have the server make a new member from `obj`; returns its representation, with the answer as its data.
+        """Create a new member from `obj` on the server; returns its representation, with the response as its data.
 
-        LinkError where the schema has no link `create` that answers with what was made.
+        LinkError where the schema has no link `create` whose response is the new member.
         """
         if self.root is not None:
             return self.root.create(obj)
@@ -161,7 +180,7 @@ class DataRep(BaseDataRep):
 
     @without_locals
     def execute(self, /, _name: str, _data: Any = None, **kwargs: Any) -> DataRep:
-        """Use the link of this name; returns what the server answers. This representation stays as it is.
+        """Use the link of this name; returns the response's representation. This one does not change.
 
         Variables of the link's path come from `kwargs`, else from the data, else, where there is none, from what this
         was bound with. `_data` is sent as the body, with GET as query parameters. LinkError where there is no such
@@ -187,7 +206,7 @@ class DataRep(BaseDataRep):
 
     @without_locals
     def follow(self, /, _name: str, **kwargs: Any) -> DataRep:
-        """Where the relation of this name leads, which may be another service on another host. Asks nothing of it.
+        """The target of the relation of this name, which may be on another service and host. Sends nothing to it.
 
         Variables come from `kwargs`, else from the data, which is pulled for it. RelationError where there is no such
         relation, MissingParameter for a variable without value, ServiceException where it leads to another service
@@ -223,7 +242,7 @@ class DataRep(BaseDataRep):
         return self.from_schema(self.service, uri, self.jsonschema, path_vars=data)
 
     def _source(self) -> Any:
-        """What variables of a link's path are taken from; never asks for it."""
+        """The values for variables of a link's path; sends nothing."""
         if self.data_valid():
             return self._raw
         return self.path_vars if self.root is None else None
@@ -244,7 +263,7 @@ class DataRep(BaseDataRep):
             link.response.validate(reply)
 
     def _send(self, method: str, uri: str, body: Any = None, params: Any = None) -> Any:
-        """The service's answer. An HTTPError with JSON in it gets a representation of that."""
+        """The service's response. An HTTPError with JSON in it gets a representation of that."""
         try:
             return self.service.request(method, uri, body, params)
         except HTTPError as error:

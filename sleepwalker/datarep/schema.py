@@ -11,14 +11,21 @@ from sleepwalker.exceptions import InvalidParameter, LinkError
 
 
 class Schema:
-    """A resource or type of a service. It comes from `Service.lookup_resource` and `Service.lookup_type`."""
+    """A resource or type of a service. It comes from `Service.lookup_resource` and `Service.lookup_type`.
+
+    Example:
+        ```python
+        schema = shop.lookup_resource("order")
+        order = schema.bind(id=7)
+        ```
+    """
 
     def __init__(self, service: AnyService, jsonschema: Any) -> None:
         self.service = service
         self.jsonschema = jsonschema
 
     def bind(self, /, **kwargs: Any) -> DataRep:
-        """The representation of the resource with these values for the variables of its URI. Asks nobody.
+        """The representation of the resource with these values for the variables of its URI. Sends nothing.
 
         LinkError for a type without a link `self`, InvalidParameter for a variable that its URI does not have,
         MissingParameter for one that it needs.

@@ -1,4 +1,4 @@
-"""Which service a relation leads to: what the caller names is the caller's word, what data names may be anybody's."""
+"""Which service a relation leads to: a host that the caller names is trusted, one that data names is not."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sleepwalker.connection import ConnectionManager
 from sleepwalker.connection.allowed import allows, shown_host
-from sleepwalker.connection.keys import host_key
-from sleepwalker.connection.pair import as_connection
+from sleepwalker.connection.kinds import as_connection
 from sleepwalker.datarep.protocols import AnyService
 from sleepwalker.exceptions import InvalidParameter, LinkError, ServiceException, URLError
+from sleepwalker.hosts.names import host_key
 from sleepwalker.transport.credentials import ANONYMOUS
 from sleepwalker.transport.segments import has_dots
 from sleepwalker.transport.url import Origin
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
-#: A name with a scheme, two dots and 253 characters of host has room, and no error or log is filled by one.
+#: Most characters of a `$host`: enough for a scheme and a host of 253 characters, and short enough for errors and logs.
 _MAX_HOST = 1_000
-#: What JSON holds and no name is.
+#: Types of JSON that are no name.
 _NO_INSTANCE = (bool, list, dict)
 _NOT_IN_INSTANCE = re.compile(r"[?#\\]")
 
@@ -84,8 +84,8 @@ def _may_have_credentials(own: AnyService, host: Any, manager: Any, way: Way) ->
         raise URLError(f"`$host` of {way.told} has a scheme other than http and https")
     if origin is not None and origin.scheme == "http" and _scheme(own, own_origin) == "https":
         raise URLError(
-            f"`$host` of {way.told} leads from https to {origin}, which is never followed where data names it: what is "
-            "sent could be read; pass **{'$host': ...} if you know better"
+            f"`$host` of {way.told} leads from https to {origin}, which is never followed where data names it: others "
+            "could read what is sent; pass **{'$host': ...} to allow it"
         )
     same = origin == own_origin if origin is not None else own_origin is None and name == own_name
     return same or allows(allowed, name, origin)
@@ -132,7 +132,7 @@ def _instance(own: AnyService, way: Way) -> Any:
                 f"`$instance` of {way.told} must be a string, and the data has one of type {type(instance).__name__}"
             )
         if _NOT_IN_INSTANCE.search(str(instance)) or not str(instance).isprintable():
-            raise LinkError(f"`$instance` of {way.told} has characters that no part of a path has")
+            raise LinkError(f"`$instance` of {way.told} has characters that a path cannot have")
     if has_dots(str(instance)):
         raise InvalidParameter(f"`$instance` of {way.told} is a dot segment, and would lead out of the service's path")
     return instance

@@ -1,1 +1,73 @@
-"""Decisions about calls: no module in here sleeps, touches a socket or reads a clock that it was not given."""
+"""Decisions about calls: nothing here waits, touches a socket, knows a thread or reads a clock that it was not given.
+
+What a driver uses is handed on here. It makes a `Host` for each host and a `CompiledPolicy` for each policy, begins a
+call by `run`, performs each step that this yields and sends the result back, until it returns a `Final`:
+
+    Send          perform an attempt; send its `Outcome`, made by `answered` or `failed`
+    Wait, Queue   wait for so many seconds, or until `waiter` is woken; send whether the connection was closed meanwhile
+    Ask           call the caller's `retry_if`; send what it returned
+
+A `Send` with `hedge_in` may be hedged, as its docstring says. What ends a wait or an attempt by force is thrown in.
+"""
+
+from sleepwalker.engine.call import run
+from sleepwalker.engine.compiled import CompiledPolicy, passes_rate_limit
+from sleepwalker.engine.host import Host
+from sleepwalker.engine.host.holdings import Waiter
+from sleepwalker.engine.host.isolation import FOR_GOOD, Isolation
+from sleepwalker.engine.host.permits import Permit, State
+from sleepwalker.engine.host.snapshot import Gauges, HealthState, HostHealth, Latency
+from sleepwalker.engine.outcome import Head, Outcome, Verdict, answered, failed
+from sleepwalker.engine.retry_after import asked_wait
+from sleepwalker.engine.steps import (
+    DUE,
+    LATE,
+    Ask,
+    Completed,
+    Final,
+    Hold,
+    Queue,
+    Reply,
+    Request,
+    Send,
+    Signal,
+    Step,
+    Steps,
+    Wait,
+)
+
+__all__ = [
+    "DUE",
+    "FOR_GOOD",
+    "LATE",
+    "Ask",
+    "CompiledPolicy",
+    "Completed",
+    "Final",
+    "Gauges",
+    "Head",
+    "HealthState",
+    "Hold",
+    "Host",
+    "HostHealth",
+    "Isolation",
+    "Latency",
+    "Outcome",
+    "Permit",
+    "Queue",
+    "Reply",
+    "Request",
+    "Send",
+    "Signal",
+    "State",
+    "Step",
+    "Steps",
+    "Verdict",
+    "Wait",
+    "Waiter",
+    "answered",
+    "asked_wait",
+    "failed",
+    "passes_rate_limit",
+    "run",
+]

@@ -1,7 +1,8 @@
-"""What an attempt came to, and what that says about the host and about trying again."""
+"""The outcome of an attempt, and what that says about the host and about trying again."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -15,9 +16,9 @@ from sleepwalker.exceptions import (
     HostIsolatedError,
     RateLimitedError,
     RedirectError,
+    SleepwalkerException,
     URLError,
 )
-from sleepwalker.frozen import slotted
 from sleepwalker.policy import SERVER_FAILURES
 
 
@@ -32,8 +33,8 @@ class Verdict(Enum):
 #: The same, for code that each call runs: before Python 3.12 `Verdict.SUCCESS` takes longer than a function call.
 SUCCESS, FAILURE, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.NEUTRAL
 
-#: 408 and 429 blame the caller's pace, 501 its choice of method: neither proves the host ill, nor well. Unless the
-#: policy says that they are failures.
+#: 408 and 429 blame the caller's pace, 501 its choice of method: neither proves the host broken, nor healthy. Unless
+#: the policy says that they are failures.
 _NEUTRAL_STATUSES = frozenset({408, 429, 501})
 #: Raised before anything was sent.
 _LOCAL = (
@@ -44,13 +45,28 @@ _LOCAL = (
     RateLimitedError,
     URLError,
 )
-#: Raised over an answer that did arrive.
+#: Raised over a response that did arrive.
 _ANSWERED = (DecodeError, RedirectError)
 
 
-@slotted
+class Head:
+    """The head of a response whose body is streamed.
+
+    It counts as a success at once, for a stream may last for hours; if the body breaks, the success is taken back.
+    """
+
+    __slots__ = ("counted_at", "failures_before")
+
+    def __init__(self) -> None:
+        self.counted_at: float | None = None
+        """When it was counted as a success, on the host's clock; None where it was not."""
+        self.failures_before: int = 0
+        """How many attempts had failed in a row before it."""
+
+
+@dataclass(slots=True)
 class Outcome:
-    """One attempt's result: an answer with a status, or an error. `response` is opaque here."""
+    """One attempt's result: a response with a status, or an error. `response` is opaque here."""
 
     verdict: Verdict
     status: int | None = None
@@ -63,7 +79,9 @@ class Outcome:
     retry_after: float | None = None
     """Seconds that the server asked to be left alone for."""
     elsewhere: bool = False
-    """Whether another host gave the answer, to which a redirect had led."""
+    """Whether the response is of another host, to which a redirect had led."""
+    head: Head | None = None
+    """Set where the body is streamed: the outcome is that of the head or, where it failed, that of the body."""
 
     @property
     def succeeded(self) -> bool:
@@ -75,6 +93,11 @@ class Outcome:
         """The status, or the name of the error's type."""
         return str(self.status) if self.error is None else type(self.error).__name__
 
+    @property
+    def detail(self) -> str | None:
+        """The text of an error of ours. Others are a caller's own, and may say anything."""
+        return str(self.error) if isinstance(self.error, SleepwalkerException) else None
+
     def describe(self) -> str:
         """The status, or the error's type and text."""
         return str(self.status) if self.error is None else f"{type(self.error).__name__}: {self.error}"
@@ -83,7 +106,7 @@ class Outcome:
 def answered(
     status: int, response: Any, retry_after: float | None, failures: frozenset[int] = SERVER_FAILURES
 ) -> Outcome:
-    """The outcome of an answer, and the one place that says what a status means for its host.
+    """The outcome of a response, and the one place that says what a status means for its host.
 
     Args:
         status: One of `failures` is a failure. Of the others 408, 429 and 501 are neutral, and all else is a success.

@@ -1,44 +1,42 @@
-"""The record of one call: what it has tried so far, and the events that tell of it."""
+"""The record of one call: what it has tried so far, and what it holds."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from sleepwalker.attempt import Attempt
 from sleepwalker.clock import Clock
-from sleepwalker.engine.breaker import Bearer, Permit
-from sleepwalker.engine.cooldown import Cooldown
-from sleepwalker.engine.host import Host, free_permit
-from sleepwalker.engine.limits import Holdings
+from sleepwalker.engine.compiled import CompiledPolicy
+from sleepwalker.engine.host import Host
+from sleepwalker.engine.host.cooldown import Cooldown
+from sleepwalker.engine.host.counters import End
+from sleepwalker.engine.host.holdings import Holdings
+from sleepwalker.engine.host.permits import FREE_PERMIT, Permit, PermitHolder
 from sleepwalker.engine.outcome import FAILURE, NEUTRAL, Outcome
-from sleepwalker.engine.rules import Rules
+from sleepwalker.engine.retrying import RetryState
 from sleepwalker.engine.steps import Request
-from sleepwalker.engine.tally import End
 from sleepwalker.events import (
     AttemptFailed,
     Event,
     Observer,
-    RequestFailed,
-    RequestFinished,
-    RequestRejected,
-    RequestWouldReject,
-    RetryAbandoned,
-    RetryScheduled,
+    Transition,
 )
 from sleepwalker.exceptions import (
     ConnectionError,
     ConnectTimeout,
     DeadlineExceeded,
     ReadTimeout,
-    SleepwalkerException,
 )
-from sleepwalker.frozen import slotted
+from sleepwalker.process import THIS_PROCESS
+from sleepwalker.value import draft_of
+
+_AttemptDraft = draft_of(Attempt)
 
 
-@slotted
-class Runner:
-    """One send of a race, under way."""
+@dataclass(slots=True)
+class AttemptUnderWay:
+    """One attempt of a hedge, under way."""
 
     began: float
     wait: float
@@ -51,98 +49,109 @@ _TIMEOUTS = (ConnectTimeout, DeadlineExceeded, ReadTimeout)
 #: and seconds, where too few are known.
 _MOSTLY, _UNKNOWN = 0.5, 0.5
 
-_NOBODY: dict[int, Runner] = {}
-#: Answers by which a server refuses, besides those that are retried, whether these are or not.
+#: Of a call that was not hedged.
+_NONE: dict[int, AttemptUnderWay] = {}
+#: Statuses by which a server refuses, besides those that are retried, whether these are or not.
 _NOT_NOW = frozenset({429, 503})
 
 
 class Call(Holdings):
-    """The memory of one call, and the one who announces what happens to it."""
+    """The memory of one call."""
 
     __slots__ = (
+        "_drawn",
         "attempts",
         "began",
         "clock",
+        "compiled",
         "cooled",
+        "deposited",
         "dry",
-        "earned",
         "hedges",
         "host",
-        "lot",
+        "id",
         "observe",
         "permit",
         "refused",
         "request",
-        "rules",
-        "runners",
+        "retrying",
         "sent",
         "spent",
+        "under_way",
         "waited",
     )
 
-    def __init__(self, host: Host, rules: Rules, request: Request, clock: Clock, observe: Observer) -> None:
+    def __init__(self, host: Host, compiled: CompiledPolicy, request: Request, clock: Clock, observe: Observer) -> None:
         super().__init__()
-        self.host = host
-        self.rules = rules
-        self.request = request
-        self.clock = clock
-        self.observe = observe
-        self.began = clock.monotonic()
+        self.id: str = f"{THIS_PROCESS.prefix}-{next(THIS_PROCESS.calls):x}"
+        """What all its events have, and those of no other call."""
+        self.host: Host = host
+        self.compiled: CompiledPolicy = compiled
+        self.request: Request = request
+        self.clock: Clock = clock
+        self.observe: Observer = observe
+        self.began: float = clock.monotonic()
         self.attempts: list[Attempt] = []
-        self.earned = False
-        """Whether it has paid into the retry budget: with the first of its sends that came to something."""
-        self.hedges = 0
-        """How many of its sends were copies of one under way."""
-        self.waited = 0.0
-        self.cooled = -math.inf
+        self.deposited: bool = False
+        """Whether it has paid into the retry budget: with the first of its attempts that has an outcome."""
+        self.hedges: int = 0
+        """How many of its attempts were sent beside one that was slow."""
+        self.waited: float = 0.0
+        self.cooled: float = -math.inf
         """The cooldowns that had ended by then hold it back no more: it has had its turn after them."""
-        self.lot: float | None = None
+        self._drawn: float | None = None
         """Where it goes among those that a cooldown held back, from 0 to 1; drawn once it matters."""
         self.spent: float | None = None
         """When its latest retry was taken out of the budget; None where it has had none, or that was for free."""
-        self.sent = False
-        """Whether any of its sends may have reached the server. One that was cut may have."""
-        self.permit = free_permit()
-        self.runners: dict[int, Runner] = _NOBODY
-        """Those of the race that is on, or was the last one, by number."""
-        self.refused = False
-        self.dry = False
+        self.sent: bool = False
+        """Whether any of its sends may have reached the server. One that was cancelled may have."""
+        self.permit: Permit = FREE_PERMIT
+        self.under_way: dict[int, AttemptUnderWay] = _NONE
+        """The attempts of the hedge that is on, or was the last one, by number."""
+        self.retrying: RetryState | None = None
+        """What the decisions about its retries remember, from the first on."""
+        self.refused: bool = False
+        self.dry: bool = False
         """Whether a limit that only observes would have refused the call: then those behind it would not know of it."""
 
     def settled(self, number: int, began: float, wait: float, permit: Permit, outcome: Outcome) -> None:
-        """Put on record what a send came to, and give its permit back. `wait` is what the call waited before it."""
+        """Put an attempt's outcome on record, and give its permit back. `wait` is what the call waited before it."""
         done = self.clock.monotonic()
-        if self.rules.hasty and self._in_haste(outcome, done - began, done):
+        if self.compiled.hasty and self._in_haste(outcome, done - began, done):
             outcome.verdict = NEUTRAL
-            news = self.host.cancel(permit, done)
+            events = self.host.outcomes.cancel(permit, done)
         else:
-            news = self.host.settle(permit, outcome, done, done - began, first=not self.earned)
-            self.earned = True
+            events = self.host.outcomes.settle(permit, outcome, done, done - began, first=not self.deposited)
+            self.deposited = True
         if not outcome.never_sent:
             self.sent = True
         text = None if outcome.error is None else outcome.describe()
-        self.attempts.append(Attempt(number, began - self.began, done - began, outcome.status, text, wait))
-        if outcome.verdict is FAILURE or outcome.error is not None or outcome.status in self.rules.statuses:
+        attempt = _AttemptDraft(number, began - self.began, done - began, outcome.status, text, wait)
+        attempt.__class__ = Attempt
+        self.attempts.append(attempt)
+        if outcome.verdict is FAILURE or outcome.error is not None or outcome.status in self.compiled.statuses:
             self.observe(
                 AttemptFailed(
                     host=self.host.origin,
+                    call=self.id,
+                    asked_for=self.request.name,
                     method=self.request.method,
                     path=self.request.path,
                     attempt=number,
                     status=outcome.status,
                     error=None if outcome.error is None else type(outcome.error).__name__,
-                    detail=_detail(outcome),
+                    detail=outcome.detail,
                     duration=done - began,
                 )
             )
-        if news:
-            self.tell(news)
+        if events:
+            self.emit(events)
         if outcome.retry_after is not None:
             self._bind(outcome, outcome.retry_after, done)
 
     def _bind(self, outcome: Outcome, asked: float, now: float) -> None:
         """Have a server's "not now" hold back those that the policy says; the call itself waits in any case."""
-        retry = self.rules.policy.retry
+        retry = self.compiled.policy.retry
         if retry is None or retry.after_binds == "call" or outcome.elsewhere or outcome.status is None:
             return
         if outcome.status < 400 or not (outcome.status in retry.statuses or outcome.status in _NOT_NOW):
@@ -150,20 +159,20 @@ class Call(Holdings):
         seconds = min(asked, retry.retry_after_max)
         if seconds > 0:
             whose = self.request.credentials() if retry.after_binds == "pair" else None
-            self.tell(self.host.begin_cooldown(Cooldown(now, now + seconds, outcome.cause, whose)))
+            self.emit(self.host.admission.begin_cooldown(Cooldown(now, now + seconds, outcome.cause, whose)))
 
     def cooldowns(self, now: float) -> tuple[Cooldown, ...]:
         """What may hold it back as of `now`. Without retries it is one plain send, and its host is not asked."""
         host = self.host
-        if host.cooldowns is None or self.rules.retries is None or host.isolated:
+        if host.admission.cooldowns is None or self.compiled.retries is None or host.isolated:
             return ()
-        return host.cooldowns_on(self.request.credentials(), now)
+        return host.admission.cooldowns_on(self.request.credentials(), now)
 
-    def luck(self) -> float:
+    def draw(self) -> float:
         """A number from [0, 1), the same each time."""
-        if self.lot is None:
-            self.lot = self.clock.random()
-        return self.lot
+        if self._drawn is None:
+            self._drawn = self.clock.random()
+        return self._drawn
 
     def _in_haste(self, outcome: Outcome, duration: float, now: float) -> bool:
         """Whether an attempt ended for want of time that its caller did not leave it: less than the host mostly takes.
@@ -176,139 +185,37 @@ class Call(Holdings):
         usual = self.host.latency_above(_MOSTLY, now)
         return duration < (_UNKNOWN if usual is None else usual)
 
-    def cancelled(self, number: int, began: float, wait: float, permit: Permit, why: str, *, cut: bool = False) -> None:
-        """Put on record that a send was ended from here: its permit goes back, and nothing is said of the host.
+    def cancelled(
+        self, number: int, began: float, wait: float, permit: Permit, why: str, *, lost: bool = False
+    ) -> None:
+        """Put on record that an attempt was ended from here: its permit goes back, and nothing is said of the host.
 
-        `cut` is one that lost a race, and would have gone on for longer.
+        `lost` is one of a hedge that would have gone on for longer, had no other one been answered.
         """
         done = self.clock.monotonic()
         self.sent = True
         self.attempts.append(Attempt(number, began - self.began, done - began, None, why, wait))
-        self.tell(self.host.cancel(permit, done, done - began if cut else None))
+        self.emit(self.host.outcomes.cancel(permit, done, done - began if lost else None))
 
     def release(self) -> None:
-        """Give back all permits, also those that are back already: the call was struck, nobody knows where."""
+        """Give back all permits, also those that are back already: the call was struck, wherever it was."""
         now = self.clock.monotonic()
-        bearers: tuple[Bearer, ...] = (self, *self.runners.values())
-        for bearer in bearers:
-            self.tell(self.host.release(bearer.permit, now))
+        holders: tuple[PermitHolder, ...] = (self, *self.under_way.values())
+        for holder in holders:
+            self.emit(self.host.outcomes.release(holder.permit, now))
 
-    def answer_for_all_sends(self, outcome: Outcome) -> None:
-        """Have the error that the call ends with say `never_sent` only where that is true of each of its sends."""
-        if self.sent and isinstance(outcome.error, ConnectionError):
-            outcome.error.never_sent = False
-
-    def tell(self, news: tuple[Event, ...]) -> None:
+    def emit(self, events: tuple[Event, ...]) -> None:
         """Announce what changed at the host."""
-        for event in news:
-            self.observe(event)
-
-    def schedule(self, wait: float, outcome: Outcome, *, server_directed: bool, asked_for: bool = False) -> None:
-        """Announce a wait. `asked_for` is one that the caller's `retry_if` wants."""
-        self.observe(
-            RetryScheduled(
-                host=self.host.origin,
-                method=self.request.method,
-                path=self.request.path,
-                attempt=len(self.attempts) + 1,
-                wait=wait,
-                server_directed=server_directed,
-                reason="retry_if" if asked_for else "status" if outcome.error is None else "error",
-            )
-        )
-
-    def abandon(
-        self,
-        reason: Literal["breaker", "budget", "closed", "deadline", "not idempotent", "not replayable", "retry after"],
-    ) -> None:
-        """Announce that a retry that was due is not made."""
-        self.host.count("abandoned", reason)
-        self.observe(
-            RetryAbandoned(
-                host=self.host.origin,
-                method=self.request.method,
-                path=self.request.path,
-                attempt=len(self.attempts),
-                reason=reason,
-            )
-        )
-
-    def reject(
-        self, by: Literal["breaker", "bulkhead", "cooldown", "isolation", "rate_limit"], retry_after: float | None
-    ) -> None:
-        """Announce a rejection."""
-        self.refused = True
-        request = self.request
-        self.observe(RequestRejected(self.host.origin, request.method, request.path, by, retry_after))
-
-    def would_reject(
-        self,
-        by: Literal["breaker", "bulkhead", "rate_limit"],
-        retry_after: float | None,
-        number: int | None = None,
-    ) -> None:
-        """Announce what only a dry run let through; `number` is the send's where it is not the next one."""
-        self.dry = self.dry or by != "breaker"
-        self.host.count("would reject", by)
-        self.observe(
-            RequestWouldReject(
-                host=self.host.origin,
-                method=self.request.method,
-                path=self.request.path,
-                by=by,
-                attempt=len(self.attempts) + 1 if number is None else number,
-                retry_after=retry_after,
-            )
-        )
+        for event in events:
+            self.observe(replace(event, call=self.id) if isinstance(event, Transition) else event)
 
     def end(self, outcome: Outcome) -> End:
-        """How the call ended, for the host's counters."""
+        """How the call ended, for the host's counters.
+
+        The error that it ends with says `never_sent` only where that is true of each of its attempts.
+        """
+        if self.sent and isinstance(outcome.error, ConnectionError):
+            outcome.error.never_sent = False
         if self.refused:
             return "rejected"
         return "failed" if outcome.error is not None or outcome.verdict is FAILURE else "answered"
-
-    def announce(self, outcome: Outcome) -> None:
-        """The one closing event of the call."""
-        if (error := outcome.error) is not None or outcome.verdict is FAILURE:
-            self.announce_failed(outcome, None if error is None else type(error).__name__, _detail(outcome))
-            return
-        level, sample = self.rules.finished_level, self.rules.sample
-        if level == "off" or (sample < 1.0 and self.clock.random() >= sample):
-            return
-        # Each call makes this event or the next, and with keywords that takes half as long again.
-        request, attempts, duration = self.request, len(self.attempts), self.clock.monotonic() - self.began
-        self.observe(
-            RequestFinished(
-                self.host.origin,
-                request.method,
-                request.path,
-                outcome.status,
-                attempts,
-                duration,
-                self.waited,
-                sample if sample < 1.0 else None,
-            ),
-            level,
-        )
-
-    def announce_failed(self, outcome: Outcome, error: str | None, detail: str | None) -> None:
-        """The closing event of a call that its host, a policy or its caller ended."""
-        request, attempts, duration = self.request, len(self.attempts), self.clock.monotonic() - self.began
-        self.observe(
-            RequestFailed(
-                self.host.origin,
-                request.method,
-                request.path,
-                outcome.status,
-                error,
-                detail,
-                attempts,
-                duration,
-                self.waited,
-            )
-        )
-
-
-def _detail(outcome: Outcome) -> str | None:
-    """The text of an error of ours. Others are a caller's own, and may say anything."""
-    return str(outcome.error) if isinstance(outcome.error, SleepwalkerException) else None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sleepwalker.engine.breaker import HALF_OPEN, OPEN, Refusal
-from sleepwalker.engine.cooldown import Cooldown
+from sleepwalker.engine.announcements import reject
+from sleepwalker.engine.host.cooldown import Cooldown
+from sleepwalker.engine.host.permits import HALF_OPEN, OPEN, Refusal
 from sleepwalker.engine.outcome import NEUTRAL, Outcome
 from sleepwalker.engine.record import Call
 from sleepwalker.exceptions import (
@@ -24,12 +25,12 @@ def rejected_by_breaker(call: Call, refusal: Refusal) -> Outcome:
     if refusal.state == OPEN:
         what = f"is open{after}; next try in {wait:.3g} s"
     elif refusal.state == HALF_OPEN:
-        what = f"is half-open{after}: a probe is under way, and decides"
+        what = f"is half-open{after}: a probe is under way"
     else:
         what = f"closed again after it had opened{after}, and admits a growing part of the calls; all in {wait:.3g} s"
     message = f"the circuit of {host.origin} {what}"
     error = CircuitOpenError(message, host=host.origin, retry_after=wait, cause=refusal.cause)
-    call.reject("breaker", wait)
+    reject(call, "breaker", wait)
     return Outcome(NEUTRAL, error=error)
 
 
@@ -38,25 +39,26 @@ def rejected_at_entry(call: Call, by: Literal["bulkhead", "isolation"], waited: 
     origin = call.host.origin
     error: ConnectionError
     if by == "isolation":
-        error = call.host.isolated_error()
+        error = call.host.verdict.refusal()
     else:
         limit = call.host.limit
-        longer = f"; no place came free within {waited:.3g} s" if waited else ""
-        error = BulkheadFullError(f"{origin}: {limit} calls in flight, the most that it may get{longer}", host=origin)
-    call.reject(by, error.retry_after)
+        longer = f"; no place became free within {waited:.3g} s" if waited else ""
+        error = BulkheadFullError(f"{origin}: {limit} calls in flight, which is the limit{longer}", host=origin)
+    reject(call, by, error.retry_after)
     return Outcome(NEUTRAL, error=error)
 
 
 def rejected_by_rate_limit(call: Call, wait: float) -> Outcome:
     """The outcome of a call for which no token comes in time."""
     origin = call.host.origin
-    whose = " with these credentials" if (buckets := call.host.buckets) is not None and buckets.by_credentials else ""
+    limit = call.host.admission.rate_limit
+    whose = " with these credentials" if limit is not None and limit.by_credentials else ""
     error = RateLimitedError(
         f"{origin}: the policy's rate of calls to it{whose} is used up; next try in {wait:.3g} s",
         host=origin,
         retry_after=wait,
     )
-    call.reject("rate_limit", wait)
+    reject(call, "rate_limit", wait)
     return Outcome(NEUTRAL, error=error)
 
 
@@ -65,13 +67,13 @@ def held_back(call: Call, cooldown: Cooldown) -> Outcome:
     origin, wait = call.host.origin, max(0.0, cooldown.until - call.clock.monotonic())
     whom = "all calls to it" if cooldown.whose is None else "all calls with these credentials"
     error = RateLimitedError(
-        f"{origin}: the server asked to be left alone ({cooldown.cause}), which retry.after_binds extends to {whom}; "
+        f"{origin}: the server asked to wait ({cooldown.cause}), which retry.after_binds extends to {whom}; "
         f"next try in {wait:.3g} s",
         host=origin,
         retry_after=wait,
         cause=cooldown.cause,
     )
-    call.reject("cooldown", wait)
+    reject(call, "cooldown", wait)
     return Outcome(NEUTRAL, error=error)
 
 
@@ -85,7 +87,7 @@ def closed_meanwhile(call: Call) -> Outcome:
 def too_late(call: Call) -> Outcome:
     """The outcome of a call whose time was over before anything was sent."""
     error = DeadlineExceeded(
-        f"{call.host.origin}: the total deadline ran out after {call.rules.total:.3g} s, waiting for a turn",
+        f"{call.host.origin}: the total deadline ran out after {call.compiled.total:.3g} s, waiting for a turn",
         limit="total",
         phase="queue",
     )

@@ -1,24 +1,24 @@
-"""What a call may ask for, and what it is answered: the words between the engine and whoever performs its steps."""
+"""The steps of a call, which a driver performs, and the replies to them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
 from sleepwalker.attempt import Attempt
-from sleepwalker.engine.breaker import Permit
-from sleepwalker.engine.limits import Ticket
+from sleepwalker.engine.host.holdings import Waiter
+from sleepwalker.engine.host.permits import Permit
 from sleepwalker.engine.outcome import Outcome
-from sleepwalker.frozen import slotted
 
 
-def _nobody() -> str:
+def _no_credentials() -> str:
     return ""
 
 
-@slotted
+@dataclass(slots=True)
 class Request:
     """What the policies need to know of a request."""
 
@@ -30,20 +30,22 @@ class Request:
     replayable: bool
     """Whether its body can be sent a second time."""
     concurrent: bool = False
-    """Whether its body can be sent twice at the same time, and a send that is no longer wanted can be cut."""
+    """Whether its body can be sent twice at the same time, and an attempt that is no longer wanted can be cancelled."""
     retry_if: Callable[[Outcome], bool] | None = None
     """What the caller says of an outcome that the policy would not retry: True for another attempt. For an `Ask`."""
-    credentials: Callable[[], str] = _nobody
+    credentials: Callable[[], str] = _no_credentials
     """Makes a mark of the credentials that it goes out with, the same for equal ones. Not to be called under a lock."""
+    name: str | None = None
+    """What `find` was asked for, where that is not the host."""
 
 
-@slotted
+@dataclass(slots=True)
 class Send:
-    """Send the request; what came of it is sent back as an `Outcome`. Times are on the call's clock.
+    """Send the request; its result is sent back as an `Outcome`. Times are on the call's clock.
 
-    One with `hedge_in` begins a race. What comes of each of its sends is sent back as a `Came`, by whichever thread
-    has the news, and the race is on for as long as the answer is `Hold` or, to `DUE`, another `Send`. Any other step
-    ends it: what is under way still is to be cut, and nobody asks what comes of it.
+    One with `hedge_in` may be hedged. The outcome of each of its attempts is sent back as a `Completed`, from any
+    thread, as long as the reply is `Hold` or, to `DUE`, another `Send`. Any other step ends the hedge: the driver
+    cancels the attempts that are still under way, and drops their outcomes.
     """
 
     deadline: float
@@ -54,33 +56,33 @@ class Send:
     number: int = 1
     """Which of the call's sends it is."""
     hedge_in: float | None = None
-    """Seconds after which `DUE` is to be sent back, if the race is still on; None for never."""
+    """Seconds after which `DUE` is to be sent back, if the hedge is still on; None for never."""
     proven_since: float = -math.inf
     """A socket that lay idle may be used if it has answered since then: never, where this is infinity."""
 
 
-@slotted
+@dataclass(slots=True)
 class Wait:
-    """Do nothing for `seconds`; True is sent back where the wait was cut short for good.
+    """Do nothing for `seconds`; True is sent back if the connection was closed meanwhile.
 
-    One with a `ticket` is over, too, as soon as that wakes.
+    One with a `waiter` is over, too, as soon as that is woken.
     """
 
     seconds: float
-    ticket: Ticket | None = None
+    waiter: Waiter | None = None
 
 
-@slotted
+@dataclass(slots=True)
 class Queue:
-    """Wait until `ticket.wake` is set, `seconds` at most; True is sent back where the wait was cut short for good."""
+    """Wait until `waiter` is woken, `seconds` at most; True is sent back if the connection was closed meanwhile."""
 
-    ticket: Ticket
+    waiter: Waiter
     seconds: float
 
 
-@slotted
+@dataclass(slots=True)
 class Ask:
-    """Ask the caller whether this outcome is worth another attempt; `retry_if`'s word is sent back.
+    """Ask the caller whether this outcome is worth another attempt; the result of `retry_if` is sent back.
 
     A step, because the function is the caller's: it runs where no lock is held and no permit is out.
     """
@@ -91,39 +93,41 @@ class Ask:
     """All of the call so far, this outcome's included."""
 
 
-@slotted
+@dataclass(slots=True)
 class Hold:
     """Nothing new to do: go on with what is under way."""
 
 
-@slotted
-class Came:
-    """What came of one send of a race."""
+@dataclass(slots=True)
+class Completed:
+    """One attempt of a hedge is over."""
 
     number: int
     outcome: Outcome
 
 
 class Signal(Enum):
-    """News of a race that are no outcome."""
+    """What a hedge is told that is no outcome."""
 
     DUE = "due"
     """The latest send has been under way for its `hedge_in` seconds."""
     LATE = "late"
-    """The race has an outcome, and what is still under way is past its deadline."""
+    """It has an outcome, and what is still under way is past its deadline."""
 
 
 DUE, LATE = Signal.DUE, Signal.LATE
 
 Step = Send | Wait | Queue | Ask | Hold
-Reply = Outcome | Came | Signal | bool | None
+Reply = Outcome | Completed | Signal | bool | None
 Steps = Generator[Step, Reply, "Final"]
 
 
-@slotted
+@dataclass(slots=True)
 class Final:
-    """What a call came to: the last real outcome, what was tried, and the permit that it was tried under."""
+    """The end of a call: the last real outcome, what was tried, and the permit that it was tried under."""
 
     outcome: Outcome
     attempts: tuple[Attempt, ...]
     permit: Permit
+    call: str = ""
+    """The id of the call, which its events have."""

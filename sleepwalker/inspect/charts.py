@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sleepwalker.inspect.errors import InspectError
+from sleepwalker.eventlog.errors import InspectError
 
 __all__ = ["check_charts", "library"]
 

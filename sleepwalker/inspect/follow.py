@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sleepwalker import files
-from sleepwalker.inspect.columns import LONGEST_LINE
-from sleepwalker.inspect.errors import InspectError
-from sleepwalker.inspect.sources import Source
+from sleepwalker.eventlog.columns import LONGEST_LINE
+from sleepwalker.eventlog.errors import EventLogError
+from sleepwalker.eventlog.sources import Source
 
 __all__ = ["Follower"]
 
@@ -20,7 +20,7 @@ _TOO_LONG = b"!"
 
 
 class Follower:
-    """Files that grow: plain ones, by name, whichever file that name means at the time."""
+    """Follows plain files that grow, by name: after a rotation, the new file of that name."""
 
     def __init__(self, sources: Sequence[Source], folder: Path) -> None:
         """`folder` is where pieces are kept until they are read."""
@@ -28,7 +28,7 @@ class Follower:
         self._folder = folder
 
     def news(self) -> Iterator[Source]:
-        """What came since the last time, a source per piece. A piece is gone once the next one is asked for."""
+        """What was appended since the last time, a source per piece. A piece is gone once the next one is asked for."""
         for number, tail in enumerate(self._tails):
             for piece in tail.pieces(self._folder / f"piece-{number}"):
                 yield piece
@@ -64,7 +64,7 @@ class _Tail:
         except FileNotFoundError:  # between the two halves of a rotation
             return
         except OSError as error:
-            raise InspectError(f"cannot read {self._name!r} any more: {error.strerror}") from None
+            raise EventLogError(f"cannot read {self._name!r} any more: {error.strerror}") from None
         self._begin()
         yield from self._piece(piece)
 

@@ -6,9 +6,9 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
-from sleepwalker.inspect.columns import LONGEST_LINE
+from sleepwalker.eventlog.columns import LONGEST_LINE
+from sleepwalker.eventlog.sources import Source, chunks
 from sleepwalker.inspect.model import BadLine
-from sleepwalker.inspect.sources import Source, chunks
 
 __all__ = ["SHOWN", "LineCounts", "judge", "numbered", "places"]
 

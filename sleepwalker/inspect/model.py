@@ -182,7 +182,7 @@ class Retries:
     hedges: int = 0
     """Hedges sent."""
     saved_by_hedges: int = 0
-    """Hedges that answered before the send that they were a copy of."""
+    """Hedge attempts that were answered before the attempt beside which they were sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """All of it."""
+    """The report of an inspection."""
 
     files: list[FileFacts]
     bad_lines: list[BadLine]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sleepwalker.eventlog.columns import literal
 from sleepwalker.inspect import words
-from sleepwalker.inspect.columns import literal
 from sleepwalker.inspect.model import Call, HostFacts, Problem, Report, Retries, Series
 from sleepwalker.inspect.session import Row, Session
 from sleepwalker.inspect.spans import Transition, describe, processes, restarts
@@ -32,7 +32,7 @@ _FAILED = "NOT answered AND coalesce(rejected_by, '') NOT IN ('breaker', 'isolat
 
 
 def make(session: Session, chosen: Filter) -> Report | None:
-    """The report on what the filter lets through; None where that is nothing."""
+    """The report on the events that the filter includes; None if there are none."""
     session.use(chosen)
     dated = session.dated()
     ((events, known),) = session.rows(f"SELECT count(*), count(*) FILTER ({dated}) FROM events")
@@ -153,7 +153,7 @@ def _whole(value: float | None) -> int:
 def _states(
     session: Session, hosts: dict[str, HostFacts], chosen: Filter, begin: float, end: float, dated: str
 ) -> None:
-    """What came before is asked as well: a circuit that opened then may still be open."""
+    """What was before is asked as well: a circuit that opened then may still be open."""
     periods = session.rows(f"SELECT file, min({_TIME}), max({_TIME}) FROM everything WHERE {dated} GROUP BY file")
     order = processes([(first, last) for _, first, last in periods])
     process = {file: number for (file, *_), number in zip(periods, order, strict=True)}
@@ -177,9 +177,9 @@ def _states(
 
 
 def _alive(session: Session, found: dict[str, list[Transition]], dated: str) -> dict[str, dict[int, float]]:
-    """When each host was well again before a transition that says that it was, though nothing says since when.
+    """When each host was healthy again, for transitions that do not say since when.
 
-    That is the first answer to a call which was sent after the transition before; without one, the transition itself.
+    That is the first response to a call sent after the previous transition; without one, the time of the transition.
     """
     alive: dict[str, dict[int, float]] = {host: {} for host in found}
     gaps = [(host, number, after) for host in found for number, after in restarts(found[host])]
@@ -192,8 +192,8 @@ def _alive(session: Session, found: dict[str, list[Transition]], dated: str) -> 
             SELECT gaps.host, number, ended FROM (VALUES {table}) AS gaps(host, number, after)
             ASOF JOIN (
                 SELECT host, {_TIME} AS ended, {_TIME} - coalesce(duration, 0) AS begun FROM everything
-                WHERE event = 'request.finished' AND {dated}) AS answers
-            ON gaps.host = answers.host AND gaps.after < answers.begun"""):
+                WHERE event = 'request.finished' AND {dated}) AS responses
+            ON gaps.host = responses.host AND gaps.after < responses.begun"""):
         alive[host][number] = min(time, alive[host][number])
     return alive
 

@@ -12,18 +12,18 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
+from sleepwalker.eventlog import columns
+from sleepwalker.eventlog.errors import EventLogError, InspectError
+from sleepwalker.eventlog.sources import Source, fault, find, is_whole, readable_as_it_is, unpack
 from sleepwalker.events import CATALOGUE
-from sleepwalker.inspect import columns
-from sleepwalker.inspect.errors import InspectError
 from sleepwalker.inspect.lines import SHOWN, LineCounts, judge, places
 from sleepwalker.inspect.model import BadLine, FileFacts, Misdated
-from sleepwalker.inspect.sources import Source, fault, find, readable_as_it_is, unpack
 from sleepwalker.inspect.window import Filter, believable
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["Answer", "Session", "missing"]
+__all__ = ["QueryResult", "Session", "missing"]
 
 #: DuckDB takes what it may: half of this is the rest of the process. Beyond it the table is on the disk anyway.
 _MEMORY = "1GB"
@@ -37,21 +37,29 @@ Row = tuple[Any, ...]
 Progress = Callable[[float], None]
 
 
-class Answer:
-    """What a statement came to."""
+class QueryResult:
+    """The result of a statement: the names of its columns, and its rows."""
 
     def __init__(self, names: Sequence[str], fetch: Callable[[int], list[Row]]) -> None:
-        self.names = list(names)
+        self.names: list[str] = list(names)
         self._fetch = fetch
 
     def rows(self) -> Iterator[Row]:
-        """All rows, one after the other."""
+        """All rows, in order."""
         while block := self._fetch(10_000):
             yield from block
 
 
 class Session:
-    """A folder of its own with what was loaded, gone when it is closed. `with Session() as session: …`."""
+    """A database of loaded event logs, in a temporary folder that is removed when the session is closed.
+
+    Example:
+        ```python
+        with Session() as session:
+            session.load(session.find(["events.jsonl"], sys.stdin.buffer))
+            report = make(session, Filter(hosts=("api.example.com",)))
+        ```
+    """
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         """Raises `InspectError` where DuckDB is not installed, or temporary files have no place."""
@@ -61,7 +69,7 @@ class Session:
             self._home = tempfile.TemporaryDirectory(prefix="sleepwalker-inspect-")
         except OSError as error:
             raise InspectError(f"no folder for temporary files ({error.strerror}): set TMPDIR to one") from None
-        self.folder = Path(self._home.name)
+        self.folder: Path = Path(self._home.name)
         self._database = self.folder / "events.duckdb"
         self._conn = self._connect(read_only=False)
         self._run(columns.create_table())
@@ -80,20 +88,20 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Forget everything."""
+        """Remove the database and its folder."""
         self._conn.close()
         self._home.cleanup()
 
     # -- loading ---------------------------------------------------------------------------------
 
     def find(self, words: Sequence[str], stdin: IO[bytes] | None, *, pipes: bool = True) -> list[Source]:
-        """The files that `words` name. Raises `InspectError` for those that are not there, or are unwanted pipes."""
+        """The files that `words` name. Raises `EventLogError` for those that are not there, or are unwanted pipes."""
         return find(words, self.folder, stdin, pipes=pipes)
 
     def load(self, sources: Sequence[Source], progress: Progress = lambda _: None) -> None:
         """Read the sources, one after the other; `progress` is told which share of their bytes has been read.
 
-        Sources of one name are parts of one file. Raises `InspectError` for a file that cannot be read.
+        Sources of one name are parts of one file. Raises `EventLogError` for a file that cannot be read.
         """
         total = sum(source.size for source in sources) or 1
         done = furthest = 0.0
@@ -122,10 +130,12 @@ class Session:
                 self._counts[file].cut |= not whole
                 self._insert(file, copy, progress)
                 copy.path.unlink()
+            elif source.zipped and not is_whole(source):
+                self._counts[file].cut = True
             self._count(file, source, before)
         except (OSError, self._duckdb.Error) as error:
             what = fault(error, self.folder) if isinstance(error, OSError) else str(error).splitlines()[0]
-            raise InspectError(f"cannot read {source.name}: {what}") from None
+            raise EventLogError(f"cannot read {source.name}: {what}") from None
 
     def _inserted(self, file: int, source: Source, progress: Progress) -> bool:
         try:
@@ -204,12 +214,12 @@ class Session:
     # -- asking ----------------------------------------------------------------------------------
 
     def use(self, chosen: Filter) -> None:
-        """Look at this part of what was loaded from now on."""
+        """Include only these events from now on."""
         for statement in columns.views(chosen.condition()):
             self._run(statement)
 
     def rows(self, question: str) -> list[Row]:
-        """What one of our own questions comes to."""
+        """The rows of a query of our own."""
         return _heard(self._conn, lambda: self._conn.execute(question).fetchall())
 
     def _run(self, statement: str) -> None:
@@ -222,20 +232,20 @@ class Session:
         return self._row(question)[0]
 
     @contextlib.contextmanager
-    def ask(self, statement: str) -> Iterator[Answer]:
-        """A question of the user's, in SQL. Nothing more can be loaded afterwards.
+    def ask(self, statement: str) -> Iterator[QueryResult]:
+        """Run a user's query, in SQL. Nothing more can be loaded afterwards.
 
-        It is asked on a connection that can only read, and that reaches no file, no network and no setting. Raises
-        `InspectError` with what DuckDB says against it.
+        It runs on a read-only connection without access to files, network and settings. Raises `InspectError` with the
+        text of DuckDB's error.
         """
         if not _is_text(statement):
-            raise InspectError("the question is not UTF-8")
+            raise InspectError("the query is not UTF-8")
         self._conn.close()
         self._conn = self._connect(read_only=True)
         try:
             kinds = [str(one.type).rpartition(".")[2] for one in self._conn.extract_statements(statement)]
             if kinds not in (["SELECT"], ["EXPLAIN"]):
-                raise InspectError("one SELECT is what can be asked (or DESCRIBE, SUMMARIZE, EXPLAIN)")
+                raise InspectError("only one SELECT is allowed (or DESCRIBE, SUMMARIZE, EXPLAIN)")
             self._run("SET enable_external_access = false; SET lock_configuration = true")
             yield _asked(self._conn, statement)
         except (self._duckdb.Error, ModuleNotFoundError) as error:
@@ -269,18 +279,18 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _asked(conn: duckdb.DuckDBPyConnection, question: str) -> Answer:
+def _asked(conn: duckdb.DuckDBPyConnection, question: str) -> QueryResult:
     _heard(conn, lambda: conn.execute(question))
     names = [column[0] for column in conn.description or ()]
-    return Answer(names, lambda size: _heard(conn, lambda: conn.fetchmany(size)))
+    return QueryResult(names, lambda size: _heard(conn, lambda: conn.fetchmany(size)))
 
 
 def _heard(
     conn: duckdb.DuckDBPyConnection, work: Callable[[], _Result], meanwhile: Callable[[], None] | None = None
 ) -> _Result:
-    """What `work` comes to, done in another thread, so that this one hears a Ctrl-C and can say how far it is.
+    """Do `work` in another thread and return its result, so that this one hears a Ctrl-C and can say how far it is.
 
-    A statement that runs in the main thread ends a signal as an error of DuckDB's, whatever its handler raised.
+    A statement that runs in the main thread turns what the handler of a signal raised into an error of DuckDB's.
     """
     results: list[_Result] = []
     errors: list[BaseException] = []
@@ -315,7 +325,7 @@ def _heard(
 
 
 def missing() -> str | None:
-    """What to install before a session can be had; None where nothing is missing."""
+    """What to install for a session; None if nothing is missing."""
     try:
         _library()
     except InspectError as error:

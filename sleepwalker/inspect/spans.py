@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sleepwalker.inspect.model import HostFacts, Outage, Span
 
@@ -88,41 +89,14 @@ def describe(
 
     `alive` is for those of `restarts` when the host was known to be well again before.
     """
-    for whose, states in (("host", HOST), ("circuit", CIRCUIT)):
-        lanes: dict[int, list[tuple[float, str]]] = {}
-        for number, one in enumerate(transitions):
-            target, state, before = _TELLS[one.event]
-            if target != whose:
-                continue
-            if one.observed:
-                state, before = _dry(state), _dry(before)
-            lane = lanes.setdefault(one.process, [(min(begin, one.time), _before(one, before))])
-            if one.broken_for is not None and len(lane) == 1 and one.time - one.broken_for > begin:
-                lane[:] = [(begin, "fine"), (one.time - one.broken_for, "broken")]
-            if number in alive:
-                lane.append((alive[number], before))
-            lane.append((one.time, state))
-        merged = _merge(list(lanes.values()), states, begin, end)
-        if whose == "host":
-            facts.host_spans = merged
-        else:
-            facts.circuit_spans = merged
+    facts.host_spans = _merge(_lanes("host", transitions, begin, alive), HOST, begin, end)
+    facts.circuit_spans = _merge(_lanes("circuit", transitions, begin, alive), CIRCUIT, begin, end)
     for one in transitions:
         if one.event == "breaker.opened" and one.time >= begin:
-            if one.observed:
-                facts.would_open += 1
-            else:
-                facts.opened += 1
-        if one.observed:
-            continue
-        if one.event in ("breaker.opened", "host.broken"):
-            facts.recovered_at = facts.ramp_until = None
-        if one.event == "breaker.opened":
-            facts.next_try = None if one.lasts is None else one.time + one.lasts
-        if one.event == "breaker.closed":
-            facts.ramp_until = None if one.lasts is None else one.time + one.lasts
-        if one.event in ("breaker.closed", "host.recovered"):
-            facts.recovered_at = one.time
+            facts.would_open += bool(one.observed)
+            facts.opened += not one.observed
+        if not one.observed:
+            _take_times(facts, one)
     if facts.host_spans:
         facts.state = facts.host_spans[-1].state  # type: ignore[assignment]
     if facts.circuit_spans:
@@ -130,6 +104,38 @@ def describe(
     if facts.circuit != "open":
         facts.next_try = None
     facts.outages = list(_outages(facts.host_spans, transitions))
+
+
+def _lanes(
+    whose: Literal["host", "circuit"], transitions: Sequence[Transition], begin: float, alive: Mapping[int, float]
+) -> list[list[tuple[float, str]]]:
+    """For each process the states of the host or of its circuit, and since when."""
+    lanes: dict[int, list[tuple[float, str]]] = {}
+    for number, one in enumerate(transitions):
+        target, state, before = _TELLS[one.event]
+        if target != whose:
+            continue
+        if one.observed:
+            state, before = _dry(state), _dry(before)
+        lane = lanes.setdefault(one.process, [(min(begin, one.time), _before(one, before))])
+        if one.broken_for is not None and len(lane) == 1 and one.time - one.broken_for > begin:
+            lane[:] = [(begin, "fine"), (one.time - one.broken_for, "broken")]
+        if number in alive:
+            lane.append((alive[number], before))
+        lane.append((one.time, state))
+    return list(lanes.values())
+
+
+def _take_times(facts: HostFacts, one: Transition) -> None:
+    """Note when a host recovered, until when its load grows, and when its circuit lets a probe through."""
+    if one.event in ("breaker.opened", "host.broken"):
+        facts.recovered_at = facts.ramp_until = None
+    if one.event == "breaker.opened":
+        facts.next_try = None if one.lasts is None else one.time + one.lasts
+    if one.event == "breaker.closed":
+        facts.ramp_until = None if one.lasts is None else one.time + one.lasts
+    if one.event in ("breaker.closed", "host.recovered"):
+        facts.recovered_at = one.time
 
 
 def _dry(state: str) -> str:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sleepwalker.inspect.columns import literal
+from sleepwalker.eventlog.columns import literal
 
 __all__ = ["Filter", "believable", "clock_time", "iso", "moment"]
 
@@ -24,7 +24,7 @@ _AHEAD = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What is looked at; None and an empty tuple leave nothing out. Times are seconds since 1970."""
+    """Which events are included; None and an empty tuple exclude none. Times are seconds since 1970."""
 
     since: float | None = None
     until: float | None = None
@@ -82,7 +82,7 @@ def moment(text: str, now: float) -> float:
     except (ValueError, OverflowError):
         pass
     raise ValueError(
-        f"{text!r} is no time: give 2025-11-22T14:03:07Z, 2025-11-22, 14:03 (UTC), seconds since 1970, "
+        f"{text!r} is not a time: use 2025-11-22T14:03:07Z, 2025-11-22, 14:03 (UTC), seconds since 1970, "
         "or how long ago (90s, 15m, 2h, 1h30m, 3d)"
     )
 

@@ -116,15 +116,10 @@ def _over(facts: HostFacts, report: Report) -> str:
     answers += "it recovered" if recovering else "the last failure"
     if (since := recovered if recovering else failed) is not None:
         answers += f" at {when(since, report)}"
-    if facts.moved_to and facts.moved_at is not None and facts.state == "broken":
-        return f"for its callers: a hook gave them {facts.moved_to} at {when(facts.moved_at, report)}"
     if facts.state == "isolated":
         return "no: isolated until an operator restores it or its time is over"
     if facts.state == "broken":
-        since = facts.outages[-1].since if facts.outages else report.begin
-        if facts.answered_since and (facts.last_answer or 0) > since:
-            return f"perhaps: {answers}, but no recovery is logged (was the process restarted?)"
-        return f"no: the circuit is {facts.circuit}{_next_try(facts, report)}" if facts.circuit != "closed" else "no"
+        return _over_while_broken(facts, report, answers)
     if facts.circuit in ("open", "half-open"):
         return f"not yet: the circuit is {facts.circuit}{_next_try(facts, report)}"
     if facts.ramp_until is not None and report.end < facts.ramp_until and (recovering or facts.answered_since):
@@ -141,6 +136,15 @@ def _over(facts: HostFacts, report: Report) -> str:
     if not facts.answered_since:
         return "not yet: the last call failed"
     return _lasting(facts, report, answers)
+
+
+def _over_while_broken(facts: HostFacts, report: Report, answers: str) -> str:
+    if facts.moved_to and facts.moved_at is not None:
+        return f"for its callers: a hook gave them {facts.moved_to} at {when(facts.moved_at, report)}"
+    since = facts.outages[-1].since if facts.outages else report.begin
+    if facts.answered_since and (facts.last_answer or 0) > since:
+        return f"perhaps: {answers}, but no recovery is logged (was the process restarted?)"
+    return f"no: the circuit is {facts.circuit}{_next_try(facts, report)}" if facts.circuit != "closed" else "no"
 
 
 def _next_try(facts: HostFacts, report: Report) -> str:

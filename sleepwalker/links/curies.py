@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-#: What gives the URL that a relation such as `acme:order` is short for, None for one that is not short.
+#: Expands a relation such as `acme:order` to its URL; None for one that is no curie.
 Expand = Callable[[str], str | None]
 
 _MAX_CURIES = 100
@@ -14,7 +14,7 @@ _MAX_CURIE = 2_000
 
 
 def no_curie(relation: str) -> str | None:
-    """Where there are no curies."""
+    """Expands nothing: there are no curies."""
     return None
 
 

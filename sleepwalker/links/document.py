@@ -1,4 +1,4 @@
-"""Reads the JSON bodies that links are looked for in."""
+"""Reads the JSON bodies that may have links."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import requests
 
 from sleepwalker.exceptions import DecodeError
 from sleepwalker.links.link import shown_place
-from sleepwalker.transport.answer import body_in_hand
+from sleepwalker.transport.blocking.response import loaded_body
 
 _MAX_BODY = 100_000_000
 
 
 def document_of(response: requests.Response) -> dict[str, Any]:
-    """The JSON object that is the answer's body; an empty one where that is something else, or was not read.
+    """The JSON object that is the response's body; an empty one where that is something else, or was not read.
 
     Raises DecodeError for a body that is said to be JSON and is none.
     """
     kind = media_type(response)
-    body = body_in_hand(response)
+    body = loaded_body(response)
     if not body or not (kind in ("application/json", "text/json") or kind.endswith("+json")):
         return {}
     why = f"they are more than {_MAX_BODY}"
@@ -31,8 +31,8 @@ def document_of(response: requests.Response) -> dict[str, Any]:
         except (ValueError, RecursionError) as error:
             why = f"at character {error.pos}" if isinstance(error, json.JSONDecodeError) else "they cannot be decoded"
     raise DecodeError(
-        f"{shown_place(response.url or '')}: no links can be read from {len(body)} bytes of body that are not JSON, "
-        f"as their type says: {why}",
+        f"{shown_place(response.url or '')}: no links can be read from a body of {len(body)} bytes that is not JSON, "
+        f"although its type says so: {why}",
         response=response,
     )
 

@@ -1,17 +1,18 @@
-"""Finds links in answers, and which one a relation means."""
+"""Finds links in responses, and which one a relation means."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import urldefrag, urljoin
 
 import requests
 
-from sleepwalker.connection.came_from import CameFrom
+from sleepwalker.connection.came_from import came_from
 from sleepwalker.connection.connection import Connection
+from sleepwalker.connection.response import Response
 from sleepwalker.exceptions import LinkError
 from sleepwalker.links.document import document_of
 from sleepwalker.links.header import header_links
@@ -26,59 +27,59 @@ from sleepwalker.links.places import (
     wanted,
     wanted_links,
 )
-from sleepwalker.transport.answer import body_in_hand
+from sleepwalker.transport.blocking.response import loaded_body
 
-#: With more places than these for one relation there is nothing to choose by.
+#: With more places than these for one relation, the search ends.
 _MANY = 10
 _NO_ATTRIBUTE = object()
 
 
 class Answered(Protocol):
-    """What has its last answer as an attribute: a `Connection`, or another client."""
+    """An object with its last response as an attribute: a `Connection`, or another client."""
 
     @property
-    def response(self) -> Any:
-        """A `requests.Response`; None while there is none."""
+    def response(self) -> requests.Response | None:
+        """Its last response in this thread; None while there is none."""
         ...
 
 
 def links(source: requests.Response | Answered, /) -> Iterator[Link]:
-    """All links of an answer and of its items, in the order in which they are looked for.
+    """All links of a response and of its items, in the order in which they are looked for.
 
     That is: its `Link` header, HAL's `_links`, JSON:API's `links`, OData's `@odata.nextLink`; at the top level of the
     body `next`, `prev`, `previous`, `first`, `last` and `self`; then, with a `context`, those of the items in
     `_embedded` and in `data`.
 
-    `source` is the answer, or a connection, which stands for its last answer in this thread. What the server wrote
-    in a link's place that is none is left out. Raises DecodeError for a body that is said to be JSON and is none,
+    `source` is the response, or a connection, which stands for its last response in this thread. What is no link
+    is left out. Raises DecodeError for a body that is not JSON although its type says so,
     LinkError where `_links` is no object.
     """
-    response, _ = answer_of(source)
+    response, _ = response_of(source)
     base = base_of(response)
     document = document_of(response)
     places = (*places_of_answer(response, document, base), *places_of_items(document))
     return chain(header_links(response.headers.get("Link"), base), *(all_links(place, base) for place in places))
 
 
-def answer_of(source: Any) -> tuple[requests.Response, Any]:
-    """The answer to look for links in, and the connection that it came through, if that is still there."""
+def response_of(source: object) -> tuple[Response, Any]:
+    """The response to search for links, and the connection that it came through, if that still exists."""
     if isinstance(source, requests.Response):
-        known = getattr(source, "_sleepwalker", None)
-        return source, known.connection if isinstance(known, CameFrom) else None
+        known = came_from(source)
+        return cast("Response", source), None if known is None else known.connection
     response = getattr(source, "response", _NO_ATTRIBUTE)
     if isinstance(response, requests.Response):
-        return response, source
+        return cast("Response", response), source
     if response is not None:
         raise TypeError(
             "links are those of a requests.Response, a Connection, or an object whose `response` is a "
             f"requests.Response, not of a {type(source).__name__}"
         )
     name = source.origin if isinstance(source, Connection) else f"the {type(source).__name__}"
-    raise LinkError(f"{name} has given no answer in this thread yet: ask for a document with links first")
+    raise LinkError(f"{name} has no response in this thread yet: request a document with links first")
 
 
 def base_of(response: requests.Response) -> str:
-    """The URL that relative links are relative to: the one that answered in the end."""
+    """The URL that relative links are relative to: that of the response after redirects."""
     return urldefrag(response.url or "").url
 
 
@@ -95,14 +96,14 @@ def one(response: requests.Response, relation: str) -> Link | None:
 
 
 def has(response: requests.Response, relation: str) -> bool:
-    """Whether the answer has the relation at all, if only to say that there is no such link (null)."""
+    """Whether the response has the relation at all, if only to say that there is no such link (null)."""
     if any(_is_own(link, relation) for link in header_links(response.headers.get("Link"), base_of(response))):
         return True
     return any(True for place in _places(response, relation) for _ in wanted(place, relation))
 
 
 def no_such(response: requests.Response, relation: str) -> str:
-    """What to say where there is no such link: which there are, by name."""
+    """The text for a missing link: it lists those that there are."""
     base = base_of(response)
     header = list(header_links(response.headers.get("Link"), base))
     document = document_of(response)
@@ -115,18 +116,18 @@ def no_such(response: requests.Response, relation: str) -> str:
     if of_items:
         says += f"; its items have {of_items}"
     if any(_is_called(link, relation) for link in header):
-        says += "; there is such a link of another resource, by its anchor, which can be had from links(answer)"
+        says += "; there is such a link of another resource, by its anchor, which can be had from links(response)"
     elif relation.casefold() in OF_ITSELF and any(
         _is_called(link, relation) for place in places_of_items(document) for link in all_links(place, base)
     ):
-        says += "; its items have such links of their own, which can be had from links(answer)"
-    if body_in_hand(response) is None:
-        says += "; the body of a streamed answer is not looked at"
+        says += "; its items have such links of their own, which can be had from links(response)"
+    if loaded_body(response) is None:
+        says += "; the body of a streamed response is not looked at"
     return says
 
 
 def _places(response: requests.Response, relation: str) -> tuple[Iterator[Written], ...]:
-    """The places of the body that may have the relation for this answer."""
+    """The places of the body that may have the relation for this response."""
     document = document_of(response)
     places = places_of_answer(response, document, base_of(response))
     return places if relation.casefold() in OF_ITSELF else (*places, *places_of_items(document))
@@ -146,7 +147,7 @@ def _only(found: Iterator[Link]) -> Link | None:
     for link in found:
         target = link.target
         if not link.templated:
-            with contextlib.suppress(ValueError):  # it is told when the link is followed
+            with contextlib.suppress(ValueError):  # raised when the link is followed
                 target = urljoin(link.base, target)
         places.setdefault((target, link.templated), link)
         if len(places) > _MANY:
@@ -156,9 +157,8 @@ def _only(found: Iterator[Link]) -> Link | None:
         number = f"more than {_MANY}" if len(some) > _MANY else str(len(some))
         hints = [name for link in some if (name := link.name or link.title or link.type or link.hreflang)]
         told = f" ({shown_names(hints)})" if hints else ""
-        whose = "" if some[0].context is None else ", by its context, which says of what item it is"
+        whose = "" if some[0].context is None else ", by its context, which names its item"
         raise LinkError(
-            f"{shown_link(some[0])} leads to {number} places{told}: pass the one that is meant, out of "
-            f"links(answer){whose}"
+            f"{shown_link(some[0])} leads to {number} places{told}: pass the right one of links(response){whose}"
         )
     return some[0] if some else None

@@ -1,4 +1,4 @@
-"""Follows links: from an answer to the next, once or page by page."""
+"""Follows links: from a response to the next, once or page by page."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from urllib.parse import urldefrag
 import requests
 
 from sleepwalker.connection.allowed import checked_allow
-from sleepwalker.connection.connection import CallOptions
-from sleepwalker.connection.guard import read_once
+from sleepwalker.connection.foreign import read_once
+from sleepwalker.connection.options import RequestOptions
+from sleepwalker.connection.response import Response
 from sleepwalker.exceptions import (
     InvalidParameter,
     LinkError,
@@ -23,18 +24,18 @@ from sleepwalker.exceptions import (
     URLError,
 )
 from sleepwalker.frames import without_locals
-from sleepwalker.links.finding import Answered, answer_of, base_of, has, no_such, one
+from sleepwalker.links.finding import Answered, base_of, has, no_such, one, response_of
 from sleepwalker.links.link import Link, shown_link, shown_name, shown_names, shown_place
 from sleepwalker.links.template import expand, variables_of
 from sleepwalker.links.through import MAPPINGS, rest_of
 from sleepwalker.links.trail import Trail, trail_of
 from sleepwalker.links.way import BELONGS, Finder, Way, begun, send
-from sleepwalker.transport.answer import body_in_hand
+from sleepwalker.transport.blocking.response import loaded_body
 from sleepwalker.transport.headers import unshared
 from sleepwalker.transport.url import join, origin_of
 
 #: Keywords of ours; the variables of a template that are called the same go into `variables`.
-_OPTIONS = frozenset(CallOptions.__annotations__)
+_OPTIONS = frozenset(RequestOptions.__annotations__)
 _RESERVED = _OPTIONS | {"allow", "auth", "manager", "max_pages", "method", "missing", "variables"}
 
 _MAX_URL = 65_536
@@ -49,24 +50,24 @@ def follow(
     /,
     *,
     manager: Finder | None = None,
-    auth: Any = None,
+    auth: object = None,
     allow: Iterable[str] = (),
     method: str = "GET",
     variables: Mapping[str, Any] | None = None,
     **more: Any,
-) -> requests.Response:
-    """Go where the answer's link of this relation leads; returns the answer from there.
+) -> Response:
+    """Go where the response's link of this relation leads; returns the response from there.
 
     Args:
-        source: An answer; or what it came through, which stands for its last answer in this thread: a `Connection`,
-            or any object whose `response` is a `requests.Response`.
-        relation: Such as `next`, an extension's URL, or a HAL curie. Or one of the answer's `links`.
-        manager: Finds the connection for each step, to the host that the answer came from as to others; its hooks
-            decide about their credentials. Without it links that leave the answer's connection are refused. What it
+        source: A response; or a `Connection`, or any object whose `response` is a `requests.Response`, for its last
+            response in this thread.
+        relation: Such as `next`, an extension's URL, or a HAL curie. Or one of the response's `links`.
+        manager: Finds the connection for each step, to the host that the response came from as to others; its hooks
+            decide about their credentials. Without it links that leave the response's connection are refused. What it
             finds may be a `Connection`; or have `request(method, url, **options)` that returns a `requests.Response`;
             or have `json_request(method, uri, body, params, headers)` and the attribute `response`.
         auth: What the manager's `find` is given beside the host where the walk began, or one of `allow`; by default
-            what the first answer's connection was found with. For others it is given None, and its hooks decide. A
+            what the first response's connection was found with. For others it is given None, and its hooks decide. A
             host that the walk was at before stays as it was found.
         allow: Other origins that what you pass may go to, where a link leads there: a list of origins such as
             "https://b.example.com" and of patterns such as "https://*.example.com". To hosts that are not listed no
@@ -76,8 +77,8 @@ def follow(
         more: `json=`, `headers=` and all other options of `Connection.request`; every other keyword is the value of
             a template's variable.
 
-    The places are looked at in the order of `links`: the first that has the relation counts. Those of items are not
-    looked at for `next`, `self` and others that say where a document stands.
+    Places are searched in the order of `links`: the first that has the relation counts. Those of items are not searched
+    for `next`, `self` and others that place a document among its neighbours.
 
     Raises:
         RelationError: there is no such relation; the text lists those that there are.
@@ -91,7 +92,7 @@ def follow(
         ConnectionError, HTTPError: what `Connection.request` and the manager's `find` raise.
     """
     allowed = checked_allow(allow)
-    response, conn = answer_of(source)
+    response, conn = response_of(source)
     way = _way(allowed, manager, auth, method, variables, more)
     link = relation if isinstance(relation, Link) else one(response, _checked(relation))
     if link is None:
@@ -109,37 +110,37 @@ def pages(
     max_pages: int = 10_000,
     missing: Literal["error", "end"] = "error",
     manager: Finder | None = None,
-    auth: Any = None,
+    auth: object = None,
     allow: Iterable[str] = (),
     method: str = "GET",
     variables: Mapping[str, Any] | None = None,
     **more: Any,
-) -> Iterator[requests.Response]:
-    """The answer itself, then the one that its link leads to, and so on until one has no such link.
+) -> Iterator[Response]:
+    """The response itself, then the one that its link leads to, and so on until one has no such link.
 
-    Each page is asked for when the iterator is asked for it, and no earlier one is kept. Arguments are those of
+    Each page is requested when the iterator reaches it, and no earlier one is kept. Arguments are those of
     `follow`; all of them go for each step, so what can be read only once, as iterators and open files, is a TypeError.
 
     Args:
-        max_pages: More pages than these are a LinkError.
-        missing: What it means that the answer itself has no such link: "error" or, where it may be the only page,
+        max_pages: The most pages; one more is a LinkError.
+        missing: What it means that the response itself has no such link: "error" or, where it may be the only page,
             "end". One that is there and null, as JSON:API writes it, is an end either way.
 
-    Raises RelationError, at the call, for a relation that the answer does not have. Each step raises LinkError for a
+    Raises RelationError, at the call, for a relation that the response does not have. Each step raises LinkError for a
     link to a URL that the walk was at before, for one more page than `max_pages`, and where the body with the links was
     not read, as of a stream; and what `follow` raises. After
-    any error the iterator can be gone on with: asked again, it tries the same step again.
+    any error the iterator may be used again: it tries the same step.
     """
     _check_max_pages(max_pages)
     _check_missing(missing)
     allowed = checked_allow(allow)
-    response, conn = answer_of(source)
+    response, conn = response_of(source)
     way = _way(allowed, manager, auth, method, variables, more)
     _check_again_and_again(way)
     if missing == "error" and not has(response, _checked(relation)):
         raise RelationError(f"{no_such(response, relation)}; pass missing='end' if it may be the only page")
-    if way.variables:  # a misspelt option is one of them, and is told before the first page is taken
-        with contextlib.suppress(LinkError):  # that is told at the step
+    if way.variables:  # a misspelt option is one of them, so it raises before the first page
+        with contextlib.suppress(LinkError):  # raised at the step
             link = one(response, relation)
             if link is not None:
                 _url(link, way, link.base)
@@ -147,23 +148,23 @@ def pages(
 
 
 class _Page(NamedTuple):
-    """Where a walk is."""
+    """The position of a walk."""
 
-    response: requests.Response
+    response: Response
     conn: Any
     trail: Trail
     number: int
     """Counts from 1; 0 before the first was handed over."""
     place: int
-    """The hash of the URL that it was asked for by, for the server decides how long its URLs are."""
+    """The hash of the URL that was requested, since a server may make URLs of any length."""
     by_body: bool = False
-    """Whether the link that led to it stood in a body."""
+    """Whether the link to it was found in a body."""
 
 
-class _Pages(Iterator[requests.Response]):
-    """The walk of `pages`. No generator, which would be over after its first error."""
+class _Pages(Iterator[Response]):
+    """The walk of `pages`. Not a generator, which would end with its first error."""
 
-    def __init__(self, response: requests.Response, conn: Any, relation: str, max_pages: int, way: Way) -> None:
+    def __init__(self, response: Response, conn: object, relation: str, max_pages: int, way: Way) -> None:
         trail = begun(trail_of(response, conn), way)
         self._page = _Page(response, conn, trail, 0, hash(_normal(base_of(response))))
         # One that no manager could find again is kept, for the walk may come back to where it goes.
@@ -176,10 +177,10 @@ class _Pages(Iterator[requests.Response]):
         self._at_work: dict[str, int] = {}
 
     @without_locals
-    def __next__(self) -> requests.Response:
+    def __next__(self) -> Response:
         page, me = self._page, threading.get_ident()
         if self._at_work.setdefault("thread", me) != me:  # as a generator says it: else each would give pages twice
-            raise ValueError("another thread is at a step of this walk: each thread needs an iterator of its own")
+            raise ValueError("another thread uses this iterator: each thread needs its own")
         try:
             if page.number == 0:
                 self._page = page._replace(number=1)
@@ -190,7 +191,7 @@ class _Pages(Iterator[requests.Response]):
             self._at_work.clear()
             return self._page.response
         except BaseException:
-            self._page = page  # also after a Ctrl-C that came when the next one was there: nobody has seen that
+            self._page = page  # also if a Ctrl-C came after the response: the caller has not seen it
             self._at_work.clear()
             raise
 
@@ -203,33 +204,33 @@ class _Pages(Iterator[requests.Response]):
         _warn(link, 5)
         url = _url(link, self._way, link.base)
         shown = f"{shown_link(link)}, page {page.number},"
-        self._seen.add(page.place)  # not before, for where a step failed is no place where the walk has been
+        self._seen.add(page.place)  # not before, since a failed step is no visit
         place = hash(url)
         if place in self._seen:
-            raise LinkError(f"{shown} leads back to {shown_place(url)}, where this walk has been: it would never end")
+            raise LinkError(f"{shown} leads back to {shown_place(url)}, which this walk visited: it would never end")
         if page.number >= self._max_pages:
             raise LinkError(
-                f"{shown} leads on after max_pages={self._max_pages} pages: pass a larger one if that is meant"
+                f"{shown} leads to more than max_pages={self._max_pages} pages: pass a larger number to go on"
             )
         step = send(link, page.conn, url, self._way, page.trail)
         return _Page(*step, page.number + 1, place, by_body=link.place != "Link")
 
 
 def _check_seen(page: _Page, relation: str) -> None:
-    """A walk must not end in silence at a page whose links could not be looked for where the last one stood."""
+    """LinkError for a page without a link whose body was not read: the link may be there, as on the page before."""
     asked: Any = page.response.request
     where = shown_place(page.response.url or "")
-    if page.by_body and (body_in_hand(page.response) is None or getattr(asked, "method", None) == "HEAD"):
+    if page.by_body and (loaded_body(page.response) is None or getattr(asked, "method", None) == "HEAD"):
         raise LinkError(
-            f"whether {where} is the last page cannot be told: the link to it stood in a body, and its own body, "
-            f"where {shown_name(relation)} may be, was not read; ask without stream=True, and not by HEAD"
+            f"{where} may not be the last page: its body, which may have a link {shown_name(relation)} as the page "
+            "before, was not read; do not use stream=True or HEAD"
         )
 
 
 def _way(
     allow: tuple[str, ...],
     manager: Finder | None,
-    auth: Any,
+    auth: object,
     method: str,
     variables: Mapping[str, Any] | None,
     more: dict[str, Any],
@@ -242,32 +243,32 @@ def _way(
         raise TypeError(f"variables must be a mapping of names to values, not a {type(variables).__name__}")
     options = {name: value for name, value in more.items() if name in _OPTIONS}
     words = {name: value for name, value in more.items() if name not in _OPTIONS}
-    # As they are now, and apart from what the caller makes of them later: they go with each step, to several hosts.
+    # Copied, since the caller may change them later, and each step sends them, to several hosts.
     options |= {name: unshared(options[name]) for name in MAPPINGS if isinstance(options.get(name), Mapping)}
     return Way(allow, manager, auth, method, {**words, **(variables or {})}, options)
 
 
-def _check_max_pages(value: Any) -> None:
+def _check_max_pages(value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"max_pages must be a positive number, not {value!r:.80}")
 
 
 def _check_again_and_again(way: Way) -> None:
-    """Each step sends the same, so there must be something left after the first."""
+    """Refuse options that can be read only once, since each step sends them."""
     once = [f"{name}=" for name in BELONGS if read_once(way.options.get(name))]
     if once:
         raise TypeError(
-            f"{', '.join(once)} can be read only once, and goes with each page: pass what can be read again, such as "
-            "bytes or a list; data= may also be a function that makes the body anew"
+            f"{', '.join(once)} can be read only once, but is sent for each page: pass a value that can be read again, "
+            "such as bytes or a list; data= may also be a function that makes a new body"
         )
 
 
-def _check_missing(value: Any) -> None:
+def _check_missing(value: object) -> None:
     if value not in ("error", "end"):
         raise ValueError(f"missing must be 'error' or 'end', not {value!r:.80}")
 
 
-def _checked(relation: Any) -> str:
+def _checked(relation: object) -> str:
     if not isinstance(relation, str) or not relation:
         raise TypeError(f"relation must be a name such as 'next', or one of links(), not {relation!r:.80}")
     return relation
@@ -276,11 +277,11 @@ def _checked(relation: Any) -> str:
 def _url(link: Link, way: Way, answered: str) -> str:
     """Where the link leads, as an absolute URL without fragment that may be asked for.
 
-    `answered` is the URL of the answer that it is followed from, which one made by hand need not have as its base.
+    `answered` is the URL of the response that it is followed from, which one made by hand need not have as its base.
     """
     try:
         reference = _reference(link, way)
-        if _CONTROL.search(reference):  # here, because joining drops some of them without a word
+        if _CONTROL.search(reference):  # here, because joining silently drops some of them
             raise URLError("it has control characters")
         url = urldefrag(join(link.base, reference)).url
         if len(url) > _MAX_URL:
@@ -290,7 +291,7 @@ def _url(link: Link, way: Way, answered: str) -> str:
             raise URLError(f"it has the scheme {scheme[1].lower()[:20]!r}; only http and https can be followed")
         origin = origin_of(url)
         if origin.scheme == "http" and any(base.lower().startswith("https:") for base in (link.base, answered)):
-            raise URLError(f"it leads from https to {origin}, which is never followed: what is sent could be read")
+            raise URLError(f"it leads from https to {origin}, which is never followed: others could read what is sent")
     except (URLError, LinkError, InvalidParameter, MissingVariable) as error:
         told = type(error)(f"{shown_link(link)}: {error}")
     else:
@@ -299,29 +300,31 @@ def _url(link: Link, way: Way, answered: str) -> str:
 
 
 def _normal(url: str) -> str:
-    """The URL of an answer, as `_url` would write it."""
+    """The URL of a response, as `_url` would write it."""
     try:
         return f"{origin_of(url)}{rest_of(url)}"
-    except URLError:  # of an answer that did not come over the network
+    except URLError:  # of a response that did not come over the network
         return url
 
 
 def _reference(link: Link, way: Way) -> str:
     if not link.templated:
         if way.variables:
-            raise InvalidParameter(f"it is no template, and has no variable {shown_names(way.variables)}{_meant(way)}")
+            raise InvalidParameter(
+                f"it is not a template, so it has no variable {shown_names(way.variables)}{_meant(way)}"
+            )
         return link.target
     twice = [name for name in variables_of(link.target) if name in way.options and name not in way.variables]
     if twice:
         raise InvalidParameter(
-            f"{shown_names(twice)} is a variable of its template and an option of the request: say in "
-            f"variables={{{twice[0]!r}: ...}} what the variable shall be, None for nothing"
+            f"{shown_names(twice)} is a variable of its template and an option of the request: pass the variable in "
+            f"variables={{{twice[0]!r}: ...}}, or None there to leave it out"
         )
     return expand(link.target, way.variables, _RESERVED)
 
 
 def _meant(way: Way) -> str:
-    """What a misspelt option may have been."""
+    """The option that a misspelt one may mean."""
     from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
 
     options = sorted(_RESERVED)

@@ -9,9 +9,9 @@ from sleepwalker.links.link import Link
 
 try:
     import weblinking
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        "sleepwalker.links needs the package weblinking: pip install 'sleepwalker[services]'", name=error.name
+        "sleepwalker.links needs the package weblinking: pip install 'sleepwalker[services]'", name=_error.name
     ) from None
 
 
@@ -34,7 +34,7 @@ def header_links(value: str | None, base: str) -> Iterator[Link]:
 
 
 def _context(anchor: str | None, base: str) -> str | None:
-    """What a link with this anchor is a link of, None if of the answer itself; its target has nothing to do with it."""
+    """What a link with this anchor is a link of, None if of the response itself; its target does not matter."""
     if anchor is None:
         return None
     try:

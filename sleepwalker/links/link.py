@@ -1,4 +1,4 @@
-"""`Link`: one link of an answer, wherever it stood there, and how links are named in texts."""
+"""`Link`: one link of a response, wherever it stood there, and how links are named in texts."""
 
 from __future__ import annotations
 
@@ -24,24 +24,31 @@ _LISTED = 20
 class Link:
     """A link as the server wrote it; `links` finds them and `follow` takes them.
 
-    One can be made by hand of a URL that stood elsewhere: `Link("next", answer.json()["paging"]["older"], answer.url)`.
-    TypeError where one of these three is no string.
+    One can be made by hand from a URL found elsewhere:
+    `Link("next", response.json()["paging"]["older"], response.url)`. TypeError where one of these three is no string.
 
     Its `repr` shows no query, as no text of this package does.
+
+    Example:
+        ```python
+        response = conn.get("/items")
+        older = Link("next", response.json()["paging"]["older"], response.url)
+        follow(response, older)
+        ```
     """
 
     relation: str
     target: str
     """A URL, relative to `base` or absolute, or a template of one."""
     base: str
-    """The URL of the answer that it stood in."""
+    """The URL of the response that it stood in."""
     place: Place = ""
     """Where it stood; empty if it was made by hand."""
     templated: bool = False
     """Whether `target` is a template with variables (RFC 6570)."""
     context: str | None = None
-    """What it is a link of, None: of the answer. An `anchor`, an item's own URL, or a JSON pointer to the item such as
-    `#/data/0`; relative to `base` or absolute."""
+    """What it is a link of, None: of the response. An `anchor`, an item's own URL, or a JSON pointer to the item
+    such as `#/data/0`; relative to `base` or absolute."""
     full_relation: str | None = None
     """The URL that a HAL curie such as `acme:order` is short for, if it is one."""
     name: str | None = None
@@ -80,7 +87,7 @@ def shown_names(names: Iterable[str]) -> str:
 
 
 def shown_link(link: Link) -> str:
-    """The link itself, by its relation and the answer that it stood in."""
+    """The link itself, by its relation and the response that it stood in."""
     return f"the link {shown_name(link.relation)} of {shown_place(link.base)}"
 
 

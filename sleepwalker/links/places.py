@@ -13,7 +13,7 @@ from sleepwalker.links.curies import Expand, curies_of, no_curie
 from sleepwalker.links.document import media_type
 from sleepwalker.links.link import Link, Place, shown_name, shown_place
 
-#: Relations that say where a document stands among others. An item's are not those of the answer that it is in.
+#: Relations that say where a document stands among others. An item's are not those of the response that it is in.
 OF_ITSELF = frozenset(
     {"self", "canonical", "alternate", "edit", "up", "top", "collection", "index", "contents", "start", "current"}
     | {"first", "last", "next", "prev", "previous"}
@@ -30,9 +30,9 @@ _ODATA_NEXT = {
 }
 _URL_STARTS = ("http://", "https://", "/", "./", "../", "?")
 
-#: How far items in items are looked through.
+#: The depth to which items in items are searched.
 _MAX_DEPTH = 3
-#: Characters. A longer name would be in the context of each item below it, and a small document become a large one.
+#: Most characters of a name: it is repeated in the context of each item below it, so long ones would take much memory.
 _MAX_TOKEN = 200
 
 _HINTS = ("name", "title", "type", "hreflang")
@@ -47,13 +47,13 @@ class Written(NamedTuple):
     context: str | None = None
     expand: Expand = no_curie
     named: bool = True
-    """Whether asking for its relation by name means it."""
+    """Whether it is found by its relation's name."""
     listed: bool = True
-    """Whether it is surely meant to be a link."""
+    """Whether it is certainly meant as a link."""
 
 
 def places_of_answer(response: requests.Response, document: dict[str, Any], base: str) -> tuple[Iterator[Written], ...]:
-    """What is written for the answer's own relations, place by place. LinkError where `_links` is no object."""
+    """What is written for the response's own relations, place by place. LinkError where `_links` is no object."""
     return (
         _member(response, document, "_links"),
         _member(response, document, "links"),
@@ -63,7 +63,7 @@ def places_of_answer(response: requests.Response, document: dict[str, Any], base
 
 
 def places_of_items(document: dict[str, Any]) -> tuple[Iterator[Written], ...]:
-    """What is written for the relations of the answer's items, place by place."""
+    """What is written for the relations of the response's items, place by place."""
     held = document.get("_links")
     curies = curies_of(held, no_curie) if isinstance(held, dict) else no_curie
     return _embedded(document, "#", curies, _MAX_DEPTH), _data(document)
@@ -80,7 +80,7 @@ def all_links(place: Iterator[Written], base: str) -> Iterator[Link]:
 
 
 def wanted(place: Iterator[Written], relation: str) -> Iterator[Written]:
-    """What is written for one relation, whatever it is."""
+    """What is written for one relation, of any type."""
     expand: Expand = no_curie
     meant = {relation.casefold()}
     for written in place:
@@ -104,7 +104,7 @@ def wanted_links(place: Iterator[Written], relation: str, base: str) -> Iterator
 
 
 def names(place: Iterator[Written]) -> Iterator[str]:
-    """The relations that can be asked for by name, whatever was written there; at the top level only links."""
+    """The relations that can be asked for by name, whatever their values; at the top level only links."""
     for written in place:
         if written.place == "body" and written.relation.startswith("@"):  # what OData says of the document itself
             continue
@@ -146,7 +146,7 @@ def _odata(document: dict[str, Any], base: str) -> Iterator[Written]:
 def _joined(base: str, context: str, target: str) -> str:
     try:
         return urljoin(urljoin(base, context), target)
-    except ValueError:  # it is told when the link is followed
+    except ValueError:  # raised when the link is followed
         return target
 
 
@@ -186,7 +186,7 @@ def _data(document: dict[str, Any]) -> Iterator[Written]:
                     yield Written("relationships", relation, entry, where, named=False)
 
 
-def _items(value: Any, pointer: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _items(value: object, pointer: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The items under a name, one or a list of them, with a JSON pointer to each as a URL's fragment (RFC 6901, 6)."""
     token = _token(name)
     if token is None:
@@ -212,7 +212,7 @@ def _self(held: dict[str, Any]) -> str | None:
     return target if isinstance(target, str) and "{" not in target else None
 
 
-def _object(value: Any) -> dict[str, Any]:
+def _object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
@@ -233,12 +233,12 @@ def _entries(written: Written) -> Iterator[Any]:
         yield value
 
 
-def _is_link(written: Written, entry: Any) -> bool:
+def _is_link(written: Written, entry: object) -> bool:
     return isinstance(_link(written, entry, ""), Link)
 
 
-def _link(written: Written, entry: Any, base: str) -> Link | str:
-    """The link, or what keeps it from being one."""
+def _link(written: Written, entry: object, base: str) -> Link | str:
+    """The link, or the reason why it is none."""
     place, relation = written.place, written.relation
     full = written.expand(relation)
     if isinstance(entry, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sleepwalker.exceptions import InvalidParameter, LinkError, MissingVariable
@@ -12,12 +12,12 @@ from sleepwalker.transport.segments import dotted_by, may_have_dots
 
 try:
     import uritemplate
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        "sleepwalker.links needs the package uritemplate: pip install 'sleepwalker[services]'", name=error.name
+        "sleepwalker.links needs the package uritemplate: pip install 'sleepwalker[services]'", name=_error.name
     ) from None
 
-#: Longer ones come from no server that means well.
+#: Most characters of a template; no honest server sends longer ones.
 _MAX_LENGTH = 65_536
 
 # The grammar of RFC 6570, 2, which leaves one way to read each character. The library takes anything for a template,
@@ -29,24 +29,30 @@ _LITERAL = re.compile(r"[^{}]*")
 
 
 def variables_of(template: str) -> dict[str, bool]:
-    """The template's variables in order, and of each whether it must be given. LinkError for what is no template.
+    """The template's variables in order, and whether each is required. LinkError if it is no template.
 
-    One that stands by itself, as in `/orders/{id}` or `{+base}/orders`, must be: without it another URL would come
-    out. Those that bring a separator of their own, as in `{?page,size}` or `{/part}`, vanish together with it.
+    One by itself, as in `/orders/{id}` or `{+base}/orders`, is required: without it the URL would be another one. Those
+    with their own separator, as in `{?page,size}` or `{/part}`, are optional.
     """
+    needed: dict[str, bool] = {}
+    for operator, name, _ in _variables(template):
+        needed[name] = needed.get(name, False) or operator in ("", "+")
+    return needed
+
+
+def _variables(template: str) -> Iterator[tuple[str, str, bool]]:
+    """Each variable with the operator of its expression, its name and whether only a prefix of its value is used."""
     if len(template) > _MAX_LENGTH:
         raise LinkError(f"its template has {len(template)} characters; up to {_MAX_LENGTH} are taken")
-    needed: dict[str, bool] = {}
     end = len(_LITERAL.match(template)[0])  # type: ignore[index]
     while end < len(template):
         found = _EXPRESSION.match(template, end)
         if found is None:
-            raise LinkError(f"its template is none that RFC 6570 knows, from character {end} on")
+            raise LinkError(f"its template does not follow RFC 6570, from character {end} on")
         for variable in found[2].split(","):
-            name = variable.rstrip("*").partition(":")[0]
-            needed[name] = needed.get(name, False) or found[1] in ("", "+")
+            name, prefix, _ = variable.rstrip("*").partition(":")
+            yield found[1], name, bool(prefix)
         end = _LITERAL.match(template, found.end()).end()  # type: ignore[union-attr]
-    return needed
 
 
 def expand(template: str, values: Mapping[str, Any], options: frozenset[str] = frozenset()) -> str:
@@ -65,27 +71,30 @@ def expand(template: str, values: Mapping[str, Any], options: frozenset[str] = f
     if missing:
         words = [name for name in missing if name.isidentifier() and name not in options]
         how = f"{words[0]}=..." if words[:1] == missing[:1] else f"variables={{{missing[0]!r:.80}: ...}}"
-        raise MissingVariable(
-            f"its template needs {shown_names(missing)} ({has}): pass {how}, or None where it shall be left out"
-        )
+        raise MissingVariable(f"its template needs {shown_names(missing)} ({has}): pass {how}, or None to leave it out")
     held = {name: _value(name, value) for name, value in values.items()}
+    if cut := [name for _, name, prefix in _variables(template) if prefix and isinstance(held.get(name), dict | list)]:
+        raise InvalidParameter(
+            f"its template uses the first characters of {shown_names(cut)}, which a list or mapping "
+            "does not have (RFC 6570, 2.4.1): pass a str, a number or another single value"
+        )
     try:
         uri = str(uritemplate.expand(template, held))
     except UnicodeEncodeError:
         uri = None
-    if uri is None:  # raised out here because Python's own error carries the text
-        raise InvalidParameter("a value for its template has lone surrogates, which UTF-8 cannot hold")
+    if uri is None:  # raised here, outside of `except`: Python's own error contains the text
+        raise InvalidParameter("a value for its template has lone surrogates, which UTF-8 cannot encode")
     if may_have_dots(uri):
         expressions = dotted_by(template, uri, lambda one: str(uritemplate.expand(one, held)))
         if expressions is not None:
             raise InvalidParameter(
-                f"what is given for {shown_names(variables_of(expressions))} makes a dot segment of its template's "
-                "path, which would mean another resource"
+                f"the value of {shown_names(variables_of(expressions))} puts a dot segment into the path of its "
+                "template, which would mean another resource"
             )
     return uri
 
 
-def _value(name: str, value: Any) -> Any:
+def _value(name: str, value: object) -> Any:
     """A value as the library takes it: texts, lists of them, mappings of them. What is None in these is left out."""
     if value is None:
         return None
@@ -96,12 +105,12 @@ def _value(name: str, value: Any) -> Any:
     return _text(name, value)
 
 
-def _text(name: str, value: Any) -> str:
+def _text(name: str, value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bytes | bytearray | Mapping) or hasattr(value, "__iter__"):
         raise InvalidParameter(
             f"the variable {shown_names([name])} must be a str, a number or another single value, or a list or "
-            f"mapping of these, and holds one of type {type(value).__name__}"
+            f"mapping of these, and contains one of type {type(value).__name__}"
         )
     return str(value)

@@ -1,4 +1,4 @@
-"""How a walk along links goes on: through which connection, and what of the caller's may go to that host."""
+"""How a walk along links goes on: through which connection, and which of the caller's options may go to that host."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import Any, NamedTuple, Protocol
 import requests
 
 from sleepwalker.connection.allowed import allows, explain_withheld
-from sleepwalker.connection.came_from import CameFrom
+from sleepwalker.connection.came_from import CameFrom, note_came_from
 from sleepwalker.connection.guard import usage_of
-from sleepwalker.connection.held import Held
-from sleepwalker.connection.keys import AuthKey
+from sleepwalker.connection.kinds import as_connection, seems_good
 from sleepwalker.connection.manager import ConnectionManager
-from sleepwalker.connection.pair import as_connection, says_closed, seems_good
+from sleepwalker.connection.response import Response
 from sleepwalker.exceptions import ConnectionError, HTTPError, URLError
 from sleepwalker.links.link import Link, shown_link, shown_names
 from sleepwalker.links.through import check_kind, rest_of, send_through
 from sleepwalker.links.trail import Found, Trail, held_as, keep_trail, one_auth, origin_of_host
+from sleepwalker.lookup.foreign import says_closed
+from sleepwalker.lookup.held import Held
+from sleepwalker.lookup.keys import AuthKey
 from sleepwalker.transport.credentials import ANONYMOUS
 from sleepwalker.transport.url import Origin, origin_of
 
@@ -55,20 +57,20 @@ class Way:
     options: dict[str, Any] = field(repr=False)
 
     def allows(self, target: Origin) -> bool:
-        """Whether the caller lets what belongs to one host go to this one."""
+        """Whether the caller allows this host to get what belongs to another one."""
         return allows(self.allow, target.text, target)
 
 
 class Step(NamedTuple):
-    """Where a step led."""
+    """The result of a step."""
 
-    response: requests.Response
+    response: Response
     conn: Any
     trail: Trail
 
 
 class _Asked(NamedTuple):
-    """What a manager is to be asked for."""
+    """The pair to ask a manager for."""
 
     found: Found
     withheld: bool = False
@@ -83,7 +85,7 @@ def begun(trail: Trail, way: Way) -> Trail:
     return trail.begun_as(held) if isinstance(held, Found) else trail
 
 
-def send(link: Link, conn: Any, url: str, way: Way, trail: Trail) -> Step:
+def send(link: Link, conn: object, url: str, way: Way, trail: Trail) -> Step:
     """Go to `url`, where the link leads."""
     target = origin_of(url)
     trail = begun(trail, way)
@@ -102,7 +104,7 @@ def send(link: Link, conn: Any, url: str, way: Way, trail: Trail) -> Step:
         ours = as_connection(through)
         at = _place_of(found, target) if ours is None else ours.origin
         trail = trail.gone_to(target, at, found)
-        if at != target:  # a hook's decision: another host stands in
+        if at != target:  # a hook's decision: a failover target
             url = f"{at}{rest_of(url)}"
         response = send_through(through, way.method, at, url, way.options)
     except (ConnectionError, HTTPError) as error:
@@ -111,30 +113,30 @@ def send(link: Link, conn: Any, url: str, way: Way, trail: Trail) -> Step:
         if asked.withheld:
             explain_withheld(error, str(trail.home or "the host that the walk began at"), target.text)
         if isinstance(error.response, requests.Response):
-            keep_trail(error.response, trail)  # whoever follows its links goes on with this walk
+            keep_trail(error.response, trail)  # a walk along its links goes on from here
         raise
     if ours is None:
-        response._sleepwalker = CameFrom(through, at, usage_of(through))  # type: ignore[attr-defined]
+        note_came_from(response, CameFrom(through, at, usage_of(through)))
     keep_trail(response, trail)
     return Step(response, through, trail)
 
 
-def _check_own(link: Link, conn: Any, target: Origin, trail: Trail) -> None:
-    """Without a manager there is only the connection that the answer came through."""
+def _check_own(link: Link, conn: object, target: Origin, trail: Trail) -> None:
+    """Without a manager there is only the connection that the response came through."""
     told = f"{shown_link(link)} leads to {target}, but "
     if conn is None:
         raise URLError(
-            f"{told}the connection that the answer came through is not known, for it is gone or was none of "
-            "sleepwalker's: keep the Connection for as long as links are followed, or pass manager="
+            f"{told}the connection that the response came through is gone, or was none of sleepwalker's: keep the "
+            "Connection as long as links are followed, or pass manager="
         )
     if trail.at != target:
         raise URLError(
-            f"{told}the answer came through a connection to {trail.at}, whose credentials are sent nowhere else: "
+            f"{told}the response came through a connection to {trail.at}, whose credentials are sent nowhere else: "
             "pass manager=, a ConnectionManager that finds connections to other hosts"
         )
     if says_closed(conn):
         closed = ConnectionError(
-            f"{told}the connection that the answer came through is closed: pass manager=, a ConnectionManager that "
+            f"{told}the connection that the response came through is closed: pass manager=, a ConnectionManager that "
             "finds another one"
         )
         closed.never_sent, closed.retryable = True, False
@@ -142,7 +144,7 @@ def _check_own(link: Link, conn: Any, target: Origin, trail: Trail) -> None:
 
 
 def _found(
-    link: Link, conn: Any, target: Origin, way: Way, trail: Trail, found: Found, manager: Finder
+    link: Link, conn: object, target: Origin, way: Way, trail: Trail, found: Found, manager: Finder
 ) -> tuple[Any, Found | None]:
     """With a manager: what it finds for the pair that the walk knows for this host, and what it was asked for."""
     held = _held(trail, way)
@@ -152,7 +154,7 @@ def _found(
         trail.at,
         *(origin_of_host(one.host) for one in several),
     ):
-        # No pair is known, so there is nothing to ask for: what is at hand serves for as long as it is good.
+        # No pair is known, so there is nothing to find: the present connection is used as long as it is usable.
         at_hand = conn if trail.at == target else None if trail.began is None else trail.began.connection
         if at_hand is not None and _is_good(at_hand, several, manager):
             return at_hand, None
@@ -161,13 +163,13 @@ def _found(
     return manager.find(found.host, found.auth), found
 
 
-def _in_scope(through: Any, target: Origin, trail: Trail) -> Any:
+def _in_scope(through: object, target: Origin, trail: Trail) -> Any:
     """What was found, seen as the scope that the walk began in, if in any: at its own host it goes on there."""
     scope = None if trail.began is None else trail.began.scope
     if scope is None or not trail.is_home(target):
         return through
     ours = as_connection(through)
-    return through if ours is None or ours._came_from.scope is not None else ours.scope(scope)
+    return through if ours is None or ours._part.came_from.scope is not None else ours.scope(scope)
 
 
 def _found_again(link: Link, target: Origin, several: tuple[Held, ...], manager: Finder) -> Any:
@@ -175,9 +177,7 @@ def _found_again(link: Link, target: Origin, several: tuple[Held, ...], manager:
     one that goes where the link leads, or where all of them go now."""
     gone = f"{shown_link(link)} leads to {target}, whose connection was held for several"
     if not one_auth(several):
-        raise URLError(
-            f"{gone} credentials and is gone: which of them this walk is to go on with cannot be told; pass auth="
-        )
+        raise URLError(f"{gone} credentials and is gone: pass auth= to say which of them this walk goes on with")
     failed, through, places = None, None, set()
     for name in {one.name: one for one in several}.values():
         try:
@@ -190,13 +190,13 @@ def _found_again(link: Link, target: Origin, several: tuple[Held, ...], manager:
         if place == target:
             return through
         places.add(place)
-    if failed is not None:  # it may be the one, and there again later
+    if failed is not None:  # it may be the right one, and work again later
         raise failed
     if len(places) == 1 and None not in places:
         return through
     raise URLError(
-        f"{gone} hosts ({shown_names(one.name for one in several)}) and is gone, and they are at different places now: "
-        "which of them this walk is to go on at cannot be told; find it, and ask it for the page"
+        f"{gone} hosts ({shown_names(one.name for one in several)}) and is gone, and their addresses differ now: "
+        "find the right one, and request the page from it"
     )
 
 
@@ -227,7 +227,7 @@ def _held(trail: Trail, way: Way) -> Found | tuple[Held, ...] | None:
     return held_as(held, way.manager, way.auth)
 
 
-def _is_good(conn: Any, several: tuple[Held, ...], manager: Any) -> bool:
+def _is_good(conn: object, several: tuple[Held, ...], manager: object) -> bool:
     """Whether a connection may go on to be used, of which it is not known what to ask the manager for."""
     mine = [one for one in several if one.holder() is manager]
     if mine and isinstance(manager, ConnectionManager):
@@ -236,12 +236,12 @@ def _is_good(conn: Any, several: tuple[Held, ...], manager: Any) -> bool:
 
 
 def _place_of(found: Found | None, target: Origin) -> Origin:
-    """Where a connection goes that is none of ours, and does not say so: where it was asked for."""
+    """The origin of a foreign connection that does not name it: the one it was asked for."""
     return (None if found is None else origin_of_host(found.host)) or target
 
 
 def _check_options(link: Link, target: Origin, way: Way) -> None:
-    """What is meant for one host may be a credential or a secret, and a server must not choose who else gets it."""
+    """What is meant for one host may be a secret, and a server must not choose which other hosts get it."""
     headers = way.options.get("headers")
     if headers is not None and not isinstance(headers, Mapping):
         raise URLError(f"headers must be a mapping of names to values, not {type(headers).__name__}")
@@ -253,7 +253,7 @@ def _check_options(link: Link, target: Origin, way: Way) -> None:
         kept.append(f"headers that may be credentials ({shown_names(names)})")
     if kept:
         raise URLError(
-            f"{shown_link(link)} leads to {target}, and what is for one host is not sent on to another that a server "
-            f"names: {', '.join(kept)}; pass allow=['{target}'] if that host may have it, or have the manager's hook "
-            "make connections with headers= for it"
+            f"{shown_link(link)} leads to {target}, a host that a server named, so these are not sent there: "
+            f"{', '.join(kept)}; pass allow=['{target}'] if that host may have them, or let the manager's hook make "
+            "connections with headers= for it"
         )

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, ClassVar, Self, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from sleepwalker.exceptions import PolicyError
-from sleepwalker.policy.rules import Rule
+from sleepwalker.policy.constraints import Constraint
+from sleepwalker.policy.descriptions import descriptions, summary
 from sleepwalker.policy.statuses import listed
+from sleepwalker.policy.wording import listing, shown, words_of
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 _ABSENT = object()
 #: Unknown names that an error lists. Where there are more, what was given is something else than a policy.
 _MOST_UNKNOWN = 20
 
 
-class PolicyModel(BaseModel):
+class PolicyModel(BaseModel, frozen=True):
     """A frozen value that is valid by construction, compared by value, and hashable."""
 
-    model_config = ConfigDict(
-        frozen=True,
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid",
         strict=True,
         allow_inf_nan=False,
-        defer_build=True,  # until the first is made: whoever only imports us need not wait for it
+        defer_build=True,  # until the first is made: a program that imports the package need not wait for it
     )
 
-    rules: ClassVar[tuple[Rule, ...]] = ()
+    constraints: ClassVar[tuple[Constraint, ...]] = ()
+    """What must hold between its fields."""
 
     def __init__(self, /, **data: Any) -> None:
         """Raises `PolicyError` that lists every fault."""
@@ -69,8 +74,19 @@ class PolicyModel(BaseModel):
         """The same as `replace`: pydantic's own would not check the changes."""
         return self.replace(**update or {})
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """pydantic's own with the texts of the class and its fields."""
+        made = handler(core_schema)
+        schema = handler.resolve_ref_schema(made)
+        schema["description"] = summary(cls)
+        texts = descriptions(cls)
+        for name in cls.model_fields.keys() & texts:
+            schema["properties"][name]["description"] = texts[name]
+        return made
 
-def plain(value: Any) -> Any:
+
+def plain(value: object) -> Any:
     """A field's value as TOML and JSON can hold it."""
     if isinstance(value, PolicyModel):
         return value.to_dict()
@@ -103,66 +119,90 @@ def allowed(cls: type[PolicyModel], field: str) -> str:
     """What a field takes, in words: `a number, at least 0 and at most 1`."""
     part = part_of(cls, field)
     if part is not None:
-        words = f"a table of {_list(part.model_fields)}"
+        words = f"a table of {listing(part.model_fields)}"
         return f"{words}, or false" if can_be_off(cls, field) else words
-    return _words(_schema(cls)["properties"][field])
+    return words_of(_schema(cls)["properties"][field])
 
 
 def fill(
     model: PolicyModel, data: Mapping[Any, Any], prefix: str, also: tuple[str, ...] = ()
 ) -> tuple[dict[str, Any], list[str]]:
-    """Fill a blank model, and give its sound values by path (for the rules) and all faults.
+    """Fill a blank model; returns its sound values by path (for the constraints) and all faults.
 
     `also` are names that are allowed beside the fields, and are none of them. The parts are made here rather than by
-    pydantic, which would stop before the rules at the first part that is not sound. With faults the model must not be
-    used.
+    pydantic, which would stop before the constraints at the first part that is not sound. With faults the model must
+    not be used.
     """
     cls = type(model)
-    fields = cls.model_fields
-    unknown = [key for key in data if key not in fields]
-    faults = [_unknown(cls, key, prefix, also) for key in unknown[:_MOST_UNKNOWN]]
-    if len(unknown) > _MOST_UNKNOWN:
-        faults.append(f"{prefix}*: {len(unknown) - _MOST_UNKNOWN} more are unknown: is this a policy?")
+    faults = _unknown_fields(cls, data, prefix, also)
     given: dict[str, Any] = {}
     values: dict[str, Any] = {}
-    for name, field in fields.items():
-        value = data.get(name, _ABSENT)
-        if value is False and can_be_off(cls, name):
-            value = None
-        part = part_of(cls, name)
-        if value is not _ABSENT:
-            given[name] = value
-        elif not field.is_required():
-            value = default_of(field)
-        if part is None or (value is None and can_be_off(cls, name)):
-            values[name] = value
-        elif isinstance(value, part):
-            values[name] = value
-            values.update(_flat(value, name))
-        elif isinstance(value, Mapping):
-            values[name] = given[name] = made = part.__new__(part)
-            inner, inner_faults = fill(made, value, f"{prefix}{name}.")
-            values.update((f"{name}.{key}", item) for key, item in inner.items())
-            faults += inner_faults
-            if inner_faults:
-                del given[name]
-        else:
-            values[name] = given.pop(name)
-            faults.append(_not_a_part(cls, name, value, prefix))
-    wrong: dict[str, dict[str, None]] = {}  # the faults of each field, once each
-    try:
-        BaseModel.__init__(model, **given)
-    except ValidationError as error:
-        for detail in error.errors(include_url=False, include_context=False):
-            name = str(detail["loc"][0])
-            came = "missing" if detail["type"] == "missing" else f"{_shown(detail['input'])} is not allowed"
-            wrong.setdefault(name, {})[f"{prefix}{name}: {came}; must be {allowed(cls, name)}"] = None
+    for name in cls.model_fields:
+        faults += _take_field(cls, name, data.get(name, _ABSENT), prefix, given, values)
+    wrong = _wrong_fields(model, given, prefix)
     for said in wrong.values():
         faults += said
     sound = {path: value for path, value in values.items() if path not in wrong and value is not _ABSENT}
-    for rule in cls.rules:
-        faults += rule(sound, prefix)
+    for constraint in cls.constraints:
+        faults += constraint(sound, prefix)
     return sound, faults
+
+
+def _unknown_fields(cls: type[PolicyModel], data: Mapping[Any, Any], prefix: str, also: tuple[str, ...]) -> list[str]:
+    """The faults of names that are no fields."""
+    unknown = [key for key in data if key not in cls.model_fields]
+    faults = [_unknown(cls, key, prefix, also) for key in unknown[:_MOST_UNKNOWN]]
+    if len(unknown) > _MOST_UNKNOWN:
+        faults.append(f"{prefix}*: {len(unknown) - _MOST_UNKNOWN} more are unknown: is this a policy?")
+    return faults
+
+
+def _take_field(
+    cls: type[PolicyModel], name: str, value: object, prefix: str, given: dict[str, Any], values: dict[str, Any]
+) -> list[str]:
+    """Put what came for a field into `given`, for pydantic, and its values by path into `values`; returns faults."""
+    off = can_be_off(cls, name)
+    if value is False and off:
+        value = None
+    part = part_of(cls, name)
+    if value is not _ABSENT:
+        given[name] = value
+    elif not cls.model_fields[name].is_required():
+        value = default_of(cls.model_fields[name])
+    values[name] = value
+    if part is None or (value is None and off):
+        return []
+    if isinstance(value, part):
+        values.update(_flat(value, name))
+        return []
+    if not isinstance(value, Mapping):
+        del given[name]
+        return [_not_a_part(cls, name, value, prefix)]
+    values[name] = given[name] = made = part.__new__(part)
+    inner, faults = fill(made, value, f"{prefix}{name}.")
+    values.update((f"{name}.{key}", item) for key, item in inner.items())
+    if faults:
+        del given[name]
+    return faults
+
+
+def _wrong_fields(model: PolicyModel, given: Mapping[str, Any], prefix: str) -> dict[str, list[str]]:
+    """Have pydantic fill the model; returns the faults of each field that it refuses, each fault once."""
+    cls = type(model)
+    try:
+        BaseModel.__init__(model, **given)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False)
+    else:
+        return {}
+    wrong: dict[str, list[str]] = {}
+    for detail in details:
+        name = str(detail["loc"][0])
+        came = "missing" if detail["type"] == "missing" else f"{shown(detail['input'])} is not allowed"
+        fault = f"{prefix}{name}: {came}; must be {allowed(cls, name)}"
+        if fault not in (said := wrong.setdefault(name, [])):
+            said.append(fault)
+    return wrong
 
 
 def _flat(model: PolicyModel, prefix: str) -> dict[str, Any]:
@@ -195,7 +235,7 @@ def policy_error(what: str, faults: list[str]) -> PolicyError:
     return PolicyError("\n".join(lines), faults=tuple(faults))
 
 
-def _unknown(cls: type[PolicyModel], key: Any, prefix: str, also: tuple[str, ...]) -> str:
+def _unknown(cls: type[PolicyModel], key: object, prefix: str, also: tuple[str, ...]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
 
     # The value is not shown: what has no business in a policy may well be a secret.
@@ -208,11 +248,11 @@ def _unknown(cls: type[PolicyModel], key: Any, prefix: str, also: tuple[str, ...
     names = [key] if key in paths else get_close_matches(str(key), paths, n=2)
     close = [f"{prefix}{path}" for name in names for path in paths[name]]
     hint = f"did you mean {' or '.join(close)}? " if close else ""
-    shown = key if isinstance(key, str) and key.isprintable() and len(key) <= 60 else _shown(key)
-    return f"{prefix}{shown}: unknown; {hint}allowed: {_list(known)}"
+    named = key if isinstance(key, str) and key.isprintable() and len(key) <= 60 else shown(key)
+    return f"{prefix}{named}: unknown; {hint}allowed: {listing(known)}"
 
 
-def _not_a_part(cls: type[PolicyModel], name: str, value: Any, prefix: str) -> str:
+def _not_a_part(cls: type[PolicyModel], name: str, value: object, prefix: str) -> str:
     path = f"{prefix}{name}"
     if value is True:
         came = "True says nothing (leave it out for the default)"
@@ -221,59 +261,11 @@ def _not_a_part(cls: type[PolicyModel], name: str, value: Any, prefix: str) -> s
     elif isinstance(value, str):  # not shown: `log = "…"` is from a file that is no policy
         came = f"a text of {len(value)} characters is not allowed"
     else:
-        came = f"{_shown(value)} is not allowed"
+        came = f"{shown(value)} is not allowed"
     kind = cast("type[PolicyModel]", part_of(cls, name)).__name__
     return f"{path}: {came}; must be {allowed(cls, name)} (in code also a {kind})"
-
-
-def _shown(value: Any) -> str:
-    """A value as it may stand in an error: short, and without what may be a query string or user information."""
-    if isinstance(value, str) and re.search(r"[?@]|//", value):
-        return f"a text of {len(value)} characters"
-    if isinstance(value, Mapping):
-        return "a table"
-    if not isinstance(value, str | bool | int | float | list | tuple | set | frozenset | None):
-        return f"a {type(value).__name__}"
-    if isinstance(value, list | tuple | set | frozenset):
-        return f"a {type(value).__name__} of {len(value)}"
-    if isinstance(value, int) and abs(value) >= 10**20:
-        return "a number beyond all bounds"  # its digits could be more than Python agrees to write
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:56]}…{text[0]}"
 
 
 @cache
 def _schema(cls: type[PolicyModel]) -> dict[str, Any]:
     return cls.model_json_schema()
-
-
-def _list(names: Any) -> str:
-    return ", ".join(names)
-
-
-def _words(schema: Mapping[str, Any]) -> str:
-    if "anyOf" in schema:
-        return ", or ".join(_words(option) for option in schema["anyOf"])
-    if "enum" in schema:
-        return f"one of {_list(schema['enum'])}"
-    match schema["type"]:
-        case "null":
-            return "false"
-        case "boolean":
-            return "true or false"
-        case "array":
-            return f"a list, each {_words(schema['items'])}"
-        case "string":
-            return str(schema["title"])
-        case kind:
-            bounds = [
-                f"{text} {schema[key]:.15g}"
-                for key, text in (
-                    ("exclusiveMinimum", "more than"),
-                    ("minimum", "at least"),
-                    ("exclusiveMaximum", "less than"),
-                    ("maximum", "at most"),
-                )
-                if key in schema
-            ]
-            return f"a {'whole number' if kind == 'integer' else 'number'}, {' and '.join(bounds)}"

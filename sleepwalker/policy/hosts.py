@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
-from sleepwalker.frozen import frozen
 from sleepwalker.policy.base import PolicyModel, fill, plain
 from sleepwalker.policy.match import Patterns, fault_of
 
@@ -20,7 +20,7 @@ _WANTED = "a text or a list of texts, patterns for the hosts that the table is f
 P = TypeVar("P", bound=PolicyModel)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class HostTable(Generic[P]):
     """One `[[host]]` table: the hosts that it is for, what it says, and the policy that comes of it."""
 
@@ -36,7 +36,7 @@ class HostTable(Generic[P]):
 
 
 def tables_of(
-    cls: type[P], top: Mapping[Any, Any], given: Any, known: Iterable[str]
+    cls: type[P], top: Mapping[Any, Any], given: object, known: Iterable[str]
 ) -> tuple[tuple[HostTable[P], ...], list[str]]:
     """The tables that a policy of this class and content was given, and all their faults.
 
@@ -100,7 +100,7 @@ def _match_of(table: Mapping[Any, Any], path: str) -> tuple[tuple[str, ...], lis
     return tuple(pattern for pattern, fault in found if fault is None), faults
 
 
-def _overlaid(base: Any, changes: Mapping[Any, Any]) -> dict[Any, Any]:
+def _overlaid(base: object, changes: Mapping[Any, Any]) -> dict[Any, Any]:
     """What `base` says, a part or a mapping, with some fields changed. Of what is off nothing is left."""
     if isinstance(base, PolicyModel):  # what was not said there is not said here
         base = {name: getattr(base, name) for name in base.model_fields_set}

@@ -112,14 +112,19 @@ def _parsed(source: str, data: bytes) -> dict[str, Any]:
             return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         said, at, place = str(error).rpartition(" (at ")
+        place = place.replace("end of document", f"the end, line {_line(data)}")
         fault = f"not TOML: {said if len(said) <= _LONGEST else said[:_LONGEST] + '…'}{at}{place}"
     except UnicodeDecodeError as error:
-        fault = f"not TOML: byte {error.start} is not UTF-8"
+        fault = f"not TOML: byte {error.start} is not UTF-8 (line {_line(data[: error.start])})"
     except ValueError:
         fault = "not TOML for a policy: a number has more digits than Python reads"
     except RecursionError:
         pass
     raise policy_error(source, [fault])
+
+
+def _line(before: bytes) -> int:
+    return before.count(b"\n") + 1
 
 
 def _has_long_keys(text: str) -> bool:

@@ -5,37 +5,46 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict, Unpack, cast
 
 from pydantic import Field, PrivateAttr
 
 from sleepwalker.policy import load
 from sleepwalker.policy.base import PolicyModel, fill, policy_error
+from sleepwalker.policy.constraints import Constraint, less_than, waits_fit
 from sleepwalker.policy.hosts import HOST, HostTable, first_of, tables_of
-from sleepwalker.policy.parts import (
-    BreakerPolicy,
-    BulkheadPolicy,
-    HealthPolicy,
-    HedgePolicy,
-    LogPolicy,
-    PoolPolicy,
-    RateLimitPolicy,
-    RetryPolicy,
-    TimeoutPolicy,
-)
-from sleepwalker.policy.rules import Rule, less_than, waits_fit
+from sleepwalker.policy.parts.breaker import BreakerFields, BreakerPolicy
+from sleepwalker.policy.parts.bulkhead import BulkheadFields, BulkheadPolicy
+from sleepwalker.policy.parts.health import HealthFields, HealthPolicy
+from sleepwalker.policy.parts.hedge import HedgeFields, HedgePolicy
+from sleepwalker.policy.parts.log import LogFields, LogPolicy
+from sleepwalker.policy.parts.pool import PoolFields, PoolPolicy
+from sleepwalker.policy.parts.rate_limit import RateLimitFields, RateLimitPolicy
+from sleepwalker.policy.parts.retry import RetryFields, RetryPolicy
+from sleepwalker.policy.parts.timeout import TimeoutFields, TimeoutPolicy
 from sleepwalker.policy.schema import toml_schema
 from sleepwalker.policy.toml import dumps
-
-if TYPE_CHECKING:
-    _Fields = Mapping[str, Any]
-    _Off = Literal[False] | None
 
 _QUEUED = "queueing counts towards the total"
 
 
-class Policy(PolicyModel):
-    """All parts. One that is absent has its defaults, which are those of the shipped policy `standard`.
+class PolicyFields(TypedDict, total=False):
+    """The parts of a `Policy`, as keyword arguments: each is its model or a dict of its fields."""
+
+    timeout: TimeoutPolicy | TimeoutFields
+    retry: RetryPolicy | RetryFields | Literal[False] | None
+    breaker: BreakerPolicy | BreakerFields | Literal[False] | None
+    bulkhead: BulkheadPolicy | BulkheadFields | Literal[False] | None
+    rate_limit: RateLimitPolicy | RateLimitFields | Literal[False] | None
+    hedge: HedgePolicy | HedgeFields | Literal[False] | None
+    health: HealthPolicy | HealthFields
+    log: LogPolicy | LogFields
+    pool: PoolPolicy | PoolFields
+    host: Sequence[Mapping[str, Any] | HostTable[Any]]
+
+
+class Policy(PolicyModel, frozen=True):
+    """How a connection deals with failures. A part that is absent has its defaults, those of the policy `standard`.
 
     A part is given as its model or as a dict of its fields. False or None switches off `retry`, `breaker`,
     `bulkhead`, `rate_limit` and `hedge`; a part that is off is None on the object, and `false` in TOML.
@@ -43,54 +52,47 @@ class Policy(PolicyModel):
 
     `host`, `[[host]]` in TOML, is a list of tables: `match`, a pattern or a list of them, and the parts and fields that
     differ from the rest for the hosts that fit. `for_host` gives the policy of one host.
+
+    Raises `PolicyError`, a ValueError, that lists every fault with its path, the value and what is allowed.
+
+    Example:
+        ```python
+        policy = Policy(timeout={"total": 20}, retry=RetryPolicy(attempts=4), bulkhead=False)
+        patient = policy.replace(timeout={"total": 60})
+        conn = Connection("https://api.example.com", policy=patient)
+        ```
     """
 
-    rules: ClassVar[tuple[Rule, ...]] = (
+    constraints: ClassVar[tuple[Constraint, ...]] = (
         waits_fit,
         less_than("breaker.slow_call", "timeout.total", "no call lasts long enough to be slow"),
         less_than("bulkhead.max_wait", "timeout.total", _QUEUED),
         less_than("rate_limit.max_wait", "timeout.total", _QUEUED),
-        less_than("hedge.delay", "timeout.attempt", "the attempt is over before its copy is sent"),
+        less_than("hedge.delay", "timeout.attempt", "the attempt is over before its hedge is sent"),
     )
 
-    timeout: TimeoutPolicy = Field(default_factory=cache(TimeoutPolicy), description="How long things may take.")
-    retry: RetryPolicy | None = Field(
-        default_factory=cache(RetryPolicy), description="Which failed attempts are followed by another."
-    )
-    breaker: BreakerPolicy | None = Field(
-        default_factory=cache(BreakerPolicy), description="When a failing host is left alone."
-    )
-    bulkhead: BulkheadPolicy | None = Field(
-        default_factory=cache(BulkheadPolicy), description="How many calls may be in flight per host."
-    )
-    rate_limit: RateLimitPolicy | None = Field(
-        default=None, description="How many calls per second are sent to a host."
-    )
-    hedge: HedgePolicy | None = Field(default=None, description="When a copy of a slow call is sent.")
-    health: HealthPolicy = Field(
-        default_factory=cache(HealthPolicy), description="How a host is judged, and connections made anew."
-    )
-    log: LogPolicy = Field(default_factory=cache(LogPolicy), description="How much is written about answered calls.")
-    pool: PoolPolicy = Field(
-        default_factory=cache(PoolPolicy), description="How many sockets are kept open, and for how long."
-    )
+    timeout: TimeoutPolicy = Field(default_factory=cache(TimeoutPolicy))
+    """How long things may take."""
+    retry: RetryPolicy | None = Field(default_factory=cache(RetryPolicy))
+    """Which failed attempts are followed by another."""
+    breaker: BreakerPolicy | None = Field(default_factory=cache(BreakerPolicy))
+    """When a failing host is left alone."""
+    bulkhead: BulkheadPolicy | None = Field(default_factory=cache(BulkheadPolicy))
+    """How many calls may be in flight per host."""
+    rate_limit: RateLimitPolicy | None = None
+    """How many calls per second are sent to a host."""
+    hedge: HedgePolicy | None = None
+    """When a hedge is sent beside a slow call."""
+    health: HealthPolicy = Field(default_factory=cache(HealthPolicy))
+    """How a host is judged, and connections made anew."""
+    log: LogPolicy = Field(default_factory=cache(LogPolicy))
+    """How much is written about calls that got a response."""
+    pool: PoolPolicy = Field(default_factory=cache(PoolPolicy))
+    """How many sockets are kept open, and for how long."""
 
     if TYPE_CHECKING:
 
-        def __init__(
-            self,
-            *,
-            timeout: TimeoutPolicy | _Fields = ...,
-            retry: RetryPolicy | _Fields | _Off = ...,
-            breaker: BreakerPolicy | _Fields | _Off = ...,
-            bulkhead: BulkheadPolicy | _Fields | _Off = ...,
-            rate_limit: RateLimitPolicy | _Fields | _Off = ...,
-            hedge: HedgePolicy | _Fields | _Off = ...,
-            health: HealthPolicy | _Fields = ...,
-            log: LogPolicy | _Fields = ...,
-            pool: PoolPolicy | _Fields = ...,
-            host: Sequence[_Fields] = ...,
-        ) -> None: ...
+        def __init__(self, **parts: Unpack[PolicyFields]) -> None: ...
 
     _hosts: tuple[HostTable[Any], ...] = PrivateAttr(default=())
     _rest: Policy | None = PrivateAttr(default=None)
@@ -103,7 +105,8 @@ class Policy(PolicyModel):
             return faults
         tables, more = tables_of(type(self), top, data[HOST], faults)
         if tables and not faults and not more:
-            self._hosts, self._rest = tables, self._build(top)
+            self._hosts = tables  # type: ignore[misc]  # private, and set once, as it is made
+            self._rest = self._build(top)  # type: ignore[misc]
         return faults + more
 
     @property
@@ -125,10 +128,15 @@ class Policy(PolicyModel):
         """The place among `hosts` of the first table that fits, None if none does."""
         return first_of(self._hosts, (host, *names)) if self._hosts else None
 
-    def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, as of any part. Its tables for single hosts say of it what they said."""
+    def replace(self, **changes: Unpack[PolicyFields]) -> Self:  # type: ignore[override]
+        """A copy with some parts changed, checked as a whole.
+
+        A dict for a part changes only the fields that it names: `policy.replace(timeout={"read": 5})` keeps the other
+        timeouts. For a part that is off it switches the part on, with the defaults for the rest. Tables for single
+        hosts stay. Raises `PolicyError` that lists every fault.
+        """
         if self._hosts and HOST not in changes:
-            changes[HOST] = self._hosts
+            changes["host"] = self._hosts
         return super().replace(**changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -175,7 +183,7 @@ class Policy(PolicyModel):
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
-        """A JSON schema of the TOML form, for editors; rules between fields are not in it."""
+        """A JSON schema of the TOML form, for editors; constraints between fields are not in it."""
         return toml_schema(cls)
 
     @staticmethod

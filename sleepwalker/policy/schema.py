@@ -41,7 +41,7 @@ def _tables(schema: dict[str, Any]) -> dict[str, Any]:
     return {**made, _OF_HOST.format(schema["title"]): table}
 
 
-def _of_host(node: Any) -> Any:
+def _of_host(node: object) -> Any:
     if isinstance(node, list):
         return [_of_host(item) for item in node]
     if not isinstance(node, dict):
@@ -51,7 +51,7 @@ def _of_host(node: Any) -> Any:
     return {key: _OF_HOST.format(item) if key == "$ref" else _of_host(item) for key, item in kept.items()}
 
 
-def _without_null(node: Any) -> Any:
+def _without_null(node: object) -> Any:
     if isinstance(node, dict):
         return (
             {"const": False} if node == {"type": "null"} else {key: _without_null(item) for key, item in node.items()}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sleepwalker.policy.base import PolicyModel
 from sleepwalker.policy.model import Policy
 
@@ -37,7 +35,7 @@ def unlike(wanted: Policy, followed: Policy, parts: tuple[str, ...] = SHARED) ->
 
 
 def _part(policy: Policy, path: str) -> PolicyModel | None:
-    part: Any = policy
+    part: PolicyModel | None = policy
     for name in path.split("."):
         part = None if part is None else getattr(part, name)
-    return part  # type: ignore[no-any-return]
+    return part

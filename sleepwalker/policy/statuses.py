@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-#: Answers before 200 are no last ones, and clients read no number longer than three digits.
+#: Responses below 200 are interim ones, and clients read no number longer than three digits.
 LOWEST, HIGHEST = 200, 999
 
 WORD: Literal["5xx"] = "5xx"

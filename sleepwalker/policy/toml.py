@@ -24,5 +24,5 @@ def dumps(table: Mapping[str, Any], path: str = "", header: str = "[{}]") -> str
     return "\n".join(block for block in blocks if block)
 
 
-def _of_tables(value: Any) -> bool:
+def _of_tables(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)

@@ -2,8 +2,8 @@
 // Keeps the page up to date: asks for it again and changes what is different, so that focus, selection,
 // scroll position and opened texts stay. The server renders; nothing is made from text here.
 (() => {
-  const PAUSE = 2000; // ms between an answer and the next question
-  const PATIENCE = 10000; // ms for an answer
+  const PAUSE = 2000; // ms between a response and the next request
+  const PATIENCE = 10000; // ms to wait for a response
   const button = document.getElementById("live");
   const lost = document.getElementById("lost");
   const form = document.querySelector("form");
@@ -90,7 +90,7 @@
       if (request !== current) return; // stopped
       request = null;
       const page = current.status === 200 ? current.response : null;
-      const good = page !== null && page.querySelector("main[data-taken]") !== null; // and not somebody's login page
+      const good = page !== null && page.querySelector("main[data-taken]") !== null; // and not a login page before it
       if (good) show(page);
       isLost(!good);
       later();

@@ -14,10 +14,10 @@ from string import Template
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
-from sleepwalker.engine.health import HostHealth
+from sleepwalker.engine import HostHealth
 from sleepwalker.status.view import STATES, View
 
-#: The most hosts that are drawn; more would help nobody. The others are found by the filter.
+#: The most hosts that are drawn; more would not be read. The others are found by the filter.
 SHOWN = 200
 #: An error text is drawn up to here; hosts.json has all of it.
 _LONGEST_ERROR = 2000
@@ -34,7 +34,7 @@ def _hash(text: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 
-#: The Content-Security-Policy of every answer: this style, this script, this origin, and nothing else.
+#: The Content-Security-Policy of every response: this style, this script, this origin, and nothing else.
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -152,7 +152,7 @@ def _note(total: int, matching: int, asked: Asked) -> str:
     return f"{matching:,} of {total:,} match." if asked.words or asked.states else ""
 
 
-#: Heading, and what it means for who does not know.
+#: Heading, and its explanation.
 _COLUMNS = (
     ("Host", "Scheme, name and port"),
     ("State", "Broken, degraded, isolated, healthy or unknown"),
@@ -293,7 +293,7 @@ _DULL = frozenset({_DASH, _CLOSED, "0"})
 
 
 def _text(text: str) -> str:
-    """Text of anybody's as text of the page, in an attribute too."""
+    """Any text as text of the page, in an attribute, too."""
     return escape(text.translate(_CONTROL))
 
 

@@ -6,12 +6,13 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sleepwalker.clock import Clock
 from sleepwalker.connection import Connection, ConnectionManager
-from sleepwalker.engine.health import HealthState, HostHealth
+from sleepwalker.engine import HealthState, HostHealth
 
-#: Worst first. An isolated host is somebody's will, so it comes after those that are in trouble by themselves.
+#: Worst first. An operator isolated a host on purpose, so it comes after those that are in trouble by themselves.
 STATES: tuple[HealthState, ...] = ("broken", "degraded", "isolated", "healthy", "unknown")
 _SEVERITY = {state: number for number, state in enumerate(STATES)}
 #: Hooks that are at work for longer, in seconds, are trouble.
@@ -48,7 +49,7 @@ class View:
 class Views:
     """The current view of some managers and connections; taken anew when it is old, by one thread at a time."""
 
-    def __init__(self, sources: Sequence[ConnectionManager | Connection], clock: Clock) -> None:
+    def __init__(self, sources: Sequence[ConnectionManager[Any] | Connection], clock: Clock) -> None:
         self._sources = sources
         self._clock = clock
         self._begin()
@@ -94,7 +95,7 @@ class Views:
 def _rank(health: HostHealth, taken: float) -> tuple[int, float, float, str]:
     """By state, then what broke last, then how much fails (in percent, so that rows do not dance), then by name.
 
-    A host that nobody can log in to may never have had a call, and is next to the broken ones.
+    A host that refuses every login may never have had a call, and is next to the broken ones.
     """
     severity = _SEVERITY[health.state]
     if health.hooks_since is not None and taken - health.hooks_since > _SLOW_HOOKS:

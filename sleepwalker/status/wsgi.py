@@ -36,16 +36,18 @@ class _BadQuery(ValueError):
     """What a program asked for that cannot be; its text says why."""
 
 
-def app(*sources: ConnectionManager | Connection, title: str = "Hosts", clock: Clock = SYSTEM_CLOCK) -> WSGIApplication:
+def app(
+    *sources: ConnectionManager[Any] | Connection, title: str = "Hosts", clock: Clock = SYSTEM_CLOCK
+) -> WSGIApplication:
     """A WSGI application that shows how the hosts of `sources` do: `/` for people, `/hosts.json` for programs.
 
     Args:
         sources: Managers, and connections that belong to none of them.
-        title: What the page is headed with, such as the service's name.
-        clock: Where the time comes from; for tests.
+        title: The heading of the page, such as the service's name.
+        clock: The source of time; for tests.
 
-    It only reads, answers GET and HEAD, sets no cookie, and works below any prefix. The answer is 200 whatever
-    state the hosts are in. It asks for no password: mount it where only those can reach it who may see host names.
+    It only reads, responds to GET and HEAD, sets no cookie, and works below any prefix. The status is always 200,
+    whatever the state of the hosts. It has no password: mount it where only people who may see host names reach it.
 
     Raises TypeError without a source, and for one that is neither a manager nor a connection.
     """
@@ -58,17 +60,17 @@ def app(*sources: ConnectionManager | Connection, title: str = "Hosts", clock: C
         raise TypeError(f"title must be a text, not a {type(title).__name__}")
     views = Views(sources, clock)
 
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def respond(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         status, kind, body, more = _answer(environ, views, title)
         headers = [("Content-Type", f"{kind}; charset=utf-8"), ("Content-Length", str(len(body))), *_HEADERS, *more]
         start_response(status, headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
-    return answer
+    return respond
 
 
 def _answer(environ: WSGIEnvironment, views: Views, title: str) -> tuple[str, str, bytes, list[tuple[str, str]]]:
-    """Status, type, body, and headers beyond those that every answer has."""
+    """Status, type, body, and headers beyond those that every response has."""
     path = environ.get("PATH_INFO", "")
     if path not in ("", "/", "/hosts.json"):
         return "404 Not Found", "text/plain", b"There are / and /hosts.json here.\n", []
@@ -88,9 +90,9 @@ def _answer(environ: WSGIEnvironment, views: Views, title: str) -> tuple[str, st
 
 
 def _beside(environ: WSGIEnvironment) -> str:
-    """What leads from the page to what lies beside it, whichever of `/status` and `/status/` it was asked for as.
+    """The relative path from the page to its neighbours, for a request of `/status` as well as `/status/`.
 
-    A relative path, so that it holds behind a proxy that puts a prefix of its own in front.
+    Relative, so that it works behind a proxy that adds a prefix.
     """
     if environ.get("PATH_INFO"):
         return "./"

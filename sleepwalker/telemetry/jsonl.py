@@ -16,8 +16,8 @@ from typing import Any
 
 from sleepwalker import files
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
-from sleepwalker.events import Event, Level, RequestFinished
-from sleepwalker.frozen import reader
+from sleepwalker.events import Event, Level, RequestFinished, logged_names, reader
+from sleepwalker.process import THIS_PROCESS
 
 __all__ = ["JsonLines", "text"]
 
@@ -33,12 +33,12 @@ class JsonLines:
     __slots__ = ("__weakref__", "_clock", "_fd", "_latest", "level")
 
     def __init__(self, path: str | os.PathLike[str] | None, level: int, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Open `path`, or use whatever `sys.stderr` is at each line where it is None.
+        """Open `path`, or where it is None use what `sys.stderr` is at each line.
 
         `level` is the lowest number written, as in the standard library's `logging`. Raises `OSError` or
         `ValueError` for a path that `files.open_to_write` refuses.
         """
-        self.level = level
+        self.level: int = level
         self._clock = clock
         self._latest: tuple[float | None, str] = (None, "")
         """The second of the latest line, and its text. In one, for several threads may write."""
@@ -60,9 +60,21 @@ class JsonLines:
             date_and_time = datetime.fromtimestamp(second, UTC).isoformat()[:19]
             self._latest = second, date_and_time
         stamp = f"{date_and_time}.{int((wall - second) * 1000):03d}Z"
-        rest = (_plainly_finished(event) if type(event) is RequestFinished else None) or _rest(event)
+        rest = _plainly_finished(event) if type(event) is RequestFinished else None
+        if rest is None:
+            kind: Any = type(event)
+            rest, names, values = _plan(kind)
+            for name, value in zip(names, values(event)):  # noqa: B905 - as many by their making, and a check takes time
+                if value is not None:
+                    kind = type(value)
+                    if kind is str:
+                        rest = f"{rest}{name}{encode_basestring_ascii(value)}"
+                    elif kind is int or (kind is float and value - value == 0.0):  # neither infinite nor NaN
+                        rest = f"{rest}{name}{value!r}"
+                    else:
+                        rest = f"{rest}{name}{_json(value)}"
         more = _more(event, bound) if bound else ""
-        line = f'{{"timestamp":"{stamp}","level":"{level}","event":{rest}{more}}}\n'
+        line = f'{{"timestamp":"{stamp}","level":"{level}","pid":{THIS_PROCESS.pid},"event":{rest}{more}}}\n'
         if self._fd is None:
             if sys.stderr is not None:
                 sys.stderr.write(line)
@@ -85,39 +97,26 @@ def text(value: object) -> str:
 
 
 def _plainly_finished(event: RequestFinished) -> str | None:
-    """What `_rest` makes of a finished call whose values are as usual, in half the time; else None."""
+    """Name and fields of a finished call whose values are as usual, in half the time; else None."""
     status, attempts, duration, waited = event.status, event.attempts, event.duration, event.waited
     usual = type(status) is type(attempts) is int and type(duration) is type(waited) is float
     if not usual or event.sample is not None or (both := duration + waited) - both != 0.0:  # infinite or NaN
         return None
+    called = "" if (call := event.call) is None else f',"call":{encode_basestring_ascii(call)}'
+    if (name := event.asked_for) is not None:
+        called = f'{called},"name":{encode_basestring_ascii(name)}'
     return (
-        f'"request.finished","host":{encode_basestring_ascii(event.host)}'
+        f'"request.finished","host":{encode_basestring_ascii(event.host)}{called}'
         f',"method":{encode_basestring_ascii(event.method)},"path":{encode_basestring_ascii(event.path)}'
         f',"status":{status},"attempts":{attempts},"duration":{duration!r},"waited":{waited!r}'
     )
 
 
-def _rest(event: Event) -> str:
-    """The event's name and its fields."""
-    kind: Any = type(event)
-    line, names, values = _plan(kind)
-    for name, value in zip(names, values(event)):  # noqa: B905 - as many by their making, and a check takes time
-        if value is not None:
-            kind = type(value)
-            if kind is str:
-                line = f"{line}{name}{encode_basestring_ascii(value)}"
-            elif kind is int or (kind is float and value - value == 0.0):  # neither infinite nor NaN
-                line = f"{line}{name}{value!r}"
-            else:
-                line = f"{line}{name}{_json(value)}"
-    return line
-
-
 @functools.cache
 def _plan(cls: type[Any]) -> tuple[str, tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
     """What the lines of one type of event share: its name and the names of its fields as text, and their reader."""
-    names = tuple(field.name for field in fields(cls))
-    return _json(cls.name), tuple(f",{_json(name)}:" for name in names), reader(names)
+    values = reader(tuple(field.name for field in fields(cls)))
+    return _json(cls.name), tuple(f",{_json(name)}:" for name in logged_names(cls)), values
 
 
 def _more(event: Event, bound: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Hands events to whatever logging the application has, found anew at each event.
+"""Hands events to the logging that the application has, looked up anew at each event.
 
 In this order: JSON lines, where the application called `sleepwalker.logging.configure`; its structlog,
 where it configured that; else the standard library's logger `sleepwalker`. Nothing here configures
@@ -38,6 +38,10 @@ _FILTERS: dict[Any, int] = {
     structlog.make_filtering_bound_logger(level): level for level in (*LEVELS.values(), logging.CRITICAL)
 }
 
+#: structlog's processors that have the standard library make a record with the fields as its attributes. A record has
+#: a `name` of its own, and the standard library refuses another.
+_MAKE_RECORDS = frozenset({"render_to_log_kwargs", "render_to_log_args_and_kwargs"})
+
 _sink: JsonLines | None = None
 _reported: set[tuple[str, type[Exception]]] = set()
 
@@ -75,7 +79,7 @@ def emit(event: Event, level: Level | None = None) -> None:
 
 
 def listening(level: Level) -> bool:
-    """Whether an event of `level` may reach somebody; False means that it need not even be made.
+    """Whether an event of `level` may reach a log; False means that it need not even be made.
 
     With structlog configured this is True unless the application's logger is one of structlog's own
     filtering ones and filters `level`: what processors let pass is known only once they ran.
@@ -86,19 +90,23 @@ def listening(level: Level) -> bool:
         return number >= sink.level
     if structlog.is_configured():
         return number >= _FILTERS.get(structlog.get_config()["wrapper_class"], logging.NOTSET)
-    # Without any handler the standard library would print warnings to stderr, which nobody asked for.
+    # Without any handler the standard library would print warnings to stderr, which the application did not ask for.
     return _stdlib().isEnabledFor(number) and _stdlib().hasHandlers()
 
 
 def observing(observer: AnyObserver | None) -> Observer:
     """`emit`, and after it a caller's own observer, whose exceptions are reported and go no further.
 
-    TypeError for what cannot be called with an event, or an event and a level.
+    TypeError for what cannot be called with an event, or an event and a level, and for a coroutine or generator
+    function, of which a call runs nothing.
     """
     if observer is None:
         return emit
     if not callable(observer):
         raise TypeError(f"observer must be callable with an event and a level, not {type(observer).__name__}")
+    if _runs_later(observer) or _runs_later(type(observer).__call__):
+        name = getattr(observer, "__qualname__", type(observer).__qualname__)
+        raise TypeError(f"observer must be a plain function: {name} is a coroutine or generator, which would never run")
     call: Any = observer
     words = _words_for(call)
 
@@ -110,6 +118,12 @@ def observing(observer: AnyObserver | None) -> Observer:
             report(error)
 
     return observe
+
+
+def _runs_later(function: object) -> bool:
+    """Whether a call of it returns at once, before anything of it has run."""
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    return any(is_one(function) for is_one in kinds)
 
 
 def _words_for(observer: Callable[..., Any]) -> int:
@@ -140,6 +154,10 @@ def _to_structlog(event: Event, level: Level) -> None:
         else value
         for name, value in event.fields().items()
     }
+    if "name" in fields and any(
+        getattr(processor, "__name__", "") in _MAKE_RECORDS for processor in structlog.get_config()["processors"]
+    ):
+        fields["asked_for"] = fields.pop("name")
     getattr(structlog.get_logger("sleepwalker"), level)(event.name, **fields)
 
 

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from sleepwalker.engine.breaker import State
-from sleepwalker.engine.health import Gauges, HealthState
-from sleepwalker.engine.host import Host
-from sleepwalker.engine.tally import BOUNDS, End, Histogram, Tally
+from sleepwalker.engine import Gauges, HealthState, Host, State
+from sleepwalker.engine.host.counters import BOUNDS, Counters, End, Histogram
 from sleepwalker.events import RequestRejected, RequestWouldReject, RetryAbandoned
 
 __all__ = ["FAMILIES", "OTHER", "Family", "HostMetrics", "Point"]
@@ -63,7 +61,7 @@ class Point:
 class _Sum:
     """What all hosts of one label come to."""
 
-    tally: Tally
+    counters: Counters
     hosts: int
     """How many of them there are now; where there is none, counters and histograms stay, and gauges go."""
     states: dict[str, int]
@@ -91,15 +89,15 @@ _Values = Iterator[tuple[tuple[str, ...], float]]
 
 
 def _ends(found: _Sum) -> _Values:
-    return (((end,), getattr(found.tally, end)) for end in _ENDS)
+    return (((end,), getattr(found.counters, end)) for end in _ENDS)
 
 
 def _counted(kind: str, words: tuple[str, ...]) -> Callable[[_Sum], _Values]:
-    return lambda found: (((word,), found.tally.words.get((kind, word), 0)) for word in words)
+    return lambda found: (((word,), found.counters.labelled.get((kind, word), 0)) for word in words)
 
 
 def _transitions(found: _Sum) -> _Values:
-    words = found.tally.words
+    words = found.counters.labelled
     return (((to, mode), words.get((kind, to), 0)) for mode, kind in _TRANSITIONS for to in _CIRCUITS)
 
 
@@ -118,14 +116,16 @@ _SCALARS: Mapping[Family, Callable[[_Sum], _Values]] = {
         ("outcome",),
     ): _ends,
     Family("sleepwalker_attempts", "counter", "Sends that are over, retries and hedges included."): _one(
-        lambda found: found.tally.attempts
+        lambda found: found.counters.attempts
     ),
     Family("sleepwalker_failed_attempts", "counter", "Attempts that count against the host."): _one(
-        lambda found: found.tally.failures
+        lambda found: found.counters.failures
     ),
-    Family("sleepwalker_retries", "counter", "Retries that were scheduled."): _one(lambda found: found.tally.retries),
+    Family("sleepwalker_retries", "counter", "Retries that were scheduled."): _one(
+        lambda found: found.counters.retries
+    ),
     Family("sleepwalker_hedges", "counter", "Sends made beside one that was slow."): _one(
-        lambda found: found.tally.hedges
+        lambda found: found.counters.hedges
     ),
     Family(
         "sleepwalker_retries_abandoned",
@@ -172,15 +172,15 @@ _SCALARS: Mapping[Family, Callable[[_Sum], _Values]] = {
     Family("sleepwalker_connections", "gauge", "Connections that are held."): _one(lambda found: found.connections),
 }
 
-_HISTOGRAMS: Mapping[Family, Callable[[Tally], Histogram]] = {
+_HISTOGRAMS: Mapping[Family, Callable[[Counters], Histogram]] = {
     Family(
         "sleepwalker_call_duration_seconds",
         "histogram",
         "How long calls took that were not rejected, with all their attempts and waits.",
-    ): lambda tally: tally.call_seconds,
+    ): lambda counters: counters.call_seconds,
     Family(
         "sleepwalker_attempt_duration_seconds", "histogram", "How long attempts took, the body included."
-    ): lambda tally: tally.attempt_seconds,
+    ): lambda counters: counters.attempt_seconds,
 }
 
 #: Every metric.
@@ -204,13 +204,13 @@ class HostMetrics:
         self._labels: set[str] = set()
         self._scopes = 0
         """How many of them are those of scopes."""
-        self._departed: dict[str, Tally] = {}
-        self._live: dict[int, tuple[weakref.ref[Host], Tally, str]] = {}
+        self._departed: dict[str, Counters] = {}
+        self._live: dict[int, tuple[weakref.ref[Host], Counters, str]] = {}
 
     def read(self, records: Iterable[tuple[Host, int]]) -> list[tuple[Family, list[Point]]]:
         """All families with their values as of now; `records` are the hosts, each with how many connections it has."""
-        # Those that nobody used say nothing, and shall take no label.
-        used = [pair for pair in records if pair[0].tally.calls or pair[1] or pair[0].isolated]
+        # Records without a call say nothing, and shall take no label.
+        used = [pair for pair in records if pair[0].counters.calls or pair[1] or pair[0].isolated]
         if self._process != os.getpid():  # after a fork: a thread of the parent may have held the lock
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
@@ -220,26 +220,29 @@ class HostMetrics:
         return [
             (family, [*_points(living if family.kind == "gauge" else found, values)])
             for family, values in _SCALARS.items()
-        ] + [(family, [_histogram(label, of(one.tally)) for label, one in found]) for family, of in _HISTOGRAMS.items()]
+        ] + [
+            (family, [_histogram(label, of(one.counters)) for label, one in found])
+            for family, of in _HISTOGRAMS.items()
+        ]
 
     def _sums_locked(self, records: list[tuple[Host, int]]) -> dict[str, _Sum]:
-        new = [host for host, _ in records if id(host.tally) not in self._live]
-        for host in sorted(new, key=lambda host: -host.tally.calls):
-            # The tally is kept, so that what is counted until the record goes is not lost, and its id is not reused.
-            self._live[id(host.tally)] = weakref.ref(host), host.tally, self._label_of(host.origin)
+        new = [host for host, _ in records if id(host.counters) not in self._live]
+        for host in sorted(new, key=lambda host: -host.counters.calls):
+            # The counters is kept, so that what is counted until the record goes is not lost, and its id is not reused.
+            self._live[id(host.counters)] = weakref.ref(host), host.counters, self._label_of(host.origin)
         sums: dict[str, _Sum] = {}
         for label, departed in self._departed.items():
-            _sum(sums, label).tally.merge(departed)
-        for key, (alive, tally, label) in list(self._live.items()):
-            _sum(sums, label).tally.merge(tally)
+            _sum(sums, label).counters.merge(departed)
+        for key, (alive, counters, label) in list(self._live.items()):
+            _sum(sums, label).counters.merge(counters)
             if alive() is None:
-                self._departed.setdefault(label, Tally()).merge(tally)
+                self._departed.setdefault(label, Counters()).merge(counters)
                 del self._live[key]
         seen = set()
         for host, connections in records:
             if host not in seen:  # a connection may be given beside its manager
                 seen.add(host)
-                sums[self._live[id(host.tally)][2]].add(host.gauges(), connections)
+                sums[self._live[id(host.counters)][2]].add(host.gauges(), connections)
         return sums
 
     def _label_of(self, origin: str) -> str:
@@ -263,7 +266,7 @@ class HostMetrics:
 
 def _sum(sums: dict[str, _Sum], label: str) -> _Sum:
     if label not in sums:
-        sums[label] = _Sum(Tally(), 0, dict.fromkeys(_STATES, 0), dict.fromkeys(_CIRCUITS, 0))
+        sums[label] = _Sum(Counters(), 0, dict.fromkeys(_STATES, 0), dict.fromkeys(_CIRCUITS, 0))
     return sums[label]
 
 

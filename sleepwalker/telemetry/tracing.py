@@ -1,19 +1,19 @@
-"""Where somebody may stand around every call of a connection: `sleepwalker.otel` does, nobody by default."""
+"""Where a tracer may stand around every call of a connection: `sleepwalker.otel` puts one here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sleepwalker.clock import Clock
-from sleepwalker.engine.call import Final
+from sleepwalker.engine import Final
 from sleepwalker.events import Observer
-from sleepwalker.frozen import frozen
 
-__all__ = ["TracedCall", "Tracer", "current", "put"]
+__all__ = ["TracedCall", "Tracer", "put", "tracer"]
 
 
-@frozen
+@dataclass(slots=True)
 class TracedCall:
     """A call that is about to begin."""
 
@@ -30,6 +30,8 @@ class TracedCall:
     """To be told of every event of the call."""
     work: Callable[[Observer], Final]
     """Makes the call, with whom its events are to be told to. May raise what stops a call from outside."""
+    name: str | None = None
+    """What the manager's `find` was asked for, where that is not the host."""
 
 
 class Tracer(Protocol):
@@ -38,15 +40,11 @@ class Tracer(Protocol):
     def __call__(self, call: TracedCall, /) -> Final: ...
 
 
-_tracer: Tracer | None = None
+#: Stands around the calls that begin now. Read as it is, for a function would be called by each of them.
+tracer: Tracer | None = None
 
 
-def current() -> Tracer | None:
-    """Who stands around calls now."""
-    return _tracer
-
-
-def put(tracer: Tracer | None) -> None:
-    """Have `tracer` around all calls that begin from now on; None for nobody."""
-    global _tracer
-    _tracer = tracer
+def put(new: Tracer | None) -> None:
+    """Have `new` around all calls that begin from now on; None for no tracer."""
+    global tracer
+    tracer = new

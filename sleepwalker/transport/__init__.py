@@ -1,1 +1,1 @@
-"""What sends: requests, made ready once and then driven attempt by attempt."""
+"""URLs, headers, credentials, proxies and TLS, common to all ways of sending."""

@@ -1,4 +1,4 @@
-"""Which credentials a connection sends, where from, and that they never travel in the clear."""
+"""Which credentials a connection sends, and checks that they are never sent unencrypted."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ __all__ = [
 ]
 
 _BASIC = re.compile(r"\s*basic(?:\s|$)", re.IGNORECASE).match
-#: Bytes that a netrc file may have; each entry takes about 50.
+#: Most bytes of a netrc file; an entry takes about 50.
 _MOST = 1_000_000
 
-#: What requests takes as an auth object: it is given the prepared request, changes it and returns it.
+#: An auth object of requests: it gets the prepared request, changes it and returns it.
 Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
 
 
 class Anonymous(Enum):
-    """The type of `ANONYMOUS`; an enum because its members stay themselves when copied and pickled."""
+    """The type of `ANONYMOUS`; an enum, so that a copied or unpickled member is the same object."""
 
     ANONYMOUS = "anonymous"
 
@@ -58,7 +58,7 @@ ANONYMOUS = Anonymous.ANONYMOUS
 def normalise_auth(auth: Any) -> Auth | Anonymous | None:
     """`auth` as requests takes it: a pair becomes an `HTTPBasicAuth`; None, `ANONYMOUS` and callables stay.
 
-    Raises `TypeError` or `ValueError`. Their texts say what is wrong and never repeat any of it.
+    Raises `TypeError` or `ValueError`. Their texts say what is wrong and never quote it.
     """
     if auth is None or isinstance(auth, Anonymous):
         return auth
@@ -83,19 +83,19 @@ def normalise_auth(auth: Any) -> Auth | Anonymous | None:
 def check_tls(origin: Origin, auth: object, proxied: bool = False) -> None:
     """Refuse Basic credentials over plain http, unless they stay on this machine.
 
-    `proxied` says that requests to `origin` go through a proxy: then they leave even for a loopback address.
+    `proxied`: requests to `origin` go through a proxy, so they leave the machine even for a loopback address.
     """
     if isinstance(auth, HTTPBasicAuth) and travels_in_the_clear(origin, proxied):
         raise _insecure("auth", origin, proxied)
 
 
 def travels_in_the_clear(origin: Origin, proxied: bool) -> bool:
-    """Whether others may read what is sent: over plain http, unless it stays on this machine."""
+    """Whether others could read what is sent: over plain http, unless it stays on this machine."""
     return origin.scheme != "https" and (proxied or not is_loopback(origin.host))
 
 
 def check_authorization(origin: Origin, headers: Mapping[Any, Any] | None, proxied: bool = False) -> None:
-    """`check_tls` for Basic credentials that are given as a header. Other schemes are not judged."""
+    """`check_tls` for Basic credentials given as a header. Other schemes are not checked."""
     for name, value in (headers or {}).items():
         if _text(name).lower() == "authorization" and _BASIC(_text(value)) and travels_in_the_clear(origin, proxied):
             raise _insecure("the header Authorization", origin, proxied)
@@ -106,7 +106,7 @@ def _text(value: Any) -> str:
 
 
 def _insecure(what: str, origin: Origin, proxied: bool) -> InsecureAuthError:
-    text = f"{what} for {origin}: a user's name and password would travel in the clear"
+    text = f"{what} for {origin}: a user's name and password would be sent unencrypted"
     if proxied and is_loopback(origin.host):
         return InsecureAuthError(f"{text} to a proxy. Use https, or exempt the host from the proxy (NO_PROXY)")
     return InsecureAuthError(
@@ -116,22 +116,22 @@ def _insecure(what: str, origin: Origin, proxied: bool) -> InsecureAuthError:
 
 
 def netrc_auth(origin: Origin, environ: Mapping[str, str] | None = None) -> HTTPBasicAuth | None:
-    """The credentials that the user's netrc file has for exactly this host and port, None if it has none.
+    """The credentials of the user's netrc file for exactly this host and port; None if it has none.
 
-    An entry `machine host:8443` counts for that port. `machine host` counts for the scheme's default port alone, as
-    another port may be another user's server; on loopback addresses, whose ports vary, for each that no entry names.
-    `default` entries do not count, because they answer for every host.
+    An entry `machine host:8443` counts for that port. `machine host` counts only for the scheme's default port, as
+    another port may be another user's server; on loopback addresses, for every port that no entry names. `default`
+    entries do not count, because they match every host.
 
-    The file is the one that `NETRC` names, or else `~/.netrc`, or else `~/_netrc`. As in requests, a `NETRC` that
-    names no file means that there is none: people switch netrc off like that. A file that others may read is warned
-    of. Raises `AuthenticationError` for a file that cannot be read or is no regular one of a netrc's size.
+    The file is the one that `NETRC` names, or else `~/.netrc`, or else `~/_netrc`. As in requests, a `NETRC` that names
+    no existing file switches netrc off. Warns of a file that others may read. Raises `AuthenticationError` for a file
+    that cannot be read, is too large or is not a regular file.
     """
     path = _netrc_path(os.environ if environ is None else environ)
     if path is None:
         return None
     entries, fault = _netrc_entries(path)
     if fault:
-        # Raised here rather than where it is caught: the parser's own error quotes the file.
+        # Raised here, outside of `except`: the parser's own error quotes the file.
         raise AuthenticationError(f"netrc file {str(path)!r} {fault}: correct it, or pass auth=")
     entry = next((entries[name] for name in _machines(origin) if name in entries), None)
     if entry is None:
@@ -147,7 +147,7 @@ def netrc_auth(origin: Origin, environ: Mapping[str, str] | None = None) -> HTTP
 
 
 def missing_credentials(origin: Origin) -> AuthenticationError:
-    """The error for a host without credentials; it names the three ways out."""
+    """The error for a host without credentials; it names the three solutions."""
     machine = _machines(origin)[-1]
     ports = "" if machine == origin.host else f"; an entry for {origin.host} counts for the default port only"
     return AuthenticationError(
@@ -158,10 +158,9 @@ def missing_credentials(origin: Origin) -> AuthenticationError:
 
 
 def basic_header(auth: object) -> str | None:
-    """The `Authorization` value that requests would send for `auth`; None if that is not known beforehand.
+    """The `Authorization` value that requests would send for `auth`; None for anything but `HTTPBasicAuth` itself.
 
-    Known only for `HTTPBasicAuth` itself: a subclass may do anything. Worked out by calling it, so that there
-    is no second idea of the encoding here (requests encodes str as Latin-1).
+    A subclass may do anything. requests makes the value, so that the encoding is its own (Latin-1 for str).
     """
     if type(auth) is not HTTPBasicAuth or _fault(auth):
         return None
@@ -172,7 +171,7 @@ def basic_header(auth: object) -> str | None:
 
 
 def _fault(auth: HTTPBasicAuth) -> TypeError | ValueError | None:
-    """What is wrong with a pair of credentials, without repeating any of it."""
+    """The error for a pair of credentials that cannot be sent; its text quotes nothing of them."""
     faults: list[str] = []
     kinds: list[str] = []
     for part, value in (("user", auth.username), ("password", auth.password)):
@@ -190,7 +189,7 @@ def _fault(auth: HTTPBasicAuth) -> TypeError | ValueError | None:
 
 
 def _machines(origin: Origin) -> tuple[str, ...]:
-    """What netrc entries that count for the origin are called, the one with the port first."""
+    """The names of netrc entries that count for the origin, the one with the port first."""
     with_port = origin.explicit.removeprefix(f"{origin.scheme}://")
     return (with_port, origin.host) if with_port != origin.netloc or is_loopback(origin.host) else (with_port,)
 
@@ -204,7 +203,7 @@ def _netrc_path(environ: Mapping[str, str]) -> Path | None:
         except (FileNotFoundError, NotADirectoryError, ValueError):
             continue
         except OSError:
-            if named is None:  # the home of someone else, as services under another user have it
+            if named is None:  # the home directory of another user, as some services have it
                 continue
         if name:
             return path
@@ -217,7 +216,7 @@ def _expanded(name: str, environ: Mapping[str, str]) -> Path:
         return Path(home, name[2:])
     try:
         return Path(name).expanduser()
-    except RuntimeError:  # no home to be found
+    except RuntimeError:  # no home directory
         return Path(name)
 
 
@@ -243,14 +242,14 @@ def _netrc_entries(path: Path) -> tuple[dict[str, tuple[str, str, str]], str | N
 
 
 def _warn_of_others(path: Path, status: os.stat_result) -> None:
-    """Warn of a file that is not the user's alone; once, by the filters that Python has for warnings."""
+    """Warn of a file that others own or may read. Python's warning filters show it once."""
     mode = stat.S_IMODE(status.st_mode)
-    if not stat.S_ISREG(status.st_mode):  # the null device
+    if not stat.S_ISREG(status.st_mode):  # /dev/null
         return
     if not owned_here(status):
         warnings.warn(f"netrc file {str(path)!r} belongs to another user (uid {status.st_uid})", stacklevel=2)
-    if mode & 0o077:  # as Python's own netrc and ssh have it
+    if mode & 0o077:  # the rule of Python's netrc and of ssh
         warnings.warn(
-            f"netrc file {str(path)!r} has the mode {mode:04o}, so others may get at its passwords: chmod 0600",
+            f"netrc file {str(path)!r} has the mode {mode:04o}, so others may read or change it: chmod 0600",
             stacklevel=2,
         )

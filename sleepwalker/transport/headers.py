@@ -1,4 +1,4 @@
-"""Header mappings: checked once where they come in, put together cheaply for each request."""
+"""Header mappings: checked once when they are given, merged cheaply for each request."""
 
 from __future__ import annotations
 
@@ -12,14 +12,46 @@ from requests.structures import CaseInsensitiveDict
 from sleepwalker.transport.url import check_headers
 
 Headers = CaseInsensitiveDict[Any]
-#: As many fields as a connection sends again and again, and more: those beyond it are looked at anew.
+Fields = dict[str, tuple[str, Any]]
+"""Name and value of each header by lower-case name, as requests' own headers keep them."""
+
+
+def _looks_as_known() -> bool:
+    """Whether this release of requests keeps headers in `_store`, as `Fields`, and nothing else."""
+    try:
+        made = vars(CaseInsensitiveDict({"A-B": "c"}))
+        return made.keys() == {"_store"} and made["_store"].copy() == {"a-b": ("A-B", "c")}
+    except Exception:  # noqa: BLE001 - a release may differ in any way
+        return False
+
+
+#: If not, the mapping's own methods are used, which take longer.
+_STORE_IS_KNOWN = _looks_as_known()
+#: Checked fields to remember: more than a connection sends repeatedly.
 _MOST_FIELDS = 64
 
 
-class Checked:
-    """The last look at what goes out, whoever put it there: a session's owner, an auth object, a server's cookie.
+def store_of(headers: Any) -> Fields | None:
+    """The store of requests' own headers; None for other mappings.
 
-    Each attempt comes here, so fields that were found fine are remembered.
+    One access through the mapping costs as much as all that is done with its store.
+    """
+    return headers._store if _STORE_IS_KNOWN and headers.__class__ is CaseInsensitiveDict else None
+
+
+def headers_of(store: Fields) -> Headers:
+    """requests' own headers, made from a store."""
+    if not _STORE_IS_KNOWN:
+        return CaseInsensitiveDict(dict(store.values()))
+    made: Headers = CaseInsensitiveDict.__new__(CaseInsensitiveDict)
+    made._store = store.copy()  # type: ignore[assignment]
+    return made
+
+
+class Checked:
+    """The last check of the headers of each attempt. A session, an auth object or a cookie may have changed them.
+
+    Fields that passed are remembered.
     """
 
     def __init__(self) -> None:
@@ -27,11 +59,12 @@ class Checked:
 
     def __call__(self, headers: Any) -> None:
         """URLError that names a header that cannot be sent."""
-        fields = headers._store.values() if isinstance(headers, CaseInsensitiveDict) else headers.items()
+        store = store_of(headers)
+        fields: Any = headers.items() if store is None else store.values()
         try:
             if self._fine.issuperset(fields):
                 return
-        except TypeError:  # a value that cannot be hashed, nor be sent
+        except TypeError:  # a value that is not hashable cannot be sent either
             pass
         check_headers(headers)
         if len(self._fine) >= _MOST_FIELDS:
@@ -40,40 +73,42 @@ class Checked:
 
 
 def checked_headers(headers: Mapping[Any, Any] | None) -> Headers:
-    """A copy, names as str; URLError that names what cannot be sent."""
+    """A checked copy, with names as str; URLError that names a header that cannot be sent."""
     check_headers(headers)
     pairs = (headers or {}).items()
     return CaseInsensitiveDict({k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in pairs})
 
 
 def unshared(headers: Any) -> Any:
-    """A copy of a caller's mapping that keeps its type, where it can, and shares nothing with it.
+    """A copy of a caller's mapping that shares nothing with it, and has its type where possible.
 
-    By its own `copy` where that keeps the type. `copy.copy` is no choice: of requests' CaseInsensitiveDict, and of
-    any class that keeps its items in an attribute, it gives two mappings of one store.
+    Made by its own `copy` method if that keeps the type. Not by `copy.copy`: for requests' CaseInsensitiveDict, and any
+    class that keeps its items in an attribute, that makes two mappings with one store.
     """
     own = None
-    with contextlib.suppress(Exception):  # what it cannot do by itself is done below
+    with contextlib.suppress(Exception):  # then try the next way
         own = headers.copy()
         if type(own) is type(headers) and own is not headers:
             return own
-    with contextlib.suppress(Exception):  # of one that holds what cannot be copied
+    with contextlib.suppress(Exception):  # it may hold something that cannot be copied
         return copy.deepcopy(headers)
     return dict(headers) if own is None or own is headers else own
 
 
 def merged(*layers: Mapping[Any, Any] | None) -> Headers:
-    """One mapping of all layers, later ones first in rank. As in requests, None takes a header away.
+    """One mapping of all layers; later ones win. As in requests, None removes a header.
 
-    Copies requests' own store rather than going through its item access, which costs several
-    microseconds for each copy of the handful of headers that every request has.
+    Copies requests' own store: item access would cost several microseconds for the headers of every request.
     """
+    if not _STORE_IS_KNOWN:
+        return _merged_by_item(layers)
     result: Headers = CaseInsensitiveDict.__new__(CaseInsensitiveDict)
     store = None
     for layer in layers:
         if layer is None:
             continue
-        own = (layer if isinstance(layer, CaseInsensitiveDict) else CaseInsensitiveDict(layer))._store
+        known = layer.__class__ is CaseInsensitiveDict or isinstance(layer, CaseInsensitiveDict)
+        own = (layer if known else CaseInsensitiveDict(layer))._store  # type: ignore[union-attr]
         if not own:
             continue
         if store is None:
@@ -85,4 +120,13 @@ def merged(*layers: Mapping[Any, Any] | None) -> Headers:
     for key in [key for key, (_, value) in store.items() if value is None]:
         del store[key]
     result._store = store
+    return result
+
+
+def _merged_by_item(layers: tuple[Mapping[Any, Any] | None, ...]) -> Headers:
+    result: Headers = CaseInsensitiveDict()
+    for layer in layers:
+        result.update(layer or {})
+    for name in [name for name, value in result.items() if value is None]:
+        del result[name]
     return result

@@ -1,4 +1,4 @@
-"""Dot segments that the values of a template put into a URI: `/orders/{id}` must not mean `/orders` or `/`."""
+"""Finds dot segments that the values of a template put into a URI: `/orders/{id}` must not mean `/orders` or `/`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections import deque
 from collections.abc import Callable
 from urllib.parse import unquote
 
-# An expression of a template (RFC 6570), which has no braces in it.
+# An expression of a template (RFC 6570); it contains no braces.
 _EXPRESSION = re.compile(r"\{[^{}]+\}")
 _SEPARATORS = re.compile(r"[/\\]")
-#: A proxy decodes, and the server behind it decodes again.
+#: A proxy may decode once, and the server behind it again.
 _DECODINGS = 2
-#: Operators whose expansion begins a query or fragment, or goes on with a query: no path ends in them.
+#: Operators that expand to a query or fragment, so not to a part of the path.
 _NO_PATH = ("{?", "{#", "{&")
 
 
 def has_dots(segment: str) -> bool:
     """Whether a server may read a dot segment here: `.` or `..`, also encoded, and before a `;` (Tomcat).
 
-    So it does after a `/` that is encoded: nginx decodes a path first and resolves dot segments then.
+    Also after an encoded `/`: nginx decodes a path before it resolves dot segments.
     """
     for _ in range(_DECODINGS + 1):
         if any(part.partition(";")[0] in (".", "..") for part in _SEPARATORS.split(segment)):
@@ -32,14 +32,14 @@ def has_dots(segment: str) -> bool:
 
 
 def may_have_dots(uri: str) -> bool:
-    """False for most URIs, at once."""
+    """A quick check: False means that there are none."""
     return "." in uri or "%2" in uri
 
 
 def dotted_by(template: str, uri: str, expand: Callable[[str], str]) -> str | None:
-    """The expressions of the template whose values put a dot segment into the path of `uri`, None if none do.
+    """The expressions of the template whose values put a dot segment into the path of `uri`; None if none do.
 
-    `expand` expands one expression. A dot segment that the template has literally is its author's word.
+    `expand` expands one expression. A literal dot segment of the template is allowed.
     """
     path = re.split(r"[?#]", uri, maxsplit=1)[0]
     if not has_dots(path):
@@ -48,7 +48,7 @@ def dotted_by(template: str, uri: str, expand: Callable[[str], str]) -> str | No
     start = 0
     for segment in path.split("/"):
         end = start + len(segment)
-        while spans and spans[0][2] < start:  # a server may send a template of thousands
+        while spans and spans[0][2] < start:  # linear: a template may have thousands of expressions
             spans.popleft()
         if spans and spans[0][1] <= end and has_dots(segment):
             return "".join(expression for expression, begins, _ in spans if begins <= end)
@@ -57,7 +57,7 @@ def dotted_by(template: str, uri: str, expand: Callable[[str], str]) -> str | No
 
 
 def _spans(template: str, expand: Callable[[str], str]) -> list[tuple[str, int, int]]:
-    """Where in the URI the expansion of each expression is that may be a part of the path."""
+    """Expressions that may expand to a part of the path, each with start and end of its expansion in the URI."""
     spans = []
     literal = at = 0
     for match in _EXPRESSION.finditer(template):

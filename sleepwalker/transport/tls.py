@@ -1,4 +1,4 @@
-"""TLS as `verify=` and `cert=` ask for it, worked out once per connection; never below TLS 1.2."""
+"""TLS contexts for `verify=` and `cert=`, made once per connection; never below TLS 1.2."""
 
 from __future__ import annotations
 
@@ -6,24 +6,40 @@ import functools
 import os
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.util.ssl_ import create_urllib3_context
 
 from sleepwalker.files import open_regular
 
-__all__ = ["environment_ca", "shared_context", "ssl_context"]
+__all__ = ["environment_ca", "renewed_context", "shared_context", "ssl_context"]
+
+Fault = Literal["missing", "unusable"]
+Stamps = tuple[tuple[int, ...], ...]
+"""What tells the present files from earlier ones."""
+
+
+@dataclass(slots=True)
+class _Source:
+    """What a context was made from, and what it was last replaced with."""
+
+    verify: Any
+    cert: Any
+    stamps: Stamps
+    latest: ssl.SSLContext | None = None
+    """The context made from later files; None while it is the first one."""
 
 
 def ssl_context(verify: Any = True, cert: Any = None) -> ssl.SSLContext:
     """The context for a connection's sockets.
 
-    `verify` is True (the CA bundle that requests uses), False (neither the certificate nor the host name is
-    checked), the path of a CA bundle (a PEM file, or a directory as `openssl rehash` leaves it), or an
-    `ssl.SSLContext`, which is used as it is. `cert` is the path of a client certificate with its key, or a
-    pair of paths (certificate, key).
+    `verify` is True (the CA bundle that requests uses), False (neither certificate nor host name is checked), the path
+    of a CA bundle (a PEM file, or a directory made by `openssl rehash`), or an `ssl.SSLContext`, which is used as it
+    is. `cert` is the path of a client certificate with its key, or a pair of paths (certificate, key).
 
     Raises `ValueError` naming the parameter and the path, before anything connects.
     """
@@ -45,31 +61,63 @@ def ssl_context(verify: Any = True, cert: Any = None) -> ssl.SSLContext:
 
 
 def shared_context(verify: Any = True, cert: Any = None) -> ssl.SSLContext:
-    """`ssl_context`, one for all connections with equal settings: each holds a whole CA bundle.
+    """`ssl_context`, shared by all connections with equal settings, since each context holds a whole CA bundle.
 
-    A file that was replaced since is another setting.
+    A file that was replaced makes a new context. Sockets of the old one use it, too (`renewed_context`).
     """
     if isinstance(verify, ssl.SSLContext):
         return ssl_context(verify, cert)
-    certs = cert if isinstance(cert, tuple | list) else (cert,)
     try:
-        stamps = tuple(
-            Path(path).stat().st_mtime_ns for path in (verify, *certs) if isinstance(path, str | os.PathLike)
-        )
-        settings = (verify, tuple(cert) if isinstance(cert, list) else cert, stamps)
+        settings = (verify, tuple(cert) if isinstance(cert, list) else cert, _stamps(verify, cert))
         hash(settings)
     except (OSError, TypeError, ValueError):
-        return ssl_context(verify, cert)  # which says what is wrong
+        return ssl_context(verify, cert)  # raises, and says what is wrong
     return _shared(*settings)
 
 
+def renewed_context(context: ssl.SSLContext) -> tuple[ssl.SSLContext, Fault | None]:
+    """The context for a new socket: `context`, or one made anew since its files were replaced.
+
+    Files that cannot be used, as while they are being written, change nothing; the second value says so once. A context
+    of the caller's own is returned as it is.
+    """
+    source = _sources.get(context)
+    if source is None:
+        return context, None
+    fault: Fault | None = None
+    stamps: Stamps = ()
+    try:
+        stamps = _stamps(source.verify, source.cert)
+        if stamps != source.stamps:
+            source.latest = _shared(source.verify, source.cert, stamps)
+    except (OSError, ValueError):
+        if stamps != source.stamps:
+            fault = "unusable" if stamps else "missing"
+    source.stamps = stamps
+    return source.latest or context, fault
+
+
+def _stamps(verify: Any, cert: Any) -> Stamps:
+    certs = cert if isinstance(cert, tuple | list) else (cert,)
+    stats = [Path(path).stat() for path in (verify, *certs) if isinstance(path, str | os.PathLike)]
+    # Also the size, since a file may be written in two steps within one tick of the file system's clock.
+    return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+
+
 @functools.lru_cache(maxsize=64, typed=True)
-def _shared(verify: Any, cert: Any, stamps: tuple[int, ...]) -> ssl.SSLContext:
-    return ssl_context(verify, cert)
+def _shared(verify: Any, cert: Any, stamps: Stamps) -> ssl.SSLContext:
+    context = ssl_context(verify, cert)
+    if stamps:
+        _sources[context] = _Source(verify, cert, stamps)
+    return context
+
+
+#: Of contexts made from files.
+_sources: WeakKeyDictionary[ssl.SSLContext, _Source] = WeakKeyDictionary()
 
 
 def environment_ca(environ: Mapping[str, str]) -> str | None:
-    """The CA bundle that the environment names, as requests reads it: it stands in for `verify=True` only."""
+    """The CA bundle that the environment names, as in requests. It replaces only `verify=True`."""
     return environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or None
 
 
@@ -107,19 +155,24 @@ def _load_cert(context: ssl.SSLContext, cert: Any) -> None:
         raise ValueError(f"cert: {'; '.join(faults)}")
     certificate, key = pair
     try:
-        # OpenSSL's own answer to a locked key is to ask on the terminal, where a service has nobody.
+        # Without `password`, OpenSSL would ask on the terminal, and a service would hang.
         context.load_cert_chain(certificate, key, password=_locked)
     except _Locked:
         fault = "the key is locked with a password: unlock it, or load both into an SSLContext and pass that as verify="
-    except (ssl.SSLError, OSError):
-        fault = "the files are not a certificate and its key in PEM form"
+    except (ssl.SSLError, OSError) as error:
+        if key is None:
+            fault = "it does not hold a certificate and its key in PEM form; of two files: cert=(certificate, key)"
+        elif getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+            fault = f"the key {os.fspath(key)!r} is not the one of this certificate"
+        else:
+            fault = f"it and {os.fspath(key)!r} are not a certificate and its key in PEM form"
     else:
         return
     raise ValueError(f"cert: {os.fspath(certificate)!r}: {fault}")
 
 
 class _Locked(Exception):
-    """The key's password was asked for."""
+    """OpenSSL asked for the key's password."""
 
 
 def _locked() -> str:

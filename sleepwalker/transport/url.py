@@ -1,4 +1,4 @@
-"""Which host a URL means, and which URLs and headers may be sent at all."""
+"""The origin of a URL, and checks of URLs and headers before they are sent."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from sleepwalker.exceptions import URLError
+from sleepwalker.transport.punycode import means_a_name
 
 __all__ = [
     "NOT_IN_VALUE",
@@ -30,30 +31,30 @@ __all__ = [
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# Authorities are read by a list of what is allowed rather than by a parser: urllib.parse, urllib3 and
-# the resolver disagree about what is left out here (userinfo, backslashes, escapes, zones, `0x7f.1`),
-# and where two readers disagree about the host, credentials go astray.
+# An allow-list, not a parser: urllib.parse, urllib3 and the resolver disagree about what is not allowed here (userinfo,
+# backslashes, escapes, zones, `0x7f.1`). Where two of them disagree about the host, credentials go to the wrong one.
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
 _LABEL = r"[a-z0-9_-]{1,63}"
 _AUTHORITY = re.compile(rf"(?:\[([0-9a-f:.]+)\]|({_LABEL}(?:\.{_LABEL})*\.?))(?::([0-9]{{0,5}}))?", re.I | re.ASCII)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-#: Characters of a path: links and redirects have what a server wrote.
+#: Most characters of a path that are shown: a server may write links and redirects of any length.
 _MOST_SHOWN = 1000
 _BACKSLASH = re.compile(r"\s*/?\\")
 
-# What urljoin, urllib3's and requests' own quoting all leave as it is. A segment that starts with a dot
-# may be `.` or `..`, an empty one may be half of `//`, and `;` and `%` are rewritten in some places.
+# Paths that urljoin, urllib3 and requests all leave unchanged. A segment that starts with a dot may be `.` or `..`, an
+# empty one may be half of `//`, and some of them rewrite `;` and `%`.
 _SEGMENT = r"[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*"
 _PLAIN = re.compile(rf"/(?:{_SEGMENT}(?:/{_SEGMENT})*/?)?(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]+)?")
 
-#: A URL whose path can be shown as it is, and whole.
+#: A URL whose path can be shown unchanged.
 _USUAL = re.compile(
     rf"https?://[A-Za-z0-9._\[\]:-]+(/[!\"$->A-~]{{0,{_MOST_SHOWN - 1}}})(?:[?#].*)?", re.ASCII | re.DOTALL
 ).fullmatch
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-#: What neither a header's value nor a cookie may have in it (RFC 9110, 5.5).
+#: Characters that neither a header's value nor a cookie may contain (RFC 9110, 5.5).
 NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -70,7 +71,7 @@ class Origin:
     netloc: str = field(init=False, repr=False, compare=False)
     """Host and port as in a URL; the scheme's default port is left out."""
     explicit: str = field(init=False, repr=False, compare=False)
-    """`https://host.com:443`: with the port in any case."""
+    """`https://host.com:443`: always with the port."""
     text: str = field(init=False, repr=False, compare=False)
     """`https://host.com:8443`; the scheme's default port is left out."""
 
@@ -88,47 +89,49 @@ class Origin:
 def parse_hostname(hostname: Any, port: Any = None) -> tuple[str, Origin, str]:
     """Check a connection's `hostname` and `port`.
 
-    Returns the hostname (as given, or with the port appended), its origin, and the prefix that requests
-    would write before the path: `https://host.com:443`, in lower case but otherwise as given. The prefix
-    and a `plain_path` make the URL to send.
+    Returns the hostname (as given, or with the port appended), its origin, and the prefix that requests would write
+    before the path: `https://host.com:443`, as given but in lower case. Prefix and `plain_path` make the URL to send.
 
     Raises `URLError`, whose text never holds userinfo or a query.
     """
     if not isinstance(hostname, str):
         raise URLError(f"hostname must be a str such as 'https://host.com', not {type(hostname).__name__}")
-    shown = f"hostname {_shown(hostname)}"
     if not hostname:
         raise URLError("hostname is empty: write https:// and the host, such as 'https://host.com'")
-    if _CONTROL.search(hostname) or any(map(str.isspace, hostname)):
-        raise URLError(f"{shown} has whitespace or control characters: remove them")
+    if _BLANK.search(hostname):
+        raise _bad(hostname, "has whitespace or control characters: remove them")
     match = _URL.fullmatch(hostname)
     if "@" in hostname:
-        # Also where the @ seems to be in the path: a password with a slash in it looks like that.
-        raise URLError(
-            f"{shown} has credentials in it, or an @: pass them as auth=(user, password), write an @ of a path as %40"
+        # Also in what looks like the path: the @ may follow a password with a slash in it.
+        raise _bad(
+            hostname, "has credentials in it, or an @: pass them as auth=(user, password), write an @ of a path as %40"
         )
     if match is None:
         scheme, separator, _ = hostname.partition("://")
         if separator and scheme.isalnum() and scheme.lower() not in _DEFAULT_PORTS:
-            raise URLError(f"{shown} has a scheme other than http and https: use one of these")
-        raise URLError(f"{shown} has no scheme: write https:// before the host, such as 'https://host.com'")
+            raise _bad(hostname, "has a scheme other than http and https: use one of these")
+        raise _bad(hostname, "has no scheme: write https:// before the host, such as 'https://host.com'")
     scheme, authority, rest = match[1].lower(), match[2], match[3]
     if "?" in rest or "#" in rest:
-        raise URLError(f"{shown} has a query or fragment (not shown): pass it with each request (params=)")
+        raise _bad(hostname, "has a query or fragment (not shown): pass it with each request (params=)")
     try:
         host, literal, own_port = _read_authority(authority)
     except ValueError as error:
-        raise URLError(f"{shown} {error}") from None
+        raise _bad(hostname, str(error)) from None
     if port is not None:
         number = _port_number(port)
         if own_port is None:
             end = match.end(2)
             hostname = f"{hostname[:end].removesuffix(':')}:{number}{hostname[end:]}"
         elif own_port != number:
-            raise URLError(f"{shown} and port {number} name different ports: leave one of them out")
+            raise _bad(hostname, f"and port {number} name different ports: leave one of them out")
         own_port = number
     prefix = f"{scheme}://{literal}" if own_port is None else f"{scheme}://{literal}:{own_port}"
     return hostname, Origin(scheme, host, own_port or _DEFAULT_PORTS[scheme]), prefix
+
+
+def _bad(hostname: str, why: str) -> URLError:
+    return URLError(f"hostname {_shown(hostname)} {why}")
 
 
 def join(base: str, uri: Any) -> str:
@@ -143,19 +146,19 @@ def join(base: str, uri: Any) -> str:
 
 
 def resolve(origin: Origin, base: str, uri: Any) -> str:
-    """The URL to ask for `uri` at, checked. Raises `URLError` where it may not be sent by this connection."""
+    """The URL of `uri`, checked. Raises `URLError` where this connection may not request it."""
     url = join(base, uri)
-    if _CONTROL.search(uri):  # here, because urljoin drops some of them without a word
+    if _CONTROL.search(uri):  # here, because urljoin silently drops some of them
         raise URLError(f"uri {_shown(uri)} has control characters: percent-encode them if they are meant")
     if _BACKSLASH.match(uri):
-        # What a browser reads as another host. requests would send it as a path; neither is meant.
+        # A browser reads it as another host, requests as a path.
         raise URLError(f"uri {_shown(uri)} starts with a backslash: write the path with slashes")
     check_target(origin, url)
     return url
 
 
 def check_target(origin: Origin, url: str) -> None:
-    """Refuse a URL that leads elsewhere than to `origin`, or whose host two readers could read differently."""
+    """Refuse a URL of another origin, or one whose host two parsers could read differently."""
     target = origin_of(url)
     if target != origin:
         raise URLError(
@@ -165,14 +168,14 @@ def check_target(origin: Origin, url: str) -> None:
 
 
 def origin_of(url: str) -> Origin:
-    """Where a URL leads. Raises `URLError` for one that may not be sent, or that two readers could read differently."""
+    """The origin of a URL. Raises `URLError` for one that may not be sent, or that parsers could read differently."""
     match = _URL.fullmatch(url)
     if match is None:
         raise URLError(f"uri {_shown(url)} is not an http or https URL: pass a path such as '/items'")
     if _CONTROL.search(url):
         raise URLError(f"uri {_shown(url)} has control characters: percent-encode them if they are meant")
     if _SURROGATE.search(url):
-        raise URLError(f"uri {_shown(url)} has lone surrogates, which UTF-8 cannot hold: remove them")
+        raise URLError(f"uri {_shown(url)} has lone surrogates, which UTF-8 cannot encode: remove them")
     if "@" in match[2]:
         raise URLError(f"uri {_shown(url)} has credentials in it: pass them to the connection as auth=")
     try:
@@ -184,20 +187,20 @@ def origin_of(url: str) -> Origin:
 
 
 def plain_path(uri: Any) -> bool:
-    """Whether prefix + `uri` is, to the letter, the URL that joining and requests' quoting would come to.
+    """Whether prefix + `uri` is exactly the URL that `resolve` and requests' quoting would make.
 
-    True only for what is certain: a URI that is not plain takes the long way (`resolve`), and may still be fine.
+    False where that is not certain: such a URI takes the ordinary path, `resolve`.
     """
     return isinstance(uri, str) and _PLAIN.fullmatch(uri) is not None
 
 
 def safe_path(url: str) -> str:
-    """The path of a URL or URI for events and texts: no userinfo, query or fragment, printable ASCII, and cut."""
+    """The path of a URL or URI for events and texts: no userinfo, query or fragment; printable ASCII; cut if long."""
     if usual := _USUAL(url):
         return usual[1]
     match = re.match(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)", url)
     rest = url[match.end() :] if match else url
-    # An @ past an authority that is none is a password with a slash in it, as far as anyone can tell.
+    # An @ after a malformed authority may follow a password with a slash in it.
     if match:
         hidden = "@" in rest and not _AUTHORITY.fullmatch(match[1].rpartition("@")[2])
     else:
@@ -210,8 +213,8 @@ def safe_path(url: str) -> str:
 def check_headers(headers: Any) -> None:
     """Refuse headers that cannot be sent as one header each (RFC 9110, 5.1 and 5.5).
 
-    A value of None is fine: as in requests, it takes a common header away. Raises `URLError` that names
-    the header and never shows its value.
+    A value of None is allowed: as in requests, it removes a common header. Raises `URLError` that names the header and
+    never shows its value.
     """
     if headers is None:
         return
@@ -234,7 +237,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _read_authority(authority: str) -> tuple[str, str, int | None]:
-    """Host normalised, host as requests would write it, port. `ValueError` says what is wrong, quoting nothing."""
+    """Normalised host, host as requests would write it, port. `ValueError` says what is wrong and quotes nothing."""
     if not authority or authority.startswith(":"):
         raise ValueError("has no host: write it after the scheme, such as 'https://host.com'")
     if not authority.isascii():
@@ -252,11 +255,13 @@ def _read_authority(authority: str) -> tuple[str, str, int | None]:
     host = match[2].lower()
     if len(host) > 254 or (len(host) == 254 and not host.endswith(".")):
         raise ValueError("has a host of more than 253 characters (RFC 1035, 2.3.4)")
+    if "xn--" in host and not all(means_a_name(label) for label in host.split(".") if label.startswith("xn--")):
+        raise ValueError("has a part that begins with xn-- and means no name in other letters: correct it")
     if _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]):
         try:
             ipaddress.IPv4Address(host)
         except ValueError:
-            raise ValueError("has a number for a host: write an IPv4 address as four decimals, '127.0.0.1'") from None
+            raise ValueError("has a number as host: write an IPv4 address as four decimals, '127.0.0.1'") from None
     return host, host, number
 
 
@@ -264,7 +269,7 @@ def _ipv6(text: str) -> str:
     try:
         address = ipaddress.IPv6Address(text)
     except ValueError:
-        raise ValueError("has brackets around something that is no IPv6 address") from None
+        raise ValueError("has brackets around a host that is not an IPv6 address") from None
     # Spelled out because str() of these differs between versions of Python.
     return f"::ffff:{address.ipv4_mapped}" if address.ipv4_mapped else str(address)
 
@@ -283,7 +288,7 @@ def _port_number(port: Any) -> int:
 
 
 def shown_number(value: Any) -> str:
-    """What was given for a number. Text that is none is not repeated: a password may have slipped into its place."""
+    """A value that was given as a number, for an error's text. Other text is not shown: it may be a password."""
     if isinstance(value, str):
         return repr(value) if re.fullmatch(r"[ 0-9.+-]{0,20}", value) else "other text"
     if not isinstance(value, int | float):
@@ -302,7 +307,7 @@ def _header_fault(name: Any, value: Any) -> str | None:
     token = _TOKEN.match(name)
     label = _cut(token[0]) if token else ""
     if not token or token.end() != len(name):
-        # What follows the token may be a value that slipped into the name.
+        # Not shown after the token: it may be a value that was passed as a part of the name.
         start = f"the name that starts with {label!r}" if token else "a name"
         return f"{start} is empty or has characters other than letters, digits and !#$%&'*+-.^_`|~"
     if value is None:
@@ -324,7 +329,7 @@ def _header_fault(name: Any, value: Any) -> str | None:
 
 
 def _shown(url: str) -> str:
-    """`url` for an error's text, without query and fragment, and not at all where userinfo may be in it."""
+    """`url` for an error's text, without query and fragment; not shown at all where it may contain userinfo."""
     if "@" in url:
         return "(not shown, as it has an @)"
     return _cut(ascii(re.split(r"[?#]", url, maxsplit=1)[0]))

@@ -207,7 +207,7 @@ class Wire(Log, Connection):
 
 
 class Sites(ConnectionHook):
-    """Knows the hosts by names that nobody else does."""
+    """Knows the hosts by names that only it knows."""
 
     def __init__(self, sites: dict[str, Site]) -> None:
         self.sites = sites

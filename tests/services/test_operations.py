@@ -560,4 +560,4 @@ def test_no_text_of_an_error_has_the_query_in_it() -> None:
         said.append(str(failed.value))
     assert len(said) == 9
     assert not any("canary" in text for text in said)
-    assert said[0].startswith(f"gauge at {U}/gauge was asked for with a query")
+    assert said[0].startswith(f"gauge at {U}/gauge was bound with a query")

@@ -295,7 +295,7 @@ def test_a_schema_without_a_type_has_no_class() -> None:
         DataRep.from_schema(Service(servicedef, "h"), "/a", servicedef.find_resource("a"))
 
 
-def test_showing_one_asks_nobody(world: World) -> None:
+def test_showing_one_sends_nothing(world: World) -> None:
     berth, conn = _berth(world)
     assert repr(berth) == f"<DataRep '{U}/berths/3' type:berth>"
     assert repr(DataRep(root=berth, fragment="/tags/0")) == f"<DataRep '{U}/berths/3#/tags/0' type:berth.tags[items]>"

@@ -166,12 +166,12 @@ def test_data_never_leads_from_a_name_that_was_reached_by_https_to_http() -> Non
         ("https://[::1", URLError, "host and port"),
         ("https://b.example:99999", URLError, "port"),
         (f"https://b.example?token={SECRET}", URLError, "query"),
-        ("https://0x7f.1", URLError, "number for a host"),
+        ("https://0x7f.1", URLError, "number as host"),
         ("file:///etc/passwd", URLError, "scheme other than http and https"),
         ("gopher://b.example", URLError, "scheme other"),
     ],
 )
-def test_what_is_no_host_is_told_in_few_printable_words_and_nobody_is_asked(host: Any, kind: Any, says: str) -> None:
+def test_what_is_no_host_is_told_in_few_printable_words_and_nothing_is_sent(host: Any, kind: Any, says: str) -> None:
     hook = Keys()
     visit = _visit(host, hook=hook)
     with pytest.raises(kind, match=says) as caught:
@@ -315,7 +315,7 @@ def test_no_credential_of_a_service_reaches_the_host_that_its_data_names(two: Tw
     assert len(two.staff.requests) == 1
     assert not two.leaked()
     note = caught.value.__notes__[-1]
-    assert note.startswith(f"the auth of {two.harbor.url} was not passed on to {two.staff.url}, which a server named")
+    assert note.startswith(f"the auth of {two.harbor.url} was not sent to {two.staff.url}, since a server named")
     assert SECRET not in note
     assert two.harbor.requests[0].header("Authorization") == f"Bearer {SECRET}"
 
@@ -347,7 +347,7 @@ def test_a_hook_that_knows_no_other_host_is_explained_as_well(two: Two) -> None:
 
     with pytest.raises(OurConnectionError, match="does not know the host") as caught:
         two.follow(Own()).pull()
-    assert "was not passed on" in caught.value.__notes__[-1]
+    assert "was not sent to" in caught.value.__notes__[-1]
     assert two.staff.requests == []
 
 

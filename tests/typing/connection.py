@@ -36,6 +36,7 @@ from sleepwalker import (
     PolicyError,
     PoolPolicy,
     RateLimitPolicy,
+    Response,
     RetryBudget,
     RetryPolicy,
     SleepwalkerException,
@@ -49,7 +50,7 @@ from sleepwalker.events import Event, Level
 def scopes(conn: Connection, own: Subclass, manager: ConnectionManager) -> None:
     assert_type(conn.scope("reports"), Connection)
     assert_type(own.scope("reports"), Subclass)
-    assert_type(conn.scope("reports").get("/"), requests.Response)
+    assert_type(conn.scope("reports").get("/"), Response)
     assert_type(conn.scope("reports").health, HostHealth)
     conn.scope("reports", "batch")
     conn.scope("reports", policy=Policy(rate_limit={"rate": 1, "per": "host"}))
@@ -110,17 +111,17 @@ def calls(conn: Connection) -> None:
     assert_type(conn.json_request("GET", "/"), Any)
     conn.json_request("POST", "/", {"a": 1}, {"q": "1"}, {"X-A": "1"})
     conn.json_request(method="POST", uri="/", body=None, params=None, extra_headers=None)
-    assert_type(conn.request("GET", "/"), requests.Response)
-    assert_type(conn.get("/"), requests.Response)
-    assert_type(conn.head("/", headers={"X-A": None}), requests.Response)
-    assert_type(conn.post("/", json={"a": 1}, idempotent=True), requests.Response)
-    assert_type(conn.put("/", data=b"x", timeout=5), requests.Response)
-    assert_type(conn.patch("/", data=lambda: b"x", timeout=(1, 2)), requests.Response)
-    assert_type(conn.delete("/", raise_for_status=False), requests.Response)
-    assert_type(conn.options("/", policy="off"), requests.Response)
-    assert_type(conn.get("/", total=0.5), requests.Response)
-    assert_type(conn.request("GET", "/", total=2, timeout=1, policy="batch"), requests.Response)
-    conn.get("/", params={"q": "1"}, stream=True, policy=Policy(retry=False))
+    assert_type(conn.request("GET", "/"), Response)
+    assert_type(conn.get("/"), Response)
+    assert_type(conn.head("/", headers={"X-A": None}), Response)
+    assert_type(conn.post("/", json={"a": 1}, idempotent=True), Response)
+    assert_type(conn.put("/", data=b"x", timeout=5), Response)
+    assert_type(conn.patch("/", data=lambda: b"x", timeout=(1, 2)), Response)
+    assert_type(conn.delete("/", raise_for_status=False), Response)
+    assert_type(conn.options("/", policy="off"), Response)
+    assert_type(conn.get("/", total=0.5), Response)
+    assert_type(conn.request("GET", "/", total=2, timeout=1, policy="batch"), Response)
+    conn.get("/", params={"q": "1"}, stream=True, total=5, total_covers_body=True, policy=Policy(retry=False))
     conn.post("/", files={"file": b"x"}, data={"a": "1"})
     conn.get("/", retry_if=not_ready)
     conn.request("GET", "/", retry_if=lambda came: isinstance(came, sleepwalker.ConnectionError) and came.retryable)
@@ -141,7 +142,7 @@ def the_rest(conn: Connection) -> None:
     assert_type(conn.hostname, str)
     assert_type(conn.get_url("/a"), str)
     conn.add_headers({"X-A": "1"})
-    assert_type(conn.response, requests.Response | None)
+    assert_type(conn.response, Response | None)
     assert_type(conn.conn, requests.Session)
     assert_type(conn.policy, Policy)
     assert_type(conn.closed, bool)
@@ -343,7 +344,7 @@ def finding(manager: ConnectionManager, events: list[Event]) -> None:
     manager.find("billing", None, 2.5)  # type: ignore[call-arg]
     manager.find("billing", timeout="2")  # type: ignore[arg-type]
     manager.find(None)  # type: ignore[arg-type]
-    assert_type(manager.held_as(manager.find("billing")), tuple[tuple[Any, Any], ...])
+    assert_type(manager.held_as(manager.find("billing")), tuple[tuple[str, Any], ...])
     assert_type(manager.health("billing").hooks_since, float | None)
     assert_type(manager.health(), dict[str, HostHealth])
     ConnectionManager(observer=events.append)

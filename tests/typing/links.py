@@ -7,7 +7,7 @@ from typing import Any, assert_type
 
 import requests
 
-from sleepwalker import Connection, ConnectionManager
+from sleepwalker import Connection, ConnectionManager, Response
 from sleepwalker.links import Link, follow, links, pages
 
 
@@ -20,8 +20,8 @@ class OwnManager:
 
 def following(conn: Connection, manager: ConnectionManager) -> None:
     response = conn.get("/")
-    assert_type(follow(response, "next"), requests.Response)
-    assert_type(follow(conn, "next"), requests.Response)
+    assert_type(follow(response, "next"), Response)
+    assert_type(follow(conn, "next"), Response)
     follow(response, "order", id=7, lang=None)
     follow(response, "order", variables={"id": 7, "data": "full"}, timeout=3)
     follow(response, "create", method="POST", json={"item": "lamp"}, headers={"Accept": "application/hal+json"})
@@ -35,9 +35,9 @@ def following(conn: Connection, manager: ConnectionManager) -> None:
 
 
 def paging(conn: Connection, manager: ConnectionManager) -> None:
-    assert_type(pages(conn), Iterator[requests.Response])
+    assert_type(pages(conn), Iterator[Response])
     for page in pages(conn.get("/items"), "older", max_pages=100, manager=manager, allow=(), stream=True):
-        assert_type(page, requests.Response)
+        assert_type(page, Response)
     pages(conn, missing="end")
     pages(conn, missing="ignore")  # type: ignore[arg-type]
 
@@ -48,13 +48,13 @@ def listing(response: requests.Response) -> None:
         assert_type(link.relation, str)
         assert_type(link.title, str | None)
         assert_type(link.templated, bool)
-        assert_type(follow(response, link), requests.Response)
+        assert_type(follow(response, link), Response)
         assert_type(link.context, str | None)
 
 
 def by_hand(response: requests.Response) -> None:
     link = Link("next", response.json()["paging"]["older"], response.url)
-    assert_type(follow(response, link), requests.Response)
+    assert_type(follow(response, link), Response)
     Link("order", "/orders/{id}", response.url, templated=True)
     Link("next", "/2", response.url, "links")
     Link("next", "/2", response.url, "elsewhere")  # type: ignore[arg-type]

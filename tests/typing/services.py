@@ -69,16 +69,16 @@ def representing(rep: DataRep, service: Service) -> None:
     assert_type(DataRep.from_schema(service, "/x", rep.jsonschema, data=DataRep.UNSET), DataRep)
     DataRep(root=rep, fragment="/a")
     if isinstance(rep, DictDataRep):
-        assert_type(rep["a"], Any)
+        assert_type(rep["a"], DataRep)
         assert_type(rep.get("a"), Any)
-        assert_type(rep.items(), Iterator[tuple[Any, Any]])
+        assert_type(rep.items(), Iterator[tuple[Any, DataRep]])
         assert_type(rep.pull(), DictDataRep)
     if isinstance(rep, ListDataRep):
-        assert_type(rep[0], Any)
-        assert_type(rep[1:2], list[Any])
+        assert_type(rep[0], DataRep)
+        assert_type(rep[1:2], list[DataRep])
         assert_type(rep.index(3), int)
         for item in rep:
-            assert_type(item, Any)
+            assert_type(item, DataRep)
     if isinstance(rep, ContainerDataRep):
         assert_type(len(rep), int)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sleepwalker.connection import manager
+from sleepwalker.connection import finder
 from tests.event_guard import events_are_what_the_catalogue_says
 
 __all__ = ["events_are_what_the_catalogue_says"]
@@ -10,4 +10,4 @@ __all__ = ["events_are_what_the_catalogue_says"]
 
 @pytest.fixture(autouse=True)
 def who_waits_for_hooks_sees_that_a_clock_was_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manager, "_SLICE", 0.002)
+    monkeypatch.setattr(finder, "_SLICE", 0.002)

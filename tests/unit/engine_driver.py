@@ -6,14 +6,31 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sleepwalker.clock import Wake
-from sleepwalker.engine.call import DUE, Ask, Came, Final, Hold, Queue, Request, Send, Step, Steps, Wait, run
-from sleepwalker.engine.host import Host, free_permit
-from sleepwalker.engine.not_now import parse_retry_after
-from sleepwalker.engine.outcome import Outcome, answered, failed
-from sleepwalker.engine.record import Runner
-from sleepwalker.engine.rules import Rules
-from sleepwalker.engine.steps import Reply
+from sleepwalker.drivers.threads.clock import Wake
+from sleepwalker.engine import (
+    DUE,
+    Ask,
+    CompiledPolicy,
+    Completed,
+    Final,
+    Head,
+    Hold,
+    Host,
+    Outcome,
+    Queue,
+    Reply,
+    Request,
+    Send,
+    Step,
+    Steps,
+    Wait,
+    answered,
+    failed,
+    run,
+)
+from sleepwalker.engine.host.permits import FREE_PERMIT
+from sleepwalker.engine.record import AttemptUnderWay
+from sleepwalker.engine.retry_after import parse_retry_after
 from sleepwalker.events import Event, Level, RequestFailed, RequestFinished, RetryAbandoned
 from sleepwalker.exceptions import ConnectError, ReadError, TLSError
 from sleepwalker.policy import SERVER_FAILURES, Policy
@@ -62,9 +79,9 @@ class FakeClock:
         self.time_of_day += seconds
 
 
-def bearer() -> Runner:
-    """Somebody who may be given a permit."""
-    return Runner(0.0, 0.0, free_permit())
+def bearer() -> AttemptUnderWay:
+    """A holder of a permit."""
+    return AttemptUnderWay(0.0, 0.0, FREE_PERMIT)
 
 
 def answer(status: int, retry_after: str | None = None, failures: frozenset[int] = SERVER_FAILURES) -> Outcome:
@@ -74,7 +91,7 @@ def answer(status: int, retry_after: str | None = None, failures: frozenset[int]
 
 
 def refused() -> Outcome:
-    """Nobody listens: the request provably never left."""
+    """The connection was refused: the request was provably never sent."""
     error = ConnectError(f"{HOST}: Connection refused (errno 111)")
     error.never_sent = True
     return failed(error)
@@ -109,10 +126,12 @@ class Running:
     due: bool = False
     """Whether the latest of them is to be hedged if it takes long."""
     racing: bool = False
+    notified: bool = False
+    """Whether the driver of the present wait was told that its waiter is woken."""
 
     def reply(self, reply: Reply) -> Running:
         """Say what came of the step."""
-        if isinstance(reply, Came):
+        if isinstance(reply, Completed):
             del self.under_way[reply.number]
         elif reply is DUE:
             self.due = False
@@ -149,10 +168,20 @@ class Running:
             self.racing = self.racing or self.due
         elif isinstance(self.step, Wait):
             self.waits.append(self.step.seconds)
+        if isinstance(self.step, Queue | Wait) and self.step.waiter is not None:
+            self.notified, self.step.waiter.notify = self.step.waiter.woken, self._notify
+
+    def _notify(self) -> None:
+        """What a driver does is its own business: it is called while no lock is held."""
+        assert repr(self.world.host.lock.mutex).startswith("<unlocked ")
+        self.notified = True
 
 
 class World:
     """One host, the policy of its calls, a clock and everything that was announced."""
+
+    name: str | None = None
+    """What `find` was asked for."""
 
     def __init__(self, policy: Policy | None = None, clock: FakeClock | None = None) -> None:
         self.policy = Policy() if policy is None else policy
@@ -162,7 +191,7 @@ class World:
 
     def observe(self, event: Event, level: Level | None = None, /) -> None:
         """The observer of all calls. It may ask for the host's health: events are told while no lock is held."""
-        assert repr(self.host._lock).startswith("<unlocked ")
+        assert repr(self.host.lock.mutex).startswith("<unlocked ")
         self.announced.append((event, level))
 
     @property
@@ -190,6 +219,23 @@ class World:
         """Why retries were abandoned."""
         return [event.reason for event in self.all(RetryAbandoned)]
 
+    def stream(self, status: int = 200) -> Callable[[], None]:
+        """A call whose head comes, and its body later; what is returned breaks the body."""
+        outcome = answered(status, None, None)
+        head = outcome.head = Head()
+        call = self.call(outcome)
+        if call.final is None:
+            raise AssertionError("a call that was answered is over")
+        permit = call.final.permit
+
+        def broken() -> None:
+            came = failed(ReadError("broke off"))
+            came.head = head
+            for event in self.host.outcomes.settle_body(permit, came, self.clock.now):
+                self.observe(event)
+
+        return broken
+
     def begin(
         self,
         method: str = "GET",
@@ -204,13 +250,13 @@ class World:
         credentials: str = "",
     ) -> Running:
         """Start a call and take it to its first step, or to its end where it is rejected."""
-        own = Rules(self.policy, self.clock)
-        rules = Rules(self.policy if policy is None else policy, self.clock, timeout).beside(own)
+        own = CompiledPolicy(self.policy, self.clock)
+        compiled = CompiledPolicy(self.policy if policy is None else policy, self.clock, timeout).beside(own)
         if total is not None:
-            rules = rules.within(total)
+            compiled = compiled.within(total)
         can = method in IDEMPOTENT if idempotent is None else idempotent
-        request = Request(method, "/things", can, replayable, concurrent, retry_if, lambda: credentials)
-        return Running(self, run(self.host, rules, request, self.clock, self.observe)).reply(None)
+        request = Request(method, "/things", can, replayable, concurrent, retry_if, lambda: credentials, self.name)
+        return Running(self, run(self.host, compiled, request, self.clock, self.observe)).reply(None)
 
     def call(
         self,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from sleepwalker.events import CATALOGUE
+from sleepwalker.events import CATALOGUE, logged_names
 from sleepwalker.inspect import Filter, Report, Session, make
 from sleepwalker.inspect.window import iso
 
@@ -20,7 +19,7 @@ HOST = "https://api.example.net"
 
 def line(at: float, event: str, host: str = HOST, **values: Any) -> str:
     """A line that is `at` seconds after `NOON`, as `sleepwalker.logging.configure` writes it."""
-    assert set(values) <= {field.name for field in fields(CATALOGUE[event])}, f"no such field in {event}"
+    assert set(values) <= {*logged_names(CATALOGUE[event]), "pid"}, f"no such field in {event}"
     about = {"method": "GET", "path": "/things"} if event.startswith(("request.", "attempt.", "retry.")) else {}
     head = {"timestamp": iso(NOON + at), "level": CATALOGUE[event].level, "event": event, "host": host}
     return json.dumps({**head, **about, **values}, separators=(",", ":"))

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy, threads
+from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection import ConnectionHook
-from sleepwalker.engine.breaker import Permit
-from sleepwalker.engine.host import Host, free_permit
-from sleepwalker.engine.outcome import Outcome
+from sleepwalker.drivers.threads import workers
+from sleepwalker.engine import Host, Outcome, Permit
+from sleepwalker.engine.host.permits import FREE_PERMIT
 from sleepwalker.events import ConnectionEvicted, ConnectionRetired, Event
+from sleepwalker.hosts import HostTable
 from tests.unit.engine_driver import PLAIN_BREAKER, FakeClock, answer, bearer, refused
 
 A, B = "https://a.test", "https://b.test"
@@ -50,17 +51,26 @@ PLAIN = Policy(breaker=PLAIN_BREAKER)
 class Bed:
     """A manager with one hook, which makes a connection to whatever it is asked for unless told otherwise."""
 
-    def __init__(self, *, hooked: bool = True, policy: Policy | None = PLAIN, **options: Any) -> None:
-        self.clock = FakeClock()
+    def __init__(
+        self,
+        *,
+        hooked: bool = True,
+        policy: Policy | None = PLAIN,
+        hosts: HostTable | None = None,
+        clock: FakeClock | None = None,
+        **options: Any,
+    ) -> None:
+        self.clock = clock or FakeClock()
         self.events: list[Event] = []
-        self.manager = ConnectionManager(policy=policy, clock=self.clock, observer=self.observe, **options)
+        chosen = policy if hosts is None else None
+        self.manager = ConnectionManager(policy=chosen, hosts=hosts, clock=self.clock, observer=self.observe, **options)
         self.hook = Hook(lambda host, auth: self.conn(host))
         if hooked:
             self.manager.add_conn_hook(self.hook)
 
     def observe(self, event: Event, level: object = None, /) -> None:
         """Events are told while no lock is held."""
-        assert not self.manager._lock._is_owned()  # type: ignore[attr-defined]
+        assert not self.manager._finder.lock._is_owned()  # type: ignore[attr-defined]
         self.events.append(event)
 
     def conn(self, url: str) -> Connection:
@@ -74,15 +84,15 @@ class Bed:
         return [event.reason for event in self.events if isinstance(event, ConnectionEvicted | ConnectionRetired)]
 
     def record(self, url: str) -> Host:
-        return self.manager._registry._hosts[url]
+        return self.manager.hosts._records._known[url]
 
     def settle(self, url: str, outcome: Outcome, times: int = 1) -> None:
         """The host's calls came to this, whatever its circuit says."""
         record = self.record(url)
         for _ in range(times):
-            permit, _ = record.admit(bearer(), self.clock.now, 100.0)
-            held = permit if isinstance(permit, Permit) else free_permit()
-            record.settle(held, outcome, self.clock.now, 0.0, first=True)
+            permit, _ = record.admission.admit(bearer(), self.clock.now, 100.0)
+            held = permit if isinstance(permit, Permit) else FREE_PERMIT
+            record.outcomes.settle(held, outcome, self.clock.now, 0.0, first=True)
 
     def answers(self, url: str) -> None:
         self.settle(url, answer(200))
@@ -132,7 +142,7 @@ def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
 
 def hooks_are_over() -> None:
     """Until no thread is at work for a hook any more: it ends, or waits for more work, after its result was given."""
-    until(lambda: count_threads("sleepwalker hook") == len(threads._parked), "a hook hangs")
+    until(lambda: count_threads("sleepwalker hook") == len(workers._parked), "a hook hangs")
 
 
 def count_threads(name: str) -> int:
@@ -177,8 +187,22 @@ def replicas(bed: Bed) -> list[str]:
     return up
 
 
+def failed_over(bed: Bed, how: Callable[[Bed, str], None] = Bed.unreachable) -> tuple[list[str], Connection]:
+    """A is broken, and a connection to its replica B serves.
+
+    Returns what the hook gives the first of, to be changed (A is not among it), and that connection.
+    """
+    up = replicas(bed)
+    well(bed)
+    how(bed, A)
+    up.remove(A)
+    target = bed.manager.find(A)
+    assert target.origin.text == B
+    return up, target
+
+
 def rounds(bed: Bed, until: float, step: float = 0.25) -> list[float]:
-    """When the hooks are asked, in seconds from now, by somebody who looks again and again."""
+    """When the hooks are asked, in seconds from now, if `find` is called again and again."""
     began, seen = bed.clock.now, len(bed.hook.asked)
     times = []
     while bed.clock.now <= began + until:

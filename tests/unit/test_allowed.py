@@ -9,7 +9,7 @@ import pytest
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker import ConnectTimeout, HTTPForbidden, HTTPNotFound, HTTPUnauthorized, URLError
 from sleepwalker.connection.allowed import allows, checked_allow, explain_withheld, shown_host
-from sleepwalker.connection.keys import host_key
+from sleepwalker.hosts.names import host_key
 from tests.services.driver import Reply
 
 

@@ -9,9 +9,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from sleepwalker.engine.breaker import Permit, Refusal
-from sleepwalker.engine.outcome import Outcome
-from sleepwalker.engine.slow import SlowCalls
+from sleepwalker.engine import Outcome, Permit
+from sleepwalker.engine.host.permits import Refusal
+from sleepwalker.engine.host.slow_calls import SlowCalls
 from sleepwalker.events import (
     BreakerClosed,
     BreakerHalfOpened,
@@ -199,7 +199,7 @@ def test_a_rejection_is_never_retried() -> None:
     assert here.host.snapshot().retries == before
 
 
-def test_its_state_is_what_time_made_of_it_though_nobody_comes_by() -> None:
+def test_its_state_follows_the_time_without_any_call() -> None:
     here = world(consecutive=1, open_for=5)
     here.trip()
     assert (state(here), here.host.snapshot().retry_in) == ("open", 5.0)
@@ -259,7 +259,7 @@ def test_eight_threads_at_once_are_one_probe() -> None:
 
     def come() -> None:
         together.wait(5)
-        admissions.append(here.host.admit(bearer(), here.clock.now, 11.0)[0])
+        admissions.append(here.host.admission.admit(bearer(), here.clock.now, 11.0)[0])
 
     threads = [threading.Thread(target=come) for _ in range(8)]
     for thread in threads:
@@ -494,7 +494,7 @@ def test_a_circuit_that_is_not_closed_lets_in_no_share_of_the_calls() -> None:
     here.clock.advance(5.0)
     assert here.host.snapshot().share == 0.0
     here.recover()
-    assert here.host.snapshot().share == 1.0  # nobody has been held back yet
+    assert here.host.snapshot().share == 1.0  # no call has been held back yet
     assert world(consecutive=1, mode="observe").host.snapshot().share == 1.0
 
 
@@ -618,6 +618,14 @@ def test_without_a_ramp_all_are_admitted_at_once() -> None:
     assert not any(rejected(here.begin()) for _ in range(20))
 
 
+def test_a_ramp_of_less_than_a_second_is_one() -> None:
+    here = world(consecutive=1, ramp=0.5)
+    here.trip()
+    here.recover()
+    calls = [here.begin() for _ in range(3)]
+    assert [rejected(call) for call in calls] == [False, False, True]
+
+
 def test_without_a_ramp_one_who_read_the_clock_before_the_circuit_closed_is_admitted() -> None:
     """Once, that was a ZeroDivisionError."""
     here = world(consecutive=1, ramp=0)
@@ -673,7 +681,7 @@ def test_a_fast_call_that_makes_them_enough_may_open_it() -> None:
 
 
 def test_calls_in_flight_are_slow_without_their_end() -> None:
-    """A hung host answers nothing; whoever waits for answers learns of it when the first deadline is over."""
+    """A hung host sends nothing; by responses alone that shows only when the first deadline is over."""
     here = slow_world()
     hung = [here.begin() for _ in range(4)]
     here.clock.advance(1.999)
@@ -684,14 +692,14 @@ def test_calls_in_flight_are_slow_without_their_end() -> None:
     assert all(call.final is None for call in hung)
 
 
-def test_it_opened_when_the_call_became_slow_not_when_somebody_looked() -> None:
+def test_it_opened_when_the_call_became_slow_not_when_it_was_read() -> None:
     here = slow_world(open_for=5)
     hung = [here.begin() for _ in range(4)]
     here.clock.advance(4.0)
     health = here.host.snapshot()
     assert (health.breaker, health.retry_in) == ("open", 3.0)
     assert health.broken_since == WALL + 2.0
-    assert here.events == []  # nobody to tell: a reader has no observer
+    assert here.events == []  # a reader has no observer
     assert rejected(here.begin())
     assert here.names() == ["breaker.opened", "host.broken", "request.rejected", "request.failed"]
     here.clock.advance(3.0)
@@ -823,7 +831,7 @@ def test_a_streamed_answer_is_judged_by_its_head() -> None:
     call = here.begin().reply(answer(200))
     assert call.final is not None
     here.clock.advance(10.0)
-    here.host.settle_body(call.final.permit, reset(), here.clock.now)
+    here.host.outcomes.settle_body(call.final.permit, reset(), here.clock.now)
     assert state(here) == "closed"
 
 
@@ -867,7 +875,7 @@ def test_a_probe_outside_any_call_comes_after_what_became_slow_before_it() -> No
     here = slow_world(close_after=2)
     hung = [here.begin() for _ in range(4)]
     here.clock.advance(3.0)
-    names = [event.name for event in here.host.probed(answer(200), here.clock.now)]
+    names = [event.name for event in here.host.outcomes.probed(answer(200), here.clock.now)]
     assert names == ["breaker.opened", "breaker.half_opened", "host.broken"]
     assert all(call.final is None for call in hung)
 
@@ -893,8 +901,8 @@ def test_only_a_policy_that_asks_for_slowness_pays_for_it(timed: bool) -> None:
     here.call(answer(200))
     breaker = here.host.breaker
     assert breaker is not None
-    assert (breaker.standing is None) is timed
-    one, other = (here.host.admit(bearer(), here.clock.now, 11.0)[0] for _ in range(2))
+    assert (breaker.circuit.closed_permit is None) is timed
+    one, other = (here.host.admission.admit(bearer(), here.clock.now, 11.0)[0] for _ in range(2))
     assert (one is other) is not timed
 
 
@@ -969,12 +977,12 @@ def test_an_observed_circuit_is_seen_but_does_not_make_a_host_broken() -> None:
         here.call(answer(200))
     health = here.host.snapshot()
     assert (health.breaker, health.state) == ("open", "healthy")
-    assert not here.host.trouble
+    assert not here.host.verdict.suspect
     assert here.host.broken_by(here.clock.now) is None
     assert here.all(HostBroken) == []
 
 
-def test_a_host_that_nobody_can_connect_to_is_broken_in_a_dry_run_too() -> None:
+def test_a_host_without_a_connect_is_broken_in_a_dry_run_too() -> None:
     here = observed()
     for _ in range(3):
         here.call(refused())
@@ -1054,11 +1062,13 @@ def test_a_dry_run_opens_and_closes_when_enforcing_would_and_names_whom_it_would
         refusals[1].append(len(dry.all(RequestWouldReject)) > was_told)
         assert state(dry) == state(real)
     assert refusals[1] == refusals[0]
-    assert [
-        (event.name, {**event.fields(), "observed": None}) for event in dry.events if event.name.startswith("breaker.")
-    ] == [
-        (event.name, {**event.fields(), "observed": None}) for event in real.events if event.name.startswith("breaker.")
-    ]
+    assert _transitions(dry) == _transitions(real)
+
+
+def _transitions(here: World) -> list[tuple[str, dict[str, Any]]]:
+    """What the circuit did, by any call, enforced or not."""
+    events = [event for event in here.events if event.name.startswith("breaker.")]
+    return [(event.name, {**event.fields(), "observed": None, "call": None}) for event in events]
 
 
 # With retries

@@ -10,10 +10,13 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sleepwalker.engine.breaker import Breaker, Permit, Refusal
-from sleepwalker.engine.outcome import Verdict
+from sleepwalker.engine import Permit, Verdict
+from sleepwalker.engine.host.breaker import Breaker
+from sleepwalker.engine.host.lock import HostLock
+from sleepwalker.engine.host.permits import Refusal
 from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened
 from sleepwalker.policy import BreakerPolicy
+from tests.ranges import some
 from tests.unit.engine_driver import HOST, FakeClock, bearer
 
 #: Its rules are ours alone: no release of Python or of a library tells them apart.
@@ -58,7 +61,7 @@ class BreakerMachine(RuleBasedStateMachine):
             slow_ratio=slow_ratio, slow_call=None if slow_ratio is None else SLOW, mode=mode,
         )  # fmt: skip
         self.clock = FakeClock()
-        self.breaker = Breaker(HOST, self.policy, self.clock)
+        self.breaker = Breaker(HOST, self.policy, self.clock, HostLock())
         self.held: list[tuple[Permit, int]] = []
         """Permits that may still be reported, with the model's number of the state they were given in."""
         self.out: list[Permit] = []
@@ -133,10 +136,10 @@ class BreakerMachine(RuleBasedStateMachine):
         self.began = []
         self.fast = self.slow = 0
 
-    def follow(self) -> list[str]:
-        """Take the news into the model; each transition must be one that the model allows now."""
+    def take_transitions(self) -> list[str]:
+        """Take the transitions into the model; each transition must be one that the model allows now."""
         names = []
-        for event in self.breaker.take_news_locked():
+        for event in self.breaker.circuit.take_transitions():
             names.append(event.name)
             assert isinstance(event, BreakerOpened | BreakerHalfOpened | BreakerClosed)
             assert event.observed is (True if self.policy.mode == "observe" else None)
@@ -188,20 +191,20 @@ class BreakerMachine(RuleBasedStateMachine):
         """One after the other, as most traffic does: it is what opens and closes circuits."""
         for verdict in verdicts:
             held = len(self.held)
-            self.someone_comes()
+            self.a_call_comes()
             if len(self.held) > held:
                 self.report(*self.held.pop(), verdict)
 
     @rule()
-    def someone_comes(self) -> None:
+    def a_call_comes(self) -> None:
         lapsed, now = self.catch_up(), self.clock.now
         before = "open" if lapsed else self.state
         if before == "closed" and not self.cold():
             self.at_once = None
         starting = before == "closed" and self.at_once is not None
         full = before == "half-open" and len(self._valid()) >= self.policy.half_open_probes
-        admission = self.breaker.standing or self.breaker.admit_locked(bearer(), now, LIFETIME)
-        names = self.follow()
+        admission = self.breaker.circuit.closed_permit or self.breaker.admit_locked(bearer(), now, LIFETIME)
+        names = self.take_transitions()
         if before == "open":
             assert isinstance(admission, Refusal) == (now < self.open_until)
             assert names == lapsed + ([] if isinstance(admission, Refusal) else ["breaker.half_opened"])
@@ -226,7 +229,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), verdict=VERDICTS, first=st.booleans())
-    def someone_reports(self, data: st.DataObject, verdict: Verdict, first: bool) -> None:
+    def a_call_reports(self, data: st.DataObject, verdict: Verdict, first: bool) -> None:
         self.report(*self.held.pop(data.draw(st.integers(0, len(self.held) - 1))), verdict, first=first)
 
     def report(self, permit: Permit, number: int, verdict: Verdict, *, first: bool = True) -> None:
@@ -234,7 +237,7 @@ class BreakerMachine(RuleBasedStateMachine):
         if lapsed or number != self.number:
             before = self._visible()
             self.breaker.report_locked(permit, verdict, self.clock.now, "late", first=first)
-            assert self.follow() == lapsed
+            assert self.take_transitions() == lapsed
             assert lapsed or self._visible() == before
             return
         under_way = len(self.began)
@@ -275,17 +278,17 @@ class BreakerMachine(RuleBasedStateMachine):
             opens = True
             self.expect_open("slow_ratio", self.clock.now)
         self.breaker.report_locked(permit, verdict, self.clock.now, "503", first=first)
-        assert self.follow() == ["breaker.opened"] * opens + ["breaker.closed"] * closes
+        assert self.take_transitions() == ["breaker.opened"] * opens + ["breaker.closed"] * closes
 
     @rule()
-    def someone_looks(self) -> None:
+    def a_reader_looks(self) -> None:
         lapsed = self.catch_up()
-        self.breaker.catch_up_locked(self.clock.now)
-        assert self.follow() == lapsed
+        self.breaker.circuit.catch_up(self.clock.now)
+        assert self.take_transitions() == lapsed
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
-    def someone_is_never_heard_of_again(self, data: st.DataObject) -> None:
+    def a_call_is_never_heard_of_again(self, data: st.DataObject) -> None:
         self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
 
     @invariant()
@@ -302,15 +305,15 @@ class BreakerMachine(RuleBasedStateMachine):
         now = self.clock.now
         waiting = self.state == "open" and now < self.open_until
         expected = "half-open" if self.state == "open" and not waiting else self.state
-        assert self.breaker.state(now) == expected
+        assert self.breaker.circuit.state(now) == expected
         enforced = self.policy.mode == "enforce"
-        assert (self.breaker.opens_in(now) > 0) == (waiting and enforced)
-        assert self.breaker.opens_in(now) == (self.open_until - now if waiting and enforced else 0.0)
-        assert self.breaker.down == (self.state != "closed" and enforced)
-        assert self.breaker.standing is None or (self.state == "closed" and self.policy.slow_ratio is None)
+        assert (self.breaker.circuit.opens_in(now) > 0) == (waiting and enforced)
+        assert self.breaker.circuit.opens_in(now) == (self.open_until - now if waiting and enforced else 0.0)
+        assert self.breaker.circuit.tripped == (self.state != "closed" and enforced)
+        assert self.breaker.circuit.closed_permit is None or (self.state == "closed" and self.policy.slow_ratio is None)
 
     def teardown(self) -> None:
-        """Whatever happened: once time has passed, someone is let through."""
+        """Whatever happened: once time has passed, a call is let through."""
         if hasattr(self, "state"):
             self.clock.advance(1000.0)
             assert isinstance(self.breaker.admit_locked(bearer(), self.clock.now, LIFETIME), Permit)
@@ -320,8 +323,13 @@ class BreakerMachine(RuleBasedStateMachine):
 
     def _visible(self) -> tuple[object, ...]:
         now = self.clock.now
-        return (self.breaker.state(now), self.breaker.opens_in(now), self.breaker.cause, self.breaker.standing)
+        return (
+            self.breaker.circuit.state(now),
+            self.breaker.circuit.opens_in(now),
+            self.breaker.circuit.cause,
+            self.breaker.circuit.closed_permit,
+        )
 
 
-BreakerMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+BreakerMachine.TestCase.settings = settings(max_examples=some(40, 120), stateful_step_count=40, deadline=None)
 TestBreaker = BreakerMachine.TestCase

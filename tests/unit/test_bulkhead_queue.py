@@ -9,16 +9,15 @@ from typing import Any
 
 import pytest
 
-from sleepwalker.clock import SYSTEM_CLOCK, Wake
-from sleepwalker.connection.waits import Waits
-from sleepwalker.engine.call import Queue, Request, Send, run
-from sleepwalker.engine.host import Host
-from sleepwalker.engine.limits import Holdings, Ticket
-from sleepwalker.engine.rules import Rules
+from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, Wake
+from sleepwalker.drivers.threads.waits import Waits
+from sleepwalker.engine import CompiledPolicy, Host, Queue, Request, Send, Waiter, run
+from sleepwalker.engine.host.holdings import Holdings
 from sleepwalker.events import RequestFailed, RequestFinished, RequestRejected
 from sleepwalker.exceptions import BulkheadFullError, DeadlineExceeded, HostIsolatedError
 from sleepwalker.exceptions import ConnectionError as OurConnectionError
 from sleepwalker.policy import Policy
+from tests.interrupts import strike
 from tests.unit.engine_driver import HOST, Running, World, answer
 
 
@@ -27,7 +26,10 @@ def world(places: int = 1, max_wait: float = 2.0, **parts: Any) -> World:
 
 
 def granted(call: Running) -> bool:
-    return isinstance(call.step, Queue) and call.step.ticket.granted and call.step.ticket.wake.is_set()
+    if not isinstance(call.step, Queue):
+        return False
+    assert call.step.waiter.woken is call.notified
+    return call.step.waiter.granted and call.notified
 
 
 def test_a_call_that_finds_no_place_queues_for_max_wait_at_most() -> None:
@@ -41,7 +43,7 @@ def test_a_call_that_finds_no_place_queues_for_max_wait_at_most() -> None:
     assert isinstance(error, BulkheadFullError)
     assert error.host == HOST
     assert error.never_sent
-    assert str(error) == f"{HOST}: 1 calls in flight, the most that it may get; no place came free within 2 s"
+    assert str(error) == f"{HOST}: 1 calls in flight, which is the limit; no place became free within 2 s"
     assert call.sends == []
     assert here.only(RequestRejected).by == "bulkhead"
     failed = here.only(RequestFailed)
@@ -161,14 +163,14 @@ def test_isolating_the_host_wakes_and_rejects_those_who_queue() -> None:
     here.host.isolate()
     for waiting in (call, already):
         assert isinstance(waiting.step, Queue)
-        assert waiting.step.ticket.wake.is_set()
+        assert waiting.step.waiter.woken
         assert isinstance(waiting.reply(False).outcome.error, HostIsolatedError)
     assert here.host.snapshot().in_flight == 0
     here.host.restore()
     assert isinstance(here.begin().step, Send)
 
 
-def test_a_call_without_the_bulkhead_does_not_queue_and_its_place_goes_to_nobody() -> None:
+def test_a_call_without_the_bulkhead_does_not_queue_and_leaves_no_place() -> None:
     here = world()
     first = here.begin()
     urgent = here.begin(policy=Policy(bulkhead=False))
@@ -190,16 +192,72 @@ def test_a_host_that_calls_queue_for_is_busy() -> None:
     assert not here.host.busy
 
 
+@pytest.mark.parametrize("end", ["answered", "isolated"])
+def test_no_wake_up_is_lost_wherever_a_signal_handler_raises(end: str) -> None:
+    """Those who were woken and not notified are notified by the next one who comes."""
+    files = (
+        "engine/host/host.py",
+        "engine/host/lock.py",
+        "engine/host/admission.py",
+        "engine/host/bulkhead.py",
+        "engine/call.py",
+    )
+    at, struck = 0, True
+    while struck:
+        here = world()
+        first = here.begin()
+        queue = [here.begin() for _ in range(2)]
+
+        def act(here: World = here, first: Running = first) -> None:
+            if end == "isolated":
+                here.host.isolate()
+            else:
+                first.reply(answer(200))
+
+        struck = strike(act, files=files, at=at) is not None
+        if end == "isolated":
+            here.host.isolate()
+            assert [call.notified for call in queue] == [True, True]
+        else:
+            here.begin()
+            assert [granted(call) for call in queue] == [True, False]
+        assert here.host.lock.woken == ()
+        at += 1
+    assert at > 20
+
+
+def test_a_driver_that_raises_when_it_is_notified_leaves_the_others_to_the_next_one_who_comes() -> None:
+    here = world()
+    first = here.begin()
+    queue = [here.begin() for _ in range(2)]
+    for call in queue:
+        call.notified = False
+    step = queue[0].step
+    assert isinstance(step, Queue)
+    notify, step.waiter.notify = step.waiter.notify, _interrupt
+    with pytest.raises(KeyboardInterrupt):
+        here.host.isolate()
+    assert [call.notified for call in queue] == [False, False]
+    step.waiter.notify = notify
+    first.reply(answer(200))
+    assert [call.notified for call in queue] == [True, True]
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 # Waits
 
 
-def test_a_wait_in_the_queue_ends_with_the_ticket_and_with_the_connection() -> None:
-    waits = Waits(SYSTEM_CLOCK)
-    ticket = Ticket(Holdings(), 5.0)
-    ticket.wake.set()
-    assert waits.queue(ticket, 5.0) is False
+def test_a_wait_in_the_queue_ends_with_the_waiter_and_with_the_connection() -> None:
+    waits = Waits(BLOCKING_CLOCK)
+    waiter = Waiter(Holdings(), 5.0)
+    waiter.woken = True
+    assert waits.queue(waiter, 5.0) is False
     waits.end()
-    assert waits.queue(Ticket(Holdings(), 5.0), 5.0) is True
+    assert waiter.notify is None
+    assert waits.queue(Waiter(Holdings(), 5.0), 5.0) is True
     assert waits.pause(5.0) is True
 
 
@@ -215,7 +273,7 @@ class LeavingClock:
 
 
 def test_the_end_of_the_interpreter_ends_the_queue() -> None:
-    assert Waits(LeavingClock()).queue(Ticket(Holdings(), 5.0), 5.0) is True
+    assert Waits(LeavingClock()).queue(Waiter(Holdings(), 5.0), 5.0) is True
 
 
 def test_threads_that_queue_time_out_and_give_up_never_exceed_or_lose_a_place() -> None:
@@ -223,15 +281,15 @@ def test_threads_that_queue_time_out_and_give_up_never_exceed_or_lose_a_place() 
     policy = Policy(
         bulkhead={"max_concurrent": 3, "max_wait": 0.002}, breaker=False, retry=False, log={"finished": "off"}
     )
-    host, rules = Host(HOST, policy, SYSTEM_CLOCK), Rules(policy, SYSTEM_CLOCK)
+    host, compiled = Host(HOST, policy, BLOCKING_CLOCK), CompiledPolicy(policy, BLOCKING_CLOCK)
     request = Request("GET", "/", idempotent=True, replayable=True)
     under_way: list[int] = []
     most: list[int] = []
     ends: list[str] = []
 
     def call(dice: random.Random) -> None:
-        waits = Waits(SYSTEM_CLOCK)
-        steps = run(host, rules, request, SYSTEM_CLOCK, lambda event, level=None, /: None)
+        waits = Waits(BLOCKING_CLOCK)
+        steps = run(host, compiled, request, BLOCKING_CLOCK, lambda event, level=None, /: None)
         try:
             step = next(steps)
             if isinstance(step, Queue):
@@ -241,7 +299,7 @@ def test_threads_that_queue_time_out_and_give_up_never_exceed_or_lose_a_place() 
                     steps.close()
                     ends.append("dropped")
                     return
-                step = steps.send(waits.queue(step.ticket, step.seconds))
+                step = steps.send(waits.queue(step.waiter, step.seconds))
             under_way.append(1)
             most.append(len(under_way))
             time.sleep(dice.choice([0.0, 0.001, 0.002]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +12,8 @@ import pytest
 from hypothesis import given
 
 from sleepwalker.attempt import Attempt
-from sleepwalker.engine.call import Send, Wait
-from sleepwalker.engine.limits import Holdings
-from sleepwalker.engine.outcome import Outcome, failed
+from sleepwalker.engine import Outcome, Send, Wait, failed
+from sleepwalker.engine.host.holdings import Holdings
 from sleepwalker.events import (
     CATALOGUE,
     AttemptFailed,
@@ -114,9 +115,20 @@ def test_the_last_real_outcome_is_what_a_call_comes_to() -> None:
     assert call.outcome is last
 
 
+def test_a_call_that_was_retried_keeps_nothing_once_it_is_over() -> None:
+    """Its last error has the frames of the transport, and waited for the garbage collector with all that they hold."""
+    here = world(retry={"attempts": 2, "budget": False})
+    gc.disable()
+    try:
+        error = weakref.ref(here.call([reset(), reset()], idempotent=True).outcome.error)
+        assert error() is None
+    finally:
+        gc.enable()
+
+
 @given(st.lists(st.sampled_from([refused, reset, bad_certificate, lambda: answer(503)]), min_size=1, max_size=5))
 def test_an_error_says_never_sent_only_where_no_attempt_may_have_arrived(kinds: list[Callable[[], Outcome]]) -> None:
-    """Whoever believes it sends the order again, and it must not be the second one."""
+    """A caller that believes it sends the order again, which must not be the second one."""
     here = world(retry={"attempts": len(kinds), "jitter": "none", "wait_initial": 0, "budget": False})
     outcomes = [kind() for kind in kinds]
     unsent = [outcome.never_sent for outcome in outcomes]
@@ -195,11 +207,11 @@ def test_a_call_that_is_dropped_is_logged_and_leaves_the_host() -> None:
 
 
 def test_a_call_that_was_never_started_leaves_no_trace() -> None:
-    from sleepwalker.engine.call import Request, run
-    from sleepwalker.engine.rules import Rules
+    from sleepwalker.engine import CompiledPolicy, Request, run
 
     here = World()
-    run(here.host, Rules(here.policy, here.clock), Request("GET", "/", True, True), here.clock, here.observe).close()
+    compiled = CompiledPolicy(here.policy, here.clock)
+    run(here.host, compiled, Request("GET", "/", True, True), here.clock, here.observe).close()
     assert here.events == []
     assert here.host.snapshot().calls == 0
 
@@ -217,14 +229,14 @@ def test_a_driver_that_answers_a_send_with_no_outcome_is_told_so(wrong: Any) -> 
 
 def _rejected_by_breaker(here: World) -> None:
     here.host = World(Policy(breaker=PLAIN_BREAKER | {"consecutive": 1}), here.clock).host
-    permit, _ = here.host.admit(bearer(), here.clock.now, 1.0)
-    here.host.settle(permit, reset(), here.clock.now, 0.1, first=True)  # type: ignore[arg-type]
+    permit, _ = here.host.admission.admit(bearer(), here.clock.now, 1.0)
+    here.host.outcomes.settle(permit, reset(), here.clock.now, 0.1, first=True)  # type: ignore[arg-type]
     here.call([])
 
 
 def _rejected_by_bulkhead(here: World) -> None:
     here.host = World(Policy(bulkhead={"max_concurrent": 1}), here.clock).host
-    here.host.enter(Holdings(), bulkhead=True)
+    here.host.admission.enter(Holdings(), bulkhead=True)
     here.call([])
 
 
@@ -276,8 +288,9 @@ def test_each_call_announces_its_end_exactly_once_and_last(end: str) -> None:
 
 def test_a_call_that_was_retried_tells_its_story() -> None:
     here = world(retry={"attempts": 3, "jitter": "none", "wait_initial": 1.0})
-    here.call([answer(503), refused(), answer(200)], took=0.5)
-    common = {"host": HOST, "method": "GET", "path": "/things"}
+    final = here.call([answer(503), refused(), answer(200)], took=0.5).final
+    assert final is not None
+    common: Any = {"host": HOST, "call": final.call, "method": "GET", "path": "/things"}
     assert here.events == [
         AttemptFailed(**common, attempt=1, status=503, error=None, detail=None, duration=0.5),
         RetryScheduled(**common, attempt=2, wait=1.0, server_directed=False, reason="status"),
@@ -296,9 +309,11 @@ def test_a_call_that_was_retried_tells_its_story() -> None:
 
 def test_a_call_that_failed_says_with_what() -> None:
     here = world(retry=False)
-    here.call(failed(ConnectTimeout(f"{HOST}: no connection within 3 s")), "POST", took=3.0)
+    final = here.call(failed(ConnectTimeout(f"{HOST}: no connection within 3 s")), "POST", took=3.0).final
+    assert final is not None
     assert here.only(RequestFailed) == RequestFailed(
         host=HOST,
+        call=final.call,
         method="POST",
         path="/things",
         status=None,
@@ -361,7 +376,7 @@ def test_a_rejection_by_the_circuit_says_in_which_state_it_is() -> None:
     assert str(here.begin().outcome.error) == f"the circuit of {HOST} is open after 500; next try in 5 s"
     here.clock.advance(5.0)
     probe = here.begin()
-    half_open = f"the circuit of {HOST} is half-open after 500: a probe is under way, and decides"
+    half_open = f"the circuit of {HOST} is half-open after 500: a probe is under way"
     assert str(here.begin().outcome.error) == half_open
     probe.reply(answer(200))
     here.clock.advance(2.0)

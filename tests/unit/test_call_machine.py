@@ -11,11 +11,10 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sleepwalker.engine.breaker import Permit
-from sleepwalker.engine.call import DUE, LATE, Came, Queue, Send, Wait
-from sleepwalker.engine.outcome import Outcome, failed
+from sleepwalker.engine import DUE, LATE, Completed, Outcome, Permit, Queue, Send, Wait, failed
 from sleepwalker.exceptions import CircuitOpenError, ConnectionError
 from sleepwalker.policy import Policy
+from tests.ranges import some
 from tests.unit.engine_driver import Running, World, answer, bad_certificate, bearer, refused, reset
 
 #: Its rules are ours alone: no release of Python or of a library tells them apart.
@@ -59,7 +58,7 @@ class Caller:
 
     @property
     def waits_for_circuit(self) -> bool:
-        return isinstance(self.running.step, Wait) and self.running.step.ticket is not None
+        return isinstance(self.running.step, Wait) and self.running.step.waiter is not None
 
 
 class CallMachine(RuleBasedStateMachine):
@@ -98,7 +97,7 @@ class CallMachine(RuleBasedStateMachine):
         shared: dict[str, Any] = {"breaker": breaker, "bulkhead": bulkhead, "rate_limit": rate}
         self.world = World(Policy(retry=retry, hedge=hedge, timeout={"attempt": 5, "total": 25}, **shared))
         for _ in range(25 if hedge and "percentile" in hedge else 0):
-            self.world.host._latencies.add(self.world.clock.now, 0.4)
+            self.world.host.history.latencies.add(self.world.clock.now, 0.4)
         self.callers: list[Caller] = []
         self.begun = 0
         self.charges = 0
@@ -153,9 +152,9 @@ class CallMachine(RuleBasedStateMachine):
         breaker, step = self.world.host.breaker, caller.running.step
         assert breaker is not None
         assert isinstance(step, Wait)
-        assert step.ticket is not None
-        assert breaker.opens_in(self.world.clock.now) <= step.ticket.patience <= breaker.max_wait
-        assert step.seconds <= step.ticket.patience + 1e-9
+        assert step.waiter is not None
+        assert breaker.circuit.opens_in(self.world.clock.now) <= step.waiter.patience <= breaker.circuit.max_wait
+        assert step.seconds <= step.waiter.patience + 1e-9
 
     def tell(self, caller: Caller, reply: Any) -> None:
         """Go on with a call, and keep account of the budget's charges."""
@@ -165,11 +164,15 @@ class CallMachine(RuleBasedStateMachine):
         health = self.world.host.snapshot()
         if health.retries > before[0]:
             breaker = self.world.host.breaker
-            free = breaker is not None and breaker.max_wait > 0 and (breaker.down or breaker.suspects)
+            free = (
+                breaker is not None
+                and breaker.circuit.max_wait > 0
+                and (breaker.circuit.tripped or breaker.circuit.about_to_open)
+            )
             caller.charged = not free
             self.charges += caller.charged
         self.charges += health.hedges - before[1]
-        came = reply.outcome if isinstance(reply, Came) else reply
+        came = reply.outcome if isinstance(reply, Completed) else reply
         if isinstance(came, Outcome) and running.final is not None and caller.charged:
             given_back = came.status in {200, 404, 501}
             self.charges -= given_back
@@ -201,7 +204,7 @@ class CallMachine(RuleBasedStateMachine):
         caller.processed |= not outcome.never_sent
         caller.settled += 1
         caller.worst = running.racing
-        self.tell(caller, Came(number, outcome) if running.racing else outcome)
+        self.tell(caller, Completed(number, outcome) if running.racing else outcome)
         self.look(caller)
 
     @precondition(lambda self: any(one.charged and one.running.under_way for one in self.callers))
@@ -210,7 +213,7 @@ class CallMachine(RuleBasedStateMachine):
         caller = self.choose(data, lambda one: one.charged and bool(one.running.under_way))
         caller.processed, caller.settled = True, caller.settled + 1
         number = max(caller.running.under_way)
-        self.tell(caller, Came(number, answer(status)) if caller.running.racing else answer(status))
+        self.tell(caller, Completed(number, answer(status)) if caller.running.racing else answer(status))
         assert caller.running.final is not None
         self.look(caller)
 
@@ -254,7 +257,7 @@ class CallMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(one.waits_for_circuit for one in self.callers))
     @rule(data=st.data())
     def a_call_that_waits_for_the_circuit_wakes(self, data: st.DataObject) -> None:
-        """Those who come first are woken first; nobody is the worse for waking when there is nothing to see."""
+        """The first waiter is woken first; waking one without need does no harm."""
         caller = self.choose(data, lambda one: one.waits_for_circuit)
         caller.running.waits[-1] = 0.0
         self.tell(caller, False)
@@ -265,7 +268,7 @@ class CallMachine(RuleBasedStateMachine):
         self.world.host.reset_circuit()
         for one in self.callers:
             step = one.running.step
-            assert not isinstance(step, Wait) or step.ticket is None or step.ticket.wake.is_set()
+            assert not isinstance(step, Wait) or step.waiter is None or step.waiter.woken
 
     @precondition(lambda self: self.at(Wait))
     @rule(data=st.data())
@@ -282,7 +285,7 @@ class CallMachine(RuleBasedStateMachine):
     def a_call_in_the_queue_wakes(self, data: st.DataObject, late: float, closed: bool) -> None:
         caller = self.pick(data, Queue)
         assert isinstance(caller.running.step, Queue)
-        placed = caller.running.step.ticket.granted
+        placed = caller.running.step.waiter.granted
         if not placed and not closed:
             self.world.clock.advance(caller.running.step.seconds + late)
         self.tell(caller, closed)
@@ -317,10 +320,10 @@ class CallMachine(RuleBasedStateMachine):
             return
         health = self.world.host.snapshot()
         steps = [one.running.step for one in self.callers]
-        queued = sum(isinstance(step, Queue) and not step.ticket.granted for step in steps)
+        queued = sum(isinstance(step, Queue) and not step.waiter.granted for step in steps)
         waits = [one for one in self.callers if isinstance(one.running.step, Wait) and not one.running.sends]
         breaker = self.world.host.breaker
-        turns = [] if breaker is None else [ticket.call for ticket in breaker._queue]
+        turns = [] if breaker is None else [ticket.call for ticket in breaker.queue.waiters]
         assert len(turns) == len(set(map(id, turns))) == sum(one.waits_for_circuit for one in self.callers)
         limited = sum(not one.inside for one in waits)
         assert health.in_flight == len(self.callers) - queued - limited
@@ -328,9 +331,9 @@ class CallMachine(RuleBasedStateMachine):
         assert bulkhead is None or health.in_flight <= bulkhead.max_concurrent
         assert not queued or bulkhead is None or health.in_flight == bulkhead.max_concurrent
         assert health.calls == self.begun - limited
-        tally = self.world.host.tally
-        assert tally.answered + tally.failed + tally.rejected + tally.cancelled == len(self.over)
-        assert sum(tally.call_seconds.counts) == len(self.over) - tally.rejected
+        counters = self.world.host.counters
+        assert counters.answered + counters.failed + counters.rejected + counters.cancelled == len(self.over)
+        assert sum(counters.call_seconds.counts) == len(self.over) - counters.rejected
         assert self.world.closings() == len(self.over)
         under_way = sum(len(one.running.under_way) for one in self.callers)
         assert health.attempts == sum(len(one.running.sends) for one in [*self.callers, *self.over]) - under_way
@@ -339,8 +342,8 @@ class CallMachine(RuleBasedStateMachine):
         if self.ratio is not None:
             firsts = sum(bool(one.running.sends) for one in [*self.callers, *self.over])
             assert self.charges <= 2 + self.ratio * firsts + 1e-9
-            assert self.world.host._budget is not None
-            left = self.world.host._budget.left(self.world.clock.now)
+            assert self.world.host.admission.budget is not None
+            left = self.world.host.admission.budget.left(self.world.clock.now)
             earned = sum(one.settled > 0 for one in [*self.callers, *self.over])
             assert left == pytest.approx(2 + self.ratio * earned - self.charges)
         assert health.hedges == sum(one.hedges for one in [*self.callers, *self.over])
@@ -354,13 +357,13 @@ class CallMachine(RuleBasedStateMachine):
         self.the_host_knows_who_is_there()
         host = self.world.host
         if host.breaker is not None:
-            assert host.breaker._places == {}
-            assert list(host.breaker._queue) == []
-            assert host.breaker._slow is None or not host.breaker._slow._under_way
+            assert host.breaker.circuit.places.out == ()
+            assert list(host.breaker.queue.waiters) == []
+            assert host.breaker.circuit.slow is None or not host.breaker.circuit.slow._under_way
         assert host.gauges().queued == 0
         self.world.clock.advance(1000.0)
-        assert isinstance(host.admit(bearer(), self.world.clock.now, 1.0)[0], Permit)
+        assert isinstance(host.admission.admit(bearer(), self.world.clock.now, 1.0)[0], Permit)
 
 
-CallMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+CallMachine.TestCase.settings = settings(max_examples=some(40, 120), stateful_step_count=40, deadline=None)
 TestCall = CallMachine.TestCase

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from sleepwalker.cli.demo_move import Gap, Move
-from sleepwalker.cli.tally import Call, tally
+from sleepwalker.cli.demo.move import Gap, Move
+from sleepwalker.cli.summary import Call, summarise
 from sleepwalker.events import BreakerHalfOpened, ConnectionEvicted, ConnectionHooked, HookFailed, HostBroken
 
 OLD, NEW = "http://127.0.0.1:4001", "http://127.0.0.1:4002"
 _FINE, _FAILED = Call("answered", 0.01, "200"), Call("failed", 0.2, "ConnectError", 3)
-OURS, THEIRS = tally([_FINE] * 98 + [_FAILED] * 2), tally([_FINE] * 50 + [_FAILED] * 50)
+OURS, THEIRS = summarise([_FINE] * 98 + [_FAILED] * 2), summarise([_FINE] * 50 + [_FAILED] * 50)
 
 
 class _Time:
@@ -60,7 +60,7 @@ def test_the_sentence_tells_the_steps_the_price_and_what_plain_requests_missed(m
     text = move.sentence(OURS, THEIRS)
     assert "from port 4001 to 4002 at 5 s" in text
     assert "host.broken at 5.1 s, connection.evicted at 5.2 s, connection.hooked at 5.2 s." in text
-    assert "no answer for 0.30 s, and 2 of 100 calls went unanswered instead of 50" in text
+    assert "no response for 0.30 s, and 2 of 100 calls went unanswered instead of 50" in text
     assert text.endswith("The hook was asked 2 times.")
 
 
@@ -79,7 +79,7 @@ def test_a_move_that_the_manager_did_not_get_over_is_admitted() -> None:
     move = Move(5.0, lambda: 1.0)
     move.answered(OLD)
     assert move.gap() is None
-    assert "no answer from one of the two: 50 of 100 calls went unanswered" in move.sentence(THEIRS, THEIRS)
+    assert "no response from one of the two: 50 of 100 calls went unanswered" in move.sentence(THEIRS, THEIRS)
     assert move.to_dict()["to"] is None
 
 

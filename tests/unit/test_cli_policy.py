@@ -147,7 +147,7 @@ def test_the_schema_is_the_policys(capsys: pytest.CaptureFixture[str]) -> None:
         (["get", "http://h:99999/"], "port"),
         (["get", "--policy", "standart", "http://h"], "did you mean standard?"),
         (["get", "--policy", "none.toml", "http://h"], "none.toml"),
-        (["get", "--auth", "anna:pw", "http://example.net"], "in the clear"),
+        (["get", "--auth", "anna:pw", "http://example.net"], "unencrypted"),
         (["demo", "--seed", "x"], "'x'"),
     ],
 )  # fmt: skip

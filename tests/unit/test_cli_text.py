@@ -1,4 +1,4 @@
-"""What the command line shows: text that cannot steer a terminal, numbers that can be read, tallies that add up."""
+"""What the command line shows: text that cannot steer a terminal, numbers that can be read, summaries that add up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from sleepwalker.cli.tally import Call, percentile, tally
+from sleepwalker.cli.summary import Call, percentile, summarise
 from sleepwalker.cli.text import count, safe_line, safe_text, say, seconds
 
 
@@ -78,7 +78,7 @@ def test_every_call_counts_once() -> None:
         Call("rejected", 0.0, "CircuitOpenError", sends=0),
         Call("unfinished", 9.0, "unfinished"),
     ]
-    numbers = tally(calls, planned=7)
+    numbers = summarise(calls, planned=7)
     assert (numbers.calls, numbers.answered, numbers.failed, numbers.rejected) == (7, 2, 4, 1)
     assert numbers.answered + numbers.failed + numbers.rejected == numbers.calls
     assert numbers.retries == 3
@@ -87,12 +87,12 @@ def test_every_call_counts_once() -> None:
 
 def test_rejections_do_not_make_the_rest_look_fast() -> None:
     calls = [Call("answered", 2.0, "200"), *[Call("rejected", 0.0, "CircuitOpenError", sends=0)] * 99]
-    numbers = tally(calls)
+    numbers = summarise(calls)
     assert (numbers.p50, numbers.p95, numbers.p99, numbers.longest) == (2.0, 2.0, 2.0, 2.0)
 
 
 def test_without_a_call_there_are_no_percentiles() -> None:
-    assert tally([]).to_dict() == {
+    assert summarise([]).to_dict() == {
         "calls": 0, "answered": 0, "failed": 0, "rejected": 0, "retries": 0,
         "p50": None, "p95": None, "p99": None, "longest": None, "results": {},
     }  # fmt: skip

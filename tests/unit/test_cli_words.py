@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from sleepwalker.cli.demo_move import Move
-from sleepwalker.cli.demo_plan import FULL, HOSTS, SIDES, Side
-from sleepwalker.cli.demo_report import Report
-from sleepwalker.cli.demo_words import conclusions
-from sleepwalker.cli.tally import Call, Tally, tally
+from sleepwalker.cli.demo.conclusions import conclusions
+from sleepwalker.cli.demo.move import Move
+from sleepwalker.cli.demo.plan import FULL, HOSTS, SIDES, Side
+from sleepwalker.cli.demo.report import Report
+from sleepwalker.cli.summary import Call, Summary, summarise
 from sleepwalker.cli.traffic import Lane
 
 _DONE: dict[Side, float] = {"sleepwalker": 10.2, "requests": 20.4}
 
 
-def _tallies(ours: list[Call], theirs: list[Call]) -> dict[str, dict[Side, Tally]]:
+def _summaries(ours: list[Call], theirs: list[Call]) -> dict[str, dict[Side, Summary]]:
     """The same calls on all hosts."""
-    return {host.name: {"sleepwalker": tally(ours), "requests": tally(theirs)} for host in HOSTS}
+    return {host.name: {"sleepwalker": summarise(ours), "requests": summarise(theirs)} for host in HOSTS}
 
 
 def _say(ours: list[Call], theirs: list[Call], transitions: Any = (), rejected_at: Any = (), done: Any = _DONE) -> str:
     move = Move(FULL.move_at, lambda: 0.0)
-    return "\n".join(conclusions(FULL, _tallies(ours, theirs), transitions, rejected_at, done, move))
+    return "\n".join(conclusions(FULL, _summaries(ours, theirs), transitions, rejected_at, done, move))
 
 
 def _fine(duration: float = 0.01) -> Call:

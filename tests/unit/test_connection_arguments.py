@@ -21,13 +21,14 @@ from sleepwalker import (
     URLError,
 )
 from sleepwalker import ConnectionError as OurConnectionError
+from tests.naming import steady
 
 SECRET = "canary-7d1f"
 
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whoever opens a socket or looks a name up fails the test, also where the error was swallowed."""
+    """Opening a socket or looking up a name fails the test, even if the error was swallowed."""
     touched: list[str] = []
 
     def touch(name: str) -> Any:
@@ -168,7 +169,7 @@ CONSTRUCTOR: list[tuple[dict[str, Any], type[Exception], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "kind", "named"), CONSTRUCTOR, ids=lambda value: ascii(value)[:60])
+@pytest.mark.parametrize(("arguments", "kind", "named"), CONSTRUCTOR, ids=lambda value: steady(value)[:60])
 def test_a_wrong_constructor_argument_is_named(
     arguments: dict[str, Any], kind: type[Exception], named: list[str]
 ) -> None:
@@ -357,7 +358,7 @@ def test_a_body_of_a_type_that_cannot_be_sent_is_refused(conn: Connection, data:
         conn.post("/", data=data)
 
 
-@pytest.mark.parametrize("params", [7, object(), [1], {"a": "\ud800"}], ids=ascii)
+@pytest.mark.parametrize("params", [7, object(), [1], {"a": "\ud800"}], ids=steady)
 def test_parameters_that_cannot_be_sent_are_refused(conn: Connection, params: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="params"):
         conn.get("/", params=params)

@@ -13,11 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepwalker.engine.call import DUE, Final, Queue, Request, Send, Wait, run
-from sleepwalker.engine.cooldown import _MOST, Cooldown, Cooldowns
-from sleepwalker.engine.limits import Holdings
-from sleepwalker.engine.outcome import Outcome, answered
-from sleepwalker.engine.rules import Rules
+from sleepwalker.engine import DUE, CompiledPolicy, Final, Outcome, Queue, Request, Send, Wait, answered, run
+from sleepwalker.engine.host.cooldown import _MOST, Cooldown, Cooldowns
+from sleepwalker.engine.host.holdings import Holdings
 from sleepwalker.events import (
     CooldownBegan,
     HedgeSent,
@@ -45,7 +43,7 @@ def policy(binds: str = "host", **retry: Any) -> Policy:
 
 
 class Kept(World):
-    """Holds on to its calls: one that nobody has is over."""
+    """Holds on to its calls: one without a reference ends."""
 
     def __init__(self, policy: Policy) -> None:
         super().__init__(policy)
@@ -58,7 +56,7 @@ class Kept(World):
 
 
 def world(binds: str = "host", *, lot: float = 0.0, **retry: Any) -> World:
-    """A host, and dice that show `lot`: 0 sends whoever was held back as soon as the server allows."""
+    """A host, and dice that show `lot`: 0 sends a held call as soon as the server allows."""
     here = Kept(policy(binds, **retry))
     here.clock.roll = lambda: lot
     return here
@@ -106,7 +104,7 @@ def test_who_has_no_time_to_wait_is_refused_at_once_and_unsent() -> None:
     assert (error.host, error.retry_after, error.cause) == (HOST, 28.5, "429")
     assert (error.never_sent, error.retryable, call.sends) == (True, False, [])
     assert str(error) == (
-        f"{HOST}: the server asked to be left alone (429), which retry.after_binds extends to all calls with these "
+        f"{HOST}: the server asked to wait (429), which retry.after_binds extends to all calls with these "
         "credentials; next try in 28.5 s"
     )
     rejected = here.only(RequestRejected)
@@ -114,7 +112,7 @@ def test_who_has_no_time_to_wait_is_refused_at_once_and_unsent() -> None:
     assert here.only(RequestFailed).error == "RateLimitedError"
     health = here.host.snapshot()
     assert (health.rejections, health.cooldown, health.in_flight) == (1, 28.5, 1)
-    assert here.host.tally.words["rejected", "cooldown"] == 1
+    assert here.host.counters.labelled["rejected", "cooldown"] == 1
     assert here.host.gauges().queued == 0
 
 
@@ -122,7 +120,7 @@ def test_the_text_says_where_it_is_for_all() -> None:
     here = world("host")
     told(here, answer(503, "29"))
     text = str(here.begin(total=20).outcome.error)
-    assert text.startswith(f"{HOST}: the server asked to be left alone (503), which retry.after_binds extends to all ")
+    assert text.startswith(f"{HOST}: the server asked to wait (503), which retry.after_binds extends to all ")
     assert "all calls to it; next try in 29 s" in text
 
 
@@ -140,9 +138,11 @@ def test_that_a_host_is_left_alone_is_told_once() -> None:
     for call in calls:
         here.clock.advance(0.01)
         call.reply(BUSY)
-    assert here.all(CooldownBegan) == [CooldownBegan(HOST, cause="429", binds="pair", wait=10.0)]
+    (first,) = here.all(CooldownBegan)
+    assert first == CooldownBegan(HOST, cause="429", binds="pair", wait=10.0, call=first.call)
     told(here, answer(503, "2"), credentials="bob")
-    assert here.all(CooldownBegan)[1:] == [CooldownBegan(HOST, cause="503", binds="pair", wait=2.0)]
+    (second,) = here.all(CooldownBegan)[1:]
+    assert second == CooldownBegan(HOST, cause="503", binds="pair", wait=2.0, call=second.call)
     here.clock.advance(12)
     told(here, credentials="ann")
     assert len(here.all(CooldownBegan)) == 3
@@ -177,14 +177,14 @@ def test_an_answer_holds_others_back_if_it_refuses(status: int, statuses: list[i
     assert (waits(here.begin()) == 5.0) is held
 
 
-def test_an_answer_without_a_wait_holds_nobody_back() -> None:
+def test_an_answer_without_a_wait_holds_no_call_back() -> None:
     here = world()
     for wait in (None, "0", "soon"):
         told(here, answer(503, wait))
-    assert here.host.cooldowns is None
+    assert here.host.admission.cooldowns is None
 
 
-def test_another_hosts_answer_holds_nobody_back() -> None:
+def test_another_hosts_answer_holds_no_call_back() -> None:
     """A redirect led there."""
     here = world()
     outcome = answered(429, None, 10.0)
@@ -301,18 +301,18 @@ def test_no_copy_is_sent_of_a_slow_attempt_meanwhile() -> None:
 # -- who is not held back -----------------------------------------------------------------------
 
 
-def test_a_call_without_retries_is_one_plain_send_and_holds_back_nobody() -> None:
+def test_a_call_without_retries_is_one_plain_send_and_holds_no_call_back() -> None:
     """`attempts = 1` sends once and keeps the rest of the part."""
     here = world("host")
     off = here.policy.replace(retry=False)
     told(here, policy=off)
-    assert here.host.cooldowns is None
+    assert here.host.admission.cooldowns is None
     told(here, policy=policy("host", attempts=1))
     assert waits(here.begin(policy=off)) is None
     assert waits(here.begin(policy=policy("host", attempts=1))) == 10.0
 
 
-def test_a_call_whose_own_answers_bind_nobody_is_held_back_by_those_of_others() -> None:
+def test_a_call_whose_own_answers_bind_no_other_is_held_back_by_those_of_others() -> None:
     here = world("host")
     told(here)
     assert waits(here.begin(policy=policy("call"))) == 10.0
@@ -336,7 +336,7 @@ def test_an_operator_who_resets_the_circuit_ends_it() -> None:
     assert here.host.snapshot().cooldown is None
 
 
-def test_where_the_circuit_is_open_for_longer_nobody_waits_to_be_told_so() -> None:
+def test_where_the_circuit_is_open_for_longer_calls_are_refused_at_once() -> None:
     here = World(
         policy("host").replace(breaker={"consecutive_for": 0, "consecutive": 1, "open_for": 20, "open_max": 60})
     )
@@ -356,7 +356,7 @@ def test_a_dry_run_of_the_other_limits_is_no_dry_run_of_the_servers_word() -> No
         "breaker": {"consecutive_for": 0, "consecutive": 1, "open_for": 60, "open_max": 60},
         "rate_limit": {"rate": 0.01, "burst": 1},
     }
-    here.host.follow(here.policy.replace(**{name: {**part, "mode": "observe"} for name, part in dry.items()}))
+    here.host.reconfigure(here.policy.replace(**{name: {**part, "mode": "observe"} for name, part in dry.items()}))
     told(here, answer(503, "5"))
     assert waits(here.begin()) == 5.0
     assert isinstance(here.begin(total=4).outcome.error, RateLimitedError)
@@ -377,7 +377,7 @@ def test_a_connection_that_closes_ends_the_wait() -> None:
 
 def test_who_is_held_back_waits_outside_the_bulkhead_and_counts_as_queued() -> None:
     here = world()
-    here.host.follow(here.policy.replace(bulkhead={"max_concurrent": 1}))
+    here.host.reconfigure(here.policy.replace(bulkhead={"max_concurrent": 1}))
     told(here).close()
     calls = [here.begin() for _ in range(3)]
     assert [waits(call) for call in calls] == [10.0] * 3
@@ -393,11 +393,11 @@ def test_who_is_held_back_waits_outside_the_bulkhead_and_counts_as_queued() -> N
 
 def test_who_comes_in_from_the_queue_is_held_back_by_what_was_said_meanwhile() -> None:
     here = world()
-    here.host.follow(here.policy.replace(bulkhead={"max_concurrent": 1, "max_wait": 5}))
+    here.host.reconfigure(here.policy.replace(bulkhead={"max_concurrent": 1, "max_wait": 5}))
     first, second = here.begin(), here.begin()
     assert isinstance(second.step, Queue)
     first.reply(BUSY).close()
-    assert second.step.ticket.granted
+    assert second.step.waiter.granted
     assert waits(second.reply(False)) == 10.0
     short = here.begin(total=8)
     assert isinstance(short.outcome.error, RateLimitedError)
@@ -406,7 +406,7 @@ def test_who_comes_in_from_the_queue_is_held_back_by_what_was_said_meanwhile() -
 def test_no_token_of_the_rate_limit_is_held_meanwhile() -> None:
     """Else all that were taken would be spent in the same moment."""
     here = world()
-    here.host.follow(here.policy.replace(rate_limit={"rate": 1, "burst": 2, "max_wait": 20}))
+    here.host.reconfigure(here.policy.replace(rate_limit={"rate": 1, "burst": 2, "max_wait": 20}))
     told(here).close()
     calls = [here.begin() for _ in range(4)]
     here.clock.advance(10)
@@ -415,7 +415,7 @@ def test_no_token_of_the_rate_limit_is_held_meanwhile() -> None:
 
 def test_who_waits_for_a_token_is_held_back_by_what_is_said_meanwhile() -> None:
     here = world()
-    here.host.follow(here.policy.replace(rate_limit={"rate": 1, "burst": 1, "max_wait": 20}))
+    here.host.reconfigure(here.policy.replace(rate_limit={"rate": 1, "burst": 1, "max_wait": 20}))
     first, second = here.begin(), here.begin()
     assert waits(second) == 1.0
     first.reply(BUSY).close()
@@ -427,7 +427,7 @@ def test_who_waits_for_a_token_is_held_back_by_what_is_said_meanwhile() -> None:
 
 def test_who_waits_for_a_token_and_has_no_time_is_refused_by_what_is_said_meanwhile() -> None:
     here = world()
-    here.host.follow(here.policy.replace(rate_limit={"rate": 1, "burst": 1, "max_wait": 20}))
+    here.host.reconfigure(here.policy.replace(rate_limit={"rate": 1, "burst": 1, "max_wait": 20}))
     first, second, third = here.begin(), here.begin(total=8), here.begin(total=8)
     first.reply(BUSY).close()
     here.clock.advance(1)
@@ -466,7 +466,7 @@ def test_nothing_is_kept_once_all_is_over() -> None:
         told(here, credentials=who).close()
     here.clock.advance(11.1)
     assert waits(here.begin(credentials="zoe")) is None
-    assert here.host.cooldowns is None
+    assert here.host.admission.cooldowns is None
 
 
 def test_a_host_that_never_refused_is_not_asked_whose_call_it_is() -> None:
@@ -477,7 +477,7 @@ def test_a_host_that_never_refused_is_not_asked_whose_call_it_is() -> None:
 
     here = world("pair")
     request = Request("GET", "/things", idempotent=True, replayable=True, credentials=whose)
-    call = Running(here, run(here.host, Rules(here.policy, here.clock), request, here.clock, here.observe))
+    call = Running(here, run(here.host, CompiledPolicy(here.policy, here.clock), request, here.clock, here.observe))
     call.reply(None).reply(answer(503)).reply(False).reply(answer(200))
     assert call.outcome.status == 200
 
@@ -539,7 +539,7 @@ def test_who_comes_when_it_is_over_does_not_overtake_those_that_wait() -> None:
     assert isinstance(call.reply(False).step, Send)
 
 
-def test_who_comes_when_it_is_over_and_nobody_waits_goes_at_once() -> None:
+def test_a_call_after_its_end_goes_at_once_if_none_waits() -> None:
     here = world(lot=0.5)
     told(here).close()
     here.clock.advance(10.1)
@@ -611,7 +611,7 @@ def test_everyone_has_a_part_of_the_time_of_his_own(came: list[float], lot: floa
 
 
 @given(asked=st.floats(0.001, 2000), place=st.floats(0, 1))
-def test_nobody_goes_sooner_than_asked_and_nobody_a_tenth_later(asked: float, place: float) -> None:
+def test_no_call_goes_sooner_than_asked_or_a_tenth_later(asked: float, place: float) -> None:
     release = Cooldown(0.0, asked, "429", None).release(place)
     assert asked <= release <= 1.1 * asked * (1 + 1e-12)
 

@@ -215,7 +215,7 @@ def test_only_the_first_file_there_is_counts(write: Write, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("named", ["", "/no/such/file", "/dev/null", "~/no-such", "a\0b", "/dev/null/x"])
 def test_a_netrc_variable_that_names_no_file_switches_netrc_off(write: Write, tmp_path: Path, named: str) -> None:
-    """As in requests: tests and services set it so to be safe from what lies in someone's home."""
+    """As in requests: tests and services set it so to ignore the files of a home directory."""
     write(NETRC)
     assert netrc_auth(HTTPS, {"HOME": str(tmp_path), "NETRC": named}) is None
 

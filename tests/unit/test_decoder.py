@@ -10,7 +10,7 @@ import requests
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sleepwalker.connection.decoder import decoded
+from sleepwalker.connection.json import decoded
 from sleepwalker.exceptions import DecodeError
 from sleepwalker.transport.url import parse_hostname
 

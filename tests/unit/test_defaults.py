@@ -40,7 +40,7 @@ def manager(**options: Any) -> ConnectionManager:
 
 def policy_of(manager: ConnectionManager) -> Policy:
     """What hosts that it did not know before follow."""
-    return manager._policy
+    return manager.hosts.policy
 
 
 def guards(manager: ConnectionManager, host: str = A) -> bool:
@@ -234,7 +234,7 @@ def test_of_two_choices_at_a_time_the_later_one_counts_for_all() -> None:
     for bed in beds:
         bed.manager.find(A)
         bed.trip(A)
-        bed.manager._observe = _once(lambda: defaults(policy="careful"))
+        bed.manager._finder._observe = _once(lambda: defaults(policy="careful"))
     defaults(policy=STANDARD.replace(breaker=False))
     assert [policy_of(bed.manager) for bed in beds] == [CAREFUL] * 3
 

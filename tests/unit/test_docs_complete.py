@@ -1,4 +1,4 @@
-"""What is public is documented: a name that nobody can look up might as well not be there."""
+"""What is public is documented: a name without a page is of no use."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from scripts import exceptions_page
 from sleepwalker import cli, datarep, events, exceptions, otel
 from sleepwalker.attempt import Attempt
 from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
-from sleepwalker.connection.connection import CallOptions
-from sleepwalker.engine.health import HostHealth, Latency
+from sleepwalker.connection.options import RequestOptions
+from sleepwalker.engine import HostHealth, Latency
 from sleepwalker.links.link import Place
 from sleepwalker.links.places import OF_ITSELF
 from sleepwalker.policy import Policy
@@ -26,6 +26,9 @@ from sleepwalker.policy.base import PolicyModel, part_of
 from sleepwalker.prometheus import Collector
 from sleepwalker.service import Service, ServiceManager
 from sleepwalker.telemetry.metrics import FAMILIES, Family
+
+#: Pages.
+pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -93,7 +96,7 @@ def test_the_page_says_of_exactly_those_exceptions_that_nothing_raises_them_yet(
     """A reader who handles an error that cannot come writes code that is never tried."""
     if name in ("ClientHTTPError", "ServerHTTPError"):
         return  # made by status, as all below them are
-    sources = [path for path in (ROOT / "sleepwalker").rglob("*.py") if path.name != "exceptions.py"]
+    sources = [path for path in (ROOT / "sleepwalker").rglob("*.py") if path.parent.name != "exceptions"]
     raised = any(re.search(rf"\b{name}\(", path.read_text(encoding="utf-8")) for path in sources)
     assert raised == (name not in exceptions_page.NEVER_RAISED)
 
@@ -200,7 +203,7 @@ def test_every_name_of_links_is_in_its_reference(name: str) -> None:
     "function", [sleepwalker.links.links, sleepwalker.links.follow, sleepwalker.links.pages], ids=lambda f: f.__name__
 )
 def test_every_argument_of_links_is_in_its_reference_with_what_a_request_takes(function: object) -> None:
-    options = [*_arguments(function), *CallOptions.__annotations__]
+    options = [*_arguments(function), *RequestOptions.__annotations__]
     assert [name for name in options if not _in_code(name, _page("reference/links.md"))] == []
 
 
@@ -255,3 +258,12 @@ def test_every_page_is_in_the_index() -> None:
     index = _page("README.md")
     pages = [str(page.relative_to(DOCS)) for page in sorted(DOCS.rglob("*.md")) if page != DOCS / "README.md"]
     assert [page for page in pages if f"]({page})" not in index] == []
+
+
+def test_the_map_for_contributors_names_files_that_there_are() -> None:
+    [rows] = re.findall(
+        r"^## Map$(.*?)^## ", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    named = re.findall(r"`(sleepwalker/[\w/.]+)`", rows)
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepwalker.connection.encoder import JsonEncoder
+from sleepwalker.connection.json import JsonEncoder
 
 SECRET = "canary-7d1f"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ssl  # type: ignore[import-not-found]
 import errno
 import http.client
 import inspect
@@ -17,15 +18,17 @@ import requests.exceptions as rex
 import urllib3.exceptions as uex
 
 from sleepwalker import exceptions as ours
-from sleepwalker.engine.outcome import Verdict, failed
-from sleepwalker.transport.errors import RULES, Scene, translate
+from sleepwalker.engine import Verdict, failed
+from sleepwalker.transport.blocking.errors import RULES, ErrorContext, translate
+from sleepwalker.transport.blocking.framing import MalformedResponse
+from sleepwalker.transport.blocking.tls_reasons import _CLIENT_CERTIFICATE, _WORDS
 
 URL = "http://user:canary@host.test/path?token=canary"
-SCENE = Scene("http://host.test", "head", False, "attempt", 10.0, 3.05, 10.0)
+CONTEXT = ErrorContext("http://host.test", "head", False, "attempt", 10.0, 3.05, 10.0)
 PHASES: tuple[Any, ...] = (None, "queue", "connect", "tls", "send", "head", "body")
 UNSENT = ("queue", "connect", "tls")
 
-#: Handed on as it is: a warning, or what somebody else's code did by itself.
+#: Not translated: a warning, or what foreign code raised by itself.
 PASSES = None
 
 #: What each class becomes when it is raised while an answer is waited for.
@@ -169,12 +172,12 @@ def wrapped(error: Exception) -> Iterator[Exception]:
     yield within
 
 
-def check(error: Exception, scene: Scene, expected: type[ours.ConnectionError]) -> ours.ConnectionError:
+def check(error: Exception, context: ErrorContext, expected: type[ours.ConnectionError]) -> ours.ConnectionError:
     """Translate it; say what came of it, which quotes nothing and drags nothing along."""
     try:
         raise error
     except Exception as caught:
-        translated = translate(caught, scene)
+        translated = translate(caught, context)
     assert type(translated) is expected
     assert isinstance(translated, ours.ConnectionError)
     text = f"{translated} {translated!r} {translated.args}"
@@ -204,9 +207,9 @@ def test_the_rules_name_no_class_in_vain() -> None:
 def test_every_exception_becomes_the_error_of_the_table(cls: type[BaseException]) -> None:
     expected = TABLE[cls]
     assert expected is not None
-    error = check(make(cls), SCENE, expected)
+    error = check(make(cls), CONTEXT, expected)
     assert error.never_sent is issubclass(expected, ours.URLError)  # ours are found before anything is sent
-    mocked = translate(make(cls), replace(SCENE, phase=None))
+    mocked = translate(make(cls), replace(CONTEXT, phase=None))
     assert isinstance(mocked, ours.ConnectionError)
     assert mocked.never_sent is isinstance(mocked, UNSENT_BY_KIND)
     assert error.retryable is not issubclass(expected, POINTLESS)
@@ -223,7 +226,7 @@ def test_every_exception_becomes_the_error_of_the_table(cls: type[BaseException]
 @pytest.mark.parametrize("phase", PHASES)
 def test_what_is_not_about_the_exchange_passes_through(cls: type[BaseException], phase: Any) -> None:
     error = make(cls)
-    assert translate(error, replace(SCENE, phase=phase)) is error
+    assert translate(error, replace(CONTEXT, phase=phase)) is error
     assert failed(error).verdict is Verdict.NEUTRAL
 
 
@@ -232,7 +235,7 @@ def test_the_moment_decides_where_it_matters(
     cls: type[BaseException], phases: tuple[Any, ...], expected: type[ours.ConnectionError]
 ) -> None:
     for phase in phases:
-        check(make(cls), replace(SCENE, phase=phase), expected)
+        check(make(cls), replace(CONTEXT, phase=phase), expected)
 
 
 @pytest.mark.parametrize("cls", [cls for cls, expected in TABLE.items() if expected], ids=lambda cls: cls.__name__)
@@ -242,14 +245,14 @@ def test_the_moment_does_not_matter_otherwise(cls: type[BaseException]) -> None:
         if phase not in listed:
             expected = TABLE[cls]
             assert expected is not None
-            check(make(cls), replace(SCENE, phase=phase), expected)
+            check(make(cls), replace(CONTEXT, phase=phase), expected)
 
 
 @pytest.mark.parametrize("cls", [cls for cls, expected in TABLE.items() if expected], ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("phase", ["send", "head", "body"])
 def test_what_may_have_been_sent_is_never_called_unsent(cls: type[BaseException], phase: Any) -> None:
     """Otherwise a POST would be sent twice."""
-    error = translate(make(cls), replace(SCENE, phase=phase))
+    error = translate(make(cls), replace(CONTEXT, phase=phase))
     assert isinstance(error, ours.ConnectionError)
     assert not (error.never_sent and error.retryable)
 
@@ -276,7 +279,8 @@ SYSTEM = [
     (http.client.BadStatusLine("canary"), "head", ours.ReadError, False),
     (http.client.LineTooLong("header line"), "head", ours.ReadError, False),
     (http.client.IncompleteRead(b"canary", 10), "body", ours.ReadError, False),
-    (ValueError("read length must be non-negative or -1"), "body", ours.ReadError, False),
+    (MalformedResponse("a chunk's size is above 9"), "body", ours.ReadError, False),
+    (MalformedResponse("not HTTP/1"), "head", ours.ReadError, False),
 ]
 
 
@@ -284,11 +288,9 @@ SYSTEM = [
 def test_what_the_system_says_comes_through_every_wrapping(
     cause: Exception, phase: Any, expected: type[ours.ConnectionError], unsent: bool
 ) -> None:
-    scene = replace(SCENE, phase=phase)
+    context = replace(CONTEXT, phase=phase)
     for error in wrapped(cause):
-        if isinstance(cause, ValueError) and error is not cause:
-            continue  # nobody wraps it
-        translated = check(error, scene, expected)
+        translated = check(error, context, expected)
         assert (translated.never_sent, translated.retryable) == (unsent, True)
         if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError | http.client.RemoteDisconnected):
             words = None if expected is ours.TLSError else cause.strerror
@@ -300,54 +302,128 @@ def test_a_certificate_is_told_from_a_broken_handshake(phase: Any) -> None:
     cause = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate")
     cause.verify_message = "self-signed certificate"
     for error in (*wrapped(cause), rex.SSLError(uex.MaxRetryError(None, URL, uex.SSLError(cause)))):  # type: ignore[arg-type]
-        translated = check(error, replace(SCENE, phase=phase), ours.TLSError)
+        translated = check(error, replace(CONTEXT, phase=phase), ours.TLSError)
         assert (translated.retryable, translated.never_sent) == (False, True)
         assert str(translated).endswith("was not accepted: self-signed certificate")
+
+
+def of_openssl(code: str) -> ssl.SSLError:
+    """As the ssl module makes it, with a text that nobody quotes."""
+    error = ssl.SSLError(1, f"[SSL: {code}] canary (_ssl.c:1)")
+    error.reason = code
+    return error
+
+
+@pytest.mark.skipif(not hasattr(_ssl, "err_codes_to_names"), reason="Python 3.12 and later hide the table of codes")
+def test_the_codes_that_have_words_here_are_openssls() -> None:
+    """One that is misspelt would never be found."""
+    known = set(_ssl.err_codes_to_names.values())
+    assert {*_WORDS, *_CLIENT_CERTIFICATE} <= known
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("WRONG_VERSION_NUMBER", "the server does not speak TLS on this port (http?) (WRONG_VERSION_NUMBER)"),
+        ("TLSV1_ALERT_DECODE_ERROR", "the server sent the alert 'decode error' (TLSV1_ALERT_DECODE_ERROR)"),
+        ("BAD_ECPOINT", "bad ecpoint (BAD_ECPOINT)"),
+        ("canary http://user:canary@host/", "broken off"),
+        ("", "broken off"),
+        (None, "broken off"),
+    ],
+)
+def test_a_handshake_says_why_it_failed_through_every_wrapping(code: Any, words: str) -> None:
+    cause = of_openssl(code)
+    for error in (*wrapped(cause), rex.SSLError(uex.MaxRetryError(None, URL, uex.SSLError(cause)))):  # type: ignore[arg-type]
+        translated = check(error, replace(CONTEXT, phase="tls"), ours.TLSError)
+        assert str(translated) == f"http://host.test: the TLS handshake failed: {words}"
+        assert (translated.never_sent, translated.retryable) == (True, True)
+        broken = check(error, replace(CONTEXT, phase="body"), ours.ReadError)
+        assert str(broken).endswith("the response broke off" if words == "broken off" else f"TLS broke off: {words}")
+
+
+@pytest.mark.parametrize("code", _CLIENT_CERTIFICATE)
+def test_an_alert_about_the_client_certificate_is_a_tls_error_also_in_place_of_a_response(code: str) -> None:
+    """What is sent on a new socket is not read before the certificate is accepted; on an older one it may be."""
+    for phase, first, unsent in (
+        ("tls", True, True),
+        ("send", True, True),
+        ("head", True, True),
+        ("head", False, False),
+    ):
+        for error in wrapped(of_openssl(code)):
+            translated = check(error, replace(CONTEXT, phase=phase, first=first), ours.TLSError)
+            assert "the server did not accept the client certificate (cert=): " in str(translated)
+            assert (translated.never_sent, translated.retryable) == (unsent, False)
+    check(of_openssl(code), replace(CONTEXT, phase="body", first=True), ours.ReadError)
+
+
+AT_PROXY = replace(CONTEXT, phase="tls", proxy="proxy.test:3128", at_proxy=True)
+
+
+@pytest.mark.parametrize("cls", [cls for cls, expected in TABLE.items() if expected], ids=lambda cls: cls.__name__)
+def test_whatever_happens_at_the_proxy_is_a_proxy_error_that_names_it(cls: type[BaseException]) -> None:
+    for phase in ("connect", "tls"):
+        error = check(make(cls), replace(AT_PROXY, phase=phase), ours.ProxyError)
+        assert "the proxy proxy.test:3128" in str(error)
+        assert error.never_sent
+
+
+def test_a_machine_that_is_out_of_sockets_blames_no_proxy() -> None:
+    for error in wrapped(OSError(errno.EMFILE, "Too many open files")):
+        translated = check(error, replace(AT_PROXY, phase="connect"), ours.ProxyError)
+        assert translated.local
+        assert failed(translated).verdict is Verdict.NEUTRAL
+
+
+def test_the_deadline_says_where_it_ran_out() -> None:
+    error = check(TimeoutError("timed out"), replace(AT_PROXY, deadline_hit=True), ours.DeadlineExceeded)
+    assert str(error).endswith("during tls, at the proxy proxy.test:3128")
 
 
 @pytest.mark.parametrize("phase", [phase for phase in PHASES if phase is not None])
 @pytest.mark.parametrize("limit", ["attempt", "total"])
 def test_a_timeout_that_the_deadline_cut_is_the_deadlines(phase: Any, limit: Any) -> None:
-    scene = replace(SCENE, cut=True, phase=phase, limit=limit)
+    context = replace(CONTEXT, deadline_hit=True, phase=phase, limit=limit)
     for cause in (TimeoutError("timed out"), make(uex.ReadTimeoutError), make(uex.EmptyPoolError)):
         for error in wrapped(cause):
-            translated = check(error, scene, ours.DeadlineExceeded)
+            translated = check(error, context, ours.DeadlineExceeded)
             assert isinstance(translated, ours.DeadlineExceeded)
             assert (translated.limit, translated.phase) == (limit, phase)
             assert translated.never_sent is (phase in UNSENT)
-    assert type(translate(make(uex.ProtocolError), replace(scene, phase="head"))) is ours.ReadError
+    assert type(translate(make(uex.ProtocolError), replace(context, phase="head"))) is ours.ReadError
 
 
 @pytest.mark.parametrize("cls", [uex.NewConnectionError, uex.NameResolutionError])
 def test_a_refused_connection_and_an_unknown_name_are_no_timeout_where_the_deadline_is_the_limit(cls: Any) -> None:
     """urllib3 derives both from its timeout; `connect` equal to `attempt` made a DeadlineExceeded of them."""
     for error in wrapped(make(cls)):
-        check(error, replace(SCENE, cut=True, phase="connect"), ours.ConnectError)
+        check(error, replace(CONTEXT, deadline_hit=True, phase="connect"), ours.ConnectError)
 
 
 def test_a_timeout_that_a_mock_raises_is_no_deadline_of_ours() -> None:
     """It never came to a pool of ours, so it says nothing about how far the request got: a POST is not sent again."""
     for cut in (True, False):
-        translated = check(rex.ReadTimeout("mocked"), replace(SCENE, cut=cut, phase=None), ours.ReadTimeout)
+        translated = check(rex.ReadTimeout("mocked"), replace(CONTEXT, deadline_hit=cut, phase=None), ours.ReadTimeout)
         assert not translated.never_sent
 
 
 @pytest.mark.parametrize("error", [KeyError("canary"), ZeroDivisionError(), RuntimeError("x"), ValueError("x")])
 def test_an_exception_of_the_callers_own_passes_through(error: Exception) -> None:
-    assert translate(error, SCENE) is error
+    assert translate(error, CONTEXT) is error
     assert failed(error).verdict is Verdict.NEUTRAL
 
 
 def test_an_error_of_ours_is_found_under_the_wrapping() -> None:
     error = ours.RedirectError("no")
     for outer in wrapped(error):
-        assert translate(outer, SCENE) is error
+        assert translate(outer, CONTEXT) is error
 
 
 def test_a_chain_that_bites_its_tail_ends() -> None:
     first, second = rex.ConnectionError(URL), rex.ConnectionError(URL)
     first.__context__, second.__context__ = second, first
-    check(first, SCENE, ours.ConnectionError)
+    check(first, CONTEXT, ours.ConnectionError)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +443,7 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
 def test_only_the_systems_own_words_are_quoted(error: OSError, phase: Any) -> None:
     """A library may put anything into `strerror`, such as the URL with its query."""
     for one in wrapped(error):
-        text = str(translate(one, replace(SCENE, phase=phase)))
+        text = str(translate(one, replace(CONTEXT, phase=phase)))
         assert "canary" not in text
         assert text.isprintable()
         if error.errno == errno.ECONNRESET and phase != "tls":

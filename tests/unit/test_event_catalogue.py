@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ssl
 import threading
 import typing
 from collections.abc import Callable, Iterator
@@ -13,11 +14,10 @@ import pytest
 
 from sleepwalker import ANONYMOUS, Connection, DeadlineExceeded
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker.engine.call import DUE, Came, Request, run
-from sleepwalker.engine.rules import Rules
-from sleepwalker.events import CATALOGUE, BreakerClosed, Event, HostIsolated, RequestRejected
-from sleepwalker.frozen import frozen
+from sleepwalker.engine import DUE, CompiledPolicy, Completed, Request, run
+from sleepwalker.events import CATALOGUE, BreakerClosed, CallEvent, Event, HostIsolated, RequestRejected, event_type
 from sleepwalker.policy import Policy
+from sleepwalker.transport.blocking import fast_path, rehearsal, sockets
 from tests.event_guard import faults_of
 from tests.unit.engine_driver import World, answer, refused
 from tests.unit.manager_driver import A, B, Bed, Thing, fail, replicas, well
@@ -104,13 +104,13 @@ def calls_that_a_dry_run_would_reject() -> list[Event]:
 @scenario
 def a_hedged_call() -> list[Event]:
     world = World(Policy(hedge={"delay": 1.0}))
-    request = Request("GET", "/things", idempotent=True, replayable=True, concurrent=True)
-    steps = run(world.host, Rules(world.policy, world.clock), request, world.clock, world.observe)
+    request = Request("GET", "/things", idempotent=True, replayable=True, concurrent=True, name=world.name)
+    steps = run(world.host, CompiledPolicy(world.policy, world.clock), request, world.clock, world.observe)
     next(steps)
     world.clock.advance(1.0)
     steps.send(DUE)
     with pytest.raises(StopIteration):
-        steps.send(Came(2, answer(200)))
+        steps.send(Completed(2, answer(200)))
     return world.events
 
 
@@ -139,7 +139,7 @@ def circuits_that_open_by_each_rule_and_close() -> list[Event]:
 
 
 @scenario
-def a_host_that_nobody_reaches() -> list[Event]:
+def a_host_that_cannot_be_reached() -> list[Event]:
     world = World(Policy(breaker=None))
     world.call(refused())
     return world.events
@@ -262,12 +262,44 @@ def a_hook_that_hangs() -> list[Event]:
     return bed.events
 
 
+# --- the process
+
+
+@scenario
+def a_fast_path_that_gives_something_else() -> list[Event]:
+    events: list[Event] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_path, "proven", None)
+        patch.setattr(rehearsal, "_todo", [True])
+        patch.setattr(rehearsal, "_difference", lambda: "HTTPResponse.headers")
+        patch.setattr(rehearsal, "emit", events.append)
+        rehearsal.rehearse(A)
+    return events
+
+
+@scenario
+def tls_files_that_cannot_be_loaded() -> list[Event]:
+    events: list[Event] = []
+    context = ssl.create_default_context()
+    conn = sockets.BoundedTLSConnection("api.example.com", ssl_context=context)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sockets, "emit", events.append)
+        for fault in ("missing", "unusable"):
+            patch.setattr(sockets, "renewed_context", lambda context, fault=fault: (context, fault))
+            assert conn._renewed(context) is context
+    assert {event.host for event in events} == {"https://api.example.com"}
+    return events
+
+
 # --- the guards
 
 
 @functools.cache
 def happened() -> list[Event]:
-    return [event for happens in SCENARIOS for event in happens()]
+    plain = [event for happens in SCENARIOS for event in happens()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(World, "name", "things")
+        return plain + [event for happens in SCENARIOS for event in happens()]
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -298,18 +330,25 @@ def test_a_field_that_may_be_absent_is_there_at_times() -> None:
     assert never == []
 
 
-@frozen
+@pytest.mark.parametrize("name", [name for name, cls in CATALOGUE.items() if issubclass(cls, CallEvent)])
+def test_every_event_of_a_call_says_which_call_and_what_was_asked_for_if_anything_was(name: str) -> None:
+    found = [event for event in happened() if isinstance(event, CallEvent) and event.name == name]
+    assert all(event.call for event in found)
+    assert {event.asked_for for event in found} == {None, "things"}
+
+
+@event_type
 class Unheard(Event):
     """In no catalogue."""
 
-    name = "nobody.knows"
+    name = "un.known"
     level = "info"
 
 
 @pytest.mark.parametrize(
     ("event", "says"),
     [
-        (Unheard("https://h"), "Unheard (nobody.knows) is not in the catalogue"),
+        (Unheard("https://h"), "Unheard (un.known) is not in the catalogue"),
         (BreakerClosed("https://h", ramp=5, observed=None), None),
         (BreakerClosed("https://h", ramp=True), "breaker.closed.ramp: True is not <class 'float'>"),
         (BreakerClosed("https://h", ramp="5 s"), "breaker.closed.ramp: '5 s' is not"),  # type: ignore[arg-type]

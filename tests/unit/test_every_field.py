@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from sleepwalker.engine.call import DUE, Queue, Send, Wait
-from sleepwalker.engine.outcome import Outcome
+from sleepwalker.engine import DUE, Outcome, Queue, Send, Wait
 from sleepwalker.events import RequestFinished
 from sleepwalker.policy import Policy
 from tests.policy_fields import Case, all_fields, case, with_field

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import inspect
 import pickle
 import traceback
 from typing import Any
@@ -106,6 +107,15 @@ def test_a_star_import_has_exceptions_and_nothing_else() -> None:
     found = {name: value for name, value in names.items() if name != "__builtins__"}
     assert set(BASES) | set(CODES.values()) | {"SleepwalkerException"} <= set(found)
     assert all(isinstance(value, type) and issubclass(value, SleepwalkerException) for value in found.values())
+
+
+@pytest.mark.parametrize("name", exceptions.__all__)
+def test_an_error_is_named_as_it_is_imported(name: str) -> None:
+    """Python looks for the source of a class under that name, too: it finds none then, but never another class's."""
+    kind = getattr(exceptions, name)
+    assert (kind.__module__, pickle.loads(pickle.dumps(kind))) == ("sleepwalker.exceptions", kind)
+    with pytest.raises(OSError, match=r"could not find class definition|source code not available"):
+        inspect.getsource(kind)
 
 
 def test_an_error_carries_the_response() -> None:

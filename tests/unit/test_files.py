@@ -106,7 +106,7 @@ def test_a_link_to_another_users_file_is_not_followed(tmp_path: Path) -> None:
 @as_root
 @pytest.mark.parametrize("made", [True, False])
 def test_a_link_that_another_user_made_is_not_followed_wherever_it_leads(tmp_path: Path, made: bool) -> None:
-    """Whoever may write to a folder would choose which file of root's a service of root's overwrites."""
+    """A user who may write to a folder would choose which of root's files a service of root overwrites."""
     victim = tmp_path / "victim"
     if made:
         victim.write_text("ours")

@@ -12,17 +12,28 @@ from typing import Any
 import pytest
 
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker import DeadlineExceeded, HostIsolatedError, Policy, threads
-from sleepwalker.clock import interpreter_ends
+from sleepwalker import DeadlineExceeded, HostIsolatedError, Policy
+from sleepwalker.drivers.threads import workers
+from sleepwalker.drivers.threads.clock import interpreter_ends
 from sleepwalker.events import HookFailed, HookSlow
 from sleepwalker.status import page as status_page
 from sleepwalker.status.view import Views
 from tests.interrupts import Place, strike
-from tests.unit.manager_driver import A, B, Bed, Thing, fail, hooks_are_over, in_thread, replicas, until, well
+from tests.unit.manager_driver import (
+    A,
+    B,
+    Bed,
+    Thing,
+    fail,
+    failed_over,
+    hooks_are_over,
+    in_thread,
+    until,
+)
 
 
 class Hanging:
-    """What a hook does that hangs until it is let go. It lets time go on before, so that nobody waits for long."""
+    """What a hook does that hangs until it is let go. It lets time go on before, so that no test waits for long."""
 
     def __init__(self, bed: Bed, *, seconds: float = 0.0, act: Callable[[Any, Any], Any] | None = None) -> None:
         self.bed = bed
@@ -55,7 +66,7 @@ def late(bed: Bed, host: str = A) -> Hanging:
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), True, "5", (1, 2), [1], -float("inf"), 10**400])
-def test_a_timeout_that_is_no_positive_number_is_refused_also_where_nobody_would_wait(timeout: Any) -> None:
+def test_a_timeout_that_is_no_positive_number_is_refused_also_where_no_thread_would_wait(timeout: Any) -> None:
     bed = Bed()
     bed.manager.find(A)
     for host in (A, B):
@@ -71,7 +82,7 @@ def test_a_caller_whose_time_is_over_goes_with_an_error_that_says_who_is_at_work
         bed.manager.find(A)
     error = caught.value
     assert str(error) == (
-        f"no connection to {A} within 30 s: its hooks are still at work (Hook for 30 s); "
+        f"no connection to {A} within 30 s: its hooks are still running (Hook for 30 s); "
         "give its own requests a timeout, and have it not look for the same host in another thread"
     )
     assert isinstance(error, OurConnectionError)
@@ -95,15 +106,15 @@ def test_those_who_wait_each_wait_their_own_time() -> None:
     bed = Bed()
     hanging = Hanging(bed)
     patient = in_thread(lambda: bed.manager.find(A))
-    until(lambda: len(bed.manager._rounds.waiting) == 1)
+    until(lambda: len(bed.manager._lookup.flights.waiting) == 1)
     hasty = in_thread(lambda: bed.manager.find(A, timeout=5))
-    until(lambda: len(bed.manager._rounds.waiting) == 2)
+    until(lambda: len(bed.manager._lookup.flights.waiting) == 2)
     bed.clock.advance(5)
     with pytest.raises(DeadlineExceeded, match="within 5 s"):
         hasty()
     hanging.end()
     assert [patient()] == hanging.made
-    assert bed.manager._rounds.waiting == {}
+    assert bed.manager._lookup.flights.waiting == {}
 
 
 def test_without_a_bound_a_hook_is_asked_in_its_callers_own_thread() -> None:
@@ -121,9 +132,9 @@ def test_where_no_thread_can_be_started_hooks_are_asked_in_the_callers_own(monke
     at_work: list[threading.Thread] = []
 
     def start(run: Callable[[], None], name: str) -> None:
-        raise threads.NoThread("can't start new thread")
+        raise workers.NoThread("can't start new thread")
 
-    monkeypatch.setattr(threads, "lend", start)
+    monkeypatch.setattr(workers, "lend", start)
     bed.hook.act = lambda host, auth: at_work.append(threading.current_thread()) or Thing()
     assert isinstance(bed.manager.find(A), Thing)
     assert at_work == [threading.current_thread()]
@@ -140,16 +151,12 @@ def test_a_hook_sees_the_context_variables_of_its_caller() -> None:
 
 def test_a_way_back_that_hangs_leaves_the_stand_in() -> None:
     bed = Bed()
-    up = replicas(bed)
-    well(bed)
-    bed.unreachable(A)
-    up.remove(A)
-    stand_in = bed.manager.find(A)
+    _, stand_in = failed_over(bed)
     bed.clock.advance(1)
     hanging = Hanging(bed, seconds=30)
     assert bed.manager.find(A) is stand_in
     assert bed.manager.find(A) is stand_in
-    assert len(bed.hook.asked) == 3, "nobody waits for it again"
+    assert len(bed.hook.asked) == 3, "no caller waits for it again"
     hanging.end()
 
 
@@ -181,7 +188,7 @@ def test_what_ends_a_program_ends_it_from_a_hook_too(error: BaseException) -> No
     assert isinstance(bed.manager.find(A), Thing)
 
 
-def test_an_error_that_nobody_waits_for_any_more_is_told_as_an_event() -> None:
+def test_an_error_after_all_waiters_left_is_an_event() -> None:
     bed = Bed()
     hanging = Hanging(bed, seconds=2, act=fail(LookupError("a bug")))
     with pytest.raises(DeadlineExceeded):
@@ -195,7 +202,7 @@ def test_ctrl_c_strikes_who_waits_and_not_the_hook() -> None:
 
     def act(host: Any, auth: Any) -> Any:
         signal.raise_signal(signal.SIGINT)  # its handler runs in the main thread
-        until(lambda: not bed.manager._rounds.waiting)
+        until(lambda: not bed.manager._lookup.flights.waiting)
         return Thing()
 
     bed.hook.act = act
@@ -226,7 +233,7 @@ def test_ctrl_c_has_no_wait_take_the_interpreter_for_ending() -> None:
 # -- hooks that are late
 
 
-def test_a_late_hook_is_told_of_once_and_holds_nobody_again() -> None:
+def test_a_late_hook_is_told_of_once_and_holds_no_caller_again() -> None:
     bed = Bed()
     hanging = late(bed)
     assert [(event.host, event.hook, event.duration) for event in bed.all(HookSlow)] == [(A, "Hook", 30.0)]
@@ -235,7 +242,7 @@ def test_a_late_hook_is_told_of_once_and_holds_nobody_again() -> None:
             bed.manager.find(A)
         assert not isinstance(caught.value, DeadlineExceeded), "it does not wait"
         assert str(caught.value) == (
-            f"no connection to {A}: its hooks are still at work (Hook for 30 s); they are asked again in 1.0 s"
+            f"no connection to {A}: its hooks are still running (Hook for 30 s); they are asked again in 1.0 s"
         )
         assert (caught.value.retry_after, caught.value.never_sent) == (1.0, True)
     assert len(bed.all(HookSlow)) == len(bed.hook.asked) == 1
@@ -244,7 +251,7 @@ def test_a_late_hook_is_told_of_once_and_holds_nobody_again() -> None:
     assert len(bed.hook.asked) == 1
 
 
-def test_it_is_told_of_though_everybody_went_before() -> None:
+def test_it_is_told_of_though_all_callers_left_before() -> None:
     bed = Bed()
     hanging = Hanging(bed, seconds=2)
     with pytest.raises(DeadlineExceeded):
@@ -266,7 +273,7 @@ def test_hooks_that_hang_are_asked_a_growing_pause_apart_and_three_times_at_most
     with pytest.raises(OurConnectionError) as caught:
         bed.manager.find(A)
     assert str(caught.value) == (
-        f"no connection to {A}: its hooks are still at work (Hook for 193 s), in 3 threads; "
+        f"no connection to {A}: its hooks are still running (Hook for 193 s), in 3 threads; "
         "they are asked again when one of them has ended"
     )
     assert len(bed.hook.asked) == len(bed.all(HookSlow)) == 3
@@ -302,7 +309,7 @@ def test_64_late_hooks_of_a_manager_are_the_most() -> None:
     for host in hosts[:64]:
         with pytest.raises(DeadlineExceeded):
             bed.manager.find(host)
-    with pytest.raises(OurConnectionError, match="still at work for other hosts, in 64 threads"):
+    with pytest.raises(OurConnectionError, match="still running for other hosts, in 64 threads"):
         bed.manager.find(hosts[64])
     assert len(bed.hook.asked) == 64
     hanging.end()
@@ -377,9 +384,9 @@ def test_a_signal_handler_may_ask_the_manager_while_that_notices_late_hooks() ->
         def ask(bed: Bed = bed) -> None:
             bed.manager.health()
 
-        where = strike(bed.manager.health, files=("manager.py", "rounds.py"), error=ask, known=known, callers=1)
-        pairs = bed.manager._registry.pairs_locked()
-        assert [(len(pair.late), pair.asked) for pair in pairs] == [(1, 1)] * 2, where
+        where = strike(bed.manager.health, files=("manager.py", "flights.py"), error=ask, known=known, callers=1)
+        pairs = bed.manager._lookup.table.slots()
+        assert [(len(pair.late), pair.flights) for pair in pairs] == [(1, 1)] * 2, where
         hanging.end()
     assert len(known) > 5
 
@@ -388,7 +395,7 @@ def test_who_waits_longer_than_others_waits_for_a_late_hook_too() -> None:
     bed = Bed()
     hanging = late(bed)
     patient = in_thread(lambda: bed.manager.find(A, timeout=float("inf")))
-    until(lambda: len(bed.manager._rounds.waiting) == 1)
+    until(lambda: len(bed.manager._lookup.flights.waiting) == 1)
     hanging.end()
     assert [patient()] == hanging.made
 
@@ -410,7 +417,7 @@ def test_what_is_added_serves_at_once_those_who_wait_too() -> None:
     bed = Bed()
     hanging = Hanging(bed)
     jobs = [in_thread(lambda: bed.manager.find(A)) for _ in range(3)]
-    until(lambda: len(bed.manager._rounds.waiting) == 3 and bool(bed.hook.asked))
+    until(lambda: len(bed.manager._lookup.flights.waiting) == 3 and bool(bed.hook.asked))
     added = Thing()
     bed.manager.add(A, None, added)
     assert [job() for job in jobs] == [added] * 3
@@ -466,7 +473,7 @@ def test_closing_ends_all_waits_at_once_and_closes_what_hooks_make_later() -> No
     bed = Bed()
     hanging = Hanging(bed)
     jobs = [in_thread(lambda: bed.manager.find(A)) for _ in range(3)]
-    until(lambda: len(bed.manager._rounds.waiting) == 3 and bool(bed.hook.asked))
+    until(lambda: len(bed.manager._lookup.flights.waiting) == 3 and bool(bed.hook.asked))
     bed.manager.close()
     for job in jobs:
         with pytest.raises(OurConnectionError, match="this manager is closed"):
@@ -480,7 +487,7 @@ def test_a_host_that_is_isolated_while_its_hook_is_at_work_is_isolated_for_all_w
     bed = Bed()
     hanging = Hanging(bed, act=lambda host, auth: bed.conn(B))
     jobs = [in_thread(lambda: bed.manager.find("orders")) for _ in range(3)]
-    until(lambda: len(bed.manager._rounds.waiting) == 3)
+    until(lambda: len(bed.manager._lookup.flights.waiting) == 3)
     bed.manager.isolate("orders")
     hanging.go.set()
     for job in jobs:
@@ -543,7 +550,7 @@ def test_a_hook_that_finds_its_own_host_in_a_thread_that_it_waits_for_comes_to_a
 
     def act(host: Any, auth: Any) -> Any:
         search = in_thread(lambda: bed.manager.find(host))
-        until(lambda: len(bed.manager._rounds.waiting) == 2)
+        until(lambda: len(bed.manager._lookup.flights.waiting) == 2)
         bed.clock.advance(30)
         try:
             return search()
@@ -556,3 +563,16 @@ def test_a_hook_that_finds_its_own_host_in_a_thread_that_it_waits_for_comes_to_a
         bed.manager.find(A)
     hooks_are_over()
     assert "look for the same host in another thread" in str(inner[0])
+
+
+def test_a_hook_that_looks_for_ever_new_hosts_takes_a_hundred_threads_and_no_more() -> None:
+    """It took two thousand in a second, and the process with them."""
+    bed = Bed()
+    bed.hook.act = lambda host, auth: bed.manager.find(f"{host}x")
+    with pytest.raises(OurConnectionError, match="100 hooks wait for one another, each for a host that the one before"):
+        bed.manager.find("a")
+    assert len(bed.hook.asked) == 100
+    hooks_are_over()
+    assert bed.manager._lookup.flights._led == {}
+    bed.hook.act = lambda host, auth: Thing() if len(host) == 90 else bed.manager.find(f"{host}x")
+    assert isinstance(bed.manager.find("b"), Thing)

@@ -10,19 +10,19 @@ from sleepwalker import ANONYMOUS, Connection, ConnectionManager, fork
 def test_each_stage_is_renewed_once_hosts_before_connections_before_managers(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     stages = list(fork._renewals)
-    assert sorted(stages) == ["connections", "hosts", "lookups", "managers", "threads", "timers"]
+    assert set(stages) == set(fork._ORDER)
     for stage in reversed(stages):
         monkeypatch.setitem(fork._renewals, stage, lambda stage=stage: seen.append(stage))
     fork._renew_all()
-    assert seen == ["threads", "lookups", "timers", "hosts", "connections", "managers"]
+    assert seen == ["process", "threads", "lookups", "timers", "hosts", "host tables", "connections", "managers"]
 
 
 def test_what_lives_is_renewed() -> None:
     manager = ConnectionManager()
     conn = Connection("https://h.test", ANONYMOUS)
-    before = (manager._lock, conn._waits, conn._host._lock)
+    before = (manager._finder.lock, conn._calls.waits, conn._record.lock.mutex)
     fork._renew_all()
-    after = (manager._lock, conn._waits, conn._host._lock)
+    after = (manager._finder.lock, conn._calls.waits, conn._record.lock.mutex)
     assert all(old is not new for old, new in zip(before, after, strict=True))
 
 

@@ -26,20 +26,20 @@ from sleepwalker import (
     Policy,
     ReadError,
 )
-from sleepwalker.clock import Wake
 from sleepwalker.connection.guard import Guard, is_guard, unguarded
+from sleepwalker.drivers.threads.clock import Wake
 from sleepwalker.events import AttemptFailed, RequestFailed, RequestFinished, RetryAbandoned, RetryScheduled
 from tests.unit.engine_driver import FakeClock
 from tests.unit.manager_driver import A, Bed, Hook, in_thread
 
-#: Retries cost no time, and nobody gives the host up.
+#: Retries cost no time, and the host is never given up.
 POLICY = Policy(
     retry={"attempts": 3, "wait_initial": 0, "wait_max": 0}, breaker={"consecutive_for": 0, "consecutive": 1000}
 )
 
 
 class Api:
-    """A connection of somebody else's: answers what its script says, once each, and then `ok`."""
+    """A foreign connection: it responds by its script, once each, and then with `ok`."""
 
     colour = "red"
 
@@ -688,7 +688,7 @@ class Logins(Bed):
 
 
 def theirs(cause: Exception | None = None, **fields: Any) -> Exception:
-    """An exception of a library that nobody here knows."""
+    """An exception of an unknown library."""
     error = type("Theirs", (Exception,), fields)("geheim")
     error.__cause__ = cause
     return error
@@ -858,7 +858,7 @@ def test_calls_in_flight_go_on_when_another_one_met_a_401() -> None:
     assert api.closings == 1
 
 
-def test_a_guard_in_use_is_not_idle_though_nobody_looks_for_it() -> None:
+def test_a_guard_in_use_is_not_idle_without_a_find() -> None:
     bed = Logins()
     held = bed.manager.find(A)
     for _ in range(10):

@@ -9,9 +9,7 @@ from unittest import mock
 import pytest
 
 from sleepwalker.attempt import Attempt
-from sleepwalker.engine.breaker import Permit
-from sleepwalker.engine.call import DUE, LATE, Came, Hold, Send, Wait
-from sleepwalker.engine.outcome import Outcome, failed
+from sleepwalker.engine import DUE, LATE, Completed, Hold, Outcome, Permit, Send, Wait, failed
 from sleepwalker.events import AttemptFailed, HedgeFinished, HedgeSent, RequestFinished
 from sleepwalker.exceptions import ConnectionError
 from sleepwalker.policy import Policy
@@ -46,7 +44,8 @@ def test_a_slow_attempt_is_sent_again_with_its_own_deadline() -> None:
     assert first.hedge_in == 1.0
     # The first one may be slow because its socket is dead: another that has not answered since is no better.
     assert copy == Send(first.deadline, first.limit, first.seconds, 2, None, proven_since=began - 1.0)
-    assert here.only(HedgeSent) == HedgeSent(HOST, method="GET", path="/things", attempt=2, delay=1.0)
+    sent = here.only(HedgeSent)
+    assert sent == HedgeSent(HOST, method="GET", path="/things", attempt=2, delay=1.0, call=sent.call)
     assert began == here.clock.now
 
 
@@ -67,7 +66,7 @@ def test_a_delay_that_the_total_deadline_does_not_leave_time_for_is_not_waited_f
     here = world(timeout={"connect": 3, "attempt": 3, "total": 3}, hedge={"delay": 2.0})
     call = here.begin(concurrent=True)
     here.clock.advance(2)
-    call.reply(Came(1, answer(503)))
+    call.reply(Completed(1, answer(503)))
     here.clock.advance(0.5)
     call.reply(False)
     assert isinstance(call.step, Send)
@@ -92,7 +91,7 @@ def test_no_more_than_max_extra_copies_are_sent_in_a_call() -> None:
     assert isinstance(call.step, Send)
     assert (call.step.number, call.step.hedge_in) == (3, None)
     for number in (1, 3, 2):
-        call.reply(Came(number, answer(503)))
+        call.reply(Completed(number, answer(503)))
     call.reply(False)
     assert isinstance(call.step, Send)
     assert (call.step.number, call.step.hedge_in) == (4, None)
@@ -108,7 +107,7 @@ def test_the_first_good_answer_wins_and_the_other_send_is_on_record_as_cancelled
     call = hedged(here)
     here.clock.advance(0.25)
     good = answer(200)
-    call.reply(Came(winner, good))
+    call.reply(Completed(winner, good))
     assert call.outcome is good
     cut = f"cancelled: attempt {winner} came first"
     assert call.final is not None
@@ -124,14 +123,14 @@ def test_the_first_good_answer_wins_and_the_other_send_is_on_record_as_cancelled
 @pytest.mark.parametrize("good", [200, 404, 500])
 def test_what_is_not_retried_wins(good: int) -> None:
     call = hedged(world())
-    call.reply(Came(2, answer(good)))
+    call.reply(Completed(2, answer(good)))
     assert call.outcome.status == good
 
 
 @pytest.mark.parametrize("error", [bad_certificate(), failed(ValueError("mine"))], ids=["certificate", "caller's"])
 def test_an_error_that_is_not_retried_wins(error: Outcome) -> None:
     call = hedged(world())
-    call.reply(Came(1, error))
+    call.reply(Completed(1, error))
     assert call.outcome is error
 
 
@@ -140,10 +139,10 @@ def test_an_error_that_is_not_retried_wins(error: Outcome) -> None:
 def test_a_bad_outcome_waits_for_the_other_send(bad: Outcome, retry: Any) -> None:
     here = world(retry=retry)
     call = hedged(here)
-    call.reply(Came(1, bad))
+    call.reply(Completed(1, bad))
     assert isinstance(call.step, Hold)
     good = answer(200)
-    call.reply(Came(2, good))
+    call.reply(Completed(2, good))
     assert call.outcome is good
     assert len(here.all(AttemptFailed)) == 1
     assert ends(here) == [(2, True)]
@@ -151,15 +150,15 @@ def test_a_bad_outcome_waits_for_the_other_send(bad: Outcome, retry: Any) -> Non
 
 def test_a_send_that_fails_before_its_copy_is_due_is_retried_as_ever() -> None:
     call = world().begin(concurrent=True)
-    call.reply(Came(1, answer(503)))
+    call.reply(Completed(1, answer(503)))
     assert call.step == Wait(0.5)
 
 
 def test_where_all_are_bad_the_last_outcome_goes_on_to_the_retries() -> None:
     here = world()
     call = hedged(here)
-    call.reply(Came(2, answer(503, "3")))
-    call.reply(Came(1, answer(503, "2")))
+    call.reply(Completed(2, answer(503, "3")))
+    call.reply(Completed(1, answer(503, "2")))
     assert call.step == Wait(2.0)
     call.reply(False)
     assert isinstance(call.step, Send)
@@ -173,8 +172,8 @@ def test_where_all_are_bad_the_last_outcome_goes_on_to_the_retries() -> None:
 def test_copies_do_not_use_up_attempts() -> None:
     here = world(retry={"attempts": 3, "jitter": "none", "budget": False})
     call = hedged(here)
-    call.reply(Came(1, answer(503)))
-    call.reply(Came(2, answer(503)))
+    call.reply(Completed(1, answer(503)))
+    call.reply(Completed(2, answer(503)))
     while call.final is None:
         call.reply(answer(503) if isinstance(call.step, Send) else False)
     assert len(call.sends) == 4
@@ -182,16 +181,16 @@ def test_copies_do_not_use_up_attempts() -> None:
 
 def test_without_retries_the_last_outcome_is_what_the_call_comes_to() -> None:
     call = hedged(world(retry=False))
-    call.reply(Came(1, answer(503)))
+    call.reply(Completed(1, answer(503)))
     last = reset()
-    call.reply(Came(2, last))
+    call.reply(Completed(2, last))
     assert call.outcome is last
 
 
 def test_a_copy_that_overruns_its_deadline_is_given_up() -> None:
     here = world()
     call = hedged(here)
-    call.reply(Came(1, answer(503)))
+    call.reply(Completed(1, answer(503)))
     here.clock.advance(9.1)
     call.reply(LATE)
     assert call.step == Wait(0.5)
@@ -202,7 +201,7 @@ def test_a_copy_that_overruns_its_deadline_is_given_up() -> None:
 
 def test_news_that_make_no_sense_are_refused() -> None:
     here = world()
-    with pytest.raises(TypeError, match="answered with Came or a Signal, not with True"):
+    with pytest.raises(TypeError, match="answered with Completed or a Signal, not with True"):
         hedged(here).reply(True)
     assert here.host.snapshot().in_flight == 0
 
@@ -215,10 +214,10 @@ def test_a_copy_spends_the_retry_budget() -> None:
     for _ in range(10):  # the floor
         call = hedged(here)
         assert isinstance(call.step, Send)
-        call.reply(Came(1, answer(200)))
+        call.reply(Completed(1, answer(200)))
     call = hedged(here)
     assert isinstance(call.step, Send)  # the tenth part of ten calls
-    call.reply(Came(2, answer(200)))
+    call.reply(Completed(2, answer(200)))
     assert isinstance(hedged(here).step, Hold)
     health = here.host.snapshot()
     assert (health.hedges, health.retries) == (11, 0)
@@ -229,7 +228,7 @@ def test_a_call_that_its_copy_answers_pays_into_the_budget_as_well() -> None:
     for _ in range(50):
         call = hedged(here)
         assert isinstance(call.step, Send)
-        call.reply(Came(2, answer(200)))
+        call.reply(Completed(2, answer(200)))
 
 
 @pytest.mark.parametrize("retry", [False, {"budget": False}], ids=["no retries", "no budget"])
@@ -238,7 +237,7 @@ def test_without_a_budget_only_max_extra_limits_the_copies(retry: Any) -> None:
     for _ in range(100):
         call = hedged(here)
         assert isinstance(call.step, Send)
-        call.reply(Came(2, answer(200)))
+        call.reply(Completed(2, answer(200)))
 
 
 def test_the_one_that_lost_counts_neither_as_failure_nor_in_the_latencies() -> None:
@@ -246,7 +245,7 @@ def test_the_one_that_lost_counts_neither_as_failure_nor_in_the_latencies() -> N
     for _ in range(10):
         call = hedged(here)
         here.clock.advance(0.01)
-        call.reply(Came(2, answer(200)))
+        call.reply(Completed(2, answer(200)))
     health = here.host.snapshot()
     assert (health.attempts, health.failures, health.success_ratio) == (20, 0, 1.0)
     assert health.latency.p99 == pytest.approx(0.01, rel=0.13)
@@ -258,7 +257,7 @@ def test_the_one_that_lost_counts_neither_as_failure_nor_in_the_latencies() -> N
 
 def permits(here: World) -> list[Permit]:
     assert here.host.breaker is not None
-    return list(here.host.breaker._places.values())
+    return list(here.host.breaker.circuit.places.out)
 
 
 def test_a_half_open_circuit_admits_no_copy_of_its_probe() -> None:
@@ -267,7 +266,7 @@ def test_a_half_open_circuit_admits_no_copy_of_its_probe() -> None:
     here.clock.advance(here.host.snapshot().retry_in or 0.0)
     call = hedged(here)
     assert isinstance(call.step, Hold)
-    call.reply(Came(1, answer(200)))
+    call.reply(Completed(1, answer(200)))
     assert permits(here) == []
     assert here.host.snapshot().hedges == 0
 
@@ -304,7 +303,7 @@ def test_a_copy_keeps_its_place_in_a_slow_start() -> None:
     assert isinstance(call.reply(DUE).step, Send)
     third, fourth = here.begin(), here.begin()
     assert (third.final is None, fourth.final is None) == (True, False)
-    call.reply(Came(2, answer(200)))
+    call.reply(Completed(2, answer(200)))
     third.reply(answer(200))
 
 
@@ -317,7 +316,7 @@ def test_a_dry_run_sends_the_copy_and_says_that_it_would_not_have() -> None:
     assert isinstance(call.step, Send)
     would = [event.fields()["attempt"] for event in here.events if event.name == "request.would_reject"]
     assert would == [2]
-    call.reply(Came(2, answer(500)))
+    call.reply(Completed(2, answer(500)))
     assert here.host.snapshot().breaker == "open"
 
 
@@ -330,8 +329,8 @@ def test_the_breaker_may_be_off_for_the_call_alone() -> None:
 def test_two_failures_of_a_race_count_twice() -> None:
     here = world(breaker={"consecutive_for": 0, "consecutive": 2}, retry=False)
     call = hedged(here)
-    call.reply(Came(1, answer(503)))
-    call.reply(Came(2, answer(503)))
+    call.reply(Completed(1, answer(503)))
+    call.reply(Completed(2, answer(503)))
     assert here.host.snapshot().breaker == "open"
 
 
@@ -339,7 +338,7 @@ def test_slow_calls_are_no_longer_under_way_once_they_have_lost() -> None:
     here = world(breaker={"slow_ratio": 0.5, "slow_call": 5, "min_calls": 2}, timeout={"attempt": 10})
     for _ in range(5):
         call = hedged(here)
-        call.reply(Came(2, answer(200)))
+        call.reply(Completed(2, answer(200)))
     here.clock.advance(20)
     assert here.host.snapshot().breaker == "closed"
 
@@ -374,7 +373,7 @@ def test_one_that_was_interrupted_says_nothing_of_how_slow_the_host_is() -> None
     call = hedged(here)
     with pytest.raises(KeyboardInterrupt):
         call.throw(KeyboardInterrupt())
-    assert here.host._cut is None
+    assert here.host.history._cancelled is None
 
 
 # The percentile
@@ -419,12 +418,12 @@ def test_the_percentile_does_not_sink_because_it_cuts_what_is_slow() -> None:
         assert isinstance(call.step, Send)
         if call.step.hedge_in is None or call.step.hedge_in >= took:
             here.clock.advance(took)
-            call.reply(Came(1, answer(200)) if call.step.hedge_in else answer(200))
+            call.reply(Completed(1, answer(200)) if call.step.hedge_in else answer(200))
         else:
             here.clock.advance(call.step.hedge_in)
             call.reply(DUE)
             here.clock.advance(0.1)
-            call.reply(Came(2, answer(200)))
+            call.reply(Completed(2, answer(200)))
     assert hedge_in(here) == pytest.approx(0.11, rel=0.2)
     assert here.host.snapshot().hedges == pytest.approx(200, rel=0.1)
 
@@ -433,7 +432,7 @@ def test_a_percentile_is_worked_out_a_few_times_a_second_at_most() -> None:
     here = world(hedge={"percentile": 90})
     for _ in range(50):
         here.call(answer(200), took=0.1)
-    with mock.patch.object(here.host._latencies.__class__, "above", autospec=True, return_value=0.2) as above:
+    with mock.patch.object(here.host.history.latencies.__class__, "above", autospec=True, return_value=0.2) as above:
         for _ in range(100):
             assert hedge_in(here) == 0.2
             here.clock.advance(0.01)
@@ -467,7 +466,7 @@ def test_calls_with_policies_of_their_own_leave_no_trace_without_end() -> None:
     for number in range(100):
         policy = Policy(hedge={"percentile": 1 + number / 2})
         here.begin(concurrent=True, policy=policy).close()
-    assert len(here.host._above) <= 8
+    assert len(here.host.history._percentiles) <= 8
 
 
 def test_another_window_begins_anew() -> None:
@@ -475,7 +474,7 @@ def test_another_window_begins_anew() -> None:
     for _ in range(50):
         here.call(answer(200), took=0.1)
     assert hedge_in(here) is not None
-    here.host.follow(here.policy.replace(health={"window": 30}))
+    here.host.reconfigure(here.policy.replace(health={"window": 30}))
     assert hedge_in(here) is None
 
 
@@ -488,7 +487,7 @@ def test_the_error_of_a_race_says_never_sent_only_where_no_copy_may_have_arrived
     first: int, other: Callable[[], Outcome], unsent: bool
 ) -> None:
     here = world(retry={"attempts": 1})
-    call = hedged(here).reply(Came(first, other())).reply(Came(3 - first, refused()))
+    call = hedged(here).reply(Completed(first, other())).reply(Completed(3 - first, refused()))
     assert isinstance(call.outcome.error, ConnectionError)
     assert call.outcome.error.never_sent is unsent
 
@@ -497,7 +496,7 @@ def test_the_error_of_a_race_says_never_sent_only_where_no_copy_may_have_arrived
 def test_a_copy_that_was_cut_may_have_arrived(kind: Callable[[], Outcome]) -> None:
     """One is cut as its deadline is over, the other as nothing can come of it any more."""
     here = world(retry={"attempts": 1})
-    call = hedged(here).reply(Came(2, kind()))
+    call = hedged(here).reply(Completed(2, kind()))
     if call.final is None:
         call.reply(LATE)
     assert isinstance(call.outcome.error, ConnectionError)

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from sleepwalker.engine.health import HostHealth, Latency
-from sleepwalker.engine.outcome import failed
+from sleepwalker.engine import HostHealth, Latency, failed
 from sleepwalker.events import HostBroken, HostIsolated, HostRecovered, HostRestored, RequestRejected
-from sleepwalker.exceptions import HostIsolatedError, ReadError
+from sleepwalker.exceptions import DecodeError, HostIsolatedError, ReadError
 from sleepwalker.policy import Policy
 from tests.unit.engine_driver import HOST, PLAIN_BREAKER, WALL, World, answer, refused, reset
 
@@ -27,7 +26,7 @@ def world(**parts: Any) -> World:
     return World(Policy(**{"retry": False, "breaker": False, **parts}))
 
 
-def test_a_host_that_nobody_asked_yet_is_unknown() -> None:
+def test_a_host_without_a_call_is_unknown() -> None:
     health = world().host.snapshot()
     assert health == HostHealth(
         host=HOST,
@@ -205,7 +204,7 @@ def test_one_outage_is_broken_once_however_many_probes_fail() -> None:
 
 
 def test_a_circuit_that_waits_for_a_probe_is_degraded_even_when_all_verdicts_are_old() -> None:
-    """It was reported as unknown, as if nobody had ever asked."""
+    """It was reported as unknown, as without any call."""
     here = world(breaker={"consecutive_for": 0, "consecutive": 2}, health={"window": 1})
     here.trip()
     here.clock.advance(5.0)
@@ -226,9 +225,40 @@ def test_a_streamed_body_that_breaks_counts_against_the_host() -> None:
     here = world(breaker={"consecutive_for": 0, "consecutive": 1})
     call = here.call(answer(200))
     assert call.final is not None
-    here.host.settle_body(call.final.permit, failed(ReadError("broke off")), here.clock.now)
+    here.host.outcomes.settle_body(call.final.permit, failed(ReadError("broke off")), here.clock.now)
     health = here.host.snapshot()
     assert (health.breaker, health.failures, health.attempts) == ("open", 1, 1)
+
+
+def test_an_attempt_whose_body_breaks_counts_once() -> None:
+    here = world()
+    for expected in ((0.0, 1), (0.0, 2)):
+        broken = here.stream()
+        assert here.host.snapshot().consecutive_failures == 0
+        here.clock.advance(1.0)
+        broken()
+        health = here.host.snapshot()
+        assert (health.success_ratio, health.consecutive_failures) == expected
+    assert (health.failures, health.attempts) == (2, 2)
+
+
+def test_a_success_between_the_head_and_the_broken_body_ends_the_run() -> None:
+    here = world()
+    here.call(reset())
+    broken = here.stream()
+    here.call(answer(200))
+    broken()
+    health = here.host.snapshot()
+    assert (health.consecutive_failures, health.success_ratio) == (1, 1 / 3)
+
+
+def test_a_body_that_could_not_be_used_changes_nothing() -> None:
+    here = world()
+    call = here.call(answer(200))
+    assert call.final is not None
+    assert here.host.outcomes.settle_body(call.final.permit, failed(DecodeError("no gzip")), here.clock.now) == ()
+    health = here.host.snapshot()
+    assert (health.failures, health.success_ratio) == (0, 1.0)
 
 
 def test_a_cancelled_send_is_an_attempt_without_a_verdict() -> None:
@@ -257,9 +287,9 @@ def test_an_isolated_host_gets_nothing_until_it_is_restored() -> None:
 def test_a_probe_from_outside_closes_the_circuit_like_any_other() -> None:
     here = world(breaker={"consecutive_for": 0, "consecutive": 1, "close_after": 2, "ramp": 0})
     here.trip()
-    names = [event.name for event in here.host.probed(answer(200), here.clock.now)]
+    names = [event.name for event in here.host.outcomes.probed(answer(200), here.clock.now)]
     assert names == ["breaker.half_opened"]
-    names = [event.name for event in here.host.probed(answer(200), here.clock.now)]
+    names = [event.name for event in here.host.outcomes.probed(answer(200), here.clock.now)]
     assert names == ["breaker.closed", "host.recovered"]
 
 
@@ -300,14 +330,12 @@ def test_a_forked_child_has_nothing_in_flight_and_keeps_what_is_known() -> None:
 
 
 def test_locks_that_another_thread_held_at_the_fork_are_free_in_the_child() -> None:
-    """The host's own lock, and the one inside pybreaker's state machine, which each transition takes."""
+    """pybreaker's state machine has a lock of its own, but lives for one transition."""
     here = world(breaker={"consecutive_for": 0, "consecutive": 1, "close_after": 1})
-    breaker = here.host.breaker
-    assert breaker is not None
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with here.host._lock, breaker._machine._lock:
+        with here.host.lock.mutex:
             held.set()
             done.wait(30)
 

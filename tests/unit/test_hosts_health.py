@@ -14,12 +14,12 @@ from sleepwalker import (
     Connection,
     HostIsolatedError,
     Policy,
-    threads,
 )
 from sleepwalker import ConnectionError as OurConnectionError
+from sleepwalker.drivers.threads import workers
 from sleepwalker.events import ConnectionHooked, HostIsolated, HostRestored
 from tests.unit.engine_driver import answer
-from tests.unit.manager_driver import A, B, Bed, Hook, Thing, fail, nothing, replicas, rounds, well
+from tests.unit.manager_driver import A, B, Bed, Hook, Thing, fail, failed_over, nothing, replicas, rounds, well
 
 # -- the back-off --------------------------------------------------------------------------------
 
@@ -120,7 +120,7 @@ def test_hooks_that_failed_over_a_broken_host_are_asked_once_it_is_well() -> Non
     assert len(bed.hook.asked) == asked
     record = bed.record(A)
     for _ in range(2):
-        record.probed(answer(200), bed.clock.now)
+        record.outcomes.probed(answer(200), bed.clock.now)
     bed.hook.act = lambda host, auth: bed.conn(host)
     assert bed.manager.find(A).health.breaker == "closed"
 
@@ -319,12 +319,7 @@ def test_a_401_evicts_nothing_where_the_policy_says_so() -> None:
 
 def test_a_replica_takes_over_and_hands_back() -> None:
     bed = Bed()
-    up = replicas(bed)
-    well(bed)
-    bed.unreachable(A)
-    up.remove(A)
-    stand_in = bed.manager.find(A)
-    assert stand_in.origin.text == B
+    up, stand_in = failed_over(bed)
     assert bed.manager.health(A).connections == 0
     assert bed.manager.health(B).connections == 1
     for _ in range(3):
@@ -341,11 +336,7 @@ def test_a_replica_takes_over_and_hands_back() -> None:
 
 def test_a_replica_serves_on_while_the_hooks_do_not_give_the_host_back() -> None:
     bed = Bed()
-    up = replicas(bed)
-    well(bed)
-    bed.unreachable(A)
-    up.remove(A)
-    stand_in = bed.manager.find(A)
+    _, stand_in = failed_over(bed)
     for act in (fail(OSError("down")), nothing):
         bed.hook.act = act
         bed.clock.advance(130)
@@ -364,11 +355,7 @@ def test_a_replica_serves_on_while_the_hooks_do_not_give_the_host_back() -> None
 
 def test_a_host_whose_circuit_is_open_is_not_gone_back_to() -> None:
     bed = Bed()
-    up = replicas(bed)
-    well(bed)
-    bed.trip(A)
-    up.remove(A)
-    stand_in = bed.manager.find(A)
+    up, stand_in = failed_over(bed, Bed.trip)
     up.insert(0, A)
     bed.clock.advance(4)
     assert bed.manager.find(A) is stand_in
@@ -379,15 +366,11 @@ def test_a_host_whose_circuit_is_open_is_not_gone_back_to() -> None:
 
 def test_where_hosts_are_probed_only_the_probe_brings_one_back() -> None:
     bed = Bed(policy=Policy(health={"probe": "/health", "probe_interval": 1000}))
-    up = replicas(bed)
-    well(bed)
-    bed.unreachable(A)
-    up.remove(A)
-    stand_in = bed.manager.find(A)
+    up, stand_in = failed_over(bed)
     up.insert(0, A)
     bed.clock.advance(100)
     assert bed.manager.find(A) is stand_in
-    bed.record(A).probed(answer(200), bed.clock.now)
+    bed.record(A).outcomes.probed(answer(200), bed.clock.now)
     assert bed.manager.find(A).origin.text == A
     bed.manager.close()
 
@@ -506,11 +489,7 @@ def test_restoring_a_name_does_not_restore_a_host_that_was_isolated_itself() -> 
 
 def test_an_isolated_host_is_refused_while_a_replica_stands_in() -> None:
     bed = Bed()
-    up = replicas(bed)
-    well(bed)
-    bed.unreachable(A)
-    up.remove(A)
-    bed.manager.find(A)
+    failed_over(bed)
     bed.manager.isolate(A)
     with pytest.raises(HostIsolatedError):
         bed.manager.find(A)
@@ -573,18 +552,18 @@ def test_hooks_are_announced_with_what_they_made() -> None:
 
 def test_only_a_policy_with_a_probe_starts_a_thread_and_close_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Callable[[], None]] = []
-    start = threads.start
+    start = workers.start
     monkeypatch.setattr(
-        threads, "start", lambda run, name: started.append(run) if "probe" in name else start(run, name)
+        workers, "start", lambda run, name: started.append(run) if "probe" in name else start(run, name)
     )
     plain = Bed()
     plain.manager.find(A)
-    assert plain.manager._prober is None
+    assert plain.manager._finder.probing.prober is None
     bed = Bed(policy=Policy(health={"probe": "/health"}))
     assert started == []
     bed.manager.add(A, None, bed.conn(A))
     (run,) = started
-    prober = bed.manager._prober
+    prober = bed.manager._finder.probing.prober
     assert prober is not None
     with prober._running:  # as the thread does while it runs
         bed.manager.find(B)
@@ -617,10 +596,10 @@ def test_each_broken_host_is_probed_through_one_connection_and_one_failure_stops
             bed.manager.find(host, auth)
     for host in (A, B):
         bed.trip(host)
-    bed.manager._probe_broken()
+    bed.manager._finder.probing.probe_broken()
     assert left == {A: [], B: [], "https://c.test": []}
     assert bed.manager.health(A).breaker == "open"
     assert bed.manager.health(B).breaker == "closed"
     bed.manager.isolate(A)
-    bed.manager._probe_broken()
+    bed.manager._finder.probing.probe_broken()
     bed.manager.close()

@@ -24,10 +24,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.inspect_traffic import HOSTS, Traffic
+from sleepwalker.eventlog.columns import LONGEST_LINE
 from sleepwalker.events import CATALOGUE
-from sleepwalker.inspect import Filter, InspectError, Report, Session, Source, make
-from sleepwalker.inspect.columns import LONGEST_LINE
+from sleepwalker.inspect import EventLogError, Filter, InspectError, Report, Session, Source, make
+from tests.ranges import some
 from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
+
+#: With the oldest releases tests/wire/test_inspect.py counts, too.
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture
@@ -82,6 +86,25 @@ def test_counts_are_those_that_the_traffic_had(tmp_path: Path, seed: int) -> Non
     assert sum(everyone.answered) == truth.answered.total()
     assert sum(everyone.failed) + sum(everyone.rejected) == truth.failed.total()
     assert truth.opened.total() > 3, "a log without an outage would prove little"
+
+
+def test_calls_names_and_processes_can_be_asked_for_and_older_lines_have_none(log: Log) -> None:
+    path = log(
+        line(1, "attempt.failed", call="a-1", name="billing", pid=7, attempt=1, status=503, duration=0.1),
+        line(2, "breaker.opened", call="a-1", pid=7, rule="probe", open_for=1.0, cause="503"),
+        answered(3, call="a-1", name="billing", pid=7, attempts=2),
+        answered(4, call="a-2", pid=8),
+        answered(5),
+    )
+    assert [facts.calls for facts in report_on(path).hosts] == [3]
+    with Session() as session:
+        session.load(session.find([str(path)], BytesIO()))
+        asked = {
+            table: session.rows(f"SELECT call, pid FROM {table} ORDER BY time") for table in ("calls", "transitions")
+        }
+        assert asked == {"calls": [("a-1", 7), ("a-2", 8), (None, None)], "transitions": [("a-1", 7)]}
+        by_name = session.rows("SELECT call, attempt, pid FROM attempts WHERE name = 'billing' ORDER BY attempt")
+        assert by_name == [("a-1", 1, 7), ("a-1", 2, 7)]
 
 
 def test_latencies_are_of_the_calls_that_were_sent(log: Log) -> None:
@@ -249,6 +272,18 @@ def test_a_gzipped_file_with_a_damaged_part_is_not_taken_for_a_whole_one(tmp_pat
         assert [(file.events, file.cut) for file in session.files()] == [(0, True)]
 
 
+@pytest.mark.parametrize("events", [60, 20_000], ids=["small", "large"])
+def test_a_gzipped_file_with_a_wrong_checksum_is_read_to_its_end_and_said_to_be_damaged(
+    tmp_path: Path, events: int
+) -> None:
+    """zlib keeps back all of a small file that it finds a fault in, and DuckDB looks at no checksum."""
+    packed = tmp_path / "old.jsonl.gz"
+    whole = gzip.compress("".join(f"{answered(at % 60, path=f'/{at * 7919}')}\n" for at in range(events)).encode())
+    packed.write_bytes(whole[:-8] + bytes(8))
+    report = report_on(packed)
+    assert (report.events, report.files[0].cut) == (events, True)
+
+
 @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzipped"])
 def test_a_byte_order_mark_costs_no_line(tmp_path: Path, zipped: bool) -> None:
     """Editors and shells of Windows put one there; a JSON reader may skip it (RFC 8259, 8.1)."""
@@ -333,7 +368,7 @@ def test_what_was_not_read_is_told_with_file_line_and_fault(log: Log) -> None:
     assert {bad.file for bad in report.bad_lines} == {str(path)}
 
 
-def test_lines_keep_their_order_whichever_thread_reads_them(tmp_path: Path) -> None:
+def test_lines_keep_their_order_in_any_thread(tmp_path: Path) -> None:
     """The last line, which no line feed ends, may be another thread's: it was taken for an unreadable one."""
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join([answered(1), "no json", "no json", "no json", answered(2)]))
@@ -355,7 +390,7 @@ _JUNK = st.one_of(
 ).map(lambda junk: junk.replace(b"\n", b"").replace(b"\x1f\x8b", b""))  # what begins so is a gzip file
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=some(10, 30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(st.one_of(st.just(_GOOD), _JUNK), max_size=30), ended=st.booleans())
 @example(lines=[b"\x00"], ended=False)
 @example(lines=[b"\xef\xbb\xbf" + _GOOD, b"\xef\xbb\xbf" + _GOOD], ended=False)
@@ -391,9 +426,8 @@ def _is_event(data: bytes) -> bool:
     return _is_object(data) and json.loads(data).get("event") == "request.finished"
 
 
-@pytest.mark.parametrize(
-    "written",
-    [
+def test_the_time_is_understood_however_it_is_written(log: Log) -> None:
+    ways: list[dict[str, Any]] = [
         {"timestamp": "2025-11-22T14:00:00Z"},
         {"timestamp": "2025-11-22T15:00:00.000+01:00"},
         {"timestamp": "2025-11-22 14:00:00"},
@@ -405,12 +439,14 @@ def _is_event(data: bytes) -> bool:
         {"asctime": "2025-11-22 14:00:00,000"},
         {"@timestamp": "2025-11-22T14:00:00.000000Z"},
         {"created": NOON},
-    ],
-)
-def test_the_time_is_understood_however_it_is_written(log: Log, written: dict[str, Any]) -> None:
+    ]
     event = json.loads(answered(0))
     del event["timestamp"]
-    assert report_on(log(json.dumps({**event, **written}))).begin == NOON
+    path = log(*(json.dumps({**event, **written, "path": str(written)}) for written in ways))
+    with Session() as session:
+        session.load(session.find([str(path)], BytesIO()))
+        times = dict(session.rows("SELECT path, epoch_us(time) / 1e6 FROM events"))
+    assert times == {str(written): NOON for written in ways}
 
 
 class Now:
@@ -509,13 +545,14 @@ def test_numbers_that_cannot_be_leave_a_report_of_numbers_that_can(log: Log, val
     json.dumps(report.to_dict(), allow_nan=False)
 
 
-@pytest.mark.parametrize(
-    "stamp", ["200000-01-01T00:00:00Z", "0001-01-01 (BC)", "0001-01-01T00:00:00Z", "infinity", 1e99, -6.3e10, -1]
-)
-def test_a_time_that_no_log_was_written_at_is_unreadable(log: Log, stamp: object) -> None:
-    report = report_on(log(answered(1), json.dumps({**json.loads(answered(2)), "timestamp": stamp})))
+def test_a_time_that_no_log_was_written_at_is_unreadable(log: Log) -> None:
+    stamps = ["200000-01-01T00:00:00Z", "0001-01-01 (BC)", "0001-01-01T00:00:00Z", "infinity", 1e99, -6.3e10, -1]
+    lines = [json.dumps({**json.loads(answered(2)), "timestamp": stamp}) for stamp in stamps]
+    report = report_on(log(answered(1), *lines))
     assert report.events == 1
-    assert [bad.fault for bad in report.bad_lines] == ["an event without a readable timestamp"]
+    assert [(bad.line, bad.fault) for bad in report.bad_lines] == [
+        (number, "an event without a readable timestamp") for number in range(2, 2 + len(stamps))
+    ]
 
 
 @pytest.mark.parametrize("name", ["host=web-1/event=x/a.jsonl", "a[1].jsonl", "a*.jsonl", "a?.jsonl", "it's.jsonl"])
@@ -537,10 +574,20 @@ def test_a_name_that_is_no_utf_8_is_read_and_can_be_shown(tmp_path: Path) -> Non
     assert report.bad_lines[0].file == f"{tmp_path}/\\xff/a.jsonl"
 
 
+def test_who_catches_errors_of_an_inspection_catches_those_of_reading_too(tmp_path: Path) -> None:
+    """There was one class for both once; reading has its own since."""
+    with Session() as session:
+        with pytest.raises(InspectError) as caught:
+            session.find([str(tmp_path / "none")], BytesIO())
+        assert type(caught.value) is EventLogError
+        with pytest.raises(InspectError), session.ask("DROP TABLE events"):
+            pass
+
+
 def test_every_file_that_cannot_be_read_is_named_at_once(tmp_path: Path) -> None:
     words = [str(tmp_path / "none"), str(tmp_path / "*.log"), str(tmp_path), "x" * 300, "nul\0", "nul\0*"]
     standard_input = BytesIO(b"not to be waited for")
-    with Session() as session, pytest.raises(InspectError) as caught:
+    with Session() as session, pytest.raises(EventLogError) as caught:
         session.find(["-", *words], standard_input)
     assert len(str(caught.value).splitlines()) == len(words)
     assert standard_input.tell() == 0
@@ -552,7 +599,7 @@ def test_a_folder_that_may_not_be_looked_into_is_said(tmp_path: Path, monkeypatc
 
     with Session() as session, monkeypatch.context() as patch:
         patch.setattr(Path, "stat", refuse)
-        with pytest.raises(InspectError, match=r"^cannot read '\S+/a': Permission denied$"):
+        with pytest.raises(EventLogError, match=r"^cannot read '\S+/a': Permission denied$"):
             session.find([str(tmp_path / "a")], BytesIO())
 
 
@@ -561,7 +608,7 @@ def test_a_file_that_goes_away_before_it_is_read_is_said(log: Log) -> None:
         path = log(answered(1))
         [source] = session.find([str(path)], BytesIO())
         path.unlink()
-        with pytest.raises(InspectError, match=r"^cannot read \S+/events\.jsonl: No such file or directory$"):
+        with pytest.raises(EventLogError, match=r"^cannot read \S+/events\.jsonl: No such file or directory$"):
             session.load([source])
 
 
@@ -579,10 +626,13 @@ def test_pipes_are_opened_once_and_kept_apart(tmp_path: Path) -> None:
 def test_a_pipe_without_a_writer_is_not_waited_for_and_one_that_said_nothing_is_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sleepwalker.inspect.sources._WRITER", 0.01)
+    monkeypatch.setattr("sleepwalker.eventlog.sources._WRITER", 0.01)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with Session() as session, pytest.raises(InspectError, match=r"^cannot read \S+/pipe: nothing writes to this pipe"):
+    with (
+        Session() as session,
+        pytest.raises(EventLogError, match=r"^cannot read \S+/pipe: nothing writes to this pipe"),
+    ):
         session.find([str(pipe)], BytesIO())
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     writer = os.open(pipe, os.O_WRONLY)
@@ -594,7 +644,7 @@ def test_a_pipe_without_a_writer_is_not_waited_for_and_one_that_said_nothing_is_
 
 
 def test_a_writer_may_take_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sleepwalker.inspect.sources._WRITER", 0.01)
+    monkeypatch.setattr("sleepwalker.eventlog.sources._WRITER", 0.01)
     ours, theirs = os.pipe()
     line = answered(1).encode() + b"\n"
 
@@ -621,7 +671,7 @@ def test_a_writer_may_take_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_what_never_ends_is_no_log(tmp_path: Path, made: Callable[[Path], object], says: str) -> None:
     path = tmp_path / "events.jsonl"
     made(path)
-    with Session() as session, pytest.raises(InspectError, match=rf"^cannot read '\S+/events.jsonl': {says}$"):
+    with Session() as session, pytest.raises(EventLogError, match=rf"^cannot read '\S+/events.jsonl': {says}$"):
         session.find([str(path)], BytesIO())
 
 
@@ -636,7 +686,7 @@ def test_a_disk_without_room_is_told_from_a_file_that_cannot_be_read(log: Log, m
         def read(self, _: int | None = -1) -> bytes:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    with Session() as session, pytest.raises(InspectError, match="TMPDIR can name another folder"):
+    with Session() as session, pytest.raises(EventLogError, match="TMPDIR can name another folder"):
         session.find(["-"], Endless())
     monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda **_: Endless().read())
     with pytest.raises(InspectError, match=r"^no folder for temporary files \(No space left on device\)"):

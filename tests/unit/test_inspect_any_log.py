@@ -1,4 +1,4 @@
-"""Whatever a log holds, and whichever part of it is asked for: a report or a sentence, never a traceback."""
+"""For any log, and any part of it: a report or a sentence, never a traceback."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 
 from sleepwalker.cli import main
 from sleepwalker.cli.display import console
-from sleepwalker.cli.inspect_view import render
+from sleepwalker.cli.inspect.view import render
 from sleepwalker.events import CATALOGUE
 from sleepwalker.inspect import Filter, Report, Session, make, page
 from tests.unit.inspect_logs import HOST, NOON, line, write
 
-pytestmark = pytest.mark.once
+#: All kinds of events and all filters: half a minute of fuzz. test_inspect.py is about what each of them means.
+pytestmark = pytest.mark.selftest
 
 #: A name that only hooks know, and an origin.
 HOSTS = ("payments", HOST)
@@ -44,7 +45,8 @@ def an_event(at: float, kind: str, host: str, *, bare: bool) -> str:
     for field in dataclasses.fields(CATALOGUE[kind]):
         if field.name != "host":
             may_be_none = types.NoneType in typing.get_args(hints[field.name])
-            values[field.name] = None if bare and may_be_none else _value(hints[field.name])
+            logged = "name" if field.name == "asked_for" else field.name
+            values[logged] = None if bare and may_be_none else _value(hints[field.name])
     return line(at, kind, host, **values)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sleepwalker.inspect import Follower, InspectError, Source
+from sleepwalker.inspect import EventLogError, Follower, Source
 
 
 class Growing:
@@ -144,7 +144,7 @@ def test_a_name_that_can_no_longer_be_read_is_said(file: Growing) -> None:
     file.news()
     file.path.rename(file.path.with_suffix(".1"))
     file.path.mkdir()
-    with pytest.raises(InspectError, match=r"^cannot read 'events\.jsonl' any more: Is a directory$"):
+    with pytest.raises(EventLogError, match=r"^cannot read 'events\.jsonl' any more: Is a directory$"):
         file.news()
 
 
@@ -153,5 +153,5 @@ def test_a_pipe_in_the_place_of_a_rotated_file_is_not_waited_for(file: Growing) 
     assert file.news() == [(1, "one\n")]
     file.path.unlink()
     os.mkfifo(file.path)
-    with pytest.raises(InspectError, match="any more: it is a pipe, not a regular file"):
+    with pytest.raises(EventLogError, match="any more: it is a pipe, not a regular file"):
         file.news()

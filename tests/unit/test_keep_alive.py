@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from sleepwalker.transport.head import PlainHeaders
-from sleepwalker.transport.keep_alive import kept_for
+from sleepwalker.transport.blocking.head import PlainHeaders
+from sleepwalker.transport.blocking.keep_alive import keep_alive_seconds
 
 
 def headers(*values: str) -> PlainHeaders:
@@ -31,7 +31,7 @@ def headers(*values: str) -> PlainHeaders:
     ],
 )
 def test_the_time_is_the_servers_less_one_second(value: str, seconds: float) -> None:
-    assert kept_for(headers(value)) == seconds
+    assert keep_alive_seconds(headers(value)) == seconds
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,17 @@ def test_the_time_is_the_servers_less_one_second(value: str, seconds: float) -> 
     ],
 )
 def test_what_is_of_no_known_form_says_nothing(value: str) -> None:
-    assert kept_for(headers(value)) == math.inf
+    assert keep_alive_seconds(headers(value)) == math.inf
 
 
 def test_an_answer_without_the_header_says_nothing() -> None:
-    assert kept_for(headers()) == kept_for(http.client.HTTPMessage()) == math.inf
+    assert keep_alive_seconds(headers()) == keep_alive_seconds(http.client.HTTPMessage()) == math.inf
 
 
 def test_a_header_in_several_lines_is_read_as_one() -> None:
-    assert kept_for(headers("timeout=9", "max=100")) == kept_for(headers("max=100", "timeout=9")) == 8.0
-    assert kept_for(headers("timeout=9", "x" * 300)) == math.inf
+    assert (
+        keep_alive_seconds(headers("timeout=9", "max=100"))
+        == keep_alive_seconds(headers("max=100", "timeout=9"))
+        == 8.0
+    )
+    assert keep_alive_seconds(headers("timeout=9", "x" * 300)) == math.inf

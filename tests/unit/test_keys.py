@@ -8,7 +8,8 @@ import pytest
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
 
 from sleepwalker import ANONYMOUS, ConnectionHook, ConnectionManager, URLError
-from sleepwalker.connection.keys import AuthKey, host_key, sent_mark
+from sleepwalker.hosts.names import host_key
+from sleepwalker.lookup.keys import AuthKey, sent_mark
 
 
 class Token(NamedTuple):
@@ -160,7 +161,7 @@ def test_other_credentials_are_another_key(one: Any, two: Any) -> None:
         [TenantPair(("u", "p")), TenantPair(("u", "p")), ("u", "p")],
     ],
 )
-def test_nobody_is_given_the_connection_of_another(auths: list[Any]) -> None:
+def test_no_auth_gets_the_connection_of_another(auths: list[Any]) -> None:
     """The short way, too, which compares what `find` was given as it is."""
 
     class Hook(ConnectionHook):

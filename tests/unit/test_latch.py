@@ -11,7 +11,7 @@ import pytest
 from sleepwalker.latch import Latch
 
 
-def test_a_latch_that_is_set_makes_nobody_wait() -> None:
+def test_a_latch_that_is_set_makes_no_thread_wait() -> None:
     latch = Latch()
     assert not latch.is_set()
     latch.set()
@@ -36,7 +36,7 @@ def test_all_who_wait_are_woken() -> None:
     assert not latch._waiters
 
 
-def test_a_set_that_was_struck_before_it_woke_anybody_is_seen_all_the_same() -> None:
+def test_a_set_that_was_struck_before_it_woke_a_thread_is_seen_all_the_same() -> None:
     latch = Latch()
     with ThreadPoolExecutor(1) as threads:
         wait = threads.submit(latch.wait, 60)

@@ -9,9 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sleepwalker.engine.call import Queue, Send, Wait
+from sleepwalker.engine import Queue, Send, Wait
 from sleepwalker.events import RequestRejected
 from sleepwalker.policy import Policy
+from tests.ranges import some
 from tests.unit.engine_driver import Running, World, answer, refused, reset
 
 #: Its rules are ours alone: no release of Python or of a library tells them apart.
@@ -57,7 +58,7 @@ class Limits(RuleBasedStateMachine):
     @rule(bulkhead=BULKHEADS, rate=RATES)
     def reload(self, bulkhead: Any, rate: Any) -> None:
         self.here.policy = Policy(retry=False, breaker=False, bulkhead=bulkhead, rate_limit=rate)
-        self.here.host.follow(self.here.policy)
+        self.here.host.reconfigure(self.here.policy)
 
     @rule(past=st.sampled_from([False, False, False, True]))
     def come(self, past: bool) -> None:
@@ -96,13 +97,13 @@ class Limits(RuleBasedStateMachine):
 
     @invariant()
     def what_is_counted_is_there(self) -> None:
-        granted = sum(isinstance(call.step, Queue) and call.step.ticket.granted for call in self.calls)
+        granted = sum(isinstance(call.step, Queue) and call.step.waiter.granted for call in self.calls)
         sending = sum(isinstance(call.step, Send) for call in self.calls)
-        queued = sum(isinstance(call.step, Queue) and not call.step.ticket.granted for call in self.calls)
+        queued = sum(isinstance(call.step, Queue) and not call.step.waiter.granted for call in self.calls)
         host, health = self.here.host, self.here.host.snapshot()
         assert health.in_flight == sending + granted
-        assert len(host._bulkhead.queue) == queued
-        assert 0 <= host._bulkhead._beyond <= health.in_flight
+        assert len(host.admission.bulkhead.queue) == queued
+        assert 0 <= host.admission.bulkhead._over_limit <= health.in_flight
         limit = health.limit
         bulkhead = self.here.policy.bulkhead
         if bulkhead is None:
@@ -110,13 +111,13 @@ class Limits(RuleBasedStateMachine):
         else:
             assert limit is not None
             assert 1 <= limit <= bulkhead.max_concurrent
-            # Whoever waits does so for a reason.
+            # Each waiter has a reason to wait.
             assert not queued or (bulkhead.mode == "enforce" and health.in_flight >= limit)
 
     @invariant()
-    def nobody_who_waits_for_a_token_is_lost(self) -> None:
+    def no_call_that_waits_for_a_token_is_lost(self) -> None:
         waiting = sum(isinstance(call.step, Wait) for call in self.calls)
-        bucket = self.here.host.buckets
+        bucket = self.here.host.admission.rate_limit
         assert bucket is None or 0 <= bucket.waiting <= max(waiting, 0)
 
     def teardown(self) -> None:
@@ -129,10 +130,14 @@ class Limits(RuleBasedStateMachine):
             self._forget_the_done()
         assert self.calls == []
         host = self.here.host
-        assert (host.snapshot().in_flight, host._bulkhead.queue, host._bulkhead._beyond) == (0, [], 0)
+        assert (host.snapshot().in_flight, host.admission.bulkhead.queue, host.admission.bulkhead._over_limit) == (
+            0,
+            (),
+            0,
+        )
         assert not host.busy
         assert host.snapshot().calls == self.began
 
 
 TestLimits = Limits.TestCase
-TestLimits.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestLimits.settings = settings(max_examples=some(20, 60), stateful_step_count=50, deadline=None)

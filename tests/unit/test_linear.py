@@ -27,22 +27,23 @@ from urllib3 import HTTPHeaderDict, HTTPResponse
 import sleepwalker
 from sleepwalker import Policy
 from sleepwalker.clock import SYSTEM_CLOCK
-from sleepwalker.connection import keys
-from sleepwalker.engine.not_now import parse_rate_limit, parse_reset, parse_retry_after
+from sleepwalker.engine.retry_after import parse_rate_limit, parse_reset, parse_retry_after
+from sleepwalker.hosts import names
 from sleepwalker.inspect import window
 from sleepwalker.links.finding import links
 from sleepwalker.links.template import expand, variables_of
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport import url
-from sleepwalker.transport.adapter import Adapter
-from sleepwalker.transport.body import NOTHING
-from sleepwalker.transport.cookies import BoundedCookieJar
+from sleepwalker.transport.blocking.adapter import Adapter
+from sleepwalker.transport.blocking.body import NO_BODY
+from sleepwalker.transport.blocking.cookies import BoundedCookieJar
+from sleepwalker.transport.blocking.deadline import AttemptDeadline
+from sleepwalker.transport.blocking.head import BoundedResponse
+from sleepwalker.transport.blocking.redirects import Hop, next_hop
+from sleepwalker.transport.blocking.route import check_proxies
 from sleepwalker.transport.credentials import netrc_auth
-from sleepwalker.transport.deadline import Limits
-from sleepwalker.transport.head import Response
-from sleepwalker.transport.line import check_proxies
-from sleepwalker.transport.redirects import Hop, next_hop
-from tests.limits import attempt_limits
+from tests.deadlines import attempt_deadline
+from tests.ranges import some
 
 ORIGIN = url.parse_hostname("https://a.example")[1]
 
@@ -122,8 +123,8 @@ class Sock:
 
 
 def read_head(text: str) -> list[tuple[str, str]]:
-    with attempt_limits(Limits(SYSTEM_CLOCK, connect=9, read=9, deadline=SYSTEM_CLOCK.monotonic() + 99)):
-        response = Response(Sock(f"HTTP/1.1 200 OK\r\n{text}Content-Length: 0\r\n\r\n"), method="GET")
+    with attempt_deadline(AttemptDeadline(SYSTEM_CLOCK, connect=9, read=9, ends_at=SYSTEM_CLOCK.monotonic() + 99)):
+        response = BoundedResponse(Sock(f"HTTP/1.1 200 OK\r\n{text}Content-Length: 0\r\n\r\n"), method="GET")
         response.begin()
         return list(response.headers.items())
 
@@ -167,7 +168,7 @@ class _Message(HTTPHeaderDict):
 def redirected(location: str) -> None:
     response = answered(Location=location)
     hop = Hop(requests.Request("GET", "https://a.example/a").prepare(), ORIGIN.text)
-    next_hop(hop, response, ORIGIN, NOTHING, BoundedCookieJar())
+    next_hop(hop, response, ORIGIN, NO_BODY, BoundedCookieJar())
 
 
 def linked(value: str) -> None:
@@ -206,7 +207,7 @@ def toml(folder: Path) -> Callable[[str], object]:
 
 
 def address(text: str) -> None:
-    for read in (url.origin_of, url.safe_path, url.plain_path, url.parse_hostname, keys.host_key):
+    for read in (url.origin_of, url.safe_path, url.plain_path, url.parse_hostname, names.host_key):
         with contextlib.suppress(Exception):
             read(text)
     url.resolve(ORIGIN, "https://a.example/a/", text)
@@ -279,19 +280,21 @@ ENDS = ("", "\x00")
 SIZE = 8_000
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", READERS)
 def test_a_value_is_read_in_linear_time(name: str) -> None:
     read, beginnings = READERS[name]
     slow = []
     for beginning in beginnings:
-        for unit in UNITS:
-            for end in ENDS:
+        for unit in some(UNITS[::2], UNITS):
+            for end in some(ENDS[1:], ENDS):
                 with cpu(20):
                     if not is_linear(read, lambda size, b=beginning, u=unit, e=end: b + u * (size // len(u)) + e, SIZE):
                         slow.append((beginning, unit, end))
     assert slow == []
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kind", [netrc, toml])
 def test_a_file_is_read_in_linear_time(kind: Callable[[Path], Callable[[str], object]], tmp_path: Path) -> None:
     read, slow = kind(tmp_path), []
@@ -304,7 +307,7 @@ def test_a_file_is_read_in_linear_time(kind: Callable[[Path], Callable[[str], ob
     assert slow == []
 
 
-def test_cookies_that_nobody_takes_are_not_read() -> None:
+def test_cookies_that_are_refused_are_not_read() -> None:
     """http.cookiejar copies the rest of such a header for each word of it, only to drop what it has found."""
     with cpu(2):
         answered(Set_Cookie="a=b", Set_Cookie2="a=b," * 75_000)
@@ -357,7 +360,8 @@ STARTS = ("", "/", "//", "http://", "http://a/", "a: ", ",", "{", "HTTP/1.1 200 
 @pytest.mark.once
 def test_every_regular_expression_takes_linear_time() -> None:
     """Each meets each text, whether it is meant for it or not. A new one is found, and need not be entered here."""
-    texts = [start + unit * (SIZE // len(unit)) + end for start in STARTS for unit in UNITS + REPEATED for end in ENDS]
+    starts, ends = some((STARTS[::3], ENDS[1:]), (STARTS, ENDS))
+    texts = [start + unit * (SIZE // len(unit)) + end for start in starts for unit in UNITS + REPEATED for end in ends]
     slow, seen = [], set()
     for where, look, raw in uses():
         seen.add(where)

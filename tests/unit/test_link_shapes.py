@@ -14,9 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleepwalker import ANONYMOUS, Connection, DecodeError, LinkError, RelationError, URLError
-from sleepwalker.connection.came_from import CameFrom
+from sleepwalker.connection.came_from import CameFrom, note_came_from
 from sleepwalker.links import Link, follow, links, pages
 from sleepwalker.links.finding import has, one
+from tests.ranges import some
+
+#: Decisions of our own: no release of Python or of a library tells them apart.
+pytestmark = pytest.mark.once
 
 SECRET = "canary-51d0"
 BASE = "https://api.example.com/orders?page=2"
@@ -35,7 +39,7 @@ def answer(body: Any, *, link: str | None = None, kind: str = "application/json"
 
 
 class Asked(Connection):
-    """A connection that asks nobody: it keeps what it was asked for."""
+    """A connection that sends nothing: it keeps the requests."""
 
     def __init__(self) -> None:
         super().__init__("https://api.example.com", ANONYMOUS)
@@ -49,7 +53,7 @@ class Asked(Connection):
 
 def through(conn: Connection, response: requests.Response) -> requests.Response:
     """As if `conn` had handed the answer over."""
-    response._sleepwalker = CameFrom(conn, conn.origin, conn.usage)  # type: ignore[attr-defined]
+    note_came_from(response, CameFrom(conn, conn.origin, conn.usage))
     return response
 
 
@@ -225,7 +229,7 @@ def test_a_member_of_the_relations_name_is_a_link_if_it_looks_like_one(value: An
     ],
 )
 def test_a_cursor_or_a_number_is_told_and_never_followed(value: Any, says: str) -> None:
-    """A cursor that is taken for a relative path would ask for something that nobody meant."""
+    """A cursor that is taken for a relative path would ask for the wrong page."""
     conn = Asked()
     response = through(conn, answer({"next": value}))
     with pytest.raises(LinkError, match=rf"'next' at the top level of https://api.example.com/orders .*{says}") as told:
@@ -341,7 +345,7 @@ def test_that_only_items_have_such_a_link_is_told() -> None:
         follow(response, "next")
     assert str(told.value) == (
         "https://api.example.com/orders has no link 'next': it has none at all; its items have 'seller'; its items "
-        "have such links of their own, which can be had from links(answer)"
+        "have such links of their own, which can be had from links(response)"
     )
     (link,) = [link for link in links(response) if link.relation == "next"]
     assert followed(response, link) == "/8"
@@ -358,7 +362,7 @@ def test_that_only_items_have_such_a_link_is_told() -> None:
 def test_a_relation_of_items_is_followed_where_all_of_them_lead_to_one_place(documents: Any) -> None:
     assert followed(answer(documents(["/kim"])), "author") == "/kim"
     assert followed(answer(documents(["/kim", "/kim", "https://api.example.com/kim"])), "author") == "/kim"
-    with pytest.raises(LinkError, match=r"leads to 2 places: pass the one .* out of links\(answer\), by its context"):
+    with pytest.raises(LinkError, match=r"leads to 2 places: pass the right one of links\(response\), by its context"):
         followed(answer(documents(["/kim", "/lee", "/kim"])), "author")
 
 
@@ -481,10 +485,12 @@ def _many(number: int) -> list[bytes]:
 @pytest.mark.once
 @pytest.mark.parametrize("shape", range(4))
 def test_many_items_are_looked_through_in_time_that_grows_with_their_number(shape: int) -> None:
-    """In processor seconds; 100,000 items take three of them, as they are looked through five times."""
-    response = answer(_many(100_000)[shape])
+    """In processor seconds; 100,000 items take three of them, as they are looked through five times. One second is for
+    20,000; where each looked at all the others, these would take a hundred."""
+    number = some(20_000, 100_000)
+    response = answer(_many(number)[shape])
     began = time.process_time()
-    assert sum(1 for _ in links(response)) >= 100_000
+    assert sum(1 for _ in links(response)) >= number
     assert one(response, "next") is None
     with pytest.raises(RelationError):
         follow(response, "b")
@@ -493,7 +499,7 @@ def test_many_items_are_looked_through_in_time_that_grows_with_their_number(shap
     else:
         with pytest.raises(LinkError, match="more than 10 places"):
             follow(response, "a")
-    assert time.process_time() - began < 30
+    assert time.process_time() - began < some(10, 30)
 
 
 def test_items_in_items_are_looked_through_to_a_depth_and_no_further() -> None:

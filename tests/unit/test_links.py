@@ -31,8 +31,8 @@ from sleepwalker import (
     URLError,
 )
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker.connection.came_from import CameFrom
-from sleepwalker.connection.connection import CallOptions
+from sleepwalker.connection.came_from import CameFrom, note_came_from
+from sleepwalker.connection.options import RequestOptions
 from sleepwalker.links import Link, follow, links, pages
 from sleepwalker.links.template import expand, variables_of
 
@@ -56,7 +56,7 @@ def answer(
 
 
 class Asked(Connection):
-    """A connection that is asked, and asks nobody: it keeps what it was asked for."""
+    """A connection that sends nothing: it keeps the requests."""
 
     def __init__(self, hostname: str = "https://api.example.com", **kwargs: Any) -> None:
         super().__init__(hostname, ANONYMOUS, **kwargs)
@@ -76,7 +76,7 @@ class Asked(Connection):
 def through(conn: Connection, response: requests.Response) -> requests.Response:
     """As if `conn` had handed the answer over."""
     vars(response)["kept"] = conn  # as a caller would, for an answer alone does not keep it
-    response._sleepwalker = CameFrom(conn, conn.origin, conn.usage)  # type: ignore[attr-defined]
+    note_came_from(response, CameFrom(conn, conn.origin, conn.usage))
     return response
 
 
@@ -141,7 +141,7 @@ def test_a_link_of_another_resource_is_not_followed_as_one_of_the_answer(anchor:
     (link,) = links(response)
     assert link.context is not None
     conn = Asked()
-    follow(through(conn, response), link)  # whoever wants it can have it
+    follow(through(conn, response), link)  # a caller may allow it
     assert conn.urls == ["https://api.example.com/a"]
 
 
@@ -326,7 +326,7 @@ def test_a_relation_that_leads_to_several_places_is_refused_and_one_of_them_can_
     document = {"_links": {"item": [{"href": "/1", "name": "one"}, {"href": "/2", "name": "two"}, {"href": "/1"}]}}
     conn = Asked()
     response = through(conn, answer(document))
-    with pytest.raises(LinkError, match=r"leads to 2 places \('one', 'two'\): pass the one that is meant"):
+    with pytest.raises(LinkError, match=r"leads to 2 places \('one', 'two'\): pass the right one"):
         follow(response, "item")
     follow(response, next(link for link in links(response) if link.name == "two"))
     assert conn.urls == ["https://api.example.com/2"]
@@ -368,7 +368,7 @@ def test_the_repr_of_a_link_shows_no_query_and_no_userinfo() -> None:
         ("java\nscript:x", "control characters"),
         ("https://[::1/a", "not a URI"),
         ("https://api.example.com:99999/", "port"),
-        ("https://0x7f.1/", "number for a host"),
+        ("https://0x7f.1/", "number as host"),
         ("/" + "a" * 70_000, "70024 characters"),
         ("https://elsewhere.example.com/a", "leads to https://elsewhere.example.com, but .* pass manager="),
         ("//elsewhere.example.com/a", "pass manager="),
@@ -540,12 +540,12 @@ def test_headers_that_are_no_mapping_are_refused_and_not_shown(headers: Any) -> 
 
 
 def test_an_answer_whose_connection_is_gone_says_so() -> None:
-    with pytest.raises(URLError, match="is gone or was none of sleepwalker's: keep the Connection"):
+    with pytest.raises(URLError, match="is gone, or was none of sleepwalker's: keep the Connection"):
         follow(answer(link="</x>; rel=next"), "next")
 
 
 def test_a_connection_without_an_answer_in_this_thread_says_so() -> None:
-    with pytest.raises(LinkError, match="no answer in this thread yet"):
+    with pytest.raises(LinkError, match="no response in this thread yet"):
         follow(Asked(), "next")
 
 
@@ -602,11 +602,15 @@ def test_templates_are_expanded_as_rfc_6570_says(template: str, values: dict[str
         ("/{json}", {}, MissingVariable, r"pass variables=\{'json': ...\}"),
         ("/{id}", {"ide": 7}, InvalidParameter, r"no variable 'ide' \(it has 'id', and needs 'id'\)"),
         ("/x", {"id": 7}, InvalidParameter, "it has none"),
-        ("/{id}", {"id": b"x"}, InvalidParameter, "'id' must be .* holds one of type bytes"),
-        ("/{id}", {"id": {1}}, InvalidParameter, "holds one of type set"),
-        ("/{id}", {"id": [[1]]}, InvalidParameter, "holds one of type list"),
+        ("/{id}", {"id": b"x"}, InvalidParameter, "'id' must be .* contains one of type bytes"),
+        ("/{id}", {"id": {1}}, InvalidParameter, "contains one of type set"),
+        ("/{id}", {"id": [[1]]}, InvalidParameter, "contains one of type list"),
+        ("/{id:1}", {"id": {"a": SECRET}}, InvalidParameter, "first characters of 'id', which a list or mapping"),
+        ("/{+id:1}", {"id": {"a": SECRET}}, InvalidParameter, "first characters of 'id'"),
+        ("/{?x,id:3}{&id*}", {"id": [SECRET, "b"]}, InvalidParameter, "first characters of 'id'"),
+        ("/{id:3}", {"id": ()}, InvalidParameter, "first characters of 'id'"),
         ("/{id}", {"id": f"{SECRET}\ud800"}, InvalidParameter, "lone surrogates"),
-        ("/{id", {}, LinkError, "RFC 6570 knows, from character 1"),
+        ("/{id", {}, LinkError, "RFC 6570, from character 1"),
         ("/{}", {}, LinkError, "from character 1"),
         ("/{a b}", {}, LinkError, "from character 1"),
         ("/{!a}", {}, LinkError, "from character 1"),
@@ -620,7 +624,7 @@ def test_what_is_wrong_with_a_template_or_its_values_is_told(
     template: str, values: dict[str, Any], kind: type[Exception], says: str
 ) -> None:
     with pytest.raises(kind, match=says) as caught:
-        expand(template, values, frozenset(CallOptions.__annotations__))
+        expand(template, values, frozenset(RequestOptions.__annotations__))
     assert SECRET not in str(caught.value)
     assert caught.value.__context__ is None
 
@@ -667,13 +671,13 @@ def test_a_keyword_that_could_be_a_variable_or_an_option_is_refused() -> None:
 def test_a_value_that_leads_out_of_the_path_is_refused_before_anything_is_sent(value: str) -> None:
     conn = Asked()
     response = through(conn, answer({"_links": {"order": {"href": "/orders/{id}", "templated": True}}}))
-    with pytest.raises(InvalidParameter, match=r"^the link 'order' of https://api.example.com/orders/7: what is given"):
+    with pytest.raises(InvalidParameter, match=r"^the link 'order' of https://api.example.com/orders/7: the value of"):
         follow(response, "order", id=value, method="DELETE")
     assert conn.calls == []
 
 
 def test_a_misspelt_option_is_told_also_where_there_is_no_template() -> None:
-    with pytest.raises(InvalidParameter, match="no template, and has no variable 'timout'"):
+    with pytest.raises(InvalidParameter, match="not a template, so it has no variable 'timout'"):
         follow(answer(link="</x>; rel=next"), "next", timout=3)
 
 
@@ -735,7 +739,7 @@ def test_an_endless_chain_is_cut_after_so_many_pages_as_are_allowed() -> None:
     first = through(conn, answer(url="https://api.example.com/0", link="</1>; rel=next"))
     walk = pages(first, max_pages=50)
     assert [next(walk).url.rpartition("/")[2] for _ in range(50)] == [str(number) for number in range(50)]
-    with pytest.raises(LinkError, match="leads on after max_pages=50 pages"):
+    with pytest.raises(LinkError, match="leads to more than max_pages=50 pages"):
         next(walk)
     assert len(conn.urls) == 49
 
@@ -753,7 +757,7 @@ def test_an_endless_chain_is_cut_after_so_many_pages_as_are_allowed() -> None:
 def test_what_can_be_read_once_does_not_go_with_each_page(name: str, value: Any) -> None:
     """The second page would be asked for with an empty body, without a word."""
     conn, first = chain_of("/1", "/2")
-    with pytest.raises(TypeError, match=f"^{name}= can be read only once, and goes with each page"):
+    with pytest.raises(TypeError, match=f"^{name}= can be read only once, but is sent for each page"):
         pages(first, method="POST", **{name: value})
     assert conn.urls == []
     follow(first, "next", method="POST", **{name: value})
@@ -781,7 +785,7 @@ def test_a_page_without_a_body_is_no_end_of_a_walk_along_links_in_bodies(method:
     assert next(walk)
     assert next(walk) is second
     for _ in range(2):
-        with pytest.raises(LinkError, match=r"whether https://api.example.com/1 is the last page cannot be told"):
+        with pytest.raises(LinkError, match=r"https://api.example.com/1 may not be the last page"):
             next(walk)
     conn, first = chain_of("/1", "/2")
     for page in conn.answers:
@@ -828,7 +832,7 @@ def test_a_walk_goes_on_after_a_failure_with_the_step_that_failed(trouble: BaseE
 def test_a_walk_that_was_struck_after_its_page_had_come_gives_that_page_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A signal handler that raises anywhere in a step must not cost the page, which nobody has seen."""
+    """A signal handler that raises anywhere in a step must not lose the page, which the caller has not seen yet."""
     code = type(pages(answer(), missing="end")).__next__.__wrapped__.__code__  # type: ignore[attr-defined]
     for line in range(1, 20):
         conn, first = chain_of("/1", "/2")

@@ -171,8 +171,8 @@ def test_a_status_from_400_on_is_its_error_as_of_a_connection(
         (SimpleNamespace(), "what was found is a SimpleNamespace"),
         (requests.Session, "what was found is a type"),
         (SimpleNamespace(request="GET"), "what was found is a SimpleNamespace"),
-        (SimpleNamespace(request=lambda *args, **options: {"a": SECRET}), "cannot be followed.*of type NoneType"),
-        (SimpleNamespace(json_request=lambda *args: None, response=b""), "cannot be followed.*of type bytes"),
+        (SimpleNamespace(request=lambda *args, **options: {"a": SECRET}), "cannot be used.*of type NoneType"),
+        (SimpleNamespace(json_request=lambda *args: None, response=b""), "cannot be used.*of type bytes"),
     ],
 )
 def test_what_is_needed_is_said_of_what_is_no_connection(conn: Any, says: str) -> None:
@@ -290,7 +290,7 @@ def test_what_a_caller_passes_to_one_host_is_not_for_another_through_any_connect
         follow(conns[A], "next", manager=manager, params={"key": SECRET})
     page = follow(conns[A], "next", manager=manager)
     for options in ({"params": {"key": SECRET}}, {"headers": {"X-Key": SECRET}}, {"json": SECRET}):
-        with pytest.raises(URLError, match="is not sent on to another"):
+        with pytest.raises(URLError, match="a server named, so these are not sent"):
             follow(page, "next", manager=manager, **options)
     assert len(conns[B].calls) == 1
 
@@ -302,7 +302,7 @@ def test_what_has_no_answer_to_look_in_is_told(source: Any) -> None:
 
 
 def test_a_client_without_an_answer_says_so() -> None:
-    with pytest.raises(LinkError, match="the Client has given no answer in this thread yet"):
+    with pytest.raises(LinkError, match="the Client has no response in this thread yet"):
         pages(Client())
 
 

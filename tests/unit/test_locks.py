@@ -63,9 +63,9 @@ def test_the_oldest_releases_are_those_that_are_declared(line: str) -> None:
     assert found == {floor}, "requirements/oldest.txt is not in step with pyproject.toml: run make lock"
 
 
-@pytest.mark.parametrize("name", ["build.txt", "lock.txt", "oldest.txt"])
+@pytest.mark.parametrize("name", ["build.txt", "lock.txt", "oldest.txt", "uv.txt"])
 def test_a_lock_has_a_hash_for_every_release_and_names_no_place(name: str) -> None:
-    """So pip can check every file, and takes it from whichever registry a machine is set up with."""
+    """So pip can check every file, and takes it from the registry that the machine is configured for."""
     text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
     blocks = re.split(r"\n(?=\S)", text.partition("\n")[2].strip())
     assert len(blocks) >= sum(map(len, pins(name).values())) > 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, MutableMapping
@@ -113,7 +115,7 @@ def test_a_failing_processor_is_not_reported_on_the_stderr_of_an_application_wit
 def test_basic_config_after_the_first_event_shows_the_later_ones_on_one_line() -> None:
     done = run("emit(FAILED); logging.basicConfig(level='INFO'); emit(FINISHED)")
     line = "request.finished host=https://h method=GET path=/a status=200 attempts=1 duration=0.25 waited=0.0"
-    assert done.stderr == f"INFO:sleepwalker:{line}\n"
+    assert re.fullmatch(rf"INFO:sleepwalker:{re.escape(line)} pid=\d+\n", done.stderr)
 
 
 def test_dict_config_before_the_first_event_does_not_disable_the_logger() -> None:
@@ -140,7 +142,7 @@ def test_a_record_carries_the_context(caplog: pytest.LogCaptureFixture) -> None:
         emit(FAILED)
     [record] = caplog.records
     assert record.fields == FAILED.fields() | {"order": 4711}  # type: ignore[attr-defined]
-    assert record.getMessage().endswith(" waited=0.5 order=4711")
+    assert record.getMessage().endswith(f" waited=0.5 pid={os.getpid()} order=4711")
 
 
 def test_the_logger_level_is_honoured_and_can_change(caplog: pytest.LogCaptureFixture) -> None:
@@ -175,16 +177,15 @@ def test_no_value_can_forge_a_line_or_colour_a_terminal(
 ) -> None:
     caplog.set_level("INFO", logger="sleepwalker")
     emit(finished(value))
-    assert caplog.messages == [
-        f"request.finished host=https://h method=GET path={written} status=200 attempts=1 duration=0.25 waited=0.0"
-    ]
+    usual = "status=200 attempts=1 duration=0.25 waited=0.0"
+    assert caplog.messages == [f"request.finished host=https://h method=GET path={written} {usual} pid={os.getpid()}"]
 
 
 def test_no_context_can_forge_a_line(caplog: pytest.LogCaptureFixture) -> None:
     with structlog.contextvars.bound_contextvars(**{"a\nb": "c\nd", "e": True, "f": None, "g": 1 / 3, "h": ["\n"]}):
         emit(FAILED)
     [message] = caplog.messages
-    assert message.endswith(r''' waited=0.5 "a\nb"="c\nd" e=true f=None g=0.333333 h="['\\n']"''')
+    assert message.endswith(rf''' pid={os.getpid()} "a\nb"="c\nd" e=true f=None g=0.333333 h="['\\n']"''')
     assert message.isprintable()
 
 
@@ -361,7 +362,7 @@ def test_listening_does_not_guess_about_other_loggers() -> None:
     assert heard() == LEVELS
 
 
-def test_an_event_that_nobody_listens_to_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_without_a_listener_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     def fields(_: Event) -> dict[str, Any]:
         raise AssertionError
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -18,8 +20,9 @@ import pytest
 import structlog
 
 import sleepwalker.logging
-from sleepwalker.events import CATALOGUE, Event, RequestFailed
-from sleepwalker.telemetry import catalogue, emit
+from scripts import events_page
+from sleepwalker.events import CATALOGUE, Event, HedgeSent, RequestFailed
+from sleepwalker.telemetry import emit
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -48,7 +51,9 @@ def _unconfigured() -> Iterator[None]:
 
 
 def all_fields(event: Event) -> dict[str, Any]:
-    return {field.name: getattr(event, field.name) for field in fields(event)}
+    """By the names under which they are logged."""
+    own = {field.name: getattr(event, field.name) for field in fields(event)}
+    return {"name" if name == "asked_for" else name: value for name, value in own.items()} | {"pid": os.getpid()}
 
 
 @EVENTS
@@ -101,19 +106,61 @@ def test_no_field_has_a_name_that_logging_needs_for_itself(event: Event) -> None
         "stack_info",
         "positional_args",
     }
-    assert not (record | own) & all_fields(event).keys()
+    assert not (record | own) & (all_fields(event).keys() - {"name"})
+
+
+@pytest.mark.parametrize("render", ["render_to_log_kwargs", "render_to_log_args_and_kwargs"])
+def test_where_structlog_makes_records_of_the_standard_library_name_is_called_asked_for(
+    render: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A record has a `name` of its own, and the standard library refuses another: the event would be lost."""
+    if (processor := getattr(structlog.stdlib, render, None)) is None:
+        pytest.skip("newer than this structlog")
+    structlog.configure(
+        processors=[processor],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    caplog.set_level("DEBUG")
+    emit(HedgeSent("https://h", "GET", "/", 2, 0.5, call="a-1", asked_for="billing"))
+    [record] = caplog.records
+    assert (record.name, record.asked_for, record.call) == ("sleepwalker", "billing", "a-1")  # type: ignore[attr-defined]
+
+
+@EVENTS
+def test_where_the_standard_library_formats_for_structlog_every_field_keeps_its_name(
+    event: Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Structlog's usual way into the standard library: the event is the record's message, not its attributes."""
+    structlog.configure(
+        processors=[structlog.stdlib.add_logger_name, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder()],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+    )
+    caplog.set_level("DEBUG")
+    emit(event)
+    [record] = caplog.records
+    shown = json.loads(formatter.format(record))
+    assert shown == {"event": event.name, "logger": "sleepwalker"} | all_fields(event)
 
 
 # --- the docs
 
+#: Made once, for it takes a seventh of a second.
+page = functools.cache(events_page.page)
+
 
 def test_the_committed_page_is_what_the_catalogue_makes() -> None:
-    assert (DOCS / "reference/events.md").read_text() == catalogue.page(), "make docs"
+    assert (DOCS / "reference/events.md").read_text() == events_page.page(), "make docs"
 
 
 @EVENTS
 def test_the_page_has_every_event_with_its_level_and_every_field(event: Event) -> None:
-    section = re.search(rf"^## {re.escape(event.name)}\n(.*?)(?=^## |\Z)", catalogue.page(), re.MULTILINE | re.DOTALL)
+    section = re.search(rf"^## {re.escape(event.name)}\n(.*?)(?=^## |\Z)", page(), re.MULTILINE | re.DOTALL)
     assert section is not None
     assert f"\nLevel: {event.level}. {(type(event).__doc__ or '').split()[0]}" in section[1]
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]*) \| ([^|]+) \|$", section[1], re.MULTILINE)
@@ -124,23 +171,23 @@ def test_the_page_has_every_event_with_its_level_and_every_field(event: Event) -
 
 
 def test_a_field_without_a_meaning_cannot_get_onto_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(catalogue._GLOSSARY, "waited")
+    monkeypatch.delitem(events_page._GLOSSARY, "waited")
     with pytest.raises(LookupError, match=r"RequestFinished\.waited"):
-        catalogue.page()
+        events_page.page()
 
 
 def test_the_glossary_explains_no_field_that_is_gone() -> None:
-    used = {field.name for cls in CATALOGUE.values() for field in fields(cls)}
-    assert catalogue._GLOSSARY.keys() <= used
+    used = {field.name for cls in CATALOGUE.values() for field in fields(cls)} | {"pid"}
+    assert events_page._GLOSSARY.keys() <= used
 
 
 def test_optional_fields_are_marked_as_such() -> None:
     optional = {
         name for name, hint in typing.get_type_hints(RequestFailed).items() if NoneType in typing.get_args(hint)
     }
-    assert optional == {"status", "error", "detail"}
-    section = catalogue.page().partition("## request.failed")[2].partition("\n## ")[0]
-    assert set(re.findall(r"`(\w+)` \| \w+, may be absent", section)) == optional
+    assert optional == {"call", "asked_for", "status", "error", "detail"}
+    section = events_page.page().partition("## request.failed")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(\w+)` \| \w+, may be absent", section)) == optional - {"asked_for"} | {"name"}
 
 
 @pytest.mark.parametrize(

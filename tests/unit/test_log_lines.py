@@ -33,6 +33,7 @@ from sleepwalker.events import CATALOGUE, Event, Level, RequestFailed, RequestFi
 from sleepwalker.telemetry import emit, listening
 from sleepwalker.telemetry.jsonl import JsonLines
 from sleepwalker.telemetry.log import send_to
+from tests.ranges import some
 
 FAILED = RequestFailed(
     host="https://h", method="GET", path="/a", status=503, error=None, detail=None, attempts=3, duration=1.5, waited=0.5
@@ -69,12 +70,12 @@ def open_files() -> dict[Path, int]:
     return {link.readlink(): int(link.name) for link in links if link.is_symlink()}
 
 
-def test_a_line_has_timestamp_level_event_and_then_the_fields(file: Path) -> None:
+def test_a_line_has_timestamp_level_pid_event_and_then_the_fields(file: Path) -> None:
     sleepwalker.logging.configure(file)
     emit(FAILED)
     [line] = read(file)
     assert list(line) == [
-        "timestamp", "level", "event", "host", "method", "path", "status", "attempts", "duration", "waited"
+        "timestamp", "level", "pid", "event", "host", "method", "path", "status", "attempts", "duration", "waited"
     ]  # fmt: skip
     assert line == {"timestamp": line["timestamp"], "level": "error", "event": "request.failed", **FAILED.fields()}
 
@@ -411,7 +412,7 @@ def test_a_bad_call_leaves_the_earlier_one_in_force(file: Path, tmp_path: Path) 
     assert len(read(file)) == 1
 
 
-def test_a_full_disk_reaches_nobody_and_is_reported_once_per_configuration(
+def test_a_full_disk_raises_nothing_and_is_reported_once_per_configuration(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -453,7 +454,8 @@ def written(walls: list[float], events: list[Event], level: Level, bound: dict[s
 def by_the_standard_library(wall: float, event: Event, level: Level, bound: dict[str, Any]) -> str:
     second, fraction = divmod(wall, 1.0)
     stamp = datetime.datetime.fromtimestamp(second, datetime.UTC).isoformat()[:19]
-    head = {"timestamp": f"{stamp}.{int(fraction * 1000):03d}Z", "level": level, "event": event.name}
+    stamp = f"{stamp}.{int(fraction * 1000):03d}Z"
+    head = {"timestamp": stamp, "level": level, "pid": event.pid, "event": event.name}
     others = {name: value for name, value in sorted(bound.items()) if name not in event.fields()}
     record = {
         name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
@@ -473,7 +475,7 @@ names = st.text(min_size=1) | st.sampled_from(["timestamp", "level", "event", "n
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-@settings(max_examples=20, deadline=None)  # a busy machine is no fault
+@settings(max_examples=some(5, 20), deadline=None)  # a busy machine is no fault
 @given(data=st.data())
 def test_a_line_is_what_the_standard_library_makes_of_the_record(name: str, data: st.DataObject) -> None:
     events = data.draw(st.lists(any_of(CATALOGUE[name]), min_size=1, max_size=3))

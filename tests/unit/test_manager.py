@@ -31,10 +31,21 @@ from sleepwalker import (
 )
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection import ConnectionHook
-from sleepwalker.engine.limits import Holdings
+from sleepwalker.engine.host.holdings import Holdings
 from sleepwalker.events import ConnectionEvicted, Event, HookFailed
 from tests.unit.engine_driver import FakeClock, answer
-from tests.unit.manager_driver import A, B, Bed, Hook, Thing, fail, hooks_are_over, in_thread, nothing, replicas, well
+from tests.unit.manager_driver import (
+    A,
+    B,
+    Bed,
+    Hook,
+    Thing,
+    fail,
+    failed_over,
+    hooks_are_over,
+    in_thread,
+    nothing,
+)
 
 
 class Numb:
@@ -300,18 +311,18 @@ def test_any_other_exception_is_the_callers_and_leaves_nothing_behind(error: Bas
             bed.manager.find(A)
         assert caught.value is error
     assert len(bed.hook.asked) == 3, "it starts no back-off"
-    assert bed.manager._registry.pairs_locked() == []
+    assert bed.manager._lookup.table.slots() == []
     bed.hook.act = lambda host, auth: bed.conn(host)
     assert isinstance(in_thread(lambda: bed.manager.find(A))(), Connection)
 
 
-def test_hosts_that_nobody_knows_are_forgotten_at_once() -> None:
+def test_unknown_hosts_are_forgotten_at_once() -> None:
     bed = Bed()
     bed.hook.act = nothing
     for number in range(50):
         with pytest.raises(OurConnectionError):
             bed.manager.find(f"https://h{number}.test")
-    assert bed.manager._registry.pairs_locked() == []
+    assert bed.manager._lookup.table.slots() == []
 
 
 def test_a_hook_that_fails_badly_once_does_not_forget_the_host_that_is_down() -> None:
@@ -353,10 +364,10 @@ def waiting(bed: Bed, count: int) -> None:
     """Until so many threads wait for a round."""
     moment = threading.Event()
     for _ in range(5000):
-        if len(bed.manager._rounds.waiting) == count:
+        if len(bed.manager._lookup.flights.waiting) == count:
             return
         moment.wait(0.002)
-    raise AssertionError(f"{len(bed.manager._rounds.waiting)} threads wait")
+    raise AssertionError(f"{len(bed.manager._lookup.flights.waiting)} threads wait")
 
 
 def test_eight_threads_that_find_a_new_host_make_one_hook_call() -> None:
@@ -429,7 +440,7 @@ def test_what_a_signal_handler_raises_is_raised_in_no_other_thread() -> None:
     assert len(bed.hook.asked) == 1
 
 
-def test_a_slow_hook_for_one_host_delays_nobody_looking_for_another() -> None:
+def test_a_slow_hook_for_one_host_does_not_delay_find_of_another() -> None:
     bed = Bed()
     gate = Gate(lambda host, auth: bed.conn(host))
     bed.hook.act = lambda host, auth: gate(host, auth) if host == A else bed.conn(host)
@@ -462,11 +473,7 @@ def test_a_connection_that_is_replaced_while_it_is_looked_at_is_not_given() -> N
 
 def test_while_the_hooks_are_asked_to_go_back_others_keep_the_stand_in() -> None:
     bed = Bed()
-    up = replicas(bed)
-    well(bed)
-    bed.unreachable(A)
-    up.remove(A)
-    stand_in = bed.manager.find(A)
+    _, stand_in = failed_over(bed)
     bed.clock.advance(1)
     gate = bed.hook.act = Gate(lambda host, auth: bed.conn(A))
     job = in_thread(lambda: bed.manager.find(A))
@@ -506,7 +513,7 @@ def test_hooks_of_two_threads_that_wait_for_each_other_are_told_so() -> None:
     for job in jobs:
         with pytest.raises(OurConnectionError, match="its hooks wait for it themselves"):
             job()
-    assert bed.manager._rounds.waiting == {}
+    assert bed.manager._lookup.flights.waiting == {}
 
 
 @pytest.mark.parametrize("conn", [Thing, lambda: "a string"])
@@ -538,7 +545,7 @@ def test_add_during_a_round_wins() -> None:
     gate, job = underway(bed)
     bed.manager.add(A, None, thing)
     assert bed.manager.find(A) is thing
-    assert job() is thing, "whoever waits is given it at once"
+    assert job() is thing, "waiters get it at once"
     gate.go.set()
     hooks_are_over()
     assert bed.manager.find(A) is thing
@@ -655,7 +662,7 @@ def test_what_closes_all_connections_closes_those_given_up_before(end: Callable[
         bed.manager.evict(host)
     bed.manager.add(B, None, given_again)
     del released
-    assert gone() is None, "nobody has it any more"
+    assert gone() is None, "nothing refers to it any more"
     assert not old.closed
     end(bed.manager)
     assert old.closed
@@ -811,7 +818,13 @@ def test_a_wrong_policy_guard_or_observer_is_named() -> None:
     for guard in ("fetch", 3, {3}):
         with pytest.raises(TypeError, match="guard"):
             ConnectionManager(guard=guard)  # type: ignore[arg-type]
-    for observer in (3, lambda: None, lambda event, level, more: None):
+
+    async def later(event: Event) -> None: ...
+
+    class Later:
+        async def __call__(self, event: Event, level: str | None) -> None: ...
+
+    for observer in (3, lambda: None, lambda event, level, more: None, later, Later()):
         with pytest.raises(TypeError, match="observer"):
             ConnectionManager(observer=observer)
 
@@ -853,13 +866,13 @@ def test_connections_in_use_do_not_make_room() -> None:
     bed = Bed(max_connections=1)
     busy = bed.manager.find(A)
     call = Holdings()
-    bed.record(A).enter(call, bulkhead=True)
+    bed.record(A).admission.enter(call, bulkhead=True)
     bed.clock.advance(1)
     found = bed.manager.find(B)
     assert not busy.retired
     assert not found.retired
     assert len(bed.manager) == 2
-    bed.record(A).leave(call, "answered", 0.0, sent=True)
+    bed.record(A).admission.leave(call, "answered", 0.0, sent=True)
     bed.clock.advance(2)
     bed.manager.find(B)
     assert busy.retired
@@ -870,9 +883,9 @@ def test_what_is_asked_for_does_not_make_room_for_itself() -> None:
     bed = Bed(max_connections=1)
     conn = bed.manager.find(A)
     call = Holdings()
-    bed.record(A).enter(call, bulkhead=True)
+    bed.record(A).admission.enter(call, bulkhead=True)
     bed.manager.find(B)
-    bed.record(A).leave(call, "answered", 0.0, sent=True)
+    bed.record(A).admission.leave(call, "answered", 0.0, sent=True)
     bed.clock.advance(5)
     assert bed.manager.find(A) is conn
     assert not conn.retired
@@ -892,7 +905,7 @@ def test_a_broken_hosts_back_off_is_not_forgotten_for_want_of_room() -> None:
     assert len(bed.manager) == 2
     bed.clock.advance(302)
     bed.manager.find(B)
-    assert A not in {pair.name for pair in bed.manager._registry.pairs_locked()}
+    assert A not in {pair.name for pair in bed.manager._lookup.table.slots()}
 
 
 def test_hosts_that_are_down_do_not_drive_out_the_connections_to_those_that_are_not() -> None:
@@ -906,7 +919,7 @@ def test_hosts_that_are_down_do_not_drive_out_the_connections_to_those_that_are_
     bed.clock.advance(2)
     with pytest.raises(OurConnectionError):
         bed.manager.find("https://i.test")
-    assert len(bed.manager._registry.pairs_locked()) == 2 + 2
+    assert len(bed.manager._lookup.table.slots()) == 2 + 2
 
 
 def test_an_open_circuit_is_not_forgotten_for_want_of_room() -> None:
@@ -936,18 +949,18 @@ def test_all_tables_stay_bounded_over_a_long_life() -> None:
         bed.hook.act = (makes, fail(OSError()), nothing)[number % 3]
         with contextlib.suppress(OurConnectionError):
             bed.manager.find(host, ("u", str(number % 3))).close()
-    registry = bed.manager._registry
+    registry = bed.manager._lookup.table
     gc.collect()
     assert len(bed.manager) <= 10
-    assert len(registry.pairs_locked()) <= 10 + 10 + 5
-    assert sum(map(len, registry._queues)) <= 2 * (10 + 10 + 5)
-    assert len(bed.manager._shortcuts) <= 2 * 10 + 1
-    assert len(registry._latest) <= 10
+    assert len(registry.slots()) <= 10 + 10 + 5
+    assert sum(map(len, registry._expiry._queues)) <= 2 * (10 + 10 + 5)
+    assert len(bed.manager._lookup.fast) <= 2 * 10 + 1
+    assert len(bed.manager.hosts._records._latest) <= 10
     assert len(bed.manager.health()) <= 50
-    assert sum(record.held for record in registry.hosts_locked()) == len(bed.manager)
+    assert sum(record.held for record in bed.manager.hosts.hosts()) == len(bed.manager)
     assert len(registry._holders) <= 10
     assert len(registry._places) <= 10 + 10 + 5
-    assert len(registry._left) <= 2 * 10 + 1
+    assert len(bed.manager.hosts._records._left) <= 2 * 10 + 1
 
 
 def test_a_pair_that_is_made_anew_a_thousand_times_is_queued_once() -> None:
@@ -955,7 +968,7 @@ def test_a_pair_that_is_made_anew_a_thousand_times_is_queued_once() -> None:
     for _ in range(1000):
         bed.clock.advance(1)
         bed.manager.find(A).close()
-    assert sum(map(len, bed.manager._registry._queues)) <= 2
+    assert sum(map(len, bed.manager._lookup.table._expiry._queues)) <= 2
 
 
 def test_what_was_evicted_does_not_wait_in_the_queue() -> None:
@@ -963,7 +976,7 @@ def test_what_was_evicted_does_not_wait_in_the_queue() -> None:
     for _ in range(200):
         bed.manager.add(A, None, "thing")
         bed.manager.evict(A)
-    assert max(map(len, bed.manager._registry._queues)) < 20
+    assert max(map(len, bed.manager._lookup.table._expiry._queues)) < 20
 
 
 def test_a_forgotten_manager_is_collected() -> None:
@@ -976,6 +989,21 @@ def test_a_forgotten_manager_is_collected() -> None:
     assert manager() is None
 
 
+def test_what_a_manager_that_is_dropped_held_is_gone_at_once() -> None:
+    """It waited for the garbage collector: a program that makes a manager per job piled up sockets."""
+    gc.disable()
+    try:
+        manager = ConnectionManager()
+        manager.add_conn_hook(Hook(lambda host, auth: Connection(host, auth=("u", "p"))))
+        found = manager.find(A)
+        gone = [weakref.ref(each) for each in (manager, manager.hosts, found, found._record)]
+        hooks_are_over()
+        del manager, found
+        assert [each() for each in gone] == [None] * 4
+    finally:
+        gc.enable()
+
+
 # -- fork ----------------------------------------------------------------------------------------
 
 
@@ -984,11 +1012,11 @@ def test_a_forgotten_manager_is_collected() -> None:
 def test_a_forked_child_finds_although_the_parents_threads_held_everything() -> None:
     bed = Bed(policy=Policy(health={"probe": "/health", "probe_interval": 10_000}))
     known = bed.manager.find(B)
-    bed.record(B).enter(Holdings(), bulkhead=True)
+    bed.record(B).admission.enter(Holdings(), bulkhead=True)
     gate, job = underway(bed)
     follower = in_thread(lambda: bed.manager.find(A))
     waiting(bed, 2)
-    bed.manager._lock.acquire()
+    bed.manager._finder.lock.acquire()
     pid = os.fork()
     if pid == 0:  # no assert may leave the child
         code = 1
@@ -1001,7 +1029,7 @@ def test_a_forked_child_finds_although_the_parents_threads_held_everything() -> 
             code = 0 if good else 2
         finally:
             os._exit(code)
-    bed.manager._lock.release()
+    bed.manager._finder.lock.release()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     gate.go.set()
     assert job() is follower()
@@ -1019,29 +1047,20 @@ def test_the_clock_of_a_manager_is_its_own() -> None:
 def test_a_stand_in_serves_until_a_probe_finds_the_host_well() -> None:
     """Time alone half-opens the circuit: going back by it would trade a healthy stand-in for rejections."""
     bed = Bed(policy=Policy(health={"probe": "/health", "probe_interval": 10_000}))
-    up = replicas(bed)
-    well(bed)
-    bed.trip(A)
-    up.remove(A)
-    stand_in = bed.manager.find(A)
-    assert stand_in.origin.text == B
+    up, stand_in = failed_over(bed, Bed.trip)
     up.insert(0, A)
     for _ in range(5):
         bed.clock.advance(100)
-        bed.record(A).probed(answer(503), bed.clock.now)
+        bed.record(A).outcomes.probed(answer(503), bed.clock.now)
         assert bed.manager.find(A) is stand_in
-    bed.record(A).probed(answer(200), bed.clock.now)
+    bed.record(A).outcomes.probed(answer(200), bed.clock.now)
     assert bed.manager.find(A).origin.text == A
     bed.manager.close()
 
 
 def test_a_round_that_gives_the_same_place_again_keeps_the_connection_in_hand() -> None:
     bed = Bed()
-    up = replicas(bed)
-    well(bed)
-    bed.unreachable(A)
-    up.remove(A)
-    stand_in = bed.manager.find(A)
+    _, stand_in = failed_over(bed)
     asked = len(bed.hook.asked)
     bed.clock.advance(5)
     assert bed.manager.find(A) is stand_in
@@ -1050,7 +1069,7 @@ def test_a_round_that_gives_the_same_place_again_keeps_the_connection_in_hand() 
     assert len(bed.manager) == 1
 
 
-def test_who_comes_from_a_round_that_is_over_waits_for_nobody_in_a_circle() -> None:
+def test_who_comes_from_a_round_that_is_over_does_not_wait_in_a_circle() -> None:
     """The thread that led it may look for another host before the one that waited for it has woken up."""
     bed = Bed()
     for _ in range(20):
@@ -1074,13 +1093,9 @@ def test_who_comes_from_a_round_that_is_over_waits_for_nobody_in_a_circle() -> N
 
 def test_a_host_that_cannot_be_probed_is_gone_back_to_by_time() -> None:
     bed = Bed(policy=Policy(health={"probe": "/health", "probe_interval": 10_000}))
-    up = replicas(bed)
-    well(bed)
-    bed.trip(A)
-    up.remove(A)
-    assert bed.manager.find(A).origin.text == B
+    up, _ = failed_over(bed, Bed.trip)
     up.insert(0, A)
-    bed.record(A).not_probed()
+    bed.record(A).verdict.not_probed()
     bed.clock.advance(100)
     assert bed.manager.find(A).origin.text == A
     bed.manager.close()
@@ -1121,13 +1136,9 @@ def test_a_name_stays_isolated_though_the_host_behind_it_was_restored() -> None:
 
 
 def test_a_stand_in_that_is_isolated_gives_way_to_the_host_when_the_hooks_may_be_asked() -> None:
-    """It used to block the pair until somebody restored it, however well the host itself was."""
+    """It used to block the pair until an operator restored it, even if the host was healthy."""
     bed = Bed()
-    up = replicas(bed)
-    well(bed)
-    bed.unreachable(A)
-    up.remove(A)
-    stand_in = bed.manager.find(A)
+    up, stand_in = failed_over(bed)
     bed.manager.isolate(B)
     with pytest.raises(HostIsolatedError):
         bed.manager.find(A)
@@ -1141,11 +1152,7 @@ def test_a_stand_in_that_is_isolated_gives_way_to_the_host_when_the_hooks_may_be
 
 def test_hooks_that_give_an_isolated_stand_in_again_are_asked_a_back_off_apart() -> None:
     bed = Bed()
-    up = replicas(bed)
-    well(bed)
-    bed.unreachable(A)
-    up.remove(A)
-    bed.manager.find(A)
+    failed_over(bed)
     bed.manager.isolate(B)
     bed.clock.advance(60)
     asked = len(bed.hook.asked)

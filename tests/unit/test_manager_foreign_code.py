@@ -288,9 +288,7 @@ def world(guard: bool, host: str, auth: str, conn: str) -> tuple[Bed, Any, Calla
 
 
 @pytest.mark.parametrize(("guard", "host", "auth", "conn"), CASES)
-def test_slow_code_of_others_delays_nobody_who_looks_for_another_host(
-    guard: bool, host: str, auth: str, conn: str
-) -> None:
+def test_slow_foreign_code_does_not_delay_find_of_another_host(guard: bool, host: str, auth: str, conn: str) -> None:
     bed, given, make, other = world(guard, host, auth, conn)
 
     def act() -> None:
@@ -300,7 +298,7 @@ def test_slow_code_of_others_delays_nobody_who_looks_for_another_host(
             bed.manager.evict("a new one")
             bed.manager.health(B)
 
-        assert not bed.manager._lock._is_owned()  # type: ignore[attr-defined]
+        assert not bed.manager._finder.lock._is_owned()  # type: ignore[attr-defined]
         in_thread(look)()
 
     ask.act = act
@@ -345,8 +343,8 @@ def test_code_of_others_that_raises_leaves_the_manager_as_it_was(
         assert in_thread(lambda: bed.manager.find(given, make()))() is found
         assert any(conn is found for _, conn in bed.manager)
         assert len(bed.manager) == len(list(bed.manager)) == len(bed.manager.conns)
-        assert bed.manager._rounds.waiting == {}
-        assert all(pair.round is None for pair in bed.manager._registry.pairs_locked())
+        assert bed.manager._lookup.flights.waiting == {}
+        assert all(pair.flight is None for pair in bed.manager._lookup.table.slots())
 
 
 def test_a_comparison_that_outlasts_a_change_of_the_tables_is_made_again() -> None:

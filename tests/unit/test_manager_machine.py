@@ -14,7 +14,8 @@ from requests.auth import HTTPBasicAuth
 
 from sleepwalker import ANONYMOUS, Connection, HostIsolatedError, Policy
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker.connection.keys import Asked
+from sleepwalker.lookup.keys import Asked
+from tests.ranges import some
 from tests.unit.engine_driver import answer, refused
 from tests.unit.manager_driver import A, B, Bed, Hook, Thing
 
@@ -178,8 +179,8 @@ class ManagerMachine(RuleBasedStateMachine):
         self.bed = Bed(hooked=False, policy=policy, max_connections=most)
         self.manager = self.bed.manager
         self.model = Model(self.bed.clock.now)
-        # Kept, for what is forgotten of hosts that nobody has to do with depends on the garbage collector.
-        self.records = [self.manager._registry.host_locked(name) for name in self.model.servers]
+        # Kept, since records of unused hosts go when the garbage collector runs.
+        self.records = [self.manager.hosts.host(name) for name in self.model.servers]
         self.hooks: list[Hook] = []
         self.gone: list[Any] = []
         """Connections that were given up."""
@@ -336,8 +337,8 @@ class ManagerMachine(RuleBasedStateMachine):
 
     def held_now(self, key: Key) -> Any:
         """What the manager holds for the pair, which is not found where its host is isolated."""
-        seen = self.manager._registry.look(Asked(key[0], AUTHS[key[1]][0]))
-        assert seen.pair is not None
+        seen = self.manager._lookup.table.look(Asked(key[0], AUTHS[key[1]][0]))
+        assert seen.slot is not None
         return seen.conn
 
     def check_spacing(self, key: Key, pair: Held) -> None:
@@ -427,7 +428,7 @@ class ManagerMachine(RuleBasedStateMachine):
         for name in records:
             if not self.model.servers[name].isolated:
                 self.model.servers[name] = Server()
-                self.records.append(self.manager._registry.host_locked(name))
+                self.records.append(self.manager.hosts.host(name))
 
     @rule(data=st.data(), host=st.sampled_from([*WORDS]), until=st.sampled_from([None, None, 1.0, 30.0]))
     def a_host_is_isolated(self, data: st.DataObject, host: str, until: float | None) -> None:
@@ -527,7 +528,7 @@ class ManagerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.holding())
     @rule(data=st.data())
-    def a_connection_is_closed_by_whoever_has_it(self, data: st.DataObject) -> None:
+    def a_connection_is_closed_by_its_holder(self, data: st.DataObject) -> None:
         self.model.pairs[data.draw(st.sampled_from(self.holding()))].conn.close()
 
     # -- what holds at any time
@@ -535,7 +536,7 @@ class ManagerMachine(RuleBasedStateMachine):
     def table(self) -> dict[Key, Any]:
         """The manager's own pairs."""
         kinds = {"NoneType": "none", "HTTPBasicAuth": "basic", "dict": "dict"}
-        pairs = self.manager._registry.pairs_locked()
+        pairs = self.manager._lookup.table.slots()
         return {(pair.name, kinds[repr(pair.key).split()[-1][:-1]]): pair for pair in pairs}
 
     def may_be_forgotten(self, key: Key, table: dict[Key, Any]) -> bool:
@@ -572,13 +573,13 @@ class ManagerMachine(RuleBasedStateMachine):
         assert self.manager
 
     def tables_are_bounded(self) -> None:
-        registry = self.manager._registry
+        registry = self.manager._lookup.table
         assert len(self.manager) <= self.most
-        assert len(self.manager._shortcuts) <= 2 * self.most + 1
-        assert len(registry._latest) <= max(self.most, 4)
-        assert max(map(len, registry._queues)) <= 2 * len(WORDS) * len(AUTHS) + 17
-        assert self.manager._rounds.waiting == {}
-        assert all(pair.round is None for pair in registry.pairs_locked())
+        assert len(self.manager._lookup.fast) <= 2 * self.most + 1
+        assert len(self.manager.hosts._records._latest) <= max(self.most, 4)
+        assert max(map(len, registry._expiry._queues)) <= 2 * len(WORDS) * len(AUTHS) + 17
+        assert self.manager._lookup.flights.waiting == {}
+        assert all(pair.flight is None for pair in registry.slots())
 
     def broken_hosts_that_nothing_leads_to_are_forgotten(self) -> None:
         health, now = self.manager.health(), self.model.now
@@ -592,7 +593,7 @@ class ManagerMachine(RuleBasedStateMachine):
             assert (name not in health) == over
             if over:
                 self.model.servers[name] = Server()
-                self.records.append(self.manager._registry.host_locked(name))
+                self.records.append(self.manager.hosts.host(name))
 
     def records_are_the_hosts_and_shared(self) -> None:
         health, now = self.manager.health(), self.model.now
@@ -604,7 +605,7 @@ class ManagerMachine(RuleBasedStateMachine):
         for pair in self.model.pairs.values():
             if isinstance(pair.conn, Connection) and not pair.conn.closed:
                 assert pair.target is not None
-                assert pair.conn._host is self.bed.record(pair.target)
+                assert pair.conn._record is self.bed.record(pair.target)
 
     def teardown(self) -> None:
         if not hasattr(self, "model"):
@@ -629,5 +630,5 @@ class ClosableThing(Thing):
         self.closed = True
 
 
-ManagerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+ManagerMachine.TestCase.settings = settings(max_examples=some(30, 150), stateful_step_count=40, deadline=None)
 TestManager = ManagerMachine.TestCase

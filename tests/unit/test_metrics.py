@@ -16,10 +16,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager
-from sleepwalker.connection.records import records_of
-from sleepwalker.engine.host import Host
-from sleepwalker.engine.limits import Holdings
-from sleepwalker.engine.tally import BOUNDS
+from sleepwalker.engine import Host
+from sleepwalker.engine.host.counters import BOUNDS
+from sleepwalker.engine.host.holdings import Holdings
 from sleepwalker.policy import Policy
 from sleepwalker.prometheus import Collector
 from sleepwalker.telemetry.metrics import FAMILIES, OTHER, HostMetrics
@@ -62,10 +61,10 @@ def host(name: str, attempts: int = 1, policy: Policy | None = None) -> Host:
     made = Host(name, Policy() if policy is None else policy, clock)
     for _ in range(attempts):
         call = Holdings()
-        made.enter(call, bulkhead=True)
-        permit, _ = made.admit(bearer(), clock.now, 1.0)
-        made.settle(permit, answer(200), clock.now, 0.02, first=True)  # type: ignore[arg-type]
-        made.leave(call, "answered", 0.02, sent=True)
+        made.admission.enter(call, bulkhead=True)
+        permit, _ = made.admission.admit(bearer(), clock.now, 1.0)
+        made.outcomes.settle(permit, answer(200), clock.now, 0.02, first=True)  # type: ignore[arg-type]
+        made.admission.leave(call, "answered", 0.02, sent=True)
     return made
 
 
@@ -115,7 +114,7 @@ def test_states_are_one_series_each_of_which_one_is_1() -> None:
     assert {labels[1]: value for labels, value in circuit.items()} == {"closed": 0, "open": 1, "half-open": 0}
     world.clock.advance(100)
     circuit = read(metrics, world.host, name="sleepwalker_breaker_state")
-    assert circuit[HOST, "half-open"] == 1, "as of now, although nobody has come by since"
+    assert circuit[HOST, "half-open"] == 1, "as of now, although there was no call since"
 
 
 def test_gauges_tell_who_is_there_who_waits_and_what_the_limits_are() -> None:
@@ -126,7 +125,7 @@ def test_gauges_tell_who_is_there_who_waits_and_what_the_limits_are() -> None:
         assert read(metrics, world.host, name=f"sleepwalker_{name}") == {(HOST,): value}
     first.close()
     second.close()
-    world.host.follow(world.policy.replace(bulkhead=None, rate_limit=None))
+    world.host.reconfigure(world.policy.replace(bulkhead=None, rate_limit=None))
     assert read(metrics, world.host, name="sleepwalker_max_in_flight") == {}
     assert read(metrics, world.host, name="sleepwalker_rate_limit") == {}
 
@@ -175,7 +174,7 @@ def test_scopes_take_half_of_the_labels_and_later_ones_share_that_of_their_host(
     assert read(HostMetrics(1, None), host("https://a#1", 2)) == {("https://a",): 2}
 
 
-def test_a_record_that_nobody_used_takes_no_label() -> None:
+def test_an_unused_record_takes_no_label() -> None:
     metrics = HostMetrics(1, None)
     assert dict(metrics.read([(host("https://idle", 0), 0)]))[FAMILIES[0]] == []
     assert read(metrics, host("https://busy")) == {("https://busy",): 1}
@@ -185,7 +184,7 @@ def test_a_record_that_is_gone_leaves_its_counts_and_takes_its_states_along() ->
     metrics = HostMetrics(1, None)
     kept, gone = host("https://kept", 5), host("https://gone", 2)
     read(metrics, kept, gone)
-    gone.tally.attempts += 1  # after the last scrape that saw it
+    gone.counters.attempts += 1  # after the last scrape that saw it
     del gone
     gc.collect()
     for _ in range(2):
@@ -241,7 +240,7 @@ def test_what_a_connection_counted_before_a_manager_took_it_stays() -> None:
     collector = Collector(conn)
     registry = prometheus_client.CollectorRegistry()
     registry.register(collector)
-    conn._host.tally.attempts += 3
+    conn._record.counters.attempts += 3
     assert parsed(registry)["sleepwalker_attempts_total", A] == 3
     bed.manager.add(A, ANONYMOUS, conn)
     collector.add(bed.manager)
@@ -262,7 +261,7 @@ def test_metrics_survive_eviction_reset_reload_and_close() -> None:
     ):
         conn = bed.manager.find(A)
         bed.answers(A)
-        bed.record(A).tally.calls += 1
+        bed.record(A).counters.calls += 1
         del conn
         before = everything(bed.manager)
         change()
@@ -275,14 +274,14 @@ def test_metrics_survive_eviction_reset_reload_and_close() -> None:
 
 def test_a_closed_connection_is_held_no_more() -> None:
     conn = Connection(A, ANONYMOUS, clock=FakeClock())
-    conn._host.tally.calls += 1
+    conn._record.counters.calls += 1
     assert everything(conn)["sleepwalker_connections", A] == 1
     conn.close()
     assert everything(conn)["sleepwalker_connections", A] == 0
 
 
 def test_registering_reads_no_host_and_names_every_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sleepwalker.prometheus.records_of", lambda source: pytest.fail("it was read"))
+    monkeypatch.setattr(ConnectionManager, "_records", lambda manager: pytest.fail("it was read"))
     registry = prometheus_client.CollectorRegistry()
     registry.register(Collector(ConnectionManager()))
     with pytest.raises(ValueError, match="Duplicated timeseries"):
@@ -299,7 +298,7 @@ def test_every_name_label_and_kind_is_one_that_prometheus_takes() -> None:
 
 
 def test_the_child_of_a_fork_can_be_scraped_though_the_parent_was_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lock that another thread of the parent held is free for nobody in the child."""
+    """A lock that another thread of the parent held stays locked in the child."""
     metrics = HostMetrics(1, None)
     first = host("https://a")
     read(metrics, first)
@@ -315,7 +314,7 @@ def test_the_child_of_a_fork_can_be_scraped_though_the_parent_was_meanwhile(monk
 def test_scrapes_at_the_same_time_agree() -> None:
     collector = Collector(*(Connection(f"https://h{number}.test", ANONYMOUS) for number in range(50)), max_hosts=10)
     for source in collector._sources:
-        records_of(source)[0][0].tally.attempts += 2
+        source._records()[0][0].counters.attempts += 2
     totals: list[float] = []
 
     def scrape() -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from sleepwalker import Connection, HostIsolatedError, Policy
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker.connection.records import records_of
 from sleepwalker.telemetry.metrics import HostMetrics
 from tests.unit.engine_driver import answer
 from tests.unit.manager_driver import A, B, Bed, Hook, fail, well
@@ -46,7 +45,7 @@ def states(bed: Bed) -> dict[str, str]:
     return {origin: health.state for origin, health in bed.manager.health().items()}
 
 
-def test_a_host_that_moved_is_dropped_in_time_though_nobody_calls_find() -> None:
+def test_a_host_that_moved_is_dropped_in_time_without_a_call_of_find() -> None:
     bed = Bed()
     conn = moved(bed)
     assert states(bed) == {A: "broken", B: "healthy"}
@@ -59,7 +58,7 @@ def test_a_host_that_moved_is_dropped_in_time_though_nobody_calls_find() -> None
 
 
 @pytest.mark.parametrize("ask", [lambda bed: bed.manager.health(A), lambda bed: bed.manager.find(A).health])
-def test_a_host_whose_time_is_over_is_new_to_whoever_asks_for_it_first(ask: Callable[[Bed], Any]) -> None:
+def test_a_host_whose_time_is_over_is_new_to_the_next_call(ask: Callable[[Bed], Any]) -> None:
     bed = Bed()
     moved(bed)
     bed.hook.act = lambda host, auth: bed.conn(host)
@@ -81,12 +80,12 @@ def test_the_state_of_a_host_that_moved_is_exported_no_more_and_its_counts_are()
     metrics = HostMetrics(100, None)
 
     def scrape() -> dict[str, set[str]]:
-        families = metrics.read(records_of(bed.manager))
+        families = metrics.read(bed.manager._records())
         return {family.name: {point.labels[0] for point in points} for family, points in families}
 
     moved(bed)
-    for record in bed.manager._registry.hosts_locked():
-        record.tally.calls += 1
+    for record in bed.manager.hosts.hosts():
+        record.counters.calls += 1
     assert scrape()["sleepwalker_host_state"] == {A, B}
     bed.clock.advance(LONG)
     del record
@@ -315,7 +314,7 @@ def test_forget_during_a_round_leaves_what_the_round_makes() -> None:
 
     bed.hook.act = act
     conn = bed.manager.find(A)
-    assert conn._host is bed.record(A)
+    assert conn._record is bed.record(A)
     assert bed.manager.find(A) is conn
     assert len(bed.hook.asked) == 1
 

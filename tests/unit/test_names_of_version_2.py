@@ -112,3 +112,12 @@ def test_arguments_are_in_their_places_with_their_defaults(function: Callable[..
 def test_a_hook_that_does_not_say_how_is_told_so() -> None:
     with pytest.raises(NotImplementedError):
         ConnectionHook().connect("https://host.com", None)
+
+
+def test_the_package_names_every_exception_itself() -> None:
+    """mypy reads a list of names, and no list that another module has."""
+    assert set(exceptions.__all__) <= set(sleepwalker.__all__)
+
+
+def test_an_interpreter_offers_the_public_names_and_no_others() -> None:
+    assert [name for name in dir(sleepwalker) if not name.startswith("__")] == sorted(sleepwalker.__all__)

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleepwalker.engine.call import Send, Wait
+from sleepwalker.engine import Send, Wait
 from sleepwalker.events import RequestFailed, RequestRejected, RequestWouldReject
 from sleepwalker.exceptions import HostIsolatedError
 from sleepwalker.policy import Policy
@@ -41,7 +41,7 @@ def test_calls_beyond_the_bulkhead_go_at_once_and_are_told_of() -> None:
         call.reply(OK)
     assert here.all(RequestRejected) == here.all(RequestFailed) == []
     assert here.host.snapshot().in_flight == 0
-    assert here.host.tally.words == {("would reject", "bulkhead"): 3}
+    assert here.host.counters.labelled == {("would reject", "bulkhead"): 3}
 
 
 def test_a_call_beyond_the_limit_takes_no_place_from_the_next() -> None:

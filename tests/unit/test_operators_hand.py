@@ -12,7 +12,7 @@ import pytest
 
 from sleepwalker import CircuitOpenError, ConnectionManager, HostIsolatedError, Policy
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker.engine.isolation import Isolation
+from sleepwalker.engine import Isolation
 from sleepwalker.events import (
     BreakerClosed,
     BreakerOpened,
@@ -23,7 +23,7 @@ from sleepwalker.events import (
     RequestRejected,
 )
 from tests.unit.engine_driver import HOST, WALL, World, answer, refused
-from tests.unit.manager_driver import A, B, Bed, fail, replicas, well
+from tests.unit.manager_driver import A, B, Bed, fail, failed_over, well
 from tests.unit.test_host import in_child
 
 NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)  # the clock's present
@@ -96,7 +96,7 @@ def test_until_is_seconds_from_now_or_a_moment_in_any_time_zone(until: Any) -> N
 @pytest.mark.parametrize(
     ("until", "kind", "says"),
     [
-        (datetime(2024, 6, 1, 14, 5), ValueError, "as 2024-06-01 14:05:00 does not: pass until.astimezone()"),  # noqa: DTZ001
+        (datetime(2024, 6, 1, 14, 5), ValueError, "2024-06-01 14:05:00 has none: pass until.astimezone()"),  # noqa: DTZ001
         (NOON, ValueError, "in the future, and within a year, not 2024-06-01 12:00:00+00:00"),
         (NOON + timedelta(days=367), ValueError, "within a year, not 2025-06-03 12:00:00+00:00"),
         (datetime.max.replace(tzinfo=UTC), ValueError, "within a year"),
@@ -167,12 +167,12 @@ def test_an_isolation_ends_by_itself_and_the_next_find_tells() -> None:
     bed.clock.advance(59.9)
     refusal(lambda: bed.manager.find(A))
     bed.clock.advance(0.1)
-    assert conn.health.state == "unknown", "it is over though nobody ended it"
+    assert conn.health.state == "unknown", "it ended by itself"
     assert (conn.health.isolated_reason, conn.health.isolated_until) == (None, None)
     assert bed.all(HostRestored) == []
     assert bed.manager.find(A) is conn
     assert bed.all(HostRestored) == [HostRestored(A, by="time", reason="maintenance", until=WALL + 60)]
-    assert bed.manager._registry._isolated == {}, "nothing of it is kept"
+    assert bed.manager.hosts._isolations._by_name == {}, "nothing of it is kept"
     bed.manager.restore(A)
     bed.clock.advance(100)
     bed.manager.find(A)
@@ -190,7 +190,7 @@ LOOKS: dict[str, Callable[[Bed], object]] = {
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_whoever_looks_first_tells_that_it_is_over(look: str) -> None:
+def test_the_first_look_tells_that_it_is_over(look: str) -> None:
     bed = Bed()
     bed.manager.isolate(A, until=60)
     bed.clock.advance(1000)
@@ -326,9 +326,9 @@ def test_an_isolation_that_was_over_does_not_catch_what_comes_later() -> None:
 def test_one_that_ends_between_two_looks_does_not_last_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     bed = Bed()
     bed.manager.isolate("orders", until=60)
-    registry = bed.manager._registry
-    look = registry.isolates_locked
-    monkeypatch.setattr(registry, "isolates_locked", lambda *words: (look(*words), bed.clock.advance(60))[0])
+    hosts = bed.manager.hosts
+    look = hosts.isolates
+    monkeypatch.setattr(hosts, "isolates", lambda *words: (look(*words), bed.clock.advance(60))[0])
     bed.manager.add("orders", None, "thing")
     assert bed.manager.find("orders") == "thing"
 
@@ -347,7 +347,7 @@ def test_an_isolation_with_an_end_outlasts_forget_evict_and_reset() -> None:
 
 @pytest.mark.parametrize("step", [-86_400, -30, 30, 86_400])
 def test_a_number_of_seconds_does_not_depend_on_the_wall_clock(step: float) -> None:
-    """Somebody may set it meanwhile. When the host will be back is told by the clock as it goes then."""
+    """The wall clock may be set meanwhile: `until` follows it, and the seconds do not."""
     bed = Bed()
     bed.manager.isolate(A, until=60)
     bed.clock.time_of_day += step
@@ -421,7 +421,7 @@ def test_a_circuit_that_is_closed_by_hand_admits_all_at_once() -> None:
         HostRecovered(HOST, broken_for=0.0, by_hand=True),
     )
     assert here.host.snapshot().breaker == "closed"
-    here.clock.roll = lambda: 0.99  # whoever asks a slow start is refused
+    here.clock.roll = lambda: 0.99  # a slow start refuses each call
     assert [here.call(answer(200)).outcome.status for _ in range(20)] == [200] * 20
     assert here.host.reset_circuit() == ()
 
@@ -560,7 +560,7 @@ def test_it_counts_as_a_transition_and_leaves_what_is_known() -> None:
     before = here.host.snapshot()
     here.host.reset_circuit()
     after = here.host.snapshot()
-    assert here.host.tally.words["transition", "closed"] == 1
+    assert here.host.counters.labelled["transition", "closed"] == 1
     assert (after.failures, after.last_error, after.success_ratio) == (before.failures, before.last_error, 0.0)
     assert (after.state, after.broken_since, after.retry_in) == ("degraded", None, None)
 
@@ -594,11 +594,7 @@ def test_the_next_find_may_ask_the_hooks() -> None:
 
 def test_a_stand_in_gives_way_at_once() -> None:
     bed = Bed(policy=OPEN_LONG)
-    up = replicas(bed)
-    well(bed)
-    bed.trip(A)
-    up.remove(A)
-    assert bed.manager.find(A).origin.text == B
+    up, _ = failed_over(bed, Bed.trip)
     up.insert(0, A)
     assert bed.manager.find(A).origin.text == B
     bed.manager.reset_circuit(A)
@@ -607,11 +603,7 @@ def test_a_stand_in_gives_way_at_once() -> None:
 
 def test_a_stand_in_of_a_url_keeps_its_own_circuit() -> None:
     bed = Bed(policy=OPEN_LONG)
-    up = replicas(bed)
-    well(bed)
-    bed.trip(A)
-    up.remove(A)
-    bed.manager.find(A)
+    failed_over(bed, Bed.trip)
     bed.trip(B)
     bed.manager.reset_circuit(A)
     assert (bed.manager.health(A).breaker, bed.manager.health(B).breaker) == ("closed", "open")
@@ -647,7 +639,7 @@ def test_names_that_lead_to_a_host_may_ask_their_hooks_too() -> None:
 
 
 @pytest.mark.parametrize("host", [A, "orders"])
-def test_for_a_host_that_nobody_looked_for_nothing_happens(host: str) -> None:
+def test_for_a_host_that_was_never_found_nothing_happens(host: str) -> None:
     bed = Bed()
     bed.manager.reset_circuit(host)
     assert (bed.events, bed.manager.health(), len(bed.manager)) == ([], {}, 0)

@@ -55,7 +55,7 @@ def test_a_slow_machine_answers_well_and_late() -> None:
 
 def test_a_cold_server_answers_a_fifth_of_the_load_at_first_and_all_of_it_later() -> None:
     plan = Plan(replace(OUTAGE, phases=(Phase(60, "cold"),)), begins=0)
-    # Nobody asks for a while: what fills the caches is the first answer.
+    # No call for a while: the first response fills the caches.
     seconds = [20 + number / OUTAGE.rate for number in range(round(OUTAGE.rate * 2 * WARM_AFTER))]
     answered = [second - 20 for second in seconds if plan.receive(second)[0] == 200]
     assert answered[0] == 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import sleepwalker
-from sleepwalker.engine.outcome import Outcome, Verdict, answered, failed
+from sleepwalker.engine import Outcome, Verdict, answered, failed
 from sleepwalker.exceptions import CircuitOpenError, ConnectError, ConnectionError, DeadlineExceeded, HTTPError
 from tests.unit.engine_driver import answer, bad_certificate, refused, reset
 
@@ -24,7 +24,7 @@ def test_every_status_has_the_verdict_that_the_contract_says(status: int) -> Non
 
 @pytest.mark.parametrize("status", [100, 200, 302, 404, 408, 410, 429, 500, 501, 502, 503, 599, 600, 999])
 def test_a_status_is_a_failure_if_the_policy_names_it_and_only_then(status: int) -> None:
-    """The rest is as ever: 408, 429 and 501 say nothing, and whoever gave any other answer is alive."""
+    """The rest is unchanged: 408, 429 and 501 are neutral, and any other response is a success."""
     expected = FAILURE if status in (404, 429, 501, 502) else NEUTRAL if status == 408 else SUCCESS
     assert answered(status, None, None, frozenset({404, 429, 501, 502})).verdict is expected
     unnamed = NEUTRAL if status in (408, 429, 501) else SUCCESS

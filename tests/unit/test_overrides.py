@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sleepwalker import ANONYMOUS, Connection
-from sleepwalker.engine.rules import passes_rate_limit
+from sleepwalker.connection.options import CallOptions
+from sleepwalker.engine import passes_rate_limit
 from sleepwalker.events import RequestFinished
 from sleepwalker.exceptions import BulkheadFullError, CircuitOpenError, HostIsolatedError, RateLimitedError
 from sleepwalker.policy import Policy
@@ -109,6 +110,6 @@ def test_what_a_policy_did_not_say_its_copies_do_not_say_either() -> None:
 def test_equal_policies_that_say_different_things_are_kept_apart() -> None:
     """A connection remembers what it made of a call's policy; the two are equal as values."""
     conn = Connection("https://h.test", ANONYMOUS, clock=FakeClock())
-    assert conn._rules_of(Policy(retry=False), None).rate_limit
-    assert not conn._rules_of(Policy(retry=False, rate_limit=False), None).rate_limit
-    assert conn._rules_of(Policy(retry=False), None).rate_limit
+    assert conn._part.compiled_for(CallOptions(policy=Policy(retry=False))).rate_limit
+    assert not conn._part.compiled_for(CallOptions(policy=Policy(retry=False, rate_limit=False))).rate_limit
+    assert conn._part.compiled_for(CallOptions(policy=Policy(retry=False))).rate_limit

@@ -10,12 +10,8 @@ from types import FrameType
 
 import pytest
 
-from sleepwalker.engine.call import Queue, Send, Wait
-from sleepwalker.engine.health import HostHealth
-from sleepwalker.engine.host import Host
-from sleepwalker.engine.isolation import Isolation
-from sleepwalker.engine.outcome import Outcome
-from sleepwalker.engine.parts import MOST_PARTS
+from sleepwalker.engine import Host, HostHealth, Isolation, Outcome, Queue, Send, Wait
+from sleepwalker.engine.host.parts import MOST_PARTS
 from sleepwalker.events import BreakerOpened, HostBroken, HostIsolated, HostRecovered, RequestFailed
 from sleepwalker.exceptions import BulkheadFullError, CircuitOpenError, HostIsolatedError, RateLimitedError
 from sleepwalker.policy import Policy
@@ -163,7 +159,7 @@ def test_a_host_that_only_its_parts_call_is_back_with_the_first_success_of_one()
     assert here.host.broken_by(here.clock.now) is None
     assert here.only(HostRecovered).host == HOST
     assert here.host.answered_since(moment - 0.1), "so that hooks which are held off may be asked"
-    assert not here.host.down
+    assert not here.host.unhealthy
 
 
 def test_failures_to_connect_before_a_circuit_was_reset_by_hand_say_nothing() -> None:
@@ -231,7 +227,7 @@ def test_isolating_a_host_ends_the_waits_of_its_parts() -> None:
     queued = part.begin()
     assert isinstance(queued.step, Queue)
     here.host.isolate()
-    assert queued.step.ticket.wake.is_set()
+    assert queued.step.waiter.woken
     assert isinstance(queued.reply(False).outcome.error, HostIsolatedError)
     first.reply(answer(200))
     assert here.all(RequestFailed)[0].host == NAME
@@ -243,10 +239,10 @@ def test_isolating_a_host_wakes_those_who_wait_for_the_circuit_of_a_part() -> No
     part.call(answer(500))
     waiting = part.begin()
     assert isinstance(waiting.step, Wait)
-    assert waiting.step.ticket is not None
-    assert not waiting.step.ticket.wake.is_set()
+    assert waiting.step.waiter is not None
+    assert not waiting.step.waiter.woken
     here.host.isolate()
-    assert waiting.step.ticket.wake.is_set()
+    assert waiting.step.waiter.woken
     assert isinstance(waiting.reply(False).outcome.error, HostIsolatedError)
 
 
@@ -277,7 +273,7 @@ def test_a_part_goes_by_the_policy_of_its_host_and_follows_it() -> None:
     here = Whole(Policy(bulkhead={"max_concurrent": 2}))
     part = here.part()
     assert part.host.limit == 2
-    here.host.follow(Policy(bulkhead={"max_concurrent": 3}))
+    here.host.reconfigure(Policy(bulkhead={"max_concurrent": 3}))
     assert part.host.limit == 3
 
 
@@ -286,14 +282,14 @@ def test_a_part_with_a_policy_of_its_own_keeps_it() -> None:
     own = Policy(bulkhead={"max_concurrent": 7}, breaker=False)
     part = here.part(policy=own)
     assert (part.host.limit, part.host.breaker) == (7, None)
-    here.host.follow(Policy(bulkhead={"max_concurrent": 3}))
+    here.host.reconfigure(Policy(bulkhead={"max_concurrent": 3}))
     assert part.host.limit == 7
     part.host.give(Policy(bulkhead={"max_concurrent": 8}))
     assert part.host.limit == 8
 
 
 def test_the_first_policy_that_is_given_for_a_part_counts() -> None:
-    """Whichever code comes first, else what holds would depend on who asked without one before."""
+    """Independent of order: else the policy would depend on which code asked without one first."""
     here = Whole(Policy(bulkhead={"max_concurrent": 2}))
     first, second = (Policy(bulkhead={"max_concurrent": most}) for most in (7, 8))
     assert here.host.part("reports")[1]
@@ -325,7 +321,7 @@ def test_of_more_parts_than_are_kept_those_unused_for_longest_go_first() -> None
     assert len(here.host.parts()) == MOST_PARTS
 
 
-def test_a_part_that_somebody_has_is_the_same_however_many_come() -> None:
+def test_a_part_in_use_is_the_same_however_many_others_are_made() -> None:
     here = Whole()
     held = here.host.part("held")[0]
     for number in range(MOST_PARTS + 1):

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sleepwalker.transport.addresses import Route
-from sleepwalker.transport.deadline import Limits, under
-from sleepwalker.transport.places import Places
+from sleepwalker.transport.blocking.addresses import Peer
+from sleepwalker.transport.blocking.connection_queue import ConnectionQueue
+from sleepwalker.transport.blocking.deadline import AttemptDeadline, run_with_deadline
 from tests.unit.engine_driver import FakeClock
 
 
@@ -21,15 +21,15 @@ class Conn:
     holder: Any = None
     taken_at = idle_since = opened_at = 0.0
     good_until = math.inf
-    brings_answer = False
+    is_answering = False
 
     def __init__(self, name: str) -> None:
-        self.name, self.closed, self.route = name, False, Route()
+        self.name, self.closed, self.peer = name, False, Peer()
 
     def close(self) -> None:
         self.closed = True
 
-    def is_fit(self, now: float) -> bool:
+    def is_usable(self, now: float) -> bool:
         return now <= self.good_until and not self.closed
 
 
@@ -37,13 +37,13 @@ class Pool:
     """Places in a time of their own; connections are known by letters."""
 
     def __init__(self, size: int = 8) -> None:
-        self.places, self.now, self.limits = Places(size), 100.0, None
+        self.queue, self.now, self.deadline = ConnectionQueue(size), 100.0, None
         self.conns: dict[str, Conn] = {}
 
     def fill(self, names: str) -> None:
         """So many are in use at once, were taken in that order, and come back."""
         for name in names:
-            self.conns[name] = self.places.admit(Conn(name), None)
+            self.conns[name] = self.queue.admit(Conn(name), None)
             self.conns[name].taken_at = self.conns[name].opened_at = self.now
             self.now += 0.001
         for name in names:
@@ -54,15 +54,15 @@ class Pool:
         """Which connection an attempt gets; "" for a new one."""
         limits = None
         if terms:
-            avoid = tuple(self.conns[name].route for name in terms.pop("avoid", ""))
-            limits = Limits(FakeClock(), connect=1, read=1, deadline=self.now + 10, **terms)
+            avoid = tuple(self.conns[name].peer for name in terms.pop("avoid", ""))
+            limits = AttemptDeadline(FakeClock(), connect=1, read=1, ends_at=self.now + 10, **terms)
             limits.avoid = avoid
-        conn = self.places.take(limits, self.now)
+        conn = self.queue.take(limits, self.now)
         return "" if conn is None else str(conn.name)
 
     def back(self, name: str) -> None:
         self.conns[name].idle_since = self.now
-        self.places.put(self.conns[name])
+        self.queue.put(self.conns[name])
 
     def use(self, took: float = 0.01, **terms: Any) -> str:
         name = self.take(**terms)
@@ -131,9 +131,9 @@ def test_what_urllib3_is_given_is_fit_and_what_is_not_is_closed() -> None:
     pool = Pool()
     pool.fill("abc")
     pool.conns["a"].good_until = pool.conns["b"].good_until = -1.0
-    assert pool.places.get(block=False) is pool.conns["c"]
+    assert pool.queue.get(block=False) is pool.conns["c"]
     assert [pool.conns[name].closed for name in "abc"] == [True, True, False]
-    assert pool.places.qsize() == 7
+    assert pool.queue.qsize() == 7
 
 
 def test_the_next_attempt_gets_none_that_the_call_has_used() -> None:
@@ -151,7 +151,7 @@ def test_the_next_attempt_gets_none_to_the_same_address_of_several() -> None:
     pool = Pool()
     pool.fill("abc")
     for name, address in (("a", 1), ("b", 1), ("c", 2)):
-        pool.conns[name].route = Route(address, several=True)
+        pool.conns[name].peer = Peer(address, several=True)
     assert pool.take(avoid="a") == "c"
     assert pool.take(avoid="a") == ""
 
@@ -170,7 +170,7 @@ def test_one_that_has_not_answered_since_is_passed_over() -> None:
 def test_those_in_doubt_are_taken_after_those_that_answered_since() -> None:
     pool = Pool()
     pool.fill("abc")
-    pool.places.doubtful_before = pool.now
+    pool.queue.suspect_before = pool.now
     pool.now += 0.1
     pool.conns["c"].idle_since = pool.now
     assert [pool.take(), pool.take(), pool.take()] == ["c", "b", "a"]
@@ -182,8 +182,8 @@ def test_one_that_lost_to_a_copy_ends_no_turns() -> None:
     pool.fill("abcd")
     for lost in range(10):
         loser = pool.take()
-        pool.places.lost(pool.now)
-        pool.places.lost(pool.now)  # cut twice
+        pool.queue.note_hedge_loss(pool.now)
+        pool.queue.note_hedge_loss(pool.now)  # cut twice
         pool.now += 0.05
         pool.back(loser)  # as new
         turn = [pool.use() for _ in range(4)]
@@ -196,7 +196,7 @@ def test_where_each_loses_to_a_copy_those_that_lie_idle_since_before_are_in_doub
     pool.fill("abcdef")
     for loser in "ab":
         assert pool.take() == loser
-        pool.places.lost(pool.now)
+        pool.queue.note_hedge_loss(pool.now)
         pool.now += 0.05
         pool.fill("xy"["ab".index(loser)])  # the copy's
     assert [pool.use() for _ in range(4)] == ["x", "y", "x", "y"]
@@ -206,21 +206,21 @@ def test_what_was_lost_long_ago_counts_for_nothing() -> None:
     pool = Pool()
     pool.fill("ab")
     assert pool.take() == "a"
-    pool.places.lost(pool.now)
-    pool.places.drop(pool.conns["a"])
+    pool.queue.note_hedge_loss(pool.now)
+    pool.queue.drop(pool.conns["a"])
     pool.now += 5.0
-    pool.places.drop(pool.conns[pool.take()])
+    pool.queue.drop(pool.conns[pool.take()])
     pool.fill("stuv")
     assert pool.take() == "s"
-    pool.places.lost(pool.now)
+    pool.queue.note_hedge_loss(pool.now)
     assert [pool.use() for _ in range(6)] == ["t", "u", "v"] * 2
 
 
 def next_in_turn(pool: Pool, idle: set[str], avoid: str, since: float) -> str:
     """What `take` is to give: of those used within a second the one not taken for longest, else the one taken last."""
     fit = [pool.conns[name] for name in idle if name not in avoid and pool.conns[name].idle_since >= since]
-    trusted = [conn for conn in fit if conn.idle_since >= pool.places.doubtful_before] or fit
-    in_use = [conn for conn in trusted if conn.idle_since >= max(pool.now - 1.0, pool.places.doubtful_before)]
+    trusted = [conn for conn in fit if conn.idle_since >= pool.queue.suspect_before] or fit
+    in_use = [conn for conn in trusted if conn.idle_since >= max(pool.now - 1.0, pool.queue.suspect_before)]
     if in_use:
         return min(in_use, key=lambda conn: conn.taken_at).name
     return max(trusted, key=lambda conn: conn.taken_at).name if trusted else ""
@@ -236,7 +236,7 @@ def test_whatever_happens_the_next_in_turn_is_taken(seed: int) -> None:
     for _ in range(1500):
         pool.now += dice.choice([0.01, 0.1, 0.1, 0.3, 0.7])
         if dice.random() < 0.004:
-            pool.places.doubtful_before = pool.now
+            pool.queue.suspect_before = pool.now
         if away and dice.random() < 0.5:
             name = dice.choice(sorted(away))
             pool.back(name)
@@ -257,19 +257,19 @@ def test_where_many_lie_idle_few_are_looked_at() -> None:
         looked = 0
 
         @property
-        def route(self) -> Route:
+        def peer(self) -> Peer:
             Watched.looked += 1
-            return self._route
+            return self._peer
 
-        @route.setter
-        def route(self, route: Route) -> None:
-            self._route = route
+        @peer.setter
+        def peer(self, peer: Peer) -> None:
+            self._peer = peer
 
     pool = Pool(2000)
     for number in range(1000):
-        conn = pool.places.admit(Watched(str(number)), None)
+        conn = pool.queue.admit(Watched(str(number)), None)
         conn.taken_at = conn.idle_since = pool.now
-        pool.places.put(conn)
+        pool.queue.put(conn)
         pool.now += 0.0001
     pool.now += 5.0
     pool.fill("abcd")
@@ -291,48 +291,48 @@ def test_a_pool_that_is_closed_keeps_none() -> None:
     pool = Pool()
     pool.fill("ab")
     pool.take()
-    pool.places.close()
+    pool.queue.close()
     pool.back("a")
     assert (pool.conns["a"].closed, pool.take()) == (True, "b")
 
 
-def test_whoever_closes_a_pool_within_an_attempt_is_given_those_too_that_the_attempt_must_not_use() -> None:
+def test_closing_a_pool_within_an_attempt_closes_the_sockets_too_that_the_attempt_must_not_use() -> None:
     """A response hook may close the connection; no idle socket is left open."""
     pool = Pool()
     pool.fill("ab")
-    limits = Limits(FakeClock(), connect=1, read=1, deadline=math.inf)
-    limits.avoid = (pool.conns["a"].route, pool.conns["b"].route)
-    pool.places.close()
-    assert {under(limits, pool.places.get, False).name for _ in range(2)} == {"a", "b"}
+    limits = AttemptDeadline(FakeClock(), connect=1, read=1, ends_at=math.inf)
+    limits.avoid = (pool.conns["a"].peer, pool.conns["b"].peer)
+    pool.queue.close()
+    assert {run_with_deadline(limits, pool.queue.get, False).name for _ in range(2)} == {"a", "b"}
 
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_in_a_full_pool_that_blocks_a_new_connection_takes_the_place_of_one_not_to_be_used(size: int) -> None:
     pool = Pool(size)
     pool.fill("ab"[:size])
-    limits = Limits(FakeClock(), connect=1, read=1, deadline=math.inf)
-    limits.avoid = tuple(conn.route for conn in pool.conns.values())
-    made = pool.places.wait(lambda: Conn("new"), limits, lambda: 1.0)
+    limits = AttemptDeadline(FakeClock(), connect=1, read=1, ends_at=math.inf)
+    limits.avoid = tuple(conn.peer for conn in pool.conns.values())
+    made = pool.queue.wait(lambda: Conn("new"), limits, lambda: 1.0)
     assert made.name == "new"
     assert [conn.closed for conn in pool.conns.values()] == [True, False][:size]
-    assert pool.places.qsize() == size - 1
+    assert pool.queue.qsize() == size - 1
 
 
 def test_threads_that_take_and_give_back_lose_none() -> None:
-    places = Places(4)
+    queue = ConnectionQueue(4)
     for number in range(4):
-        places.put(places.admit(Conn(str(number)), None))
+        queue.put(queue.admit(Conn(str(number)), None))
 
     def work() -> None:
         for turn in range(500):
-            conn = places.take(None, float(turn % 3))
+            conn = queue.take(None, float(turn % 3))
             if conn is not None:
-                places.put(conn)
+                queue.put(conn)
 
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert places.qsize() == 4
-    assert sorted(conn.name for conn in places._idle) == ["0", "1", "2", "3"]
+    assert queue.qsize() == 4
+    assert sorted(conn.name for conn in queue._idle) == ["0", "1", "2", "3"]

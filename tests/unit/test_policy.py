@@ -5,26 +5,38 @@ from __future__ import annotations
 import copy
 import pickle
 from http import HTTPMethod, HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from sleepwalker.exceptions import PolicyError
 from sleepwalker.policy import (
+    BreakerFields,
     BreakerPolicy,
+    BudgetFields,
+    BulkheadFields,
     BulkheadPolicy,
+    HealthFields,
     HealthPolicy,
+    HedgeFields,
     HedgePolicy,
+    LogFields,
     LogPolicy,
     Policy,
+    PolicyFields,
+    PoolFields,
     PoolPolicy,
+    RateLimitFields,
     RateLimitPolicy,
     RetryBudget,
+    RetryFields,
     RetryPolicy,
+    TimeoutFields,
     TimeoutPolicy,
 )
-from sleepwalker.policy.rules import longest_waits
+from sleepwalker.policy.base import PolicyModel, can_be_off
+from sleepwalker.policy.constraints import longest_waits
 
 DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
     TimeoutPolicy: {"connect": 3.05, "read": 10, "attempt": 10, "total": 30, "propagate": None},
@@ -74,7 +86,7 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
         "unauthorized_evicts": True,
     },
     LogPolicy: {"finished": "info", "sample": 1.0},
-    PoolPolicy: {"size": 32, "idle": 50, "max_age": 300, "block": False},
+    PoolPolicy: {"size": 32, "idle": 50, "max_age": 300, "block": False, "require_close_notify": True},
     Policy: {
         "timeout": TimeoutPolicy(),
         "retry": RetryPolicy(),
@@ -250,3 +262,33 @@ def test_the_longest_waits_add_up(
     attempts: int, initial: float, multiplier: float, maximum: float, jitter: str, longest: float
 ) -> None:
     assert longest_waits(attempts, initial, multiplier, maximum, jitter) == pytest.approx(longest)
+
+
+@pytest.mark.parametrize(
+    ("fields", "cls"),
+    [
+        (PolicyFields, Policy),
+        (TimeoutFields, TimeoutPolicy),
+        (RetryFields, RetryPolicy),
+        (BudgetFields, RetryBudget),
+        (BreakerFields, BreakerPolicy),
+        (BulkheadFields, BulkheadPolicy),
+        (RateLimitFields, RateLimitPolicy),
+        (HedgeFields, HedgePolicy),
+        (HealthFields, HealthPolicy),
+        (LogFields, LogPolicy),
+        (PoolFields, PoolPolicy),
+    ],
+    ids=lambda value: value.__name__,
+)
+def test_checkers_know_each_field_of_a_part_and_where_false_is_allowed(fields: Any, cls: type[PolicyModel]) -> None:
+    """What a constructor, `replace` and a dict take is written down for checkers in a place of its own."""
+    hints = get_type_hints(fields)
+    assert [*hints] == [*cls.model_fields, *(["host"] if cls is Policy else [])]
+    for name in cls.model_fields:
+        off = can_be_off(cls, name)
+        assert (False in _words(hints[name]), type(None) in get_args(hints[name])) == (off, off), name
+
+
+def _words(hint: Any) -> list[Any]:
+    return [word for kind in get_args(hint) for word in get_args(kind) if get_origin(kind) is Literal]

@@ -105,6 +105,7 @@ FIELDS: dict[str, str] = {
     "pool.idle": DURATION_OR_ZERO,
     "pool.max_age": f"{DURATION}, or false",
     "pool.block": FLAG,
+    "pool.require_close_notify": FLAG,
 }
 #: Values for the fields whose kind is theirs alone.
 VALUES: dict[str, list[Any]] = {

@@ -18,7 +18,8 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleepwalker.engine.rules import passes_rate_limit
+from scripts.policies_page import page
+from sleepwalker.engine import passes_rate_limit
 from sleepwalker.exceptions import PolicyError
 from sleepwalker.policy import (
     SAFE_METHODS,
@@ -31,8 +32,9 @@ from sleepwalker.policy import (
     toml,
 )
 from sleepwalker.policy.base import PolicyModel, part_of
-from sleepwalker.policy.reference import page
-from sleepwalker.policy.rules import longest_waits
+from sleepwalker.policy.constraints import longest_waits
+from sleepwalker.policy.descriptions import descriptions
+from tests import ranges
 from tests.unit.engine_driver import World, answer
 
 ROOT = Path(__file__).parents[2]
@@ -128,14 +130,20 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
     levels = st.sampled_from(["debug", "info", "warning", "error", "off"])
     data["log"] = draw(some(finished=levels, sample=numbers(0, 1)))
     data["pool"] = draw(
-        some(size=st.integers(1, 10_000), idle=seconds_or_zero, max_age=off(seconds), block=st.booleans())
+        some(
+            size=st.integers(1, 10_000),
+            idle=seconds_or_zero,
+            max_age=off(seconds),
+            block=st.booleans(),
+            require_close_notify=st.booleans(),
+        )
     )
     for part in draw(st.sets(st.sampled_from(["bulkhead", "rate_limit", "hedge", "health", "log", "pool"]))):
         del data[part]
     return data
 
 
-@settings(deadline=None, max_examples=60)  # a busy machine is no fault
+@settings(deadline=None, max_examples=ranges.some(20, 60))  # a busy machine is no fault
 @given(policies())
 def test_every_policy_survives_the_way_through_toml_json_and_dict(data: dict[str, Any]) -> None:
     policy = Policy.from_dict(data)
@@ -171,7 +179,7 @@ tables = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=ranges.some(20, 50))
 @given(tables)
 def test_the_toml_writer_writes_what_a_parser_reads_back(table: dict[str, Any]) -> None:
     """An empty table inside is the one thing that is not written: no part of a policy is empty."""
@@ -219,7 +227,7 @@ def test_the_standard_file_names_every_field() -> None:
 
 
 def test_of_the_shipped_policies_only_off_passes_a_hosts_rate_limit_by() -> None:
-    """Said in a file that calls follow by default or that people copy, a limit would be off where nobody asked."""
+    """Said in a file that calls follow by default or that people copy, a limit would be off unintentionally."""
     assert [name for name in SHIPPED if passes_rate_limit(Policy.load(name))] == ["off"]
 
 
@@ -351,7 +359,7 @@ def test_a_long_key_takes_no_time_wherever_texts_begin_and_end(tmp_path: Path, t
         (b"[timeout]\nconnect = \n", r"not TOML: .*\(at line 2, column 11\)"),
         (b"[timeout\n", r"not TOML: .*\(at line 1, column 9\)"),
         (b"a = 1\na = 2\n", r"not TOML: .*\(at line 2, column 6\)"),
-        (b"a = '\xff'\n", r"not TOML: byte 5 is not UTF-8"),
+        (b"a = '\xff'\n", r"not TOML: byte 5 is not UTF-8 \(line 1\)"),
         (b"a = " + b"[" * 100_000, r"not TOML for a policy: nested too deeply"),
         (b"a = " + b"1" * 5_000, r"not TOML for a policy: a number has more digits than Python reads"),
         (b"[" + b"a" * 100_000 + b"]\n" + b"[" + b"a" * 100_000 + b"]\n", r"not TOML: .{,110}\(at line 2, .{,20}\)"),
@@ -551,7 +559,7 @@ def test_the_schema_describes_every_field_and_knows_its_default_as_toml_writes_i
     fields = every_field(Policy, SCHEMA)
     assert len(fields) > 55
     for cls, name, schema in fields:
-        assert schema["description"] == cls.model_fields[name].description
+        assert schema["description"] == descriptions(cls)[name]
         if not cls.model_fields[name].is_required():
             assert schema_faults(schema, schema["default"]) == []
     assert "null" not in json.dumps(SCHEMA)
@@ -561,7 +569,7 @@ def test_the_schema_describes_every_field_and_knows_its_default_as_toml_writes_i
 
 def test_every_field_says_its_unit_and_reason() -> None:
     for cls, name, _ in every_field(Policy, SCHEMA):
-        description = cls.model_fields[name].description or ""
+        description = descriptions(cls)[name]
         assert len(description) > 20, f"{cls.__name__}.{name}"
         assert description.endswith("."), f"{cls.__name__}.{name}"
         if "minimum': 0.001" in str(cls.model_json_schema()["properties"][name]):

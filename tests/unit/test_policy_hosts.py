@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sleepwalker.cli import main
-from sleepwalker.engine.rules import passes_rate_limit
+from sleepwalker.engine import passes_rate_limit
 from sleepwalker.exceptions import PolicyError
 from sleepwalker.policy import BreakerPolicy, Policy
 from sleepwalker.policy.match import Patterns, fault_of

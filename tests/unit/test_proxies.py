@@ -227,7 +227,8 @@ def test_a_variable_that_applies_and_is_no_proxy_is_named_with_a_way_out(
     with pytest.raises(URLError) as caught:
         proxy_for("https://api.example.com")
     assert str(caught.value) == (
-        f"{name}: the proxy for https://api.example.com is no http, https or socks URL with a host, such as "
+        f"{name}: the proxy for https://api.example.com must be a URL with a host and one of the schemes "
+        "http, https, socks4, socks4a, socks5, socks5h, such as "
         "'http://proxy:3128': correct it, or add api.example.com to NO_PROXY"
     )
     environ.setenv("NO_PROXY", "api.example.com")
@@ -236,7 +237,7 @@ def test_a_variable_that_applies_and_is_no_proxy_is_named_with_a_way_out(
 
 
 def test_a_proxy_that_is_given_and_applies_is_named() -> None:
-    with pytest.raises(URLError, match=r"^proxies: the proxy for 'all://h' is no http.* leave it out$") as caught:
+    with pytest.raises(URLError, match=r"^proxies: the proxy for 'all://h' must be a URL .* leave it out$") as caught:
         proxy_for("http://h", {"all://h": f"ftp://u:{SECRET}@p", "https": "also wrong"})
     assert SECRET not in str(caught.value)
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleepwalker.engine import buckets
-from sleepwalker.engine.call import Request, Send, Wait, run
-from sleepwalker.engine.limits import Bucket, Holdings
-from sleepwalker.engine.rules import Rules
+from sleepwalker.engine import CompiledPolicy, Request, Send, Wait, run
+from sleepwalker.engine.host import rate_limit as buckets
+from sleepwalker.engine.host.holdings import Holdings
+from sleepwalker.engine.host.rate_limit import Bucket
 from sleepwalker.events import RequestFailed, RequestFinished, RequestRejected
 from sleepwalker.exceptions import (
     BulkheadFullError,
@@ -165,7 +165,7 @@ def test_who_wakes_up_too_late_for_another_wait_is_rejected() -> None:
     assert isinstance(first.reply(False).step, Send)
     assert isinstance(second.reply(False).outcome.error, RateLimitedError)
     assert here.host.snapshot().rejections == 1
-    assert not here.host.buckets.waiting  # type: ignore[union-attr]
+    assert not here.host.admission.rate_limit.waiting  # type: ignore[union-attr]
 
 
 def _interrupted(call: Running) -> None:
@@ -264,8 +264,8 @@ def test_within_any_window_no_more_go_than_burst_and_rate_allow(
             calls[0].reply(False)
         sends += [when for call in calls for when, _ in call.sends]
         calls = [call for call in calls if isinstance(call.step, Wait)]
-        assert here.host.buckets is not None
-        assert here.host.buckets.waiting == len(calls)
+        assert here.host.admission.rate_limit is not None
+        assert here.host.admission.rate_limit.waiting == len(calls)
     burst = limit.burst or max(1.0, limit.rate)
     for first, begin in enumerate(sends):
         for last, end in enumerate(sends[first:], first):
@@ -374,7 +374,7 @@ def test_the_mark_of_credentials_is_made_only_where_they_count() -> None:
         raise AssertionError("asked for without need")
 
     request = Request("GET", "/things", idempotent=True, replayable=True, credentials=make)
-    running = Running(here, run(here.host, Rules(here.policy, here.clock), request, here.clock, here.observe))
+    running = Running(here, run(here.host, CompiledPolicy(here.policy, here.clock), request, here.clock, here.observe))
     assert isinstance(running.reply(None).step, Send)
 
 
@@ -384,8 +384,8 @@ def test_of_more_credentials_than_are_kept_those_unused_for_longest_go_first(mon
     assert all(sent_as(here, str(who), 2) == 1 for who in range(100))
     assert sent_as(here, "0", 1) == 0, "used again"
     assert sent_as(here, "one more", 1) == 1
-    assert here.host.buckets is not None
-    assert len(here.host.buckets._buckets) == 100
+    assert here.host.admission.rate_limit is not None
+    assert len(here.host.admission.rate_limit._buckets) == 100
     assert [sent_as(here, who, 1) for who in ("0", "2", "one more")] == [0, 0, 0]
     assert sent_as(here, "1", 1) == 1, "it was forgotten, and begins anew"
 
@@ -403,16 +403,16 @@ def test_credentials_that_have_all_their_tokens_again_are_forgotten() -> None:
         for who in range(100):
             sent_as(here, f"{here.clock.monotonic()} {who}", 1)
         here.clock.advance(2)
-    assert here.host.buckets is not None
-    assert len(here.host.buckets._buckets) <= 100
+    assert here.host.admission.rate_limit is not None
+    assert len(here.host.admission.rate_limit._buckets) <= 100
 
 
-def test_those_who_wait_are_counted_whoever_they_are() -> None:
-    """Also once the policy counts them otherwise, and they wait at a bucket that nobody else comes to."""
+def test_all_waiting_calls_are_counted() -> None:
+    """Also once the policy counts them otherwise, and they wait at a bucket that no other call uses."""
     here = by_credentials(rate=0.1, max_wait=19)
     waiting = [here.begin(credentials=who) for who in ("ann", "ann", "bob", "bob")]
     assert here.host.gauges().queued == 2
-    here.host.follow(here.policy.replace(rate_limit={"per": "host"}))
+    here.host.reconfigure(here.policy.replace(rate_limit={"per": "host"}))
     assert here.host.gauges().queued == 2
     assert here.host.busy
     for call in waiting:
@@ -437,7 +437,7 @@ def test_credentials_that_a_call_waits_with_are_not_forgotten(monkeypatch: pytes
 def test_new_numbers_hold_for_all_credentials_and_spent_tokens_stay_spent() -> None:
     here = by_credentials(rate=1.0, burst=2)
     assert [sent_as(here, who) for who in ("ann", "bob")] == [2, 2]
-    here.host.follow(here.policy.replace(rate_limit={"rate": 4.0, "burst": 4, "per": "credentials"}))
+    here.host.reconfigure(here.policy.replace(rate_limit={"rate": 4.0, "burst": 4, "per": "credentials"}))
     here.clock.advance(0.5)
     assert [sent_as(here, who) for who in ("ann", "bob", "carol")] == [2, 2, 4]
 
@@ -445,7 +445,7 @@ def test_new_numbers_hold_for_all_credentials_and_spent_tokens_stay_spent() -> N
 def test_a_rate_that_is_for_others_than_before_begins_anew_and_who_waits_goes_on() -> None:
     here = by_credentials(rate=1.0, max_wait=5)
     _, waiting = (here.begin(credentials="ann") for _ in range(2))
-    here.host.follow(here.policy.replace(rate_limit={"rate": 1.0, "burst": 1, "max_wait": 0, "per": "host"}))
+    here.host.reconfigure(here.policy.replace(rate_limit={"rate": 1.0, "burst": 1, "max_wait": 0, "per": "host"}))
     assert [sent_as(here, who) for who in ("ann", "bob")] == [1, 0]
     here.clock.advance(1)
     assert isinstance(waiting.reply(False).step, Send)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sleepwalker import ANONYMOUS, Connection
-from sleepwalker.engine.call import Queue, Send
+from sleepwalker.engine import Queue, Send
 from sleepwalker.events import BreakerOpened, HostRecovered, RequestRejected, RequestWouldReject
 from sleepwalker.exceptions import CircuitOpenError, PolicyError, RateLimitedError
 from sleepwalker.policy import Policy
@@ -17,7 +17,7 @@ from tests.unit.manager_driver import A, Bed
 
 def follow(here: World, **parts: Any) -> None:
     here.policy = here.policy.replace(**parts)
-    for event in here.host.follow(here.policy):
+    for event in here.host.reconfigure(here.policy):
         here.observe(event)
 
 
@@ -86,9 +86,9 @@ def test_more_places_let_those_in_who_queue() -> None:
     follow(here, bulkhead={"max_concurrent": 2})
     assert isinstance(second.step, Queue)
     assert isinstance(third.step, Queue)
-    assert (second.step.ticket.granted, third.step.ticket.granted) == (True, False)
+    assert (second.step.waiter.granted, third.step.waiter.granted) == (True, False)
     follow(here, bulkhead=False)
-    assert third.step.ticket.granted
+    assert third.step.waiter.granted
     assert here.host.snapshot().in_flight == 3
     for call in (second, third):
         call.reply(False).reply(answer(200))
@@ -117,7 +117,7 @@ def test_a_bulkhead_that_goes_over_to_a_dry_run_lets_all_in_who_queue() -> None:
     follow(here, bulkhead={"mode": "observe"})
     for call in calls[1:]:
         assert isinstance(call.step, Queue)
-        assert call.step.ticket.granted
+        assert call.step.waiter.granted
         assert isinstance(call.reply(False).step, Send)
     assert isinstance(here.begin().step, Send)
     assert len(here.all(RequestWouldReject)) == 1
@@ -131,12 +131,12 @@ def test_calls_of_a_dry_run_fill_the_bulkhead_that_is_enforced_from_now_on() -> 
     assert isinstance(late.step, Queue)
     for call in calls[:2]:
         call.reply(answer(200))
-    assert not late.step.ticket.granted  # two are in flight still, whatever they were let in by
+    assert not late.step.waiter.granted  # two are in flight still, whatever they were let in by
     calls[2].reply(answer(200))
-    assert late.step.ticket.granted
+    assert late.step.waiter.granted
     late.reply(False).reply(answer(200))
     calls[3].reply(answer(200))
-    assert here.host.snapshot().in_flight == here.host._bulkhead._beyond == 0
+    assert here.host.snapshot().in_flight == here.host.admission.bulkhead._over_limit == 0
 
 
 def test_who_waits_for_a_token_goes_when_it_wakes_up_in_a_dry_run() -> None:
@@ -194,8 +194,8 @@ def test_a_connections_policy_can_be_set_by_value_and_by_name() -> None:
     conn.policy = "batch"
     assert conn.policy == Policy.load("batch")
     conn.policy = Policy(bulkhead={"max_concurrent": 3})
-    assert conn._host.limit == 3
-    assert (conn._rules.connect, conn._rules.read) == (7, 7)  # the constructor's word still counts
+    assert conn._record.limit == 3
+    assert (conn._part.compiled.connect, conn._part.compiled.read) == (7, 7)  # the constructor's word still counts
 
 
 @pytest.mark.parametrize(("bad", "error"), [("nonsense", PolicyError), (3, TypeError), (None, TypeError)])
@@ -203,11 +203,11 @@ def test_a_bad_policy_leaves_the_old_one_in_force(bad: Any, error: type[Exceptio
     conn = Connection(A, ANONYMOUS, policy="careful", clock=FakeClock())
     with pytest.raises(error):
         conn.policy = bad
-    assert conn.policy == conn._rules.policy == Policy.load("careful")
+    assert conn.policy == conn._part.compiled.policy == Policy.load("careful")
     bed = Bed(policy=Policy.load("careful"))
     with pytest.raises(error):
         bed.manager.reload(bad)
-    assert bed.manager._policy == bed.manager._rules.policy == Policy.load("careful")
+    assert bed.manager.hosts.policy == Policy.load("careful")
 
 
 def test_a_manager_reloads_what_its_hosts_share_and_new_hosts_have_it_too() -> None:
@@ -216,7 +216,7 @@ def test_a_manager_reloads_what_its_hosts_share_and_new_hosts_have_it_too() -> N
     record = bed.record(A)
     bed.manager.reload(Policy(bulkhead={"max_concurrent": 7}, health={"broken_after": 1}))
     assert bed.manager.find(A, ANONYMOUS) is conn
-    assert conn._host is record
+    assert conn._record is record
     assert record.limit == 7
     bed.manager.find("https://new.test", ANONYMOUS)
     assert bed.record("https://new.test").limit == 7

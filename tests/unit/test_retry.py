@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleepwalker.engine.outcome import Outcome
-from sleepwalker.engine.retry import MINIMAL_ATTEMPT, Retries, Stop, Terms
+from sleepwalker.engine import Outcome
+from sleepwalker.engine.retrying import MINIMAL_ATTEMPT, Retries, RetryContext, Stop
 from sleepwalker.events import RetryScheduled
 from sleepwalker.policy import Policy, RetryPolicy
 from tests.unit.engine_driver import FakeClock, World, answer, bad_certificate, refused, reset
@@ -212,7 +212,7 @@ def test_no_numbers_overflow_or_exceed_the_most(
 
 def test_the_longest_waits_are_the_ones_that_the_policy_was_checked_with() -> None:
     """A policy whose waits could exceed its total is refused; that check must know what is really waited."""
-    from sleepwalker.policy.rules import longest_waits
+    from sleepwalker.policy.constraints import longest_waits
 
     for jitter in ("full", "equal", "decorrelated", "none"):
         here = world(attempts=8, wait_initial=0.3, wait_multiplier=3, wait_max=9, jitter=jitter)
@@ -263,7 +263,7 @@ def test_exactly_the_granted_wait_is_waited() -> None:
 def decide(outcome: Outcome, *, time_left: float = 30.0, rejected_for: float = 0.0, spend: bool = True) -> Any:
     """One decision, and how often the budget was asked."""
     asked: list[bool] = []
-    terms = Terms(True, True, lambda: time_left, lambda: rejected_for, lambda: asked.append(spend) or spend)  # type: ignore[func-returns-value]
+    terms = RetryContext(True, True, lambda: time_left, lambda: rejected_for, lambda: asked.append(spend) or spend)  # type: ignore[func-returns-value]
     retries = Retries(RetryPolicy(jitter="none", wait_initial=1.0), FakeClock())
     return retries.after(retries.begin(terms), outcome), len(asked)
 
@@ -289,7 +289,7 @@ def test_the_budget_is_asked_only_for_a_retry_that_nothing_else_forbids() -> Non
 def test_each_decision_of_a_call_may_be_made_in_another_thread() -> None:
     """As in a race, whose last outcome may be a copy's."""
     retries = Retries(RetryPolicy(attempts=4, jitter="none", wait_initial=1.0), FakeClock())
-    record = retries.begin(Terms(True, True, lambda: 30.0, lambda: 0.0, lambda: True))
+    record = retries.begin(RetryContext(True, True, lambda: 30.0, lambda: 0.0, lambda: True))
     decisions: list[Any] = []
     for _ in range(4):
         thread = threading.Thread(target=lambda: decisions.append(retries.after(record, answer(503))))

@@ -12,8 +12,8 @@ import requests
 
 from sleepwalker import ANONYMOUS, Connection
 from sleepwalker.connection.retry_if import asking
-from sleepwalker.engine.call import DUE, Ask, Came, Hold, Send, Wait
-from sleepwalker.engine.outcome import NEUTRAL, Outcome
+from sleepwalker.engine import DUE, Ask, Completed, Hold, Outcome, Send, Wait
+from sleepwalker.engine.outcome import NEUTRAL
 from sleepwalker.events import AttemptFailed, RequestFailed, RetryScheduled
 from sleepwalker.policy import Policy
 from tests.unit.engine_driver import World, answer, bad_certificate, refused, reset
@@ -188,9 +188,9 @@ def test_of_a_race_it_is_asked_once_it_is_over_and_of_its_outcome_alone() -> Non
     call = here.begin(concurrent=True, retry_if=word)
     here.clock.advance(1.0)
     call.reply(DUE)
-    call.reply(Came(1, answer(503)))
+    call.reply(Completed(1, answer(503)))
     assert isinstance(call.step, Hold)
-    call.reply(Came(2, answer(202)))
+    call.reply(Completed(2, answer(202)))
     assert isinstance(call.step, Ask)
     assert call.step.outcome == answer(202)
     call.reply(True)

@@ -13,13 +13,11 @@ from typing import Any
 import pytest
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionError, HostIsolatedError, Policy, URLError
-from sleepwalker.connection.records import records_of
-from sleepwalker.connection.scopes import check_scope
-from sleepwalker.engine.breaker import Permit
-from sleepwalker.engine.host import free_permit
-from sleepwalker.engine.outcome import Outcome
-from sleepwalker.engine.parts import MOST_PARTS
+from sleepwalker.engine import Outcome, Permit
+from sleepwalker.engine.host.parts import MOST_PARTS
+from sleepwalker.engine.host.permits import FREE_PERMIT
 from sleepwalker.events import HostBroken, HostIsolated, HostRestored
+from sleepwalker.hosts.names import check_scope
 from sleepwalker.status.view import Views
 from tests.unit.engine_driver import FakeClock, answer, bearer, refused
 from tests.unit.manager_driver import A, B, Bed, in_thread
@@ -33,12 +31,12 @@ def conn(**options: Any) -> Connection:
 
 def settle(one: Connection, outcome: Callable[[], Outcome], times: int = 6) -> None:
     """The calls of a connection, or a scope of one, came to this."""
-    record, clock = one._record, one._clock
+    record, clock = one._record, one._compiler.clock
     assert isinstance(clock, FakeClock)
     for _ in range(times):
-        permit, _ = record.admit(bearer(), clock.now, 100.0)
-        held = permit if isinstance(permit, Permit) else free_permit()
-        record.settle(held, outcome(), clock.now, 0.0, first=True)
+        permit, _ = record.admission.admit(bearer(), clock.now, 100.0)
+        held = permit if isinstance(permit, Permit) else FREE_PERMIT
+        record.outcomes.settle(held, outcome(), clock.now, 0.0, first=True)
         clock.advance(0.2)
 
 
@@ -60,8 +58,8 @@ def test_a_name_may_be_anything_that_can_be_shown(name: str) -> None:
         ("a\nb", ValueError, "cannot be printed"),
         ("a\u202eb", ValueError, "cannot be printed"),
         ("a\x1b[31m", ValueError, "cannot be printed"),
-        (" a", ValueError, "blanks at its ends"),
-        ("a ", ValueError, "blanks at its ends"),
+        (" a", ValueError, "starts or ends with blanks"),
+        ("a ", ValueError, "starts or ends with blanks"),
         (7, TypeError, "name must be a str"),
         (None, TypeError, "not NoneType"),
         (b"a", TypeError, "not bytes"),
@@ -125,11 +123,11 @@ def test_session_credentials_headers_and_the_last_answer_are_the_connections() -
     scope = one.scope("reports")
     one.add_headers({"X-Two": "2"})
     scope.add_headers({"X-Three": "3"})
-    assert scope._headers is one._headers
-    assert {*one._headers} == {"X-One", "X-Two", "X-Three"}
+    assert scope._maker.headers is one._maker.headers
+    assert {*one._maker.headers} == {"X-One", "X-Two", "X-Three"}
     assert scope.conn is one.conn
     assert (scope.hostname, scope.origin, scope.usage) == (one.hostname, one.origin, one.usage)
-    one._latest.response = "the last"
+    one._handover._latest.response = "the last"
     assert scope.response == "the last"
     assert scope.get_url("/x") == f"{A}/x"
 
@@ -155,12 +153,12 @@ def test_what_a_subclass_keeps_is_shared_as_well() -> None:
 
 
 def test_a_scope_has_no_scopes() -> None:
-    with pytest.raises(ValueError, match="this is the scope 'reports' of a connection, and scopes have none"):
+    with pytest.raises(ValueError, match="this is the scope 'reports' of a connection, and a scope has no scopes"):
         conn().scope("reports").scope("eu")
 
 
 def test_neither_a_connection_nor_its_scopes_keep_each_other_from_going() -> None:
-    """A scope keeps its connection; what nobody has goes at once, without waiting for the garbage collector."""
+    """A scope keeps its connection; both are freed at once without a reference, and not by the garbage collector."""
     gc.disable()
     try:
         one = conn()
@@ -186,7 +184,7 @@ def test_many_scopes_do_not_fill_the_memory() -> None:
     assert len(one._record.parts()) == MOST_PARTS
 
 
-def test_a_scope_that_nobody_keeps_is_remembered_all_the_same() -> None:
+def test_a_scope_without_a_reference_is_remembered_all_the_same() -> None:
     one = conn()
     settle(one.scope("reports", policy="careful"), lambda: answer(500))
     assert one.scope("reports").health.breaker == "open"
@@ -242,7 +240,7 @@ def test_without_a_policy_it_goes_by_that_of_its_connection_also_when_that_chang
     one.policy = Policy(bulkhead={"max_concurrent": 3}, timeout={"total": 25})
     assert scope.policy is one.policy
     assert scope._record.limit == 3
-    assert scope._rules is one._rules
+    assert scope._part.compiled is one._part.compiled
 
 
 def test_with_a_policy_its_calls_and_its_record_go_by_that() -> None:
@@ -250,7 +248,7 @@ def test_with_a_policy_its_calls_and_its_record_go_by_that() -> None:
     one = conn(policy=Policy(bulkhead={"max_concurrent": 2}))
     scope = one.scope("reports", policy=own)
     assert scope.policy is own
-    assert (scope._record.limit, scope._rules.total, scope._rules.retries) == (9, 21, None)
+    assert (scope._record.limit, scope._part.compiled.total, scope._part.compiled.retries) == (9, 21, None)
     assert (one.policy.bulkhead, one._record.limit) == (Policy(bulkhead={"max_concurrent": 2}).bulkhead, 2)
     one.policy = Policy()
     assert scope.policy is own
@@ -267,14 +265,14 @@ def test_a_policy_may_be_a_name_or_a_file_and_a_bad_one_is_told_as_ever() -> Non
 def test_the_timeouts_that_the_connection_was_given_hold_for_its_scopes() -> None:
     """Who asks for 60 s gets 60 s, and a policy that only sets a rate must not take it back."""
     scope = conn(timeout=(5, 60)).scope("tenant", policy=Policy(rate_limit={"rate": 1}))
-    assert (scope._rules.connect, scope._rules.read, scope._rules.attempt) == (5, 60, 65)
+    assert (scope._part.compiled.connect, scope._part.compiled.read, scope._part.compiled.attempt) == (5, 60, 65)
 
 
 def test_its_policy_may_be_set_and_holds_for_the_scope_alone() -> None:
     one = conn()
     scope = one.scope("reports")
     scope.policy = Policy(bulkhead={"max_concurrent": 4}, timeout={"total": 22})
-    assert (scope._record.limit, scope._rules.total) == (4, 22)
+    assert (scope._record.limit, scope._part.compiled.total) == (4, 22)
     assert one._record.limit == 1000
     assert one.scope("reports").policy.timeout.total == 22
     scope.policy = "batch"
@@ -291,7 +289,7 @@ def found(bed: Bed, url: str = A) -> Connection:
     return one
 
 
-def test_connections_to_one_host_share_the_records_of_its_scopes_whoever_they_are() -> None:
+def test_connections_to_one_host_share_the_records_of_its_scopes_whatever_their_auth() -> None:
     bed = Bed()
     one = found(bed)
     bed.manager.add(A, ("user", "sesame"), Connection(A, ("user", "sesame"), clock=bed.clock))
@@ -363,7 +361,7 @@ def test_a_login_that_ran_out_in_a_scope_is_the_connections() -> None:
         settle(scope, lambda: answer(401), 1)
         assert found(bed) is not one
         assert bed.reasons() == ["unauthorized"] * (number + 1)
-    pair = next(iter(bed.manager._registry._pairs))
+    pair = next(iter(bed.manager._lookup.table._slots))
     assert pair.again_at - bed.clock.now <= 1, "no back-off grew: the host answered in between"
 
 
@@ -398,7 +396,7 @@ def test_health_lists_scopes_behind_their_hosts_and_knows_each() -> None:
     assert one.scope("reports").health == health
 
 
-def test_asking_for_the_health_of_a_scope_that_nobody_used_makes_none() -> None:
+def test_asking_for_the_health_of_an_unused_scope_makes_none() -> None:
     bed = Bed()
     for host in (A, B):
         if host == A:
@@ -430,7 +428,7 @@ def test_isolating_a_host_isolates_its_scopes_and_a_scope_alone_itself() -> None
     assert [(event.host, event.by) for event in bed.all(HostRestored)] == [(A, "hand"), (REPORTS, "time")]
 
 
-def test_a_scope_may_be_isolated_before_anybody_asks_for_it() -> None:
+def test_a_scope_may_be_isolated_before_its_first_use() -> None:
     bed = Bed()
     bed.manager.isolate(REPORTS)
     gc.collect()
@@ -492,7 +490,7 @@ def test_a_scope_is_forgotten_and_its_connection_kept() -> None:
     assert scope._record is bed.record(A).known_part("reports")
 
 
-def test_whoever_has_a_scope_keeps_its_policy_though_the_record_is_forgotten() -> None:
+def test_a_scope_in_use_keeps_its_policy_though_the_record_is_forgotten() -> None:
     """An operator who clears a record has not configured the program anew."""
     bed = Bed()
     one = found(bed)
@@ -518,9 +516,7 @@ def test_a_host_is_forgotten_with_its_scopes() -> None:
 def test_what_only_a_connection_has_is_not_asked_for_by_the_name_of_a_scope(act: str) -> None:
     bed = Bed()
     args = (f"{A}#token=sesame", None, bed.conn(A)) if act == "add" else (f"{A}#token=sesame",)
-    with pytest.raises(
-        URLError, match=r"a scope of a host is had from the connection, as find\(host\).scope"
-    ) as caught:
+    with pytest.raises(URLError, match=r"get a scope of a host from its connection, as find\(host\).scope") as caught:
         getattr(bed.manager, act)(*args)
     assert "sesame" not in str(caught.value)
 
@@ -538,7 +534,7 @@ def test_a_hook_may_give_scopes_of_one_connection_to_several() -> None:
 
     class Counted(Connection):
         def close(self) -> None:
-            closings.append(type(self) if self._came_from.scope is None else self)
+            closings.append(type(self) if self._part.came_from.scope is None else self)
             super().close()
 
     shared = Counted(A, ANONYMOUS, clock=bed.clock)
@@ -586,7 +582,7 @@ def test_metrics_and_the_status_page_list_scopes_without_counting_a_connection_t
     bed = Bed()
     one = found(bed)
     settle(one.scope("reports"), lambda: answer(200), 1)
-    assert [(host.origin, held) for host, held in records_of(bed.manager)] == [(A, 1), (REPORTS, 0)]
+    assert [(host.origin, held) for host, held in bed.manager._records()] == [(A, 1), (REPORTS, 0)]
     view = Views([bed.manager], bed.clock).current()
     assert {health.host: health.connections for health in view.hosts} == {A: 1, REPORTS: 1}
 
@@ -595,7 +591,7 @@ def test_a_connection_outside_of_a_manager_shows_its_scopes_as_well() -> None:
     one = conn()
     scope = one.scope("reports")
     settle(scope, lambda: answer(200), 1)
-    assert [(host.origin, held) for host, held in records_of(one)] == [(A, 1), (REPORTS, 0)]
-    assert [(host.origin, held) for host, held in records_of(scope)] == [(REPORTS, 1)]
+    assert [(host.origin, held) for host, held in one._records()] == [(A, 1), (REPORTS, 0)]
+    assert [(host.origin, held) for host, held in scope._records()] == [(REPORTS, 1)]
     view = Views([one], FakeClock()).current()
     assert {health.host: health.connections for health in view.hosts} == {A: 1, REPORTS: 1}

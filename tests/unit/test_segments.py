@@ -77,7 +77,7 @@ def test_a_segment_with_dots_in_it_is_none(segment: str) -> None:
 def test_a_value_that_makes_a_dot_segment_is_refused_and_its_variable_named(
     template: str, values: dict[str, Any], names: str
 ) -> None:
-    with pytest.raises(InvalidParameter, match=rf"^what is given for {names} makes a dot segment") as caught:
+    with pytest.raises(InvalidParameter, match=rf"^the value of {names} puts a dot segment") as caught:
         expand(template, values)
     assert caught.value.__context__ is None
 

@@ -70,7 +70,7 @@ def _used(service: Service) -> Any:
 def test_a_good_connection_is_kept_without_asking(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     service = _service(bed.manager)
     conn = _used(service)
-    monkeypatch.setattr(bed.manager, "_find", None)  # the long way
+    monkeypatch.setattr(bed.manager._finder, "find", None)  # the ordinary path
     finds = []
     monkeypatch.setattr(bed.manager, "find", lambda *args: finds.append(args))
     assert _used(service) is conn
@@ -124,7 +124,7 @@ def test_an_evicted_connection_without_any_attribute_of_ours_is_asked_for_again(
     assert _used(service) is second
 
 
-def test_while_nobody_has_a_connection_the_managers_error_is_raised_and_then_it_goes_on(bed: Bed) -> None:
+def test_while_there_is_no_connection_the_managers_error_is_raised_and_then_it_goes_on(bed: Bed) -> None:
     service = _service(bed.manager)
     conn = _used(service)
     bed.manager.evict(A)
@@ -366,7 +366,7 @@ def test_a_callers_headers_collect_nothing_of_the_services(kind: Callable[[Any],
 
 @pytest.mark.parametrize("kind", [dict, CaseInsensitiveDict, UserDict])
 def test_headers_that_were_added_are_as_they_were_then(kind: Callable[[Any], Any]) -> None:
-    """Whoever fills the mapping in later, for another service, does not change what this one sends."""
+    """Code that fills in the mapping later, for another service, does not change what this one sends."""
     sent: list[Any] = []
     service = Service(
         None, A, servicepath="/s", connection=SimpleNamespace(json_request=lambda *args: sent.append(dict(args[4])))

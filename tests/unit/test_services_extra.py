@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import sleepwalker
+from tests.ranges import whole
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("DataRep", "Schema", "Service", "ServiceDefManager", "ServiceManager", "datarep", "mgr", "service")
@@ -50,15 +51,22 @@ def test_a_test_that_puts_something_in_reschemas_place_can_import_sleepwalker(st
     assert _run(f"import sys, types; sys.modules['reschema'] = {stand_in}; import sleepwalker; print('fine')") == "fine"
 
 
-@pytest.mark.parametrize("missing", ["reschema", "jsonpointer", "uritemplate"])
+WAYS_IN = (
+    "import sleepwalker.service",
+    "import sleepwalker.datarep",
+    "import sleepwalker; sleepwalker.mgr",
+    "from sleepwalker import ServiceManager",
+    "from sleepwalker import ServiceDefManager",
+)
+
+
 @pytest.mark.parametrize(
-    "code",
+    ("missing", "code"),
     [
-        "import sleepwalker.service",
-        "import sleepwalker.datarep",
-        "import sleepwalker; sleepwalker.mgr",
-        "from sleepwalker import ServiceManager",
-        "from sleepwalker import ServiceDefManager",
+        *(("reschema", code) for code in WAYS_IN),
+        ("jsonpointer", WAYS_IN[0]),
+        ("uritemplate", WAYS_IN[0]),
+        *(whole(missing, code) for missing in ("jsonpointer", "uritemplate") for code in WAYS_IN[1:]),
     ],
 )
 def test_without_the_extra_one_sentence_says_what_to_install(missing: str, code: str) -> None:
@@ -88,7 +96,7 @@ print(Service.__module__, mgr is sleepwalker.mgr, sleepwalker.service.Service is
 
 
 def test_reschema_can_be_imported_where_warnings_are_errors_and_nothing_is_compiled_yet(tmp_path: Path) -> None:
-    """A stray backslash in it is a SyntaxWarning, and so a SyntaxError, for whoever compiles it."""
+    """A stray backslash in it is a SyntaxWarning, and so a SyntaxError, where warnings are errors."""
     code = """
 import warnings, sleepwalker
 warnings.simplefilter("error")

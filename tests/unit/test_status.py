@@ -23,8 +23,7 @@ from wsgiref.validate import validator
 import pytest
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HostHealth, Policy, status
-from sleepwalker.engine.health import Latency
-from sleepwalker.engine.host import Host
+from sleepwalker.engine import Host, Latency
 from tests.unit.engine_driver import WALL, FakeClock
 
 QUIET = replace(
@@ -228,7 +227,7 @@ def test_style_and_script_are_allowed_by_their_hash_and_nothing_else_is_inline()
         assert not str(attrs.get("href", "")).startswith(("http", "//", "javascript"))
 
 
-def test_it_needs_no_asset_of_anybody_elses() -> None:
+def test_it_needs_no_foreign_asset() -> None:
     outside = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//[^"')\s]+""", page(BROKEN, QUIET))
     assert outside == []
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from sleepwalker.transport.tls import environment_ca, shared_context, ssl_context
+from sleepwalker.transport.tls import environment_ca, renewed_context, shared_context, ssl_context
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,54 @@ def test_a_bundle_that_was_replaced_is_read_again(files: Mapping[str, Path], tmp
     assert shared_context(bundle) is not before
 
 
+def pair(folder: Path, files: Mapping[str, Path], cert: str = "cert", key: str = "key") -> tuple[Path, Path]:
+    """A certificate and a key in files that may be replaced."""
+    paths = (folder / "client.pem", folder / "client.key")
+    for path, name in zip(paths, (cert, key), strict=True):
+        path.write_bytes(files[name].read_bytes())
+    return paths
+
+
+def test_a_context_is_renewed_when_its_files_are(files: Mapping[str, Path], tmp_path: Path) -> None:
+    cert = pair(tmp_path, files)
+    first = shared_context(files["ca"], cert)
+    assert renewed_context(first) == (first, None)
+    os.utime(cert[0], ns=(1, 1))
+    second, fault = renewed_context(first)
+    assert second is not first
+    assert fault is None
+    assert renewed_context(first) == renewed_context(second) == (second, None)
+    assert shared_context(files["ca"], cert) is second
+    cert[1].rename(tmp_path / "aside")
+    cert[1].write_bytes((tmp_path / "aside").read_bytes())  # another file of the same size
+    assert renewed_context(first)[0] not in (first, second)
+
+
+def test_unusable_files_are_told_of_once_and_change_nothing(files: Mapping[str, Path], tmp_path: Path) -> None:
+    cert = pair(tmp_path, files)
+    good = shared_context(files["ca"], cert)
+    pair(tmp_path, files, key="other key")
+    assert [renewed_context(good) for _ in range(3)] == [(good, "unusable"), (good, None), (good, None)]
+    pair(tmp_path, files, cert="broken")
+    assert renewed_context(good) == (good, "unusable")
+    cert[1].unlink()
+    assert [renewed_context(good) for _ in range(3)] == [(good, "missing"), (good, None), (good, None)]
+    pair(tmp_path, files)
+    better, fault = renewed_context(good)
+    assert better is not good
+    assert fault is None
+    pair(tmp_path, files, key="text")
+    assert [renewed_context(good) for _ in range(2)] == [(better, "unusable"), (better, None)]
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_where_there_are_no_files_none_are_looked_at(verify: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, shared = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), shared_context(verify)
+    monkeypatch.setattr(Path, "stat", None)
+    for context in (mine, shared):
+        assert renewed_context(context) == (context, None)
+
+
 def test_a_context_of_the_callers_own_is_never_shared() -> None:
     mine = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     assert shared_context(mine) is mine
@@ -181,10 +229,10 @@ BAD_CERT: list[tuple[Any, list[str]]] = [
     (("missing", "missing"), ["certificate", "key", "missing"]),
     (("cert", "missing"), ["key", "missing"]),
     (("cert", ""), ["key", "empty"]),
-    (("cert", "other key"), ["not a certificate and its key"]),
-    ("cert", ["not a certificate and its key"]),
-    ("text", ["not a certificate and its key"]),
-    ("empty", ["not a certificate and its key"]),
+    (("cert", "other key"), ["other key", "not the one of this certificate"]),
+    ("cert", ["not hold a certificate and its key", "cert=(certificate, key)"]),
+    ("text", ["not hold a certificate and its key"]),
+    ("empty", ["not hold a certificate and its key"]),
     (("key", "cert"), ["not a certificate and its key"]),
     ("folder", ["cannot be read"]),
     (("cert", "/dev/zero"), ["key", "it is a device, not a regular file"]),

@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from sleepwalker.engine.outcome import Outcome, failed
-from sleepwalker.engine.rules import Rules
+from sleepwalker.engine import CompiledPolicy, Outcome, failed
 from sleepwalker.events import RetryAbandoned
 from sleepwalker.exceptions import DeadlineExceeded
 from sleepwalker.policy import Policy
@@ -17,8 +16,8 @@ from tests.unit.engine_driver import FakeClock, World, answer
 STANDARD = Policy()
 
 
-def times(rules: Rules) -> tuple[float, float, float, float]:
-    return rules.connect, rules.read, rules.attempt, rules.total
+def times(compiled: CompiledPolicy) -> tuple[float, float, float, float]:
+    return compiled.connect, compiled.read, compiled.attempt, compiled.total
 
 
 @pytest.mark.parametrize(
@@ -34,7 +33,7 @@ def times(rules: Rules) -> tuple[float, float, float, float]:
 def test_longer_timeouts_are_cut_to_fit_and_shorter_ones_stay(
     total: float, come: tuple[float, float, float, float]
 ) -> None:
-    assert times(Rules(STANDARD, FakeClock()).within(total)) == come
+    assert times(CompiledPolicy(STANDARD, FakeClock()).within(total)) == come
 
 
 @pytest.mark.parametrize(
@@ -42,18 +41,18 @@ def test_longer_timeouts_are_cut_to_fit_and_shorter_ones_stay(
 )
 def test_a_total_bounds_the_timeout_given_beside_it(total: float, come: tuple[float, float, float, float]) -> None:
     """By itself that lifts `attempt` and `total` so that 5 s to connect and 20 s to read fit."""
-    rules = Rules(STANDARD, FakeClock(), (5.0, 20.0))
-    assert times(rules) == (5, 20, 25, 30)
-    assert times(rules.within(total)) == come
+    compiled = CompiledPolicy(STANDARD, FakeClock(), (5.0, 20.0))
+    assert times(compiled) == (5, 20, 25, 30)
+    assert times(compiled.within(total)) == come
 
 
 def test_the_rules_that_other_calls_follow_stay_as_they_are() -> None:
-    rules = Rules(STANDARD, FakeClock())
-    short = rules.within(0.5)
-    assert times(rules) == (3.05, 10, 10, 30)
-    assert short.retries is rules.retries
+    compiled = CompiledPolicy(STANDARD, FakeClock())
+    short = compiled.within(0.5)
+    assert times(compiled) == (3.05, 10, 10, 30)
+    assert short.retries is compiled.retries
     own = {"attempt", "connect", "hasty", "read", "total"}
-    assert all(getattr(short, name) == getattr(rules, name) for name in Rules.__slots__ if name not in own)
+    assert all(getattr(short, name) == getattr(compiled, name) for name in CompiledPolicy.__slots__ if name not in own)
 
 
 def test_the_attempt_ends_with_the_total_and_by_its_name() -> None:

@@ -75,7 +75,7 @@ HOSTNAMES: list[tuple[str, Any, str, str, str]] = [
     ("https://host.com/a;b=c/é", None, "https://host.com/a;b=c/é", "https://host.com", "https://host.com"),
     ("https://host.com", 65535, "https://host.com:65535", "https://host.com:65535", "https://host.com:65535"),
     ("http://my_service", 80, "http://my_service:80", "http://my_service", "http://my_service:80"),
-    ("http://xn--a", None, "http://xn--a", "http://xn--a", "http://xn--a"),
+    ("http://xn--bcher-kva", None, "http://xn--bcher-kva", "http://xn--bcher-kva", "http://xn--bcher-kva"),
     ("http://127.0.0.1", 8000, "http://127.0.0.1:8000", "http://127.0.0.1:8000", "http://127.0.0.1:8000"),
     ("http://[::1]", None, "http://[::1]", "http://[::1]", "http://[::1]"),
     ("http://[::1]", 8000, "http://[::1]:8000", "http://[::1]:8000", "http://[::1]:8000"),

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sleepwalker.engine.call import Send, Wait
-from sleepwalker.engine.host import Host
+from sleepwalker.engine import Send, Wait
+from sleepwalker.engine.host.admission import Admission
+from sleepwalker.engine.host.breaker import Breaker
 from sleepwalker.events import RequestFailed, RequestFinished, RequestRejected, RequestWouldReject
 from sleepwalker.exceptions import CircuitOpenError, ConnectionError, HostIsolatedError
 from sleepwalker.policy import Policy
@@ -40,7 +41,7 @@ def world(*, retry: Any = False, total: float = 100.0, **breaker: Any) -> World:
 def seconds(call: Running) -> float:
     """For how long it waits for its circuit, unless woken before."""
     assert isinstance(call.step, Wait)
-    assert call.step.ticket is not None
+    assert call.step.waiter is not None
     return call.step.seconds
 
 
@@ -49,13 +50,14 @@ def waits(call: Running) -> bool:
 
 
 def woken(calls: list[Running]) -> list[int]:
-    """Which of the calls have been woken."""
-    steps = [call.step for call in calls]
-    return [
-        number
-        for number, step in enumerate(steps)
-        if isinstance(step, Wait) and step.ticket is not None and step.ticket.wake.is_set()
-    ]
+    """Which of the calls have been woken, and notified of it."""
+    found = []
+    for number, call in enumerate(calls):
+        if isinstance(call.step, Wait) and call.step.waiter is not None:
+            assert call.step.waiter.woken is call.notified
+            if call.notified:
+                found.append(number)
+    return found
 
 
 def look(calls: list[Running]) -> list[int]:
@@ -68,14 +70,16 @@ def look(calls: list[Running]) -> list[int]:
 
 def queue(here: World) -> int:
     assert here.host.breaker is not None
-    return here.host.breaker.waiting
+    return len(here.host.breaker.queue.waiters)
 
 
 def nothing_left(here: World) -> bool:
     """Whether no call has left a turn, a place or a call in flight behind."""
     breaker = here.host.breaker
     health = here.host.snapshot()
-    return health.in_flight == 0 and (breaker is None or (breaker.waiting, breaker._places) == (0, {}))
+    return health.in_flight == 0 and (
+        breaker is None or (breaker.queue.waiters, breaker.circuit.places.out) == ((), ())
+    )
 
 
 # That it waits
@@ -101,7 +105,7 @@ def test_without_a_time_it_is_rejected_at_once() -> None:
 
 
 @pytest.mark.parametrize(("max_wait", "total"), [(4.9, 100.0), (60.0, 5.0)])
-def test_nobody_waits_in_vain(max_wait: float, total: float) -> None:
+def test_no_call_waits_in_vain(max_wait: float, total: float) -> None:
     """The circuit is open for 5 s: longer than the policy has the call wait, or than its time."""
     here = world(max_wait=max_wait, total=30.0)
     call = here.begin(total=total)
@@ -162,7 +166,7 @@ def test_those_who_came_first_go_first() -> None:
     here = world()
     calls = [here.begin() for _ in range(4)]
     here.clock.advance(5.0)
-    for call in reversed(calls):  # whoever wakes first
+    for call in reversed(calls):  # in any order of waking
         call.reply(False)
     assert [isinstance(call.step, Send) for call in calls] == [True, False, False, False]
     calls[0].reply(OK)
@@ -224,7 +228,7 @@ def test_with_a_slow_start_they_go_one_after_the_other() -> None:
 
 
 def test_who_comes_goes_behind_those_who_wait() -> None:
-    """Also where it comes at the very moment at which the circuit lets somebody through."""
+    """Also where it comes at the very moment at which the circuit lets a call through."""
     here = world()
     first = here.begin()
     here.clock.advance(5.0)
@@ -266,19 +270,19 @@ def test_a_probe_that_comes_to_nothing_makes_room_for_the_next() -> None:
 
 
 def test_a_place_that_came_free_before_the_call_was_known_to_wait_is_taken_at_once() -> None:
-    """Between its refusal and its waiting, the one probe may have come to an answer, and nobody would wake it."""
+    """Between its refusal and its waiting, the one probe may have come to an answer, and it would not be woken."""
     here = world(close_after=2)
     probe, call = here.begin(), here.begin()
     here.clock.advance(5.0)
     probe.reply(False)
-    queueing = Host.wait_for_circuit
+    queueing = Admission.wait_for_circuit
 
-    def late(host: Host, *args: Any) -> float | None:
+    def late(admission: Admission, *args: Any) -> float | None:
         probe.reply(OK)
-        return queueing(host, *args)
+        return queueing(admission, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Host, "wait_for_circuit", late)
+        patch.setattr(Admission, "wait_for_circuit", late)
         call.reply(False)
     assert seconds(call) == 0.0
     assert isinstance(call.reply(False).step, Send)
@@ -307,14 +311,14 @@ def test_an_exception_within_the_queue_itself_leaves_no_turn_behind() -> None:
     here = world()
     breaker = here.host.breaker
     assert breaker is not None
-    queueing = breaker.wait_locked
+    queueing = Breaker.wait_locked
 
     def struck(*args: Any) -> float | None:
         queueing(*args)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(breaker, "wait_locked", struck)
+        patch.setattr(Breaker, "wait_locked", struck)
         with pytest.raises(KeyboardInterrupt):
             here.begin()
     assert nothing_left(here)
@@ -326,15 +330,15 @@ def test_one_that_strikes_before_the_next_was_woken_is_made_good() -> None:
     breaker = here.host.breaker
     assert breaker is not None
     strikes = iter([KeyboardInterrupt()])
-    waking = breaker.wake_locked
+    waking = Breaker.wake_locked
 
-    def struck(now: float) -> None:
+    def struck(breaker: Breaker, now: float) -> None:
         for strike in strikes:
             raise strike
-        waking(now)
+        waking(breaker, now)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(breaker, "wake_locked", struck)
+        patch.setattr(Breaker, "wake_locked", struck)
         with pytest.raises(KeyboardInterrupt):
             calls[0].throw(SystemExit())
     assert woken(calls) == [1]
@@ -389,7 +393,7 @@ def test_resetting_the_circuit_lets_all_in(ramp: float) -> None:
 def test_a_probe_of_the_manager_that_closes_the_circuit_lets_all_in() -> None:
     here = world()
     calls = [here.begin() for _ in range(3)]
-    here.host.probed(OK, here.clock.now)
+    here.host.outcomes.probed(OK, here.clock.now)
     assert look(calls) == [0, 1, 2]
 
 
@@ -405,7 +409,7 @@ def test_a_probe_of_the_manager_that_closes_the_circuit_lets_all_in() -> None:
 def test_a_policy_that_lets_through_who_waits_does_so_at_once(change: Callable[[Policy], Policy]) -> None:
     here = world()
     call = here.begin()
-    here.host.follow(change(here.policy))
+    here.host.reconfigure(change(here.policy))
     assert woken([call]) == [0]
     call.reply(False)
     if waits(call):
@@ -419,14 +423,14 @@ def test_a_policy_that_lets_through_who_waits_does_so_at_once(change: Callable[[
 
 def test_one_that_is_switched_off_between_refusal_and_wait_lets_it_through() -> None:
     here = world()
-    queueing = Host.wait_for_circuit
+    queueing = Admission.wait_for_circuit
 
-    def late(host: Host, *args: Any) -> float | None:
-        host.follow(here.policy.replace(breaker=None))
-        return queueing(host, *args)
+    def late(admission: Admission, *args: Any) -> float | None:
+        here.host.reconfigure(here.policy.replace(breaker=None))
+        return queueing(admission, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Host, "wait_for_circuit", late)
+        patch.setattr(Admission, "wait_for_circuit", late)
         call = here.begin()
     assert seconds(call) == 0.0
     assert isinstance(call.reply(False).step, Send)
@@ -435,8 +439,8 @@ def test_one_that_is_switched_off_between_refusal_and_wait_lets_it_through() -> 
 def test_one_that_is_switched_off_and_on_again_does_not_lose_who_waits() -> None:
     here = world()
     calls = [here.begin() for _ in range(3)]
-    here.host.follow(here.policy.replace(breaker=None))
-    here.host.follow(here.policy)
+    here.host.reconfigure(here.policy.replace(breaker=None))
+    here.host.reconfigure(here.policy)
     assert look(calls) == [0, 1, 2]
     for call in calls:
         call.reply(OK)
@@ -447,7 +451,7 @@ def test_a_shorter_patience_is_for_those_who_come() -> None:
     """Who waits has been promised its own, as in the queue of a bulkhead."""
     here = world()
     call = here.begin()
-    here.host.follow(here.policy.replace(breaker={"max_wait": 1}))
+    here.host.reconfigure(here.policy.replace(breaker={"max_wait": 1}))
     assert look([call]) == []
     assert seconds(call) == 5.0
     assert isinstance(here.begin().outcome.error, CircuitOpenError)
@@ -552,8 +556,8 @@ def test_one_that_waits_for_its_circuit_takes_nothing_out_of_the_budget() -> Non
     for call in calls:
         call.reply(SICK)
     assert [call.final for call in calls] == [None] * 5
-    assert here.host._budget is not None
-    assert here.host._budget.left(here.clock.now) == pytest.approx(1.0, abs=0.01)
+    assert here.host.admission.budget is not None
+    assert here.host.admission.budget.left(here.clock.now) == pytest.approx(1.0, abs=0.01)
 
 
 # Beside the other policies
@@ -594,7 +598,7 @@ def test_one_that_a_cooldown_met_meanwhile_waits_for_its_end() -> None:
     first.reply(False).reply(answer(429, "7"))  # it proves the host alive, and asks to be left alone
     assert look([second]) == []
     assert isinstance(second.step, Wait)
-    assert second.step.ticket is None
+    assert second.step.waiter is None
     assert second.step.seconds == pytest.approx(7.0)
     here.clock.advance(7.0)
     second.reply(False)

@@ -16,7 +16,7 @@ from requests.auth import HTTPBasicAuth
 
 from sleepwalker import ANONYMOUS, Connection, HTTPError, HTTPUnauthorized, LinkError, Policy, URLError
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker.connection.came_from import CameFrom
+from sleepwalker.connection.came_from import CameFrom, came_from, note_came_from
 from sleepwalker.links import Link, follow, pages
 from tests.unit.manager_driver import A, B, Bed, Hook, Thing, in_thread
 
@@ -65,7 +65,7 @@ class Told(Connection):
         self.net.sent.append((url, self.who))
         self.usage.accepted = True
         response = self.net.page(url)
-        response._sleepwalker = self._came_from  # type: ignore[attr-defined]
+        note_came_from(response, self._part.came_from)
         return response
 
 
@@ -123,7 +123,7 @@ def test_an_answer_whose_connection_was_given_up_and_is_gone_still_knows_its_pai
     first = bed.manager.find(A, "acme").get("/0")
     bed.manager.evict(A)
     gc.collect()
-    assert first._sleepwalker.connection is None
+    assert came_from(first).connection is None
     follow(first, "next", manager=bed.manager, headers={"X-Request-Id": "7"}, params={"a": 1})
     assert bed.hook.asked == [(A, "acme")] * 2
 
@@ -143,7 +143,7 @@ def test_a_name_that_only_a_hook_understands_is_asked_for_again(bed: Bed, net: N
 
 
 def test_a_walk_that_began_on_a_stand_in_goes_home_with_its_host(bed: Bed, net: Net) -> None:
-    """What the caller passes is for both: they are one host to whoever found them."""
+    """What the caller passes is for both: to the caller they are one host."""
     there = [B]
 
     def hooked(host: str, auth: Any) -> Any:
@@ -153,7 +153,7 @@ def test_a_walk_that_began_on_a_stand_in_goes_home_with_its_host(bed: Bed, net: 
 
     bed.hook.act = hooked
     walk = pages(bed.manager.find(A, "acme").get("/0"), manager=bed.manager, params={"key": "k"})
-    net.links[f"{B}/1"] = f"{A}/2"  # the service's links have its own name, whoever answers
+    net.links[f"{B}/1"] = f"{A}/2"  # the service's links have its own name, whichever machine responds
     assert take(walk, 3) == [f"{B}/0", f"{B}/1", f"{B}/2"]
     bed.manager.evict(A)
     there[0] = A
@@ -242,7 +242,7 @@ def test_an_error_says_that_the_auth_of_the_first_host_was_not_passed_on(bed: Be
     with pytest.raises(HTTPUnauthorized) as caught:
         follow(first, "next", manager=bed.manager)
     (note,) = caught.value.__notes__
-    assert note.startswith(f"the auth of {A} was not passed on to {B}")
+    assert note.startswith(f"the auth of {A} was not sent to {B}")
     assert SECRET not in note
     with pytest.raises(HTTPUnauthorized) as caught:
         follow(first, "next", manager=bed.manager, allow=[B])
@@ -403,7 +403,7 @@ def test_a_walk_does_not_go_on_at_another_host_that_was_in_the_same_place(bed: B
     assert take(walk, 2) == [f"{A}/2", f"{A}/3"]
     places["stock"] = C
     bed.manager.evict("stock")
-    with pytest.raises(URLError, match=r"several hosts \('orders', 'stock'\) and is gone.*different places"):
+    with pytest.raises(URLError, match=r"several hosts \('orders', 'stock'\) and is gone.*addresses differ"):
         next(walk)
     bed.manager.evict("stock")
     places["stock"] = B
@@ -530,7 +530,7 @@ def test_a_walk_without_a_manager_can_be_gone_on_with_by_one(bed: Bed, net: Net)
     assert bed.hook.asked == [(A, "acme")] * 2
 
 
-def test_a_manager_that_is_gone_is_nobodys_manager(net: Net) -> None:
+def test_a_manager_that_is_gone_is_not_used(net: Net) -> None:
     """A walk without a manager is not one with a manager that was collected."""
     bed = Bed()
     bed.hook.act = lambda host, auth: Told(net, host, auth)
@@ -551,7 +551,7 @@ def test_a_manager_that_is_gone_is_nobodys_manager(net: Net) -> None:
 
 
 class Wrapper:
-    """Somebody's manager around a `ConnectionManager`."""
+    """A user's manager around a `ConnectionManager`."""
 
     def __init__(self, bed: Bed) -> None:
         self.bed = bed
@@ -577,16 +577,16 @@ def test_another_kind_of_manager_is_asked_for_what_the_walk_knows(bed: Bed, net:
     ]
 
 
-# -- what nobody sees ---------------------------------------------------------------------------------------
+# -- secrets ---------------------------------------------------------------------------------------
 
 
 def test_no_repr_shows_what_an_answer_knows(bed: Bed, net: Net) -> None:
     first = bed.manager.find(f"{A}/", ("user", SECRET)).get("/0")
     page = follow(first, "next", manager=bed.manager)
     walk = pages(page, manager=bed.manager, auth=SECRET)
-    shown = [repr(vars(page)), repr(page), repr(walk), repr(first._sleepwalker.held)]
+    shown = [repr(vars(page)), repr(page), repr(walk), repr(came_from(first).held)]
     shown += [repr(value) for value in vars(page).values()] + [repr(vars(page)["_sleepwalker_trail"])]
-    assert first._sleepwalker.held[0].auth == ("user", SECRET)
+    assert came_from(first).held[0].auth == ("user", SECRET)
     assert SECRET not in "".join(shown)
 
 
@@ -601,12 +601,12 @@ def test_copies_of_an_answer_know_nothing(bed: Bed, net: Net, copied: Any) -> No
 
 def test_what_an_answer_knows_of_a_connection_keeps_neither_it_nor_its_manager() -> None:
     bed = Bed()
-    came_from = bed.manager.find(A)._came_from
-    assert isinstance(came_from, CameFrom)
-    holder = came_from.held[0].holder
+    known = bed.manager.find(A)._part.came_from
+    assert isinstance(known, CameFrom)
+    holder = known.held[0].holder
     del bed
     gc.collect()
-    assert (came_from.connection, holder()) == (None, None)
+    assert (known.connection, holder()) == (None, None)
 
 
 def test_what_is_no_connection_at_all_is_told(bed: Bed, net: Net) -> None:
@@ -660,7 +660,7 @@ def test_two_threads_cannot_take_a_step_at_a_time(bed: Bed, net: Net) -> None:
 
     def meanwhile(host: str, auth: Any) -> Any:
         def other() -> None:
-            with pytest.raises(ValueError, match="another thread is at a step") as caught:
+            with pytest.raises(ValueError, match="another thread uses this iterator") as caught:
                 next(walk)
             refused.append(caught.value)
 

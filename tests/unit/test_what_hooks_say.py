@@ -394,7 +394,7 @@ def test_an_error_that_cannot_be_told_does_not_keep_the_others_from_being_told(e
 
 
 def test_for_a_name_the_server_is_always_told() -> None:
-    """Nobody else knows where the name leads."""
+    """Only the hook knows where the name leads."""
     assert said(HTTPError.of(answer(401, B)), "billing") == f"HTTPUnauthorized: 401 (from {B})"
 
 

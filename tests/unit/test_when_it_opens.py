@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from sleepwalker.engine.outcome import Outcome
+from sleepwalker.engine import Outcome, failed
 from sleepwalker.events import BreakerOpened
+from sleepwalker.exceptions import ReadError
 from sleepwalker.policy import BreakerPolicy, Policy
 from tests.unit.engine_driver import World, answer, refused, reset
 
@@ -158,12 +161,18 @@ def back(policy: Policy = ONCE) -> World:
 
 
 def test_one_that_is_cold_may_fail_more() -> None:
-    """It answers one of five at first."""
+    """It answers one of nine at first. A warm one would be down after five."""
     here = back()
-    for _ in range(10):
-        fails(here, 4, 0.1)
-        here.clock.advance(0.1)
-        here.call(answer(200))
+    fails(here, 8, 0.1)
+    here.call(answer(200))
+    fails(here, 8, 0.1)
+    assert len(here.all(BreakerOpened)) == 1
+
+
+def test_it_is_still_cold_after_its_policy_was_read_again() -> None:
+    here = back()
+    here.host.reconfigure(here.policy.replace(breaker={"open_max": 90}))
+    fails(here, 8, 0.1)
     assert len(here.all(BreakerOpened)) == 1
 
 
@@ -190,7 +199,7 @@ def test_with_few_calls_it_is_judged_as_usual_once_it_should_be_warm() -> None:
 
 def closed_by_probe(here: World) -> None:
     for _ in range(2):
-        here.host.probed(answer(200), here.clock.now)
+        here.host.outcomes.probed(answer(200), here.clock.now)
     assert state(here) == "closed"
 
 
@@ -209,7 +218,7 @@ def test_a_probe_that_was_wrong_shortens_no_open_time_any_more() -> None:
     closed_by_probe(here)
     here.call(answer(503))
     for expected in (1.5, 2.25, 3.375):
-        here.host.probed(answer(200), here.clock.now)
+        here.host.outcomes.probed(answer(200), here.clock.now)
         assert state(here) == "open"
         here.clock.advance(expected)
         closed_by_probe(here)
@@ -250,3 +259,111 @@ def test_the_defaults_are_those_of_the_docs() -> None:
     policy = BreakerPolicy()
     assert (policy.failure_ratio, policy.min_calls, policy.consecutive, policy.consecutive_for) == (0.85, 50, 5, 0.5)
     assert (policy.open_for, policy.open_growth, policy.open_max, policy.max_wait) == (1.0, 1.5, 10.0, 0.0)
+
+
+# Streams: the head of a response counts as a success, until its body breaks.
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_stream_that_breaks_counts_as_if_it_had_failed(seed: int) -> None:
+    """Whatever comes before and after it, and whether its circuit opens: at the same moment as for a plain failure."""
+    dice, plain, streams = random.Random(seed), World(ONCE), World(ONCE)
+    share = dice.choice([0.2, 0.5, 0.8, 0.95])
+    for _ in range(300):
+        broken = dice.random() < share
+        for here in (plain, streams):
+            here.clock.now = plain.clock.now if here is streams else here.clock.now + 0.05
+            if not broken:
+                here.call(answer(200))
+            elif here is plain or state(here) == "open":
+                here.call(failed(ReadError("broke off")))
+            else:
+                here.stream()()
+        mine, theirs = streams.host.snapshot(), plain.host.snapshot()
+        assert (mine.breaker, mine.success_ratio, mine.consecutive_failures, mine.failures) == (
+            theirs.breaker,
+            theirs.success_ratio,
+            theirs.consecutive_failures,
+            theirs.failures,
+        )
+        if theirs.breaker != "closed":
+            break
+
+
+@pytest.mark.parametrize("readers", [1, 2, 3, 30, 100])
+def test_it_opens_where_all_bodies_break_however_many_are_read_at_a_time(readers: int) -> None:
+    here = World(ONCE)
+    for _ in range(200):
+        broken = [here.stream() for _ in range(readers)]
+        here.clock.advance(0.2)
+        for breaks in broken:
+            breaks()
+        if state(here) == "open":
+            break
+    assert state(here) == "open"
+    assert here.host.snapshot().failures <= 12 * readers
+
+
+def test_streams_that_are_never_read_to_their_end_are_successes() -> None:
+    here = World(ONCE)
+    for _ in range(1000):
+        here.stream()
+        here.clock.advance(0.1)
+    fails(here, 4, 1.0)
+    assert state(here) == "closed"
+    here.clock.advance(1.0)
+    here.stream()
+    fails(here, 4, 1.0)
+    assert state(here) == "closed"
+
+
+def test_a_long_stream_that_breaks_at_last_is_one_failure() -> None:
+    """Others were answered meanwhile, and the window in which it began is over."""
+    here = World(ONCE)
+    breaks = here.stream()
+    for _ in range(300):
+        here.clock.advance(1.0)
+        here.call(answer(200))
+    breaks()
+    fails(here, 3, 1.0)
+    assert state(here) == "closed"
+    health = here.host.snapshot()
+    assert (health.failures, health.attempts) == (4, 304)
+
+
+def test_a_probe_whose_body_breaks_opens_the_circuit_again_for_longer() -> None:
+    here = World(ONCE)
+    fails(here, 6, 0.125)
+    here.clock.advance(2.0)
+    probes = [here.stream() for _ in range(2)]
+    assert state(here) == "closed"
+    probes[0]()
+    assert state(here) == "open"
+    first, second = here.all(BreakerOpened)
+    assert second.rule == "probe"
+    assert second.open_for > first.open_for
+    probes[1]()
+    assert len(here.all(BreakerOpened)) == 2
+
+
+def test_a_probe_whose_body_breaks_once_the_load_is_back_moves_nothing() -> None:
+    here = World(ONCE)
+    fails(here, 6, 0.125)
+    here.clock.advance(2.0)
+    probes = [here.stream() for _ in range(2)]
+    here.clock.advance(60.0)
+    for _ in range(30):
+        here.call(answer(200))
+    for breaks in probes:
+        breaks()
+    assert state(here) == "closed"
+
+
+def test_a_body_that_breaks_while_its_probe_is_not_enough_opens_it_again() -> None:
+    here = World(ONCE)
+    fails(here, 6, 0.125)
+    here.clock.advance(2.0)
+    breaks = here.stream()
+    assert state(here) == "half-open"
+    breaks()
+    assert state(here) == "open"

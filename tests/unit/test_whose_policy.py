@@ -12,9 +12,10 @@ from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection import defaults
 from sleepwalker.connection.guard import is_guard
-from sleepwalker.connection.whose import Terms, check_policies
+from sleepwalker.connection.options import CallOptions
 from sleepwalker.events import ConnectionRetired, Event, HostRecovered, PolicyIgnored
 from sleepwalker.exceptions import PolicyError
+from sleepwalker.hosts.policies import PolicyMap, check_policies
 from sleepwalker.policy.shared import alike, unlike
 from tests.unit.engine_driver import answer, refused
 from tests.unit.manager_driver import A, B, Bed, Thing, fail, rounds, well
@@ -53,8 +54,8 @@ def test_a_hooks_own_policy_goes_before_the_managers_in_all_that_a_host_shares()
     record = here.record(A)
     assert record.policy is own
     assert (record.limit, record.gauges().rate) == (3, 1)
-    assert record._budget is not None
-    assert record._budget._policy.min_per_second == 7
+    assert record.admission.budget is not None
+    assert record.admission.budget._policy.min_per_second == 7
     here.settle(A, answer(500), 2)
     assert here.manager.health(A).breaker == "open"
     here.manager.find(B)
@@ -245,7 +246,7 @@ def test_a_connection_follows_the_table_for_its_host_also_in_what_is_its_own() -
     assert (conn.policy.timeout.total, conn.policy.hosts) == (20, ())
     other = Connection(A, ANONYMOUS)
     other.policy = tables
-    assert (other.policy.timeout.total, other._rules_of(tables, None).total) == (40, 40)
+    assert (other.policy.timeout.total, other._part.compiled_for(CallOptions(policy=tables)).total) == (40, 40)
 
 
 def test_a_default_policy_with_tables_is_for_connections_and_managers() -> None:
@@ -331,7 +332,7 @@ def test_what_is_made_anew_by_the_same_hook_is_not_told_of() -> None:
     assert here.all(PolicyIgnored) == []
 
 
-def test_a_host_that_was_forgotten_is_anybodys_again() -> None:
+def test_a_host_that_was_forgotten_takes_the_next_policy() -> None:
     here = bed(own=STRICT)
     here.manager.find(A)
     here.manager.forget(A)
@@ -346,13 +347,13 @@ def test_a_host_that_is_forgotten_while_its_connection_is_made_has_what_that_bro
 
     class Forgets(Connection):
         def attach(self, host: Any) -> None:
-            if not self._attached:
+            if not self._part.attached:
                 here.manager.forget(A)
             super().attach(host)
 
     here.hook.act = lambda host, auth: Forgets(host, ANONYMOUS, clock=here.clock, policy=STRICT)
     conn = here.manager.find(A)
-    assert conn._host is here.record(A)
+    assert conn._record is here.record(A)
     assert limit(here, A) == 3
 
 
@@ -581,7 +582,7 @@ def test_only_hosts_whose_policy_names_a_path_are_probed_each_at_its_own_pace() 
         here.trip(host)
     waits = [2000.0]
     for _ in range(6):
-        waits.append(here.manager._probe_broken(waits[-1]))
+        waits.append(here.manager._finder.probing.probe_broken(waits[-1]))
     a, b = (A, "/a"), (B, "/b")
     assert asked == [a, b, a, a, b, a, a]
     assert waits == [2000, 2000, 2000, 1000, 1000, 2000, 2000]
@@ -600,8 +601,8 @@ def test_a_probe_closes_the_circuit_by_the_hosts_own_numbers() -> None:
     here.hook.act = lambda host, auth: Probed(host, ANONYMOUS, clock=here.clock, policy=own)
     here.manager.find(A)
     here.trip(A)
-    assert here.manager._prober is not None  # though the manager's own policy has nothing probed
-    here.manager._probe_broken()
+    assert here.manager._finder.probing.prober is not None  # though the manager's own policy has nothing probed
+    here.manager._finder.probing.probe_broken()
     assert here.manager.health(A).breaker == "closed"
     here.manager.close()
 
@@ -663,7 +664,7 @@ def test_a_guard_of_a_host_that_a_connection_settled_keeps_the_managers_retries(
 
 def test_many_patterns_cost_a_host_nothing_once_it_is_known() -> None:
     policies = {f"https://*.{number}.test": STRICT for number in range(5000)}
-    terms = Terms(Policy(), tuple(policies.items()))
+    terms = PolicyMap(Policy(), tuple(policies.items()))
     terms.followed((A,))
     began = time.perf_counter()
     for _ in range(1000):
@@ -672,7 +673,7 @@ def test_many_patterns_cost_a_host_nothing_once_it_is_known() -> None:
 
 
 def test_what_is_remembered_of_patterns_is_bounded() -> None:
-    terms = Terms(Policy(), (("https://*", STRICT),))
+    terms = PolicyMap(Policy(), (("https://*", STRICT),))
     for number in range(45_000):
         assert terms.matched(f"https://{number}.test") is STRICT
     assert len(terms._known) <= 20_000

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleepwalker.engine.window import Latencies, Window
+from sleepwalker.engine.host.window import Latencies, Window
+from tests.ranges import some
 
 #: Times are multiples of 1/8 s and windows of whole seconds in 8 slices, so both sides divide alike.
 STEPS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), max_size=60)
@@ -16,7 +17,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), max_size=60)
 ERROR = 0.12
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=some(60, 200), deadline=None)
 @given(STEPS, st.integers(1, 10), st.sampled_from([0.0, 7.125, 86_400.0, 1e9]))
 def test_counts_equal_those_of_a_model_that_keeps_every_event(
     steps: list[tuple[int, int]], seconds: int, start: float
@@ -36,7 +37,7 @@ def test_counts_equal_those_of_a_model_that_keeps_every_event(
         assert list(window.totals(now)) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=some(40, 100), deadline=None)
 @given(st.lists(st.floats(0, 5), max_size=60), st.floats(0.1, 10))
 def test_nothing_is_forgotten_too_early_nor_kept_too_long(pauses: list[float], seconds: float) -> None:
     """Between nine tenths of the window and all of it, whatever the times."""
@@ -83,7 +84,7 @@ def _nearest_rank(durations: list[float], share: float) -> float:
     return sorted(durations)[max(1, math.ceil(share * len(durations))) - 1]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=some(80, 300), deadline=None)
 @given(
     st.lists(st.floats(2.0**-14, 511.0), min_size=1, max_size=80), st.sampled_from([0.01, 0.5, 0.9, 0.95, 0.99, 1.0])
 )

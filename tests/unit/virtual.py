@@ -1,7 +1,7 @@
 """Callers and hosts in virtual time: the engine decides as it does in earnest, and a minute takes no time to pass.
 
 Calls come by the clock. Each is driven by itself: an attempt is answered after the latency that its host gives it, a
-wait ends when it is over or its ticket wakes, and meanwhile the other calls go on.
+wait ends when it is over or its waiter is woken, and meanwhile the other calls go on.
 """
 
 from __future__ import annotations
@@ -13,12 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from sleepwalker.clock import Wake
-from sleepwalker.engine.call import Queue, Request, Send, Wait, run
-from sleepwalker.engine.host import Host
-from sleepwalker.engine.outcome import Outcome, failed
-from sleepwalker.engine.rules import Rules
-from sleepwalker.engine.steps import Reply, Steps
+from sleepwalker.engine import CompiledPolicy, Host, Outcome, Queue, Reply, Request, Send, Steps, Wait, failed, run
 from sleepwalker.events import BreakerOpened, Event, Level
 from sleepwalker.exceptions import DeadlineExceeded
 from sleepwalker.policy import Policy
@@ -49,9 +44,6 @@ class VirtualClock:
 
     def random(self) -> float:
         return self.dice.random()
-
-    def sleep(self, seconds: float, wake: Wake | None = None) -> bool:
-        raise AssertionError("the engine never sleeps")
 
 
 @dataclass
@@ -98,7 +90,7 @@ class World:
         self.clock = VirtualClock(seed)
         self.policy = Policy() if policy is None else policy
         self.hosts = [Host("https://h.test", self.policy, self.clock) for _ in range(processes)]
-        self.rules = Rules(self.policy, self.clock)
+        self.compiled = CompiledPolicy(self.policy, self.clock)
         self.record = Record()
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -146,7 +138,7 @@ class World:
         """One call, from now on."""
         due = self.now
         self.record.due[int(due)] += 1
-        steps = run(self.hosts[process], self.rules, self._request, self.clock, self.observe)
+        steps = run(self.hosts[process], self.compiled, self._request, self.clock, self.observe)
 
         def end(good: bool) -> None:
             self.record.ends.append((due, good))
@@ -177,7 +169,7 @@ class World:
             raise AssertionError(step)
 
     def _wait(self, step: Wait | Queue, go_on: Callable[[], None]) -> None:
-        """Until the time is over, or the ticket wakes: its latch tells us by being set."""
+        """Until the time is over, or the waiter is woken."""
         over = [False]
 
         def once() -> None:
@@ -186,18 +178,10 @@ class World:
                 go_on()
 
         self.at(self.now + step.seconds, once)
-        if step.ticket is not None:
-            step.ticket.wake = _Bell(lambda: self.at(self.now, once))  # type: ignore[assignment]
-
-
-class _Bell:
-    """A latch that rings when it is set."""
-
-    def __init__(self, ring: Callable[[], None]) -> None:
-        self._ring = ring
-
-    def set(self) -> None:
-        self._ring()
+        if step.waiter is not None:
+            step.waiter.notify = lambda: self.at(self.now, once)
+            if step.waiter.woken:
+                self.at(self.now, once)
 
 
 def failing(share: float, seed: int, latency: float = LATENCY) -> Server:

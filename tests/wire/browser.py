@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
@@ -108,9 +109,17 @@ class Browser:
         import base64
 
         ARTIFACTS.mkdir(exist_ok=True)
-        answer = self.driver.execute_cdp_cmd(
-            "Page.captureScreenshot", {"format": "png", "captureBeyondViewport": whole}
-        )
+        picture = self.until(lambda: self._picture(whole=whole), "it was drawn")
         path = ARTIFACTS / f"{name}.png"
-        path.write_bytes(base64.b64decode(answer["data"]))
+        path.write_bytes(base64.b64decode(picture))
         return path
+
+    def _picture(self, *, whole: bool) -> str | None:
+        """The page as PNG in base64. None where Chromium, on a busy machine, has loaded it and not shown it yet."""
+        asked = {"format": "png", "captureBeyondViewport": whole}
+        try:
+            return str(self.driver.execute_cdp_cmd("Page.captureScreenshot", asked)["data"])
+        except WebDriverException as error:
+            if any(reason in str(error) for reason in ("with 0 width", "Not attached to an active page")):
+                return None
+            raise

@@ -1,7 +1,7 @@
 """A program under gevent or eventlet: does what threads do elsewhere, and prints as JSON what came of it.
 
-`python green.py gevent URL SCENARIO…` asks a server that runs in another process: here only greenlets take turns. A
-scenario is a function below, which returns whether all is right, and what it saw.
+`python green.py gevent URL TLS_URL SCENARIO…` asks servers that run in another process: here only greenlets take turns.
+A scenario is a function below, which returns whether all is right, and what it saw.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionHook, ConnectionManager, Policy
 
-URL = sys.argv[2]
+URL, TLS_URL = sys.argv[2:4]
 POLICY = Policy(timeout={"connect": 5, "read": 5, "attempt": 5, "total": 10}, retry={"budget": False}, breaker=False)
 
 
@@ -128,9 +128,20 @@ def a_full_bulkhead_is_queued_for() -> Any:
         return answers == [200] * 5, answers
 
 
+def uploads_are_sent_whole_or_refused() -> Any:
+    pieces = [bytes(100_000)] * 100
+    answers = []
+    for url in (URL, TLS_URL):
+        with Connection(url, ANONYMOUS, policy=POLICY, verify=False) as conn:
+            for body in (b"".join(pieces), lambda: iter(pieces)):
+                answers.append(conn.put("/refused", data=body, raise_for_status=False).status_code)
+                answers.append(int(conn.put("/counted", data=body).text))
+    return answers == [413, 10_000_000] * 4, answers
+
+
 if __name__ == "__main__":
     came: dict[str, str] = {}
-    for name in sys.argv[3:]:
+    for name in sys.argv[4:]:
         try:
             right, seen = globals()[name]()
             came[name] = "right" if right else repr(seen)

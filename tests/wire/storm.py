@@ -29,8 +29,8 @@ from typing import Any
 
 import sleepwalker
 from sleepwalker import ANONYMOUS, Connection, ConnectionHook, ConnectionManager, Policy, SleepwalkerException
-from sleepwalker.engine.host import Host
-from sleepwalker.transport.deadline import current_limits
+from sleepwalker.engine import Host
+from sleepwalker.transport.blocking.deadline import current_deadline
 
 PACKAGE = str(Path(sleepwalker.__file__).parent)
 #: A call of another thread that takes longer hangs: its deadline is 5 s.
@@ -127,7 +127,7 @@ class Scene:
 
 def connection(url: str, path: str = "/", places: int | None = None, **policy: Any) -> Scene:
     conn = Connection(url, ANONYMOUS, policy=POLICY.replace(**policy))
-    return Scene(lambda: conn.get(path), lambda: [conn._host], lambda: conn, places)
+    return Scene(lambda: conn.get(path), lambda: [conn._record], lambda: conn, places)
 
 
 def streamed(url: str) -> Scene:
@@ -177,7 +177,7 @@ def found(url: str) -> Scene:
 
 
 def manager_hosts(manager: ConnectionManager) -> Callable[[], list[Host]]:
-    return lambda: list(manager._registry.hosts_locked())
+    return lambda: list(manager.hosts.hosts())
 
 
 SCENES: dict[str, Callable[[str], Scene]] = {
@@ -230,7 +230,7 @@ class Storm:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def work(self) -> None:
-        """Calls of another thread, which nobody strikes."""
+        """Calls of another thread, which is not interrupted."""
         while not self.over:
             began = time.monotonic()
             try:
@@ -282,18 +282,18 @@ class Storm:
 
     def look(self) -> None:
         for host in self.scene.hosts():
-            gauges, tally = host.gauges(), host.tally
+            gauges, counters = host.gauges(), host.counters
             seen = {
                 "in flight": gauges.in_flight,
                 "queued": gauges.queued,
-                "in the bulkhead's queue": len(host._bulkhead.queue),
-                "waiting for a token": 0 if host.buckets is None else host.buckets.waiting,
-                "places at the circuit": 0 if host.breaker is None else len(host.breaker._places),
-                "waiting for the circuit": 0 if host.breaker is None else len(host.breaker._queue),
-                "calls without an end": tally.calls
-                - (tally.answered + tally.failed + tally.rejected + tally.cancelled),
-                "locked": int(not repr(host._lock).startswith("<unlocked ")),
-                "limits left behind": int(current_limits() is not None),
+                "in the bulkhead's queue": len(host.admission.bulkhead.queue),
+                "waiting for a token": 0 if host.admission.rate_limit is None else host.admission.rate_limit.waiting,
+                "places at the circuit": 0 if host.breaker is None else len(host.breaker.circuit.places.out),
+                "waiting for the circuit": 0 if host.breaker is None else len(host.breaker.queue.waiters),
+                "calls without an end": counters.calls
+                - (counters.answered + counters.failed + counters.rejected + counters.cancelled),
+                "locked": int(not repr(host.lock.mutex).startswith("<unlocked ")),
+                "limits left behind": int(current_deadline() is not None),
             }
             self.faults += [f"{name}: {value}" for name, value in seen.items() if value != 0]
         with ThreadPoolExecutor(1) as other:

@@ -30,6 +30,7 @@ from servers import (
 
 from sleepwalker import ANONYMOUS, ConnectError, Connection, HTTPServiceUnavailable, Policy, ReadError
 from sleepwalker.events import Event, RetryAbandoned
+from tests.naming import steady
 
 #: Three sends, at once and whatever happened before.
 POLICY = Policy(
@@ -344,7 +345,7 @@ class Mine(Exception):
 def test_what_a_body_raises_reaches_the_caller_as_it_is(
     server: FaultServer, raised: tuple[Any, ...], first: bytes, kind: str
 ) -> None:
-    """Also what looks like the fault of a socket. Nobody waits for an answer to half a request."""
+    """Also what looks like the fault of a socket. No attempt waits for a response to half a request."""
     error = raised[0](*raised[1:])
 
     def body() -> Iterator[bytes]:
@@ -410,7 +411,7 @@ def test_a_body_that_fails_in_its_second_attempt_ends_the_call(server: FaultServ
     assert conn.health.failures == 1  # the 503
 
 
-@pytest.mark.parametrize("chunk", [3, None, ["a"], object()], ids=repr)
+@pytest.mark.parametrize("chunk", [3, None, ["a"], object()], ids=steady)
 def test_a_chunk_that_is_no_bytes_is_refused_rather_than_made_up(server: FaultServer, chunk: Any) -> None:
     """`bytes(3)` is three zeros."""
     with connect(server) as conn, pytest.raises(TypeError, match=f"bytes.*{type(chunk).__name__}"):
@@ -433,7 +434,7 @@ def test_a_content_length_of_the_callers_does_not_contradict_the_framing(server:
     ]
 
 
-@pytest.mark.parametrize("made", [3, object()], ids=repr)
+@pytest.mark.parametrize("made", [3, object()], ids=steady)
 def test_a_callable_that_makes_no_body_is_named(server: FaultServer, made: Any) -> None:
     with connect(server) as conn, pytest.raises(TypeError, match=rf"data\(\) gave {type(made).__name__}"):
         conn.put("/", data=lambda: made)

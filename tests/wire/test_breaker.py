@@ -513,7 +513,7 @@ def test_with_the_breaker_off_nothing_is_rejected() -> None:
 
 
 def test_a_host_that_hangs_opens_the_circuit_before_its_first_answer() -> None:
-    """No deadline is over, and nothing has failed: two threads wait, and nobody else needs to."""
+    """No deadline is over, and nothing has failed: two threads wait, and no other has to."""
     seen = Seen()
     release = threading.Event()
 

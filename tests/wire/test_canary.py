@@ -42,6 +42,7 @@ import sleepwalker.logging
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HTTPError, Policy, SleepwalkerException, status
 from sleepwalker.cli import main
 from sleepwalker.events import Event
+from tests.naming import steady
 from tests.wire.watching import Watch, watching
 
 CANARY = "canary7d1f"
@@ -115,6 +116,7 @@ def watch() -> Iterator[Watch]:
 
 @pytest.fixture
 def out(tmp_path: Path, watch: Watch) -> Iterator[Everything]:
+    gc.freeze()  # what was there before need not be looked through at the end
     everything = Everything(watch)
 
     class Handler(logging.Handler):
@@ -317,7 +319,7 @@ def test_a_full_bulkhead_and_an_empty_budget(server: FaultServer, out: Everythin
     policy = Policy(retry={"wait_initial": 0, "budget": {"min_per_second": 0, "ratio": 0.001}})
     with connect(out, server.url, policy=policy) as conn:
         call(out, conn)
-        conn._host._bulkhead._most = 0
+        conn._record.admission.bulkhead._most = 0
         call(out, conn)
 
 
@@ -363,14 +365,14 @@ def test_a_uri_that_may_not_be_sent(server: FaultServer, out: Everything, uri: s
         {"data": [1, CANARY]},
         {"data": iter([CANARY, 7])},
         {"data": None, "json": {"password": CANARY, "x": object()}},
-        {"data": None, "json": {CANARY: {1, object()}}},
+        {"data": None, "json": {CANARY: {object()}}},
         {"data": None, "json": {"password": CANARY.encode() + b"\xff"}},
         {"data": None, "json": f"{CANARY}\ud800"},
         {"data": None, "files": {"file": (f"{CANARY}", f"{CANARY}\ud800")}},
         {"files": {"file": CANARY}},
         {"files": {"file": 7}},
     ],
-    ids=lambda value: ascii(value)[:50].replace(CANARY, "secret"),
+    ids=lambda value: steady(value)[:50].replace(CANARY, "secret"),
 )
 def test_an_argument_that_cannot_be_sent(server: FaultServer, out: Everything, options: dict[str, Any]) -> None:
     with connect(out, server.url) as conn:
@@ -586,7 +588,7 @@ def key_of(tls: TlsMaterial, folder: Path) -> tuple[str, str]:
 
 @pytest.mark.parametrize("fault", ["503", "reset", "redirect-elsewhere"])
 def test_where_a_client_key_is(tls: TlsMaterial, out: Everything, tmp_path: Path, fault: str) -> None:
-    """It goes into no log, event or span: whoever can read those need not learn where the keys are."""
+    """It goes into no log, event or span: their readers need not learn where the keys are."""
     cert = key_of(tls, tmp_path)
     with FaultServer(tls=tls.server_context(client_ca=True), default=FAULTS[fault]) as server:
         with connect(out, server.url, verify=str(tls.ca), cert=cert, policy=PATIENT.replace(retry=False)) as conn:

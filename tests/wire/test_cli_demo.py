@@ -21,8 +21,9 @@ from typing import Any
 import pytest
 import requests
 
-from sleepwalker.cli import demo, demo_end
-from sleepwalker.cli.demo_fleet import DIRECTORY, NAMES, Fleet
+from sleepwalker.cli import demo
+from sleepwalker.cli.demo import end
+from sleepwalker.cli.demo.fleet import DIRECTORY, NAMES, Fleet
 
 pytestmark = pytest.mark.once
 
@@ -109,7 +110,7 @@ def test_with_whatever_luck_patience_gets_all_answers(runs: list[dict[str, Any]]
 def test_the_luck_of_a_run_can_be_had_again() -> None:
     parser = argparse.ArgumentParser()
     demo.add(parser.add_subparsers())
-    again = parser.parse_args(demo_end.again(4711, quick=True).partition(": sleepwalker ")[2].split())
+    again = parser.parse_args(end.again(4711, quick=True).partition(": sleepwalker ")[2].split())
     assert (again.seed, again.quick) == (4711, True)
     assert parser.parse_args(["demo"]).seed is None
 
@@ -278,7 +279,7 @@ def test_the_text_fits_a_terminal_and_names_the_log() -> None:
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "duckdb", None)
     target = tmp_path / "report.html"
-    *_, last = demo_end.words(tmp_path / "events.jsonl", target)
+    *_, last = end.closing_lines(tmp_path / "events.jsonl", target)
     assert last == "inspect needs the package duckdb: pip install 'sleepwalker[cli,inspect]'"
     assert not target.exists()
 

@@ -27,7 +27,7 @@ _COMMAND = [sys.executable, "-m", "sleepwalker"]
 
 @pytest.fixture(autouse=True)
 def no_netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whoever runs the tests may have credentials for localhost."""
+    """The user who runs the tests may have credentials for localhost."""
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
 
 
@@ -55,7 +55,7 @@ def test_it_works_on_nginx_with_its_own_certificate_authority(nginx: Nginx, capt
     assert json.loads(capture.readouterr().out)["name"] == "100b.json"
 
 
-def test_a_certificate_that_nobody_vouches_for_fails_unless_insecure(nginx: Nginx, capture: Output) -> None:
+def test_a_certificate_without_a_known_authority_fails_unless_insecure(nginx: Nginx, capture: Output) -> None:
     assert main(["get", f"{nginx.https}/100b.json"]) == 1
     out, err = capture.readouterr()
     assert out == b""
@@ -259,7 +259,7 @@ def test_a_netrc_file_that_others_may_read_is_warned_of_in_a_line(server: FaultS
     )
     first, *_ = done.stderr.splitlines()
     assert first == (
-        f"sleepwalker: netrc file {str(file)!r} has the mode 0644, so others may get at its passwords: chmod 0600"
+        f"sleepwalker: netrc file {str(file)!r} has the mode 0644, so others may read or change it: chmod 0600"
     )
     assert _CANARY not in done.stderr
 

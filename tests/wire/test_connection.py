@@ -335,6 +335,47 @@ def test_cookies_of_the_server_come_back_to_it(server: FaultServer) -> None:
     assert [request.header("Cookie") for request in server.requests] == [None, "sid=1", "own=1"]
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "; Domain=",
+        "; Domain",
+        "; domain = .",
+        "; Domain=HOST",
+        "; Domain=.HOST",
+        "; DOMAIN=HOST; Path=/; HttpOnly",
+        "; Path",
+        "; Path=",
+        "; Max-Age",
+        "; Max-Age=",
+        "; Max-Age=soon; Secure2",
+        "; Domain; Max-Age=60; Path=/",
+    ],
+)
+def test_an_attribute_without_a_usable_value_costs_no_cookie(server: FaultServer, host: str, attributes: str) -> None:
+    """RFC 6265, 5.2: such an attribute is ignored. http.cookiejar ignores the cookie, or files it where it is lost."""
+    server.script(reply(200, b"", [("Set-Cookie", "a=1" + attributes.replace("HOST", host)), ("Set-Cookie", "b=2")]))
+    with Connection(server.url.replace("127.0.0.1", host), ANONYMOUS) as conn:
+        first = conn.get("/")
+        assert (first.cookies.get_dict(), first.headers["Set-Cookie"].count("a=1")) == ({"a": "1", "b": "2"}, 1)
+        conn.get("/")
+        server.script(reply(200, b"", {"Set-Cookie": "a=; Max-Age=0; Domain=" + host}))
+        conn.get("/")
+        conn.get("/")
+    sent = [request.header("Cookie") for request in server.requests]
+    assert [sorted((line or "").split("; ")) for line in sent] == [[""], ["a=1", "b=2"], ["a=1", "b=2"], ["b=2"]]
+
+
+@pytest.mark.parametrize("domain", ["com", ".com", "example.com", "other", "0.0.1", "host.localhost"])
+def test_a_cookie_of_another_domain_is_refused(server: FaultServer, domain: str) -> None:
+    server.script(reply(200, b"", {"Set-Cookie": f"a=1; Domain={domain}"}))
+    with Connection(server.url.replace("127.0.0.1", "localhost"), ANONYMOUS) as conn:
+        conn.get("/")
+        conn.get("/")
+    assert server.requests[-1].header("Cookie") is None
+
+
 # -- timeouts ------------------------------------------------------------------------------------
 
 
@@ -379,7 +420,7 @@ def test_threads_that_share_a_connection_get_their_own_answers() -> None:
         assert server.most_open <= 16
 
 
-def test_adding_headers_while_others_send_disturbs_nobody() -> None:
+def test_adding_headers_while_others_send_does_no_harm() -> None:
     with FaultServer() as server, Connection(server.url, ANONYMOUS) as conn:
         stop = threading.Event()
 

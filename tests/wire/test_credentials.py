@@ -14,7 +14,7 @@ import pytest
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth, HTTPDigestAuth
 from requests.structures import CaseInsensitiveDict
-from servers import FaultServer, TlsMaterial, forward_proxy, reply
+from servers import FaultServer, Step, TlsMaterial, forward_proxy, garbage, hang_up, reply, truncated
 
 from sleepwalker import (
     ANONYMOUS,
@@ -23,6 +23,7 @@ from sleepwalker import (
     HTTPUnauthorized,
     InsecureAuthError,
     Policy,
+    ReadError,
     URLError,
 )
 from sleepwalker.transport.url import Origin
@@ -226,7 +227,7 @@ def test_basic_credentials_in_a_header_are_refused_in_the_clear_as_those_of_auth
             refused.append(lambda: late.get("/"))
             refused.append(lambda: Connection("http://127.0.0.1:1", ANONYMOUS, headers=headers, **options))
         for send in refused:
-            with pytest.raises(InsecureAuthError, match=r"Authorization.*in the clear") as caught:
+            with pytest.raises(InsecureAuthError, match=r"Authorization.*unencrypted") as caught:
                 send()
             assert SECRET not in str(caught.value)
         conn.add_headers({"X-A": "1"})
@@ -234,7 +235,7 @@ def test_basic_credentials_in_a_header_are_refused_in_the_clear_as_those_of_auth
 
 
 def test_other_schemes_and_hosts_that_are_safe_may_have_an_authorization_header(server: FaultServer) -> None:
-    """What a Bearer token is worth in the clear is for its owner to say: many are signed for one request."""
+    """Bearer tokens may be sent unencrypted: many are signed for one request."""
     for value in (f"Bearer {SECRET}", f"Basically {SECRET}", SECRET, "Digest x"):
         Connection("http://host.example", ANONYMOUS, headers={"Authorization": value}).close()
     Connection("https://host.example", ANONYMOUS, headers={"Authorization": basic("user", SECRET)}).close()
@@ -313,6 +314,57 @@ def test_digest_auth_with_a_body_that_can_be_sent_only_once_ends_in_an_error_tha
     assert conn.health.failures == 0
 
 
+GOOD_CHALLENGE = 'Digest realm="r", nonce="n", qop="auth"'
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        'Digest nonce="n", qop="auth"',
+        'Digest realm="r", qop="auth"',
+        "Digest realm, nonce",
+        "Digest",
+        "Digest ",
+        'Basic realm="our digest area"',
+        'Digest realm="r", nonce="n", algorithm=SHA-999',
+        'Digest realm="r", nonce="n", algorithm=""',
+        'Digest realm="r", nonce="n", qop="auth-int"',
+        'Digest realm="r", nonce="n", qop="auth-int", algorithm=MD5',
+    ],
+)
+def test_a_digest_challenge_that_cannot_be_answered_leaves_the_401_as_it_is(
+    server: FaultServer, challenge: str
+) -> None:
+    """requests raises a KeyError for some of them, and again for each later request of the thread."""
+    ask, bad = (reply(401, b"", {"WWW-Authenticate": text}) for text in (GOOD_CHALLENGE, challenge))
+    with Connection(server.url, HTTPDigestAuth("user", SECRET)) as conn:
+        server.script(bad)
+        with pytest.raises(HTTPUnauthorized):
+            conn.get("/")
+        assert len(server.requests) == 1
+        server.script(ask, reply(200, b"in"))
+        assert conn.get("/").content == b"in"
+        server.script(bad)
+        with pytest.raises(HTTPUnauthorized):
+            conn.get("/")
+        assert conn.get("/").ok
+        assert (server.requests[-1].header("Authorization") or "").startswith("Digest ")
+        assert conn.health.failures == 0
+
+
+def test_a_digest_class_of_the_callers_sees_every_challenge(server: FaultServer) -> None:
+    """It may know an algorithm that requests does not."""
+
+    class Newer(HTTPDigestAuth):
+        def build_digest_header(self, method: str, url: str) -> str:
+            return "Digest newer"
+
+    server.script(reply(401, b"", {"WWW-Authenticate": 'Digest realm="r", nonce="n", algorithm=SHA-999'}))
+    with Connection(server.url, Newer("user", SECRET)) as conn:
+        assert conn.get("/").ok
+    assert server.requests[-1].header("Authorization") == "Digest newer"
+
+
 def test_the_hooks_of_one_auth_object_touch_no_other_connection(server: FaultServer) -> None:
     """Digest auth answers every 401 it sees, so a list of hooks that is shared gives its credentials away."""
     challenge = reply(401, b"", {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'})
@@ -351,6 +403,21 @@ def test_an_auth_object_may_change_the_body(server: FaultServer) -> None:
         conn.post("/", data=b"payload")
     (request,) = server.requests
     assert (request.body, request.header("Content-Length"), request.complete) == (b"signed:payload", "14", True)
+
+
+def test_an_auth_object_may_give_a_get_a_body(server: FaultServer) -> None:
+    """Sent in chunks, as without its length, it is refused or not read by many servers."""
+
+    def add(request: Any) -> Any:
+        request.body = b"signed"
+        return request
+
+    with Connection(server.url, add) as conn:
+        conn.get("/")
+        conn.get("/")
+    for request in server.requests:
+        assert (request.body, request.header("Content-Length"), request.complete) == (b"signed", "6", True)
+        assert request.header("Transfer-Encoding") is None
 
 
 def test_an_auth_object_may_ask_another_host_through_a_connection_of_its_own(server: FaultServer) -> None:
@@ -487,3 +554,41 @@ def test_a_callers_mappings_stay_as_they_are_and_what_is_sent_does_not_change_wi
     assert {sent.header("Authorization") for sent in other.requests} == {"Bearer two"}
     last = other.requests[-1]
     assert [last.header(name) for name in ("X-Common", "X-Added", "X-Call", "X-Session")] == ["1", "1", None, "1"]
+
+
+@pytest.mark.parametrize("step", [hang_up(), garbage(b"no HTTP\r\n\r\n")], ids=["hung up", "no HTTP"])
+def test_a_second_request_of_digest_that_breaks_is_an_error_of_the_exchange(server: FaultServer, step: Step) -> None:
+    """It is sent by a response hook of requests', and an error of a hook is its author's."""
+    challenge = reply(401, b"", {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'})
+    with Connection(server.url, HTTPDigestAuth("user", SECRET)) as conn:
+        server.script(challenge, step, challenge, reply(200, b"in"))
+        first, second = conn.get("/").attempts
+        assert (str(first.error).partition(":")[0], second.status) == ("ReadError", 200)
+        server.script(challenge, step)
+        with pytest.raises(ReadError):
+            conn.post("/")
+        assert conn.health.failures == 2
+
+
+def test_a_challenge_of_digest_that_breaks_off_is_an_error_of_the_exchange(server: FaultServer) -> None:
+    """Its body is read by that hook, before it sends the second request."""
+    headers = {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'}
+    cut = truncated(b"x" * 50, 2, status=401, headers=headers)
+    with Connection(server.url, HTTPDigestAuth("user", SECRET)) as conn:
+        server.script(cut, reply(401, b"", headers), reply(200, b"in"))
+        first, second = conn.get("/").attempts
+        assert (str(first.error).partition(":")[0], second.status) == ("ReadError", 200)
+        assert conn.health.failures == 1
+
+
+def test_what_a_hook_raises_after_it_read_the_body_is_its_own(server: FaultServer) -> None:
+    def hook(response: requests.Response, **_: Any) -> None:
+        assert response.content == b"all"
+        raise LookupError("not found")
+
+    server.default = garbage(b"HTTP/1.1 200 OK\r\n\r\nall")
+    with Connection(server.url, ANONYMOUS) as conn:
+        conn.conn.hooks["response"].append(hook)
+        with pytest.raises(LookupError):
+            conn.get("/")
+        assert (conn.health.failures, len(server.requests)) == (0, 1)

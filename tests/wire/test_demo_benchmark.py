@@ -13,7 +13,7 @@ import pytest
 from benchmarks import demo
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.selftest
 
 
 def one(flaky: tuple[int, int], reboots: int) -> dict[str, Any]:

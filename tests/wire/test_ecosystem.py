@@ -100,7 +100,7 @@ def test_what_responses_simulates_is_the_error_that_the_wire_would_give(
 
 
 @responses.activate
-def test_a_host_that_nobody_registered_is_the_error_of_responses() -> None:
+def test_a_host_that_was_not_registered_is_the_error_of_responses() -> None:
     with pytest.raises(requests.ConnectionError):
         Shop(SHOP).item(7)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -9,10 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import trustme
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy, SleepwalkerException
 from tests.policy_fields import Case, case, with_field
-from tests.wire.servers import FaultServer, Step, reply, stall, unanswered_port
+from tests.wire.servers import Exchange, FaultServer, Step, reply, stall, unanswered_port
 
 QUIET: dict[str, Any] = {"retry": False, "breaker": False}
 #: An attempt that is over soon, so that what lasts longer than it ends in another error.
@@ -31,13 +33,13 @@ def error_of(url: str, policy: Policy) -> str:
 
 
 def not_connected(policy: Policy) -> str:
-    """What becomes of a call that nobody ever accepts."""
+    """The result of a call whose connection is never accepted."""
     with unanswered_port() as port:
         return error_of(f"http://127.0.0.1:{port}", policy)
 
 
 def not_answered(policy: Policy) -> str:
-    """What becomes of a call that nobody ever answers."""
+    """The result of a call that never gets a response."""
     with FaultServer(default=stall()) as server:
         return error_of(server.url, policy)
 
@@ -92,6 +94,28 @@ def sockets_of_two_calls(policy: Policy) -> int:
         return server.accepted
 
 
+def cut_below_tls(policy: Policy) -> str:
+    """What comes of a body that ends with its connection, and that without TLS's close_notify."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def cut(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 200 OK\r\n\r\nrows")
+        exchange.link.linger(farewell=False)
+
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with (
+        FaultServer(default=cut, tls=context) as server,
+        Connection(server.url, ANONYMOUS, policy=policy.replace(retry=False), verify=trusting) as conn,
+    ):
+        try:
+            return conn.get("/").text
+        except SleepwalkerException as error:
+            return type(error).__name__
+
+
 def asked_while_broken(policy: Policy) -> set[str]:
     """For what a server is asked within half a second after its circuit opened."""
     with FaultServer(default=reply(503)) as server, ConnectionManager(policy=policy) as manager:
@@ -114,6 +138,7 @@ CASES = [
     case("pool.block", {"pool": {"size": 1}}, most_sockets, (True, 1), (False, 3)),
     case("pool.idle", {}, sockets_of_two_calls, (50.0, 1), (0.05, 2)),
     case("pool.max_age", {}, sockets_of_two_calls, (300.0, 1), (0.05, 2)),
+    case("pool.require_close_notify", {}, cut_below_tls, (True, "ReadError"), (False, "rows")),
     case("health.probe", PROBING, asked_while_broken, (None, {"/call"}), ("/up", {"/call", "/up"})),
     case("health.probe_interval", PROBING, asked_while_broken, (0.05, {"/call", "/up"}), (5.0, {"/call"})),
 ]

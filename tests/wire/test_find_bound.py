@@ -34,14 +34,14 @@ class Hanging(ConnectionHook):
 
 
 @timing_test
-def test_a_hook_that_hangs_holds_eight_threads_for_their_time_and_nobody_after_that() -> None:
+def test_a_hook_that_hangs_holds_eight_threads_for_their_time_and_none_after_that() -> None:
     events: list[Event] = []
     hook = Hanging()
     with ConnectionManager(policy=QUICK, observer=lambda event, level=None: events.append(event)) as manager:
         manager.add_conn_hook(hook)
 
         def look() -> Elapsed:
-            with elapsed() as time_taken, pytest.raises(DeadlineExceeded, match="its hooks are still at work"):
+            with elapsed() as time_taken, pytest.raises(DeadlineExceeded, match="its hooks are still running"):
                 manager.find("https://slow.example")
             return time_taken
 

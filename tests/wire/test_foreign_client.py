@@ -92,7 +92,7 @@ def call(library: Any) -> Any:
 
 
 def calls(library: Any, answered: int) -> list[Any]:
-    """Call until so many were answered, as somebody does who calls again after a failure."""
+    """Call until so many got a response, as a caller does that calls again after a failure."""
     seen: list[Any] = []
     while sum(one in ("primary", "spare") for one in seen) < answered:
         seen.append(call(library))
@@ -138,7 +138,7 @@ def test_four_threads_cost_no_more_logins_than_one(kind: str, shops: list[Shop])
 
 @KINDS
 def test_a_stand_in_takes_over_when_the_primary_dies(kind: str, shops: list[Shop]) -> None:
-    """The circuit is the name's, for nobody can see where the objects go: it may be open for a moment longer."""
+    """The circuit is the name's, since the objects do not show where they connect: it may be open a moment longer."""
     defaults(guard=True, policy=Policy(breaker={"consecutive_for": 0, "open_for": 0.2, "ramp": 0}))
     library = imported(kind, shops)
     with library.manager:

@@ -1,4 +1,4 @@
-"""One connection on both sides of a fork: nobody gets the other's answers, and no lock of the parent's stays held."""
+"""One connection on both sides of a fork: neither gets the other's responses, and no lock of the parent stays held."""
 
 from __future__ import annotations
 
@@ -197,17 +197,17 @@ def test_a_request_in_flight_stays_the_parents(server: FaultServer) -> None:
 
 @pytest.mark.parametrize("lock", ["host", "cookies", "lookup", "pool"])
 def test_a_lock_that_another_thread_holds_at_the_fork_does_not_hang_the_child(server: FaultServer, lock: str) -> None:
-    from sleepwalker.transport import deadline
+    from sleepwalker.transport.blocking import resolver
 
     url = server.url.replace("127.0.0.1", "localhost")
     with Connection(url, ANONYMOUS, policy=Policy(retry=False)) as conn:
         server.script(reply(200, b"", {"Set-Cookie": "sid=1"}))
         conn.get("/")
         held: Any = {
-            "host": conn._host._lock,
-            "cookies": conn.conn.cookies._cookies_lock,  # type: ignore[attr-defined]
-            "lookup": deadline._lookups_lock,
-            "pool": conn._line._adapter.poolmanager.pools.lock,
+            "host": conn._record.lock.mutex,
+            "cookies": conn.conn.cookies._cookies_lock.mutex,  # type: ignore[attr-defined]
+            "lookup": resolver._lookups_lock,
+            "pool": conn._route._adapter.poolmanager.pools.lock,
         }[lock]
         release, taken = threading.Event(), threading.Event()
 
@@ -261,7 +261,7 @@ def test_an_open_circuit_is_known_to_the_child_and_recovers_on_its_own(server: F
         assert conn.health.breaker in ("open", "half-open"), "the child's success is not the parent's"
 
 
-def test_a_connection_made_and_forgotten_before_the_fork_disturbs_nobody(server: FaultServer) -> None:
+def test_a_connection_made_and_forgotten_before_the_fork_does_no_harm(server: FaultServer) -> None:
     for _ in range(50):
         Connection(server.url, ANONYMOUS).close()
     conns = [Connection(server.url, ANONYMOUS, policy=ONCE) for _ in range(50)]

@@ -57,7 +57,7 @@ def test_each_does_what_its_name_says(now: dict[str, Counter[str]]) -> None:
     """Or the bound would be one for an error that is raised early."""
     get, rejected, find = (now[name] for name in NAMES)
     assert (get["C:socket.send"], get["C:write"], get["telemetry/jsonl.py:JsonLines.write"]) == (1, 1, 1)
-    assert (rejected["C:socket.send"], rejected["sleepwalker/exceptions.py:CircuitOpenError.__init__"]) == (0, 1)
+    assert (rejected["C:socket.send"], rejected["C:CircuitOpenError.add_note"]) == (0, 1)
     assert rejected["C:write"] == 2
     assert (find["C:socket.send"], find["connection/manager.py:ConnectionManager.find"]) == (0, 1)
 

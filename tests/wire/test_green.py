@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import Exchange, FaultServer, Step, reply
+from servers import Exchange, FaultServer, Step, TlsMaterial, reply
 
 PROGRAM = Path(__file__).with_name("green.py")
 SCENARIOS = (
@@ -21,6 +21,7 @@ SCENARIOS = (
     "a_slow_attempt_is_hedged",
     "a_name_is_looked_up",
     "a_full_bulkhead_is_queued_for",
+    "uploads_are_sent_whole_or_refused",
 )
 
 
@@ -35,8 +36,19 @@ def _once(first: Step, later: Step) -> Step:
     return Step(act)
 
 
+def _refuse(exchange: Exchange) -> None:
+    """Says so and reads no further."""
+    exchange.send(b"HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n")
+    exchange.pause(None)
+
+
+def _count(exchange: Exchange) -> Step:
+    assert exchange.request is not None
+    return reply(200, str(len(exchange.request.body)))
+
+
 @pytest.fixture(scope="module", params=["gevent", "eventlet"])
-def came(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+def came(request: pytest.FixtureRequest, tls: TlsMaterial) -> Iterator[dict[str, str]]:
     """What came of each scenario. Where the library cannot be imported, that is a failure as well."""
     ok, busy = reply(200, b"ok"), reply(503, b"busy")
     routes = {
@@ -44,9 +56,11 @@ def came(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         "/busy": busy,
         "/busy-once": _once(busy, ok),
         "/slow-once": _once(reply(200, b"late", delay=3), ok),
+        "/refused": Step(_refuse, "head"),
+        "/counted": Step(_count),
     }
-    with FaultServer(routes=routes) as server:
-        command = [sys.executable, str(PROGRAM), request.param, server.url, *SCENARIOS]
+    with FaultServer(routes=routes) as server, FaultServer(routes=routes, tls=tls.server_context()) as secure:
+        command = [sys.executable, str(PROGRAM), request.param, server.url, secure.url, *SCENARIOS]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
         yield json.loads(done.stdout.splitlines()[-1])

@@ -265,7 +265,7 @@ def test_other_methods_pass_through_unless_they_are_named(server: FaultServer) -
     with manager_of(RequestsClient, guard=["fetch_report"]) as manager:
         with pytest.raises(requests.ConnectionError):
             manager.find(server.url).fetch_report(1)
-        assert manager.health(server.url).attempts == 1, "it may not be sent twice: nobody knows what it does"
+        assert manager.health(server.url).attempts == 1, "it may not be sent twice: its effect is unknown"
 
 
 def test_json_request_of_a_foreign_object_is_guarded(server: FaultServer) -> None:

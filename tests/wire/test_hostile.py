@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 import tracemalloc
 import zlib
@@ -114,7 +115,10 @@ def test_a_header_line_without_end_is_an_error(server: FaultServer, conn: Connec
 
 
 def test_endless_interim_answers_end_with_the_deadline(server: FaultServer, conn: Connection) -> None:
-    server.script(endless_interim(interval=0.005))
+    """Without a pause, their number does."""
+    server.script(endless_interim(), endless_interim(interval=0.005))
+    with pytest.raises(ReadError, match="more than 1000 interim responses"):
+        conn.get("/")
     limits = {"connect": 0.5, "read": 0.5, "attempt": 0.5, "total": 0.5}
     with elapsed() as took, pytest.raises(OurConnectionError):
         conn.get("/", policy=ONCE.replace(timeout=limits))
@@ -168,7 +172,7 @@ def test_max_body_holds_for_the_body_of_an_error_too(server: FaultServer, conn: 
 def test_the_default_of_max_body_is_100_mb(server: FaultServer) -> None:
     server.script(reply(200, b"", {"Content-Length": "100000001"}, close=True))
     with Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
-        assert conn._max_body == 100_000_000
+        assert conn._json_options.max_body == 100_000_000
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +255,7 @@ def test_cookies_of_ever_new_names_do_not_pile_up(server: FaultServer, conn: Con
 @pytest.mark.parametrize(
     "cookie", ["a=b; Domain=example.com", "a=b; Domain=.com", "a=b; Domain=localhost", "", "=", ";;;", "a" * 9000]
 )
-def test_strange_cookies_harm_nobody(server: FaultServer, conn: Connection, cookie: str) -> None:
+def test_strange_cookies_do_no_harm(server: FaultServer, conn: Connection, cookie: str) -> None:
     server.script(reply(200, b"", {"Set-Cookie": cookie}))
     assert conn.get("/").ok
     assert conn.get("/").ok
@@ -291,13 +295,8 @@ def test_what_is_no_answer_is_an_error_and_the_socket_is_dropped(
     server: FaultServer, conn: Connection, data: bytes
 ) -> None:
     server.script(raw(data))
-    result = outcome(lambda: conn.get("/"))
-    if isinstance(result, SleepwalkerException):
-        assert isinstance(result, OurConnectionError)
-        assert server.url in str(result)
-    else:
-        assert result.status_code == 200, "http.client reads more than it should, but nothing else than 200"
-        assert result.content in (b"", b"ok")
+    with pytest.raises(ReadError, match=re.escape(server.url)):
+        conn.get("/")
     server.wait_for_open(0)
 
 
@@ -321,13 +320,6 @@ def test_lengths_that_contradict_each_other_are_an_error(server: FaultServer, co
     server.wait_for_open(0)
 
 
-@pytest.mark.parametrize("length", [b"abc", b"", b"1e3", b"0x10", b"99999999999999999999999999"])
-def test_a_length_that_is_no_number_harms_nobody(server: FaultServer, conn: Connection, length: bytes) -> None:
-    server.script(raw(HEAD + b"Content-Length: " + length + b"\r\n\r\nok"))
-    result = outcome(lambda: conn.get("/"))
-    assert isinstance(result, ReadError) or (isinstance(result, requests.Response) and result.content == b"ok")
-
-
 def test_length_and_chunks_at_once_are_read_as_chunks_and_the_socket_is_not_trusted(
     server: FaultServer, conn: Connection
 ) -> None:
@@ -339,15 +331,6 @@ def test_length_and_chunks_at_once_are_read_as_chunks_and_the_socket_is_not_trus
     assert conn.get("/").content == b"next"
 
 
-@pytest.mark.parametrize(
-    "body", [b"zz\r\nok\r\n0\r\n\r\n", b"-2\r\nok\r\n0\r\n\r\n", b"ffffffffffffffff\r\nok", b"2\r\nok", b"2\r\nok\r\n"]
-)
-def test_broken_chunks_are_a_read_error(server: FaultServer, conn: Connection, body: bytes) -> None:
-    server.script(raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + body))
-    with pytest.raises(ReadError):
-        conn.get("/")
-
-
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
 def test_a_body_that_is_not_what_its_encoding_says_is_a_decode_error(
     server: FaultServer, conn: Connection, encoding: str
@@ -355,26 +338,6 @@ def test_a_body_that_is_not_what_its_encoding_says_is_a_decode_error(
     server.script(reply(200, b"not packed", {"Content-Encoding": encoding}))
     with pytest.raises(DecodeError, match="Content-Encoding"):
         conn.get("/")
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"X-A: 1\r\n X-Folded: 2\r\n",
-        b"X-A: 1\nX-B: 2\r\n",
-        b"X-A\r\n",
-        b": empty\r\n",
-        b"X A: 1\r\n",
-        b"X-A: \xff\xfe\r\n",
-        b"X-A: a\rb\r\n",
-        b"X-A: \x00\r\n",
-    ],
-    ids=ascii,
-)
-def test_strange_header_lines_change_nothing_else(server: FaultServer, conn: Connection, line: bytes) -> None:
-    server.script(raw(HEAD + line + b"Content-Length: 2\r\n\r\nok"))
-    result = outcome(lambda: conn.get("/"))
-    assert isinstance(result, OurConnectionError) or (isinstance(result, requests.Response) and b"ok" in result.content)
 
 
 def test_an_answer_before_it_was_asked_for_is_not_taken_for_the_next_one(server: FaultServer, conn: Connection) -> None:
@@ -437,7 +400,7 @@ def test_a_strange_reason_is_still_that_status(server: FaultServer, conn: Connec
 
 
 @pytest.mark.parametrize("status", [103, 199, 204, 205, 299, 300, 304, 399, 402, 451, 499, 520, 599, 600, 999])
-def test_a_status_that_nobody_expects_is_an_answer_or_a_clear_error(
+def test_an_unexpected_status_is_a_response_or_a_clear_error(
     server: FaultServer, conn: Connection, status: int
 ) -> None:
     server.script(raw(b"HTTP/1.1 %d Odd\r\nContent-Length: 0\r\n\r\n" % status))

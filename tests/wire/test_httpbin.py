@@ -1,4 +1,4 @@
-"""Against httpbin, a server that nobody here wrote."""
+"""Against httpbin, a foreign server."""
 
 from __future__ import annotations
 

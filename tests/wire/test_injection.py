@@ -42,7 +42,7 @@ def by_cookie(conn: Connection, name: str, value: str) -> None:
 
 
 def by_auth(conn: Connection, name: str, value: str) -> None:
-    auth: Any = conn._auth
+    auth: Any = conn._authentication.given
     auth.name, auth.value = name, value
 
 

@@ -1,4 +1,4 @@
-"""The benchmark of `sleepwalker inspect` runs, and nobody in it gets away with a wrong answer."""
+"""The benchmark of `sleepwalker inspect` runs, and a wrong result in it is found."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from benchmarks import inspect_logs
 from benchmarks.inspect_logs import Contestant, Cost
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.selftest
 
 
-@pytest.mark.once
 @pytest.mark.needs("jq")
 def test_all_who_are_asked_are_measured_and_written_down(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.inspect_logs", "--quick", "--output", str(tmp_path)]

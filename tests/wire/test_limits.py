@@ -12,7 +12,7 @@ from servers import Exchange, FaultServer, Request, Step, elapsed, redirect, rep
 
 from sleepwalker import ANONYMOUS, BulkheadFullError, Connection, DeadlineExceeded, Policy, RateLimitedError
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker.clock import SystemClock, Wake
+from sleepwalker.drivers.threads.clock import BlockingSystemClock, Wake
 
 
 def once(moment: threading.Event) -> Step:
@@ -58,7 +58,7 @@ def test_closing_the_connection_ends_a_wait_for_a_turn() -> None:
     policy = Policy(rate_limit={"rate": 0.02, "burst": 1, "max_wait": 60}, timeout={"total": 120})
     waits = threading.Event()
 
-    class Watched(SystemClock):
+    class Watched(BlockingSystemClock):
         def sleep(self, seconds: float, wake: Wake | None = None) -> bool:
             waits.set()
             return super().sleep(seconds, wake)
@@ -125,7 +125,7 @@ def test_closing_the_connection_ends_the_queue_and_lets_the_request_in_flight_fi
         while not server.requests:
             time.sleep(0.01)
         second = pool.submit(conn.get, "/")
-        while not conn._host._bulkhead.queue:
+        while not conn._record.admission.bulkhead.queue:
             time.sleep(0.01)
         conn.close()
         with pytest.raises(OurConnectionError, match="closed while the call waited"):

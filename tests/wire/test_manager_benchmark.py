@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import manager
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.selftest
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 2

@@ -122,7 +122,7 @@ class Load:
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Thousands of lines about rejected calls are kept by nobody."""
+    """Thousands of lines about rejected calls are of no use."""
     caplog.set_level(logging.CRITICAL, logger="sleepwalker")
 
 
@@ -219,7 +219,7 @@ def test_a_host_that_died_under_load_is_back_within_one_probe_interval() -> None
     outage.check()
     assert outage.attempts <= _most_attempts(outage, PROBED.breaker)
     # The first half-opens the circuit, and a call that comes just then may be the second success, which closes it.
-    assert 0 < len(probes) <= PROBED.breaker.close_after, "nobody probes a healthy host"
+    assert 0 < len(probes) <= PROBED.breaker.close_after, "a healthy host is not probed"
     assert len(told.times(HostBroken)) == len(told.times(HostRecovered)) == 1
     if outage.recovered - outage.back > PROBE_INTERVAL + 0.6:
         raise TooLate(f"back after {outage.recovered - outage.back:.3f} s")
@@ -275,7 +275,7 @@ def test_without_a_breaker_a_failing_host_gets_the_extra_requests_of_the_budget_
 
 
 def test_an_answer_that_was_under_way_when_the_host_died_is_no_recovery() -> None:
-    """Its socket was there before; nobody else gets one any more."""
+    """Its socket was there before; no other client gets one any more."""
     answer = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
 

@@ -215,7 +215,7 @@ def test_who_has_no_time_for_it_is_told_so_at_once(binds: str) -> None:
         assert error.retry_after is not None
         assert 20 < error.retry_after <= 30
         assert (error.cause, error.never_sent, error.attempts) == ("429", True, ())
-        assert "the server asked to be left alone (429)" in str(error)
+        assert "the server asked to wait (429)" in str(error)
         assert [event.by for event in events if isinstance(event, RequestRejected)] == ["cooldown"]
         assert len(server.requests) == 1
         assert conn.health.cooldown is not None
@@ -227,7 +227,7 @@ def test_a_connection_that_closes_sends_home_those_that_wait() -> None:
     with FaultServer() as server, connect(server.url, binding("host")) as conn, ThreadPoolExecutor(1) as one:
         with Told(server, lambda: conn.get("/"), asked=8), elapsed() as took:
             call = one.submit(conn.get, "/")
-            while conn._host.gauges().queued == 0:
+            while conn._record.gauges().queued == 0:
                 time.sleep(0.001)
             conn.close()
             with pytest.raises(OurConnectionError, match="was closed while the call waited"):
@@ -236,7 +236,7 @@ def test_a_connection_that_closes_sends_home_those_that_wait() -> None:
         assert len(server.requests) == 1
 
 
-def test_another_hosts_answer_holds_back_nobody() -> None:
+def test_another_hosts_answer_holds_back_no_call() -> None:
     with FaultServer() as server, FaultServer() as other, connect(server.url, binding("host")) as conn:
         server.script(redirect(f"{other.url}/there"))
         other.default = reply(429, headers={"Retry-After": "30"})

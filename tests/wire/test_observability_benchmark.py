@@ -13,6 +13,7 @@ import pytest
 from benchmarks import observability
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.selftest
 
 
 @pytest.mark.needs("nginx")

@@ -24,8 +24,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from servers import FaultServer, hang_up, json_reply, redirect, refused_port, reply, stall
 
 import sleepwalker.otel
-from sleepwalker import ANONYMOUS, Connection, Policy
-from sleepwalker.events import RequestFinished
+from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HTTPError, Policy
+from sleepwalker.events import Event, RequestFailed, RequestFinished
 from sleepwalker.telemetry import tracing
 from sleepwalker.telemetry.log import send_to
 from tests.interrupts import strike
@@ -94,11 +94,30 @@ def sent_header(bed: Bed, name: str = "traceparent") -> list[str | None]:
 # --- spans
 
 
+def test_a_span_has_the_id_that_the_events_of_its_call_have_and_the_name_that_find_was_asked_for(bed: Bed) -> None:
+    events: list[Event] = []
+    with ConnectionManager() as manager:
+        manager.add("billing", None, Connection(bed.server.url, ANONYMOUS, policy=FAST, observer=events.append))
+        conn = manager.find("billing")
+        conn.get("/")
+        bed.server.script(reply(503), reply(503), reply(503))
+        with pytest.raises(HTTPError):
+            conn.scope("eu").get("/")
+    calls = [event.call for event in events if isinstance(event, RequestFinished | RequestFailed)]
+    spans = [dict(span.attributes or {}) for span in bed.spans()]
+    assert [one["sleepwalker.call"] for one in spans] == calls
+    assert len(set(calls)) == 2
+    assert [one["sleepwalker.name"] for one in spans] == ["billing", "billing"]
+    assert not any({"call", "name", "pid"} & set(one.attributes or {}) for span in bed.spans() for one in span.events)
+
+
 def test_a_call_is_one_client_span_by_the_conventions(bed: Bed) -> None:
     bed.conn.get("/things?token=secret")
     span = bed.span()
     assert (span.name, span.kind, span.status.status_code) == ("GET", SpanKind.CLIENT, StatusCode.UNSET)
-    assert dict(span.attributes or {}) == {
+    attributes = dict(span.attributes or {})
+    assert attributes.pop("sleepwalker.call")
+    assert attributes == {
         "http.request.method": "GET",
         "http.response.status_code": 200,
         "server.address": "127.0.0.1",
@@ -319,7 +338,7 @@ def test_the_context_goes_to_no_other_origin(bed: Bed) -> None:
 
 @pytest.fixture(params=["stock first", "ours first"])
 def beside(request: pytest.FixtureRequest, server: FaultServer) -> Iterator[Bed]:
-    """The stock requests instrumentation as well, whichever of the two comes first."""
+    """The stock requests instrumentation as well, in either order."""
     bed = Bed(server)
     stock = RequestsInstrumentor()
 
@@ -448,10 +467,10 @@ def test_json_requests_and_streams_are_calls_as_well(bed: Bed) -> None:
 
 @pytest.mark.parametrize("value", [0, True, "many"])
 def test_a_cap_that_cannot_be_is_named(value: Any) -> None:
-    before = tracing.current()
+    before = tracing.tracer
     with pytest.raises(ValueError, match=re.escape(f"max_hosts must be a positive number, not {value!r}")):
         sleepwalker.otel.instrument(max_hosts=value)
-    assert tracing.current() is before
+    assert tracing.tracer is before
 
 
 def test_without_the_library_one_sentence_says_what_to_install() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
+import random
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -92,7 +94,57 @@ def test_an_error_with_half_a_packed_body_is_its_status(server: FaultServer, con
         conn.get("/")
 
 
-@pytest.mark.parametrize("body", [PACKED["gzip"][:100], b"no gzip"])
+@pytest.mark.parametrize("body", [PACKED["gzip"][:100], b"no gzip"], ids=["cut off", "no gzip"])
 def test_a_redirect_is_followed_whatever_its_body_is(server: FaultServer, conn: Connection, body: bytes) -> None:
     server.script(reply(302, body, {"Content-Encoding": "gzip", "Location": "/there"}), reply(200, b"here"))
     assert conn.get("/").content == b"here"
+
+
+# -- errors whose body is not what it says -------------------------------------------------------------
+
+BAD = {
+    "no gzip": ("gzip", b'{"error_text": "plain"}'),
+    "half of gzip": ("gzip", PACKED["gzip"][:5000]),
+    "no br": ("br", b"\xff\xfe not packed"),
+    "no deflate": ("deflate", b"\x00" * 100),
+    "gzip, once": ("gzip, br", PACKED["gzip"]),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("kind", BAD)
+def test_an_error_body_that_cannot_be_decoded_is_kept_as_it_came(
+    server: FaultServer, conn: Connection, kind: str, chunked: bool, stream: bool
+) -> None:
+    coding, body = BAD[kind]
+    server.default = reply(503, body, {"Content-Encoding": coding, "Content-Type": "text/plain"}, chunked=chunked)
+    with pytest.raises(HTTPServiceUnavailable) as caught:
+        conn.get("/", stream=stream)
+    error = caught.value
+    assert str(error) == f"Service Unavailable (its body could not be decoded: it is not {coding}, or not all of it)"
+    assert (error.json_data, error.text, error.response.content) == (None, "", body)
+    twin = pickle.loads(pickle.dumps(error))
+    assert (str(twin), twin.json_data, twin.text, twin.response.content) == (str(error), None, "", body)
+    answer = conn.get("/", raise_for_status=False)
+    assert (answer.status_code, answer.content) == (503, body)
+
+
+def test_what_an_error_says_of_its_coding_is_a_coding(server: FaultServer, conn: Connection) -> None:
+    """The rest of the header may be anything."""
+    server.default = reply(503, b"x" * 100, {"Content-Encoding": "gzip, canary"})
+    with pytest.raises(HTTPServiceUnavailable) as caught:
+        conn.get("/")
+    assert "canary" not in str(caught.value)
+
+
+def test_a_long_error_body_is_decoded_as_far_as_it_is_kept(server: FaultServer, conn: Connection) -> None:
+    body = random.Random(5).randbytes(3_000_000)
+    for packed in (gzip.compress(body), gzip.compress(bytes(3_000_000))):
+        server.script(reply(503, packed, {"Content-Encoding": "gzip"}))
+        with pytest.raises(HTTPServiceUnavailable) as caught:
+            conn.get("/")
+        content = caught.value.response.content
+        assert str(caught.value) == "Service Unavailable"
+        assert 900_000 < len(content) <= 1 << 20
+        assert content in (body[: len(content)], bytes(len(content)))

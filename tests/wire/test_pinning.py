@@ -67,7 +67,7 @@ def public(tls: TlsMaterial, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sleepwalker.transport.tls._shared.cache_clear()
 
 
-def nobody() -> ssl.SSLContext:
+def trusts_none() -> ssl.SSLContext:
     """A context that trusts no authority."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -82,7 +82,7 @@ def mounted(adapter: Any, prefix: str = "https://") -> requests.Session:
 def test_a_pinned_context_decides_whatever_else_would_trust_the_server(
     tls: TlsMaterial, tls_server: FaultServer, public: None, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    options: dict[str, Any] = {"verify": nobody()}
+    options: dict[str, Any] = {"verify": trusts_none()}
     if how == "a session":
         options["session"] = requests.Session()
         options["session"].verify = str(tls.ca)
@@ -92,7 +92,7 @@ def test_a_pinned_context_decides_whatever_else_would_trust_the_server(
         assert other.get("/").status_code == 200
     elif how == "a session that pins":
         options = {"session": requests.Session()}
-        options["session"].verify = nobody()
+        options["session"].verify = trusts_none()
     else:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls.ca))
     conn = Connection(tls_server.url, ANONYMOUS, policy=ONCE, **options)
@@ -115,11 +115,11 @@ def test_an_adapter_that_takes_no_context_is_refused_with_one(
     before = dict(session.adapters)
     says = rf"^verify: .*\({adapter.__name__}\).*SSLContext.*CA bundle.*HTTPAdapter.*leave verify out"
     with pytest.raises(ValueError, match=says):
-        Connection(url, ("user", "pw"), session=session, verify=nobody())
+        Connection(url, ("user", "pw"), session=session, verify=trusts_none())
     assert dict(session.adapters) == before
     session = mounted(Own(), "https://other.example")
     with (
-        Connection(url, ("user", "pw"), session=session, verify=nobody(), policy=ONCE) as conn,
+        Connection(url, ("user", "pw"), session=session, verify=trusts_none(), policy=ONCE) as conn,
         pytest.raises(TLSError),
     ):
         conn.get("/api/x")
@@ -127,7 +127,7 @@ def test_an_adapter_that_takes_no_context_is_refused_with_one(
 
 def test_an_adapter_that_is_mounted_later_sends_nothing_with_a_context(tls_server: FaultServer, public: None) -> None:
     already = len(tls_server.requests)
-    with Connection(tls_server.url, ANONYMOUS, verify=nobody(), policy=ONCE) as conn:
+    with Connection(tls_server.url, ANONYMOUS, verify=trusts_none(), policy=ONCE) as conn:
         conn.conn.mount(tls_server.url, Own())
         with pytest.raises((TypeError, TLSError)):
             conn.get("/")
@@ -142,7 +142,7 @@ def test_the_ways_out_that_the_error_names(tls: TlsMaterial, tls_server: FaultSe
     for conn in (bundle, plain, brings):
         with conn:
             assert conn.get("/").status_code == 200
-    pins = Connection(url, ANONYMOUS, session=mounted(BringsContext(nobody())), policy=ONCE)
+    pins = Connection(url, ANONYMOUS, session=mounted(BringsContext(trusts_none())), policy=ONCE)
     with pins, pytest.raises(TLSError):
         pins.get("/")
 
@@ -170,7 +170,7 @@ def test_a_bundle_and_a_client_certificate_reach_an_adapter_of_the_owners(tls: T
 
 
 def test_a_mock_works_with_a_context_and_is_handed_it() -> None:
-    context = nobody()
+    context = trusts_none()
     with requests_mock.Mocker() as mock:
         mock.get("https://api.example/x", text="mocked")
         for session in (None, requests.Session()):
@@ -195,7 +195,7 @@ def test_a_redirect_is_not_trusted_by_others_than_the_origin_is(tls: TlsMaterial
         context = tls.client_context(cert=cert)
         with Connection(ours.url, ANONYMOUS, verify=context, policy=ONCE) as conn:
             assert conn.get("/here").status_code == 200
-            with pytest.raises(RedirectError, match=r"SSLContext.*connection of its own.*CA bundle") as caught:
+            with pytest.raises(RedirectError, match=r"SSLContext.*Make a connection.*CA bundle") as caught:
                 conn.get("/away")
             assert conn.health.failures == 0
         assert not caught.value.never_sent
@@ -222,5 +222,5 @@ def test_a_context_is_not_asked_where_a_redirect_stays_in_the_clear(server: Faul
 
     with FaultServer(default=answer) as other:
         server.default = redirect(other.url)
-        with Connection(server.url, ANONYMOUS, verify=nobody(), policy=ONCE) as conn:
+        with Connection(server.url, ANONYMOUS, verify=trusts_none(), policy=ONCE) as conn:
             assert conn.get("/").text == "there"

@@ -92,9 +92,9 @@ def test_a_manager_has_one_probe_thread_at_most_and_none_once_closed() -> None:
         assert [server.open for server in servers] == [0] * 5
 
 
-# Nobody closed the manager: the socket of a probe that is under way as it goes is closed by the garbage collector.
+# The manager is not closed: the garbage collector closes the socket of a probe under way.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_the_thread_of_a_manager_that_nobody_holds_any_more_ends(server: FaultServer) -> None:
+def test_the_thread_of_a_manager_without_a_reference_ends(server: FaultServer) -> None:
     server.default = reply(503)
     manager = ConnectionManager(policy=POLICY)
     manager.add_conn_hook(Hook())

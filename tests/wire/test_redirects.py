@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import errno
+import pickle
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from servers import (
     Exchange,
     FaultServer,
@@ -17,6 +20,7 @@ from servers import (
     TlsMaterial,
     TooLate,
     elapsed,
+    garbage,
     hang_up,
     in_time,
     redirect,
@@ -24,6 +28,7 @@ from servers import (
     reply,
     stall,
     timing_test,
+    truncated,
 )
 
 from sleepwalker import (
@@ -36,7 +41,7 @@ from sleepwalker import (
     RedirectError,
 )
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker.transport.sockets import Limited
+from sleepwalker.transport.blocking.sockets import BoundedConnection
 
 SECRET = "canary-7d1f"
 ONCE = Policy(retry=False)
@@ -64,15 +69,15 @@ def test_a_post_that_was_answered_by_a_redirect_is_not_sent_again_when_the_next_
 ) -> None:
     """The redirect says that it was processed; the refused connection was taken for a proof that it never left."""
     server.script(reply(status, headers={"Location": "/orders/1"}, close=True))
-    really_open, opened = Limited._open, []
+    really_open, opened = BoundedConnection._open, []
 
-    def open_once(self: Limited, limits: Any) -> Any:
+    def open_once(self: BoundedConnection, deadline: Any) -> Any:
         opened.append(self)
         if len(opened) == 2:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
-        return really_open(self, limits)
+        return really_open(self, deadline)
 
-    monkeypatch.setattr(Limited, "_open", open_once)
+    monkeypatch.setattr(BoundedConnection, "_open", open_once)
     with Connection(server.url, ANONYMOUS) as conn:
         with pytest.raises(ConnectError) as caught:
             conn.post("/orders", data=b"one")
@@ -458,3 +463,101 @@ def test_a_stream_and_a_plain_call_follow_alike(server: FaultServer, other: Faul
         response = conn.get("/", stream=stream)
         assert response.content == b"there"
         assert [step.status_code for step in response.history] == [302, 302]
+
+
+# -- as requests has it ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fragment", ["", "#ours", "#o u%20rs"])
+@pytest.mark.parametrize("location", ["/end", "/end#theirs", "/end#", "/end#th eirs", "/moved-again", "{other}/end"])
+def test_the_fragment_of_a_url_is_kept_where_a_location_has_none(
+    server: FaultServer, other: FaultServer, location: str, fragment: str
+) -> None:
+    """RFC 9110, section 10.2.2."""
+    to = location.replace("{other}", other.url)
+    server.routes = {"/moved": redirect(to), "/moved-again": redirect("/end")}
+    theirs = requests.get(server.url + "/moved" + fragment, timeout=5)
+    with Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
+        for _ in range(2):
+            ours = conn.get("/moved" + fragment)
+            assert ours.url == theirs.url
+            assert [hop.url for hop in ours.history] == [hop.url for hop in theirs.history]
+    assert {request.target for request in server.requests} <= {"/moved", "/moved-again", "/end"}
+
+
+BROKEN = {
+    "no gzip": reply(302, b"go", {"Location": "/end", "Content-Encoding": "gzip"}),
+    "cut": truncated(b"x" * 100, 10, status=302, headers={"Location": "/end"}),
+    "a cut chunk": truncated(b"x" * 100, 10, status=302, headers={"Location": "/end"}, chunked=True),
+    "no chunk": garbage(b"HTTP/1.1 302 Found\r\nLocation: /end\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n"),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_redirect_is_followed_although_its_body_is_broken(server: FaultServer, broken: Step, stream: bool) -> None:
+    server.routes = {"/moved": broken}
+    with Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
+        for _ in range(2):
+            answer = conn.get("/moved", stream=stream)
+            assert answer.content == b"ok"
+            assert [(hop.status_code, hop.url) for hop in answer.history] == [(302, server.url + "/moved")]
+        assert conn.health.failures == 0
+
+
+def test_a_response_in_a_history_has_none_itself(server: FaultServer) -> None:
+    """With requests the second one is in its own, a cycle that keeps its socket."""
+    server.routes = {"/a": redirect("/b"), "/b": redirect("/c")}
+    with Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
+        assert [hop.history for hop in conn.get("/a").history] == [[], []]
+
+
+def challenge(exchange: Exchange) -> Step:
+    assert exchange.request is not None
+    if exchange.request.header("Authorization"):
+        return redirect("/end") if exchange.request.target == "/moved" else reply(200, b"in")
+    return reply(401, b"who?", {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'})
+
+
+@pytest.mark.parametrize("path", ["/", "/moved"])
+def test_the_history_of_digest_auth_is_that_of_requests(server: FaultServer, path: str) -> None:
+    server.default = Step(challenge)
+    theirs = requests.get(server.url + path, auth=requests.auth.HTTPDigestAuth("user", "password"), timeout=5)
+    auth = requests.auth.HTTPDigestAuth("user", "password")
+    with Connection(server.url, auth, policy=ONCE) as conn:
+        ours = conn.get(path)
+    assert [hop.status_code for hop in ours.history] == [hop.status_code for hop in theirs.history]
+    assert ours.content == theirs.content == b"in"
+
+
+@pytest.mark.parametrize("location", ["ftp://host.invalid/", "http://user:pw@127.0.0.1/", "/loop"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_redirect_that_is_not_followed_comes_with_its_error(server: FaultServer, method: str, location: str) -> None:
+    server.routes = {"/first": redirect("/second", 307), "/second": redirect(location, 307)}
+    server.routes |= {"/loop": redirect("/loop", 307)}
+    with Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
+        with pytest.raises(RedirectError) as caught:
+            conn.request(method, "/first")
+        error = caught.value
+        answer = error.response
+        assert answer is not None
+        assert (answer.status_code, answer.headers["Location"]) == (307, location)
+        assert answer.history[0].url == server.url + "/first"
+        assert len(answer.history) == (30 if location == "/loop" else 1)
+        for twin in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+            assert (str(twin), twin.response.status_code, "Location" in twin.response.headers) == (
+                str(error),
+                307,
+                False,
+            )
+
+
+def test_a_redirect_that_a_context_forbids_comes_with_its_error(tls: TlsMaterial, tls_server: FaultServer) -> None:
+    context = ssl.create_default_context(cafile=str(tls.ca))
+    with FaultServer(tls=tls.server_context()) as server:
+        server.default = redirect(tls_server.url + "/")
+        with Connection(server.url, ANONYMOUS, policy=ONCE, verify=context) as conn:
+            with pytest.raises(RedirectError, match="SSLContext") as caught:
+                conn.get("/")
+            assert caught.value.response is not None
+            assert caught.value.response.status_code == 302

@@ -104,11 +104,11 @@ def test_who_queues_gets_in_by_a_reload_and_who_waits_to_retry_goes_on_by_the_ol
         held = pool.submit(conn.get, "/held")
         wait_until(lambda: came("/held"))
         queued = pool.submit(conn.get, "/queued")
-        wait_until(lambda: conn._host._bulkhead.queue)
+        wait_until(lambda: conn._record.admission.bulkhead.queue)
         manager.reload(Policy(bulkhead={"mode": "observe"}, retry=False))
         conn.policy = Policy(retry=False)
         wait_until(lambda: came("/queued"))
-        let_in.set()  # nobody gave up a place before
+        let_in.set()  # no call gave up a place before
         answers = [job.result(10) for job in (retried, held, queued)]
         assert [answer.status_code for answer in answers] == [200] * 3
         assert len(answers[0].attempts) == 2  # its own policy said so when it began

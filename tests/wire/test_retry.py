@@ -159,7 +159,7 @@ def test_a_streamed_503_is_retried_and_its_successor_streams(server: FaultServer
 
 
 @pytest.mark.parametrize("size", [10, 200_000])
-def test_a_streamed_503_that_nobody_reads_frees_its_slot_before_the_retry(server: FaultServer, size: int) -> None:
+def test_an_unread_streamed_503_frees_its_slot_before_the_retry(server: FaultServer, size: int) -> None:
     policy = POLICY.replace(pool={"size": 1, "block": True})
     server.script(reply(503, b"x" * size), reply(503, b"x" * size), reply(200, b"streamed"))
     with connect(server.url, policy) as conn, conn.get("/", stream=True, raise_for_status=False) as answer:
@@ -251,7 +251,7 @@ def _refused() -> AbstractContextManager[str]:
 
 @contextmanager
 def _no_such_name() -> Iterator[str]:
-    """A name that nobody has, said at once: a real resolver may take longer over it than a connection has time."""
+    """An unknown name, refused at once: a real resolver may take longer than a connect may."""
     real = socket.getaddrinfo
 
     def look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
@@ -386,7 +386,7 @@ KEYED: dict[str, Any] = {"data": b"order", "headers": {"Idempotency-Key": "1"}}
 def test_an_error_does_not_say_never_sent_of_a_call_whose_first_attempt_arrived(
     server: FaultServer, fault: Step, method: str, options: dict[str, Any]
 ) -> None:
-    """Whoever believed it would order twice."""
+    """A caller that believed it would order twice."""
     server.script(fault)
     with connect(server.url, observer=Gone(server)) as conn, pytest.raises(ConnectError) as caught:
         conn.request(method, "/order", **options)

@@ -12,7 +12,7 @@ from servers import Exchange, FaultServer, Step, json_reply, redirect, reply, re
 
 from sleepwalker import ANONYMOUS, Connection, HTTPConflict, HTTPNotFound, Policy, ReadError, RedirectError
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker.connection import race
+from sleepwalker.drivers.threads import hedge
 from sleepwalker.events import Event, RequestFailed, RetryAbandoned, RetryScheduled
 from sleepwalker.links import pages
 
@@ -143,7 +143,7 @@ def test_what_it_raises_is_raised_as_it_is_and_nothing_is_held(server: FaultServ
 
 
 class Adapter(requests.adapters.HTTPAdapter):
-    """One of the caller's own, whose sockets nobody else can close."""
+    """The caller's own session, whose sockets only its owner can close."""
 
 
 def test_what_it_raises_leaves_no_socket_of_a_callers_own_adapter(server: FaultServer) -> None:
@@ -176,18 +176,18 @@ def test_a_request_that_broke_off_is_not_put_to_it(server: FaultServer) -> None:
 def test_it_is_asked_where_no_lock_is_held_though_a_copy_won_the_race(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    races: list[race._Race] = []
+    kept: list[hedge._Hedge] = []
 
-    class Kept(race._Race):
+    class Kept(hedge._Hedge):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            races.append(self)
+            kept.append(self)
 
-    monkeypatch.setattr(race, "_Race", Kept)
+    monkeypatch.setattr(hedge, "_Hedge", Kept)
     locked: list[bool] = []
 
     def word(came: Came) -> bool:
-        locked.append(races[0]._lock.locked() or not repr(conn._host._lock).startswith("<unlocked "))
+        locked.append(kept[0]._lock.locked() or not repr(conn._record.lock.mutex).startswith("<unlocked "))
         return waits(came)
 
     second = Step(lambda exchange: exchange.server.wait_for_requests(2) or WAIT)

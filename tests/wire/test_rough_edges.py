@@ -10,7 +10,6 @@ import resource
 import subprocess
 import sys
 import textwrap
-import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +30,10 @@ from sleepwalker import (
     ProxyError,
     SleepwalkerException,
 )
+from sleepwalker.drivers.threads import workers
+from sleepwalker.transport.blocking.resolver import resolve
+from tests.interrupts import strike
+from tests.unit.manager_driver import count_threads, until
 
 ONCE = Policy(retry=False, breaker=False)
 
@@ -111,15 +114,37 @@ def test_running_out_of_sockets_here_is_not_blamed_on_the_host(server: FaultServ
 def test_a_name_can_be_looked_up_after_a_moment_without_threads(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_thread(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+    def no_thread(*_: Any) -> None:
+        raise workers.NoThread("can't start new thread")
 
     with Connection(f"http://localhost:{server.port}", ANONYMOUS, policy=ONCE) as conn:
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", no_thread)
+            patch.setattr(workers, "start", no_thread)
             with pytest.raises(ConnectError, match="no thread left"):
                 conn.get("/")
         assert conn.get("/").status_code == 200
+
+
+def test_a_jars_lock_may_be_taken_in_the_other_way_too(server: FaultServer) -> None:
+    """http.cookiejar takes it by `acquire`; another release of Python may take it by `with`."""
+    server.default = reply(200, b"", {"Set-Cookie": "sid=1"})
+    with Connection(server.url, ANONYMOUS, policy=ONCE) as conn:
+        jar: Any = conn.conn.cookies
+        with jar._cookies_lock:
+            conn.get("/")
+        copy = pickle.loads(pickle.dumps(jar))
+        with copy._cookies_lock:
+            assert (copy["sid"], repr(jar._cookies_lock.mutex)[:9]) == ("1", "<unlocked")
+
+
+def test_a_signal_handler_that_raises_while_a_look_up_starts_leaves_no_thread_behind() -> None:
+    """`Thread.start` waits on an event: struck there, the new thread would hang before it has begun, for good."""
+    files = ("/threading.py", "transport/blocking/resolver.py", "drivers/threads/workers.py")
+    at = 0
+    while strike(lambda: resolve("localhost", 80, 30), files=files, at=at) is not None:
+        at += 1
+    assert at > 10
+    until(lambda: count_threads("resolve localhost") == 0)
 
 
 def test_an_executor_whose_thread_waits_to_retry_does_not_hold_back_the_exit(server: FaultServer) -> None:

@@ -260,7 +260,7 @@ def paged(exchange: Exchange) -> Step:
 
 @pytest.mark.parametrize("managed", [False, True])
 def test_a_walk_that_begins_in_a_scope_goes_on_in_it(managed: bool) -> None:
-    """Also where nobody has the scope but the walk itself."""
+    """Also where only the walk refers to the scope."""
     with FaultServer(default=paged) as server, ConnectionManager() as manager:
         manager.add_conn_hook(Direct())
         conn = manager.find(server.url)
@@ -291,7 +291,7 @@ def test_a_walk_that_leaves_its_host_leaves_the_scope_and_comes_back_to_it() -> 
         assert calls == {home.url: 0, f"{home.url}#exports": 2, away.url: 1}
 
 
-def test_a_scope_that_somebody_has_counts_where_its_connection_does() -> None:
+def test_a_scope_in_use_counts_where_its_connection_does() -> None:
     """A connection that was in use before a manager got it, and a policy that changes meanwhile."""
     with FaultServer() as server, ConnectionManager() as manager:
         conn = Connection(server.url, ANONYMOUS)

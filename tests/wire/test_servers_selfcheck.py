@@ -31,6 +31,8 @@ from servers import (
     timing_test,
 )
 
+pytestmark = pytest.mark.selftest
+
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
@@ -673,7 +675,7 @@ def test_the_proxy_answers_502_for_a_server_that_refuses(proxy: FaultServer) -> 
     assert answer.status_code == 502
 
 
-# -- servers nobody here wrote -------------------------------------------------------------------
+# -- foreign servers -------------------------------------------------------------------
 
 
 def test_httpbin_answers(httpbin: str) -> None:

@@ -15,8 +15,8 @@ from servers import Exchange, FaultServer, Step, TlsMaterial, elapsed, reply, re
 
 from sleepwalker import ANONYMOUS, Connection, Policy
 from sleepwalker.clock import SYSTEM_CLOCK
-from sleepwalker.transport import places, pool, sockets, straight
-from sleepwalker.transport.addresses import Failed
+from sleepwalker.transport.blocking import connection_queue, fast_path, pool, sockets
+from sleepwalker.transport.blocking.addresses import FailedAddresses
 
 POLICY = Policy(
     timeout={"connect": 5, "read": 5, "attempt": 5, "total": 20},
@@ -40,7 +40,7 @@ class Ahead:
 @pytest.fixture
 def ahead(monkeypatch: pytest.MonkeyPatch) -> Ahead:
     clock = Ahead()
-    for module in (places, pool, sockets):
+    for module in (connection_queue, pool, sockets):
         monkeypatch.setattr(module, "_now", clock.now)
     monkeypatch.setattr(sockets, "_random", lambda: clock.roll)
     return clock
@@ -50,12 +50,12 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Ahead:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each way of sending over an open socket."""
     if request.param == "the long way":
-        monkeypatch.setattr(straight, "untouched", lambda: False)
+        monkeypatch.setattr(fast_path, "is_unpatched", lambda: False)
 
 
 @pytest.fixture(autouse=True)
 def nothing_failed_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "_failed", Failed())
+    monkeypatch.setattr(sockets, "_failed", FailedAddresses())
 
 
 def connections(server: FaultServer) -> list[int]:
@@ -273,7 +273,7 @@ def test_the_next_attempt_takes_an_idle_socket_that_the_call_has_not_used() -> N
 def addresses(monkeypatch: pytest.MonkeyPatch, *ports: int) -> Iterator[list[int]]:
     """Let `many.test` have several addresses, loopback at these ports; gives those that are connected to."""
     tried: list[int] = []
-    real, really_open = socket.getaddrinfo, sockets.Limited._open_address
+    real, really_open = socket.getaddrinfo, sockets.BoundedConnection._open_address
 
     def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
         if host != "many.test":
@@ -286,7 +286,7 @@ def addresses(monkeypatch: pytest.MonkeyPatch, *ports: int) -> Iterator[list[int
 
     with monkeypatch.context() as patched:
         patched.setattr(socket, "getaddrinfo", getaddrinfo)
-        patched.setattr(sockets.Limited, "_open_address", open_address)
+        patched.setattr(sockets.BoundedConnection, "_open_address", open_address)
         yield tried
 
 
@@ -324,7 +324,7 @@ def test_the_next_attempt_goes_to_another_address_though_a_socket_to_the_first_l
         assert tried == [ill.port, ill.port, well.port]
 
 
-def test_an_address_where_nobody_is_is_tried_last_for_a_while(monkeypatch: pytest.MonkeyPatch, ahead: Ahead) -> None:
+def test_a_dead_address_is_tried_last_for_a_while(monkeypatch: pytest.MonkeyPatch, ahead: Ahead) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         dead = closed.getsockname()[1]
     policy = ONCE.replace(pool={"idle": 0})

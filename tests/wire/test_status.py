@@ -324,12 +324,19 @@ def test_it_is_a_table_with_headings_for_who_does_not_see_it(
     """Also where each row is drawn as a card, for which browsers forget what a table is."""
     browser.resize(width)
     browser.open(site(page(fleet)).url)
-    nodes = browser.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    roles = [node["role"]["value"] for node in nodes if not node.get("ignored")]
+
+    def spoken() -> list[tuple[str, str]]:
+        """Each thing that a screen reader finds: its role and its name."""
+        nodes = browser.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        shown = [node for node in nodes if not node.get("ignored")]
+        return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in shown]
+
+    # Browsers build this tree some time after the page.
+    found = browser.until(lambda: said if len(said := spoken()) > 1 else None, "more than the page's root is spoken")
+    roles = [role for role, _ in found]
     assert roles.count("table") == 1
     assert (roles.count("rowheader"), roles.count("columnheader")) == (8, 13)
-    names = {node["name"]["value"] for node in nodes if node.get("name")}
-    assert {"Hosts, worst first", "Hosts by state", "Host"} <= names
+    assert {"Hosts, worst first", "Hosts by state", "Host"} <= {name for _, name in found}
 
 
 def test_it_is_whole_without_javascript(

@@ -208,7 +208,7 @@ def test_a_probe_that_is_answered_by_a_named_status_does_not_bring_a_host_back(s
 
 
 class Foreign:
-    """Somebody else's connection, whose answers and exceptions carry a status."""
+    """A foreign connection, whose responses and exceptions carry a status."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -22,10 +22,11 @@ from requests.utils import requote_uri
 
 from sleepwalker import ConnectError, Connection, Policy, RedirectError, SleepwalkerException, URLError
 from sleepwalker.transport.url import plain_path
+from tests.ranges import some
 
 pytestmark = pytest.mark.once
 
-COUNT = int(os.environ.get("SLEEPWALKER_FUZZ", "2000"))
+COUNT = int(os.environ.get("SLEEPWALKER_FUZZ", some(600, 2000)))
 SEED = int(os.environ.get("SLEEPWALKER_SEED") or int.from_bytes(os.urandom(4)))
 
 SECRET = "canary7d1f"

@@ -93,9 +93,9 @@ def test_what_is_kept_of_credentials_holds_nothing_of_them() -> None:
     with FaultServer() as server, managed() as manager:
         answered(manager.find(server.url, ("ann", SECRET)))
         answered(manager.find(server.url, Key(SECRET)))
-        (record,) = manager._registry.hosts_locked()
-        assert record.buckets is not None
-        kept = record.buckets._buckets
+        (record,) = manager.hosts.hosts()
+        assert record.admission.rate_limit is not None
+        kept = record.admission.rate_limit._buckets
         assert len(kept) == 2
         assert not [word for word in (SECRET, "ann", "Basic", "Key") if word in repr(kept)]
         assert Counter(map(type, kept)) == {str: 2}

@@ -25,10 +25,11 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
-from urllib3 import HTTPConnectionPool, HTTPHeaderDict
+from urllib3 import HTTPConnectionPool, HTTPHeaderDict, Retry
 
-from sleepwalker import ANONYMOUS, Connection, Policy, SleepwalkerException
-from sleepwalker.transport import plain_answer, prepare, straight
+from sleepwalker import ANONYMOUS, Connection, HTTPNotFound, Policy, SleepwalkerException
+from sleepwalker.transport.blocking import fast_path
+from tests.ranges import some
 
 POLICY = Policy(retry=False, breaker=False)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -149,7 +150,7 @@ def both_ways(
     recorder.seen.clear()
     outcomes: list[dict[str, Any]] = []
     taken: list[bool] = []
-    exchange = straight.exchange
+    exchange = fast_path.send_and_read_head
 
     def counting(*args: Any, **kwargs: Any) -> Any:
         taken.append(True)
@@ -157,10 +158,10 @@ def both_ways(
         taken[-1] = raw is not None
         return raw
 
-    with mock.patch.object(straight, "exchange", counting):
+    with mock.patch.object(fast_path, "send_and_read_head", counting):
         for short in (True, False):
             with (
-                mock.patch.object(straight, "untouched", lambda short=short: short),
+                mock.patch.object(fast_path, "is_unpatched", lambda short=short: short),
                 Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn,
             ):
                 recorder.reply, recorder.hangs_up = OK, False
@@ -215,7 +216,11 @@ FIELDS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=some(40, 150, with_each=True),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(request=REQUESTS)
 def test_what_leaves_is_the_same_to_the_byte(recorder: Recorder, request: dict[str, Any]) -> None:
     sent, (short, long), _ = both_ways(recorder, OK, **request)
@@ -223,7 +228,11 @@ def test_what_leaves_is_the_same_to_the_byte(recorder: Recorder, request: dict[s
     assert short == long
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=some(40, 150, with_each=True),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     method=st.sampled_from(["GET", "HEAD", "POST"]),
     status=st.sampled_from(
@@ -232,10 +241,20 @@ def test_what_leaves_is_the_same_to_the_byte(recorder: Recorder, request: dict[s
     version=st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/1.2"]),
     fields=FIELDS,
     body=st.binary(max_size=30),
+    odd=st.sampled_from(
+        ["", "", "", "no colon\r\n", "X : 1\r\n", "X: 1\r\n 2\r\n", "X: \0\r\n", "\xfc: 1\r\n", "X: 1\n"]
+    ),
     framing=st.sampled_from(["length", "length twice", "lengths that differ", "chunked", "end", "gzip", "short"]),
 )
 def test_what_comes_back_is_the_same_answer(
-    recorder: Recorder, method: str, status: str, version: str, fields: list[tuple[str, str]], body: bytes, framing: str
+    recorder: Recorder,
+    method: str,
+    status: str,
+    version: str,
+    fields: list[tuple[str, str]],
+    body: bytes,
+    odd: str,
+    framing: str,
 ) -> None:
     length = f"Content-Length: {len(body)}\r\n"
     if framing == "gzip":
@@ -254,7 +273,7 @@ def test_what_comes_back_is_the_same_answer(
             "short": f"Content-Length: {len(body) + 1}\r\n",
         }.get(framing, length)
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
-    reply = f"{version} {status}\r\n{lines}{length}\r\n".encode("latin-1") + (b"" if method == "HEAD" else body)
+    reply = f"{version} {status}\r\n{lines}{odd}{length}\r\n".encode("latin-1") + (b"" if method == "HEAD" else body)
     _, (short, long), _ = both_ways(recorder, reply, hangs_up=True, method=method)
     assert short == long
 
@@ -288,18 +307,21 @@ def test_plain_requests_take_the_short_way(recorder: Recorder, request_: dict[st
     ],
 )
 def test_whatever_needs_care_takes_the_long_way(recorder: Recorder, request_: dict[str, Any]) -> None:
-    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn, mock.patch.object(straight, "exchange") as taken:
+    with (
+        Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn,
+        mock.patch.object(fast_path, "send_and_read_head") as taken,
+    ):
         recorder.reply, recorder.hangs_up = OK, False
         conn.get("/warm", headers={"Accept-Encoding": None})
         conn.request(**{"method": "GET", "uri": "/", **request_})
         taken.assert_not_called()
 
 
-@pytest.mark.parametrize("path", straight._STEPS)
-def test_a_step_that_somebody_wrapped_is_taken(recorder: Recorder, path: str) -> None:
+@pytest.mark.parametrize("path", fast_path.STEPS)
+def test_a_step_that_was_wrapped_is_taken(recorder: Recorder, path: str) -> None:
     """So does every tool that records, traces or invents answers."""
     where, _, name = path.rpartition(".")
-    owner = operator.attrgetter(where)(straight._HERE)
+    owner = operator.attrgetter(where)(fast_path.OWNERS)
     with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
         recorder.reply, recorder.hangs_up = OK, False
         conn.get("/warm")
@@ -346,9 +368,7 @@ def test_a_wrapper_that_says_it_equals_what_it_wraps_is_taken(recorder: Recorder
 
 
 @pytest.mark.parametrize("wraps_adapter", [True, False])
-def test_whoever_reads_the_answer_below_the_session_gives_its_place_back(
-    recorder: Recorder, wraps_adapter: bool
-) -> None:
+def test_reading_the_response_below_the_session_gives_its_place_back(recorder: Recorder, wraps_adapter: bool) -> None:
     """As an adapter does that renews a token and asks again, or an auth object with hooks of its own."""
 
     class Twice(BaseAdapter):
@@ -405,12 +425,22 @@ def test_an_answer_that_a_hook_made_up_needs_no_socket(recorder: Recorder) -> No
         assert [conn.json_request("GET", "/") for _ in range(2)] == [{"made": "up"}] * 2
 
 
-def test_what_new_requests_and_answers_have_in_common_cannot_be_changed_by_one_of_them() -> None:
+def test_two_responses_and_their_requests_share_nothing_that_can_be_changed(recorder: Recorder) -> None:
+    recorder.reply, recorder.hangs_up = OK, False
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        conn.get("/warm")
+        first, second = conn.get("/"), conn.get("/")
     plain = (type(None), bool, int, float, str, bytes, datetime.timedelta)
-    replaced = {"headers", "history", "cookies", "_decoded_buffer", "hooks"}
-    for blank in (plain_answer._BLANK_RAW, plain_answer._BLANK_ANSWER, prepare._BLANK):
-        shared = {name: type(value) for name, value in blank.items() if not isinstance(value, plain)}
-        assert shared.keys() <= replaced, shared
+    common = {
+        "connection",
+        "__attrs__",
+        "_cookies",
+        "_pool",
+        "_retries",
+    }  # the adapter's, the session's: as with requests itself
+    for one, other in ((first, second), (first.request, second.request), (first.raw, second.raw)):
+        shared = {name for name, value in vars(one).items() if value is vars(other)[name]}
+        assert {name for name in shared if not isinstance(vars(one)[name], plain)} <= common
 
 
 EARLIER_TOOL = """
@@ -446,7 +476,7 @@ print(len(seen))
         ("requests.adapters", "HTTPAdapter", "send"),
     ],
 )
-def test_a_step_that_somebody_wrapped_before_we_were_loaded_is_taken(
+def test_a_step_that_was_wrapped_before_we_were_loaded_is_taken(
     recorder: Recorder, module: str, owner: str, name: str
 ) -> None:
     """As an agent does that starts a program in order to trace it."""
@@ -615,3 +645,86 @@ def test_answers_that_a_session_or_hook_asks_for_by_itself_give_their_sockets_ba
             send = session.send
             session.send = lambda request, **options: (send(request, **options).content, send(request, **options))[1]
         assert [conn.get("/asked").content for _ in range(3)] == [b"ok"] * 3
+
+
+def test_a_hook_that_asks_by_the_session_gets_a_response_that_was_read(recorder: Recorder) -> None:
+    """Without `stream` requests reads the body at once; read later, its attempt is over and its socket closed."""
+    recorder.reply, recorder.hangs_up = OK, False
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        conn.get("/warm")
+        asked: list[requests.Response] = []
+
+        def ask(answer: requests.Response, **_: Any) -> None:
+            if not answer.request.path_url.startswith("/token"):
+                asked.append(conn.conn.get(recorder.url + "/token", allow_redirects=False))
+
+        conn.conn.hooks["response"].append(ask)
+        assert [conn.get("/").content for _ in range(3)] == [b"ok"] * 3
+        assert [answer._content for answer in asked] == [b"ok"] * 3
+
+
+@pytest.mark.parametrize("retries", [0, 2, False, None, Retry(0, read=False, allowed_methods=None)])
+def test_retries_of_the_adapters_owner_are_what_requests_takes(recorder: Recorder, retries: Any) -> None:
+    """requests takes what urllib3 does: a number, False or None as well as a `Retry`."""
+    recorder.reply, recorder.hangs_up = OK, False
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        conn.get("/warm")
+        conn.conn.get_adapter(recorder.url + "/").max_retries = retries
+        assert [conn.get("/").content for _ in range(3)] == [b"ok"] * 3
+
+
+def test_a_session_may_have_no_hooks_at_all(recorder: Recorder) -> None:
+    recorder.reply, recorder.hangs_up = OK, False
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        conn.conn.hooks = None  # type: ignore[assignment]  # requests takes it
+        assert [conn.get("/").content for _ in range(3)] == [b"ok"] * 3
+
+
+def test_a_url_without_a_path_that_an_auth_object_wrote_is_not_taken_for_another_ones(recorder: Recorder) -> None:
+    """Cut at its last character, a port of five digits is one of four, which may be this connection's own."""
+    recorder.reply, recorder.hangs_up = OK, False
+    urls = [recorder.url + "/", recorder.url + "0", recorder.url]
+
+    def rewrite(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.url = urls.pop(0)
+        return request
+
+    with Connection(recorder.url, rewrite, policy=POLICY) as conn:
+        assert conn.get("/").content == b"ok"
+        recorder.seen.clear()
+        with pytest.raises(SleepwalkerException):
+            conn.get("/")
+        assert recorder.seen == []
+        assert conn.get("/").content == b"ok"
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_response_that_a_hook_made_up_needs_no_body(recorder: Recorder, status: int) -> None:
+    """requests has None for the content of one that came from nowhere."""
+    recorder.reply, recorder.hangs_up = OK, False
+
+    def invent(answer: requests.Response, **_: Any) -> requests.Response:
+        answer.close()
+        made = requests.Response()
+        made.status_code, made.request, made.url = status, answer.request, answer.url
+        return made
+
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        conn.get("/warm")
+        conn.conn.hooks["response"].append(invent)
+        answer = conn.get("/", raise_for_status=False)
+        assert (answer.status_code, answer.content) == (status, None)
+        with contextlib.nullcontext() if status == 200 else pytest.raises(HTTPNotFound):
+            assert conn.json_request("GET", "/") is None
+
+
+@pytest.mark.parametrize("given", [[("a", "1")], None, {}])
+def test_parameters_of_the_session_that_are_no_mapping_are_left_out(recorder: Recorder, given: Any) -> None:
+    """As in requests, which merges mappings only."""
+    recorder.reply, recorder.hangs_up = OK, False
+    with Connection(recorder.url, ANONYMOUS, policy=POLICY) as conn:
+        conn.conn.params = given
+        recorder.seen.clear()
+        conn.get("/")
+        conn.get("/", params={"b": "2"})
+        assert [data.split(b" ")[1] for data in recorder.seen] == [b"/", b"/?b=2"]

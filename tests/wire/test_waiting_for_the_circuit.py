@@ -48,8 +48,8 @@ def trip(conn: Connection) -> None:
 
 
 def waiting(conn: Connection) -> int:
-    breaker = conn._host.breaker
-    return 0 if breaker is None else breaker.waiting
+    breaker = conn._record.breaker
+    return 0 if breaker is None else len(breaker.queue.waiters)
 
 
 def until(fact: Callable[[], bool], within: float = 20.0) -> None:
@@ -238,7 +238,7 @@ try:
 except Exception:
     pass
 threading.Thread(target=conn.get, args=("/",), daemon=True).start()
-while not conn._host.breaker.waiting:
+while not conn._record.admission.queued:
     time.sleep(0.01)
 print("waits")
 """

@@ -106,9 +106,17 @@ class Link:
         if poll.poll(None if seconds is None else seconds * 1000):
             raise Gone
 
-    def linger(self) -> None:
-        """Close, but take what the client still has to say: unread bytes would turn the close into a reset."""
+    def linger(self, *, farewell: bool = True) -> None:
+        """Close, but take what the client still has to say: unread bytes would turn the close into a reset.
+
+        With `farewell`, TLS says good-bye (close_notify) first, and does not wait for the client's.
+        """
         with contextlib.suppress(OSError, Gone):
+            if farewell and isinstance(self.socket, ssl.SSLSocket):
+                self.socket.settimeout(0)
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    self.socket.unwrap()
+                self.socket.settimeout(None)
             socket.socket.shutdown(self.socket, socket.SHUT_WR)
             while True:
                 self._fill()

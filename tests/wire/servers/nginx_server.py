@@ -23,7 +23,7 @@ FILES = {"100b.json": 100, "10kb.json": 10_000, "1mb.json": 1_000_000}
 #: A connection that last asked for something under /short/ is closed after so many seconds of idleness.
 SHORT_KEEPALIVE = 0.1
 STATUSES = (400, 401, 403, 404, 409, 429, 500, 501, 502, 503, 504)
-_dice = random.SystemRandom()  # one that nobody seeds
+_dice = random.SystemRandom()  # one that cannot be seeded
 
 _CONFIG = """
 {user}
@@ -142,13 +142,13 @@ def wait_until_closed(conn: Connection) -> None:
 def _free_ports(count: int) -> list[int]:
     """Ports below those that the kernel hands out by itself, which another run of the tests could get before nginx.
 
-    Its server would be taken for nginx, and would count the connection of whoever looks whether nginx is up.
+    Its server would be taken for nginx, and would count the connection that checks whether nginx is up.
     """
     ports: list[int] = []
     with contextlib.ExitStack() as stack:
         while len(ports) < count:
             sock, port = stack.enter_context(socket.socket()), _dice.randrange(20_000, 32_768)
-            with contextlib.suppress(OSError):  # somebody has it
+            with contextlib.suppress(OSError):  # it is in use
                 sock.bind(("127.0.0.1", port))
                 ports.append(port)
     return ports

@@ -21,7 +21,7 @@ WORN, FAULTY = 10, 10
 
 
 class Answer(NamedTuple):
-    """One answer to somebody who wanted a page."""
+    """One response to a request for a page."""
 
     service: str
     machine: str

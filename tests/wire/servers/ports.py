@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def refused_port() -> Iterator[int]:
-    """A port that refuses connections; it is bound meanwhile, so nobody else can start listening on it."""
+    """A port that refuses connections; it is bound meanwhile, so no other process can listen on it."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]

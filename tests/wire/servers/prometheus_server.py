@@ -85,7 +85,7 @@ def run_prometheus(
             yield running
             return
     finally:
-        process.kill()  # its data is the test's, and nobody reads it again
+        process.kill()  # its data is the test's, and is not read again
         process.wait()
     said = log.read_text()
     if "address already in use" in said and tries > 1:

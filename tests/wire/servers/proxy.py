@@ -6,6 +6,7 @@ import base64
 import contextlib
 import select
 import socket
+import ssl
 from urllib.parse import urlsplit
 
 from .fault import Exchange, FaultServer, Step
@@ -14,11 +15,11 @@ from .steps import reply
 _HOP = {"proxy-authorization", "proxy-connection", "connection", "keep-alive", "te", "upgrade", "transfer-encoding"}
 
 
-def forward_proxy(auth: tuple[str, str] | None = None) -> FaultServer:
+def forward_proxy(auth: tuple[str, str] | None = None, tls: ssl.SSLContext | None = None) -> FaultServer:
     """A proxy that records what it saw in `requests` and can be given a script of faults like any `FaultServer`.
 
-    With `auth`, requests without these Basic credentials get 407. CONNECT requests have the target `host:port`,
-    forwarded ones the absolute URL.
+    With `auth`, requests without these Basic credentials get 407. With `tls`, it is spoken to over TLS. CONNECT
+    requests have the target `host:port`, forwarded ones the absolute URL.
     """
     expected = auth and "Basic " + base64.b64encode(f"{auth[0]}:{auth[1]}".encode()).decode()
 
@@ -50,7 +51,7 @@ def forward_proxy(auth: tuple[str, str] | None = None) -> FaultServer:
         exchange.keep = False
         return None
 
-    return FaultServer(default=serve)
+    return FaultServer(default=serve, tls=tls)
 
 
 def _relay(client: socket.socket, upstream: socket.socket) -> None:

@@ -1,0 +1,190 @@
+"""The command `sleepwalker demo`: its options, and the run from the first server to the last line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import requests
+
+import sleepwalker
+from sleepwalker.cli.demo import end
+from sleepwalker.cli.demo.fleet import DIRECTORY, Fleet
+from sleepwalker.cli.demo.move import MOVING, DirectoryHook
+from sleepwalker.cli.demo.plan import FULL, HOSTS, PLAIN_TIMEOUT, QUICK, SEEDS, SIDES, WORKERS, Host, Side
+from sleepwalker.cli.logs import events_to
+from sleepwalker.cli.parser import Commands, examples, new_regular_file
+from sleepwalker.cli.summary import Call, Outcome
+from sleepwalker.cli.text import say
+from sleepwalker.cli.traffic import Lane, Response, measured
+from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK
+
+if TYPE_CHECKING:
+    from sleepwalker.cli.demo.report import Report
+
+_DESCRIPTION = """\
+Start six real HTTP servers on this machine, four of which misbehave and one
+of which moves, and send them the same traffic twice, side by side: through
+sleepwalker with the shipped policies, and through plain requests with
+timeout=10. Ends by itself, with a table of what was measured."""
+
+_EXAMPLES = examples(
+    "sleepwalker demo",
+    "sleepwalker demo --log events.jsonl    # append the events to a file of yours",
+    "sleepwalker demo --seed 1234           # the servers of an earlier run",
+    "sleepwalker demo --quick --json        # eight seconds, for programs",
+)
+
+#: Seconds between two lines of progress where nothing can move.
+_LINE_EVERY = 3.0
+
+
+def add(commands: Commands) -> None:
+    """Add `demo` to the command line."""
+    parser = commands.add_parser(
+        "demo", help="what is gained on a flaky fleet, measured", description=_DESCRIPTION, epilog=_EXAMPLES
+    )
+    parser.add_argument("--quick", action="store_true", help="about 8 seconds instead of about 20")
+    parser.add_argument(
+        "--seed", metavar="N", type=int, help="let the servers have the luck of that run (each run draws and tells one)"
+    )
+    parser.add_argument("--log", metavar="FILE", type=new_regular_file, help="append the events there (a new file)")
+    parser.add_argument(
+        "--html", metavar="FILE", type=new_regular_file, help="write a page with charts of the log there"
+    )
+    parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; the exit code does not depend on the numbers: it is 0."""
+    from sleepwalker.cli import display  # noqa: PLC0415 - this needs rich, parsing does not
+    from sleepwalker.cli.demo.report import Report  # noqa: PLC0415
+
+    course = QUICK if args.quick else FULL
+    seed = int(BLOCKING_CLOCK.random() * SEEDS) if args.seed is None else args.seed
+    log = args.log or _new_log()
+    # A proxy of the environment would otherwise stand between both sides and the fleet.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
+    screen = display.console(sys.stderr if args.json else sys.stdout)
+    speak = not args.json and not display.can_move(screen)
+    try:
+        fleet = Fleet(
+            sets=2,
+            seed=seed,
+            down_at=course.down_at,
+            down_for=course.down_for,
+            move_at=course.move_at,
+            drip=course.drip,
+        )
+    except (OSError, RuntimeError) as error:
+        say(f"sleepwalker: the demo's servers did not start: {error}")
+        return 1
+    with fleet, contextlib.ExitStack() as connections:
+        lanes: dict[Side, dict[str, Lane]] = {side: {} for side in SIDES}
+        report = Report(course, lanes)
+        for host in HOSTS:
+            with_policy, plain = (f"http://127.0.0.1:{ports[host.name]}" for ports in fleet.ports)
+            protected = _managed if host.name == MOVING else _protected
+            ours = protected(host, with_policy, fleet, report, connections)
+            for side, send in zip(SIDES, (ours, _plain(plain)), strict=True):
+                total = round(course.traffic * host.rate)
+                lanes[side][host.name] = Lane(send, total=total, workers=WORKERS, rate=host.rate)
+        if not args.json:
+            screen.print(report.introduction())
+        with events_to(log), display.live(screen, report.picture):
+            fleet.go()
+            report.begin()
+            _drive(report, fleet, connections, (lambda line: screen.print(line, soft_wrap=True)) if speak else None)
+    last = list(end.closing_lines(log, args.html))
+    if args.json:
+        print(json.dumps({**report.to_dict(), "seed": seed, "log": str(log)}, indent=2))
+        return 0
+    if speak:
+        screen.print()  # below the lines of progress
+    screen.print(report.result())
+    screen.print("", end.again(seed, quick=args.quick), sep="\n")
+    screen.print("", end.origins(fleet.ports[0], report.move.gap()), "", sep="\n")
+    for line in last:
+        screen.print(line, soft_wrap=True)
+    return 0
+
+
+def _drive(
+    report: Report, fleet: Fleet, connections: contextlib.ExitStack, speak: Callable[[str], object] | None
+) -> None:
+    """Wait until all calls are done or the time is up. However it ends, no thread is left waiting for a server."""
+    spoken = 0.0
+    try:
+        for lane in report.lanes():
+            lane.start()
+        while report.running() and report.elapsed() < report.course.limit:
+            BLOCKING_CLOCK.sleep(0.1)
+            # The end needs no line of progress: the table follows at once.
+            if speak is not None and report.elapsed() >= spoken + _LINE_EVERY and report.running():
+                spoken = report.elapsed()
+                speak(report.line())
+    finally:
+        for lane in report.lanes():
+            lane.stop()
+        connections.close()  # ends every wait between two attempts
+        fleet.close()  # ends every read that still waits
+    for lane in report.lanes():
+        lane.join(5)
+        if lane.crash is not None:
+            raise lane.crash
+    report.end()
+
+
+def _protected(
+    host: Host, url: str, _fleet: Fleet, report: Report, connections: contextlib.ExitStack
+) -> Callable[[], Call]:
+    """Calls through one connection."""
+    observer = report.observer(host.name)
+    connection = sleepwalker.Connection(url, sleepwalker.ANONYMOUS, policy=host.policy, observer=observer)
+    connections.enter_context(connection)
+    return lambda: measured(lambda: cast(Response, connection.get("/")))
+
+
+def _managed(
+    host: Host, _url: str, fleet: Fleet, report: Report, connections: contextlib.ExitStack
+) -> Callable[[], Call]:
+    """Calls through a manager, whose hook asks the fleet's directory for the address."""
+    url = f"http://127.0.0.1:{fleet.ports[0][DIRECTORY]}"
+    directory = connections.enter_context(sleepwalker.Connection(url, sleepwalker.ANONYMOUS))
+    observer = report.observer(host.name)
+    manager = connections.enter_context(sleepwalker.ConnectionManager(policy=host.policy, observer=observer))
+    manager.add_conn_hook(DirectoryHook(directory, host.policy, observer))
+    return report.move.sender(manager)
+
+
+def _plain(url: str) -> Callable[[], Call]:
+    """Calls as a careful user writes them: a session per thread, a timeout, and the status looked at."""
+    threads = threading.local()
+
+    def send() -> Call:
+        if not hasattr(threads, "session"):
+            threads.session = requests.Session()
+        begin = BLOCKING_CLOCK.monotonic()
+        try:
+            response = threads.session.get(f"{url}/", timeout=PLAIN_TIMEOUT)
+        except requests.RequestException as error:
+            return Call("failed", BLOCKING_CLOCK.monotonic() - begin, type(error).__name__)
+        outcome: Outcome = "answered" if response.ok else "failed"
+        return Call(outcome, BLOCKING_CLOCK.monotonic() - begin, str(response.status_code))
+
+    return send
+
+
+def _new_log() -> Path:
+    handle, name = tempfile.mkstemp(prefix="sleepwalker-demo-", suffix=".jsonl")
+    os.close(handle)
+    return Path(name)

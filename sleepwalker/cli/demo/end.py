@@ -1,0 +1,54 @@
+"""What the demo leaves: a log, how to inspect it, and a page with charts where one was asked for."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sleepwalker import files
+from sleepwalker.cli.demo.move import MOVING, Gap
+
+
+def again(seed: int, *, quick: bool) -> str:
+    """How to have the same luck again. What the callers draw, their waits, differs all the same."""
+    return f"the same servers again: sleepwalker demo{' --quick' if quick else ''} --seed {seed}"
+
+
+def origins(fleet: Mapping[str, int], gap: Gap | None) -> str:
+    """Which server is which, for the log knows them by their origins; a line each, the directory's included."""
+    known = {name: f"http://127.0.0.1:{port}" for name, port in fleet.items()}
+    if gap is not None:
+        known[MOVING] = f"{gap.old}, then {gap.new}"
+    width = max(map(len, known))
+    return "\n".join(["in the log:", *(f"  {name:<{width}}  {origin}" for name, origin in known.items())])
+
+
+def write_page(log: Path, target: Path) -> None:
+    """Write what `inspect --html` would. Raises `InspectError` for a log that cannot be read or a missing package."""
+    from sleepwalker import inspect  # noqa: PLC0415 - only this needs it
+
+    with inspect.Session() as session:
+        session.load(session.find([str(log)], sys.stdin.buffer))
+        report = inspect.make(session, inspect.Filter())
+    if report is not None:
+        files.write_report(target, inspect.page(report))
+
+
+def closing_lines(log: Path, target: Path | None) -> Iterator[str]:
+    """The last lines; the page is written for one of them."""
+    from sleepwalker import inspect  # noqa: PLC0415
+
+    yield f"sleepwalker's events, as JSON lines: {log}"
+    if (missing := inspect.missing()) is not None:
+        yield missing
+        return
+    yield f"what happened, from them: sleepwalker inspect {shlex.quote(str(log))}"
+    if target is not None:
+        try:
+            write_page(log, target)
+        except (inspect.InspectError, OSError) as error:
+            yield str(error)
+        else:
+            yield f"the same with charts, for a browser: {target}"

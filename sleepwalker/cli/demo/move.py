@@ -1,0 +1,146 @@
+"""The demo's manager act: one server goes on at another port, and a hook that asks a directory finds it there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import sleepwalker
+from sleepwalker.cli.summary import Call, Summary
+from sleepwalker.cli.text import count, seconds
+from sleepwalker.cli.traffic import Response, measured
+from sleepwalker.events import (
+    ConnectionEvicted,
+    ConnectionHooked,
+    ConnectionRetired,
+    Event,
+    HookFailed,
+    HostBroken,
+    Level,
+    Observer,
+)
+
+#: The server that moves; also what `find` is asked for: a bare name, which only the hook understands.
+MOVING = "moves"
+
+_FOLLOWED = (HostBroken, ConnectionEvicted, ConnectionRetired, ConnectionHooked, HookFailed)
+
+
+class DirectoryHook(sleepwalker.ConnectionHook):
+    """Makes connections to where a directory says that a host is now."""
+
+    def __init__(self, directory: sleepwalker.Connection, policy: str, observer: Observer) -> None:
+        self._directory = directory
+        self._policy = policy
+        self._observer = observer
+
+    def connect(self, host: str, auth: Any) -> sleepwalker.Connection | None:
+        """None for a host that the directory does not list."""
+        address = self._directory.json_request("GET", "/addresses").get(host)
+        if address is None:
+            return None
+        return sleepwalker.Connection(address, auth, policy=self._policy, observer=self._observer)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """How the callers got over the move: the last response from the old address, the first one from the new."""
+
+    old: str
+    new: str
+    last: float
+    """Seconds since the traffic began, like `first`."""
+    first: float
+
+
+class Move:
+    """Follows what the callers of the server that moves get, and what the manager does for them."""
+
+    def __init__(self, planned_at: float, elapsed: Callable[[], float]) -> None:
+        self.events: list[dict[str, Any]] = []
+        """What happened to the host and its connection: `at` (seconds since the traffic began), `event`, its fields."""
+        self._planned_at = planned_at
+        self._elapsed = elapsed
+        self._responses: list[tuple[float, str]] = []
+
+    def sender(self, manager: sleepwalker.ConnectionManager) -> Callable[[], Call]:
+        """A call as users of a manager write it: find the connection, then use it."""
+
+        def find_and_get() -> Response:
+            connection = manager.find(MOVING, sleepwalker.ANONYMOUS)
+            response = connection.get("/")
+            self.answered(connection.hostname)
+            return cast(Response, response)
+
+        return lambda: measured(find_and_get)
+
+    def answered(self, address: str) -> None:
+        """Note a response from this address."""
+        self._responses.append((self._elapsed(), address))
+
+    def observe(self, event: Event, _level: Level | None = None, /) -> None:
+        """Note an event, which may come from any thread."""
+        if isinstance(event, _FOLLOWED):
+            self.events.append({"at": self._elapsed(), "event": event.name, **event.fields()})
+
+    def gap(self) -> Gap | None:
+        """None where there was no response from one of the two addresses."""
+        responses = sorted(self._responses)
+        old = responses[0][1] if responses else ""
+        new = next((address for _, address in responses if address != old), None)
+        if new is None:
+            return None
+        first = min(at for at, address in responses if address == new)
+        return Gap(old, new, max(at for at, address in responses if address == old), first)
+
+    def hook_calls(self) -> int:
+        """How often the hook was asked, by its responses."""
+        return self._count(ConnectionHooked, HookFailed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was measured, as JSON-ready values; times are seconds since the traffic began."""
+        gap = self.gap()
+        return {
+            "host": MOVING,
+            "moved_at": self._planned_at,
+            "from": gap and gap.old,
+            "to": gap and gap.new,
+            "last_answer_before": gap and round(gap.last, 3),
+            "first_answer_after": gap and round(gap.first, 3),
+            "hook_calls": self.hook_calls(),
+            "events": [{**event, "at": round(event["at"], 3)} for event in self.events],
+        }
+
+    def sentence(self, ours: Summary, theirs: Summary) -> str:
+        """What follows, in words."""
+        gap = self.gap()
+        if gap is None:
+            return (
+                f"moves went to another port at {self._planned_at:g} s, and its callers had no response from one of "
+                f"the two: {_unanswered(ours)} of {ours.calls} calls went unanswered."
+            )
+        text = f"moves went from port {_port(gap.old)} to {_port(gap.new)} at {self._planned_at:g} s"
+        steps = [event for event in self.events if gap.last < event["at"] < gap.first]
+        if steps:
+            text += ": " + ", ".join(f"{step['event']} at {step['at']:.1f} s" for step in steps)
+        text += (
+            ". Its callers find the connection anew before each call; they had no response for "
+            f"{seconds(max(0.0, gap.first - gap.last))}, and {_unanswered(ours)} of {ours.calls} calls went unanswered "
+            f"instead of {_unanswered(theirs)} through plain requests, which knows the old port only. "
+            f"The hook was asked {count(self.hook_calls(), 'time')}"
+        )
+        back = self._count(ConnectionEvicted, reason="failback")
+        return text + (f", {back} of them to see whether the old port is back." if back else ".")
+
+    def _count(self, *kinds: type[Event], **fields: str) -> int:
+        names = {kind.name for kind in kinds}
+        return sum(event["event"] in names and fields.items() <= event.items() for event in self.events)
+
+
+def _unanswered(numbers: Summary) -> int:
+    return numbers.calls - numbers.answered
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]

@@ -1,0 +1,81 @@
+"""The command `sleepwalker get`: its options, and whether it makes one call or many."""
+
+from __future__ import annotations
+
+import argparse
+
+from sleepwalker.cli.get.target import read_body, read_header
+from sleepwalker.cli.parser import (
+    Commands,
+    UsageError,
+    duration,
+    examples,
+    existing_file,
+    new_file,
+    new_regular_file,
+    whole,
+)
+
+_DESCRIPTION = """\
+Call a URL under a policy. One call: attempts that fail are shown on stderr as
+they happen, the body goes to stdout, a summary to stderr. Many calls (-n): a
+table of their results.
+
+Without --auth the netrc files are asked for the host's credentials; if they
+have none, none are sent. A password given as --auth USER:PASSWORD can be read
+by others on this machine (ps shows it), so prefer netrc, or --auth USER,
+which asks for it. Shown and logged are neither credentials nor query strings."""
+
+_EXAMPLES = examples(
+    "sleepwalker get https://example.net/",
+    "sleepwalker get -X POST -H 'Content-Type: application/json' -d '{\"a\": 1}' URL",
+    "sleepwalker get -d @upload.bin -o answer.json URL",
+    "sleepwalker get --auth anna https://example.net/private",
+    "sleepwalker get --policy batch --log events.jsonl URL",
+    "sleepwalker get -n 500 -c 16 --json http://localhost:8080/",
+)
+
+
+def add(commands: Commands) -> None:
+    """Add `get` to the command line."""
+    parser = commands.add_parser("get", help="call a URL under a policy", description=_DESCRIPTION, epilog=_EXAMPLES)
+    parser.add_argument("url", metavar="URL", help="http:// or https://, the host, maybe a path and a query")
+    request = parser.add_argument_group("the request")
+    request.add_argument("-X", "--method", metavar="METHOD", help="GET by default, or POST with -d")
+    request.add_argument("-d", "--data", metavar="TEXT", type=read_body, help="body; @FILE reads one, @- reads stdin")
+    request.add_argument(
+        "-H", "--header", metavar="'NAME: VALUE'", type=read_header, action="append", default=[], help="repeatable"
+    )
+    request.add_argument("--auth", metavar="USER[:PASSWORD]", help="basic authentication; asks for a missing password")
+    request.add_argument("--timeout", metavar="SECONDS", type=duration, help="to connect, and between two bytes")
+    tls = request.add_mutually_exclusive_group()
+    tls.add_argument("-k", "--insecure", action="store_true", help="accept any certificate")
+    tls.add_argument("--cacert", metavar="FILE", type=existing_file, help="certificates to trust, PEM")
+    calls = parser.add_argument_group("the calls")
+    calls.add_argument(
+        "--policy", metavar="NAME|FILE", default="standard", help="a shipped policy or a TOML file (%(default)s)"
+    )
+    calls.add_argument("-n", "--number", metavar="N", type=whole(1), default=1, help="how many (%(default)s)")
+    calls.add_argument(
+        "-c", "--concurrency", metavar="N", type=whole(1), default=1, help="how many at a time (%(default)s)"
+    )
+    output = parser.add_argument_group("the output")
+    output.add_argument("-o", "--output", metavar="FILE", type=new_file, help="write the body there")
+    output.add_argument("--json", action="store_true", help="the outcome as JSON on stdout, without the body")
+    output.add_argument("--log", metavar="FILE", type=new_regular_file, help="append all events there, as JSON lines")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the calls."""
+    from sleepwalker.cli import logs  # noqa: PLC0415 - these need rich, parsing does not
+    from sleepwalker.cli.get import many, one, target  # noqa: PLC0415
+
+    if args.number > 1 and args.output:
+        raise UsageError("--output keeps one body, and -n asks for several: leave one of them out")
+    aim = target.Target.of(args)
+    single = args.number == 1
+    with logs.events_to(args.log), aim.connection(args, one.show_event if single else None) as connection:
+        if single:
+            return one.run(connection, aim, output=args.output, as_json=args.json)
+        return many.run(connection, aim, number=args.number, concurrency=args.concurrency, as_json=args.json)

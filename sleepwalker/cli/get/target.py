@@ -1,0 +1,129 @@
+"""What `get` calls, and with what: the arguments made into a connection and a request."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import re
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, cast
+
+import sleepwalker
+from sleepwalker.cli.parser import UsageError
+from sleepwalker.cli.traffic import Response
+from sleepwalker.connection.arguments import Credentials
+from sleepwalker.events import Observer
+from sleepwalker.transport.blocking.prepare import check_method
+from sleepwalker.transport.credentials import netrc_auth
+from sleepwalker.transport.url import Origin, check_headers, is_loopback, parse_hostname, safe_path
+
+_AUTHORITY = re.compile(r"https?://[^/?#\\]*", re.IGNORECASE)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One request, to be sent once or often."""
+
+    method: str
+    origin: Origin
+    url: str
+    """All of it but the fragment."""
+    data: bytes | None
+    headers: dict[str, str]
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Self:
+        """What the arguments ask for. Raises `UsageError`; none of its texts shows a query or user information."""
+        url: str = args.url.partition("#")[0]
+        if "@" in url.partition("?")[0]:
+            raise UsageError("URL: it has an @ in it; credentials go to --auth USER, and a path writes an @ as %40")
+        headers: dict[str, str] = {}
+        for name, value in args.header:
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        match = _AUTHORITY.match(url)
+        try:
+            _, origin, _ = parse_hostname(match[0] if match else url.partition("?")[0])
+            method = check_method(args.method or ("GET" if args.data is None else "POST"))
+            check_headers(headers)
+        except ValueError as error:
+            here = _on_this_machine(url) if "://" not in url else None
+            raise UsageError(f"URL: it has no scheme: begin with {here}" if here else str(error)) from None
+        return cls(method, origin, url, args.data, headers)
+
+    @property
+    def shown(self) -> str:
+        """The request in words, without its query."""
+        return f"{self.method} {self.origin}{safe_path(self.url)}"
+
+    def connection(self, args: argparse.Namespace, observer: Observer | None) -> sleepwalker.Connection:
+        """A connection to the target. Raises `UsageError` for what cannot be connected with."""
+        if args.insecure:  # the user asked for it, so it needs no warning at every call
+            warnings.filterwarnings("ignore", message="Unverified HTTPS request")
+        try:
+            return sleepwalker.Connection(
+                self.origin.text,
+                auth=self._auth(args.auth),
+                verify=False if args.insecure else str(args.cacert) if args.cacert else True,
+                timeout=args.timeout,
+                policy=args.policy,
+                observer=observer,
+            )
+        except sleepwalker.PolicyError as error:
+            raise UsageError(f"--policy: {error}") from None
+        except (ValueError, OSError) as error:  # InsecureAuthError, a CA bundle that is none, …
+            raise UsageError(str(error)) from None
+
+    def request(self, connection: sleepwalker.Connection) -> Response:
+        """Send it; the response, also of a status from 400 on."""
+        response = connection.request(
+            self.method, self.url, data=self.data, headers=self.headers, raise_for_status=False
+        )
+        return cast(Response, response)
+
+    def _auth(self, given: str | None) -> Credentials:
+        if given is not None:
+            user, colon, password = given.partition(":")
+            return user, password if colon else _ask_for_password()
+        if any(name.lower() == "authorization" for name in self.headers):
+            return sleepwalker.ANONYMOUS
+        return netrc_auth(self.origin) or sleepwalker.ANONYMOUS
+
+
+def _on_this_machine(url: str) -> str | None:
+    """`http://localhost:8080` for `localhost:8080/path`; None for what is no loopback host."""
+    try:
+        _, origin, _ = parse_hostname("http://" + re.split(r"[/?\\]", url, maxsplit=1)[0])
+    except ValueError:
+        return None
+    return origin.text if is_loopback(origin.host) else None
+
+
+def read_body(text: str) -> bytes:
+    """A type for `add_argument`: the text, or what `@FILE` or `@-` (stdin) holds."""
+    if not text.startswith("@"):
+        return text.encode("utf-8", "surrogateescape")
+    try:
+        return sys.stdin.buffer.read() if text == "@-" else Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot read {text[1:]!r}: {error.strerror}") from None
+
+
+def read_header(text: str) -> tuple[str, str]:
+    """A type for `add_argument`: `Name: value`. Neither appears in an error: a token may have slipped into either."""
+    name, colon, value = text.partition(":")
+    if not colon or not _TOKEN.fullmatch(name):
+        raise argparse.ArgumentTypeError("a header is written as 'Name: value'")
+    return name, value.strip(" \t")
+
+
+def _ask_for_password() -> str:
+    if not sys.stdin.isatty():
+        raise UsageError("--auth: there is no terminal to ask for the password; use USER:PASSWORD or a netrc file")
+    try:
+        return getpass.getpass("Password: ")
+    except EOFError:
+        raise UsageError("--auth: no password was given") from None

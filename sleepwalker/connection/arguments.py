@@ -1,0 +1,35 @@
+"""The types of what callers pass to a `Connection` and its calls, for checkers and editors."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from sleepwalker.transport.credentials import Anonymous, Auth
+
+__all__ = ["Body", "Certificate", "Credentials", "Files", "HeaderValues", "Params", "Path", "Verify"]
+
+
+class Readable(Protocol):
+    """A file, or what is read like one."""
+
+    def read(self, size: int = ..., /) -> str | bytes: ...
+
+
+#: `(user, password)`, any requests auth object or callable, or `ANONYMOUS`.
+Credentials = tuple[str | bytes, str | bytes] | Auth | Anonymous
+Path = str | os.PathLike[str]
+#: True, False, the path of a CA bundle, or a context.
+Verify = bool | Path | ssl.SSLContext
+#: The path of a client certificate with its key, or a pair of paths (certificate, key).
+Certificate = Path | tuple[Path, Path | None]
+#: Header values by name. In a call, None takes away a header that the connection has.
+HeaderValues = Mapping[str, str | bytes | None]
+#: What the query is made of.
+Params = Mapping[str, object] | Iterable[tuple[str | bytes, object]] | str | bytes
+#: A body: text, bytes, a form, a file, an iterable of pieces, or a function that makes the body anew for each attempt.
+Body = str | bytes | Iterable[object] | Readable | Callable[[], object]
+#: Files of a form, by name: contents, or tuples (file name, contents, type, headers), as in requests.
+Files = Mapping[str, object] | Iterable[tuple[str, object]]

@@ -1,0 +1,68 @@
+"""Which credentials the requests of a connection carry: those it was given, or the user's netrc entry."""
+
+from __future__ import annotations
+
+from sleepwalker.transport.blocking.route import Route
+from sleepwalker.transport.credentials import (
+    Anonymous,
+    Auth,
+    basic_header,
+    check_tls,
+    missing_credentials,
+    netrc_auth,
+    normalise_auth,
+    travels_in_the_clear,
+)
+from sleepwalker.transport.headers import Headers
+from sleepwalker.transport.url import Origin
+
+
+class Authentication:
+    """The credentials of one connection. With none given, netrc is looked up at the first request that needs it."""
+
+    __slots__ = ("_netrc", "_origin", "_route", "anonymous", "exposed", "given")
+
+    def __init__(self, origin: Origin, given: object, route: Route) -> None:
+        """InsecureAuthError where they would be sent unencrypted; TypeError or ValueError for an unusable auth."""
+        self._origin = origin
+        self._route = route
+        self.given: Auth | Anonymous | None = normalise_auth(given if given is not None else route.session.auth)
+        """None where netrc is to be asked."""
+        self.anonymous: bool = isinstance(self.given, Anonymous)
+        """Whether no request carries any, so that there is nothing to ask `of`."""
+        check_tls(origin, self.given, route.proxied)
+        self.exposed: bool = travels_in_the_clear(origin, route.proxied)
+        """Whether others may read what is sent."""
+        self._netrc: Auth | None = None
+
+    def of(self, headers: tuple[Headers | None, ...]) -> tuple[Auth | None, str | None]:
+        """What a request with these headers carries: an auth object to apply to each attempt, or its fixed header.
+
+        AuthenticationError where there are none; it names the three ways out.
+        """
+        auth = self.given
+        if auth is None:
+            # Looked at for each call: what netrc says must not stand in for a header that the caller gives.
+            if any(
+                layer and layer.get("Authorization") is not None for layer in (*headers, self._route.session.headers)
+            ):
+                return None, None
+            auth = self._netrc or self._from_netrc()
+        if isinstance(auth, Anonymous):
+            return None, None
+        header = basic_header(auth)
+        return (auth, None) if header is None else (None, header)
+
+    def describe(self) -> str:
+        """What kind they are, for a `repr`: nothing of them is shown."""
+        if self.given is None:
+            return "netrc"
+        return repr(self.given) if isinstance(self.given, Anonymous) else type(self.given).__name__
+
+    def _from_netrc(self) -> Auth:
+        auth = netrc_auth(self._origin) if self._route.session.trust_env else None
+        if auth is None:
+            raise missing_credentials(self._origin)
+        check_tls(self._origin, auth, self._route.proxied)
+        self._netrc = auth
+        return auth

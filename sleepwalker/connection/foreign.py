@@ -1,0 +1,172 @@
+"""What a call of a foreign connection object tells: its request, its response, or its exception."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from sleepwalker.engine import CompiledPolicy, Host, Outcome, Request, Verdict, answered, asked_wait, failed
+from sleepwalker.transport.blocking.deadline import Phase
+from sleepwalker.transport.blocking.errors import ErrorContext, translate
+from sleepwalker.transport.url import safe_path
+
+VERBS = frozenset({"get", "head", "post", "put", "patch", "delete", "options"})
+#: The methods that send a request unless a program says that there are more.
+REQUEST_METHODS = VERBS | {"request", "json_request"}
+#: How deep values are searched for what cannot be read twice.
+_DEPTH = 4
+#: How many exceptions, each the cause of the one before, are asked for a status.
+_MOST_CAUSES = 4
+
+#: What responses call their status: those of requests and httpx, and those of http.client, urllib3 and aiohttp.
+_OF_A_RESPONSE = ("status_code", "status")
+#: What exceptions call it besides: version 2.0's, OpenStack's and Stripe's, and those of urllib and Tornado.
+_OF_AN_ERROR = (*_OF_A_RESPONSE, "http_code", "http_status", "code")
+
+
+class Raised:
+    """In place of a response: the object's own exception, whose text may say anything, kept from all records."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error: Exception = error
+
+
+def outcome_of_value(value: Any, failures: frozenset[int], wall: Callable[[], float]) -> Outcome:
+    """What an object's method returned; a success where it has no status that the known libraries would give it.
+
+    Args:
+        value: Kept in the outcome.
+        failures: The statuses that are failures of the host.
+        wall: The present, in seconds since 1970 (UTC), to read dates by.
+    """
+    status = _status(value)
+    if status is None:
+        return Outcome(Verdict.SUCCESS, response=value)
+    return answered(status, value, _asked_wait(status, value, wall), failures)
+
+
+def outcome_of_error(
+    error: Exception, handled: BaseException | None, host: Host, compiled: CompiledPolicy, wall: Callable[[], float]
+) -> Outcome:
+    """What an object's method raised, while `handled` was being handled; the outcome holds it as a `Raised`."""
+    status, teller = _told_by(error)
+    if status is not None:  # the server did answer
+        return answered(status, Raised(error), _asked_wait(status, teller, wall), host.failures)
+    if isinstance(error, OSError) and error.filename is not None:  # about a file here, not about the host
+        return Outcome(Verdict.NEUTRAL, error=error)
+    phase: Phase | None = "connect" if _refused(error) else None
+    context = ErrorContext(
+        host.origin, phase, False, "attempt", compiled.attempt, compiled.connect, compiled.read, handled
+    )
+    told = failed(translate(error, context))
+    return Outcome(
+        told.verdict,
+        error=told.error,
+        response=Raised(error),
+        retryable=told.retryable,
+        never_sent=told.never_sent,
+    )
+
+
+def request_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], compiled: CompiledPolicy) -> Request:
+    """What the policies need to know, read from the usual shapes of such methods."""
+    if name in VERBS:
+        method, uri = name.upper(), kwargs.get("uri", kwargs.get("url", args[0] if args else ""))
+    elif name in REQUEST_METHODS:
+        given = [*args, "", ""] if "method" not in kwargs else [kwargs["method"], *args, ""]
+        method, uri = given[0], kwargs.get("uri", kwargs.get("url", given[1]))
+        method = method.upper() if isinstance(method, str) else ""
+    else:
+        method, uri = name, ""
+    # Only what is called headers is one: a body may have a member of that name.
+    given = [kwargs.get("headers"), kwargs.get("extra_headers")]
+    names = [header for headers in given if isinstance(headers, Mapping) for header in headers]
+    keyed = any(isinstance(header, str) and header.lower() == "idempotency-key" for header in names)
+    once = read_once([*args, *kwargs.values()])
+    return Request(
+        method, safe_path(uri if isinstance(uri, str) else ""), keyed or method in compiled.methods, not once
+    )
+
+
+def read_once(value: Any, depth: int = _DEPTH) -> bool:
+    """Whether there is something in it that a second attempt would find empty: an iterator, or an open file."""
+    if value is None or isinstance(value, str | bytes | int | float):
+        return False
+    if isinstance(value, Mapping):
+        return depth > 0 and any(read_once(item, depth - 1) for item in value.values())
+    if isinstance(value, list | tuple):
+        return depth > 0 and any(read_once(item, depth - 1) for item in value)
+    return isinstance(value, Iterator) or hasattr(value, "read")
+
+
+def _refused(error: Exception) -> bool:
+    """Whether no connection was made, as the standard library says it; urllib's errors name theirs as a reason.
+
+    What it was raised in the course of does not count: the object may have tried another server since.
+    """
+    return any(
+        isinstance(link, ConnectionRefusedError) for link in (error, error.__cause__, attribute_of(error, "reason"))
+    )
+
+
+def _status(thing: Any, names: tuple[str, ...] = _OF_A_RESPONSE) -> int | None:
+    """The HTTP status of a response, by the names that the known libraries give it."""
+    return next(filter(None, (_as_status(attribute_of(thing, name)) for name in names)), None)
+
+
+def _as_status(value: Any) -> int | None:
+    return int(value) if isinstance(value, int) and 100 <= value <= 599 else None
+
+
+def _told_by(error: BaseException) -> tuple[int | None, Any]:
+    """The status that an exception, or what was named as its cause, carries; and what may have the headers with it.
+
+    What it was raised in the course of does not count, as for a refused connection.
+    """
+    link: BaseException | None = error
+    for _ in range(_MOST_CAUSES):
+        if link is None:
+            break
+        response = attribute_of(link, "response")
+        if isinstance(response, Mapping):  # botocore's
+            with contextlib.suppress(Exception):
+                if (status := _as_status(response["ResponseMetadata"]["HTTPStatusCode"])) is not None:
+                    return status, None
+        if (status := _status(response)) is not None:
+            return status, response
+        if (status := _status(link, _OF_AN_ERROR)) is not None:
+            return status, link
+        link = link.__cause__
+    return None, None
+
+
+def _header(headers: Any, name: str) -> str | None:
+    """The text of a header, also of a plain dict that has its name in small letters, or a number in it."""
+    value = None
+    with contextlib.suppress(Exception):  # headers are whatever the object makes of them
+        value = headers.get(name)
+        if value is None:
+            value = headers.get(name.lower())
+    if type(value) in (int, float):
+        return str(value)
+    return value if isinstance(value, str) else None
+
+
+def attribute_of(thing: Any, name: str) -> Any:
+    """What a foreign object has under a name; None where it has nothing, or reading it fails.
+
+    What fails in there must not hide what is being looked at: httpx raises RuntimeError for a request that its error
+    does not have.
+    """
+    try:
+        return getattr(thing, name, None)
+    except Exception:  # noqa: BLE001
+        return None
+
+
+def _asked_wait(status: int, teller: Any, wall: Callable[[], float]) -> float | None:
+    return asked_wait(status, functools.partial(_header, attribute_of(teller, "headers")), wall)

@@ -1,0 +1,20 @@
+"""The type of what a manager finds, for checkers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__all__ = ["Found_co"]
+
+# A type by default needs no parameter in brackets; at run time only Python 3.13 knows of that. Covariant, though `add`
+# takes one: a function of a manager of connections takes one of a subclass of them, too.
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    from sleepwalker.connection.connection import Connection
+
+    Found_co = TypeVar("Found_co", covariant=True, default=Connection)
+else:
+    from typing import TypeVar
+
+    Found_co = TypeVar("Found_co", covariant=True)

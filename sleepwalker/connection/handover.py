@@ -1,0 +1,116 @@
+"""What is done with the outcome of a call: its response is handed to the caller, or its error is raised."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+import requests
+
+from sleepwalker.clock import Clock
+from sleepwalker.connection.came_from import note_came_from
+from sleepwalker.connection.outgoing import PreparedCall
+from sleepwalker.connection.response import Response
+from sleepwalker.connection.usage import Usage
+from sleepwalker.engine import Final, Request, Verdict, failed
+from sleepwalker.events import Observer
+from sleepwalker.exceptions import ConnectionError, DeadlineExceeded, HTTPError, SleepwalkerException
+from sleepwalker.transport.blocking.errors import ErrorContext, translate
+from sleepwalker.transport.blocking.stream import ClosedByReader, OnBreak, watch_stream
+
+#: What a copy or a pickle of a response holds, which requests reads from the response itself.
+_KEPT = [*requests.Response.__attrs__, "attempts", "undecoded", "__attrs__"]
+
+
+class Handover:
+    """Hands over what the calls of one connection and its scopes end with."""
+
+    __slots__ = ("_clock", "_latest", "_observe", "_origin", "_usage")
+
+    def __init__(self, origin: str, clock: Clock, observe: Observer, usage: Usage) -> None:
+        self._origin = origin
+        self._clock = clock
+        self._observe = observe
+        self._usage = usage
+        self._latest = threading.local()
+
+    @property
+    def latest(self) -> Response | None:
+        """The last response that was handed over in this thread; a streamed one only for as long as its reader has it.
+
+        Held from here, a stream that its reader dropped would keep its socket and its place in the pool.
+        """
+        held: Response | weakref.ref[Response] | None = getattr(self._latest, "response", None)
+        return held() if isinstance(held, weakref.ref) else held
+
+    def hand_over(self, final: Final, call: PreparedCall) -> Response:
+        """The response to return, or the error to raise; either has its attempts."""
+        usage, outgoing = self._usage, call.outgoing
+        usage.last_used = self._clock.monotonic()
+        error = final.outcome.error
+        if error is not None:
+            # One that has its attempts is of another call: of an auth object or a body of the caller's.
+            if isinstance(error, SleepwalkerException) and error is not outgoing.body.error and not error.attempts:
+                error.attempts = final.attempts
+                error.__cause__ = error.__context__ = None  # requests' own errors quote the URL
+                error.add_note(self._described(call.request, final))
+                if isinstance(error, ConnectionError):
+                    error.request = outgoing.prepared  # as requests' own errors have it
+            try:
+                raise error
+            finally:
+                del error, final  # or the error would hold itself, by this frame, until the garbage collector comes
+        response: Response = final.outcome.response
+        status = response.status_code
+        response.attempts = final.attempts
+        response.__attrs__ = _KEPT
+        note_came_from(response, call.came_from)
+        self._latest.response = weakref.ref(response) if final.outcome.head is not None else response
+        if status == 401:
+            usage.unauthorized = True
+        else:
+            usage.accepted = True
+        if status >= 400 and outgoing.raise_for_status:
+            failure = HTTPError.of(response)
+            failure.attempts = final.attempts
+            failure.retry_after = final.outcome.retry_after
+            failure.add_note(self._described(call.request, final, status))
+            try:
+                raise failure
+            finally:
+                del failure, final, response
+        if outgoing.stream:
+            watch_stream(response, self._on_break(call, final))
+        return response
+
+    def _described(self, request: Request, final: Final, status: int | None = None) -> str:
+        """What a traceback says below an error: an HTTPError's own text is the server's, and may be one word."""
+        count = len(final.attempts)
+        if count == 0:
+            attempts = "not sent"
+        else:
+            attempts = "after 1 attempt" if count == 1 else f"after {count} attempts"
+        shown = f"{status} " if status is not None else ""
+        return f"{request.method} {self._origin}{request.path}: {shown}{attempts}"
+
+    def _on_break(self, call: PreparedCall, final: Final) -> OnBreak:
+        """What makes of an error that breaks a streamed body one of ours, which counts against the host once."""
+        host, compiled, permit, head = call.host, call.compiled, final.permit, final.outcome.head
+        # The attempt of a head that failed has counted already.
+        counts = final.outcome.verdict is not Verdict.FAILURE
+
+        def broken(error: Exception, handled: BaseException | None, deadline_hit: bool) -> BaseException:
+            nonlocal counts
+            times = (compiled.total, compiled.connect, compiled.read)
+            raised = translate(error, ErrorContext(self._origin, "body", deadline_hit, "total", *times, handled))
+            # Where the whole body took too long, its reader may have: only silence says something of the host.
+            own = isinstance(raised, DeadlineExceeded) or isinstance(error, ClosedByReader)
+            if counts and isinstance(raised, SleepwalkerException) and not own:
+                counts = False
+                outcome = failed(raised)
+                outcome.head = head
+                for event in host.outcomes.settle_body(permit, outcome, self._clock.monotonic()):
+                    self._observe(event)
+            return raised
+
+        return broken

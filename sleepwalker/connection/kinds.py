@@ -1,0 +1,37 @@
+"""What kind of connection an object is: one of ours, a guard or a scope of one, or a foreign object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sleepwalker.connection.connection import Connection
+from sleepwalker.connection.guard import unguarded
+from sleepwalker.connection.usage import Usage
+from sleepwalker.lookup.foreign import says_closed
+from sleepwalker.transport.url import Origin
+
+
+def bare(conn: Any) -> Any:
+    """The connection itself, where this is a guard or a scope of it. Runs no user's code."""
+    conn = unguarded(conn)
+    kind: Any = type(conn)
+    return conn if not issubclass(kind, Connection) or conn._whole is None else conn._whole
+
+
+def as_connection(conn: Any) -> Connection | None:
+    """`conn` if it is one of ours. A proxy of one is; a mock that only says so is not.
+
+    That may run the code of its class, as `says_closed` does, so no lock is held meanwhile.
+    """
+    ours = isinstance(conn, Connection) and type(getattr(conn, "usage", None)) is Usage
+    return conn if ours and isinstance(conn.origin, Origin) else None
+
+
+def seems_good(conn: object) -> bool:
+    """Whether a connection is worth keeping, as far as it can be told without a manager that holds it."""
+    ours = as_connection(conn)
+    if ours is None:
+        return not says_closed(conn)
+    if ours.closed or (ours.usage.unauthorized and ours.policy.health.unauthorized_evicts):
+        return False
+    return ours.health.state not in ("broken", "isolated")

@@ -1,0 +1,116 @@
+"""Leads flights: asks the hooks of a manager, in threads of their own where that can be."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from sleepwalker.clock import Clock
+from sleepwalker.connection.kinds import as_connection
+from sleepwalker.connection.retiring import Retiring
+from sleepwalker.connection.said import own_copy, told
+from sleepwalker.drivers.threads import workers
+from sleepwalker.frames import empty_frames
+from sleepwalker.lookup.answers import HOOK_FAILURES, answer_of
+from sleepwalker.lookup.ending import begin, begin_here, end, fail
+from sleepwalker.lookup.foreign import Answer
+from sleepwalker.lookup.lead import carry_out
+from sleepwalker.lookup.slot import Signal
+from sleepwalker.lookup.state import Lookup
+from sleepwalker.lookup.steps import AskHook, Job, Machine, Start
+from sleepwalker.lookup.table import Released
+
+_HOOK_THREAD = "sleepwalker hook"
+
+T = TypeVar("T")
+_Run = Callable[[Machine[Any]], Any]
+
+
+class Leading:
+    """Its methods are called while no lock is held."""
+
+    def __init__(self, lookup: Lookup, retiring: Retiring) -> None:
+        self.lock: threading.RLock = threading.RLock()
+        """The lookup's."""
+        self._lookup, self._retiring = lookup, retiring
+
+    def start(self, step: Start, run: _Run) -> None:
+        """Have the hooks asked, in a thread of their own: it gives the result to all waiters.
+
+        `run` performs the steps of a machine. Whatever happens to this thread meanwhile does not concern them.
+        """
+        job = step.job
+        if self._lookup.hooks and not job.alone and not sys.is_finalizing():
+            context = contextvars.copy_context()
+            with contextlib.suppress(workers.NoThread):
+                work = partial(context.run, self._lead_in_thread, job, run)
+                workers.lend(partial(_finish, [work]), _HOOK_THREAD)
+                job.flight.taken = True
+                return
+        self._lead_here(job, run)
+
+    def _lead_in_thread(self, job: Job, run: _Run) -> Signal:
+        """Carry out a flight, in a thread that nothing interrupts. Returns what is still waited for."""
+        with self.lock:
+            if not begin(self._lookup, job.flight):
+                return job.flight.done
+        released: list[Released] = []
+        error: BaseException | None = None
+        try:
+            released = run(carry_out(self._lookup, job))
+        except BaseException as raised:  # noqa: BLE001 - the caller's to see
+            # The frame of the function that caught it is still at work, so it could not be emptied.
+            raised.__traceback__ = None if raised.__traceback__ is None else raised.__traceback__.tb_next
+            empty_frames(raised)
+            error = raised
+        signal: Signal = run(end(self._lookup, job.flight, released, error, own_copy))
+        return signal
+
+    def _lead_here(self, job: Job, run: _Run) -> None:
+        """Carry out a flight in the caller's own thread."""
+        mine = job.flight
+        begin_here(self._lookup, mine)
+        try:
+            released: list[Released] = run(carry_out(self._lookup, job))
+        except Exception as error:
+            # In the main thread it may come from a signal handler (a time limit), which does not concern the waiters:
+            # they ask anew. Elsewhere it is a hook's.
+            if mine.caller != threading.main_thread().ident:
+                fail(mine, error, own_copy)
+            raise
+        finally:
+            with self.lock:
+                self._lookup.end(mine)
+            mine.done.set()
+        self._retiring.release(released)
+
+
+def _finish(work: list[Callable[[], Signal]]) -> None:
+    """What the thread of a flight does. It drops all that the flight needed before the waiters go on.
+
+    Else a manager or a connection that they drop would live on for a moment, in the frames of this thread.
+    """
+    work.pop()().set()
+
+
+def ask_hook(step: AskHook, clock: Clock) -> Answer:
+    """What a hook says."""
+    began, conn = clock.monotonic(), None
+    error: Exception | None = None
+    try:
+        conn = step.hook.connect(step.asked.host, step.asked.auth)
+    except HOOK_FAILURES as raised:
+        error = raised
+    took = clock.monotonic() - began
+    return answer_of(step.hook, conn, error, took, target=_target, words=lambda error: told(error, step.asked))
+
+
+def _target(conn: Any) -> str:
+    """Where a connection goes, or its type."""
+    ours = as_connection(conn)
+    return type(conn).__name__ if ours is None else ours.origin.text

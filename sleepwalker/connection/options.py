@@ -1,0 +1,82 @@
+"""The options of a call: checked once, where the call enters, and one value from there to its end."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple, TypedDict
+
+from sleepwalker.connection.arguments import Body, Files, HeaderValues, Params, Path
+from sleepwalker.connection.retry_if import RetryIf, check_retry_if
+from sleepwalker.connection.settings import Timeout, check_timeout, check_total
+from sleepwalker.hosts.policies import load_policy
+from sleepwalker.policy import Policy
+from sleepwalker.transport.headers import Headers, checked_headers
+
+
+class RequestOptions(TypedDict, total=False):
+    """The keyword arguments of `Connection.request` and its verbs, as callers give them."""
+
+    params: Params | None
+    data: Body | None
+    json: object
+    files: Files | None
+    headers: HeaderValues | None
+    timeout: Timeout | None
+    stream: bool
+    policy: Policy | Path | None
+    total: float | None
+    total_covers_body: bool
+    retry_if: RetryIf | None
+    idempotent: bool | None
+    raise_for_status: bool
+
+
+class CallOptions(NamedTuple):
+    """What one call was asked to do, checked. A tuple, because each call makes one and nothing is made faster."""
+
+    params: Params | None = None
+    data: Body | None = None
+    json_bytes: bytes | None = None
+    """The encoded body of `json=`."""
+    files: Files | None = None
+    headers: Headers | None = None
+    """The call's own, besides the connection's."""
+    timeout: tuple[float, float] | None = None
+    """Seconds to connect, and to wait for each next byte; None for the policy's."""
+    stream: bool = False
+    policy: Policy | None = None
+    """The call's own; None for the connection's."""
+    total: float | None = None
+    """Seconds that the whole call may take; None for the policy's."""
+    total_covers_body: bool = False
+    """Whether that bounds the body of a stream, too."""
+    retry_if: RetryIf | None = None
+    idempotent: bool | None = None
+    """Whether the request may be sent twice once it may have been processed; None where its method decides."""
+    raise_for_status: bool = True
+    max_body: int | None = None
+    """Bytes of decoded body above which a response is refused; None for no limit."""
+
+
+def checked_options(given: RequestOptions, encoder: json.JSONEncoder) -> CallOptions:
+    """The options of a call from a caller's keyword arguments; `encoder` makes the body of `json`.
+
+    Raises TypeError, ValueError, URLError or PolicyError for an argument that cannot be. Each names the argument, the
+    value and what is allowed.
+    """
+    body, headers, policy, total = given.get("json"), given.get("headers"), given.get("policy"), given.get("total")
+    return CallOptions(
+        given.get("params"),
+        given.get("data"),
+        None if body is None else encoder.encode(body).encode(),
+        given.get("files"),
+        checked_headers(headers) if headers else None,
+        check_timeout(given.get("timeout")),
+        given.get("stream", False),
+        None if policy is None else load_policy(policy),
+        None if total is None else check_total(total),
+        given.get("total_covers_body", False),
+        check_retry_if(given.get("retry_if")),
+        given.get("idempotent"),
+        given.get("raise_for_status", True),
+    )

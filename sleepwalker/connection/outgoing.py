@@ -1,0 +1,105 @@
+"""From a call's options to a request that can be sent, and to what the policies need to know of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from sleepwalker.connection.arguments import HeaderValues
+from sleepwalker.connection.authentication import Authentication
+from sleepwalker.connection.came_from import CameFrom
+from sleepwalker.connection.options import CallOptions
+from sleepwalker.connection.part import Part
+from sleepwalker.connection.retry_if import RetryIf, asking
+from sleepwalker.engine import CompiledPolicy, Host, Request
+from sleepwalker.lookup.keys import sent_mark
+from sleepwalker.transport.blocking.attempt import OutgoingRequest
+from sleepwalker.transport.blocking.prepare import METHODS, Base, check_method, prepare
+from sleepwalker.transport.blocking.route import Route
+from sleepwalker.transport.credentials import check_authorization
+from sleepwalker.transport.headers import Headers, checked_headers
+from sleepwalker.transport.url import Origin, safe_path
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class PreparedCall:
+    """A prepared call: what each layer below gets of it."""
+
+    request: Request
+    """For the engine."""
+    outgoing: OutgoingRequest
+    """For the transport."""
+    compiled: CompiledPolicy
+    host: Host
+    came_from: CameFrom
+
+
+class RequestMaker:
+    """Makes the requests of one connection ready: URL, headers, credentials and body, checked before any is sent."""
+
+    __slots__ = ("_authentication", "_base", "_origin", "_retry_if", "_route", "headers")
+
+    def __init__(
+        self,
+        hostname: str,
+        prefix: str,
+        origin: Origin,
+        route: Route,
+        authentication: Authentication,
+        headers: HeaderValues | None,
+        retry_if: RetryIf | None,
+    ) -> None:
+        self._base = Base(route.session, hostname, prefix, origin)
+        self._origin = origin
+        self._route = route
+        self._authentication = authentication
+        self._retry_if = retry_if
+        self.headers: Headers = checked_headers(headers)
+        """Sent with every request."""
+        for given in (route.session.headers, self.headers):
+            check_authorization(origin, given, route.proxied)
+
+    def add_headers(self, headers: HeaderValues) -> None:
+        """Send these headers with all later requests. URLError for one that cannot be sent, or only over TLS."""
+        checked = checked_headers(headers)
+        check_authorization(self._origin, checked, self._route.proxied)
+        both = self.headers.copy()
+        both.update(checked)
+        self.headers = both  # in one step: another thread may be reading it
+
+    def outgoing(self, method: str, uri: str, options: CallOptions, host: Host) -> OutgoingRequest:
+        """A request that can be sent, and how its response is to be read. URLError for what may not be sent."""
+        layers = (self.headers, options.headers)
+        credentials = self._authentication
+        auth, authorization = (None, None) if credentials.anonymous else credentials.of(layers)
+        if type(method) is not str or method not in METHODS:
+            method = check_method(method)
+        prepared, body = prepare(self._base, method, uri, options, layers)
+        if authorization is not None:
+            prepared.headers["Authorization"] = authorization
+        elif credentials.exposed:  # the call's headers and the session's may have changed since it was made
+            check_authorization(self._origin, prepared.headers, self._route.proxied)
+        return OutgoingRequest(
+            prepared, body, auth, options.stream, options.max_body, options.raise_for_status, host.failures
+        )
+
+    def call(self, part: Part, method: str, uri: str, options: CallOptions) -> PreparedCall:
+        """A call through a connection or a scope, ready to be made."""
+        compiled, host = part.compiled, part.host
+        if options.policy is not None or options.timeout is not None or options.total is not None:
+            compiled = part.compiled_for(options)
+        outgoing = self.outgoing(method, uri, options, host)
+        prepared, body = outgoing.prepared, outgoing.body
+        headers, method = prepared.headers, prepared.method or ""
+        idempotent = options.idempotent
+        if idempotent is None:
+            idempotent = method in compiled.methods or "Idempotency-Key" in headers
+        if compiled.propagate is not None and compiled.propagate not in headers:  # the caller knows better
+            outgoing.deadline_header = compiled.propagate
+        request = Request(method, safe_path(prepared.url or ""), idempotent, body.replayable, body.concurrent)
+        request.credentials = partial(sent_mark, outgoing.auth, headers)
+        if (usage := part.came_from.usage) is not None and usage.held:
+            request.name = usage.asked_for(self._origin.text)
+        if options.retry_if is not None or self._retry_if is not None:
+            request.retry_if = asking(self._retry_if, options.retry_if)
+        return PreparedCall(request, outgoing, compiled, host, part.came_from)

@@ -1,0 +1,156 @@
+"""What the calls of a connection, or of one of its scopes, go by: a host's record, and the policy that they follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sleepwalker.clock import Clock
+from sleepwalker.connection.came_from import CameFrom
+from sleepwalker.connection.options import CallOptions
+from sleepwalker.engine import CompiledPolicy, Host, passes_rate_limit
+from sleepwalker.events import Observer, PolicyIgnored
+from sleepwalker.policy import Policy
+from sleepwalker.policy.shared import OF_A_SCOPE, unlike
+
+#: Policies and timeouts of single calls that are kept compiled.
+_MOST_OTHERS = 64
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Compiler:
+    """Makes policies ready for the calls of one connection."""
+
+    origin: str
+    hostname: str
+    clock: Clock
+    timeout: tuple[float, float] | None
+    """The constructor's `(connect, read)`, before that of the connection's own policy."""
+
+    def for_host(self, policy: Policy) -> Policy:
+        """The policy, or what its tables say for this host."""
+        return policy.for_host(self.origin, self.hostname)
+
+    def own(self, policy: Policy) -> CompiledPolicy:
+        """One that a connection or a scope follows."""
+        return CompiledPolicy(policy, self.clock, self.timeout)
+
+    def of_call(self, policy: Policy, timeout: tuple[float, float] | None, own: CompiledPolicy) -> CompiledPolicy:
+        """One of a single call, where `own` are those of its connection or scope."""
+        return CompiledPolicy(policy, self.clock, timeout).beside(own)
+
+
+class Part:
+    """What the calls of a connection, or of one of its scopes, go by: the record that they count in, and the policy.
+
+    A scope's goes by its connection's, and looks at it with each call: a manager may give the connection another record
+    and forget the one of the scope.
+    """
+
+    __slots__ = ("_compiler", "_observe", "_others", "attached", "came_from", "compiled", "host", "name", "whole")
+
+    compiled: CompiledPolicy
+
+    def __init__(
+        self,
+        compiler: Compiler,
+        observe: Observer,
+        came_from: CameFrom,
+        host: Host,
+        compiled: CompiledPolicy,
+        *,
+        name: str | None = None,
+        whole: Part | None = None,
+    ) -> None:
+        self._compiler = compiler
+        self._observe = observe
+        self._others: dict[tuple[Policy, bool, tuple[float, float] | None], CompiledPolicy] = {}
+        self.came_from: CameFrom = came_from
+        """What is known of its responses by those that follow their links."""
+        self.host: Host = host
+        self.compiled = compiled
+        self.name: str | None = name
+        """The scope's name, None for the connection itself."""
+        self.whole: Part | None = whole
+        """Of a scope, what its connection goes by."""
+        self.attached: bool = False
+        """Whether a manager gave the connection the record of its host, and says what that follows."""
+
+    def scope(self, name: str, came_from: CameFrom) -> Part:
+        """What the scope of that name goes by."""
+        part = Part(self._compiler, self._observe, came_from, self.host, self.compiled, name=name, whole=self)
+        part.catch_up()
+        return part
+
+    def compiled_for(self, options: CallOptions) -> CompiledPolicy:
+        """What one call follows: with a policy or timeout of its own, compiled once for each such pair."""
+        compiled = own = self.compiled
+        if options.policy is not None or options.timeout is not None:
+            chosen = own.policy if options.policy is None else self._compiler.for_host(options.policy)
+            key = (chosen, passes_rate_limit(chosen), options.timeout)  # equal policies may differ in what they say
+            found = self._others.get(key)
+            if found is None:
+                found = self._compiler.of_call(chosen, options.timeout, own)
+                if len(self._others) >= _MOST_OTHERS:
+                    self._others = {}
+                self._others[key] = found
+            compiled = found
+        if options.total is not None:  # not kept: what is left of a caller's own time is another number each time
+            compiled = compiled.within(options.total)
+        return compiled
+
+    def catch_up(self) -> None:
+        """Of a scope: go by what its connection goes by now, and by the record that its host has for it now."""
+        whole = self.whole
+        if whole is None or self.name is None:
+            return
+        host, _, _ = whole.host.part(self.name)
+        # The record was forgotten, and is new. What the program said of this scope holds all the same.
+        if host is not self.host and host.own_policy is None and (given := self.host.own_policy) is not None:
+            whole.give(self.name, given)
+        own = host.own_policy
+        if own is None:
+            self._follow(whole.compiled)
+        elif own is not self.compiled.policy:
+            self._follow(self._compiler.own(own))
+        self.host = host
+
+    def give(self, name: str, policy: Policy) -> None:
+        """Have the scope of that name follow a policy. If it has another one that holds, and this is told once."""
+        part, heeded, transitions = self.host.part(name, policy)
+        for event in transitions:
+            self._observe(event)
+        if heeded or part.told_ignored:
+            return
+        if ignored := unlike(policy, part.policy, OF_A_SCOPE):
+            part.told_ignored = True
+            self._observe(PolicyIgnored(part.origin, ignored=", ".join(ignored), followed="scope"))
+
+    def follow(self, policy: Policy) -> None:
+        """Have later calls follow a policy. In a manager only its `reload` changes what the host's record follows."""
+        if self.whole is not None:
+            self.catch_up()
+            transitions = self.host.give(policy)
+        else:
+            self._follow(self._compiler.own(policy))
+            transitions = () if self.attached else self.host.reconfigure(policy)
+        for event in transitions:
+            self._observe(event)
+
+    def reset_circuit(self) -> None:
+        """Close the circuit of the record that later calls count in."""
+        self.catch_up()
+        for event in self.host.reset_circuit():
+            self._observe(event)
+
+    def attach(self, host: Host) -> None:
+        """Share a record with others; the policies that scopes were given hold there, unless others hold already."""
+        whole = self if self.whole is None else self.whole
+        before, whole.host, whole.attached = whole.host, host, True
+        if before is not host:
+            for part in before.parts():
+                if part.own_policy is not None:
+                    whole.give(part.origin.partition("#")[2], part.own_policy)
+
+    def _follow(self, compiled: CompiledPolicy) -> None:
+        if compiled is not self.compiled:
+            self.compiled, self._others = compiled, {}

@@ -1,0 +1,116 @@
+"""Asks broken hosts of a manager in the background whether they are back."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import cast
+
+from sleepwalker.connection.connection import Connection
+from sleepwalker.drivers.threads.prober import LONGEST, Prober
+from sleepwalker.engine import Host, Verdict
+from sleepwalker.events import Observer
+from sleepwalker.lookup.state import Lookup
+from sleepwalker.policy import HealthPolicy
+
+#: A probe that is due in fewer seconds is made at once.
+_DUE = 0.001
+
+
+class Probing:
+    """One thread at most, which runs while a policy has broken hosts probed."""
+
+    def __init__(self, lookup: Lookup, observe: Observer) -> None:
+        self.lock: threading.RLock = threading.RLock()
+        """The lookup's."""
+        self._lookup, self._observe = lookup, observe
+        self.prober: Prober | None = None
+        self._due: dict[str, float] = {}
+        """In how many seconds the broken hosts that are probed have their next one, by origin."""
+
+    def start(self) -> None:
+        """Have the thread run, if there is something to do for it. It does not outlive a fork."""
+        with self.lock:
+            every = self._lookup.hosts.probe_every
+            if self._lookup.closed or every == math.inf:
+                return
+            if self.prober is None:
+                self._due = {}
+                self.prober = Prober(self.probe_broken, every)
+            self.prober.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        with self.lock:
+            self._leave()
+            if self.prober is not None:
+                self.prober.stop()
+
+    def _leave(self) -> None:
+        """Leave all hosts to be probed by other managers."""
+        self._lookup.hosts.probe_turns.take(self, ())
+
+    def renew(self) -> None:
+        """Begin anew, for the policies changed."""
+        with self.lock:
+            self.stop()
+            self.prober = None
+            if len(self._lookup.table):
+                self.start()
+
+    def probe_broken(self, elapsed: float = math.inf) -> float:
+        """Ask each broken host whose time has come once whether it is back; in how many seconds to look again.
+
+        Those that another manager on the same table of hosts probes are left to that.
+
+        `elapsed` is how many have gone by since it was done last.
+        """
+        with self.lock:
+            prober, again = self.prober, self._lookup.hosts.probe_every
+            targets = self._targets()
+            mine = self._lookup.hosts.probe_turns.take(self, targets)
+        due: dict[str, float] = {}
+        for origin, (conn, record, health) in targets.items():
+            if self._lookup.closed or self.prober is not prober:  # a new policy has a prober of its own
+                return again
+            if health.probe is None or origin not in mine:
+                continue
+            due[origin] = self._due.get(origin, 0.0) - elapsed
+            if due[origin] < _DUE:
+                due[origin] = health.probe_interval
+                try:
+                    self._probe(conn, record, health.probe)
+                except BaseException:  # an observer's: the thread ends
+                    self._leave()
+                    raise
+        self._due = due
+        return min([again, *due.values()])
+
+    def _targets(self) -> dict[str, tuple[Connection, Host, HealthPolicy]]:
+        """The broken hosts that are to be probed, each with a connection to ask it by."""
+        targets: dict[str, tuple[Connection, Host, HealthPolicy]] = {}
+        for slot in self._lookup.table.slots():
+            conn, record = (slot.probe_with, slot.primary) if slot.failed_over else (slot.own, slot.record)
+            if conn is None or record is None or record.health_policy.probe is None:
+                continue
+            if record.verdict.suspect and not record.isolated:
+                # Not asked whether it is one: that would run the code of a proxy's class, with the lock held.
+                targets[record.origin] = (cast(Connection, conn), record, record.health_policy)
+        return targets
+
+    def _probe(self, conn: Connection, record: Host, path: str) -> None:
+        breaker = record.policy.breaker
+        needed = breaker.close_after if breaker else 1
+        for _ in range(needed):
+            try:
+                outcome = conn.probe(path, LONGEST)
+            except Exception:  # noqa: BLE001 - credentials are a user's code, and the other hosts are waiting
+                record.verdict.not_probed()
+                return
+            if outcome.verdict is Verdict.NEUTRAL and outcome.error is not None:  # the same, once it was under way
+                record.verdict.not_probed()
+                return
+            for event in record.outcomes.probed(outcome, self._lookup.clock.monotonic()):
+                self._observe(event)
+            if not record.verdict.suspect or not outcome.succeeded:
+                return

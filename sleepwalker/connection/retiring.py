@@ -1,0 +1,73 @@
+"""Retires connections that a manager no longer holds: announces them, lets their calls finish, closes them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from sleepwalker.connection.guard import end_waits, is_guard, once_idle
+from sleepwalker.connection.kinds import as_connection, bare
+from sleepwalker.events import Observer
+from sleepwalker.lookup.released import Leaving, announced
+from sleepwalker.lookup.state import Lookup
+from sleepwalker.lookup.table import Released
+
+
+class Retiring:
+    """Its methods are called while no lock is held, for closing a connection may run a user's code."""
+
+    def __init__(self, lookup: Lookup, observe: Observer) -> None:
+        self.lock: threading.RLock = threading.RLock()
+        """The lookup's."""
+        self._lookup, self._observe = lookup, observe
+        self._leaving = Leaving(lookup.table)
+
+    def release(self, released: Iterable[Released], *, cut: bool = False) -> None:
+        """Announce what is held no more, and retire it. Calls under way go on, unless they are to be `cut`."""
+        for each in released:
+            for event in announced(each):
+                self._observe(event)
+            conn = each.conn
+            if cut or self._lookup.closed or each.reason is None:
+                end_waits(conn)
+                self._close_unheld(conn)
+            elif is_guard(conn):
+                with self.lock:
+                    self._leaving.goes_on(conn, bare(conn))
+                once_idle(conn, partial(self._close_unheld, conn))
+            else:
+                self._close_unheld(conn, gently=True)
+
+    def cut(self, leaving: list[Any], retired: Sequence[weakref.ref[Any]]) -> None:
+        """End the calls of connections that were released before; see `left`."""
+        for conn in leaving:
+            end_waits(conn)
+        for ref in retired:
+            if (conn := ref()) is not None:
+                self._close_unheld(conn)
+
+    def left(self) -> tuple[list[Any], Sequence[weakref.ref[Any]]]:
+        """The guards that have calls under way, and references to the connections that a user still has."""
+        return self._leaving.all()
+
+    def _close_unheld(self, conn: Any, *, gently: bool = False) -> None:
+        """Close a connection that may be closed; of a scope, that is the whole one."""
+        itself = bare(conn)
+        if not is_guard(conn):
+            conn = itself
+        with self.lock:
+            if not self._leaving.may_close(conn, itself):
+                return
+        with contextlib.suppress(Exception):  # what closes badly is gone all the same
+            ours = as_connection(conn)
+            if ours is not None and gently:
+                ours.retire()
+                usage = ours.usage
+                with self.lock:
+                    self._leaving.retired(conn, itself, usage)
+            elif callable(close := getattr(conn, "close", None)):
+                close()

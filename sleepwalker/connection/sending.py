@@ -1,0 +1,53 @@
+"""How the threads driver sends the attempts of a call that may be hedged: through the transport, cancellably."""
+
+from __future__ import annotations
+
+from sleepwalker.clock import Clock
+from sleepwalker.connection.outgoing import PreparedCall
+from sleepwalker.engine import Outcome, Send
+from sleepwalker.transport.blocking.attempt import Sender, attempt
+from sleepwalker.transport.blocking.canceller import Canceller
+from sleepwalker.transport.blocking.deadline import AttemptDeadline
+
+
+class HedgeableAttempt:
+    """One attempt of a call, which another thread may cancel."""
+
+    __slots__ = ("_call", "_deadline", "_outgoing", "_sender", "_step")
+
+    def __init__(self, sender: Sender, call: PreparedCall, clock: Clock, step: Send, extra: bool) -> None:
+        """`extra` for a hedge attempt: it has a request of its own, for attempts write on theirs."""
+        self._sender = sender
+        self._call = call
+        self._outgoing = call.outgoing.copy() if extra else call.outgoing
+        self._step = step
+        self._deadline = AttemptDeadline(
+            clock,
+            connect=call.compiled.connect,
+            read=call.compiled.read,
+            ends_at=step.deadline,
+            canceller=Canceller(),
+            proven_since=step.proven_since,
+        )
+
+    @property
+    def on_the_wire(self) -> bool:
+        """Whether it has come to a pool of ours: a mock, or a cache, never asks for one."""
+        return self._deadline.phase is not None
+
+    def send(self) -> Outcome:
+        """Send, and wait for the response."""
+        call, compiled = self._call, self._call.compiled
+        outcome = attempt(self._sender, self._outgoing, self._step, compiled.connect, compiled.read, self._deadline)
+        if self._outgoing is not call.outgoing:
+            # Known to the call now, for before that its sockets were another thread's, which alone closes them.
+            call.outgoing.deadlines += (self._deadline,)
+        return outcome
+
+    def cancel(self) -> None:
+        """Leave it no time, and end what it waits for."""
+        self._deadline.cancel()
+
+    def end(self) -> None:
+        """The attempt is over: it cannot be cancelled any more."""
+        self._deadline.end()

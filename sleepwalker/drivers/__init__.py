@@ -1,0 +1,1 @@
+"""Performs the steps of the engine: one folder for each way of waiting and sending."""

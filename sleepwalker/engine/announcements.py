@@ -1,0 +1,138 @@
+"""The events that tell of a call, but for those of its attempts and of its host."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sleepwalker.engine.outcome import FAILURE, Outcome
+from sleepwalker.engine.record import Call
+from sleepwalker.events import (
+    RequestFailed,
+    RequestFinished,
+    RequestRejected,
+    RequestWouldReject,
+    RetryAbandoned,
+    RetryScheduled,
+)
+from sleepwalker.value import draft_of
+
+#: Each call makes one of these events, or two: as a draft, and without keywords, that takes less time.
+_FinishedDraft, _FailedDraft = draft_of(RequestFinished), draft_of(RequestFailed)
+_RejectedDraft = draft_of(RequestRejected)
+
+
+def schedule(call: Call, wait: float, outcome: Outcome, *, server_directed: bool, asked_for: bool = False) -> None:
+    """Announce a wait. `asked_for` is one that the caller's `retry_if` wants."""
+    call.observe(
+        RetryScheduled(
+            host=call.host.origin,
+            call=call.id,
+            asked_for=call.request.name,
+            method=call.request.method,
+            path=call.request.path,
+            attempt=len(call.attempts) + 1,
+            wait=wait,
+            server_directed=server_directed,
+            reason="retry_if" if asked_for else "status" if outcome.error is None else "error",
+        )
+    )
+
+
+def abandon(
+    call: Call,
+    reason: Literal["breaker", "budget", "closed", "deadline", "not idempotent", "not replayable", "retry after"],
+) -> None:
+    """Announce that a retry that was due is not made."""
+    call.host.count("abandoned", reason)
+    call.observe(
+        RetryAbandoned(
+            host=call.host.origin,
+            call=call.id,
+            asked_for=call.request.name,
+            method=call.request.method,
+            path=call.request.path,
+            attempt=len(call.attempts),
+            reason=reason,
+        )
+    )
+
+
+def reject(
+    call: Call, by: Literal["breaker", "bulkhead", "cooldown", "isolation", "rate_limit"], retry_after: float | None
+) -> None:
+    """Announce a rejection."""
+    call.refused = True
+    request = call.request
+    event = _RejectedDraft(
+        call.host.origin, request.method, request.path, by, retry_after, call=call.id, asked_for=request.name
+    )
+    event.__class__ = RequestRejected
+    call.observe(event)
+
+
+def would_reject(
+    call: Call,
+    by: Literal["breaker", "bulkhead", "rate_limit"],
+    retry_after: float | None,
+    number: int | None = None,
+) -> None:
+    """Announce what only a dry run let through; `number` is the send's where it is not the next one."""
+    call.dry = call.dry or by != "breaker"
+    call.host.count("would reject", by)
+    call.observe(
+        RequestWouldReject(
+            host=call.host.origin,
+            call=call.id,
+            asked_for=call.request.name,
+            method=call.request.method,
+            path=call.request.path,
+            by=by,
+            attempt=len(call.attempts) + 1 if number is None else number,
+            retry_after=retry_after,
+        )
+    )
+
+
+def announce(call: Call, outcome: Outcome) -> None:
+    """The one closing event of the call."""
+    if (error := outcome.error) is not None or outcome.verdict is FAILURE:
+        announce_failed(call, outcome, None if error is None else type(error).__name__, outcome.detail)
+        return
+    level, sample = call.compiled.finished_level, call.compiled.sample
+    if level == "off" or (sample < 1.0 and call.clock.random() >= sample):
+        return
+    request, attempts, duration = call.request, len(call.attempts), call.clock.monotonic() - call.began
+    event = _FinishedDraft(
+        call.host.origin,
+        request.method,
+        request.path,
+        outcome.status,
+        attempts,
+        duration,
+        call.waited,
+        sample if sample < 1.0 else None,
+        call=call.id,
+        asked_for=request.name,
+    )
+    event.__class__ = RequestFinished
+    call.observe(event, level)
+
+
+def announce_failed(call: Call, outcome: Outcome, error: str | None, detail: str | None) -> None:
+    """The closing event of a call that its host, a policy or its caller ended."""
+    request, attempts, duration = call.request, len(call.attempts), call.clock.monotonic() - call.began
+    event = _FailedDraft(
+        call.host.origin,
+        request.method,
+        request.path,
+        outcome.status,
+        error,
+        detail,
+        attempts,
+        duration,
+        call.waited,
+        call=call.id,
+        asked_for=request.name,
+    )
+    event.__class__ = RequestFailed
+    call.observe(event)

@@ -1,0 +1,298 @@
+"""May a call go to its host, and an attempt? What stands between: isolation, limits, queues, the circuit."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sleepwalker.clock import Clock
+from sleepwalker.engine.host.breaker import Breaker
+from sleepwalker.engine.host.budget import Budget
+from sleepwalker.engine.host.bulkhead import Bulkhead
+from sleepwalker.engine.host.cooldown_admission import CooldownAdmission
+from sleepwalker.engine.host.counters import Counters, End
+from sleepwalker.engine.host.holdings import Holdings, Waiter
+from sleepwalker.engine.host.lock import HostLock
+from sleepwalker.engine.host.permits import FREE_PERMIT, HALF_OPEN, Permit, PermitHolder, Refusal
+from sleepwalker.engine.host.rate_limit import RateDecision, RateLimit
+from sleepwalker.engine.host.verdict import Verdict
+from sleepwalker.events import Event
+from sleepwalker.policy import Policy
+
+_GO = RateDecision("go", 0.0)
+#: What refused a call.
+Refuser = Literal["breaker", "bulkhead", "cooldown", "isolation", "rate_limit"]
+
+
+class Admission(CooldownAdmission):
+    """Methods are thread-safe, but for those that end in `_locked`: these need the host's lock held."""
+
+    __slots__ = (
+        "_clock",
+        "_counters",
+        "_verdict",
+        "breaker",
+        "budget",
+        "bulkhead",
+        "rate_limit",
+    )
+
+    def __init__(
+        self, origin: str, policy: Policy, clock: Clock, lock: HostLock, counters: Counters, verdict: Verdict
+    ) -> None:
+        super().__init__(origin, lock)
+        self._clock = clock
+        self._counters = counters
+        self._verdict = verdict
+        self.bulkhead: Bulkhead = Bulkhead(policy.bulkhead, lock)
+        self.breaker = Breaker(origin, policy.breaker, clock, lock) if policy.breaker else None
+        self.budget = Budget(policy.retry.budget) if policy.retry and policy.retry.budget else None
+        self.rate_limit = RateLimit(policy.rate_limit) if policy.rate_limit else None
+
+    @property
+    def queued(self) -> int:
+        """How many calls wait: for a place, a token, the end of a cooldown, or the circuit."""
+        breaker, rate_limit, cooldowns = self.breaker, self.rate_limit, self.cooldowns
+        return (
+            len(self.bulkhead.queue)
+            + (0 if breaker is None else len(breaker.queue.waiters))
+            + (0 if rate_limit is None else rate_limit.waiting)
+            + (0 if cooldowns is None else cooldowns.waiting)
+        )
+
+    # A call
+
+    def enter(
+        self, call: Holdings, *, bulkhead: bool, refused: bool = False
+    ) -> Literal["in", "over_limit", "bulkhead", "isolation"] | Waiter:
+        """Begin a call, or say what rejects it, or queue it: then `claim` its place. All must `leave`.
+
+        A call that is `over_limit`, where that only observes, is in. `bulkhead` is whether the limit is the call's, and
+        `refused` whether another dry run would have turned it away before.
+        """
+        if self._lock.woken:
+            self._lock.notify()
+        verdict = self._verdict
+        with self._lock.mutex:
+            self._counters.calls += 1
+            call.counted = True
+            if verdict.isolation is not None or verdict.whole is not None:
+                verdict.lapse_locked()
+                if verdict.isolated:
+                    self._counters.reject("isolation")
+                    return "isolation"
+            entry = self.bulkhead.enter(call, limited=bulkhead, refused=refused)
+            if entry == "full":
+                self._counters.reject("bulkhead")
+                return "bulkhead"
+            return entry
+
+    def claim(self, call: Holdings) -> bool:
+        """End a wait in the queue: True for a call that got its place and so has entered; others lose their turn."""
+        with self._lock.mutex:
+            return self.bulkhead.claim(call)
+
+    def leave(self, call: Holdings, how: End, seconds: float, *, sent: bool) -> None:
+        """End a call, `seconds` after it began, and take back what it holds; its permits are settled one by one.
+
+        Its place goes to the one that has queued for longest. Its token does, where nothing was `sent`: a token stands
+        for what the host gets. A call that is struck by an exception from a signal handler in here comes a second time.
+        """
+        with self._lock.mutex:
+            self.bulkhead.leave(call)
+            if call.cooldown_place is not None and self.cooldowns is not None:
+                self.cooldowns.stop_waiting(call)
+            if (bucket := call.bucket) is not None:
+                bucket.stop_waiting(call)
+                if call.token and not sent:
+                    bucket.give_back(call)
+            if call.circuit_waiter is not None:
+                self._stop_waiting_locked(call, self._clock.monotonic())
+            self._counters.end(call, how, seconds)
+        if self._lock.woken:
+            self._lock.notify()
+
+    def count_rejection(self, by: Refuser) -> None:
+        """Count a call that was refused after it had waited."""
+        with self._lock.mutex:
+            self._counters.reject(by)
+
+    # The rate limit
+
+    def take_token(self, call: Holdings, now: float, left: float, credentials: str = "") -> RateDecision:
+        """Take a token of the rate limit, wait for one, or be rejected. `left` is how many seconds the call has.
+
+        A call that waits comes back by `take_due_token`, and in any case must `leave`. `credentials` is their mark,
+        where each have a rate of their own.
+        """
+        with self._lock.mutex:
+            if (rate_limit := self.rate_limit) is None:
+                return _GO
+            bucket = call.bucket = rate_limit.of(credentials, now)
+            if (wait := bucket.take(call, now)) == 0:
+                return _GO
+            patience = min(bucket.max_wait, left)
+            if bucket.observes:
+                if wait > patience:
+                    return RateDecision("over_limit", wait)
+                bucket.reserve(call)
+                return _GO
+            if wait > patience:
+                self._counters.reject("rate_limit")
+                return RateDecision("rejected", wait)
+            bucket.wait(call)
+            return RateDecision("wait", wait)
+
+    def take_due_token(self, call: Holdings, now: float) -> float:
+        """Take the token that a call waited for: 0, or the seconds that it is still to wait."""
+        with self._lock.mutex:
+            if (bucket := call.bucket) is not None and self.rate_limit is not None:
+                if (wait := bucket.take(call, now)) > 0:
+                    if not bucket.observes:
+                        return wait
+                    bucket.reserve(call)
+                bucket.stop_waiting(call)
+            return 0.0
+
+    # The circuit
+
+    def admit(self, holder: PermitHolder, now: float, lifetime: float) -> tuple[Permit | Refusal, tuple[Event, ...]]:
+        """The breaker's decision about one attempt, and what changed by asking."""
+        breaker = self.breaker
+        if breaker is None:
+            return FREE_PERMIT, ()
+        if (closed := breaker.circuit.closed_permit) is not None:
+            return closed, ()
+        with self._lock.mutex:
+            admission = breaker.admit_locked(holder, now, lifetime)
+            if isinstance(admission, Refusal) and not admission.observed and admission.max_wait == 0:
+                self._counters.reject("breaker")
+            events = self._verdict.update_locked(breaker.circuit, now)
+        if self._lock.woken:
+            self._lock.notify()
+        return admission, events
+
+    def admit_waiting(
+        self, call: Holdings, holder: PermitHolder, now: float, lifetime: float
+    ) -> tuple[Permit | Refusal, tuple[Event, ...]]:
+        """The same for a call that has waited for it: where it is let through, it waits no more."""
+        with self._lock.mutex:
+            breaker = self.breaker
+            if breaker is None:
+                self._stop_waiting_locked(call, now)
+                return FREE_PERMIT, ()
+            admission = breaker.admit_locked(holder, now, lifetime, call.circuit_waiter)
+            if not isinstance(admission, Refusal) or admission.observed:
+                self._stop_waiting_locked(call, now)
+            events = self._verdict.update_locked(breaker.circuit, now)
+        if self._lock.woken:
+            self._lock.notify()
+        return admission, events
+
+    def wait_for_circuit(self, call: Holdings, now: float, seconds: float, ample_for: float) -> float | None:
+        """Have a call that was refused queue for its circuit: the seconds after which to ask again, unless its waiter
+        is woken before; or None where the circuit stays open for longer than the `seconds` that it may wait.
+
+        `ample_for` is how many seconds from now on its time allows a whole attempt."""
+        with self._lock.mutex:
+            if call.circuit_waiter is None:
+                call.circuit_waiter = Waiter(call, seconds, now + ample_for)
+            # Where it was switched off meanwhile, the call asks at once, and is let through.
+            return 0.0 if self.breaker is None else self.breaker.wait_locked(call.circuit_waiter, now, seconds)
+
+    def stop_waiting(self, call: Holdings, now: float) -> None:
+        """A call waits for its circuit no more."""
+        with self._lock.mutex:
+            self._stop_waiting_locked(call, now)
+        if self._lock.woken:
+            self._lock.notify()
+
+    def _stop_waiting_locked(self, call: Holdings, now: float) -> None:
+        if call.circuit_waiter is not None:
+            if self.breaker is not None:
+                self.breaker.stop_waiting_locked(call.circuit_waiter, now)
+            call.circuit_waiter = None
+
+    # Retries and hedge attempts
+
+    def spend_retry(self, now: float, *, budget: bool) -> bool:
+        """Count one retry, taken from the budget unless that is off; False where the budget is empty."""
+        with self._lock.mutex:
+            if budget and self.budget is not None and not self.budget.spend(now):
+                return False
+            self._counters.retries += 1
+            return True
+
+    def retry_answered(self, spent: float, now: float) -> None:
+        """A retry that was taken from the budget at `spent` was answered: it gives its share back."""
+        with self._lock.mutex:
+            if self.budget is not None:
+                self.budget.give_back(spent, now)
+
+    def admit_hedge(
+        self, holder: PermitHolder, now: float, lifetime: float, *, breaker: bool, budget: bool
+    ) -> tuple[Permit | Refusal | None, tuple[Event, ...]]:
+        """Leave to send a hedge attempt, taken from the retry budget, or None; and what changed by asking.
+
+        It is no probe: it needs a closed circuit. In a dry run it goes without, and has the Refusal.
+        """
+        with self._lock.mutex:
+            if self._verdict.isolated or (budget and self.budget is not None and self.budget.left(now) < 1.0):
+                return None, ()
+            circuit = None if self.breaker is None else self.breaker.circuit
+            admission: Permit | Refusal = FREE_PERMIT
+            if breaker and self.breaker is not None and circuit is not None:
+                if circuit.state(now) == HALF_OPEN:
+                    admission = Refusal(HALF_OPEN, 0.0, circuit.cause, circuit.observes)
+                else:
+                    admission = self.breaker.admit_locked(holder, now, lifetime)
+            refused = isinstance(admission, Refusal) and not admission.observed
+            if not refused:
+                if budget and self.budget is not None:
+                    self.budget.spend(now)
+                self._counters.hedges += 1
+            events = self._verdict.update_locked(circuit, now)
+        if self._lock.woken:
+            self._lock.notify()
+        return None if refused else admission, events
+
+    # From outside
+
+    def turn_away(self) -> None:
+        """End all waits for a place and for the circuit: each call looks again, and is refused."""
+        with self._lock.mutex:
+            self.bulkhead.turn_all_away()
+            if self.breaker is not None:
+                self.breaker.queue.wake_all()
+        self._lock.notify()
+
+    def reconfigure_locked(self, policy: Policy, now: float) -> None:
+        """Follow `policy`. Waiting calls enter where the new limits have room."""
+        if policy.breaker is None:
+            if self.breaker is not None:
+                self.breaker.queue.wake_all()
+            self.breaker = None
+        elif self.breaker is None:
+            self.breaker = Breaker(self._origin, policy.breaker, self._clock, self._lock)
+        else:
+            self.breaker.reconfigure_locked(policy.breaker, now)
+        budget = policy.retry.budget if policy.retry else None
+        if budget is None:
+            self.budget = None
+        elif self.budget is None:
+            self.budget = Budget(budget)
+        else:
+            self.budget.reconfigure(budget)
+        if policy.rate_limit is None:
+            self.rate_limit = None
+        elif self.rate_limit is None:
+            self.rate_limit = RateLimit(policy.rate_limit)
+        else:
+            self.rate_limit.reconfigure(policy.rate_limit, now)
+        self.bulkhead.reconfigure(policy.bulkhead)
+
+    def renew_after_fork(self) -> None:
+        """Forget the calls of threads that only the parent has."""
+        self.bulkhead.renew_after_fork()
+        for part in (self.breaker, self.rate_limit, self.cooldowns):
+            if part is not None:
+                part.renew_after_fork()

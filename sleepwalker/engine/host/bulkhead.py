@@ -1,0 +1,132 @@
+"""The places at a host: how many calls are in flight, how many may be, and which calls wait for one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sleepwalker.engine.host.adaptive import Adaptive
+from sleepwalker.engine.host.holdings import Holdings, Waiter
+from sleepwalker.engine.host.lock import HostLock
+from sleepwalker.engine.outcome import Outcome
+from sleepwalker.policy import BulkheadPolicy
+
+Entry = Literal["in", "over_limit", "full"] | Waiter
+"""A call is in; or in `over_limit`, where that only observes; or finds it full; or queues, as this waiter."""
+
+
+class Bulkhead:
+    """Counts the calls in flight, also where no policy limits them. Not thread-safe: its owner holds a lock.
+
+    The queue is fair: a call that comes while others wait goes behind them. A dry run counts what enforcing would have
+    let in: those over the limit hold no place, so that as many are told of as would have been refused. It never queues,
+    and counts as if `max_wait` were 0.
+    """
+
+    __slots__ = ("_lock", "_max_wait", "_most", "_observes", "_over_limit", "adaptive", "in_flight", "queue")
+
+    in_flight: int
+
+    def __init__(self, policy: BulkheadPolicy | None, lock: HostLock) -> None:
+        self._lock = lock
+        self.in_flight = 0
+        self.queue: tuple[Waiter, ...] = ()
+        """The calls that wait for a place, the longest first. Mostly empty: then a tuple takes no room."""
+        self._over_limit = 0
+        self.adaptive: Adaptive | None = None
+        """What learns from attempts how many are good for the host; None where the limit is fixed."""
+        self.reconfigure(policy)
+
+    @property
+    def limit(self) -> int | None:
+        """How many calls may be in flight now, None for any number."""
+        return self._most if self.adaptive is None else self.adaptive.limit
+
+    def reconfigure(self, policy: BulkheadPolicy | None) -> None:
+        """Take the numbers of `policy`, and keep the calls in flight; waiting calls enter where there is room."""
+        self._most = None if policy is None else policy.max_concurrent
+        self._max_wait = 0.0 if policy is None else policy.max_wait
+        self._observes = policy is not None and policy.mode == "observe"
+        if policy is None or not policy.adaptive:
+            self.adaptive = None
+        elif self.adaptive is None:
+            self.adaptive = Adaptive(policy.max_concurrent, self.in_flight)
+        else:
+            self.adaptive.reconfigure(policy.max_concurrent)
+        self._grant()
+
+    def enter(self, call: Holdings, *, limited: bool, refused: bool) -> Entry:
+        """Begin a call. One that is in, over the limit or not, must `leave`; one that queues must `claim`, and `leave`.
+
+        A call that is not `limited` passes the limit by and counts for the others. One that a dry run has `refused`
+        already would not have come here: a bulkhead that observes, too, is silent about it.
+        """
+        if limited and self._most is not None:
+            limit = self._most if self.adaptive is None else self.adaptive.limit
+            if self._observes:
+                if refused or self.in_flight - self._over_limit >= limit:
+                    self._over_limit += 1
+                    self.in_flight += 1
+                    call.inside = call.over_limit = True
+                    return "over_limit"
+            elif self.in_flight >= limit or self.queue:
+                if self._max_wait == 0:
+                    return "full"
+                waiter = call.waiter = Waiter(call, self._max_wait)
+                self.queue += (waiter,)
+                return waiter
+        self.in_flight += 1
+        call.inside = True
+        if self.adaptive is not None:
+            self.adaptive.entered(self.in_flight - self._over_limit)
+        return "in"
+
+    def leave(self, call: Holdings) -> None:
+        """End a call, however it began; calling it again does no harm. Its place goes to the longest waiter."""
+        if call.waiter is not None:
+            self.claim(call)
+        if call.inside:
+            call.inside = False
+            if self.in_flight > 0:  # 0 already in a child that was forked during the call
+                self.in_flight -= 1
+            if call.over_limit:
+                call.over_limit = False
+                if self._over_limit > 0:
+                    self._over_limit -= 1
+        if self.queue:
+            self._grant()
+
+    def claim(self, call: Holdings) -> bool:
+        """End a wait: True for a call that got its place and so is in; others lose their turn."""
+        if call.waiter in self.queue:
+            self.queue = tuple([waiter for waiter in self.queue if waiter is not call.waiter])
+        call.waiter = None
+        return call.inside
+
+    def turn_all_away(self) -> None:
+        """End all waits without a place."""
+        self._lock.wake_locked(self.queue)  # while they are there: a Ctrl-C leaves them to the next one to come
+        self.queue = ()
+
+    def learn(self, outcome: Outcome, began: float, now: float) -> None:
+        """An attempt is over: an adaptive limit takes note, and may let others in."""
+        if self.adaptive is not None:
+            self.adaptive.learn(outcome, began, now)
+            self._grant()
+
+    def renew_after_fork(self) -> None:
+        """Forget the calls of threads that only the parent has."""
+        self.in_flight = self._over_limit = 0
+        self.queue = ()
+
+    def _grant(self) -> None:
+        while self.queue:
+            waiter = self.queue[0]
+            if not waiter.call.inside:  # else a Ctrl-C came after it had been let in, and before it was woken
+                if not self._observes and (limit := self.limit) is not None and self.in_flight >= limit:
+                    return
+                self.in_flight += 1
+                waiter.call.inside = True
+                if self.adaptive is not None:
+                    self.adaptive.entered(self.in_flight - self._over_limit)
+            self._lock.wake_locked((waiter,))
+            self.queue = self.queue[1:]

@@ -1,0 +1,84 @@
+"""The queue before a circuit that does not let calls through: which call is next, and which is to be woken."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from sleepwalker.engine.host.holdings import Waiter
+from sleepwalker.engine.host.lock import HostLock
+
+#: A call that waits for a circuit that is not open looks this often, in seconds, should it not be woken.
+_LOOK_AGAIN = 1.0
+
+
+class CircuitQueue:
+    """The calls that wait for a circuit, the longest first. Mostly empty. Not thread-safe: its owner holds a lock."""
+
+    __slots__ = ("_lock", "waiters")
+
+    def __init__(self, lock: HostLock) -> None:
+        self._lock = lock
+        self.waiters: tuple[Waiter, ...] = ()
+
+    def wait(self, waiter: Waiter, now: float, seconds: float, opens_in: float, room: int | None, probes: int) -> float:
+        """Have a call wait, or go on waiting, for `seconds` at most: those after which it is to ask again.
+
+        `opens_in` is how long the circuit is open still, `room` how many it lets in now, None for any number, and
+        `probes` how many it will let in once it is not open any more.
+        """
+        waiter.woken, waiter.notify, waiter.until = False, None, now + seconds
+        if waiter not in self.waiters:
+            self.waiters += (waiter,)
+        if opens_in <= 0 and (room is None or waiter in self.next(now, room)):
+            return 0.0  # a place came free after the call was refused, and before it was known here
+        if opens_in > 0 and waiter in self.next(now + opens_in, probes):
+            return opens_in
+        return min(opens_in + _LOOK_AGAIN, seconds)
+
+    def lets_in(self, waiter: Waiter | None, now: float, room: int) -> bool:
+        """Whether it is the turn of a call that asks, where so many are let in; None for one that has not waited."""
+        if waiter is None:
+            return len(self.waiters) < room
+        if waiter not in self.next(now, room):
+            self._lock.wake_locked(self.next(now, room))  # whose turn it is may have changed since this one was woken
+            return False
+        self.drop(waiter)
+        return True
+
+    def drop(self, waiter: Waiter) -> None:
+        """A call waits no more."""
+        self.waiters = tuple([other for other in self.waiters if other is not waiter])
+
+    def next(self, now: float, room: int) -> list[Waiter]:
+        """The calls that are let through next: the longest first, of those whose time still allows a whole attempt.
+
+        Of the others, where it is their turn, the one that can wait for longest first. The one that has waited longest
+        has the least time: its attempt would be cut short, and a healthy host would seem not to respond.
+        """
+        most = min(room, len(self.waiters))
+        ample = list(islice((waiter for waiter in self.waiters if waiter.ample_until >= now), most))
+        if len(ample) < most:
+            short = (waiter for waiter in self.waiters if waiter.ample_until < now)
+            ample += sorted(short, key=_patience_ends, reverse=True)[: most - len(ample)]
+        return ample
+
+    def wake(self, now: float, room: int | None, open_until: float | None) -> None:
+        """Wake those who are let through now or, where the circuit is open, as soon as it may be tried again.
+
+        Of an open one, also those whose patience ends before that: they wait in vain.
+        """
+        if room is None:
+            self.wake_all()
+        elif open_until is None:
+            self._lock.wake_locked(self.next(now, room))
+        else:
+            self._lock.wake_locked(self.next(max(now, open_until), room))
+            self._lock.wake_locked([waiter for waiter in self.waiters if waiter.until < open_until])
+
+    def wake_all(self) -> None:
+        """Have all look again."""
+        self._lock.wake_locked(self.waiters)
+
+
+def _patience_ends(waiter: Waiter) -> float:
+    return waiter.until

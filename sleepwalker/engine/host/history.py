@@ -1,0 +1,112 @@
+"""A host's attempts of late: the share that was answered, the failures in a row, and how long they took."""
+
+from __future__ import annotations
+
+from sleepwalker.engine.host.window import Latencies, Window
+from sleepwalker.engine.outcome import Head, Outcome
+
+_GOOD, _BAD = 0, 1
+#: So many attempts must be known before a percentile of them says when to hedge.
+_ENOUGH = 20
+#: No sooner than after so many seconds does a percentile hedge: below it, sending is most of what takes time.
+_MIN_DELAY = 0.001
+#: For so many seconds a percentile holds once it is worked out, which takes tens of microseconds.
+_CACHE_TTL = 0.25
+#: So many are kept: per-call policies may have any number of percentiles.
+_CACHED = 8
+#: Until a percentile is asked for.
+_EMPTY: dict[float, tuple[float | None, float]] = {}
+
+
+class History:
+    """Times are on the host's clock, in seconds. Not thread-safe: its owner holds a lock."""
+
+    __slots__ = (
+        "_cancelled",
+        "_latest_head",
+        "_percentiles",
+        "_window",
+        "consecutive",
+        "last_cause",
+        "last_error",
+        "last_success",
+        "latencies",
+        "verdicts",
+    )
+
+    consecutive: int
+
+    def __init__(self, window: float) -> None:
+        self.consecutive = 0
+        """Failures in a row."""
+        self.last_error: str | None = None
+        self.last_cause: str | None = None
+        self.last_success: float | None = None
+        self._latest_head: Head | None = None
+        self._begin(window)
+
+    def _begin(self, window: float) -> None:
+        self._window = window
+        self.verdicts: Window = Window(window, channels=2)
+        self.latencies: Latencies = Latencies(window)
+        self._cancelled: Latencies | None = None
+        self._percentiles = _EMPTY
+
+    def reconfigure(self, window: float) -> None:
+        """Look at the last `window` seconds from now on. Over one of another length all begins anew."""
+        if window != self._window:
+            self._begin(window)
+
+    def succeeded(self, now: float, head: Head | None = None) -> None:
+        """An attempt was answered by a healthy host; with `head`, its body is still to come."""
+        self.verdicts.add(now, _GOOD)
+        if head is not None:
+            head.counted_at, head.failures_before = now, self.consecutive
+        self._latest_head = head
+        self.consecutive = 0
+        self.last_success = now
+
+    def failed(self, outcome: Outcome, now: float) -> None:
+        """An attempt failed, perhaps with its body: then the success of its head is taken back."""
+        head = outcome.head
+        if head is not None and head.counted_at is not None:
+            self.verdicts.take_back(now, head.counted_at, _GOOD)
+            if self._latest_head is head:  # no other success came after it
+                self.consecutive += head.failures_before
+        self.verdicts.add(now, _BAD)
+        self.consecutive += 1
+        self.note_error(outcome)
+
+    def note_error(self, outcome: Outcome) -> None:
+        """The latest failure is this one."""
+        self.last_error, self.last_cause = outcome.describe(), outcome.cause
+
+    def cancelled(self, seconds: float, now: float) -> None:
+        """An attempt was cancelled after so many seconds, for another one of its call was answered first."""
+        if self._cancelled is None:
+            self._cancelled = Latencies(self._window)
+        self._cancelled.add(now, seconds)
+
+    def ratio(self, now: float) -> float | None:
+        """The share of attempts with a verdict that were answered; None without any."""
+        good, bad = self.verdicts.totals(now)
+        return good / (good + bad) if good + bad else None
+
+    def known_latency(self, share: float, now: float) -> tuple[float | None] | None:
+        """What `latency_above` said a moment ago; None where that must be worked out anew. Needs no lock."""
+        known = self._percentiles.get(share)
+        return (known[0],) if known is not None and now < known[1] else None
+
+    def latency_above(self, share: float, now: float) -> float | None:
+        """Seconds that `share` (0 to 1) of the attempts took at most; None as long as too few are known.
+
+        Attempts that were cancelled count, for as long as they had taken by then. They are the slowest: without them
+        the measure would sink with each that it cancels.
+        """
+        value = self.latencies.above(now, share, _ENOUGH, self._cancelled)
+        if value is not None:
+            value = max(value, _MIN_DELAY)
+        if self._percentiles is _EMPTY or len(self._percentiles) >= _CACHED:
+            self._percentiles = {}
+        self._percentiles[share] = value, now + _CACHE_TTL
+        return value

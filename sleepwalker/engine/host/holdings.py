@@ -1,0 +1,81 @@
+"""What one call holds at its host, and its places in queues."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from sleepwalker.engine.host.rate_limit import Bucket
+
+
+class Holdings:
+    """What one call holds at its host, so that it can be given back whatever happens, and once.
+
+    An exception from a signal handler may strike between any two steps of the interpreter's at which that looks for
+    signals: after a call of what is written in C, at the entry of a function, at the end of a loop's round. So each
+    count changes together with its mark here, with nothing of that kind between them.
+    """
+
+    __slots__ = (
+        "bucket",
+        "circuit_waiter",
+        "cooldown_place",
+        "counted",
+        "inside",
+        "over",
+        "over_limit",
+        "token",
+        "waiter",
+        "waits_for_token",
+    )
+
+    def __init__(self) -> None:
+        self.waits_for_token: bool = False
+        """Whether it counts as waiting for a token."""
+        self.cooldown_place: tuple[float, float] | None = None
+        """Its mark among those that wait for a cooldown to end."""
+        self.token: bool = False
+        """Whether it has one."""
+        self.bucket: Bucket | None = None
+        """Where it takes its token, whatever becomes of the policy meanwhile."""
+        self.waiter: Waiter | None = None
+        """Its place in the queue before a full bulkhead."""
+        self.circuit_waiter: Waiter | None = None
+        """Its place in the queue for the circuit."""
+        self.inside: bool = False
+        """Whether it counts as in flight."""
+        self.over_limit: bool = False
+        """Whether it does so over a limit that only observes."""
+        self.counted: bool = False
+        """Whether its beginning is in the counters."""
+        self.over: bool = False
+        """Whether its end is."""
+
+
+class Waiter:
+    """A call's place in the queue before a full bulkhead, or before a circuit. The lock of its host guards it.
+
+    It is plain data. The driver that performs the wait sets `notify`, then looks at `woken`, then waits for as long as
+    `woken` is False. `notify` is called without any lock, in the thread that woke it, mostly once and sometimes again;
+    it must not raise, and it must be quick: a latch's `set`, or `loop.call_soon_threadsafe` of one's own loop.
+    """
+
+    __slots__ = ("ample_until", "call", "notify", "patience", "until", "woken")
+
+    def __init__(self, call: Holdings, patience: float, ample_until: float = math.inf) -> None:
+        self.call: Holdings = call
+        self.patience: float = patience
+        """How long the call waits at most, in seconds."""
+        self.until: float = math.inf
+        """When that is over, of one that waits for its circuit."""
+        self.ample_until: float = ample_until
+        """Until then its time allows a whole attempt, as long as its policy lets one take."""
+        self.woken: bool = False
+        """Whether there is something to see: it was granted a place, or will not be, or the circuit may let it in."""
+        self.notify: Callable[[], None] | None = None
+        """How the driver learns that `woken` is True."""
+
+    @property
+    def granted(self) -> bool:
+        """Whether the call is in."""
+        return self.call.inside

@@ -1,0 +1,344 @@
+"""The record of one host, or of a part of one: all that its callers share."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import Literal
+
+from sleepwalker.clock import Clock
+from sleepwalker.engine.host.admission import Admission
+from sleepwalker.engine.host.breaker import Breaker
+from sleepwalker.engine.host.circuit import Circuit
+from sleepwalker.engine.host.counters import Counters
+from sleepwalker.engine.host.history import History
+from sleepwalker.engine.host.isolation import FOR_GOOD, Isolation
+from sleepwalker.engine.host.lock import HostLock
+from sleepwalker.engine.host.outcomes import Outcomes
+from sleepwalker.engine.host.parts import Parts
+from sleepwalker.engine.host.permits import OPEN
+from sleepwalker.engine.host.reading import gauges_of, health_of
+from sleepwalker.engine.host.snapshot import Gauges, HostHealth
+from sleepwalker.engine.host.verdict import Verdict
+from sleepwalker.events import Event, HostIsolated
+from sleepwalker.fork import renewed_after_fork
+from sleepwalker.policy import SERVER_FAILURES, HealthPolicy, Policy
+
+
+class Host:
+    """A call asks `admission`, and tells `outcomes` what came back; `verdict` says whether the host is broken.
+
+    Here is what its owner does with the record: read it, reload its policy, take it out of use, keep its parts. All
+    methods are thread-safe; what they return is to be announced. None calls foreign code under the lock.
+
+    A part of a host, as a scope of a connection sees it, has a record of its own. It shares with the whole host what
+    `Verdict` says.
+    """
+
+    # Plain slots: there may be thousands.
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_parts",
+        "_policy",
+        "_whole",
+        "admission",
+        "asked_at",
+        "brought",
+        "counters",
+        "failures",
+        "health_policy",
+        "held",
+        "history",
+        "lock",
+        "origin",
+        "outcomes",
+        "own_policy",
+        "told_ignored",
+        "verdict",
+        "whose",
+    )
+
+    failures: frozenset[int]
+    health_policy: HealthPolicy
+
+    def __init__(self, origin: str, policy: Policy, clock: Clock, whole: Host | None = None) -> None:
+        self.origin: str = origin
+        # Weak, for the host has its parts: so both are gone with the last connection to it.
+        self._whole = None if whole is None else weakref.ref(whole)
+        self._parts: Parts[Host] | None = None
+        self._clock = clock
+        self._policy = policy
+        self.health_policy = policy.health
+        """How its health is judged, and when connections to it are given up. Read without the lock."""
+        self.failures = _failures(policy)
+        """The statuses that are failures of the host. Read without the lock, once for each call."""
+        self.lock: HostLock = HostLock()
+        self.counters: Counters = Counters()
+        """What its calls came to, for metrics. Of those that only count, each number may be read without the lock."""
+        self.history: History = History(policy.health.window)
+        self.verdict: Verdict = Verdict(origin, policy.health, clock, self.history, self.counters)
+        self.admission: Admission = Admission(origin, policy, clock, self.lock, self.counters, self.verdict)
+        self.outcomes: Outcomes = Outcomes(self.lock, self.admission, self.counters, self.history, self.verdict)
+        if whole is not None:
+            self.verdict.whole, self.outcomes.whole = whole.verdict, whole.outcomes
+        self.own_policy: Policy | None = None
+        """The policy that was given for this part; one without goes by that of its host."""
+        self.asked_at: float = -math.inf
+        """When a part was last asked for, in seconds of the monotonic clock."""
+        self.told_ignored: bool = False
+        """Whether it was announced that a policy which was given for it is ignored."""
+        self.held: int = 0
+        """How many connections to the host a manager holds."""
+        self.whose: Literal["policies", "connection", "manager"] | None = None
+        """Where the policy is from that it goes by in a manager; None until a connection to it has been there."""
+        self.brought: Policy | None = None
+        """The policy of its own that the first of those had, if any."""
+        _hosts.add(self)
+
+    # What it is
+
+    @property
+    def policy(self) -> Policy:
+        """What it goes by."""
+        return self._policy
+
+    @property
+    def breaker(self) -> Breaker | None:
+        """None where the policy has it off."""
+        return self.admission.breaker
+
+    @property
+    def circuit(self) -> Circuit | None:
+        """The breaker's."""
+        return None if (breaker := self.admission.breaker) is None else breaker.circuit
+
+    @property
+    def limit(self) -> int | None:
+        """How many calls may be in flight now, None for any number."""
+        return self.admission.bulkhead.limit
+
+    @property
+    def isolation(self) -> Isolation | None:
+        """How an operator took it out of use. Its time may be over: `isolated` tells."""
+        return self.verdict.isolation
+
+    @property
+    def isolated(self) -> bool:
+        """Whether an operator took it out of use, as of now: by itself, or with the whole host."""
+        return self.verdict.isolated
+
+    @property
+    def unhealthy(self) -> bool:
+        """Whether it counts as broken, or is recovering from that."""
+        return self.verdict.broken_since is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls are in flight, or wait to be, those of its parts included."""
+        if self.admission.bulkhead.in_flight > 0 or self.admission.queued > 0:
+            return True
+        return any(part.busy for part in self._all_parts())
+
+    def rejects(self, now: float) -> bool:
+        """Whether its circuit is open as of `now`, whatever else is wrong with it."""
+        circuit = self.circuit
+        if circuit is None or circuit.observes:
+            return False
+        self._catch_up(circuit, now)
+        return circuit.state(now) == OPEN
+
+    def broken_by(self, now: float) -> Literal["breaker", "connect"] | None:
+        """What makes the host count as broken as of `now`, None if nothing does."""
+        circuit = self.circuit
+        if circuit is not None:
+            self._catch_up(circuit, now)
+        return self.verdict.broken_by(circuit, now)
+
+    def _catch_up(self, circuit: Circuit, now: float) -> None:
+        if circuit.slow is not None:
+            with self.lock.mutex:
+                self.verdict.catch_up_locked(circuit, now)
+
+    def answered_since(self, moment: float) -> bool:
+        """Whether an attempt, or a probe, succeeded after `moment`, in seconds of the monotonic clock.
+
+        One of a part of the host's will do, unless the host is unhealthy: that says nothing of the rest.
+        """
+        last = self.history.last_success
+        if last is not None and last > moment:
+            return True
+        return not self.unhealthy and any(part.answered_since(moment) for part in self._all_parts())
+
+    def latency_above(self, share: float, now: float) -> float | None:
+        """Seconds that `share` (0 to 1) of the recent attempts took at most; None as long as too few are known."""
+        known = self.history.known_latency(share, now)
+        if known is not None:
+            return known[0]
+        with self.lock.mutex:
+            return self.history.latency_above(share, now)
+
+    def snapshot(self, connections: int = 0, hooks_since: float | None = None) -> HostHealth:
+        """The host's health as of now; how many connections lead to it, and what their hooks do, its manager knows."""
+        now = self._clock.monotonic()
+        epoch = self._clock.wall() - now
+        with self.lock.mutex:
+            self.verdict.catch_up_locked(self.circuit, now)
+            return health_of(self, now, epoch, connections, hooks_since)
+
+    def gauges(self) -> Gauges:
+        """What goes up and down, as of now: cheap, for metrics of many hosts."""
+        now = self._clock.monotonic()
+        with self.lock.mutex:
+            self.verdict.catch_up_locked(self.circuit, now)
+            return gauges_of(self, now)
+
+    def count(self, kind: str, label: str) -> None:
+        """Count something rare, as `Counters.count` does."""
+        with self.lock.mutex:
+            self.counters.count(kind, label)
+
+    # Its parts
+
+    @property
+    def connections(self) -> int:
+        """How many connections a manager holds to the host, or to that of the part."""
+        whole = self if self._whole is None else self._whole()
+        return self.held if whole is None else whole.held
+
+    def part(self, name: str, policy: Policy | None = None) -> tuple[Host, bool, tuple[Event, ...]]:
+        """The record of a part of the host, made if it is new; whether it goes by `policy`; what to announce.
+
+        The first policy that is given for a part holds for as long as its record lives: asked for another way, it does
+        not change under those who are at work with it.
+        """
+        now = self._clock.monotonic()
+        with self.lock.mutex:
+            parts = self._parts
+            if parts is None:
+                parts = self._parts = Parts()
+            part = parts.get(name)
+            if part is None:
+                part = Host(f"{self.origin}#{name}", policy or self._policy, self._clock, self)
+                part.own_policy = policy
+                parts.put(name, part)
+            if parts.over_capacity:
+                parts.trim(lambda old: old.busy or old.isolation is not None or old.rejects(now))
+            part.asked_at = now
+        if policy is None or policy is part.own_policy:
+            return part, True, ()
+        return part, *part._given(policy)
+
+    def _given(self, policy: Policy) -> tuple[bool, tuple[Event, ...]]:
+        with self.lock.mutex:
+            own = self.own_policy
+            if own is None:
+                self.own_policy = policy
+        return (True, self.reconfigure(policy)) if own is None else (policy == own, ())
+
+    def give(self, policy: Policy) -> tuple[Event, ...]:
+        """Have a part follow a policy of its own from now on; what changed by it."""
+        self.own_policy = policy
+        return self.reconfigure(policy)
+
+    def parts(self) -> list[Host]:
+        """The records of all its parts, by name, but for those that are out of use and would look broken for ever.
+
+        A part that was not asked for within `health.idle` is taken for a route or tenant that is gone, as a host is
+        that no connection leads to any more. It is there again with its next call.
+        """
+        now, idle = self._clock.monotonic(), self._policy.health.idle
+        return [
+            part
+            for part in self._all_parts()
+            if not part.unhealthy or part.isolated or part.busy or part.rejects(now) or now - part.asked_at <= idle
+        ]
+
+    def _all_parts(self) -> list[Host]:
+        return [] if self._parts is None else self._parts.all()
+
+    def known_part(self, name: str) -> Host | None:
+        """The record of a part, if there is one."""
+        return None if self._parts is None else self._parts.peek(name)
+
+    def forget_part(self, name: str) -> None:
+        """Drop the record of a part, unless an operator isolated it. Its next use makes a new one."""
+        with self.lock.mutex:
+            part = None if self._parts is None else self._parts.peek(name)
+            if self._parts is not None and part is not None and part.isolation is None:
+                self._parts.drop(name)
+
+    # Its policy
+
+    def reconfigure(self, policy: Policy) -> tuple[Event, ...]:
+        """Go on by `policy`, with all that is known and under way; what changed by it.
+
+        Calls under way keep the policy that they began with. Those that queue get in where the new limits have room for
+        them. Its parts go along but for those that were given a policy of their own.
+        """
+        now = self._clock.monotonic()
+        with self.lock.mutex:
+            self.history.reconfigure(policy.health.window)
+            self._policy, self.health_policy, self.failures = policy, policy.health, _failures(policy)
+            self.verdict.connects.reconfigure(policy.health.broken_after)
+            self.admission.reconfigure_locked(policy, now)
+            events = self.verdict.update_locked(self.circuit, now)
+        self.lock.notify()
+        for part in self._all_parts():
+            if part.own_policy is None:
+                events += part.reconfigure(policy)
+        return events
+
+    # An operator's hand
+
+    def isolate(self, isolation: Isolation = FOR_GOOD) -> tuple[Event, ...]:
+        """Reject all calls until `restore`, or until the isolation ends by itself. It takes the place of one before."""
+        with self.lock.mutex:
+            changes = self.verdict.isolate_locked(isolation)
+            events = self.verdict.update_locked(self.circuit, self._clock.monotonic())
+        for record in (self, *self._all_parts()):
+            record.admission.turn_away()
+        if not changes:
+            return events
+        return (*events, HostIsolated(self.origin, reason=isolation.reason, until=isolation.moment(self._clock)))
+
+    def restore(self) -> tuple[Event, ...]:
+        """End an isolation."""
+        with self.lock.mutex:
+            self.verdict.restore_locked("hand")
+            return self.verdict.update_locked(self.circuit, self._clock.monotonic())
+
+    def lapse(self) -> tuple[Event, ...]:
+        """End an isolation whose time is over."""
+        with self.lock.mutex:
+            self.verdict.lapse_locked()
+            return self.verdict.update_locked(self.circuit, self._clock.monotonic())
+
+    def reset_circuit(self) -> tuple[Event, ...]:
+        """Take the host for healthy from now on: its circuit closes, and what was begun before says nothing any more.
+
+        So are its parts.
+        """
+        now = self._clock.monotonic()
+        with self.lock.mutex:
+            self.verdict.connects.reset(now)
+            if self.admission.cooldowns is not None:
+                self.admission.cooldowns.clear()
+            if self.admission.breaker is not None:
+                self.admission.breaker.reset_locked()
+            events = self.verdict.update_locked(self.circuit, now, by_hand=True)
+        self.lock.notify()
+        for part in self._all_parts():
+            events += part.reset_circuit()
+        return events
+
+    def _renew_after_fork(self) -> None:
+        self.lock.renew_after_fork()
+        self.admission.renew_after_fork()
+
+
+_hosts = renewed_after_fork("hosts", Host._renew_after_fork)
+
+
+def _failures(policy: Policy) -> frozenset[int]:
+    return policy.breaker.statuses if policy.breaker else SERVER_FAILURES

@@ -1,0 +1,61 @@
+"""An isolation: an operator took a host out of use, for a reason, and perhaps until a moment."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sleepwalker.clock import Clock
+from sleepwalker.exceptions import HostIsolatedError
+
+#: By more seconds than this a wall clock is set anew, rather than corrected.
+_STEP = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """Why a host is out of use and until when, as far as its operator said."""
+
+    reason: str | None = None
+    until: float | None = None
+    """When it ends by itself, in seconds since 1970-01-01 UTC, as it seemed when it began."""
+    ends: float | None = None
+    """The same on the monotonic clock, where a number of seconds was meant: setting the wall clock moves it not."""
+
+    def over(self, clock: Clock) -> bool:
+        """Whether its time is over."""
+        if self.ends is not None:
+            return clock.monotonic() >= self.ends
+        return self.until is not None and clock.wall() >= self.until
+
+    def left(self, now: float, wall: float) -> float:
+        """Seconds until it ends by itself, by both clocks; infinity where it does not."""
+        if self.ends is not None:
+            return max(0.0, self.ends - now)
+        return math.inf if self.until is None else max(0.0, self.until - wall)
+
+    def moment(self, clock: Clock) -> float | None:
+        """When it ends by itself, in seconds since 1970-01-01 UTC, as the wall clock goes now."""
+        if self.ends is None or self.until is None:
+            return self.until
+        moment = clock.wall() + self.ends - clock.monotonic()
+        return self.until if abs(moment - self.until) < _STEP else moment
+
+    def refusal(self, host: str, clock: Clock) -> HostIsolatedError:
+        """The error of a call to the host, or of a `find` that looks for it."""
+        moment = self.moment(clock)
+        until = None if moment is None else datetime.fromtimestamp(moment, UTC)
+        when = "" if until is None else f" until {until:%Y-%m-%d %H:%M:%S} UTC"
+        why = "" if self.reason is None else f": {self.reason}"
+        return HostIsolatedError(
+            f"{host} is isolated by an operator{when}{why}; restore() ends that",
+            host=host,
+            retry_after=None if until is None else self.left(clock.monotonic(), clock.wall()),
+            reason=self.reason,
+            until=until,
+        )
+
+
+#: Until the host is restored by hand.
+FOR_GOOD = Isolation()

@@ -1,0 +1,96 @@
+"""How long a circuit stays open: longer each time that its host is found as it was."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from sleepwalker.policy import BreakerPolicy
+
+#: So much of its open time a circuit rests at least after a probe that itself took longer.
+_LEAST_REST = 0.1
+#: The open time is spread over so much of itself, so that the processes of a fleet do not probe together.
+_LEAST, _SPREAD = 0.9, 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTime:
+    """What is remembered of the circuit's last times open. Moments are on the host's clock, in seconds.
+
+    A value: a step of the state machine that is undone goes back to the one before.
+    """
+
+    until: float = 0.0
+    """When the circuit may be tried again."""
+    seconds: float = 0.0
+    """For how many seconds it opened last."""
+    without_jitter: float = 0.0
+    """The same without jitter, and without the rest that a slow probe gave the host."""
+    closed_at: float = -math.inf
+    """When it closed last by an attempt, or a probe, that was answered."""
+    answered: bool = True
+    """Whether the host answered an attempt since it opened. A probe of a path of its own is none."""
+    answered_half_open: bool = False
+    """Whether it has answered an attempt in the present half-open state."""
+    probe_doubted: bool = False
+    """Whether a probe of a path of its own closed the circuit for calls that failed."""
+    rest_since: float = 0.0
+    """When the probe that failed was let through."""
+
+    def opened(self, policy: BreakerPolicy, now: float, chance: float, *, was_closed: bool) -> OpenTime:
+        """The circuit opens; `chance` is a number from [0, 1)."""
+        without_jitter = self._next(policy, now, was_closed=was_closed)
+        seconds = without_jitter * (_LEAST + _SPREAD * chance)
+        if not was_closed:
+            # A probe without a response gave the host a rest as well.
+            seconds = max(seconds - max(0.0, now - self.rest_since), seconds * _LEAST_REST)
+        answered = self.answered and not was_closed
+        return replace(self, until=now + seconds, seconds=seconds, without_jitter=without_jitter, answered=answered)
+
+    def _next(self, policy: BreakerPolicy, now: float, *, was_closed: bool) -> float:
+        """How long it is to stay open, without jitter."""
+        last = self.without_jitter
+        if not was_closed:
+            # A host that answered some of the probes is not down, but perhaps cold: it is looked at soon again.
+            grows, least = not self.answered_half_open, policy.open_for
+        else:
+            # One that calls had been answered by, and that is down again, has used up by then what the time had grown:
+            # else a host that is down for 1 s in 4 would be kept from its callers for nearly all of the time.
+            closed_for = now - self.closed_at
+            grows = not self.answered and closed_for < policy.ramp + last
+            least = max(policy.open_for, last - closed_for)
+        return min(last * policy.open_growth if grows and last else least, policy.open_max)
+
+    def half_opened(self) -> OpenTime:
+        """The circuit may be tried again, and is."""
+        return replace(self, answered_half_open=False)
+
+    def closed(self, now: float) -> OpenTime:
+        """An attempt, or a probe, was answered, and the circuit closes."""
+        return replace(self, closed_at=now)
+
+    def attempt_answered(self, *, half_open: bool) -> OpenTime:
+        """An attempt was answered."""
+        return replace(
+            self, answered=True, probe_doubted=False, answered_half_open=half_open or self.answered_half_open
+        )
+
+    def probe_failed(self, since: float) -> OpenTime:
+        """A probe failed that was let through then."""
+        return replace(self, rest_since=since)
+
+    def unanswered(self, since: float) -> OpenTime:
+        """The response of a probe that was let through then broke off after its head: it was no answer."""
+        return replace(self, answered=False, rest_since=since)
+
+    def doubted(self) -> OpenTime:
+        """A path of its own had answered, and the first call is not: no call has seen the host healthy."""
+        return replace(self, probe_doubted=True)
+
+    def forgotten(self) -> OpenTime:
+        """By hand: nothing of it counts any more."""
+        return replace(self, without_jitter=0.0, answered=True, probe_doubted=False)
+
+    def cut(self, latest: float) -> OpenTime:
+        """Another policy: it is open until then at the most."""
+        return replace(self, until=min(self.until, latest))

@@ -1,0 +1,78 @@
+"""The parts of a host that have a record of their own: which there are, and how many are kept."""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+#: Of one host. Names may be made of anything, as of a tenant's, and each record takes some kilobytes.
+MOST_PARTS = 1_000
+#: How many one call looks at to drop one, so that the lock is held for microseconds.
+_BATCH = 16
+_name = attrgetter("key")
+
+
+class Parts(Generic[T]):
+    """Records by name. One lives for as long as it is in use somewhere, or is among those that were used last.
+
+    Not thread-safe: its owner holds a lock. To list them needs none.
+    """
+
+    __slots__ = ("_known", "_latest")
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakValueDictionary[str, T] = weakref.WeakValueDictionary()
+        self._latest: OrderedDict[str, T] = OrderedDict()
+        """Used last comes last."""
+
+    def get(self, name: str) -> T | None:
+        """The record of that name, if it is known; and take note that it is used."""
+        part = self._latest.get(name)
+        if part is not None:
+            self._latest.move_to_end(name)
+        elif (part := self._known.get(name)) is not None:
+            self._latest[name] = part
+        return part
+
+    def peek(self, name: str) -> T | None:
+        """The same, but it does not count as used by that."""
+        return self._known.get(name)
+
+    def put(self, name: str, part: T) -> None:
+        """Take up a new one."""
+        self._latest[name] = self._known[name] = part
+
+    def drop(self, name: str) -> None:
+        """Forget one."""
+        self._latest.pop(name, None)
+        self._known.pop(name, None)
+
+    @property
+    def over_capacity(self) -> bool:
+        """Whether there are too many, so that some are to be kept no more."""
+        return len(self._latest) > MOST_PARTS
+
+    def trim(self, needed: Callable[[T], bool]) -> None:
+        """Keep those that were unused for longest no more, where there are too many, unless they are needed.
+
+        Several at a time: many may have been needed at once, as in an outage, and are not any more.
+        """
+        for _ in range(_BATCH):
+            if not self.over_capacity:
+                return
+            oldest = next(iter(self._latest))
+            if needed(self._latest[oldest]):
+                self._latest.move_to_end(oldest)
+            else:
+                del self._latest[oldest]
+
+    def all(self) -> list[T]:
+        """Those that are known, in the order of their names."""
+        # The references are copied in one step: other threads add parts meanwhile.
+        refs: list[Any] = sorted(self._known.valuerefs(), key=_name)
+        return [part for ref in refs if (part := ref()) is not None]

@@ -1,0 +1,89 @@
+"""Leave to send one attempt, why there is none, and the permits that stand for a place and are out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+CLOSED: Literal["closed"] = "closed"
+OPEN: Literal["open"] = "open"
+HALF_OPEN: Literal["half-open"] = "half-open"
+State = Literal["closed", "open", "half-open"]
+
+
+@dataclass(slots=True)
+class Permit:
+    """Leave to send one attempt.
+
+    One with `expires` stands for a place, of a probe or in a slow start: it is lost to the others until it is given
+    back or expires.
+    """
+
+    generation: int
+    """Which of the circuit's states it was given in, counted from 0."""
+    expires: float | None = None
+    """When its place counts as lost, on the host's clock; None for a permit without one."""
+    issued: float = 0.0
+    """When it was given, on the host's clock."""
+    probe: bool = False
+    """Whether it was given in half-open state."""
+
+
+#: The permit where no breaker watches.
+FREE_PERMIT = Permit(-1)
+
+
+@dataclass(slots=True)
+class Refusal:
+    """No leave to send; `retry_after` is in seconds, `cause` the failure that opened the circuit."""
+
+    state: State
+    """The circuit's. A closed one refuses during its slow start."""
+    retry_after: float
+    cause: str | None
+    observed: bool = False
+    """True in a dry run: the attempt is sent all the same, and its outcome moves nothing."""
+    max_wait: float = 0.0
+    """Seconds that a call waits rather than be refused."""
+
+
+class PermitHolder(Protocol):
+    """Asks for a permit, which is put down here before it counts as given, so that it can be given back."""
+
+    permit: Permit
+
+
+class Places:
+    """The permits with a place that are not back, by identity: equal ones are not the same.
+
+    Not thread-safe: its owner holds a lock.
+    """
+
+    __slots__ = ("out",)
+
+    def __init__(self) -> None:
+        self.out: tuple[Permit, ...] = ()
+        """The oldest first. Mostly none: then a tuple takes no room."""
+
+    def take(self, permit: Permit) -> None:
+        """One that has a place is given."""
+        self.out += (permit,)
+
+    def give_back(self, permit: Permit) -> None:
+        """It is back, or was before."""
+        self.out = tuple([other for other in self.out if other is not permit])
+
+    def free(self, most: int) -> int:
+        """How many of `most` are free."""
+        return max(0, most - len(self.out))
+
+    def free_now(self, most: int, now: float) -> int:
+        """The same; those whose permits expired are free."""
+        if len(self.out) >= most:
+            self.out = tuple([permit for permit in self.out if permit.expires is None or permit.expires > now])
+        return max(0, most - len(self.out))
+
+    def next_expiry(self, now: float) -> float:
+        """Seconds until one of them expires; 0 where none is out."""
+        first = min((permit.expires or now for permit in self.out), default=now)
+        return max(0.0, first - now)

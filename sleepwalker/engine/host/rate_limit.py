@@ -1,0 +1,190 @@
+"""The rate limit: how many calls a host gets per second, and how many wait for a token."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import Literal, NamedTuple, Protocol
+
+from sleepwalker.policy import RateLimitPolicy
+
+#: A token that is so few seconds away is there: about what a clock that counts from a machine's start can tell apart.
+_TICK = 1e-8
+#: Those of so many credentials are kept that are not full, or a server that hands out a token per call would fill the
+#: memory. Each takes half a kilobyte. Credentials that come back after theirs was dropped have a full one: with more
+#: of them in use at a time, the rate holds for none.
+MOST_BUCKETS = 10_000
+#: How many one call looks at to drop some, so that the lock is held for microseconds.
+_BATCH = 4
+
+
+class RateDecision(NamedTuple):
+    """What the rate limit decides about a call."""
+
+    decision: Literal["go", "wait", "rejected", "over_limit"]
+    """One that is `over_limit` goes all the same, for the limit only observes."""
+    wait: float
+    """Seconds until a token is due."""
+
+
+class TokenHolder(Protocol):
+    """A call, and what of it is marked here."""
+
+    waits_for_token: bool
+    token: bool
+
+
+class WaitingCount:
+    """How many calls wait for a token, at all buckets together."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self) -> None:
+        self.waiting: int = 0
+
+
+class Bucket:
+    """How many calls a host may get: a bucket of tokens that fills at the policy's rate.
+
+    Each call takes a token at the moment it goes, never earlier, so that within any `t` seconds no more go than
+    `burst + rate * t`, however late those who wait wake up. They go before those who come.
+    Not thread-safe: its owner holds a lock.
+    """
+
+    __slots__ = ("_count", "_filled", "_level", "_size", "max_wait", "observes", "rate", "waiting")
+
+    waiting: int
+
+    def __init__(self, policy: RateLimitPolicy, now: float, count: WaitingCount | None = None) -> None:
+        """`count` counts its calls as well."""
+        self.waiting = 0
+        """How many wait for a token."""
+        self._count = WaitingCount() if count is None else count
+        self._filled = now
+        self._level = math.inf
+        self.reconfigure(policy, now)
+
+    def reconfigure(self, policy: RateLimitPolicy, now: float) -> None:
+        """Go on with the numbers of `policy`; tokens that were spent remain spent."""
+        if self._level < math.inf:
+            self._fill(now)
+        self.rate: float = policy.rate
+        self.max_wait: float = policy.max_wait
+        self.observes: bool = policy.mode == "observe"
+        self._size = float(policy.burst or max(1.0, policy.rate))
+        self._level = min(self._level, self._size)
+
+    def full(self, now: float) -> bool:
+        """Whether it holds all the tokens that it can, as a new one does."""
+        return self._level + (now - self._filled) * self.rate >= self._size
+
+    def take(self, call: TokenHolder, now: float) -> float:
+        """Take a token and give 0; or take none, and give the seconds until one is due."""
+        if now > self._filled:
+            self._fill(now)
+        missing = 1.0 - self._level + (0 if call.waits_for_token else self.waiting)
+        if missing > self.rate * _TICK:
+            return missing / self.rate
+        self._level -= 1.0
+        call.token = True
+        return 0.0
+
+    def reserve(self, call: TokenHolder) -> None:
+        """Take a token that is yet to come, as a call that waits does, so that those after it wait longer."""
+        self._level -= 1.0
+        call.token = True
+
+    def give_back(self, call: TokenHolder) -> None:
+        """Return the token of a call that came to no send."""
+        level = min(self._size, self._level + 1.0)
+        if call.token:
+            self._level = level
+            call.token = False
+
+    def wait(self, call: TokenHolder) -> None:
+        """Count the call among those that wait for a token."""
+        self.waiting += 1
+        self._count.waiting += 1
+        call.waits_for_token = True
+
+    def stop_waiting(self, call: TokenHolder) -> None:
+        """Count it there no more."""
+        if call.waits_for_token:
+            call.waits_for_token = False
+            if self.waiting > 0:  # a fork forgets the waiters
+                self.waiting -= 1
+                self._count.waiting -= 1
+
+    def _fill(self, now: float) -> None:
+        if now > self._filled:  # not so for a thread that read its clock before another one came through here
+            self._level = min(self._size, self._level + (now - self._filled) * self.rate)
+            self._filled = now
+
+
+class RateLimit:
+    """Its buckets: one for the whole host, or one for each of the credentials that it is called with.
+
+    They are kept by a mark of the credentials, which holds nothing of them; by "" where they make no difference.
+
+    Not thread-safe: its owner holds a lock.
+    """
+
+    __slots__ = ("_buckets", "_count", "_policy", "by_credentials")
+
+    def __init__(self, policy: RateLimitPolicy) -> None:
+        self._policy = policy
+        self._count = WaitingCount()
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        """Used last comes last."""
+        self.by_credentials: bool = policy.per == "credentials"
+        """Whether it must be known whose call it is. Read without the lock."""
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a token."""
+        return self._count.waiting
+
+    @property
+    def rate(self) -> float:
+        """How many calls may begin per second, with all the credentials together that are in use."""
+        return self._policy.rate * max(1, len(self._buckets))
+
+    def of(self, credentials: str, now: float) -> Bucket:
+        """The bucket of calls with these credentials."""
+        bucket = self._buckets.get(credentials)
+        if bucket is None:
+            self._drop_some(now)
+            bucket = self._buckets[credentials] = Bucket(self._policy, now, self._count)
+        elif self.by_credentials:
+            self._buckets.move_to_end(credentials)
+        return bucket
+
+    def reconfigure(self, policy: RateLimitPolicy, now: float) -> None:
+        """Go on with the numbers of `policy`. Where it is for others than before, all begin anew."""
+        if policy.per != self._policy.per:
+            self._buckets = OrderedDict()
+        self._policy = policy
+        self.by_credentials = policy.per == "credentials"
+        for bucket in tuple(self._buckets.values()):
+            bucket.reconfigure(policy, now)
+
+    def renew_after_fork(self) -> None:
+        """Forget the calls of threads that only the parent has."""
+        self._count.waiting = 0
+        for bucket in tuple(self._buckets.values()):
+            bucket.waiting = 0
+
+    def _drop_some(self, now: float) -> None:
+        """Of those that were unused for longest: what is full is no loss; of the others, what is too much.
+
+        A call that waits at its bucket must find it there.
+        """
+        for _ in range(min(_BATCH, len(self._buckets))):
+            oldest = next(iter(self._buckets))
+            bucket = self._buckets[oldest]
+            if bucket.waiting:
+                self._buckets.move_to_end(oldest)
+            elif bucket.full(now) or len(self._buckets) >= MOST_BUCKETS:
+                del self._buckets[oldest]
+            else:
+                return

@@ -1,0 +1,99 @@
+"""What is known of a host at one moment, as its users see it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sleepwalker.engine.host.permits import State
+
+HealthState = Literal["unknown", "healthy", "degraded", "broken", "isolated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Percentiles of how long attempts took, in seconds; None without any in the window."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostHealth:
+    """A snapshot of what is known of a host. Counts are since its first use, unless said otherwise.
+
+    Example:
+        ```python
+        health = conn.health
+        if health.state == "broken":
+            print(health.host, "since", health.broken_since, "because of", health.last_error)
+        ```
+    """
+
+    host: str
+    """The origin, `https://api.example.net:8443`; of a scope, `https://api.example.net:8443#name`."""
+    state: HealthState
+    breaker: State
+    """With `mode = "observe"` what it would be: it refuses nothing, and has no part in `state`."""
+    calls: int
+    """Calls begun, rejected ones included."""
+    attempts: int
+    """Sends, retries and hedges included."""
+    failures: int
+    """Attempts that count against the host."""
+    success_ratio: float | None
+    """Of the attempts with a verdict within the policy's `health.window`; None without any."""
+    consecutive_failures: int
+    latency: Latency
+    in_flight: int
+    """Calls under way now."""
+    limit: int | None
+    """How many calls may be under way now: what an adaptive bulkhead makes of the latency, else `max_concurrent`.
+    None without a bulkhead."""
+    retries: int
+    hedges: int
+    """Hedge attempts that were sent."""
+    rejections: int
+    """Calls and retries that the breaker, the bulkhead, the rate limit, a cooldown or an isolation refused."""
+    last_error: str | None
+    """The last failure: a status, or an exception's type and text."""
+    last_success: float | None
+    """Seconds since 1970-01-01 UTC."""
+    broken_since: float | None
+    """Seconds since 1970-01-01 UTC; None for a host that does not count as broken, nor is recovering from it."""
+    retry_in: float | None
+    """Seconds until the breaker admits a probe; None unless it is open and refuses calls."""
+    connections: int
+    """How many connections to the host are held."""
+    hooks_since: float | None
+    """Since when a manager's hooks are at work to make one, in seconds since 1970-01-01 UTC; None unless they are."""
+    cooldown: float | None = None
+    """Seconds until all calls are let in that a server's "not now" holds back (`retry.after_binds`); None without."""
+    share: float = 1.0
+    """Of the calls that come now, the share that its circuit lets in: 0 while that is not closed, less than 1 in a slow
+    start that holds some back."""
+    isolated_reason: str | None = None
+    """Why an operator isolated the host, in their words; None where they did not say, or the host is not isolated."""
+    isolated_until: float | None = None
+    """When that ends by itself, in seconds since 1970-01-01 UTC; None where only `restore` ends it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-ready values, nested ones as dicts."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class Gauges:
+    """What goes up and down at a host, without the percentiles of `HostHealth`, which take longer to work out."""
+
+    state: HealthState
+    breaker: State
+    in_flight: int
+    """Calls under way now."""
+    queued: int
+    """Calls that wait for a place in the bulkhead, a token of the rate limit, the circuit, or a cooldown's end."""
+    max_in_flight: int | None
+    """How many may be under way; None for any number."""
+    rate: float | None
+    """How many calls may begin per second; None for any number."""

@@ -1,0 +1,279 @@
+"""When a circuit opens: the counts of attempts, and the rules that read them.
+
+Behind one address there are mostly several machines. One that is broken makes attempts fail, and also some in a row: at
+500 attempts a second with a fifth failing, five in a row come every few seconds. So a run of failures opens the circuit
+only where it has lasted, and where the share of failures before it does not explain it; and a share does so only where
+hardly any attempt is answered. The counts are the storage of pybreaker's state machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+import pybreaker
+
+from sleepwalker.engine.host.permits import CLOSED, HALF_OPEN, OPEN, State
+from sleepwalker.engine.host.window import Window
+from sleepwalker.engine.outcome import Head
+from sleepwalker.policy import BreakerPolicy
+
+#: One step of the state machine.
+Step = Callable[[pybreaker.CircuitBreaker], object]
+#: Told of a transition: the state before, and the one after.
+Listener = Callable[[State, State], None]
+
+#: pybreaker's names of its states, of which a checker knows only that they are text.
+_STATES: dict[str, State] = {state: state for state in (CLOSED, HALF_OPEN, OPEN)}
+#: What the state machine is told; the real error stays with the caller that met it.
+_FAILED = Exception("an attempt failed")
+_GOOD, _BAD = 0, 1
+#: A run that the share before it makes less likely than this is no chance.
+_CHANCE = math.log(1e-5)
+#: So many attempts are thought to have been before the first: with few, the share of failures says little.
+_BEFORE = 5
+#: A run is judged as if at most this share had failed before it.
+_MOST = 0.95
+#: A host that has just come back may be cold, and fail most attempts for a while; or be down again, which is likelier
+#: now than at any other time. So its run is judged by this share, and less has to speak against chance.
+_COLD, _COLD_CHANCE = 0.8, math.log(1e-2)
+#: With each success, what is remembered of the attempts before fades by a tenth: that are some ten successes, and the
+#: failures between them. It is counted in sixteenths, for there are many hosts, and small whole numbers take no room.
+_ONE = 16
+#: So many successes that may still be taken back are remembered; older ones count for good.
+_MOST_HEADS = 64
+#: Logarithms are compared with so much to spare: the limit may be reached, not exceeded.
+_ROUNDING = 1e-9
+
+
+class _HeadAfter(NamedTuple):
+    """A success, mostly one that may be taken back, and the run of failures that it ended."""
+
+    head: Head | None
+    failures: int
+    since: float
+    calls: int
+
+    def joined(self, earlier: _HeadAfter) -> _HeadAfter:
+        """The same after the run before it, too: what was between them was no success."""
+        since = earlier.since if earlier.failures else self.since
+        return _HeadAfter(self.head, self.failures + earlier.failures, since, self.calls + earlier.calls)
+
+
+class Trip(pybreaker.CircuitBreakerStorage):
+    """The counts since the circuit closed last. pybreaker opens it as soon as `counter` says 1."""
+
+    #: A plain attribute in place of pybreaker's property: each call reads it, some of them several times.
+    state: State = CLOSED
+
+    def __init__(self, policy: BreakerPolicy) -> None:
+        super().__init__("sleepwalker")
+        self._policy = policy
+        self._least = _least(policy)
+        self._window = Window(policy.window, channels=2)
+        self.state = CLOSED
+        self._now = 0.0
+        self._successes = 0
+        self.consecutive: int = 0
+        self._run_since = 0.0
+        self._run_calls = 0
+        self._past = self._past_bad = 0
+        """The attempts before the run, and the failures of them, however long ago: the window of a host with few calls
+        is empty when the next one comes. From the first failure on: most hosts need not remember anything."""
+        self._heads: tuple[_HeadAfter, ...] = ()
+        """The heads of streamed responses that succeeded since the last other success, the oldest first."""
+        self.suspect: bool = False
+        """Whether the circuit is about to open: the run of failures is no chance, and has lasted half of what it must.
+
+        Read without a lock, before a retry.
+        """
+        self.cold_until: float = 0.0
+        """Until then the host counts as just come back."""
+
+    def reconfigure(self, policy: BreakerPolicy) -> None:
+        """Go on by the numbers of `policy`. Over a window of another length the counts begin anew."""
+        if policy.window != self._policy.window:
+            self._window = Window(policy.window, channels=2)
+        self._policy = policy
+        self._least = _least(policy)
+
+    def take(self, step: Step, listener: Listener) -> None:
+        """Have the state machine take a step; `listener` is told of what changes by it.
+
+        The machine is made for the step: all that it knows is here, and it takes most of a kilobyte per host.
+        """
+        machine = pybreaker.CircuitBreaker(
+            fail_max=1,
+            success_threshold=self._policy.close_after,
+            listeners=[_Listener(listener)],
+            state_storage=self,
+        )
+        with contextlib.suppress(pybreaker.CircuitBreakerError):
+            step(machine)
+
+    def success(self, now: float, head: Head | None = None) -> None:
+        """An attempt was answered; with `head`, its body is still to come."""
+        self._window.add(now, _GOOD)
+        if head is not None or self._heads:
+            self._note_head(head)
+        # What an outage failed says nothing of the time before it or after.
+        elif (self.consecutive or self._past_bad) and self.state == CLOSED:
+            self._past, self._past_bad = _faded(self._past, self._past_bad, self.consecutive)
+        self.consecutive = 0
+        self.suspect = False
+
+    def _note_head(self, head: Head | None) -> None:
+        """End the run with a success that may be taken back, or with one after which none may be that came before."""
+        heads = (*self._heads, _HeadAfter(head, self.consecutive, self._run_since, self._run_calls))
+        kept = heads[-_MOST_HEADS:] if head is not None else ()
+        if self.state == CLOSED:
+            self._past, self._past_bad = self._past_of(heads[: len(heads) - len(kept)])
+        self._heads = kept
+
+    def take_back(self, head: Head, now: float) -> None:
+        """This success was none: the run of failures that it ended goes on."""
+        if head.counted_at is not None:
+            self._window.take_back(now, head.counted_at, _GOOD)
+        place = next((place for place, ended in enumerate(self._heads) if ended.head is head), None)
+        if place is None:
+            return
+        before, ended, after = self._heads[:place], self._heads[place], self._heads[place + 1 :]
+        if after:
+            after = (after[0].joined(ended), *after[1:])
+        else:
+            run = _HeadAfter(None, self.consecutive, self._run_since, self._run_calls).joined(ended)
+            self.consecutive, self._run_since, self._run_calls = run.failures, run.since, run.calls
+        self._heads = before + after
+
+    def _past_of(self, heads: tuple[_HeadAfter, ...]) -> tuple[int, int]:
+        """What is remembered of the attempts before the run, with the runs that these heads ended."""
+        past, bad = self._past, self._past_bad
+        for ended in heads:
+            if ended.failures or bad:
+                past, bad = _faded(past, bad, ended.failures)
+        return past, bad
+
+    def failure(self, now: float, *, first: bool) -> None:
+        """An attempt failed; `first` is one that is no retry."""
+        self._window.add(now, _BAD)
+        if self.consecutive == 0:
+            self._run_since, self._run_calls = now, 0
+        self.consecutive += 1
+        self._run_calls += first
+        self._now = now
+        self.suspect = self._is_suspect()
+
+    def broken_rule(self) -> Literal["consecutive", "failure_ratio"] | None:
+        """The rule by which the latest failure opens the circuit, None if it does not."""
+        policy = self._policy
+        if self.consecutive >= policy.consecutive and self._run_lasted():
+            return "consecutive"
+        good, bad = self._window.totals(self._now)
+        if good + bad >= policy.min_calls and bad >= policy.failure_ratio * (good + bad):
+            # While a host is cold, a share says nothing: it rises.
+            return "failure_ratio" if self._now >= self.cold_until else None
+        return None
+
+    def _run_lasted(self) -> bool:
+        """Whether the failures in a row mean that the host is down: they are no chance, and have lasted."""
+        must_last = self._policy.consecutive_for
+        return must_last == 0 or (self.suspect and self._now - self._run_since >= must_last)
+
+    def _is_suspect(self) -> bool:
+        policy = self._policy
+        if policy.consecutive_for == 0 or self.consecutive < policy.consecutive:
+            return False
+        return 2 * (self._now - self._run_since) >= policy.consecutive_for and self._no_chance()
+
+    def _no_chance(self) -> bool:
+        # The attempts of one call are one experience: they cannot open the circuit, and so end their own call early.
+        if self._run_calls < min(2, self._policy.consecutive):
+            return False
+        good, bad = self._window.totals(self._now)
+        # None of the window where the run is longer than it.
+        past, past_bad = self._past_of(self._heads)
+        before = max(0, good + bad - self.consecutive) + past / _ONE
+        failed = max(0, bad - self.consecutive) + past_bad / _ONE
+        share = (failed + _BEFORE * self._least) / (before + _BEFORE)
+        share, chance = min(max(share, self._least), _MOST), _CHANCE
+        if self._now < self.cold_until:
+            share, chance = max(share, _COLD), _COLD_CHANCE
+        return self.consecutive * math.log(share) <= chance + _ROUNDING
+
+    @property
+    def counter(self) -> int:
+        return 0 if self.broken_rule() is None else 1
+
+    def reset_counter(self) -> None:
+        self._window.clear()
+        self.consecutive = 0
+        self._heads = ()
+        self.suspect = False
+
+    @property
+    def success_counter(self) -> int:
+        return self._successes
+
+    def increment_success_counter(self) -> None:
+        self._successes += 1
+
+    def reset_success_counter(self) -> None:
+        self._successes = 0
+
+    @property
+    def opened_at(self) -> datetime | None:
+        """Not kept: the wall clock can be set back, so `Breaker` holds monotonic times."""
+        return None
+
+    @opened_at.setter
+    def opened_at(self, when: datetime) -> None:
+        pass
+
+
+def _faded(past: int, bad: int, failures: int) -> tuple[int, int]:
+    """What is remembered of all attempts, and of the failures, after a run of so many that a success ended."""
+    return past * 9 // 10 + (failures + 1) * _ONE, bad * 9 // 10 + failures * _ONE
+
+
+class _Listener(pybreaker.CircuitBreakerListener):
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def state_change(
+        self,
+        cb: pybreaker.CircuitBreaker,
+        old_state: pybreaker.CircuitBreakerState | None,
+        new_state: pybreaker.CircuitBreakerState,
+    ) -> None:
+        self._listener(_STATES["closed" if old_state is None else old_state.name], _STATES[new_state.name])
+
+
+def half_open(machine: pybreaker.CircuitBreaker) -> None:
+    """The open time is over, or a probe outside any call was answered."""
+    machine.half_open()
+
+
+def force_open(machine: pybreaker.CircuitBreaker) -> None:
+    """Open it, whatever the counts say."""
+    machine.open()
+
+
+def count_success(machine: pybreaker.CircuitBreaker) -> None:
+    """An attempt was answered: enough of them close a half-open circuit."""
+    machine.state.on_success()
+
+
+def count_failure(machine: pybreaker.CircuitBreaker) -> None:
+    """An attempt failed: it opens a circuit whose counts say so, and one that is half-open."""
+    machine.state.on_failure(_FAILED)
+
+
+def _least(policy: BreakerPolicy) -> float:
+    """A run is judged as if at least this share had failed before it: what makes one of `consecutive` no chance.
+
+    A tenth, for 5: so many are enough where less than that failed before.
+    """
+    return math.exp(_CHANCE / policy.consecutive)

@@ -1,0 +1,201 @@
+"""Is this host broken? Answered here, and nowhere else, from several sources.
+
+    connect   attempts could not connect, so often in a row that it is no chance
+    breaker   the circuit is open, or half-open
+    operator  it was taken out of use by hand
+
+A source gives a `Finding`, or None where it finds the host healthy; the first that gives one says why the host is
+broken. A probe is no source: it makes the others think again. To add one: a `finding`, an entry in `_sources`, and its
+flag where `update_locked` looks whether anything changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from sleepwalker.clock import Clock
+from sleepwalker.engine.host.circuit import Circuit
+from sleepwalker.engine.host.connects import ConnectFailures
+from sleepwalker.engine.host.counters import Counters
+from sleepwalker.engine.host.history import History
+from sleepwalker.engine.host.isolation import FOR_GOOD, Isolation
+from sleepwalker.engine.host.snapshot import HealthState
+from sleepwalker.engine.host.sources import Finding, Source
+from sleepwalker.events import Event, HostBroken, HostRecovered, HostRestored
+from sleepwalker.exceptions import HostIsolatedError
+from sleepwalker.policy import HealthPolicy
+
+
+class Verdict:
+    """On one host, or on a part of one. Methods that end in `_locked` need the lock of the host.
+
+    While its host is isolated, so is a part; and whether the host can be connected to is known to the host, by the
+    attempts of all its parts and its own.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_counters",
+        "_history",
+        "_origin",
+        "_pending",
+        "broken_since",
+        "connects",
+        "isolation",
+        "probe",
+        "suspect",
+        "whole",
+    )
+
+    suspect: bool
+
+    def __init__(
+        self,
+        origin: str,
+        health: HealthPolicy,
+        clock: Clock,
+        history: History,
+        counters: Counters,
+    ) -> None:
+        self._origin = origin
+        self._clock = clock
+        self._history = history
+        self._counters = counters
+        self.whole: Verdict | None = None
+        """That of the host, of a part; None for a host's own."""
+        self.connects: ConnectFailures = ConnectFailures(health.broken_after, history)
+        self.isolation: Isolation | None = None
+        """How an operator took it out of use. Its time may be over: `isolated` tells."""
+        self.broken_since: float | None = None
+        """Since when it counts as broken, or is recovering from that, on the host's clock; None for neither."""
+        self.probe: bool | None = False
+        """Whether the last probe since then succeeded; None where none could be made."""
+        self.suspect = False
+        """False where it is certainly healthy: read without a lock, where that must be fast."""
+        self._pending: tuple[Event, ...] = ()
+        """What changed and has not been given out."""
+
+    # Sources
+
+    def _sources(self, circuit: Circuit | None) -> Iterator[Source]:
+        """Those that say why it is broken, in the order in which their reasons count."""
+        yield self.connects
+        if circuit is not None:
+            yield circuit
+
+    def _findings(self, circuit: Circuit | None, now: float) -> list[Finding]:
+        found = [source.finding(now) for source in self._sources(circuit)]
+        return [finding for finding in found if finding is not None]
+
+    # The state
+
+    def broken_by(self, circuit: Circuit | None, now: float) -> Literal["breaker", "connect"] | None:
+        """What makes it count as broken as of `now`, None if nothing does."""
+        return next((finding.source for finding in self._findings(circuit, now) if finding.broken), None)
+
+    def state(self, circuit: Circuit | None, now: float, degraded_below: float) -> HealthState:
+        """What its users are told."""
+        if self.isolated:
+            return "isolated"
+        findings = self._findings(circuit, now)
+        if self.whole is not None and (finding := self.whole.connects.finding(now)) is not None:
+            findings.append(finding)
+        if findings:
+            return "broken" if any(finding.broken for finding in findings) else "degraded"
+        ratio = self._history.ratio(now)
+        if ratio is None:
+            return "unknown"
+        return "degraded" if ratio < degraded_below else "healthy"
+
+    @property
+    def healthy_by_probe(self) -> bool | None:
+        """Whether the last probe succeeded, or the host needs none; None where none could be made."""
+        return self.probe if self.suspect else True
+
+    def not_probed(self) -> None:
+        """Take note that no probe can be made, as without credentials: only time tells then."""
+        self.probe = None
+
+    # What changes
+
+    def update_locked(self, circuit: Circuit | None, now: float, *, by_hand: bool | None = None) -> tuple[Event, ...]:
+        """What changed since the last time: the circuit's transitions, and whether the host counts as broken."""
+        unhealthy = self.connects.broken or (circuit is not None and circuit.tripped)
+        changes = unhealthy != (self.broken_since is not None)
+        if not (changes or self._pending or (circuit is not None and circuit.transitions)):
+            return ()  # nearly always: nothing is called that need not be
+        events, self._pending = self._pending, ()
+        if circuit is not None and circuit.transitions:
+            transitions = circuit.take_transitions()
+            self._counters.count_transitions(transitions)
+            events += transitions
+        if not changes:
+            return events
+        # A half-open circuit has not recovered yet: only its closing ends what its opening began.
+        if unhealthy:
+            return (*events, self._broke(self._findings(circuit, now)[0]))
+        return (*events, self._recovered(now, by_hand=by_hand))
+
+    def _broke(self, finding: Finding) -> Event:
+        # The connect failures are those of its parts as well.
+        failures = max(self._history.consecutive, self.connects.count)
+        event = HostBroken(self._origin, reason=finding.source, failures=failures, cause=finding.cause)
+        # These together, and after the last call: a Ctrl-C comes before all or after all of them.
+        self.broken_since, self.probe, self.suspect = finding.since, False, True
+        return event
+
+    def _recovered(self, now: float, *, by_hand: bool | None) -> Event:
+        event = HostRecovered(self._origin, broken_for=now - (self.broken_since or now), by_hand=by_hand)
+        self.broken_since, self.suspect = None, self.isolation is not None
+        return event
+
+    def catch_up_locked(self, circuit: Circuit | None, now: float) -> None:
+        """Draw the consequences of time alone. What only reads announces nothing: the next call does."""
+        if circuit is not None and circuit.slow is not None:
+            circuit.catch_up(now)
+            self._pending = self.update_locked(circuit, now)
+
+    # The operator
+
+    @property
+    def isolated(self) -> bool:
+        """Whether an operator took it out of use, as of now."""
+        return self.isolation_in_force() is not None
+
+    def isolation_in_force(self) -> Isolation | None:
+        """How it is isolated, as of now: by itself, or with the whole host."""
+        isolation = self.isolation
+        if isolation is not None and not isolation.over(self._clock):
+            return isolation
+        return None if self.whole is None else self.whole.isolation_in_force()
+
+    def moment(self, isolation: Isolation) -> float | None:
+        """When it ends by itself, in seconds since 1970-01-01 UTC; None where it does not."""
+        return isolation.moment(self._clock)
+
+    def refusal(self) -> HostIsolatedError:
+        """What a call is told that is refused because of that; it names what is isolated, the host or the part."""
+        if self.whole is not None and self.whole.isolated:
+            return self.whole.refusal()
+        return (self.isolation or FOR_GOOD).refusal(self._origin, self._clock)
+
+    def isolate_locked(self, isolation: Isolation) -> bool:
+        """Take it out of use, in place of how it was before; whether that changes anything."""
+        before, self.isolation, self.suspect = self.isolation, isolation, True
+        return isolation != before
+
+    def lapse_locked(self) -> None:
+        """End an isolation whose time is over."""
+        if self.isolation is not None and self.isolation.over(self._clock):
+            self.restore_locked("time")
+
+    def restore_locked(self, by: Literal["hand", "time"]) -> None:
+        """End an isolation, if there is one."""
+        isolation = self.isolation
+        if isolation is None:
+            return
+        until = isolation.moment(self._clock)
+        restored = HostRestored(self._origin, by=by, reason=isolation.reason, until=until)
+        self.isolation, self.suspect = None, self.broken_since is not None
+        self._pending = (*self._pending, restored)

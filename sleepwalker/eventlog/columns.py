@@ -1,0 +1,190 @@
+"""The columns of the events' table, taken from the event catalogue, and the views that are asked."""
+
+from __future__ import annotations
+
+import glob
+import typing
+from dataclasses import fields
+from functools import cache
+from types import NoneType, UnionType
+
+from sleepwalker.events import CATALOGUE, RequestFailed, RequestFinished, logged_names
+
+__all__ = ["LONGEST_LINE", "VIEWS", "columns", "create_table", "insert", "literal", "unnest_fields", "views"]
+
+#: The names that loggers use for the time of a line; the first one that a line has counts.
+_TIMES = ("timestamp", "time", "ts", "@timestamp", "asctime", "created")
+
+#: Bytes. No event comes near it; each thread that reads sets twice as many aside.
+LONGEST_LINE = 4 * 1024 * 1024
+
+#: No count is greater, and no duration longer.
+_MOST = 10**12
+#: Microseconds until the year 5138: where seconds since 1970 would begin to look like milliseconds.
+_LATEST = 10**17
+
+#: Which part rejected a call, by its error.
+_REJECTIONS = {
+    "CircuitOpenError": "breaker",
+    "BulkheadFullError": "bulkhead",
+    "HostIsolatedError": "isolation",
+    "RateLimitedError": "rate_limit",
+}
+
+_TYPES: dict[type, str] = {str: "VARCHAR", float: "DOUBLE", int: "BIGINT", bool: "BOOLEAN"}
+
+#: The views, and what is in each.
+VIEWS = {
+    "events": "every event that the filters let through, with all of its fields",
+    "calls": "one row per call: the events that end one",
+    "attempts": "one row per send whose end was logged",
+    "transitions": "what changed about hosts and their circuits",
+}
+
+
+@cache
+def columns() -> dict[str, str]:
+    """Every field of every event, and its SQL type."""
+    found: dict[str, str] = {}
+    for event in CATALOGUE.values():
+        hints = typing.get_type_hints(event)
+        for field, name in zip(fields(event), logged_names(event), strict=True):
+            kind = _TYPES[_plain(hints[field.name])]
+            found[name] = kind if found.get(name, kind) == kind else "VARCHAR"
+    return {**found, "pid": "BIGINT"}
+
+
+def _plain(hint: object) -> type:
+    """`float` of `float | None`, `str` of a Literal of texts."""
+    if isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union:
+        hint = next(part for part in typing.get_args(hint) if part is not NoneType)
+    if typing.get_origin(hint) is typing.Literal:
+        return type(typing.get_args(hint)[0])
+    return typing.cast(type, hint)
+
+
+def literal(text: str) -> str:
+    """A text as SQL has it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _name(name: str) -> str:
+    return '"' + name + '"'
+
+
+@cache
+def _stored() -> dict[str, str]:
+    """The fields that have a column of their own: those of calls, which most events are about.
+
+    A column costs about as much to write when it is empty: all other fields of an event share one, as JSON.
+    """
+    names = {"pid", *logged_names(RequestFinished), *logged_names(RequestFailed)}
+    return {name: kind for name, kind in columns().items() if name in names}
+
+
+def _others() -> dict[str, str]:
+    return {name: kind for name, kind in columns().items() if name not in _stored()}
+
+
+def _event_names() -> str:
+    return ", ".join(map(literal, CATALOGUE))
+
+
+def create_table() -> str:
+    """The table of all lines in their order, the unreadable ones included: those are NULL but for `file`."""
+    own = "".join(f", {_name(name)} {kind}" for name, kind in _stored().items())
+    return f"""CREATE TABLE log
+        (file INTEGER, time TIMESTAMP, level VARCHAR, event VARCHAR, nested VARCHAR, rest VARCHAR{own})"""
+
+
+def insert(file: int, path: str, compression: str) -> str:
+    """Append the lines of a file.
+
+    Every field is read as text and cast afterwards: one value of an odd type must not cost its whole line.
+    """
+    texts = [*_TIMES, "level", "event", "fields", *columns()]
+    wanted = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in dict.fromkeys(texts))
+    cast = ", ".join(_cast(_name(name), kind) for name, kind in _stored().items())
+    rest = ", ".join(f"{_name(name)} := {_name(name)}" for name in _others())
+    when = f"coalesce({', '.join(map(_name, _TIMES))})"
+    # DuckDB makes a join of a longer IN, and of list_contains: rows would no longer come in the order of their lines.
+    of_no_call = f"event <> {literal(RequestFinished.name)} AND event <> {literal(RequestFailed.name)}"
+    return f"""
+        INSERT INTO log
+        SELECT {file}, {_moment(when)}, level, event, "fields",
+            CASE WHEN {of_no_call} THEN to_json(struct_pack({rest}))::VARCHAR END, {cast}
+        FROM read_json({literal(glob.escape(path))}, columns = {{{wanted}}}, format = 'newline_delimited',
+            ignore_errors = true, maximum_object_size = {LONGEST_LINE}, compression = {literal(compression)},
+            hive_partitioning = false)"""  # a folder `host=…` would stand in for the column
+
+
+def _cast(text: str, kind: str) -> str:
+    if kind in ("VARCHAR", "BOOLEAN"):
+        return text if kind == "VARCHAR" else f"TRY_CAST({text} AS BOOLEAN)"
+    # Every number of ours is a count, a duration or a share: what is none of these would make sums infinite, or NaN.
+    number = f"TRY_CAST({text} AS {kind})"
+    return f"CASE WHEN {number} BETWEEN 0 AND {_MOST} THEN {number} END"
+
+
+def _moment(text: str) -> str:
+    """A text as a time in UTC: ISO 8601 (a comma for the point as well), or seconds, ms, µs or ns since 1970.
+
+    NULL for one before 1970, or of a year that a clock cannot show.
+    """
+    number = f"TRY_CAST({text} AS DOUBLE)"
+    micros = f"""CASE
+        WHEN {number} < 0 THEN NULL
+        WHEN {number} < 1e11 THEN {number} * 1e6
+        WHEN {number} < 1e14 THEN {number} * 1e3
+        WHEN {number} < 1e17 THEN {number}
+        WHEN {number} < 1e20 THEN {number} / 1e3 END"""
+    stamp = f"epoch_us(TRY_CAST(replace({text}, ',', '.') AS TIMESTAMPTZ))"
+    iso = f"CASE WHEN {stamp} BETWEEN 0 AND {_LATEST} THEN {stamp} END"
+    return f"make_timestamp(CASE WHEN {number} IS NULL THEN {iso} ELSE TRY_CAST({micros} AS BIGINT) END)"
+
+
+def unnest_fields(file: int) -> str:
+    """Take the fields from the object `fields`, in which formatters of the standard library's logging leave them."""
+    taken = ", ".join(
+        f"{_name(name)} = coalesce({_name(name)}, {_extracted('nested', name, kind)})"
+        for name, kind in _stored().items()
+    )
+    return f"UPDATE log SET rest = nested, {taken} WHERE file = {file} AND nested IS NOT NULL AND json_valid(nested)"
+
+
+def _extracted(source: str, name: str, kind: str) -> str:
+    path = literal(f'$."{name}"')
+    return _cast(f"json_extract_string({source}, {path})", kind)
+
+
+def views(condition: str) -> list[str]:
+    """The statements that make the views; `condition` is what every event has to fulfil beside being one."""
+    own = ", ".join(
+        _name(name) if name in _stored() else f"{_extracted('rest', name, kind)} AS {_name(name)}"
+        for name, kind in columns().items()
+    )
+    by = " ".join(f"WHEN {literal(error)} THEN {literal(part)}" for error, part in _REJECTIONS.items())
+    known = f"""SELECT file, rowid AS line, time, level, event, {own} FROM log
+        WHERE event IN ({_event_names()}) AND time IS NOT NULL"""
+    return [
+        f"CREATE OR REPLACE VIEW everything AS {known} AND host IS NOT NULL",
+        f"CREATE OR REPLACE VIEW events AS SELECT * FROM everything WHERE {condition}",
+        f"""CREATE OR REPLACE VIEW calls AS
+            SELECT time, host, method, path, status, error, detail, attempts, duration, waited,
+                event = 'request.finished' AS answered,
+                CASE WHEN attempts = 0 THEN CASE error {by} END END AS rejected_by,
+                CASE WHEN sample BETWEEN 1e-9 AND 1 THEN 1 / sample ELSE 1.0::DOUBLE END AS weight, file,
+                call, name, pid
+            FROM events WHERE event IN ('request.finished', 'request.failed')""",
+        """CREATE OR REPLACE VIEW attempts AS
+            SELECT time, host, method, path, attempt, true AS failed, status, error, detail, duration,
+                1.0::DOUBLE AS weight, file, call, name, pid
+            FROM events WHERE event = 'attempt.failed'
+            UNION ALL
+            SELECT time, host, method, path, attempts, false, status, NULL, NULL,
+                CASE WHEN attempts = 1 THEN duration END, weight, file, call, name, pid
+            FROM calls WHERE answered AND coalesce(status, 200) NOT IN (408, 429)""",  # those have an attempt.failed
+        """CREATE OR REPLACE VIEW transitions AS
+            SELECT time, host, event, reason, rule, cause, failures, open_for, broken_for, observed, file, call, pid
+            FROM events WHERE event LIKE 'breaker.%' OR event LIKE 'host.%'""",
+    ]

@@ -1,0 +1,16 @@
+"""What stops the reading and inspecting of event logs."""
+
+from __future__ import annotations
+
+__all__ = ["EventLogError", "InspectError"]
+
+
+class InspectError(Exception):
+    """Event logs cannot be inspected: the text says what is wrong, and what to do.
+
+    A package is missing, a query is refused, there is no space for temporary files, or it is an `EventLogError`.
+    """
+
+
+class EventLogError(InspectError):
+    """An event log cannot be read: the text says which one and why."""

@@ -1,0 +1,101 @@
+"""What all events have in common, and the types of observers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import field
+from functools import cache
+from typing import Any, ClassVar, Literal, Protocol
+
+from sleepwalker.process import THIS_PROCESS
+from sleepwalker.value import Value, names_of, reader
+from sleepwalker.value import value_type as event_type
+
+__all__ = [
+    "AnyObserver",
+    "CallEvent",
+    "Event",
+    "Level",
+    "Observer",
+    "Transition",
+    "event_type",
+    "logged_names",
+    "reader",
+]
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@event_type
+class Event(Value):
+    """What every event has. Events are frozen.
+
+    Example:
+        ```python
+        def observer(event: Event) -> None:
+            if isinstance(event, BreakerOpened):
+                print(event.host, "is left alone for", event.open_for, "s:", event.cause)
+
+        conn = Connection("https://api.example.com", observer=observer)
+        ```
+    """
+
+    name: ClassVar[str]
+    level: ClassVar[Level]
+
+    host: str
+
+    @property
+    def pid(self) -> int:
+        """The number of the process: the one that reads it, which is the one that made the event."""
+        return THIS_PROCESS.pid
+
+    def fields(self) -> dict[str, Any]:
+        """The fields by the names under which they are logged, those that are None left out, and `pid`."""
+        kind: Any = type(self)
+        names, values = _reading(kind)
+        shown = {name: value for name, value in zip(names, values(self), strict=True) if value is not None}
+        shown["pid"] = THIS_PROCESS.pid
+        return shown
+
+
+@event_type
+class CallEvent(Event):
+    """What every event of a call has besides."""
+
+    call: str | None = field(default=None, kw_only=True)
+    """The id of the call: all of its events have it, and no other call's, not even in another process."""
+    asked_for: str | None = field(default=None, kw_only=True)
+    """What the manager's `find` was asked for, where that is not `host`: a name that a hook understood, a URL with a
+    path, or the primary of a failover target. Of an event in a program it is the attribute `asked_for`."""
+    method: str
+    path: str
+
+
+@event_type
+class Transition(Event):
+    """What every event has that tells how a host's state changed."""
+
+    call: str | None = field(default=None, kw_only=True)
+    """The id of the call that brought it about, or was the first to notice; absent where none did."""
+
+
+class Observer(Protocol):
+    """Receives events, called outside every lock. `level` stands in for the event's own where a policy sets it."""
+
+    def __call__(self, event: Event, level: Level | None = None, /) -> None: ...
+
+
+#: What a caller may pass for one, a function of the event and its level or, as `list.append`, of the event alone.
+AnyObserver = Callable[[Event, Level | None], object] | Callable[[Event], object]
+
+
+def logged_names(cls: Any) -> tuple[str, ...]:
+    """The names under which an event type's fields are logged, in their order."""
+    return tuple("name" if name == "asked_for" else name for name in names_of(cls))
+
+
+@cache
+def _reading(cls: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """The names under which an event type's fields are logged, and a function that reads them."""
+    return logged_names(cls), reader(names_of(cls))

@@ -1,0 +1,128 @@
+"""Changes of a host's state: its circuit, its health, its isolation and its cooldowns."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from sleepwalker.events.base import Event, Level, Transition, event_type
+
+__all__ = [
+    "BreakerClosed",
+    "BreakerHalfOpened",
+    "BreakerOpened",
+    "CooldownBegan",
+    "HostBroken",
+    "HostIsolated",
+    "HostRecovered",
+    "HostRestored",
+]
+
+
+@event_type
+class BreakerOpened(Transition):
+    """The host's circuit opened: calls fail at once for `open_for` seconds."""
+
+    name = "breaker.opened"
+    level: ClassVar[Level] = "warning"
+
+    rule: Literal["consecutive", "failure_ratio", "probe", "slow_ratio"]
+    open_for: float
+    cause: str | None
+    """What the last failure was: a status (`503`) or the name of an exception type; or `slow calls`."""
+    observed: bool | None = None
+    """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
+
+
+@event_type
+class BreakerHalfOpened(Transition):
+    """The open time is over: probes are admitted."""
+
+    name = "breaker.half_opened"
+    level: ClassVar[Level] = "info"
+
+    observed: bool | None = None
+    """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
+
+
+@event_type
+class BreakerClosed(Transition):
+    """The circuit closed: enough probes succeeded, or an operator closed it. Its load grows with each round of
+    successes."""
+
+    name = "breaker.closed"
+    level: ClassVar[Level] = "info"
+
+    ramp: float
+    observed: bool | None = None
+    """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
+    by_hand: bool | None = None
+    """True if `reset_circuit` closed it; else absent."""
+
+
+@event_type
+class CooldownBegan(Transition):
+    """The host asked for a wait, and by `retry.after_binds` other calls wait, too."""
+
+    name = "cooldown.began"
+    level: ClassVar[Level] = "warning"
+
+    cause: str
+    """The status of the response that asked for it."""
+    binds: Literal["pair", "host"]
+    """Which calls it holds back: all calls with the same credentials, or all calls to the host."""
+    wait: float
+    """How long the server asked for, at most `retry.retry_after_max`."""
+
+
+@event_type
+class HostBroken(Transition):
+    """The host counts as broken from now on: its circuit opened, or connecting failed too often in a row."""
+
+    name = "host.broken"
+    level: ClassVar[Level] = "error"
+
+    reason: Literal["breaker", "connect"]
+    """Whether its circuit opened, or connecting failed `health.broken_after` times in a row."""
+    failures: int
+    """Attempts that failed in a row."""
+    cause: str | None
+    """What the last failure was: a status (`503`) or the name of an exception type; or `slow calls`."""
+
+
+@event_type
+class HostRecovered(Transition):
+    """The host responds again, and its circuit is closed."""
+
+    name = "host.recovered"
+    level: ClassVar[Level] = "info"
+
+    broken_for: float
+    by_hand: bool | None = None
+    """True if `reset_circuit` ended it, so that the host's health is not known yet; else absent."""
+
+
+@event_type
+class HostIsolated(Event):
+    """An operator took the host out of use, or changed why or until when."""
+
+    name = "host.isolated"
+    level: ClassVar[Level] = "warning"
+
+    reason: str | None = None
+    """Why, in the operator's words, if they said so."""
+    until: float | None = None
+
+
+@event_type
+class HostRestored(Event):
+    """The host is back in use: an operator restored it, or the time of its isolation was over."""
+
+    name = "host.restored"
+    level: ClassVar[Level] = "info"
+
+    by: Literal["hand", "time"] = "hand"
+    """What ended the isolation: `restore`, or its `until`. For the latter, the event comes with the next use of the
+    host."""
+    reason: str | None = None
+    """The reason of the isolation, if one was given."""
+    until: float | None = None

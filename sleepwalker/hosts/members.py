@@ -1,0 +1,115 @@
+"""The managers that share a table: what they were asked to find, and where their connections lead."""
+
+from __future__ import annotations
+
+import weakref
+from typing import NamedTuple, Protocol
+
+from sleepwalker.engine import Host
+from sleepwalker.transport.url import Origin
+
+
+class Lead(NamedTuple):
+    """A name that a manager was asked to find."""
+
+    name: str
+    primary: Host | None
+    """The host asked for, where it is known."""
+    record: Host | None
+    """The host of the connection, if there is one."""
+    failed_over: bool
+    """Whether that is a failover target, used while the primary is broken."""
+
+    @property
+    def records(self) -> list[Host]:
+        """Where the connection goes and the host asked for, as far as they are known."""
+        return [record for record in (self.record, self.primary) if record is not None]
+
+    def is_of(self, name: str, origin: Origin | None) -> bool:
+        """Whether it leads to this host; for one with a base path, below that path."""
+        below = origin is not None and name == origin.text and self.name.startswith(f"{name}/")
+        return self.name == name or below
+
+
+class AtWork(NamedTuple):
+    """Hooks that are running for a manager."""
+
+    name: str
+    primary: Host | None
+    since: float
+    """In seconds since 1970 (UTC)."""
+
+    @property
+    def place(self) -> str:
+        """The origin, or the name where only hooks may know what it is."""
+        return self.name if self.primary is None else self.primary.origin
+
+
+class Member(Protocol):
+    """A manager as its table sees it. Runs no user code; the first two methods take no lock."""
+
+    def leads(self) -> list[Lead]:
+        """What it was asked to find, and where its connections lead."""
+
+    def at_work(self) -> list[AtWork]:
+        """What its hooks are running for."""
+
+    def policies_changed(self) -> None:
+        """Follow the present policies of the hosts. Called with the table's lock held."""
+
+    def isolations_changed(self) -> None:
+        """Drop cached lookups of hosts that may be isolated now. Called with the table's lock held."""
+
+
+class Members:
+    """All managers of a table, held weakly. Needs no lock."""
+
+    __slots__ = ("_by_id",)
+
+    def __init__(self) -> None:
+        self._by_id: weakref.WeakValueDictionary[int, Member] = weakref.WeakValueDictionary()
+
+    def join(self, member: Member) -> None:
+        """Count what a manager's slots lead to."""
+        self._by_id[id(member)] = member
+
+    def all(self) -> list[Member]:
+        """The managers."""
+        return [member for ref in self._by_id.valuerefs() if (member := ref()) is not None]
+
+    def leads(self) -> list[Lead]:
+        """What all of them were asked to find."""
+        return [lead for member in self.all() for lead in member.leads()]
+
+    def at_work(self) -> list[AtWork]:
+        """What the hooks of all are running for."""
+        return [one for member in self.all() for one in member.at_work()]
+
+    def hooks_since(self, name: str, place: str) -> float | None:
+        """Since when hooks are at work for a name or, if for none of that name, for a place; in seconds since 1970."""
+        at_work = self.at_work()
+        mine = [one.since for one in at_work if one.name == name]
+        return min(mine or [one.since for one in at_work if one.place == place], default=None)
+
+    def hooks_by_place(self) -> dict[str, float]:
+        """The same for all places at which hooks are at work."""
+        since: dict[str, float] = {}
+        for one in self.at_work():
+            since[one.place] = min(one.since, since.get(one.place, one.since))
+        return since
+
+    def led_to(self, name: str, origin: Origin | None) -> set[Host]:
+        """The records of where a host leads: where one of a URL failed over, that of the URL's own host alone."""
+        found: set[Host] = set()
+        for lead in self.leads():
+            if lead.is_of(name, origin):
+                led = [lead.primary] if lead.failed_over and origin is not None else lead.records
+                found.update(record for record in led if record is not None)
+        return found
+
+    def only_led_to(self, name: str, own: set[Host]) -> set[Host]:
+        """The name's own records and those of where it leads, but for those that something else leads to."""
+        mine, others = set(own), set[Host]()
+        for lead in self.leads():
+            (mine if lead.is_of(name, None) else others).update(lead.records)
+        return mine - others

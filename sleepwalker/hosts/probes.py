@@ -1,0 +1,29 @@
+"""Which manager probes a host where several share a table: one probe tells all of them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Collection
+
+
+class ProbeTurns:
+    """A host is probed by the manager that came first, for as long as it has it probed.
+
+    Not thread-safe: its owner holds a lock.
+    """
+
+    __slots__ = ("_by_origin",)
+
+    def __init__(self) -> None:
+        self._by_origin: weakref.WeakValueDictionary[str, object] = weakref.WeakValueDictionary()
+
+    def take(self, prober: object, origins: Collection[str]) -> set[str]:
+        """The hosts of these that `prober` is to probe. It gives up all others."""
+        for origin, other in list(self._by_origin.items()):
+            if other is prober and origin not in origins:
+                del self._by_origin[origin]
+        return {origin for origin in origins if self._by_origin.setdefault(origin, prober) is prober}
+
+    def clear(self) -> None:
+        """Start empty in a forked child, where the parent's threads do not exist."""
+        self._by_origin.clear()

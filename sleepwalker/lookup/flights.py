@@ -1,0 +1,127 @@
+"""Which flights are running, for how long, and their waiters."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from sleepwalker.lookup.slot import Flight, Slot
+
+#: So many flights of one slot, and of all slots, may outlast their time before no more are begun: the threads in which
+#: their hooks hang cannot be ended.
+MAX_LATE_OF_A_SLOT = 3
+MAX_LATE = 64
+#: From so many of all on, each slot may have one only, or a few hosts whose hooks hang would use up what there is.
+MANY_LATE = 16
+#: So many hooks may wait for one another, each for a host that the one before looked for: each takes a thread, and a
+#: hook that looks for ever new hosts would take all that there are.
+MAX_NESTED = 100
+
+
+class Flights:
+    """Its owner holds a lock, or is one task.
+
+    A signal handler may raise wherever a call ends, so what belongs together is changed without a call in between.
+    """
+
+    __slots__ = ("_in_time", "_late", "_led", "waiting")
+
+    def __init__(self) -> None:
+        # Oldest first, and all are given the same time. A signal handler may change both between two steps of a loop,
+        # so loops go over copies.
+        self._in_time: dict[Flight, None] = {}
+        self._late: dict[Flight, None] = {}
+        # By the workers that carry them out.
+        self._led: dict[Hashable, Flight] = {}
+        self.waiting: dict[Hashable, Flight] = {}
+        """What each thread or task that waits for a flight waits for."""
+
+    def begin(self, slot: Slot, mine: Flight, now: float, seconds: float) -> None:
+        """The hooks are to be asked; from now on `mine` decides for the slot. It may take so many seconds."""
+        late_at = now + seconds
+        mine.since = mine.hook_since = now
+        mine.late_at = late_at
+        self.waiting[mine.caller] = mine
+        self._in_time[mine] = None
+        slot.flight = mine
+
+    def lead(self, mine: Flight, leader: Hashable) -> None:
+        """A worker carries a flight out from now on."""
+        mine.taken, mine.leader = True, leader
+        self._led[leader] = mine
+
+    def end(self, mine: Flight) -> None:
+        """The hooks are no longer at work."""
+        if self._led.get(mine.leader) is mine:
+            self._led.pop(mine.leader, None)
+        self._in_time.pop(mine, None)
+        self._late.pop(mine, None)
+        slot = mine.slot
+        if slot is not None and mine in slot.late:
+            slot.late = tuple(one for one in slot.late if one is not mine)
+
+    def follow(self, seconds: float) -> None:
+        """All that are not late yet may take so many seconds from now on."""
+        for one in [*self._in_time]:
+            one.late_at = one.since + seconds
+
+    def expired(self, now: float) -> list[Flight]:
+        """Those whose time is over, and that are not known as late."""
+        found = []
+        for one in [*self._in_time]:
+            if now < one.late_at:
+                break
+            found.append(one)
+        return found
+
+    def late(self, one: Flight) -> bool:
+        """Take note that a flight outlasts its time: it does not decide for its slot any more.
+
+        False if that is known: a signal handler that asks the manager may have come before.
+        """
+        slot = one.slot
+        if one not in self._in_time or slot is None:
+            return False
+        self._late[one] = None
+        slot.late = (*slot.late, one)
+        if slot.flight is one:
+            slot.flight = None
+        one.late = True
+        del self._in_time[one]
+        return True
+
+    def full(self, slot: Slot) -> bool:
+        """Whether too many are late for another one of the slot."""
+        of_a_pair = MAX_LATE_OF_A_SLOT if len(self._late) < MANY_LATE else 1
+        return len(slot.late) >= of_a_pair or len(self._late) >= MAX_LATE
+
+    def nested(self, me: Hashable) -> bool:
+        """Whether as many hooks as may wait for one another wait for what `me` looks for."""
+        one, depth = self._led.get(me), 0
+        while one is not None and depth < MAX_NESTED:
+            depth += 1
+            one = self._led.get(one.caller) if self.waiting.get(one.caller) is one else None
+        return depth >= MAX_NESTED
+
+    def waited_for(self, one: Flight) -> bool:
+        """Whether a caller waits for it."""
+        return one in [*self.waiting.values()]
+
+    def at_work(self) -> list[Flight]:
+        """All of them, those that were begun first first."""
+        return [*self._late, *self._in_time]
+
+    def circle(self, current: Flight, me: Hashable) -> bool:
+        """Whether `me`, which is to wait for `current`, would wait for itself, also by way of others; else it waits.
+
+        A hook that finds hosts itself must not wait for the round that it is part of.
+        """
+        wanted = current
+        if current.caller == me and current.leader is None and not current.taken:
+            return True  # a signal handler asks, which came before a thread was started
+        while wanted.leader != me:
+            step = None if wanted.leader is None else self.waiting.get(wanted.leader)
+            if step is None or step.done.is_set():  # one that is over has only not been left yet
+                self.waiting[me] = current
+                return False
+            wanted = step
+        return True

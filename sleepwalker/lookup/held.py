@@ -1,0 +1,45 @@
+"""For which pairs managers hold a connection, or held it."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from sleepwalker.lookup.keys import AuthKey
+
+#: With more pairs than these for one connection it is told apart no better.
+_MOST = 16
+
+
+class Held:
+    """A pair that a manager holds a connection for, or held it for, in the words in which it was asked for first."""
+
+    __slots__ = ("auth", "holder", "host", "key", "name", "primary")
+
+    def __init__(
+        self, holder: weakref.ref[Any], name: str, host: str, auth: Any, key: AuthKey, primary: str | None = None
+    ) -> None:
+        self.holder: weakref.ref[Any] = holder
+        """The manager."""
+        self.name: str = name
+        self.host: str = host
+        self.auth: Any = auth
+        self.key: AuthKey = key
+        self.primary: str | None = primary
+        """Where the host is that was asked for, which another one may stand in for; None as long as it is not known."""
+
+    def __repr__(self) -> str:
+        return f"<held for {self.name}>"
+
+
+class Holding:
+    """What a manager takes note of when it holds a connection, worked out while no lock is held."""
+
+    __slots__ = ("after", "before", "mine")
+
+    def __init__(self, before: tuple[Held, ...], mine: Held) -> None:
+        same = (one for one in before if one.holder is mine.holder and one.name == mine.name and one.key == mine.key)
+        known = next(same, None)
+        self.before: tuple[Held, ...] = before
+        self.mine: Held = mine if known is None else known
+        self.after: tuple[Held, ...] = (*before, mine)[-_MOST:] if known is None else before

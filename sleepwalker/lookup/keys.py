@@ -1,0 +1,171 @@
+"""When two credentials are the same, and what a manager is asked for: the keys of its slots."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
+
+from sleepwalker.hosts.names import host_key, mark_of
+from sleepwalker.transport.url import Origin
+
+#: requests' own credentials, which user and password make equal. They cannot be hashed, and say that they equal others.
+_BY_WORDS = frozenset({HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth})
+_MUTABLE = (list, dict, set, bytearray)
+#: Where classes come from whose idea of equality knows nothing of what a subclass adds.
+_FOREIGN = frozenset({"builtins", "requests.auth"})
+#: Credentials of these kinds are what they compare as, and are hashed by no code but the interpreter's.
+_PLAIN = frozenset({type(None), tuple, str, bytes, int})
+
+
+class _Itself:
+    """An object as a key, equal to nothing but itself. It keeps the object alive, whose number might be used again."""
+
+    __slots__ = ("_thing",)
+
+    def __init__(self, thing: Any) -> None:
+        self._thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Itself and self._thing is other._thing
+
+    def __hash__(self) -> int:
+        return id(self._thing)
+
+
+class AuthKey:
+    """Credentials as a key: equal ones of one type are equal, also where the object itself cannot be hashed.
+
+    A pair of strings and requests' own classes are compared by user and password, other objects as their class says.
+    A subclass that takes over the equality of a class which does not know it is not asked: a token that derives from
+    `HTTPBasicAuth` has neither user nor password, and would equal every other one. Its objects equal but themselves.
+
+    What it is made of is what the credentials are now: changed in place, they are other credentials. Making and
+    comparing one may run the code of the credentials' class; hashing it does not.
+    """
+
+    __slots__ = ("_hash", "_id", "_value")
+
+    def __init__(self, auth: Any) -> None:
+        self._value = _value_of(auth)
+        self._id: int | None = None
+        """Of what has no hash; what `_value` has may be a copy."""
+        try:
+            self._hash = hash(self._value)
+        except TypeError:
+            self._id = id(auth)
+            self._hash = hash(self._value[0])  # few of them per host: a comparison each is no burden
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AuthKey) and self._value == other._value
+
+    def __repr__(self) -> str:
+        return f"<AuthKey of {self._value[0].__name__}>"
+
+    def mark(self) -> str:
+        """A text that is the same for equal credentials, in this process, and from which nothing of them can be read.
+
+        For tables that outlive the credentials. Where neither user and password nor a hash make them equal, an object
+        is its own credentials.
+        """
+        kind, *parts = self._value
+        words = repr(parts if kind in _BY_WORDS else self._hash if self._id is None else self._id)
+        return mark_of(f"{kind.__module__}.{kind.__qualname__} {words}", 16)
+
+
+class _AnyAuth:
+    def __repr__(self) -> str:
+        return "ANY_AUTH"
+
+
+#: Where no credentials are given, and all are meant; None are credentials like others.
+ANY_AUTH: Any = _AnyAuth()
+
+
+class Asked:
+    """What a manager is asked for, as its caller says it and as its tables have it. Made while no lock is held."""
+
+    __slots__ = ("auth", "fast", "host", "key", "name", "origin", "place")
+
+    host: str
+    auth: Any
+    name: str
+    origin: Origin | None
+    fast: tuple[Any, ...] | None
+
+    def __init__(self, host: str, auth: Any, key: AuthKey | None = None, fast: tuple[Any, ...] | None = None) -> None:
+        self.host = host
+        self.auth = auth
+        self.name, self.origin = host_key(host)
+        self.key: AuthKey = AuthKey(auth) if key is None else key
+        self.fast = fast
+        """The `fast_key` of the same, or one with the key itself, where the credentials cannot be hashed; if known."""
+        self.place: tuple[str, int] = (self.name, hash(self.key))
+        """Where the tables have the slot, beside those that only a comparison tells apart from it."""
+
+
+def sent_mark(auth: Any, headers: Mapping[str, Any]) -> str:
+    """A mark of the credentials that a request goes out with, as `AuthKey.mark` makes one; "" for none.
+
+    `auth` is the object that each attempt applies, if any: what it puts on the request may differ from one to the next.
+    Without one, the header `Authorization` is what counts.
+    """
+    if auth is not None:
+        try:
+            return AuthKey(auth).mark()
+        except Exception:  # noqa: BLE001 - an object that cannot be hashed or copied still signs requests
+            return mark_of(f"object {id(auth)}", 16)
+    header = headers.get("Authorization")
+    if header is None:
+        return ""
+    return mark_of(header.decode("latin-1") if isinstance(header, bytes) else str(header), 16)
+
+
+def fast_key(host: Any, auth: Any) -> tuple[Any, ...]:
+    """What `find` was given, as a key that is fast: it tells more apart than `host_key` and `AuthKey` do.
+
+    Hashing and comparing it runs no code of ours, also for requests' own credentials, which cannot be hashed. Those
+    of other kinds may make a key that cannot be hashed either.
+    """
+    kind: Any = type(auth)
+    if kind in _PLAIN:
+        return (host, kind, auth)
+    if kind is HTTPBasicAuth:
+        return (host, kind, auth.username, auth.password)
+    return (host, kind, _Itself(auth)) if _only_itself(kind) else (host, kind, auth)
+
+
+def _value_of(auth: Any) -> tuple[Any, ...]:
+    kind: Any = type(auth)
+    if kind in (tuple, list) and len(auth) == 2 and all(isinstance(part, str | bytes) for part in auth):
+        return HTTPBasicAuth, *auth  # the contract calls the pair a shortcut for it
+    if kind in _BY_WORDS:
+        return kind, getattr(auth, "username", None), getattr(auth, "password", None)
+    if _only_itself(kind):
+        return kind, _Itself(auth)
+    if isinstance(auth, _MUTABLE):
+        with contextlib.suppress(Exception):  # what cannot be copied is compared as it is
+            return kind, copy.deepcopy(auth)
+    return kind, auth
+
+
+@functools.lru_cache(maxsize=1024)
+def _only_itself(kind: type) -> bool:
+    """Whether objects of this class are compared by a class of others, which does not see what this one adds.
+
+    One that can add nothing, as a named tuple by empty `__slots__`, is compared all the same.
+    """
+    if kind in _BY_WORDS or kind.__module__ == "builtins":
+        return False
+    place, giver = next((place, base) for place, base in enumerate(kind.__mro__) if "__eq__" in vars(base))
+    if giver is object or giver.__module__ not in _FOREIGN:
+        return False
+    # Objects of requests' own classes hold any attribute, whatever a subclass says.
+    return giver.__module__ != "builtins" or any(vars(base).get("__slots__") != () for base in kind.__mro__[:place])

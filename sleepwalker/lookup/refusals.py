@@ -1,0 +1,74 @@
+"""Why there is no connection, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sleepwalker.exceptions import ConnectionError, DeadlineExceeded
+from sleepwalker.lookup.flights import MAX_LATE
+from sleepwalker.lookup.slot import Fault, Flight, Slot
+
+
+def hooks_refusal(name: str, said: Iterable[str], fault: Fault | None, *, failed: bool) -> ConnectionError:
+    """No hook gave a connection: what each of them said, and why the one before was released."""
+    why = "; ".join(said) or "there is no hook; add one with add_conn_hook, or a connection with add"
+    before = "" if fault is None or fault == "failback" else f" (the one before was given up: {fault})"
+    error = ConnectionError(f"no connection to {name}: {why}{before}")
+    error.retryable, error.never_sent = failed, True
+    return error
+
+
+def too_early(slot: Slot, now: float) -> ConnectionError:
+    """There is no connection, and the hooks may not be asked yet."""
+    wait = slot.again_at - now
+    why = slot.refusal or f"no connection to {slot.name}"
+    error = ConnectionError(f"{why}; the hooks are asked again in {max(wait, 0.1):.1f} s")
+    error.retry_after, error.never_sent = wait, True
+    return error
+
+
+def _still_at_work(one: Flight, now: float) -> str:
+    hook = f" ({one.hook} for {now - one.hook_since:.3g} s)" if one.hook else ""
+    return f"its hooks are still running{hook}"
+
+
+def out_of_time(name: str, one: Flight, waited: float, now: float) -> DeadlineExceeded:
+    """A caller has waited for a flight for as long as it may."""
+    slot = one.slot
+    oldest = slot.late[0] if slot is not None and slot.late else one
+    error = DeadlineExceeded(
+        f"no connection to {name} within {waited:.3g} s: {_still_at_work(oldest, now)}; give its own requests a "
+        "timeout, and have it not look for the same host in another thread",
+        limit="total",
+        phase="wait",
+    )
+    error.never_sent = True
+    if one.late and slot is not None and slot.again_at > now:
+        error.retry_after = slot.again_at - now
+    return error
+
+
+def too_late(slot: Slot, now: float) -> ConnectionError:
+    """There is no connection, and it is too early to ask the hooks again, which are still at work."""
+    wait = slot.again_at - now
+    why = f"{_still_at_work(slot.late[0], now)}; they are asked again in {max(wait, 0.1):.1f} s"
+    error = ConnectionError(f"no connection to {slot.name}: {why}")
+    error.retry_after, error.never_sent = wait, True
+    return error
+
+
+def no_room(slot: Slot, now: float) -> ConnectionError:
+    """Hooks would be asked, but too many have not come back."""
+    if slot.late:
+        threads = "1 thread" if len(slot.late) == 1 else f"{len(slot.late)} threads"
+        why = f"{_still_at_work(slot.late[0], now)}, in {threads}"
+    else:
+        why = f"hooks of this manager are still running for other hosts, in {MAX_LATE} threads"
+    error = ConnectionError(f"no connection to {slot.name}: {why}; they are asked again when one of them has ended")
+    error.never_sent = True
+    return error
+
+
+def refused(name: str, why: str) -> ConnectionError:
+    """There is no connection, for that reason."""
+    return ConnectionError(f"no connection to {name}: {why}")

@@ -1,0 +1,305 @@
+"""What is known of one <host, auth>: its connection, and when the hooks may be asked again."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Hashable
+from typing import Any, Literal, Protocol
+
+from sleepwalker.engine import Host
+from sleepwalker.hosts.members import Lead
+from sleepwalker.lookup.foreign import EMPTY, Own, Usage
+from sleepwalker.lookup.keys import Asked, AuthKey
+from sleepwalker.policy import HealthPolicy
+
+#: Why a connection is not used any more. `idle` and `age` retire a good one.
+Fault = Literal["age", "breaker", "closed", "connect", "failback", "idle", "isolated", "unauthorized"]
+
+
+class State(enum.Enum):
+    """What `find` may expect of a slot."""
+
+    EMPTY = "no connection, and the hooks may be asked"
+    ASKING = "no connection, and the hooks are at work"
+    HELD = "a connection to the host asked for"
+    FAILED_OVER = "a connection to another host, for as long as the one asked for is broken"
+    BACKING_OFF = "no connection, and too early to ask the hooks again"
+
+
+class Signal(Protocol):
+    """How waiters are woken: set once, it stays set. A driver makes them."""
+
+    def set(self) -> None:
+        """Wake all waiters, present and later ones."""
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+
+
+class Flight:
+    """One asking of the hooks for one slot, a single flight: the leader asks, and the others wait for what it gets."""
+
+    __slots__ = (
+        "abandoned",
+        "caller",
+        "dismissed",
+        "done",
+        "error",
+        "hook",
+        "hook_since",
+        "late",
+        "late_at",
+        "leader",
+        "over",
+        "raised",
+        "result",
+        "retired",
+        "since",
+        "slot",
+        "taken",
+    )
+
+    late_at: float
+    since: float
+
+    def __init__(self, caller: Hashable, done: Signal) -> None:
+        self.caller: Hashable = caller
+        """The thread or task that looks for the slot, and has the hooks asked where the decision is to ask."""
+        self.leader: Hashable | None = None
+        """The thread or task in which the hooks are at work; None before it runs."""
+        self.slot: Slot | None = None
+        """The slot that is looked at, and for which the hooks are asked where the decision is to ask."""
+        self.since = self.late_at = 0.0
+        """When it began, and from when on it is late."""
+        self.late: bool = False
+        """Whether it outlasted its time, and therefore does not decide for its slot any more."""
+        self.hook: str = ""
+        """The type of the hook that is running; empty before the first."""
+        self.hook_since: float = 0.0
+        self.taken: bool = False
+        """Whether a worker of its own carries it out, so that its caller may leave it."""
+        self.over: bool = False
+        """Whether the hooks are not, or no more, to be asked for it."""
+        self.done: Signal = done
+        """Set once there is nothing to wait for any more."""
+        self.retired: Signal | None = None
+        """Where a connection takes the place of others: set once those are retired, which may run a user's code."""
+        self.dismissed: bool = False
+        """Whether its slot got a connection otherwise, or the manager was closed, so that its waiters ask anew."""
+        self.result: Any = None
+        self.error: Exception | None = None
+        """What all waiters raise copies of."""
+        self.raised: BaseException | None = None
+        """What a hook raised, for the caller."""
+        self.abandoned: bool = True
+        """Until there is a result, for it may be stopped, as by Ctrl-C: its waiters then ask anew."""
+
+    def dismiss(self) -> None:
+        """Have its waiters ask anew."""
+        self.dismissed = True
+        self.done.set()
+
+
+class Slot:
+    """The place of one <host, auth> in the table. What changes, changes under the owner's lock.
+
+    `find` reads `conn` without it. Nothing here runs the code of a connection or of credentials.
+    """
+
+    __slots__ = (
+        "again_at",
+        "auth",
+        "bare",
+        "conn",
+        "failed_over",
+        "flight",
+        "flights",
+        "host",
+        "key",
+        "late",
+        "made",
+        "name",
+        "named",
+        "own",
+        "place",
+        "primary",
+        "probe_with",
+        "queued",
+        "record",
+        "refusal",
+        "settled",
+        "usage",
+        "used",
+        "was_down",
+    )
+
+    failed_over: bool
+    again_at: float
+    flights: int
+
+    def __init__(self, asked: Asked) -> None:
+        self.host: str = asked.host
+        """As first given."""
+        self.auth: Any = asked.auth
+        self.key: AuthKey = asked.key
+        self.place: tuple[str, int] = asked.place
+        self.name: str = asked.name
+        """The host for events and texts."""
+        self.named: bool = asked.origin is None
+        """Whether it was asked for by a name that only hooks understand, rather than by a URL."""
+        self.conn: Any = EMPTY
+        self.own: Own | None = None
+        """The connection, if it is one of the library's own kinds."""
+        self.bare: Any = EMPTY
+        """The connection itself, where `conn` is a guard or a scope of it."""
+        self.usage: Usage | None = None
+        """What the calls of a `Connection`, or of a guard, came to."""
+        self.record: Host | None = None
+        """The record of the host that the connection goes to."""
+        self.primary: Host | None = None
+        """The record of the host asked for; for a name, of where the hooks last said without trouble that it is."""
+        self.failed_over = False
+        """Whether the connection goes, or the next one may go, to another host while the one asked for is broken."""
+        self.probe_with: Own | None = None
+        """While it failed over: the last connection to the host asked for, if any, to probe it with."""
+        self.flight: Flight | None = None
+        """The one that decides what the slot holds."""
+        self.late: tuple[Flight, ...] = ()
+        """Flights that outlasted their time, and whose hooks are still at work."""
+        self.queued: int = 0
+        """Which of the table's queues know it, as bits."""
+        self.made: float = 0.0
+        self.used: float = 0.0
+        self.settled: float = 0.0
+        """When the last flight that a back-off followed was over."""
+        self.flights = 0
+        """Flights in a row without the host having been well in between."""
+        self.again_at = 0.0
+        """Before this no flight is made for a host that is broken, or after a flight that gave no connection."""
+        self.refusal: str | None = None
+        """What the last flight came to, where it gave no connection."""
+        self.was_down: bool = False
+        """Whether the host was broken when the last flight was over."""
+
+    def state(self, now: float) -> State:
+        """What `find` may expect of it."""
+        if self.ready:
+            return State.FAILED_OVER if self.failed_over else State.HELD
+        if self.flight is not None:
+            return State.ASKING
+        return State.BACKING_OFF if self.holds_off(now, None) else State.EMPTY
+
+    def lead(self) -> Lead:
+        """Where it leads, for the table of hosts."""
+        return Lead(self.name, self.primary, self.record, self.failed_over)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has a connection."""
+        return self.conn is not EMPTY
+
+    @property
+    def asking(self) -> bool:
+        """Whether hooks are at work for it."""
+        return self.flight is not None or bool(self.late)
+
+    def fault(self, now: float, closed: bool) -> Fault | None:
+        """What is wrong with the connection, None if nothing is. `closed` is what it says of itself."""
+        usage, record = self.usage, self.record
+        if record is None:  # released a moment ago by another thread
+            return None
+        health = record.health_policy
+        if usage is not None and usage.unauthorized and health.unauthorized_evicts:
+            return "unauthorized"  # first: a login that failed has to wait, also once the caller closed it
+        if closed:
+            return "closed"
+        if record.verdict.suspect:
+            if record.isolated:
+                return "isolated"
+            if (broken := record.broken_by(now)) is not None:
+                return broken
+        if now - self.used > health.idle and now - self.last_used() > health.idle:
+            return "idle"
+        if health.max_age is not None and now - self.made > health.max_age:
+            return "age"
+        if not self.failed_over:
+            return None
+        if self.primary is not None and self.primary.isolated:
+            return "isolated"
+        if now >= self.again_at and self._primary_may_be_tried(now):
+            return "failback"
+        return None
+
+    def last_used(self) -> float:
+        """When it was asked for, or its connection called, for the last time."""
+        usage = self.usage
+        return self.used if usage is None else max(self.used, usage.last_used)
+
+    def holds_off(self, now: float, fault: Fault | None) -> bool:
+        """Whether it is too early to ask the hooks again about a connection with this fault, or about none."""
+        if now >= self.again_at:
+            return False
+        if fault == "isolated":  # the failover target: hooks that give it again and again are not asked at each find
+            return True
+        if self.refusal is not None:
+            return not (self.was_down and self._answered_since_flight())
+        return not self._answered_since_flight() and (fault == "unauthorized" or self._down())
+
+    def may_replace(self, isolated: Host) -> bool:
+        """Whether what was isolated is only the failover target, so that the hooks may know another."""
+        return self.failed_over and isolated is self.record and isolated is not self.primary and self.flight is None
+
+    def begin_flight(self, now: float, fault: Fault | None) -> None:
+        """Take note of why the hooks are asked, before the connection is released."""
+        if self.refusal is not None:
+            over = self.was_down and self._answered_since_flight()
+        else:
+            over = self._answered_since_flight() or (fault in ("age", "idle", "closed") and not self._down())
+        if over:
+            self.flights = 0
+        if fault in ("breaker", "connect") and self.own is not None and self.record is self.primary:
+            self.failed_over, self.probe_with = True, self.own
+
+    def back_off(self, now: float, health: HealthPolicy) -> None:
+        """Put the next flight off, each time twice as long."""
+        wait = health.rehook_initial
+        for _ in range(self.flights):
+            if wait >= health.rehook_max:
+                break
+            wait *= 2
+        self.flights += 1
+        self.settled = now
+        self.again_at = now + min(wait, health.rehook_max)
+        self.was_down = self._down()
+
+    def end_back_off(self) -> None:
+        """Let the hooks be asked at once."""
+        self.flights, self.again_at, self.refusal = 0, 0.0, None
+
+    def end_failover(self) -> None:
+        """The primary counts again."""
+        self.failed_over, self.probe_with = False, None
+
+    def _answered_since_flight(self) -> bool:
+        """Whether the host asked for answered, and accepted the credentials, since the hooks were asked last."""
+        if self.usage is not None and self.usage.unauthorized and not self.usage.accepted:
+            return False
+        record = self.primary if self.failed_over or self.record is None else self.record
+        return record is not None and record.answered_since(self.settled)
+
+    def _down(self) -> bool:
+        """Whether the host asked for, or the one that the connection goes to, is broken or recovering from it."""
+        return any(record is not None and record.unhealthy for record in (self.record, self.primary))
+
+    def _primary_may_be_tried(self, now: float) -> bool:
+        if self.primary is None:
+            return True
+        if (
+            self.primary.health_policy.probe is not None
+            and self.probe_with is not None
+            and (well := self.primary.verdict.healthy_by_probe) is not None
+        ):
+            return well  # time alone half-opens a circuit; here a probe tells more
+        broken = self.primary.broken_by(now)
+        # Where nothing probes it, a host that could not be connected to looks the same until a call tries.
+        return broken in (None, "connect")

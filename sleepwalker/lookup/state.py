@@ -1,0 +1,191 @@
+"""All that finding a connection reads and changes: slots, flights, hooks, and the table of fast keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+from sleepwalker.clock import Clock
+from sleepwalker.engine import FOR_GOOD, Host
+from sleepwalker.events import Event, HookSlow
+from sleepwalker.exceptions import ConnectionError, HostIsolatedError
+from sleepwalker.hosts import HostTable
+from sleepwalker.hosts.members import AtWork, Lead
+from sleepwalker.lookup.flights import Flights
+from sleepwalker.lookup.foreign import Hook
+from sleepwalker.lookup.slot import Flight, Signal, Slot
+from sleepwalker.lookup.table import Released, SlotTable
+
+_CLOSED = "this manager is closed; make a new one"
+
+
+class Lookup:
+    """The state of a manager's lookups. Its owner holds a lock, or is one task, but where it is said otherwise.
+
+    A signal handler may raise wherever a call ends, and may ask the manager again.
+    """
+
+    def __init__(
+        self,
+        hosts: HostTable,
+        max_connections: int,
+        *,
+        caller: Callable[[], Hashable],
+        signal: Callable[[], Signal],
+    ) -> None:
+        """`caller` returns the current thread or task; `signal` makes what its waiters are woken by."""
+        self.hosts = hosts
+        self.clock: Clock = hosts.clock
+        self.max_connections = max_connections
+        self.table: SlotTable = SlotTable(hosts, max_connections)
+        self.flights: Flights = Flights()
+        self.hooks: tuple[Hook, ...] = ()
+        self.fast: dict[Any, Slot] = {}
+        """Slots by fast key. Read without the lock."""
+        self.sweep_at: float = math.inf
+        """From then on `find` looks at what expires first. Read without the lock."""
+        self.closed = False
+        self.caller = caller
+        self.signal = signal
+
+    @property
+    def patience(self) -> float:
+        """How long hooks may take before they are late, in seconds."""
+        return self.hosts.policy.timeout.total
+
+    @property
+    def probes(self) -> bool:
+        """Whether a policy has broken hosts probed."""
+        return self.hosts.probe_every != math.inf
+
+    def refuse_closed(self) -> None:
+        """Raise `ConnectionError` once it is closed."""
+        if self.closed:
+            raise closed_error()
+
+    def flight(self) -> Flight:
+        """One for the caller, which asks nothing yet."""
+        return Flight(self.caller(), self.signal())
+
+    def fast_table(self, slot: Slot) -> dict[Any, Slot] | None:
+        """Where the fast key of a slot may be remembered; None if it may not."""
+        if self.isolated_by(slot) is not None:
+            return None  # its name may be isolated while the host behind it is not, which only the long way sees
+        if len(self.fast) > 2 * self.max_connections:
+            self.fast = {}
+        return self.fast
+
+    def isolated_by(self, slot: Slot) -> Host | None:
+        """The record whose isolation keeps a slot from being found, if any."""
+        hosts = self.hosts
+        return hosts.isolated_by(slot.lead()) if hosts.has_isolated else None
+
+    def isolation_error(self, record: Host) -> HostIsolatedError:
+        """What a caller is told then."""
+        return (record.isolation or FOR_GOOD).refusal(record.origin, self.clock)
+
+    def sweep(self, now: float, keep: Slot) -> list[Released]:
+        """Release what is unused or too much, but for `keep`."""
+        released = self.table.expired(now, keep)
+        self.sweep_at = self.table.due_at()
+        return released
+
+    def back_off(self, slot: Slot, now: float) -> None:
+        """Put the next flight of a slot off."""
+        slot.back_off(now, self.table.health_policy(slot))
+
+    def end_back_offs(self, slots: Iterable[Slot]) -> None:
+        """Let the hooks be asked at once for these slots."""
+        now = self.clock.monotonic()
+        for slot in slots:
+            slot.end_back_off()
+            self.tidy(slot, now)
+
+    def notice_late(self, now: float) -> list[Event]:
+        """Isolations whose time is over end, and flights that outlast theirs are late; what is to be emitted.
+
+        The slots of such flights back off, and the next flight need not wait for them.
+        """
+        events = self.hosts.lapse()
+        for one in self.flights.expired(now):
+            slot = one.slot
+            decides = slot is not None and slot.flight is one
+            if not self.flights.late(one) or slot is None:
+                continue
+            if decides:
+                if not slot.ready:  # else a failover target, which serves until the hooks are asked again
+                    slot.refusal = ""  # nothing was said yet
+                self.back_off(slot, now)
+            events.append(HookSlow(slot.name, hook=one.hook, duration=now - one.since))
+        return events
+
+    def end(self, flight: Flight) -> None:
+        """End a flight, however it came to its end; a second time changes nothing. Its waiters are not woken yet."""
+        self.flights.end(flight)
+        slot, now = flight.slot, self.clock.monotonic()
+        if slot is not None:
+            if slot.flight is flight:  # it came to nothing: an exception that is not the hooks' to handle
+                if slot.ready:  # a failover target, which serves until the hooks are asked again
+                    self.back_off(slot, now)
+                slot.flight = None
+            self.tidy(slot, now)
+        flight.over = True
+
+    def leave(self, flight: Flight) -> None:
+        """End what a caller does with a slot, unless a worker carries it out; a second time changes nothing."""
+        try:
+            self._leave(flight)
+        except BaseException:  # of a signal handler that raised before, too: nothing else would end the flight
+            self._leave(flight)
+            raise
+
+    def _leave(self, flight: Flight) -> None:
+        self.flights.waiting.pop(flight.caller, None)
+        if flight.taken or (flight.over and flight.done.is_set()):
+            return
+        self.end(flight)
+        flight.done.set()
+
+    def tidy(self, slot: Slot, now: float) -> None:
+        """See to it that a slot without a connection does not stay for ever: at once where nothing is known of it."""
+        if slot.ready or slot.asking:
+            return
+        if not slot.failed_over and (slot.flights == 0 or (slot.refusal is None and now >= slot.again_at)):
+            self.table.drop(slot)
+        else:
+            self.table.schedule(slot)
+
+    def dismiss_all(self) -> None:
+        """Have the waiters of all flights ask anew."""
+        for one in self.flights.at_work():
+            one.dismiss()
+
+    # -- for the table of hosts: without the lock
+
+    def leads(self) -> list[Lead]:
+        """Where the slots lead."""
+        return self.table.leads()
+
+    def at_work(self) -> list[AtWork]:
+        """What the hooks are at work for."""
+        since_epoch = self.clock.wall() - self.clock.monotonic()
+        found = []
+        for one in self.flights.at_work():
+            if (slot := one.slot) is not None:
+                found.append(AtWork(slot.name, slot.primary, one.since + since_epoch))
+        return found
+
+    def renew_after_fork(self) -> None:
+        """The flights are the parent's; but a waiter may be here, which asks anew."""
+        self.dismiss_all()
+        self.flights = Flights()
+        self.sweep_at = 0.0  # the next find goes the long way, on which the child starts what only the parent has
+        for slot in self.table.slots():
+            slot.flight, slot.late = None, ()
+            self.tidy(slot, self.clock.monotonic())
+
+
+def closed_error() -> ConnectionError:
+    """What a closed manager says."""
+    return ConnectionError(_CLOSED)

@@ -1,0 +1,37 @@
+"""`LogPolicy`: how much is written about calls that got a response."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypedDict, Unpack
+
+from pydantic import Field
+
+from sleepwalker.policy.base import PolicyModel
+
+
+class LogFields(TypedDict, total=False):
+    """The fields of a `LogPolicy`, as keyword arguments or as a dict: which, and of what types."""
+
+    finished: Literal["debug", "info", "warning", "error", "off"]
+    sample: float
+
+
+class LogPolicy(PolicyModel, frozen=True):
+    """How much is logged of calls that got a response. Failures are always logged.
+
+    Example:
+        ```python
+        policy = Policy(log=LogPolicy(finished="debug", sample=0.01))
+        ```
+    """
+
+    finished: Literal["debug", "info", "warning", "error", "off"] = "info"
+    """Level of `request.finished`, or `off`."""
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the calls with a response that are logged: 0.01 keeps one in a hundred, 0 none."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[LogFields]) -> None: ...
+
+        def replace(self, **changes: Unpack[LogFields]) -> Self: ...  # type: ignore[override]

@@ -1,0 +1,312 @@
+"""One attempt on the wire: send through the session, follow redirects, read the body, all within its deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import requests
+from urllib3 import HTTPResponse
+
+from sleepwalker.clock import Clock
+from sleepwalker.engine import Head, Outcome, Send, Verdict, answered, asked_wait, failed
+from sleepwalker.exceptions import (
+    ConnectionError,
+    DeadlineExceeded,
+    DecodeError,
+    ReadError,
+    ReadTimeout,
+    RedirectError,
+)
+from sleepwalker.transport.blocking import fast_path
+from sleepwalker.transport.blocking.body import Body
+from sleepwalker.transport.blocking.codings import EncodedResponse
+from sleepwalker.transport.blocking.deadline import AttemptDeadline, run_with_deadline
+from sleepwalker.transport.blocking.digest import guard_challenges
+from sleepwalker.transport.blocking.errors import ErrorContext, translate
+from sleepwalker.transport.blocking.redirects import MAX_REDIRECTS, Hop, hold_redirect, is_redirect, next_hop
+from sleepwalker.transport.blocking.rehearsal import rehearse
+from sleepwalker.transport.blocking.response import (
+    SHORT,
+    decoded_body,
+    loaded_body,
+    read_all,
+    read_chunks,
+    read_raw,
+    set_body,
+)
+from sleepwalker.transport.blocking.stream import begin_stream
+from sleepwalker.transport.credentials import Auth
+from sleepwalker.transport.headers import Checked, store_of
+from sleepwalker.transport.url import Origin, safe_path
+
+#: Bytes read at a time from a longer body. Memory for all of it would be allocated on the server's word alone.
+_AT_ONCE = 1 << 20
+#: Bytes kept of an error's body: more than a useful one has, and quick to parse as JSON.
+_OF_AN_ERROR = 1 << 20
+
+
+@dataclass(slots=True)
+class Sender:
+    """What the attempts of one connection are sent with."""
+
+    origin: Origin
+    session: requests.Session
+    settings: dict[str, Any]
+    """Further arguments of `Session.send`: verify, cert, proxies."""
+    elsewhere: Callable[[str], tuple[requests.Session, dict[str, Any]]]
+    """For the URL of a redirect: a session without cookies and credentials, and its settings."""
+    clock: Clock
+    check_headers: Checked
+    """Refuses headers that cannot be sent."""
+
+
+@dataclass(slots=True)
+class OutgoingRequest:
+    """A prepared request, and how to read its response."""
+
+    prepared: requests.PreparedRequest
+    """Without its body, which each attempt adds."""
+    body: Body
+    auth: Auth | None
+    """Applied to each attempt, since some sign the time or the body."""
+    stream: bool
+    max_body: int | None
+    """Bytes of decoded body above which a response is refused; None for no limit."""
+    raise_for_status: bool
+    failures: frozenset[int]
+    """The statuses that count as failures of the host."""
+    deadline_header: str | None = None
+    """The header that tells the server how many seconds are left; None for none."""
+    body_ends_at: float | None = None
+    """When the whole body of a stream must be read, on the connection's clock; None for no such time."""
+    deadlines: tuple[AttemptDeadline, ...] = ()
+    """The deadlines of its attempts, which know the sockets that were used."""
+
+    def copy(self) -> OutgoingRequest:
+        """A copy for a concurrent attempt: attempts change their request."""
+        prepared = self.prepared.copy()
+        prepared.hooks = {event: list(hooks) for event, hooks in prepared.hooks.items()}
+        return replace(self, prepared=prepared)
+
+
+def attempt(
+    sender: Sender,
+    outgoing: OutgoingRequest,
+    step: Send,
+    connect: float,
+    read: float,
+    deadline: AttemptDeadline | None = None,
+) -> Outcome:
+    """Send once and wait for the whole response (for its head, where it is streamed). Errors are in the outcome.
+
+    `connect` and `read` are in seconds. `deadline` is given where the attempt can be cancelled; else it is made here.
+    KeyboardInterrupt and SystemExit are raised.
+    """
+    clock, handled = sender.clock, sys.exception()
+    if outgoing.deadline_header is not None:
+        outgoing.prepared.headers[outgoing.deadline_header] = f"{max(0.0, step.deadline - clock.monotonic()):.3f}"
+    try:
+        hop = _first_hop(outgoing, sender.origin)
+    except Exception as error:  # noqa: BLE001 - of the caller's auth object or body; raised when the call ends
+        return Outcome(Verdict.NEUTRAL, error=error, never_sent=True)
+    if deadline is None:
+        deadline = AttemptDeadline(
+            clock, connect=connect, read=read, ends_at=step.deadline, proven_since=step.proven_since
+        )
+    if outgoing.deadlines:
+        deadline.avoid = tuple(earlier.peer for earlier in outgoing.deadlines if earlier.peer is not None)
+    outgoing.deadlines += (deadline,)
+    deadline.failures = outgoing.failures
+    try:
+        response = run_with_deadline(deadline, _exchanged, sender, outgoing, hop, deadline, (connect, read))
+        status, headers, wait = response.status_code, response.headers, None
+        fields = store_of(headers)
+        if status == 429 or "retry-after" in (headers if fields is None else fields):
+            wait = asked_wait(status, headers.get, clock.wall)
+        outcome = answered(status, response, wait, outgoing.failures)
+        if outgoing.stream and (status < 400 or not outgoing.raise_for_status):
+            outcome.head = Head()
+    except Exception as error:  # noqa: BLE001 - raised, translated, when the call ends
+        if outgoing.body.error is not None:
+            return Outcome(Verdict.NEUTRAL, error=outgoing.body.error)
+        if deadline.in_hook:
+            return Outcome(Verdict.NEUTRAL, error=error)
+        context = ErrorContext(
+            hop.target, deadline.phase, deadline.deadline_hit, step.limit, step.seconds, connect, read, handled,
+            proxy=deadline.proxy, at_proxy=deadline.at_proxy, first=deadline.reused is None,
+        )  # fmt: skip
+        outcome = failed(translate(error, context))
+        # A timeout in the body means a slow server: the socket was not dead when it was taken, as its head arrived.
+        slow = isinstance(outcome.error, ReadTimeout | DeadlineExceeded)
+        if isinstance(outcome.error, ReadError) or (slow and deadline.phase != "body"):
+            deadline.close_older_idle()
+    try:
+        return _redirected(outcome, hop) if hop.moved else outcome
+    finally:
+        del outcome  # an error of ours has this frame in its traceback, and would be a cycle
+
+
+def discard(response: Any) -> None:
+    """Close a failed attempt's response before a wait, so that it holds no socket meanwhile."""
+    with contextlib.suppress(Exception):
+        response.close()
+
+
+def _first_hop(outgoing: OutgoingRequest, origin: Origin) -> Hop:
+    prepared = outgoing.prepared
+    if outgoing.auth is None:
+        prepared.body = outgoing.body.payload()
+    else:
+        prepared = prepared.copy()  # the auth object changes it, hooks included, for each attempt
+        prepared.hooks = {event: list(hooks) for event, hooks in prepared.hooks.items()}
+        prepared.body = outgoing.body.payload()
+        prepared = outgoing.auth(prepared)
+        if not isinstance(prepared, requests.PreparedRequest):
+            kind = type(prepared).__name__
+            raise TypeError(f"auth: a {type(outgoing.auth).__name__} must return the request it was given, not {kind}")
+        guard_challenges(prepared, outgoing.auth)
+        # As in requests: an auth object may have changed the body, and so its length, or have given a GET one.
+        if isinstance(prepared.body, bytes | str) and "Transfer-Encoding" not in prepared.headers:
+            prepared.prepare_content_length(prepared.body)
+    return Hop(prepared, origin.text)
+
+
+def _exchanged(
+    sender: Sender, outgoing: OutgoingRequest, hop: Hop, deadline: AttemptDeadline, timeout: tuple[float, float]
+) -> requests.Response:
+    """The response, with its body read where it is not streamed."""
+    response = _follow(sender, outgoing, hop, deadline, timeout)
+    _receive(response, outgoing, deadline, hop.target)
+    return response
+
+
+def _follow(
+    sender: Sender, outgoing: OutgoingRequest, hop: Hop, deadline: AttemptDeadline, timeout: tuple[float, float]
+) -> requests.Response:
+    """Send, and follow redirects: all of it is one attempt."""
+    history: list[requests.Response] = []
+    if fast_path.proven is None:
+        rehearse(sender.origin.text)
+    try:
+        while True:
+            session, settings = sender.elsewhere(hop.url) if hop.foreign else (sender.session, sender.settings)
+            began, deadline.phase = deadline.phase, "queue"  # if no time is left, the error says that nothing was sent
+            left = deadline.remaining()
+            deadline.phase = began
+            sender.check_headers(hop.prepared.headers)
+            deadline.fast = fast_path.is_open()
+            response = session.send(
+                hop.prepared,
+                stream=True,
+                allow_redirects=False,
+                timeout=(min(timeout[0], left), min(timeout[1], left)),
+                **settings,
+            )
+            deadline.hook_phase = "over"
+            deadline.phase = "body"
+            if not is_redirect(response):
+                if history:  # else it may have one of its auth object's making
+                    response.history = history
+                return response
+            _turn(sender, outgoing, hop, deadline, response, len(history))
+            history.append(response)
+    except RedirectError as error:
+        if not error.attempts:  # else of another call, which the auth object made
+            if error.response is None and history:
+                error.response = history.pop()
+            if error.response is not None:
+                error.response.history = history
+        raise
+
+
+def _turn(
+    sender: Sender,
+    outgoing: OutgoingRequest,
+    hop: Hop,
+    deadline: AttemptDeadline,
+    response: requests.Response,
+    followed: int,
+) -> None:
+    """Point `hop` to where this redirect leads."""
+    try:
+        if followed >= MAX_REDIRECTS:
+            raise RedirectError(f"{sender.origin}: more than {MAX_REDIRECTS} redirects, the last of them not followed")
+        hold_redirect(sender.origin, response)  # again, for a session that runs no hooks
+        deadline.phase = None
+        next_hop(hop, response, sender.origin, outgoing.body, sender.session.cookies)
+    except BaseException as error:
+        if isinstance(error, RedirectError):
+            error.response = response
+        response.close()
+        raise
+
+
+def _receive(response: requests.Response, outgoing: OutgoingRequest, deadline: AttemptDeadline, origin: str) -> None:
+    """Read the body; for a stream, end the deadline instead."""
+    try:
+        if response.status_code >= 400 and outgoing.raise_for_status:
+            # The status matters more than the body, which may be truncated or badly encoded. It is raised as an
+            # exception, so the body is not streamed.
+            limit = SHORT if outgoing.stream else _OF_AN_ERROR
+            _read_error(response, origin, limit=limit if outgoing.max_body is None else min(limit, outgoing.max_body))
+        elif response.status_code >= 400 and not outgoing.stream:
+            _read_error(response, origin, limit=outgoing.max_body)
+        elif outgoing.stream:
+            deadline.end_with_head(outgoing.body_ends_at)
+            begin_stream(response, deadline)
+        else:
+            _read(response, origin, limit=outgoing.max_body, truncate=False)
+    except BaseException:
+        discard(response)
+        raise
+
+
+def _read_error(response: requests.Response, origin: str, *, limit: int | None) -> None:
+    """Read an error's body; as it came, and marked, where it is not what its Content-Encoding says."""
+    raw = response.raw
+    if type(raw) is not EncodedResponse or loaded_body(response) is not None:
+        _read(response, origin, limit=limit, truncate=True)
+        return
+    encoded, whole = read_raw(response, limit)
+    content = decoded_body(raw, encoded, limit, whole=whole)
+    if content is None:
+        response.undecoded = True  # type: ignore[attr-defined]
+    set_body(response, encoded if content is None else content)
+
+
+def _read(response: requests.Response, origin: str, *, limit: int | None, truncate: bool) -> None:
+    """Read the body into the response. One above `limit` is truncated, or raises DecodeError."""
+    # A hook or a caching session may have read it already.
+    content = loaded_body(response)
+    if content is not None and (limit is None or len(content) <= limit):
+        return
+    raw, headers = response.raw, store_of(response.headers) or {}
+    if raw is None:  # a hook or an adapter made it up; as in requests, it has no content
+        return
+    plain = isinstance(raw, HTTPResponse) and not ("content-encoding" in headers or "transfer-encoding" in headers)
+    length = raw.length_remaining if plain and content is None else None
+    if length is not None and (limit is None or length <= limit):
+        # The same as iter_content, in fewer steps.
+        short = length <= _AT_ONCE
+        set_body(response, read_all(raw) if short else b"".join(iter(partial(raw.read, _AT_ONCE), b"")))
+        return
+    refused = length is not None and not truncate  # by what is announced, before it is read
+    chunks, whole = ([], False) if refused else read_chunks(response, limit)
+    if not whole and not truncate:
+        where = f"{origin}{safe_path(response.url or '')}"
+        size = f"{length} bytes, more than {limit}" if refused else f"more than {limit} bytes"
+        raise DecodeError(f"{where}: {response.status_code} with a body of {size} (max_body)", response=response)
+    set_body(response, b"".join(chunks)[:limit] if truncate else b"".join(chunks))
+
+
+def _redirected(outcome: Outcome, hop: Hop) -> Outcome:
+    """Our host responded, with a redirect: a failure of another host after it is not counted against ours."""
+    verdict = Verdict.NEUTRAL if hop.foreign and outcome.verdict is Verdict.FAILURE else outcome.verdict
+    if isinstance(outcome.error, ConnectionError):
+        outcome.error.never_sent = False
+    return replace(outcome, verdict=verdict, never_sent=False, elsewhere=hop.foreign)

@@ -1,0 +1,121 @@
+"""Makes a checked request, without its body, from the arguments of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any, NamedTuple, Protocol
+
+import requests
+from requests.cookies import get_cookie_header
+
+from sleepwalker.exceptions import URLError
+from sleepwalker.transport.blocking.body import NO_BODY, Body, Fixed, prepare_body
+from sleepwalker.transport.blocking.redirects import guard_redirects
+from sleepwalker.transport.headers import Headers, merged, store_of
+from sleepwalker.transport.url import Origin, plain_path, resolve
+
+#: The usual methods, accepted at once; others are accepted as well.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+_TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+
+
+def check_method(method: Any) -> str:
+    """`method` in upper case, as requests sends it; URLError where it is not a token."""
+    if isinstance(method, str) and method in METHODS:
+        return str(method)
+    if not isinstance(method, str) or not method or not _TOKEN_CHARACTERS.issuperset(method):
+        raise URLError(f"method must be a word such as 'GET', not {method!r:.40}")
+    return method.upper()
+
+
+class Base(NamedTuple):
+    """What all requests of a connection start from."""
+
+    session: requests.Session
+    hostname: str
+    """The base that URIs are joined to, as given."""
+    prefix: str
+    """What requests would write before a path."""
+    origin: Origin
+
+
+class Content(Protocol):
+    """The options of a call that go into the request."""
+
+    @property
+    def params(self) -> Any:
+        """The call's own parameters, besides the session's."""
+
+    @property
+    def data(self) -> Any:
+        """A body, or the fields of a form."""
+
+    @property
+    def files(self) -> Any:
+        """Files to upload."""
+
+    @property
+    def json_bytes(self) -> bytes | None:
+        """A body that is JSON."""
+
+
+def prepare(
+    base: Base, method: str, uri: str, content: Content, headers: tuple[Headers | None, ...]
+) -> tuple[requests.PreparedRequest, Body]:
+    """A request to this origin, and its body. `headers` are the connection's and the call's.
+
+    Does what `requests.Session.prepare_request` does, apart from credentials, and skips most of it for a URI that needs
+    no quoting and a session without cookies.
+    """
+    session, hostname, prefix, origin = base
+    params = content.params
+    prepared = requests.PreparedRequest()
+    prepared.method = method
+    if params or session.params:
+        _put_url(prepared, resolve(origin, hostname, uri), session.params, params)
+    elif plain_path(uri):
+        prepared.url = prefix + uri
+    else:
+        prepared.prepare_url(resolve(origin, hostname, uri), None)
+    prepared.headers = all_headers = merged(session.headers, *headers)
+    body = prepare_body(prepared, content.data, content.files, content.json_bytes)
+    store = store_of(all_headers)
+    told: MutableMapping[str, Any] = all_headers if store is None else store
+    if body is NO_BODY or (isinstance(body, Fixed) and not body.payload()):
+        # There is no body. With these headers of the caller's, a server would wait for one, or misread what follows.
+        told.pop("content-length", None)
+        told.pop("transfer-encoding", None)
+    elif "content-length" in told:
+        told.pop("transfer-encoding", None)  # the caller's: with both, servers differ in which one they use
+    if "content-length" not in told and "transfer-encoding" not in told and method not in ("GET", "HEAD"):
+        all_headers["Content-Length"] = "0"
+    if "cookie" not in told and session.cookies and (cookie := get_cookie_header(session.cookies, prepared)):
+        all_headers["Cookie"] = cookie
+    if hasattr(prepared, "_cookies"):
+        prepared._cookies = session.cookies  # what digest auth and redirects start from
+    else:
+        prepared.prepare_cookies(session.cookies)
+    if session.hooks and any(session.hooks.values()):  # None is fine with requests
+        prepared.prepare_hooks(session.hooks)
+    guard_redirects(prepared, origin)
+    return prepared, body
+
+
+def _put_url(prepared: requests.PreparedRequest, url: str, common: Any, params: Any) -> None:
+    try:
+        prepared.prepare_url(url, _merged_params(common, params))
+        return
+    except (TypeError, ValueError) as error:
+        kind = URLError if isinstance(error, ValueError) else TypeError
+    # Raised here, outside of `except`, because the original text may quote a value.
+    raise kind("params must be a mapping, pairs or text, with values that UTF-8 can hold")
+
+
+def _merged_params(common: Any, params: Any) -> Any:
+    """The session's parameters and the call's, which win."""
+    if not common or not isinstance(common, Mapping):  # as in requests
+        return params
+    if isinstance(params, Mapping):
+        both = {**common, **params}
+        return {name: value for name, value in both.items() if value is not None}
+    return [*common.items(), *(params or [])] if not isinstance(params, str | bytes) else params

@@ -1,0 +1,54 @@
+"""A response's headers in the types of urllib3 and requests, made from a plain head at the cost of one copy."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_encoding_from_headers
+from urllib3 import HTTPHeaderDict
+
+from sleepwalker.transport.headers import Fields
+
+
+class LazyHeaders(HTTPHeaderDict):
+    """urllib3's headers of a response, filled when more than a single `get` is needed: requests keeps its own."""
+
+    def __init__(self, store: Fields | None = None) -> None:
+        self.store = store
+        """Name and value by lower-case name; None once the headers are filled, and may be changed."""
+        if store is None:
+            super().__init__()
+
+    def __getattr__(self, name: str) -> Any:
+        # An attribute that urllib3's constructor sets is used for the first time.
+        store = vars(self).get("store")
+        if store is None:
+            raise AttributeError(name)
+        self.store = None
+        HTTPHeaderDict.__init__(self, store.values())
+        return getattr(self, name)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if self.store is None:
+            return super().get(key, default)
+        pair = self.store.get(key.lower())
+        return default if pair is None else pair[1]
+
+    def __repr__(self) -> str:
+        return repr(HTTPHeaderDict(self))
+
+    def __reduce__(self) -> Any:
+        return HTTPHeaderDict, (list(self.iteritems()),)  # a pickle needs only urllib3
+
+
+@functools.lru_cache(maxsize=256)
+def encoding_of(content_type: str) -> str | None:
+    """The encoding that requests finds in a Content-Type, if it is usable."""
+    return usable_encoding(get_encoding_from_headers(CaseInsensitiveDict({"content-type": content_type})))
+
+
+def usable_encoding(name: str | None) -> str | None:
+    """The encoding; None for punycode, whose decoder takes quadratic time on a server's bytes."""
+    return None if name is not None and "punycode" in name.lower() else name
