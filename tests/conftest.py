@@ -8,7 +8,7 @@ import re
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -69,6 +69,15 @@ def _require(program: str) -> Path:
 def program() -> Callable[[str], Path]:
     """`program("nginx")` is that program's path; the test is skipped without it, and fails where CI=true."""
     return _require
+
+
+@pytest.fixture
+def undisturbed() -> Iterator[None]:
+    """For a test that goes to the end of the stack: what other tests left behind cannot be finalized there."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def pytest_configure(config: pytest.Config) -> None:

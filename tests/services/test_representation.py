@@ -282,6 +282,7 @@ def test_references_are_followed_to_the_end() -> None:
     assert [item.data for item in c["x"]["b"]] == [7, 8]  # type: ignore[index]
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_a_reference_to_itself_is_an_error_and_not_for_ever() -> None:
     servicedef = parsed("{a: {$ref: '#/types/b'}}", "{b: {$ref: '#/types/c'}, c: {$ref: '#/types/b'}}")
     service = Service(servicedef, "h", servicepath="/s")

@@ -280,6 +280,7 @@ def test_an_object_within_itself_is_a_value_error(make: Callable[[], Any], inden
         JsonEncoder(indent=indent).encode(make())
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_an_endless_chain_of_new_objects_ends_in_recursion_error() -> None:
     """Nothing is met twice, so only the interpreter's own limit can end it; it must not crash."""
 

@@ -261,6 +261,7 @@ def test_only_a_body_that_is_said_to_be_json_is_read(kind: str | None) -> None:
         follow(answer({"_links": {"next": {"href": "/a"}}}, kind=kind), "next")
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize(
     "body",
     [b"{", b"\xff\xfe\x00", b"[" * 200_000, b'{"_links":' * 100_000, b"1" * 10_000, b'"\\ud800' + SECRET.encode()],

@@ -353,6 +353,7 @@ def test_a_long_key_takes_no_time_wherever_texts_begin_and_end(tmp_path: Path, t
     assert failure(path).faults[0].startswith("a: unknown"), "it is TOML"
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize(
     ("content", "fault"),
     [

@@ -389,6 +389,7 @@ def test_a_body_that_fails_while_it_is_sent(server: FaultServer, out: Everything
         call(out, conn, data=chunks())
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize(
     "body",
     [f"{CANARY}", f'{{"a": "{CANARY}', "[" * 100_000 + CANARY, f'["{CANARY}"] x', CANARY.encode("utf-16")],

@@ -93,7 +93,8 @@ def test_a_body_that_says_where_it_ends_needs_no_announcement(
     with connection(secure, tls, warm) as conn:
         secure.script(cut(WHOLE[framing]))
         assert conn.get("/").content == b"hello"
-        assert conn.get("/").content == b"ok"
+        # The closed socket may be used once more before its end is seen, so this one call may be sent twice.
+        assert conn.get("/", policy=Policy(breaker=False)).content == b"ok"
 
 
 @WAYS

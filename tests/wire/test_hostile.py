@@ -210,6 +210,7 @@ def test_a_streaming_gzip_bomb_is_cut_at_max_body(server: FaultServer, conn: Con
     assert peak(call) < 30 * MB
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_json_nested_without_end_is_a_decode_error(server: FaultServer, conn: Connection, opening: str) -> None:
     server.script(reply(200, opening * 100_000))
@@ -217,6 +218,7 @@ def test_json_nested_without_end_is_a_decode_error(server: FaultServer, conn: Co
         conn.json_request("GET", "/")
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize("status", [404, 503])
 def test_json_nested_without_end_in_an_error_is_still_that_error(
     server: FaultServer, conn: Connection, status: int
