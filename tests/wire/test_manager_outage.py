@@ -276,7 +276,7 @@ def test_without_a_breaker_a_failing_host_gets_the_extra_requests_of_the_budget_
 
 def test_an_answer_that_was_under_way_when_the_host_died_is_no_recovery() -> None:
     """Its socket was there before; no other client gets one any more."""
-    answer = threading.Event()
+    died, answer = threading.Event(), threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -284,6 +284,7 @@ def test_an_answer_that_was_under_way_when_the_host_died_is_no_recovery() -> Non
         with link:
             link.recv(65536)
             listener.close()
+            died.set()
             answer.wait(10)
             link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
@@ -293,8 +294,7 @@ def test_an_answer_that_was_under_way_when_the_host_died_is_no_recovery() -> Non
         manager.add_conn_hook(Hook(PATIENT, observer=told))
         served = pool.submit(serve)
         slow = pool.submit(manager.find(url).get, "/")
-        while listener.fileno() != -1:
-            time.sleep(0.001)
+        assert died.wait(10)
         for _ in range(3):
             with pytest.raises(ConnectError):
                 manager.find(url).get("/")
