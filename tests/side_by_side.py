@@ -47,10 +47,10 @@ Unit = list[int]
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two for each core: most tests wait more than they work. Each collects all tests anew, so more do not pay."""
+    """Three for each core: most tests wait more than they work. Each collects all tests anew, so more do not pay."""
     if told := os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
         return int(told)
-    return min(2 * len(os.sched_getaffinity(0)), 12)
+    return min(3 * len(os.sched_getaffinity(0)), 12)
 
 
 @pytest.hookimpl(optionalhook=True)

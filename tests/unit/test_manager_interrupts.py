@@ -250,7 +250,7 @@ SET_APART = ("a_stand_in", "it_waits_for_others", "others_wait_for_it")
 #: first that comes by: all of them in all scenes would take a minute.
 KNOWN: defaultdict[str, set[Place]] = defaultdict(set)
 #: At the desk two new places are passed before one is struck.
-PASSED = some(2, 0, with_each=True)
+PASSED = some(2, 0)
 
 
 def strike_everywhere(name: str, handler: Callable[[Bed], Any], known: set[Place], *, callers: int) -> None:
@@ -272,8 +272,8 @@ def strike_everywhere(name: str, handler: Callable[[Bed], Any], known: set[Place
 @pytest.mark.parametrize("name", SCENES)
 def test_wherever_a_signal_handler_raises_in_a_manager_all_later_calls_work(name: str) -> None:
     apart = name in SET_APART
-    known = some(KNOWN["none, apart"], set(), with_each=True) if apart else KNOWN["none"]
-    callers = some(0, 0 if apart else 1, with_each=True)
+    known = some(KNOWN["none, apart"], set()) if apart else KNOWN["none"]
+    callers = some(0, 0 if apart else 1)
     strike_everywhere(name, lambda bed: None, known, callers=callers)
 
 
