@@ -5,6 +5,7 @@ from __future__ import annotations
 from sleepwalker.eventlog.errors import EventLogError, InspectError
 from sleepwalker.eventlog.sources import Source
 from sleepwalker.inspect.charts import check_charts
+from sleepwalker.inspect.document import document
 from sleepwalker.inspect.follow import Follower
 from sleepwalker.inspect.model import Report
 from sleepwalker.inspect.page import page
@@ -22,6 +23,7 @@ __all__ = [
     "Session",
     "Source",
     "check_charts",
+    "document",
     "make",
     "missing",
     "moment",
