@@ -23,7 +23,8 @@ _MOST = 10**12
 #: Microseconds until the year 5138: where seconds since 1970 would begin to look like milliseconds.
 _LATEST = 10**17
 
-#: Which part rejected a call, by its error.
+#: Which part rejected a call, by its error. A cooldown raises the error of the rate limit: of a failed call alone, only
+#: the `request.rejected` beside it tells them apart.
 _REJECTIONS = {
     "CircuitOpenError": "breaker",
     "BulkheadFullError": "bulkhead",
@@ -51,7 +52,7 @@ def columns() -> dict[str, str]:
         for field, name in zip(fields(event), logged_names(event), strict=True):
             kind = _TYPES[_plain(hints[field.name])]
             found[name] = kind if found.get(name, kind) == kind else "VARCHAR"
-    return {**found, "pid": "BIGINT"}
+    return {**found, "pid": "BIGINT", "count": "BIGINT"}
 
 
 def _plain(hint: object) -> type:
@@ -78,7 +79,7 @@ def _stored() -> dict[str, str]:
 
     A column costs about as much to write when it is empty: all other fields of an event share one, as JSON.
     """
-    names = {"pid", *logged_names(RequestFinished), *logged_names(RequestFailed)}
+    names = {"pid", "count", *logged_names(RequestFinished), *logged_names(RequestFailed)}
     return {name: kind for name, kind in columns().items() if name in names}
 
 
@@ -173,8 +174,9 @@ def views(condition: str) -> list[str]:
             SELECT time, host, method, path, status, error, detail, attempts, duration, waited,
                 event = 'request.finished' AS answered,
                 CASE WHEN attempts = 0 THEN CASE error {by} END END AS rejected_by,
-                CASE WHEN sample BETWEEN 1e-9 AND 1 THEN 1 / sample ELSE 1.0::DOUBLE END AS weight, file,
-                call, name, pid
+                CASE WHEN event = 'request.failed' THEN greatest(coalesce("count", 1), 1)::DOUBLE
+                    WHEN sample BETWEEN 1e-9 AND 1 THEN 1 / sample ELSE 1.0::DOUBLE END AS weight,
+                file, call, name, pid
             FROM events WHERE event IN ('request.finished', 'request.failed')""",
         """CREATE OR REPLACE VIEW attempts AS
             SELECT time, host, method, path, attempt, true AS failed, status, error, detail, duration,
