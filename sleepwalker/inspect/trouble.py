@@ -62,6 +62,11 @@ class Episode:
     moved_at: float | None = None
     """When the first of them got it: the first hook after an eviction, or after the host broke."""
     moved_back_at: float | None = None
+    hook: str | None = None
+    """The type of the hook that failed or hung."""
+    hook_failures: int = 0
+    hook_hangs: int = 0
+    """How often hooks ran for longer than `timeout.total`."""
     processes: int = 0
     """How many processes saw it."""
     of_processes: int = 0
