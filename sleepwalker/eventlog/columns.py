@@ -10,7 +10,17 @@ from types import NoneType, UnionType
 
 from sleepwalker.events import CATALOGUE, RequestFailed, RequestFinished, logged_names
 
-__all__ = ["LONGEST_LINE", "VIEWS", "columns", "create_table", "insert", "literal", "unnest_fields", "views"]
+__all__ = [
+    "LONGEST_LINE",
+    "REJECTIONS",
+    "VIEWS",
+    "columns",
+    "create_table",
+    "insert",
+    "literal",
+    "unnest_fields",
+    "views",
+]
 
 #: The names that loggers use for the time of a line; the first one that a line has counts.
 _TIMES = ("timestamp", "time", "ts", "@timestamp", "asctime", "created")
@@ -24,7 +34,7 @@ _MOST = 10**12
 _LATEST = 10**17
 
 #: Which part rejected a call, by its error.
-_REJECTIONS = {
+REJECTIONS = {
     "CircuitOpenError": "breaker",
     "BulkheadFullError": "bulkhead",
     "HostIsolatedError": "isolation",
@@ -178,7 +188,7 @@ def views(condition: str) -> list[str]:
         _name(name) if name in _stored() else f"{_extracted('rest', name, kind)} AS {_name(name)}"
         for name, kind in columns().items()
     )
-    by = " ".join(f"WHEN {literal(error)} THEN {literal(part)}" for error, part in _REJECTIONS.items())
+    by = " ".join(f"WHEN {literal(error)} THEN {literal(part)}" for error, part in REJECTIONS.items())
     known = f"""SELECT file, rowid AS line, time, level, event, {own} FROM log
         WHERE event IN ({_event_names()}) AND time IS NOT NULL"""
     return [

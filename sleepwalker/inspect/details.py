@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sleepwalker.eventlog.columns import literal
+from sleepwalker.eventlog.columns import REJECTIONS, literal
 from sleepwalker.inspect.lists import SAVED, whole
 from sleepwalker.inspect.session import Session
 from sleepwalker.inspect.spans import Process
@@ -98,19 +98,21 @@ def _calls(
 
 def _events(session: Session, episodes: Sequence[Episode], within: str) -> None:
     kind = "coalesce(error, status::VARCHAR)"
-    for at, failed, opened, would_open, scheduled, of_send, of_call, of_any in session.rows(f"""
+    refusals = ", ".join(map(literal, REJECTIONS))
+    for at, failed, opened, would_open, scheduled, *errors in session.rows(f"""
             SELECT id, count(*) FILTER (event = 'attempt.failed'),
                 count(*) FILTER (event = 'breaker.opened' AND NOT coalesce(observed, false)),
                 count(*) FILTER (event = 'breaker.opened' AND observed),
                 count(*) FILTER (event = 'retry.scheduled'),
                 mode({kind}) FILTER (event = 'attempt.failed'),
-                mode({kind}) FILTER (event = 'request.failed' AND attempts > 0),
-                mode(coalesce({kind}, cause)) FILTER (event IN ('request.failed', 'host.broken', 'breaker.opened'))
+                mode({kind}) FILTER (event = 'request.failed' AND coalesce(error, '') NOT IN ({refusals})),
+                mode(cause) FILTER (event IN ('host.broken', 'breaker.opened')),
+                mode({kind}) FILTER (event = 'request.failed')
             FROM events AS told {within} WHERE event <> 'request.finished' GROUP BY id"""):
         one = episodes[at]
         one.sends_failed, one.opened, one.would_open = failed, opened, would_open
         one.retries = scheduled or one.retries
-        one.error = of_send or of_call or of_any
+        one.error = next((error for error in errors if error), None)
 
 
 def _connections(

@@ -57,11 +57,11 @@ def judge(
         known = replace(evidence.get(host, Evidence()), ticks=rows.get(host, []))
         for draft in drafts(known, interval, end):
             found.append((Episode(host, "broken", draft.begin, None, usual_p95=usual.get(host)), draft))
-    limited = count_episodes(session, [(one, draft.end) for one, draft in found], interval, usual, names, processes)
     moved = moves.moves(session, names, processes, dated)
-    _settle(session, found, limited, rows, interval, dated)
     for one, draft in found:
         _move(one, draft, moved, hosts[one.host], end, interval)
+    limited = count_episodes(session, [(one, draft.end) for one, draft in found], interval, usual, names, processes)
+    _settle(session, found, limited, rows, interval, dated)
     for host in {one.host for one, _ in found}:
         _afterwards([one for one, _ in found if one.host == host], rows.get(host, ()), interval)
     _answered_since(session, [one for one, _ in found], dated)
@@ -87,9 +87,7 @@ def _settle(
     after = answered_after(session, {one.host: draft.end for one, draft in found if draft.counts_go_on}, dated)
     for (one, draft), refused in zip(found, limited, strict=True):
         mine = rows.get(one.host, ())
-        always = bool(mine) and (
-            mine[0].number == draft.begin // interval and mine[-1].number == draft.end // interval
-        )
+        always = bool(mine) and (mine[0].number == draft.begin // interval and mine[-1].number == draft.end // interval)
         one.kind = kind_of(one, draft.signs, refused, always=always)
         one.last_good = max(
             (tick.last_good for tick in mine if tick.last_good is not None and tick.last_good < one.begin), default=None
@@ -106,22 +104,22 @@ def _settle(
 
 def _move(one: Episode, draft: Draft, moved: Sequence[Move], facts: HostFacts, end: float, interval: int) -> None:
     """Note where hooks sent the callers meanwhile: that ends an episode for them."""
-    if one.kind in ("isolated", "slow", "retried", "limited"):
+    if not draft.signs & {"calls", "broken"}:
         return
-    went = moves.away(one.host, moved, one.begin - interval, end if one.end is None else one.end)
+    went = moves.away(one.host, moved, one.begin - interval, end if draft.goes_on else draft.end)
     if not went:
         return
-    last = max(move.time for move in went)
-    one.moved_at, one.moved_to = min(move.time for move in went), max(went, key=lambda move: move.time).to
-    if draft.last_bad <= last + max(float(interval), _LATE):
-        one.end = max(last, draft.last_bad)
-    if home := moves.back(one.host, moved, one.moved_at):
-        one.moved_back_at = home.time
-    elif one.end is not None:
+    last = max(went, key=lambda move: move.time)
+    one.moved_at, one.moved_to = min(move.time for move in went), last.to
+    home = moves.back(one.host, moved, one.moved_at)
+    one.moved_back_at = facts.moved_back_at = home.time if home else None
+    if draft.last_bad > last.time + max(float(interval), _LATE):
+        return  # some of them still call it
+    draft.end = max(last.time, draft.last_bad)
+    draft.counts_go_on = draft.state_goes_on = False
+    if home is None:
         facts.moved_to, facts.moved_at = one.moved_to, one.moved_at
-    facts.moved_back_at = one.moved_back_at
-    if one.end is not None:
-        _end_states(facts, one.end, "fine" if one.moved_back_at else "moved")
+    _end_states(facts, draft.end, "fine" if home else "moved")
 
 
 def _end_states(facts: HostFacts, at: float, state: str) -> None:

@@ -43,7 +43,10 @@ def names(session: Session) -> dict[str, list[str]]:
 
 
 def moves(
-    session: Session, known: Mapping[str, Sequence[str]], processes: Mapping[tuple[int, int | None], Process], dated: str
+    session: Session,
+    known: Mapping[str, Sequence[str]],
+    processes: Mapping[tuple[int, int | None], Process],
+    dated: str,
 ) -> list[Move]:
     """Every change of target in the order of time. A round of the hooks that gives the same one is none."""
     called: dict[str, set[str]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
 from sleepwalker.inspect.model import HostFacts, Outage, Span
 
 __all__ = ["CIRCUIT", "HOST", "Process", "Transition", "coarse", "describe", "processes", "restarts", "worst"]
@@ -121,12 +122,14 @@ def describe(
     )
     facts.host_spans = _merge([*broken, *isolated], HOST, begin, end)
     facts.circuit_spans = _merge(circuit, CIRCUIT, begin, end)
+    waiting: dict[int, float] = {}
     for one in transitions:
         if one.event == "breaker.opened" and one.time >= begin:
             facts.would_open += bool(one.observed)
             facts.opened += not one.observed
         if not one.observed:
-            _take_times(facts, one)
+            _take_times(facts, one, waiting)
+    facts.next_try = min((at for process, at in waiting.items() if process not in gone), default=None)
     if facts.host_spans:
         facts.state = facts.host_spans[-1].state  # type: ignore[assignment]
     if facts.circuit_spans:
@@ -167,12 +170,14 @@ def _lanes(
     return list(lanes.values())
 
 
-def _take_times(facts: HostFacts, one: Transition) -> None:
-    """Note when a host recovered, until when its load grows, and when its circuit lets a probe through."""
+def _take_times(facts: HostFacts, one: Transition, waiting: dict[int, float]) -> None:
+    """Note when a host recovered, until when its load grows, and when each open circuit of it lets a probe through."""
     if one.event in ("breaker.opened", "host.broken"):
         facts.recovered_at = facts.ramp_until = None
-    if one.event == "breaker.opened":
-        facts.next_try = None if one.lasts is None else one.time + one.lasts
+    if one.event.startswith("breaker."):
+        waiting.pop(one.process, None)
+    if one.event == "breaker.opened" and one.lasts is not None:
+        waiting[one.process] = one.time + one.lasts
     if one.event == "breaker.closed":
         facts.ramp_until = None if one.lasts is None else one.time + one.lasts
     if one.event in ("breaker.closed", "host.recovered"):

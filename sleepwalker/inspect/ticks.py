@@ -1,4 +1,4 @@
-"""Counts per host and interval, from which trouble is told; DuckDB counts, and only hosts with anything bad come back."""
+"""Counts per host and interval, from which trouble is told: DuckDB counts, hosts with anything bad come back."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ __all__ = ["about_filter", "count", "kind", "misdated", "period", "seconds", "sh
 #: Seconds: what is due within these after the log's end needs no date.
 _SOON = 12 * 3600.0
 
+
 def misdated(report: Report) -> str | None:
     """What is to be said of events whose time cannot be; nothing where there are none."""
     if not report.misdated:
