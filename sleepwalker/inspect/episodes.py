@@ -16,6 +16,8 @@ __all__ = ["Draft", "Evidence", "drafts", "kind_of", "over_by_answers", "togethe
 _TOTAL, _NOTICED = 0.9, 0.05
 #: Below this share of failed calls, retries have hidden what failed from next to all callers.
 _HIDDEN = 0.02
+#: Of all that a host was sent, the share in a run from which on the run is what is usual for it.
+_ALWAYS = 0.9
 #: How surprising the answers since must be, if it still went on, for it to be over.
 _SURPRISE = 0.05
 #: Of hosts that fell together: how many at least, and which share of those that were called.
@@ -51,6 +53,8 @@ class Draft:
     """Whether no event ended the state when the log did."""
     last_bad: float = 0.0
     """The last evidence but for that of a state."""
+    always: bool = False
+    """Whether it is so for next to all of the log: then it is no part of what happens meanwhile."""
 
     @property
     def goes_on(self) -> bool:
@@ -67,12 +71,15 @@ def drafts(known: Evidence, interval: int, end: float) -> list[Draft]:
         *(_of_state(one, "broken", end) for one in known.broken),
     ]
     merged: list[Draft] = []
-    for one in sorted(found, key=lambda draft: (draft.begin, draft.end)):
+    ordinary = [one for one in found if one.always]
+    for one in sorted((one for one in found if not one.always), key=lambda draft: (draft.begin, draft.end)):
         if merged and _belong_together(merged[-1], one, known.ticks, interval):
             _merge(merged[-1], one)
         else:
             merged.append(one)
-    return sorted([*merged, *(_of_state(one, "isolated", end) for one in known.isolated)], key=lambda one: one.begin)
+    return sorted(
+        [*merged, *ordinary, *(_of_state(one, "isolated", end) for one in known.isolated)], key=lambda one: one.begin
+    )
 
 
 def _answered(one: Tick) -> float:
@@ -98,7 +105,10 @@ def _told_by(
         begin, _ = _edges(seen[first], sign, known, interval)
         _, end = _edges(seen[last], sign, known, interval)
         end = max(begin, end)
-        made.append(Draft(begin, end, {sign}, counts_go_on=last == len(seen) - 1, last_bad=end))
+        goes_on = last == len(seen) - 1
+        within = sum(bad(one) + good(one) for one in seen[first : last + 1])
+        always = sign == "sends" and within >= _ALWAYS * sum(bad(one) + good(one) for one in seen)
+        made.append(Draft(begin, end, {sign}, counts_go_on=goes_on, last_bad=end, always=always))
     return made
 
 
@@ -137,7 +147,7 @@ def _belong_together(earlier: Draft, later: Draft, ticks: Sequence[Tick], interv
 
 
 def _merge(one: Draft, later: Draft) -> None:
-    """Make `one` both of them. An event that says that the host recovered ends what the counts alone would go on with."""
+    """Make `one` both of them. An event that says that the host recovered ends what counts alone would go on with."""
     last, first = (later, one) if later.end >= one.end else (one, later)
     told = last.signs == {"broken"} and not last.state_goes_on
     one.counts_go_on = last.counts_go_on or (first.counts_go_on and not told)
@@ -152,11 +162,14 @@ def over_by_answers(share: float, answered: int) -> bool:
     return answered > 0 and bool((1 - min(share, 1 - _SURPRISE)) ** answered <= _SURPRISE + 1e-9)
 
 
-def kind_of(one: Episode, signs: set[str], limited: int, *, always: bool) -> Kind:
-    """What was wrong, once its calls are counted; `always`: from the host's first call to its last."""
-    share = one.share or 0.0
+def kind_of(one: Episode, draft: Draft, limited: int) -> Kind:
+    """What was wrong, once its calls are counted."""
+    share, signs = one.share or 0.0, draft.signs
     if "isolated" in signs:
         return "isolated"
+    if draft.always and share < _NOTICED:
+        # What retries hide from next to all callers is worth a word, and no more.
+        return "retried" if one.failed < FEWEST or share < _HIDDEN else "partial"
     if "calls" in signs and limited * 2 >= one.failed > 0:
         return "limited"
     if share >= _TOTAL:
@@ -166,8 +179,7 @@ def kind_of(one: Episode, signs: set[str], limited: int, *, always: bool) -> Kin
     if "slow" in signs:
         return "slow"
     if "sends" in signs:
-        # What retries hide from next to all callers is worth a word, and no more.
-        return "retried" if one.failed < FEWEST or (always and share < _HIDDEN) else "partial"
+        return "retried" if one.failed < FEWEST else "partial"
     return "broken"
 
 
@@ -180,8 +192,8 @@ def together(episodes: Sequence[Episode], called: Callable[[float], int], interv
         while waiting:
             begin = episodes[waiting[0]].begin
             numbers = _fell([(at, episodes[at]) for at in waiting], begin + near)
-            of_hosts = max(called(begin), len(numbers))
-            if len(numbers) >= max(_FEWEST_TOGETHER, _MOST_OF * of_hosts):
+            of_hosts = max(called(begin), len(numbers)) if len(numbers) >= _FEWEST_TOGETHER else 0
+            if of_hosts and len(numbers) >= _MOST_OF * of_hosts:
                 ends = [episodes[at].end for at in numbers]
                 last = None if None in ends else max(one for one in ends if one is not None)
                 made.append(Together(begin, last, tuple(episodes[at].host for at in numbers), of_hosts, tuple(numbers)))

@@ -1,4 +1,4 @@
-"""Judges what was trouble: episodes of every host, whether each is over, where callers went, and which fell together."""
+"""Judges what was trouble: episodes of every host, whether each is over, where callers went, what fell together."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def judge(
     dated: str,
 ) -> Judged:
     """The episodes in the order of their begins; what they say about a host is noted with it."""
-    begin, end = period
+    _, end = period
     usual = usual_latencies(session, interval, replace(chosen, since=None, until=None).condition(), dated)
     for host, p95 in usual.items():
         if host in hosts:
@@ -87,8 +87,7 @@ def _settle(
     after = answered_after(session, {one.host: draft.end for one, draft in found if draft.counts_go_on}, dated)
     for (one, draft), refused in zip(found, limited, strict=True):
         mine = rows.get(one.host, ())
-        always = bool(mine) and (mine[0].number == draft.begin // interval and mine[-1].number == draft.end // interval)
-        one.kind = kind_of(one, draft.signs, refused, always=always)
+        one.kind = kind_of(one, draft, refused)
         one.last_good = max(
             (tick.last_good for tick in mine if tick.last_good is not None and tick.last_good < one.begin), default=None
         )

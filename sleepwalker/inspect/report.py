@@ -23,6 +23,9 @@ _CHARTED = 12
 #: Seconds: intervals that people count in.
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400, 604_800)
 
+#: How a host is at the end, worst first.
+_RANKS = {"broken": 0, "isolated": 0, "failing": 1, "slow": 1, "limited": 1, "hooks failing": 1, "open": 1}
+
 _TIME = seconds("time")
 
 
@@ -101,9 +104,9 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
 
 
 def _badness(facts: HostFacts) -> tuple[Any, ...]:
-    """In trouble now, then by how many calls failed."""
+    """Out of use now, in trouble now, then by how many calls failed."""
     return (
-        facts.now in ("fine", "moved", "not called", "recovering"),
+        _RANKS.get(facts.now, 2),
         -facts.failed,
         -len(facts.outages),
         -(facts.retries),

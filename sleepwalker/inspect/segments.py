@@ -65,18 +65,19 @@ def bad_runs(counts: Sequence[Count], scale: Scale) -> list[tuple[int, int]]:
     if sum(one.bad for one in counts) < FEWEST:
         return []
     runs = _runs(counts, scale.usual, scale.levels)
-    outside = _share_outside(counts, runs)
-    if outside * _MARGIN > scale.usual:
+    outside, part = _share_outside(counts, runs)
+    if outside * _MARGIN > scale.usual and part > 0.5:
         usual = min(outside * _MARGIN, scale.most)
         runs = _runs(counts, usual, [level for level in scale.levels if level >= _APART * usual])
     return [run for run in runs if sum(one.bad for one in counts[run[0] : run[1] + 1]) >= FEWEST]
 
 
-def _share_outside(counts: Sequence[Count], runs: Sequence[tuple[int, int]]) -> float:
+def _share_outside(counts: Sequence[Count], runs: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """The share of bad ones outside of the runs, and the share of all that is outside: of a few it tells nothing."""
     inside = {at for first, last in runs for at in range(first, last + 1)}
-    bad = sum(one.bad for at, one in enumerate(counts) if at not in inside)
-    whole = bad + sum(one.good for at, one in enumerate(counts) if at not in inside)
-    return bad / whole if whole else 0.0
+    rest = [one for at, one in enumerate(counts) if at not in inside]
+    bad, outside = sum(one.bad for one in rest), sum(one.bad + one.good for one in rest)
+    return (bad / outside if outside else 0.0), outside / sum(one.bad + one.good for one in counts)
 
 
 def _runs(counts: Sequence[Count], usual: float, levels: Sequence[float]) -> list[tuple[int, int]]:

@@ -68,13 +68,20 @@ def usual_latencies(session: Session, interval: int, hosts: str, dated: str) -> 
 
     All of the log counts, not only the part that is looked at: an hour of trouble does not make itself usual.
     """
+    sizes = [
+        (host, max(1, round(_BLOCK * (last - first) / interval / number)))
+        for host, number, first, last in session.rows(f"""
+            SELECT host, count(*), {_seconds("min(time)")}, {_seconds("max(time)")}
+            FROM everything WHERE {_QUICK} AND {hosts} AND {dated} GROUP BY host""")
+        if number >= _BLOCK
+    ]
+    if not sizes:
+        return {}
+    table = ", ".join(f"({literal(host)}, {size})" for host, size in sizes)
     rows = session.rows(f"""
-        WITH sizes AS (
-            SELECT host, greatest(1, ceil({_BLOCK}.0 * count(DISTINCT {_number(interval)}) / count(*)))::BIGINT AS size
-            FROM everything WHERE {_QUICK} AND {hosts} AND {dated} GROUP BY host),
-        blocks AS (
+        WITH blocks AS (
             SELECT host, quantile_cont(duration, 0.95) AS p95
-            FROM everything JOIN sizes USING (host) WHERE {_QUICK} AND {dated}
+            FROM everything JOIN (VALUES {table}) AS sizes(host, size) USING (host) WHERE {_QUICK} AND {dated}
             GROUP BY host, {_number(interval)} // size HAVING count(*) >= {_BLOCK // 2})
         SELECT host, median(p95) FROM blocks GROUP BY host HAVING count(*) >= {_FEWEST_BLOCKS}""")
     return dict(rows)

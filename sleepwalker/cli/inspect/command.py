@@ -43,7 +43,9 @@ _EXAMPLES = (
     )
     + "\n\ntables for --sql: events, calls, attempts, transitions (DESCRIBE calls lists\n  its columns)"
     + "\ntimes: 2025-11-22T14:03:07Z, 2025-11-22, 14:03 (UTC), 1763820187, or how long\n  ago: 15m, 2h, 1h30m"
-    + "\n\n--check finds trouble where anything is told as TROUBLE or OVER: a host that\n  failed, was slow, isolated, or whose calls a limit of ours refused, within the\n  time that is looked at (--since), also if it is over"
+    + "\n\n--check finds trouble where anything is told as TROUBLE or OVER: a host that"
+    + "\n  failed, was slow or isolated, or whose calls a limit of ours refused, within"
+    + "\n  the time that is looked at (--since), also if it is over"
     + "\n\nexit codes: 0 fine, 1 no event could be read, 2 used wrongly,\n  3 trouble found (--check)"
 )
 

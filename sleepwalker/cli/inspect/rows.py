@@ -53,7 +53,7 @@ def rows_of(
     if own_line:
         yield display.line("  ", *head)
     else:
-        yield display.line(*(title + [" "] + head if first else head + [" "] + title))
+        yield display.line(*([*title, " ", *head] if first else [*head, " ", *title]))
     for one, (_, cells) in zip(names, rows, strict=True):
         if own_line:
             yield display.folded((one, "bold"))

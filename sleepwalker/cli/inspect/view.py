@@ -55,7 +55,7 @@ _ABANDONED = {
 
 
 def render(report: Report, screen: Console) -> RenderableType:
-    """The report, as wide as the console. Where that is narrow, sentences are wrapped and tables use two lines a row."""
+    """The report, as wide as the console. Where that is narrow, sentences wrap, and tables use two lines a row."""
     width = screen.width
     plain = screen.encoding.lower().replace("-", "") not in ("utf8", "utf16")
     parts: list[RenderableType] = []
