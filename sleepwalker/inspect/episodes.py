@@ -77,6 +77,8 @@ def drafts(known: Evidence, interval: int, end: float) -> list[Draft]:
             _merge(merged[-1], one)
         else:
             merged.append(one)
+    for one in merged:
+        _end_with_recovery(one, known)
     return sorted(
         [*merged, *ordinary, *(_of_state(one, "isolated", end) for one in known.isolated)], key=lambda one: one.begin
     )
@@ -155,6 +157,20 @@ def _merge(one: Draft, later: Draft) -> None:
     one.end = last.end
     one.last_bad = max(one.last_bad, later.last_bad)
     one.signs |= later.signs
+
+
+def _end_with_recovery(one: Draft, known: Evidence) -> None:
+    """A stray failure after the host recovered, which an answer followed, does not move the end."""
+    ends = [state.until for state in known.broken if one.begin <= state.since <= one.end]
+    if not ends or None in ends:
+        return
+    recovered = max(end for end in ends if end is not None)
+    later = [tick for tick in known.ticks if tick.last_bad is not None and recovered < tick.last_bad <= one.end]
+    failed = sum(tick.failed + tick.limited for tick in later)
+    answered = any(tick.last_good is not None and tick.last_good > one.last_bad for tick in known.ticks)
+    if one.end > recovered and failed < FEWEST and answered:
+        one.end = one.last_bad = recovered
+        one.counts_go_on = False
 
 
 def over_by_answers(share: float, answered: int) -> bool:

@@ -48,7 +48,7 @@ def _no_trouble(report: Report) -> Finding:
     if not failed:
         which = f"All is well: {of}"
     else:
-        which = f"No outage: {of}; {count(failed, 'call')} failed, no more at any time than chance explains"
+        which = f"No outage: {of}; {count(failed, 'call')} failed{', spread over the time' if failed > 1 else ''}"
     unanswered = [facts.label for facts in report.hosts if facts.failed and not facts.answered]
     if unanswered:
         which += f". Too few calls to judge, and none answered: {', '.join(unanswered)}"
@@ -110,7 +110,7 @@ def _what(one: Episode, report: Report) -> str:
     elif one.kind == "broken" and not one.failed:
         said = f"broken{f' ({kind(one.error)})' if one.error else ''}; no call shows how much failed"
     else:
-        said = _failing(one, report) + mostly
+        said = ("broken: " if one.broken else "") + _failing(one, report) + mostly
     if 0 < one.processes < one.of_processes:
         said += f"; in {one.processes} of {one.of_processes} processes"
     return said + _moved(one, report)
@@ -261,7 +261,10 @@ def _goes_on(one: Episode, facts: HostFacts, report: Report) -> str:
         return f"no: the circuit is {facts.circuit}{_next_try(facts, report)}"
     if facts.state == "broken" and facts.answered_since and (facts.last_answer or 0) > one.begin:
         return f"perhaps: {answers}, but no recovery is logged (was the process restarted?)"
-    return f"no: {answers}" if facts.answered_since else "no: the last call failed"
+    if facts.answered_since:
+        return f"no: {answers}"
+    last = facts.last_failure
+    return "no: the last call failed" + (f", at {when(last, report)}" if last is not None else "")
 
 
 def _next_try(facts: HostFacts, report: Report) -> str:

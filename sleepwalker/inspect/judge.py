@@ -56,7 +56,9 @@ def judge(
     for host in sorted(set(rows) | set(evidence)):
         known = replace(evidence.get(host, Evidence()), ticks=rows.get(host, []))
         for draft in drafts(known, interval, end):
-            found.append((Episode(host, "broken", draft.begin, None, usual_p95=usual.get(host)), draft))
+            one = Episode(host, "broken", draft.begin, None, usual_p95=usual.get(host))
+            one.broken = "broken" in draft.signs
+            found.append((one, draft))
     moved = moves.moves(session, names, processes, dated)
     for one, draft in found:
         _move(one, draft, moved, hosts[one.host], end, interval)

@@ -34,6 +34,8 @@ class Episode:
     end: float | None
     """The recovery: the event that says so, the move of the callers, or else the last call that failed or was slow.
     None where it had not ended when the log did."""
+    broken: bool = False
+    """Whether its events say that it was broken: its circuit opened, or connecting failed too often."""
     calls: int = 0
     answered: int = 0
     failed: int = 0

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _HOSTS, _PROBLEMS, _SLOW, _BAD_LINES = 12, 8, 5, 5
 #: Findings that are told in full: more fill a screen. Those behind them say when, and so does each of its times.
 _FINDINGS, _TIMES = 6, 8
+#: Tables are as wide at least; what is narrower shows their left side.
+_NARROWEST = 60
 #: Characters before a text.
 _LABEL = 9
 #: Characters of an exception's name.
@@ -56,17 +58,17 @@ _ABANDONED = {
 
 def render(report: Report, screen: Console) -> RenderableType:
     """The report, as wide as the console. Where that is narrow, sentences wrap, and tables use two lines a row."""
-    width = screen.width
+    width, wide = screen.width, max(_NARROWEST, screen.width)
     plain = screen.encoding.lower().replace("-", "") not in ("utf8", "utf16")
     parts: list[RenderableType] = []
     for title, body in (
         (None, list(_findings(report, width))),
         (None, list(_summary(report, width))),
-        ("hosts, worst first", _hosts(report, width)),
+        ("hosts, worst first", _hosts(report, wide)),
         (None, lanes(report, width, plain=plain)),
-        ("failed sends", _problems(report, width)),
+        ("failed sends", _problems(report, wide)),
         ("retries", list(_retries(report, width))),
-        ("slowest calls", _slow(report, width)),
+        ("slowest calls", _slow(report, wide)),
         (None, list(_lines(report, width))),
     ):
         if body:
