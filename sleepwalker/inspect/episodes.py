@@ -104,10 +104,12 @@ def _told_by(
     runs = bad_runs([Count(one.number, bad(one), max(0.0, good(one))) for one in seen], scale)
     made = []
     for first, last in runs:
+        goes_on = last == len(seen) - 1
+        while not bad(seen[last]):  # too few good ones to tell that it was over
+            last -= 1
         begin, _ = _edges(seen[first], sign, known, interval)
         _, end = _edges(seen[last], sign, known, interval)
         end = max(begin, end)
-        goes_on = last == len(seen) - 1
         within = sum(bad(one) + good(one) for one in seen[first : last + 1])
         always = sign == "sends" and within >= _ALWAYS * sum(bad(one) + good(one) for one in seen)
         made.append(Draft(begin, end, {sign}, counts_go_on=goes_on, last_bad=end, always=always))

@@ -5,6 +5,7 @@ Half of the workers write one file together, the others one each: both are ways 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -42,10 +43,8 @@ def _call(manager: ConnectionManager, name: str, number: int, of: int) -> None:
     time.sleep(PACE * number / of)
     due = time.monotonic()
     while not (FOLDER / "stop").exists():
-        try:
+        with contextlib.suppress(SleepwalkerException):
             manager.find(name, ANONYMOUS).get("/things")
-        except SleepwalkerException:
-            pass
         due = max(due + PACE, time.monotonic())
         time.sleep(max(0.0, due - time.monotonic()))
 

@@ -1,4 +1,4 @@
-"""Five real faults at known times, seen by eight gunicorn workers: inspect finds each, when it was, and nothing else."""
+"""Five real faults at known times, seen by eight gunicorn workers: inspect finds each, its times, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,16 +54,12 @@ class Upstream:
 
             def finish(self) -> None:
                 upstream._open.discard(self.connection)
-                try:
+                with suppress(OSError):
                     super().finish()
-                except OSError:
-                    pass
 
             def handle(self) -> None:
-                try:
+                with suppress(OSError):  # it was cut off
                     super().handle()
-                except OSError:  # it was cut off
-                    pass
 
             def do_GET(self) -> None:
                 fault = upstream.fault
@@ -96,10 +92,8 @@ class Upstream:
         self._server.shutdown()
         self._server.server_close()
         for one in list(self._open):
-            try:
+            with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 @contextmanager
@@ -112,7 +106,8 @@ def workers(folder: Path) -> Iterator[None]:
         try:
             end = time.monotonic() + 60
             while len(_pids(folder)) < WORKERS:
-                assert time.monotonic() < end and process.poll() is None, "the workers do not start"
+                assert process.poll() is None, "gunicorn has ended"
+                assert time.monotonic() < end, "the workers do not start"
                 time.sleep(0.1)
             yield
             (folder / "stop").touch()
