@@ -51,6 +51,7 @@ def run(host: Host, compiled: CompiledPolicy, request: Request, clock: Clock, ob
         now = clock.monotonic()
         host.admission.leave(call, end, now - call.began, now, sent=bool(call.attempts))
         call.release()
+        call.refused = None
         announce_failed(call, Outcome(NEUTRAL), type(error).__name__, None)
         raise
     announce(call, outcome)

@@ -39,6 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "engine.host.parts",
         "engine.host.permits",
         "engine.host.rate_limit",
+        "engine.host.refusals",
         "engine.host.sources",
         "engine.host.window",
         "engine.outcome",

@@ -15,6 +15,7 @@ from sleepwalker.engine.host.holdings import Holdings, Waiter
 from sleepwalker.engine.host.lock import HostLock
 from sleepwalker.engine.host.permits import FREE_PERMIT, HALF_OPEN, Permit, PermitHolder, Refusal
 from sleepwalker.engine.host.rate_limit import RateDecision, RateLimit
+from sleepwalker.engine.host.refusals import Refusals
 from sleepwalker.engine.host.verdict import Verdict
 from sleepwalker.events import Event
 from sleepwalker.policy import Policy
@@ -37,6 +38,7 @@ class Admission(CooldownAdmission):
         "budget",
         "bulkhead",
         "rate_limit",
+        "refusals",
     )
 
     def __init__(
@@ -54,6 +56,8 @@ class Admission(CooldownAdmission):
         """How many calls ended when; None before the first."""
         self._rolls_at = 0.0
         """When its running interval ends, on the host's clock."""
+        self.refusals: Refusals | None = None
+        """The refused calls that are not told yet; None until one is refused."""
 
     @property
     def queued(self) -> int:
@@ -130,6 +134,13 @@ class Admission(CooldownAdmission):
         """Count a call that was refused after it had waited."""
         with self._lock.mutex:
             self._counters.reject(by)
+
+    def refused(self) -> Refusals:
+        """Where refused calls wait to be told, made if it is not there yet."""
+        with self._lock.mutex:
+            if self.refusals is None:
+                self.refusals = Refusals(self._clock)
+            return self.refusals
 
     # The rate limit
 
@@ -308,7 +319,7 @@ class Admission(CooldownAdmission):
     def renew_after_fork(self) -> None:
         """Forget the calls of threads that only the parent has."""
         self.bulkhead.renew_after_fork()
-        for part in (self.breaker, self.rate_limit, self.cooldowns):
+        for part in (self.breaker, self.rate_limit, self.cooldowns, self.refusals):
             if part is not None:
                 part.renew_after_fork()
 

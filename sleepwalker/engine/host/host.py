@@ -198,6 +198,12 @@ class Host:
         with self.lock.mutex:
             self.counters.count(kind, label)
 
+    def tell_refused(self) -> None:
+        """Announce the refused calls that are not told yet, those of its parts included."""
+        for record in (self, *self._all_parts()):
+            if (refusals := record.admission.refusals) is not None:
+                refusals.tell()
+
     # Its parts
 
     @property
@@ -280,8 +286,7 @@ class Host:
         with self.lock.mutex:
             self.history.reconfigure(policy.health.window)
             self._policy, self.health_policy, self.failures = policy, policy.health, _failures(policy)
-            self.verdict.connects.reconfigure(policy.health.broken_after)
-            self.verdict.degraded_below = policy.health.degraded_below
+            self.verdict.reconfigure_locked(policy.health)
             self.admission.reconfigure_locked(policy, now)
             events = self.verdict.update_locked(self.circuit, now)
         self.lock.notify()

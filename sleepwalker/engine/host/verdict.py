@@ -139,6 +139,11 @@ class Verdict:
 
     # What changes
 
+    def reconfigure_locked(self, health: HealthPolicy) -> None:
+        """Judge by these numbers from now on."""
+        self.connects.reconfigure(health.broken_after)
+        self.degraded_below = health.degraded_below
+
     def note_level_locked(self, now: float) -> float | None:
         """Take note of whether the host is degraded by the share of attempts that were answered, which is returned."""
         ratio = self._history.ratio(now)
