@@ -60,14 +60,11 @@ def _drawn(recent: Recent, sentence: str) -> str:
 
 def _path(counts: Sequence[int], first: int, top: int) -> str:
     """A step for each interval, so that one bad interval is as wide as it was long."""
-    base = _HEIGHT - 1
-    steps, height = [f"M{first} {base}"], base
-    for place, count in enumerate(counts):
+    base = height = _HEIGHT
+    steps = []
+    for place, count in enumerate((*counts, 0), first):
         here = base - (max(2, round(count / top * (base - 1))) if count else 0)
         if here != height:
-            steps.append(f"H{first + place}V{here}")
+            steps.append(f"M{place} {base}V{here}" if height == base else f"H{place}V{here}")
             height = here
-    steps.append(f"H{first + len(counts)}")
-    if height != base:
-        steps.append(f"V{base}")
     return "".join(steps)
