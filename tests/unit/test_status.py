@@ -630,4 +630,5 @@ def test_every_argument_parameter_and_field_is_in_the_reference() -> None:
     reference = (Path(__file__).parents[2] / "docs" / "reference" / "status.md").read_text()
     named = set(re.findall(r"^\| `(\w+)` \|", reference, re.MULTILINE))
     document = ask(status.app(Known()), "/hosts.json").json
-    assert named == {*inspect.signature(status.app).parameters, "q", "state", "limit", *document}
+    assert named == {*inspect.signature(status.app).parameters, "q", "state", "sort", "limit", *document}
+    assert inspect.signature(status.asgi).parameters.keys() == inspect.signature(status.app).parameters.keys()
