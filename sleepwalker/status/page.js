@@ -76,11 +76,11 @@
 
   const show = () => {
     shown = select();
-    const { page } = seen.get(shown);
+    const { main, title, href } = seen.get(shown);
     const focused = document.activeElement;
-    match(document.querySelector("main"), page.querySelector("main"));
+    match(document.querySelector("main"), main);
     if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
-    setTab(page.title, page.querySelector("link[rel=icon]").getAttribute("href"));
+    setTab(title, href);
     listProcesses();
   };
 
@@ -116,12 +116,12 @@
     if (trouble) setTab(`No answer since ${latest.moment} · ${latest.title}`, icon.dataset.lost);
   };
 
-  const take = (page, etag) => {
-    const main = page.querySelector("main");
+  const take = (page, main, etag) => {
     const { process, severity, title } = main.dataset;
-    const summary = page.querySelector("h1").textContent.trim();
+    const summary = main.querySelector("h1").textContent.trim();
+    const href = page.querySelector("link[rel=icon]").getAttribute("href");
     latest = { process, etag, title, moment: main.querySelector("time").textContent };
-    seen.set(process, { page, summary, severity: Number(severity), at: Date.now() });
+    seen.set(process, { main, title: page.title, href, summary, severity: Number(severity), at: Date.now() });
   };
 
   const later = () => {
@@ -151,7 +151,7 @@
       // A login page before it is no answer.
       const whole = page !== null && page.querySelector("main[data-process] time") !== null;
       const same = current.status === 304 && seen.has(latest.process);
-      if (whole) take(page, current.getResponseHeader("ETag"));
+      if (whole) take(page, page.querySelector("main"), current.getResponseHeader("ETag"));
       if (same) seen.get(latest.process).at = Date.now();
       if (whole || same) show();
       const answer = current.status === 200 ? "Another page answers in place of this one" : `Answers with ${current.status}`;
@@ -242,7 +242,7 @@
     if (document.hidden) later();
     else refresh();
   });
-  take(document.cloneNode(true), "");
+  take(document, document.querySelector("main").cloneNode(true), "");
   shown = latest.process;
   later();
 })();
