@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socketserver
-import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.util import shift_path_info
 
 import pytest
@@ -18,71 +14,16 @@ from browser import Browser
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from servers import FaultServer, refused_port, reply, stall
+from status_site import HEADLINE, STEADY, TAB, TIMES, Site, go, page
 
-from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy, SleepwalkerException, status
-from sleepwalker.clock import SystemClock
+from sleepwalker import ConnectionManager
 
-#: Hosts stay in the state they are in for as long as a test takes.
-STEADY = Policy(
-    timeout={"connect": 10, "read": 10, "attempt": 10, "total": 20},
-    retry=False,
-    breaker={"consecutive": 2, "consecutive_for": 0, "open_for": 60, "open_max": 60, "close_after": 1, "ramp": 0},
-    health={"window": 30},
-)
 #: Hosts recover while one looks.
 QUICK = STEADY.replace(breaker={"open_for": 2, "open_max": 2}, health={"window": 1})
-#: The page asks again every 0.2 s in place of 2, and what it is shown is as old as 0.1 s in place of 1.
-TIMES = 10
-HEADLINE = "document.querySelector('h1').innerText"
-TAB = "[document.title, document.querySelector('link[rel=icon]').href]"
 HIDE = (
     "Object.defineProperty(document, 'hidden', {value: %s, configurable: true}),"
     " document.dispatchEvent(new Event('visibilitychange'))"
 )
-
-
-class Hasty(SystemClock):
-    """Its seconds pass faster."""
-
-    @staticmethod
-    def monotonic() -> float:
-        return time.monotonic() * TIMES
-
-
-class Site:
-    """The page as a service on loopback would show it: one that can go away and come back."""
-
-    def __init__(self, app: Any) -> None:
-        self.asked: list[str] = []
-        self._app = app
-        self._port = 0
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        self.asked.append(environ["PATH_INFO"])
-        return self._app(environ, start_response)
-
-    def start(self) -> None:
-        class Server(socketserver.ThreadingMixIn, WSGIServer):
-            daemon_threads = True
-
-        class Handler(WSGIRequestHandler):
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = make_server("127.0.0.1", self._port, self, server_class=Server, handler_class=Handler)
-        self._port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 @pytest.fixture
@@ -90,11 +31,6 @@ def browser(browser: Browser) -> Browser:
     browser.resize(1280)
     browser.hurry(TIMES)
     return browser
-
-
-def page(*sources: Any, title: str = "Hosts") -> Any:
-    """The page with a clock that keeps up with the hurried browser."""
-    return status.app(*sources, title=title, clock=Hasty())
 
 
 @pytest.fixture
@@ -114,15 +50,6 @@ def site() -> Iterator[Callable[[Any], Site]]:
 def manager() -> Iterator[ConnectionManager]:
     with ConnectionManager(policy=STEADY) as running:
         yield running
-
-
-def go(manager: ConnectionManager, url: str, times: int = 1, policy: Policy = STEADY) -> None:
-    """So many calls, whatever becomes of them."""
-    conn = dict(iter(manager)).get(url) or Connection(url, ANONYMOUS, policy=policy)
-    manager.add(url, ANONYMOUS, conn)
-    for _ in range(times):
-        with contextlib.suppress(SleepwalkerException):
-            conn.get("/")
 
 
 @pytest.fixture
