@@ -35,6 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("policy", "policies"),
     (
         "engine.host.isolation",
+        "engine.host.latencies",
         "engine.host.parts",
         "engine.host.permits",
         "engine.host.rate_limit",

@@ -48,7 +48,7 @@ def health_of(host: Readable, now: float, epoch: float, connections: int, hooks_
         failures=counters.failures,
         success_ratio=history.ratio(now),
         consecutive_failures=history.consecutive,
-        latency=Latency(*history.latencies.quantiles(now, _SHARES)),
+        latency=_latency(history, now),
         in_flight=admission.bulkhead.in_flight,
         limit=admission.bulkhead.limit,
         retries=counters.retries,
@@ -67,8 +67,8 @@ def health_of(host: Readable, now: float, epoch: float, connections: int, hooks_
     )
 
 
-def gauges_of(host: Readable, now: float) -> Gauges:
-    """What goes up and down: cheap, for metrics of many hosts."""
+def gauges_of(host: Readable, now: float, *, latency: bool) -> Gauges:
+    """What goes up and down: cheap, for metrics of many hosts, but for the `latency`."""
     admission, circuit = host.admission, host.circuit
     return Gauges(
         state=_state(host, now),
@@ -77,7 +77,12 @@ def gauges_of(host: Readable, now: float) -> Gauges:
         queued=admission.queued,
         max_in_flight=admission.bulkhead.limit,
         rate=admission.rate_limit.rate if admission.rate_limit else None,
+        latency=_latency(host.history, now) if latency else None,
     )
+
+
+def _latency(history: History, now: float) -> Latency:
+    return Latency(*history.latencies.quantiles(now, _SHARES))
 
 
 def _state(host: Readable, now: float) -> HealthState:
