@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("exceptions",),
     ("policy", "policies"),
     (
+        "engine.host.activity",
         "engine.host.isolation",
         "engine.host.latencies",
         "engine.host.parts",

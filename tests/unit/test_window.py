@@ -163,6 +163,19 @@ def test_durations_older_than_the_window_are_forgotten() -> None:
     assert latencies.quantiles(99_999.0, (1.0,)) == (None,)
 
 
+def test_a_count_stays_right_past_what_a_byte_and_what_two_hold() -> None:
+    """Counts take a byte each, until one needs more."""
+    window = Window(10.0, channels=2)
+    for _ in range(65_600):
+        window.add(1.0, 1)
+    window.add(1.0, 0)
+    window.take_back(1.0, 1.0, 1)
+    assert list(window.totals(1.0)) == [1, 65_599]
+    assert list(window.totals(11.0)) == [0, 0]
+    window.add(12.0, 0)
+    assert list(window.totals(12.0)) == [1, 0]
+
+
 def test_percentiles_stay_right_past_65535_durations_of_one_kind() -> None:
     """Counts are kept in one byte each at first, then in two, for there may be very many hosts."""
     latencies = Latencies(60.0)

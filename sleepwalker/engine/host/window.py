@@ -21,14 +21,20 @@ class Window:
         # The current slice by when it ends and where its counts start: all that nearly every call needs to know.
         self._until = 0.0
         self._start = 0
-        self._counts = array("I", [0]) * (slices * channels)  # made like this, it has no room to spare
+        # A byte each, until one needs more; made like this, it has no room to spare.
+        self._counts = array("B", [0]) * (slices * channels)
         self._totals = [0] * channels
 
     def add(self, now: float, channel: int) -> None:
         """One more of `channel` at `now`, in seconds of a monotonic clock."""
         if now >= self._until:
             self._advance(now)
-        self._counts[self._start + channel] += 1
+        place = self._start + channel
+        try:
+            self._counts[place] += 1
+        except OverflowError:
+            self._counts = array("H" if self._counts.itemsize == 1 else "Q", self._counts)
+            self._counts[place] += 1
         self._totals[channel] += 1
 
     def take_back(self, now: float, when: float, channel: int) -> None:
@@ -51,7 +57,7 @@ class Window:
 
     def clear(self) -> None:
         """Forget everything."""
-        counts, totals = array("I", [0]) * len(self._counts), [0] * len(self._totals)
+        counts, totals = array("B", [0]) * len(self._counts), [0] * len(self._totals)
         self._counts, self._totals = counts, totals  # without a call in between: a Ctrl-C would leave them apart
 
     def _advance(self, now: float) -> None:
