@@ -36,6 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "engine.host.activity",
         "engine.host.isolation",
+        "engine.host.latencies",
         "engine.host.parts",
         "engine.host.permits",
         "engine.host.rate_limit",

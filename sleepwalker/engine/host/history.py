@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sleepwalker.engine.host.window import Latencies, Window
+from sleepwalker.engine.host.latencies import Latencies
+from sleepwalker.engine.host.window import Window
 from sleepwalker.engine.outcome import Head, Outcome
 
 _GOOD, _BAD = 0, 1

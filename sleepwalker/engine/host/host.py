@@ -186,12 +186,12 @@ class Host:
             self.verdict.catch_up_locked(self.circuit, now)
             return health_of(self, now, epoch, connections, hooks_since, led)
 
-    def gauges(self) -> Gauges:
-        """What goes up and down, as of now: cheap, for metrics of many hosts."""
+    def gauges(self, *, latency: bool = False) -> Gauges:
+        """What goes up and down, as of now: cheap, for metrics of many hosts, but for the `latency`."""
         now = self._clock.monotonic()
         with self.lock.mutex:
             self.verdict.catch_up_locked(self.circuit, now)
-            return gauges_of(self, now)
+            return gauges_of(self, now, latency=latency)
 
     def count(self, kind: str, label: str) -> None:
         """Count something rare, as `Counters.count` does."""

@@ -56,7 +56,7 @@ def health_of(
         failures=counters.failures,
         success_ratio=history.ratio(now),
         consecutive_failures=history.consecutive,
-        latency=Latency(*history.latencies.quantiles(now, _SHARES)),
+        latency=_latency(history, now),
         in_flight=admission.bulkhead.in_flight,
         limit=admission.bulkhead.limit,
         retries=counters.retries,
@@ -101,8 +101,8 @@ def _recent(admission: Admission, counters: Counters, now: float, epoch: float) 
     return Recent(began + epoch, calls=tuple(calls), errors=tuple(errors))
 
 
-def gauges_of(host: Readable, now: float) -> Gauges:
-    """What goes up and down: cheap, for metrics of many hosts."""
+def gauges_of(host: Readable, now: float, *, latency: bool) -> Gauges:
+    """What goes up and down: cheap, for metrics of many hosts, but for the `latency`."""
     admission, circuit = host.admission, host.circuit
     return Gauges(
         state=host.verdict.state(circuit, now),
@@ -111,4 +111,9 @@ def gauges_of(host: Readable, now: float) -> Gauges:
         queued=admission.queued,
         max_in_flight=admission.bulkhead.limit,
         rate=admission.rate_limit.rate if admission.rate_limit else None,
+        latency=_latency(host.history, now) if latency else None,
     )
+
+
+def _latency(history: History, now: float) -> Latency:
+    return Latency(*history.latencies.quantiles(now, _SHARES))

@@ -150,7 +150,7 @@ class HostHealth:
 
 @dataclass(slots=True)
 class Gauges:
-    """What goes up and down at a host, without the percentiles of `HostHealth`, which take longer to work out."""
+    """What goes up and down at a host."""
 
     state: HealthState
     breaker: State
@@ -162,6 +162,8 @@ class Gauges:
     """How many may be under way; None for any number."""
     rate: float | None
     """How many calls may begin per second; None for any number."""
+    latency: Latency | None = None
+    """Of the attempts within the window, where it was asked for: it takes longer to work out."""
 
 
 _FIELDS = tuple(field.name for field in fields(HostHealth))
