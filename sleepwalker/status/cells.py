@@ -92,8 +92,7 @@ def _state(health: HostHealth, taken: float, runbook: Runbook | None) -> str:
     small = "".join(f"<small>{note}</small>" for note in notes)
     if runbook is None or (kind := kind_of(health, taken)) is None:
         return pill + small
-    link = f'<a class="runbook" href="{text(runbook.link(kind))}" target="_blank" rel="noopener noreferrer">runbook</a>'
-    return pill + small + link
+    return pill + small + runbook.link(kind)
 
 
 def _of_state(health: HostHealth, taken: float) -> str | None:

@@ -21,6 +21,8 @@ class Headline(NamedTuple):
     state: HealthState
     """The worst that it tells of."""
     notes: tuple[str, ...] = ()
+    together: bool = False
+    """Whether what all hosts share may be at fault."""
 
 
 class _Hosts:
@@ -54,7 +56,7 @@ def headline(view: View) -> Headline:
     """The worst comes first. A host that nothing leads to any more is no trouble, only told of."""
     hosts = _Hosts(view)
     words, state = _worst(hosts)
-    return Headline(words, state, tuple(_notes(hosts)))
+    return Headline(words, state, tuple(_notes(hosts)), bool(hosts.broken) and _is_it_us(hosts))
 
 
 def _worst(hosts: _Hosts) -> tuple[str, HealthState]:

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from sleepwalker.engine import HostHealth
 from sleepwalker.process import THIS_PROCESS
 from sleepwalker.status.cells import row
-from sleepwalker.status.headline import headline
+from sleepwalker.status.headline import Headline, headline
 from sleepwalker.status.runbook import Runbook
 from sleepwalker.status.sorting import COLUMNS, DEFAULT, Column, in_order
 from sleepwalker.status.view import STATES, View
@@ -113,7 +113,7 @@ def render(view: View, asked: Asked, speaker: Speaker) -> str:
         script=_SCRIPT,
         title=text(speaker.title),
         summary=text(head.words),
-        notes="".join(f"<p>{text(note)}</p>" for note in head.notes),
+        notes=_notes(head, speaker.runbook),
         worst=head.state,
         severity=STATES.index(head.state),
         icon=_ICONS[head.state],
@@ -132,6 +132,11 @@ def render(view: View, asked: Asked, speaker: Speaker) -> str:
         beside=text(asked.beside),
         query=text(asked.query()),
     )
+
+
+def _notes(head: Headline, runbook: Runbook | None) -> str:
+    link = f"<p>{runbook.link('together')}</p>" if head.together and runbook is not None else ""
+    return "".join(f"<p>{text(note)}</p>" for note in head.notes) + link
 
 
 def _chips(view: View, asked: Asked) -> str:

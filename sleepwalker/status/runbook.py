@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 
 from sleepwalker.engine import HostHealth
 from sleepwalker.status.view import hooks_hang
+from sleepwalker.status.words import text
 
-Kind = Literal["broken", "degraded", "hooks", "isolated"]
+#: The anchors of the runbook in docs/operations.
+Kind = Literal["broken", "degraded", "dry-run", "hooks", "isolated", "moved", "together"]
 _PLACE = "{kind}"
 
 
@@ -18,8 +20,9 @@ class Runbook(NamedTuple):
     url: str
 
     def link(self, kind: Kind) -> str:
-        """The address for one kind of trouble."""
-        return self.url.replace(_PLACE, kind)
+        """A link to the place for one kind of trouble, as HTML."""
+        url = text(self.url.replace(_PLACE, kind))
+        return f'<a class="runbook" href="{url}" target="_blank" rel="noopener noreferrer">runbook</a>'
 
 
 def check_runbook(url: object) -> Runbook | None:
@@ -46,10 +49,12 @@ def kind_of(health: HostHealth, taken: float) -> Kind | None:
     """What a runbook would have a chapter about; None for a host that is in no trouble."""
     if health.state == "isolated":
         return "isolated"
-    if not health.used:
-        return None
+    if not health.used and health.state in ("broken", "degraded"):
+        return "moved"
     if health.state == "broken":
         return "broken"
     if hooks_hang(health, taken):
         return "hooks"
-    return "degraded" if health.state == "degraded" else None
+    if health.state == "degraded":
+        return "degraded"
+    return "dry-run" if health.breaker_mode == "observe" and health.breaker != "closed" else None

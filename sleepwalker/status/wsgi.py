@@ -21,7 +21,7 @@ def app(
         sources: Managers, and connections that belong to none of them.
         title: The heading of the page, such as the service's name.
         runbook: The URL of a runbook, to which hosts in trouble link. `{kind}` in it stands for the kind of trouble:
-            `broken`, `degraded`, `hooks` or `isolated`.
+            `broken`, `degraded`, `dry-run`, `hooks`, `isolated`, `moved` or `together`.
         clock: The source of time; for tests.
 
     It only reads, responds to GET and HEAD, sets no cookie, and works below any prefix. The status is always 200,

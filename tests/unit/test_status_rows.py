@@ -255,13 +255,16 @@ def test_hosts_in_trouble_link_to_the_runbook_at_the_place_for_their_kind_of_tro
         QUIET,
         replace(QUIET, state="unknown"),
         replace(BROKEN, used=False),
+        DRY,
     ]
     found = links(*hosts, runbook="https://wiki.test/hosts?v=1&k={kind}#{kind}")
     assert found == [
-        f"https://wiki.test/hosts?v=1&k={kind}#{kind}" for kind in ("broken", "degraded", "hooks", "isolated")
+        f"https://wiki.test/hosts?v=1&k={kind}#{kind}" for kind in ("broken", "degraded", "hooks", "isolated", "dry-run", "moved")
     ]
-    assert links(*hosts, runbook="https://wiki.test/hosts") == ["https://wiki.test/hosts"] * 4
+    assert links(*hosts, runbook="https://wiki.test/hosts") == ["https://wiki.test/hosts"] * 6
     assert links(*hosts, runbook=None) == []
+    both = [replace(BROKEN, host=f"https://{name}.test") for name in "ab"]
+    assert links(*both, runbook="https://wiki.test/#{kind}")[0] == "https://wiki.test/#together", "at the head"
 
 
 @pytest.mark.parametrize(
