@@ -258,9 +258,8 @@ def test_hosts_in_trouble_link_to_the_runbook_at_the_place_for_their_kind_of_tro
         DRY,
     ]
     found = links(*hosts, runbook="https://wiki.test/hosts?v=1&k={kind}#{kind}")
-    assert found == [
-        f"https://wiki.test/hosts?v=1&k={kind}#{kind}" for kind in ("broken", "degraded", "hooks", "isolated", "dry-run", "moved")
-    ]
+    kinds = ("broken", "degraded", "hooks", "isolated", "dry-run", "moved")
+    assert found == [f"https://wiki.test/hosts?v=1&k={kind}#{kind}" for kind in kinds]
     assert links(*hosts, runbook="https://wiki.test/hosts") == ["https://wiki.test/hosts"] * 6
     assert links(*hosts, runbook=None) == []
     both = [replace(BROKEN, host=f"https://{name}.test") for name in "ab"]
