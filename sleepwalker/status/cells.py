@@ -100,7 +100,7 @@ def _of_state(health: HostHealth, taken: float) -> str | None:
     if not health.used and health.state in ("broken", "degraded"):
         return "not used any more"
     if health.state == "degraded" and health.broken_since is not None:
-        return "recovering: tried again"
+        return "broken until a try succeeds"
     if health.state != "unknown":
         return None
     heard = heard_at(health)
@@ -130,7 +130,7 @@ def _circuit(health: HostHealth, taken: float) -> str:
         when = when.replace("opened", "since")
         return f"<b>would be {health.breaker}</b><small>dry run: refuses nothing</small>{when}{why}"
     if health.breaker == "half-open":
-        return f"<b>half-open</b><small>tries single calls</small>{when}{why}"
+        return f"<b>half-open</b><small>lets single calls try</small>{when}{why}"
     probe = "" if health.retry_in is None else f"<small>next try in {span(health.retry_in)}</small>"
     return f"<b>open</b>{probe}{when}{why}"
 

@@ -5,7 +5,7 @@
   const PAUSE = 2000; // ms between a response and the next request
   const UNSEEN = 15000; // the same while the tab is not in sight: its title and icon are
   const PATIENCE = 10000; // ms to wait for a response
-  const KEPT = 90000; // ms for which a process counts that has not answered again
+  const KEPT = 60000; // ms for which a process counts that has not answered again
   const button = document.getElementById("live");
   const lost = document.getElementById("lost");
   const processes = document.getElementById("processes");
@@ -101,7 +101,9 @@
         processes.append(choice);
       }
       choice.value = process;
-      const words = `${process}: ${seen.get(process).summary}`;
+      const { at, summary } = seen.get(process);
+      const age = Math.round((Date.now() - at) / 1000);
+      const words = `${process}${age < 2 ? "" : `, ${age} s ago`}: ${summary}`;
       if (choice.textContent !== words) choice.textContent = words;
       choice.setAttribute("aria-pressed", String(process === shown));
     });
@@ -114,6 +116,11 @@
     if (lost.textContent !== words) lost.textContent = words;
     lost.hidden = !trouble;
     if (trouble) setTab(`No answer since ${latest.moment} · ${latest.title}`, icon.dataset.lost);
+  };
+
+  // A page that stands still must not look as if all went on well.
+  const tellPaused = () => {
+    if (paused && lost.hidden) setTab(`Paused at ${latest.moment} · ${latest.title}`, icon.dataset.lost);
   };
 
   const take = (page, main, etag) => {
@@ -156,6 +163,7 @@
       if (whole || same) show();
       const answer = current.status === 200 ? "Another page answers in place of this one" : `Answers with ${current.status}`;
       isLost(whole || same ? "" : current.status ? answer : "No answer from this service");
+      tellPaused();
       later();
     };
     current.send();
@@ -177,7 +185,7 @@
     document.body.classList.toggle("paused", paused);
     if (!paused) return refresh();
     stop();
-    if (lost.hidden) setTab(`Paused at ${latest.moment} · ${latest.title}`, icon.dataset.lost);
+    tellPaused();
   });
 
   processes.addEventListener("click", (event) => {
@@ -186,6 +194,7 @@
     chosen = chosen === choice.value ? "" : choice.value;
     show();
     if (!lost.hidden) isLost(lost.textContent.split(" since ")[0]);
+    tellPaused();
   });
 
   // Sorting and filtering change the address, which can be passed on, and is what is asked for again.

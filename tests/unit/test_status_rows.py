@@ -39,7 +39,7 @@ def cell(label: str, html: str) -> str:
         ),
         (
             {"breaker": "half-open", "opened_at": WALL - 60, "opened_by": "probe"},
-            "half-open tries single calls opened 11:59:00 by first calls that failed",
+            "half-open lets single calls try opened 11:59:00 by first calls that failed",
         ),
         (
             {"breaker_mode": "observe", "breaker": "half-open", "opened_at": WALL - 60, "opened_by": "consecutive"},
@@ -62,9 +62,9 @@ def test_a_dry_run_looks_like_one_and_never_like_a_circuit_that_refuses_calls() 
 # -- the state -----------------------------------------------------------------------------------
 
 
-def test_a_half_open_host_is_said_to_recover() -> None:
-    assert "recovering: tried again" in page(replace(BROKEN, state="degraded", breaker="half-open", retry_in=None))
-    assert "recovering" not in page(replace(QUIET, state="degraded"))
+def test_a_half_open_host_is_broken_until_a_try_succeeds() -> None:
+    assert "broken until a try succeeds" in page(replace(BROKEN, state="degraded", breaker="half-open", retry_in=None))
+    assert "until a try" not in page(replace(QUIET, state="degraded"))
 
 
 def test_since_when_a_host_is_in_its_state_stands_there_for_each_state() -> None:
@@ -137,6 +137,7 @@ def test_calls_a_second_are_those_of_the_running_interval_and_the_one_before() -
     assert cell("Last 15 min", page(replace(QUIET, recent=recent([999, 30, 10], [0, 0, 0])))) == "2.0/s"
     assert cell("Last 15 min", page(replace(QUIET, recent=recent([10], [3], 4.0)))) == "2.5/s 3 errors"
     assert cell("Last 15 min", page(replace(QUIET, recent=recent([0, 1, 0], [0, 1, 0])))) == "3/min 1 error"
+    assert cell("Last 15 min", page(replace(QUIET, recent=recent([9, 0, 0, 0], [0, 0, 0, 0])))) == "0/min"
     assert cell("Last 15 min", page(QUIET)) == "–"
 
 
