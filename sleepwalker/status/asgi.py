@@ -51,7 +51,7 @@ class _Application:
         executor = self._executor
         if executor is None or self._process != os.getpid():  # the threads of a parent are not in its child
             self._process = os.getpid()
-            executor = self._executor = ThreadPoolExecutor(1, thread_name_prefix="sleepwalker-status")
+            executor = self._executor = ThreadPoolExecutor(1, thread_name_prefix="sleepwalker status")
         return await asyncio.get_running_loop().run_in_executor(executor, self._site.respond, request)
 
     async def _live(self, receive: Receive, send: Send) -> None:

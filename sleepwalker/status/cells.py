@@ -98,7 +98,7 @@ def _state(health: HostHealth, taken: float, runbook: Runbook | None) -> str:
 def _of_state(health: HostHealth, taken: float) -> str | None:
     """What the word for its state does not say."""
     if not health.used and health.state in ("broken", "degraded"):
-        return "not used any more"
+        return "moved: nothing leads to it any more"
     if health.state == "degraded" and health.broken_since is not None:
         return "broken until a try succeeds"
     if health.state != "unknown":

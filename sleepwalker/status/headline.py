@@ -100,7 +100,7 @@ def _no_trouble(hosts: _Hosts) -> str:
     if quiet + new == total:
         return f"Nothing was heard of {'the' if one else 'any'} host lately"
     rest = [f"{quiet:,} quiet"] * bool(quiet) + [f"{new:,} not tried yet"] * bool(new)
-    rest += [f"{len(hosts.moved):,} not used any more"] * bool(hosts.moved)
+    rest += [f"{len(hosts.moved):,} moved"] * bool(hosts.moved)
     if not hosts.healthy:
         return f"Nothing is known of {plural(total, 'host')}: {', '.join(rest)}"
     be = "is" if len(hosts.healthy) == 1 else "are"
@@ -120,8 +120,8 @@ def _notes(hosts: _Hosts) -> list[str]:
         since = min(health.hooks_since or taken for health in hosts.hanging)
         notes.append(f"Hooks for {labels(hosts.hanging)} have been at work for {span(taken - since)}.")
     if hosts.moved:
-        moved = "is not used any more: its callers" if len(hosts.moved) == 1 else "are not used any more: their callers"
-        notes.append(f"{labels(hosts.moved)} {moved} moved. That is forgotten within 30 s.")
+        it = "it" if len(hosts.moved) == 1 else "them"
+        notes.append(f"{labels(hosts.moved)} moved: nothing leads to {it} any more. That is forgotten within 30 s.")
     if would_be := [health for health in hosts.all if health.breaker_mode == "observe" and health.breaker != "closed"]:
         be = "circuit" if len(would_be) == 1 else "circuits"
         notes.append(f"Dry run: {len(would_be):,} {be} would be open: {labels(would_be)}.")

@@ -29,7 +29,7 @@ def activity(health: HostHealth, taken: float) -> str:
         return DASH
     now, errors = rate(calls_per_second(recent, taken)), sum(recent.errors)
     shown = f"<small>{plural(errors, 'error')}</small>" if errors else ""
-    return f"<b>{now}</b>{shown}{_drawn(recent, _sentence(recent, now, taken))}"
+    return f"<b>{now}</b>{_drawn(recent, _sentence(recent, now, taken))}{shown}"
 
 
 def _sentence(recent: Recent, now: str, taken: float) -> str:

@@ -323,8 +323,9 @@ def test_a_host_that_nothing_leads_to_any_more_is_no_trouble_and_comes_last() ->
     """Its callers moved: the page would be red for half a minute because of a host that no call goes to."""
     moved = replace(BROKEN, used=False)
     html = page(moved, QUIET)
-    assert "<title>1 of 2 hosts is healthy, 1 not used any more · " in html
-    assert "b.test is not used any more: its callers moved." in html
+    assert "<title>1 of 2 hosts is healthy, 1 moved · " in html
+    assert "b.test moved: nothing leads to it any more." in html
+    assert "<small>moved: nothing leads to it any more</small>" in html
     assert html.index("a<wbr>.test") < html.index("b<wbr>.test")
     assert '<tr role="row" class="unused"' in html
 

@@ -197,12 +197,12 @@ def test_a_lifespan_is_completed_and_ends_its_thread(manager: ConnectionManager,
 
     def threads() -> list[str]:
         names = [thread.name for thread in set(threading.enumerate()) - before]
-        return [name for name in names if name.startswith("sleepwalker-status")]
+        return [name for name in names if name.startswith("sleepwalker status")]
 
     app = status.asgi(manager)
     port = serve(app, lifespan="on")
     assert Answer(port, "/").status == 200
-    assert threads() == ["sleepwalker-status_0"]
+    assert threads() == ["sleepwalker status_0"]
     messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
     sent: list[Any] = []
 
