@@ -120,8 +120,8 @@ def _notes(hosts: _Hosts) -> list[str]:
         since = min(health.hooks_since or taken for health in hosts.hanging)
         notes.append(f"Hooks for {labels(hosts.hanging)} have been at work for {span(taken - since)}.")
     if hosts.moved:
-        it = "it" if len(hosts.moved) == 1 else "them"
-        notes.append(f"{labels(hosts.moved)} moved: nothing leads to {it} any more. That is forgotten within 30 s.")
+        them, they = ("it", "It is") if len(hosts.moved) == 1 else ("them", "They are")
+        notes.append(f"{labels(hosts.moved)} moved: nothing leads to {them} any more. {they} forgotten within 30 s.")
     if would_be := [health for health in hosts.all if health.breaker_mode == "observe" and health.breaker != "closed"]:
         be = "circuit" if len(would_be) == 1 else "circuits"
         notes.append(f"Dry run: {len(would_be):,} {be} would be open: {labels(would_be)}.")

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import threading
+import time
 from dataclasses import fields, replace
 from importlib import metadata
 from pathlib import Path
@@ -612,6 +613,21 @@ def test_the_child_of_a_fork_shows_its_own_hosts(monkeypatch: pytest.MonkeyPatch
     manager.hosts = ()
     monkeypatch.setattr(os, "getpid", lambda: 1)
     assert ask(app, "/hosts.json").json["total"] == 0
+
+
+def test_a_forked_worker_runs_since_its_fork() -> None:
+    """Not since the parent began that imported all before it."""
+    reader, writer = os.pipe()
+    before = time.time()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, repr(THIS_PROCESS.since).encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as told:
+        assert before <= float(told.read()) <= time.time()
+    assert THIS_PROCESS.since <= before
 
 
 # -- what it may show ----------------------------------------------------------------------------
