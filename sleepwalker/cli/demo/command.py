@@ -31,16 +31,20 @@ if TYPE_CHECKING:
     from sleepwalker.cli.demo.report import Report
 
 _DESCRIPTION = """\
-Start six real HTTP servers on this machine, four of which misbehave and one
-of which moves, and send them the same traffic twice, side by side: through
-sleepwalker with the shipped policies, and through plain requests with
-timeout=10. Ends by itself, with a table of what was measured."""
+Start six real HTTP servers on this machine, four of which
+misbehave and one of which moves, and send them the same
+traffic twice, side by side: through sleepwalker with the
+shipped policies, and through requests with timeout=10.
+Ends by itself, with a table of what was measured."""
 
 _EXAMPLES = examples(
     "sleepwalker demo",
-    "sleepwalker demo --log events.jsonl    # append the events to a file of yours",
-    "sleepwalker demo --seed 1234           # the servers of an earlier run",
-    "sleepwalker demo --quick --json        # eight seconds, for programs",
+    "# append the events to a file of yours",
+    "sleepwalker demo --log events.jsonl",
+    "# the servers of an earlier run",
+    "sleepwalker demo --seed 1234",
+    "# eight seconds, for programs",
+    "sleepwalker demo --quick --json",
 )
 
 #: Seconds between two lines of progress where nothing can move.
