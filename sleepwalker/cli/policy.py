@@ -165,7 +165,8 @@ def _checked(path: Path) -> dict[str, Any]:
         Policy.load(path)
     except PolicyError as error:
         found = _places(path)
-        return {**result, "faults": [_fault(text, place_of(text, found)) for text in error.faults]}
+        faults = [_fault(text, place_of(text, found)) for text in error.faults]
+        return {**result, "faults": sorted(faults, key=lambda fault: fault["line"] or 0)}  # as they stand in the file
     return {**result, "sound": True}
 
 

@@ -53,11 +53,15 @@ def told(text: str, file: TextIO, *, indent: str = "") -> None:
         say(text, file)
         return
     begin, rest = text[: len(indent)], text[len(indent) :]
-    lines = textwrap.wrap(
-        rest, max(20, width), initial_indent=begin, subsequent_indent=indent,
+    say("\n".join(_filled(rest, begin, indent, width)), file)
+
+
+def _filled(text: str, begin: str, indent: str, width: int) -> list[str]:
+    """Lines of whole words: a path or a URL that is cut could not be copied."""
+    return textwrap.wrap(
+        text, max(20, width), initial_indent=begin, subsequent_indent=indent,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
-    say("\n".join(lines), file)
 
 
 def with_narrow_comments(toml: str, width: int | None) -> str:
@@ -72,8 +76,7 @@ def with_narrow_comments(toml: str, width: int | None) -> str:
             continue
         if block:  # a paragraph of the comment
             wide = max(map(len, block)) + 2 > width
-            filled = textwrap.wrap(" ".join(block), max(20, width - 2), break_on_hyphens=False) if wide else block
-            lines += [f"# {part}" for part in filled]
+            lines += _filled(" ".join(block), "# ", "# ", width) if wide else [f"# {part}" for part in block]
             block = []
         lines.append(line)
     return "\n".join(lines)

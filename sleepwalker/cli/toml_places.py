@@ -55,7 +55,7 @@ def places(text: str) -> dict[str, Place]:
     known = {**reader.mentioned, **reader.stated}
     for path in known.keys() - reader.doubtful:
         at = known[path]
-        line = bisect_right(ends, at - 1)
+        line = bisect_right(ends, at)
         found[path] = Place(line + 1, at - (ends[line - 1] if line else -1))
     return found
 

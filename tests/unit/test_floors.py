@@ -104,6 +104,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "urllib3": ("transport", "exceptions"),
     "certifi": ("transport",),
     "rich": ("cli",),
+    "shtab": ("cli.completion",),
     "duckdb": ("inspect.session",),
     "plotly": ("inspect.charts",),
     "prometheus_client": ("prometheus",),

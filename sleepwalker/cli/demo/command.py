@@ -60,10 +60,14 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--seed", metavar="N", type=int, help="let the servers have the luck of that run (each run draws and tells one)"
     )
-    parser.add_argument("--log", metavar="FILE", type=new_regular_file, help="append the events there (a new file)")
-    parser.add_argument(
+    log = parser.add_argument(
+        "--log", metavar="FILE", type=new_regular_file, help="append the events there (a new file)"
+    )
+    page = parser.add_argument(
         "--html", metavar="FILE", type=new_regular_file, help="write a page with charts of the log there"
     )
+    for action in (log, page):
+        parser.completed(action, "file")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     parser.set_defaults(run=run)
 
