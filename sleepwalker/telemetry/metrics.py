@@ -7,7 +7,7 @@ import threading
 import typing
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Literal
 
@@ -71,6 +71,8 @@ class _Sum:
     connections: int = 0
     max_in_flight: int | None = None
     rate: float | None = None
+    latency: dict[str, float] = field(default_factory=dict)
+    """By quantile, that of the slowest host."""
 
     def add(self, now: Gauges, connections: int) -> None:
         self.hosts += 1
@@ -83,6 +85,10 @@ class _Sum:
             self.max_in_flight = (self.max_in_flight or 0) + now.max_in_flight
         if now.rate is not None:
             self.rate = (self.rate or 0.0) + now.rate
+        if (latency := now.latency) is not None:
+            for quantile, seconds in (("0.5", latency.p50), ("0.95", latency.p95), ("0.99", latency.p99)):
+                if seconds is not None:
+                    self.latency[quantile] = max(seconds, self.latency.get(quantile, 0.0))
 
 
 _Values = Iterator[tuple[tuple[str, ...], float]]
@@ -169,6 +175,13 @@ _SCALARS: Mapping[Family, Callable[[_Sum], _Values]] = {
     Family(
         "sleepwalker_rate_limit", "gauge", "How many calls may begin per second; absent where the rate limit is off."
     ): _one(lambda found: found.rate),
+    Family(
+        "sleepwalker_latency_seconds",
+        "gauge",
+        "What the share `quantile` of the attempts within health.window took at most, to within 3 %; of several hosts "
+        "with one label, the slowest.",
+        ("quantile",),
+    ): lambda found: (((quantile,), seconds) for quantile, seconds in found.latency.items()),
     Family("sleepwalker_connections", "gauge", "Connections that are held."): _one(lambda found: found.connections),
 }
 
@@ -242,7 +255,9 @@ class HostMetrics:
         for host, connections in records:
             if host not in seen:  # a connection may be given beside its manager
                 seen.add(host)
-                sums[self._live[id(host.counters)][2]].add(host.gauges(), connections)
+                label = self._live[id(host.counters)][2]
+                # The slowest of all other hosts is worth no time.
+                sums[label].add(host.gauges(latency=label != OTHER), connections)
         return sums
 
     def _label_of(self, origin: str) -> str:

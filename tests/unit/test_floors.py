@@ -34,10 +34,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("exceptions",),
     ("policy", "policies"),
     (
+        "engine.host.activity",
         "engine.host.isolation",
+        "engine.host.latencies",
         "engine.host.parts",
         "engine.host.permits",
         "engine.host.rate_limit",
+        "engine.host.refusals",
         "engine.host.sources",
         "engine.host.window",
         "engine.outcome",

@@ -64,7 +64,7 @@ def host(name: str, attempts: int = 1, policy: Policy | None = None) -> Host:
         made.admission.enter(call, bulkhead=True)
         permit, _ = made.admission.admit(bearer(), clock.now, 1.0)
         made.outcomes.settle(permit, answer(200), clock.now, 0.02, first=True)  # type: ignore[arg-type]
-        made.admission.leave(call, "answered", 0.02, sent=True)
+        made.admission.leave(call, "answered", 0.02, 0.0, sent=True)
     return made
 
 

@@ -89,7 +89,7 @@ class Report:
             case BreakerClosed():
                 self.transitions.append({"at": at, "host": host, "to": "closed"})
             case RequestRejected():
-                self.rejected_at.append((at, host))
+                self.rejected_at += [(at, host)] * (event.count or 1)
 
     def summaries(self, *, final: bool) -> Summaries:
         """The numbers by host and side; at the end with the calls that were never sent."""

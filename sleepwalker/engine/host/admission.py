@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from sleepwalker.clock import Clock
+from sleepwalker.engine.host.activity import Activity
 from sleepwalker.engine.host.breaker import Breaker
 from sleepwalker.engine.host.budget import Budget
 from sleepwalker.engine.host.bulkhead import Bulkhead
@@ -14,6 +15,7 @@ from sleepwalker.engine.host.holdings import Holdings, Waiter
 from sleepwalker.engine.host.lock import HostLock
 from sleepwalker.engine.host.permits import FREE_PERMIT, HALF_OPEN, Permit, PermitHolder, Refusal
 from sleepwalker.engine.host.rate_limit import RateDecision, RateLimit
+from sleepwalker.engine.host.refusals import Refusals
 from sleepwalker.engine.host.verdict import Verdict
 from sleepwalker.events import Event
 from sleepwalker.policy import Policy
@@ -29,11 +31,14 @@ class Admission(CooldownAdmission):
     __slots__ = (
         "_clock",
         "_counters",
+        "_rolls_at",
         "_verdict",
+        "activity",
         "breaker",
         "budget",
         "bulkhead",
         "rate_limit",
+        "refusals",
     )
 
     def __init__(
@@ -47,6 +52,12 @@ class Admission(CooldownAdmission):
         self.breaker = Breaker(origin, policy.breaker, clock, lock) if policy.breaker else None
         self.budget = Budget(policy.retry.budget) if policy.retry and policy.retry.budget else None
         self.rate_limit = RateLimit(policy.rate_limit) if policy.rate_limit else None
+        self.activity: Activity | None = None
+        """How many calls ended when; None before the first."""
+        self._rolls_at = 0.0
+        """When its running interval ends, on the host's clock."""
+        self.refusals: Refusals | None = None
+        """The refused calls that are not told yet; None until one is refused."""
 
     @property
     def queued(self) -> int:
@@ -91,7 +102,7 @@ class Admission(CooldownAdmission):
         with self._lock.mutex:
             return self.bulkhead.claim(call)
 
-    def leave(self, call: Holdings, how: End, seconds: float, *, sent: bool) -> None:
+    def leave(self, call: Holdings, how: End, seconds: float, now: float, *, sent: bool) -> None:
         """End a call, `seconds` after it began, and take back what it holds; its permits are settled one by one.
 
         Its place goes to the one that has queued for longest. Its token does, where nothing was `sent`: a token stands
@@ -107,14 +118,29 @@ class Admission(CooldownAdmission):
                     bucket.give_back(call)
             if call.circuit_waiter is not None:
                 self._stop_waiting_locked(call, self._clock.monotonic())
+            if now >= self._rolls_at:
+                self._begin_interval_locked(now)
             self._counters.end(call, how, seconds)
         if self._lock.woken:
             self._lock.notify()
+
+    def _begin_interval_locked(self, now: float) -> None:
+        if self.activity is None:
+            self.activity = Activity()
+        self._rolls_at, quiet = self.activity.roll(now, *ended_calls(self._counters))
+        self._verdict.called_locked(now, quiet)
 
     def count_rejection(self, by: Refuser) -> None:
         """Count a call that was refused after it had waited."""
         with self._lock.mutex:
             self._counters.reject(by)
+
+    def refused(self) -> Refusals:
+        """Where refused calls wait to be told, made if it is not there yet."""
+        with self._lock.mutex:
+            if self.refusals is None:
+                self.refusals = Refusals(self._clock)
+            return self.refusals
 
     # The rate limit
 
@@ -293,6 +319,12 @@ class Admission(CooldownAdmission):
     def renew_after_fork(self) -> None:
         """Forget the calls of threads that only the parent has."""
         self.bulkhead.renew_after_fork()
-        for part in (self.breaker, self.rate_limit, self.cooldowns):
+        for part in (self.breaker, self.rate_limit, self.cooldowns, self.refusals):
             if part is not None:
                 part.renew_after_fork()
+
+
+def ended_calls(counters: Counters) -> tuple[int, int]:
+    """How many calls are over, and how many of them came to nothing: they failed or were rejected."""
+    errors = counters.failed + counters.rejected
+    return counters.answered + counters.cancelled + errors, errors
