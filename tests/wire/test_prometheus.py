@@ -43,6 +43,8 @@ DASHBOARD = json.loads((OPERATIONS / "dashboard.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
 REJECTIONS = (BulkheadFullError, CircuitOpenError, HostIsolatedError, RateLimitedError)
+#: Where the rules say that the runbook is, until a user writes another address there.
+RUNBOOK = "https://runbooks.example.com/sleepwalker/runbook.md"
 #: How long the service is under load, in seconds.
 LOAD = 2.0
 
@@ -230,8 +232,66 @@ def test_every_alert_is_tried_firing_and_silent_and_says_what_to_do(name: str) -
     assert [] in tried
     [rule] = [rule for rule in RULES if rule["alert"] == name]
     assert rule["labels"]["severity"] in ("page", "ticket")
-    assert rule["annotations"]["runbook"] == f"docs/operations/README.md#{name.lower()}"
-    assert f"\n### {name}\n" in (OPERATIONS / "README.md").read_text()
+    address, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    assert address == RUNBOOK
+    assert f"`{name}`" in sections()[anchor], "and the section says that it is about this alert"
+    assert f"| [{name}](runbook.md#{anchor}) |" in (OPERATIONS / "README.md").read_text()
+
+
+def sections() -> dict[str, str]:
+    """The sections of the runbook by each of their anchors: that of the heading, and those that are written out."""
+    found: dict[str, str] = {}
+    for part in (OPERATIONS / "runbook.md").read_text().split("\n## ")[1:]:
+        heading, _, text = part.partition("\n")
+        anchors = [heading.lower().replace(" ", "-"), *re.findall(r'<a id="([^"]+)"></a>', text)]
+        assert not found.keys() & set(anchors)
+        found.update(dict.fromkeys(anchors, text))
+    return found
+
+
+#: What alerts, the status page and `inspect` link to: people keep such links in tickets and wikis.
+ANCHORS = {
+    *("broken", "total", "degraded", "partial", "slow", "retried", "budget", "flapping", "limited", "bulkhead"),
+    *("rate-limit", "isolated", "hooks", "moved", "together", "labels", "dry-run"),
+}
+
+
+def test_the_anchors_of_the_runbook_stay() -> None:
+    assert sections().keys() == {*ANCHORS, "the-first-minute"}
+
+
+@pytest.mark.parametrize("anchor", sorted(ANCHORS))
+def test_each_section_says_how_to_see_the_trouble_and_what_to_do_now(anchor: str) -> None:
+    text = sections()[anchor]
+    assert "**Do now.**" in text
+    assert "```" in text or "The status page says" in text, "how to see it: a query, or a command"
+
+
+@pytest.mark.needs("promtool")
+def test_one_command_puts_the_address_of_a_users_runbook_in(program: Callable[[str], Path], tmp_path: Path) -> None:
+    for name in ("alerts.yml", "alerts_test.yml"):
+        (tmp_path / name).write_bytes((OPERATIONS / name).read_bytes())
+    [command] = re.findall(r"^   \$ (sed .*)$", (OPERATIONS / "README.md").read_text(), re.MULTILINE)
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    assert "example.com" not in (tmp_path / "alerts.yml").read_text().partition("groups:")[2]
+    assert (tmp_path / "alerts.yml").read_text().count("https://wiki.example.net/hosts/runbook.md#") == len(RULES)
+    run = subprocess.run([program("promtool"), "test", "rules", "alerts_test.yml"], cwd=tmp_path, capture_output=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def queries_of_the_runbook() -> list[str]:
+    """Each query in it, for the one service of this test and any host."""
+    blocks = re.findall(r"```text\n(.*?)```", (OPERATIONS / "runbook.md").read_text(), re.DOTALL)
+    lines = [re.sub(r"\n *(?=[/+*-] )", " ", block).replace("JOB", "shop") for block in blocks]
+    return [re.sub(r'host="HOST"', 'host=~".+"', line.strip()) for block in lines for line in block.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("number", range(len(queries_of_the_runbook())))
+def test_every_query_of_the_runbook_has_an_answer(scene: Scene, number: int) -> None:
+    query = queries_of_the_runbook()[number]
+    found = scene.prometheus.ask("query", query=query, time=str(scene.at))["result"]
+    # Nothing is `other` here, and no retry of this load was forbidden by anything.
+    assert found or '"other"' in query, query
 
 
 def test_prometheus_takes_the_rules_and_raises_them(scene: Scene) -> None:
