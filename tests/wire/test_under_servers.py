@@ -93,7 +93,7 @@ def running(folder: Path, *words: str, **env: str) -> Iterator[subprocess.Popen[
             process.wait()
 
 
-def wait_for(fact: Callable[[], object], folder: Path, within: float = 90.0) -> None:
+def wait_for(fact: Callable[[], object], folder: Path, within: float = 60.0) -> None:
     """Wait until it is so; else fail with what the server said."""
     end = time.monotonic() + within
     while not fact():
@@ -195,7 +195,8 @@ def test_gunicorn_ends_with_what_is_in_flight_answered(gunicorn: Gunicorn, order
         slow = pool.submit(get, f"{gunicorn.url}/orders/slow")
         wait_for(lambda: orders.waiting, gunicorn.folder)
         gunicorn.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: get(f"{gunicorn.url}/status/")[0] == 0, gunicorn.folder)
+        said = gunicorn.folder / "server.log"
+        wait_for(lambda: said.read_text().count("Worker exiting") >= 3, gunicorn.folder)  # all but the one at work
         orders.released.set()
         status, body = slow.result(60)
     assert (status, json.loads(body)) == (200, {"path": "/orders/slow"})
@@ -260,11 +261,6 @@ def test_fastapi_is_ready_and_shows_its_status_page_while_a_host_is_broken(
     def state() -> str:
         hosts = json.loads(get(f"{url}/status/hosts.json")[1])["hosts"]
         return hosts[0]["breaker"] if hosts else ""
-
-    def asked_in_vain() -> bool:
-        assert get(f"{url}/orders/7")[0] == 200 or state() != "closed"
-        get(f"{url}/orders/broken")
-        return state() == "open"
 
     assert get(f"{url}/orders/7") == (200, b'{"path":"/orders/7"}')
     wait_for(lambda: (get(f"{url}/orders/broken"), state() == "open")[1], folder)
@@ -340,7 +336,12 @@ def test_celery_processes_have_a_manager_each_and_soft_time_limits_leave_it_well
     lines = events(folder)
     finished = [line for line in lines if line["event"] == "request.finished"]
     assert len(finished) == 28
-    assert [line for line in lines if line["event"] == "request.failed"] == [], "the host is not blamed"
+    cut = [line for line in lines if line["event"] == "request.failed"]
+    assert [line["error"] for line in cut] == ["SoftTimeLimitExceeded"] * 4
+    cut_attempts = [line for line in lines if line["event"] == "attempt.failed"]
+    assert {line["error"] for line in cut_attempts} <= {"SoftTimeLimitExceeded"}
+    told = {line["event"] for line in lines} - {"request.finished", "request.failed", "attempt.failed"}
+    assert told == {"connection.hooked"}, "no retry, and no circuit: the host is not blamed"
     assert len({line["pid"] for line in finished}) > 1
     celery.send_signal(signal.SIGTERM)
     assert celery.wait(60) == 0
