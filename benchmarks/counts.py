@@ -132,7 +132,7 @@ def _down() -> Iterator[sleepwalker.Connection]:
     """A connection whose circuit is open, to a port that refuses."""
     # That one of them is told each second must not make the count depend on how fast this machine is.
     policy = sleepwalker.Policy(
-        breaker={"consecutive_for": 0, "open_for": 3600, "open_max": 3600}, log={"rejections": 1e-9}
+        breaker={"consecutive_for": 0, "open_for": 3600, "open_max": 3600}, log={"rejections": 0.0001}
     )
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))  # and never listens

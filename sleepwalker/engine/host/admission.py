@@ -139,7 +139,7 @@ class Admission(CooldownAdmission):
         """Where refused calls wait to be told, made if it is not there yet."""
         with self._lock.mutex:
             if self.refusals is None:
-                self.refusals = Refusals(self._clock)
+                self.refusals = Refusals(self._clock, self._lock)
             return self.refusals
 
     # The rate limit
