@@ -130,10 +130,18 @@ def test_links_lead_to_sections_that_the_runbook_has() -> None:
 
 def test_each_host_can_be_seen_alone() -> None:
     [each] = [row for row in ROWS if row.get("repeat")]
-    assert (each["repeat"], each["title"], each["collapsed"]) == ("host", "$host", True)
-    assert all("$host" in target["expr"] for panel in each["panels"] for target in panel["targets"])
+    assert (each["repeat"], each["title"], each["collapsed"]) == ("name", "$name", True)
+    assert all('name=~"$name"' in target["expr"] for panel in each["panels"] for target in panel["targets"])
     [table] = [panel for panel in PANELS if panel["type"] == "table"]
-    assert any("var-host=${__data.fields." in text for text in _texts(table))
+    assert any("var-name=${__data.fields.name:" in text for text in _texts(table))
+
+
+def test_hosts_have_the_names_that_people_use() -> None:
+    legends = {target["legendFormat"] for panel in PANELS for target in panel["targets"]}
+    assert any("{{name}}" in legend for legend in legends)
+    assert not [legend for legend in legends if "{{host}}" in legend]
+    every = [target["expr"] for panel in PANELS for target in panel["targets"]]
+    assert [text for text in every if 'name=~"$name"' not in text] == []
 
 
 def test_no_panel_covers_another_and_each_says_what_it_is() -> None:

@@ -327,7 +327,7 @@ def expressions() -> list[str]:
     """Every query of the dashboard, as Grafana would fill it in."""
     written = [target["expr"] for panel in PANELS for target in panel["targets"]]
     written += [note["expr"] for note in DASHBOARD["annotations"]["list"]]
-    filled = [text.replace("$__rate_interval", "1m").replace("$job", ".+").replace("$host", ".+") for text in written]
+    filled = [re.sub(r"\$(job|name|host)\b", ".+", text.replace("$__rate_interval", "1m")) for text in written]
     assert not [text for text in filled if "$" in text]
     return filled
 
@@ -335,7 +335,7 @@ def expressions() -> list[str]:
 def names(expression: str) -> set[str]:
     """The metrics that a query names: words that are no functions, labels, or words of the language."""
     bare = re.sub(r'"[^"]*"', "", expression)
-    bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring)\s*\([^)]*\)", " ", bare)
+    bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", bare)
     words = re.findall(r"(?<![\w:])[a-zA-Z_:][\w:]*(?!\s*\(|[\w:])", bare)
     return set(words) - {"and", "or", "unless", "offset", "bool"}
 

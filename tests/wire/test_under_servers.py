@@ -1,4 +1,4 @@
-"""The recipes of docs/how-to/run-it-under-servers.md, each program as the page shows it, under the server that it is for."""
+"""The recipes of docs/how-to/run-it-under-servers.md: each program as the page shows it, under its server."""
 
 from __future__ import annotations
 

@@ -64,7 +64,12 @@ class Prometheus:
 
 @contextlib.contextmanager
 def run_prometheus(
-    folder: Path, target: str, rules: Path, program: str | Path = "prometheus", tries: int = 3, config: str | None = None
+    folder: Path,
+    target: str,
+    rules: Path,
+    program: str | Path = "prometheus",
+    tries: int = 3,
+    config: str | None = None,
 ) -> Iterator[Prometheus]:
     """Run it in a folder, scraping `target` (`127.0.0.1:9000`), or with a configuration of one's own.
 
