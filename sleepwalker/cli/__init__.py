@@ -14,7 +14,7 @@ from importlib import metadata
 
 from sleepwalker.cli import completion, demo, get, inspect, policy
 from sleepwalker.cli.parser import Parser, UsageError, examples
-from sleepwalker.cli.text import say
+from sleepwalker.cli.text import say, told
 
 __all__ = ["main"]
 
@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as leave:  # --help and --version
         return int(leave.code or 0)
     except UsageError as error:
-        say(f"sleepwalker: {error}")
+        for line in f"sleepwalker: {error}".splitlines():
+            told(line, sys.stderr, indent="  ")
         return 2
     except KeyboardInterrupt:
         say("sleepwalker: interrupted")

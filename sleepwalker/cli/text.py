@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 from typing import TextIO
@@ -14,6 +15,9 @@ _HARMFUL = dict.fromkeys(
 )
 _HARMLESS = {ord("\n"), ord("\t")}
 _TEXT = {code: mark for code, mark in _HARMFUL.items() if code not in _HARMLESS}
+#: Commands as they stand in sentences, and a blank at which no line ends.
+_COMMAND = re.compile(r"pip install '[^']*'|chmod \d+|sleepwalker get (?:URL|--help)")
+_TIED = "\N{NO-BREAK SPACE}"
 #: Seconds, and the share of the work, before which the rest cannot be told from what is done.
 _TOO_SOON, _TOO_LITTLE = 1.0, 0.01
 
@@ -47,13 +51,16 @@ def width_of(file: TextIO) -> int | None:
 
 
 def told(text: str, file: TextIO, *, indent: str = "") -> None:
-    """Write a sentence; where its line would be too long it goes on below, behind `indent`. Words stay whole."""
+    """Write a sentence; where its line would be too long it goes on below, behind `indent`.
+
+    Words stay whole, and so do commands that may be copied.
+    """
     width = width_of(file)
     if width is None or len(text) <= width:
         say(text, file)
         return
-    begin, rest = text[: len(indent)], text[len(indent) :]
-    say("\n".join(_filled(rest, begin, indent, width)), file)
+    begin, rest = text[: len(indent)], _COMMAND.sub(lambda found: found[0].replace(" ", _TIED), text[len(indent) :])
+    say("\n".join(_filled(rest, begin, indent, width)).replace(_TIED, " "), file)
 
 
 def _filled(text: str, begin: str, indent: str, width: int) -> list[str]:

@@ -143,6 +143,19 @@ def test_a_sentence_goes_on_below_where_the_width_is_known_and_words_stay_whole(
     assert capsys.readouterr().out.splitlines() == ["see", f"  {text.split()[1]}", "  and-this-word"]
 
 
+def test_an_error_goes_on_below_and_the_command_in_it_is_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["completion", "bash"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert (first, second) == (
+        "sleepwalker: completion needs the package shtab:",
+        "  pip install 'sleepwalker[cli]'",
+    )
+
+
 @pytest.mark.parametrize(("columns", "width"), [("60", 60), ("0", None), ("", None), ("wide", None), ("-3", None)])
 def test_the_width_is_what_columns_says_where_there_is_no_terminal(
     columns: str, width: int | None, monkeypatch: pytest.MonkeyPatch

@@ -257,7 +257,11 @@ ANCHORS = {
 
 
 def test_the_anchors_of_the_runbook_stay() -> None:
-    assert sections().keys() == {*ANCHORS, "the-first-minute"}
+    alerts = {rule["alert"].lower() for rule in RULES}
+    assert sections().keys() == {*ANCHORS, *alerts, "the-first-minute"}
+    for rule in RULES:
+        anchor = rule["annotations"]["runbook_url"].partition("#")[2]
+        assert sections()[rule["alert"].lower()] == sections()[anchor]
 
 
 @pytest.mark.parametrize("anchor", sorted(ANCHORS))

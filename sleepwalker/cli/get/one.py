@@ -43,7 +43,7 @@ def show_event(event: Event, _level: Level | None = None, /) -> None:
     match event:
         case AttemptFailed():
             what = event.detail or event.error or str(event.status)
-            say(f"attempt {event.attempt}: {safe_line(what)} ({seconds(event.duration)})")
+            told(f"attempt {event.attempt}: {safe_line(what)} ({seconds(event.duration)})", sys.stderr, indent="  ")
         case RetryScheduled():
             why = ", as the server asked" if event.server_directed else ""
             say(f"  again in {seconds(event.wait)}{why}")
