@@ -28,6 +28,8 @@ _PLAIN = re.compile(r"[^,\]}#\n]*")
 #: What stands before the first `: ` of a fault: names joined by dots, with numbers in brackets.
 _PATH = re.compile(r"(?P<path>[A-Za-z0-9_-]+(?:\[\d+\])*(?:\.[A-Za-z0-9_-]+(?:\[\d+\])*)*): ")
 
+#: What a value has to fit, where that is another field.
+_LIMIT = re.compile(r"; must be (?:at most|less than) (?P<path>[\w.\[\]-]+) \(")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 #: Where the TOML reader stopped: `(at line 3, column 5)`, `(at the end, line 3)`, `(line 3)`.
 _STOPPED = re.compile(r"\((?:at )?(?:the end, )?line (?P<line>\d+)(?:, column (?P<column>\d+))?\)$")
@@ -63,7 +65,8 @@ def places(text: str) -> dict[str, Place]:
 def place_of(fault: str, found: Mapping[str, Place]) -> Place | None:
     """Where the key stands that a fault of a policy is about, None for one that the file does not have.
 
-    What is missing is missing from a table: the place is that of the table.
+    What is missing is missing from a table: the place is that of the table. Where a default is too much for what the
+    file says, the place is that of what it says.
     """
     if fault.startswith("not TOML: "):
         stopped = _STOPPED.search(fault)
@@ -74,6 +77,8 @@ def place_of(fault: str, found: Mapping[str, Place]) -> Place | None:
     path = match["path"]
     if fault.startswith("missing", match.end()):
         path = path.rpartition(".")[0]
+    if path not in found and (limit := _LIMIT.search(fault)):
+        path = limit["path"]
     return found.get(path)
 
 

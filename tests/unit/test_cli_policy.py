@@ -83,11 +83,15 @@ def test_every_fault_of_every_file_is_listed(tmp_path: Path, capsys: pytest.Capt
     assert f"{two}: 1 fault\n" in out
 
 
-def test_a_fault_of_a_default_has_no_line_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_of_a_default_has_the_line_of_what_it_does_not_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "short.toml"
     file.write_text("[timeout]\nattempt = 1\n", encoding="utf-8")
     assert main(["policy", "check", str(file)]) == 1
-    assert f"{file}: timeout.connect: 3.05 is too much; must be at most timeout.attempt (1)" in capsys.readouterr().out
+    assert f"{file}:2:1: timeout.connect: 3.05 is too much; must be at most timeout.attempt (1)" in (
+        capsys.readouterr().out
+    )
 
 
 def test_what_is_too_large_for_a_policy_is_a_fault_without_a_line(

@@ -180,10 +180,17 @@ def test_a_fault_has_the_place_of_its_key_and_what_is_missing_that_of_its_table(
     assert place_of("host[0].match: missing; must be a text", found) == Place(3, 3)
 
 
+def test_where_a_default_does_not_fit_what_the_file_says_the_place_is_that_of_what_it_says() -> None:
+    found = places("[timeout]\ntotal = 5\n")
+    fault = "timeout.attempt: 10 is too much; must be at most timeout.total (5): lower attempt or raise total"
+    assert place_of(fault, found) == Place(2, 1)
+    assert place_of(fault, places("[timeout]\nattempt = 10\ntotal = 5\n")) == Place(2, 1)
+
+
 @pytest.mark.parametrize(
     "fault",
     [
-        "timeout.connect: 5 is too much; must be at most timeout.attempt (3)",  # a default
+        "timeout.connect: 5 is too much; must be at most timeout.attempt (3)",  # two defaults
         "retry.*: 7 more are unknown: is this a policy?",
         "a text of 70 characters: unknown",
         "retry has no colon",
