@@ -29,7 +29,7 @@ def activity(health: HostHealth, taken: float) -> str:
         return DASH
     now, errors = rate(calls_per_second(recent, taken)), sum(recent.errors)
     shown = f"<small>{plural(errors, 'error')}</small>" if errors else ""
-    return f"<b>{now}</b>{shown}{_drawn(recent, _sentence(recent, now, taken))}"
+    return f"<b>{now}</b>{_drawn(recent, _sentence(recent, now, taken))}{shown}"
 
 
 def _sentence(recent: Recent, now: str, taken: float) -> str:
@@ -60,14 +60,11 @@ def _drawn(recent: Recent, sentence: str) -> str:
 
 def _path(counts: Sequence[int], first: int, top: int) -> str:
     """A step for each interval, so that one bad interval is as wide as it was long."""
-    base = _HEIGHT - 1
-    steps, height = [f"M{first} {base}"], base
-    for place, count in enumerate(counts):
+    base = height = _HEIGHT
+    steps = []
+    for place, count in enumerate((*counts, 0), first):
         here = base - (max(2, round(count / top * (base - 1))) if count else 0)
         if here != height:
-            steps.append(f"H{first + place}V{here}")
+            steps.append(f"M{place} {base}V{here}" if height == base else f"H{place}V{here}")
             height = here
-    steps.append(f"H{first + len(counts)}")
-    if height != base:
-        steps.append(f"V{base}")
     return "".join(steps)

@@ -69,7 +69,7 @@ def rate(per_second: float) -> str:
         return f"{per_second:,.0f}/s"
     if per_second >= 0.95:
         return f"{per_second:.1f}/s"
-    return f"{per_second * 60:.0f}/min" if per_second >= 1 / 60 else "&lt;1/min"
+    return f"{per_second * 60:.0f}/min" if per_second >= 1 / 60 or not per_second else "&lt;1/min"
 
 
 def plural(number: int, one: str, many: str = "") -> str:
