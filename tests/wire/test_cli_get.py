@@ -55,6 +55,17 @@ def test_it_works_on_nginx_with_its_own_certificate_authority(nginx: Nginx, capt
     assert json.loads(capture.readouterr().out)["name"] == "100b.json"
 
 
+def test_all_that_is_written_fits_60_columns(monkeypatch: pytest.MonkeyPatch, capture: Output) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with FaultServer(default=reply(503)) as server:
+        assert main(["get", "--policy", "standard", server.url]) == 1
+        assert main(["get", "-n", "12", "-c", "4", server.url]) == 1
+    out, err = (text.decode() for text in capture.readouterr())
+    assert max(map(len, (out + err).splitlines())) <= 60
+    assert "p99" in out
+    assert f"GET {server.url}/: 12 calls" in out
+
+
 def test_a_certificate_of_the_clients_own_is_shown(nginx: Nginx, tmp_path: Path, capture: Output) -> None:
     url = f"{nginx.mtls}/100b.json"
     assert main(["get", "--cacert", nginx.ca, url]) == 1  # which nginx answers with 400

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import prometheus_client
 import pytest
@@ -33,6 +33,7 @@ from sleepwalker import (
     SleepwalkerException,
 )
 from sleepwalker.prometheus import Collector
+from sleepwalker.status.runbook import Kind
 
 pytestmark = pytest.mark.once
 
@@ -262,6 +263,10 @@ def test_the_anchors_of_the_runbook_stay() -> None:
     for rule in RULES:
         anchor = rule["annotations"]["runbook_url"].partition("#")[2]
         assert sections()[rule["alert"].lower()] == sections()[anchor]
+
+
+def test_each_kind_of_trouble_that_the_status_page_tells_apart_has_a_section() -> None:
+    assert set(get_args(Kind)) <= ANCHORS
 
 
 @pytest.mark.parametrize("anchor", sorted(ANCHORS))
