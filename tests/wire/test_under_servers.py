@@ -44,6 +44,7 @@ class Orders:
     server: FaultServer = field(default_factory=FaultServer)
     released: threading.Event = field(default_factory=threading.Event)
     waiting: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.server.default = self._answer
@@ -52,7 +53,8 @@ class Orders:
         assert exchange.request is not None
         path = exchange.request.path
         if path.endswith("/slow"):
-            self.waiting += 1
+            with self.lock:
+                self.waiting += 1
             while not self.released.is_set():
                 exchange.pause(0.02)
         if path.endswith("/broken"):
@@ -167,15 +169,24 @@ def _sum(targets: dict[str, int]) -> tuple[float, set[str]]:
 
 
 def test_gunicorn_workers_share_a_log_and_have_metrics_of_their_own(gunicorn: Gunicorn) -> None:
-    gunicorn.calls(200)
+    calls = 0
+
+    def finished() -> list[dict[str, Any]]:
+        return [line for line in events(gunicorn.folder) if line["event"] == "request.finished"]
+
+    def several_worked() -> bool:
+        nonlocal calls
+        gunicorn.calls(100)
+        calls += 100
+        return len({line["pid"] for line in finished()}) > 1
+
+    wait_for(several_worked, gunicorn.folder)  # which worker takes a request is the kernel's to say
     workers = gunicorn.targets()
-    assert _sum(workers) == (200, {"orders"})
-    finished = [line for line in events(gunicorn.folder) if line["event"] == "request.finished"]
-    assert len(finished) == 200
-    assert {line["pid"] for line in finished} <= set(workers.values())
-    assert len({line["pid"] for line in finished}) > 1, "else this would say nothing about several"
-    assert {line["name"] for line in finished} == {"orders"}
-    assert len({line["call"] for line in finished}) == 200
+    assert _sum(workers) == (calls, {"orders"})
+    lines = finished()
+    assert len(lines) == len({line["call"] for line in lines}) == calls
+    assert {line["pid"] for line in lines} <= set(workers.values())
+    assert {line["name"] for line in lines} == {"orders"}
 
 
 def test_a_gunicorn_worker_that_is_killed_takes_its_address_along_and_another_takes_its_place(
@@ -243,7 +254,7 @@ def test_fastapi_routes_wait_in_threads_while_the_others_are_served(
     _, url = api
     with concurrent.futures.ThreadPoolExecutor(60) as pool:
         slow = [pool.submit(get, f"{url}/orders/slow") for _ in range(30)]
-        wait_for(lambda: orders.waiting == 20, folder)  # the bulkhead's limit
+        wait_for(lambda: orders.waiting >= 20, folder)  # the bulkhead's limit
         wait_for(lambda: sum(one.done() for one in slow) == 10, folder)
         assert get(f"{url}/ready") == (200, b'{"ready":true}')
         assert {one.result()[0] for one in slow if one.done()} == {503}
