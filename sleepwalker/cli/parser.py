@@ -84,7 +84,7 @@ class Parser(argparse.ArgumentParser):
         """Find the option or command that does not exist, and name what may have been meant."""
         if not {"-h", "--help"}.isdisjoint(words):
             return  # help is what was wanted
-        known = set(_OPTION.findall("\n".join(_OPTION_LINE.findall(self.format_help()))))
+        known = self._options()
         for word in words:
             if word == "--":
                 return
@@ -94,11 +94,18 @@ class Parser(argparse.ArgumentParser):
                 self._check_command(word)
                 return  # the other words are for the command's own parser
 
+    def _options(self) -> set[str]:
+        return set(_OPTION.findall("\n".join(_OPTION_LINE.findall(self.format_help()))))
+
     def _check_option(self, word: str, known: set[str]) -> None:
         name = word.partition("=")[0]
         if name in known or word[:2] in known or " " in word or re.fullmatch(r"-[\d.]+", word):
             return  # a value, such as a negative number, is argparse's to judge
         close = closest("--" + name.lstrip("-").lower(), known)
+        if not close:
+            for parser in self.parsers():
+                if name in parser._options():
+                    self.error(f"{name} stands behind a command: did you mean {parser.prog} {name}?")
         # Only its name: a value that is glued to it may be a secret.
         named = f" {name}" if name.startswith("--") and _SHOWN.fullmatch(name) else ""
         self.error(f"unknown option{named}{_meant(close)}")

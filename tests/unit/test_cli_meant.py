@@ -38,6 +38,16 @@ def test_a_slip_is_named_with_what_was_meant_and_the_page_that_has_it(
     assert see == f"See: {help_of} --help"
 
 
+def test_an_option_before_its_command_is_told_where_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "--json", "list"]) == 2
+    assert capsys.readouterr().err == (
+        "sleepwalker: --json stands behind a command: did you mean sleepwalker policy list --json?\n"
+        "See: sleepwalker policy --help\n"
+    )
+    assert main(["--since", "2h", "inspect", "x.jsonl"]) == 2
+    assert "did you mean sleepwalker inspect --since?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("shown", ["interactiv", "standart", "Batch"])
 def test_a_slip_in_a_policys_name_is_named(shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["get", "--policy", shown, "http://127.0.0.1:1"]) == 2
