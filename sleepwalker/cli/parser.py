@@ -101,11 +101,10 @@ class Parser(argparse.ArgumentParser):
         name = word.partition("=")[0]
         if name in known or word[:2] in known or " " in word or re.fullmatch(r"-[\d.]+", word):
             return  # a value, such as a negative number, is argparse's to judge
+        for parser in self.parsers():
+            if name in parser._options():
+                self.error(f"{name} stands behind a command: did you mean {parser.prog} {name}?")
         close = closest("--" + name.lstrip("-").lower(), known)
-        if not close:
-            for parser in self.parsers():
-                if name in parser._options():
-                    self.error(f"{name} stands behind a command: did you mean {parser.prog} {name}?")
         # Only its name: a value that is glued to it may be a secret.
         named = f" {name}" if name.startswith("--") and _SHOWN.fullmatch(name) else ""
         self.error(f"unknown option{named}{_meant(close)}")
