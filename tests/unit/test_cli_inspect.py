@@ -380,18 +380,6 @@ def test_without_duckdb_the_command_says_once_all_that_is_to_be_installed(
     assert err == "sleepwalker: inspect needs the package duckdb: pip install 'sleepwalker[cli,inspect]'\n"
 
 
-def test_without_plotly_a_page_is_refused_before_anything_is_read(
-    inspect: Run, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was said after gigabytes had been read."""
-    monkeypatch.setitem(sys.modules, "plotly", None)
-    monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    monkeypatch.setattr(Session, "load", lambda *_: pytest.fail("read"))
-    code, out, err = inspect(story, "--html", tmp_path / "x.html")
-    assert (code, out) == (2, "")
-    assert err == "sleepwalker: --html needs the package plotly: pip install 'sleepwalker[cli,inspect]'\n"
-
-
 @pytest.mark.parametrize("arguments", [[], ["--sql", "FROM calls"], ["--follow"]])
 def test_without_rich_what_is_for_people_is_refused_before_anything_is_read(
     inspect: Run, story: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch

@@ -105,7 +105,6 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "certifi": ("transport",),
     "rich": ("cli",),
     "duckdb": ("inspect.session",),
-    "plotly": ("inspect.charts",),
     "prometheus_client": ("prometheus",),
     "opentelemetry": ("otel",),
     "weblinking": ("links.header",),
@@ -252,7 +251,7 @@ def test_every_folder_of_the_package_is_shipped() -> None:
 
 
 OPTIONAL = (
-    "duckdb", "jsonpointer", "opentelemetry", "plotly", "prometheus_client", "reschema", "rich", "uritemplate",
+    "duckdb", "jsonpointer", "opentelemetry", "prometheus_client", "reschema", "rich", "uritemplate",
     "weblinking", "sleepwalker.cli",
 )  # fmt: skip
 

@@ -69,7 +69,7 @@ def said(report: Report) -> str:
 
 @pytest.fixture(autouse=True)
 def _no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plotly's script has nothing to do with what a log holds, and is as long as a thousand pages without it."""
+    """The charting library has nothing to do with what a log holds, and is as long as a thousand pages without it."""
     monkeypatch.setattr(sys.modules[page.__module__], "library", lambda: "")
 
 

@@ -6,13 +6,14 @@ import base64
 import hashlib
 import json
 import re
-import sys
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from sleepwalker.inspect import InspectError, Report, page
+from scripts.vendor import integrity
+from sleepwalker.inspect import Report, page
 from tests.unit.inspect_logs import answered, failed, line, report_on, write
 
 EVIL = "https://<script>alert(1)</script>&\"'"
@@ -116,9 +117,19 @@ def test_nothing_in_the_page_is_missing_from_its_own_script() -> None:
     assert all(f'id="{name}"' in source for name in wanted)
 
 
-def test_without_plotly_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch, report: Report) -> None:
-    monkeypatch.setitem(sys.modules, "plotly", None)
-    monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    says = r"^--html needs the package plotly: pip install 'sleepwalker\[cli,inspect\]'$"
-    with pytest.raises(InspectError, match=says):
-        page(report)
+def test_the_charting_library_is_the_one_that_is_pinned() -> None:
+    """Nobody reads a minified script: the hash says that it is npm's, and `make vendor` that npm still has it so."""
+    folder = Path(page.__code__.co_filename).parent / "vendor"
+    pin = tomllib.loads((folder / "pin.toml").read_text(encoding="utf-8"))
+    script = (folder / pin["file"]).read_bytes()
+    assert integrity(script) == pin["script"]
+    assert f"v{pin['version']}\n".encode() in script[:200]
+    assert "MIT License" in (folder / "LICENSE").read_text(encoding="utf-8")
+    assert {path.name for path in folder.iterdir()} == {pin["file"], "pin.toml", "LICENSE"}
+
+
+def test_no_script_ends_its_own_element() -> None:
+    """A page is made by putting scripts between tags: what looks like the tag's end, or a comment, would cut them."""
+    folder = Path(page.__code__.co_filename).parent
+    for path in folder.rglob("*.js"):
+        assert not re.search(r"</script|<!--", path.read_text(encoding="utf-8"), re.IGNORECASE), path.name

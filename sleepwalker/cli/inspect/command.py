@@ -86,8 +86,6 @@ def run(args: argparse.Namespace) -> int:
     if args.html and args.sql is not None:
         raise UsageError("--sql shows rows instead of a report, so there is no page; leave out --html, or --sql")
     try:
-        if args.html:
-            inspect.check_charts()
         with signals.as_exits(), inspect.Session() as session:
             if not args.json:
                 importlib.import_module("sleepwalker.cli.display")  # which says what it needs
