@@ -12,8 +12,9 @@ from importlib import resources
 
 from sleepwalker.inspect import tables
 from sleepwalker.inspect.charts import library
-from sleepwalker.inspect.model import Finding, Report, Span
+from sleepwalker.inspect.model import Report, Span
 from sleepwalker.inspect.spans import CIRCUIT, HOST, coarse
+from sleepwalker.inspect.trouble import Finding
 from sleepwalker.inspect.words import count, misdated, share, span, when
 
 __all__ = ["page"]
@@ -21,7 +22,7 @@ __all__ = ["page"]
 #: Of a lane: more than a screen has columns.
 _MOST_SPANS = 2_000
 
-_MARKS = {"good": "all is well", "over": "over", "bad": "trouble"}
+_MARKS = {"good": "all is well", "note": "note", "over": "over", "bad": "trouble"}
 
 #: Nothing but what is in the page. Plotly writes style elements and attributes as it draws.
 _POLICY = (
@@ -114,11 +115,9 @@ def _head(report: Report) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    rows = "".join(
-        f"<dt>{label}</dt><dd>{tables.text(said)}</dd>"
-        for label, said in (("since", finding.since), ("done", finding.done), ("over?", finding.over))
-        if said
-    )
+    said = [("when", one) for one in finding.since]
+    said += [("done", finding.done), ("over?", finding.over), ("next", finding.next), ("runbook", finding.runbook)]
+    rows = "".join(f"<dt>{label}</dt><dd>{tables.text(words)}</dd>" for label, words in said if words)
     return (
         f'<section class="finding {finding.tone}"><h2><span class="mark">{_MARKS[finding.tone]}</span> '
         f"{tables.text(finding.which)}</h2>{f'<dl>{rows}</dl>' if rows else ''}</section>\n"

@@ -56,6 +56,7 @@ def make(session: Session, chosen: Filter) -> Report | None:
     report = Report(
         files=session.files(),
         bad_lines=session.bad_lines(),
+        chosen=chosen,
         events=events,
         begin=first,
         end=end,
@@ -63,6 +64,7 @@ def make(session: Session, chosen: Filter) -> Report | None:
         problems=_problems(session, hosts, dated),
         retries=_retries(session),
         slow=_slow(session),
+        interval=float(step),
         step=float(step),
         series=_series(
             session,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sleepwalker.inspect.model import Finding, HostFacts, Report
+from sleepwalker.inspect.model import HostFacts, Report
+from sleepwalker.inspect.trouble import Finding
 from sleepwalker.inspect.window import clock_time, iso
 
 __all__ = ["count", "findings", "misdated", "share", "span", "when"]
@@ -31,7 +32,7 @@ def findings(report: Report) -> list[Finding]:
         names = ", ".join(facts.host for facts in rest[:MOST])
         more = f" and {len(rest) - MOST} more" if len(rest) > MOST else ""
         tone: Literal["over", "bad"] = "bad" if any(_finding(facts, report).tone == "bad" for facts in rest) else "over"
-        found.append(Finding(tone, f"and {count(len(rest), 'other host')}: {names}{more}", "", "", ""))
+        found.append(Finding(tone, f"and {count(len(rest), 'other host')}: {names}{more}"))
     return found
 
 
@@ -45,18 +46,18 @@ def _all_well(report: Report) -> Finding:
     hosts = sum(facts.calls > 0 for facts in report.hosts)  # others are names that hooks found connections for
     calls = report.total("calls")
     if not calls:
-        return Finding("good", "No call ended here, and no host went out of use", "", "", "")
+        return Finding("good", "No call ended here, and no host went out of use")
     ratio = report.total("answered") / calls
     which = f"All is well: {count(calls, 'call')} to {count(hosts, 'host')}, {share(ratio)} answered"
     it = report.retries
     done = _retried(it.sends, it.saved, sampled=report.sampled) if it.saved else ""
-    return Finding("good", which, "", done, "")
+    return Finding("good", which, done=done)
 
 
 def _finding(facts: HostFacts, report: Report) -> Finding:
     over = _over(facts, report)
     tone: Literal["over", "bad"] = "bad" if over.startswith(("no", "perhaps")) else "over"
-    return Finding(tone, facts.host, _since(facts, report), _done(facts), over)
+    return Finding(tone, facts.host, (_since(facts, report),), _done(facts), over, hosts=(facts.host,))
 
 
 def _since(facts: HostFacts, report: Report) -> str:

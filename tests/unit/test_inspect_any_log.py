@@ -20,7 +20,7 @@ from sleepwalker.cli import main
 from sleepwalker.cli.display import console
 from sleepwalker.cli.inspect.view import render
 from sleepwalker.events import CATALOGUE
-from sleepwalker.inspect import Filter, Report, Session, make, page
+from sleepwalker.inspect import Filter, Report, Session, document, make, page
 from tests.unit.inspect_logs import HOST, NOON, line, write
 
 #: All kinds of events and all filters: half a minute of fuzz. test_inspect.py is about what each of them means.
@@ -62,7 +62,7 @@ def said(report: Report) -> str:
     """The report in each of its forms; what a terminal shows."""
     screen = console(io.StringIO())
     screen.print(render(report, screen))
-    json.dumps(report.to_dict(), allow_nan=False)
+    json.dumps(document(report), allow_nan=False)
     assert page(report).endswith("</html>\n")
     return typing.cast(io.StringIO, screen.file).getvalue()
 

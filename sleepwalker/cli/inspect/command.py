@@ -232,7 +232,9 @@ def _keep(report: Report, args: argparse.Namespace) -> None:
 
 def _show(report: Report, args: argparse.Namespace, *, compact: bool = False) -> None:
     if args.json:
-        print(json.dumps(report.to_dict(), indent=None if compact else 2), flush=True)
+        from sleepwalker.inspect import document  # noqa: PLC0415
+
+        print(json.dumps(document(report), indent=None if compact else 2), flush=True)
         return
     from sleepwalker.cli import display  # noqa: PLC0415
     from sleepwalker.cli.inspect import view  # noqa: PLC0415

@@ -14,7 +14,8 @@ from sleepwalker.inspect.words import count, misdated, share, span, when
 
 if TYPE_CHECKING:
     from sleepwalker.inspect import Report
-    from sleepwalker.inspect.model import Finding, HostFacts
+    from sleepwalker.inspect.model import HostFacts
+    from sleepwalker.inspect.trouble import Finding
 
 #: How long the lists are; --json and --html have all.
 _HOSTS, _PROBLEMS, _SLOW, _BAD_LINES = 12, 8, 5, 5
@@ -23,7 +24,7 @@ _NARROWEST = 60
 _KIND = 24
 #: Characters of a file's name, where it is not what matters.
 _PLACE = 30
-_TONES = {"good": ("OK", "bold green"), "over": ("OVER", "bold yellow"), "bad": ("TROUBLE", "bold red")}
+_TONES = {"good": ("OK", "bold green"), "note": ("NOTE", "bold cyan"), "over": ("OVER", "bold yellow"), "bad": ("TROUBLE", "bold red")}
 _STATES = {"broken": "bold red", "isolated": "bold magenta", "open": "red", "half-open": "yellow"}
 
 
@@ -73,11 +74,9 @@ def _value(value: object) -> str:
 def _finding(finding: Finding, width: int) -> Iterator[RenderableType]:
     mark, style = _TONES[finding.tone]
     yield display.line((f"{mark}  ", style), (safe_line(finding.which), "bold"))
-    rows: list[tuple[Cell, str]] = [
-        ((f"  {label}", "dim"), safe_line(said))
-        for label, said in (("since", finding.since), ("done", finding.done), ("over?", finding.over))
-        if said
-    ]
+    said = [("when", one) for one in finding.since]
+    said += [("done", finding.done), ("over?", finding.over), ("next", finding.next), ("runbook", finding.runbook)]
+    rows: list[tuple[Cell, str]] = [((f"  {label}", "dim"), safe_line(words)) for label, words in said if words]
     if rows:
         yield display.labelled(rows, 9, width)
 
