@@ -5,24 +5,25 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
-from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
-from sleepwalker.inspect import tables
-from sleepwalker.inspect.charts import library
-from sleepwalker.inspect.model import Report, Span
-from sleepwalker.inspect.spans import CIRCUIT, HOST, coarse
+from sleepwalker.inspect import charts, tables
+from sleepwalker.inspect.markup import breakable, seconds, text
+from sleepwalker.inspect.model import Report
 from sleepwalker.inspect.trouble import Finding
-from sleepwalker.inspect.words import count, misdated, share, span, when
+from sleepwalker.inspect.window import Filter, iso
+from sleepwalker.inspect.words import count, misdated, share, span
 
 __all__ = ["page"]
 
-#: Of a lane: more than a screen has columns.
-_MOST_SPANS = 2_000
+#: Findings that are told one by one: more would not be read, and `--json` has all.
+_FINDINGS = 100
 
-_MARKS = {"good": "all is well", "note": "note", "over": "over", "bad": "trouble"}
+#: Episodes of a finding that are told at once; the others can be opened.
+_LATEST = 4
+
+_MARKS = {"good": "all is well", "note": "note", "over": "over", "bad": "goes on"}
 
 #: Nothing but what is in the page. Plotly writes style elements and attributes as it draws.
 _POLICY = (
@@ -32,10 +33,11 @@ _POLICY = (
 
 
 def page(report: Report) -> str:
-    """The page. Raises `InspectError` where the charting library is not installed."""
-    scripts = [library(), _asset("page.js")]
+    """The page."""
+    scripts = [charts.library(), _asset("traces.js"), _asset("page.js")]
     policy = _POLICY.format(scripts=" ".join(map(_hash, scripts)))
-    title = f"sleepwalker: {when(report.begin, report)} to {when(report.end, report)} UTC"
+    tone, headline = _headline(report)
+    run = "\n".join(f"<script>{script}</script>" for script in scripts)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -43,26 +45,27 @@ def page(report: Report) -> str:
 <meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{html.escape(title)}</title>
+<title>{text(f"{headline} · {_period(report)} · sleepwalker inspect")}</title>
 <style>
 {_asset("page.css")}</style>
 </head>
 <body>
 <main>
-{_head(report)}
-{"".join(map(_finding, report.findings))}
+<header><p>sleepwalker inspect</p>
+<h1 class="{tone}">{text(headline)}</h1>
+{_about(report)}</header>
+{_findings(report)}
 {_tiles(report)}
-{_charts(report)}
+{charts.section(report)}
+{tables.troubles(report)}
 {tables.hosts(report)}
-{tables.outages(report)}
 {tables.problems(report)}
 {tables.retries(report)}
 {tables.slow(report)}
 {tables.lines(report)}
 </main>
-<script type="application/json" id="data">{_data(report)}</script>
-<script>{scripts[0]}</script>
-<script>{scripts[1]}</script>
+<script type="application/json" id="data">{charts.data(report)}</script>
+{run}
 </body>
 </html>
 """
@@ -73,55 +76,96 @@ def _asset(name: str) -> str:
     return resources.files("sleepwalker.inspect").joinpath(name).read_text(encoding="utf-8")
 
 
+@cache
 def _hash(script: str) -> str:
     """What the policy lets run: this script, byte for byte."""
     digest = hashlib.sha256(script.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def _data(report: Report) -> str:
-    """What the charts are drawn from. No text in it can end the element that it stands in."""
-    charted = {series.host for series in report.series}
-    data = {
-        "begin": report.begin,
-        "end": report.end,
-        "step": report.step,
-        "series": [{name: getattr(one, name) for name in one.__dataclass_fields__} for one in report.series],
-        "states": [
-            {
-                "host": facts.host,
-                "spans": _spans(facts.host_spans, HOST, report),
-                "circuit": _spans(facts.circuit_spans, CIRCUIT, report),
-            }
-            for facts in report.hosts
-            if facts.host in charted
-        ],
-    }
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+def _headline(report: Report) -> tuple[str, str]:
+    """The tone and the words of the page's heading: whether anything is wrong, and whether it is over."""
+    on, over = (sum(one.tone == tone for one in report.findings) for tone in ("bad", "over"))
+    if on and over:
+        return "bad", f"{count(on, 'trouble goes on', 'troubles go on')}, {over} {'is' if over == 1 else 'are'} over"
+    if on:
+        return "bad", count(on, "trouble goes on", "troubles go on")
+    if over:
+        return "over", "1 trouble, and it is over" if over == 1 else f"{over} troubles, all of them over"
+    return "good", "No trouble"
 
 
-def _spans(spans: Sequence[Span], states: Sequence[str], report: Report) -> list[tuple[str, float, float]]:
-    shown = coarse(spans, states, report.begin, report.end, _MOST_SPANS)
-    return [(one.state, one.since, one.until) for one in shown]
+def _period(report: Report) -> str:
+    begin, end = (iso(at)[:19].replace("T", " ") for at in (report.begin, report.end))
+    return f"{begin} to {end[11:] if begin[:10] == end[:10] else end} UTC"
 
 
-def _head(report: Report) -> str:
-    period = f"{when(report.begin, report)} to {when(report.end, report)} UTC, {span(report.end - report.begin)}"
-    files = ", ".join(file.name for file in report.files[:3]) + (" …" if len(report.files) > 3 else "")
-    about = f"{period} · {count(report.events, 'event')} of {files}"
-    note = f"<p>{tables.text(said)}</p>" if (said := misdated(report)) else ""
-    return f"<header><h1>What happened</h1><p>{tables.text(about)}</p>{note}</header>"
+def _about(report: Report) -> str:
+    about = [
+        f"<b>{text(_period(report))}</b>",
+        text(span(report.end - report.begin)),
+        count(len(report.met), "host"),
+        *([f"{report.processes:,} processes"] if report.processes > 1 else []),
+        f"{count(report.events, 'event')} of {text(_files(report))}",
+    ]
+    lines = [" · ".join(about), *_chosen(report.chosen)]
+    if said := misdated(report):
+        lines.append(text(said))
+    return "".join(f"<p>{line}</p>\n" for line in lines)
 
 
-def _finding(finding: Finding) -> str:
-    said = [("when", one) for one in finding.since]
-    said += [("done", finding.done), ("over?", finding.over), ("next", finding.next), ("runbook", finding.runbook)]
-    rows = "".join(f"<dt>{label}</dt><dd>{tables.text(words)}</dd>" for label, words in said if words)
+def _files(report: Report) -> str:
+    names = [file.name for file in report.files]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _chosen(chosen: Filter) -> list[str]:
+    """What was left out by the filter."""
+    parts = [f"since {iso(chosen.since)[:19]}Z"] if chosen.since is not None else []
+    parts += [f"until {iso(chosen.until)[:19]}Z"] if chosen.until is not None else []
+    parts += [f"hosts like {' or '.join(chosen.hosts)}"] if chosen.hosts else []
+    return [f"<b>Only a part of the log: {text(', '.join(parts))}</b>"] if parts else []
+
+
+def _findings(report: Report) -> str:
+    shown = report.findings[:_FINDINGS]
+    left = len(report.findings) - len(shown)
+    note = f'<p class="aside">and {count(left, "finding")} more, which --json has</p>' if left else ""
+    return f'<ol class="findings">{"".join(_finding(one, report) for one in shown)}</ol>{note}'
+
+
+def _finding(finding: Finding, report: Report) -> str:
+    since = [f"<div>{text(one)}</div>" for one in finding.since]
+    shown = "".join(since[-_LATEST:])
+    if earlier := since[:-_LATEST]:
+        shown += f"<details><summary>{len(earlier):,} earlier</summary>{''.join(earlier)}</details>"
+    link = text(finding.runbook)
+    if finding.runbook.startswith(("https://", "http://")):
+        link = f'<a href="{link}" rel="noreferrer">{link}</a>'
+    parts = [
+        [("When", shown)],
+        [("Done", text(finding.done)), ("Over?", text(finding.over))],
+        [("Now", text(finding.next)), ("Runbook", link)],
+    ]
+    lists = [[f"<dt>{label}</dt><dd>{said}</dd>" for label, said in part if said] for part in parts]
+    when, done, now = (f"<dl>{''.join(rows)}</dl>" if rows else "" for rows in lists)
+    mark = f'<span class="mark">{_MARKS[finding.tone]}</span>'
     return (
-        f'<section class="finding {finding.tone}"><h2><span class="mark">{_MARKS[finding.tone]}</span> '
-        f"{tables.text(finding.which)}</h2>{f'<dl>{rows}</dl>' if rows else ''}</section>\n"
+        f'<li class="finding {finding.tone}"><div><h2>{mark} {breakable(finding.which)}</h2>{when}</div>'
+        f"<div>{done}</div><div>{now}{_go(finding, report)}</div></li>\n"
     )
+
+
+def _go(finding: Finding, report: Report) -> str:
+    """A link that shows a finding's time, and its host if it is about one, in the charts."""
+    told = [report.episodes[number] for number in finding.episodes]
+    if not told:
+        return ""
+    begin, end = told[-1].begin, told[-1].end
+    host = text(finding.hosts[0]) if len(finding.hosts) == 1 else ""
+    until = report.end if end is None else end
+    place = f'data-host="{host}" data-from="{begin:.3f}" data-until="{until:.3f}"'
+    return f'<a class="go" href="#charts" {place}>See it in the charts</a>'
 
 
 def _tiles(report: Report) -> str:
@@ -134,24 +178,9 @@ def _tiles(report: Report) -> str:
         ("failed", f"{report.total('failed') - report.total('rejected'):,}", "after they were sent"),
         ("refused", f"{report.total('rejected'):,}", "before they were sent"),
         ("saved by retries", f"{about}{report.retries.saved:,}", count(report.retries.sends, "retry", "retries")),
-        ("latency p50", tables.seconds(p50), f"p95 {tables.seconds(p95)}, p99 {tables.seconds(p99)}"),
+        ("latency p50", seconds(p50), f"p95 {seconds(p95)}, p99 {seconds(p99)}"),
     ]
     made = "".join(
-        f'<li><span class="name">{name}</span><b>{tables.text(value)}</b><span>{tables.text(more)}</span></li>'
-        for name, value, more in tiles
+        f"<li><span>{name}</span><b>{text(value)}</b><span>{text(more)}</span></li>" for name, value, more in tiles
     )
-    return f'<ul class="tiles">{made}</ul>'
-
-
-def _charts(report: Report) -> str:
-    options = "".join(
-        f'<option value="{number}">{tables.text(one.host or "all hosts")}</option>'
-        for number, one in enumerate(report.series)
-    )
-    return f"""<section class="charts">
-<div class="bar"><h2>Over time</h2><label>of <select id="host" autocomplete="off">{options}</select></label>
-<span class="hint">drag to zoom, double-click to see all; an interval is {tables.text(span(report.step))}</span></div>
-<ul id="key"></ul>
-<div id="charts"></div>
-<noscript><p>The charts need JavaScript. All that follows does not.</p></noscript>
-</section>"""
+    return f'<ul class="tiles" aria-label="All calls together">{made}</ul>'

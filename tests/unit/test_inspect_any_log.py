@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import sys
 import types
 import typing
 from collections.abc import Sequence
@@ -70,7 +69,7 @@ def said(report: Report) -> str:
 @pytest.fixture(autouse=True)
 def _no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The charting library has nothing to do with what a log holds, and is as long as a thousand pages without it."""
-    monkeypatch.setattr(sys.modules[page.__module__], "library", lambda: "")
+    monkeypatch.setattr("sleepwalker.inspect.charts.library", lambda: "")
 
 
 def look(path: Path, filters: Sequence[Filter]) -> list[str]:
