@@ -2,8 +2,8 @@
 "use strict";
 (() => {
   const {
-    data, text, stamp, clock, seconds, duration, style, middle, share, looks, bars, line, lanes, labels, secondsAxis, swatch,
-    breakable,
+    data, text, stamp, clock, seconds, duration, style, middle, share, looks, within, bars, line, lanes, lowest, slowest,
+    labels, secondsAxis, swatch, breakable,
   } = report;
   const key = document.getElementById("key");
   const chosenText = document.getElementById("chosen");
@@ -37,11 +37,13 @@
     const axis = {gridcolor: style("--line"), linecolor: style("--line"), zeroline: false, fixedrange: true, nticks: 5};
     Plotly.react(box, traces.map((one) => ({showlegend: false, ...one})), {
       height, ...(paper ? {width: PAPER} : {autosize: true}), barmode: "stack", bargap: 0, dragmode: "zoom",
-      margin: {l: phone || paper ? 46 : 62, r: 10, t: 8, b: 38}, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      margin: {l: phone || paper ? 46 : 62, r: 10, t: 8, b: 38},
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: {family: "system-ui, sans-serif", size: 12, color: style("--soft")},
       hoverlabel: {bgcolor: style("--card"), bordercolor: style("--soft"), font: {color: style("--ink")}, namelength: -1},
       xaxis: {
-        ...axis, type: "date", fixedrange: false, range: shown.map(stamp), nticks: phone ? 5 : paper ? 7 : 12, showgrid: false, tickangle: 0,
+        ...axis, type: "date", fixedrange: false, range: shown.map(stamp), nticks: phone ? 5 : paper ? 7 : 12,
+        showgrid: false, tickangle: 0,
         ticks: "outside", tickcolor: style("--line"), minallowed: stamp(whole[0]), maxallowed: stamp(whole[1]),
       },
       yaxis: {...axis, ...yaxis}, ...more,
@@ -81,19 +83,24 @@
       bars("failed", one.failed, style("--failed")), bars("refused", one.rejected, style("--refused"), "/"),
       bars("answered", one.answered, style("--answered")),
     ], 190, {rangemode: "tozero", tickformat: ",~d"}, {hovermode: "x unified"});
+    const width = (paper ? PAPER : boxes.share.clientWidth) - 72;
     const shares = hosts.flatMap(share).filter((value) => value !== null);
-    const lowest = Math.min(100, ...shares);
-    const room = (1 - Math.max(0, Math.min(94, lowest) - 4) / 100) * 100;
+    const least = Math.min(100, ...shares);
+    const room = (1 - Math.max(0, Math.min(94, least) - 4) / 100) * 100;
     plot("share", [
       ...(all && hosts.length > 1 ? [line(one, "all hosts", share(one), "%")] : []),
       ...hosts.map((host) => line(host, host.label, share(host), "%")),
-    ], 230, {range: [Math.min(94, lowest) - room * 0.06, 100 + room * 0.04], ticksuffix: " %"}, {
-      hovermode: "closest", annotations: all ? labels(hosts, (paper ? PAPER : boxes.share.clientWidth) - 72, shown, room / 11) : [],
+    ], 230, {range: [Math.min(94, least) - room * 0.06, 100 + room * 0.04], ticksuffix: " %"}, {
+      hovermode: "closest", annotations: all ? labels(hosts.flatMap((host) => lowest(host, shown)), width, shown, room / 8.5) : [],
     });
+    const axis = secondsAxis(hosts.flatMap((host) => all ? host.p95 : [...host.p95, ...host.p50]));
     plot("latency", all ? hosts.map((host) => line(host, host.label, host.p95, "s")) : [
       line(one, "p95", one.p95, "s"),
       line(one, "p50", one.p50, "s", {...looks(one), colour: style("--soft"), dash: "dot"}),
-    ], 230, secondsAxis(hosts.flatMap((host) => all ? host.p95 : [...host.p95, ...host.p50])), {hovermode: "closest"});
+    ], 230, axis, {
+      hovermode: "closest", annotations: all && axis.range
+        ? labels(hosts.flatMap((host) => slowest(host, shown)), width, shown, (axis.range[1] - axis.range[0]) / 8.5) : [],
+    });
     plot("retries", [bars("retries", one.retries, style("--retried"))], 120, {rangemode: "tozero", nticks: 3, tickformat: ",~d"},
       {hovermode: "x unified"});
     document.getElementById("median").hidden = all;
@@ -103,15 +110,14 @@
 
   // -- the same in words -----------------------------------------------------------------------
 
-  const within = (at) => middle(at) >= shown[0] && middle(at) <= shown[1];
-  const total = (values) => values.reduce((sum, value, at) => sum + (within(at) ? value : 0), 0);
+  const total = (values) => values.reduce((sum, value, at) => sum + (within(at, shown) ? value : 0), 0);
   const say = (name, words) => boxes[name].setAttribute("aria-label", words);
   // The most or the least of several lines in what is shown, and when and whose.
   function extreme(hosts, values, sign) {
     let best = null;
     for (const host of hosts) {
       values(host).forEach((value, at) => {
-        if (value !== null && within(at) && (best === null || sign * (value - best.value) > 0)) best = {value, at, host};
+        if (value !== null && within(at, shown) && (best === null || sign * (value - best.value) > 0)) best = {value, at, host};
       });
     }
     return best;
@@ -150,7 +156,7 @@
       return made;
     };
     const ratios = share(one);
-    const rows = one.answered.flatMap((answered, at) => within(at) && (ratios[at] !== null || one.retries[at]) ? [row([
+    const rows = one.answered.flatMap((answered, at) => within(at, shown) && (ratios[at] !== null || one.retries[at]) ? [row([
       clock(data.begin + at * data.step), answered.toLocaleString("en"), one.failed[at].toLocaleString("en"),
       one.rejected[at].toLocaleString("en"), one.retries[at].toLocaleString("en"), duration(one.p50[at]), duration(one.p95[at]),
     ])] : []);

@@ -21,7 +21,7 @@ __all__ = ["page"]
 _FINDINGS = 100
 
 #: Episodes of a finding that are told at once; the others can be opened.
-_LATEST = 4
+_SOME = 3
 
 _MARKS = {"good": "all is well", "note": "note", "over": "over", "bad": "goes on"}
 
@@ -136,36 +136,51 @@ def _findings(report: Report) -> str:
 
 def _finding(finding: Finding, report: Report) -> str:
     since = [f"<div>{text(one)}</div>" for one in finding.since]
-    shown = "".join(since[-_LATEST:])
-    if earlier := since[:-_LATEST]:
-        shown += f"<details><summary>{len(earlier):,} earlier</summary>{''.join(earlier)}</details>"
-    link = text(finding.runbook)
-    if finding.runbook.startswith(("https://", "http://")):
-        link = f'<a href="{link}" rel="noreferrer">{link}</a>'
+    # Of one host the latest, of hosts that fell together those that fell first.
+    shown, more = (since[:_SOME], since[_SOME:]) if len(finding.hosts) > 1 else (since[-_SOME:], since[:-_SOME])
+    if more:
+        shown.append(f"<details><summary>{len(more):,} more</summary>{''.join(more)}</details>")
+    runbook, linked = breakable(finding.runbook), finding.runbook.startswith(("https://", "http://"))
     parts = [
-        [("When", shown)],
+        [("When", "".join(shown))],
         [("Done", text(finding.done)), ("Over?", text(finding.over))],
-        [("Now", text(finding.next)), ("Runbook", link)],
+        [("Now", text(finding.next)), ("Runbook", "" if linked else runbook)],
     ]
     lists = [[f"<dt>{label}</dt><dd>{said}</dd>" for label, said in part if said] for part in parts]
     when, done, now = (f"<dl>{''.join(rows)}</dl>" if rows else "" for rows in lists)
+    name = text(finding.which)
+    links = [
+        f'<a class="runbook" href="{text(finding.runbook)}" rel="noreferrer" aria-label="Runbook: {name}">Runbook</a>'
+    ] * linked
+    links += _place(finding, report, name)
+    after = f'<p class="links">{"".join(links)}</p>' if links else ""
     mark = f'<span class="mark">{_MARKS[finding.tone]}</span>'
     return (
-        f'<li class="finding {finding.tone}"><div><h2>{mark} {breakable(finding.which)}</h2>{when}</div>'
-        f"<div>{done}</div><div>{now}{_go(finding, report)}</div></li>\n"
+        f'<li class="finding {finding.tone}"><div><h2>{mark} {_which(finding)}</h2>{when}</div>'
+        f"<div>{done}</div><div>{now}{after}</div></li>\n"
     )
 
 
-def _go(finding: Finding, report: Report) -> str:
+def _which(finding: Finding) -> str:
+    """The heading; of a host with a name the address is the less important part."""
+    name, bracket, address = finding.which.partition(" (")
+    if bracket and len(finding.hosts) == 1:
+        return f"{text(name)} <small>{breakable(address.removesuffix(')'))}</small>"
+    return breakable(finding.which)
+
+
+def _place(finding: Finding, report: Report, name: str) -> list[str]:
     """A link that shows a finding's time, and its host if it is about one, in the charts."""
     told = [report.episodes[number] for number in finding.episodes]
     if not told:
-        return ""
-    begin, end = told[-1].begin, told[-1].end
-    host = text(finding.hosts[0]) if len(finding.hosts) == 1 else ""
-    until = report.end if end is None else end
-    place = f'data-host="{host}" data-from="{begin:.3f}" data-until="{until:.3f}"'
-    return f'<a class="go" href="#charts" {place}>See it in the charts</a>'
+        return []
+    alone = len(finding.hosts) == 1
+    seen = told[-1:] if alone else told
+    begin = min(one.begin for one in seen)
+    until = max(report.end if one.end is None else one.end for one in seen)
+    place = f'data-host="{text(finding.hosts[0]) if alone else ""}" data-from="{begin:.3f}" data-until="{until:.3f}"'
+    words = "See it in the charts"
+    return [f'<a class="go" href="#charts" {place} aria-label="{words}: {name}">{words}</a>']
 
 
 def _tiles(report: Report) -> str:

@@ -47,7 +47,8 @@ const report = (() => {
     const {colour, dash, symbol, open} = given || looks(one);
     const offset = data.series.indexOf(one) * 5, every = unit === "%" ? 4 : 12;
     const alone = (at) => (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null;
-    const size = values.map((value, at) => alone(at) ? 6 : unit === "%" && value > 99 ? 0 : (at + offset) % every === 0 ? 8 : 0);
+    const due = (value, at) => (at + offset) % every === 0 && !(unit === "%" && value > 99);
+    const size = values.map((value, at) => alone(at) ? 6 : due(value, at) ? 8 : 0);
     return {
       type: "scatter", mode: "lines+markers", name: text(name), x: times, y: values, connectgaps: false,
       line: {color: colour, width: 1.6, dash}, customdata: values.map((value) => unit === "s" ? duration(value) : ""),
@@ -86,26 +87,37 @@ const report = (() => {
     return {traces, ticks, names, rows: row};
   }
 
-  // Names at the lowest points of lines, as many as have room.
-  function labels(hosts, width, shown, gap) {
+  // Where a line is at its worst, if that is bad: answers fail, or take four times as long as they mostly do.
+  function lowest(one, shown) {
+    const values = share(one).map((value, at) => value === null || !within(at, shown) ? 101 : value);
+    const least = Math.min(...values);
+    return least < 95 ? [{one, at: values.indexOf(least), y: least, badness: 100 - least}] : [];
+  }
+  function slowest(one, shown) {
+    const known = one.p95.filter((value) => value !== null).sort((a, b) => a - b);
+    const usual = known[known.length >> 1];
+    const values = one.p95.map((value, at) => value === null || !within(at, shown) ? 0 : value);
+    const most = Math.max(...values);
+    return most > 4 * usual ? [{one, at: values.indexOf(most), y: Math.log10(most), badness: most / usual}] : [];
+  }
+  const within = (at, shown) => middle(at) >= shown[0] && middle(at) <= shown[1];
+
+  // Names at such points, as many as have room, the worst first. `gap` is as high as a name is.
+  function labels(points, width, shown, gap) {
     const placed = [];
-    const low = hosts.map((one) => {
-      const values = share(one).map((value, at) => value === null || middle(at) < shown[0] || middle(at) > shown[1] ? 101 : value);
-      const lowest = Math.min(...values);
-      return {one, lowest, at: values.indexOf(lowest)};
-    }).filter(({lowest}) => lowest < 95).sort((a, b) => a.lowest - b.lowest);
-    for (const {one, lowest, at} of low) {
+    for (const {one, at, y} of points.sort((a, b) => b.badness - a.badness)) {
       const x = (middle(at) - shown[0]) / (shown[1] - shown[0]) * width;
-      const half = one.label.length * 3.4 + 6;
+      const length = one.label.length * 6.8 + 20;
       const left = x > width / 2;
-      const box = {from: left ? x - 2 * half - 8 : x + 8, until: left ? x - 8 : x + 2 * half + 8, y: lowest};
+      const box = {from: left ? x - length : x, until: left ? x : x + length, y};
       if (box.from < 0 || box.until > width) continue;
-      if (placed.some((other) => other.from < box.until && box.from < other.until && Math.abs(other.y - box.y) < gap)) continue;
-      placed.push({...box, x: stamp(middle(at)), text: text(one.label), colour: looks(one).colour, left});
+      if (placed.some((other) => other.from < box.until && box.from < other.until && Math.abs(other.y - y) < gap)) continue;
+      placed.push({...box, at, one, left});
     }
-    return placed.map((one) => ({
-      x: one.x, y: one.y, text: one.text, showarrow: false, xanchor: one.left ? "right" : "left", xshift: one.left ? -8 : 8,
-      yanchor: "middle", font: {size: 11, color: style("--ink")}, bgcolor: style("--card"), bordercolor: one.colour, borderpad: 2,
+    return placed.map(({at, y, one, left}) => ({
+      x: stamp(middle(at)), y, text: text(one.label), showarrow: false, xanchor: left ? "right" : "left",
+      xshift: left ? -8 : 8, yanchor: "middle", font: {size: 11, color: style("--ink")}, bgcolor: style("--card"),
+      bordercolor: looks(one).colour, borderpad: 2,
     }));
   }
 
@@ -119,7 +131,8 @@ const report = (() => {
   }
 
   // A name that may be broken where its parts end.
-  const breakable = (name) => name.split(/(?<=\w[./:])(?=\w)/).flatMap((part, at) => at ? [document.createElement("wbr"), part] : [part]);
+  const breakable = (name) => name.split(/(?<=\w[./:])(?=\w)/)
+    .flatMap((part, at) => at ? [document.createElement("wbr"), part] : [part]);
 
   // The piece of a host's line that stands beside its name.
   function swatch(one) {
@@ -140,7 +153,7 @@ const report = (() => {
   }
 
   return {
-    data, text, stamp, clock, seconds, duration, style, middle, share, looks, bars, line, lanes, labels, secondsAxis, swatch,
-    breakable,
+    data, text, stamp, clock, seconds, duration, style, middle, share, looks, within, bars, line, lanes, lowest, slowest,
+    labels, secondsAxis, swatch, breakable,
   };
 })();

@@ -174,7 +174,7 @@ def test_a_finding_says_all_it_knows_and_links_its_runbook(report: Report) -> No
     finding = Finding("bad", EVIL, ("first", "second"), "done it", "no: open", "look <there>", link, (EVIL,), ())
     text = page(replace(report, findings=[finding]))
     parsed = Parsed(text)
-    for said in (EVIL, "first", "second", "done it", "no: open", "look <there>", link):
+    for said in (EVIL, "first", "second", "done it", "no: open", "look <there>"):
         assert said in parsed.words
     assert link in [attrs.get("href") for tag, attrs in parsed.elements if tag == "a"]
     script = Parsed(page(replace(report, findings=[replace(finding, runbook="javascript:alert(1)")])))
@@ -184,10 +184,10 @@ def test_a_finding_says_all_it_knows_and_links_its_runbook(report: Report) -> No
 def test_a_host_with_a_hundred_episodes_shows_the_latest_and_opens_the_rest(report: Report) -> None:
     finding = Finding("over", EVIL, tuple(f"episode {number}" for number in range(100)))
     text = page(replace(report, findings=[finding]))
-    before, after = text.split("<summary>96 earlier</summary>")
+    before, after = text.split("<summary>97 more</summary>")
     assert "episode 99<" in before
     assert "episode 0<" in after
-    assert "episode 96<" in before
+    assert "episode 97<" in before
 
 
 def test_a_finding_leads_to_its_time_and_host_in_the_charts(report: Report) -> None:
