@@ -327,7 +327,7 @@ def test_on_paper_it_is_black_on_white_with_whole_charts_and_nothing_to_press(br
     assert browser.run(
         "[...document.querySelectorAll('figure')].every(e => getComputedStyle(e).breakInside === 'avoid')"
     )
-    shown = "[...document.querySelectorAll('[role=toolbar], #numbers, .hint')].filter(e => e.checkVisibility()).length"
+    shown = "[...document.querySelectorAll('.tools, #numbers, .hint')].filter(e => e.checkVisibility()).length"
     assert browser.run(shown) == 0
     browser.prefer("dark")  # and a screen again
     browser.run("dispatchEvent(new Event('afterprint'))")
