@@ -18,10 +18,12 @@ __all__ = ["page"]
 #: Every field's unit, where it has one, and its meaning, unless an event's own note says more. A name means
 #: the same in all events.
 _GLOSSARY = {
+    "ago": ("seconds", "How long ago the latest of the calls was refused, where they are told later."),
     "attempt": ("", "The number of the send, 1 for the first."),
     "attempts": ("sends", "How often the request was sent; 0 if it was rejected."),
     "by": ("", "The policy part that refused the call."),
     "broken_for": ("seconds", "How long the host had counted as broken."),
+    "count": ("calls", "How many refused calls it stands for (`log.rejections`), where that is not one."),
     "delay": ("seconds", "How long the first of the sends had been under way."),
     "detail": ("", "That exception's text."),
     "duration": ("seconds", "How long it took: of a call, with all its attempts and waits; of an attempt, its own."),

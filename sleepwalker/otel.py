@@ -213,6 +213,16 @@ def _finish(span: trace.Span, final: Final) -> dict[str, Any]:
     return came
 
 
+class _OfOneCall:
+    """An observer that ends with its call; `behind` it is one that does not."""
+
+    def __init__(self, observe: Observer, behind: Observer) -> None:
+        self.observe, self.behind = observe, behind
+
+    def __call__(self, event: Event, level: Level | None = None, /) -> None:
+        self.observe(event, level)
+
+
 def _recording(span: trace.Span, observe: Observer) -> Observer:
     """`observe`, and before it an event of the span for each of ours that the span itself does not say."""
     if not span.is_recording():
@@ -228,7 +238,7 @@ def _recording(span: trace.Span, observe: Observer) -> Observer:
             span.add_event(event.name, fields)
         observe(event, level)
 
-    return record
+    return _OfOneCall(record, observe)
 
 
 class _Absent(Setter[MutableMapping[str, Any]]):

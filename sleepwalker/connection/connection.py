@@ -272,6 +272,7 @@ class Connection(Verbs, Managed):
         if self._whole is not None:
             return
         self._calls.close()
+        self._part.host.tell_refused()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Connection cannot be pickled: it holds sockets and locks; make one in each process")

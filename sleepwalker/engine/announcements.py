@@ -60,14 +60,11 @@ def abandon(
 def reject(
     call: Call, by: Literal["breaker", "bulkhead", "cooldown", "isolation", "rate_limit"], retry_after: float | None
 ) -> None:
-    """Announce a rejection."""
-    call.refused = True
+    """Note a rejection, which is announced when the call ends."""
     request = call.request
-    event = _RejectedDraft(
+    call.refused = _RejectedDraft(
         call.host.origin, request.method, request.path, by, retry_after, call=call.id, asked_for=request.name
     )
-    event.__class__ = RequestRejected
-    call.observe(event)
 
 
 def would_reject(
@@ -94,7 +91,9 @@ def would_reject(
 
 
 def announce(call: Call, outcome: Outcome) -> None:
-    """The one closing event of the call."""
+    """The one closing event of the call; that of a refused one may be announced later, together with others."""
+    if (refusals := call.host.admission.refusals) is not None and call.refused is None:
+        refusals.tell_if_due()
     if (error := outcome.error) is not None or outcome.verdict is FAILURE:
         announce_failed(call, outcome, None if error is None else type(error).__name__, outcome.detail)
         return
@@ -134,5 +133,8 @@ def announce_failed(call: Call, outcome: Outcome, error: str | None, detail: str
         call=call.id,
         asked_for=request.name,
     )
+    if call.refused is not None:
+        call.host.admission.refused().add(call.refused, event, call.observe, call.compiled.rejections)
+        return
     event.__class__ = RequestFailed
     call.observe(event)

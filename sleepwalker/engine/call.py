@@ -49,6 +49,7 @@ def run(host: Host, compiled: CompiledPolicy, request: Request, clock: Clock, ob
         # An exception from a signal handler strikes anywhere, also in the line above: then it is done here.
         host.admission.leave(call, end, clock.monotonic() - call.began, sent=bool(call.attempts))
         call.release()
+        call.refused = None
         announce_failed(call, Outcome(NEUTRAL), type(error).__name__, None)
         raise
     announce(call, outcome)

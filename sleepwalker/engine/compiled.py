@@ -33,6 +33,7 @@ class CompiledPolicy:
         "propagate",
         "rate_limit",
         "read",
+        "rejections",
         "retries",
         "sample",
         "statuses",
@@ -69,6 +70,7 @@ class CompiledPolicy:
         self.rate_limit: bool = not passes_rate_limit(policy)
         self.finished_level = policy.log.finished
         self.sample: float = policy.log.sample
+        self.rejections: float = policy.log.rejections
 
     def beside(self, own: CompiledPolicy) -> CompiledPolicy:
         """This policy, of a call whose connection's own is `own`."""

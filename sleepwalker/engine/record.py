@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sleepwalker.attempt import Attempt
 from sleepwalker.clock import Clock
@@ -110,7 +111,8 @@ class Call(Holdings):
         """The attempts of the hedge that is on, or was the last one, by number."""
         self.retrying: RetryState | None = None
         """What the decisions about its retries remember, from the first on."""
-        self.refused: bool = False
+        self.refused: Any = None
+        """The draft of the event that says what refused it unsent."""
         self.dry: bool = False
         """Whether a limit that only observes would have refused the call: then those behind it would not know of it."""
 
@@ -216,6 +218,6 @@ class Call(Holdings):
         """
         if self.sent and isinstance(outcome.error, ConnectionError):
             outcome.error.never_sent = False
-        if self.refused:
+        if self.refused is not None:
             return "rejected"
         return "failed" if outcome.error is not None or outcome.verdict is FAILURE else "answered"

@@ -37,7 +37,10 @@ class RequestFinished(CallEvent):
 
 @event_type
 class RequestFailed(CallEvent):
-    """The caller got a response that counts against the host, an exception, or a rejection."""
+    """The caller got a response that counts against the host, an exception, or a rejection.
+
+    Of refused calls one event may stand for several (`log.rejections`); its other fields are those of the latest.
+    """
 
     name = "request.failed"
     level: ClassVar[Level] = "error"
@@ -48,6 +51,8 @@ class RequestFailed(CallEvent):
     attempts: int
     duration: float
     waited: float
+    count: int | None = None
+    ago: float | None = None
 
 
 @event_type
@@ -117,7 +122,7 @@ class HedgeFinished(CallEvent):
 
 @event_type
 class RequestRejected(CallEvent):
-    """The caller's policy refused the call before anything was sent."""
+    """The caller's policy refused the call before anything was sent. One event may stand for several calls."""
 
     name = "request.rejected"
     level: ClassVar[Level] = "warning"
@@ -126,6 +131,8 @@ class RequestRejected(CallEvent):
     """The policy part that refused the call; `cooldown`: the host had asked for a wait (`retry.after_binds`);
     `isolation`: an operator had taken it out of use."""
     retry_after: float | None
+    count: int | None = None
+    ago: float | None = None
 
 
 @event_type

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 #: What the events of a host's state say of it, worst last.
-HostState = Literal["fine", "broken", "isolated"]
+HostState = Literal["fine", "moved", "broken", "isolated"]
 #: What its circuit did. `would be open`: in a dry run, in which nothing is refused.
 CircuitState = Literal["closed", "would be open", "half-open", "open"]
 
@@ -201,6 +201,8 @@ class Retries:
     """Hedges sent."""
     saved_by_hedges: int = 0
     """Hedge attempts that were answered before the attempt beside which they were sent."""
+    exact: bool = False
+    """Whether they are counted by their own events although answered calls are sampled; `saved_by` is estimated."""
 
 
 @dataclass(frozen=True, slots=True)

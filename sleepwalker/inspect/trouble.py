@@ -34,6 +34,8 @@ class Episode:
     end: float | None
     """The recovery: the event that says so, the move of the callers, or else the last call that failed or was slow.
     None where it had not ended when the log did."""
+    broken: bool = False
+    """Whether its events say that it was broken: its circuit opened, or connecting failed too often."""
     calls: int = 0
     answered: int = 0
     failed: int = 0
@@ -62,6 +64,11 @@ class Episode:
     moved_at: float | None = None
     """When the first of them got it: the first hook after an eviction, or after the host broke."""
     moved_back_at: float | None = None
+    hook: str | None = None
+    """The type of the hook that failed or hung."""
+    hook_failures: int = 0
+    hook_hangs: int = 0
+    """How often hooks ran for longer than `timeout.total`."""
     processes: int = 0
     """How many processes saw it."""
     of_processes: int = 0

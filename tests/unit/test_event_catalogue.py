@@ -79,7 +79,10 @@ def calls_that_are_rejected() -> list[Event]:
     isolated.host.isolate()
     isolated.begin()
     broken.trip()
-    broken.begin()
+    for _ in range(3):
+        broken.begin()
+    broken.clock.advance(0.5)
+    broken.host.tell_refused()
     return [event for world in (full, limited, cooling, paired, isolated, broken) for event in world.events]
 
 

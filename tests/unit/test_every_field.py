@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sleepwalker.engine import DUE, Outcome, Queue, Send, Wait
-from sleepwalker.events import RequestFinished
+from sleepwalker.events import RequestFinished, RequestRejected
 from sleepwalker.policy import Policy
 from tests.policy_fields import Case, all_fields, case, with_field
 from tests.unit.engine_driver import World, answer, refused
@@ -230,6 +230,16 @@ def finished_levels(policy: Policy) -> list[str | None]:
         here.call(answer(200))
     levels = [level for event, level in here.announced if isinstance(event, RequestFinished)]
     return [str(len(levels)), *{level or "" for level in levels}]
+
+
+def refusals_told(policy: Policy) -> list[int]:
+    """For how many calls each event stands, of seventeen that an open circuit refuses, eight a second."""
+    here = World(policy)
+    here.trip()
+    for _ in range(17):
+        here.call(answer(200))
+        here.clock.advance(0.125)
+    return [event.count or 1 for event, _ in here.announced if isinstance(event, RequestRejected)]
 
 
 def open_for(policy: Policy) -> float | None:
@@ -495,6 +505,13 @@ CASES = [
     case("health.max_age", {}, kept(uses=10, apart=100.0), (None, True), (500.0, False)),
     case("health.unauthorized_evicts", {}, kept_after_a_401, (True, False), (False, True)),
     case("log.finished", {}, finished_levels, ("info", ["100", "info"]), ("debug", ["100", "debug"]), ("off", ["0"])),
+    case(
+        "log.rejections",
+        {"retry": False, "breaker": {**TRIPS_AT_ONCE, "open_for": 60, "open_max": 60}},
+        refusals_told,
+        (1.0, [1, 8, 8]),
+        (4.0, [1, 2, 2, 2, 2, 2, 2, 2, 2]),
+    ),
     case("log.sample", {}, finished_levels, (1.0, ["100", "info"]), (0.25, ["25", "info"])),
 ]
 

@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "engine.host.parts",
         "engine.host.permits",
         "engine.host.rate_limit",
+        "engine.host.refusals",
         "engine.host.sources",
         "engine.host.window",
         "engine.outcome",

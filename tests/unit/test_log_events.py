@@ -185,7 +185,7 @@ def test_optional_fields_are_marked_as_such() -> None:
     optional = {
         name for name, hint in typing.get_type_hints(RequestFailed).items() if NoneType in typing.get_args(hint)
     }
-    assert optional == {"call", "asked_for", "status", "error", "detail"}
+    assert optional == {"call", "asked_for", "status", "error", "detail", "count", "ago"}
     section = events_page.page().partition("## request.failed")[2].partition("\n## ")[0]
     assert set(re.findall(r"`(\w+)` \| \w+, may be absent", section)) == optional - {"asked_for"} | {"name"}
 

@@ -85,7 +85,7 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
         "probe_interval": 5.0,
         "unauthorized_evicts": True,
     },
-    LogPolicy: {"finished": "info", "sample": 1.0},
+    LogPolicy: {"finished": "info", "sample": 1.0, "rejections": 1.0},
     PoolPolicy: {"size": 32, "idle": 50, "max_age": 300, "block": False, "require_close_notify": True},
     Policy: {
         "timeout": TimeoutPolicy(),

@@ -79,7 +79,7 @@ class Report:
                 case BreakerClosed():
                     self.transitions.append({"at": at, "host": host, "to": "closed"})
                 case RequestRejected():
-                    self.rejected_at.append((at, host))
+                    self.rejected_at += [(at, host)] * (event.count or 1)
 
         return observe
 

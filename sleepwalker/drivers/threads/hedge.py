@@ -50,10 +50,11 @@ Begin = Callable[[Send, bool], CancellableAttempt]
 class PendingEvents:
     """Observes a call whose steps run in several threads. It holds events back while a lock is held; order is kept."""
 
-    __slots__ = ("_observe", "_pending", "held")
+    __slots__ = ("_pending", "behind", "held")
 
     def __init__(self, observe: Observer) -> None:
-        self._observe = observe
+        self.behind: Observer = observe
+        """The observer that outlives the call, or one in front of it."""
         self._pending: deque[tuple[Event, Level | None]] = deque()
         self.held: bool = False
         """Whether events are held back."""
@@ -62,7 +63,7 @@ class PendingEvents:
         if self.held:
             self._pending.append((event, level))
         else:
-            self._observe(event, level)
+            self.behind(event, level)
 
     def emit(self) -> None:
         """Emit the events that were held back."""
@@ -71,7 +72,7 @@ class PendingEvents:
                 event, level = self._pending.popleft()
             except IndexError:  # another thread was quicker
                 return
-            self._observe(event, level)
+            self.behind(event, level)
 
 
 def hedge(

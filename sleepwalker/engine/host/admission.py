@@ -14,6 +14,7 @@ from sleepwalker.engine.host.holdings import Holdings, Waiter
 from sleepwalker.engine.host.lock import HostLock
 from sleepwalker.engine.host.permits import FREE_PERMIT, HALF_OPEN, Permit, PermitHolder, Refusal
 from sleepwalker.engine.host.rate_limit import RateDecision, RateLimit
+from sleepwalker.engine.host.refusals import Refusals
 from sleepwalker.engine.host.verdict import Verdict
 from sleepwalker.events import Event
 from sleepwalker.policy import Policy
@@ -34,6 +35,7 @@ class Admission(CooldownAdmission):
         "budget",
         "bulkhead",
         "rate_limit",
+        "refusals",
     )
 
     def __init__(
@@ -47,6 +49,8 @@ class Admission(CooldownAdmission):
         self.breaker = Breaker(origin, policy.breaker, clock, lock) if policy.breaker else None
         self.budget = Budget(policy.retry.budget) if policy.retry and policy.retry.budget else None
         self.rate_limit = RateLimit(policy.rate_limit) if policy.rate_limit else None
+        self.refusals: Refusals | None = None
+        """The refused calls that are not told yet; None until one is refused."""
 
     @property
     def queued(self) -> int:
@@ -115,6 +119,13 @@ class Admission(CooldownAdmission):
         """Count a call that was refused after it had waited."""
         with self._lock.mutex:
             self._counters.reject(by)
+
+    def refused(self) -> Refusals:
+        """Where refused calls wait to be told, made if it is not there yet."""
+        with self._lock.mutex:
+            if self.refusals is None:
+                self.refusals = Refusals(self._clock)
+            return self.refusals
 
     # The rate limit
 
@@ -293,6 +304,6 @@ class Admission(CooldownAdmission):
     def renew_after_fork(self) -> None:
         """Forget the calls of threads that only the parent has."""
         self.bulkhead.renew_after_fork()
-        for part in (self.breaker, self.rate_limit, self.cooldowns):
+        for part in (self.breaker, self.rate_limit, self.cooldowns, self.refusals):
             if part is not None:
                 part.renew_after_fork()

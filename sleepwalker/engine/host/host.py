@@ -198,6 +198,12 @@ class Host:
         with self.lock.mutex:
             self.counters.count(kind, label)
 
+    def tell_refused(self) -> None:
+        """Announce the refused calls that are not told yet, those of its parts included."""
+        for record in (self, *self._all_parts()):
+            if (refusals := record.admission.refusals) is not None:
+                refusals.tell()
+
     # Its parts
 
     @property

@@ -14,10 +14,11 @@ class LogFields(TypedDict, total=False):
 
     finished: Literal["debug", "info", "warning", "error", "off"]
     sample: float
+    rejections: float
 
 
 class LogPolicy(PolicyModel, frozen=True):
-    """How much is logged of calls that got a response. Failures are always logged.
+    """How much is logged of calls that got a response, and of those refused unsent. Other failures are always logged.
 
     Example:
         ```python
@@ -29,6 +30,9 @@ class LogPolicy(PolicyModel, frozen=True):
     """Level of `request.finished`, or `off`."""
     sample: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the calls with a response that are logged: 0.01 keeps one in a hundred, 0 none."""
+    rejections: Annotated[float, Field(gt=0)] = 1.0
+    """How many times a second the refused calls of a host are logged: the first at once, the others together, with the
+    number of calls that each line stands for. 1e9 logs each call."""
 
     if TYPE_CHECKING:
 
