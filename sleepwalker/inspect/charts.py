@@ -26,6 +26,7 @@ LEGENDS = {
         ("", "broken", "failing, broken, circuit open"),
         ("", "slow", "slow, limited"),
         ("striped", "half-open", "half-open"),
+        ("", "moved", "its callers have another host"),
         ("", "isolated", "isolated"),
         ("", "would-be-open", "would be open (dry run)"),
         ("thin", "fine", "fine, closed"),
@@ -134,7 +135,8 @@ def section(report: Report) -> str:
     figures = "".join(_figure(name, legend) for name, legend in LEGENDS.items())
     return f"""<section id="charts" aria-labelledby="over-time">
 <div class="bar"><h2 id="over-time">Over time</h2><p id="chosen" role="status"></p>
-<div class="tools" role="group" aria-label="Time shown">{tools}<button type="button" data-do="all">All</button></div></div>
+<div class="tools" role="group" aria-label="Time shown">{tools}
+<button type="button" data-do="all">All</button></div></div>
 <ul id="key" aria-label="Hosts in the charts"></ul>
 <p class="aside">{text(which)}{"a" if which else "A"}n interval is {text(span(report.step))}. Choose a host to see it
 alone. <span class="hint">Drag across a chart to zoom, double-click to see all; or use the keys

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 #: Columns that a phone shows side by side.
 _FEW = 3
 
-__all__ = ["breakable", "seconds", "table", "text"]
+__all__ = ["breakable", "table", "text"]
 
 
 def text(value: object) -> str:
@@ -20,13 +20,6 @@ def text(value: object) -> str:
 def breakable(value: object) -> str:
     """The same, which may be broken where the parts of a name or a path end."""
     return re.sub(r"(?<=\w[./])(?=\w)", "<wbr>", text(value))
-
-
-def seconds(value: float | None) -> str:
-    """A latency to read."""
-    if value is None:
-        return "-"
-    return f"{value * 1000:.0f} ms" if value < 0.0995 else f"{value:.2f} s" if value < 9.95 else f"{value:.1f} s"
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> str:

@@ -9,11 +9,10 @@ from functools import cache
 from importlib import resources
 
 from sleepwalker.inspect import charts, tables
-from sleepwalker.inspect.markup import breakable, seconds, text
+from sleepwalker.inspect.markup import breakable, text
 from sleepwalker.inspect.model import Report
 from sleepwalker.inspect.trouble import Finding
-from sleepwalker.inspect.window import Filter, iso
-from sleepwalker.inspect.words import count, misdated, share, span
+from sleepwalker.inspect.words import about_filter, count, misdated, period, seconds, share, span, when
 
 __all__ = ["page"]
 
@@ -45,7 +44,7 @@ def page(report: Report) -> str:
 <meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{text(f"{headline} · {_period(report)} · sleepwalker inspect")}</title>
+<title>{text(f"{headline} · {period(report)} · sleepwalker inspect")}</title>
 <style>
 {_asset("page.css")}</style>
 </head>
@@ -95,36 +94,21 @@ def _headline(report: Report) -> tuple[str, str]:
     return "good", "No trouble"
 
 
-def _period(report: Report) -> str:
-    begin, end = (iso(at)[:19].replace("T", " ") for at in (report.begin, report.end))
-    return f"{begin} to {end[11:] if begin[:10] == end[:10] else end} UTC"
-
-
 def _about(report: Report) -> str:
     about = [
-        f"<b>{text(_period(report))}</b>",
-        text(span(report.end - report.begin)),
+        f"<b>{text(period(report))}</b>",
         count(len(report.met), "host"),
         *([f"{report.processes:,} processes"] if report.processes > 1 else []),
         f"{count(report.events, 'event')} of {text(_files(report))}",
     ]
-    lines = [" · ".join(about), *_chosen(report.chosen)]
-    if said := misdated(report):
-        lines.append(text(said))
-    return "".join(f"<p>{line}</p>\n" for line in lines)
+    chosen = about_filter(report)
+    lines = [" · ".join(about), f"<b>{text(chosen)}</b>" if chosen else "", text(misdated(report) or "")]
+    return "".join(f"<p>{line}</p>\n" for line in lines if line)
 
 
 def _files(report: Report) -> str:
     names = [file.name for file in report.files]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _chosen(chosen: Filter) -> list[str]:
-    """What was left out by the filter."""
-    parts = [f"since {iso(chosen.since)[:19]}Z"] if chosen.since is not None else []
-    parts += [f"until {iso(chosen.until)[:19]}Z"] if chosen.until is not None else []
-    parts += [f"hosts like {' or '.join(chosen.hosts)}"] if chosen.hosts else []
-    return [f"<b>Only a part of the log: {text(', '.join(parts))}</b>"] if parts else []
 
 
 def _findings(report: Report) -> str:
@@ -135,19 +119,14 @@ def _findings(report: Report) -> str:
 
 
 def _finding(finding: Finding, report: Report) -> str:
-    since = [f"<div>{text(one)}</div>" for one in finding.since]
-    # Of one host the latest, of hosts that fell together those that fell first.
-    shown, more = (since[:_SOME], since[_SOME:]) if len(finding.hosts) > 1 else (since[-_SOME:], since[:-_SOME])
-    if more:
-        shown.append(f"<details><summary>{len(more):,} more</summary>{''.join(more)}</details>")
-    runbook, linked = breakable(finding.runbook), finding.runbook.startswith(("https://", "http://"))
+    runbook, linked = text(finding.runbook).replace("#", "<wbr>#"), finding.runbook.startswith(("https://", "http://"))
     parts = [
-        [("When", "".join(shown))],
+        [("When", _when(finding, report))],
         [("Done", text(finding.done)), ("Over?", text(finding.over))],
         [("Now", text(finding.next)), ("Runbook", "" if linked else runbook)],
     ]
     lists = [[f"<dt>{label}</dt><dd>{said}</dd>" for label, said in part if said] for part in parts]
-    when, done, now = (f"<dl>{''.join(rows)}</dl>" if rows else "" for rows in lists)
+    since, done, now = (f"<dl>{''.join(rows)}</dl>" if rows else "" for rows in lists)
     name = text(finding.which)
     links = [
         f'<a class="runbook" href="{text(finding.runbook)}" rel="noreferrer" aria-label="Runbook: {name}">Runbook</a>'
@@ -156,9 +135,34 @@ def _finding(finding: Finding, report: Report) -> str:
     after = f'<p class="links">{"".join(links)}</p>' if links else ""
     mark = f'<span class="mark">{_MARKS[finding.tone]}</span>'
     return (
-        f'<li class="finding {finding.tone}"><div><h2>{mark} {_which(finding)}</h2>{when}</div>'
+        f'<li class="finding {finding.tone}"><div><h2>{mark} {_which(finding)}</h2>{since}</div>'
         f"<div>{done}</div><div>{now}{after}</div></li>\n"
     )
+
+
+def _when(finding: Finding, report: Report) -> str:
+    """Of one host the latest episodes, and the earlier ones to be opened; of several their whole time, then each."""
+    lines = [f"<div>{text(one)}</div>" for one in finding.since]
+    shown, more, what = lines[-_SOME:], lines[:-_SOME], "earlier"
+    if len(finding.hosts) > 1 and finding.episodes:
+        begin, until = _time(finding, report)
+        to = text(when(until, report)) if _over(finding, report) else "the end of the log"
+        shown = [f"<div>{text(when(begin, report))} to {to}, {text(span(until - begin))}</div>"]
+        more, what = lines, "lines, host by host"
+    opened = f"<details><summary>{len(more):,} {what}</summary>{''.join(more)}</details>" if more else ""
+    return "".join(shown) + opened
+
+
+def _time(finding: Finding, report: Report) -> tuple[float, float]:
+    """From when until when its episodes were; of one host the latest of them."""
+    told = [report.episodes[number] for number in finding.episodes]
+    seen = told if len(finding.hosts) > 1 else told[-1:]
+    ends = [report.end if one.end is None else one.end for one in seen]
+    return min(one.begin for one in seen), max(ends)
+
+
+def _over(finding: Finding, report: Report) -> bool:
+    return all(report.episodes[number].end is not None for number in finding.episodes)
 
 
 def _which(finding: Finding) -> str:
@@ -171,14 +175,11 @@ def _which(finding: Finding) -> str:
 
 def _place(finding: Finding, report: Report, name: str) -> list[str]:
     """A link that shows a finding's time, and its host if it is about one, in the charts."""
-    told = [report.episodes[number] for number in finding.episodes]
-    if not told:
+    if not finding.episodes:
         return []
-    alone = len(finding.hosts) == 1
-    seen = told[-1:] if alone else told
-    begin = min(one.begin for one in seen)
-    until = max(report.end if one.end is None else one.end for one in seen)
-    place = f'data-host="{text(finding.hosts[0]) if alone else ""}" data-from="{begin:.3f}" data-until="{until:.3f}"'
+    begin, until = _time(finding, report)
+    host = text(finding.hosts[0]) if len(finding.hosts) == 1 else ""
+    place = f'data-host="{host}" data-from="{begin:.3f}" data-until="{until:.3f}"'
     words = "See it in the charts"
     return [f'<a class="go" href="#charts" {place} aria-label="{words}: {name}">{words}</a>']
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sleepwalker.inspect.markup import breakable, seconds, table, text
+from sleepwalker.inspect.markup import breakable, table, text
 from sleepwalker.inspect.model import HostFacts, Report
 from sleepwalker.inspect.trouble import Episode
-from sleepwalker.inspect.words import count, share, span, when
+from sleepwalker.inspect.words import count, kind, seconds, share, span, when
 
 __all__ = ["hosts", "lines", "problems", "retries", "slow", "troubles"]
 
@@ -53,8 +53,8 @@ def troubles(report: Report) -> str:
     found = [one for one in reversed(report.episodes) if one.trouble]
     known = {facts.host: facts for facts in report.hosts}
     columns = (
-        "host|name", "what|word", "from|word brief", "until|word brief", "for",
-        "calls", "failed", "refused", "p95", "mostly|word", "seen by|word",
+        "host|name", "what|word brief", "from|word brief", "until|word brief", "for",
+        "calls", "failed", "refused", "p95", "mostly|word error", "processes|word brief",
     )  # fmt: skip
     rows = [
         [
@@ -67,7 +67,7 @@ def troubles(report: Report) -> str:
             f"{one.failed - one.refused:,}",
             f"{one.refused:,}",
             seconds(one.p95),
-            text(f"status {one.error}" if one.error and one.error.isdigit() else one.error or ""),
+            text(kind(one.error)) if one.error else "",
             _seen_by(one),
         ]
         for one in found[:_TROUBLES]
@@ -76,18 +76,18 @@ def troubles(report: Report) -> str:
 
 
 def _seen_by(one: Episode) -> str:
-    return f"{one.processes} of {count(one.of_processes, 'process', 'processes')}" if one.of_processes > 1 else ""
+    return f"{one.processes} of {one.of_processes}" if one.of_processes > 1 else ""
 
 
 def problems(report: Report) -> str:
     columns = (
-        "host|name", "what|word", "times", "first|word brief", "last|word brief",
+        "host|name", "what|word error", "times", "first|word brief", "last|word brief",
         "most often at|word long", "the last one said|word long",
     )  # fmt: skip
     rows = [
         [
             breakable(one.host),
-            text(f"status {one.error}" if one.error.isdigit() else one.error),
+            text(kind(one.error)),
             f"{one.attempts:,}",
             text(when(one.first, report)),
             text(when(one.last, report)),

@@ -147,7 +147,7 @@ def test_the_heading_counts_what_goes_on_and_what_is_over(report: Report) -> Non
         ((note,), "No trouble"),
     ):
         assert _title(page(replace(report, findings=list(findings)))).startswith(
-            f"{says} · 2025-11-22 14:00:00 to 14:01:00 UTC"
+            f"{says} · 2025-11-22 14:00:00.0 to 14:01:00.0 UTC, 1 min"
         )
 
 
@@ -159,10 +159,9 @@ def _title(text: str) -> str:
 
 def test_year_and_zone_and_what_was_left_out_are_said_in_the_head(report: Report) -> None:
     words = told(report, chosen=Filter(since=NOON, until=NOON + 90, hosts=("pay<b>", "x*")))
-    assert "2025-11-22 14:00:00 to 14:01:00 UTC" in words
-    said = "Only a part of the log: since 2025-11-22T14:00:00Z, until 2025-11-22T14:01:30Z, hosts like pay<b> or x*"
-    assert said in words
-    assert "Only a part" not in told(report)
+    assert "2025-11-22 14:00:00.0 to 14:01:00.0 UTC, 1 min" in words
+    assert "only hosts that fit pay<b> or x*, since 2025-11-22 14:00:00 UTC, until 2025-11-22 14:01:30 UTC" in words
+    assert "only hosts" not in told(report)
 
 
 def test_a_period_over_midnight_has_both_dates(report: Report) -> None:
@@ -184,10 +183,21 @@ def test_a_finding_says_all_it_knows_and_links_its_runbook(report: Report) -> No
 def test_a_host_with_a_hundred_episodes_shows_the_latest_and_opens_the_rest(report: Report) -> None:
     finding = Finding("over", EVIL, tuple(f"episode {number}" for number in range(100)))
     text = page(replace(report, findings=[finding]))
-    before, after = text.split("<summary>97 more</summary>")
+    before, after = text.split("<summary>97 earlier</summary>")
     assert "episode 99<" in before
     assert "episode 0<" in after
     assert "episode 97<" in before
+
+
+def test_hosts_that_fell_together_are_told_in_one_line_and_opened_host_by_host(report: Report) -> None:
+    hosts = ("https://a", "https://b")
+    episodes = [Episode(hosts[0], "total", NOON, NOON + 20), Episode(hosts[1], "total", NOON + 5, NOON + 30)]
+    finding = Finding("over", "2 of 2 hosts fell", ("the first", "the other"), hosts=hosts, episodes=(0, 1))
+    text = page(replace(report, episodes=episodes, findings=[finding]))
+    assert "14:00:00.0 to 14:00:30.0, 30 s</div><details><summary>2 lines, host by host</summary>" in text
+    episodes[0].end = None
+    text = page(replace(report, episodes=episodes, findings=[finding]))
+    assert "14:00:00.0 to the end of the log, 1 min</div><details>" in text
 
 
 def test_a_finding_leads_to_its_time_and_host_in_the_charts(report: Report) -> None:

@@ -46,7 +46,10 @@ def traffic() -> Iterator[tuple[float, str]]:
             at = dice.uniform(0, HOURS * 3600)
             if not begin <= at < end:
                 attempts = 2 if dice.random() < 0.1 else 1
-                yield at, answered(at, host, duration=dice.lognormvariate(-4, 0.6), attempts=attempts)
+                yield (
+                    at,
+                    answered(at, host, duration=dice.lognormvariate(-4, 0.6), attempts=attempts, pid=dice.randrange(4)),
+                )
         for at in range(int(begin), int(end), 60):
             yield at, failed(at, host) if at < begin + 300 else rejected(at, host)
         if end > begin:
@@ -98,9 +101,9 @@ def test_nothing_is_hidden_to_the_right_at_any_width(browser: Browser, report: P
     browser.run("document.querySelector('#numbers').open = true")
     browser.wait("document.querySelectorAll('#numbers tbody tr').length > 10")
     hidden = """[...document.querySelectorAll('main *')].filter(e => !e.closest('.cards thead, .plot') &&
-        (e.getBoundingClientRect().right > innerWidth + 0.5 || (e.scrollWidth > e.clientWidth + 1 &&
+        (e.getBoundingClientRect().right > document.querySelector('header').getBoundingClientRect().right + 0.5 || (e.scrollWidth > e.clientWidth + 1 &&
         getComputedStyle(e).overflowX !== 'visible'))).map(e => e.outerHTML.slice(0, 90))"""
-    for width in (320, 390, 640, 768, 1099, 1100, 1440, 1920):
+    for width in (320, 390, 640, 768, 1179, 1180, 1440, 1920):
         browser.resize(width)
         browser.until(
             lambda: browser.overflow() == 0, f"all of it fits into {width} px"
