@@ -100,9 +100,10 @@ def test_nothing_is_hidden_to_the_right_at_any_width(browser: Browser, report: P
     show(browser, report)
     browser.run("document.querySelector('#numbers').open = true")
     browser.wait("document.querySelectorAll('#numbers tbody tr').length > 10")
-    hidden = """[...document.querySelectorAll('main *')].filter(e => !e.closest('.cards thead, .plot') &&
-        (e.getBoundingClientRect().right > document.querySelector('header').getBoundingClientRect().right + 0.5 || (e.scrollWidth > e.clientWidth + 1 &&
-        getComputedStyle(e).overflowX !== 'visible'))).map(e => e.outerHTML.slice(0, 90))"""
+    hidden = """(edge => [...document.querySelectorAll('main *')].filter(e => !e.closest('.cards thead, .plot') &&
+        (e.getBoundingClientRect().right > edge + 0.5 || (e.scrollWidth > e.clientWidth + 1 &&
+        getComputedStyle(e).overflowX !== 'visible'))).map(e => e.outerHTML.slice(0, 90)))(
+        document.querySelector('header').getBoundingClientRect().right)"""
     for width in (320, 390, 640, 768, 1179, 1180, 1440, 1920):
         browser.resize(width)
         browser.until(
