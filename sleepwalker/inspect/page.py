@@ -141,8 +141,11 @@ def _finding(finding: Finding, report: Report) -> str:
 
 
 def _when(finding: Finding, report: Report) -> str:
-    """Of one host the latest episodes, and the earlier ones to be opened; of several their whole time, then each."""
+    """Of one host the latest episodes, and the others to be opened; of several their whole time, then each."""
     lines = [f"<div>{text(one)}</div>" for one in finding.since]
+    told = [report.episodes[number] for number in finding.episodes]
+    if len(told) == len(lines):  # what goes on is the latest, whenever it began
+        lines = [line for _, line in sorted(zip(told, lines, strict=True), key=lambda pair: pair[0].end is None)]
     shown, more, what = lines[-_SOME:], lines[:-_SOME], "earlier"
     if len(finding.hosts) > 1 and finding.episodes:
         begin, until = _time(finding, report)
@@ -154,8 +157,8 @@ def _when(finding: Finding, report: Report) -> str:
 
 
 def _time(finding: Finding, report: Report) -> tuple[float, float]:
-    """From when until when its episodes were; of one host the latest of them."""
-    told = [report.episodes[number] for number in finding.episodes]
+    """From when until when its episodes were; of one host what goes on, or the latest of them."""
+    told = sorted((report.episodes[number] for number in finding.episodes), key=lambda one: one.end is None)
     seen = told if len(finding.hosts) > 1 else told[-1:]
     ends = [report.end if one.end is None else one.end for one in seen]
     return min(one.begin for one in seen), max(ends)

@@ -189,6 +189,19 @@ def test_a_host_with_a_hundred_episodes_shows_the_latest_and_opens_the_rest(repo
     assert "episode 97<" in before
 
 
+def test_what_goes_on_is_shown_first_of_all_whenever_it_began(report: Report) -> None:
+    """It had begun before four short episodes, and had to be opened to be seen."""
+    episodes = [
+        Episode(EVIL, "partial", NOON, None),
+        *(Episode(EVIL, "total", NOON + at, NOON + at) for at in range(1, 5)),
+    ]
+    since = ("it goes on", "one", "two", "three", "four")
+    finding = Finding("bad", EVIL, since, hosts=(EVIL,), episodes=(0, 1, 2, 3, 4))
+    text = page(replace(report, episodes=episodes, findings=[finding]))
+    assert "<div>three</div><div>four</div><div>it goes on</div><details><summary>2 earlier</summary>" in text
+    assert f'data-from="{NOON:.3f}"' in text
+
+
 def test_hosts_that_fell_together_are_told_in_one_line_and_opened_host_by_host(report: Report) -> None:
     hosts = ("https://a", "https://b")
     episodes = [Episode(hosts[0], "total", NOON, NOON + 20), Episode(hosts[1], "total", NOON + 5, NOON + 30)]
