@@ -15,6 +15,8 @@ __all__ = ["count_episodes"]
 
 #: No call takes so long: the bound for a host of which it is not known how fast it usually is.
 _NEVER = 1e12
+#: Less likely than this, chance does not explain that none of the other processes saw it.
+_SURPRISE = 0.01
 
 
 def count_episodes(
@@ -67,8 +69,7 @@ def _calls(
     of: Mapping[tuple[int, int | None], Process],
     limited: list[int],
 ) -> None:
-    called: list[set[int]] = [set() for _ in episodes]
-    ill: list[set[int]] = [set() for _ in episodes]
+    seen: list[dict[int, tuple[float, float]]] = [{} for _ in episodes]
     for at, file, pid, answered, failed, refused, limits, sends, retries, saved, slow in session.rows(f"""
             SELECT id, file, pid, sum(weight) FILTER (answered), sum(weight) FILTER (NOT answered),
                 sum(weight) FILTER (rejected_by IS NOT NULL),
@@ -84,16 +85,28 @@ def _calls(
         one.retries += whole(retries)
         one.saved += whole(saved)
         limited[at] += whole(limits)
-        called[at].add(process)
-        if failed or slow:
-            ill[at].add(process)
-    for at, one in enumerate(episodes):
+        bad, calls = seen[at].get(process, (0.0, 0.0))
+        seen[at][process] = bad + (failed or 0) + slow, calls + (failed or 0) + (answered or 0)
+    for one, by_process in zip(episodes, seen, strict=True):
         one.calls = one.answered + one.failed
-        one.processes, one.of_processes = len(ill[at]), len(called[at])
+        one.processes, one.of_processes = _that_saw_it(list(by_process.values())), len(by_process)
     for at, p95 in session.rows(f"""
             SELECT id, quantile_cont(duration, 0.95) FROM calls AS told {within}
             WHERE answered AND attempts = 1 AND duration IS NOT NULL GROUP BY id"""):
         episodes[at].p95 = p95
+
+
+def _that_saw_it(processes: Sequence[tuple[float, float]]) -> int:
+    """How many of these processes saw it, by their bad calls and all of them.
+
+    One without a bad call counts as well, unless that would be a surprise: it may just have called too seldom.
+    """
+    ill = [(bad, calls) for bad, calls in processes if bad]
+    if not ill:
+        return 0
+    share = sum(bad for bad, _ in ill) / sum(calls for _, calls in ill)
+    well = sum(calls for bad, calls in processes if not bad)
+    return len(ill) if (1 - min(share, 0.99)) ** well < _SURPRISE else len(processes)
 
 
 def _events(session: Session, episodes: Sequence[Episode], within: str) -> None:

@@ -13,7 +13,7 @@ from sleepwalker.inspect.trouble import Episode, Kind, Together
 __all__ = ["Draft", "Evidence", "drafts", "kind_of", "over_by_answers", "together"]
 
 #: Shares of failed calls: from here on next to nothing was answered, or callers notice at all.
-_TOTAL, _NOTICED = 0.9, 0.05
+_TOTAL, _NOTICED = 0.8, 0.05
 #: Below this share of failed calls, retries have hidden what failed from next to all callers.
 _HIDDEN = 0.02
 #: Of all that a host was sent, the share in a run from which on the run is what is usual for it.
@@ -104,10 +104,12 @@ def _told_by(
     runs = bad_runs([Count(one.number, bad(one), max(0.0, good(one))) for one in seen], scale)
     made = []
     for first, last in runs:
+        goes_on = last == len(seen) - 1
+        while not bad(seen[last]):  # too few good ones to tell that it was over
+            last -= 1
         begin, _ = _edges(seen[first], sign, known, interval)
         _, end = _edges(seen[last], sign, known, interval)
         end = max(begin, end)
-        goes_on = last == len(seen) - 1
         within = sum(bad(one) + good(one) for one in seen[first : last + 1])
         always = sign == "sends" and within >= _ALWAYS * sum(bad(one) + good(one) for one in seen)
         made.append(Draft(begin, end, {sign}, counts_go_on=goes_on, last_bad=end, always=always))
@@ -166,7 +168,7 @@ def _end_with_recovery(one: Draft, known: Evidence) -> None:
         return
     recovered = max(end for end in ends if end is not None)
     later = [tick for tick in known.ticks if tick.last_bad is not None and recovered < tick.last_bad <= one.end]
-    failed = sum(tick.failed + tick.limited for tick in later)
+    failed = sum(max(tick.failed + tick.limited, tick.sends_failed) for tick in later)
     answered = any(tick.last_good is not None and tick.last_good > one.last_bad for tick in known.ticks)
     if one.end > recovered and failed < FEWEST and answered:
         one.end = one.last_bad = recovered

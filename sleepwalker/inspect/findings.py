@@ -14,8 +14,8 @@ __all__ = ["findings"]
 
 #: So many episodes make a habit.
 _OFTEN = 4
-#: From here on next to all is said rather than a share, and below this, retries hide what fails.
-_NEXT_TO_ALL, _FEW = 0.9, 0.05
+#: Below this share of failed calls, retries hide what fails: then the share of sends is told, too.
+_FEW = 0.05
 _ORDER = {"bad": 0, "over": 1, "note": 2, "good": 3}
 
 
@@ -110,7 +110,7 @@ def _what(one: Episode, report: Report) -> str:
     elif one.kind == "broken" and not one.failed:
         said = f"broken{f' ({kind(one.error)})' if one.error else ''}; no call shows how much failed"
     else:
-        said = ("broken: " if one.broken else "") + _failing(one, report) + mostly
+        said = ("broken: " if one.broken and one.kind != "partial" else "") + _failing(one, report) + mostly
     if 0 < one.processes < one.of_processes:
         said += f"; in {one.processes} of {one.of_processes} processes"
     return said + _moved(one, report)
@@ -179,21 +179,32 @@ def _together(one: Together, facts: dict[str, HostFacts], report: Report, runboo
 
 
 def _clusters(mine: Sequence[Episode], facts: dict[str, HostFacts], report: Report) -> list[str]:
-    """Hosts with the same begin, end and kind share a line."""
-    lines: dict[tuple[str, str], list[Episode]] = {}
-    for one in mine:
-        lines.setdefault((_from_until(one.begin, one.end, 0.0, report), one.kind), []).append(one)
+    """Hosts that were back at about the same time share a line."""
+    lines: list[list[Episode]] = []
+    for one in sorted(mine, key=lambda each: (each.kind, each.end is None, each.end or 0.0)):
+        first = lines[-1][0] if lines else None
+        if first is not None and first.kind == one.kind and _as_late(first, one, report.interval):
+            lines[-1].append(one)
+        else:
+            lines.append([one])
     made = []
-    for (period, _), these in lines.items():
-        names = ", ".join(facts[one.host].label for one in these)
+    for these in lines:
+        ends = [one.end for one in these if one.end is not None]
+        period = _from_until(min(one.begin for one in these), max(ends, default=None), 0.0, report)
         calls, failed = sum(one.calls for one in these), sum(one.failed for one in these)
         if these[0].kind == "slow":
             said = "slow"
         else:
             said = f"{share(failed / calls)} of {count(calls, 'call')} failed" if calls else "broken"
             said += f", mostly {kind(these[0].error)}" if these[0].error else ""
-        made.append(f"{period}: {said}: {names}")
+        made.append(f"{period}: {said}: {', '.join(facts[one.host].label for one in these)}")
     return made
+
+
+def _as_late(one: Episode, other: Episode, interval: float) -> bool:
+    if one.end is None or other.end is None:
+        return one.end is other.end
+    return abs(one.end - other.end) <= interval
 
 
 # -- what was done, and whether it is over -------------------------------------------------------

@@ -46,7 +46,7 @@ def judge(
     dated: str,
 ) -> Judged:
     """The episodes in the order of their begins; what they say about a host is noted with it."""
-    _, end = period
+    begin, end = period
     usual = usual_latencies(session, interval, replace(chosen, since=None, until=None).condition(), dated)
     for host, p95 in usual.items():
         if host in hosts:
@@ -56,6 +56,7 @@ def judge(
     for host in sorted(set(rows) | set(evidence)):
         known = replace(evidence.get(host, Evidence()), ticks=rows.get(host, []))
         for draft in drafts(known, interval, end):
+            draft.begin = max(draft.begin, begin)  # a call may have begun before the period did
             one = Episode(host, "broken", draft.begin, None, usual_p95=usual.get(host))
             one.broken = "broken" in draft.signs
             found.append((one, draft))

@@ -26,6 +26,8 @@ _FEWEST_BLOCKS = 3
 _FACTOR, _FLOOR = 3.0, 0.2
 
 _QUICK = "event = 'request.finished' AND attempts = 1 AND duration IS NOT NULL"
+#: What hangs until its time is up began long before its event: an outage did, too.
+_BEGAN = "min(epoch_us(time) / 1e6 - coalesce(duration, 0))"
 
 
 @dataclass(slots=True)
@@ -43,7 +45,7 @@ class Tick:
     limited: float = 0.0
     """Refused by a limit of ours."""
     first_bad: float | None = None
-    """The first failure of a call or of a send; what circuits and operators refuse does not count here."""
+    """When the first call or send began that failed; what circuits and operators refuse does not count here."""
     last_bad: float | None = None
     first_shut: float | None = None
     last_shut: float | None = None
@@ -102,7 +104,7 @@ def ticks(
         return found.setdefault(host, {}).setdefault(number, Tick(number))
 
     for host, number, count, first, last in session.rows(f"""
-            SELECT host, {_number(interval)}, count(*), {_seconds("min(time)")}, {_seconds("max(time)")}
+            SELECT host, {_number(interval)}, count(*), {_BEGAN}, {_seconds("max(time)")}
             FROM events WHERE event = 'attempt.failed' AND {dated} GROUP BY ALL"""):
         one = tick(host, number)
         one.sends_failed, one.first_bad, one.last_bad = count, first, last
@@ -122,7 +124,7 @@ def ticks(
                 sum(weight) FILTER (rejected_by = 'isolation'),
                 sum(weight) FILTER (rejected_by NOT IN ('breaker', 'isolation')),
                 count(*) FILTER (answered AND attempts = 1 AND duration IS NOT NULL),
-                {_seconds(f"min(time) FILTER ({own})")}, {_seconds(f"max(time) FILTER ({own})")},
+                {_BEGAN} FILTER ({own}), {_seconds(f"max(time) FILTER ({own})")},
                 {_seconds(f"min(time) FILTER ({shut})")}, {_seconds(f"max(time) FILTER ({shut})")},
                 {_seconds("max(time) FILTER (answered)")}
             FROM calls WHERE host IN ({chosen}) AND {dated} GROUP BY ALL"""):
@@ -140,7 +142,7 @@ def _slow(session: Session, interval: int, usual: Mapping[str, float], dated: st
         return []
     bounds = ", ".join(f"({literal(host)}, {bound(p95)!r}::DOUBLE)" for host, p95 in usual.items())
     return session.rows(f"""
-        SELECT host, {_number(interval)}, count(*), {_seconds("min(time)")}, {_seconds("max(time)")}
+        SELECT host, {_number(interval)}, count(*), {_BEGAN}, {_seconds("max(time)")}
         FROM events JOIN (VALUES {bounds}) AS bounds(host, bound) USING (host)
         WHERE {_QUICK} AND duration > bound AND {dated} GROUP BY ALL""")
 
