@@ -52,12 +52,14 @@
   }
 
   function drawStates(one) {
-    const states = data.states.filter((state) => one.host === null || state.host === one.host).map((state) => ({
-      label: state.label, lanes: [
-        ["trouble", state.troubles], ["host", one.host === null && state.troubles.length ? [] : state.spans],
-        ["circuit", state.circuit],
-      ].filter(([, spans]) => spans.length),
-    })).filter((state) => state.lanes.length);
+    const states = data.states.filter((state) => one.host === null || state.host === one.host).map((state) => {
+      // Of many hosts the lanes that say most: a circuit stays open after its callers have moved away.
+      const moved = state.spans.some(([name]) => name === "moved");
+      const both = one.host !== null || !state.troubles.length;
+      return {label: state.label, lanes: [
+        ["trouble", state.troubles], ["host", both || moved ? state.spans : []], ["circuit", both || !moved ? state.circuit : []],
+      ].filter(([, spans]) => spans.length)};
+    }).filter((state) => state.lanes.length);
     boxes.states.closest("figure").hidden = !states.length;
     if (!states.length) return;
     const {traces, ticks, names, rows} = lanes(states);
@@ -135,9 +137,8 @@
       ? ` Highest: ${duration(slowest.value)} of ${slowest.host.label}, about ${clock(middle(slowest.at))}.` : ""));
     say("retries", `Retries of ${whose} ${period}: ${total(one.retries).toLocaleString("en")}.`);
     chosenText.textContent = `${whose}, ${clock(shown[0])} to ${clock(shown[1])} UTC`;
-    const unzoomed = shown[0] <= whole[0] && shown[1] >= whole[1];
     for (const name of ["earlier", "later", "out", "all"]) {
-      document.querySelector(`[data-do=${name}]`).setAttribute("aria-disabled", String(unzoomed));
+      document.querySelector(`[data-do=${name}]`).setAttribute("aria-disabled", String(shown === whole));
     }
   }
 
@@ -194,7 +195,8 @@
   function zoom([from, until]) {
     const length = Math.min(Math.max(until - from, 2 * data.step), whole[1] - whole[0]);
     const begin = Math.min(Math.max((from + until - length) / 2, whole[0]), whole[1] - length);
-    shown = [begin, begin + length];
+    // Charts know milliseconds, and a log may have less.
+    shown = length > 0.999 * (whole[1] - whole[0]) ? whole : [begin, begin + length];
     draw();
   }
 

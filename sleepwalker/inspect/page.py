@@ -147,7 +147,7 @@ def _when(finding: Finding, report: Report) -> str:
     if len(told) == len(lines):  # what goes on is the latest, whenever it began
         lines = [line for _, line in sorted(zip(told, lines, strict=True), key=lambda pair: pair[0].end is None)]
     shown, more, what = lines[-_SOME:], lines[:-_SOME], "earlier"
-    if len(finding.hosts) > 1 and finding.episodes:
+    if more and len(finding.hosts) > 1 and finding.episodes:
         begin, until = _time(finding, report)
         to = text(when(until, report)) if _over(finding, report) else "the end of the log"
         shown = [f"<div>{text(when(begin, report))} to {to}, {text(span(until - begin))}</div>"]

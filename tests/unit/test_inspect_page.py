@@ -205,9 +205,10 @@ def test_what_goes_on_is_shown_first_of_all_whenever_it_began(report: Report) ->
 def test_hosts_that_fell_together_are_told_in_one_line_and_opened_host_by_host(report: Report) -> None:
     hosts = ("https://a", "https://b")
     episodes = [Episode(hosts[0], "total", NOON, NOON + 20), Episode(hosts[1], "total", NOON + 5, NOON + 30)]
-    finding = Finding("over", "2 of 2 hosts fell", ("the first", "the other"), hosts=hosts, episodes=(0, 1))
+    since = ("the first", "the other", "the third", "the fourth")
+    finding = Finding("over", "4 of 4 hosts fell", since, hosts=hosts, episodes=(0, 1))
     text = page(replace(report, episodes=episodes, findings=[finding]))
-    assert "14:00:00.0 to 14:00:30.0, 30 s</div><details><summary>2 lines, host by host</summary>" in text
+    assert "14:00:00.0 to 14:00:30.0, 30 s</div><details><summary>4 lines, host by host</summary>" in text
     episodes[0].end = None
     text = page(replace(report, episodes=episodes, findings=[finding]))
     assert "14:00:00.0 to the end of the log, 1 min</div><details>" in text

@@ -262,8 +262,11 @@ def test_what_is_shown_is_said_to_those_who_hear_the_page(browser: Browser, repo
     show(browser, report)
     before = browser.text("#chosen")
     assert before == "all hosts, 2025-11-22 14:00 to 2025-11-22 19:59 UTC"
+    disabled = "[...document.querySelectorAll('[data-do][aria-disabled=true]')].map(button => button.dataset.do)"
+    assert browser.run(disabled) == ["earlier", "later", "out", "all"]
     _zoom(browser)
     assert browser.text("#chosen") != before
+    assert browser.run(disabled) == []
     assert browser.run("document.getElementById('chosen').getAttribute('role')") == "status"
 
 
