@@ -46,6 +46,7 @@ def document(report: Report) -> dict[str, Any]:
             **{name: report.total(name) for name in _COUNTED},
             "success_ratio": report.total("answered") / calls if calls else None,
             "sampled": report.sampled,
+            "answers_logged": report.answers_logged,
             "rejected_by": report.rejections,
             "latency": dict(zip(("p50", "p95", "p99", "longest"), report.latency, strict=True)),
         },

@@ -14,6 +14,8 @@ __all__ = ["Draft", "Evidence", "drafts", "kind_of", "over_by_answers", "togethe
 
 #: Shares of failed calls: from here on next to nothing was answered, or callers notice at all.
 _TOTAL, _NOTICED = 0.8, 0.05
+#: Of a host that was broken, the probes that were answered in the end may be half of a few calls.
+_HALF = 0.5
 #: Below this share of failed calls, retries have hidden what failed from next to all callers.
 _HIDDEN = 0.02
 #: Of all that a host was sent, the share in a run from which on the run is what is usual for it.
@@ -190,7 +192,7 @@ def kind_of(one: Episode, draft: Draft, limited: int) -> Kind:
         return "retried" if one.failed < FEWEST or share < _HIDDEN else "partial"
     if "calls" in signs and limited * 2 >= one.failed > 0:
         return "limited"
-    if share >= _TOTAL:
+    if share >= (_HALF if one.broken else _TOTAL):
         return "total"
     if "calls" in signs or share >= _NOTICED:
         return "partial"

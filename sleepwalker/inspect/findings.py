@@ -110,7 +110,7 @@ def _what(one: Episode, report: Report) -> str:
     elif one.kind == "broken" and not one.failed:
         said = f"broken{f' ({kind(one.error)})' if one.error else ''}; no call shows how much failed"
     else:
-        said = ("broken: " if one.broken and one.kind != "partial" else "") + _failing(one, report) + mostly
+        said = ("broken: " if one.broken and one.kind != "partial" else "") + _failing(one, mostly, report)
     if 0 < one.processes < one.of_processes:
         said += f"; in {one.processes} of {one.of_processes} processes"
     return said + _moved(one, report)
@@ -125,16 +125,16 @@ def _hooks(one: Episode) -> str:
     return f"its hook{f' {one.hook}' if one.hook else ''} {' and '.join(parts)}"
 
 
-def _failing(one: Episode, report: Report) -> str:
+def _failing(one: Episode, mostly: str, report: Report) -> str:
     failed = one.share or 0.0
-    if not any(facts.answered for facts in report.hosts):
-        return f"{count(one.failed, 'call')} failed; how many were answered is not in the log"
+    if not report.answers_logged:
+        return f"{count(one.failed, 'call')} failed{mostly}; how many were answered is not in the log"
     if failed >= 1:
-        return f"{'the only call' if one.calls == 1 else f'all {one.calls:,} calls'} failed"
+        return f"{'the only call' if one.calls == 1 else f'all {one.calls:,} calls'} failed{mostly}"
     told = f"{share(failed)} of {count(one.calls, 'call')} failed"
     if failed < _FEW and one.sends_failed:
         told += f" after retries, {_share_of_sends(one)}"
-    return told
+    return told + mostly
 
 
 def _share_of_sends(one: Episode) -> str:

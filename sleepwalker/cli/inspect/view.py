@@ -135,7 +135,7 @@ def _summary(report: Report, width: int) -> Iterator[RenderableType]:
         if report.rejections:
             by = ", ".join(f"{number:,} by {_PARTS.get(part, part)}" for part, number in report.rejections.items())
             rows.append(("", f"refused unsent, of those that failed: {by}"))
-    if calls and not answered:
+    if calls and not report.answers_logged:
         rows.append(
             ("note", "no request.finished in these lines: answered calls were not logged (log.finished, level)")
         )
