@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import time
@@ -142,6 +143,22 @@ def test_twelve_hosts_have_twelve_colours_and_twelve_pairs_of_marker_and_dash(br
     assert len({(line[1], marker[2]) for line, marker in swatches}) == 12
     drawn = browser.run("document.querySelector('.plot.share').data.map(trace => trace.line.color)")
     assert drawn[1:] == [line[0] for line, _ in swatches], "the legend shows what is drawn"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_label_in_a_chart_lies_on_another(browser: Browser, report: Path, width: int) -> None:
+    show(browser, report, width)
+    boxes = """[...document.querySelectorAll('.plot')].map(plot => ['.annotation', '.xtick', '.ytick'].flatMap(kind =>
+        [...plot.querySelectorAll(kind)].map(e => [e.textContent, e.getBoundingClientRect()])
+        .map(([name, {left, right, top, bottom}]) => ({name, left, right, top, bottom}))))"""
+    named = 0
+    for labels in browser.run(boxes):
+        named += sum(".example.net" in label["name"] for label in labels)
+        for one, other in itertools.combinations(labels, 2):
+            apart = one["right"] <= other["left"] + 1 or other["right"] <= one["left"] + 1
+            apart = apart or one["bottom"] <= other["top"] + 1 or other["bottom"] <= one["top"] + 1
+            assert apart, (one["name"], other["name"])
+    assert named > 11, "the lanes have names, and so have some lines"
 
 
 def test_each_chart_is_a_picture_with_its_content_in_words(browser: Browser, report: Path) -> None:
