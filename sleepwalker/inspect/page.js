@@ -17,6 +17,12 @@
   let chosen = 0;  // of data.series, the first of which is all hosts together
   let paper = false;
 
+  // Whole numbers from 0 on.
+  function countAxis(values) {
+    const most = Math.max(1, ...values);
+    return {range: [0, most * 1.05], tickformat: ",~d", ...(most < 4 ? {dtick: 1} : {})};
+  }
+
   // -- drawing ---------------------------------------------------------------------------------
 
   // What a reader's mouse and fingers do to a chart, from when it is first drawn.
@@ -84,7 +90,7 @@
     plot("calls", [
       bars("failed", one.failed, style("--failed")), bars("refused", one.rejected, style("--refused"), "/"),
       bars("answered", one.answered, style("--answered")),
-    ], 190, {rangemode: "tozero", tickformat: ",~d"}, {hovermode: "x unified"});
+    ], 190, countAxis(one.answered.map((answered, at) => answered + one.failed[at] + one.rejected[at])), {hovermode: "x unified"});
     const width = (paper ? PAPER : boxes.share.clientWidth) - 72;
     const shares = hosts.flatMap(share).filter((value) => value !== null);
     const least = Math.min(100, ...shares);
@@ -103,7 +109,7 @@
       hovermode: "closest", annotations: all && axis.range
         ? labels(hosts.flatMap((host) => slowest(host, shown)), width, shown, (axis.range[1] - axis.range[0]) / 8.5) : [],
     });
-    plot("retries", [bars("retries", one.retries, style("--retried"))], 120, {rangemode: "tozero", nticks: 3, tickformat: ",~d"},
+    plot("retries", [bars("retries", one.retries, style("--retried"))], 120, {...countAxis(one.retries), nticks: 3},
       {hovermode: "x unified"});
     document.getElementById("median").hidden = all;
     describe(one, hosts);

@@ -22,7 +22,7 @@ _FINDINGS = 100
 #: Episodes of a finding that are told at once; the others can be opened.
 _SOME = 3
 
-_MARKS = {"good": "all is well", "note": "note", "over": "over", "bad": "goes on"}
+_MARKS = {"good": "ok", "note": "note", "over": "over", "bad": "goes on"}
 
 #: Nothing but what is in the page. Plotly writes style elements and attributes as it draws.
 _POLICY = (
@@ -136,7 +136,7 @@ def _finding(finding: Finding, report: Report) -> str:
     mark = f'<span class="mark">{_MARKS[finding.tone]}</span>'
     return (
         f'<li class="finding {finding.tone}"><div><h2>{mark} {_which(finding)}</h2>{since}</div>'
-        f"<div>{done}</div><div>{now}{after}</div></li>\n"
+        f"{f'<div>{done}</div><div>{now}{after}</div>' if done or now or after else ''}</li>\n"
     )
 
 
