@@ -175,6 +175,7 @@ class _Nothing:
     """Stands in for counters: takes everything, keeps nothing."""
 
     calls = attempts = failures = retries = hedges = rejections = 0
+    answered = failed = rejected = cancelled = 0
     add = attempt = end = reject = count = count_transitions = staticmethod(lambda *_: None)
 
 

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Iterator
 
+from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.fork import renew_after_fork
 
 __all__ = ["THIS_PROCESS", "Process"]
@@ -15,14 +16,16 @@ _PREFIX = 5
 
 
 class Process:
-    """The number of the process, and its source of ids for calls. A forked child has both anew."""
+    """The number of the process, since when it runs, and its source of ids for calls. A forked child has all anew."""
 
-    __slots__ = ("calls", "pid", "prefix")
+    __slots__ = ("calls", "pid", "prefix", "since")
 
     calls: Iterator[int]
     """Numbers of calls, each given to one thread only. A call's id is `prefix-number`, the number in hexadecimal."""
     pid: int
     prefix: str
+    since: float
+    """When it was forked, or else when it imported this, in seconds since 1970-01-01 UTC."""
 
     def __init__(self) -> None:
         self.renew()
@@ -33,6 +36,7 @@ class Process:
         # Not a clock's chance: a program that seeds that in all its workers alike would give their calls the same ids.
         self.prefix = os.urandom(_PREFIX).hex()
         self.calls = itertools.count(1)
+        self.since = SYSTEM_CLOCK.wall()
 
 
 #: Read as it is needed, rather than kept: a fork changes it.

@@ -81,7 +81,7 @@ def _check(max_hosts: Any, label: Any) -> None:
 
 
 def _family(family: Family, points: Iterable[Point]) -> Metric:
-    labels = ("host", *family.labels)
+    labels = ("host", "name", *family.labels)
     if family.kind == "histogram":
         histogram = HistogramMetricFamily(family.name, family.text, labels=labels)
         for point in points:

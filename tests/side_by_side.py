@@ -116,8 +116,9 @@ def _kept_together(item: pytest.Item) -> str | None:
     definitions = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009
     if "chromium" in definitions:
         return "chromium"
-    for name, (*_, definition) in definitions.items():
-        if definition.scope in ("class", "module"):
+    shared = {name: one for name, (*_, one) in definitions.items() if one.scope in ("class", "module")}
+    for name, definition in shared.items():
+        if not any(other in shared for other in definition.argnames):  # all that stands on it goes with it
             return f"{item.path} {name}"
     return None
 

@@ -36,13 +36,14 @@ class Managed(Scoped):
         self._part.catch_up()
         return self._part.host
 
-    def _records(self) -> list[tuple[Host, int]]:
+    def _records(self) -> list[tuple[Host, int, str | None]]:
         """The host's record and how many connections to it are held, then those of its scopes, which hold none.
 
-        Of a scope its own.
+        Of a scope its own. What a manager's `find` was asked for only that knows.
         """
         host = self._record
-        return [(host, host.connections or (0 if self._calls.closed else 1)), *((part, 0) for part in host.parts())]
+        held = host.connections or (0 if self._calls.closed else 1)
+        return [(host, held, None), *((part, 0, None) for part in host.parts())]
 
     def attach(self, host: Host) -> None:
         """Share `host`, the record of this connection's origin, with others.

@@ -267,9 +267,11 @@ class ConnectionManager(Generic[Found_co]):
         """
         self._finder.run(change.reload(self._lookup, *check_reload(policy, policies)))
 
-    def _records(self) -> list[tuple[Host, int]]:
-        """The record of each host and how many connections to it are held. For metrics."""
-        return [(host, host.held) for host in self._hosts.records()]
+    def _records(self) -> list[tuple[Host, int, str | None]]:
+        """The record of each host, how many connections to it are held, and what it is asked for. For metrics."""
+        records = self._hosts.records()
+        led = self._hosts.members.led(records)
+        return [(host, host.held, next(iter(led[host.origin].names), None)) for host in records]
 
     def close(self) -> None:
         """Close and forget all connections, for good: a later `find` raises `ConnectionError`."""

@@ -16,7 +16,7 @@ from sleepwalker.engine.host import Host
 from sleepwalker.engine.host.holdings import Waiter
 from sleepwalker.engine.host.isolation import FOR_GOOD, Isolation
 from sleepwalker.engine.host.permits import Permit, State
-from sleepwalker.engine.host.snapshot import Gauges, HealthState, HostHealth, Latency
+from sleepwalker.engine.host.snapshot import Gauges, HealthState, HostHealth, Latency, Led, Recent, RejectedBy
 from sleepwalker.engine.outcome import Head, Outcome, Verdict, answered, failed
 from sleepwalker.engine.retry_after import asked_wait
 from sleepwalker.engine.steps import (
@@ -52,9 +52,12 @@ __all__ = [
     "HostHealth",
     "Isolation",
     "Latency",
+    "Led",
     "Outcome",
     "Permit",
     "Queue",
+    "Recent",
+    "RejectedBy",
     "Reply",
     "Request",
     "Send",

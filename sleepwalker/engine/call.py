@@ -44,10 +44,12 @@ def run(host: Host, compiled: CompiledPolicy, request: Request, clock: Clock, ob
             outcome = (yield from _attempts(call)) if refused is None else refused
             end = call.end(outcome)
         finally:
-            host.admission.leave(call, end, clock.monotonic() - call.began, sent=bool(call.attempts))
+            now = clock.monotonic()
+            host.admission.leave(call, end, now - call.began, now, sent=bool(call.attempts))
     except BaseException as error:
         # An exception from a signal handler strikes anywhere, also in the line above: then it is done here.
-        host.admission.leave(call, end, clock.monotonic() - call.began, sent=bool(call.attempts))
+        now = clock.monotonic()
+        host.admission.leave(call, end, now - call.began, now, sent=bool(call.attempts))
         call.release()
         call.refused = None
         announce_failed(call, Outcome(NEUTRAL), type(error).__name__, None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from sleepwalker.engine import Host
+from sleepwalker.engine import Host, Led
 from sleepwalker.transport.url import Origin
 
 
@@ -97,6 +98,22 @@ class Members:
         for one in self.at_work():
             since[one.place] = min(one.since, since.get(one.place, one.since))
         return since
+
+    def led(self, records: Iterable[Host]) -> dict[str, Led]:
+        """What leads to each of these hosts and places, by origin; to a scope the same as to its host."""
+        names: dict[str, set[str]] = {}
+        failover: dict[str, str] = {}
+        for lead in self.leads():
+            for origin in {lead.name, *(record.origin for record in lead.records)}:
+                names.setdefault(origin, set()).add(lead.name)
+            if lead.failed_over and lead.primary is not None and lead.record is not None:
+                failover[lead.primary.origin] = lead.record.origin
+        found = {}
+        for record in records:
+            host = record.origin.partition("#")[0]
+            asked = names.get(host, ())
+            found[record.origin] = Led(tuple(sorted({*asked} - {host})), bool(asked), failover.get(host))
+        return found
 
     def led_to(self, name: str, origin: Origin | None) -> set[Host]:
         """The records of where a host leads: where one of a URL failed over, that of the URL's own host alone."""

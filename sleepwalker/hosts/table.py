@@ -102,19 +102,19 @@ class HostTable:
     def health(self, host: str | None = None) -> HostHealth | dict[str, HostHealth]:
         """A `HostHealth` snapshot of one host; without `host` a dict of them all by normalised origin.
 
-        A name that hooks understand stands for the host that a manager's connection for it goes to. Scopes are there
-        as `https://host#name`.
+        A name stands for the host that a manager's connection for it goes to. A scope is `https://host#name`.
         """
         if host is not None:
             name, origin, scope = checked_record_key(host)
             record = self.find(name, origin, scope)
             hooks_since = self.members.hooks_since(name, record.origin) if scope is None else None
-            return record.snapshot(record.connections, hooks_since)
+            return record.snapshot(record.connections, hooks_since, self.members.led([record])[record.origin])
         since = self.members.hooks_by_place()
         records = {record.origin: record for record in self.records()}
         for place in since.keys() - records.keys():  # only hooks may know what it is, and they have not said so yet
             records[place] = self.unknown(place)
-        return {name: record.snapshot(record.connections, since.get(name)) for name, record in sorted(records.items())}
+        led, known = self.members.led(records.values()), sorted(records.items())
+        return {name: one.snapshot(one.connections, since.get(name), led[name]) for name, one in known}
 
     # -- for managers
 

@@ -50,9 +50,11 @@ class Draft:
     signs: set[str] = field(default_factory=set)
     """What told it: calls, sends, slow, broken, isolated."""
     counts_go_on: bool = False
-    """Whether the last interval with calls was still bad."""
+    """Whether no later interval was bad: it goes on, unless enough is answered after it."""
     state_goes_on: bool = False
     """Whether no event ended the state when the log did."""
+    share: float = 0.0
+    """Which share was bad, of what told it."""
     last_bad: float = 0.0
     """The last evidence but for that of a state."""
     always: bool = False
@@ -80,7 +82,7 @@ def drafts(known: Evidence, interval: int, end: float) -> list[Draft]:
         else:
             merged.append(one)
     for one in merged:
-        _end_with_recovery(one, known)
+        _end_with_recovery(one, known, interval)
     return sorted(
         [*merged, *ordinary, *(_of_state(one, "isolated", end) for one in known.isolated)], key=lambda one: one.begin
     )
@@ -105,16 +107,16 @@ def _told_by(
     seen = [one for one in known.ticks if bad(one) or good(one) > 0]
     runs = bad_runs([Count(one.number, bad(one), max(0.0, good(one))) for one in seen], scale)
     made = []
-    for first, last in runs:
-        goes_on = last == len(seen) - 1
-        while not bad(seen[last]):  # too few good ones to tell that it was over
-            last -= 1
+    for first, stop in runs:
+        goes_on = stop == runs[-1][1]  # unless enough is answered after it
+        last = max(at for at in range(first, stop + 1) if bad(seen[at]))
         begin, _ = _edges(seen[first], sign, known, interval)
         _, end = _edges(seen[last], sign, known, interval)
         end = max(begin, end)
-        within = sum(bad(one) + good(one) for one in seen[first : last + 1])
+        ill = sum(bad(one) for one in seen[first : last + 1])
+        within = ill + sum(good(one) for one in seen[first : last + 1])
         always = sign == "sends" and within >= _ALWAYS * sum(bad(one) + good(one) for one in seen)
-        made.append(Draft(begin, end, {sign}, counts_go_on=goes_on, last_bad=end, always=always))
+        made.append(Draft(begin, end, {sign}, counts_go_on=goes_on, share=ill / within, last_bad=end, always=always))
     return made
 
 
@@ -159,18 +161,22 @@ def _merge(one: Draft, later: Draft) -> None:
     one.counts_go_on = last.counts_go_on or (first.counts_go_on and not told)
     one.state_goes_on = one.state_goes_on or later.state_goes_on
     one.end = last.end
+    one.share = max(one.share, later.share)
     one.last_bad = max(one.last_bad, later.last_bad)
     one.signs |= later.signs
 
 
-def _end_with_recovery(one: Draft, known: Evidence) -> None:
+def _end_with_recovery(one: Draft, known: Evidence, interval: int) -> None:
     """A stray failure after the host recovered, which an answer followed, does not move the end."""
     ends = [state.until for state in known.broken if one.begin <= state.since <= one.end]
     if not ends or None in ends:
         return
     recovered = max(end for end in ends if end is not None)
-    later = [tick for tick in known.ticks if tick.last_bad is not None and recovered < tick.last_bad <= one.end]
-    failed = sum(max(tick.failed + tick.limited, tick.sends_failed) for tick in later)
+    failed = sum(
+        max(_bad_calls(tick, known, interval), tick.sends_failed)
+        for tick in known.ticks
+        if recovered < _edges(tick, "calls", known, interval)[1] <= one.end
+    )
     answered = any(tick.last_good is not None and tick.last_good > one.last_bad for tick in known.ticks)
     if one.end > recovered and failed < FEWEST and answered:
         one.end = one.last_bad = recovered

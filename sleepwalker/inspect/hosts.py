@@ -8,7 +8,7 @@ from dataclasses import replace
 from sleepwalker.eventlog.columns import literal
 from sleepwalker.inspect.episodes import Evidence
 from sleepwalker.inspect.lists import SAVED, sampled_retries, whole
-from sleepwalker.inspect.model import HostFacts
+from sleepwalker.inspect.model import HostFacts, Outage
 from sleepwalker.inspect.moves import seconds
 from sleepwalker.inspect.session import Session
 from sleepwalker.inspect.spans import Process, Transition, describe, processes, restarts
@@ -24,6 +24,9 @@ LATENCY = (
 #: Of a call whose failure says something about its host, or about its other limits: what a circuit refused, or the ramp
 #: of one that has just closed, is told by the circuit's own state.
 _FAILED = "NOT answered AND coalesce(rejected_by, '') NOT IN ('breaker', 'isolation')"
+
+#: Seconds in which events of one moment are logged.
+_SAME = 0.1
 
 
 def count_hosts(session: Session, dated: str) -> dict[str, HostFacts]:
@@ -127,13 +130,20 @@ def states(
         broken, isolated = describe(hosts[host], transitions, *period, alive[host], gone)
         closed = [one for one in transitions if one.event == "breaker.closed" and not one.observed and one.lasts]
         ramps = [(one.time, one.time + (one.lasts or 0.0)) for one in closed]
-        known[host] = Evidence((), broken, isolated, ramps)
+        known[host] = Evidence((), [_with_its_circuit(one, transitions) for one in broken], isolated, ramps)
     for host, opened, would_open in session.rows(f"""
             SELECT host, count(*) FILTER (NOT coalesce(observed, false)), count(*) FILTER (observed) FROM events
             WHERE event = 'breaker.opened' AND NOT ({dated}) GROUP BY host"""):
         hosts[host].opened += opened
         hosts[host].would_open += would_open
     return known
+
+
+def _with_its_circuit(one: Outage, transitions: Sequence[Transition]) -> Outage:
+    """From when the circuit opened, which is told just before that the host is broken."""
+    opened = (each.time for each in transitions if each.event == "breaker.opened" and not each.observed)
+    since = min((time for time in opened if 0 <= one.since - time <= _SAME), default=one.since)
+    return replace(one, since=since)
 
 
 def _alive(session: Session, found: Mapping[str, Sequence[Transition]], dated: str) -> dict[str, dict[int, float]]:

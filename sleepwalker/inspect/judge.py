@@ -24,6 +24,8 @@ __all__ = ["Judged", "judge", "now"]
 _AROUND, _AROUND_SECONDS = 10, 60.0
 #: Seconds: the last calls to a host may end after its callers have gone.
 _LATE = 2.0
+#: The share that is taken to fail where only the events of a host's state told of it.
+_LIKELY = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,9 @@ def judge(
     for host in {one.host for one, _ in found}:
         _afterwards([one for one, _ in found if one.host == host], rows.get(host, ()), interval)
     _answered_since(session, [one for one, _ in found], dated)
+    for one, draft in found:
+        if _fails_again(one, draft, hosts[one.host]):
+            one.end = None
     episodes = sorted(
         [*(one for one, _ in found), *hook_episodes(session, processes, dated)], key=lambda one: (one.begin, one.host)
     )
@@ -94,9 +99,8 @@ def _settle(
         one.last_good = max(
             (tick.last_good for tick in mine if tick.last_good is not None and tick.last_good < one.begin), default=None
         )
-        share = max(one.share or 0.0, one.sends_failed / one.sends if "sends" in draft.signs and one.sends else 0.0)
         answered = after.get(one.host, 0)
-        if not draft.state_goes_on and "slow" not in draft.signs and over_by_answers(share, answered):
+        if over_by_answers(draft.share, answered):
             draft.counts_go_on = False
         one.end = None if draft.goes_on else draft.end
         if one.end is None and not draft.state_goes_on:
@@ -158,6 +162,18 @@ def _answered_since(session: Session, found: Sequence[Episode], dated: str) -> N
     last = {one.host: one for one in found if one.end is not None}
     for host, count in answered_after(session, {host: one.end or 0.0 for host, one in last.items()}, dated).items():
         last[host].answered_since = count
+
+
+def _fails_again(one: Episode, draft: Draft, facts: HostFacts) -> bool:
+    """Whether a host that had recovered failed the last call again, and few were answered before it."""
+    if one.end is None or one.moved_at is not None or not draft.signs & {"calls", "broken"}:
+        return False
+    last = facts.last_failure or 0.0
+    return (
+        one.end < last
+        and (facts.last_answer or 0.0) < last
+        and not over_by_answers(max(draft.share, _LIKELY), one.answered_since)
+    )
 
 
 def _called(session: Session, at: float, interval: int) -> int:

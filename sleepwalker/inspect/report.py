@@ -47,7 +47,7 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
     # Whether it is over is a matter of when the log ends, also for a host that has fallen silent.
     whole = Filter(chosen.since, chosen.until).condition()
     ((end,),) = session.rows(f"SELECT max({_TIME}) FROM everything WHERE {whole} AND {dated}")
-    (finished,) = session.rows("SELECT 1 FROM everything WHERE event = 'request.finished' LIMIT 1") or [None]
+    answers_logged = bool(session.rows("SELECT 1 FROM everything WHERE event = 'request.finished' LIMIT 1"))
     step = next((step for step in _STEPS if (end - first) / step < _MOST_STEPS), (end - first) / _MOST_STEPS)
     hosts = count_hosts(session, dated)
     known_names = names(session)
@@ -93,7 +93,7 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
                 SELECT rejected_by, sum(weight) FROM calls WHERE rejected_by IS NOT NULL GROUP BY ALL ORDER BY 2 DESC, 1
             """)
         },
-        answers_logged=finished is not None,
+        answers_logged=answers_logged,
         processes=len({process.number for process in processes.values()}),
         misdated=events - known,
         misdated_lines=misdated,

@@ -17,9 +17,9 @@ __all__ = ["CALLS", "FEWEST", "SENDS", "SLOW", "Count", "Scale", "bad_runs"]
 #: So many bad ones make an episode, however few calls there were: two failures of two calls are no outage.
 FEWEST = 3
 #: The cost of a change to trouble and back is this and the logarithm of the number of calls: the more there are, the
-#: more often chance alone puts failures side by side. With it, one healthy log in some hundred has a false episode
-#: at twice the usual share, and next to none below.
-_PRICE = 6.0
+#: more often chance alone puts failures side by side. With it, next to no healthy log has a false episode, also where
+#: its share is the largest that is usual.
+_PRICE = 8.0
 #: How far above the share outside of episodes the usual one is taken to be.
 _MARGIN = 1.3
 #: A level below so many times the usual share would call the usual trouble.
@@ -98,7 +98,8 @@ def _runs(counts: Sequence[Count], usual: float, levels: Sequence[float]) -> lis
             new.append((score if stay else scores[best] - price) + gain)
         came.append(steps)
         scores = new
-    state = max(range(len(scores)), key=scores.__getitem__)
+    # What lasts until the end pays for the change back as well: else a few failures there would weigh double.
+    state = max(range(len(scores)), key=lambda state: scores[state] - (price if state else 0.0))
     runs: list[tuple[int, int]] = []
     for at in range(len(counts) - 1, -1, -1):
         if state:

@@ -217,12 +217,11 @@ class Session:
     def use(self, chosen: Filter) -> Filter:
         """Include only these events from now on; the filter, with the hosts that go by a name which it has."""
         if chosen.hosts:
-            host, name, target = map(chosen.fits, ("host", "name", "target"))
             hooks = "everything WHERE event = 'connection.hooked' AND target IS NOT NULL"
             found = self.rows(f"""
-                SELECT DISTINCT host FROM everything WHERE name IS NOT NULL AND {name}
-                UNION SELECT DISTINCT target FROM {hooks} AND {host}
-                UNION SELECT DISTINCT host FROM {hooks} AND {target}""")
+                SELECT DISTINCT host FROM everything WHERE name IS NOT NULL AND {chosen.fits("name")}
+                UNION SELECT DISTINCT target FROM {hooks} AND {chosen.fits("host")}
+                UNION SELECT DISTINCT host FROM {hooks} AND {chosen.fits("target")}""")
             chosen = replace(chosen, also=tuple(sorted(one for (one,) in found)))
         for statement in columns.views(chosen.condition()):
             self._run(statement)

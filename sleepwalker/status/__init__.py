@@ -1,7 +1,8 @@
-"""The status page: how all hosts do, as a WSGI application to mount in a service; for people and for programs."""
+"""The status page: how all hosts do, as a WSGI or ASGI application to mount in a service; for people and programs."""
 
 from __future__ import annotations
 
+from sleepwalker.status.asgi import asgi
 from sleepwalker.status.wsgi import app
 
-__all__ = ["app"]
+__all__ = ["app", "asgi"]

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from html import escape
 from importlib.resources import files
 from string import Template
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from sleepwalker.engine import HostHealth
+from sleepwalker.process import THIS_PROCESS
+from sleepwalker.status.cells import row
+from sleepwalker.status.headline import Headline, headline
+from sleepwalker.status.runbook import Runbook
+from sleepwalker.status.sorting import COLUMNS, DEFAULT, Column, in_order
 from sleepwalker.status.view import STATES, View
+from sleepwalker.status.words import clock, moment, text
 
 #: The most hosts that are drawn; more would not be read. The others are found by the filter.
 SHOWN = 200
-#: An error text is drawn up to here; hosts.json has all of it.
-_LONGEST_ERROR = 2000
-#: An error text up to here stands there as it is; a longer one is opened.
-_SHORT_ERROR = 60
 
 _FILES = files("sleepwalker.status")
 _STYLE = (_FILES / "page.css").read_text("utf-8")
@@ -30,8 +29,8 @@ _SCRIPT = (_FILES / "page.js").read_text("utf-8")
 _PAGE = Template((_FILES / "page.html").read_text("utf-8"))
 
 
-def _hash(text: str) -> str:
-    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+def _hash(part: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() + "'"
 
 
 #: The Content-Security-Policy of every response: this style, this script, this origin, and nothing else.
@@ -50,96 +49,114 @@ POLICY = "; ".join(
     )
 )
 
+
+def _icon(colour: str, shape: str) -> str:
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16' fill='{colour}'>{shape}</svg>"
+    return "data:image/svg+xml," + quote(svg)
+
+
 #: The icon on the browser's tab has the shape and the colour of the worst state.
 _ICONS = {
-    "broken": ("#d4382c", "<path d='M5 .5h6L15.5 5v6L11 15.5H5L.5 11V5z'/>"),
-    "degraded": ("#d99a1c", "<path d='M8 1L15.5 15H.5z'/>"),
-    "isolated": ("#8a6fe0", "<rect x='.5' y='.5' width='15' height='15' rx='3'/>"),
-    "healthy": ("#2f9e5b", "<circle cx='8' cy='8' r='7.5'/>"),
-    "unknown": ("#8590a0", "<circle cx='8' cy='8' r='7.5'/>"),
+    "broken": _icon("#d4382c", "<path d='M5 .5h6L15.5 5v6L11 15.5H5L.5 11V5z'/>"),
+    "degraded": _icon("#d99a1c", "<path d='M8 1L15.5 15H.5z'/>"),
+    "isolated": _icon("#8a6fe0", "<rect x='.5' y='.5' width='15' height='15' rx='3'/>"),
+    "healthy": _icon("#2f9e5b", "<circle cx='8' cy='8' r='7.5'/>"),
+    "unknown": _icon("#8590a0", "<circle cx='8' cy='8' r='7.5'/>"),
 }
-_CONTROL = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
+#: What the script shows on the tab when it does not know: a ring that is cut.
+_LOST = _icon(
+    "#d4382c",
+    "<path d='M8 .5A7.5 7.5 0 1 0 15.5 8h-3A4.5 4.5 0 1 1 8 3.5z'/><path d='M9.5 6.5v-6l6 6z' fill='#8590a0'/>",
+)
 
 
 class Asked(NamedTuple):
-    """What the page was asked to show."""
+    """What the page, or `hosts.json`, was asked to show."""
 
     words: str
     """Part of a host's name."""
     states: frozenset[str]
     """Empty for all."""
+    order: str
+    """One of `sorting.ORDERS`."""
     beside: str
     """The relative path that leads to what lies beside the page."""
 
+    def hosts(self, view: View) -> tuple[HostHealth, ...]:
+        """The hosts that fit, in the order that was asked for."""
+        return in_order(view.matching(self.words, self.states), self.order, view.taken)
 
-def render(view: View, asked: Asked, title: str, process: int) -> str:
+    def query(self, **changes: str) -> str:
+        """The address that asks for the same, but for these changes."""
+        states = [changes["state"]] * bool(changes["state"]) if "state" in changes else sorted(self.states)
+        order = changes.get("sort", self.order)
+        pairs = [("q", self.words)] * bool(self.words) + [("state", state) for state in states]
+        pairs += [("sort", order)] * (order != DEFAULT)
+        return "?" + urlencode(pairs, errors="replace") if pairs else ""
+
+
+class Speaker(NamedTuple):
+    """Who tells: a service, by one of its processes."""
+
+    title: str
+    machine: str
+    runbook: Runbook | None
+
+
+def render(view: View, asked: Asked, speaker: Speaker) -> str:
     """The whole page."""
-    matching = view.matching(asked.words, asked.states)
-    worst = _worst(view)
+    matching = asked.hosts(view)
+    head = headline(view)
+    process = THIS_PROCESS
     return _PAGE.substitute(
         style=_STYLE,
         script=_SCRIPT,
-        title=_text(title),
-        summary=_summary(view),
-        worst=worst,
-        icon=_icon(worst),
+        title=text(speaker.title),
+        summary=text(head.words),
+        notes=_notes(head, speaker.runbook),
+        worst=head.state,
+        severity=STATES.index(head.state),
+        icon=_ICONS[head.state],
+        lost=_LOST,
         taken=f"{view.taken:.3f}",
-        datetime=f"{_moment(view.taken):%Y-%m-%dT%H:%M:%SZ}",
-        clock=f"{_moment(view.taken):%H:%M:%S}",
+        datetime=f"{moment(view.taken):%Y-%m-%dT%H:%M:%SZ}",
+        clock=f"{moment(view.taken):%H:%M:%S}",
+        pid=process.pid,
+        machine=text(speaker.machine),
+        since=clock(process.since, view.taken),
         chips=_chips(view, asked),
-        words=_text(asked.words),
-        hidden="".join(f'<input type="hidden" name="state" value="{state}">' for state in sorted(asked.states)),
+        words=text(asked.words),
+        hidden=_hidden(asked),
         note=_note(len(view.hosts), len(matching), asked),
-        hosts=_table(matching[:SHOWN], view.taken) if matching else "",
-        process=process,
-        beside=_text(asked.beside),
-        query=_text(_query(asked.words, asked.states)),
+        hosts=_table(matching[:SHOWN], view.taken, asked, speaker.runbook) if matching else "",
+        beside=text(asked.beside),
+        query=text(asked.query()),
     )
 
 
-def _worst(view: View) -> str:
-    """The state that the page is headed with: unknown hosts are no news while others are well."""
-    return next((state for state in STATES if view.states[state]), "unknown")
-
-
-def _summary(view: View) -> str:
-    total = len(view.hosts)
-    noun = "hosts and scopes" if any("#" in health.host for health in view.hosts) else "hosts"
-    if not total:
-        return "No hosts yet"
-    for state in ("broken", "degraded", "isolated"):
-        if number := view.states[state]:
-            return f"{_of(number, total, noun)} {'is' if number == 1 else 'are'} {state}"
-    if view.states["unknown"] == total:
-        return f"Nothing was heard of {'the' if total == 1 else 'any'} host lately"
-    if view.states["healthy"] == total:
-        return "The host is healthy" if total == 1 else f"All {total:,} {noun} are healthy"
-    return f"None of {total:,} {noun} is in trouble"
-
-
-def _of(number: int, total: int, noun: str) -> str:
-    return "The host" if total == 1 else f"{number:,} of {total:,} {noun}"
+def _notes(head: Headline, runbook: Runbook | None) -> str:
+    link = f"<p>{runbook.link('together')}</p>" if head.together and runbook is not None else ""
+    return "".join(f"<p>{text(note)}</p>" for note in head.notes) + link
 
 
 def _chips(view: View, asked: Asked) -> str:
     """A link for all hosts and for each state; the ones that are shown are marked."""
-    chips = [_chip("all", len(view.hosts), "", asked.words, not asked.states)]
+    chips = [_chip("all", len(view.hosts), asked.query(state=""), not asked.states)]
     for state in STATES:
-        chips.append(_chip(state, view.states[state], state, asked.words, state in asked.states))
+        chips.append(_chip(state, view.states[state], asked.query(state=state), state in asked.states))
     return "".join(chips)
 
 
-def _chip(name: str, number: int, state: str, words: str, current: bool) -> str:
-    href = _text(_query(words, [state] if state else []) or "?")
-    icon = f'<svg aria-hidden="true"><use href="#{state}"/></svg>' if state else ""
+def _chip(name: str, number: int, query: str, current: bool) -> str:
+    icon = f'<svg aria-hidden="true"><use href="#{name}"/></svg>' if name != "all" else ""
     mark = ' aria-current="true"' if current else ""
     empty = "" if number else " empty"
-    return f'<a class="{name}{empty}" href="{href}"{mark}>{icon}<b>{number:,}</b> {name}</a>'
+    return f'<a class="{name}{empty}" href="{text(query) or "?"}"{mark}>{icon}<b>{number:,}</b> {name}</a>'
 
 
-def _query(words: str, states: Iterable[str]) -> str:
-    pairs = [("q", words)] * bool(words) + [("state", state) for state in sorted(states)]
-    return "?" + urlencode(pairs, errors="replace") if pairs else ""
+def _hidden(asked: Asked) -> str:
+    pairs = [("state", state) for state in sorted(asked.states)] + [("sort", asked.order)] * (asked.order != DEFAULT)
+    return "".join(f'<input type="hidden" name="{name}" value="{value}">' for name, value in pairs)
 
 
 def _note(total: int, matching: int, asked: Asked) -> str:
@@ -148,185 +165,36 @@ def _note(total: int, matching: int, asked: Asked) -> str:
     if not matching:
         return "No host matches."
     if matching > SHOWN:
-        return f"The {SHOWN} worst of {matching:,} are shown: filter by name or state to see others."
+        first = "worst" if asked.order == DEFAULT else "first"
+        return f"The {SHOWN} {first} of {matching:,} are shown: filter by name or state to see others."
     return f"{matching:,} of {total:,} match." if asked.words or asked.states else ""
 
 
-#: Heading, and its explanation.
-_COLUMNS = (
-    ("Host", "Scheme, name and port"),
-    ("State", "Broken, degraded, isolated, healthy or unknown"),
-    ("Circuit", "The circuit breaker, and when it lets a probe through"),
-    ("Since", "How long the host has been broken"),
-    ("Success", "Share of attempts that succeeded"),
-    ("p50", "Half of the attempts took no longer"),
-    ("p95", "95 % of the attempts took no longer"),
-    ("p99", "99 % of the attempts took no longer"),
-    ("In flight", "Calls under way"),
-    ("Calls", "Calls begun, and attempts that failed"),
-    ("Retries", "Attempts after the first"),
-    ("Rejected", "Calls and retries refused unsent"),
-    (
-        "Last error",
-        "What failed last, when an attempt last succeeded, what hooks do, and why the host is isolated",
-    ),
-)
-
-
-def _table(hosts: Iterable[HostHealth], taken: float) -> str:
+def _table(hosts: Iterable[HostHealth], taken: float, asked: Asked, runbook: Runbook | None) -> str:
     # Roles are spelled out, for browsers take a table that is styled as cards for no table.
-    heads = "".join(f'<th role="columnheader" scope="col" title="{hint}">{name}</th>' for name, hint in _COLUMNS)
+    heads = "".join(_heading(column, asked) for column in COLUMNS)
     seen: Counter[str] = Counter()
     rows = []
     for health in hosts:
-        rows.append(_row(health, taken, seen[health.host]))
+        rows.append(row(health, taken, seen[health.host], runbook))
         seen[health.host] += 1
+    order = "worst first" if asked.order == DEFAULT else "sorted"
     return (
-        f'<table role="table"><caption>Hosts, worst first</caption><thead role="rowgroup"><tr role="row">{heads}</tr>'
+        f'<table role="table"><caption>Hosts, {order}</caption><thead role="rowgroup"><tr role="row">{heads}</tr>'
         f'</thead><tbody role="rowgroup">{"".join(rows)}</tbody></table>'
     )
 
 
-def _row(health: HostHealth, taken: float, copy: int) -> str:
-    host = _text(health.host)
-    cells = (
-        ("state", "State", f'<svg aria-hidden="true"><use href="#{health.state}"/></svg>{health.state}'),
-        ("circuit", "Circuit", _circuit(health)),
-        ("since", "Since", _since(health.broken_since, taken)),
-        ("success", "Success", _success(health.success_ratio)),
-        ("number p50", "p50", _seconds(health.latency.p50)),
-        ("number p95", "p95", _seconds(health.latency.p95)),
-        ("number p99", "p99", _seconds(health.latency.p99)),
-        ("number", "In flight", _in_flight(health)),
-        ("number", "Calls", _calls(health)),
-        ("number", "Retries", f"{health.retries:,}"),
-        ("number", "Rejected", f"{health.rejections:,}"),
-        ("error", "Last error" if health.last_error else "", _error(health, taken)),
-    )
-    body = "".join(
-        f'<td role="cell" class="{kind}{" dull" * (text in _DULL)}" data-label="{label}"><span>{text}</span></td>'
-        for kind, label, text in cells
-    )
+def _heading(column: Column, asked: Asked) -> str:
+    """A heading is a link that sorts by its column, and when asked again the other way round."""
+    order, mark = column.first, ""
+    if asked.order.lstrip("-") == column.name:
+        falls = asked.order.startswith("-")
+        order = column.name if falls else f"-{column.name}"
+        falls ^= column.name == DEFAULT  # worst first
+        mark = f' aria-sort="{"descending" if falls else "ascending"}"'
+    query = text(asked.query(sort=order)) or "?"
     return (
-        f'<tr role="row" class="{health.state}" data-key="{copy} {host}">'
-        f'<th role="rowheader" scope="row" title="{host}"><bdi>{_name(health.host)}</bdi></th>{body}</tr>'
+        f'<th role="columnheader" scope="col" class="{column.name}"{mark}>'
+        f'<a href="{query}" title="{column.hint}">{column.title}</a></th>'
     )
-
-
-def _name(host: str) -> str:
-    """A host's name that breaks between its labels rather than anywhere."""
-    origin, hash_, scope = host.partition("#")
-    scheme, mark, rest = origin.rpartition("://")
-    name = "<wbr>.".join(_text(part) for part in rest.split(".")) + (f"<wbr>#{_text(scope)}" if hash_ else "")
-    return f"<small>{_text(scheme)}://</small><wbr>{name}" if mark else name
-
-
-def _in_flight(health: HostHealth) -> str:
-    near = health.limit is not None and 2 * health.in_flight >= health.limit
-    return f"{health.in_flight:,}" + (f"<small>of {health.limit:,}</small>" if near else "")
-
-
-def _calls(health: HostHealth) -> str:
-    return f"{health.calls:,}" + (f"<small>{health.failures:,} failed sends</small>" if health.failures else "")
-
-
-def _circuit(health: HostHealth) -> str:
-    if health.breaker == "closed":
-        return _CLOSED
-    if health.retry_in is None:
-        return f"<b>{health.breaker}</b>"
-    return f"<b>open</b><small>probe in {_span(health.retry_in)}</small>"
-
-
-def _since(moment: float | None, taken: float) -> str:
-    if moment is None:
-        return _DASH
-    return f"<b>{_span(taken - moment)}</b><small>{_shown(moment, taken)}</small>"
-
-
-def _shown(moment: float, taken: float) -> str:
-    when = _moment(moment)
-    return f"{when:%H:%M:%S}" if abs(taken - moment) < 12 * 3600 else f"{when:%d %b %H:%M}"
-
-
-def _success(ratio: float | None) -> str:
-    if ratio is None:
-        return _DASH
-    percent = math.floor(ratio * 1000 + 1e-6) / 10  # never rounded up: 100 % means that nothing failed
-    bar = f'<rect class="track" width="100" height="6"/><rect width="{percent}" height="6"/>'
-    return (
-        f"<b>{percent:g} %</b>"
-        f'<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">{bar}</svg>'
-    )
-
-
-def _error(health: HostHealth, taken: float) -> str:
-    notes = f"<small>last success {_ago(health.last_success, taken)}</small>" if health.last_success else ""
-    if health.hooks_since is not None:
-        notes += f"<small>hooks at work since {_shown(health.hooks_since, taken)}</small>"
-    if health.cooldown is not None:
-        notes += f"<small>asks to be left alone for {_span(health.cooldown)}</small>"
-    notes = _isolation(health, taken) + notes
-    if health.last_error is None:
-        return notes or _DASH
-    text = health.last_error.replace(f"{health.host.partition('#')[0]}: ", "", 1)  # the row has said that
-    if len(text) > _LONGEST_ERROR:
-        text = text[:_LONGEST_ERROR] + " …"
-    if len(text) <= _SHORT_ERROR:
-        return f"<bdi>{_text(text)}</bdi>{notes}"
-    return f"<details><summary><bdi>{_text(text)}</bdi></summary></details>{notes}"
-
-
-def _isolation(health: HostHealth, taken: float) -> str:
-    """Why and until when an operator isolated the host, as far as they said."""
-    if health.isolated_reason is None and health.isolated_until is None:
-        return ""
-    until = "" if health.isolated_until is None else f" until {_shown(health.isolated_until, taken)}"
-    reason = "" if health.isolated_reason is None else f": <bdi>{_text(health.isolated_reason)}</bdi>"
-    return f"<small>isolated by an operator{until}{reason}</small>"
-
-
-_DASH = "<i>–</i>"
-_CLOSED = "closed"
-#: What a card need not say, where space is short.
-_DULL = frozenset({_DASH, _CLOSED, "0"})
-
-
-def _text(text: str) -> str:
-    """Any text as text of the page, in an attribute, too."""
-    return escape(text.translate(_CONTROL))
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _seconds(value: float | None) -> str:
-    """A latency, with two digits that count."""
-    if value is None:
-        return _DASH
-    if value < 0.0995:
-        return f"{value * 1000:.0f} ms" if value >= 0.0005 else "&lt;1 ms"
-    return f"{value:.2f} s" if value < 9.95 else f"{value:.1f} s"
-
-
-def _span(seconds: float) -> str:
-    """A duration to read at a glance: its two largest units."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{whole // 60} min"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-
-def _ago(moment: float, taken: float) -> str:
-    return "just now" if taken - moment < 1 else f"{_span(taken - moment)} ago"
-
-
-def _icon(state: str) -> str:
-    colour, shape = _ICONS[state]
-    svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16' fill='{colour}'>{shape}</svg>"
-    return "data:image/svg+xml," + quote(svg)

@@ -27,6 +27,8 @@ _REST = 9.0
 class View:
     """All hosts as they were at one moment."""
 
+    number: int
+    """Of the views that this process took."""
     taken: float
     """Seconds since 1970-01-01 UTC."""
     hosts: tuple[HostHealth, ...]
@@ -35,14 +37,16 @@ class View:
     """How many hosts are in each state, every state named."""
 
     def matching(self, words: str, states: frozenset[str]) -> tuple[HostHealth, ...]:
-        """The hosts with `words` in their name, in any letter case, that are in one of `states`; in any if empty."""
+        """The hosts with `words` in their address or a name of theirs, in any letter case, that are in one of `states`;
+        in any if empty."""
         wanted = words.casefold()
         if not wanted and not states:
             return self.hosts
         return tuple(
             health
             for health in self.hosts
-            if (not states or health.state in states) and wanted in health.host.casefold()
+            if (not states or health.state in states)
+            and any(wanted in name.casefold() for name in (health.host, *health.names))
         )
 
 
@@ -56,6 +60,7 @@ class Views:
 
     def _begin(self) -> None:
         self._process = os.getpid()
+        self._taken = 0
         self._latest: View | None = None
         self._due = 0.0
         self._lock = threading.Lock()
@@ -89,16 +94,25 @@ class Views:
         states: dict[HealthState, int] = dict.fromkeys(STATES, 0)
         for health in found:
             states[health.state] += 1
-        return View(taken, tuple(sorted(found, key=lambda health: _rank(health, taken))), states)
+        self._taken += 1
+        return View(self._taken, taken, tuple(sorted(found, key=lambda health: _rank(health, taken))), states)
+
+
+def hooks_hang(health: HostHealth, taken: float) -> bool:
+    """Whether hooks are at work for so long that it is trouble."""
+    return health.hooks_since is not None and taken - health.hooks_since > _SLOW_HOOKS
 
 
 def _rank(health: HostHealth, taken: float) -> tuple[int, float, float, str]:
     """By state, then what broke last, then how much fails (in percent, so that rows do not dance), then by name.
 
-    A host that refuses every login may never have had a call, and is next to the broken ones.
+    A host that refuses every login may never have had a call, and is next to the broken ones. One that nothing leads to
+    any more is no trouble.
     """
     severity = _SEVERITY[health.state]
-    if health.hooks_since is not None and taken - health.hooks_since > _SLOW_HOOKS:
+    if hooks_hang(health, taken):
         severity = min(severity, _SEVERITY["degraded"])
+    elif not health.used and health.state in ("broken", "degraded"):
+        severity = len(STATES)
     ratio = 1.0 if health.success_ratio is None else round(health.success_ratio, 2)
     return severity, -(health.broken_since or 0.0), ratio, health.host

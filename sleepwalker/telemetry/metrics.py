@@ -7,7 +7,7 @@ import threading
 import typing
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Literal
 
@@ -38,7 +38,7 @@ _WOULD_REFUSE = _words(RequestWouldReject, "by")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric: its name without a suffix of its kind, what it means, and its labels besides `host`."""
+    """One metric: its name without a suffix of its kind, what it means, and its labels besides `host` and `name`."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -51,7 +51,7 @@ class Point:
     """One value of a family. A histogram's `buckets` are cumulative counts by upper bound, the last one infinite."""
 
     labels: tuple[str, ...]
-    """`host` first, then those of the family."""
+    """`host` and `name` first, then those of the family."""
     value: float
     """A histogram's is the sum of all durations, in seconds."""
     buckets: tuple[tuple[float, int], ...] = ()
@@ -71,6 +71,8 @@ class _Sum:
     connections: int = 0
     max_in_flight: int | None = None
     rate: float | None = None
+    latency: dict[str, float] = field(default_factory=dict)
+    """By quantile, that of the slowest host."""
 
     def add(self, now: Gauges, connections: int) -> None:
         self.hosts += 1
@@ -83,8 +85,14 @@ class _Sum:
             self.max_in_flight = (self.max_in_flight or 0) + now.max_in_flight
         if now.rate is not None:
             self.rate = (self.rate or 0.0) + now.rate
+        if (latency := now.latency) is not None:
+            for quantile, seconds in (("0.5", latency.p50), ("0.95", latency.p95), ("0.99", latency.p99)):
+                if seconds is not None:
+                    self.latency[quantile] = max(seconds, self.latency.get(quantile, 0.0))
 
 
+#: The values of the labels `host` and `name`.
+_Labels = tuple[str, str]
 _Values = Iterator[tuple[tuple[str, ...], float]]
 
 
@@ -169,6 +177,13 @@ _SCALARS: Mapping[Family, Callable[[_Sum], _Values]] = {
     Family(
         "sleepwalker_rate_limit", "gauge", "How many calls may begin per second; absent where the rate limit is off."
     ): _one(lambda found: found.rate),
+    Family(
+        "sleepwalker_latency_seconds",
+        "gauge",
+        "What the share `quantile` of the attempts within health.window took at most, to within 3 %; of several hosts "
+        "with one label, the slowest.",
+        ("quantile",),
+    ): lambda found: (((quantile,), seconds) for quantile, seconds in found.latency.items()),
     Family("sleepwalker_connections", "gauge", "Connections that are held."): _one(lambda found: found.connections),
 }
 
@@ -201,35 +216,39 @@ class HostMetrics:
         self._label = label
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._labels: set[str] = set()
+        self._labels: dict[str, str] = {}
+        """Each with the name that stands beside it for good."""
         self._scopes = 0
         """How many of them are those of scopes."""
         self._departed: dict[str, Counters] = {}
         self._live: dict[int, tuple[weakref.ref[Host], Counters, str]] = {}
 
-    def read(self, records: Iterable[tuple[Host, int]]) -> list[tuple[Family, list[Point]]]:
-        """All families with their values as of now; `records` are the hosts, each with how many connections it has."""
+    def read(self, records: Iterable[tuple[Host, int, str | None]]) -> list[tuple[Family, list[Point]]]:
+        """All families with their values as of now.
+
+        `records` are the hosts, each with how many connections it has, and what `find` was asked for to get there.
+        """
         # Records without a call say nothing, and shall take no label.
-        used = [pair for pair in records if pair[0].counters.calls or pair[1] or pair[0].isolated]
+        used = [one for one in records if one[0].counters.calls or one[1] or one[0].isolated]
         if self._process != os.getpid():  # after a fork: a thread of the parent may have held the lock
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             sums = self._sums_locked(used)
-        found = [(label, sums[label]) for label in sorted(sums)]
-        living = [(label, one) for label, one in found if one.hosts]
+        found = [((label, self._labels.get(label, label)), sums[label]) for label in sorted(sums)]
+        living = [(labels, one) for labels, one in found if one.hosts]
         return [
             (family, [*_points(living if family.kind == "gauge" else found, values)])
             for family, values in _SCALARS.items()
         ] + [
-            (family, [_histogram(label, of(one.counters)) for label, one in found])
+            (family, [_histogram(labels, of(one.counters)) for labels, one in found])
             for family, of in _HISTOGRAMS.items()
         ]
 
-    def _sums_locked(self, records: list[tuple[Host, int]]) -> dict[str, _Sum]:
-        new = [host for host, _ in records if id(host.counters) not in self._live]
-        for host in sorted(new, key=lambda host: -host.counters.calls):
+    def _sums_locked(self, records: list[tuple[Host, int, str | None]]) -> dict[str, _Sum]:
+        new = [(host, name) for host, _, name in records if id(host.counters) not in self._live]
+        for host, name in sorted(new, key=lambda one: -one[0].counters.calls):
             # The counters is kept, so that what is counted until the record goes is not lost, and its id is not reused.
-            self._live[id(host.counters)] = weakref.ref(host), host.counters, self._label_of(host.origin)
+            self._live[id(host.counters)] = weakref.ref(host), host.counters, self._label_of(host.origin, name)
         sums: dict[str, _Sum] = {}
         for label, departed in self._departed.items():
             _sum(sums, label).counters.merge(departed)
@@ -239,13 +258,15 @@ class HostMetrics:
                 self._departed.setdefault(label, Counters()).merge(counters)
                 del self._live[key]
         seen = set()
-        for host, connections in records:
+        for host, connections, _ in records:
             if host not in seen:  # a connection may be given beside its manager
                 seen.add(host)
-                sums[self._live[id(host.counters)][2]].add(host.gauges(), connections)
+                label = self._live[id(host.counters)][2]
+                # The slowest of all other hosts is worth no time.
+                sums[label].add(host.gauges(latency=label != OTHER), connections)
         return sums
 
-    def _label_of(self, origin: str) -> str:
+    def _label_of(self, origin: str, name: str | None) -> str:
         label: object = origin
         if self._label is not None:
             try:
@@ -256,12 +277,12 @@ class HostMetrics:
             return OTHER
         if label in self._labels:
             return label
-        host, mark, _ = origin.partition("#")
+        host, mark, scope = origin.partition("#")
         if len(self._labels) < self._max and not (mark and self._scopes >= self._max // 2):
-            self._labels.add(label)
+            self._labels[label] = label if name is None else f"{name}{mark}{scope}"
             self._scopes += bool(mark)
             return label
-        return self._label_of(host) if mark else OTHER
+        return self._label_of(host, name) if mark else OTHER
 
 
 def _sum(sums: dict[str, _Sum], label: str) -> _Sum:
@@ -270,10 +291,10 @@ def _sum(sums: dict[str, _Sum], label: str) -> _Sum:
     return sums[label]
 
 
-def _points(found: list[tuple[str, _Sum]], values: Callable[[_Sum], _Values]) -> Iterator[Point]:
-    return (Point((label, *rest), value) for label, one in found for rest, value in values(one))
+def _points(found: list[tuple[_Labels, _Sum]], values: Callable[[_Sum], _Values]) -> Iterator[Point]:
+    return (Point((*labels, *rest), value) for labels, one in found for rest, value in values(one))
 
 
-def _histogram(label: str, histogram: Histogram) -> Point:
+def _histogram(labels: _Labels, histogram: Histogram) -> Point:
     counts = accumulate(histogram.counts)
-    return Point((label,), histogram.total, tuple(zip((*BOUNDS, float("inf")), counts, strict=True)))
+    return Point(labels, histogram.total, tuple(zip((*BOUNDS, float("inf")), counts, strict=True)))

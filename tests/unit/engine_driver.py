@@ -213,7 +213,8 @@ class World:
 
     def closings(self) -> int:
         """How many calls have announced their end."""
-        return len(self.all(RequestFinished)) + len(self.all(RequestFailed))
+        self.host.tell_refused()
+        return len(self.all(RequestFinished)) + sum(event.count or 1 for event in self.all(RequestFailed))
 
     def reasons(self) -> list[str]:
         """Why retries were abandoned."""

@@ -49,6 +49,7 @@ def test_a_host_without_a_call_is_unknown() -> None:
         retry_in=None,
         connections=0,
         hooks_since=None,
+        breaker_mode="off",
     )
 
 

@@ -187,7 +187,7 @@ def test_hooks_at_work_for_any_manager_show() -> None:
 def test_metrics_read_the_same_records_through_each_manager() -> None:
     shared = Shared()
     well(shared.one)
-    assert shared.other.manager._records() == shared.one.manager._records() == [(shared.one.record(A), 1)]
+    assert shared.other.manager._records() == shared.one.manager._records() == [(shared.one.record(A), 1, None)]
 
 
 def test_a_table_is_bounded_but_for_hosts_that_connections_lead_to() -> None:

@@ -118,7 +118,7 @@ def test_a_part_of_a_log_without_calls_is_a_report_or_a_sentence(
 ) -> None:
     """A hook's name has no calls, and there is a time before the first."""
     monkeypatch.chdir(tmp_path)
-    hooked = line(0, "connection.hooked", "payments", hook="Directory", target=HOST, duration=0.01)
+    hooked = line(0, "connection.hooked", "payments", hook="Directory", target="https://uncalled", duration=0.01)
     write(tmp_path / "log.jsonl", [hooked, an_event(1, "request.finished", HOST, bare=True)])
     code = main(["inspect", "log.jsonl", *chosen, *form])
     out, err = capsys.readouterr()

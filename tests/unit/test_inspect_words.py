@@ -321,9 +321,7 @@ def test_a_host_that_fails_without_breaking_is_found_and_goes_on(made: Made) -> 
     lines = [failed(at, error=None, status=503) if at % 3 == 0 else answered(at) for at in range(300)]
     [finding] = made(*lines).findings
     [since] = finding.since
-    assert since == (
-        "since 14:00:00 or before, 4 min 59 s so far: 33.3 % of 300 calls failed, mostly status 503"
-    )
+    assert since == ("since 14:00:00 or before, 4 min 59 s so far: 33.3 % of 300 calls failed, mostly status 503")
     assert finding.over == "no: 2 calls answered since the last failure at 14:04:57"
     assert finding.tone == "bad"
 

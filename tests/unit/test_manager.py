@@ -872,7 +872,7 @@ def test_connections_in_use_do_not_make_room() -> None:
     assert not busy.retired
     assert not found.retired
     assert len(bed.manager) == 2
-    bed.record(A).admission.leave(call, "answered", 0.0, sent=True)
+    bed.record(A).admission.leave(call, "answered", 0.0, 0.0, sent=True)
     bed.clock.advance(2)
     bed.manager.find(B)
     assert busy.retired
@@ -885,7 +885,7 @@ def test_what_is_asked_for_does_not_make_room_for_itself() -> None:
     call = Holdings()
     bed.record(A).admission.enter(call, bulkhead=True)
     bed.manager.find(B)
-    bed.record(A).admission.leave(call, "answered", 0.0, sent=True)
+    bed.record(A).admission.leave(call, "answered", 0.0, 0.0, sent=True)
     bed.clock.advance(5)
     assert bed.manager.find(A) is conn
     assert not conn.retired

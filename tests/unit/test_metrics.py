@@ -32,10 +32,11 @@ Values = dict[tuple[str, ...], float]
 
 def read(metrics: HostMetrics, *hosts: Host, name: str = "sleepwalker_attempts") -> Values:
     """One family's values by labels."""
-    found = dict(metrics.read([(host, 1) for host in hosts]))
+    found = dict(metrics.read([(host, 1, None) for host in hosts]))
     [points] = [points for family, points in found.items() if family.name == name]
     assert len({point.labels for point in points}) == len(points), "no series comes twice"
-    return {point.labels: point.value for point in points}
+    assert all(host == name for host, name, *_ in (point.labels for point in points)), "`find` was asked for none"
+    return {(host, *rest): point.value for host, _, *rest, point in ((*point.labels, point) for point in points)}
 
 
 def everything(*sources: Any, **options: Any) -> Values:
@@ -50,7 +51,8 @@ def parsed(registry: prometheus_client.CollectorRegistry) -> Values:
     values: Values = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            key = (sample.name, *(value for _, value in sorted(sample.labels.items())))
+            labels = sorted(sample.labels.items())
+            key = (sample.name, *(value for label, value in labels if label != "name"))
             assert key not in values
             values[key] = sample.value
     return values
@@ -64,7 +66,7 @@ def host(name: str, attempts: int = 1, policy: Policy | None = None) -> Host:
         made.admission.enter(call, bulkhead=True)
         permit, _ = made.admission.admit(bearer(), clock.now, 1.0)
         made.outcomes.settle(permit, answer(200), clock.now, 0.02, first=True)  # type: ignore[arg-type]
-        made.admission.leave(call, "answered", 0.02, sent=True)
+        made.admission.leave(call, "answered", 0.02, 0.0, sent=True)
     return made
 
 
@@ -134,7 +136,7 @@ def test_a_calls_histogram_is_cumulative_and_ends_with_all_of_them() -> None:
     world = World()
     for took in (0.002, 0.3, 0.3, 9.0):
         world.call(answer(200), took=took)
-    found = dict(HostMetrics(10, None).read([(world.host, 1)]))
+    found = dict(HostMetrics(10, None).read([(world.host, 1, None)]))
     [point] = next(points for family, points in found.items() if family.name == "sleepwalker_call_duration_seconds")
     by_bound = dict(point.buckets)
     assert [by_bound[bound] for bound in (0.0025, 0.25, 0.5, 5.0, 10.0, float("inf"))] == [1, 1, 3, 3, 4, 4]
@@ -309,6 +311,51 @@ def test_the_child_of_a_fork_can_be_scraped_though_the_parent_was_meanwhile(monk
     scrape.start()
     scrape.join(5)
     assert found == [{("https://a",): 1, (OTHER,): 1}]
+
+
+def names(metrics: HostMetrics, *records: tuple[Host, int, str | None]) -> dict[str, str]:
+    """The name that stands beside each host in all of its series."""
+    found = {point.labels[:2] for _, points in metrics.read(records) for point in points}
+    assert len(dict(found)) == len(found), "a host has one"
+    return dict(found)
+
+
+def test_a_host_bears_the_name_that_it_was_found_by_and_else_its_origin() -> None:
+    metrics = HostMetrics(10, None)
+    one, other, scope = host("https://a"), host("https://b"), host("https://a#reports")
+    found = names(metrics, (one, 1, "billing"), (other, 1, None), (scope, 0, "billing"))
+    assert found == {"https://a": "billing", "https://b": "https://b", "https://a#reports": "billing#reports"}
+
+
+def test_a_host_keeps_its_name_so_that_no_series_ends_or_begins_anew() -> None:
+    metrics, one = HostMetrics(10, None), host("https://a")
+    assert names(metrics, (one, 1, "billing")) == names(metrics, (one, 1, "invoices")) == {"https://a": "billing"}
+
+
+def test_hosts_past_the_most_have_no_name_of_their_own() -> None:
+    records = [(host(f"https://{number}", number), 1, f"service-{number}") for number in (3, 2, 1)]
+    assert names(HostMetrics(2, None), *records) == {
+        "https://3": "service-3",
+        "https://2": "service-2",
+        OTHER: OTHER,
+    }
+
+
+def test_a_manager_says_what_find_was_asked_for() -> None:
+    bed = Bed()
+    bed.manager.add("https://plain.test", None, Connection("https://plain.test", ANONYMOUS))
+    bed.manager.add("billing", None, Connection("https://a.test", ANONYMOUS))
+    assert {one.origin: name for one, _, name in bed.manager._records()} == {
+        "https://plain.test": None,
+        "https://a.test": "billing",
+    }
+
+
+def test_the_percentiles_of_a_host_are_those_of_its_health_and_of_all_others_there_are_none() -> None:
+    metrics, slow, quick = HostMetrics(1, None), host("https://slow", 3), host("https://quick", 2)
+    assert read(metrics, slow, quick, name="sleepwalker_latency_seconds") == {
+        ("https://slow", quantile): pytest.approx(0.02, rel=0.03) for quantile in ("0.5", "0.95", "0.99")
+    }
 
 
 def test_scrapes_at_the_same_time_agree() -> None:

@@ -101,6 +101,7 @@ FIELDS: dict[str, str] = {
     "health.unauthorized_evicts": FLAG,
     "log.finished": LEVELS,
     "log.sample": "a number, at least 0 and at most 1",
+    "log.rejections": "a number, at least 0.0001 and at most 1000000",
     "pool.size": "a whole number, at least 1 and at most 10000",
     "pool.idle": DURATION_OR_ZERO,
     "pool.max_age": f"{DURATION}, or false",
@@ -124,6 +125,7 @@ VALUES: dict[str, list[Any]] = {
     "hedge.percentile": [True, "95", 0, 100, math.nan],
     "hedge.max_extra": [*NOT_NUMBERS, 0, 11, 1.0],
     "log.sample": [*NOT_NUMBERS, 1.01],
+    "log.rejections": [*NOT_NUMBERS, 0, 1_000_001],
     "pool.size": [*NOT_NUMBERS, 0, 10_001, 32.0],
 }
 

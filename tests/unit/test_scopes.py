@@ -582,7 +582,7 @@ def test_metrics_and_the_status_page_list_scopes_without_counting_a_connection_t
     bed = Bed()
     one = found(bed)
     settle(one.scope("reports"), lambda: answer(200), 1)
-    assert [(host.origin, held) for host, held in bed.manager._records()] == [(A, 1), (REPORTS, 0)]
+    assert [(host.origin, held) for host, held, _ in bed.manager._records()] == [(A, 1), (REPORTS, 0)]
     view = Views([bed.manager], bed.clock).current()
     assert {health.host: health.connections for health in view.hosts} == {A: 1, REPORTS: 1}
 
@@ -591,7 +591,7 @@ def test_a_connection_outside_of_a_manager_shows_its_scopes_as_well() -> None:
     one = conn()
     scope = one.scope("reports")
     settle(scope, lambda: answer(200), 1)
-    assert [(host.origin, held) for host, held in one._records()] == [(A, 1), (REPORTS, 0)]
-    assert [(host.origin, held) for host, held in scope._records()] == [(REPORTS, 1)]
+    assert [(host.origin, held) for host, held, _ in one._records()] == [(A, 1), (REPORTS, 0)]
+    assert [(host.origin, held) for host, held, _ in scope._records()] == [(REPORTS, 1)]
     view = Views([one], FakeClock()).current()
     assert {health.host: health.connections for health in view.hosts} == {A: 1, REPORTS: 1}

@@ -3,124 +3,29 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import inspect
-import json
 import os
 import re
+import socket
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
-from html import unescape
-from html.parser import HTMLParser
+import time
+from dataclasses import fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from wsgiref.util import setup_testing_defaults
-from wsgiref.validate import validator
 
 import pytest
 
-from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HostHealth, Policy, status
-from sleepwalker.engine import Host, Latency
+from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HostHealth, status
+from sleepwalker.engine import Latency
+from sleepwalker.process import THIS_PROCESS
 from tests.unit.engine_driver import WALL, FakeClock
-
-QUIET = replace(
-    Host("https://a.test", Policy(), FakeClock()).snapshot(),
-    state="healthy",
-    calls=10,
-    attempts=12,
-    failures=1,
-    success_ratio=0.9996,
-    latency=Latency(0.004, 0.25, 12.0),
-    in_flight=2,
-    retries=3,
-    rejections=4,
-    last_success=WALL - 5,
-)
-BROKEN = replace(
-    QUIET,
-    host="https://b.test",
-    state="broken",
-    breaker="open",
-    success_ratio=0.0,
-    last_error="ConnectError: https://b.test: Connection refused (errno 111)",
-    broken_since=WALL - 400,
-    retry_in=3.2,
-)
-
+from tests.unit.status_driver import BROKEN, QUIET, Known, Tags, ask, page, words
 
 COOLING = replace(QUIET, host="https://c.test", cooldown=12.0)
-
-
-class Known(ConnectionManager):
-    """A manager whose hosts are what a test says, and that counts how often it is asked for them."""
-
-    def __init__(self, *hosts: HostHealth) -> None:
-        super().__init__()
-        self.hosts = hosts
-        self.asked = 0
-        self.on_asked: Callable[[], object] = lambda: None
-
-    def health(self, host: str | None = None) -> Any:
-        self.asked += 1
-        self.on_asked()
-        return dict(enumerate(self.hosts))
-
-
-@dataclass
-class Answer:
-    status: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def ask(app: Any, path: str = "/", query: str = "", method: str = "GET", **environ: str) -> Answer:
-    """What a server gets that asks as the WSGI standard says, and checks that the answer is as it says."""
-    setup_testing_defaults(environ)
-    environ |= {"PATH_INFO": path, "QUERY_STRING": query, "REQUEST_METHOD": method}
-    said: list[Any] = []
-    answered: Iterable[bytes] = validator(app)(environ, lambda *words: said.append(words))
-    try:
-        body = b"".join(answered)
-    finally:
-        answered.close()  # type: ignore[attr-defined]
-    ((code, headers),) = said
-    assert len({name.lower() for name, _ in headers}) == len(headers), "no header comes twice"
-    return Answer(code, dict(headers), body)
-
-
-def page(*hosts: HostHealth, query: str = "", **options: Any) -> str:
-    clock = FakeClock()
-    return ask(status.app(Known(*hosts), clock=clock, **options), query=query).text
-
-
-def words(html: str) -> str:
-    """What a person reads of it, without tags, styles and scripts."""
-    html = re.sub(r"<(style|script|svg)\b.*?</\1>", "", html, flags=re.DOTALL)
-    return " ".join(unescape(re.sub(r"<wbr>", "", html.replace("<small>https://</small>", "https://"))).split())
-
-
-class Tags(HTMLParser):
-    """Every element that the browser would make, with its attributes."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
 
 # -- paths and methods ---------------------------------------------------------------------------
 
@@ -130,9 +35,11 @@ def test_the_page_is_html_with_all_that_is_known_of_a_host(path: str) -> None:
     answer = ask(status.app(Known(BROKEN), clock=FakeClock()), path)
     assert (answer.status, answer.headers["Content-Type"]) == ("200 OK", "text/html; charset=utf-8")
     shown = words(re.sub(r"<[^>]+>", " ", answer.text))
-    for part in ("The host is broken", "b .test", "open", "probe in 3 s", "6 min 40 s", "11:53:20", "0 %", "4 ms"):
+    for part in ("The host is broken", "b .test", "open", "next try in 3 s", "6 min 40 s", "11:53:20", "0 %", "4 ms"):
         assert part in shown
-    for part in ("0.25 s", "12.0 s", "ConnectError: Connection refused (errno 111)", "last success 5 s ago"):
+    for part in ("0.25 s", "12.0 s", "ConnectError: Connection refused (errno 111)", "3 s ago, 11:59:57"):
+        assert part in shown
+    for part in ("opened 11:53:21", "by failures in a row", "last success 5 s ago", "1 failure", "3 retries"):
         assert part in shown
 
 
@@ -150,6 +57,8 @@ def test_the_json_is_every_field_of_every_host_worst_first() -> None:
         "sleepwalker": answer.json["sleepwalker"],
         "generated": WALL,
         "process": os.getpid(),
+        "machine": socket.gethostname(),
+        "started": THIS_PROCESS.since,
         "total": 2,
         "states": {"broken": 1, "degraded": 0, "isolated": 0, "healthy": 1, "unknown": 0},
         "matching": 2,
@@ -232,6 +141,61 @@ def test_it_needs_no_foreign_asset() -> None:
     assert outside == []
 
 
+@pytest.mark.parametrize("path", ["/", "/hosts.json"])
+@pytest.mark.parametrize(
+    ("accepts", "gzipped"),
+    [
+        ("gzip", True),
+        ("deflate, GZIP;q=0.5, br", True),
+        ("*", True),
+        ("x-gzip", True),
+        ("gzip;q=0", False),
+        ("*, gzip; q=0.000", False),
+        ("identity", False),
+        ("", False),
+    ],
+)
+def test_a_client_that_takes_gzip_gets_it(path: str, accepts: str, gzipped: bool) -> None:
+    app = status.app(Known(BROKEN, QUIET), clock=FakeClock())
+    plain, answer = ask(app, path), ask(app, path, HTTP_ACCEPT_ENCODING=accepts)
+    assert answer.headers.get("Content-Encoding") == ("gzip" if gzipped else None)
+    assert answer.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
+    assert answer.headers["Content-Length"] == str(len(answer.body))
+    assert (gzip.decompress(answer.body) if gzipped else answer.body) == plain.body
+    assert answer.headers["ETag"] == plain.headers["ETag"]
+    assert answer.headers["ETag"].startswith('W/"'), "the bytes differ, and what they say does not"
+
+
+def test_a_small_answer_is_not_compressed() -> None:
+    assert "Content-Encoding" not in ask(status.app(Known()), "/hosts.json", HTTP_ACCEPT_ENCODING="gzip").headers
+
+
+@pytest.mark.parametrize("path", ["/", "/hosts.json"])
+def test_a_client_that_has_the_view_already_is_told_so_without_making_it_again(path: str) -> None:
+    clock = FakeClock()
+    app = status.app(Known(BROKEN), clock=clock)
+    tag = ask(app, path).headers["ETag"]
+    for known in (tag, f'"other", {tag}', tag.removeprefix("W/"), "*"):
+        answer = ask(app, path, HTTP_IF_NONE_MATCH=known)
+        assert (answer.status, answer.body, answer.headers["ETag"]) == ("304 Not Modified", b"", tag)
+        assert (answer.headers["Vary"], answer.headers["Cache-Control"]) == ("Accept-Encoding", "no-store")
+    assert ask(app, path, method="HEAD", HTTP_IF_NONE_MATCH=tag).status == "304 Not Modified"
+    assert ask(app, path, HTTP_IF_NONE_MATCH='"other"').status == "200 OK"
+    clock.advance(2)
+    assert ask(app, path, HTTP_IF_NONE_MATCH=tag).status == "200 OK", "another view"
+
+
+def test_each_question_and_each_process_has_a_tag_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = status.app(Known(BROKEN, QUIET), clock=FakeClock())
+    asked = [("/", ""), ("/hosts.json", ""), ("/", "q=a"), ("/", "state=broken"), ("/", "sort=-p95")]
+    asked += [("/hosts.json", "limit=1"), ("/hosts.json", "limit=2")]
+    tags = [ask(app, *one).headers["ETag"] for one in asked]
+    tags.append(ask(app, "", SCRIPT_NAME="/status").headers["ETag"])
+    monkeypatch.setattr(THIS_PROCESS, "pid", 1)
+    tags.append(ask(app).headers["ETag"])
+    assert len(set(tags)) == len(tags)
+
+
 # -- what it is made of --------------------------------------------------------------------------
 
 
@@ -310,25 +274,92 @@ def test_broken_hosts_come_first_the_latest_on_top_then_by_what_fails_then_by_na
     [
         (["healthy", "healthy"], "All 2 hosts are healthy"),
         (["healthy"], "The host is healthy"),
-        (["healthy", "unknown"], "None of 2 hosts is in trouble"),
+        (["healthy", "unknown"], "1 of 2 hosts is healthy, 1 quiet"),
         (["unknown"], "Nothing was heard of the host lately"),
         (["unknown", "unknown"], "Nothing was heard of any host lately"),
         (["isolated"], "The host is isolated"),
-        (["healthy", "isolated"], "1 of 2 hosts is isolated"),
-        (["degraded", "isolated"], "1 of 2 hosts is degraded"),
+        (["healthy", "isolated"], "1 of 2 hosts is isolated: h1.test"),
+        (["degraded", "isolated"], "1 of 2 hosts is degraded: h0.test"),
         (["broken", "broken", "degraded"], "2 of 3 hosts are broken"),
+        (["broken", "broken"], "All 2 hosts are broken: is it us?"),
+        (["broken"] * 4 + ["healthy"], "4 of 5 hosts are broken: is it us?"),
+        (["broken"] * 4 + ["unknown"], "4 of 5 hosts are broken: is it us?"),
+        (["broken"] * 3 + ["healthy"], "3 of 4 hosts are broken"),
+        (["broken", "isolated", "unknown"], "1 of 3 hosts is broken: h0.test"),
     ],
 )
 def test_the_headline_says_the_worst(states: list[Any], says: str) -> None:
-    html = page(*(replace(QUIET, state=state) for state in states))
+    hosts = [replace(QUIET, state=state, host=f"https://h{number}.test") for number, state in enumerate(states)]
+    html = page(*hosts)
     assert f"<title>{says} · " in html
-    assert re.search(rf"<h1[^>]*>.*{says}</h1>", html)
+    assert re.search(rf"<h1[^>]*>.*<span>{re.escape(says)}</span></h1>", html)
+
+
+NEW = replace(QUIET, state="unknown", calls=0, attempts=0, last_success=None, state_since=None)
+GONE_QUIET = replace(NEW, host="https://q.test", last_success=WALL - 900, last_error_at=WALL - 800, last_error="502")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "says"),
+    [
+        ([NEW], "The host was not tried yet"),
+        ([NEW, NEW], "No host was tried yet"),
+        ([NEW, GONE_QUIET], "Nothing was heard of any host lately"),
+        ([QUIET, QUIET, NEW, GONE_QUIET], "2 of 4 hosts are healthy, 1 quiet, 1 not tried yet"),
+    ],
+)
+def test_hosts_of_which_nothing_is_heard_are_neither_well_nor_ill(hosts: list[HostHealth], says: str) -> None:
+    assert f"<title>{says} · " in page(*hosts)
+
+
+def test_a_host_that_went_quiet_with_an_error_says_so_in_its_row_and_at_the_head() -> None:
+    shown = words(re.sub(r"<[^>]+>", " ", page(QUIET, GONE_QUIET)))
+    assert "The last thing heard of q.test was an error, 13 min ago." in shown
+    assert "quiet: last heard 13 min ago, an error" in shown
+    assert "not tried yet" in page(NEW)
+    assert "no verdict yet" in page(replace(NEW, attempts=4))
+
+
+def test_a_host_that_nothing_leads_to_any_more_is_no_trouble_and_comes_last() -> None:
+    """Its callers moved: the page would be red for half a minute because of a host that no call goes to."""
+    moved = replace(BROKEN, used=False)
+    html = page(moved, QUIET)
+    assert "<title>1 of 2 hosts is healthy, 1 moved · " in html
+    assert "b.test moved: nothing leads to it any more." in html
+    assert "<small>moved: nothing leads to it any more</small>" in html
+    assert html.index("a<wbr>.test") < html.index("b<wbr>.test")
+    assert '<tr role="row" class="unused"' in html
+
+
+def test_hosts_that_broke_together_are_told_together() -> None:
+    both = [
+        replace(BROKEN, host=f"https://{name}.test", state_since=WALL - ago) for name, ago in [("a", 90), ("b", 78)]
+    ]
+    html = page(*both)
+    assert "a.test, b.test: within 12 s of each other, since 11:58:30 UTC, for 1 min 30 s." in html
+    assert "What they share is this process, its machine and its network." in html
+    assert "What they share" not in page(BROKEN, replace(BROKEN, host=f"{BROKEN.host}#part")), "one host"
+    late = page(replace(both[0], state_since=WALL - 7000), both[1], QUIET, QUIET)
+    assert "the first since 10:03:20 UTC, for 1 h 56 min, the latest at 11:58:42." in late
+
+
+def test_where_the_calls_of_a_broken_host_go_is_said() -> None:
+    html = page(replace(BROKEN, names=("stock",), failover="https://c.test"), QUIET)
+    assert "Calls to stock go to https://c.test meanwhile." in html
+    assert "calls go to <bdi>https://c.test</bdi>" in html
+
+
+def test_hooks_that_hang_are_in_the_headline() -> None:
+    html = page(QUIET, replace(NEW, host="login", hooks_since=WALL - 12))
+    assert "<title>Hooks hang: login · " in html
+    assert "Hooks for login have been at work for 12 s." in html
+    assert "hooks at work since 11:59:48" in html
 
 
 def test_scopes_are_rows_with_their_names_and_counted_as_such() -> None:
     scope = replace(BROKEN, host=f"{BROKEN.host}#a.b <reports>")
     html = page(scope, replace(QUIET, state="healthy"))
-    assert "<title>1 of 2 hosts and scopes is broken · " in html
+    assert "<title>1 of 2 hosts and scopes is broken: b.test#a.b &lt;reports&gt; · " in html
     assert "<wbr>#a.b &lt;reports&gt;</bdi>" in html
     assert "<bdi>ConnectError: Connection refused (errno 111)</bdi>" in html, "without the host that its row names"
     assert "All 2 hosts and scopes are healthy" in page(*(replace(one, state="healthy") for one in (scope, QUIET)))
@@ -446,18 +477,18 @@ def test_the_question_is_text_as_well(text: str) -> None:
 @pytest.mark.parametrize(
     ("reason", "until", "shown"),
     [
-        ("maintenance", WALL + 300, "isolated by an operator until 12:05:00: maintenance"),
-        ("maintenance", None, "isolated by an operator: maintenance"),
-        (None, WALL + 300, "isolated by an operator until 12:05:00"),
-        (None, WALL + 86_400, "isolated by an operator until 02 Jun 12:00"),
+        ("maintenance", WALL + 300, "isolated by an operator at 11:59:00 until 12:05:00: maintenance"),
+        ("maintenance", None, "isolated by an operator at 11:59:00: maintenance"),
+        (None, WALL + 300, "isolated by an operator at 11:59:00 until 12:05:00"),
+        (None, WALL + 86_400, "isolated by an operator at 11:59:00 until 02 Jun 12:00"),
     ],
 )
 def test_why_and_until_when_a_host_is_isolated_is_shown(reason: str | None, until: float | None, shown: str) -> None:
-    isolated = replace(QUIET, state="isolated", isolated_reason=reason, isolated_until=until)
+    isolated = replace(QUIET, state="isolated", isolated_reason=reason, isolated_until=until, isolated_since=WALL - 60)
     assert shown in words(re.sub(r"</?bdi>", "", page(isolated)))
     answer = ask(status.app(Known(isolated)), "/hosts.json").json["hosts"][0]
     assert (answer["isolated_reason"], answer["isolated_until"]) == (reason, until)
-    assert "by an operator" not in page(replace(QUIET, state="isolated"))
+    assert "by an operator" not in page(QUIET)
 
 
 def test_a_long_error_is_opened_and_an_endless_one_ends() -> None:
@@ -492,8 +523,8 @@ def test_a_share_is_never_rounded_up_to_all(ratio: float, shown: str) -> None:
         (-5, "0 s"),
     ],
 )
-def test_how_long_a_host_has_been_broken_is_read_at_a_glance(ago: float, shown: str) -> None:
-    assert f"<b>{shown}</b>" in page(replace(BROKEN, broken_since=WALL - ago))
+def test_how_long_a_host_has_been_in_its_state_is_read_at_a_glance(ago: float, shown: str) -> None:
+    assert f"<b>{shown}</b>" in page(replace(BROKEN, state_since=WALL - ago))
 
 
 @pytest.mark.parametrize(
@@ -501,7 +532,8 @@ def test_how_long_a_host_has_been_broken_is_read_at_a_glance(ago: float, shown: 
     [(None, "<i>–</i>"), (0.0001, "&lt;1 ms"), (0.0123, "12 ms"), (0.5, "0.50 s"), (61.0, "61.0 s")],
 )
 def test_a_latency_has_the_digits_that_count(seconds: float | None, shown: str) -> None:
-    assert f"<span>{shown}</span>" in page(replace(QUIET, latency=Latency(seconds, 7.0, 7.0)))
+    found = page(replace(QUIET, latency=Latency(7.0, seconds, 7.0)))
+    assert re.search(rf'data-label="p95"><span>{re.escape(shown)}<', found)
 
 
 @pytest.mark.parametrize(
@@ -583,6 +615,21 @@ def test_the_child_of_a_fork_shows_its_own_hosts(monkeypatch: pytest.MonkeyPatch
     assert ask(app, "/hosts.json").json["total"] == 0
 
 
+def test_a_forked_worker_runs_since_its_fork() -> None:
+    """Not since the parent began that imported all before it."""
+    reader, writer = os.pipe()
+    before = time.time()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, repr(THIS_PROCESS.since).encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as told:
+        assert before <= float(told.read()) <= time.time()
+    assert THIS_PROCESS.since <= before
+
+
 # -- what it may show ----------------------------------------------------------------------------
 
 
@@ -600,4 +647,5 @@ def test_every_argument_parameter_and_field_is_in_the_reference() -> None:
     reference = (Path(__file__).parents[2] / "docs" / "reference" / "status.md").read_text()
     named = set(re.findall(r"^\| `(\w+)` \|", reference, re.MULTILINE))
     document = ask(status.app(Known()), "/hosts.json").json
-    assert named == {*inspect.signature(status.app).parameters, "q", "state", "limit", *document}
+    assert named == {*inspect.signature(status.app).parameters, "q", "state", "sort", "limit", *document}
+    assert inspect.signature(status.asgi).parameters.keys() == inspect.signature(status.app).parameters.keys()

@@ -111,7 +111,7 @@ def test_the_events_are_those_of_the_latest_call() -> None:
 
 
 def test_a_large_number_tells_each_call() -> None:
-    here = world(rejections=1e9)
+    here = world(rejections=1_000_000)
     for _ in range(20):
         here.call(answer(200))
         here.clock.advance(0.001)

@@ -365,7 +365,8 @@ def test_isolating_the_host_ends_it() -> None:
     assert woken(calls) == [0, 1, 2]
     assert look(calls) == []
     assert {type(call.outcome.error) for call in calls} == {HostIsolatedError}
-    assert [event.by for event in here.all(RequestRejected)] == ["isolation"] * 3
+    here.host.tell_refused()
+    assert [(event.by, event.count) for event in here.all(RequestRejected)] == [("isolation", None), ("isolation", 2)]
     assert here.host.snapshot().rejections == 3
     assert nothing_left(here)
 

@@ -226,7 +226,7 @@ def test_what_is_exported_is_looked_at(server: FaultServer, out: Everything) -> 
     assert "'server.address': '127.0.0.1'" in seen["running span"]
     for source in ("vars", "locals", "pickle", "copy", "page", "event", "attempt"):
         assert any(part.startswith(f"[{source}]") for part in out.parts), source
-    assert f'sleepwalker_attempts_total{{host="{server.url}"}} 2.0' in seen["prometheus"]
+    assert f'sleepwalker_attempts_total{{host="{server.url}",name="{server.url}"}} 2.0' in seen["prometheus"]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])

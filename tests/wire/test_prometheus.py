@@ -206,7 +206,7 @@ def test_series_are_of_few_labels_and_none_has_a_path_or_a_query(scene: Scene) -
     series = scene.prometheus.ask("series", **{"match[]": '{__name__=~"sleepwalker_.+"}'})
     assert {name for one in series for name in one} == {
         *("__name__", "instance", "job"),
-        *("host", "outcome", "reason", "by", "to", "mode", "state", "le"),
+        *("host", "name", "outcome", "reason", "by", "to", "mode", "state", "le", "quantile"),
     }
     assert {one["host"] for one in series} == set(scene.hosts.values())
     assert "path" not in json.dumps(series)

@@ -4,79 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socketserver
-import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.util import shift_path_info
 
 import pytest
+from axe import violations
 from browser import Browser
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from servers import FaultServer, refused_port, reply, stall
+from status_site import HEADLINE, STEADY, TAB, TIMES, Site, go, page
 
-from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy, SleepwalkerException, status
-from sleepwalker.clock import SystemClock
+from sleepwalker import ConnectionManager
 
-#: Hosts stay in the state they are in for as long as a test takes.
-STEADY = Policy(
-    timeout={"connect": 10, "read": 10, "attempt": 10, "total": 20},
-    retry=False,
-    breaker={"consecutive": 2, "consecutive_for": 0, "open_for": 60, "open_max": 60, "close_after": 1, "ramp": 0},
-    health={"window": 30},
-)
 #: Hosts recover while one looks.
 QUICK = STEADY.replace(breaker={"open_for": 2, "open_max": 2}, health={"window": 1})
-#: The page asks again every 0.2 s in place of 2, and what it is shown is as old as 0.1 s in place of 1.
-TIMES = 10
-HEADLINE = "document.querySelector('h1').innerText"
-
-
-class Hasty(SystemClock):
-    """Its seconds pass faster."""
-
-    @staticmethod
-    def monotonic() -> float:
-        return time.monotonic() * TIMES
-
-
-class Site:
-    """The page as a service on loopback would show it: one that can go away and come back."""
-
-    def __init__(self, app: Any) -> None:
-        self.asked: list[str] = []
-        self._app = app
-        self._port = 0
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        self.asked.append(environ["PATH_INFO"])
-        return self._app(environ, start_response)
-
-    def start(self) -> None:
-        class Server(socketserver.ThreadingMixIn, WSGIServer):
-            daemon_threads = True
-
-        class Handler(WSGIRequestHandler):
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = make_server("127.0.0.1", self._port, self, server_class=Server, handler_class=Handler)
-        self._port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+HIDE = (
+    "Object.defineProperty(document, 'hidden', {value: %s, configurable: true}),"
+    " document.dispatchEvent(new Event('visibilitychange'))"
+)
 
 
 @pytest.fixture
@@ -84,11 +31,6 @@ def browser(browser: Browser) -> Browser:
     browser.resize(1280)
     browser.hurry(TIMES)
     return browser
-
-
-def page(*sources: Any, title: str = "Hosts") -> Any:
-    """The page with a clock that keeps up with the hurried browser."""
-    return status.app(*sources, title=title, clock=Hasty())
 
 
 @pytest.fixture
@@ -108,15 +50,6 @@ def site() -> Iterator[Callable[[Any], Site]]:
 def manager() -> Iterator[ConnectionManager]:
     with ConnectionManager(policy=STEADY) as running:
         yield running
-
-
-def go(manager: ConnectionManager, url: str, times: int = 1, policy: Policy = STEADY) -> None:
-    """So many calls, whatever becomes of them."""
-    conn = dict(iter(manager)).get(url) or Connection(url, ANONYMOUS, policy=policy)
-    manager.add(url, ANONYMOUS, conn)
-    for _ in range(times):
-        with contextlib.suppress(SleepwalkerException):
-            conn.get("/")
 
 
 @pytest.fixture
@@ -143,10 +76,11 @@ def test_the_page_shows_all_hosts_and_leaves_the_browser_nothing_to_complain_of(
     browser: Browser, fleet: ConnectionManager, server: FaultServer, site: Callable[[Any], Site]
 ) -> None:
     browser.open(site(page(fleet, title="checkout")).url)
-    assert browser.run("document.title") == "1 of 8 hosts is broken · checkout"
-    shown = browser.run("[...document.querySelectorAll('tbody th')].map(cell => cell.innerText)")
+    assert browser.run("document.title").startswith("1 of 8 hosts is broken: 127.0.0.1:")
+    assert browser.run("document.title").endswith(" · checkout")
+    shown = browser.run("[...document.querySelectorAll('tbody th')].map(cell => cell.innerText.trim())")
     assert sorted(shown) == sorted(fleet.health())
-    assert browser.run("[...document.querySelectorAll('td.state')].map(cell => cell.innerText.trim())") == [
+    assert browser.run("[...document.querySelectorAll('td.state .pill')].map(cell => cell.innerText.trim())") == [
         "broken",
         "degraded",
         *["isolated"] * 4,
@@ -228,13 +162,35 @@ def test_a_service_that_is_gone_is_said_and_so_is_its_return(
     running = site(page(manager))
     browser.open(running.url)
     assert not browser.run("document.querySelector('#lost').checkVisibility()")
+    title, icon = browser.run(TAB)
+    assert title == "The host is healthy · Hosts"
     running.stop()
     browser.wait("document.querySelector('#lost').checkVisibility()")
-    assert browser.text("#lost").startswith("No answer from this service since ")
+    last = browser.text("main time")
+    assert browser.text("#lost").startswith(f"No answer from this service since {last}. Below is what was known then")
     assert browser.run("document.querySelector('#lost').getAttribute('role')") == "alert"
+    lost_title, lost_icon = browser.run(TAB)
+    assert lost_title == f"No answer since {last} · Hosts"
+    assert lost_icon not in (icon, "", None)
     browser.screenshot("status-lost")
+    assert violations(browser) == []
     running.start()
     browser.wait("!document.querySelector('#lost').checkVisibility()")
+    assert browser.run(TAB) == [title, icon]
+
+
+def test_a_tab_that_is_not_in_sight_says_when_the_service_is_gone(
+    browser: Browser, manager: ConnectionManager, server: FaultServer, site: Callable[[Any], Site]
+) -> None:
+    """That is what an on-call engineer has it open for: its title and icon stayed as they were."""
+    go(manager, server.url)
+    running = site(page(manager))
+    browser.open(running.url)
+    browser.run(f"({HIDE % 'true'})")
+    running.stop()
+    browser.wait("document.title.startsWith('No answer since ')")
+    running.start()
+    browser.wait("document.title === 'The host is healthy · Hosts'")
 
 
 def test_an_answer_that_is_another_page_counts_as_gone(
@@ -255,7 +211,24 @@ def test_an_answer_that_is_another_page_counts_as_gone(
     assert browser.run(HEADLINE) == "No hosts yet"
 
 
-def test_it_can_be_paused_and_asks_for_nothing_while_it_is_hidden(
+def test_a_status_that_is_no_page_is_told(
+    browser: Browser, manager: ConnectionManager, site: Callable[[Any], Site]
+) -> None:
+    hosts = page(manager)
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        if len(running.asked) == 1:
+            return hosts(environ, start_response)
+        start_response("502 Bad Gateway", [("Content-Type", "text/html")])
+        return [b"<main>Bad gateway</main>"]
+
+    running = site(app)
+    browser.open(running.url)
+    browser.wait("document.querySelector('#lost').checkVisibility()")
+    assert browser.text("#lost").startswith("Answers with 502 since ")
+
+
+def test_it_can_be_paused_and_then_its_tab_says_so(
     browser: Browser, manager: ConnectionManager, site: Callable[[Any], Site]
 ) -> None:
     running = site(page(manager))
@@ -264,21 +237,33 @@ def test_it_can_be_paused_and_asks_for_nothing_while_it_is_hidden(
     live = browser.driver.find_element(By.ID, "live")
     live.click()
     assert live.text == "Resume"
+    assert browser.run("document.title") == f"Paused at {browser.text('main time')} · Hosts"
     browser.run("new Promise(done => setTimeout(done, 3000))")  # what was under way has come
     asked = len(running.asked)
     browser.run("new Promise(done => setTimeout(done, 4000))")
     assert len(running.asked) == asked
+    browser.driver.find_element(By.ID, "q").send_keys("a")
+    browser.until(lambda: len(running.asked) > asked, "the filter asks all the same")
+    browser.wait("document.title.startsWith('Paused at ')")
     live.click()
-    browser.until(lambda: len(running.asked) > asked, "it asks again")
-    hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true})"
-    event = ", document.dispatchEvent(new Event('visibilitychange'))"
-    browser.run(f"({hide % 'true'}{event})")
-    browser.run("new Promise(done => setTimeout(done, 3000))")
+    browser.wait("document.title === 'No hosts yet · Hosts'")
+
+
+def test_it_asks_less_often_while_it_is_not_in_sight(
+    browser: Browser, manager: ConnectionManager, site: Callable[[Any], Site]
+) -> None:
+    """In sight it asks every 2 s, else every 15 s. The browser of the tests is in a hurry."""
+    running = site(page(manager))
+    browser.open(running.url)
+    browser.run(f"({HIDE % 'true'})")
+    browser.run("new Promise(done => setTimeout(done, 5000))")  # what was under way has come
     asked = len(running.asked)
-    browser.run("new Promise(done => setTimeout(done, 4000))")
+    browser.until(lambda: len(running.asked) > asked, "it asks again")
+    asked = len(running.asked)
+    browser.run("new Promise(done => setTimeout(done, 7000))")
     assert len(running.asked) == asked
-    browser.run(f"({hide % 'false'}{event})")
-    browser.until(lambda: len(running.asked) > asked, "it asks again when it is seen again")
+    browser.run(f"({HIDE % 'false'})")
+    browser.until(lambda: len(running.asked) >= asked + 3, "it asks often again")
 
 
 #: The least contrast of any text with what is behind it, as WCAG 2 counts it.
@@ -312,6 +297,9 @@ def test_it_fits_every_width_and_can_be_read_in_every_light(
     browser.open(site(page(fleet, title="checkout: calls to others")).url)
     browser.screenshot(f"status-{width}-{scheme}", whole=True)
     assert browser.overflow() <= 0
+    assert browser.complaints() == []
+    assert violations(browser) == []
+    browser.complaints()  # of axe-core's, which adds a style
     assert browser.run(CONTRAST) >= 4.5
     dark = browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0] < 128")
     assert dark == (scheme == "dark")
@@ -335,7 +323,7 @@ def test_it_is_a_table_with_headings_for_who_does_not_see_it(
     found = browser.until(lambda: said if len(said := spoken()) > 1 else None, "more than the page's root is spoken")
     roles = [role for role, _ in found]
     assert roles.count("table") == 1
-    assert (roles.count("rowheader"), roles.count("columnheader")) == (8, 13)
+    assert (roles.count("rowheader"), roles.count("columnheader")) == (8, 11)
     assert {"Hosts, worst first", "Hosts by state", "Host"} <= {name for _, name in found}
 
 
@@ -344,7 +332,7 @@ def test_it_is_whole_without_javascript(
 ) -> None:
     browser.without_javascript()
     browser.open(site(page(fleet)).url)
-    assert browser.run(HEADLINE) == "1 of 8 hosts is broken"
+    assert browser.run(HEADLINE).startswith("1 of 8 hosts is broken: 127.0.0.1:")
     assert not browser.run("document.querySelector('#live').checkVisibility()")
     assert browser.run("document.querySelector('meta[http-equiv=refresh]').content") == "10"
     browser.driver.find_element(By.ID, "q").send_keys("cluster")

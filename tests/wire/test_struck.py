@@ -181,7 +181,7 @@ def test_a_call_that_waits_in_the_queue_and_gets_a_place() -> None:
         def leave(held: Holdings) -> None:
             while not host.admission.bulkhead.queue and not over.wait(0.0005):
                 pass
-            host.admission.leave(held, "answered", 0.0, sent=True)
+            host.admission.leave(held, "answered", 0.0, 0.0, sent=True)
 
         def act() -> None:
             conn.get("/")
@@ -218,9 +218,9 @@ def test_a_call_that_gives_its_place_to_one_who_waits() -> None:
                     time.sleep(0.0005)
             finally:
                 try:
-                    host.admission.leave(held, "answered", 0.0, sent=True)
+                    host.admission.leave(held, "answered", 0.0, 0.0, sent=True)
                 except BaseException:
-                    host.admission.leave(held, "answered", 0.0, sent=True)
+                    host.admission.leave(held, "answered", 0.0, 0.0, sent=True)
                     raise
 
         def look() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from sleepwalker.clock import Clock
+from sleepwalker.engine.host.activity import Activity
 from sleepwalker.engine.host.breaker import Breaker
 from sleepwalker.engine.host.budget import Budget
 from sleepwalker.engine.host.bulkhead import Bulkhead
@@ -30,7 +31,9 @@ class Admission(CooldownAdmission):
     __slots__ = (
         "_clock",
         "_counters",
+        "_rolls_at",
         "_verdict",
+        "activity",
         "breaker",
         "budget",
         "bulkhead",
@@ -49,6 +52,10 @@ class Admission(CooldownAdmission):
         self.breaker = Breaker(origin, policy.breaker, clock, lock) if policy.breaker else None
         self.budget = Budget(policy.retry.budget) if policy.retry and policy.retry.budget else None
         self.rate_limit = RateLimit(policy.rate_limit) if policy.rate_limit else None
+        self.activity: Activity | None = None
+        """How many calls ended when; None before the first."""
+        self._rolls_at = 0.0
+        """When its running interval ends, on the host's clock."""
         self.refusals: Refusals | None = None
         """The refused calls that are not told yet; None until one is refused."""
 
@@ -95,7 +102,7 @@ class Admission(CooldownAdmission):
         with self._lock.mutex:
             return self.bulkhead.claim(call)
 
-    def leave(self, call: Holdings, how: End, seconds: float, *, sent: bool) -> None:
+    def leave(self, call: Holdings, how: End, seconds: float, now: float, *, sent: bool) -> None:
         """End a call, `seconds` after it began, and take back what it holds; its permits are settled one by one.
 
         Its place goes to the one that has queued for longest. Its token does, where nothing was `sent`: a token stands
@@ -111,9 +118,17 @@ class Admission(CooldownAdmission):
                     bucket.give_back(call)
             if call.circuit_waiter is not None:
                 self._stop_waiting_locked(call, self._clock.monotonic())
+            if now >= self._rolls_at:
+                self._begin_interval_locked(now)
             self._counters.end(call, how, seconds)
         if self._lock.woken:
             self._lock.notify()
+
+    def _begin_interval_locked(self, now: float) -> None:
+        if self.activity is None:
+            self.activity = Activity()
+        self._rolls_at, quiet = self.activity.roll(now, *ended_calls(self._counters))
+        self._verdict.called_locked(now, quiet)
 
     def count_rejection(self, by: Refuser) -> None:
         """Count a call that was refused after it had waited."""
@@ -124,7 +139,7 @@ class Admission(CooldownAdmission):
         """Where refused calls wait to be told, made if it is not there yet."""
         with self._lock.mutex:
             if self.refusals is None:
-                self.refusals = Refusals(self._clock)
+                self.refusals = Refusals(self._clock, self._lock)
             return self.refusals
 
     # The rate limit
@@ -307,3 +322,9 @@ class Admission(CooldownAdmission):
         for part in (self.breaker, self.rate_limit, self.cooldowns, self.refusals):
             if part is not None:
                 part.renew_after_fork()
+
+
+def ended_calls(counters: Counters) -> tuple[int, int]:
+    """How many calls are over, and how many of them came to nothing: they failed or were rejected."""
+    errors = counters.failed + counters.rejected
+    return counters.answered + counters.cancelled + errors, errors

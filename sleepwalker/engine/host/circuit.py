@@ -6,11 +6,9 @@ success close an open circuit, nor do eight failures of one blip count as eight.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from sleepwalker.clock import Clock
 from sleepwalker.engine.host.open_time import OpenTime
-from sleepwalker.engine.host.permits import CLOSED, HALF_OPEN, OPEN, Permit, Places, State
+from sleepwalker.engine.host.permits import CLOSED, HALF_OPEN, OPEN, Permit, Places, Rule, State
 from sleepwalker.engine.host.slow_calls import SlowCalls
 from sleepwalker.engine.host.slow_start import SlowStart
 from sleepwalker.engine.host.sources import Finding
@@ -59,6 +57,8 @@ class Circuit:
         """Those that `take_transitions` has not given out yet."""
         self.tripped_at: float = 0.0
         """When it opened last from closed, on the host's clock."""
+        self.rule: Rule | None = None
+        """By which rule it did."""
         self.closed_permit: Permit | None = None if self.slow is not None else _FIRST
         """The permit for all while the circuit is closed and nothing is held back: read without a lock.
 
@@ -85,6 +85,10 @@ class Circuit:
         if not self.tripped:
             return None
         return Finding("breaker", broken=self.state(now) == OPEN, since=self.tripped_at, cause=self.cause)
+
+    def opened(self, now: float) -> tuple[float | None, Rule | None]:
+        """When it opened from closed, on the host's clock, and by which rule; None for both while it is closed."""
+        return (None, None) if self.state(now) == CLOSED else (self.tripped_at, self.rule)
 
     def opens_in(self, now: float) -> float:
         """Seconds until the next probe is admitted; 0 where it is not open, or in a dry run."""
@@ -273,16 +277,16 @@ class Circuit:
             self.slow.forget()
 
     def _opened(self, *, was_closed: bool) -> None:
-        rule = self._rule(was_closed=was_closed)
+        rule: Rule = self._rule(was_closed=was_closed)
         self.cause = self._last_failure
         self.open = self.open.opened(self.policy, self._now, self._clock.random(), was_closed=was_closed)
         if was_closed:
-            self.tripped_at = self._now
+            self.tripped_at, self.rule = self._now, rule
         seconds, observed = self.open.seconds, self.observes or None
         event = BreakerOpened(self._host, rule=rule, open_for=seconds, cause=self.cause, observed=observed)
         self.transitions += (event,)
 
-    def _rule(self, *, was_closed: bool) -> Literal["consecutive", "failure_ratio", "probe", "slow_ratio"]:
+    def _rule(self, *, was_closed: bool) -> Rule:
         if not was_closed or not self.open.answered:
             return "probe"
         if self._last_failure == _SLOW_CALLS:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sleepwalker.engine.host.window import Latencies, Window
+from sleepwalker.engine.host.latencies import Latencies
+from sleepwalker.engine.host.window import Window
 from sleepwalker.engine.outcome import Head, Outcome
 
 _GOOD, _BAD = 0, 1
@@ -25,13 +26,14 @@ class History:
         "_cancelled",
         "_latest_head",
         "_percentiles",
-        "_window",
         "consecutive",
         "last_cause",
         "last_error",
+        "last_error_at",
         "last_success",
         "latencies",
         "verdicts",
+        "window",
     )
 
     consecutive: int
@@ -41,12 +43,13 @@ class History:
         """Failures in a row."""
         self.last_error: str | None = None
         self.last_cause: str | None = None
+        self.last_error_at: float | None = None
         self.last_success: float | None = None
         self._latest_head: Head | None = None
         self._begin(window)
 
     def _begin(self, window: float) -> None:
-        self._window = window
+        self.window: float = window
         self.verdicts: Window = Window(window, channels=2)
         self.latencies: Latencies = Latencies(window)
         self._cancelled: Latencies | None = None
@@ -54,7 +57,7 @@ class History:
 
     def reconfigure(self, window: float) -> None:
         """Look at the last `window` seconds from now on. Over one of another length all begins anew."""
-        if window != self._window:
+        if window != self.window:
             self._begin(window)
 
     def succeeded(self, now: float, head: Head | None = None) -> None:
@@ -75,17 +78,24 @@ class History:
                 self.consecutive += head.failures_before
         self.verdicts.add(now, _BAD)
         self.consecutive += 1
-        self.note_error(outcome)
+        self.note_error(outcome, now)
 
-    def note_error(self, outcome: Outcome) -> None:
+    def note_error(self, outcome: Outcome, now: float) -> None:
         """The latest failure is this one."""
-        self.last_error, self.last_cause = outcome.describe(), outcome.cause
+        text, cause = outcome.describe(), outcome.cause
+        self.last_error, self.last_cause, self.last_error_at = text, cause, now
 
     def cancelled(self, seconds: float, now: float) -> None:
         """An attempt was cancelled after so many seconds, for another one of its call was answered first."""
         if self._cancelled is None:
-            self._cancelled = Latencies(self._window)
+            self._cancelled = Latencies(self.window)
         self._cancelled.add(now, seconds)
+
+    @property
+    def quiet_since(self) -> float | None:
+        """When the latest attempt with a verdict left the window; None before the first."""
+        moments = [moment for moment in (self.last_success, self.last_error_at) if moment is not None]
+        return max(moments) + self.window if moments else None
 
     def ratio(self, now: float) -> float | None:
         """The share of attempts with a verdict that were answered; None without any."""

@@ -18,7 +18,7 @@ from sleepwalker.engine.host.outcomes import Outcomes
 from sleepwalker.engine.host.parts import Parts
 from sleepwalker.engine.host.permits import OPEN
 from sleepwalker.engine.host.reading import gauges_of, health_of
-from sleepwalker.engine.host.snapshot import Gauges, HostHealth
+from sleepwalker.engine.host.snapshot import BY_ITSELF, Gauges, HostHealth, Led
 from sleepwalker.engine.host.verdict import Verdict
 from sleepwalker.events import Event, HostIsolated
 from sleepwalker.fork import renewed_after_fork
@@ -178,20 +178,20 @@ class Host:
         with self.lock.mutex:
             return self.history.latency_above(share, now)
 
-    def snapshot(self, connections: int = 0, hooks_since: float | None = None) -> HostHealth:
-        """The host's health as of now; how many connections lead to it, and what their hooks do, its manager knows."""
+    def snapshot(self, connections: int = 0, hooks_since: float | None = None, led: Led = BY_ITSELF) -> HostHealth:
+        """The host's health as of now; what leads to it, and what hooks do, its manager knows."""
         now = self._clock.monotonic()
         epoch = self._clock.wall() - now
         with self.lock.mutex:
             self.verdict.catch_up_locked(self.circuit, now)
-            return health_of(self, now, epoch, connections, hooks_since)
+            return health_of(self, now, epoch, connections, hooks_since, led)
 
-    def gauges(self) -> Gauges:
-        """What goes up and down, as of now: cheap, for metrics of many hosts."""
+    def gauges(self, *, latency: bool = False) -> Gauges:
+        """What goes up and down, as of now: cheap, for metrics of many hosts, but for the `latency`."""
         now = self._clock.monotonic()
         with self.lock.mutex:
             self.verdict.catch_up_locked(self.circuit, now)
-            return gauges_of(self, now)
+            return gauges_of(self, now, latency=latency)
 
     def count(self, kind: str, label: str) -> None:
         """Count something rare, as `Counters.count` does."""
@@ -286,7 +286,7 @@ class Host:
         with self.lock.mutex:
             self.history.reconfigure(policy.health.window)
             self._policy, self.health_policy, self.failures = policy, policy.health, _failures(policy)
-            self.verdict.connects.reconfigure(policy.health.broken_after)
+            self.verdict.reconfigure_locked(policy.health)
             self.admission.reconfigure_locked(policy, now)
             events = self.verdict.update_locked(self.circuit, now)
         self.lock.notify()

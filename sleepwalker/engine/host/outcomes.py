@@ -73,7 +73,7 @@ class Outcomes:
         with self._lock.mutex:
             connects.attempted(outcome, began, now, self._verdict.broken_since)
             if outcome.never_sent:
-                self._history.note_error(outcome)
+                self._history.note_error(outcome, now)
             return self._update_locked(now)
 
     def cancel(self, permit: Permit, now: float, cancelled_after: float | None = None) -> tuple[Event, ...]:
@@ -127,8 +127,11 @@ class Outcomes:
             history.succeeded(now, outcome.head)
             if verdict.connects.count:
                 verdict.connects.attempted(outcome, began, now, verdict.broken_since)
+            if verdict.low:
+                verdict.note_level_locked(now)
         elif outcome.verdict is FAILURE:
             history.failed(outcome, now)
+            verdict.note_level_locked(now)
             self._counters.failures += 1
             if self.whole is None:
                 verdict.connects.attempted(outcome, began, now, verdict.broken_since)

@@ -11,10 +11,10 @@ import atexit
 import math
 import weakref
 from functools import cache
-from threading import RLock
 from typing import Any, NamedTuple
 
 from sleepwalker.clock import Clock
+from sleepwalker.engine.host.lock import HostLock
 from sleepwalker.events import Observer, RequestFailed, RequestRejected
 
 __all__ = ["Refusals"]
@@ -45,12 +45,11 @@ class _Together(NamedTuple):
 class Refusals:
     """The refused calls of one host that are not told yet, by what refused them."""
 
-    __slots__ = ("__weakref__", "_apart", "_clock", "_due", "_mutex", "_untold")
+    __slots__ = ("__weakref__", "_apart", "_clock", "_due", "_lock", "_untold")
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, lock: HostLock) -> None:
         self._clock = clock
-        # One that the same thread may take again: a signal handler may make a call.
-        self._mutex = RLock()
+        self._lock = lock
         self._untold: dict[str, _Together] = {}
         self._due = -math.inf
         self._apart = 0.0
@@ -59,7 +58,7 @@ class Refusals:
     def add(self, rejected: Any, failed: Any, observe: Observer, a_second: float) -> None:
         """Tell a refused call, or count it with those that are told later. The events are drafts of its two."""
         now, by = self._clock.monotonic(), rejected.by
-        with self._mutex:
+        with self._lock.mutex:
             before = self._untold.get(by)
             self._untold[by] = latest = _Together(
                 1 if before is None else before.number + 1, rejected, failed, observe, now
@@ -80,7 +79,7 @@ class Refusals:
     def tell(self) -> None:
         """Tell what waits."""
         now = self._clock.monotonic()
-        with self._mutex:
+        with self._lock.mutex:
             ready = self._take_locked(now)
         for together in ready:
             together.tell(now, _lasting(together.observe))
@@ -93,7 +92,7 @@ class Refusals:
 
     def renew_after_fork(self) -> None:
         """What waits is told by the parent."""
-        self._mutex, self._untold = RLock(), {}
+        self._untold = {}
 
 
 def _lasting(observe: Observer) -> Observer:

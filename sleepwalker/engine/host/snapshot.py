@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple
 
-from sleepwalker.engine.host.permits import State
+from sleepwalker.engine.host.activity import INTERVAL
+from sleepwalker.engine.host.permits import Rule, State
 
 HealthState = Literal["unknown", "healthy", "degraded", "broken", "isolated"]
 
@@ -17,6 +18,45 @@ class Latency:
     p50: float | None
     p95: float | None
     p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """How many calls ended in each of the latest intervals, for 15 minutes at most: from the first in which one did, up
+    to the one that is running."""
+
+    began: float | None = None
+    """When the first interval began, in seconds since 1970-01-01 UTC; None where no call ended in any."""
+    seconds: float = INTERVAL
+    """How long each is."""
+    calls: tuple[int, ...] = ()
+    """Calls that ended, the oldest interval first."""
+    errors: tuple[int, ...] = ()
+    """Those of them that failed or were rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedBy:
+    """Calls and retries, by what refused them."""
+
+    breaker: int = 0
+    bulkhead: int = 0
+    rate_limit: int = 0
+    cooldown: int = 0
+    isolation: int = 0
+
+
+class Led(NamedTuple):
+    """What a table of hosts knows of the ways that lead to a host."""
+
+    names: tuple[str, ...] = ()
+    used: bool = True
+    failover: str | None = None
+
+
+#: Of a host that no manager has.
+BY_ITSELF = Led()
+_NOTHING_RECENT, _NONE_REJECTED = Recent(), RejectedBy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +117,40 @@ class HostHealth:
     """Why an operator isolated the host, in their words; None where they did not say, or the host is not isolated."""
     isolated_until: float | None = None
     """When that ends by itself, in seconds since 1970-01-01 UTC; None where only `restore` ends it."""
+    isolated_since: float | None = None
+    """When it began, in seconds since 1970-01-01 UTC; None for a host that is not isolated."""
+    state_since: float | None = None
+    """Since when it is in this state, in seconds since 1970-01-01 UTC: of a host that broke, since then, until it has
+    recovered; of others to within 15 s. None for one that was never heard of."""
+    last_error_at: float | None = None
+    """When the last failure was, in seconds since 1970-01-01 UTC."""
+    breaker_mode: Literal["enforce", "observe", "off"] = "enforce"
+    """`observe` is a dry run: `breaker` is what the circuit would be."""
+    opened_at: float | None = None
+    """When the circuit opened, in seconds since 1970-01-01 UTC; None while it is closed."""
+    opened_by: Rule | None = None
+    """By which rule it did; None while it is closed."""
+    rejected: RejectedBy = _NONE_REJECTED
+    """The `rejections`, by what refused."""
+    would_reject: RejectedBy = _NONE_REJECTED
+    """Sends that a part with `mode = "observe"` would have refused."""
+    recent: Recent = _NOTHING_RECENT
+    """Calls and errors of the last 15 minutes."""
+    names: tuple[str, ...] = ()
+    """What a manager's `find` was asked for and led here, where that is not `host`; in the order of the alphabet."""
+    used: bool = True
+    """Whether anything leads to it. A host that moved is not used: a manager forgets it within 30 s."""
+    failover: str | None = None
+    """The host that calls go to meanwhile, while this one is broken; None where there is none."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values, nested ones as dicts."""
-        return asdict(self)
+        return {name: _plain(getattr(self, name)) for name in _FIELDS}
 
 
 @dataclass(slots=True)
 class Gauges:
-    """What goes up and down at a host, without the percentiles of `HostHealth`, which take longer to work out."""
+    """What goes up and down at a host."""
 
     state: HealthState
     breaker: State
@@ -97,3 +162,16 @@ class Gauges:
     """How many may be under way; None for any number."""
     rate: float | None
     """How many calls may begin per second; None for any number."""
+    latency: Latency | None = None
+    """Of the attempts within the window, where it was asked for: it takes longer to work out."""
+
+
+_FIELDS = tuple(field.name for field in fields(HostHealth))
+_NESTED = {kind: tuple(field.name for field in fields(kind)) for kind in (Latency, Recent, RejectedBy)}
+
+
+def _plain(value: Any) -> Any:
+    """A field's value as JSON has it. `asdict` copies each number by itself, which takes a second of 10,000 hosts."""
+    if (names := _NESTED.get(type(value))) is not None:
+        return {name: _plain(getattr(value, name)) for name in names}
+    return list(value) if type(value) is tuple else value

@@ -42,13 +42,18 @@ class Verdict:
         "_pending",
         "broken_since",
         "connects",
+        "degraded_below",
+        "isolated_at",
         "isolation",
+        "level_since",
+        "low",
         "probe",
         "suspect",
         "whole",
     )
 
     suspect: bool
+    low: bool
 
     def __init__(
         self,
@@ -67,6 +72,14 @@ class Verdict:
         self.connects: ConnectFailures = ConnectFailures(health.broken_after, history)
         self.isolation: Isolation | None = None
         """How an operator took it out of use. Its time may be over: `isolated` tells."""
+        self.isolated_at: float = 0.0
+        """When that began, on the host's clock; it is kept where the reason or the end changes."""
+        self.degraded_below: float = health.degraded_below
+        self.low = False
+        """Whether fewer attempts than that were answered, when it was last noted."""
+        self.level_since: float | None = None
+        """Since when that is so, and it has been called without a longer pause, and neither broken nor isolated; on the
+        host's clock, to within an interval of its activity. None before its first call."""
         self.broken_since: float | None = None
         """Since when it counts as broken, or is recovering from that, on the host's clock; None for neither."""
         self.probe: bool | None = False
@@ -94,19 +107,26 @@ class Verdict:
         """What makes it count as broken as of `now`, None if nothing does."""
         return next((finding.source for finding in self._findings(circuit, now) if finding.broken), None)
 
-    def state(self, circuit: Circuit | None, now: float, degraded_below: float) -> HealthState:
+    def state(self, circuit: Circuit | None, now: float) -> HealthState:
         """What its users are told."""
-        if self.isolated:
-            return "isolated"
+        return self.state_since_locked(circuit, now)[0]
+
+    def state_since_locked(self, circuit: Circuit | None, now: float) -> tuple[HealthState, float | None]:
+        """The same, and since when, on the host's clock: of a host that broke, since then, until it has recovered; of
+        one that is unknown, since when it has not been heard of, None for never."""
+        if (isolator := self._isolator()) is not None:
+            return "isolated", isolator.isolated_at
         findings = self._findings(circuit, now)
+        since = self.broken_since
         if self.whole is not None and (finding := self.whole.connects.finding(now)) is not None:
             findings.append(finding)
+            since = self.whole.broken_since if since is None else since
         if findings:
-            return "broken" if any(finding.broken for finding in findings) else "degraded"
-        ratio = self._history.ratio(now)
+            return "broken" if any(finding.broken for finding in findings) else "degraded", since
+        ratio = self.note_level_locked(now)
         if ratio is None:
-            return "unknown"
-        return "degraded" if ratio < degraded_below else "healthy"
+            return "unknown", self._history.quiet_since
+        return "degraded" if self.low else "healthy", self.level_since
 
     @property
     def healthy_by_probe(self) -> bool | None:
@@ -118,6 +138,24 @@ class Verdict:
         self.probe = None
 
     # What changes
+
+    def reconfigure_locked(self, health: HealthPolicy) -> None:
+        """Judge by these numbers from now on."""
+        self.connects.reconfigure(health.broken_after)
+        self.degraded_below = health.degraded_below
+
+    def note_level_locked(self, now: float) -> float | None:
+        """Take note of whether the host is degraded by the share of attempts that were answered, which is returned."""
+        ratio = self._history.ratio(now)
+        low = ratio is not None and ratio < self.degraded_below
+        if low != self.low:
+            self.low, self.level_since = low, now
+        return ratio
+
+    def called_locked(self, now: float, quiet: float | None) -> None:
+        """A call ended, for the first time or after so many seconds without one."""
+        if quiet is None or self.level_since is None or quiet > self._history.window:
+            self.level_since = now
 
     def update_locked(self, circuit: Circuit | None, now: float, *, by_hand: bool | None = None) -> tuple[Event, ...]:
         """What changed since the last time: the circuit's transitions, and whether the host counts as broken."""
@@ -147,7 +185,7 @@ class Verdict:
 
     def _recovered(self, now: float, *, by_hand: bool | None) -> Event:
         event = HostRecovered(self._origin, broken_for=now - (self.broken_since or now), by_hand=by_hand)
-        self.broken_since, self.suspect = None, self.isolation is not None
+        self.broken_since, self.suspect, self.level_since = None, self.isolation is not None, now
         return event
 
     def catch_up_locked(self, circuit: Circuit | None, now: float) -> None:
@@ -165,10 +203,15 @@ class Verdict:
 
     def isolation_in_force(self) -> Isolation | None:
         """How it is isolated, as of now: by itself, or with the whole host."""
+        isolator = self._isolator()
+        return None if isolator is None else isolator.isolation
+
+    def _isolator(self) -> Verdict | None:
+        """Itself or the whole host, by which it is isolated."""
         isolation = self.isolation
         if isolation is not None and not isolation.over(self._clock):
-            return isolation
-        return None if self.whole is None else self.whole.isolation_in_force()
+            return self
+        return None if self.whole is None else self.whole._isolator()
 
     def moment(self, isolation: Isolation) -> float | None:
         """When it ends by itself, in seconds since 1970-01-01 UTC; None where it does not."""
@@ -182,7 +225,9 @@ class Verdict:
 
     def isolate_locked(self, isolation: Isolation) -> bool:
         """Take it out of use, in place of how it was before; whether that changes anything."""
-        before, self.isolation, self.suspect = self.isolation, isolation, True
+        before, now = self.isolation, self._clock.monotonic()
+        began = now if before is None or before.over(self._clock) else self.isolated_at
+        self.isolation, self.suspect, self.isolated_at = isolation, True, began
         return isolation != before
 
     def lapse_locked(self) -> None:
@@ -197,5 +242,6 @@ class Verdict:
             return
         until = isolation.moment(self._clock)
         restored = HostRestored(self._origin, by=by, reason=isolation.reason, until=until)
-        self.isolation, self.suspect = None, self.broken_since is not None
+        now = self._clock.monotonic()
+        self.isolation, self.suspect, self.level_since = None, self.broken_since is not None, now
         self._pending = (*self._pending, restored)

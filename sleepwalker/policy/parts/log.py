@@ -30,9 +30,9 @@ class LogPolicy(PolicyModel, frozen=True):
     """Level of `request.finished`, or `off`."""
     sample: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the calls with a response that are logged: 0.01 keeps one in a hundred, 0 none."""
-    rejections: Annotated[float, Field(gt=0)] = 1.0
+    rejections: Annotated[float, Field(ge=0.0001, le=1_000_000)] = 1.0
     """How many times a second the refused calls of a host are logged: the first at once, the others together, with the
-    number of calls that each line stands for. 1e9 logs each call."""
+    number of calls that each line stands for. 1000000 logs each."""
 
     if TYPE_CHECKING:
 

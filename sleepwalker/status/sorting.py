@@ -1,0 +1,104 @@
+"""The columns of the status page, and the orders that hosts can be shown in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sleepwalker.engine import HostHealth
+from sleepwalker.status.line import calls_per_second
+from sleepwalker.status.words import label
+
+Key = Callable[[HostHealth, float], Any]
+
+
+class Column(NamedTuple):
+    """A column, and how hosts are sorted by it. A host for which the key is None comes last in any case."""
+
+    name: str
+    """In the address, such as `?sort=-p95`."""
+    title: str
+    hint: str
+    key: Key | None
+    """None where it is the order in which hosts are looked at: worst first."""
+    falls: bool
+    """Whether what is of interest first is the largest."""
+
+    @property
+    def first(self) -> str:
+        """The order that is asked for first."""
+        return f"-{self.name}" if self.falls else self.name
+
+
+_CIRCUITS = {"closed": 0, "half-open": 1, "open": 2}
+
+COLUMNS = (
+    Column(
+        "host",
+        "Host",
+        "What it was asked for by; its scheme, address and port",
+        lambda health, _: label(health).casefold(),
+        False,
+    ),
+    Column("state", "State", "Broken, degraded, isolated, healthy or unknown; worst first", None, False),
+    Column("since", "Since", "Since when it is in this state", lambda health, _: health.state_since, False),
+    Column(
+        "circuit",
+        "Circuit",
+        "The circuit breaker: when it opened and why, and when it lets the next call through",
+        lambda health, _: _CIRCUITS[health.breaker],
+        True,
+    ),
+    Column(
+        "rate",
+        "Last 15 min",
+        "Calls that ended, a second; those that failed or were rejected in red",
+        lambda health, taken: calls_per_second(health.recent, taken),
+        True,
+    ),
+    Column(
+        "success",
+        "Success",
+        "Share of attempts that succeeded",
+        lambda health, _: health.success_ratio,
+        False,
+    ),
+    Column("p95", "p95", "95 % of the attempts took no longer", lambda health, _: health.latency.p95, True),
+    Column("in_flight", "In flight", "Calls under way", lambda health, _: health.in_flight, True),
+    Column(
+        "calls",
+        "Calls",
+        "Calls begun since the host was first used, retries, and attempts that failed",
+        lambda health, _: health.calls,
+        True,
+    ),
+    Column(
+        "rejected",
+        "Rejected",
+        "Calls and retries refused unsent, and by what",
+        lambda health, _: health.rejections,
+        True,
+    ),
+    Column(
+        "error",
+        "Last error",
+        "What failed last and when, when an attempt last succeeded, what hooks do, and why the host is isolated",
+        lambda health, _: health.last_error_at,
+        True,
+    ),
+)
+#: The one that the page begins with.
+DEFAULT = "state"
+_BY_NAME = {column.name: column for column in COLUMNS}
+#: All that can be asked for.
+ORDERS = tuple(order for name in _BY_NAME for order in (name, f"-{name}"))
+
+
+def in_order(hosts: tuple[HostHealth, ...], order: str, taken: float) -> tuple[HostHealth, ...]:
+    """Hosts that are given worst first, in one of `ORDERS`; those that are alike stay as they are."""
+    key, falls = _BY_NAME[order.lstrip("-")].key, order.startswith("-")
+    if key is None:
+        return hosts[::-1] if falls else hosts
+    keyed = [(key(health, taken), health) for health in hosts]
+    known = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0], reverse=falls)
+    return tuple(health for _, health in [*known, *(pair for pair in keyed if pair[0] is None)])
