@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import sys
 import types
 import typing
 from collections.abc import Sequence
@@ -69,8 +68,8 @@ def said(report: Report) -> str:
 
 @pytest.fixture(autouse=True)
 def _no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plotly's script has nothing to do with what a log holds, and is as long as a thousand pages without it."""
-    monkeypatch.setattr(sys.modules[page.__module__], "library", lambda: "")
+    """The charting library has nothing to do with what a log holds, and is as long as a thousand pages without it."""
+    monkeypatch.setattr("sleepwalker.inspect.charts.library", lambda: "")
 
 
 def look(path: Path, filters: Sequence[Filter]) -> list[str]:

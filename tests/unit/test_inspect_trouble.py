@@ -196,7 +196,7 @@ def test_hosts_that_fell_together_are_told_together_and_all_by_name(made: Made) 
     assert finding.tone == "bad"
     assert "our own network, DNS, proxy, the last deploy" in finding.next
     assert all(f"https://svc-{number:02}.example.net" in finding.since[0] for number in range(13))
-    assert finding.runbook.endswith("#the-first-minute")
+    assert finding.runbook.endswith("#together")
 
 
 def test_hosts_that_are_not_back_are_named(made: Made) -> None:
