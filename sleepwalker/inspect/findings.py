@@ -255,7 +255,8 @@ def _over(one: Episode, troubles: Sequence[Episode], facts: HostFacts, report: R
     if one.failed_since and one.last_stray is not None:
         last = f"the last at {when(one.last_stray, report)}"
         stray = f"; {count(one.failed_since, 'call')} failed since, {last}, which is no outage"
-    return f"yes: {since}{stray}"
+    held = "; a process that has not called since still holds it for broken" if one.held else ""
+    return f"yes: {since}{stray}{held}"
 
 
 def _goes_on(one: Episode, facts: HostFacts, report: Report) -> str:

@@ -65,6 +65,7 @@ def judge(
     moved = moves.moves(session, names, processes, dated)
     for one, draft in found:
         _move(one, draft, moved, hosts[one.host], end, interval)
+    _end_held(session, found, hosts, dated)
     limited = count_episodes(session, [(one, draft.end) for one, draft in found], interval, usual, names, processes)
     _settle(session, found, limited, rows, interval, dated)
     for host in {one.host for one, _ in found}:
@@ -126,6 +127,24 @@ def _move(one: Episode, draft: Draft, moved: Sequence[Move], facts: HostFacts, e
     if home is None:
         facts.moved_to, facts.moved_at = one.moved_to, one.moved_at
     _end_states(facts, draft.end, "fine" if home else "moved")
+
+
+def _end_held(
+    session: Session, found: Sequence[tuple[Episode, Draft]], hosts: Mapping[str, HostFacts], dated: str
+) -> None:
+    """Where others are answered, a process that has not called since it held a host for broken says nothing of now."""
+    held = {
+        one.host: (one, draft)
+        for one, draft in found
+        if draft.state_goes_on and "isolated" not in draft.signs and hosts[one.host].processes > 1
+    }
+    last = {host: max(draft.last_bad, draft.begin) for host, (_, draft) in held.items()}
+    for host, answered in answered_after(session, last, dated).items():
+        one, draft = held[host]
+        if over_by_answers(max(draft.share, _LIKELY), answered):
+            draft.end, one.held = last[host], True
+            draft.counts_go_on = draft.state_goes_on = False
+            _end_states(hosts[host], draft.end, "fine")
 
 
 def _end_states(facts: HostFacts, at: float, state: str) -> None:
@@ -205,7 +224,7 @@ def now(facts: HostFacts, episodes: Sequence[Episode], end: float) -> str:
             return "broken" if facts.state == "broken" and word == "failing" else word
     if facts.state != "fine":
         return facts.state
-    if facts.circuit in ("open", "half-open"):
+    if facts.circuit in ("open", "half-open") and not any(one.held for one in episodes):
         return facts.circuit
     if facts.moved_to:
         return "moved"

@@ -55,6 +55,8 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
         if host in hosts:
             hosts[host].names = list(by)
     processes = count_processes(session, dated)
+    for host, number in called_by(session, processes, dated).items():
+        hosts[host].processes = number
     evidence = states(session, hosts, chosen, (first, end), processes, dated)
     interval = interval_for(end - first, sum(facts.calls > 0 for facts in hosts.values()))
     judged = judge(session, chosen, hosts, evidence, known_names, processes, (first, end), interval, dated)
@@ -65,8 +67,6 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
     }
     for host, count in answered_after(session, ends, dated).items():
         hosts[host].answered_since = count
-    for host, number in called_by(session, processes, dated).items():
-        hosts[host].processes = number
     problems = lists.problems(session, hosts, dated)
     for facts in hosts.values():
         facts.now = now(facts, [one for one in judged.episodes if one.host == facts.host], end)

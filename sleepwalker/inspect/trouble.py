@@ -36,6 +36,8 @@ class Episode:
     None where it had not ended when the log did."""
     broken: bool = False
     """Whether its events say that it was broken: its circuit opened, or connecting failed too often."""
+    held: bool = False
+    """Whether a process that has not called since holds it for broken when the log ends, while others are answered."""
     calls: int = 0
     answered: int = 0
     failed: int = 0

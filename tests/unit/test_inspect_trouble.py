@@ -341,6 +341,21 @@ def test_a_process_that_was_replaced_holds_nothing_for_broken(made: Made) -> Non
     assert report.findings[0].tone == "over"
 
 
+def test_a_process_that_does_not_call_any_more_says_nothing_of_now_where_others_are_answered(made: Made) -> None:
+    """Its circuit lets the next call through as a probe, but none comes."""
+    lines = [*steady(until=100, pid=1), *steady(until=600, but=range(100, 120), pid=2), *broken(100, pid=1)]
+    lines += [*broken(100.1, pid=2), *recovered(120, 100.1, pid=2)]
+    lines += [failed(at + pid / 10, pid=pid) for at in range(99, 105) for pid in (1, 2)]
+    report = made(*lines, *(rejected(at, pid=2) for at in range(105, 120)))
+    [one] = report.episodes
+    assert one.held
+    assert one.end == pytest.approx(NOON + 120, abs=report.interval)
+    [finding] = report.findings
+    assert finding.tone == "over"
+    assert finding.over.endswith("a process that has not called since still holds it for broken")
+    assert [facts.now for facts in report.hosts] == ["fine"]
+
+
 # -- names and the filter --------------------------------------------------------------------------
 
 

@@ -224,6 +224,7 @@ def _retries(report: Report, width: int) -> Iterator[RenderableType]:
 
 def _slow(report: Report, width: int) -> list[RenderableType]:
     heads = ("took", "ended", "came to", "sends")
+    names = {facts.host: facts.names for facts in report.hosts if facts.names}
     rows: list[tuple[str, list[Cell]]] = []
     for call in report.slow[:_SLOW]:
         came_to = call.error or str(call.status or "answered")
@@ -233,6 +234,7 @@ def _slow(report: Report, width: int) -> list[RenderableType]:
         origin, mark, scope = call.host.removeprefix("https://").removeprefix("http://").partition("#")
         whose = f"{call.method} {origin}"
         part = f" #{scope}" if mark else ""
+        part += f" ({names[call.host][0]})" if call.host in names else ""
         # A path is cut where the call would need more than a line of its own; a host never is.
         rows.append((whose + _cut(call.path, max(10, width - len(whose) - len(part))) + part, cells))
     return list(rows_of("call", heads, rows, width, words=("ended", "came to"), first=False))
