@@ -371,7 +371,7 @@ def test_calls_that_a_limit_of_ours_refused_are_told_as_such(made: Made) -> None
     [finding] = report.findings
     assert (one.kind, one.refused) == ("limited", 60)
     assert "60 of 60 calls refused by a limit of ours (BulkheadFullError)" in finding.since[0]
-    assert finding.runbook.endswith("#sleepwalkerbulkheadfull")
+    assert finding.runbook.endswith("#bulkhead")
 
 
 def test_a_wait_that_the_host_asked_for_is_no_rate_limit_of_ours(made: Made) -> None:
