@@ -183,7 +183,7 @@ def _called(session: Session, interval: int, dated: str) -> Callable[[float], in
     hosts: dict[int, int] = dict(
         session.rows(f"SELECT {bucket}, count(DISTINCT host) FROM calls WHERE {dated} GROUP BY ALL")
     )
-    return lambda at: max(hosts.get(at // around + before, 0) for before in (-1, 0, 1))
+    return lambda at: max(hosts.get(int(at // around) + before, 0) for before in (-1, 0, 1))
 
 
 _NOW = {
