@@ -31,6 +31,7 @@ __all__ = [
     "RenderableType",
     "can_move",
     "console",
+    "folded",
     "labelled",
     "line",
     "live",
@@ -143,6 +144,11 @@ class _Table:
 def line(*cells: Cell) -> Text:
     """Cells after one another on one line."""
     return Text.assemble(*map(_text, cells), no_wrap=True, overflow="ellipsis")
+
+
+def folded(*cells: Cell) -> Text:
+    """Cells after one another, on as many lines as they need: nothing of a name is left out."""
+    return Text.assemble(*map(_text, cells), no_wrap=False, overflow="fold")
 
 
 def labelled(rows: Sequence[tuple[Cell, str]], label: int, width: int) -> RenderableType:

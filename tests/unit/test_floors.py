@@ -114,7 +114,6 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "rich": ("cli",),
     "shtab": ("cli.completion",),
     "duckdb": ("inspect.session",),
-    "plotly": ("inspect.charts",),
     "prometheus_client": ("prometheus",),
     "opentelemetry": ("otel",),
     "weblinking": ("links.header",),
@@ -261,7 +260,7 @@ def test_every_folder_of_the_package_is_shipped() -> None:
 
 
 OPTIONAL = (
-    "duckdb", "jsonpointer", "opentelemetry", "plotly", "prometheus_client", "reschema", "rich", "uritemplate",
+    "duckdb", "jsonpointer", "opentelemetry", "prometheus_client", "reschema", "rich", "uritemplate",
     "weblinking", "sleepwalker.cli",
 )  # fmt: skip
 
