@@ -1,4 +1,4 @@
-"""What to do about an episode, and where it says more: the same anchors as those of the alerts."""
+"""What to do about an episode, and where to read on: the runbook has a section for each kind."""
 
 from __future__ import annotations
 
@@ -6,21 +6,12 @@ from sleepwalker.inspect.trouble import Episode
 
 __all__ = ["advice", "page_of"]
 
-#: The page with an entry for every kind, by default.
-_PAGE = "docs/operations/README.md"
+#: The page with a section for every kind, by default.
+_PAGE = "docs/operations/runbook.md"
 
-_ANCHORS = {
-    "total": "sleepwalkerhostbroken",
-    "broken": "sleepwalkerhostbroken",
-    "hooks": "sleepwalkerhostbroken",
-    "partial": "sleepwalkercallsfailing",
-    "slow": "sleepwalkercallsslow",
-    "retried": "sleepwalkerretrieshidefailures",
-    "isolated": "sleepwalkerhoststillisolated",
-    "BulkheadFullError": "sleepwalkerbulkheadfull",
-    "limited": "sleepwalkerratelimited",
-}
-_TOGETHER = "the-first-minute"
+#: The section of it, where that is not named as the kind.
+_SECTIONS = {"total": "broken", "BulkheadFullError": "bulkhead"}
+_TOGETHER, _MOVED = "together", "moved"
 
 #: What an error mostly means.
 _MEANS = {
@@ -76,7 +67,12 @@ def advice(*episodes: Episode) -> str:
 
 def page_of(one: Episode | None, runbook: str | None) -> str:
     """Where to read on; None for hosts that fell together."""
-    anchor = _TOGETHER if one is None else _ANCHORS[one.kind]
-    if one is not None and one.kind == "limited" and one.error == "BulkheadFullError":
-        anchor = _ANCHORS["BulkheadFullError"]
-    return f"{(runbook or _PAGE).partition('#')[0]}#{anchor}"
+    if one is None:
+        section = _TOGETHER
+    elif one.moved_at is not None:
+        section = _MOVED
+    elif one.kind == "limited" and one.error == "BulkheadFullError":
+        section = _SECTIONS["BulkheadFullError"]
+    else:
+        section = _SECTIONS.get(one.kind, one.kind)
+    return f"{(runbook or _PAGE).partition('#')[0]}#{section}"

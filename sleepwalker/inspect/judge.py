@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sleepwalker.inspect import moves
@@ -20,7 +20,7 @@ from sleepwalker.inspect.window import Filter
 
 __all__ = ["Judged", "judge", "now"]
 
-#: Around the moment at which hosts fell, so many intervals, and so many seconds at least, say which hosts are called.
+#: Before and after hosts fell, so many intervals, and so many seconds at least, say how many hosts are called.
 _AROUND, _AROUND_SECONDS = 10, 60.0
 #: Seconds: the last calls to a host may end after its callers have gone.
 _LATE = 2.0
@@ -76,7 +76,7 @@ def judge(
     episodes = sorted(
         [*(one for one, _ in found), *hook_episodes(session, processes, dated)], key=lambda one: (one.begin, one.host)
     )
-    groups = together(episodes, lambda at: _called(session, at, interval), interval)
+    groups = together(episodes, _called(session, interval, dated), interval) if len(episodes) > 1 else []
     for number, group in enumerate(groups):
         for at in group.episodes:
             episodes[at].together = number
@@ -176,13 +176,14 @@ def _fails_again(one: Episode, draft: Draft, facts: HostFacts) -> bool:
     )
 
 
-def _called(session: Session, at: float, interval: int) -> int:
-    """How many hosts were called around that moment."""
-    around = max(_AROUND_SECONDS, float(_AROUND * interval))
-    ((hosts,),) = session.rows(f"""
-        SELECT count(DISTINCT host) FROM calls
-        WHERE epoch_us(time) BETWEEN {round((at - around) * 1e6)} AND {round((at + around) * 1e6)}""")
-    return int(hosts)
+def _called(session: Session, interval: int, dated: str) -> Callable[[float], int]:
+    """A function of a moment: how many hosts were called around it."""
+    around = round(max(_AROUND_SECONDS, float(_AROUND * interval)))
+    bucket = f"epoch_us(time) // {around * 1_000_000}"
+    hosts: dict[int, int] = dict(
+        session.rows(f"SELECT {bucket}, count(DISTINCT host) FROM calls WHERE {dated} GROUP BY ALL")
+    )
+    return lambda at: max(hosts.get(at // around + before, 0) for before in (-1, 0, 1))
 
 
 _NOW = {

@@ -23,6 +23,7 @@ from sleepwalker.cli.inspect import view
 from sleepwalker.cli.inspect.view import render
 from sleepwalker.events import CATALOGUE, RetryAbandoned, logged_names
 from sleepwalker.inspect import Session, advice
+from sleepwalker.inspect.trouble import Kind
 from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
 
 #: How a report is worded and laid out; that DuckDB counts right, test_inspect.py sees with each release.
@@ -79,14 +80,14 @@ def test_the_first_lines_say_which_host_since_when_what_was_done_and_whether_it_
         "  now    Call the people who run it and say since when. It is asked again by",
         "         itself. A hook can give out a replica, manager.isolate keeps callers",
         "         away for longer.",
-        "  see    docs/operations/README.md#sleepwalkerhostbroken",
+        "  see    docs/operations/runbook.md#broken",
         f"OVER  {HOST}",
         "  when   14:00:08.9 to 14:00:21.0, 12 s: broken: 90 % of 10 calls failed, mostly",
         "         ConnectError",
         "  done   circuit opened once; 9 calls refused unsent; 1 retry saved 1 call",
         "  over?  yes: 38 calls answered since 14:00:21.0",
         "  now    Nothing now. In the morning, ask the people who run it what it was.",
-        "  see    docs/operations/README.md#sleepwalkerhostbroken",
+        "  see    docs/operations/runbook.md#broken",
         "",
     ]
 
@@ -267,16 +268,14 @@ def test_check_exits_with_3_where_there_was_trouble_in_the_time_that_is_looked_a
 
 def test_the_runbook_can_be_ones_own(inspect: Run, story: Path) -> None:
     _, out, _ = inspect(story, "--runbook", "https://wiki.example.net/calls#top")
-    assert "  see    https://wiki.example.net/calls#sleepwalkerhostbroken\n" in out
+    assert "  see    https://wiki.example.net/calls#broken\n" in out
 
 
-def test_the_anchors_of_the_runbook_are_those_of_the_operations_page() -> None:
-    page = (Path(__file__).parents[2] / "docs/operations/README.md").read_text(encoding="utf-8")
-    anchors = {
-        re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
-        for title in re.findall(r"^#+ (.*)$", page, re.M)
-    }
-    assert {*advice._ANCHORS.values(), advice._TOGETHER} <= anchors
+def test_the_runbook_has_a_section_for_each_kind_of_trouble() -> None:
+    page = (Path(__file__).parents[2] / advice._PAGE).read_text(encoding="utf-8")
+    sections = {title.lower() for title in re.findall(r"^## (.*)$", page, re.M)}
+    kinds = {advice._SECTIONS.get(kind, kind) for kind in get_args(Kind)}
+    assert {*kinds, *advice._SECTIONS.values(), advice._TOGETHER, advice._MOVED} <= sections
 
 
 def test_why_retries_were_not_made_is_said_in_words(inspect: Run, tmp_path: Path) -> None:

@@ -84,7 +84,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--sql", metavar="QUERY", help="the rows of your own query instead")
     parser.add_argument("--check", action="store_true", help="exit with 3 if there was any trouble, also if it is over")
     parser.add_argument(
-        "--runbook", metavar="URL", help="your own page to link to for each kind of trouble, by the alerts' anchors"
+        "--runbook",
+        metavar="URL",
+        help="your own page with a section for each kind of trouble, such as #broken or #slow",
     )
     page = parser.add_argument(
         "--html", metavar="FILE", type=new_regular_file, help="also write a page with charts there"
