@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import random
 import zlib
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import pytest
 
 from sleepwalker.inspect import Filter, Report
 from sleepwalker.inspect.trouble import Episode
+from tests.ranges import some, whole
 from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
 
 #: DuckDB's counting is tests/unit/test_inspect.py's; what is made of the counts depends on no interpreter.
@@ -474,3 +476,72 @@ def test_a_gzip_with_a_flipped_byte_is_read_as_far_as_it_goes(tmp_path: Path) ->
     report = report_on(path)
     assert report.files[0].cut
     assert report.events >= 20
+
+
+# -- any fault in any log --------------------------------------------------------------------------
+
+
+Log = tuple[list[str], dict[str, list[float]]]
+
+
+def a_log(dice: random.Random, length: float, calls: int, faults: Sequence[tuple[str, str, float, float]]) -> Log:
+    """Calls to three hosts over such a time, with a hundredth of errors, waves of load, and faults.
+
+    Also when calls to each host were bad because of its fault.
+    """
+    lines = []
+    truth: dict[str, list[float]] = {}
+    for number in range(calls):
+        at = length * number / calls
+        # Busier by day than by night: by a wave that the log has twice.
+        if dice.random() > 0.7 + 0.3 * math.sin(4 * math.pi * at / length):
+            continue
+        for host in ("https://a", "https://b", "https://c"):
+            when = at + dice.random() * length / calls
+            kind = next((kind for whose, kind, begin, end in faults if whose == host and begin <= when < end), "none")
+            took = dice.lognormvariate(-3.6, 0.6) * (1 + 0.5 * math.sin(2 * math.pi * at / length))
+            took *= 25 if kind == "slow" else 1
+            bad = dice.random() < {"total": 1.0, "partial": 0.4}.get(kind, 0.01)
+            lines.append((failed if bad else answered)(when + took, host, duration=took))
+            if kind == "slow" or (bad and kind != "none"):
+                truth.setdefault(host, []).append(when)
+    return lines, truth
+
+
+#: Seconds of a log, and of the intervals by which it is judged.
+LENGTHS = pytest.mark.parametrize(
+    ("length", "interval"),
+    [(60, 1), (3600, 5), whole(DAY, 60), whole(7 * DAY, 600)],
+    ids=["minute", "hour", "day", "week"],
+)
+
+
+@LENGTHS
+@pytest.mark.parametrize("seed", range(some(1, 6)))
+def test_any_fault_in_a_log_of_any_length_is_found_with_its_begin_and_end_and_nothing_else(
+    made: Made, length: int, interval: int, seed: int
+) -> None:
+    """With some thirty calls in an interval."""
+    dice = random.Random(seed)
+    faults = []
+    for host, kind in zip(("https://a", "https://b", "https://c"), ("total", "partial", "slow"), strict=True):
+        begin = length * dice.uniform(0.1, 0.8)
+        faults.append((host, kind, begin, begin + length * dice.uniform(0.06, 0.15)))
+    lines, truth = a_log(dice, length, 40 * length // interval, faults)
+    report = made(*lines)
+    assert report.interval == interval
+    found = {one.host: one for one in report.episodes}
+    assert len(found) == len(report.episodes) == 3
+    for host, kind, *_ in faults:
+        one, bad = found[host], truth[host]
+        assert one.kind == kind
+        assert one.end is not None
+        for found_at, true_at in ((one.begin, bad[0]), (one.end, bad[-1])):
+            assert abs(found_at // interval - (NOON + true_at) // interval) <= 1
+
+
+@LENGTHS
+@pytest.mark.parametrize("seed", range(some(1, 6)))
+def test_a_log_of_any_length_without_a_fault_has_no_trouble(made: Made, length: int, interval: int, seed: int) -> None:
+    report = made(*a_log(random.Random(seed), length, 5 * length // interval, [])[0])
+    assert report.episodes == []
