@@ -114,7 +114,7 @@ class Parser(argparse.ArgumentParser):
         if word in names:
             return
         if "://" in word:
-            self.error(f"a URL is no command; did you mean {self.prog} get URL?")
+            self.error(f"a URL is no command; did you mean {self.prog.split()[0]} get URL?")
         named = f" {word!r}" if _SHOWN.fullmatch(word) else ""
         close = closest(word.lower(), names)
         self.error(f"unknown command{named}{_meant(close)}" + ("" if close else f"; there are {', '.join(names)}"))

@@ -34,6 +34,8 @@ DRAWN = "document.querySelectorAll('.plot .point path, .plot path.js-line').leng
 RANGES = (
     "[...document.querySelectorAll('.plot')].filter(e => e.layout).map(e => e.layout.xaxis.range.map(String).join())"
 )
+#: That the page scrolls no more, as it does for a while after a finger has left it.
+STILL = "new Promise(done => { const before = scrollY; setTimeout(() => done(scrollY === before), 150); })"
 PRESSED = "document.querySelector('#key [aria-pressed=true]').innerText"
 
 
@@ -313,6 +315,7 @@ def _swipe(browser: Browser) -> float:
         touch("touchMove", {"x": 200, "y": 600 - 35 * step})
     touch("touchEnd")
     browser.until(lambda: browser.run("scrollY") - before > 200, "the page scrolls")
+    browser.wait(STILL)
     return float(browser.run("scrollY") - before)
 
 
@@ -327,6 +330,7 @@ def test_a_finger_on_a_chart_scrolls_the_page_and_zooms_nothing(browser: Browser
     for plot in PLOTS:
         bottom = f"document.querySelector('.plot.{plot}').getBoundingClientRect().bottom"
         browser.run(f"scrollTo(0, {bottom} + scrollY - 640)")
+        browser.wait(STILL)
         assert browser.run(f"document.elementFromPoint(200, 600).closest('.plot.{plot}') !== null")
         assert _swipe(browser) > 200
     assert _ranges(browser) == before

@@ -279,6 +279,10 @@ def test_fastapi_is_ready_and_shows_its_status_page_while_a_host_is_broken(
     status, page = get(f"{url}/status/")
     assert status == 200
     assert b"orders" in page
+    [deployment] = yaml.safe_load_all(FILES["deployment.yaml"])
+    path = deployment["spec"]["template"]["metadata"]["annotations"]["prometheus.io/path"]
+    opened = rb'^sleepwalker_breaker_transitions_total\{(?=.*name="orders")(?=.*to="open").*\} [1-9]'
+    assert re.search(opened, get(f"{url}{path}")[1], re.MULTILINE)
 
 
 def test_uvicorn_ends_with_what_is_in_flight_answered_and_the_manager_closed(
@@ -374,7 +378,11 @@ def test_a_pod_may_end_its_calls_and_is_ready_whatever_other_hosts_do() -> None:
     assert deployment["spec"]["selector"]["matchLabels"] == deployment["spec"]["template"]["metadata"]["labels"]
     ready = container["readinessProbe"]["httpGet"]
     assert ready["path"] == "/ready", "the route whose test above is answered while a circuit is open"
-    assert ready["port"] in {port["name"] for port in container["ports"]}
+    [port] = container["ports"]
+    assert ready["port"] == port["name"]
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(port["containerPort"])
+    assert container["args"][container["args"].index("--port") + 1] == str(port["containerPort"])
     assert "livenessProbe" not in container
     assert container["args"][:2] == ["uvicorn", "api:app"]
 
