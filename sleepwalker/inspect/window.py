@@ -18,6 +18,8 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d(?:[.,]\d+)?))?")
 _EARLIEST = 1e8
 #: The year 2020. No event is older; a clock that was not set begins at 1970, 1980 or 2000.
 _OLDEST = 1_577_836_800.0
+#: Seconds: half of the tenth to which a time of day is told.
+_NEARLY = 0.05
 #: Seconds: clocks differ, and zones are mistaken, by less.
 _AHEAD = 86_400.0
 
@@ -117,7 +119,10 @@ def iso(seconds: float) -> str:
 
 
 def clock_time(seconds: float, *, date: bool = False, fraction: bool = False) -> str:
-    """`14:03:07`, with the date in front or tenths of a second behind it where wanted."""
-    stamp = datetime.fromtimestamp(seconds, UTC)
+    """`14:03:07`, with the date in front or tenths of a second behind it where wanted.
+
+    What began a few milliseconds before a second, as a call whose event bears that second, is told by the second.
+    """
+    stamp = datetime.fromtimestamp(seconds + _NEARLY, UTC)
     tenths = f".{stamp.microsecond // 100_000}" if fraction else ""
     return stamp.strftime("%m-%d %H:%M:%S" if date else "%H:%M:%S") + tenths

@@ -82,7 +82,7 @@ def test_the_first_lines_say_which_host_since_when_what_was_done_and_whether_it_
         "         away for longer.",
         "  see    docs/operations/runbook.md#broken",
         f"OVER  {HOST}",
-        "  when   14:00:08.9 to 14:00:21.0, 12 s: broken: 90 % of 10 calls failed, mostly",
+        "  when   14:00:09.0 to 14:00:21.0, 12 s: broken: 90 % of 10 calls failed, mostly",
         "         ConnectError",
         "  done   circuit opened once; 9 calls refused unsent; 1 retry saved 1 call",
         "  over?  yes: 38 calls answered since 14:00:21.0",
@@ -201,7 +201,7 @@ def test_a_narrow_terminal_cuts_no_sentence_and_no_time_short(story: Path, width
     lines = written.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     said = " ".join(written.getvalue().split())
-    assert "14:00:08.9 to 14:00:21.0, 12 s: broken: 90 % of 10 calls failed, mostly ConnectError" in said
+    assert "14:00:09.0 to 14:00:21.0, 12 s: broken: 90 % of 10 calls failed, mostly ConnectError" in said
     assert "38 calls answered since 14:00:21.0" in said
     [lane] = [text for text in lines if text.startswith("  circuit")]
     assert lane.endswith("─"), "how it ended is in the picture"

@@ -192,7 +192,7 @@ def test_hosts_that_fell_together_are_told_together_and_all_by_name(made: Made) 
     [together] = report.together
     assert (len(together.hosts), together.of_hosts, together.end) == (13, 14, None)
     [finding] = report.findings
-    assert finding.which == "13 of 14 hosts fell together at 14:09:59: is it us?"
+    assert finding.which == "13 of 14 hosts fell together at 14:10:00: is it us?"
     assert finding.tone == "bad"
     assert "our own network, DNS, proxy, the last deploy" in finding.next
     assert all(f"https://svc-{number:02}.example.net" in finding.since[0] for number in range(13))

@@ -288,9 +288,9 @@ def test_a_call_whose_last_send_failed_before_the_circuit_closed_says_nothing_of
 
 def test_an_open_circuit_says_when_it_is_tried_again(made: Made) -> None:
     [finding] = made(answered(0), failed(9), *_breaks(10), rejected(20)).findings
-    assert finding.over == "no: the circuit is open, next try at 14:00:39.9"
+    assert finding.over == "no: the circuit is open, next try at 14:00:40.0"
     [finding] = made(answered(0), failed(9), *_breaks(10), rejected(20), answered(60, "https://other")).findings
-    assert finding.over == "no: the circuit is open; the next try was due at 14:00:39.9, of which nothing is logged"
+    assert finding.over == "no: the circuit is open; the next try was due at 14:00:40.0, of which nothing is logged"
 
 
 def test_a_host_that_only_refused_calls_are_known_of_is_not_said_to_answer(made: Made) -> None:
