@@ -146,6 +146,10 @@ class Finder:
         left = self.retiring.left()
         self.change(partial(how, self.lookup), None)
         self.retiring.cut(*left)
+        if not self.nested():  # observers are called
+            # Also where no connection of ours is closed: it may be held no more, or be a guarded object.
+            for record in self.lookup.hosts.records():
+                record.tell_refused()
 
     def close(self) -> None:
         """The same, for good."""
