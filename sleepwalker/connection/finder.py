@@ -7,7 +7,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -97,7 +97,7 @@ class Finder:
 
     # -- for the table of hosts
 
-    def leads(self) -> list[Lead]:
+    def leads(self) -> Iterator[Lead]:
         """Where the slots lead."""
         return self.lookup.leads()
 
