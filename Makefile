@@ -10,7 +10,7 @@ export PYTHON VENV SUDO
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test conformance lint check bench docs lock clean
+.PHONY: help setup demo test conformance lint check bench docs lock vendor clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ docs: setup  ## Write the generated pages of docs/reference anew
 
 lock:  ## Take the newest releases of all dependencies into requirements/, from which `setup` installs
 	@scripts/lock
+
+vendor: setup  ## Fetch the page's charting library from npm and compare; VERSION=4.2.0 takes that one
+	@$(BIN)/python scripts/vendor.py $(VERSION)
 
 clean:  ## Remove the environments and everything that was generated
 	rm -rf .venv* build dist artifacts *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

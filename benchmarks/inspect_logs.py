@@ -25,7 +25,7 @@ from benchmarks.report import write
 NAME = "inspect"
 COMMAND = "python -m benchmarks.inspect_logs"
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("sleepwalker", "duckdb", "plotly", "rich")
+PACKAGES = ("sleepwalker", "duckdb", "rich")
 
 #: What the project promises of a gigabyte on two cores: seconds of the whole report, and megabytes at its peak.
 MOST_SECONDS, MOST_MEGABYTES, CORES = 30.0, 2_000.0, 2

@@ -85,6 +85,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # Side by side, tests are told how wide the terminal is; what they start would fit its lines to that.
+    os.environ.pop("COLUMNS", None)
     gc.disable()  # until all tests are collected: what is made before that stays
     settings.load_profile("ci" if _in_ci() else "desk")
     look_at_the_whole(in_ci=_in_ci(), here=_in_ci() and "not selftest" not in config.option.markexpr)

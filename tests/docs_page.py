@@ -205,7 +205,7 @@ _RUNNERS: dict[str, Callable[[Block, Path, dict[str, Any], Servers], None]] = {
 }
 
 #: Languages that are shown and never run. What could be run must not hide behind another name (`sh`, `bash`, none).
-SHOWN = frozenset({"text", "json", "jsonl", "html", "http", "ini", "mermaid", "diff"})
+SHOWN = frozenset({"text", "json", "jsonl", "html", "http", "ini", "mermaid", "diff", "yaml"})
 KNOWN = SHOWN | frozenset(_RUNNERS)
 
 

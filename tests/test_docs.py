@@ -49,9 +49,11 @@ def test_every_block_of_the_page_says_its_language_and_every_exception_its_reaso
 
 
 def _anchors(page: Path) -> set[str]:
-    """The anchors that a page's headings get where it is read."""
-    headings = re.findall(r"^#+ +(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    """The anchors that a page's headings get where it is read, and those that it names itself."""
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
+    named = re.findall(r'<a id="([^"]+)"></a>', text)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings} | set(named)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -1,7 +1,7 @@
 """The command `sleepwalker`.
 
-Exit codes: 0 fine, 1 the call failed (or a policy file has faults, or a log has no event), 2 used wrongly, 130 ended
-by Ctrl-C.
+Exit codes: 0 fine, 1 the call failed (or a policy file has faults, or a log has no event), 2 used wrongly, 3 trouble
+found, 130 ended by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,11 +12,20 @@ import sys
 import warnings
 from importlib import metadata
 
-from sleepwalker.cli import demo, get, inspect, policy
+from sleepwalker.cli import completion, demo, get, inspect, policy
 from sleepwalker.cli.parser import Parser, UsageError, examples
-from sleepwalker.cli.text import say
+from sleepwalker.cli.text import say, told
 
 __all__ = ["main"]
+
+EXIT_CODES = """
+
+exit codes:
+  0    fine
+  1    the call failed, or there was nothing to look at
+  2    used wrongly
+  3    trouble was found
+  130  ended by Ctrl-C"""
 
 #: How writing to a disk fails; what else is an OSError is no matter of the output.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -28,13 +37,14 @@ def main(argv: list[str] | None = None) -> int:
     # For people: a warning's text, without the line of code that warned.
     warnings.showwarning = lambda message, *_, **__: say(f"sleepwalker: {message}")
     try:
-        args = _parser().parse(argv)
+        args = _parser().parse_args(argv)
         code: int = args.run(args)
         sys.stdout.flush()
     except SystemExit as leave:  # --help and --version
         return int(leave.code or 0)
     except UsageError as error:
-        say(f"sleepwalker: {error}")
+        for line in f"sleepwalker: {error}".splitlines():
+            told(line, sys.stderr, indent="  ")
         return 2
     except KeyboardInterrupt:
         say("sleepwalker: interrupted")
@@ -66,22 +76,27 @@ def _drop_output() -> None:
 def _parser() -> Parser:
     parser = Parser(
         prog="sleepwalker",
-        description="HTTP calls that survive flaky servers: timeouts that hold, retries, breakers.",
+        description="HTTP calls that survive flaky servers: timeouts that\nhold, retries, breakers.",
         epilog=examples(
-            "sleepwalker demo                       # real traffic to a flaky fleet",
-            "sleepwalker get https://example.net/   # one call under a policy",
-            "sleepwalker get -n 200 -c 8 http://localhost:8080/    # many calls",
-            "sleepwalker inspect events.jsonl       # what happened, from an event log",
-            "sleepwalker policy show interactive    # what it says, and why",
+            "# real traffic to a flaky fleet",
+            "sleepwalker demo",
+            "# one call under a policy, and many",
+            "sleepwalker get https://example.net/",
+            "sleepwalker get -n 200 -c 8 http://localhost:8080/",
+            "# what happened, from an event log",
+            "sleepwalker inspect events.jsonl",
+            "# what a policy says, and why",
+            "sleepwalker policy show interactive",
         )
-        + "\n\nexit codes: 0 fine, 1 the call failed, 2 used wrongly, 130 ended by Ctrl-C",
+        + EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"sleepwalker {_version()}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    commands = parser.add_commands()
     demo.add(commands)
     get.add(commands)
     inspect.add(commands)
     policy.add(commands)
+    completion.add(commands, parser)
     return parser
 
 

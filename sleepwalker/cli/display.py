@@ -6,16 +6,19 @@ import contextlib
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TextIO
 
 from sleepwalker.cli.parser import UsageError
-from sleepwalker.cli.text import safe_line
+from sleepwalker.cli.text import left, safe_line, width_of
 
 try:
     from rich import box
-    from rich.console import Console, Group, RenderableType
+    from rich.cells import cell_len
+    from rich.console import Console, ConsoleOptions, Group, RenderableType
     from rich.live import Live
+    from rich.measure import Measurement
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -28,6 +31,7 @@ __all__ = [
     "RenderableType",
     "can_move",
     "console",
+    "folded",
     "labelled",
     "line",
     "live",
@@ -36,7 +40,7 @@ __all__ = [
     "table",
 ]
 
-#: The width of what is not a terminal.
+#: The width of what is not a terminal, where COLUMNS does not say less, and the widest bar.
 PLAIN_WIDTH = 80
 
 #: A cell: its text, or its text and its style.
@@ -50,7 +54,7 @@ def console(file: TextIO | None = None) -> Console:
     return _Console(
         file=target,
         force_terminal=terminal,
-        width=None if terminal else PLAIN_WIDTH,
+        width=None if terminal else min(PLAIN_WIDTH, width_of(target) or PLAIN_WIDTH),
         highlight=False,
         markup=False,
         emoji=False,
@@ -86,20 +90,65 @@ def table(
     words: Collection[str] = (),
     every: int = 0,
     tight: bool = False,
-) -> Table:
-    """A table. Columns named in `words` are flush left, numbers flush right; an empty line after `every` rows."""
-    gap = 0 if tight else 1
-    made = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
-    for header in headers:
-        made.add_column(header, justify="left" if header in words else "right", no_wrap=True)
-    for number, row in enumerate(rows, 1):
-        made.add_row(*(_text(cell) for cell in row), end_section=bool(every) and number % every == 0)
-    return made
+    keys: int = 1,
+) -> RenderableType:
+    """A table. Columns named in `words` are flush left, numbers flush right; an empty line after `every` rows.
+
+    Where it is too wide it goes on below, with the first `keys` columns said again.
+    """
+    return _Table(headers, [[_text(cell) for cell in row] for row in rows], words, every, tight, keys)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    headers: Sequence[str]
+    rows: Sequence[Sequence[Text]]
+    words: Collection[str]
+    every: int
+    tight: bool
+    keys: int
+
+    def __rich_console__(self, shown_on: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        gap = 1 if self.tight else 2
+        wide = [
+            max(cell_len(header), *(row[at].cell_len for row in self.rows), 0) + gap
+            for at, header in enumerate(self.headers)
+        ]
+        head = list(range(min(self.keys, len(wide))))
+        part, room = list(head), options.max_width + gap - sum(wide[at] for at in head)
+        for at in range(len(head), len(wide)):
+            if wide[at] > room and len(part) > len(head):
+                yield self._of(part)
+                yield ""
+                part, room = list(head), options.max_width + gap - sum(wide[key] for key in head)
+            part.append(at)
+            room -= wide[at]
+        yield self._of(part)
+
+    def __rich_measure__(self, shown_on: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(shown_on, options, self._of(range(len(self.headers))))
+
+    def _of(self, columns: Iterable[int]) -> Table:
+        """These columns of it."""
+        chosen = list(columns)
+        padding = (0, 0 if self.tight else 1, 0, 0)
+        made = Table(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False, show_edge=False, header_style="bold")
+        for at in chosen:
+            justify: Literal["left", "right"] = "left" if self.headers[at] in self.words else "right"
+            made.add_column(self.headers[at], justify=justify, no_wrap=True)
+        for number, row in enumerate(self.rows, 1):
+            made.add_row(*(row[at] for at in chosen), end_section=bool(self.every) and number % self.every == 0)
+        return made
 
 
 def line(*cells: Cell) -> Text:
     """Cells after one another on one line."""
     return Text.assemble(*map(_text, cells), no_wrap=True, overflow="ellipsis")
+
+
+def folded(*cells: Cell) -> Text:
+    """Cells after one another, on as many lines as they need: nothing of a name is left out."""
+    return Text.assemble(*map(_text, cells), no_wrap=False, overflow="fold")
 
 
 def labelled(rows: Sequence[tuple[Cell, str]], label: int, width: int) -> RenderableType:
@@ -117,9 +166,22 @@ def labelled(rows: Sequence[tuple[Cell, str]], label: int, width: int) -> Render
     return Group(*lines)
 
 
-def progress(note: str, done: float, total: float) -> RenderableType:
-    """A note with a bar under it."""
-    return Group(Text(note), ProgressBar(total=max(total, 1), completed=min(done, total), width=PLAIN_WIDTH))
+def progress(note: str, done: float, total: float, elapsed: float) -> RenderableType:
+    """A note, how far the work is and how long it will still take, and a bar under it."""
+    return Group(
+        Text(f"{note}: {left(done, total, elapsed)}"),
+        _Bar(done, total),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    done: float
+    total: float
+
+    def __rich_console__(self, shown_on: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        width = min(PLAIN_WIDTH, options.max_width)
+        yield ProgressBar(total=max(self.total, 1), completed=min(self.done, self.total), width=width)
 
 
 def stacked(*parts: RenderableType) -> RenderableType:

@@ -1,18 +1,29 @@
-"""Reading the command line: help that shows examples, and errors that name the way out."""
+"""Reading the command line: help that shows examples, and errors that say what was meant and where help is."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import os
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 from sleepwalker import files
+from sleepwalker.policy.wording import closest
 
 #: What `add_subparsers` returns.
 Commands = Any
+#: What a shell completes an argument with: files, or the shipped policies and files.
+Completion = Literal["file", "policy"]
+
+#: A line of a help page that names options: `  -X METHOD, --method METHOD`. argparse has no public list of them.
+_OPTION_LINE = re.compile(r"^ {2}-.*$", re.MULTILINE)
+_OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
+#: What may be repeated in an error: a word that holds no header, no password and no URL.
+_SHOWN = re.compile(r"[\w.-]{1,40}")
 
 
 class UsageError(Exception):
@@ -20,30 +31,115 @@ class UsageError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with examples as they were typed, no abbreviated options, and errors in two lines."""
+    """argparse with examples as they were typed, no abbreviated options, and errors that name what was meant.
+
+    argparse hands the words of a command to the parser of that command, so each looks at its own words: whether it has
+    such a command, and such options.
+    """
+
+    commands: Commands = None
+    """Its commands, where it has some: their parsers by name are in `commands.choices`."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         kwargs.setdefault("allow_abbrev", False)
         super().__init__(**kwargs)
+        self.completions: Final[list[tuple[argparse.Action, Completion]]] = []
+        """Its arguments that a shell completes with more than words."""
+
+    def add_commands(self) -> Commands:
+        """Have the first word say which command the rest is for."""
+        self.commands = self.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+        return self.commands
+
+    def completed(self, action: argparse.Action, completion: Completion) -> None:
+        """Have shells complete an argument with that."""
+        self.completions.append((action, completion))
+
+    def parsers(self) -> Iterator[Parser]:
+        """This one and those of its commands, and theirs."""
+        yield self
+        for parser in self.commands.choices.values() if self.commands else ():
+            yield from parser.parsers()
+
+    def parse_known_args(  # type: ignore[override]  # as argparse calls it
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """The arguments, and nothing left over. Raises `UsageError` for what this parser does not know.
+
+        What is left over is not repeated: it may be half of a header that lacked its quotes.
+        """
+        words = sys.argv[1:] if args is None else args
+        self._check_words(words)
+        found, rest = super().parse_known_args(words, namespace)
+        if rest:
+            self.error(f"{len(rest)} argument(s) not understood; a value with spaces needs quotes")
+        return found, []
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and where help is; the usage lines of argparse would hide it."""
-        raise UsageError(f"{message}\nTry '{self.prog} --help'.")
+        raise UsageError(f"{message}\nSee: {self.prog} --help")
 
-    def parse(self, argv: list[str] | None) -> argparse.Namespace:
-        """The arguments. What is left over is not repeated: it may be half of a header that lacked its quotes."""
-        args, rest = self.parse_known_args(argv)
-        if rest:
-            options = [word.partition("=")[0] for word in rest if word.startswith("--")]
-            named = f" ({', '.join(options)})" if options else ""
-            self.error(f"{len(rest)} argument(s) not understood{named}; a value with spaces needs quotes")
-        return args
+    def _check_words(self, words: Sequence[str]) -> None:
+        """Find the option or command that does not exist, and name what may have been meant."""
+        if not {"-h", "--help"}.isdisjoint(words):
+            return  # help is what was wanted
+        known = self._options()
+        for word in words:
+            if word == "--":
+                return
+            if word.startswith("-") and word != "-":
+                self._check_option(word, known)
+            elif self.commands:
+                self._check_command(word)
+                return  # the other words are for the command's own parser
+
+    def _options(self) -> set[str]:
+        return set(_OPTION.findall("\n".join(_OPTION_LINE.findall(self.format_help()))))
+
+    def _check_option(self, word: str, known: set[str]) -> None:
+        name = word.partition("=")[0]
+        if name in known or word[:2] in known or " " in word or re.fullmatch(r"-[\d.]+", word):
+            return  # a value, such as a negative number, is argparse's to judge
+        for parser in self.parsers():
+            if name in parser._options():
+                self.error(f"{name} stands behind a command: did you mean {parser.prog} {name}?")
+        close = closest("--" + name.lstrip("-").lower(), known)
+        # Only its name: a value that is glued to it may be a secret.
+        named = f" {name}" if name.startswith("--") and _SHOWN.fullmatch(name) else ""
+        self.error(f"unknown option{named}{_meant(close)}")
+
+    def _check_command(self, word: str) -> None:
+        names = list(self.commands.choices)
+        if word in names:
+            return
+        if "://" in word:
+            self.error(f"a URL is no command; did you mean {self.prog.split()[0]} get URL?")
+        named = f" {word!r}" if _SHOWN.fullmatch(word) else ""
+        close = closest(word.lower(), names)
+        self.error(f"unknown command{named}{_meant(close)}" + ("" if close else f"; there are {', '.join(names)}"))
+
+
+def _meant(close: Sequence[str]) -> str:
+    return f": did you mean {close[0]}?" if close else ""
 
 
 def examples(*lines: str) -> str:
-    """The end of a help page."""
+    """The end of a help page. Each line is a command as it is typed, or a comment."""
     return "examples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def one_of(names: Iterable[str]) -> Callable[[str], str]:
+    """A type for `add_argument`: one of these words."""
+    allowed = list(names)
+
+    def parse(text: str) -> str:
+        if text in allowed:
+            return text
+        named = f"{text!r} is none of" if _SHOWN.fullmatch(text) else "it must be one of"
+        raise argparse.ArgumentTypeError(f"{named} {', '.join(allowed)}{_meant(closest(text, allowed))}")
+
+    return parse
 
 
 def whole(at_least: int) -> Callable[[str], int]:

@@ -5,42 +5,52 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sleepwalker import files
-from sleepwalker.cli.parser import Commands, Parser, UsageError, examples
-from sleepwalker.cli.text import count, safe_line, say
+from sleepwalker.cli.parser import Commands, UsageError, examples
+from sleepwalker.cli.text import count, safe_line, say, told, width_of, with_narrow_comments
+from sleepwalker.cli.toml_places import Place, place_of, places
 from sleepwalker.exceptions import PolicyError, URLError
 from sleepwalker.hosts.names import checked_host_key
 from sleepwalker.policy import Policy
-from sleepwalker.policy.load import shipped_text
+from sleepwalker.policy.load import MOST_BYTES, shipped_text
 
 _LIST = examples("sleepwalker policy list", "sleepwalker policy list --json")
 _SHOW = examples(
     "sleepwalker policy show interactive",
-    "sleepwalker policy show standard > mine.toml   # a start for your own",
-    "sleepwalker policy show mine.toml              # with all defaults",
-    "sleepwalker policy show mine.toml --host https://a.example.com",
+    "# a start for one of your own",
+    "sleepwalker policy show standard > mine.toml",
+    "# yours with all defaults, and what one host gets",
+    "sleepwalker policy show mine.toml",
+    "sleepwalker policy show mine.toml --host a.example.com",
 )
 _CHECK = examples("sleepwalker policy check mine.toml", "sleepwalker policy check --json deploy/*.toml")
+_CHECK_ABOUT = """\
+Find every fault of each file, with its line and column.
+Exit code 0: all are sound, 1: one has faults, 2: one cannot
+be read."""
 #: Of the patterns of a table.
 _SHOWN = 5
-_SCHEMA = examples("sleepwalker policy schema > policy.schema.json   # for editors")
+_SCHEMA = examples("# for editors", "sleepwalker policy schema > policy.schema.json")
 
 
 def add(commands: Commands) -> None:
     """Add `policy` and its commands to the command line."""
     epilog = examples("sleepwalker policy list", "sleepwalker policy show batch", "sleepwalker policy check mine.toml")
     parser = commands.add_parser("policy", help="show and check policies", epilog=epilog)
-    below = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    below = parser.add_commands()
 
     listing = below.add_parser("list", help="the shipped policies, and when to use which", epilog=_LIST)
     listing.add_argument("--json", action="store_true", help="as JSON")
     listing.set_defaults(run=list_shipped)
 
     showing = below.add_parser("show", help="one policy, with the reasons for its numbers", epilog=_SHOW)
-    showing.add_argument("policy", metavar="NAME|FILE", help="a shipped policy, or a TOML file")
+    named = showing.add_argument("policy", metavar="NAME|FILE", help="a shipped policy, or a TOML file")
+    showing.completed(named, "policy")
     showing.add_argument(
         "--host",
         metavar="HOST",
@@ -54,10 +64,10 @@ def add(commands: Commands) -> None:
     checking = below.add_parser(
         "check",
         help="find every fault in policy files",
-        description="Exit code 0: all are sound, 1: one has faults, 2: one cannot be read.",
+        description=_CHECK_ABOUT,
         epilog=_CHECK,
     )
-    checking.add_argument("files", metavar="FILE", nargs="+", type=Path, help="TOML files")
+    checking.completed(checking.add_argument("files", metavar="FILE", nargs="+", type=Path, help="TOML files"), "file")
     checking.add_argument("--json", action="store_true", help="as JSON")
     checking.set_defaults(run=check)
 
@@ -73,7 +83,7 @@ def list_shipped(args: argparse.Namespace) -> int:
         return 0
     width = max(map(len, about))
     for name, text in about.items():
-        print(f"{name:<{width}}  {text}")
+        told(f"{name:<{width}}  {text}", sys.stdout, indent=" " * (width + 2))
     return 0
 
 
@@ -89,7 +99,8 @@ def show(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(policy.to_dict(), indent=2))
     else:
-        print((shipped_text(name) if name in Policy.names() else policy.to_toml()).rstrip("\n"))
+        text = shipped_text(name) if name in Policy.names() else policy.to_toml()
+        print(with_narrow_comments(text, width_of(sys.stdout) if sys.stdout.isatty() else None).rstrip("\n"))
     return 0
 
 
@@ -142,18 +153,35 @@ def _about(name: str, text: str) -> str:
 
 
 def _checked(path: Path) -> dict[str, Any]:
-    """What is wrong with one file."""
+    """What is wrong with one file, and where."""
+    result: dict[str, Any] = {"file": str(path), "sound": False, "unreadable": None, "faults": []}
     try:
         files.open_regular(path).close()
     except (OSError, ValueError) as error:
         missing = isinstance(error, FileNotFoundError)
         reason = "there is no such file" if missing else f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        return {"file": str(path), "sound": False, "unreadable": reason, "faults": []}
+        return {**result, "unreadable": reason}
     try:
         Policy.load(path)
     except PolicyError as error:
-        return {"file": str(path), "sound": False, "unreadable": None, "faults": list(error.faults)}
-    return {"file": str(path), "sound": True, "unreadable": None, "faults": []}
+        found = _places(path)
+        faults = [_fault(text, place_of(text, found)) for text in error.faults]
+        return {**result, "faults": sorted(faults, key=lambda fault: fault["line"] or 0)}  # as they stand in the file
+    return {**result, "sound": True}
+
+
+def _places(path: Path) -> Mapping[str, Place]:
+    """Where the keys of a file stand; nothing of one that is no TOML."""
+    try:
+        text = files.read_regular(path, MOST_BYTES).decode("utf-8-sig")
+        tomllib.loads(text)
+    except (OSError, ValueError, RecursionError):  # the fault says so itself
+        return {}
+    return places(text)
+
+
+def _fault(text: str, place: Place | None) -> dict[str, Any]:
+    return {"line": place and place.line, "column": place and place.column, "fault": text}
 
 
 def _print_result(result: dict[str, Any]) -> None:
@@ -163,6 +191,7 @@ def _print_result(result: dict[str, Any]) -> None:
     elif result["faults"]:
         say(f"{name}: {count(len(result['faults']), 'fault')}", sys.stdout)
         for fault in result["faults"]:
-            say(f"  {safe_line(fault)}", sys.stdout)
+            place = ":".join(str(part) for part in (name, fault["line"], fault["column"]) if part is not None)
+            told(f"{place}: {safe_line(fault['fault'])}", sys.stdout, indent="  ")
     else:
         say(f"{name}: sound", sys.stdout)

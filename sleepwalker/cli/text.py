@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+import textwrap
 from typing import TextIO
 
 #: Characters that command a terminal instead of appearing on it (C0, DEL, C1), or that reorder what is read.
@@ -12,6 +15,11 @@ _HARMFUL = dict.fromkeys(
 )
 _HARMLESS = {ord("\n"), ord("\t")}
 _TEXT = {code: mark for code, mark in _HARMFUL.items() if code not in _HARMLESS}
+#: Commands as they stand in sentences, and a blank at which no line ends.
+_COMMAND = re.compile(r"pip install '[^']*'|chmod \d+|sleepwalker get (?:URL|--help)")
+_TIED = "\N{NO-BREAK SPACE}"
+#: Seconds, and the share of the work, before which the rest cannot be told from what is done.
+_TOO_SOON, _TOO_LITTLE = 1.0, 0.01
 
 
 def safe_text(text: str) -> str:
@@ -30,6 +38,67 @@ def say(text: str, file: TextIO | None = None) -> None:
     encoding = target.encoding or "utf-8"
     target.write(safe_text(text).encode(encoding, "replace").decode(encoding) + "\n")
     target.flush()
+
+
+def width_of(file: TextIO) -> int | None:
+    """The columns that lines should fit: those of `COLUMNS`, or of the terminal; None for what is neither."""
+    if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return (os.get_terminal_size(file.fileno()).columns or None) if file.isatty() else None
+    except (OSError, ValueError):
+        return None
+
+
+def told(text: str, file: TextIO, *, indent: str = "") -> None:
+    """Write a sentence; where its line would be too long it goes on below, behind `indent`.
+
+    Words stay whole, and so do commands that may be copied.
+    """
+    width = width_of(file)
+    if width is None or len(text) <= width:
+        say(text, file)
+        return
+    begin, rest = text[: len(indent)], _COMMAND.sub(lambda found: found[0].replace(" ", _TIED), text[len(indent) :])
+    say("\n".join(_filled(rest, begin, indent, width)).replace(_TIED, " "), file)
+
+
+def _filled(text: str, begin: str, indent: str, width: int) -> list[str]:
+    """Lines of whole words: a path or a URL that is cut could not be copied."""
+    return textwrap.wrap(
+        text, max(20, width), initial_indent=begin, subsequent_indent=indent,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def with_narrow_comments(toml: str, width: int | None) -> str:
+    """A file whose comments, each on lines of its own, fit the width; all else is as it was."""
+    if width is None:
+        return toml
+    lines: list[str] = []
+    block: list[str] = []
+    for line in [*toml.splitlines(), ""]:
+        if line.startswith("# "):
+            block.append(line[2:])
+            continue
+        if block:  # a paragraph of the comment
+            wide = max(map(len, block)) + 2 > width
+            lines += _filled(" ".join(block), "# ", "# ", width) if wide else [f"# {part}" for part in block]
+            block = []
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def left(done: float, total: float, elapsed: float) -> str:
+    """How far a work is and how long it will still take: `43 %, 8 s left`; no time before it can be told."""
+    share = min(1.0, done / total) if total > 0 else 1.0
+    text = f"{int(share * 100)} %"
+    if share >= 1 or elapsed < _TOO_SOON or share < _TOO_LITTLE:
+        return text
+    rest = elapsed * (1 - share) / share
+    if rest < 90:
+        return f"{text}, {max(1, round(rest))} s left"
+    return f"{text}, {round(rest / 60)} min left" if rest < 5400 else f"{text}, {rest / 3600:.1f} h left"
 
 
 def seconds(value: float | None) -> str:

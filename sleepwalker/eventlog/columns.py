@@ -10,7 +10,17 @@ from types import NoneType, UnionType
 
 from sleepwalker.events import CATALOGUE, RequestFailed, RequestFinished, logged_names
 
-__all__ = ["LONGEST_LINE", "VIEWS", "columns", "create_table", "insert", "literal", "unnest_fields", "views"]
+__all__ = [
+    "LONGEST_LINE",
+    "REJECTIONS",
+    "VIEWS",
+    "columns",
+    "create_table",
+    "insert",
+    "literal",
+    "unnest_fields",
+    "views",
+]
 
 #: The names that loggers use for the time of a line; the first one that a line has counts.
 _TIMES = ("timestamp", "time", "ts", "@timestamp", "asctime", "created")
@@ -24,12 +34,15 @@ _MOST = 10**12
 _LATEST = 10**17
 
 #: Which part rejected a call, by its error.
-_REJECTIONS = {
+REJECTIONS = {
     "CircuitOpenError": "breaker",
     "BulkheadFullError": "bulkhead",
     "HostIsolatedError": "isolation",
     "RateLimitedError": "rate_limit",
 }
+
+#: A cooldown raises the error of the rate limit, with these words in it.
+_ASKED_TO_WAIT = "the server asked to wait"
 
 _TYPES: dict[type, str] = {str: "VARCHAR", float: "DOUBLE", int: "BIGINT", bool: "BOOLEAN"}
 
@@ -111,7 +124,7 @@ def insert(file: int, path: str, compression: str) -> str:
     of_no_call = f"event <> {literal(RequestFinished.name)} AND event <> {literal(RequestFailed.name)}"
     return f"""
         INSERT INTO log
-        SELECT {file}, {_moment(when)}, level, event, "fields",
+        SELECT {file}, {_moment(when)} - {_before('"ago"')}, level, event, "fields",
             CASE WHEN {of_no_call} THEN to_json(struct_pack({rest}))::VARCHAR END, {cast}
         FROM read_json({literal(glob.escape(path))}, columns = {{{wanted}}}, format = 'newline_delimited',
             ignore_errors = true, maximum_object_size = {LONGEST_LINE}, compression = {literal(compression)},
@@ -143,18 +156,30 @@ def _moment(text: str) -> str:
     return f"make_timestamp(CASE WHEN {number} IS NULL THEN {iso} ELSE TRY_CAST({micros} AS BIGINT) END)"
 
 
+def _before(ago: str) -> str:
+    """How long before it was told an event happened: refused calls are told together, the rest of them much later."""
+    number = f"TRY_CAST({ago} AS DOUBLE)"
+    return f"to_microseconds(CASE WHEN {number} BETWEEN 0 AND 1e9 THEN CAST({number} * 1e6 AS BIGINT) ELSE 0 END)"
+
+
 def unnest_fields(file: int) -> str:
     """Take the fields from the object `fields`, in which formatters of the standard library's logging leave them."""
+    ago = _text("nested", "ago")
     taken = ", ".join(
         f"{_name(name)} = coalesce({_name(name)}, {_extracted('nested', name, kind)})"
         for name, kind in _stored().items()
     )
-    return f"UPDATE log SET rest = nested, {taken} WHERE file = {file} AND nested IS NOT NULL AND json_valid(nested)"
+    return f"""UPDATE log SET rest = nested, time = time - {_before(ago)}, {taken}
+        WHERE file = {file} AND nested IS NOT NULL AND json_valid(nested)"""
+
+
+def _text(source: str, name: str) -> str:
+    path = literal(f'$."{name}"')
+    return f"json_extract_string({source}, {path})"
 
 
 def _extracted(source: str, name: str, kind: str) -> str:
-    path = literal(f'$."{name}"')
-    return _cast(f"json_extract_string({source}, {path})", kind)
+    return _cast(_text(source, name), kind)
 
 
 def views(condition: str) -> list[str]:
@@ -163,7 +188,7 @@ def views(condition: str) -> list[str]:
         _name(name) if name in _stored() else f"{_extracted('rest', name, kind)} AS {_name(name)}"
         for name, kind in columns().items()
     )
-    by = " ".join(f"WHEN {literal(error)} THEN {literal(part)}" for error, part in _REJECTIONS.items())
+    by = " ".join(f"WHEN {literal(error)} THEN {literal(part)}" for error, part in REJECTIONS.items())
     known = f"""SELECT file, rowid AS line, time, level, event, {own} FROM log
         WHERE event IN ({_event_names()}) AND time IS NOT NULL"""
     return [
@@ -172,9 +197,12 @@ def views(condition: str) -> list[str]:
         f"""CREATE OR REPLACE VIEW calls AS
             SELECT time, host, method, path, status, error, detail, attempts, duration, waited,
                 event = 'request.finished' AS answered,
-                CASE WHEN attempts = 0 THEN CASE error {by} END END AS rejected_by,
-                CASE WHEN sample BETWEEN 1e-9 AND 1 THEN 1 / sample ELSE 1.0::DOUBLE END AS weight, file,
-                call, name, pid
+                CASE WHEN attempts = 0 THEN CASE
+                    WHEN error = 'RateLimitedError' AND contains(detail, {literal(_ASKED_TO_WAIT)}) THEN 'cooldown'
+                    ELSE CASE error {by} END END END AS rejected_by,
+                CASE WHEN event = 'request.failed' THEN greatest(coalesce("count", 1), 1)::DOUBLE
+                    WHEN sample BETWEEN 1e-9 AND 1 THEN 1 / sample ELSE 1.0::DOUBLE END AS weight,
+                file, call, name, pid
             FROM events WHERE event IN ('request.finished', 'request.failed')""",
         """CREATE OR REPLACE VIEW attempts AS
             SELECT time, host, method, path, attempt, true AS failed, status, error, detail, duration,

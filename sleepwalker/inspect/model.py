@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from sleepwalker.inspect.window import iso
+from sleepwalker.inspect.trouble import Episode, Finding, Together
+from sleepwalker.inspect.window import Filter
 
 __all__ = [
     "BadLine",
     "Call",
     "FileFacts",
-    "Finding",
     "HostFacts",
     "Misdated",
     "Outage",
@@ -22,8 +22,8 @@ __all__ = [
     "Span",
 ]
 
-#: What a host was to its callers, worst last.
-HostState = Literal["fine", "broken", "isolated"]
+#: What the events of a host's state say of it, worst last.
+HostState = Literal["fine", "moved", "broken", "isolated"]
 #: What its circuit did. `would be open`: in a dry run, in which nothing is refused.
 CircuitState = Literal["closed", "would be open", "half-open", "open"]
 
@@ -88,6 +88,14 @@ class HostFacts:
     """What a host's events come to. Counts are of calls unless they say otherwise."""
 
     host: str
+    """The address: an origin, `https://host#scope` for a scope; a name where nothing but hooks were asked for it."""
+    names: list[str] = field(default_factory=list)
+    """What `find` was asked for, where that is not the address; the most frequent first."""
+    now: str = "fine"
+    """One word for how it is when the log ends: fine, failing, slow, broken, isolated, moved, open, half-open,
+    recovering, limited, hooks failing, not called."""
+    processes: int = 0
+    """How many processes called it."""
     calls: int = 0
     answered: int = 0
     failed: int = 0
@@ -104,6 +112,8 @@ class HostFacts:
     p95: float | None = None
     p99: float | None = None
     longest: float | None = None
+    usual_p95: float | None = None
+    """The median of the p95 of its intervals, retried calls left out; None where it was called too seldom."""
     first_failure: float | None = None
     """Of a call; what an open, a growing or an isolating circuit refused says nothing about the host."""
     last_failure: float | None = None
@@ -117,7 +127,7 @@ class HostFacts:
     next_try: float | None = None
     """When the open time of its circuit, which is open when the log ends, is over."""
     sampled: bool = False
-    """Whether answered calls were logged as a sample: counts are then estimates."""
+    """Whether answered calls were logged as a sample: counts of them are then estimates."""
     state: HostState = "fine"
     circuit: CircuitState = "closed"
     opened: int = 0
@@ -129,13 +139,21 @@ class HostFacts:
     hooked: int = 0
     """Connections made by hooks."""
     moved_to: str | None = None
-    """Where a hook sent its callers after it broke, if they stayed there."""
+    """Where a hook sent its callers after it broke or was evicted, if they are still there when the log ends."""
     moved_at: float | None = None
+    """When the first of them was sent there; later rounds of the hooks that give the same target change nothing."""
+    moved_back_at: float | None = None
+    """When a hook first gave them this host again, after the last move away from it."""
     error: str | None = None
     """The most frequent failure of its sends."""
     outages: list[Outage] = field(default_factory=list)
     host_spans: list[Span] = field(default_factory=list)
     circuit_spans: list[Span] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """What people call it: the name with the address, as in `payments (https://10.0.0.1)`, or the address."""
+        return f"{', '.join(self.names[:2])} ({self.host})" if self.names else self.host
 
     @property
     def success_ratio(self) -> float | None:
@@ -183,6 +201,8 @@ class Retries:
     """Hedges sent."""
     saved_by_hedges: int = 0
     """Hedge attempts that were answered before the attempt beside which they were sent."""
+    exact: bool = False
+    """Whether they are counted by their own events although answered calls are sampled; `saved_by` is estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,23 +235,14 @@ class Series:
     p95: list[float | None] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is to be said about a host, or about all of them where nothing is wrong."""
-
-    tone: Literal["good", "over", "bad"]
-    which: str
-    since: str
-    done: str
-    over: str
-
-
 @dataclass(slots=True)
 class Report:
     """The report of an inspection."""
 
     files: list[FileFacts]
     bad_lines: list[BadLine]
+    chosen: Filter
+    """Which part of the logs it is about."""
     events: int
     """That the filters let through."""
     begin: float
@@ -241,23 +252,38 @@ class Report:
     problems: list[Problem]
     retries: Retries
     slow: list[Call]
+    interval: float
+    """Seconds of one of the intervals by which trouble is judged; begins and ends are right within one."""
     step: float
     """Seconds of one interval of the series."""
     series: list[Series]
     """Of all hosts together, then of the worst ones."""
     rejections: dict[str, int]
     """Rejected calls, by the policy part that refused them."""
+    answers_logged: bool = True
+    """Whether the logs have any answered call: without, it is not known which share of the calls failed."""
+    processes: int = 1
+    """How many processes wrote the events."""
     misdated: int = 0
     """Events before 2020, or more than a day ahead of now: counted, but at no place in time."""
     misdated_lines: list[Misdated] = field(default_factory=list)
     """The first of them."""
     latency: tuple[float | None, float | None, float | None, float | None] = (None, None, None, None)
     """p50, p95, p99 and the longest, of all calls that were sent."""
+    episodes: list[Episode] = field(default_factory=list)
+    """In the order of their begins."""
+    together: list[Together] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    """Worst first, all of them."""
 
     def total(self, name: str) -> int:
         """A count of calls, over all hosts."""
         return sum(getattr(host, name) for host in self.hosts)
+
+    @property
+    def trouble(self) -> bool:
+        """Whether there was any trouble in the time that was looked at, over or not: what `--check` asks."""
+        return any(one.trouble for one in self.episodes)
 
     @property
     def met(self) -> list[HostFacts]:
@@ -266,65 +292,10 @@ class Report:
 
     @property
     def sampled(self) -> bool:
-        """Whether not all answered calls are in the log, so that counts of them and of their retries are estimates."""
+        """Whether not all answered calls are in the log, so that counts of them are estimates."""
         return any(host.sampled for host in self.hosts)
 
     @property
     def about(self) -> str:
         """What stands before such a count."""
         return "about " if self.sampled else ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as JSON-ready values; `version` grows when a name goes or changes its meaning."""
-        calls = self.total("calls")
-        counted = ("calls", "answered", "failed", "rejected", "attempts", "retries")
-        return {
-            "version": 1,
-            "period": {"from": iso(self.begin), "until": iso(self.end), "seconds": round(self.end - self.begin, 3)},
-            "findings": [_plain(finding) for finding in self.findings],
-            "summary": {
-                "events": self.events,
-                "misdated": self.misdated,
-                **{name: self.total(name) for name in counted},
-                "success_ratio": self.total("answered") / calls if calls else None,
-                "sampled": self.sampled,
-                "rejected_by": self.rejections,
-                "latency": dict(zip(("p50", "p95", "p99", "longest"), self.latency, strict=True)),
-            },
-            "hosts": [_host(host) for host in self.hosts],
-            "problems": [
-                {**_plain(problem), "first": iso(problem.first), "last": iso(problem.last)} for problem in self.problems
-            ],
-            "retries": _plain(self.retries),
-            "slow": [{**_plain(call), "time": iso(call.time)} for call in self.slow],
-            "series": {
-                "from": iso(self.begin),
-                "step": self.step,
-                "hosts": [_plain(series) for series in self.series],
-            },
-            "files": [_plain(file) for file in self.files],
-            "malformed": [_plain(line) for line in self.bad_lines],
-            "misdated": [{**_plain(line), "time": iso(line.time)} for line in self.misdated_lines],
-        }
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
-
-
-def _when(seconds: float | None) -> str | None:
-    return None if seconds is None else iso(seconds)
-
-
-def _host(facts: HostFacts) -> dict[str, Any]:
-    plain = _plain(facts)
-    for name in ("first_failure", "last_failure", "last_answer", "recovered_at", "ramp_until", "next_try", "moved_at"):
-        plain[name] = _when(plain[name])
-    plain["latency"] = {name: plain.pop(name) for name in ("p50", "p95", "p99", "longest")}
-    plain["success_ratio"] = facts.success_ratio
-    plain["outages"] = [
-        {"from": iso(one.since), "until": _when(one.until), "why": one.why, "cause": one.cause} for one in facts.outages
-    ]
-    for name in ("host_spans", "circuit_spans"):
-        plain[name] = [{"state": span.state, "from": iso(span.since), "until": iso(span.until)} for span in plain[name]]
-    return plain

@@ -5,23 +5,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
-from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
-from sleepwalker.inspect import tables
-from sleepwalker.inspect.charts import library
-from sleepwalker.inspect.model import Finding, Report, Span
-from sleepwalker.inspect.spans import CIRCUIT, HOST, coarse
-from sleepwalker.inspect.words import count, misdated, share, span, when
+from sleepwalker.inspect import charts, tables
+from sleepwalker.inspect.markup import breakable, text
+from sleepwalker.inspect.model import Report
+from sleepwalker.inspect.trouble import Finding
+from sleepwalker.inspect.words import about_filter, count, misdated, period, seconds, share, span, when
 
 __all__ = ["page"]
 
-#: Of a lane: more than a screen has columns.
-_MOST_SPANS = 2_000
+#: Findings that are told one by one: more would not be read, and `--json` has all.
+_FINDINGS = 100
 
-_MARKS = {"good": "all is well", "over": "over", "bad": "trouble"}
+#: Episodes of a finding that are told at once; the others can be opened.
+_SOME = 3
+
+_MARKS = {"good": "ok", "note": "note", "over": "over", "bad": "goes on"}
 
 #: Nothing but what is in the page. Plotly writes style elements and attributes as it draws.
 _POLICY = (
@@ -31,10 +32,11 @@ _POLICY = (
 
 
 def page(report: Report) -> str:
-    """The page. Raises `InspectError` where the charting library is not installed."""
-    scripts = [library(), _asset("page.js")]
+    """The page."""
+    scripts = [charts.library(), _asset("traces.js"), _asset("page.js")]
     policy = _POLICY.format(scripts=" ".join(map(_hash, scripts)))
-    title = f"sleepwalker: {when(report.begin, report)} to {when(report.end, report)} UTC"
+    tone, headline = _headline(report)
+    run = "\n".join(f"<script>{script}</script>" for script in scripts)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -42,26 +44,27 @@ def page(report: Report) -> str:
 <meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{html.escape(title)}</title>
+<title>{text(f"{headline} · {period(report)} · sleepwalker inspect")}</title>
 <style>
 {_asset("page.css")}</style>
 </head>
 <body>
 <main>
-{_head(report)}
-{"".join(map(_finding, report.findings))}
+<header><p>sleepwalker inspect</p>
+<h1 class="{tone}">{text(headline)}</h1>
+{_about(report)}</header>
+{_findings(report)}
 {_tiles(report)}
-{_charts(report)}
+{charts.section(report)}
+{tables.troubles(report)}
 {tables.hosts(report)}
-{tables.outages(report)}
 {tables.problems(report)}
 {tables.retries(report)}
 {tables.slow(report)}
 {tables.lines(report)}
 </main>
-<script type="application/json" id="data">{_data(report)}</script>
-<script>{scripts[0]}</script>
-<script>{scripts[1]}</script>
+<script type="application/json" id="data">{charts.data(report)}</script>
+{run}
 </body>
 </html>
 """
@@ -72,57 +75,116 @@ def _asset(name: str) -> str:
     return resources.files("sleepwalker.inspect").joinpath(name).read_text(encoding="utf-8")
 
 
+@cache
 def _hash(script: str) -> str:
     """What the policy lets run: this script, byte for byte."""
     digest = hashlib.sha256(script.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def _data(report: Report) -> str:
-    """What the charts are drawn from. No text in it can end the element that it stands in."""
-    charted = {series.host for series in report.series}
-    data = {
-        "begin": report.begin,
-        "end": report.end,
-        "step": report.step,
-        "series": [{name: getattr(one, name) for name in one.__dataclass_fields__} for one in report.series],
-        "states": [
-            {
-                "host": facts.host,
-                "spans": _spans(facts.host_spans, HOST, report),
-                "circuit": _spans(facts.circuit_spans, CIRCUIT, report),
-            }
-            for facts in report.hosts
-            if facts.host in charted
-        ],
-    }
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+def _headline(report: Report) -> tuple[str, str]:
+    """The tone and the words of the page's heading: whether anything is wrong, and whether it is over."""
+    on, over = (sum(one.tone == tone for one in report.findings) for tone in ("bad", "over"))
+    if on and over:
+        return "bad", f"{count(on, 'trouble goes on', 'troubles go on')}, {over} {'is' if over == 1 else 'are'} over"
+    if on:
+        return "bad", count(on, "trouble goes on", "troubles go on")
+    if over:
+        return "over", "1 trouble, and it is over" if over == 1 else f"{over} troubles, all of them over"
+    return "good", "No trouble"
 
 
-def _spans(spans: Sequence[Span], states: Sequence[str], report: Report) -> list[tuple[str, float, float]]:
-    shown = coarse(spans, states, report.begin, report.end, _MOST_SPANS)
-    return [(one.state, one.since, one.until) for one in shown]
+def _about(report: Report) -> str:
+    about = [
+        f"<b>{text(period(report))}</b>",
+        count(len(report.met), "host"),
+        *([f"{report.processes:,} processes"] if report.processes > 1 else []),
+        f"{count(report.events, 'event')} of {text(_files(report))}",
+    ]
+    chosen = about_filter(report)
+    lines = [" · ".join(about), f"<b>{text(chosen)}</b>" if chosen else "", text(misdated(report) or "")]
+    return "".join(f"<p>{line}</p>\n" for line in lines if line)
 
 
-def _head(report: Report) -> str:
-    period = f"{when(report.begin, report)} to {when(report.end, report)} UTC, {span(report.end - report.begin)}"
-    files = ", ".join(file.name for file in report.files[:3]) + (" …" if len(report.files) > 3 else "")
-    about = f"{period} · {count(report.events, 'event')} of {files}"
-    note = f"<p>{tables.text(said)}</p>" if (said := misdated(report)) else ""
-    return f"<header><h1>What happened</h1><p>{tables.text(about)}</p>{note}</header>"
+def _files(report: Report) -> str:
+    names = [file.name for file in report.files]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _finding(finding: Finding) -> str:
-    rows = "".join(
-        f"<dt>{label}</dt><dd>{tables.text(said)}</dd>"
-        for label, said in (("since", finding.since), ("done", finding.done), ("over?", finding.over))
-        if said
-    )
+def _findings(report: Report) -> str:
+    shown = report.findings[:_FINDINGS]
+    left = len(report.findings) - len(shown)
+    note = f'<p class="aside">and {count(left, "finding")} more, which --json has</p>' if left else ""
+    return f'<ol class="findings">{"".join(_finding(one, report) for one in shown)}</ol>{note}'
+
+
+def _finding(finding: Finding, report: Report) -> str:
+    runbook, linked = text(finding.runbook).replace("#", "<wbr>#"), finding.runbook.startswith(("https://", "http://"))
+    parts = [
+        [("When", _when(finding, report))],
+        [("Done", text(finding.done)), ("Over?", text(finding.over))],
+        [("Now", text(finding.next)), ("Runbook", "" if linked else runbook)],
+    ]
+    lists = [[f"<dt>{label}</dt><dd>{said}</dd>" for label, said in part if said] for part in parts]
+    since, done, now = (f"<dl>{''.join(rows)}</dl>" if rows else "" for rows in lists)
+    name = text(finding.which)
+    links = [
+        f'<a class="runbook" href="{text(finding.runbook)}" rel="noreferrer" aria-label="Runbook: {name}">Runbook</a>'
+    ] * linked
+    links += _place(finding, report, name)
+    after = f'<p class="links">{"".join(links)}</p>' if links else ""
+    mark = f'<span class="mark">{_MARKS[finding.tone]}</span>'
     return (
-        f'<section class="finding {finding.tone}"><h2><span class="mark">{_MARKS[finding.tone]}</span> '
-        f"{tables.text(finding.which)}</h2>{f'<dl>{rows}</dl>' if rows else ''}</section>\n"
+        f'<li class="finding {finding.tone}"><div><h2>{mark} {_which(finding)}</h2>{since}</div>'
+        f"{f'<div>{done}</div><div>{now}{after}</div>' if done or now or after else ''}</li>\n"
     )
+
+
+def _when(finding: Finding, report: Report) -> str:
+    """Of one host the latest episodes, and the others to be opened; of several their whole time, then each."""
+    lines = [f"<div>{text(one)}</div>" for one in finding.since]
+    told = [report.episodes[number] for number in finding.episodes]
+    if len(told) == len(lines):  # what goes on is the latest, whenever it began
+        lines = [line for _, line in sorted(zip(told, lines, strict=True), key=lambda pair: pair[0].end is None)]
+    shown, more, what = lines[-_SOME:], lines[:-_SOME], "earlier"
+    if more and len(finding.hosts) > 1 and finding.episodes:
+        begin, until = _time(finding, report)
+        to = text(when(until, report)) if _over(finding, report) else "the end of the log"
+        shown = [f"<div>{text(when(begin, report))} to {to}, {text(span(until - begin))}</div>"]
+        more, what = lines, "lines, host by host"
+    opened = f"<details><summary>{len(more):,} {what}</summary>{''.join(more)}</details>" if more else ""
+    return "".join(shown) + opened
+
+
+def _time(finding: Finding, report: Report) -> tuple[float, float]:
+    """From when until when its episodes were; of one host what goes on, or the latest of them."""
+    told = sorted((report.episodes[number] for number in finding.episodes), key=lambda one: one.end is None)
+    seen = told if len(finding.hosts) > 1 else told[-1:]
+    ends = [report.end if one.end is None else one.end for one in seen]
+    return min(one.begin for one in seen), max(ends)
+
+
+def _over(finding: Finding, report: Report) -> bool:
+    return all(report.episodes[number].end is not None for number in finding.episodes)
+
+
+def _which(finding: Finding) -> str:
+    """The heading; of a host with a name the address is the less important part."""
+    name, bracket, address = finding.which.partition(" (")
+    if bracket and len(finding.hosts) == 1:
+        return f"{text(name)} <small>{breakable(address.removesuffix(')'))}</small>"
+    return breakable(finding.which)
+
+
+def _place(finding: Finding, report: Report, name: str) -> list[str]:
+    """A link that shows a finding's time, and its host if it is about one, in the charts."""
+    if not finding.episodes:
+        return []
+    begin, until = _time(finding, report)
+    host = text(finding.hosts[0]) if len(finding.hosts) == 1 else ""
+    place = f'data-host="{host}" data-from="{begin:.3f}" data-until="{until:.3f}"'
+    words = "See it in the charts"
+    return [f'<a class="go" href="#charts" {place} aria-label="{words}: {name}">{words}</a>']
 
 
 def _tiles(report: Report) -> str:
@@ -135,24 +197,9 @@ def _tiles(report: Report) -> str:
         ("failed", f"{report.total('failed') - report.total('rejected'):,}", "after they were sent"),
         ("refused", f"{report.total('rejected'):,}", "before they were sent"),
         ("saved by retries", f"{about}{report.retries.saved:,}", count(report.retries.sends, "retry", "retries")),
-        ("latency p50", tables.seconds(p50), f"p95 {tables.seconds(p95)}, p99 {tables.seconds(p99)}"),
+        ("latency p50", seconds(p50), f"p95 {seconds(p95)}, p99 {seconds(p99)}"),
     ]
     made = "".join(
-        f'<li><span class="name">{name}</span><b>{tables.text(value)}</b><span>{tables.text(more)}</span></li>'
-        for name, value, more in tiles
+        f"<li><span>{name}</span><b>{text(value)}</b><span>{text(more)}</span></li>" for name, value, more in tiles
     )
-    return f'<ul class="tiles">{made}</ul>'
-
-
-def _charts(report: Report) -> str:
-    options = "".join(
-        f'<option value="{number}">{tables.text(one.host or "all hosts")}</option>'
-        for number, one in enumerate(report.series)
-    )
-    return f"""<section class="charts">
-<div class="bar"><h2>Over time</h2><label>of <select id="host" autocomplete="off">{options}</select></label>
-<span class="hint">drag to zoom, double-click to see all; an interval is {tables.text(span(report.step))}</span></div>
-<ul id="key"></ul>
-<div id="charts"></div>
-<noscript><p>The charts need JavaScript. All that follows does not.</p></noscript>
-</section>"""
+    return f'<ul class="tiles" aria-label="All calls together">{made}</ul>'

@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
@@ -213,10 +214,18 @@ class Session:
 
     # -- asking ----------------------------------------------------------------------------------
 
-    def use(self, chosen: Filter) -> None:
-        """Include only these events from now on."""
+    def use(self, chosen: Filter) -> Filter:
+        """Include only these events from now on; the filter, with the hosts that go by a name which it has."""
+        if chosen.hosts:
+            hooks = "everything WHERE event = 'connection.hooked' AND target IS NOT NULL"
+            found = self.rows(f"""
+                SELECT DISTINCT host FROM everything WHERE name IS NOT NULL AND {chosen.fits("name")}
+                UNION SELECT DISTINCT target FROM {hooks} AND {chosen.fits("host")}
+                UNION SELECT DISTINCT host FROM {hooks} AND {chosen.fits("target")}""")
+            chosen = replace(chosen, also=tuple(sorted(one for (one,) in found)))
         for statement in columns.views(chosen.condition()):
             self._run(statement)
+        return chosen
 
     def rows(self, question: str) -> list[Row]:
         """The rows of a query of our own."""

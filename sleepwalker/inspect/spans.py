@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from sleepwalker.inspect.model import HostFacts, Outage, Span
 
-__all__ = ["CIRCUIT", "HOST", "Transition", "coarse", "describe", "processes", "restarts", "worst"]
+__all__ = ["CIRCUIT", "HOST", "Process", "Transition", "coarse", "describe", "processes", "restarts", "worst"]
 
 #: States, worst last: where processes differ, and where a column of a picture holds several, the worst one counts.
-HOST = ("fine", "broken", "isolated")
+HOST = ("fine", "moved", "broken", "isolated")
 CIRCUIT = ("closed", "would be open", "half-open", "open")
 
 #: Each event: whose state it tells, what that is from now on, and what it must have been before.
 _TELLS = {
     "host.broken": ("host", "broken", "fine"),
     "host.recovered": ("host", "fine", "broken"),
-    "host.isolated": ("host", "isolated", "fine"),
-    "host.restored": ("host", "fine", "isolated"),
+    "host.isolated": ("isolation", "isolated", "fine"),
+    "host.restored": ("isolation", "fine", "isolated"),
     "breaker.opened": ("circuit", "open", "closed"),
     "breaker.half_opened": ("circuit", "half-open", "open"),
     "breaker.closed": ("circuit", "closed", "half-open"),
@@ -42,21 +41,43 @@ class Transition:
     """Seconds: for how long a circuit opened, or its load grows after it closed."""
 
 
-def processes(periods: Sequence[tuple[float, float]]) -> list[int]:
-    """Which process wrote each file: files whose periods overlap are of different ones, for each has its own circuits.
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that wrote events."""
 
-    Files that follow each other, as they do after a rotation, count as one process.
+    number: int
+    gone: float | None
+    """Its last event, if another process took its place after that; what it held for broken, nothing holds any more."""
+
+
+def processes(periods: Sequence[tuple[int, int | None, float, float]]) -> dict[tuple[int, int | None], Process]:
+    """Which process wrote the events of a file with such a `pid`: of each, the file, the pid, and its first and last.
+
+    Files of one pid that follow each other, as they do after a rotation, are of one process; that two containers each
+    have a process 1 shows in times that overlap. So do files of processes that log no pid.
     """
-    ends: list[float] = []
-    found = [0] * len(periods)
+    found: dict[tuple[int, int | None], int] = {}
+    lives: list[tuple[float, float]] = []
+    for pid in sorted({pid for _, pid, *_ in periods}, key=lambda pid: (pid is not None, pid)):
+        mine = [one for one in periods if one[1] == pid]
+        for places in _in_turn([(begin, end) for *_, begin, end in mine]):
+            for at in places:
+                found[mine[at][:2]] = len(lives)
+            lives.append((mine[places[0]][2], mine[places[-1]][3]))
+    gone = {turn[at]: lives[turn[at]][1] for turn in _in_turn(lives) for at in range(len(turn) - 1)}
+    return {key: Process(number, gone.get(number)) for key, number in found.items()}
+
+
+def _in_turn(periods: Sequence[tuple[float, float]]) -> list[list[int]]:
+    """The periods by their numbers, in lists of those that follow each other: each the latest that had ended."""
+    turns: list[list[int]] = []
     for number in sorted(range(len(periods)), key=lambda number: periods[number]):
-        begin, end = periods[number]
-        free = next((process for process, last in enumerate(ends) if last <= begin), len(ends))
-        if free == len(ends):
-            ends.append(end)
-        ends[free] = end
-        found[number] = free
-    return found
+        over = [turn for turn in turns if periods[turn[-1]][1] <= periods[number][0]]
+        if over:
+            max(over, key=lambda turn: periods[turn[-1]][1]).append(number)
+        else:
+            turns.append([number])
+    return turns
 
 
 def restarts(transitions: Sequence[Transition]) -> list[tuple[int, float]]:
@@ -83,20 +104,32 @@ def restarts(transitions: Sequence[Transition]) -> list[tuple[int, float]]:
 
 
 def describe(
-    facts: HostFacts, transitions: Sequence[Transition], begin: float, end: float, alive: Mapping[int, float]
-) -> None:
+    facts: HostFacts,
+    transitions: Sequence[Transition],
+    begin: float,
+    end: float,
+    alive: Mapping[int, float],
+    gone: Mapping[int, float],
+) -> tuple[list[Outage], list[Outage]]:
     """Fill in the host's states, and its outages, from its transitions in the order of time.
 
-    `alive` is for those of `restarts` when the host was known to be well again before.
+    `alive` is for those of `restarts` when the host was known to be well again before, `gone` for processes that were
+    replaced when that was. What is returned are the times in which the host was broken, and those in which it was
+    isolated.
     """
-    facts.host_spans = _merge(_lanes("host", transitions, begin, alive), HOST, begin, end)
-    facts.circuit_spans = _merge(_lanes("circuit", transitions, begin, alive), CIRCUIT, begin, end)
+    broken, isolated, circuit = (
+        _lanes(whose, transitions, begin, alive, gone) for whose in ("host", "isolation", "circuit")
+    )
+    facts.host_spans = _merge([*broken, *isolated], HOST, begin, end)
+    facts.circuit_spans = _merge(circuit, CIRCUIT, begin, end)
+    waiting: dict[int, float] = {}
     for one in transitions:
         if one.event == "breaker.opened" and one.time >= begin:
             facts.would_open += bool(one.observed)
             facts.opened += not one.observed
         if not one.observed:
-            _take_times(facts, one)
+            _take_times(facts, one, waiting)
+    facts.next_try = min((at for process, at in waiting.items() if process not in gone), default=None)
     if facts.host_spans:
         facts.state = facts.host_spans[-1].state  # type: ignore[assignment]
     if facts.circuit_spans:
@@ -104,12 +137,20 @@ def describe(
     if facts.circuit != "open":
         facts.next_try = None
     facts.outages = list(_outages(facts.host_spans, transitions))
+    return (
+        list(_outages(_merge(broken, HOST, begin, end), transitions)),
+        list(_outages(_merge(isolated, HOST, begin, end), transitions)),
+    )
 
 
 def _lanes(
-    whose: Literal["host", "circuit"], transitions: Sequence[Transition], begin: float, alive: Mapping[int, float]
+    whose: str,
+    transitions: Sequence[Transition],
+    begin: float,
+    alive: Mapping[int, float],
+    gone: Mapping[int, float],
 ) -> list[list[tuple[float, str]]]:
-    """For each process the states of the host or of its circuit, and since when."""
+    """For each process the states of the host, of its isolation or of its circuit, and since when."""
     lanes: dict[int, list[tuple[float, str]]] = {}
     for number, one in enumerate(transitions):
         target, state, before = _TELLS[one.event]
@@ -123,15 +164,20 @@ def _lanes(
         if number in alive:
             lane.append((alive[number], before))
         lane.append((one.time, state))
+    for process, lane in lanes.items():
+        if process in gone:
+            lane.append((max(gone[process], lane[-1][0]), CIRCUIT[0] if whose == "circuit" else HOST[0]))
     return list(lanes.values())
 
 
-def _take_times(facts: HostFacts, one: Transition) -> None:
-    """Note when a host recovered, until when its load grows, and when its circuit lets a probe through."""
+def _take_times(facts: HostFacts, one: Transition, waiting: dict[int, float]) -> None:
+    """Note when a host recovered, until when its load grows, and when each open circuit of it lets a probe through."""
     if one.event in ("breaker.opened", "host.broken"):
         facts.recovered_at = facts.ramp_until = None
-    if one.event == "breaker.opened":
-        facts.next_try = None if one.lasts is None else one.time + one.lasts
+    if one.event.startswith("breaker."):
+        waiting.pop(one.process, None)
+    if one.event == "breaker.opened" and one.lasts is not None:
+        waiting[one.process] = one.time + one.lasts
     if one.event == "breaker.closed":
         facts.ramp_until = None if one.lasts is None else one.time + one.lasts
     if one.event in ("breaker.closed", "host.recovered"):

@@ -1,120 +1,102 @@
-"""The tables of the page, as HTML."""
+"""The tables of the page."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
-
+from sleepwalker.inspect.markup import breakable, table, text
 from sleepwalker.inspect.model import HostFacts, Report
-from sleepwalker.inspect.words import count, share, span, when
+from sleepwalker.inspect.trouble import Episode
+from sleepwalker.inspect.words import count, kind, seconds, share, span, when
 
-__all__ = ["hosts", "lines", "outages", "problems", "retries", "seconds", "slow", "text"]
+__all__ = ["hosts", "lines", "problems", "retries", "slow", "troubles"]
 
 #: The longest lists of a page; `--json` has all.
-_HOSTS, _OUTAGES = 100, 50
+_HOSTS, _TROUBLES = 100, 200
 
-
-def text(value: object) -> str:
-    return html.escape(str(value))
-
-
-def seconds(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value * 1000:.0f} ms" if value < 0.0995 else f"{value:.2f} s" if value < 9.95 else f"{value:.1f} s"
-
-
-def _table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], words: str, note: str = "") -> str:
-    """A table; nothing where it has no rows. `words` are the numbers of the columns that are flush left.
-
-    Cells are HTML already.
-    """
-    if not rows:
-        return ""
-    left = [' class="word"' if str(at) in words.split() else "" for at in range(len(headers))]
-    body = "".join(
-        "<tr>" + "".join(f"<td{side}>{cell}</td>" for side, cell in zip(left, row, strict=True)) + "</tr>\n"
-        for row in rows
-    )
-    names = "".join(f'<th scope="col"{side}>{name}</th>' for side, name in zip(left, headers, strict=True))
-    head = f"<thead><tr>{names}</tr></thead>" if any(headers) else ""
-    after = f"<p>{note}</p>" if note else ""
-    return (
-        f'<section><h2>{title}</h2><div class="wide"><table>{head}<tbody>{body}</tbody></table></div>{after}</section>'
-    )
-
-
-def _state(facts: HostFacts) -> str:
-    state = facts.state if facts.state != "fine" or facts.circuit == "closed" else facts.circuit
-    return f'<span class="state {state.replace(" ", "-")}">{state}</span>'
+#: What the state that a host is in at the end of the log means to a reader.
+_TONES = {"fine": "good", "broken": "bad", "failing": "bad", "open": "bad", "hooks failing": "bad"}
 
 
 def hosts(report: Report) -> str:
-    headers = (
-        "host",
-        "now",
-        "calls",
-        "answered",
-        "failed",
-        "refused",
-        "retries",
-        "saved",
-        "p50",
-        "p95",
-        "p99",
-        "longest",
-    )
+    columns = (
+        "host|name", "now|word", "calls", "answered", "failed", "refused", "retries", "saved by them",
+        "p50", "p95", "p99", "longest",
+    )  # fmt: skip
     rows = [
         [
-            f"<b>{text(one.host)}</b>",
-            _state(one),
+            _called(one),
+            f'<span class="state {_TONES.get(one.now, "over")}">{text(one.now)}</span>',
             f"{one.calls:,}",
-            share(one.success_ratio).replace("<", "&lt;").replace(">", "&gt;"),
+            text(share(one.success_ratio)),
             f"{one.failed - one.rejected:,}",
             f"{one.rejected:,}",
             f"{one.retries:,}",
             f"{one.saved:,}",
             *(seconds(value) for value in (one.p50, one.p95, one.p99, one.longest)),
         ]
-        for one in report.met
+        for one in report.met[:_HOSTS]
     ]
-    more = f"and {count(len(rows) - _HOSTS, 'host')} more" if len(rows) > _HOSTS else ""
-    return _table("Hosts, worst first", headers, rows[:_HOSTS], "0 1", more)
+    return table("Hosts, worst first", columns, rows, _left_out(len(report.met), _HOSTS, "host"))
 
 
-def outages(report: Report) -> str:
-    found = sorted(
-        ((one, facts.host) for facts in report.hosts for one in facts.outages), key=lambda pair: -pair[0].since
-    )
+def _called(facts: HostFacts) -> str:
+    """A host by its name, with the address below it."""
+    if not facts.names:
+        return breakable(facts.host)
+    return f"{text(', '.join(facts.names[:2]))}<small>{breakable(facts.host)}</small>"
+
+
+def _left_out(number: int, shown: int, noun: str) -> str:
+    return f"and {count(number - shown, noun)} more, which --json has" if number > shown else ""
+
+
+def troubles(report: Report) -> str:
+    found = [one for one in reversed(report.episodes) if one.trouble]
+    known = {facts.host: facts for facts in report.hosts}
+    columns = (
+        "host|name", "what|word brief", "from|word brief", "until|word brief", "for",
+        "calls", "failed", "refused", "p95", "mostly|word error", "processes|word brief",
+    )  # fmt: skip
     rows = [
         [
-            text(when(one.since, report)),
-            text(when(one.until, report)) if one.until is not None else "not over when the log ends",
-            text(span((one.until or report.end) - one.since)),
-            text(host),
-            "an operator" if one.why == "isolated" else text(one.cause or ""),
+            _called(known[one.host]) if one.host in known else breakable(one.host),
+            one.kind,
+            text(when(one.begin, report)),
+            "goes on" if one.end is None else text(when(one.end, report)),
+            text(span((report.end if one.end is None else one.end) - one.begin)),
+            f"{one.calls:,}",
+            f"{one.failed - one.refused:,}",
+            f"{one.refused:,}",
+            seconds(one.p95),
+            text(kind(one.error)) if one.error else "",
+            _seen_by(one),
         ]
-        for one, host in found
+        for one in found[:_TROUBLES]
     ]
-    more = f"and {len(rows) - _OUTAGES:,} earlier ones" if len(rows) > _OUTAGES else ""
-    return _table("Outages, latest first", ("from", "until", "for", "host", "cause"), rows[:_OUTAGES], "0 1 3 4", more)
+    return table("Troubles, latest first", columns, rows, _left_out(len(found), _TROUBLES, "trouble"))
+
+
+def _seen_by(one: Episode) -> str:
+    return f"{one.processes} of {one.of_processes}" if one.of_processes > 1 else ""
 
 
 def problems(report: Report) -> str:
+    columns = (
+        "host|name", "what|word error", "times", "first|word brief", "last|word brief",
+        "most often at|word long", "the last one said|word long",
+    )  # fmt: skip
     rows = [
         [
-            text(one.host),
-            text(f"status {one.error}" if one.error.isdigit() else one.error),
+            breakable(one.host),
+            text(kind(one.error)),
             f"{one.attempts:,}",
             text(when(one.first, report)),
             text(when(one.last, report)),
-            f"<code>{text(one.path or '')}</code>",
+            f"<code>{text(one.path)}</code>" if one.path else "",
             text(one.detail or ""),
         ]
         for one in report.problems
     ]
-    headers = ("host", "what", "times", "first", "last", "most often at", "the last one said")
-    return _table("Failed sends", headers, rows, "0 1 5 6")
+    return table("Failed sends", columns, rows)
 
 
 def retries(report: Report) -> str:
@@ -128,25 +110,33 @@ def retries(report: Report) -> str:
         rows.append(["waiting between sends", text(span(it.waited)), "all calls together"])
     if it.server_directed:
         rows.append(["waits set by Retry-After", f"{it.server_directed:,}", ""])
-    rows += [["not retried", f"{number:,}", text(reason)] for reason, number in it.abandoned.items()]
-    return _table("What retries were good for", ("", "", ""), rows, "0 2")
+    rows += [[f"not retried: {text(reason)}", f"{number:,}", ""] for reason, number in it.abandoned.items()]
+    return table("What retries were good for", ("what|name", "number", "more|word"), rows)
 
 
 def slow(report: Report) -> str:
+    columns = ("call|name", "took", "ended|word brief", "came to|word", "sends")
     rows = [
         [
+            f"<code>{breakable(f'{one.method} {one.host}{one.path}')}</code>",
             seconds(one.duration),
             text(when(one.time, report)),
             text(one.error or one.status or "answered"),
             str(one.attempts),
-            f"<code>{text(f'{one.method} {one.host}{one.path}')}</code>",
         ]
         for one in report.slow
     ]
-    return _table("Slowest calls", ("took", "ended", "came to", "sends", "call"), rows, "1 2 4")
+    return table("Slowest calls", columns, rows)
 
 
 def lines(report: Report) -> str:
+    columns = (
+        "file|name",
+        "events",
+        "other JSON lines",
+        "unreadable",
+        "its end|word",
+    )
     rows = [
         [
             text(file.name),
@@ -157,11 +147,9 @@ def lines(report: Report) -> str:
         ]
         for file in report.files
     ]
-    headers = ("file", "events", "other JSON lines", "unreadable", "its end")
     bad = [
         [f"{text(one.file)}:{one.line}", text(one.fault), f"<code>{text(one.excerpt)}</code>"]
         for one in report.bad_lines
     ]
-    return _table("What was read", headers, rows, "0 4") + _table(
-        "Lines that could not be read", ("line", "fault", "begins"), bad, "0 1 2"
-    )
+    faults = ("line|name", "fault|word long", "begins|word long")
+    return table("What was read", columns, rows) + table("Lines that could not be read", faults, bad)

@@ -29,26 +29,36 @@ class Filter:
     since: float | None = None
     until: float | None = None
     hosts: tuple[str, ...] = ()
-    """Parts of origins, or patterns with `*` and `?` for whole ones; one has to fit."""
+    """Parts of addresses or names, or patterns with `*` and `?` for whole ones; one has to fit."""
+    also: tuple[str, ...] = ()
+    """Addresses of hosts that go by such a name, and names that hooks gave such addresses: `Session.use` finds them."""
 
-    def condition(self, *, hosts: bool = True) -> str:
-        """The filter as an SQL condition on `time` and `host`."""
+    def condition(self) -> str:
+        """The filter as an SQL condition on `time`, `host` and `name`."""
         parts = []
         if self.since is not None:
             parts.append(f"time >= {_timestamp(self.since)}")
         if self.until is not None:
             parts.append(f"time < {_timestamp(self.until)}")
-        if hosts and self.hosts:
-            parts.append("(" + " OR ".join(map(_fits, self.hosts)) + ")")
+        if self.hosts:
+            ways = [self.fits("host"), f"(name IS NOT NULL AND {self.fits('name')})"]
+            if self.also:
+                # What has a name of its own is of that name; a host's circuit is that of all of its names.
+                ways.append(f"(name IS NULL AND host IN ({', '.join(map(literal, self.also))}))")
+            parts.append(f"({' OR '.join(ways)})")
         return " AND ".join(parts) or "true"
 
+    def fits(self, column: str) -> str:
+        """An SQL condition: that the text in the column is one of `hosts`."""
+        return "(" + " OR ".join(_fits(word, column) for word in self.hosts) + ")"
 
-def _fits(host: str) -> str:
+
+def _fits(host: str, column: str) -> str:
     text = literal(host.encode("utf-8", "backslashreplace").decode().lower())  # what a shell gave may be no UTF-8
     # GLOB knows sets in brackets too, and an IPv6 address has some.
     if "*" in host or "?" in host:
-        return f"lower(host) GLOB {text.replace('[', '[[]')}"
-    return f"contains(lower(host), {text})"
+        return f"lower({column}) GLOB {text.replace('[', '[[]')}"
+    return f"contains(lower({column}), {text})"
 
 
 def believable(now: float) -> str:

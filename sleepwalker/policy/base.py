@@ -13,7 +13,7 @@ from sleepwalker.exceptions import PolicyError
 from sleepwalker.policy.constraints import Constraint
 from sleepwalker.policy.descriptions import descriptions, summary
 from sleepwalker.policy.statuses import listed
-from sleepwalker.policy.wording import listing, shown, words_of
+from sleepwalker.policy.wording import closest, listing, shown, words_of
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
@@ -236,8 +236,6 @@ def policy_error(what: str, faults: list[str]) -> PolicyError:
 
 
 def _unknown(cls: type[PolicyModel], key: object, prefix: str, also: tuple[str, ...]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
-
     # The value is not shown: what has no business in a policy may well be a secret.
     known = [*cls.model_fields, *also]
     paths = {name: [name] for name in known}
@@ -245,7 +243,7 @@ def _unknown(cls: type[PolicyModel], key: object, prefix: str, also: tuple[str, 
         part = part_of(cls, name)
         for inner in part.model_fields if part else ():
             paths.setdefault(inner, []).append(f"{name}.{inner}")
-    names = [key] if key in paths else get_close_matches(str(key), paths, n=2)
+    names = [key] if key in paths else closest(str(key), paths, most=2)
     close = [f"{prefix}{path}" for name in names for path in paths[name]]
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     named = key if isinstance(key, str) and key.isprintable() and len(key) <= 60 else shown(key)

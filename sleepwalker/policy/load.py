@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 
 from sleepwalker.files import read_regular
 from sleepwalker.policy.base import policy_error
+from sleepwalker.policy.wording import closest
 
 _SUFFIX = ".toml"
 #: Of one line, outside of texts: tomllib's time for a key such as `a.b.c` grows with the square of its parts.
@@ -20,8 +21,8 @@ _TEXTS = re.compile(
     r'"""(?:[^\\]|\\(?:.|\Z))*?(?:"{3,5}|\Z)|"(?:[^"\\\n]|\\.)*"?' r"|'{3}.*?(?:'{3,5}|\Z)|'[^'\n]*'?|#[^\n]*",
     re.DOTALL,
 )
-#: Bytes; the shipped files have 3,000. What has more is no policy, but a log or the like, named by mistake.
-_MOST = 1_000_000
+#: Of a file; the shipped files have 3,000. What has more is no policy, but a log or the like, named by mistake.
+MOST_BYTES = 1_000_000
 #: Characters of what the TOML reader says, which may quote a key.
 _LONGEST = 100
 
@@ -58,9 +59,7 @@ def read_name(name: str) -> tuple[str, dict[str, Any]]:
     if name in shipped:
         source = f"shipped policy {name}"
         return source, _parsed(source, shipped[name].read_bytes())
-    from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
-
-    close = get_close_matches(name, shipped, n=1)
+    close = closest(name, shipped)
     if os.path.isfile(name + _SUFFIX):  # noqa: PTH113 - False, where pathlib raises for a name that cannot be
         close = [repr(name + _SUFFIX)]
     hint = f"did you mean {close[0]}? " if close else ""
@@ -81,7 +80,7 @@ def read_path(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
     if "://" in text:  # not shown: a URL may hold user information or a query
         raise policy_error("policy path", ["path: a URL is not allowed; must be the path of a file"])
     try:
-        data = read_regular(Path(text), _MOST)
+        data = read_regular(Path(text), MOST_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a null byte
         fault = f"cannot be read: {getattr(error, 'strerror', None) or error}"
     else:

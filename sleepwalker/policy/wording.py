@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["listing", "shown", "words_of"]
+__all__ = ["closest", "listing", "shown", "words_of"]
 
 
 def shown(value: object) -> str:
@@ -23,6 +23,13 @@ def shown(value: object) -> str:
         return "a number beyond all bounds"  # its digits could be more than Python agrees to write
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:56]}…{text[0]}"
+
+
+def closest(word: str, known: Iterable[str], most: int = 1) -> list[str]:
+    """Of the names that are known those that `word` may be a slip of, the likeliest first."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
+
+    return get_close_matches(word, list(known), n=most)
 
 
 def listing(names: Iterable[str]) -> str:

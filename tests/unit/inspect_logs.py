@@ -37,9 +37,9 @@ def failed(at: float, host: str = HOST, **values: Any) -> str:
     return line(at, "request.failed", host, **{**numbers, **values})
 
 
-def rejected(at: float, host: str = HOST) -> str:
+def rejected(at: float, host: str = HOST, **values: Any) -> str:
     """A call that an open circuit refused."""
-    return failed(at, host, error="CircuitOpenError", detail=None, attempts=0, duration=0.0)
+    return failed(at, host, error="CircuitOpenError", detail=None, attempts=0, duration=0.0, **values)
 
 
 def write(path: Path, lines: Sequence[str]) -> Path:

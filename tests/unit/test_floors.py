@@ -112,8 +112,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "urllib3": ("transport", "exceptions"),
     "certifi": ("transport",),
     "rich": ("cli",),
+    "shtab": ("cli.completion",),
     "duckdb": ("inspect.session",),
-    "plotly": ("inspect.charts",),
     "prometheus_client": ("prometheus",),
     "opentelemetry": ("otel",),
     "weblinking": ("links.header",),
@@ -260,7 +260,7 @@ def test_every_folder_of_the_package_is_shipped() -> None:
 
 
 OPTIONAL = (
-    "duckdb", "jsonpointer", "opentelemetry", "plotly", "prometheus_client", "reschema", "rich", "uritemplate",
+    "duckdb", "jsonpointer", "opentelemetry", "prometheus_client", "reschema", "rich", "uritemplate",
     "weblinking", "sleepwalker.cli",
 )  # fmt: skip
 

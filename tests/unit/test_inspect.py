@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from benchmarks.inspect_traffic import HOSTS, Traffic
 from sleepwalker.eventlog.columns import LONGEST_LINE
 from sleepwalker.events import CATALOGUE
-from sleepwalker.inspect import EventLogError, Filter, InspectError, Report, Session, Source, make
+from sleepwalker.inspect import EventLogError, Filter, InspectError, Report, Session, Source, document, make
 from tests.ranges import some
 from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
 
@@ -488,7 +488,7 @@ def test_events_of_a_clock_that_was_not_set_count_but_stretch_nothing(log: Log) 
         (14, 90_001),
         (15, -NOON),
     ]
-    json.dumps(report.to_dict(), allow_nan=False)
+    json.dumps(document(report), allow_nan=False)
 
 
 def test_filters_leave_misdated_events_out_too(log: Log) -> None:
@@ -542,7 +542,7 @@ def test_numbers_that_cannot_be_leave_a_report_of_numbers_that_can(log: Log, val
     report = report_on(log(*lines, *lines))
     assert report.total("calls") == 4
     assert report.latency[3] == 0.5
-    json.dumps(report.to_dict(), allow_nan=False)
+    json.dumps(document(report), allow_nan=False)
 
 
 def test_a_time_that_no_log_was_written_at_is_unreadable(log: Log) -> None:

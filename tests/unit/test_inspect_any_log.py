@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import sys
 import types
 import typing
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from sleepwalker.cli import main
 from sleepwalker.cli.display import console
 from sleepwalker.cli.inspect.view import render
 from sleepwalker.events import CATALOGUE
-from sleepwalker.inspect import Filter, Report, Session, make, page
+from sleepwalker.inspect import Filter, Report, Session, document, make, page
 from tests.unit.inspect_logs import HOST, NOON, line, write
 
 #: All kinds of events and all filters: half a minute of fuzz. test_inspect.py is about what each of them means.
@@ -62,15 +61,15 @@ def said(report: Report) -> str:
     """The report in each of its forms; what a terminal shows."""
     screen = console(io.StringIO())
     screen.print(render(report, screen))
-    json.dumps(report.to_dict(), allow_nan=False)
+    json.dumps(document(report), allow_nan=False)
     assert page(report).endswith("</html>\n")
     return typing.cast(io.StringIO, screen.file).getvalue()
 
 
 @pytest.fixture(autouse=True)
 def _no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plotly's script has nothing to do with what a log holds, and is as long as a thousand pages without it."""
-    monkeypatch.setattr(sys.modules[page.__module__], "library", lambda: "")
+    """The charting library has nothing to do with what a log holds, and is as long as a thousand pages without it."""
+    monkeypatch.setattr("sleepwalker.inspect.charts.library", lambda: "")
 
 
 def look(path: Path, filters: Sequence[Filter]) -> list[str]:
@@ -119,7 +118,7 @@ def test_a_part_of_a_log_without_calls_is_a_report_or_a_sentence(
 ) -> None:
     """A hook's name has no calls, and there is a time before the first."""
     monkeypatch.chdir(tmp_path)
-    hooked = line(0, "connection.hooked", "payments", hook="Directory", target=HOST, duration=0.01)
+    hooked = line(0, "connection.hooked", "payments", hook="Directory", target="https://uncalled", duration=0.01)
     write(tmp_path / "log.jsonl", [hooked, an_event(1, "request.finished", HOST, bare=True)])
     code = main(["inspect", "log.jsonl", *chosen, *form])
     out, err = capsys.readouterr()

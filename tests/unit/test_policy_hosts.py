@@ -317,5 +317,5 @@ def test_a_check_lists_the_faults_of_tables(tmp_path: Path, capsys: pytest.Captu
     assert main(["policy", "check", str(file)]) == 1
     out = capsys.readouterr().out
     assert f"{file}: 2 faults" in out
-    assert "  host[3].surprise: unknown" in out
-    assert "  host[3].breaker.open_for: 99 is too much; must be at most host[3].breaker.open_max (10)" in out
+    assert f"{file}:{len(FILE.splitlines()) + 4}:1: host[3].surprise: unknown" in out
+    assert ": host[3].breaker.open_for: 99 is too much; must be at most host[3].breaker.open_max (10)" in out

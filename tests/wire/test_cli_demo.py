@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -24,6 +23,7 @@ import requests
 from sleepwalker.cli import demo
 from sleepwalker.cli.demo import end
 from sleepwalker.cli.demo.fleet import DIRECTORY, NAMES, Fleet
+from sleepwalker.cli.parser import Parser
 
 pytestmark = pytest.mark.once
 
@@ -108,9 +108,10 @@ def test_with_whatever_luck_patience_gets_all_answers(runs: list[dict[str, Any]]
 
 
 def test_the_luck_of_a_run_can_be_had_again() -> None:
-    parser = argparse.ArgumentParser()
-    demo.add(parser.add_subparsers())
-    again = parser.parse_args(end.again(4711, quick=True).partition(": sleepwalker ")[2].split())
+    parser = Parser()
+    demo.add(parser.add_commands())
+    _, command = end.again(4711, quick=True)
+    again = parser.parse_args(command.split()[1:])
     assert (again.seed, again.quick) == (4711, True)
     assert parser.parse_args(["demo"]).seed is None
 
@@ -184,14 +185,16 @@ def test_the_log_says_what_the_table_says(result: dict[str, Any]) -> None:
     assert sum(event.startswith("breaker.") for event in events) == len(result["transitions"])
 
 
-def test_the_page_with_charts_is_about_all_hosts_that_were_called(result: dict[str, Any]) -> None:
+def test_the_page_with_charts_calls_all_hosts_by_their_names(result: dict[str, Any]) -> None:
     page = Path(result["path"]).with_suffix(".html")
     assert stat.filemode(page.stat().st_mode) == "-rw-------"
     assert stat.S_IMODE(Path(result["path"]).stat().st_mode) & 0o027 == 0
     text = page.read_text(encoding="utf-8")
-    called = {f"<b>{line['host']}</b>" for line in result["lines"] if line["event"].startswith("request.")}
+    heads = re.findall(r'<th scope="row"[^>]*class="name">([^<]*)<small>(.*?)</small>', text)
+    assert {name for name, _ in heads} == {*NAMES, DIRECTORY}
+    called = {line["host"] for line in result["lines"] if line["event"].startswith("request.")}
     assert len(called) == len(NAMES) + 2  # the one that moved twice, and the directory
-    assert called <= set(re.findall(r"<td class=\"word\">(<b>.*?</b>)", text))
+    assert called <= {re.sub(r"<.*?>", "", small) for _, small in heads}
 
 
 def test_there_are_sentences_about_gain_and_price(result: dict[str, Any]) -> None:
@@ -253,32 +256,43 @@ def test_the_fleet_does_not_outlive_a_demo_that_is_killed(running: subprocess.Po
     assert _group_is_gone(running.pid)
 
 
-def test_the_text_fits_a_terminal_and_names_the_log() -> None:
-    run = subprocess.run(_DEMO, capture_output=True, text=True, timeout=240, env={**os.environ, "COLUMNS": "200"})
+@pytest.mark.parametrize("columns", [200, 60])
+def test_the_text_fits_its_width_and_commands_to_copy_are_whole(columns: int) -> None:
+    run = subprocess.run(
+        _DEMO, capture_output=True, text=True, timeout=240, env={**os.environ, "COLUMNS": str(columns)}
+    )
     assert run.returncode == 0
     assert run.stderr == ""
-    *lines, written, command = run.stdout.splitlines()
-    assert max(map(len, lines)) <= 80
+    lines = run.stdout.splitlines()
+    again, written, command = lines[-4], lines[-3], lines[-1]
+    assert max(map(len, lines[:-3])) <= min(80, columns)
     assert [line for line in lines if line != line.rstrip()] == []
     assert lines[next(n for n, line in enumerate(lines) if line.startswith("host    through")) - 1] == ""
     assert "\x1b" not in run.stdout
     assert "The price: " in run.stdout
+    assert re.fullmatch(r"  sleepwalker demo --quick --seed \d{1,4}", again)
     log = Path(written.rpartition(": ")[2])
-    assert command == f"what happened, from them: sleepwalker inspect {log}"
+    assert command == f"  sleepwalker inspect {log}"
     assert log.parent == Path(tempfile.gettempdir())
-    assert re.fullmatch(
-        r"the same servers again: sleepwalker demo --quick --seed \d{1,4}", lines[lines.index("in the log:") - 2]
-    )
-    told = dict(line.split(maxsplit=1) for line in lines[lines.index("in the log:") + 1 : -1])
-    assert list(told) == [*NAMES, DIRECTORY]
     progress = [line for line in lines if " s  sleepwalker " in line]
     assert progress
     # Once both are done the table follows at once.
     assert [line for line in progress if line.endswith("sleepwalker is done | requests is done")] == []
-    logged = {json.loads(line)["host"] for line in log.read_text(encoding="utf-8").splitlines()}
-    # A manager's own events are about the name that it was asked for.
-    assert logged - {"moves"} == {origin for text in told.values() for origin in text.split(", then ")}
     log.unlink()
+
+
+def test_all_of_the_log_is_about_hosts_by_their_names(result: dict[str, Any]) -> None:
+    names = {*NAMES, DIRECTORY}
+    origins: dict[str, str] = {}
+    for line in result["lines"]:
+        if line["event"] == "connection.hooked":
+            origins[line["target"]] = line["host"]
+    of_calls = [line for line in result["lines"] if "call" in line and "path" in line]
+    assert {line["name"] for line in of_calls} == names
+    # What a host's own state did is told by its origin; its calls say which name that has.
+    origins |= {line["host"]: line["name"] for line in of_calls}
+    assert {origins.get(line["host"], line["host"]) for line in result["lines"]} == names
+    assert {line["host"]: line["name"] for line in of_calls if line["name"] == DIRECTORY}.keys() & origins.keys()
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -55,6 +55,34 @@ def test_it_works_on_nginx_with_its_own_certificate_authority(nginx: Nginx, capt
     assert json.loads(capture.readouterr().out)["name"] == "100b.json"
 
 
+def test_all_that_is_written_fits_60_columns(monkeypatch: pytest.MonkeyPatch, capture: Output) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with FaultServer(default=reply(503)) as server:
+        assert main(["get", "--policy", "standard", server.url]) == 1
+        assert main(["get", "-n", "12", "-c", "4", server.url]) == 1
+    out, err = (text.decode() for text in capture.readouterr())
+    assert max(map(len, (out + err).splitlines())) <= 60
+    assert "p99" in out
+    assert f"GET {server.url}/: 12 calls" in out
+
+
+def test_a_certificate_of_the_clients_own_is_shown(nginx: Nginx, tmp_path: Path, capture: Output) -> None:
+    url = f"{nginx.mtls}/100b.json"
+    assert main(["get", "--cacert", nginx.ca, url]) == 1  # which nginx answers with 400
+    cert, key = nginx.cert
+    assert main(["get", "--cacert", nginx.ca, "--cert", cert, "--key", key, url]) == 0
+    both = tmp_path / "both.pem"
+    both.write_text(Path(cert).read_text() + Path(key).read_text())
+    capture.readouterr()
+    assert main(["get", "--cacert", nginx.ca, "--cert", str(both), url]) == 0
+    assert json.loads(capture.readouterr().out)["name"] == "100b.json"
+
+
+def test_a_certificate_without_its_key_is_a_wrong_use(nginx: Nginx, capture: Output) -> None:
+    assert main(["get", "--cacert", nginx.ca, "--cert", nginx.ca, f"{nginx.mtls}/100b.json"]) in (1, 2)
+    assert b"Traceback" not in capture.readouterr().err
+
+
 def test_a_certificate_without_a_known_authority_fails_unless_insecure(nginx: Nginx, capture: Output) -> None:
     assert main(["get", f"{nginx.https}/100b.json"]) == 1
     out, err = capture.readouterr()

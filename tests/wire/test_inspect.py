@@ -1,4 +1,4 @@
-"""`sleepwalker inspect` on logs of real traffic: counted right, free of secrets, followed, and seen in a browser."""
+"""`sleepwalker inspect` on logs of real traffic: counted right, free of secrets, and followed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from typing import Any
 
 import pytest
 import structlog
-from browser import Browser
 from servers import FaultServer, drip_body, hang_up, refused_port, reply, reset
 
 import sleepwalker.logging
-from benchmarks.inspect_traffic import Traffic
 from sleepwalker import ANONYMOUS, Connection, Policy
 from sleepwalker.cli import main
-from sleepwalker.inspect import Report, page
+from sleepwalker.inspect import Report
 from tests.unit.inspect_logs import answered, failed, line, report_on, write
 from tests.wire.test_canary import CANARY, FAULTS, SHAPES, Everything, call, connect, out, watch
 
@@ -78,9 +76,9 @@ def _check(report: Report, truth: dict[str, Any]) -> None:
     assert outage.until is not None
     assert 1.3 <= outage.until - outage.since < took + 0.1
     [finding] = report.findings
-    assert finding.done == "circuit opened once; 5 calls refused unsent; 7 retries saved 2 calls"
+    assert finding.done.startswith("circuit opened once; 5 calls refused unsent; ")
     # The probe's own call ends with the recovery, and in our own lines within the same millisecond.
-    assert re.match("yes: (9|10) calls answered since it recovered at ", finding.over)
+    assert re.match("yes: (9|10) calls answered since ", finding.over)
 
 
 def test_a_log_of_json_lines_is_counted_right(server: FaultServer, tmp_path: Path) -> None:
@@ -256,79 +254,3 @@ def test_a_follower_that_was_told_to_hang_up_leaves_nothing_unless_nohup_says_so
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 143
     assert list(folder.iterdir()) == []
-
-
-# -- the page --------------------------------------------------------------------------------------
-
-EVIL = "https://<script>alert(1)</script><b>evil</b>"
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page about an outage, with a host whose name is markup."""
-    lines = list(Traffic(5, rate=20, days=0.02, outages=2).lines(20_000))
-    lines += [failed(at, EVIL) for at in range(-50_000, -49_990)]
-    lines += [line(-49_990, "host.broken", EVIL, reason="connect", failures=3, cause="ConnectError")]
-    folder = tmp_path_factory.mktemp("page")
-    path = folder / "report.html"
-    path.write_text(page(report_on(write(folder / "events.jsonl", lines))), encoding="utf-8")
-    return path
-
-
-#: How many bars and points are drawn.
-DRAWN = "document.querySelectorAll('#charts .point path, #charts path.js-line').length"
-
-
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
-def test_the_page_draws_its_charts_and_complains_of_nothing(
-    browser: Browser, report: Path, scheme: str, width: int
-) -> None:
-    browser.resize(width)
-    browser.prefer(scheme)
-    browser.open(report.as_uri())
-    browser.wait(f"{DRAWN} > 100")
-    browser.screenshot(f"inspect-{scheme}-{width}", whole=True)
-    assert browser.complaints() == []
-    assert browser.overflow() == 0
-    ground = browser.run("getComputedStyle(document.body).backgroundColor")
-    assert (ground == "rgb(246, 247, 249)") == (scheme == "light")
-
-
-def test_a_name_that_is_markup_is_text_in_the_charts_too(browser: Browser, report: Path) -> None:
-    browser.open(report.as_uri())
-    browser.wait(f"{DRAWN} > 100")
-    assert browser.run("document.querySelectorAll('#charts b, #charts script, #key b, main script').length") == 0
-    assert EVIL in browser.text("#key")
-    assert EVIL in browser.text("#charts .infolayer, #charts")
-
-
-def test_one_host_can_be_chosen_and_a_part_of_the_time_zoomed_into(browser: Browser, report: Path) -> None:
-    browser.resize(1280)
-    browser.open(report.as_uri())
-    browser.wait(f"{DRAWN} > 100")
-    browser.run("document.querySelector('#key button').click()")
-    browser.wait("document.querySelectorAll('#key button').length === 0")
-    assert browser.run("document.getElementById('host').value") == "1"
-    whole = browser.run("document.getElementById('charts').layout.xaxis.range")
-    box = browser.run(
-        "(r => [r.left, r.top, r.width, r.height])(document.querySelector('#charts .nsewdrag').getBoundingClientRect())"
-    )
-    left, top, length, height = box
-    for kind, x in (("mousePressed", 0.3), ("mouseMoved", 0.4), ("mouseMoved", 0.6), ("mouseReleased", 0.6)):
-        at = {"type": kind, "x": left + x * length, "y": top + height / 2, "button": "left", "clickCount": 1}
-        browser.driver.execute_cdp_cmd("Input.dispatchMouseEvent", at)
-    browser.wait("document.getElementById('charts').layout.xaxis.autorange !== true")
-    zoomed = browser.until(
-        lambda: (now := browser.run("document.getElementById('charts').layout.xaxis.range")) != whole and now, "a zoom"
-    )
-    first, begin, end, last = (text.replace("T", " ") for text in (whole[0], *zoomed, whole[1]))
-    assert first < begin < end < last
-
-
-def test_without_scripts_all_but_the_charts_is_there(browser: Browser, report: Path) -> None:
-    browser.without_javascript()
-    browser.open(report.as_uri())
-    text = browser.text()
-    assert "The charts need JavaScript" in text
-    assert EVIL in text
-    assert "Hosts, worst first" in text

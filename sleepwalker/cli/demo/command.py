@@ -19,7 +19,7 @@ import sleepwalker
 from sleepwalker.cli.demo import end
 from sleepwalker.cli.demo.fleet import DIRECTORY, Fleet
 from sleepwalker.cli.demo.move import MOVING, DirectoryHook
-from sleepwalker.cli.demo.plan import FULL, HOSTS, PLAIN_TIMEOUT, QUICK, SEEDS, SIDES, WORKERS, Host, Side
+from sleepwalker.cli.demo.plan import FULL, HOSTS, PLAIN_TIMEOUT, QUICK, SEEDS, SIDES, WORKERS, Side
 from sleepwalker.cli.logs import events_to
 from sleepwalker.cli.parser import Commands, examples, new_regular_file
 from sleepwalker.cli.summary import Call, Outcome
@@ -31,16 +31,20 @@ if TYPE_CHECKING:
     from sleepwalker.cli.demo.report import Report
 
 _DESCRIPTION = """\
-Start six real HTTP servers on this machine, four of which misbehave and one
-of which moves, and send them the same traffic twice, side by side: through
-sleepwalker with the shipped policies, and through plain requests with
-timeout=10. Ends by itself, with a table of what was measured."""
+Start six real HTTP servers on this machine, four of which
+misbehave and one of which moves, and send them the same
+traffic twice, side by side: through sleepwalker with the
+shipped policies, and through requests with timeout=10.
+Ends by itself, with a table of what was measured."""
 
 _EXAMPLES = examples(
     "sleepwalker demo",
-    "sleepwalker demo --log events.jsonl    # append the events to a file of yours",
-    "sleepwalker demo --seed 1234           # the servers of an earlier run",
-    "sleepwalker demo --quick --json        # eight seconds, for programs",
+    "# append the events to a file of yours",
+    "sleepwalker demo --log events.jsonl",
+    "# the servers of an earlier run",
+    "sleepwalker demo --seed 1234",
+    "# eight seconds, for programs",
+    "sleepwalker demo --quick --json",
 )
 
 #: Seconds between two lines of progress where nothing can move.
@@ -56,10 +60,14 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--seed", metavar="N", type=int, help="let the servers have the luck of that run (each run draws and tells one)"
     )
-    parser.add_argument("--log", metavar="FILE", type=new_regular_file, help="append the events there (a new file)")
-    parser.add_argument(
+    log = parser.add_argument(
+        "--log", metavar="FILE", type=new_regular_file, help="append the events there (a new file)"
+    )
+    page = parser.add_argument(
         "--html", metavar="FILE", type=new_regular_file, help="write a page with charts of the log there"
     )
+    for action in (log, page):
+        parser.completed(action, "file")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     parser.set_defaults(run=run)
 
@@ -91,11 +99,10 @@ def run(args: argparse.Namespace) -> int:
     with fleet, contextlib.ExitStack() as connections:
         lanes: dict[Side, dict[str, Lane]] = {side: {} for side in SIDES}
         report = Report(course, lanes)
+        manager = connections.enter_context(_manager(fleet, report))
         for host in HOSTS:
-            with_policy, plain = (f"http://127.0.0.1:{ports[host.name]}" for ports in fleet.ports)
-            protected = _managed if host.name == MOVING else _protected
-            ours = protected(host, with_policy, fleet, report, connections)
-            for side, send in zip(SIDES, (ours, _plain(plain)), strict=True):
+            plain = f"http://127.0.0.1:{fleet.ports[1][host.name]}"
+            for side, send in zip(SIDES, (_managed(host.name, manager, report), _plain(plain)), strict=True):
                 total = round(course.traffic * host.rate)
                 lanes[side][host.name] = Lane(send, total=total, workers=WORKERS, rate=host.rate)
         if not args.json:
@@ -103,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         with events_to(log), display.live(screen, report.picture):
             fleet.go()
             report.begin()
-            _drive(report, fleet, connections, (lambda line: screen.print(line, soft_wrap=True)) if speak else None)
+            _drive(report, fleet, connections, screen.print if speak else None)
     last = list(end.closing_lines(log, args.html))
     if args.json:
         print(json.dumps({**report.to_dict(), "seed": seed, "log": str(log)}, indent=2))
@@ -111,9 +118,7 @@ def run(args: argparse.Namespace) -> int:
     if speak:
         screen.print()  # below the lines of progress
     screen.print(report.result())
-    screen.print("", end.again(seed, quick=args.quick), sep="\n")
-    screen.print("", end.origins(fleet.ports[0], report.move.gap()), "", sep="\n")
-    for line in last:
+    for line in ("", *end.again(seed, quick=args.quick), *last):
         screen.print(line, soft_wrap=True)
     return 0
 
@@ -144,26 +149,29 @@ def _drive(
     report.end()
 
 
-def _protected(
-    host: Host, url: str, _fleet: Fleet, report: Report, connections: contextlib.ExitStack
-) -> Callable[[], Call]:
-    """Calls through one connection."""
-    observer = report.observer(host.name)
-    connection = sleepwalker.Connection(url, sleepwalker.ANONYMOUS, policy=host.policy, observer=observer)
-    connections.enter_context(connection)
-    return lambda: measured(lambda: cast(Response, connection.get("/")))
+def _manager(fleet: Fleet, report: Report) -> sleepwalker.ConnectionManager[sleepwalker.Connection]:
+    """A manager that knows one address, the directory's, and finds all others by their names."""
+    policies = {host.name: host.policy for host in HOSTS}
+    manager = sleepwalker.ConnectionManager[sleepwalker.Connection](policies=policies, observer=report.observe)
+    url = f"http://127.0.0.1:{fleet.ports[0][DIRECTORY]}"
+    manager.add(DIRECTORY, sleepwalker.ANONYMOUS, sleepwalker.Connection(url, sleepwalker.ANONYMOUS))
+    manager.add_conn_hook(DirectoryHook(manager, policies, report.observe))
+    return manager
 
 
 def _managed(
-    host: Host, _url: str, fleet: Fleet, report: Report, connections: contextlib.ExitStack
+    name: str, manager: sleepwalker.ConnectionManager[sleepwalker.Connection], report: Report
 ) -> Callable[[], Call]:
-    """Calls through a manager, whose hook asks the fleet's directory for the address."""
-    url = f"http://127.0.0.1:{fleet.ports[0][DIRECTORY]}"
-    directory = connections.enter_context(sleepwalker.Connection(url, sleepwalker.ANONYMOUS))
-    observer = report.observer(host.name)
-    manager = connections.enter_context(sleepwalker.ConnectionManager(policy=host.policy, observer=observer))
-    manager.add_conn_hook(DirectoryHook(directory, host.policy, observer))
-    return report.move.sender(manager)
+    """A call as users of a manager write it: find the connection, then use it."""
+
+    def find_and_get() -> Response:
+        connection = manager.find(name, sleepwalker.ANONYMOUS)
+        response = connection.get("/")
+        if name == MOVING:
+            report.move.answered(connection.hostname)
+        return cast(Response, response)
+
+    return lambda: measured(find_and_get)
 
 
 def _plain(url: str) -> Callable[[], Call]:

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from sleepwalker import files
-from sleepwalker.cli.demo.move import MOVING, Gap
 
 
-def again(seed: int, *, quick: bool) -> str:
+def again(seed: int, *, quick: bool) -> tuple[str, str]:
     """How to have the same luck again. What the callers draw, their waits, differs all the same."""
-    return f"the same servers again: sleepwalker demo{' --quick' if quick else ''} --seed {seed}"
-
-
-def origins(fleet: Mapping[str, int], gap: Gap | None) -> str:
-    """Which server is which, for the log knows them by their origins; a line each, the directory's included."""
-    known = {name: f"http://127.0.0.1:{port}" for name, port in fleet.items()}
-    if gap is not None:
-        known[MOVING] = f"{gap.old}, then {gap.new}"
-    width = max(map(len, known))
-    return "\n".join(["in the log:", *(f"  {name:<{width}}  {origin}" for name, origin in known.items())])
+    return "the same servers again:", f"  sleepwalker demo{' --quick' if quick else ''} --seed {seed}"
 
 
 def write_page(log: Path, target: Path) -> None:
@@ -44,7 +34,8 @@ def closing_lines(log: Path, target: Path | None) -> Iterator[str]:
     if (missing := inspect.missing()) is not None:
         yield missing
         return
-    yield f"what happened, from them: sleepwalker inspect {shlex.quote(str(log))}"
+    yield "what happened, from them:"
+    yield f"  sleepwalker inspect {shlex.quote(str(log))}"
     if target is not None:
         try:
             write_page(log, target)

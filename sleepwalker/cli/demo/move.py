@@ -1,15 +1,15 @@
-"""The demo's manager act: one server goes on at another port, and a hook that asks a directory finds it there."""
+"""The demo's manager: a hook that asks a directory where each server is, and what it did for the one that moves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import sleepwalker
-from sleepwalker.cli.summary import Call, Summary
+from sleepwalker.cli.demo.fleet import DIRECTORY
+from sleepwalker.cli.summary import Summary
 from sleepwalker.cli.text import count, seconds
-from sleepwalker.cli.traffic import Response, measured
 from sleepwalker.events import (
     ConnectionEvicted,
     ConnectionHooked,
@@ -21,26 +21,32 @@ from sleepwalker.events import (
     Observer,
 )
 
-#: The server that moves; also what `find` is asked for: a bare name, which only the hook understands.
+#: The server that moves.
 MOVING = "moves"
 
 _FOLLOWED = (HostBroken, ConnectionEvicted, ConnectionRetired, ConnectionHooked, HookFailed)
 
 
 class DirectoryHook(sleepwalker.ConnectionHook):
-    """Makes connections to where a directory says that a host is now."""
+    """Makes connections to where a directory says that a host is now: its name is all that callers know."""
 
-    def __init__(self, directory: sleepwalker.Connection, policy: str, observer: Observer) -> None:
-        self._directory = directory
-        self._policy = policy
+    def __init__(
+        self,
+        manager: sleepwalker.ConnectionManager[sleepwalker.Connection],
+        policies: Mapping[str, str],
+        observer: Observer,
+    ) -> None:
+        self._manager = manager
+        self._policies = policies
         self._observer = observer
 
     def connect(self, host: str, auth: Any) -> sleepwalker.Connection | None:
         """None for a host that the directory does not list."""
-        address = self._directory.json_request("GET", "/addresses").get(host)
+        directory = self._manager.find(DIRECTORY, sleepwalker.ANONYMOUS)
+        address = directory.json_request("GET", "/addresses").get(host)
         if address is None:
             return None
-        return sleepwalker.Connection(address, auth, policy=self._policy, observer=self._observer)
+        return sleepwalker.Connection(address, auth, policy=self._policies[host], observer=self._observer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +69,6 @@ class Move:
         self._planned_at = planned_at
         self._elapsed = elapsed
         self._responses: list[tuple[float, str]] = []
-
-    def sender(self, manager: sleepwalker.ConnectionManager) -> Callable[[], Call]:
-        """A call as users of a manager write it: find the connection, then use it."""
-
-        def find_and_get() -> Response:
-            connection = manager.find(MOVING, sleepwalker.ANONYMOUS)
-            response = connection.get("/")
-            self.answered(connection.hostname)
-            return cast(Response, response)
-
-        return lambda: measured(find_and_get)
 
     def answered(self, address: str) -> None:
         """Note a response from this address."""

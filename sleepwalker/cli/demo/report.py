@@ -14,7 +14,15 @@ from sleepwalker.cli.summary import Summary, summarise
 from sleepwalker.cli.text import seconds
 from sleepwalker.cli.traffic import Lane
 from sleepwalker.clock import SYSTEM_CLOCK
-from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, Level, Observer, RequestRejected
+from sleepwalker.events import (
+    BreakerClosed,
+    BreakerHalfOpened,
+    BreakerOpened,
+    ConnectionHooked,
+    Event,
+    Level,
+    RequestRejected,
+)
 
 Lanes = Mapping[Side, Mapping[str, Lane]]
 
@@ -34,6 +42,8 @@ class Report:
         self.done_after: dict[Side, float] = {}
         """Seconds until all calls of a side were done."""
         self._lanes = lanes
+        self._names: dict[str, str] = {}
+        """What hosts are called, by the origins that the hook found for them."""
         self._begin = 0.0
         self._took: float | None = None
 
@@ -63,25 +73,23 @@ class Report:
                 self.done_after[side] = self.elapsed()
         return len(self.done_after) < len(SIDES)
 
-    def observer(self, host: str) -> Observer:
-        """An observer of a host's events, which come from any thread."""
-
-        def observe(event: Event, _level: Level | None = None, /) -> None:
-            at = self.elapsed()
-            if host == MOVING:
-                self.move.observe(event)
-            match event:
-                case BreakerOpened():
-                    why = {"rule": event.rule, "cause": event.cause, "open_for": round(event.open_for, 3)}
-                    self.transitions.append({"at": at, "host": host, "to": "open", **why})
-                case BreakerHalfOpened():
-                    self.transitions.append({"at": at, "host": host, "to": "half-open"})
-                case BreakerClosed():
-                    self.transitions.append({"at": at, "host": host, "to": "closed"})
-                case RequestRejected():
-                    self.rejected_at += [(at, host)] * (event.count or 1)
-
-        return observe
+    def observe(self, event: Event, _level: Level | None = None, /) -> None:
+        """Follow what the manager and its connections tell, from any thread."""
+        if isinstance(event, ConnectionHooked) and event.target is not None:
+            self._names[event.target] = event.host
+        at, host = self.elapsed(), self._names.get(event.host, event.host)
+        if host == MOVING:
+            self.move.observe(event)
+        match event:
+            case BreakerOpened():
+                why = {"rule": event.rule, "cause": event.cause, "open_for": round(event.open_for, 3)}
+                self.transitions.append({"at": at, "host": host, "to": "open", **why})
+            case BreakerHalfOpened():
+                self.transitions.append({"at": at, "host": host, "to": "half-open"})
+            case BreakerClosed():
+                self.transitions.append({"at": at, "host": host, "to": "closed"})
+            case RequestRejected():
+                self.rejected_at += [(at, host)] * (event.count or 1)
 
     def summaries(self, *, final: bool) -> Summaries:
         """The numbers by host and side; at the end with the calls that were never sent."""
@@ -100,7 +108,7 @@ class Report:
         rows = [(host.name, host.about.format(**course), f"{host.rate:g}/s", host.policy) for host in HOSTS]
         headers = ("host", "what it does", "calls", "policy")
         title = (
-            "A fleet of six servers on 127.0.0.1, called through sleepwalker and, at the\n"
+            "A fleet of six servers on 127.0.0.1, called through sleepwalker and, at the "
             f"same time and rate, through plain requests with timeout={PLAIN_TIMEOUT}:\n"
         )
         return display.stacked(title, display.table(headers, rows, words=(*headers[:2], headers[3])), "")
@@ -109,7 +117,7 @@ class Report:
         """The state of things, to be drawn again and again."""
         note = f"{self.elapsed():4.1f} s{self._situation()}"
         done, planned = sum(len(lane.calls) for lane in self.lanes()), sum(lane.total for lane in self.lanes())
-        return display.stacked(self._table(final=False), "", display.progress(note, done, planned))
+        return display.stacked(self._table(final=False), "", display.progress(note, done, planned, self.elapsed()))
 
     def line(self) -> str:
         """The state of things in one line."""
@@ -161,7 +169,7 @@ class Report:
             moves = sum(what["host"] == name for what in tuple(self.transitions))
             rows.append([(name, "bold"), *_cells("sleepwalker", sides["sleepwalker"], str(moves))])
             rows.append(["", *_cells("requests", sides["requests"], "-")])
-        return display.table(_HEADERS, rows, words=_HEADERS[:2], every=2, tight=True)
+        return display.table(_HEADERS, rows, words=_HEADERS[:2], every=2, tight=True, keys=2)
 
 
 def _cells(side: Side, numbers: Summary, moves: str) -> list[display.Cell]:

@@ -17,21 +17,28 @@ from sleepwalker.cli.parser import (
 )
 
 _DESCRIPTION = """\
-Call a URL under a policy. One call: attempts that fail are shown on stderr as
-they happen, the body goes to stdout, a summary to stderr. Many calls (-n): a
-table of their results.
+Call a URL under a policy. One call: attempts that fail are
+shown on stderr as they happen, the body goes to stdout, a
+summary to stderr. Many calls (-n): a table of results.
 
-Without --auth the netrc files are asked for the host's credentials; if they
-have none, none are sent. A password given as --auth USER:PASSWORD can be read
-by others on this machine (ps shows it), so prefer netrc, or --auth USER,
-which asks for it. Shown and logged are neither credentials nor query strings."""
+Without --auth the netrc files are asked for the host's
+credentials; if they have none, none are sent. A password
+given as --auth USER:PASSWORD can be read by others on this
+machine (ps shows it), so prefer netrc, or --auth USER, that
+asks for it. Shown and logged are neither credentials nor
+query strings."""
 
 _EXAMPLES = examples(
     "sleepwalker get https://example.net/",
-    "sleepwalker get -X POST -H 'Content-Type: application/json' -d '{\"a\": 1}' URL",
-    "sleepwalker get -d @upload.bin -o answer.json URL",
-    "sleepwalker get --auth anna https://example.net/private",
-    "sleepwalker get --policy batch --log events.jsonl URL",
+    "# a body from the command line, or from a file",
+    "sleepwalker get -X PUT -d '{}' https://example.net/",
+    "sleepwalker get -d @in.bin -o out.bin https://example.net/",
+    "# ask for anna's password",
+    "sleepwalker get --auth anna https://example.net/",
+    "# under another policy; with a log to inspect",
+    "sleepwalker get --policy batch https://example.net/",
+    "sleepwalker get --log events.jsonl https://example.net/",
+    "# many calls, 16 at a time",
     "sleepwalker get -n 500 -c 16 --json http://localhost:8080/",
 )
 
@@ -50,19 +57,28 @@ def add(commands: Commands) -> None:
     request.add_argument("--timeout", metavar="SECONDS", type=duration, help="to connect, and between two bytes")
     tls = request.add_mutually_exclusive_group()
     tls.add_argument("-k", "--insecure", action="store_true", help="accept any certificate")
-    tls.add_argument("--cacert", metavar="FILE", type=existing_file, help="certificates to trust, PEM")
+    files = [tls.add_argument("--cacert", metavar="FILE", type=existing_file, help="certificates to trust, PEM")]
+    files += [
+        request.add_argument("--cert", metavar="FILE", type=existing_file, help="a client's certificate, PEM"),
+        request.add_argument("--key", metavar="FILE", type=existing_file, help="its key, if --cert does not have it"),
+    ]
     calls = parser.add_argument_group("the calls")
-    calls.add_argument(
+    policy = calls.add_argument(
         "--policy", metavar="NAME|FILE", default="standard", help="a shipped policy or a TOML file (%(default)s)"
     )
+    parser.completed(policy, "policy")
     calls.add_argument("-n", "--number", metavar="N", type=whole(1), default=1, help="how many (%(default)s)")
     calls.add_argument(
         "-c", "--concurrency", metavar="N", type=whole(1), default=1, help="how many at a time (%(default)s)"
     )
     output = parser.add_argument_group("the output")
-    output.add_argument("-o", "--output", metavar="FILE", type=new_file, help="write the body there")
+    files.append(output.add_argument("-o", "--output", metavar="FILE", type=new_file, help="write the body there"))
     output.add_argument("--json", action="store_true", help="the outcome as JSON on stdout, without the body")
-    output.add_argument("--log", metavar="FILE", type=new_regular_file, help="append all events there, as JSON lines")
+    files.append(
+        output.add_argument("--log", metavar="FILE", type=new_regular_file, help="append all events, as JSON lines")
+    )
+    for action in files:
+        parser.completed(action, "file")
     parser.set_defaults(run=run)
 
 

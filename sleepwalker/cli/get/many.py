@@ -30,8 +30,8 @@ def run(
 
     def render() -> display.RenderableType:
         now = summarise(lane.calls)
-        note = f"{now.calls} of {number}: {now.answered} answered, {now.failed} failed, {now.rejected} rejected"
-        return display.progress(note, now.calls, number)
+        note = f"{now.answered} answered, {now.failed} failed, {now.rejected} rejected of {number}"
+        return display.progress(note, now.calls, number, SYSTEM_CLOCK.monotonic() - begin)
 
     with display.live(screen, render):
         lane.start()
@@ -72,6 +72,7 @@ def _show(target: Target, numbers: Summary, took: float, breaker: str) -> None:
                     seconds(numbers.p99),
                 )
             ],
+            keys=0,
         )
     )
     page.print()

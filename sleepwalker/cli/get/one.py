@@ -10,7 +10,7 @@ from typing import Any
 import sleepwalker
 from sleepwalker.cli.get.target import Target
 from sleepwalker.cli.parser import UsageError
-from sleepwalker.cli.text import count, safe_line, safe_text, say, seconds
+from sleepwalker.cli.text import count, safe_line, safe_text, say, seconds, told
 from sleepwalker.cli.traffic import Response
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.events import AttemptFailed, BreakerOpened, Event, HedgeSent, Level, RetryAbandoned, RetryScheduled
@@ -32,7 +32,7 @@ def run(connection: sleepwalker.Connection, target: Target, *, output: Path | No
     if as_json:
         print(json.dumps(_to_dict(target, response, error, took), indent=2))
     else:
-        say(_summary(target, response, error, took))
+        told(_summary(target, response, error, took), sys.stderr, indent="  ")
     if isinstance(error, sleepwalker.URLError):  # nothing was sent, for it could not be
         return 2
     return 0 if answered else 1
@@ -43,7 +43,7 @@ def show_event(event: Event, _level: Level | None = None, /) -> None:
     match event:
         case AttemptFailed():
             what = event.detail or event.error or str(event.status)
-            say(f"attempt {event.attempt}: {safe_line(what)} ({seconds(event.duration)})")
+            told(f"attempt {event.attempt}: {safe_line(what)} ({seconds(event.duration)})", sys.stderr, indent="  ")
         case RetryScheduled():
             why = ", as the server asked" if event.server_directed else ""
             say(f"  again in {seconds(event.wait)}{why}")

@@ -68,6 +68,7 @@ class Target:
                 self.origin.text,
                 auth=self._auth(args.auth),
                 verify=False if args.insecure else str(args.cacert) if args.cacert else True,
+                cert=_certificate(args),
                 timeout=args.timeout,
                 policy=args.policy,
                 observer=observer,
@@ -91,6 +92,13 @@ class Target:
         if any(name.lower() == "authorization" for name in self.headers):
             return sleepwalker.ANONYMOUS
         return netrc_auth(self.origin) or sleepwalker.ANONYMOUS
+
+
+def _certificate(args: argparse.Namespace) -> str | tuple[str, str] | None:
+    """The client's certificate, and its key where that is in a file of its own."""
+    if args.key and not args.cert:
+        raise UsageError("--key belongs to a certificate: give --cert FILE, too")
+    return (str(args.cert), str(args.key)) if args.key else str(args.cert) if args.cert else None
 
 
 def _on_this_machine(url: str) -> str | None:

@@ -25,29 +25,40 @@ if TYPE_CHECKING:
     from sleepwalker.inspect import Filter, QueryResult, Report, Session
 
 _DESCRIPTION = """\
-Read event logs (JSON lines, gzipped or not) and say which hosts failed, since
-when, what was done about it and whether it is over; then how often, how long,
-how slow, what retries saved and what the circuits did."""
+Read event logs (JSON lines, gzipped or not) and say which
+hosts failed, since when, what was done about it and whether
+it is over; then how often, how long, how slow, what retries
+saved and what the circuits did."""
 
 _EXAMPLES = (
     examples(
         "sleepwalker inspect events.jsonl",
-        "sleepwalker inspect 'logs/*.jsonl' logs/old.jsonl.gz --since 2h",
-        "sleepwalker inspect events.jsonl --host payments --since 14:00 --until 14:30",
+        "sleepwalker inspect 'logs/*.jsonl' old.jsonl.gz --since 2h",
+        "sleepwalker inspect events.jsonl --host payments",
+        "# half an hour of today, UTC",
+        "sleepwalker inspect app.jsonl --since 14:00 --until 14:30",
         "sleepwalker inspect events.jsonl --follow",
         "sleepwalker inspect events.jsonl --html report.html",
         "sleepwalker inspect events.jsonl --json | jq .findings",
-        "sleepwalker inspect events.jsonl \\\n"
-        "      --sql 'SELECT path, count(*) FROM calls WHERE NOT answered GROUP BY path'",
+        "sleepwalker inspect app.jsonl --sql 'FROM calls LIMIT 5'",
         "zcat logs/*.gz | sleepwalker inspect -",
     )
-    + "\n\ntables for --sql: events, calls, attempts, transitions (DESCRIBE calls lists\n  its columns)"
-    + "\ntimes: 2025-11-22T14:03:07Z, 2025-11-22, 14:03 (UTC), 1763820187, or how long\n  ago: 15m, 2h, 1h30m"
-    + "\n\nexit codes: 0 fine, 1 no event could be read, 2 used wrongly"
+    + "\n\ntables for --sql: events, calls, attempts, transitions"
+    + "\n  (DESCRIBE calls lists its columns)"
+    + "\ntimes: 2025-11-22T14:03:07Z, 2025-11-22, 14:03 (UTC),"
+    + "\n  1763820187, or how long ago: 15m, 2h, 1h30m"
+    + "\n\n--check finds trouble where anything is told as TROUBLE"
+    + "\n  or OVER: a host that failed, was slow or isolated, or"
+    + "\n  whose calls a limit of ours refused, within the time"
+    + "\n  that is looked at (--since), also if it is over"
+    + "\n\nexit codes: 0 fine, 1 no event could be read,"
+    + "\n  2 used wrongly, 3 trouble found (--check)"
 )
 
 #: Bytes of logs from which on a progress bar is shown.
 _BIG = 20_000_000
+#: The exit code of `--check`.
+_TROUBLE = 3
 #: Hosts that are named if none matches.
 _SOME_HOSTS = 5
 #: Most rows of a table.
@@ -59,7 +70,9 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "inspect", help="what happened, from event logs", description=_DESCRIPTION, epilog=_EXAMPLES
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a log, a pattern of logs, or - for standard input")
+    logs = parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="a log, a pattern of logs, or - for standard input"
+    )
     parser.add_argument(
         "--host", action="append", default=[], metavar="TEXT",
         help="only hosts with TEXT in their origin, or that match a pattern with *; repeatable",
@@ -69,12 +82,22 @@ def add(commands: Commands) -> None:
     parser.add_argument("--follow", action="store_true", help="go on as the files grow, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="the report as JSON, or the rows of --sql")
     parser.add_argument("--sql", metavar="QUERY", help="the rows of your own query instead")
-    parser.add_argument("--html", metavar="FILE", type=new_regular_file, help="also write a page with charts there")
+    parser.add_argument("--check", action="store_true", help="exit with 3 if there was any trouble, also if it is over")
+    parser.add_argument(
+        "--runbook",
+        metavar="URL",
+        help="your own page with a section for each kind of trouble, such as #broken or #slow",
+    )
+    page = parser.add_argument(
+        "--html", metavar="FILE", type=new_regular_file, help="also write a page with charts there"
+    )
+    for action in (logs, page):
+        parser.completed(action, "file")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: something was read; 1: no event was left to look at."""
+    """0: something was read; 1: no event was left to look at; 3: `--check` found trouble."""
     from sleepwalker import inspect  # noqa: PLC0415 - only this needs it
 
     if isinstance(sys.stdout, io.TextIOWrapper):  # hosts and paths have any character, terminals do not
@@ -83,11 +106,11 @@ def run(args: argparse.Namespace) -> int:
     window(args)
     if args.follow:
         follow.check(args)
+    if args.check and (args.follow or args.sql is not None):
+        raise UsageError(f"--check asks a report that is whole; leave out --{'follow' if args.follow else 'sql'}")
     if args.html and args.sql is not None:
         raise UsageError("--sql shows rows instead of a report, so there is no page; leave out --html, or --sql")
     try:
-        if args.html:
-            inspect.check_charts()
         with signals.as_exits(), inspect.Session() as session:
             if not args.json:
                 importlib.import_module("sleepwalker.cli.display")  # which says what it needs
@@ -99,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
                     session,
                     sources,
                     args,
-                    make=lambda: inspect.make(session, window(args)),
+                    make=lambda: inspect.make(session, window(args), args.runbook),
                     show=lambda report: _show(report, args, compact=True),
                 )
                 return 0 if followed is not None else _nothing(session, args)
@@ -107,11 +130,12 @@ def run(args: argparse.Namespace) -> int:
                 session.load(sources, progress)
             if args.sql is not None:
                 return _answer(session, args)
-            report = inspect.make(session, window(args))
+            report = inspect.make(session, window(args), args.runbook)
             if report is None:
                 return _nothing(session, args)
             _keep(report, args)
             _show(report, args)
+            return _TROUBLE if args.check and report.trouble else 0
     except inspect.InspectError as error:
         raise UsageError(str(error)) from None
     return 0
@@ -234,7 +258,9 @@ def _keep(report: Report, args: argparse.Namespace) -> None:
 
 def _show(report: Report, args: argparse.Namespace, *, compact: bool = False) -> None:
     if args.json:
-        print(json.dumps(report.to_dict(), indent=None if compact else 2), flush=True)
+        from sleepwalker.inspect import document  # noqa: PLC0415
+
+        print(json.dumps(document(report), indent=None if compact else 2), flush=True)
         return
     from sleepwalker.cli import display  # noqa: PLC0415
     from sleepwalker.cli.inspect import view  # noqa: PLC0415
@@ -253,10 +279,10 @@ def _bar(size: int) -> Iterator[Callable[[float], None]]:
         return
     from sleepwalker.cli import display  # noqa: PLC0415
 
-    share = 0.0
+    share, begin = 0.0, SYSTEM_CLOCK.monotonic()
 
     def picture() -> display.RenderableType:
-        return display.progress(f"reading {size / 1e6:,.0f} MB", share, 1.0)
+        return display.progress(f"reading {size / 1e6:,.0f} MB", share, 1.0, SYSTEM_CLOCK.monotonic() - begin)
 
     def progress(now: float) -> None:
         nonlocal share

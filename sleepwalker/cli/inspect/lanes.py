@@ -34,14 +34,14 @@ class _Marks:
 
 _PRETTY = _Marks(
     {
-        "fine": "─", "broken": "█", "isolated": "▓",
+        "fine": "─", "moved": "╌", "broken": "█", "isolated": "▓",
         "closed": "─", "would be open": "┄", "half-open": "▒", "open": "█",
     },
     "▁▂▃▄▅▆▇█", "·",
 )  # fmt: skip
 _ASCII = _Marks(
     {
-        "fine": "-", "broken": "#", "isolated": "I",
+        "fine": "-", "moved": "=", "broken": "#", "isolated": "I",
         "closed": "-", "would be open": "~", "half-open": "+", "open": "#",
     },
     "12345678", ".",
@@ -63,7 +63,7 @@ def lanes(report: Report, width: int, *, plain: bool) -> list[RenderableType]:
     ]
     seen: set[str] = set()
     for facts in chosen:
-        made.append(display.line((safe_line(facts.host), "bold")))
+        made.append(display.folded((safe_line(facts.label), "bold")))
         for label, spans, states in (("host", facts.host_spans, HOST), ("circuit", facts.circuit_spans, CIRCUIT)):
             if spans:
                 shown = worst(spans, states, report.begin, length, columns)

@@ -9,31 +9,60 @@ from typing import TYPE_CHECKING
 from sleepwalker.cli import display
 from sleepwalker.cli.display import Cell, Console, RenderableType
 from sleepwalker.cli.inspect.lanes import lanes
-from sleepwalker.cli.text import safe_line, seconds
-from sleepwalker.inspect.words import count, misdated, share, span, when
+from sleepwalker.cli.inspect.rows import rows_of
+from sleepwalker.cli.text import safe_line
+from sleepwalker.inspect.words import about_filter, count, kind, misdated, period, seconds, share, span, when
 
 if TYPE_CHECKING:
     from sleepwalker.inspect import Report
-    from sleepwalker.inspect.model import Finding, HostFacts
+    from sleepwalker.inspect.trouble import Finding
 
 #: How long the lists are; --json and --html have all.
 _HOSTS, _PROBLEMS, _SLOW, _BAD_LINES = 12, 8, 5, 5
+#: Findings that are told in full: more fill a screen. Those behind them say when, and so does each of its times.
+_FINDINGS, _TIMES = 6, 8
+#: Tables are as wide at least; what is narrower shows their left side.
 _NARROWEST = 60
+#: Characters before a text.
+_LABEL = 9
 #: Characters of an exception's name.
 _KIND = 24
 #: Characters of a file's name, where it is not what matters.
 _PLACE = 30
-_TONES = {"good": ("OK", "bold green"), "over": ("OVER", "bold yellow"), "bad": ("TROUBLE", "bold red")}
-_STATES = {"broken": "bold red", "isolated": "bold magenta", "open": "red", "half-open": "yellow"}
+_TONES = {
+    "good": ("OK", "bold green"),
+    "note": ("NOTE", "bold cyan"),
+    "over": ("OVER", "bold yellow"),
+    "bad": ("TROUBLE", "bold red"),
+}
+_STATES = {
+    "broken": "bold red", "failing": "bold red", "hooks failing": "bold red", "isolated": "bold magenta", "open": "red",
+    "slow": "yellow", "limited": "yellow", "half-open": "yellow", "recovering": "yellow",
+}  # fmt: skip
+#: Parts of a policy, in words.
+_PARTS = {
+    "breaker": "the open circuit", "bulkhead": "the bulkhead", "cooldown": "a wait that the host asked for",
+    "isolation": "an operator's isolation", "rate_limit": "our rate limit",
+}  # fmt: skip
+#: Why retries were not made, in words.
+_ABANDONED = {
+    "breaker": "the circuit had opened",
+    "budget": "too many others had come to nothing (the retry budget)",
+    "closed": "the connection was closed meanwhile",
+    "deadline": "no time was left",
+    "not idempotent": "sent twice, the call could do its work twice",
+    "not replayable": "the body cannot be sent again",
+    "retry after": "the host asked for a longer wait than allowed",
+}
 
 
 def render(report: Report, screen: Console) -> RenderableType:
-    """The report, as wide as the console. Where that is narrow, sentences are wrapped and tables lose their edge."""
+    """The report, as wide as the console. Where that is narrow, sentences wrap, and tables use two lines a row."""
     width, wide = screen.width, max(_NARROWEST, screen.width)
     plain = screen.encoding.lower().replace("-", "") not in ("utf8", "utf16")
     parts: list[RenderableType] = []
     for title, body in (
-        (None, [part for finding in report.findings for part in _finding(finding, width)]),
+        (None, list(_findings(report, width))),
         (None, list(_summary(report, width))),
         ("hosts, worst first", _hosts(report, wide)),
         (None, lanes(report, width, plain=plain)),
@@ -70,33 +99,43 @@ def _value(value: object) -> str:
     return safe_line(f"{value:.6g}" if isinstance(value, float) else str(value))
 
 
+def _findings(report: Report, width: int) -> Iterator[RenderableType]:
+    """All of them; those beyond a screenful with their times alone."""
+    for finding in report.findings[:_FINDINGS]:
+        yield from _finding(finding, width)
+    for finding in report.findings[_FINDINGS:]:
+        mark, style = _TONES[finding.tone]
+        yield display.folded((f"{mark}  ", style), (finding.which, "bold"))
+        yield display.labelled([(("  when", "dim"), one) for one in finding.since[-_TIMES:]], _LABEL, width)
+
+
 def _finding(finding: Finding, width: int) -> Iterator[RenderableType]:
     mark, style = _TONES[finding.tone]
-    yield display.line((f"{mark}  ", style), (safe_line(finding.which), "bold"))
-    rows: list[tuple[Cell, str]] = [
-        ((f"  {label}", "dim"), safe_line(said))
-        for label, said in (("since", finding.since), ("done", finding.done), ("over?", finding.over))
-        if said
-    ]
+    yield display.folded((f"{mark}  ", style), (finding.which, "bold"))
+    said = [("when", one) for one in finding.since[:_TIMES]]
+    if rest := finding.since[_TIMES:]:
+        said.append(("", f"and {count(len(rest), 'time')} more, the last {rest[-1]}"))
+    said += [("done", finding.done), ("over?", finding.over), ("now", finding.next), ("see", finding.runbook)]
+    rows: list[tuple[Cell, str]] = [((f"  {label}", "dim"), safe_line(words)) for label, words in said if words]
     if rows:
-        yield display.labelled(rows, 9, width)
+        yield display.labelled(rows, _LABEL, width)
 
 
 def _summary(report: Report, width: int) -> Iterator[RenderableType]:
     calls, answered = report.total("calls"), report.total("answered")
-    begin, end = when(report.begin, report), when(report.end, report)
-    rows: list[tuple[Cell, str]] = [
-        ("period", f"{begin} to {end} UTC, {span(report.end - report.begin)}; {count(report.events, 'event')}"),
-    ]
+    wrote = f" of {report.processes:,} processes" if report.processes > 1 else ""
+    rows: list[tuple[Cell, str]] = [("period", f"{period(report)}; {count(report.events, 'event')}{wrote}")]
+    if only := about_filter(report):
+        rows.append(("", only))
     if calls:
         failed = report.total("failed")
         rows.append(
             ("calls", f"{report.about}{calls:,}; {answered:,} answered ({share(answered / calls)}), {failed:,} failed")
         )
         if report.rejections:
-            by = ", ".join(f"{number:,} by {part.replace('_', ' ')}" for part, number in report.rejections.items())
+            by = ", ".join(f"{number:,} by {_PARTS.get(part, part)}" for part, number in report.rejections.items())
             rows.append(("", f"refused unsent, of those that failed: {by}"))
-    if calls and not answered:
+    if calls and not report.answers_logged:
         rows.append(
             ("note", "no request.finished in these lines: answered calls were not logged (log.finished, level)")
         )
@@ -111,41 +150,27 @@ def _summary(report: Report, width: int) -> Iterator[RenderableType]:
 
 
 def _hosts(report: Report, width: int) -> list[RenderableType]:
-    headers = ("host", "now", "calls", "answered", "failed", "refused", "retries", "p50", "p99")
-    rows: list[list[Cell]] = []
+    headers = ("now", "calls", "answered", "failed", "refused", "retries", "p50", "p95")
+    rows: list[tuple[str, list[Cell]]] = []
     hosts = report.met
     for facts in hosts[:_HOSTS]:
-        state = _state(facts)
         ratio = facts.success_ratio
-        rows.append(
-            [
-                "",
-                (state, _STATES.get(state, "")),
-                _number(facts.calls),
-                (share(ratio), "red" if ratio is not None and ratio < 0.95 else ""),
-                (_number(facts.failed - facts.rejected), "red" if facts.failed - facts.rejected else ""),
-                (_number(facts.rejected), "yellow" if facts.rejected else ""),
-                _number(facts.retries),
-                seconds(facts.p50),
-                seconds(facts.p99),
-            ]
-        )
-    if not rows:  # names that only hooks know, or a time before the first call
-        return []
-    texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
-    others = sum(max(len(headers[at]), *(len(row[at]) for row in texts)) + 1 for at in range(1, len(headers)))
-    for row, facts in zip(rows, hosts, strict=False):
-        row[0] = (_short(facts.host, width - others - 1), "bold")
-    made: list[RenderableType] = [display.table(headers, rows, words=headers[:2], tight=True)]
+        failed = facts.failed - facts.rejected
+        cells: list[Cell] = [
+            (facts.now, _STATES.get(facts.now, "")),
+            _number(facts.calls),
+            (share(ratio), "red" if ratio is not None and ratio < 0.95 else ""),
+            (_number(failed), "red" if failed else ""),
+            (_number(facts.rejected), "yellow" if facts.rejected else ""),
+            _number(facts.retries),
+            seconds(facts.p50),
+            seconds(facts.p95),
+        ]
+        rows.append((facts.label, cells))
+    made = list(rows_of("host", headers, rows, width, words=headers[:1], spare=("p50", "retries", "refused", "failed")))
     if (rest := len(hosts) - _HOSTS) > 0:
-        made.append(display.line((f"and {count(rest, 'host')} more", "dim")))
+        made.append(display.line((f"and {count(rest, 'host')} more, none of them worse; --json has all", "dim")))
     return made
-
-
-def _state(facts: HostFacts) -> str:
-    if facts.state != "fine":
-        return facts.state
-    return facts.circuit if facts.circuit in ("open", "half-open") else "fine"
 
 
 def _number(number: int) -> str:
@@ -155,45 +180,17 @@ def _number(number: int) -> str:
     return f"{number / 1e3:.0f}k" if number < 999_500 else f"{number / 1e6:.2f}M"
 
 
-def _short(host: str, width: int) -> str:
-    """A host's origin in so many characters: the scheme goes first, then the end of the name; port and scope stay."""
-    text, mark, scope = safe_line(host).partition("#")
-    if mark:
-        scope = _cut(scope, max(1, width // 2 - 1))
-        return f"{_short(text, width - 1 - len(scope))}#{scope}"
-    for scheme in ("https://", "http://"):
-        if len(text) > width:
-            text = text.removeprefix(scheme)
-    if len(text) <= width:
-        return text
-    name, colon, port = text.rpartition(":")
-    tail = f"…:{port}" if colon and port.isdigit() else "…"
-    return (name if colon and port.isdigit() else text)[: max(1, width - len(tail))] + tail
-
-
 def _problems(report: Report, width: int) -> list[RenderableType]:
-    rows: list[list[Cell]] = []
+    labels = {facts.host: facts.label for facts in report.hosts}
+    rows: list[tuple[str, list[Cell]]] = []
     for one in report.problems[:_PROBLEMS]:
-        kind = f"status {one.error}" if one.error.isdigit() else one.error
-        times = f"{when(one.first, report)} to {when(one.last, report)}"
-        rows.append([(_number(one.attempts), "red"), _cut(safe_line(kind), _KIND), "", times])
-    if not rows:
-        return []
-    texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
-    others = sum(max(len(row[at]) for row in texts) + 1 for at in (1, 3)) + 6
-    for row, one in zip(rows, report.problems, strict=False):
-        row[2] = _short(one.host, width - others - 1)
-    made: list[RenderableType] = [
-        display.table(
-            ("times", "what", "host", "from the first to the last"),
-            rows,
-            words=("what", "host", "from the first to the last"),
-            tight=True,
-        )
-    ]
-    worst = report.problems[0]
-    if worst.detail:
-        made.append(display.line(("last of the most: ", "dim"), _cut(safe_line(worst.detail), width - 18)))
+        lasted = f"{when(one.first, report)} to {when(one.last, report)}"
+        cells: list[Cell] = [(_number(one.attempts), "red"), _cut(kind(one.error), _KIND), lasted]
+        rows.append((labels.get(one.host, one.host), cells))
+    heads = ("times", "what", "from the first to the last")
+    made = list(rows_of("host", heads, rows, width, words=heads[1:], first=False))
+    if made and (detail := report.problems[0].detail):
+        made.append(display.line(("last of the most: ", "dim"), _cut(safe_line(detail), width - 18)))
     return made
 
 
@@ -202,43 +199,43 @@ def _cut(text: str, width: int) -> str:
 
 
 def _retries(report: Report, width: int) -> Iterator[RenderableType]:
-    it, about = report.retries, report.about
+    it = report.retries
+    about = "" if it.exact else report.about
     if not it.sends and not it.abandoned:
         return
     rows: list[tuple[Cell, str]] = []
     if it.sends:
-        saved = ", ".join(f"{number:,} by attempt {attempt}" for attempt, number in it.saved_by.items())
+        of_sampled = "about " if it.exact and report.sampled else ""
+        saved = ", ".join(f"{of_sampled}{number:,} by send {attempt}" for attempt, number in it.saved_by.items())
         sent = f"{about}{count(it.sends, 'send')} beyond the first of {count(it.calls, 'call')}"
         rows += [
             ("sent", f"{sent}; {span(it.waited)} waited"),
             ("saved", f"{about}{count(it.saved, 'call')} that would have failed" + (f": {saved}" if saved else "")),
-            ("in vain", f"{count(it.in_vain, 'call')} failed all the same"),
+            ("lost", f"{count(it.in_vain, 'call')} failed although they were retried"),
         ]
     if it.hedges:
         rows.append(("hedges", f"{it.hedges:,} sent, {it.saved_by_hedges:,} answered first; counted above as well"))
     if it.server_directed:
-        rows.append(("told to", f"{count(it.server_directed, 'wait')} set by the server's Retry-After"))
-    if it.abandoned:
-        rows.append(("not made", ", ".join(f"{number:,} for {reason}" for reason, number in it.abandoned.items())))
+        rows.append(("waits", f"{count(it.server_directed, 'wait')} as long as the server's Retry-After asked for"))
+    for reason, number in it.abandoned.items():
+        rows.append(("not sent", f"{count(number, 'retry', 'retries')}: {_ABANDONED.get(reason, reason)}"))
     yield display.labelled(rows, 10, width)
 
 
 def _slow(report: Report, width: int) -> list[RenderableType]:
-    rows: list[list[Cell]] = []
+    heads = ("took", "ended", "came to", "sends")
+    rows: list[tuple[str, list[Cell]]] = []
     for call in report.slow[:_SLOW]:
         came_to = call.error or str(call.status or "answered")
-        rows.append(
-            [seconds(call.duration), when(call.time, report), _cut(safe_line(came_to), _KIND), str(call.attempts), ""]
-        )
-    if not rows:
-        return []
-    texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
-    heads = ("took", "ended", "came to", "sends")
-    others = sum(max(len(head), *(len(row[at]) for row in texts)) + 1 for at, head in enumerate(heads))
-    for row, call in zip(rows, report.slow, strict=False):
+        cells: list[Cell] = [
+            seconds(call.duration), when(call.time, report), _cut(safe_line(came_to), _KIND), str(call.attempts),
+        ]  # fmt: skip
         origin, mark, scope = call.host.removeprefix("https://").removeprefix("http://").partition("#")
-        row[4] = _cut(safe_line(f"{call.method} {origin}{call.path}{f' #{scope}' if mark else ''}"), width - others - 1)
-    return [display.table((*heads, "call"), rows, words=("ended", "came to", "call"), tight=True)]
+        whose = f"{call.method} {origin}"
+        part = f" #{scope}" if mark else ""
+        # A path is cut where the call would need more than a line of its own; a host never is.
+        rows.append((whose + _cut(call.path, max(10, width - len(whose) - len(part))) + part, cells))
+    return list(rows_of("call", heads, rows, width, words=("ended", "came to"), first=False))
 
 
 def _lines(report: Report, width: int) -> Iterator[RenderableType]:

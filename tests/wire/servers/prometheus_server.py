@@ -64,15 +64,23 @@ class Prometheus:
 
 @contextlib.contextmanager
 def run_prometheus(
-    folder: Path, target: str, rules: Path, program: str | Path = "prometheus", tries: int = 3
+    folder: Path,
+    target: str,
+    rules: Path,
+    program: str | Path = "prometheus",
+    tries: int = 3,
+    config: str | None = None,
 ) -> Iterator[Prometheus]:
-    """Run it in a folder, scraping `target` (`127.0.0.1:9000`). RuntimeError with its log if it does not come up."""
-    config, log = folder / "prometheus.yml", folder / "prometheus.log"
-    config.write_text(_CONFIG.format(rules=rules, target=target))
+    """Run it in a folder, scraping `target` (`127.0.0.1:9000`), or with a configuration of one's own.
+
+    RuntimeError with its log if it does not come up.
+    """
+    file, log = folder / "prometheus.yml", folder / "prometheus.log"
+    file.write_text(_CONFIG.format(rules=rules, target=target) if config is None else config)
     [port] = _free_ports(1)
     command = [
         program,
-        f"--config.file={config}",
+        f"--config.file={file}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
@@ -89,7 +97,7 @@ def run_prometheus(
         process.wait()
     said = log.read_text()
     if "address already in use" in said and tries > 1:
-        with run_prometheus(folder, target, rules, program, tries - 1) as running:
+        with run_prometheus(folder, target, rules, program, tries - 1, config) as running:
             yield running
         return
     raise RuntimeError(f"prometheus did not start:\n{said}")

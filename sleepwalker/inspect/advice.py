@@ -1,0 +1,78 @@
+"""What to do about an episode, and where to read on: the runbook has a section for each kind."""
+
+from __future__ import annotations
+
+from sleepwalker.inspect.trouble import Episode
+
+__all__ = ["advice", "page_of"]
+
+#: The page with a section for every kind, by default.
+_PAGE = "docs/operations/runbook.md"
+
+#: The section of it, where that is not named as the kind.
+_SECTIONS = {"total": "broken", "BulkheadFullError": "bulkhead"}
+_TOGETHER, _MOVED = "together", "moved"
+
+#: What an error mostly means.
+_MEANS = {
+    "ConnectError": "Nothing listens at its address, or its name is not found.",
+    "ConnectTimeout": "Connects are swallowed: the network, or a firewall.",
+    "TLSError": "Often an expired certificate.",
+    "AuthenticationError": "It does not know our credentials.",
+}
+
+_NOW = {
+    "total": (
+        "Call the people who run it and say since when. It is asked again by itself. "
+        "A hook can give out a replica, manager.isolate keeps callers away for longer."
+    ),
+    "partial": (
+        "Look at which path and status fail. A steady share is mostly one ill machine of several: "
+        "tell the people who run it."
+    ),
+    "slow": (
+        "Tell the people who run it since when. A shorter timeout.attempt, or breaker.slow_ratio, keeps our own "
+        "service well."
+    ),
+    "isolated": "Ask who isolated it, and why: host.isolated in the log says so. manager.restore ends it.",
+    "limited": "Did our own load grow? Then raise the limit; else find what calls in a loop.",
+    "hooks": "Look at the server that the hook asks: who needs a connection waits for it, and gets none.",
+    "retried": "Nothing now: callers did not notice. In the morning, ask the people who run it what is ill there.",
+}
+_NOW["broken"] = _NOW["total"]
+_OVER = {
+    "isolated": "Nothing.",
+    "limited": "Nothing now. In the morning, see whether the limit is still right.",
+    "hooks": "Nothing now. In the morning, ask the people who run the server that the hook asks.",
+}
+
+
+def advice(*episodes: Episode) -> str:
+    """What to do now. Of several episodes: those of hosts that fell together."""
+    one = episodes[0]
+    if len(episodes) > 1:
+        if all(each.end is not None for each in episodes):
+            return "Nothing now. In the morning, look for what they share: our own network, DNS, proxy, or a deploy."
+        return "Look at what they share first: our own network, DNS, proxy, the last deploy. Then at the hosts."
+    if one.moved_at is not None and one.end is not None:
+        return "Nothing now. Whatever still asks for the old address has to ask for the new one."
+    if one.end is not None and one.kind != "retried":
+        return _OVER.get(one.kind, "Nothing now. In the morning, ask the people who run it what it was.")
+    means = f"{_MEANS[one.error]} " if one.error in _MEANS and one.kind in ("total", "broken") else ""
+    only = ""
+    if 0 < one.processes < one.of_processes:
+        only = f"Look at those {one.processes} processes first: their network, DNS, credentials. "
+    return f"{only}{means}{_NOW[one.kind]}"
+
+
+def page_of(one: Episode | None, runbook: str | None) -> str:
+    """Where to read on; None for hosts that fell together."""
+    if one is None:
+        section = _TOGETHER
+    elif one.moved_at is not None:
+        section = _MOVED
+    elif one.kind == "limited" and one.error == "BulkheadFullError":
+        section = _SECTIONS["BulkheadFullError"]
+    else:
+        section = _SECTIONS.get(one.kind, one.kind)
+    return f"{(runbook or _PAGE).partition('#')[0]}#{section}"

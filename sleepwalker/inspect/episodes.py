@@ -1,0 +1,246 @@
+"""Episodes of one host: from when until when too much failed or was slow, or its state said so. No I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sleepwalker.inspect.model import Outage
+from sleepwalker.inspect.segments import CALLS, FEWEST, SENDS, SLOW, Count, Scale, bad_runs
+from sleepwalker.inspect.ticks import Tick
+from sleepwalker.inspect.trouble import Episode, Kind, Together
+
+__all__ = ["Draft", "Evidence", "drafts", "kind_of", "over_by_answers", "together"]
+
+#: Shares of failed calls: from here on next to nothing was answered, or callers notice at all.
+_TOTAL, _NOTICED = 0.8, 0.05
+#: Of a host that was broken, the probes that were answered in the end may be half of a few calls.
+_HALF = 0.5
+#: Below this share of failed calls, retries have hidden what failed from next to all callers.
+_HIDDEN = 0.02
+#: Of all that a host was sent, the share in a run from which on the run is what is usual for it.
+_ALWAYS = 0.9
+#: How surprising the answers since must be, if it still went on, for it to be over.
+_SURPRISE = 0.05
+#: Of hosts that fell together: how many at least, and which share of those that were called.
+_FEWEST_TOGETHER, _MOST_OF = 3, 0.5
+#: Seconds: calls that hang fail when their time is up, and not all in the same moment.
+_SAME_MOMENT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known about one host over time."""
+
+    ticks: Sequence[Tick] = ()
+    broken: Sequence[Outage] = ()
+    """When its events say that it was broken."""
+    isolated: Sequence[Outage] = ()
+    ramps: Sequence[tuple[float, float]] = ()
+    """When the load of its circuit grew after it closed: what it refuses then says nothing about the host."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """An episode of which only begin and end are known."""
+
+    begin: float
+    end: float
+    """The last evidence of it."""
+    signs: set[str] = field(default_factory=set)
+    """What told it: calls, sends, slow, broken, isolated."""
+    counts_go_on: bool = False
+    """Whether no later interval was bad: it goes on, unless enough is answered after it."""
+    state_goes_on: bool = False
+    """Whether no event ended the state when the log did."""
+    share: float = 0.0
+    """Which share was bad, of what told it."""
+    last_bad: float = 0.0
+    """The last evidence but for that of a state."""
+    always: bool = False
+    """Whether it is so for next to all of the log: then it is no part of what happens meanwhile."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it had not ended when the log did, as far as this tells."""
+        return self.counts_go_on or self.state_goes_on
+
+
+def drafts(known: Evidence, interval: int, end: float) -> list[Draft]:
+    """The episodes of a host, in the order of their begins. `end` is that of the log."""
+    found = [
+        *_told_by(known, interval, "calls", CALLS, lambda one: _bad_calls(one, known, interval), _answered),
+        *_told_by(known, interval, "sends", SENDS, lambda one: float(one.sends_failed), _answered),
+        *_told_by(known, interval, "slow", SLOW, lambda one: float(one.slow), lambda one: float(one.quick - one.slow)),
+        *(_of_state(one, "broken", end) for one in known.broken),
+    ]
+    merged: list[Draft] = []
+    ordinary = [one for one in found if one.always]
+    for one in sorted((one for one in found if not one.always), key=lambda draft: (draft.begin, draft.end)):
+        if merged and _belong_together(merged[-1], one, known.ticks, interval):
+            _merge(merged[-1], one)
+        else:
+            merged.append(one)
+    for one in merged:
+        _end_with_recovery(one, known, interval)
+    return sorted(
+        [*merged, *ordinary, *(_of_state(one, "isolated", end) for one in known.isolated)], key=lambda one: one.begin
+    )
+
+
+def _answered(one: Tick) -> float:
+    return one.answered
+
+
+def _of_state(one: Outage, sign: str, end: float) -> Draft:
+    return Draft(one.since, end if one.until is None else one.until, {sign}, state_goes_on=one.until is None)
+
+
+def _told_by(
+    known: Evidence,
+    interval: int,
+    sign: str,
+    scale: Scale,
+    bad: Callable[[Tick], float],
+    good: Callable[[Tick], float],
+) -> list[Draft]:
+    seen = [one for one in known.ticks if bad(one) or good(one) > 0]
+    runs = bad_runs([Count(one.number, bad(one), max(0.0, good(one))) for one in seen], scale)
+    made = []
+    for first, stop in runs:
+        goes_on = stop == runs[-1][1]  # unless enough is answered after it
+        last = max(at for at in range(first, stop + 1) if bad(seen[at]))
+        begin, _ = _edges(seen[first], sign, known, interval)
+        _, end = _edges(seen[last], sign, known, interval)
+        end = max(begin, end)
+        ill = sum(bad(one) for one in seen[first : last + 1])
+        within = ill + sum(good(one) for one in seen[first : last + 1])
+        always = sign == "sends" and within >= _ALWAYS * sum(bad(one) + good(one) for one in seen)
+        made.append(Draft(begin, end, {sign}, counts_go_on=goes_on, share=ill / within, last_bad=end, always=always))
+    return made
+
+
+def _bad_calls(one: Tick, known: Evidence, interval: int) -> float:
+    """Calls that were not answered. What an operator refused is told by the isolation, where its events are there."""
+    bad = one.failed + one.limited
+    if not known.isolated:
+        bad += one.isolated
+    return bad + (one.shut if _means_shut(one, known, interval) else 0.0)
+
+
+def _means_shut(one: Tick, known: Evidence, interval: int) -> bool:
+    """Whether what its circuit refused says that it is ill."""
+    begin = one.number * interval
+    return bool(one.shut) and not any(since < begin + interval and until > begin for since, until in known.ramps)
+
+
+def _edges(one: Tick, sign: str, known: Evidence, interval: int) -> tuple[float, float]:
+    """The first and the last bad moment of an interval."""
+    moments = [one.first_bad, one.last_bad]
+    if sign == "slow":
+        moments = [one.first_slow, one.last_slow]
+    elif sign == "calls" and _means_shut(one, known, interval):
+        moments += [one.first_shut, one.last_shut]
+    times = [at for at in moments if at is not None] or [float(one.number * interval)]
+    return min(times), max(times)
+
+
+def _belong_together(earlier: Draft, later: Draft, ticks: Sequence[Tick], interval: int) -> bool:
+    """Whether they touch, or nothing was answered between them."""
+    if later.begin <= earlier.end + interval:
+        return True
+    if "slow" in earlier.signs | later.signs:
+        return False
+    return not any(one.last_good is not None and earlier.end < one.last_good < later.begin for one in ticks)
+
+
+def _merge(one: Draft, later: Draft) -> None:
+    """Make `one` both of them. An event that says that the host recovered ends what counts alone would go on with."""
+    last, first = (later, one) if later.end >= one.end else (one, later)
+    told = last.signs == {"broken"} and not last.state_goes_on
+    one.counts_go_on = last.counts_go_on or (first.counts_go_on and not told)
+    one.state_goes_on = one.state_goes_on or later.state_goes_on
+    one.end = last.end
+    one.share = max(one.share, later.share)
+    one.last_bad = max(one.last_bad, later.last_bad)
+    one.signs |= later.signs
+
+
+def _end_with_recovery(one: Draft, known: Evidence, interval: int) -> None:
+    """A stray failure after the host recovered, which an answer followed, does not move the end."""
+    ends = [state.until for state in known.broken if one.begin <= state.since <= one.end]
+    if not ends or None in ends:
+        return
+    recovered = max(end for end in ends if end is not None)
+    failed = sum(
+        max(_bad_calls(tick, known, interval), tick.sends_failed)
+        for tick in known.ticks
+        if recovered < _edges(tick, "calls", known, interval)[1] <= one.end
+    )
+    answered = any(tick.last_good is not None and tick.last_good > one.last_bad for tick in known.ticks)
+    if one.end > recovered and failed < FEWEST and answered:
+        one.end = one.last_bad = recovered
+        one.counts_go_on = False
+
+
+def over_by_answers(share: float, answered: int) -> bool:
+    """Whether so many answers in a row since the last failure would be a surprise, if such a share still failed."""
+    return answered > 0 and bool((1 - min(share, 1 - _SURPRISE)) ** answered <= _SURPRISE + 1e-9)
+
+
+def kind_of(one: Episode, draft: Draft, limited: int) -> Kind:
+    """What was wrong, once its calls are counted."""
+    share, signs = one.share or 0.0, draft.signs
+    if "isolated" in signs:
+        return "isolated"
+    if draft.always and share < _NOTICED:
+        # What retries hide from next to all callers is worth a word, and no more.
+        return "retried" if one.failed < FEWEST or share < _HIDDEN else "partial"
+    if "calls" in signs and limited * 2 >= one.failed > 0:
+        return "limited"
+    if share >= (_HALF if one.broken else _TOTAL):
+        return "total"
+    if "calls" in signs or share >= _NOTICED:
+        return "partial"
+    if "slow" in signs:
+        return "slow"
+    if "sends" in signs:
+        return "retried" if one.failed < FEWEST else "partial"
+    return "broken"
+
+
+def together(episodes: Sequence[Episode], called: Callable[[float], int], interval: int) -> list[Together]:
+    """Episodes of several hosts that began within an interval or so; `called` is how many hosts were called then."""
+    near = max(float(interval), _SAME_MOMENT)
+    made: list[Together] = []
+    for ill in ({"total", "partial", "broken"}, {"slow"}):
+        waiting = sorted((at for at, one in enumerate(episodes) if one.kind in ill), key=lambda at: episodes[at].begin)
+        while waiting:
+            begin = episodes[waiting[0]].begin
+            numbers = _fell([(at, episodes[at]) for at in waiting], begin + near)
+            of_hosts = max(called(begin), len(numbers)) if len(numbers) >= _FEWEST_TOGETHER else 0
+            if of_hosts and len(numbers) >= _MOST_OF * of_hosts:
+                ends = [episodes[at].end for at in numbers]
+                last = None if None in ends else max(one for one in ends if one is not None)
+                made.append(Together(begin, last, tuple(episodes[at].host for at in numbers), of_hosts, tuple(numbers)))
+                waiting = [at for at in waiting if at not in numbers]
+            else:
+                waiting = waiting[1:]
+    return sorted(made, key=lambda one: one.begin)
+
+
+def _fell(waiting: Sequence[tuple[int, Episode]], until: float) -> list[int]:
+    """Which of them fell by then, one of each host; one that is seldom called shows only later that it had.
+
+    That one was well before the others fell, not since, and failed while they were not back.
+    """
+    found: dict[str, int] = {}
+    over = 0.0
+    for at, one in waiting:
+        late = one.begin > until
+        if late and (one.last_good is None or one.last_good > until or one.begin > over):
+            continue
+        if one.host not in found:
+            found[one.host] = at
+            over = max(over, float("inf") if one.end is None else one.end)
+    return sorted(found.values())

@@ -1,0 +1,286 @@
+"""What a report says in sentences: which host, from when until when, what was done, is it over, and what to do now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from sleepwalker.inspect.advice import advice, page_of
+from sleepwalker.inspect.model import HostFacts, Report
+from sleepwalker.inspect.trouble import Episode, Finding, Together
+from sleepwalker.inspect.words import count, kind, seconds, share, span, times, when
+
+__all__ = ["findings"]
+
+#: So many episodes make a habit.
+_OFTEN = 4
+#: Below this share of failed calls, retries hide what fails: then the share of sends is told, too.
+_FEW = 0.05
+_ORDER = {"bad": 0, "over": 1, "note": 2, "good": 3}
+
+
+def findings(report: Report, runbook: str | None = None) -> list[Finding]:
+    """A finding for hosts that fell together and one for each other host, worst first; or that nothing was wrong."""
+    facts = {one.host: one for one in report.hosts}
+    found = [_together(one, facts, report, runbook) for one in report.together]
+    alone: dict[str, list[int]] = {}
+    for at, one in enumerate(report.episodes):
+        if one.together is None:
+            alone.setdefault(one.host, []).append(at)
+    found += [_of_host(facts.get(host, HostFacts(host)), at, report, runbook) for host, at in alone.items()]
+    found.sort(key=lambda one: _badness(one, report))
+    return found if report.trouble else [_no_trouble(report), *found]
+
+
+def _badness(one: Finding, report: Report) -> tuple[float, ...]:
+    mine = [report.episodes[at] for at in one.episodes]
+    total = any(each.kind in ("total", "broken") and each.end is None for each in mine)
+    return (_ORDER[one.tone], -len(one.hosts), not total, -sum(each.failed for each in mine), mine[0].begin)
+
+
+def _no_trouble(report: Report) -> Finding:
+    calls = report.total("calls")
+    if not calls:
+        return Finding("good", "No call ended here, and no host went out of use")
+    hosts = sum(facts.calls > 0 for facts in report.hosts)
+    answered, failed = report.total("answered"), report.total("failed")
+    of = f"{report.about}{count(calls, 'call')} to {count(hosts, 'host')}, {share(answered / calls)} answered"
+    if not failed:
+        which = f"All is well: {of}"
+    else:
+        which = f"No outage: {of}; {count(failed, 'call')} failed{', spread over the time' if failed > 1 else ''}"
+    unanswered = [facts.label for facts in report.hosts if facts.failed and not facts.answered]
+    if unanswered:
+        which += f". Too few calls to judge, and none answered: {', '.join(unanswered)}"
+    it = report.retries
+    exact = it.exact or not report.sampled
+    return Finding("good", which, done=_retried(it.sends, it.saved, exact=exact) if it.saved else "")
+
+
+# -- one host ------------------------------------------------------------------------------------
+
+
+def _of_host(facts: HostFacts, numbers: Sequence[int], report: Report, runbook: str | None) -> Finding:
+    mine = [report.episodes[at] for at in numbers]
+    troubles = [one for one in mine if one.trouble]
+    # What still goes on is asked about first, else the latest.
+    last = next((one for one in reversed(troubles) if one.end is None), (troubles or mine)[-1])
+    tone: Literal["bad", "over", "note"] = "bad" if last.end is None else "over"
+    return Finding(
+        tone if troubles else "note",
+        facts.label,
+        since=tuple(_line(one, report) for one in mine),
+        done=_done(mine, facts.sampled and not report.retries.exact),
+        over=_over(last, troubles, facts, report) if troubles else "",
+        next=advice(last),
+        runbook=page_of(last, runbook),
+        hosts=(facts.host,),
+        episodes=tuple(numbers),
+    )
+
+
+def _line(one: Episode, report: Report) -> str:
+    return f"{_from_until(one.begin, one.end, one.last_good, report)}: {_what(one, report)}"
+
+
+def _from_until(begin: float, end: float | None, last_good: float | None, report: Report) -> str:
+    since = when(begin, report)
+    if last_good is None and begin - report.begin <= report.interval:
+        since += " or before"
+    if end is None:
+        return f"since {since}, {span(report.end - begin)} so far"
+    return f"{since} to {when(end, report)}, {span(end - begin)}"
+
+
+def _what(one: Episode, report: Report) -> str:
+    mostly = f", mostly {kind(one.error)}" if one.error else ""
+    if one.kind == "isolated":
+        said = "isolated by an operator"
+    elif one.kind == "hooks":
+        said = _hooks(one)
+    elif one.kind == "slow":
+        said = f"slow: p95 {seconds(one.p95)}, usually {seconds(one.usual_p95)}"
+        if one.failed:
+            said += f"; {one.failed:,} of {count(one.calls, 'call')} failed"
+    elif one.kind == "limited":
+        said = f"{one.refused:,} of {count(one.calls, 'call')} refused by a limit of ours ({kind(one.error)})"
+    elif one.kind == "retried":
+        saved = "all calls" if not one.failed else f"all but {count(one.failed, 'call')}"
+        said = f"{_share_of_sends(one)} failed{mostly}; retries saved {saved}"
+    elif one.kind == "broken" and not one.failed:
+        said = f"broken{f' ({kind(one.error)})' if one.error else ''}; no call shows how much failed"
+    else:
+        said = ("broken: " if one.broken and one.kind != "partial" else "") + _failing(one, mostly, report)
+    if 0 < one.processes < one.of_processes:
+        said += f"; in {one.processes} of {one.of_processes} processes"
+    return said + _moved(one, report)
+
+
+def _hooks(one: Episode) -> str:
+    parts = []
+    if one.hook_hangs:
+        parts.append(f"hung {times(one.hook_hangs)}, longer than timeout.total")
+    if one.hook_failures:
+        parts.append(f"failed {times(one.hook_failures)}{f', mostly {kind(one.error)}' if one.error else ''}")
+    return f"its hook{f' {one.hook}' if one.hook else ''} {' and '.join(parts)}"
+
+
+def _failing(one: Episode, mostly: str, report: Report) -> str:
+    failed = one.share or 0.0
+    if not report.answers_logged:
+        return f"{count(one.failed, 'call')} failed{mostly}; how many were answered is not in the log"
+    if failed >= 1:
+        return f"{'the only call' if one.calls == 1 else f'all {one.calls:,} calls'} failed{mostly}"
+    told = f"{share(failed)} of {count(one.calls, 'call')} failed"
+    if failed < _FEW and one.sends_failed:
+        told += f" after retries, {_share_of_sends(one)}"
+    return told + mostly
+
+
+def _share_of_sends(one: Episode) -> str:
+    return f"{share(min(1.0, one.sends_failed / one.sends) if one.sends else None)} of {count(one.sends, 'send')}"
+
+
+def _moved(one: Episode, report: Report) -> str:
+    if one.moved_at is None:
+        return ""
+    said = f"; a hook gave its callers {one.moved_to} at {when(one.moved_at, report)}"
+    return said + (f", and this host again at {when(one.moved_back_at, report)}" if one.moved_back_at else "")
+
+
+# -- several that fell together ------------------------------------------------------------------
+
+
+def _together(one: Together, facts: dict[str, HostFacts], report: Report, runbook: str | None) -> Finding:
+    mine = [report.episodes[at] for at in one.episodes]
+    going_on = [each for each in mine if each.end is None]
+    verb = "were slow" if mine[0].kind == "slow" else "fell"
+    what = f"{len(one.hosts)} of {one.of_hosts} hosts {verb} together at {when(one.begin, report)}: is it us?"
+    if going_on:
+        names = ", ".join(facts[each.host].label for each in going_on)
+        over = f"no: {len(going_on)} of {len(mine)} are not back" if len(going_on) < len(mine) else "no: none is back"
+        over += f" ({names})" if len(going_on) < len(mine) else ""
+    else:
+        since = sum(each.answered_since for each in mine)
+        strays = sum(each.failed_since for each in mine)
+        over = f"yes, since {when(one.end or report.end, report)}: {count(since, 'call')} answered since"
+        over += f", {strays:,} failed" if strays else ""
+    return Finding(
+        "bad" if going_on else "over",
+        what,
+        since=tuple(_clusters(mine, facts, report)),
+        done=_done(mine, sampled=report.sampled and not report.retries.exact),
+        over=over,
+        next=advice(*mine),
+        runbook=page_of(None, runbook),
+        hosts=one.hosts,
+        episodes=one.episodes,
+    )
+
+
+def _clusters(mine: Sequence[Episode], facts: dict[str, HostFacts], report: Report) -> list[str]:
+    """Hosts that were back at about the same time share a line."""
+    lines: list[list[Episode]] = []
+    for one in sorted(mine, key=lambda each: (each.kind, each.end is None, each.end or 0.0)):
+        first = lines[-1][0] if lines else None
+        if first is not None and first.kind == one.kind and _as_late(first, one, report.interval):
+            lines[-1].append(one)
+        else:
+            lines.append([one])
+    made = []
+    for these in lines:
+        ends = [one.end for one in these if one.end is not None]
+        period = _from_until(min(one.begin for one in these), max(ends, default=None), 0.0, report)
+        calls, failed = sum(one.calls for one in these), sum(one.failed for one in these)
+        if these[0].kind == "slow":
+            said = "slow"
+        else:
+            said = f"{share(failed / calls)} of {count(calls, 'call')} failed" if calls else "broken"
+            said += f", mostly {kind(these[0].error)}" if these[0].error else ""
+        made.append(f"{period}: {said}: {', '.join(facts[one.host].label for one in these)}")
+    return made
+
+
+def _as_late(one: Episode, other: Episode, interval: float) -> bool:
+    if one.end is None or other.end is None:
+        return one.end is other.end
+    return abs(one.end - other.end) <= interval
+
+
+# -- what was done, and whether it is over -------------------------------------------------------
+
+
+def _done(mine: Sequence[Episode], sampled: bool) -> str:
+    def total(name: str) -> int:
+        return sum(getattr(one, name) for one in mine)
+
+    parts = []
+    if opened := total("opened"):
+        parts.append(f"circuit opened {times(opened)}")
+    if would_open := total("would_open"):
+        parts.append(f"circuit would have opened {times(would_open)} (dry run)")
+    if refused := total("refused"):
+        parts.append(f"{count(refused, 'call')} refused unsent")
+    if retries := total("retries"):
+        parts.append(_retried(retries, total("saved"), exact=not sampled))
+    if evicted := total("evicted"):
+        parts.append(f"{count(evicted, 'connection')} given up, {total('hooked'):,} made anew")
+    return "; ".join(parts) or "nothing"
+
+
+def _retried(retries: int, saved: int, *, exact: bool) -> str:
+    text = f"{count(retries, 'retry', 'retries')} saved {count(saved, 'call')}"
+    return text if exact else f"{text} (estimated: answered calls are logged by a sample)"
+
+
+def _over(one: Episode, troubles: Sequence[Episode], facts: HostFacts, report: Report) -> str:
+    """Begins with `yes`, `recovering`, `for now`, `for its callers`, `perhaps` or `no`."""
+    if one.end is None:
+        return _goes_on(one, facts, report)
+    if one.moved_at is not None:
+        back = f"; they are back since {when(one.moved_back_at, report)}" if one.moved_back_at else ""
+        return f"for its callers: a hook gave them {one.moved_to} at {when(one.moved_at, report)}{back}"
+    since = f"{count(one.answered_since, 'call')} answered since {when(one.end, report)}"
+    if facts.ramp_until is not None and report.end < facts.ramp_until and one.end == facts.recovered_at:
+        return f"recovering: {since}; the load grows until {when(facts.ramp_until, report)} at the latest"
+    if one.kind in ("isolated", "hooks"):
+        return f"yes, since {when(one.end, report)}"
+    if len(troubles) >= _OFTEN:
+        every = (troubles[-1].begin - troubles[0].begin) / (len(troubles) - 1)
+        if report.end - one.end < 2 * every:
+            return f"for now: {since}, but it failed every {span(every)} on average"
+    if not one.answered_since:
+        return f"perhaps: it ended at {when(one.end, report)}, and no call was answered since"
+    stray = ""
+    if one.failed_since and one.last_stray is not None:
+        last = f"the last at {when(one.last_stray, report)}"
+        stray = f"; {count(one.failed_since, 'call')} failed since, {last}, which is no outage"
+    return f"yes: {since}{stray}"
+
+
+def _goes_on(one: Episode, facts: HostFacts, report: Report) -> str:
+    if one.kind == "isolated":
+        return "no: isolated until an operator restores it or its time is over"
+    if one.kind == "hooks":
+        return "no: no hook has given a connection since"
+    if one.kind == "slow":
+        return "no: calls were still slow when the log ended"
+    answers = f"{count(facts.answered_since, 'call')} answered since the last failure"
+    if facts.last_failure is not None:
+        answers += f" at {when(facts.last_failure, report)}"
+    if facts.circuit in ("open", "half-open"):
+        return f"no: the circuit is {facts.circuit}{_next_try(facts, report)}"
+    if facts.state == "broken" and facts.answered_since and (facts.last_answer or 0) > one.begin:
+        return f"perhaps: {answers}, but no recovery is logged (was the process restarted?)"
+    if facts.answered_since:
+        return f"no: {answers}"
+    last = facts.last_failure
+    return "no: the last call failed" + (f", at {when(last, report)}" if last is not None else "")
+
+
+def _next_try(facts: HostFacts, report: Report) -> str:
+    if facts.next_try is None:
+        return ""
+    if facts.next_try > report.end:
+        return f", next try at {when(facts.next_try, report)}"
+    return f"; the next try was due at {when(facts.next_try, report)}, of which nothing is logged"

@@ -1,0 +1,216 @@
+"""Judges what was trouble: episodes of every host, whether each is over, where callers went, what fell together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sleepwalker.inspect import moves
+from sleepwalker.inspect.details import count_episodes
+from sleepwalker.inspect.episodes import Draft, Evidence, drafts, kind_of, over_by_answers, together
+from sleepwalker.inspect.hooks import hook_episodes
+from sleepwalker.inspect.hosts import answered_after
+from sleepwalker.inspect.model import HostFacts, Span
+from sleepwalker.inspect.moves import Move
+from sleepwalker.inspect.session import Session
+from sleepwalker.inspect.spans import Process
+from sleepwalker.inspect.ticks import Tick, ticks, usual_latencies
+from sleepwalker.inspect.trouble import Episode, Together
+from sleepwalker.inspect.window import Filter
+
+__all__ = ["Judged", "judge", "now"]
+
+#: Before and after hosts fell, so many intervals, and so many seconds at least, say how many hosts are called.
+_AROUND, _AROUND_SECONDS = 10, 60.0
+#: Seconds: the last calls to a host may end after its callers have gone.
+_LATE = 2.0
+#: The share that is taken to fail where only the events of a host's state told of it.
+_LIKELY = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was trouble."""
+
+    episodes: list[Episode]
+    together: list[Together]
+
+
+def judge(
+    session: Session,
+    chosen: Filter,
+    hosts: Mapping[str, HostFacts],
+    evidence: Mapping[str, Evidence],
+    names: Mapping[str, Sequence[str]],
+    processes: Mapping[tuple[int, int | None], Process],
+    period: tuple[float, float],
+    interval: int,
+    dated: str,
+) -> Judged:
+    """The episodes in the order of their begins; what they say about a host is noted with it."""
+    begin, end = period
+    usual = usual_latencies(session, interval, replace(chosen, since=None, until=None).condition(), dated)
+    for host, p95 in usual.items():
+        if host in hosts:
+            hosts[host].usual_p95 = p95
+    rows = ticks(session, interval, usual, evidence, dated)
+    found: list[tuple[Episode, Draft]] = []
+    for host in sorted(set(rows) | set(evidence)):
+        known = replace(evidence.get(host, Evidence()), ticks=rows.get(host, []))
+        for draft in drafts(known, interval, end):
+            draft.begin = max(draft.begin, begin)  # a call may have begun before the period did
+            one = Episode(host, "broken", draft.begin, None, usual_p95=usual.get(host))
+            one.broken = "broken" in draft.signs
+            found.append((one, draft))
+    moved = moves.moves(session, names, processes, dated)
+    for one, draft in found:
+        _move(one, draft, moved, hosts[one.host], end, interval)
+    limited = count_episodes(session, [(one, draft.end) for one, draft in found], interval, usual, names, processes)
+    _settle(session, found, limited, rows, interval, dated)
+    for host in {one.host for one, _ in found}:
+        _afterwards([one for one, _ in found if one.host == host], rows.get(host, ()), interval)
+    _answered_since(session, [one for one, _ in found], dated)
+    for one, draft in found:
+        if _fails_again(one, draft, hosts[one.host]):
+            one.end = None
+    episodes = sorted(
+        [*(one for one, _ in found), *hook_episodes(session, processes, dated)], key=lambda one: (one.begin, one.host)
+    )
+    groups = together(episodes, _called(session, interval, dated), interval) if len(episodes) > 1 else []
+    for number, group in enumerate(groups):
+        for at in group.episodes:
+            episodes[at].together = number
+    return Judged(episodes, groups)
+
+
+def _settle(
+    session: Session,
+    found: Sequence[tuple[Episode, Draft]],
+    limited: Sequence[int],
+    rows: Mapping[str, Sequence[Tick]],
+    interval: int,
+    dated: str,
+) -> None:
+    """Say what was wrong, whether it is over, and when the host was last well before it."""
+    after = answered_after(session, {one.host: draft.end for one, draft in found if draft.counts_go_on}, dated)
+    for (one, draft), refused in zip(found, limited, strict=True):
+        mine = rows.get(one.host, ())
+        one.kind = kind_of(one, draft, refused)
+        one.last_good = max(
+            (tick.last_good for tick in mine if tick.last_good is not None and tick.last_good < one.begin), default=None
+        )
+        answered = after.get(one.host, 0)
+        if over_by_answers(draft.share, answered):
+            draft.counts_go_on = False
+        one.end = None if draft.goes_on else draft.end
+        if one.end is None and not draft.state_goes_on:
+            one.answered += answered
+            one.calls += answered
+
+
+def _move(one: Episode, draft: Draft, moved: Sequence[Move], facts: HostFacts, end: float, interval: int) -> None:
+    """Note where hooks sent the callers meanwhile: that ends an episode for them."""
+    if not draft.signs & {"calls", "broken"}:
+        return
+    went = moves.away(one.host, moved, one.begin - interval, end if draft.goes_on else draft.end)
+    if not went:
+        return
+    last = max(went, key=lambda move: move.time)
+    one.moved_at, one.moved_to = min(move.time for move in went), last.to
+    home = moves.back(one.host, moved, one.moved_at)
+    one.moved_back_at = facts.moved_back_at = home.time if home else None
+    if draft.last_bad > last.time + max(float(interval), _LATE):
+        return  # some of them still call it
+    draft.end = max(last.time, draft.last_bad)
+    draft.counts_go_on = draft.state_goes_on = False
+    if home is None:
+        facts.moved_to, facts.moved_at = one.moved_to, one.moved_at
+    _end_states(facts, draft.end, "fine" if home else "moved")
+
+
+def _end_states(facts: HostFacts, at: float, state: str) -> None:
+    """A host that callers have left stays broken in its events for ever: from the move on it is not."""
+    if facts.outages and facts.outages[-1].until is None and facts.outages[-1].since <= at:
+        facts.outages[-1] = replace(facts.outages[-1], until=at)
+        last = facts.host_spans.pop()
+        facts.host_spans += [replace(last, until=at), Span(state, at, max(at, last.until))]
+        facts.state = state  # type: ignore[assignment]
+
+
+def _afterwards(mine: Sequence[Episode], rows: Sequence[Tick], interval: int) -> None:
+    """What was answered after each episode, and what failed that belongs to none."""
+    inside = {
+        number
+        for one in mine
+        for number in range(int(one.begin // interval), int((one.end or one.begin) // interval) + 1)
+    }
+    for at, one in enumerate(mine):
+        if one.end is None:
+            continue
+        until = next((later.begin // interval for later in mine[at + 1 :] if later.begin > one.end), float("inf"))
+        for tick in rows:
+            if not one.end // interval < tick.number < until or tick.number in inside:
+                continue
+            one.answered_since += round(tick.answered)
+            if failed := tick.failed + tick.limited:
+                one.failed_since += round(failed)
+                one.last_stray = tick.last_bad
+
+
+def _answered_since(session: Session, found: Sequence[Episode], dated: str) -> None:
+    """Exactly, for the last episode of each host: the one of which it is asked whether it is over."""
+    last = {one.host: one for one in found if one.end is not None}
+    for host, count in answered_after(session, {host: one.end or 0.0 for host, one in last.items()}, dated).items():
+        last[host].answered_since = count
+
+
+def _fails_again(one: Episode, draft: Draft, facts: HostFacts) -> bool:
+    """Whether a host that had recovered failed the last call again, and few were answered before it."""
+    if one.end is None or one.moved_at is not None or not draft.signs & {"calls", "broken"}:
+        return False
+    last = facts.last_failure or 0.0
+    return (
+        one.end < last
+        and (facts.last_answer or 0.0) < last
+        and not over_by_answers(max(draft.share, _LIKELY), one.answered_since)
+    )
+
+
+def _called(session: Session, interval: int, dated: str) -> Callable[[float], int]:
+    """A function of a moment: how many hosts were called around it."""
+    around = round(max(_AROUND_SECONDS, float(_AROUND * interval)))
+    bucket = f"epoch_us(time) // {around * 1_000_000}"
+    hosts: dict[int, int] = dict(
+        session.rows(f"SELECT {bucket}, count(DISTINCT host) FROM calls WHERE {dated} GROUP BY ALL")
+    )
+    return lambda at: max(hosts.get(int(at // around) + before, 0) for before in (-1, 0, 1))
+
+
+_NOW = {
+    "total": "failing",
+    "partial": "failing",
+    "slow": "slow",
+    "broken": "broken",
+    "isolated": "isolated",
+    "limited": "limited",
+    "hooks": "hooks failing",
+}
+
+
+def now(facts: HostFacts, episodes: Sequence[Episode], end: float) -> str:
+    """One word for how a host is when the log ends."""
+    going_on = [one.kind for one in episodes if one.end is None and one.trouble]
+    for kind, word in _NOW.items():
+        if kind in going_on:
+            return "broken" if facts.state == "broken" and word == "failing" else word
+    if facts.state != "fine":
+        return facts.state
+    if facts.circuit in ("open", "half-open"):
+        return facts.circuit
+    if facts.moved_to:
+        return "moved"
+    if not facts.calls:
+        return "not called"
+    if facts.ramp_until is not None and end < facts.ramp_until:
+        return "recovering"
+    return "failing" if not facts.answered else "fine"

@@ -1,0 +1,79 @@
+"""Names and moves: what hosts were asked for by, and where hooks sent their callers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sleepwalker.inspect.session import Session
+from sleepwalker.inspect.spans import Process
+
+__all__ = ["Move", "away", "back", "moves", "names", "seconds"]
+
+_HOOKED = "event = 'connection.hooked' AND target IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A hook gave the callers of a name another host than the one before."""
+
+    time: float
+    name: str
+    process: int
+    before: tuple[str, ...]
+    """The host before; where no earlier hook is in the log, the hosts that were called by this name."""
+    to: str
+
+
+def seconds(time: str) -> str:
+    """A time in SQL as seconds since 1970."""
+    return f"epoch_us({time}) / 1e6"
+
+
+def names(session: Session) -> dict[str, list[str]]:
+    """By which names each host was asked for, the most frequent first. A host's own address is none."""
+    found: dict[str, dict[str, int]] = {}
+    for host, name, count in session.rows(f"""
+            SELECT host, name, count(*) FROM calls WHERE name IS NOT NULL GROUP BY ALL
+            UNION ALL SELECT target, host, 0 FROM events WHERE {_HOOKED} GROUP BY ALL"""):
+        if not name.startswith(host):
+            mine = found.setdefault(host, {})
+            mine[name] = mine.get(name, 0) + count
+    return {host: sorted(mine, key=lambda name: (-mine[name], name)) for host, mine in found.items()}
+
+
+def moves(
+    session: Session,
+    known: Mapping[str, Sequence[str]],
+    processes: Mapping[tuple[int, int | None], Process],
+    dated: str,
+) -> list[Move]:
+    """Every change of target in the order of time. A round of the hooks that gives the same one is none."""
+    called: dict[str, set[str]] = {}
+    for host, by in known.items():
+        for name in by:
+            called.setdefault(name, set()).add(host)
+    found = []
+    for time, name, file, pid, before, target in session.rows(f"""
+            SELECT * FROM (
+                SELECT {seconds("time")} AS moment, host, file, pid,
+                    lag(target) OVER (PARTITION BY host, file, pid ORDER BY time, line) AS before, target
+                FROM events WHERE {_HOOKED} AND {dated})
+            WHERE before IS DISTINCT FROM target ORDER BY moment"""):
+        earlier = (before,) if before is not None else tuple(sorted({name, *called.get(name, ())} - {target}))
+        found.append(Move(time, name, processes[file, pid].number, earlier, target))
+    return found
+
+
+def away(host: str, found: Sequence[Move], begin: float, end: float) -> list[Move]:
+    """The first move away from the host in that time, of each process."""
+    first: dict[tuple[str, int], Move] = {}
+    for one in found:
+        if begin <= one.time <= end and host in one.before and one.to != host:
+            first.setdefault((one.name, one.process), one)
+    return list(first.values())
+
+
+def back(host: str, found: Sequence[Move], after: float) -> Move | None:
+    """The first move back to the host after that time, if there was one."""
+    return next((one for one in found if one.time > after and one.to == host), None)

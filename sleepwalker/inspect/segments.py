@@ -1,0 +1,108 @@
+"""Tells intervals in which too much was bad from those in which chance explains it. Pure arithmetic.
+
+What is judged are counts per interval: of calls that failed, of sends that failed, of calls that were slow. Each
+interval is either as usual or at one of several levels of trouble, and a change costs something. The cheapest history
+is taken (Viterbi's path, a Markov-switching binomial): rare calls add up over intervals, one bad call among good ones
+is never worth the change, and an outage begins and ends in the interval in which the counts change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+__all__ = ["CALLS", "FEWEST", "SENDS", "SLOW", "Count", "Scale", "bad_runs"]
+
+#: So many bad ones make an episode, however few calls there were: two failures of two calls are no outage.
+FEWEST = 3
+#: The cost of a change to trouble and back is this and the logarithm of the number of calls: the more there are, the
+#: more often chance alone puts failures side by side. With it, next to no healthy log has a false episode, also where
+#: its share is the largest that is usual.
+_PRICE = 8.0
+#: How far above the share outside of episodes the usual one is taken to be.
+_MARGIN = 1.3
+#: A level below so many times the usual share would call the usual trouble.
+_APART = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many were bad in an interval, and how many were good."""
+
+    number: int
+    """Of the interval."""
+    bad: float
+    good: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Which shares are usual, and which are trouble."""
+
+    usual: float
+    """The share that is always taken as usual."""
+    most: float
+    """The largest share that a host's own past can make usual."""
+    levels: tuple[float, ...]
+    """Shares of trouble, from mild to total."""
+
+
+#: Calls that failed: half way between usual and the mildest level lies `health.degraded_below`, 5 %.
+CALLS = Scale(0.02, 0.04, (0.12, 0.3, 0.6, 0.95))
+#: Sends that failed. Retries make up for some of them, so more of them are usual.
+SENDS = Scale(0.05, 0.15, (0.2, 0.4, 0.7, 0.95))
+#: Calls slower than a bound that few pass: that 5 % do is what a p95 above the bound means.
+SLOW = Scale(0.02, 0.10, (0.15, 0.4, 0.8, 0.95))
+
+
+def bad_runs(counts: Sequence[Count], scale: Scale) -> list[tuple[int, int]]:
+    """The runs of intervals in which too much was bad: the first and the last of each, as positions in `counts`.
+
+    `counts` has the intervals in which there was anything, in their order. A share that the host has outside of its
+    runs is usual for it, within the bounds of the scale.
+    """
+    if sum(one.bad for one in counts) < FEWEST:
+        return []
+    runs = _runs(counts, scale.usual, scale.levels)
+    outside, part = _share_outside(counts, runs)
+    if outside * _MARGIN > scale.usual and part > 0.5:
+        usual = min(outside * _MARGIN, scale.most)
+        runs = _runs(counts, usual, [level for level in scale.levels if level >= _APART * usual])
+    return [run for run in runs if sum(one.bad for one in counts[run[0] : run[1] + 1]) >= FEWEST]
+
+
+def _share_outside(counts: Sequence[Count], runs: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """The share of bad ones outside of the runs, and the share of all that is outside: of a few it tells nothing."""
+    inside = {at for first, last in runs for at in range(first, last + 1)}
+    rest = [one for at, one in enumerate(counts) if at not in inside]
+    bad, outside = sum(one.bad for one in rest), sum(one.bad + one.good for one in rest)
+    return (bad / outside if outside else 0.0), outside / sum(one.bad + one.good for one in counts)
+
+
+def _runs(counts: Sequence[Count], usual: float, levels: Sequence[float]) -> list[tuple[int, int]]:
+    """The path through usual (0) and the levels (1, 2, …) that explains the counts best, price included."""
+    price = (_PRICE + log(1 + sum(one.bad + one.good for one in counts))) / 2
+    # What a bad and a good one add to each level, compared with usual.
+    gains = [(log(level / usual), log((1 - level) / (1 - usual))) for level in levels]
+    scores = [0.0] + [-price] * len(levels)
+    came: list[list[int]] = []
+    for one in counts:
+        best = max(range(len(scores)), key=scores.__getitem__)
+        steps: list[int] = []
+        new: list[float] = []
+        for state, score in enumerate(scores):
+            stay = score >= scores[best] - price
+            steps.append(state if stay else best)
+            gain = one.bad * gains[state - 1][0] + one.good * gains[state - 1][1] if state else 0.0
+            new.append((score if stay else scores[best] - price) + gain)
+        came.append(steps)
+        scores = new
+    # What lasts until the end pays for the change back as well: else a few failures there would weigh double.
+    state = max(range(len(scores)), key=lambda state: scores[state] - (price if state else 0.0))
+    runs: list[tuple[int, int]] = []
+    for at in range(len(counts) - 1, -1, -1):
+        if state:
+            runs.append((at, runs.pop()[1]) if runs and runs[-1][0] == at + 1 else (at, at))
+        state = came[at][state]
+    return runs[::-1]

@@ -1,0 +1,133 @@
+"""What trouble is, as data: episodes of one host, hosts that fell together, and what is said about them.
+
+Times are seconds since 1970, durations are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Episode", "Finding", "Kind", "Together"]
+
+#: What was wrong in an episode.
+#:
+#: - `total`: next to no call was answered
+#: - `partial`: a share of the calls, or of the sends, failed
+#: - `slow`: calls took far longer than this host's calls usually do
+#: - `broken`: only the events of its state tell it; no call that ended meanwhile says how much failed
+#: - `isolated`: an operator had taken the host out of use
+#: - `limited`: most of the calls that failed were refused by a limit of ours: bulkhead, rate limit, cooldown
+#: - `hooks`: the hooks that are asked for a connection failed or hung
+#: - `retried`: a share of the sends failed, and retries saved next to all calls: no trouble
+Kind = Literal["total", "partial", "slow", "broken", "isolated", "limited", "hooks", "retried"]
+
+
+@dataclass(slots=True)
+class Episode:
+    """A time in which something was wrong with one host. Counts are of the calls that ended in it."""
+
+    host: str
+    kind: Kind
+    begin: float
+    """The first call that failed or was slow, or the event that says so."""
+    end: float | None
+    """The recovery: the event that says so, the move of the callers, or else the last call that failed or was slow.
+    None where it had not ended when the log did."""
+    broken: bool = False
+    """Whether its events say that it was broken: its circuit opened, or connecting failed too often."""
+    calls: int = 0
+    answered: int = 0
+    failed: int = 0
+    """Refused ones included."""
+    refused: int = 0
+    """Refused by a policy before anything was sent."""
+    sends: int = 0
+    sends_failed: int = 0
+    p95: float | None = None
+    """Of calls that were answered at once, without a retry."""
+    usual_p95: float | None = None
+    error: str | None = None
+    """The most frequent failure of its sends: a status or the name of an exception type."""
+    opened: int = 0
+    """How often the circuit opened."""
+    would_open: int = 0
+    retries: int = 0
+    saved: int = 0
+    """Answered calls that needed more than one send."""
+    evicted: int = 0
+    """Connections given up because they were no longer good."""
+    hooked: int = 0
+    """Connections made by hooks, also to other hosts."""
+    moved_to: str | None = None
+    """Where a hook sent the callers, if it did."""
+    moved_at: float | None = None
+    """When the first of them got it: the first hook after an eviction, or after the host broke."""
+    moved_back_at: float | None = None
+    hook: str | None = None
+    """The type of the hook that failed or hung."""
+    hook_failures: int = 0
+    hook_hangs: int = 0
+    """How often hooks ran for longer than `timeout.total`."""
+    processes: int = 0
+    """How many processes saw it."""
+    of_processes: int = 0
+    """Of how many that called the host meanwhile."""
+    last_good: float | None = None
+    """The last answered call before it; what was wrong may have begun at any time since then."""
+    answered_since: int = 0
+    """Calls that were answered after its end."""
+    failed_since: int = 0
+    """Calls that failed after its end and belong to no other episode."""
+    last_stray: float | None = None
+    """The last of those."""
+    together: int | None = None
+    """The number of the entry in `Report.together` that it belongs to."""
+
+    @property
+    def share(self) -> float | None:
+        """Failed calls of all calls."""
+        return self.failed / self.calls if self.calls else None
+
+    @property
+    def trouble(self) -> bool:
+        """Whether callers, or an operator, have something to do with it; False where retries saved next to all."""
+        return self.kind != "retried"
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Hosts that fell within an interval or so of each other: more likely it is us than all of them."""
+
+    begin: float
+    end: float | None
+    """When the last of them was over; None where one is not."""
+    hosts: tuple[str, ...]
+    of_hosts: int
+    """How many hosts were called at that time."""
+    episodes: tuple[int, ...]
+    """Their numbers in `Report.episodes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is to be said about a host, or about several that fell together; or that all is well."""
+
+    tone: Literal["good", "note", "over", "bad"]
+    """`bad`: trouble that is not over; `over`: trouble that is; `note`: worth knowing, no trouble; `good`."""
+    which: str
+    """The heading: the host with its name, or how many hosts fell together; a sentence where all is well."""
+    since: tuple[str, ...] = ()
+    """A line for each episode, latest last: from when until when, and what was wrong."""
+    done: str = ""
+    """What sleepwalker did about it."""
+    over: str = ""
+    """Whether it is over: begins with yes, no or another word that says how far."""
+    next: str = ""
+    """What to do now."""
+    runbook: str = ""
+    """Where to read on: a link, or a page of our documentation."""
+    hosts: tuple[str, ...] = ()
+    """Addresses of the hosts that it is about."""
+    episodes: tuple[int, ...] = ()
+    """Their numbers in `Report.episodes`."""

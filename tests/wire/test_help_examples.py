@@ -1,0 +1,150 @@
+"""Every example of every help page is run as it stands, with a server of ours where it names one."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import gzip
+import io
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from servers import FaultServer, reply
+
+from sleepwalker.cli import main
+
+pytestmark = pytest.mark.once
+
+COMMANDS = [
+    [], ["demo"], ["get"], ["inspect"], ["policy"], ["completion"],
+    *(["policy", name] for name in ("list", "show", "check", "schema")),
+]  # fmt: skip
+
+
+def _examples(command: list[str]) -> list[str]:
+    """The commands that a help page shows, without the comments between them."""
+    page = io.StringIO()
+    with mock.patch.dict(os.environ, {"COLUMNS": "80"}), contextlib.redirect_stdout(page):
+        main([*command, "--help"])
+    lines = page.getvalue().partition("examples:\n")[2].partition("\n\n")[0].splitlines()
+    return [line.strip() for line in lines if not line.strip().startswith("#")]
+
+
+EXAMPLES = sorted({example for command in COMMANDS for example in _examples(command)})
+_ASKS_FOR_A_PASSWORD = "sleepwalker get --auth anna "
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with FaultServer(default=reply(200, body=b'{"fine": true}\n')) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def logs(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Events of two days, the latest of this minute."""
+    folder = tmp_path_factory.mktemp("logs")
+    command = [sys.executable, "-m", "sleepwalker", "get", "-n", "4", "--log", str(folder / "few.jsonl"), url]
+    subprocess.run(command, check=True, capture_output=True)
+    [line, *_] = [json.loads(text) for text in (folder / "few.jsonl").read_text().splitlines()]
+    now = datetime.datetime.now(datetime.UTC)
+    with (folder / "events.jsonl").open("w") as file:
+        for minutes in range(2 * 24 * 60, -1, -5):
+            at = (now - datetime.timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
+            host = "https://payments.example.net"
+            file.write(json.dumps({**line, "timestamp": at, "host": host, "call": f"c{minutes}"}) + "\n")
+    return folder / "events.jsonl"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, logs: Path) -> Path:
+    """What the examples read."""
+    for name in ("events.jsonl", "app.jsonl", "logs/one.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(logs, tmp_path / name)
+    for name in ("old.jsonl.gz", "logs/two.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(logs.read_bytes()))
+    for name in ("mine.toml", "deploy/one.toml", "deploy/two.toml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('[timeout]\nread = 5\n[[host]]\nmatch = "*.example.com"\nretry = false\n')
+    (tmp_path / "in.bin").write_bytes(bytes(range(256)))
+    return tmp_path
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/bin", "/bin"])
+    return {**kept, "PATH": path, "HOME": "/nonexistent", "TERM": "dumb"}
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 30
+
+
+@pytest.mark.needs("bash")
+@pytest.mark.parametrize("example", [example for example in EXAMPLES if not example.startswith(_ASKS_FOR_A_PASSWORD)])
+def test_the_example_runs(example: str, folder: Path, url: str, program: Callable[[str], Path]) -> None:
+    if " jq " in example:
+        program("jq")
+    command = example.replace("https://example.net", url).replace("http://localhost:8080", url)
+    if command.startswith("sleepwalker demo"):
+        command = command.replace("demo", "demo --quick", 1).replace("--quick --quick", "--quick")
+    follows = "--follow" in command
+    process = subprocess.Popen(
+        [program("bash"), "-o", "pipefail", "-c", f"exec {command}" if follows else command], cwd=folder,
+        env=_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        if follows:
+            assert process.stdout is not None
+            assert select.select([process.stdout], [], [], 120)[0], "it shows what there is"
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    assert process.returncode == 0, out + err
+    assert "Traceback" not in err
+    words = command.split()
+    written = [words[at + 1] for at, word in enumerate(words) if word in (">", "-o", "--html")]
+    assert out or written or command.startswith("eval ")
+    for name in written:
+        assert (folder / name).stat().st_size > 0
+
+
+def test_the_example_that_asks_for_a_password_asks_for_it(folder: Path, url: str) -> None:
+    [example] = [example for example in EXAMPLES if example.startswith(_ASKS_FOR_A_PASSWORD)]
+    words = example.replace("https://example.net", url).split()
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(folder)
+        os.execvpe(str(Path(sys.executable).parent / words[0]), words, _environment())
+    seen = b""
+
+    def until(text: bytes) -> None:
+        nonlocal seen
+        end = time.monotonic() + 60
+        while text not in seen:
+            assert time.monotonic() < end, seen
+            if select.select([terminal], [], [], 0.2)[0]:
+                seen += os.read(terminal, 4096)
+
+    try:
+        until(b"Password: ")
+        os.write(terminal, b"secret\n")
+        until(b"200 OK, 1 attempt")
+    finally:
+        os.close(terminal)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGHUP), "the terminal may be closed before it ends"
+    assert b"secret" not in seen
