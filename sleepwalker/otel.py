@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from sleepwalker.engine import Final
-from sleepwalker.events import CallEvent, Event, Level, Observer, RequestFailed, RequestFinished
+from sleepwalker.events import CallEvent, Event, Level, Observer, RequestFailed, RequestFinished, RequestRejected
 from sleepwalker.exceptions import SleepwalkerException
 from sleepwalker.telemetry.log import report
 from sleepwalker.telemetry.tracing import TracedCall, put
@@ -204,6 +204,9 @@ def _finish(span: trace.Span, final: Final) -> dict[str, Any]:
         came["error.type"] = str(outcome.status)
     span.set_attributes(came)
     span.set_attribute("sleepwalker.call", final.call)
+    if (rejected := final.rejected) is not None:  # here, for it may be announced later, and for many calls at once
+        wait = {} if rejected.retry_after is None else {"retry_after": rejected.retry_after}
+        span.add_event(rejected.name, {"by": rejected.by, **wait})
     if len(final.attempts) > 1:
         span.set_attribute("http.request.resend_count", len(final.attempts) - 1)
     if "error.type" in came:
@@ -231,7 +234,7 @@ def _recording(span: trace.Span, observe: Observer) -> Observer:
     def record(event: Event, level: Level | None = None, /) -> None:
         if isinstance(event, CallEvent) and event.call is not None:  # also of a call that an exception ends
             span.set_attribute("sleepwalker.call", event.call)
-        if not isinstance(event, RequestFinished | RequestFailed):
+        if not isinstance(event, RequestFinished | RequestFailed | RequestRejected):
             fields = event.fields()
             for name in _ON_THE_SPAN:
                 fields.pop(name, None)

@@ -7,7 +7,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -97,7 +97,7 @@ class Finder:
 
     # -- for the table of hosts
 
-    def leads(self) -> list[Lead]:
+    def leads(self) -> Iterator[Lead]:
         """Where the slots lead."""
         return self.lookup.leads()
 
@@ -146,6 +146,10 @@ class Finder:
         left = self.retiring.left()
         self.change(partial(how, self.lookup), None)
         self.retiring.cut(*left)
+        if not self.nested():  # observers are called
+            # Also where no connection of ours is closed: it may be held no more, or be a guarded object.
+            for record in self.lookup.hosts.records():
+                record.tell_refused()
 
     def close(self) -> None:
         """The same, for good."""

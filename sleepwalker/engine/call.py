@@ -56,7 +56,7 @@ def run(host: Host, compiled: CompiledPolicy, request: Request, clock: Clock, ob
         raise
     announce(call, outcome)
     call.retrying = None  # it refers to the call: the last outcome would be kept until the garbage collector runs
-    return Final(outcome, tuple(call.attempts), call.permit, call.id)
+    return Final(outcome, tuple(call.attempts), call.permit, call.id, call.refused)
 
 
 def _not_in(

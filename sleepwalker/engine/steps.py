@@ -12,6 +12,7 @@ from sleepwalker.attempt import Attempt
 from sleepwalker.engine.host.holdings import Waiter
 from sleepwalker.engine.host.permits import Permit
 from sleepwalker.engine.outcome import Outcome
+from sleepwalker.events import RequestRejected
 
 
 def _no_credentials() -> str:
@@ -131,3 +132,5 @@ class Final:
     permit: Permit
     call: str = ""
     """The id of the call, which its events have."""
+    rejected: RequestRejected | None = None
+    """The event that says what refused it unsent, though it may be announced later, together with others'."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from sleepwalker.engine import Host, Led
@@ -49,7 +49,7 @@ class AtWork(NamedTuple):
 class Member(Protocol):
     """A manager as its table sees it. Runs no user code; the first two methods take no lock."""
 
-    def leads(self) -> list[Lead]:
+    def leads(self) -> Iterator[Lead]:
         """What it was asked to find, and where its connections lead."""
 
     def at_work(self) -> list[AtWork]:
@@ -78,9 +78,9 @@ class Members:
         """The managers."""
         return [member for ref in self._by_id.valuerefs() if (member := ref()) is not None]
 
-    def leads(self) -> list[Lead]:
-        """What all of them were asked to find."""
-        return [lead for member in self.all() for lead in member.leads()]
+    def leads(self) -> Iterator[Lead]:
+        """What all of them were asked to find: one by one, for thousands at once rouse the garbage collector."""
+        return (lead for member in self.all() for lead in member.leads())
 
     def at_work(self) -> list[AtWork]:
         """What the hooks of all are running for."""
@@ -101,19 +101,21 @@ class Members:
 
     def led(self, records: Iterable[Host]) -> dict[str, Led]:
         """What leads to each of these hosts and places, by origin; to a scope the same as to its host."""
-        names: dict[str, set[str]] = {}
+        hosts = {record.origin: record.origin.partition("#")[0] for record in records}
+        names: dict[str, set[str]] = {host: set() for host in hosts.values()}
         failover: dict[str, str] = {}
-        for lead in self.leads():
-            for origin in {lead.name, *(record.origin for record in lead.records)}:
-                names.setdefault(origin, set()).add(lead.name)
-            if lead.failed_over and lead.primary is not None and lead.record is not None:
-                failover[lead.primary.origin] = lead.record.origin
-        found = {}
-        for record in records:
-            host = record.origin.partition("#")[0]
-            asked = names.get(host, ())
-            found[record.origin] = Led(tuple(sorted({*asked} - {host})), bool(asked), failover.get(host))
-        return found
+        for name, primary, record, failed_over in self.leads():  # thousands, perhaps for the health of one host
+            if name in names:
+                names[name].add(name)
+            for led in (primary, record):
+                if led is not None and led.origin in names:
+                    names[led.origin].add(name)
+            if failed_over and primary is not None and record is not None:
+                failover[primary.origin] = record.origin
+        return {
+            origin: Led(tuple(sorted(names[host] - {host})), bool(names[host]), failover.get(host))
+            for origin, host in hosts.items()
+        }
 
     def led_to(self, name: str, origin: Origin | None) -> set[Host]:
         """The records of where a host leads: where one of a URL failed over, that of the URL's own host alone."""

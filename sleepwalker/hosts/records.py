@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Protocol
 
 from sleepwalker.clock import Clock
@@ -26,7 +27,7 @@ class Owner(Protocol):
     def retains(self, record: Host) -> bool:
         """Whether a record must be kept, since a scope of it is isolated."""
 
-    def leads(self) -> list[Lead]:
+    def leads(self) -> Iterator[Lead]:
         """What all managers were asked to find."""
 
 

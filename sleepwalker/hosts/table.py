@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import overload
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
@@ -118,7 +118,7 @@ class HostTable:
 
     # -- for managers
 
-    def leads(self) -> list[Lead]:
+    def leads(self) -> Iterator[Lead]:
         """What all managers were asked to find. For the records."""
         return self.members.leads()
 
@@ -146,7 +146,7 @@ class HostTable:
             whole = self.find(name, origin)
             return whole.known_part(scope) or Host(f"{whole.origin}#{scope}", whole.policy, self.clock, whole)
         own = name if origin is None else origin.text
-        leads = self.leads() if origin is None else []
+        leads = self.leads() if origin is None else ()
         behind = (lead.record or lead.primary for lead in leads if lead.name == name)
         with self.lock:
             return next(filter(None, behind), None) or self._records.known(self, own) or self.unknown(own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from sleepwalker.clock import Clock
@@ -163,7 +163,7 @@ class Lookup:
 
     # -- for the table of hosts: without the lock
 
-    def leads(self) -> list[Lead]:
+    def leads(self) -> Iterator[Lead]:
         """Where the slots lead."""
         return self.table.leads()
 

@@ -6,6 +6,7 @@ all is worked out. Nothing here runs the code of connections or of credentials b
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from sleepwalker.hosts import HostTable
@@ -277,9 +278,9 @@ class SlotTable:
             slot for slot in self._slots if slot.name == name or (below is not None and slot.name.startswith(below))
         ]
 
-    def leads(self) -> list[Lead]:
+    def leads(self) -> Iterator[Lead]:
         """Where all of them lead. Needs no lock."""
-        return [slot.lead() for slot in list(self._slots)]
+        return (slot.lead() for slot in list(self._slots))
 
     def holds(self, bare: Any) -> bool:
         """Whether a slot has this very object, which is no guard and no scope."""

@@ -92,7 +92,7 @@
     if (!processes.children.length) processes.append(document.createElement("span"));
     processes.firstChild.textContent =
       `${names.length} processes answer here, each with calls of its own. ` +
-      (chosen ? "You chose one of them:" : "The worst is shown:");
+      (shown === chosen ? "You chose one of them:" : "The worst is shown:");
     names.forEach((process, place) => {
       let choice = processes.children[place + 1];
       if (!choice) {

@@ -279,7 +279,8 @@ class HostMetrics:
             return label
         host, mark, scope = origin.partition("#")
         if len(self._labels) < self._max and not (mark and self._scopes >= self._max // 2):
-            self._labels[label] = label if name is None else f"{name}{mark}{scope}"
+            # A label that the application made may be that of many hosts, which have not one name.
+            self._labels[label] = label if name is None or label != origin else f"{name}{mark}{scope}"
             self._scopes += bool(mark)
             return label
         return self._label_of(host, name) if mark else OTHER

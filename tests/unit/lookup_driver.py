@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -108,7 +108,7 @@ class World:
 
     # -- for the table of hosts
 
-    def leads(self) -> list[Lead]:
+    def leads(self) -> Iterator[Lead]:
         return self.lookup.leads()
 
     def at_work(self) -> list[AtWork]:

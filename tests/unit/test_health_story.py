@@ -137,6 +137,19 @@ def test_a_degraded_host_that_does_better_again_is_healthy_from_then_on() -> Non
     assert since(here) == ("healthy", 10)
 
 
+@pytest.mark.parametrize("offset", [0.5, 2.5, 5.5])
+def test_no_state_begins_in_the_future(offset: float) -> None:
+    """The window moves in steps, so a host is unknown somewhat before its last response is as old as the window."""
+    here = World(Policy(retry=False))
+    here.clock.advance(offset)
+    here.call(answer(200))
+    while here.host.snapshot().state != "unknown":
+        here.clock.advance(0.25)
+    moment = here.host.snapshot().state_since
+    assert moment is not None
+    assert moment <= here.clock.time_of_day
+
+
 def test_a_new_threshold_is_a_new_state() -> None:
     here = world(health={"degraded_below": 0.5})
     for status in (200, 200, 503):

@@ -216,6 +216,12 @@ def test_a_label_of_ones_own_adds_hosts_up() -> None:
     assert read(metrics, *replicas, name="sleepwalker_max_in_flight")[("https://api",)] == 2000
 
 
+def test_a_label_of_ones_own_has_no_name_of_one_of_its_hosts() -> None:
+    metrics = HostMetrics(10, lambda origin: origin.rpartition("-")[0])
+    found = dict(metrics.read([(host("https://api-1", 1), 1, "first"), (host("https://api-2", 1), 1, "second")]))
+    assert [point.labels for point in found[FAMILIES[1]]] == [("https://api", "https://api")]
+
+
 @pytest.mark.parametrize("label", [lambda origin: 1 / 0, lambda origin: None, lambda origin: 7])
 def test_a_label_function_that_fails_hides_no_host(label: Any) -> None:
     assert read(HostMetrics(10, label), host("https://a")) == {(OTHER,): 1}

@@ -9,13 +9,24 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Iterable
+from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepwalker import ANONYMOUS, CircuitOpenError, ConnectError, Connection, ConnectionManager, Policy
+from sleepwalker import (
+    ANONYMOUS,
+    CircuitOpenError,
+    ConnectError,
+    Connection,
+    ConnectionError,
+    ConnectionHook,
+    ConnectionManager,
+    Policy,
+)
+from sleepwalker.engine.host import refusals
 from sleepwalker.events import CallEvent, Event, RequestFailed, RequestFinished, RequestRejected
 from tests.unit.engine_driver import World, answer
 
@@ -180,6 +191,105 @@ def test_closing_a_manager_tells_what_waits(nobody: str) -> None:
             conn.get("/")
         refuse(conn, 30)
     assert seen(events) == 30
+
+
+def test_what_waits_at_a_forgotten_host_is_told_with_the_next_refused_call_of_any_host(nobody: str) -> None:
+    events: list[Event] = []
+    conn = Connection(nobody, ANONYMOUS, policy=POLICY, observer=events.append)
+    with pytest.raises(ConnectError):
+        conn.get("/")
+    refuse(conn, 30)
+    del conn
+    gc.collect()
+    assert seen(events) == 1
+    here = world()
+    here.call(answer(200))
+    assert seen(events) == 30
+    assert len(told(here)) == 1
+
+
+def test_a_record_that_gives_way_to_a_managers_loses_no_refused_call(nobody: str) -> None:
+    events: list[Event] = []
+    conn = Connection(nobody, ANONYMOUS, policy=POLICY, observer=events.append)
+    with pytest.raises(ConnectError):
+        conn.get("/")
+    refuse(conn, 30)
+    with ConnectionManager(policy=POLICY) as manager:
+        manager.add(nobody, ANONYMOUS, conn)
+        with pytest.raises(ConnectError):
+            conn.get("/")
+        refuse(conn, 10)
+    assert seen(events) == 40
+
+
+class Foreign:
+    closed = False
+
+    def get(self, path: str) -> None:
+        raise ConnectionRefusedError(path)
+
+
+class Hook(ConnectionHook):
+    def connect(self, host: str, auth: Any, /) -> Foreign:
+        return Foreign()
+
+
+def test_closing_a_manager_tells_what_waits_at_guarded_objects() -> None:
+    events: list[Event] = []
+    manager: ConnectionManager[Any] = ConnectionManager(policy=POLICY, guard=["get"], observer=events.append)
+    with manager:
+        manager.add_conn_hook(Hook())
+        found = manager.find("stock", ANONYMOUS)
+        with pytest.raises(ConnectionRefusedError):
+            found.get("/")
+        refuse(found, 30)
+    assert seen(events) == 30
+
+
+def test_an_event_that_comes_later_has_the_context_of_its_own_call(nobody: str) -> None:
+    """Else a log line about one caller's request bears the id of another's."""
+    request: ContextVar[str] = ContextVar("request", default="none")
+    events: list[tuple[str, str]] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, RequestRejected):
+            events.append((event.path, request.get()))
+
+    def ask(conn: Connection, path: str) -> None:
+        request.set(path)
+        with pytest.raises(ConnectionError):
+            conn.get(path)
+
+    with Connection(nobody, ANONYMOUS, policy=POLICY, observer=observe) as conn:
+        for path in ("/0", "/1", "/2", "/3"):
+            copy_context().run(ask, conn, path)
+        request.set("another")
+    assert events == [("/1", "/1"), ("/3", "/3")]
+
+
+def test_how_often_is_said_by_each_call_for_itself() -> None:
+    """A call with a policy of its own holds back none of the others, nor does the number before a reload."""
+    here = world(rejections=0.0001)
+    here.call(answer(200))
+    here.call(answer(200))
+    here.clock.advance(0.001)
+    here.call(answer(200), policy=here.policy.replace(log={"rejections": 1_000_000}))
+    assert told(here) == [(1, 0.0), (2, 0.0)]
+
+
+def test_a_signal_handler_that_tells_in_the_middle_doubles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = world()
+    for _ in range(4):
+        here.call(answer(200))
+
+    def interrupted() -> Context:
+        here.host.tell_refused()
+        return copy_context()
+
+    monkeypatch.setattr(refusals, "copy_context", interrupted)
+    here.call(answer(200))
+    here.host.tell_refused()
+    assert sum(count for count, _ in told(here)) == 5
 
 
 PROGRAM = """

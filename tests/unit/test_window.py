@@ -87,7 +87,7 @@ def _nearest_rank(durations: list[float], share: float) -> float:
 
 @settings(max_examples=some(80, 300), deadline=None)
 @given(
-    st.lists(st.floats(2.0**-14, 511.0), min_size=1, max_size=80), st.sampled_from([0.01, 0.5, 0.9, 0.95, 0.99, 1.0])
+    st.lists(st.floats(2.0**-14, 4095.0), min_size=1, max_size=80), st.sampled_from([0.01, 0.5, 0.9, 0.95, 0.99, 1.0])
 )
 def test_a_percentile_is_within_its_documented_error(durations: list[float], share: float) -> None:
     latencies = Latencies(60.0)
@@ -126,18 +126,18 @@ def test_room_is_taken_for_the_durations_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("duration", [0.0, -0.001, 1e-9, 2.0**-14])
-def test_a_duration_too_short_for_the_clock_counts_as_the_shortest(duration: float) -> None:
+def test_a_duration_too_short_for_the_range_is_reported_as_no_longer_than_it_was(duration: float) -> None:
     """A coarse clock measures 0; it was once reported as a quarter of a second."""
     latencies = Latencies(60.0)
     latencies.add(0.0, duration)
-    assert latencies.quantiles(0.0, (0.5,))[0] == pytest.approx(2.0**-14, rel=ERROR)
+    assert latencies.quantiles(0.0, (0.5,)) == (max(0.0, duration),)
 
 
-@pytest.mark.parametrize("duration", [512.0, 3600.0, 1e12])
+@pytest.mark.parametrize("duration", [4096.0, 86400.0, 1e12])
 def test_a_duration_past_the_range_counts_as_the_longest(duration: float) -> None:
     latencies = Latencies(60.0)
     latencies.add(0.0, duration)
-    assert latencies.quantiles(0.0, (0.5,))[0] == pytest.approx(497.0, rel=ERROR)
+    assert latencies.quantiles(0.0, (0.5,))[0] == pytest.approx(3980.0, rel=ERROR)
 
 
 @given(st.lists(st.floats(0.0, 100.0), min_size=1, max_size=30))

@@ -188,6 +188,22 @@ def test_a_rejected_call_has_a_span_and_no_duration(bed: Bed) -> None:
     assert bed.point().count == before == 3
 
 
+def test_each_rejected_call_says_so_on_its_own_span(bed: Bed) -> None:
+    """Their events are announced together, and one span of many would be told."""
+    bed.server.default = reply(500)
+    for _ in range(3):
+        with pytest.raises(sleepwalker.HTTPError):
+            bed.conn.get("/")
+    bed.exporter.clear()
+    for _ in range(4):
+        with pytest.raises(sleepwalker.CircuitOpenError):
+            bed.conn.get("/")
+    bed.conn.close()
+    spans = bed.exporter.get_finished_spans()
+    assert [[event.name for event in span.events] for span in spans] == [["request.rejected"]] * 4
+    assert {(span.events[0].attributes or {})["by"] for span in spans} == {"breaker"}
+
+
 def test_a_call_that_is_stopped_from_outside_ends_its_span(bed: Bed) -> None:
     def interrupt(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
         raise KeyboardInterrupt

@@ -8,10 +8,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 #: Twelve bins to an octave, each 5.9 % wider than the one before: its geometric middle is off by 2.9 % at most. From
-#: 2^-14 s (61 µs) to 2^9 s (512 s).
+#: 2^-14 s (61 µs) to 2^12 s (68 min).
 _PER_OCTAVE = 12
 _LOWEST = -14
-_BINS = (9 - _LOWEST) * _PER_OCTAVE
+_BINS = (12 - _LOWEST) * _PER_OCTAVE
 #: Bins are made room for so many at a time.
 _GRAIN = 6
 
@@ -81,7 +81,7 @@ class Latencies:
     def _quantile(self, merged: Sequence[int], total: int, share: float) -> float:
         place = self._first + _place(merged, total, share)
         # The bin's geometric middle: equally far, as a ratio, from whatever is in it.
-        return min(math.sqrt(_edge(place) * _edge(place + 1)), max(*self._longest, _edge(0)))
+        return min(math.sqrt(_edge(place) * _edge(place + 1)), max(self._longest))
 
     def _merged(self, now: float) -> list[int]:
         """The counts by bin, over all slices; the first is of bin `_first`."""

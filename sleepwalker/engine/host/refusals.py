@@ -2,7 +2,8 @@
 
 The first is told at once. From then on the refused calls of a host are told `log.rejections` times a second, by the
 events of the latest, which say how many it stands for. What is left when no call comes any more is told when a
-connection to the host is closed, or when the program ends.
+connection to the host is closed, or its manager; of a host that is forgotten before, with the next refused call of any
+host; or else when the program ends.
 """
 
 from __future__ import annotations
@@ -10,89 +11,122 @@ from __future__ import annotations
 import atexit
 import math
 import weakref
+from collections import deque
+from contextvars import Context, copy_context
 from functools import cache
 from typing import Any, NamedTuple
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine.host.lock import HostLock
 from sleepwalker.events import Observer, RequestFailed, RequestRejected
+from sleepwalker.process import THIS_PROCESS
 
 __all__ = ["Refusals"]
 
 
-class _Together(NamedTuple):
-    """Calls that the same part of the policy refused."""
+class _Latest(NamedTuple):
+    """The latest of the calls that the same part of the policy refused."""
 
-    number: int
     rejected: Any
     failed: Any
-    """The two events of the latest, as drafts."""
+    """Its two events, as drafts."""
     observe: Observer
-    """The observer of the latest."""
     at: float
-    """When that was refused, in seconds of the monotonic clock."""
+    """When it was refused, in seconds of the monotonic clock."""
+    context: Context
+    """Its own, for the thread that tells of it may be at work for another call."""
 
-    def tell(self, now: float, observe: Observer) -> None:
+    def tell(self, number: int, now: float, observe: Observer) -> None:
+        """Tell that so many calls were refused."""
         for draft, kind in ((self.rejected, RequestRejected), (self.failed, RequestFailed)):
-            if self.number > 1:
-                draft.count = self.number
+            if number > 1:
+                draft.count = number
             if now > self.at:
                 draft.ago = now - self.at
             draft.__class__ = kind
-            observe(draft)
+            self.context.run(observe, draft)
+
+
+#: How many calls wait to be told, and the latest of them, by what refused them.
+_Untold = dict[str, tuple[int, _Latest]]
+#: What waited at hosts that are forgotten, with their clocks and the number of the process.
+_forgotten: deque[tuple[int, Clock, _Untold]] = deque()
 
 
 class Refusals:
     """The refused calls of one host that are not told yet, by what refused them."""
 
-    __slots__ = ("__weakref__", "_apart", "_clock", "_due", "_lock", "_untold")
+    __slots__ = ("__weakref__", "_apart", "_clock", "_lock", "_told_at", "_untold")
 
     def __init__(self, clock: Clock, lock: HostLock) -> None:
         self._clock = clock
         self._lock = lock
-        self._untold: dict[str, _Together] = {}
-        self._due = -math.inf
+        self._untold: _Untold = {}
+        self._told_at = -math.inf
         self._apart = 0.0
+        """Seconds between two times that they are told, by the policy of the latest."""
         _living().add(self)
 
     def add(self, rejected: Any, failed: Any, observe: Observer, a_second: float) -> None:
         """Tell a refused call, or count it with those that are told later. The events are drafts of its two."""
         now, by = self._clock.monotonic(), rejected.by
+        latest = _Latest(rejected, failed, observe, now, copy_context())
         with self._lock.mutex:
-            before = self._untold.get(by)
-            self._untold[by] = latest = _Together(
-                1 if before is None else before.number + 1, rejected, failed, observe, now
-            )
+            # Without a call in between: a signal handler that closes a connection tells what waits, in this thread.
+            untold = self._untold
+            untold[by] = (untold[by][0] + 1 if by in untold else 1, latest)
             self._apart = 1 / a_second
-            if now < self._due:
+            if now < self._told_at + self._apart:
                 return
-            ready = self._take_locked(now)
-        for together in ready:
+            untold = self._take_locked(now)
+        for number, one in untold.values():
             # What watches over a single call, as a trace does, is told of that call alone.
-            together.tell(now, observe if together is latest else _lasting(together.observe))
+            one.tell(number, now, observe if one is latest else _lasting(one.observe))
+        _tell_of_forgotten()
 
     def tell_if_due(self) -> None:
         """Tell what waits, if enough time has passed since refused calls were told last."""
-        if self._untold and self._clock.monotonic() >= self._due:
+        if self._untold and self._clock.monotonic() >= self._told_at + self._apart:
             self.tell()
 
     def tell(self) -> None:
         """Tell what waits."""
         now = self._clock.monotonic()
         with self._lock.mutex:
-            ready = self._take_locked(now)
-        for together in ready:
-            together.tell(now, _lasting(together.observe))
+            untold = self._take_locked(now)
+        _tell(untold, now)
+        _tell_of_forgotten()
 
-    def _take_locked(self, now: float) -> tuple[_Together, ...]:
-        ready, self._untold = tuple(self._untold.values()), {}
-        if ready:
-            self._due = now + self._apart
-        return ready
+    def _take_locked(self, now: float) -> _Untold:
+        untold, self._untold = self._untold, {}
+        if untold:
+            self._told_at = now
+        return untold
 
     def renew_after_fork(self) -> None:
         """What waits is told by the parent."""
         self._untold = {}
+
+    def __del__(self) -> None:
+        # Its host is forgotten: under a lock, or while the garbage collector runs, so no observer can be called.
+        if self._untold:
+            _forgotten.append((THIS_PROCESS.pid, self._clock, self._untold))
+
+
+def _tell(untold: _Untold, now: float) -> None:
+    for number, latest in untold.values():
+        latest.tell(number, now, _lasting(latest.observe))
+
+
+def _tell_of_forgotten() -> None:
+    """Tell what waited at hosts that are forgotten."""
+    while _forgotten:
+        try:
+            process, clock, untold = _forgotten.popleft()
+        except IndexError:  # another thread was quicker
+            return
+        if process == THIS_PROCESS.pid:  # else its parent tells it
+            _tell(untold, clock.monotonic())
 
 
 def _lasting(observe: Observer) -> Observer:
@@ -110,6 +144,7 @@ def _living() -> weakref.WeakSet[Refusals]:
     def tell_all() -> None:
         for refusals in list(living):
             refusals.tell()
+        _tell_of_forgotten()  # also where none is living
 
     atexit.register(tell_all)
     return living
