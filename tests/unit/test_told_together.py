@@ -293,29 +293,36 @@ def test_a_signal_handler_that_tells_in_the_middle_doubles_nothing(monkeypatch: 
 
 
 PROGRAM = """
+import atexit
 import sys
 import sleepwalker
 from sleepwalker import ANONYMOUS, Connection, Policy
 
+def ask(times):
+    for _ in range(times):
+        try:
+            conn.get("/")
+        except sleepwalker.ConnectionError:
+            pass
+
+atexit.register(ask, int(sys.argv[2]))  # it runs last: what was registered later runs before
 sleepwalker.logging.configure(sys.argv[1])
 breaker = {"consecutive_for": 0, "consecutive": 1, "open_for": 600, "open_max": 600}
 conn = Connection("http://127.0.0.1:9", ANONYMOUS, policy=Policy(retry=False, breaker=breaker))
-for _ in range(41):
-    try:
-        conn.get("/")
-    except sleepwalker.ConnectionError:
-        pass
+ask(41)
 """
 
 
-def test_the_end_of_the_program_tells_what_waits(tmp_path: Any) -> None:
+@pytest.mark.parametrize("at_exit", [0, 7])
+def test_the_end_of_the_program_tells_what_waits(tmp_path: Any, at_exit: int) -> None:
+    """Calls that an exit handler makes are refused after that, and told one by one."""
     log = tmp_path / "log.jsonl"
-    subprocess.run([sys.executable, "-c", PROGRAM, str(log)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", PROGRAM, str(log), str(at_exit)], check=True, timeout=60)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     for name in ("request.rejected", "request.failed"):
         of_refused = [line for line in lines if line["event"] == name and not line.get("attempts")]
-        assert sum(line.get("count", 1) for line in of_refused) == 40
-        assert len(of_refused) <= 3
+        assert sum(line.get("count", 1) for line in of_refused) == 40 + at_exit
+        assert len(of_refused) <= 3 + at_exit
 
 
 def test_nothing_that_waits_keeps_a_connection_alive(nobody: str) -> None:

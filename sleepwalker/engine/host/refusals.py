@@ -51,6 +51,8 @@ class _Latest(NamedTuple):
 _Untold = dict[str, tuple[int, _Latest]]
 #: What waited at hosts that are forgotten, with their clocks and the number of the process.
 _forgotten: deque[tuple[int, Clock, _Untold]] = deque()
+#: Whether the program ends: other exit handlers may make calls, after which no call comes any more.
+_ending = False
 
 
 class Refusals:
@@ -76,7 +78,7 @@ class Refusals:
             untold = self._untold
             untold[by] = (untold[by][0] + 1 if by in untold else 1, latest)
             self._apart = 1 / a_second
-            if now < self._told_at + self._apart:
+            if now < self._told_at + self._apart and not _ending:
                 return
             untold = self._take_locked(now)
         for number, one in untold.values():
@@ -142,6 +144,8 @@ def _living() -> weakref.WeakSet[Refusals]:
     living: weakref.WeakSet[Refusals] = weakref.WeakSet()
 
     def tell_all() -> None:
+        global _ending
+        _ending = True
         for refusals in list(living):
             refusals.tell()
         _tell_of_forgotten()  # also where none is living
