@@ -133,6 +133,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             _require(name)
 
 
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write down how the run ended: CI runs failed tests once more, but not where others were never run."""
+    if session.config.cache is not None and not hasattr(session.config, "workerinput"):
+        session.config.cache.set("exitstatus", int(exitstatus))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The run's last lines, after pytest's own: what was left out, and how to get what it needs."""
