@@ -270,8 +270,8 @@ class ConnectionManager(Generic[Found_co]):
     def _records(self) -> list[tuple[Host, int, str | None]]:
         """The record of each host, how many connections to it are held, and what it is asked for. For metrics."""
         records = self._hosts.records()
-        led = self._hosts.members.led(records)
-        return [(host, host.held, next(iter(led[host.origin].names), None)) for host in records]
+        routes = self._hosts.members.routes(records)
+        return [(host, host.held, next(iter(routes[host.origin].names), None)) for host in records]
 
     def close(self) -> None:
         """Close and forget all connections, for good: a later `find` raises `ConnectionError`."""

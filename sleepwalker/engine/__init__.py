@@ -16,7 +16,7 @@ from sleepwalker.engine.host import Host
 from sleepwalker.engine.host.holdings import Waiter
 from sleepwalker.engine.host.isolation import FOR_GOOD, Isolation
 from sleepwalker.engine.host.permits import Permit, State
-from sleepwalker.engine.host.snapshot import Gauges, HealthState, HostHealth, Latency, Led, Recent, RejectedBy
+from sleepwalker.engine.host.snapshot import Gauges, HealthState, HostHealth, Latency, Recent, RejectedBy, Routes
 from sleepwalker.engine.outcome import Head, Outcome, Verdict, answered, failed
 from sleepwalker.engine.retry_after import asked_wait
 from sleepwalker.engine.steps import (
@@ -52,7 +52,6 @@ __all__ = [
     "HostHealth",
     "Isolation",
     "Latency",
-    "Led",
     "Outcome",
     "Permit",
     "Queue",
@@ -60,6 +59,7 @@ __all__ = [
     "RejectedBy",
     "Reply",
     "Request",
+    "Routes",
     "Send",
     "Signal",
     "State",

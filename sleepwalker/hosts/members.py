@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from sleepwalker.engine import Host, Led
+from sleepwalker.engine import Host, Routes
 from sleepwalker.transport.url import Origin
 
 
@@ -99,7 +99,7 @@ class Members:
             since[one.place] = min(one.since, since.get(one.place, one.since))
         return since
 
-    def led(self, records: Iterable[Host]) -> dict[str, Led]:
+    def routes(self, records: Iterable[Host]) -> dict[str, Routes]:
         """What leads to each of these hosts and places, by origin; to a scope the same as to its host."""
         hosts = {record.origin: record.origin.partition("#")[0] for record in records}
         names: dict[str, set[str]] = {host: set() for host in hosts.values()}
@@ -113,7 +113,7 @@ class Members:
             if failed_over and primary is not None and record is not None:
                 failover[primary.origin] = record.origin
         return {
-            origin: Led(tuple(sorted(names[host] - {host})), bool(names[host]), failover.get(host))
+            origin: Routes(tuple(sorted(names[host] - {host})), bool(names[host]), failover.get(host))
             for origin, host in hosts.items()
         }
 

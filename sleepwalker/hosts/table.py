@@ -108,13 +108,13 @@ class HostTable:
             name, origin, scope = checked_record_key(host)
             record = self.find(name, origin, scope)
             hooks_since = self.members.hooks_since(name, record.origin) if scope is None else None
-            return record.snapshot(record.connections, hooks_since, self.members.led([record])[record.origin])
+            return record.snapshot(record.connections, hooks_since, self.members.routes([record])[record.origin])
         since = self.members.hooks_by_place()
         records = {record.origin: record for record in self.records()}
         for place in since.keys() - records.keys():  # only hooks may know what it is, and they have not said so yet
             records[place] = self.unknown(place)
-        led, known = self.members.led(records.values()), sorted(records.items())
-        return {name: one.snapshot(one.connections, since.get(name), led[name]) for name, one in known}
+        routes, known = self.members.routes(records.values()), sorted(records.items())
+        return {name: one.snapshot(one.connections, since.get(name), routes[name]) for name, one in known}
 
     # -- for managers
 

@@ -18,7 +18,7 @@ _MOST_NAMES = 3
 
 _CLOSED, _OFF = "closed", "off"
 #: What a card need not say, where space is short.
-_DULL = frozenset({DASH, _CLOSED, _OFF, "0"})
+_GREY = frozenset({DASH, _CLOSED, _OFF, "0"})
 _RULES = {
     "consecutive": "failures in a row",
     "failure_ratio": "a share of failures",
@@ -49,7 +49,7 @@ def row(health: HostHealth, taken: float, copy: int, runbook: Runbook | None) ->
         ("error", "Last error" if health.last_error else "", _error(health, taken)),
     )
     body = "".join(
-        f'<td role="cell" class="{kind}{" dull" * (cell in _DULL)}" data-label="{label}"><span>{cell}</span></td>'
+        f'<td role="cell" class="{kind}{" dull" * (cell in _GREY)}" data-label="{label}"><span>{cell}</span></td>'
         for kind, label, cell in cells
     )
     state = "unused" if not health.used and health.state in ("broken", "degraded") else health.state

@@ -26,7 +26,6 @@ from sleepwalker.engine import (
     HostHealth,
     Isolation,
     Latency,
-    Led,
     Outcome,
     Permit,
     Queue,
@@ -34,6 +33,7 @@ from sleepwalker.engine import (
     RejectedBy,
     Reply,
     Request,
+    Routes,
     Send,
     Signal,
     State,
@@ -118,7 +118,7 @@ def record(host: Host, other: Policy) -> None:
     assert_type(health.breaker, State)
     assert_type(health.latency, Latency)
     assert_type((health.recent, health.rejected, health.would_reject), tuple[Recent, RejectedBy, RejectedBy])
-    assert_type(host.snapshot(1, None, Led(names=("stock",), used=True, failover=None)), HostHealth)
+    assert_type(host.snapshot(1, None, Routes(names=("stock",), used=True, failover=None)), HostHealth)
     assert_type(host.gauges(), Gauges)
     assert_type(host.reconfigure(other), tuple[Event, ...])
     assert_type(host.isolate(Isolation("deployment", until=1.8e9)), tuple[Event, ...])

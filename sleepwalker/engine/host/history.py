@@ -92,7 +92,7 @@ class History:
         self._cancelled.add(now, seconds)
 
     @property
-    def quiet_since(self) -> float | None:
+    def empty_since(self) -> float | None:
         """When the latest attempt with a verdict left the window; None before the first."""
         moments = [moment for moment in (self.last_success, self.last_error_at) if moment is not None]
         return max(moments) + self.window if moments else None

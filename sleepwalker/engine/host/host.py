@@ -18,7 +18,7 @@ from sleepwalker.engine.host.outcomes import Outcomes
 from sleepwalker.engine.host.parts import Parts
 from sleepwalker.engine.host.permits import OPEN
 from sleepwalker.engine.host.reading import gauges_of, health_of
-from sleepwalker.engine.host.snapshot import BY_ITSELF, Gauges, HostHealth, Led
+from sleepwalker.engine.host.snapshot import BY_ITSELF, Gauges, HostHealth, Routes
 from sleepwalker.engine.host.verdict import Verdict
 from sleepwalker.events import Event, HostIsolated
 from sleepwalker.fork import renewed_after_fork
@@ -178,13 +178,15 @@ class Host:
         with self.lock.mutex:
             return self.history.latency_above(share, now)
 
-    def snapshot(self, connections: int = 0, hooks_since: float | None = None, led: Led = BY_ITSELF) -> HostHealth:
+    def snapshot(
+        self, connections: int = 0, hooks_since: float | None = None, routes: Routes = BY_ITSELF
+    ) -> HostHealth:
         """The host's health as of now; what leads to it, and what hooks do, its manager knows."""
         now = self._clock.monotonic()
         epoch = self._clock.wall() - now
         with self.lock.mutex:
             self.verdict.catch_up_locked(self.circuit, now)
-            return health_of(self, now, epoch, connections, hooks_since, led)
+            return health_of(self, now, epoch, connections, hooks_since, routes)
 
     def gauges(self, *, latency: bool = False) -> Gauges:
         """What goes up and down, as of now: cheap, for metrics of many hosts, but for the `latency`."""

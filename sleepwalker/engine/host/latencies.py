@@ -13,7 +13,7 @@ _PER_OCTAVE = 12
 _LOWEST = -14
 _BINS = (12 - _LOWEST) * _PER_OCTAVE
 #: Bins are made room for so many at a time.
-_GRAIN = 6
+_BINS_AT_ONCE = 6
 
 
 class Latencies:
@@ -93,8 +93,8 @@ class Latencies:
     def _make_room(self, number: int) -> int:
         """Have room for a bin, and for all between it and those there are: its number from the first of them."""
         first, width = self._first, self._width
-        low = number - number % _GRAIN
-        high = low + _GRAIN
+        low = number - number % _BINS_AT_ONCE
+        high = low + _BINS_AT_ONCE
         if width:
             low, high = min(low, first), max(high, first + width)
         wide = high - low

@@ -9,7 +9,7 @@ from sleepwalker.engine.host.circuit import Circuit
 from sleepwalker.engine.host.counters import Counters
 from sleepwalker.engine.host.history import History
 from sleepwalker.engine.host.permits import CLOSED
-from sleepwalker.engine.host.snapshot import Gauges, HostHealth, Latency, Led, Recent, RejectedBy
+from sleepwalker.engine.host.snapshot import Gauges, HostHealth, Latency, Recent, RejectedBy, Routes
 from sleepwalker.engine.host.verdict import Verdict
 from sleepwalker.policy import HealthPolicy
 
@@ -34,7 +34,7 @@ class Readable(Protocol):
 
 
 def health_of(
-    host: Readable, now: float, epoch: float, connections: int, hooks_since: float | None, led: Led
+    host: Readable, now: float, epoch: float, connections: int, hooks_since: float | None, routes: Routes
 ) -> HostHealth:
     """What its users see. `epoch` is the wall clock's time at which the host's clock showed 0."""
 
@@ -81,9 +81,9 @@ def health_of(
         rejected=_rejected(counters, "rejected"),
         would_reject=_rejected(counters, "would reject"),
         recent=_recent(admission, counters, now, epoch),
-        names=led.names,
-        used=led.used,
-        failover=led.failover,
+        names=routes.names,
+        used=routes.used,
+        failover=routes.failover,
     )
 
 

@@ -46,7 +46,7 @@ class RejectedBy:
     isolation: int = 0
 
 
-class Led(NamedTuple):
+class Routes(NamedTuple):
     """What a table of hosts knows of the ways that lead to a host."""
 
     names: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Led(NamedTuple):
 
 
 #: Of a host that no manager has.
-BY_ITSELF = Led()
+BY_ITSELF = Routes()
 _NOTHING_RECENT, _NONE_REJECTED = Recent(), RejectedBy()
 
 

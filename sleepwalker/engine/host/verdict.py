@@ -125,7 +125,7 @@ class Verdict:
             return "broken" if any(finding.broken for finding in findings) else "degraded", since
         ratio = self.note_level_locked(now)
         if ratio is None:
-            quiet = self._history.quiet_since
+            quiet = self._history.empty_since
             return "unknown", None if quiet is None else min(quiet, now)  # the window moves in steps
         return "degraded" if self.low else "healthy", self.level_since
 
