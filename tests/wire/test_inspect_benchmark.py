@@ -26,7 +26,7 @@ def test_all_who_are_asked_are_measured_and_written_down(tmp_path: Path) -> None
         "inspect --json", "inspect --json --html", "inspect --sql", "json of Python", "jq"
     ]  # fmt: skip
     assert all(row["wall"][0] > 0 and row["memory"][0] > 0 for row in result["rows"])
-    assert "The whole report in under 30 s and 2,000 MB: yes" in (tmp_path / "inspect.md").read_text()
+    assert "The whole report in under 15 s and 1,000 MB: yes" in (tmp_path / "inspect.md").read_text()
 
 
 def test_a_wrong_answer_is_no_result() -> None:
@@ -42,4 +42,4 @@ def test_a_wrong_answer_is_no_result() -> None:
 def test_a_promise_that_is_not_kept_is_said_so() -> None:
     one = Contestant("inspect", "the whole report", [], inspect_logs._of_report)
     page = inspect_logs._page([one], {"inspect": Cost([31.0, 29.0, 32.0], [50.0] * 3, [500.0] * 3)}, {}, 10**9)
-    assert "in under 30 s and 2,000 MB: **no**" in page
+    assert "in under 15 s and 1,000 MB: **no**" in page
