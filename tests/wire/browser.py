@@ -41,6 +41,7 @@ def run_chromium(chromium: Path, driver: Path, profile: Path) -> Iterator[Chrome
     running = Chrome(options=options, service=Service(str(driver)))
     try:
         running.set_page_load_timeout(_PATIENCE)
+        running.set_script_timeout(4 * _PATIENCE)  # axe-core looks at each cell of a long table
         yield running
     finally:
         running.quit()

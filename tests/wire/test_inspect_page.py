@@ -249,11 +249,19 @@ def test_a_double_click_shows_all_again(browser: Browser, report: Path) -> None:
     x, y = browser.run(
         "(r => [r.left + 50, r.top + 50])(document.querySelector('.plot.calls .nsewdrag').getBoundingClientRect())"
     )
-    for clicks in (1, 2):
-        for kind in ("mousePressed", "mouseReleased"):
-            at = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": clicks}
-            browser.driver.execute_cdp_cmd("Input.dispatchMouseEvent", at)
-    browser.until(lambda: _ranges(browser) == [whole], "all is shown")
+
+    def shows_all_after_a_double_click() -> bool:
+        """On a busy machine two clicks may come too far apart to be one double click."""
+        for clicks in (1, 2):
+            for kind in ("mousePressed", "mouseReleased"):
+                at = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": clicks}
+                browser.driver.execute_cdp_cmd("Input.dispatchMouseEvent", at)
+        end = time.monotonic() + 2
+        while _ranges(browser) != [whole] and time.monotonic() < end:
+            time.sleep(0.05)
+        return _ranges(browser) == [whole]
+
+    browser.until(shows_all_after_a_double_click, "all is shown")
 
 
 def test_the_charts_can_be_moved_with_keys_alone(browser: Browser, report: Path) -> None:
