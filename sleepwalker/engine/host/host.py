@@ -178,15 +178,13 @@ class Host:
         with self.lock.mutex:
             return self.history.latency_above(share, now)
 
-    def snapshot(
-        self, connections: int = 0, hooks_since: float | None = None, routes: Routes = BY_ITSELF
-    ) -> HostHealth:
+    def snapshot(self, connections: int = 0, hooks_since: float | None = None, via: Routes = BY_ITSELF) -> HostHealth:
         """The host's health as of now; what leads to it, and what hooks do, its manager knows."""
         now = self._clock.monotonic()
         epoch = self._clock.wall() - now
         with self.lock.mutex:
             self.verdict.catch_up_locked(self.circuit, now)
-            return health_of(self, now, epoch, connections, hooks_since, routes)
+            return health_of(self, now, epoch, connections, hooks_since, via)
 
     def gauges(self, *, latency: bool = False) -> Gauges:
         """What goes up and down, as of now: cheap, for metrics of many hosts, but for the `latency`."""
