@@ -196,9 +196,10 @@ class ConnectionManager(Generic[Found_co]):
     def isolate(self, host: str, *, reason: str | None = None, until: datetime | float | None = None) -> None:
         """Take a host out of use: `find` and requests to it raise `HostIsolatedError` until `restore`.
 
-        `reason` is a short text that errors, events, health and the status page show. `until` is when it ends by
-        itself: a datetime with a time zone, or a number of seconds from now, which setting the machine's clock does not
-        change. Isolating a host again replaces both.
+        `reason` is a short text that is shown to all: in errors, events, logs, health and on the status page. Of a URL
+        in it, what stands before the host (`user:password@`) is shown as `***@`; keep other secrets out of it.
+        `until` is when it ends by itself: a datetime with a time zone, or a number of seconds from now, which setting
+        the machine's clock does not change. Isolating a host again replaces both.
         For a name that hooks understand, all that goes for the hosts that its connections lead to; of several
         isolations of one host the latest end counts. The scopes of a host are isolated with it; one alone is as
         `https://host#name`, which `find` does not heed.
