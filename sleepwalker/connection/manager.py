@@ -18,7 +18,7 @@ from sleepwalker.connection.in_force import clock_with, follow_defaults, host_ta
 from sleepwalker.connection.kinds import bare
 from sleepwalker.connection.settings import check_isolation, check_wait
 from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, BlockingClock
-from sleepwalker.engine import Host, HostHealth
+from sleepwalker.engine import HostHealth
 from sleepwalker.events import AnyObserver
 from sleepwalker.frames import empty_frames, without_locals
 from sleepwalker.hosts import HostTable
@@ -29,6 +29,7 @@ from sleepwalker.lookup.fast import at_hand
 from sleepwalker.lookup.foreign import EMPTY
 from sleepwalker.lookup.keys import ANY_AUTH, Asked
 from sleepwalker.policy import Policy
+from sleepwalker.telemetry.counted import CountedHost
 from sleepwalker.telemetry.log import observing
 
 
@@ -268,11 +269,11 @@ class ConnectionManager(Generic[Found_co]):
         """
         self._finder.run(change.reload(self._lookup, *check_reload(policy, policies)))
 
-    def _records(self) -> list[tuple[Host, int, str | None]]:
-        """The record of each host, how many connections to it are held, and what it is asked for. For metrics."""
+    def _records(self) -> list[CountedHost]:
+        """All hosts, for metrics to read."""
         records = self._hosts.records()
         routes = self._hosts.members.routes(records)
-        return [(host, host.held, next(iter(routes[host.origin].names), None)) for host in records]
+        return [CountedHost(host, host.held, next(iter(routes[host.origin].names), None)) for host in records]
 
     def close(self) -> None:
         """Close and forget all connections, for good: a later `find` raises `ConnectionError`."""
