@@ -9,6 +9,7 @@ from sleepwalker.connection.scopes import Scoped
 from sleepwalker.connection.usage import Usage
 from sleepwalker.engine import Host, Outcome
 from sleepwalker.policy import Policy
+from sleepwalker.telemetry.counted import CountedHost
 from sleepwalker.transport.blocking.route import Route
 
 
@@ -36,14 +37,14 @@ class Managed(Scoped):
         self._part.catch_up()
         return self._part.host
 
-    def _records(self) -> list[tuple[Host, int, str | None]]:
+    def _records(self) -> list[CountedHost]:
         """The host's record and how many connections to it are held, then those of its scopes, which hold none.
 
         Of a scope its own. What a manager's `find` was asked for only that knows.
         """
         host = self._record
         held = host.connections or (0 if self._calls.closed else 1)
-        return [(host, held, None), *((part, 0, None) for part in host.parts())]
+        return [CountedHost(host, held, None), *(CountedHost(part, 0, None) for part in host.parts())]
 
     def attach(self, host: Host) -> None:
         """Share `host`, the record of this connection's origin, with others.

@@ -18,7 +18,7 @@ from sleepwalker.connection.in_force import clock_with, follow_defaults, host_ta
 from sleepwalker.connection.kinds import bare
 from sleepwalker.connection.settings import check_isolation, check_wait
 from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, BlockingClock
-from sleepwalker.engine import Host, HostHealth
+from sleepwalker.engine import HostHealth
 from sleepwalker.events import AnyObserver
 from sleepwalker.frames import empty_frames, without_locals
 from sleepwalker.hosts import HostTable
@@ -29,6 +29,7 @@ from sleepwalker.lookup.fast import at_hand
 from sleepwalker.lookup.foreign import EMPTY
 from sleepwalker.lookup.keys import ANY_AUTH, Asked
 from sleepwalker.policy import Policy
+from sleepwalker.telemetry.counted import CountedHost
 from sleepwalker.telemetry.log import observing
 
 
@@ -196,9 +197,10 @@ class ConnectionManager(Generic[Found_co]):
     def isolate(self, host: str, *, reason: str | None = None, until: datetime | float | None = None) -> None:
         """Take a host out of use: `find` and requests to it raise `HostIsolatedError` until `restore`.
 
-        `reason` is a short text that errors, events, health and the status page show. `until` is when it ends by
-        itself: a datetime with a time zone, or a number of seconds from now, which setting the machine's clock does not
-        change. Isolating a host again replaces both.
+        `reason` is a short text that is shown to all: in errors, events, logs, health and on the status page. Of a URL
+        in it, what stands before the host (`user:password@`) is shown as `***@`; keep other secrets out of it.
+        `until` is when it ends by itself: a datetime with a time zone, or a number of seconds from now, which setting
+        the machine's clock does not change. Isolating a host again replaces both.
         For a name that hooks understand, all that goes for the hosts that its connections lead to; of several
         isolations of one host the latest end counts. The scopes of a host are isolated with it; one alone is as
         `https://host#name`, which `find` does not heed.
@@ -267,11 +269,11 @@ class ConnectionManager(Generic[Found_co]):
         """
         self._finder.run(change.reload(self._lookup, *check_reload(policy, policies)))
 
-    def _records(self) -> list[tuple[Host, int, str | None]]:
-        """The record of each host, how many connections to it are held, and what it is asked for. For metrics."""
+    def _records(self) -> list[CountedHost]:
+        """All hosts, for metrics to read."""
         records = self._hosts.records()
         routes = self._hosts.members.routes(records)
-        return [(host, host.held, next(iter(routes[host.origin].names), None)) for host in records]
+        return [CountedHost(host, host.held, next(iter(routes[host.origin].names), None)) for host in records]
 
     def close(self) -> None:
         """Close and forget all connections, for good: a later `find` raises `ConnectionError`."""

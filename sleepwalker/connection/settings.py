@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from datetime import datetime
 from typing import TypeGuard
@@ -19,6 +20,9 @@ Timeout = float | tuple[float, float]
 #: As long as a policy's: more than about 23 days the operating system cannot wait for a socket. In seconds.
 _LONGEST = 2_000_000
 _LONGEST_REASON = 200
+#: What stands before a URL's host, up to the last @ of the word: a password may hold one, and a slash. An @ that stands
+#: in the path of a whole host, as that of a chat, is none of it.
+_USERINFO = re.compile(r"//(?![\w.-]+(?::\d*)?[/?#])\S*@")
 #: A year, in seconds.
 _LONGEST_ISOLATION = 366 * 86_400
 
@@ -65,18 +69,18 @@ def _shown(value: object) -> str:
 
 
 def check_reason(reason: object) -> str | None:
-    """Why a host is isolated: a short line of text that can be shown anywhere."""
+    """Why a host is isolated: a short line of text that can be shown anywhere, without the userinfo of URLs in it."""
     if reason is None:
         return None
     if not isinstance(reason, str):
         raise TypeError(f"reason must be a str, not {type(reason).__name__}; leave it out to give none")
     if not reason.strip() or len(reason) > _LONGEST_REASON or not reason.isprintable():
-        shown = f"{reason[:40]!r}{' ...' if len(reason) > 40 else ''}"
+        shown = f"{reason[:40]!r}{' ...' if len(reason) > 40 else ''}" if "@" not in reason else "one with an @"
         raise ValueError(
             f"reason must be one line of 1 to {_LONGEST_REASON} printable characters, not {shown}; "
             "leave it out to give none"
         )
-    return reason.strip()
+    return _USERINFO.sub("//***@", reason.strip())
 
 
 def check_isolation(reason: object, until: object, clock: Clock) -> Isolation:

@@ -81,7 +81,7 @@ def _seen_by(one: Episode) -> str:
 
 def problems(report: Report) -> str:
     columns = (
-        "host|name", "what|word error", "times", "first|word brief", "last|word brief",
+        "host|name whole", "what|word error whole", "times", "first|word brief", "last|word brief",
         "most often at|word long", "the last one said|word long",
     )  # fmt: skip
     rows = [

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sleepwalker.engine import HostHealth, RejectedBy
 from sleepwalker.status.line import activity
 from sleepwalker.status.runbook import Runbook, kind_of
-from sleepwalker.status.words import DASH, ago, clock, heard_at, latency, percent, plural, span, text
+from sleepwalker.status.words import DASH, ago, last_outcome_at, latency, percent, plural, span, text, time_of_day
 
 #: An error text is drawn up to here; hosts.json has all of it.
 _LONGEST_ERROR = 2000
@@ -103,7 +103,7 @@ def _of_state(health: HostHealth, taken: float) -> str | None:
         return "broken until a try succeeds"
     if health.state != "unknown":
         return None
-    heard = heard_at(health)
+    heard = last_outcome_at(health)
     if heard is not None:
         error = ", an error" if heard == health.last_error_at else ""
         return f"quiet: last heard {ago(heard, taken)}{error}"
@@ -113,7 +113,7 @@ def _of_state(health: HostHealth, taken: float) -> str | None:
 def _since(health: HostHealth, taken: float) -> str:
     if health.state_since is None:
         return DASH
-    return f"<b>{span(taken - health.state_since)}</b><small>{clock(health.state_since, taken)}</small>"
+    return f"<b>{span(taken - health.state_since)}</b><small>{time_of_day(health.state_since, taken)}</small>"
 
 
 def _circuit(health: HostHealth, taken: float) -> str:
@@ -125,7 +125,7 @@ def _circuit(health: HostHealth, taken: float) -> str:
             return "closed<small>dry run</small>"
         return _CLOSED if health.share >= 1 else f"<b>closed</b><small>lets in {percent(health.share)}</small>"
     why = "" if health.opened_by is None else f"<small>by {_RULES[health.opened_by]}</small>"
-    when = "" if health.opened_at is None else f"<small>opened {clock(health.opened_at, taken)}</small>"
+    when = "" if health.opened_at is None else f"<small>opened {time_of_day(health.opened_at, taken)}</small>"
     if dry:
         when = when.replace("opened", "since")
         return f"<b>would be {health.breaker}</b><small>dry run: refuses nothing</small>{when}{why}"
@@ -160,7 +160,7 @@ def _in_flight(health: HostHealth) -> str:
 
 
 def _calls(health: HostHealth) -> str:
-    failed = f"<small>{plural(health.failures, 'failure')}</small>" if health.failures else ""
+    failed = f"<small>{plural(health.failures, 'failed attempt')}</small>" if health.failures else ""
     retries = f"<small>{plural(health.retries, 'retry', 'retries')}</small>" if health.retries else ""
     return f"{health.calls:,}{failed}{retries}"
 
@@ -191,7 +191,7 @@ def _error(health: HostHealth, taken: float) -> str:
 
 def _error_at(health: HostHealth, taken: float) -> str:
     at = health.last_error_at
-    return "" if at is None else f"{ago(at, taken)}, {clock(at, taken)}"
+    return "" if at is None else f"{ago(at, taken)}, {time_of_day(at, taken)}"
 
 
 def _success_at(health: HostHealth, taken: float) -> str:
@@ -201,7 +201,7 @@ def _success_at(health: HostHealth, taken: float) -> str:
 
 
 def _hooks(health: HostHealth, taken: float) -> str:
-    return "" if health.hooks_since is None else f"hooks at work since {clock(health.hooks_since, taken)}"
+    return "" if health.hooks_since is None else f"hooks at work since {time_of_day(health.hooks_since, taken)}"
 
 
 def _cooldown(health: HostHealth, taken: float) -> str:
@@ -212,8 +212,8 @@ def _isolation(health: HostHealth, taken: float) -> str:
     """Why, since when and until when an operator isolated the host, as far as they said."""
     if health.state != "isolated":
         return ""
-    since = "" if health.isolated_since is None else f" at {clock(health.isolated_since, taken)}"
-    until = "" if health.isolated_until is None else f" until {clock(health.isolated_until, taken)}"
+    since = "" if health.isolated_since is None else f" at {time_of_day(health.isolated_since, taken)}"
+    until = "" if health.isolated_until is None else f" until {time_of_day(health.isolated_until, taken)}"
     reason = "" if health.isolated_reason is None else f": <bdi>{text(health.isolated_reason)}</bdi>"
     return f"isolated by an operator{since}{until}{reason}"
 

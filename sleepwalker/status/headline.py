@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sleepwalker.engine import HealthState, HostHealth
 from sleepwalker.status.view import View, hooks_hang
-from sleepwalker.status.words import ago, clock, heard_at, label, labels, plural, span
+from sleepwalker.status.words import ago, label, labels, last_outcome_at, plural, span, time_of_day
 
 #: Where at least so many hosts are broken, and this share of those that were heard of, what they share may be at fault.
 _FEWEST, _SHARE = 3, 0.8
@@ -40,13 +40,13 @@ class _Hosts:
         self.isolated = [health for health in view.hosts if health.state == "isolated"]
         self.healthy = [health for health in view.hosts if health.state == "healthy"]
         unknown = [health for health in view.hosts if health.state == "unknown"]
-        self.new = [health for health in unknown if heard_at(health) is None]
-        self.quiet = [health for health in unknown if heard_at(health) is not None]
+        self.new = [health for health in unknown if last_outcome_at(health) is None]
+        self.quiet = [health for health in unknown if last_outcome_at(health) is not None]
 
     def some(self, found: list[HostHealth], what: str) -> str:
         """`1 of 8 hosts is broken: stock`; `2 of 8 hosts are broken`."""
         if len(self.all) == 1:
-            return f"The host is {what}"
+            return f"{label(self.all[0])} is {what}"
         if len(found) == 1:
             return f"1 of {len(self.all):,} {self.noun} is {what}: {label(found[0])}"
         return f"{len(found):,} of {len(self.all):,} {self.noun} are {what}"
@@ -94,11 +94,11 @@ def _no_trouble(hosts: _Hosts) -> str:
     total, quiet, new = len(hosts.all), len(hosts.quiet), len(hosts.new)
     one = total == 1
     if len(hosts.healthy) == total:
-        return "The host is healthy" if one else f"All {total:,} {hosts.noun} are healthy"
+        return hosts.some(hosts.healthy, "healthy") if one else f"All {total:,} {hosts.noun} are healthy"
     if new == total:
-        return "The host was not tried yet" if one else "No host was tried yet"
+        return f"{label(hosts.all[0])} was not tried yet" if one else "No host was tried yet"
     if quiet + new == total:
-        return f"Nothing was heard of {'the' if one else 'any'} host lately"
+        return f"Nothing was heard of {label(hosts.all[0]) if one else 'any host'} lately"
     rest = [f"{quiet:,} quiet"] * bool(quiet) + [f"{new:,} not tried yet"] * bool(new)
     rest += [f"{len(hosts.moved):,} moved"] * bool(hosts.moved)
     if not hosts.healthy:
@@ -125,7 +125,9 @@ def _notes(hosts: _Hosts) -> list[str]:
     if would_be := [health for health in hosts.all if health.breaker_mode == "observe" and health.breaker != "closed"]:
         be = "circuit" if len(would_be) == 1 else "circuits"
         notes.append(f"Dry run: {len(would_be):,} {be} would be open: {labels(would_be)}.")
-    if wrong := [health for health in hosts.quiet if health.last_error_at and health.last_error_at == heard_at(health)]:
+    if wrong := [
+        health for health in hosts.quiet if health.last_error_at and health.last_error_at == last_outcome_at(health)
+    ]:
         last = max(health.last_error_at or 0.0 for health in wrong)
         notes.append(f"The last thing heard of {labels(wrong)} was an error, {ago(last, taken)}.")
     return notes
@@ -138,11 +140,11 @@ def _when(broken: list[HostHealth], taken: float) -> str:
     if not moments:
         return f"{labels(broken)}."
     first, last = moments[0], moments[-1]
-    since = f"since {clock(first, taken)} UTC, for {span(taken - first)}"
+    since = f"since {time_of_day(first, taken)} UTC, for {span(taken - first)}"
     if len(broken) == 1:
         return f"S{since[1:]}."
     if last - first < 1:
         return f"{labels(broken)}: together, {since}."
     if last - first <= _TOGETHER:
         return f"{labels(broken)}: within {span(last - first)} of each other, {since}."
-    return f"{labels(broken)}: the first {since}, the latest at {clock(last, taken)}."
+    return f"{labels(broken)}: the first {since}, the latest at {time_of_day(last, taken)}."

@@ -18,7 +18,7 @@ from sleepwalker.status.headline import Headline, headline
 from sleepwalker.status.runbook import Runbook
 from sleepwalker.status.sorting import COLUMNS, DEFAULT, Column, in_order
 from sleepwalker.status.view import STATES, View
-from sleepwalker.status.words import clock, moment, text
+from sleepwalker.status.words import moment, text, time_of_day
 
 #: The most hosts that are drawn; more would not be read. The others are found by the filter.
 SHOWN = 200
@@ -95,15 +95,15 @@ class Asked(NamedTuple):
         return "?" + urlencode(pairs, errors="replace") if pairs else ""
 
 
-class Speaker(NamedTuple):
-    """Who tells: a service, by one of its processes."""
+class ServingProcess(NamedTuple):
+    """The process that answers: its service's title, its machine, and the runbook that it links to."""
 
     title: str
     machine: str
     runbook: Runbook | None
 
 
-def render(view: View, asked: Asked, speaker: Speaker) -> str:
+def render(view: View, asked: Asked, serving: ServingProcess) -> str:
     """The whole page."""
     matching = asked.hosts(view)
     head = headline(view)
@@ -111,9 +111,9 @@ def render(view: View, asked: Asked, speaker: Speaker) -> str:
     return _PAGE.substitute(
         style=_STYLE,
         script=_SCRIPT,
-        title=text(speaker.title),
+        title=text(serving.title),
         summary=text(head.words),
-        notes=_notes(head, speaker.runbook),
+        notes=_notes(head, serving.runbook),
         worst=head.state,
         severity=STATES.index(head.state),
         icon=_ICONS[head.state],
@@ -122,13 +122,13 @@ def render(view: View, asked: Asked, speaker: Speaker) -> str:
         datetime=f"{moment(view.taken):%Y-%m-%dT%H:%M:%SZ}",
         clock=f"{moment(view.taken):%H:%M:%S}",
         pid=process.pid,
-        machine=text(speaker.machine),
-        since=clock(process.since, view.taken),
+        machine=text(serving.machine),
+        since=time_of_day(process.since, view.taken),
         chips=_chips(view, asked),
         words=text(asked.words),
         hidden=_hidden(asked),
         note=_note(len(view.hosts), len(matching), asked),
-        hosts=_table(matching[:SHOWN], view.taken, asked, speaker.runbook) if matching else "",
+        hosts=_table(matching[:SHOWN], view.taken, asked, serving.runbook) if matching else "",
         beside=text(asked.beside),
         query=text(asked.query()),
     )

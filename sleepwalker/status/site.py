@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, quote
 from sleepwalker.clock import Clock
 from sleepwalker.connection import Connection, ConnectionManager
 from sleepwalker.process import THIS_PROCESS
-from sleepwalker.status.page import POLICY, Asked, Speaker, render
+from sleepwalker.status.page import POLICY, Asked, ServingProcess, render
 from sleepwalker.status.runbook import check_runbook
 from sleepwalker.status.sorting import DEFAULT, ORDERS
 from sleepwalker.status.view import STATES, View, Views
@@ -89,7 +89,7 @@ class Site:
                 raise TypeError(f"a source must be a ConnectionManager or a Connection, not a {kind}")
         if not isinstance(title, str):
             raise TypeError(f"title must be a text, not a {type(title).__name__}")
-        self._speaker = Speaker(title, socket.gethostname(), check_runbook(runbook))
+        self._serving = ServingProcess(title, socket.gethostname(), check_runbook(runbook))
         self._views = Views(sources, clock)
 
     def respond(self, request: Request) -> Response:
@@ -117,7 +117,7 @@ class Site:
         if request.path == "/hosts.json":
             kind, body = "application/json", self._document(view, asked, limit)
         else:
-            kind, body = "text/html", render(view, asked, self._speaker).encode("utf-8", "replace")
+            kind, body = "text/html", render(view, asked, self._serving).encode("utf-8", "replace")
         if len(body) >= _SMALL and _takes_gzip(request.accept_encoding):
             body = gzip.compress(body, _LEVEL, mtime=0)
             more.append(("Content-Encoding", "gzip"))
@@ -126,7 +126,7 @@ class Site:
     def _tag(self, view: View, path: str, asked: Asked, limit: int | None) -> str:
         """The same for the same view of the same process, asked for in the same way. It is weak, since the bytes differ
         with the encoding."""
-        speaks = (self._speaker.machine, THIS_PROCESS.pid, THIS_PROCESS.since, view.number, view.taken)
+        speaks = (self._serving.machine, THIS_PROCESS.pid, THIS_PROCESS.since, view.number, view.taken)
         same = (*speaks, path.strip("/"), asked.words, sorted(asked.states), *asked[2:], limit)
         return f'W/"{hashlib.blake2b(repr(same).encode("utf-8", "replace"), digest_size=12).hexdigest()}"'
 
@@ -137,7 +137,7 @@ class Site:
             "sleepwalker": _version(),
             "generated": view.taken,
             "process": THIS_PROCESS.pid,
-            "machine": self._speaker.machine,
+            "machine": self._serving.machine,
             "started": THIS_PROCESS.since,
             "total": len(view.hosts),
             "states": view.states,

@@ -12,6 +12,8 @@ DASH = "<i>–</i>"
 _CONTROL = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
 #: A moment that is further away, in seconds, is shown with its day.
 _SAME_DAY = 12 * 3600
+#: Not strftime's %b, which speaks the language of the process's locale, as the page does not.
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 #: A host's name in a sentence is shown up to here.
 _LONGEST_NAME = 60
 
@@ -26,10 +28,12 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def clock(seconds: float, taken: float) -> str:
+def time_of_day(seconds: float, taken: float) -> str:
     """A moment as people say it: the time, with the day where that is not plain."""
     when = moment(seconds)
-    return f"{when:%H:%M:%S}" if abs(taken - seconds) < _SAME_DAY else f"{when:%d %b %H:%M}"
+    if abs(taken - seconds) < _SAME_DAY:
+        return f"{when:%H:%M:%S}"
+    return f"{when:%d} {_MONTHS[when.month - 1]} {when:%H:%M}"
 
 
 def latency(seconds: float | None) -> str:
@@ -91,6 +95,6 @@ def labels(hosts: list[HostHealth], most: int = 3) -> str:
     return named if len(hosts) <= most else f"{named} and {len(hosts) - most:,} more"
 
 
-def heard_at(health: HostHealth) -> float | None:
+def last_outcome_at(health: HostHealth) -> float | None:
     """When an attempt last succeeded or failed; None for never."""
     return max((at for at in (health.last_success, health.last_error_at) if at is not None), default=None)

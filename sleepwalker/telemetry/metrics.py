@@ -14,6 +14,7 @@ from typing import Literal
 from sleepwalker.engine import Gauges, HealthState, Host, State
 from sleepwalker.engine.host.counters import BOUNDS, Counters, End, Histogram
 from sleepwalker.events import RequestRejected, RequestWouldReject, RetryAbandoned
+from sleepwalker.telemetry.counted import CountedHost
 
 __all__ = ["FAMILIES", "OTHER", "Family", "HostMetrics", "Point"]
 
@@ -223,13 +224,10 @@ class HostMetrics:
         self._departed: dict[str, Counters] = {}
         self._live: dict[int, tuple[weakref.ref[Host], Counters, str]] = {}
 
-    def read(self, records: Iterable[tuple[Host, int, str | None]]) -> list[tuple[Family, list[Point]]]:
-        """All families with their values as of now.
-
-        `records` are the hosts, each with how many connections it has, and what `find` was asked for to get there.
-        """
+    def read(self, records: Iterable[CountedHost]) -> list[tuple[Family, list[Point]]]:
+        """All families with their values as of now."""
         # Records without a call say nothing, and shall take no label.
-        used = [one for one in records if one[0].counters.calls or one[1] or one[0].isolated]
+        used = [one for one in records if one.host.counters.calls or one.connections or one.host.isolated]
         if self._process != os.getpid():  # after a fork: a thread of the parent may have held the lock
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
@@ -244,9 +242,9 @@ class HostMetrics:
             for family, of in _HISTOGRAMS.items()
         ]
 
-    def _sums_locked(self, records: list[tuple[Host, int, str | None]]) -> dict[str, _Sum]:
-        new = [(host, name) for host, _, name in records if id(host.counters) not in self._live]
-        for host, name in sorted(new, key=lambda one: -one[0].counters.calls):
+    def _sums_locked(self, records: list[CountedHost]) -> dict[str, _Sum]:
+        new = [one for one in records if id(one.host.counters) not in self._live]
+        for host, _, name in sorted(new, key=lambda one: -one.host.counters.calls):
             # The counters is kept, so that what is counted until the record goes is not lost, and its id is not reused.
             self._live[id(host.counters)] = weakref.ref(host), host.counters, self._label_of(host.origin, name)
         sums: dict[str, _Sum] = {}

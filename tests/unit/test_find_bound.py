@@ -523,8 +523,8 @@ def test_health_says_since_when_hooks_are_at_work(host: str) -> None:
 def test_the_status_page_shows_a_host_that_never_had_a_connection() -> None:
     bed = Bed()
     hanging = late(bed, "orders")
-    asked, speaker = status_page.Asked("", frozenset(), "state", "./"), status_page.Speaker("T", "web-1", None)
-    html = status_page.render(Views([bed.manager], bed.clock).current(), asked, speaker)
+    asked, serving = status_page.Asked("", frozenset(), "state", "./"), status_page.ServingProcess("T", "web-1", None)
+    html = status_page.render(Views([bed.manager], bed.clock).current(), asked, serving)
     assert "orders" in html
     assert "<small>hooks at work since " in html
     hanging.end()

@@ -21,6 +21,7 @@ from sleepwalker.engine.host.counters import BOUNDS
 from sleepwalker.engine.host.holdings import Holdings
 from sleepwalker.policy import Policy
 from sleepwalker.prometheus import Collector
+from sleepwalker.telemetry.counted import CountedHost
 from sleepwalker.telemetry.metrics import FAMILIES, OTHER, HostMetrics
 from tests.unit.engine_driver import HOST, FakeClock, World, answer, bearer, refused
 from tests.unit.manager_driver import A, B, Bed
@@ -32,7 +33,7 @@ Values = dict[tuple[str, ...], float]
 
 def read(metrics: HostMetrics, *hosts: Host, name: str = "sleepwalker_attempts") -> Values:
     """One family's values by labels."""
-    found = dict(metrics.read([(host, 1, None) for host in hosts]))
+    found = dict(metrics.read([CountedHost(host, 1, None) for host in hosts]))
     [points] = [points for family, points in found.items() if family.name == name]
     assert len({point.labels for point in points}) == len(points), "no series comes twice"
     assert all(host == name for host, name, *_ in (point.labels for point in points)), "`find` was asked for none"
@@ -136,7 +137,7 @@ def test_a_calls_histogram_is_cumulative_and_ends_with_all_of_them() -> None:
     world = World()
     for took in (0.002, 0.3, 0.3, 9.0):
         world.call(answer(200), took=took)
-    found = dict(HostMetrics(10, None).read([(world.host, 1, None)]))
+    found = dict(HostMetrics(10, None).read([CountedHost(world.host, 1, None)]))
     [point] = next(points for family, points in found.items() if family.name == "sleepwalker_call_duration_seconds")
     by_bound = dict(point.buckets)
     assert [by_bound[bound] for bound in (0.0025, 0.25, 0.5, 5.0, 10.0, float("inf"))] == [1, 1, 3, 3, 4, 4]
@@ -178,7 +179,7 @@ def test_scopes_take_half_of_the_labels_and_later_ones_share_that_of_their_host(
 
 def test_an_unused_record_takes_no_label() -> None:
     metrics = HostMetrics(1, None)
-    assert dict(metrics.read([(host("https://idle", 0), 0)]))[FAMILIES[0]] == []
+    assert dict(metrics.read([CountedHost(host("https://idle", 0), 0, None)]))[FAMILIES[0]] == []
     assert read(metrics, host("https://busy")) == {("https://busy",): 1}
 
 
@@ -218,7 +219,8 @@ def test_a_label_of_ones_own_adds_hosts_up() -> None:
 
 def test_a_label_of_ones_own_has_no_name_of_one_of_its_hosts() -> None:
     metrics = HostMetrics(10, lambda origin: origin.rpartition("-")[0])
-    found = dict(metrics.read([(host("https://api-1", 1), 1, "first"), (host("https://api-2", 1), 1, "second")]))
+    records = [CountedHost(host(f"https://api-{name}", 1), 1, name) for name in ("first", "second")]
+    found = dict(metrics.read(records))
     assert [point.labels for point in found[FAMILIES[1]]] == [("https://api", "https://api")]
 
 
@@ -321,7 +323,7 @@ def test_the_child_of_a_fork_can_be_scraped_though_the_parent_was_meanwhile(monk
 
 def names(metrics: HostMetrics, *records: tuple[Host, int, str | None]) -> dict[str, str]:
     """The name that stands beside each host in all of its series."""
-    found = {point.labels[:2] for _, points in metrics.read(records) for point in points}
+    found = {point.labels[:2] for _, points in metrics.read(CountedHost(*one) for one in records) for point in points}
     assert len(dict(found)) == len(found), "a host has one"
     return dict(found)
 
@@ -367,7 +369,7 @@ def test_the_percentiles_of_a_host_are_those_of_its_health_and_of_all_others_the
 def test_scrapes_at_the_same_time_agree() -> None:
     collector = Collector(*(Connection(f"https://h{number}.test", ANONYMOUS) for number in range(50)), max_hosts=10)
     for source in collector._sources:
-        source._records()[0][0].counters.attempts += 2
+        source._records()[0].host.counters.attempts += 2
     totals: list[float] = []
 
     def scrape() -> None:

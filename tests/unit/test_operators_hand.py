@@ -143,6 +143,38 @@ def test_a_reason_that_could_not_be_shown_anywhere_is_refused(reason: Any, kind:
     assert bed.manager.find(A)
 
 
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("see https://anna:c4n4ry@wiki.test/disks, ask Bob", "see https://***@wiki.test/disks, ask Bob"),
+        ("postgres://c4n4ry@db.test:5432 is full", "postgres://***@db.test:5432 is full"),
+        ("https://anna:c4n4ry@c4n4ry@wiki.test", "https://***@wiki.test"),
+        ("https://anna:c4n4ry/c4n4ry@wiki.test", "https://***@wiki.test"),
+        ("(//anna:c4n4ry@wiki.test), http://b:c4n4ry@[::1]:80/", "(//***@wiki.test), http://***@[::1]:80/"),
+        (
+            "https://chat.test/@anna and https://wiki.test:443/a@b",
+            "https://chat.test/@anna and https://wiki.test:443/a@b",
+        ),
+        ("ask anna@example.com // or bob@example.com", "ask anna@example.com // or bob@example.com"),
+    ],
+)
+def test_credentials_in_a_reason_are_shown_nowhere(typed: str, shown: str) -> None:
+    bed = Bed()
+    bed.manager.isolate(A, reason=typed)
+    error = refusal(lambda: bed.manager.find(A))
+    bed.manager.restore(A)
+    assert error.reason == shown
+    assert shown in str(error)
+    assert [event.reason for event in (*bed.all(HostIsolated), *bed.all(HostRestored))] == [shown, shown]
+    assert "c4n4ry" not in f"{error} {bed.manager.health(A)}"
+
+
+def test_a_reason_that_is_refused_is_not_quoted_with_credentials() -> None:
+    with pytest.raises(ValueError, match="reason must be") as caught:
+        Bed().manager.isolate(A, reason="https://anna:c4n4ry@wiki.test\n")
+    assert "c4n4ry" not in str(caught.value)
+
+
 def test_the_longest_reason_is_shown_whole() -> None:
     bed = Bed()
     bed.manager.isolate(A, reason="ü" * 200)

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,26 @@ import pytest
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HostHealth, status
 from sleepwalker.engine import Latency
 from sleepwalker.process import THIS_PROCESS
+from sleepwalker.status.words import time_of_day
 from tests.unit.engine_driver import WALL, FakeClock
 from tests.unit.status_driver import BROKEN, QUIET, Known, Tags, ask, page, words
 
 COOLING = replace(QUIET, host="https://c.test", cooldown=12.0)
+
+
+def test_a_moment_of_another_day_has_its_day_in_english() -> None:
+    """By no locale of the process: the page is English."""
+    first = [datetime(2025, month, 3, 4, 5, tzinfo=UTC).timestamp() for month in range(1, 13)]
+    shown = [time_of_day(when, when + 86400) for when in first]
+    assert shown[:3] == ["03 Jan 04:05", "03 Feb 04:05", "03 Mar 04:05"]
+    assert [day.split()[1] for day in shown[3:]] == ["Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+    assert time_of_day(first[0], first[0] + 60) == "04:05:00"
+
+
+def test_failures_are_told_as_those_of_attempts() -> None:
+    """A call may fail at several attempts, so they may be more than its errors."""
+    assert "58 failed attempts" in words(page(replace(BROKEN, calls=271, failures=58)))
+
 
 # -- paths and methods ---------------------------------------------------------------------------
 
@@ -35,11 +52,11 @@ def test_the_page_is_html_with_all_that_is_known_of_a_host(path: str) -> None:
     answer = ask(status.app(Known(BROKEN), clock=FakeClock()), path)
     assert (answer.status, answer.headers["Content-Type"]) == ("200 OK", "text/html; charset=utf-8")
     shown = words(re.sub(r"<[^>]+>", " ", answer.text))
-    for part in ("The host is broken", "b .test", "open", "next try in 3 s", "6 min 40 s", "11:53:20", "0 %", "4 ms"):
+    for part in ("b.test is broken", "b .test", "open", "next try in 3 s", "6 min 40 s", "11:53:20", "0 %", "4 ms"):
         assert part in shown
     for part in ("0.25 s", "12.0 s", "ConnectError: Connection refused (errno 111)", "3 s ago, 11:59:57"):
         assert part in shown
-    for part in ("opened 11:53:21", "by failures in a row", "last success 5 s ago", "1 failure", "3 retries"):
+    for part in ("opened 11:53:21", "by failures in a row", "last success 5 s ago", "1 failed attempt", "3 retries"):
         assert part in shown
 
 
@@ -273,11 +290,11 @@ def test_broken_hosts_come_first_the_latest_on_top_then_by_what_fails_then_by_na
     ("states", "says"),
     [
         (["healthy", "healthy"], "All 2 hosts are healthy"),
-        (["healthy"], "The host is healthy"),
+        (["healthy"], "h0.test is healthy"),
         (["healthy", "unknown"], "1 of 2 hosts is healthy, 1 quiet"),
-        (["unknown"], "Nothing was heard of the host lately"),
+        (["unknown"], "Nothing was heard of h0.test lately"),
         (["unknown", "unknown"], "Nothing was heard of any host lately"),
-        (["isolated"], "The host is isolated"),
+        (["isolated"], "h0.test is isolated"),
         (["healthy", "isolated"], "1 of 2 hosts is isolated: h1.test"),
         (["degraded", "isolated"], "1 of 2 hosts is degraded: h0.test"),
         (["broken", "broken", "degraded"], "2 of 3 hosts are broken"),
@@ -302,7 +319,7 @@ GONE_QUIET = replace(NEW, host="https://q.test", last_success=WALL - 900, last_e
 @pytest.mark.parametrize(
     ("hosts", "says"),
     [
-        ([NEW], "The host was not tried yet"),
+        ([NEW], "a.test was not tried yet"),
         ([NEW, NEW], "No host was tried yet"),
         ([NEW, GONE_QUIET], "Nothing was heard of any host lately"),
         ([QUIET, QUIET, NEW, GONE_QUIET], "2 of 4 hosts are healthy, 1 quiet, 1 not tried yet"),

@@ -9,6 +9,8 @@ import time
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from servers import FaultServer
+
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy, SleepwalkerException, status
 from sleepwalker.clock import SystemClock
 
@@ -31,6 +33,11 @@ class Hasty(SystemClock):
     @staticmethod
     def monotonic() -> float:
         return time.monotonic() * TIMES
+
+
+def called(server: FaultServer) -> str:
+    """What the page calls a host that was found by its URL."""
+    return server.url.partition("://")[2]
 
 
 def page(*sources: Any, title: str = "Hosts", **options: Any) -> Any:

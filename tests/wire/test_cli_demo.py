@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import stat
@@ -256,6 +257,21 @@ def test_the_fleet_does_not_outlive_a_demo_that_is_killed(running: subprocess.Po
     assert _group_is_gone(running.pid)
 
 
+def test_commands_to_copy_are_as_this_one_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `make demo`, `sleepwalker` alone is found nowhere."""
+    script = tmp_path / "bin of mine" / "sleepwalker"
+    script.parent.mkdir()
+    script.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr(sys, "argv", ["bin of mine/sleepwalker", "demo"])
+    assert end.again(7, quick=False)[1] == "  'bin of mine/sleepwalker' demo --seed 7"
+    monkeypatch.setattr(sys, "argv", [str(script), "demo"])
+    assert end.command() == f"'{script}'"
+    monkeypatch.setenv("PATH", f"/usr/bin:{script.parent}")
+    assert end.command() == "sleepwalker"
+
+
 @pytest.mark.parametrize("columns", [200, 60])
 def test_the_text_fits_its_width_and_commands_to_copy_are_whole(columns: int) -> None:
     run = subprocess.run(
@@ -265,14 +281,15 @@ def test_the_text_fits_its_width_and_commands_to_copy_are_whole(columns: int) ->
     assert run.stderr == ""
     lines = run.stdout.splitlines()
     again, written, command = lines[-4], lines[-3], lines[-1]
-    assert max(map(len, lines[:-3])) <= min(80, columns)
+    assert max(map(len, lines[:-4])) <= min(80, columns)
     assert [line for line in lines if line != line.rstrip()] == []
     assert lines[next(n for n, line in enumerate(lines) if line.startswith("host    through")) - 1] == ""
     assert "\x1b" not in run.stdout
     assert "The price: " in run.stdout
-    assert re.fullmatch(r"  sleepwalker demo --quick --seed \d{1,4}", again)
+    started = f"  {shlex.quote(sys.executable)} -m sleepwalker"
+    assert re.fullmatch(re.escape(started) + r" demo --quick --seed \d{1,4}", again)
     log = Path(written.rpartition(": ")[2])
-    assert command == f"  sleepwalker inspect {log}"
+    assert command == f"{started} inspect {log}"
     assert log.parent == Path(tempfile.gettempdir())
     progress = [line for line in lines if " s  sleepwalker " in line]
     assert progress

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -109,6 +110,12 @@ def test_each_shell_has_a_script_with_the_policies_in_it(shell: str, capsys: pyt
     assert main(["completion", shell]) == 0
     out = capsys.readouterr().out
     assert "inspect" in out
+    head = next(line for line in out.splitlines() if line.startswith("# Made with"))
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "command-line.md").read_text("utf-8")
+    ways = re.findall(r"eval .*|sleepwalker completion \S+ > [^\s;]+", head)
+    assert ways, "it says how to use it"
+    assert [way for way in ways if way not in page] == []
+    assert "Copy this" not in out
     if shell != "tcsh":  # which completes with one thing alone: files
         assert "batch careful interactive off standard" in out
 

@@ -115,6 +115,24 @@ def test_nothing_is_hidden_to_the_right_at_any_width(browser: Browser, report: P
         assert (width, browser.run(hidden)) == (width, [])
 
 
+@pytest.mark.parametrize("width", [1180, 1280])
+def test_where_there_is_room_no_host_and_no_error_of_a_failed_send_is_broken(
+    browser: Browser, report: Path, width: int
+) -> None:
+    show(browser, report, width)
+    browser.run(
+        "document.querySelectorAll('td.error.whole').forEach(cell => cell.textContent = 'DeadlineExceeded'),"
+        " document.querySelectorAll('tbody th.whole').forEach(cell => cell.textContent = 'http://127.0.0.1:42365')"
+    )
+    lines = """[...document.querySelectorAll('tbody .whole')].map(cell => {
+        const range = document.createRange(); range.selectNodeContents(cell);
+        return range.getClientRects().length; })"""
+    found = browser.run(lines)
+    assert found
+    assert set(found) == {1}
+    assert browser.overflow() == 0
+
+
 def test_on_a_phone_each_host_is_a_card_with_a_label_for_each_number(browser: Browser, report: Path) -> None:
     show(browser, report, 390)
     row = "document.querySelector('.cards tbody tr')"

@@ -14,7 +14,7 @@ from browser import Browser
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from servers import FaultServer, refused_port, reply, stall
-from status_site import HEADLINE, STEADY, TAB, TIMES, Site, go, page
+from status_site import HEADLINE, STEADY, TAB, TIMES, Site, called, go, page
 
 from sleepwalker import ConnectionManager
 
@@ -114,7 +114,7 @@ def test_it_follows_a_host_that_breaks_and_recovers_and_keeps_what_the_reader_is
 
     def well() -> bool:
         go(manager, server.url)
-        return bool(browser.run(f"{HEADLINE} === 'The host is healthy'"))
+        return bool(browser.run(f"{HEADLINE} === '{called(server)} is healthy'"))
 
     browser.until(well, "the host is healthy")
     browser.run("(window.same = document.querySelector('tbody tr'), document.querySelector('#q').focus())")
@@ -125,11 +125,11 @@ def test_it_follows_a_host_that_breaks_and_recovers_and_keeps_what_the_reader_is
         go(manager, server.url, 3)
         circuit, icon = (f"document.querySelector('{part}')" for part in ("td.circuit", "link[rel=icon]"))
         view = f"[document.title, {circuit}.innerText, {icon}.href]"
-        found: list[str] | None = browser.run(f"{HEADLINE} === 'The host is broken' ? {view} : null")
+        found: list[str] | None = browser.run(f"{HEADLINE} === '{called(server)} is broken' ? {view} : null")
         return found
 
     title, circuit, icon = browser.until(broken, "the host is broken")
-    assert title.startswith("The host is broken")
+    assert title.startswith(f"{called(server)} is broken")
     assert "open" in circuit
     assert "data:image/svg" in icon
     server.default = None
@@ -163,7 +163,7 @@ def test_a_service_that_is_gone_is_said_and_so_is_its_return(
     browser.open(running.url)
     assert not browser.run("document.querySelector('#lost').checkVisibility()")
     title, icon = browser.run(TAB)
-    assert title == "The host is healthy · Hosts"
+    assert title == f"{called(server)} is healthy · Hosts"
     running.stop()
     browser.wait("document.querySelector('#lost').checkVisibility()")
     last = browser.text("main time")
@@ -190,7 +190,7 @@ def test_a_tab_that_is_not_in_sight_says_when_the_service_is_gone(
     running.stop()
     browser.wait("document.title.startsWith('No answer since ')")
     running.start()
-    browser.wait("document.title === 'The host is healthy · Hosts'")
+    browser.wait(f"document.title === '{called(server)} is healthy · Hosts'")
 
 
 def test_an_answer_that_is_another_page_counts_as_gone(

@@ -13,7 +13,7 @@ from browser import Browser
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from servers import FaultServer, refused_port, reply
-from status_site import HEADLINE, STEADY, TAB, TIMES, Site, go, page
+from status_site import HEADLINE, STEADY, TAB, TIMES, Site, called, go, page
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionHook, ConnectionManager, SleepwalkerException
 from sleepwalker.process import THIS_PROCESS
@@ -252,9 +252,9 @@ def test_of_several_workers_the_one_in_trouble_is_shown_and_each_is_named(
         go(ill, f"http://127.0.0.1:{port}", 3)
         workers = Workers(monkeypatch, p41=page(well), p42=page(ill), p43=page(well))
         browser.open(site(workers).url)
-        assert browser.run(HEADLINE) == "The host is healthy"
+        assert browser.run(HEADLINE) == f"{called(server)} is healthy"
         assert browser.text(".process").startswith("process 41 on ")
-        browser.wait(f"{HEADLINE} === 'The host is broken'")
+        browser.wait(f"{HEADLINE} === '127.0.0.1:{port} is broken'")
         title, icon = browser.run(TAB)
         seen = workers.requests
         tabs = set()
@@ -274,16 +274,16 @@ def test_of_several_workers_the_one_in_trouble_is_shown_and_each_is_named(
         browser.complaints()  # of axe-core's, which adds a style
         choices = browser.driver.find_elements(By.CSS_SELECTOR, "#processes button")
         assert [re.sub(r"^\S+ |, \d+ s ago", "", choice.text) for choice in choices] == [
-            "41: The host is healthy",
-            "42: The host is broken",
-            "43: The host is healthy",
+            f"41: {called(server)} is healthy",
+            f"42: 127.0.0.1:{port} is broken",
+            f"43: {called(server)} is healthy",
         ]
         choices[0].click()
-        browser.wait(f"{HEADLINE} === 'The host is healthy'")
+        browser.wait(f"{HEADLINE} === '{called(server)} is healthy'")
         seen = workers.requests
         browser.until(lambda: workers.requests >= seen + 4, "four more requests")
         assert browser.text(".process").startswith("process 41 on ")
         assert browser.text("#processes").startswith("3 processes answer here, each with calls of its own. You chose")
         choices[0].click()
-        browser.wait(f"{HEADLINE} === 'The host is broken'")
+        browser.wait(f"{HEADLINE} === '127.0.0.1:{port} is broken'")
         assert browser.complaints() == []

@@ -157,6 +157,19 @@ def gunicorn(folder: Path, orders: Orders) -> Iterator[Gunicorn]:
         yield server
 
 
+def test_the_gunicorn_recipe_starts_as_it_stands(folder: Path, orders: Orders) -> None:
+    """It was to write into folders that a fresh machine does not have."""
+    [port] = _free_ports(1)
+    with running(
+        folder, "gunicorn", "-c", "gunicorn_conf.py", "shop:application",
+        BIND=f"127.0.0.1:{port}", ORDERS=orders.server.url,
+    ) as process:  # fmt: skip
+        wait_for(lambda: process.poll() is not None or get(f"http://127.0.0.1:{port}/orders/1")[0] == 200, folder)
+        assert process.poll() is None, (folder / "server.log").read_text()
+        wait_for(lambda: len(list((folder / "run" / "metrics").glob("*.json"))) == 4, folder)
+        assert [line for line in events(folder) if line["event"] == "request.finished"]
+
+
 def _sum(targets: dict[str, int]) -> tuple[float, set[str]]:
     """The calls that all workers count, and the names that they have for the host."""
     total, names = 0.0, set()

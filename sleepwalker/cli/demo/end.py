@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,16 @@ from sleepwalker import files
 
 def again(seed: int, *, quick: bool) -> tuple[str, str]:
     """How to have the same luck again. What the callers draw, their waits, differs all the same."""
-    return "the same servers again:", f"  sleepwalker demo{' --quick' if quick else ''} --seed {seed}"
+    return "the same servers again:", f"  {command()} demo{' --quick' if quick else ''} --seed {seed}"
+
+
+def command() -> str:
+    """How this process was started, to be typed again: a script by its path where the shell would not find it."""
+    script = Path(sys.argv[0])
+    if script.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m sleepwalker"
+    found = shutil.which(script.name)
+    return script.name if found and Path(found).absolute() == script.absolute() else shlex.quote(str(script))
 
 
 def write_page(log: Path, target: Path) -> None:
@@ -35,7 +45,7 @@ def closing_lines(log: Path, target: Path | None) -> Iterator[str]:
         yield missing
         return
     yield "what happened, from them:"
-    yield f"  sleepwalker inspect {shlex.quote(str(log))}"
+    yield f"  {command()} inspect {shlex.quote(str(log))}"
     if target is not None:
         try:
             write_page(log, target)

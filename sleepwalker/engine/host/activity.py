@@ -27,8 +27,12 @@ class Activity:
         """Calls by interval, then errors; made when the first interval is over."""
 
     def roll(self, now: float, calls: int, errors: int) -> tuple[float, float | None]:
-        """A call ends in another interval than the last one did: when that interval ends, and for how many seconds
-        no call had ended, as far as intervals tell; None for the first. The counters are without that call."""
+        """Begin the interval of `now`, in which the first call is about to end.
+
+        `calls` and `errors` are the host's counters before that call is counted. Returns when the new interval ends,
+        and for how many seconds no call had ended, counted from the end of the last interval in which one did; None
+        for a host's first call.
+        """
         number, before = int(now / INTERVAL), self._number
         ends = (number + 1) * INTERVAL
         if before < 0:

@@ -76,10 +76,11 @@ class Verdict:
         """When that began, on the host's clock; it is kept where the reason or the end changes."""
         self.degraded_below: float = health.degraded_below
         self.low = False
-        """Whether fewer attempts than that were answered, when it was last noted."""
+        """Whether the share of attempts that were answered was below `degraded_below`, when it was last looked at."""
         self.level_since: float | None = None
-        """Since when that is so, and it has been called without a longer pause, and neither broken nor isolated; on the
-        host's clock, to within an interval of its activity. None before its first call."""
+        """Since when `low` has had its present value, on the host's clock; None before the first call. It begins anew
+        with the first call after a pause longer than health.window, and when the host recovers or is restored. A
+        pause is known to within an interval of the host's activity."""
         self.broken_since: float | None = None
         """Since when it counts as broken, or is recovering from that, on the host's clock; None for neither."""
         self.probe: bool | None = False
@@ -154,7 +155,10 @@ class Verdict:
         return ratio
 
     def called_locked(self, now: float, quiet: float | None) -> None:
-        """A call ended, for the first time or after so many seconds without one."""
+        """Take note that a call ended. `quiet` is for how many seconds before it none had ended, None for the first.
+
+        After a pause longer than health.window nothing is known of the time before, so `level_since` begins anew.
+        """
         if quiet is None or self.level_since is None or quiet > self._history.window:
             self.level_since = now
 

@@ -1,0 +1,17 @@
+"""What a manager or a connection gives metrics to read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sleepwalker.engine import Host
+
+
+class CountedHost(NamedTuple):
+    """A host, or a part of one, whose metrics are to be read."""
+
+    host: Host
+    connections: int
+    """How many connections to it are held."""
+    name: str | None
+    """What `find` was asked for to get there; None where that is not known."""
