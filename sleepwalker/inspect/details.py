@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sleepwalker.eventlog.columns import REJECTIONS, literal
-from sleepwalker.inspect.lists import SAVED, whole
+from sleepwalker.inspect.lists import SAVED, sampled_retries, whole
 from sleepwalker.inspect.session import Session
 from sleepwalker.inspect.spans import Process
 from sleepwalker.inspect.ticks import bound
@@ -33,7 +33,7 @@ def count_episodes(
         found = [one for one, _ in episodes]
         within = _prepare(session, episodes, interval, usual)
         _calls(session, found, within, of, limited)
-        _events(session, found, within)
+        _events(session, found, within, {one.host for one in found} & set(sampled_retries(session)))
         _connections(session, episodes, names)
     return limited
 
@@ -109,7 +109,7 @@ def _that_saw_it(processes: Sequence[tuple[float, float]]) -> int:
     return len(ill) if (1 - min(share, 0.99)) ** well < _SURPRISE else len(processes)
 
 
-def _events(session: Session, episodes: Sequence[Episode], within: str) -> None:
+def _events(session: Session, episodes: Sequence[Episode], within: str, sampled: Collection[str]) -> None:
     kind = "coalesce(error, status::VARCHAR)"
     refusals = ", ".join(map(literal, REJECTIONS))
     for at, failed, opened, would_open, scheduled, *errors in session.rows(f"""
@@ -124,7 +124,11 @@ def _events(session: Session, episodes: Sequence[Episode], within: str) -> None:
             FROM events AS told {within} WHERE event <> 'request.finished' GROUP BY id"""):
         one = episodes[at]
         one.sends_failed, one.opened, one.would_open = failed, opened, would_open
-        one.retries = scheduled or one.retries
+        if failed:
+            # Not those of the calls that ended: of a host that hangs now, none has.
+            one.sends = one.answered + failed
+        if not one.calls or one.host in sampled:
+            one.retries = scheduled or one.retries
         one.error = next((error for error in errors if error), None)
 
 

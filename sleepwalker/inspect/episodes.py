@@ -193,6 +193,8 @@ def kind_of(one: Episode, draft: Draft, limited: int) -> Kind:
     share, signs = one.share or 0.0, draft.signs
     if "isolated" in signs:
         return "isolated"
+    if hangs(one, draft):
+        return "total"
     if draft.always and share < _NOTICED:
         # What retries hide from next to all callers is worth a word, and no more.
         return "retried" if one.failed < FEWEST or share < _HIDDEN else "partial"
@@ -207,6 +209,17 @@ def kind_of(one: Episode, draft: Draft, limited: int) -> Kind:
     if "sends" in signs:
         return "retried" if one.failed < FEWEST else "partial"
     return "broken"
+
+
+def hangs(one: Episode, draft: Draft) -> bool:
+    """Whether next to no call has ended since it began: retries saved none of what failed until now."""
+    return (
+        draft.counts_go_on
+        and "sends" in draft.signs
+        and not one.saved
+        and one.failed < FEWEST <= one.sends_failed
+        and one.sends_failed >= _TOTAL * one.sends
+    )
 
 
 def together(episodes: Sequence[Episode], called: Callable[[float], int], interval: int) -> list[Together]:

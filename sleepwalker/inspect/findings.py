@@ -127,6 +127,8 @@ def _hooks(one: Episode) -> str:
 
 def _failing(one: Episode, mostly: str, report: Report) -> str:
     failed = one.share or 0.0
+    if not one.calls and one.sends_failed:
+        return f"{one.sends_failed:,} of {count(one.sends, 'send')} failed{mostly}; no call has ended since"
     if not report.answers_logged:
         return f"{count(one.failed, 'call')} failed{mostly}; how many were answered is not in the log"
     if failed >= 1:
@@ -271,6 +273,8 @@ def _goes_on(one: Episode, facts: HostFacts, report: Report) -> str:
         answers += f" at {when(facts.last_failure, report)}"
     if facts.circuit in ("open", "half-open"):
         return f"no: the circuit is {facts.circuit}{_next_try(facts, report)}"
+    if not one.calls and one.sends_failed:
+        return "no: no call has ended since"
     if facts.state == "broken" and facts.answered_since and (facts.last_answer or 0) > one.begin:
         return f"perhaps: {answers}, but no recovery is logged (was the process restarted?)"
     if facts.answered_since:
