@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from math import comb
 
 from sleepwalker.eventlog.columns import REJECTIONS, literal
 from sleepwalker.inspect.lists import SAVED, sampled_retries, whole
@@ -70,9 +71,10 @@ def _calls(
     limited: list[int],
 ) -> None:
     seen: list[dict[int, tuple[float, float]]] = [{} for _ in episodes]
-    for at, file, pid, answered, failed, refused, limits, sends, retries, saved, slow in session.rows(f"""
+    for at, file, pid, answered, failed, refused, shut, limits, sends, retries, saved, slow in session.rows(f"""
             SELECT id, file, pid, sum(weight) FILTER (answered), sum(weight) FILTER (NOT answered),
                 sum(weight) FILTER (rejected_by IS NOT NULL),
+                sum(weight) FILTER (rejected_by IN ('breaker', 'isolation')),
                 sum(weight) FILTER (rejected_by NOT IN ('breaker', 'isolation')), sum(weight * attempts),
                 sum(weight * greatest(attempts - 1, 0)), sum(weight) FILTER ({SAVED}),
                 count(*) FILTER (answered AND attempts = 1 AND duration > bound)
@@ -85,8 +87,17 @@ def _calls(
         one.retries += whole(retries)
         one.saved += whole(saved)
         limited[at] += whole(limits)
+        # What a circuit of its own refused says nothing of a process: one failure may have opened it.
+        tried = (failed or 0) - (shut or 0)
         bad, calls = seen[at].get(process, (0.0, 0.0))
-        seen[at][process] = bad + (failed or 0) + slow, calls + (failed or 0) + (answered or 0)
+        seen[at][process] = bad + tried + slow, calls + tried + (answered or 0)
+    for at, file, pid, count in session.rows(f"""
+            SELECT id, file, pid, count(*) FROM events AS told {within} WHERE event = 'attempt.failed'
+            GROUP BY id, file, pid"""):
+        process = of[file, pid].number
+        bad, calls = seen[at].get(process, (0.0, 0.0))
+        # A process of which a send failed has seen it, also where a retry saved the call.
+        seen[at][process] = max(bad, float(min(count, calls or count))), max(calls, 1.0)
     for one, by_process in zip(episodes, seen, strict=True):
         one.calls = one.answered + one.failed
         one.processes, one.of_processes = _that_saw_it(list(by_process.values())), len(by_process)
@@ -104,9 +115,14 @@ def _that_saw_it(processes: Sequence[tuple[float, float]]) -> int:
     ill = [(bad, calls) for bad, calls in processes if bad]
     if not ill:
         return 0
-    share = sum(bad for bad, _ in ill) / sum(calls for _, calls in ill)
+    calls, bad = sum(calls for _, calls in processes), sum(bad for bad, _ in ill)
     well = sum(calls for bad, calls in processes if not bad)
-    return len(ill) if (1 - min(share, 0.99)) ** well < _SURPRISE else len(processes)
+    # That none of the bad calls fell to those, if all processes were alike; and so many other choices of them were
+    # as good, as they were picked by what they did.
+    chance = float(comb(len(processes), len(ill)))
+    for number in range(round(bad)):
+        chance *= max(0.0, calls - well - number) / max(1.0, calls - number)
+    return len(ill) if chance < _SURPRISE else len(processes)
 
 
 def _events(session: Session, episodes: Sequence[Episode], within: str, sampled: Collection[str]) -> None:

@@ -39,3 +39,36 @@ def test_a_host_that_hangs_now_is_trouble_although_no_call_has_failed_yet(made: 
     assert finding.tone == "bad"
     assert finding.since[0].endswith("8 of 8 sends failed, mostly DeadlineExceeded; no call has ended since")
     assert finding.over == "no: no call has ended since"
+
+
+# -- which processes saw it ------------------------------------------------------------------------
+
+
+def partly(host: str, ill: range, share: float, until: int = 26) -> list[str]:
+    """Calls of 8 processes to a host that fails some sends for 6 s; a retry is made once."""
+    dice = random.Random(host)
+    lines = []
+    for at in range(0, 600):
+        pid, when = at % 8, at / 10
+        now = share if 20 <= when < until and pid in ill else 0.0
+        sends = 1 + (dice.random() < now)
+        if sends == 2:
+            lines.append(line(when, "attempt.failed", host, attempt=1, status=503, duration=0.01, pid=pid))
+        lines.append(
+            failed(when + 0.05, host, error=None, status=503, attempts=2, pid=pid)
+            if sends == 2 and dice.random() < now
+            else answered(when + 0.05, host, attempts=sends, pid=pid)
+        )
+    return lines
+
+
+def test_a_fault_for_all_is_not_told_of_some_processes(made: Made) -> None:
+    lines = [one for number in range(40) for one in partly(f"https://svc-{number}.example.net", range(8), 0.4)]
+    episodes = made(*lines).episodes
+    assert len(episodes) > 20
+    assert [one.host for one in episodes if one.processes < one.of_processes] == []
+
+
+def test_a_fault_of_one_process_is_told_of_it(made: Made) -> None:
+    [one] = made(*partly(HOST, range(3, 4), 1.0, until=50)).episodes
+    assert (one.processes, one.of_processes) == (1, 8)
