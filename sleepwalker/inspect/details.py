@@ -42,11 +42,16 @@ def count_episodes(
 def _prepare(
     session: Session, episodes: Sequence[tuple[Episode, float]], interval: int, usual: Mapping[str, float]
 ) -> str:
-    """A table of the intervals of each episode, by which calls find theirs: host and interval make a hash join."""
+    """A table of the intervals of each episode, by which calls find theirs: host and interval make a hash join.
+
+    A call counts once: where one episode lies within another, for the shorter one.
+    """
+    own = _own(episodes)
     rows = ", ".join(
-        f"({at}, {literal(one.host)}, {_micros(one.begin)}, {_micros(end)}, "
+        f"({at}, {literal(one.host)}, {begin}::BIGINT, {end}::BIGINT, "
         f"{bound(usual[one.host]) if one.host in usual else _NEVER!r}::DOUBLE)"
-        for at, (one, end) in enumerate(episodes)
+        for at, (one, _) in enumerate(episodes)
+        for begin, end in own[at]
     )
     size = interval * 1_000_000
     session.rows(f"""
@@ -59,8 +64,30 @@ def _prepare(
     )
 
 
-def _micros(seconds: float) -> str:
-    return f"{round(seconds * 1e6)}::BIGINT"
+def _own(episodes: Sequence[tuple[Episode, float]]) -> list[list[tuple[int, int]]]:
+    """The times of each episode in microseconds, without those of shorter ones of the same host."""
+    whole = [(_micros(one.begin), max(_micros(one.begin), _micros(end))) for one, end in episodes]
+    of: dict[str, list[int]] = {}
+    for at, (one, _) in enumerate(episodes):
+        of.setdefault(one.host, []).append(at)
+    own: list[list[tuple[int, int]]] = [[] for _ in episodes]
+    for mine in of.values():
+        mine.sort(key=lambda at: (whole[at][1] - whole[at][0], at))
+        for rank, at in enumerate(mine):
+            pieces = [whole[at]]
+            for begin, end in (whole[each] for each in mine[:rank]):
+                pieces = [
+                    (first, last)
+                    for b, e in pieces
+                    for first, last in ((b, min(e, begin - 1)), (max(b, end + 1), e))
+                    if first <= last
+                ]
+            own[at] = pieces
+    return own
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1e6)
 
 
 def _calls(
@@ -152,11 +179,15 @@ def _connections(
     session: Session, episodes: Sequence[tuple[Episode, float]], names: Mapping[str, Sequence[str]]
 ) -> None:
     """Evictions and hooks are told by the name that was asked for."""
+    own = _own(episodes)
     rows = ", ".join(
-        f"({at}, {literal(name)}, {_micros(one.begin)}, {_micros(end)})"
-        for at, (one, end) in enumerate(episodes)
+        f"({at}, {literal(name)}, {begin}::BIGINT, {end}::BIGINT)"
+        for at, (one, _) in enumerate(episodes)
         for name in {one.host, *names.get(one.host, ())}
+        for begin, end in own[at]
     )
+    if not rows:
+        return
     for at, evicted, hooked in session.rows(f"""
             SELECT id, count(*) FILTER (event = 'connection.evicted'), count(*) FILTER (event = 'connection.hooked')
             FROM events JOIN (VALUES {rows}) AS named(id, host, b, e) USING (host)

@@ -64,7 +64,9 @@ def _of_host(facts: HostFacts, numbers: Sequence[int], report: Report, runbook: 
     mine = [report.episodes[at] for at in numbers]
     troubles = [one for one in mine if one.trouble]
     # What still goes on is asked about first, else the latest.
-    last = next((one for one in reversed(troubles) if one.end is None), (troubles or mine)[-1])
+    last = next(
+        (one for one in reversed(troubles) if one.end is None), max(troubles or mine, key=lambda one: one.end or 0.0)
+    )
     tone: Literal["bad", "over", "note"] = "bad" if last.end is None else "over"
     return Finding(
         tone if troubles else "note",

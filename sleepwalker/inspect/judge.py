@@ -71,8 +71,9 @@ def judge(
     for host in {one.host for one, _ in found}:
         _afterwards([one for one, _ in found if one.host == host], rows.get(host, ()), interval)
     _answered_since(session, [one for one, _ in found], dated)
+    latest = {one.host: one for one, _ in sorted(found, key=lambda pair: pair[1].end)}
     for one, draft in found:
-        if _fails_again(one, draft, hosts[one.host]):
+        if latest[one.host] is one and _fails_again(one, draft, hosts[one.host]):
             one.end = None
     episodes = sorted(
         [*(one for one, _ in found), *hook_episodes(session, processes, dated)], key=lambda one: (one.begin, one.host)
@@ -93,7 +94,11 @@ def _settle(
     dated: str,
 ) -> None:
     """Say what was wrong, whether it is over, and when the host was last well before it."""
-    after = answered_after(session, {one.host: draft.end for one, draft in found if draft.counts_go_on}, dated)
+    ends: dict[str, float] = {}
+    for one, draft in found:
+        if draft.counts_go_on:
+            ends[one.host] = max(draft.end, ends.get(one.host, 0.0))
+    after = answered_after(session, ends, dated)
     for (one, draft), refused in zip(found, limited, strict=True):
         mine = rows.get(one.host, ())
         one.kind = kind_of(one, draft, refused)
@@ -104,7 +109,7 @@ def _settle(
         if over_by_answers(draft.share, answered):
             draft.counts_go_on = False
         one.end = None if draft.goes_on else draft.end
-        if one.end is None and not draft.state_goes_on:
+        if one.end is None and not draft.state_goes_on and draft.end == ends.pop(one.host, None):
             one.answered += answered
             one.calls += answered
 
@@ -178,7 +183,7 @@ def _afterwards(mine: Sequence[Episode], rows: Sequence[Tick], interval: int) ->
 
 def _answered_since(session: Session, found: Sequence[Episode], dated: str) -> None:
     """Exactly, for the last episode of each host: the one of which it is asked whether it is over."""
-    last = {one.host: one for one in found if one.end is not None}
+    last = {one.host: one for one in sorted(found, key=lambda one: one.end or 0.0) if one.end is not None}
     for host, count in answered_after(session, {host: one.end or 0.0 for host, one in last.items()}, dated).items():
         last[host].answered_since = count
 
