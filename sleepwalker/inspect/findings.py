@@ -16,6 +16,8 @@ __all__ = ["findings"]
 _OFTEN = 4
 #: Below this share of failed calls, retries hide what fails: then the share of sends is told, too.
 _FEW = 0.05
+#: Failures that lie within less of the time than this share of it are not spread over it.
+_MOST = 0.5
 _ORDER = {"bad": 0, "over": 1, "note": 2, "good": 3}
 
 
@@ -48,13 +50,22 @@ def _no_trouble(report: Report) -> Finding:
     if not failed:
         which = f"All is well: {of}"
     else:
-        which = f"No outage: {of}; {count(failed, 'call')} failed{', spread over the time' if failed > 1 else ''}"
+        which = f"No outage: {of}; {count(failed, 'call')} failed{_where(report) if failed > 1 else ''}"
     unanswered = [facts.label for facts in report.hosts if facts.failed and not facts.answered]
     if unanswered:
         which += f". Too few calls to judge, and none answered: {', '.join(unanswered)}"
     it = report.retries
     exact = it.exact or not report.sampled
     return Finding("good", which, done=_retried(it.sends, it.saved, exact=exact) if it.saved else "")
+
+
+def _where(report: Report) -> str:
+    """From when until when the failed calls lie, if that is far less than the time that was looked at."""
+    first = min((one.first_failure for one in report.hosts if one.first_failure is not None), default=report.begin)
+    last = max((one.last_failure for one in report.hosts if one.last_failure is not None), default=report.end)
+    if last - first > _MOST * (report.end - report.begin):
+        return ", spread over the time"
+    return f", all from {when(first, report)} to {when(last, report)}"
 
 
 # -- one host ------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ __all__ = ["Judged", "judge", "now"]
 _AROUND, _AROUND_SECONDS = 10, 60.0
 #: Seconds: the last calls to a host may end after its callers have gone.
 _LATE = 2.0
+_TIME = moves.seconds("time")
+#: A host is called no more when its last call is so many times as long ago as its calls are usually apart.
+_GAPS = 5.0
 #: The share that is taken to fail where only the events of a host's state told of it.
 _LIKELY = 0.3
 
@@ -201,13 +204,23 @@ def _fails_again(one: Episode, draft: Draft, facts: HostFacts) -> bool:
 
 
 def _called(session: Session, interval: int, dated: str) -> Callable[[float], int]:
-    """A function of a moment: how many hosts were called around it."""
+    """A function of a moment: how many hosts were called around it, and not left by their callers before.
+
+    One that is seldom called counts for as long as its calls are usually apart.
+    """
     around = round(max(_AROUND_SECONDS, float(_AROUND * interval)))
     bucket = f"epoch_us(time) // {around * 1_000_000}"
-    hosts: dict[int, int] = dict(
-        session.rows(f"SELECT {bucket}, count(DISTINCT host) FROM calls WHERE {dated} GROUP BY ALL")
+    hosts: dict[int, set[str]] = {}
+    for number, host in session.rows(f"SELECT DISTINCT {bucket}, host FROM calls WHERE {dated}"):
+        hosts.setdefault(number, set()).add(host)
+    until: dict[str, float] = dict(
+        session.rows(f"""
+            SELECT host, max({_TIME}) + {_GAPS} * (max({_TIME}) - min({_TIME})) / greatest(count(*) - 1, 1)
+            FROM calls WHERE {dated} GROUP BY host""")
     )
-    return lambda at: max(hosts.get(int(at // around) + before, 0) for before in (-1, 0, 1))
+    return lambda at: max(
+        sum(until[host] + _LATE >= at for host in hosts.get(int(at // around) + before, ())) for before in (-1, 0, 1)
+    )
 
 
 _NOW = {

@@ -48,7 +48,7 @@ def partly(host: str, ill: range, share: float, until: int = 26) -> list[str]:
     """Calls of 8 processes to a host that fails some sends for 6 s; a retry is made once."""
     dice = random.Random(host)
     lines = []
-    for at in range(0, 600):
+    for at in range(600):
         pid, when = at % 8, at / 10
         now = share if 20 <= when < until and pid in ill else 0.0
         sends = 1 + (dice.random() < now)
@@ -170,3 +170,25 @@ def test_what_episodes_sum_up_to_is_never_more_than_the_host_has(made: Made, see
     assert sum(one.retries for one in of) <= facts.retries
     assert sum(one.saved for one in of) <= facts.saved
     assert sum(one.opened for one in of) <= facts.opened
+
+
+# -- what is said of the rest ----------------------------------------------------------------------
+
+
+def test_failures_that_are_no_outage_are_told_with_the_time_in_which_they_lie(made: Made) -> None:
+    """One path of fifty fails for ten minutes: too few calls for an outage."""
+    lines = [failed(at, error=None, status=503) if 1200 <= at < 1800 and at % 50 == 0 else answered(at)
+             for at in range(3600)]  # fmt: skip
+    [finding] = made(*lines).findings
+    assert finding.which.endswith("12 calls failed, all from 14:20:00 to 14:29:10")
+
+
+def test_a_host_that_its_callers_have_left_is_none_of_those_that_fell_together(made: Made) -> None:
+    lines = []
+    for number in range(6):
+        host = f"https://svc-{number}.example.net"
+        lines += [failed(at, host) if number < 4 and at >= 500 else answered(at, host) for at in range(600)]
+    lines += [answered(at, "https://left.example.net") for at in range(480)]
+    lines += [answered(at, "https://seldom.example.net") for at in range(0, 500, 30)]
+    [together] = made(*lines).together
+    assert (len(together.hosts), together.of_hosts) == (4, 7)
