@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from math import comb
 
 from sleepwalker.eventlog.columns import REJECTIONS, literal
+from sleepwalker.inspect.episodes import Draft
 from sleepwalker.inspect.lists import SAVED, sampled_retries, whole
 from sleepwalker.inspect.session import Session
 from sleepwalker.inspect.spans import Process
@@ -22,13 +23,13 @@ _SURPRISE = 0.01
 
 def count_episodes(
     session: Session,
-    episodes: Sequence[tuple[Episode, float]],
+    episodes: Sequence[tuple[Episode, Draft]],
     interval: int,
     usual: Mapping[str, float],
     names: Mapping[str, Sequence[str]],
     of: Mapping[tuple[int, int | None], Process],
 ) -> list[int]:
-    """Fill in the counts of each episode until the time beside it; how many calls of each our own limits refused."""
+    """Fill in the counts of each episode until its draft ends; how many calls of each our own limits refused."""
     limited = [0] * len(episodes)
     if episodes:
         found = [one for one, _ in episodes]
@@ -40,7 +41,7 @@ def count_episodes(
 
 
 def _prepare(
-    session: Session, episodes: Sequence[tuple[Episode, float]], interval: int, usual: Mapping[str, float]
+    session: Session, episodes: Sequence[tuple[Episode, Draft]], interval: int, usual: Mapping[str, float]
 ) -> str:
     """A table of the intervals of each episode, by which calls find theirs: host and interval make a hash join.
 
@@ -49,24 +50,25 @@ def _prepare(
     own = _own(episodes)
     rows = ", ".join(
         f"({at}, {literal(one.host)}, {begin}::BIGINT, {end}::BIGINT, "
+        f"{end if draft.well_from is None else _micros(draft.well_from)}::BIGINT, "
         f"{bound(usual[one.host]) if one.host in usual else _NEVER!r}::DOUBLE)"
-        for at, (one, _) in enumerate(episodes)
+        for at, (one, draft) in enumerate(episodes)
         for begin, end in own[at]
     )
     size = interval * 1_000_000
     session.rows(f"""
         CREATE OR REPLACE TEMP TABLE stretches AS
-        SELECT id, host, b, e, bound, unnest(range(b // {size}, e // {size} + 1)) AS number
-        FROM (VALUES {rows}) AS given(id, host, b, e, bound)""")
+        SELECT id, host, b, e, well, bound, unnest(range(b // {size}, e // {size} + 1)) AS number
+        FROM (VALUES {rows}) AS given(id, host, b, e, well, bound)""")
     return (
         f"JOIN stretches ON stretches.host = told.host AND stretches.number = epoch_us(told.time) // {size} "
         "AND epoch_us(told.time) BETWEEN b AND e"
     )
 
 
-def _own(episodes: Sequence[tuple[Episode, float]]) -> list[list[tuple[int, int]]]:
+def _own(episodes: Sequence[tuple[Episode, Draft]]) -> list[list[tuple[int, int]]]:
     """The times of each episode in microseconds, without those of shorter ones of the same host."""
-    whole = [(_micros(one.begin), max(_micros(one.begin), _micros(end))) for one, end in episodes]
+    whole = [(_micros(one.begin), max(_micros(one.begin), _micros(draft.end))) for one, draft in episodes]
     of: dict[str, list[int]] = {}
     for at, (one, _) in enumerate(episodes):
         of.setdefault(one.host, []).append(at)
@@ -105,7 +107,7 @@ def _calls(
                 sum(weight) FILTER (rejected_by NOT IN ('breaker', 'isolation')), sum(weight * attempts),
                 sum(weight * greatest(attempts - 1, 0)), sum(weight) FILTER ({SAVED}),
                 count(*) FILTER (answered AND attempts = 1 AND duration > bound)
-            FROM calls AS told {within} GROUP BY id, file, pid"""):
+            FROM calls AS told {within} AND (NOT answered OR epoch_us(told.time) <= well) GROUP BY id, file, pid"""):
         one, process = episodes[at], of[file, pid].number
         one.answered += whole(answered)
         one.failed += whole(failed)
@@ -130,7 +132,7 @@ def _calls(
         one.processes, one.of_processes = _that_saw_it(list(by_process.values())), len(by_process)
     for at, p95 in session.rows(f"""
             SELECT id, quantile_cont(duration, 0.95) FROM calls AS told {within}
-            WHERE answered AND attempts = 1 AND duration IS NOT NULL GROUP BY id"""):
+            WHERE answered AND attempts = 1 AND duration IS NOT NULL AND epoch_us(told.time) <= well GROUP BY id"""):
         episodes[at].p95 = p95
 
 
@@ -176,7 +178,7 @@ def _events(session: Session, episodes: Sequence[Episode], within: str, sampled:
 
 
 def _connections(
-    session: Session, episodes: Sequence[tuple[Episode, float]], names: Mapping[str, Sequence[str]]
+    session: Session, episodes: Sequence[tuple[Episode, Draft]], names: Mapping[str, Sequence[str]]
 ) -> None:
     """Evictions and hooks are told by the name that was asked for."""
     own = _own(episodes)

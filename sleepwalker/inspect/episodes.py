@@ -59,6 +59,8 @@ class Draft:
     """Which share was bad, of what told it."""
     last_bad: float = 0.0
     """The last evidence but for that of a state."""
+    well_from: float | None = None
+    """When the first call was sent that was answered, and none after it failed: what hung ends later."""
     always: bool = False
     """Whether it is so for next to all of the log: then it is no part of what happens meanwhile."""
     worse: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sleepwalker.eventlog.columns import literal
 from sleepwalker.inspect import moves
 from sleepwalker.inspect.details import count_episodes
 from sleepwalker.inspect.episodes import Draft, Evidence, drafts, kind_of, over_by_answers, together
@@ -69,10 +70,11 @@ def judge(
     for one, draft in found:
         _move(one, draft, moved, hosts[one.host], end, interval)
     _end_held(session, found, hosts, dated)
-    limited = count_episodes(session, [(one, draft.end) for one, draft in found], interval, usual, names, processes)
+    _end_hung(session, found, dated)
+    limited = count_episodes(session, found, interval, usual, names, processes)
     _settle(session, found, limited, rows, interval, dated)
     for host in {one.host for one, _ in found}:
-        _afterwards([one for one, _ in found if one.host == host], rows.get(host, ()), interval)
+        _afterwards([pair for pair in found if pair[0].host == host], rows.get(host, ()), interval)
     _answered_since(session, [one for one, _ in found], dated)
     latest = {one.host: one for one, _ in sorted(found, key=lambda pair: pair[1].end)}
     for one, draft in found:
@@ -111,7 +113,7 @@ def _settle(
         answered = after.get(one.host, 0)
         if over_by_answers(draft.share, answered):
             draft.counts_go_on = False
-        one.end = None if draft.goes_on else draft.end
+        one.end = None if draft.goes_on else draft.well_from or draft.end
         if one.end is None and not draft.state_goes_on and draft.end == ends.pop(one.host, None):
             one.answered += answered
             one.calls += answered
@@ -155,6 +157,31 @@ def _end_held(
             _end_states(hosts[host], draft.end, "fine")
 
 
+def _end_hung(session: Session, found: Sequence[tuple[Episode, Draft]], dated: str) -> None:
+    """Calls that hung end when their time is up, which may be long after the host was well again."""
+    told = [
+        (at, one, draft)
+        for at, (one, draft) in enumerate(found)
+        if draft.signs <= {"calls", "sends"} and one.moved_at is None
+    ]
+    if not told:
+        return
+    table = ", ".join(
+        f"({at}, {literal(one.host)}, {draft.begin!r}::DOUBLE, {draft.end!r}::DOUBLE)" for at, one, draft in told
+    )
+    begun = f"{_TIME} - coalesce(duration, 0)"
+    for at, well in session.rows(f"""
+            WITH given AS (SELECT * FROM (VALUES {table}) AS given(id, host, b, e)),
+            ill AS (
+                SELECT id, any_value(given.host) AS host, any_value(e) AS e, max({begun}) AS last
+                FROM events JOIN given USING (host)
+                WHERE event IN ('attempt.failed', 'request.failed') AND {_TIME} BETWEEN b AND e AND {dated}
+                GROUP BY id)
+            SELECT id, min({begun}) FROM calls JOIN ill USING (host)
+            WHERE answered AND {begun} > last AND {_TIME} <= e AND {dated} GROUP BY id"""):
+        found[at][1].well_from = well
+
+
 def _end_states(facts: HostFacts, at: float, state: str) -> None:
     """A host that callers have left stays broken in its events for ever: from the move on it is not."""
     if facts.outages and facts.outages[-1].until is None and facts.outages[-1].since <= at:
@@ -164,12 +191,15 @@ def _end_states(facts: HostFacts, at: float, state: str) -> None:
         facts.state = state  # type: ignore[assignment]
 
 
-def _afterwards(mine: Sequence[Episode], rows: Sequence[Tick], interval: int) -> None:
+def _afterwards(found: Sequence[tuple[Episode, Draft]], rows: Sequence[Tick], interval: int) -> None:
     """What was answered after each episode, and what failed that belongs to none."""
+    mine = [one for one, _ in found]
     inside = {
         number
-        for one in mine
-        for number in range(int(one.begin // interval), int((one.end or one.begin) // interval) + 1)
+        for one, draft in found
+        for number in range(
+            int(one.begin // interval), int((one.begin if one.end is None else draft.end) // interval) + 1
+        )
     }
     for at, one in enumerate(mine):
         if one.end is None:
@@ -197,7 +227,7 @@ def _fails_again(one: Episode, draft: Draft, facts: HostFacts) -> bool:
         return False
     last = facts.last_failure or 0.0
     return (
-        one.end < last
+        draft.end < last
         and (facts.last_answer or 0.0) < last
         and not over_by_answers(max(draft.share, _LIKELY), one.answered_since)
     )

@@ -25,9 +25,9 @@ def made(tmp_path: Path) -> Made:
     )
 
 
-def hung(at: float, **values: object) -> str:
+def hung(at: float) -> str:
     """A send that hung for 10 s."""
-    return line(at, "attempt.failed", attempt=1, error="DeadlineExceeded", detail="ran out", duration=10.0, **values)
+    return line(at, "attempt.failed", attempt=1, error="DeadlineExceeded", detail="ran out", duration=10.0)
 
 
 def test_a_host_that_hangs_now_is_trouble_although_no_call_has_failed_yet(made: Made) -> None:
@@ -47,7 +47,7 @@ def test_a_host_that_hangs_now_is_trouble_although_no_call_has_failed_yet(made: 
 def partly(host: str, ill: range, share: float, until: int = 26) -> list[str]:
     """Calls of 8 processes to a host that fails some sends for 6 s; a retry is made once."""
     dice = random.Random(host)
-    lines = []
+    lines: list[str] = []
     for at in range(600):
         pid, when = at % 8, at / 10
         now = share if 20 <= when < until and pid in ill else 0.0
@@ -110,7 +110,7 @@ def test_an_outage_within_a_longer_partial_failure_is_told_beside_it(made: Made)
 
 def test_slowness_within_a_longer_partial_failure_is_told_beside_it(made: Made) -> None:
     dice = random.Random(4)
-    lines = []
+    lines: list[str] = []
     for at in range(3600):
         slow = 1.5 if 1500 <= at < 1800 else 0.02
         lines += sometimes(dice, at, 0.3 if 1000 <= at < 2400 else 0.0, slow=slow)
@@ -192,3 +192,17 @@ def test_a_host_that_its_callers_have_left_is_none_of_those_that_fell_together(m
     lines += [answered(at, "https://seldom.example.net") for at in range(0, 500, 30)]
     [together] = made(*lines).together
     assert (len(together.hosts), together.of_hosts) == (4, 7)
+
+
+def test_what_hung_is_over_when_the_host_answers_again_although_calls_end_later(made: Made) -> None:
+    """Eight callers hang for 10 s; the first is answered again while the calls of others still fail."""
+    lines = [answered(at / 10) for at in range(1000) if not 300 <= at < 398]
+    for number in range(8):
+        at = 40 + number / 10
+        lines += [hung(at), failed(at, error="DeadlineExceeded", duration=10.0)]
+    [one] = made(*lines).episodes
+    assert one.end is not None
+    assert (one.kind, one.calls, one.failed, one.p95) == ("total", 8, 8, None)
+    assert one.begin - NOON == pytest.approx(30, abs=0.1)
+    assert one.end - NOON == pytest.approx(39.8, abs=0.1)
+    assert one.failed_since == 0
