@@ -79,7 +79,7 @@ def test_a_fault_of_one_process_is_told_of_it(made: Made) -> None:
 
 def sometimes(dice: random.Random, at: float, share: float, retried: bool = False, slow: float = 0.01) -> list[str]:
     """A call of which the sends fail with such a probability; it may be sent three times."""
-    lines = []
+    lines: list[str] = []
     for send in range(1, 4 if retried else 2):
         if dice.random() >= share:
             return [*lines, answered(at, attempts=send, duration=slow)]
