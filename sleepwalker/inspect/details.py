@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from math import comb
 
 from sleepwalker.eventlog.columns import REJECTIONS, literal
-from sleepwalker.inspect.lists import SAVED, whole
+from sleepwalker.inspect.episodes import Draft
+from sleepwalker.inspect.lists import SAVED, sampled_retries, whole
 from sleepwalker.inspect.session import Session
 from sleepwalker.inspect.spans import Process
 from sleepwalker.inspect.ticks import bound
@@ -21,45 +23,73 @@ _SURPRISE = 0.01
 
 def count_episodes(
     session: Session,
-    episodes: Sequence[tuple[Episode, float]],
+    episodes: Sequence[tuple[Episode, Draft]],
     interval: int,
     usual: Mapping[str, float],
     names: Mapping[str, Sequence[str]],
     of: Mapping[tuple[int, int | None], Process],
 ) -> list[int]:
-    """Fill in the counts of each episode until the time beside it; how many calls of each our own limits refused."""
+    """Fill in the counts of each episode until its draft ends; how many calls of each our own limits refused."""
     limited = [0] * len(episodes)
     if episodes:
         found = [one for one, _ in episodes]
         within = _prepare(session, episodes, interval, usual)
         _calls(session, found, within, of, limited)
-        _events(session, found, within)
+        _events(session, found, within, {one.host for one in found} & set(sampled_retries(session)))
         _connections(session, episodes, names)
     return limited
 
 
 def _prepare(
-    session: Session, episodes: Sequence[tuple[Episode, float]], interval: int, usual: Mapping[str, float]
+    session: Session, episodes: Sequence[tuple[Episode, Draft]], interval: int, usual: Mapping[str, float]
 ) -> str:
-    """A table of the intervals of each episode, by which calls find theirs: host and interval make a hash join."""
+    """A table of the intervals of each episode, by which calls find theirs: host and interval make a hash join.
+
+    A call counts once: where one episode lies within another, for the shorter one.
+    """
+    own = _own(episodes)
     rows = ", ".join(
-        f"({at}, {literal(one.host)}, {_micros(one.begin)}, {_micros(end)}, "
+        f"({at}, {literal(one.host)}, {begin}::BIGINT, {end}::BIGINT, "
+        f"{end if draft.well_from is None else _micros(draft.well_from)}::BIGINT, "
         f"{bound(usual[one.host]) if one.host in usual else _NEVER!r}::DOUBLE)"
-        for at, (one, end) in enumerate(episodes)
+        for at, (one, draft) in enumerate(episodes)
+        for begin, end in own[at]
     )
     size = interval * 1_000_000
     session.rows(f"""
         CREATE OR REPLACE TEMP TABLE stretches AS
-        SELECT id, host, b, e, bound, unnest(range(b // {size}, e // {size} + 1)) AS number
-        FROM (VALUES {rows}) AS given(id, host, b, e, bound)""")
+        SELECT id, host, b, e, well, bound, unnest(range(b // {size}, e // {size} + 1)) AS number
+        FROM (VALUES {rows}) AS given(id, host, b, e, well, bound)""")
     return (
         f"JOIN stretches ON stretches.host = told.host AND stretches.number = epoch_us(told.time) // {size} "
         "AND epoch_us(told.time) BETWEEN b AND e"
     )
 
 
-def _micros(seconds: float) -> str:
-    return f"{round(seconds * 1e6)}::BIGINT"
+def _own(episodes: Sequence[tuple[Episode, Draft]]) -> list[list[tuple[int, int]]]:
+    """The times of each episode in microseconds, without those of shorter ones of the same host."""
+    whole = [(_micros(one.begin), max(_micros(one.begin), _micros(draft.end))) for one, draft in episodes]
+    of: dict[str, list[int]] = {}
+    for at, (one, _) in enumerate(episodes):
+        of.setdefault(one.host, []).append(at)
+    own: list[list[tuple[int, int]]] = [[] for _ in episodes]
+    for mine in of.values():
+        mine.sort(key=lambda at: (whole[at][1] - whole[at][0], at))
+        for rank, at in enumerate(mine):
+            pieces = [whole[at]]
+            for begin, end in (whole[each] for each in mine[:rank]):
+                pieces = [
+                    (first, last)
+                    for b, e in pieces
+                    for first, last in ((b, min(e, begin - 1)), (max(b, end + 1), e))
+                    if first <= last
+                ]
+            own[at] = pieces
+    return own
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1e6)
 
 
 def _calls(
@@ -70,13 +100,14 @@ def _calls(
     limited: list[int],
 ) -> None:
     seen: list[dict[int, tuple[float, float]]] = [{} for _ in episodes]
-    for at, file, pid, answered, failed, refused, limits, sends, retries, saved, slow in session.rows(f"""
+    for at, file, pid, answered, failed, refused, shut, limits, sends, retries, saved, slow in session.rows(f"""
             SELECT id, file, pid, sum(weight) FILTER (answered), sum(weight) FILTER (NOT answered),
                 sum(weight) FILTER (rejected_by IS NOT NULL),
+                sum(weight) FILTER (rejected_by IN ('breaker', 'isolation')),
                 sum(weight) FILTER (rejected_by NOT IN ('breaker', 'isolation')), sum(weight * attempts),
                 sum(weight * greatest(attempts - 1, 0)), sum(weight) FILTER ({SAVED}),
                 count(*) FILTER (answered AND attempts = 1 AND duration > bound)
-            FROM calls AS told {within} GROUP BY id, file, pid"""):
+            FROM calls AS told {within} AND (NOT answered OR epoch_us(told.time) <= well) GROUP BY id, file, pid"""):
         one, process = episodes[at], of[file, pid].number
         one.answered += whole(answered)
         one.failed += whole(failed)
@@ -85,14 +116,23 @@ def _calls(
         one.retries += whole(retries)
         one.saved += whole(saved)
         limited[at] += whole(limits)
+        # What a circuit of its own refused says nothing of a process: one failure may have opened it.
+        tried = (failed or 0) - (shut or 0)
         bad, calls = seen[at].get(process, (0.0, 0.0))
-        seen[at][process] = bad + (failed or 0) + slow, calls + (failed or 0) + (answered or 0)
+        seen[at][process] = bad + tried + slow, calls + tried + (answered or 0)
+    for at, file, pid, count in session.rows(f"""
+            SELECT id, file, pid, count(*) FROM events AS told {within} WHERE event = 'attempt.failed'
+            GROUP BY id, file, pid"""):
+        process = of[file, pid].number
+        bad, calls = seen[at].get(process, (0.0, 0.0))
+        # A process of which a send failed has seen it, also where a retry saved the call.
+        seen[at][process] = max(bad, float(min(count, calls or count))), max(calls, 1.0)
     for one, by_process in zip(episodes, seen, strict=True):
         one.calls = one.answered + one.failed
         one.processes, one.of_processes = _that_saw_it(list(by_process.values())), len(by_process)
     for at, p95 in session.rows(f"""
             SELECT id, quantile_cont(duration, 0.95) FROM calls AS told {within}
-            WHERE answered AND attempts = 1 AND duration IS NOT NULL GROUP BY id"""):
+            WHERE answered AND attempts = 1 AND duration IS NOT NULL AND epoch_us(told.time) <= well GROUP BY id"""):
         episodes[at].p95 = p95
 
 
@@ -104,12 +144,17 @@ def _that_saw_it(processes: Sequence[tuple[float, float]]) -> int:
     ill = [(bad, calls) for bad, calls in processes if bad]
     if not ill:
         return 0
-    share = sum(bad for bad, _ in ill) / sum(calls for _, calls in ill)
+    calls, bad = sum(calls for _, calls in processes), sum(bad for bad, _ in ill)
     well = sum(calls for bad, calls in processes if not bad)
-    return len(ill) if (1 - min(share, 0.99)) ** well < _SURPRISE else len(processes)
+    # That none of the bad calls fell to those, if all processes were alike; and so many other choices of them were
+    # as good, as they were picked by what they did.
+    chance = float(comb(len(processes), len(ill)))
+    for number in range(round(bad)):
+        chance *= max(0.0, calls - well - number) / max(1.0, calls - number)
+    return len(ill) if chance < _SURPRISE else len(processes)
 
 
-def _events(session: Session, episodes: Sequence[Episode], within: str) -> None:
+def _events(session: Session, episodes: Sequence[Episode], within: str, sampled: Collection[str]) -> None:
     kind = "coalesce(error, status::VARCHAR)"
     refusals = ", ".join(map(literal, REJECTIONS))
     for at, failed, opened, would_open, scheduled, *errors in session.rows(f"""
@@ -124,19 +169,27 @@ def _events(session: Session, episodes: Sequence[Episode], within: str) -> None:
             FROM events AS told {within} WHERE event <> 'request.finished' GROUP BY id"""):
         one = episodes[at]
         one.sends_failed, one.opened, one.would_open = failed, opened, would_open
-        one.retries = scheduled or one.retries
+        if failed:
+            # Not those of the calls that ended: of a host that hangs now, none has.
+            one.sends = one.answered + failed
+        if not one.calls or one.host in sampled:
+            one.retries = scheduled or one.retries
         one.error = next((error for error in errors if error), None)
 
 
 def _connections(
-    session: Session, episodes: Sequence[tuple[Episode, float]], names: Mapping[str, Sequence[str]]
+    session: Session, episodes: Sequence[tuple[Episode, Draft]], names: Mapping[str, Sequence[str]]
 ) -> None:
     """Evictions and hooks are told by the name that was asked for."""
+    own = _own(episodes)
     rows = ", ".join(
-        f"({at}, {literal(name)}, {_micros(one.begin)}, {_micros(end)})"
-        for at, (one, end) in enumerate(episodes)
+        f"({at}, {literal(name)}, {begin}::BIGINT, {end}::BIGINT)"
+        for at, (one, _) in enumerate(episodes)
         for name in {one.host, *names.get(one.host, ())}
+        for begin, end in own[at]
     )
+    if not rows:
+        return
     for at, evicted, hooked in session.rows(f"""
             SELECT id, count(*) FILTER (event = 'connection.evicted'), count(*) FILTER (event = 'connection.hooked')
             FROM events JOIN (VALUES {rows}) AS named(id, host, b, e) USING (host)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sleepwalker.inspect.model import Outage
-from sleepwalker.inspect.segments import CALLS, FEWEST, SENDS, SLOW, Count, Scale, bad_runs
+from sleepwalker.inspect.segments import CALLS, FEWEST, SENDS, SLOW, Count, Scale, bad_runs, total_within
 from sleepwalker.inspect.ticks import Tick
 from sleepwalker.inspect.trouble import Episode, Kind, Together
 
@@ -24,6 +24,8 @@ _ALWAYS = 0.9
 _SURPRISE = 0.05
 #: Of hosts that fell together: how many at least, and which share of those that were called.
 _FEWEST_TOGETHER, _MOST_OF = 3, 0.5
+#: An episode so many times as long as a worse one within it is told beside it; of more than so many, as one.
+_LONGER, _MOST_WITHIN = 3.0, 3
 #: Seconds: calls that hang fail when their time is up, and not all in the same moment.
 _SAME_MOMENT = 2.0
 
@@ -57,8 +59,12 @@ class Draft:
     """Which share was bad, of what told it."""
     last_bad: float = 0.0
     """The last evidence but for that of a state."""
+    well_from: float | None = None
+    """When the first call was sent that was answered, and none after it failed: what hung ends later."""
     always: bool = False
     """Whether it is so for next to all of the log: then it is no part of what happens meanwhile."""
+    worse: bool = False
+    """Whether it is the part of a longer one in which it was worse."""
 
     @property
     def goes_on(self) -> bool:
@@ -74,18 +80,89 @@ def drafts(known: Evidence, interval: int, end: float) -> list[Draft]:
         *_told_by(known, interval, "slow", SLOW, lambda one: float(one.slow), lambda one: float(one.quick - one.slow)),
         *(_of_state(one, "broken", end) for one in known.broken),
     ]
+    within = _within(found, known, interval)
+    taken = {id(one) for _, parts in within for one in parts}
+    rest = [one for one in found if id(one) not in taken and not one.worse and not one.always]
+    merged = _merged(rest, known, interval)
+    for one in (one for one in found if one.always):
+        alike = next((each for each in merged if _overlap(each, one, interval) and not _far_longer(one, [each])), None)
+        if alike is None:
+            merged.append(one)
+        else:
+            _merge(alike, one)
+    merged += [one for one, _ in within]
+    for one in merged:
+        if not one.always:
+            _end_with_recovery(one, known, interval)
+    return sorted(
+        [*merged, *(_of_state(one, "isolated", end) for one in known.isolated)],
+        key=lambda one: (one.begin, -one.end),
+    )
+
+
+def _merged(found: Sequence[Draft], known: Evidence, interval: int) -> list[Draft]:
     merged: list[Draft] = []
-    ordinary = [one for one in found if one.always]
-    for one in sorted((one for one in found if not one.always), key=lambda draft: (draft.begin, draft.end)):
+    for one in sorted(found, key=lambda draft: (draft.begin, draft.end)):
         if merged and _belong_together(merged[-1], one, known.ticks, interval):
             _merge(merged[-1], one)
         else:
             merged.append(one)
-    for one in merged:
-        _end_with_recovery(one, known, interval)
-    return sorted(
-        [*merged, *ordinary, *(_of_state(one, "isolated", end) for one in known.isolated)], key=lambda one: one.begin
-    )
+    return merged
+
+
+def _within(found: Sequence[Draft], known: Evidence, interval: int) -> list[tuple[Draft, list[Draft]]]:
+    """What is told by itself although it lies within a longer one: a total outage, or what is wrong in another way.
+
+    With each, the drafts that it was made of.
+    """
+    longer = [one for one in found if not one.worse and "broken" not in one.signs]
+    inner = [
+        one
+        for one in found
+        if "broken" not in one.signs
+        and any(_far_longer(each, [one]) and (one.worse or _differ(each, one)) for each in longer)
+    ]
+    made: list[tuple[Draft, list[Draft]]] = []
+    for one in sorted(inner, key=lambda draft: (draft.begin, draft.end)):
+        if made and _overlap(made[-1][0], one, interval):
+            _merge(made[-1][0], one)
+            made[-1][1].append(one)
+        else:
+            made.append((replace(one, signs=set(one.signs)), [one]))
+    for state in (one for one in found if "broken" in one.signs):
+        for one, parts in made:
+            if _overlap(one, state, interval) and not _far_longer(state, [one]):
+                _merge(one, state)
+                parts.append(state)
+                break
+    parts_of = {id(one) for _, parts in made for one in parts}
+    for outer in (one for one in longer if id(one) not in parts_of):
+        mine = [one for one, _ in made if outer.begin <= one.end and one.begin <= outer.end]
+        if len(mine) > _MOST_WITHIN or not _far_longer(outer, mine):
+            made = [pair for pair in made if all(pair[0] is not one for one in mine)]
+    for one, _ in made:
+        one.worse = True
+        one.counts_go_on &= all(one.end + interval >= each.end for each in longer)
+    return made
+
+
+def _differ(one: Draft, within: Draft) -> bool:
+    """Whether what lies within another is wrong in another way, or total where the other is not."""
+    if ("slow" in one.signs) != ("slow" in within.signs):
+        return True
+    return "slow" not in one.signs and within.share >= _TOTAL >= 2 * one.share
+
+
+def _overlap(one: Draft, other: Draft, interval: int) -> bool:
+    return one.begin <= other.end + interval and other.begin <= one.end + interval
+
+
+def _far_longer(one: Draft, parts: Sequence[Draft]) -> bool:
+    """Whether these lie within it, and it is far longer than all of them."""
+    if not parts:
+        return True
+    inside = all(one.begin <= each.end and each.begin <= one.end for each in parts)
+    return inside and one.end - one.begin > _LONGER * sum(each.end - each.begin for each in parts)
 
 
 def _answered(one: Tick) -> float:
@@ -105,9 +182,11 @@ def _told_by(
     good: Callable[[Tick], float],
 ) -> list[Draft]:
     seen = [one for one in known.ticks if bad(one) or good(one) > 0]
-    runs = bad_runs([Count(one.number, bad(one), max(0.0, good(one))) for one in seen], scale)
+    counts = [Count(one.number, bad(one), max(0.0, good(one))) for one in seen]
+    runs = bad_runs(counts, scale)
+    worse = {part for run in runs for part in total_within(counts, run, scale)} if sign != "slow" else set()
     made = []
-    for first, stop in runs:
+    for first, stop in [*runs, *sorted(worse - set(runs))]:
         goes_on = stop == runs[-1][1]  # unless enough is answered after it
         last = max(at for at in range(first, stop + 1) if bad(seen[at]))
         begin, _ = _edges(seen[first], sign, known, interval)
@@ -115,8 +194,9 @@ def _told_by(
         end = max(begin, end)
         ill = sum(bad(one) for one in seen[first : last + 1])
         within = ill + sum(good(one) for one in seen[first : last + 1])
-        always = sign == "sends" and within >= _ALWAYS * sum(bad(one) + good(one) for one in seen)
-        made.append(Draft(begin, end, {sign}, counts_go_on=goes_on, share=ill / within, last_bad=end, always=always))
+        part = (first, stop) in worse
+        always = sign == "sends" and not part and within >= _ALWAYS * sum(bad(one) + good(one) for one in seen)
+        made.append(Draft(begin, end, {sign}, goes_on, share=ill / within, last_bad=end, always=always, worse=part))
     return made
 
 
@@ -160,7 +240,7 @@ def _merge(one: Draft, later: Draft) -> None:
     told = last.signs == {"broken"} and not last.state_goes_on
     one.counts_go_on = last.counts_go_on or (first.counts_go_on and not told)
     one.state_goes_on = one.state_goes_on or later.state_goes_on
-    one.end = last.end
+    one.begin, one.end = min(one.begin, later.begin), last.end
     one.share = max(one.share, later.share)
     one.last_bad = max(one.last_bad, later.last_bad)
     one.signs |= later.signs
@@ -193,6 +273,10 @@ def kind_of(one: Episode, draft: Draft, limited: int) -> Kind:
     share, signs = one.share or 0.0, draft.signs
     if "isolated" in signs:
         return "isolated"
+    if draft.worse and signs == {"slow"}:
+        return "slow"
+    if hangs(one, draft):
+        return "total"
     if draft.always and share < _NOTICED:
         # What retries hide from next to all callers is worth a word, and no more.
         return "retried" if one.failed < FEWEST or share < _HIDDEN else "partial"
@@ -207,6 +291,17 @@ def kind_of(one: Episode, draft: Draft, limited: int) -> Kind:
     if "sends" in signs:
         return "retried" if one.failed < FEWEST else "partial"
     return "broken"
+
+
+def hangs(one: Episode, draft: Draft) -> bool:
+    """Whether next to no call has ended since it began: retries saved none of what failed until now."""
+    return (
+        draft.counts_go_on
+        and "sends" in draft.signs
+        and not one.saved
+        and one.failed < FEWEST <= one.sends_failed
+        and one.sends_failed >= _TOTAL * one.sends
+    )
 
 
 def together(episodes: Sequence[Episode], called: Callable[[float], int], interval: int) -> list[Together]:

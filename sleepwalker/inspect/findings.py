@@ -16,6 +16,8 @@ __all__ = ["findings"]
 _OFTEN = 4
 #: Below this share of failed calls, retries hide what fails: then the share of sends is told, too.
 _FEW = 0.05
+#: Failures that lie within less of the time than this share of it are not spread over it.
+_MOST = 0.5
 _ORDER = {"bad": 0, "over": 1, "note": 2, "good": 3}
 
 
@@ -48,13 +50,22 @@ def _no_trouble(report: Report) -> Finding:
     if not failed:
         which = f"All is well: {of}"
     else:
-        which = f"No outage: {of}; {count(failed, 'call')} failed{', spread over the time' if failed > 1 else ''}"
+        which = f"No outage: {of}; {count(failed, 'call')} failed{_where(report) if failed > 1 else ''}"
     unanswered = [facts.label for facts in report.hosts if facts.failed and not facts.answered]
     if unanswered:
         which += f". Too few calls to judge, and none answered: {', '.join(unanswered)}"
     it = report.retries
     exact = it.exact or not report.sampled
     return Finding("good", which, done=_retried(it.sends, it.saved, exact=exact) if it.saved else "")
+
+
+def _where(report: Report) -> str:
+    """From when until when the failed calls lie, if that is far less than the time that was looked at."""
+    first = min((one.first_failure for one in report.hosts if one.first_failure is not None), default=report.begin)
+    last = max((one.last_failure for one in report.hosts if one.last_failure is not None), default=report.end)
+    if last - first > _MOST * (report.end - report.begin):
+        return ", spread over the time"
+    return f", all from {when(first, report)} to {when(last, report)}"
 
 
 # -- one host ------------------------------------------------------------------------------------
@@ -64,7 +75,9 @@ def _of_host(facts: HostFacts, numbers: Sequence[int], report: Report, runbook: 
     mine = [report.episodes[at] for at in numbers]
     troubles = [one for one in mine if one.trouble]
     # What still goes on is asked about first, else the latest.
-    last = next((one for one in reversed(troubles) if one.end is None), (troubles or mine)[-1])
+    last = next(
+        (one for one in reversed(troubles) if one.end is None), max(troubles or mine, key=lambda one: one.end or 0.0)
+    )
     tone: Literal["bad", "over", "note"] = "bad" if last.end is None else "over"
     return Finding(
         tone if troubles else "note",
@@ -127,6 +140,8 @@ def _hooks(one: Episode) -> str:
 
 def _failing(one: Episode, mostly: str, report: Report) -> str:
     failed = one.share or 0.0
+    if not one.calls and one.sends_failed:
+        return f"{one.sends_failed:,} of {count(one.sends, 'send')} failed{mostly}; no call has ended since"
     if not report.answers_logged:
         return f"{count(one.failed, 'call')} failed{mostly}; how many were answered is not in the log"
     if failed >= 1:
@@ -271,6 +286,8 @@ def _goes_on(one: Episode, facts: HostFacts, report: Report) -> str:
         answers += f" at {when(facts.last_failure, report)}"
     if facts.circuit in ("open", "half-open"):
         return f"no: the circuit is {facts.circuit}{_next_try(facts, report)}"
+    if not one.calls and one.sends_failed:
+        return "no: no call has ended since"
     if facts.state == "broken" and facts.answered_since and (facts.last_answer or 0) > one.begin:
         return f"perhaps: {answers}, but no recovery is logged (was the process restarted?)"
     if facts.answered_since:

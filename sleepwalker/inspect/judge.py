@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sleepwalker.eventlog.columns import literal
 from sleepwalker.inspect import moves
 from sleepwalker.inspect.details import count_episodes
 from sleepwalker.inspect.episodes import Draft, Evidence, drafts, kind_of, over_by_answers, together
@@ -24,6 +25,9 @@ __all__ = ["Judged", "judge", "now"]
 _AROUND, _AROUND_SECONDS = 10, 60.0
 #: Seconds: the last calls to a host may end after its callers have gone.
 _LATE = 2.0
+_TIME = moves.seconds("time")
+#: A host is called no more when its last call is so many times as long ago as its calls are usually apart.
+_GAPS = 5.0
 #: The share that is taken to fail where only the events of a host's state told of it.
 _LIKELY = 0.3
 
@@ -66,13 +70,15 @@ def judge(
     for one, draft in found:
         _move(one, draft, moved, hosts[one.host], end, interval)
     _end_held(session, found, hosts, dated)
-    limited = count_episodes(session, [(one, draft.end) for one, draft in found], interval, usual, names, processes)
+    _end_hung(session, found, dated)
+    limited = count_episodes(session, found, interval, usual, names, processes)
     _settle(session, found, limited, rows, interval, dated)
     for host in {one.host for one, _ in found}:
-        _afterwards([one for one, _ in found if one.host == host], rows.get(host, ()), interval)
+        _afterwards([pair for pair in found if pair[0].host == host], rows.get(host, ()), interval)
     _answered_since(session, [one for one, _ in found], dated)
+    latest = {one.host: one for one, _ in sorted(found, key=lambda pair: pair[1].end)}
     for one, draft in found:
-        if _fails_again(one, draft, hosts[one.host]):
+        if latest[one.host] is one and _fails_again(one, draft, hosts[one.host]):
             one.end = None
     episodes = sorted(
         [*(one for one, _ in found), *hook_episodes(session, processes, dated)], key=lambda one: (one.begin, one.host)
@@ -93,7 +99,11 @@ def _settle(
     dated: str,
 ) -> None:
     """Say what was wrong, whether it is over, and when the host was last well before it."""
-    after = answered_after(session, {one.host: draft.end for one, draft in found if draft.counts_go_on}, dated)
+    ends: dict[str, float] = {}
+    for one, draft in found:
+        if draft.counts_go_on:
+            ends[one.host] = max(draft.end, ends.get(one.host, 0.0))
+    after = answered_after(session, ends, dated)
     for (one, draft), refused in zip(found, limited, strict=True):
         mine = rows.get(one.host, ())
         one.kind = kind_of(one, draft, refused)
@@ -103,8 +113,8 @@ def _settle(
         answered = after.get(one.host, 0)
         if over_by_answers(draft.share, answered):
             draft.counts_go_on = False
-        one.end = None if draft.goes_on else draft.end
-        if one.end is None and not draft.state_goes_on:
+        one.end = None if draft.goes_on else draft.well_from or draft.end
+        if one.end is None and not draft.state_goes_on and draft.end == ends.pop(one.host, None):
             one.answered += answered
             one.calls += answered
 
@@ -147,6 +157,31 @@ def _end_held(
             _end_states(hosts[host], draft.end, "fine")
 
 
+def _end_hung(session: Session, found: Sequence[tuple[Episode, Draft]], dated: str) -> None:
+    """Calls that hung end when their time is up, which may be long after the host was well again."""
+    told = [
+        (at, one, draft)
+        for at, (one, draft) in enumerate(found)
+        if draft.signs <= {"calls", "sends"} and one.moved_at is None
+    ]
+    if not told:
+        return
+    table = ", ".join(
+        f"({at}, {literal(one.host)}, {draft.begin!r}::DOUBLE, {draft.end!r}::DOUBLE)" for at, one, draft in told
+    )
+    begun = f"{_TIME} - coalesce(duration, 0)"
+    for at, well in session.rows(f"""
+            WITH given AS (SELECT * FROM (VALUES {table}) AS given(id, host, b, e)),
+            ill AS (
+                SELECT id, any_value(given.host) AS host, any_value(e) AS e, max({begun}) AS last
+                FROM events JOIN given USING (host)
+                WHERE event IN ('attempt.failed', 'request.failed') AND {_TIME} BETWEEN b AND e AND {dated}
+                GROUP BY id)
+            SELECT id, min({begun}) FROM calls JOIN ill USING (host)
+            WHERE answered AND {begun} > last AND {_TIME} <= e AND {dated} GROUP BY id"""):
+        found[at][1].well_from = well
+
+
 def _end_states(facts: HostFacts, at: float, state: str) -> None:
     """A host that callers have left stays broken in its events for ever: from the move on it is not."""
     if facts.outages and facts.outages[-1].until is None and facts.outages[-1].since <= at:
@@ -156,12 +191,15 @@ def _end_states(facts: HostFacts, at: float, state: str) -> None:
         facts.state = state  # type: ignore[assignment]
 
 
-def _afterwards(mine: Sequence[Episode], rows: Sequence[Tick], interval: int) -> None:
+def _afterwards(found: Sequence[tuple[Episode, Draft]], rows: Sequence[Tick], interval: int) -> None:
     """What was answered after each episode, and what failed that belongs to none."""
+    mine = [one for one, _ in found]
     inside = {
         number
-        for one in mine
-        for number in range(int(one.begin // interval), int((one.end or one.begin) // interval) + 1)
+        for one, draft in found
+        for number in range(
+            int(one.begin // interval), int((one.begin if one.end is None else draft.end) // interval) + 1
+        )
     }
     for at, one in enumerate(mine):
         if one.end is None:
@@ -178,7 +216,7 @@ def _afterwards(mine: Sequence[Episode], rows: Sequence[Tick], interval: int) ->
 
 def _answered_since(session: Session, found: Sequence[Episode], dated: str) -> None:
     """Exactly, for the last episode of each host: the one of which it is asked whether it is over."""
-    last = {one.host: one for one in found if one.end is not None}
+    last = {one.host: one for one in sorted(found, key=lambda one: one.end or 0.0) if one.end is not None}
     for host, count in answered_after(session, {host: one.end or 0.0 for host, one in last.items()}, dated).items():
         last[host].answered_since = count
 
@@ -189,20 +227,30 @@ def _fails_again(one: Episode, draft: Draft, facts: HostFacts) -> bool:
         return False
     last = facts.last_failure or 0.0
     return (
-        one.end < last
+        draft.end < last
         and (facts.last_answer or 0.0) < last
         and not over_by_answers(max(draft.share, _LIKELY), one.answered_since)
     )
 
 
 def _called(session: Session, interval: int, dated: str) -> Callable[[float], int]:
-    """A function of a moment: how many hosts were called around it."""
+    """A function of a moment: how many hosts were called around it, and not left by their callers before.
+
+    One that is seldom called counts for as long as its calls are usually apart.
+    """
     around = round(max(_AROUND_SECONDS, float(_AROUND * interval)))
     bucket = f"epoch_us(time) // {around * 1_000_000}"
-    hosts: dict[int, int] = dict(
-        session.rows(f"SELECT {bucket}, count(DISTINCT host) FROM calls WHERE {dated} GROUP BY ALL")
+    hosts: dict[int, set[str]] = {}
+    for number, host in session.rows(f"SELECT DISTINCT {bucket}, host FROM calls WHERE {dated}"):
+        hosts.setdefault(number, set()).add(host)
+    until: dict[str, float] = dict(
+        session.rows(f"""
+            SELECT host, max({_TIME}) + {_GAPS} * (max({_TIME}) - min({_TIME})) / greatest(count(*) - 1, 1)
+            FROM calls WHERE {dated} GROUP BY host""")
     )
-    return lambda at: max(hosts.get(int(at // around) + before, 0) for before in (-1, 0, 1))
+    return lambda at: max(
+        sum(until[host] + _LATE >= at for host in hosts.get(int(at // around) + before, ())) for before in (-1, 0, 1)
+    )
 
 
 _NOW = {

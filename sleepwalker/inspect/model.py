@@ -261,7 +261,7 @@ class Report:
     rejections: dict[str, int]
     """Rejected calls, by the policy part that refused them."""
     answers_logged: bool = True
-    """Whether the logs have any answered call: without, it is not known which share of the calls failed."""
+    """False where answered calls are missing in the logs: then it is not known which share of the calls failed."""
     processes: int = 1
     """How many processes wrote the events."""
     misdated: int = 0

@@ -19,6 +19,8 @@ __all__ = ["make"]
 #: How many intervals a chart has at most, and how many hosts have charts of their own.
 _MOST_STEPS = 150
 _CHARTED = 12
+#: So many calls may end without a line: those that were cancelled.
+_CANCELLED = 3
 
 #: Seconds: intervals that people count in.
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400, 604_800)
@@ -47,7 +49,7 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
     # Whether it is over is a matter of when the log ends, also for a host that has fallen silent.
     whole = Filter(chosen.since, chosen.until).condition()
     ((end,),) = session.rows(f"SELECT max({_TIME}) FROM everything WHERE {whole} AND {dated}")
-    answers_logged = bool(session.rows("SELECT 1 FROM everything WHERE event = 'request.finished' LIMIT 1"))
+    answers_logged = _answers_logged(session)
     step = next((step for step in _STEPS if (end - first) / step < _MOST_STEPS), (end - first) / _MOST_STEPS)
     hosts = count_hosts(session, dated)
     known_names = names(session)
@@ -103,6 +105,27 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
     )
     report.findings = findings(report, runbook)
     return report
+
+
+def _answers_logged(session: Session) -> bool:
+    """False where calls were answered, as other events show, and none of them is in the log.
+
+    A log in which every call failed looks the same but for those events: it is complete.
+    """
+    if session.rows("SELECT 1 FROM everything WHERE event = 'request.finished' LIMIT 1"):
+        return True
+    well = "event IN ('host.recovered', 'breaker.closed') AND NOT coalesce(observed, false)"
+    if session.rows(f"SELECT 1 FROM everything WHERE {well} LIMIT 1"):
+        return False
+    # A call of which a send failed ends as failed or answered, but for those that were under way when the log ended.
+    ((saved,),) = session.rows("""
+        SELECT count(DISTINCT call) FROM everything
+        WHERE event = 'attempt.failed' AND call NOT IN (
+            SELECT call FROM everything WHERE event = 'request.failed' AND call IS NOT NULL)
+        AND epoch_us(time) < (
+            SELECT max(epoch_us(time)) - 1e6 * max(coalesce(duration, 0)) FROM everything
+            WHERE event = 'request.failed')""")
+    return bool(saved <= _CANCELLED)
 
 
 def _badness(facts: HostFacts) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 
-__all__ = ["CALLS", "FEWEST", "SENDS", "SLOW", "Count", "Scale", "bad_runs"]
+__all__ = ["CALLS", "FEWEST", "SENDS", "SLOW", "Count", "Scale", "bad_runs", "total_within"]
 
 #: So many bad ones make an episode, however few calls there were: two failures of two calls are no outage.
 FEWEST = 3
@@ -70,6 +70,22 @@ def bad_runs(counts: Sequence[Count], scale: Scale) -> list[tuple[int, int]]:
         usual = min(outside * _MARGIN, scale.most)
         runs = _runs(counts, usual, [level for level in scale.levels if level >= _APART * usual])
     return [run for run in runs if sum(one.bad for one in counts[run[0] : run[1] + 1]) >= FEWEST]
+
+
+def total_within(counts: Sequence[Count], run: tuple[int, int], scale: Scale) -> list[tuple[int, int]]:
+    """The runs within a run in which next to all was bad, where less was in the rest of it."""
+    first, last = run
+    part = counts[first : last + 1]
+    share = sum(one.bad for one in part) / sum(one.bad + one.good for one in part)
+    found: list[tuple[int, int]] = []
+    for _ in range(2):  # the first time, the share of the rest is not known yet
+        if share * _APART > scale.levels[-1]:
+            return []
+        found = _runs(part, max(share, scale.usual), scale.levels[-1:])
+        share, _ = _share_outside(part, found)
+    return [
+        (first + begin, first + end) for begin, end in found if sum(one.bad for one in part[begin : end + 1]) >= FEWEST
+    ]
 
 
 def _share_outside(counts: Sequence[Count], runs: Sequence[tuple[int, int]]) -> tuple[float, float]:

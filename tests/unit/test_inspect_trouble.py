@@ -129,8 +129,17 @@ def test_sends_that_fail_while_retries_save_all_calls_are_a_note(made: Made) -> 
     assert not report.trouble
 
 
-def test_a_log_that_has_no_answered_calls_says_so_of_its_shares(made: Made) -> None:
+def test_a_log_in_which_every_call_failed_says_that_all_did(made: Made) -> None:
     [finding] = made(*(failed(at) for at in range(100, 140))).findings
+    assert "all 40 calls failed, mostly ConnectError" in finding.since[0]
+
+
+def test_a_log_without_its_answered_calls_says_so_of_its_shares(made: Made) -> None:
+    """That the host recovered, or that calls ended of which a send had failed, shows that there were some."""
+    [finding] = made(*(failed(at) for at in range(100, 140)), *broken(110), *recovered(140, 110)).findings
+    assert "how many were answered is not in the log" in finding.since[0]
+    lost = [line(at, "attempt.failed", attempt=1, status=503, duration=0.01, call=f"c-{at}") for at in range(100)]
+    [finding] = made(*lost, *(failed(at, call=f"d-{at}") for at in range(100, 140))).findings
     assert "how many were answered is not in the log" in finding.since[0]
 
 
