@@ -34,7 +34,7 @@ _NOW = {
         "Tell the people who run it since when. A shorter timeout.attempt, or breaker.slow_ratio, keeps our own "
         "service well."
     ),
-    "isolated": "Ask who isolated it, and why: host.isolated in the log says so. manager.restore ends it.",
+    "isolated": "Ask the operator who isolated it whether it may come back. manager.restore ends the isolation.",
     "limited": "Did our own load grow? Then raise the limit; else find what calls in a loop.",
     "hooks": "Look at the server that the hook asks: who needs a connection waits for it, and gets none.",
     "retried": "Nothing now: callers did not notice. In the morning, ask the people who run it what is ill there.",

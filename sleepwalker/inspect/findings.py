@@ -95,7 +95,9 @@ def _from_until(begin: float, end: float | None, last_good: float | None, report
 def _what(one: Episode, report: Report) -> str:
     mostly = f", mostly {kind(one.error)}" if one.error else ""
     if one.kind == "isolated":
-        said = "isolated by an operator"
+        until = f"until {when(one.isolated_until, report)}" if one.isolated_until is not None else None
+        why = ", ".join(part for part in (one.isolated_reason, until) if part)
+        said = "isolated by an operator" + (f": {why}" if why else "")
     elif one.kind == "hooks":
         said = _hooks(one)
     elif one.kind == "slow":
@@ -261,7 +263,8 @@ def _over(one: Episode, troubles: Sequence[Episode], facts: HostFacts, report: R
 
 def _goes_on(one: Episode, facts: HostFacts, report: Report) -> str:
     if one.kind == "isolated":
-        return "no: isolated until an operator restores it or its time is over"
+        until = f" or its time is over, at {when(one.isolated_until, report)}" if one.isolated_until is not None else ""
+        return f"no: isolated until an operator restores it{until}"
     if one.kind == "hooks":
         return "no: no hook has given a connection since"
     if one.kind == "slow":

@@ -83,6 +83,10 @@ class Episode:
     """Calls that failed after its end and belong to no other episode."""
     last_stray: float | None = None
     """The last of those."""
+    isolated_reason: str | None = None
+    """Why an operator had taken the host out of use, in their words, if they said so."""
+    isolated_until: float | None = None
+    """Until when, if they said so."""
     together: int | None = None
     """The number of the entry in `Report.together` that it belongs to."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sleepwalker.inspect import Filter, Report, moment
+from sleepwalker.inspect import Filter, Report, document, moment
 from sleepwalker.inspect.model import Span
 from sleepwalker.inspect.spans import HOST as HOST_STATES
 from sleepwalker.inspect.spans import coarse, processes, worst
@@ -351,7 +351,21 @@ def test_what_an_operator_said_is_no_reason_of_an_outage(tmp_path: Path) -> None
 def test_an_isolated_host_waits_for_its_operator(made: Made) -> None:
     [finding] = made(answered(0), line(10, "host.isolated"), answered(200, "https://other")).findings
     assert finding.since == ("since 14:00:10, 3 min 10 s so far: isolated by an operator",)
-    assert finding.over == "no: isolated until an operator restores it or its time is over"
+    assert finding.over == "no: isolated until an operator restores it"
+
+
+def test_what_an_operator_said_of_an_isolation_is_told(made: Made) -> None:
+    """The last word counts, and it may have been said before what is looked at."""
+    lines = [answered(0), line(10, "host.isolated", reason="new disks", until=NOON + 400)]
+    lines += [line(20, "host.isolated", reason="maintenance", until=NOON + 900), answered(200, "https://other")]
+    for since in (None, NOON + 100):
+        report = made(*lines, chosen=Filter(since=since))
+        [one] = report.episodes
+        assert (one.isolated_reason, one.isolated_until) == ("maintenance", NOON + 900)
+        [finding] = report.findings
+        assert finding.since[0].endswith("so far: isolated by an operator: maintenance, until 14:15:00")
+        assert finding.over == "no: isolated until an operator restores it or its time is over, at 14:15:00"
+    assert document(report)["episodes"][0]["isolated_until"] == "2025-11-22T14:15:00.000Z"
 
 
 def test_callers_who_were_given_another_host_are_said_to_be_over_it(made: Made) -> None:
