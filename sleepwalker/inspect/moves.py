@@ -81,7 +81,7 @@ def back(host: str, found: Sequence[Move], after: float) -> Move | None:
 
 
 def note_isolations(session: Session, episodes: Sequence[Episode], end: float, dated: str) -> None:
-    """Note what the operator said of each isolation. It may have begun before what is looked at; the last word counts."""
+    """Note what the operator said of each isolation, maybe before what is looked at; the last word counts."""
     found = [one for one in episodes if one.kind == "isolated"]
     if not found:
         return
