@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sleepwalker.inspect.trouble import Episode
 
-__all__ = ["advice", "page_of"]
+__all__ = ["advice", "page_of", "read_on"]
 
 #: The page with a section for every kind, by default.
 _PAGE = "docs/operations/runbook.md"
@@ -87,3 +87,9 @@ def page_of(one: Episode | None, runbook: str | None, *, flaps: bool = False) ->
     else:
         section = _SECTIONS.get(one.kind, one.kind)
     return f"{(runbook or _PAGE).partition('#')[0]}#{section}"
+
+
+def read_on(page: str) -> str:
+    """Where to read on, for people: our own page is in the project, and maybe not on their machine."""
+    address, _, section = page.partition("#")
+    return f'runbook, section "{section}" ({_PAGE} of the project)' if address == _PAGE else page

@@ -9,7 +9,7 @@ from typing import Literal
 from sleepwalker.inspect.advice import advice, page_of
 from sleepwalker.inspect.model import HostFacts, Report
 from sleepwalker.inspect.trouble import Episode, Finding, Together
-from sleepwalker.inspect.words import count, kind, seconds, share, span, times, when
+from sleepwalker.inspect.words import count, kind, seconds, share, span, times, until, when
 
 __all__ = ["findings"]
 
@@ -99,14 +99,14 @@ def _from_until(begin: float, end: float | None, last_good: float | None, report
         since += " or before"
     if end is None:
         return f"since {since}, {span(report.end - begin)} so far"
-    return f"{since} to {when(end, report)}, {span(end - begin)}"
+    return f"{since} to {until(begin, end, report)}, {span(end - begin)}"
 
 
 def _what(one: Episode, report: Report) -> str:
     mostly = f", mostly {kind(one.error)}" if one.error else ""
     if one.kind == "isolated":
-        until = f"until {when(one.isolated_until, report)}" if one.isolated_until is not None else None
-        why = ", ".join(part for part in (one.isolated_reason, until) if part)
+        to = f"until {when(one.isolated_until, report)}" if one.isolated_until is not None else None
+        why = ", ".join(part for part in (one.isolated_reason, to) if part)
         said = "isolated by an operator" + (f": {why}" if why else "")
     elif one.kind == "hooks":
         said = _hooks(one)
@@ -248,7 +248,8 @@ def _done(mine: Sequence[Episode], sampled: bool) -> str:
 
     parts = []
     if opened := total("opened"):
-        parts.append(f"circuit opened {times(opened)}")
+        many = max(one.opened_in for one in mine)
+        parts.append(f"circuit opened {times(opened)}{f' in {many:,} processes' if many > 1 else ''}")
     if would_open := total("would_open"):
         parts.append(f"circuit would have opened {times(would_open)} (dry run)")
     if refused := total("refused"):
@@ -310,8 +311,8 @@ def _begins_another(one: Episode, stray: float, report: Report) -> bool:
 
 def _goes_on(one: Episode, facts: HostFacts, report: Report) -> str:
     if one.kind == "isolated":
-        until = f" or its time is over, at {when(one.isolated_until, report)}" if one.isolated_until is not None else ""
-        return f"no: isolated until an operator restores it{until}"
+        over = f" or its time is over, at {when(one.isolated_until, report)}" if one.isolated_until is not None else ""
+        return f"no: isolated until an operator restores it{over}"
     if one.kind == "hooks":
         return "no: no hook has given a connection since"
     if one.kind == "slow":
