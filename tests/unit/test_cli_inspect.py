@@ -323,7 +323,7 @@ def test_the_runbook_has_a_section_for_each_kind_of_trouble() -> None:
     page = (Path(__file__).parents[2] / advice._PAGE).read_text(encoding="utf-8")
     sections = {title.lower() for title in re.findall(r"^## (.*)$", page, re.M)}
     kinds = {advice._SECTIONS.get(kind, kind) for kind in get_args(Kind)}
-    assert {*kinds, *advice._SECTIONS.values(), advice._TOGETHER, advice._MOVED} <= sections
+    assert {*kinds, *advice._SECTIONS.values(), advice._TOGETHER, advice._MOVED, advice._FLAPPING} <= sections
 
 
 def test_why_retries_were_not_made_is_said_in_words(inspect: Run, tmp_path: Path) -> None:
@@ -572,8 +572,8 @@ def test_help_shows_examples_tables_and_exit_codes(inspect: Run, monkeypatch: py
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = inspect("--help")
     assert code == 0
-    for words in ("examples:", "--follow", "events, calls, attempts, transitions", "exit codes: 0 fine, 1 no event"):
-        assert words in out
+    for said in ("examples:", "--follow", "events, calls, attempts, transitions", "exit codes: 0 fine, 1 no event"):
+        assert said in out
     assert max(map(len, out.splitlines())) <= 80
 
 
