@@ -62,7 +62,7 @@ def advice(*episodes: Episode, flaps: bool = False) -> str:
         return "Nothing now. Whatever still asks for the old address has to ask for the new one."
     if flaps and one.kind != "limited":
         return _FLAPS
-    only = 0 < one.processes < one.of_processes
+    only = 0 < one.processes <= one.of_processes / 2  # of more of them it is less likely the matter
     these = "that process" if one.processes == 1 else f"those {one.processes} processes"
     whose = "its" if one.processes == 1 else "their"
     if one.end is not None and one.kind != "retried":

@@ -343,6 +343,8 @@ def test_once_over_what_only_one_process_saw_is_no_matter_of_the_hosts_people() 
     assert advice(one).startswith("Look at that process first: its network, DNS, credentials. ")
     one.processes = 2
     assert advice(one).startswith("Look at those 2 processes first: their network, DNS, credentials. ")
+    one.processes = 5
+    assert advice(one).startswith("Look at which path"), "what most of them saw is no matter of theirs"
 
 
 def test_a_host_that_breaks_again_and_again_is_over_only_for_now(made: Made) -> None:
