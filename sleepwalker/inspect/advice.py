@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from sleepwalker.inspect.trouble import Episode
 
-__all__ = ["advice", "page_of"]
+__all__ = ["advice", "page_of", "read_on"]
 
 #: The page with a section for every kind, by default.
 _PAGE = "docs/operations/runbook.md"
 
 #: The section of it, where that is not named as the kind.
 _SECTIONS = {"total": "broken", "BulkheadFullError": "bulkhead"}
-_TOGETHER, _MOVED = "together", "moved"
+_TOGETHER, _MOVED, _FLAPPING = "together", "moved", "flapping"
 
 #: What an error mostly means.
 _MEANS = {
@@ -34,12 +34,16 @@ _NOW = {
         "Tell the people who run it since when. A shorter timeout.attempt, or breaker.slow_ratio, keeps our own "
         "service well."
     ),
-    "isolated": "Ask who isolated it, and why: host.isolated in the log says so. manager.restore ends it.",
+    "isolated": "Ask the operator who isolated it whether it may come back. manager.restore ends the isolation.",
     "limited": "Did our own load grow? Then raise the limit; else find what calls in a loop.",
     "hooks": "Look at the server that the hook asks: who needs a connection waits for it, and gets none.",
     "retried": "Nothing now: callers did not notice. In the morning, ask the people who run it what is ill there.",
 }
 _NOW["broken"] = _NOW["total"]
+_FLAPS = (
+    "It comes back and fails again: tell the people who run it. Often it is too small for its load, or "
+    "restarts. A longer breaker.ramp lets less in after each recovery."
+)
 _OVER = {
     "isolated": "Nothing.",
     "limited": "Nothing now. In the morning, see whether the limit is still right.",
@@ -47,7 +51,7 @@ _OVER = {
 }
 
 
-def advice(*episodes: Episode) -> str:
+def advice(*episodes: Episode, flaps: bool = False) -> str:
     """What to do now. Of several episodes: those of hosts that fell together."""
     one = episodes[0]
     if len(episodes) > 1:
@@ -56,23 +60,36 @@ def advice(*episodes: Episode) -> str:
         return "Look at what they share first: our own network, DNS, proxy, the last deploy. Then at the hosts."
     if one.moved_at is not None and one.end is not None:
         return "Nothing now. Whatever still asks for the old address has to ask for the new one."
+    if flaps and one.kind != "limited":
+        return _FLAPS
+    only = 0 < one.processes <= one.of_processes / 2  # of more of them it is less likely the matter
+    these = "that process" if one.processes == 1 else f"those {one.processes} processes"
+    whose = "its" if one.processes == 1 else "their"
     if one.end is not None and one.kind != "retried":
+        if only and one.kind not in _OVER:
+            return f"Nothing now. In the morning, look at {these}: {whose} network, DNS, credentials, machine."
         return _OVER.get(one.kind, "Nothing now. In the morning, ask the people who run it what it was.")
     means = f"{_MEANS[one.error]} " if one.error in _MEANS and one.kind in ("total", "broken") else ""
-    only = ""
-    if 0 < one.processes < one.of_processes:
-        only = f"Look at those {one.processes} processes first: their network, DNS, credentials. "
-    return f"{only}{means}{_NOW[one.kind]}"
+    first = f"Look at {these} first: {whose} network, DNS, credentials. " if only else ""
+    return f"{first}{means}{_NOW[one.kind]}"
 
 
-def page_of(one: Episode | None, runbook: str | None) -> str:
+def page_of(one: Episode | None, runbook: str | None, *, flaps: bool = False) -> str:
     """Where to read on; None for hosts that fell together."""
     if one is None:
         section = _TOGETHER
     elif one.moved_at is not None:
         section = _MOVED
+    elif flaps and one.kind != "limited":
+        section = _FLAPPING
     elif one.kind == "limited" and one.error == "BulkheadFullError":
         section = _SECTIONS["BulkheadFullError"]
     else:
         section = _SECTIONS.get(one.kind, one.kind)
     return f"{(runbook or _PAGE).partition('#')[0]}#{section}"
+
+
+def read_on(page: str) -> str:
+    """Where to read on, for people: our own page is in the project, and maybe not on their machine."""
+    address, _, section = page.partition("#")
+    return f'runbook, section "{section}" ({_PAGE} of the project)' if address == _PAGE else page

@@ -36,6 +36,7 @@ def count_episodes(
         within = _prepare(session, episodes, interval, usual)
         _calls(session, found, within, of, limited)
         _events(session, found, within, {one.host for one in found} & set(sampled_retries(session)))
+        _circuits(session, found, within, of)
         _connections(session, episodes, names)
     return limited
 
@@ -175,6 +176,19 @@ def _events(session: Session, episodes: Sequence[Episode], within: str, sampled:
         if not one.calls or one.host in sampled:
             one.retries = scheduled or one.retries
         one.error = next((error for error in errors if error), None)
+
+
+def _circuits(
+    session: Session, episodes: Sequence[Episode], within: str, of: Mapping[tuple[int, int | None], Process]
+) -> None:
+    """In how many processes circuits opened."""
+    seen: list[set[int]] = [set() for _ in episodes]
+    for at, file, pid in session.rows(f"""
+            SELECT DISTINCT id, file, pid FROM events AS told {within}
+            WHERE event = 'breaker.opened' AND NOT coalesce(observed, false)"""):
+        seen[at].add(of[file, pid].number)
+    for one, numbers in zip(episodes, seen, strict=True):
+        one.opened_in = len(numbers)
 
 
 def _connections(

@@ -78,7 +78,7 @@ def _when(seconds: float | None) -> str | None:
 def _episode(one: Episode) -> dict[str, Any]:
     plain = _plain(one)
     begin, end = plain.pop("begin"), plain.pop("end")
-    for name in ("moved_at", "moved_back_at", "last_good", "last_stray"):
+    for name in ("moved_at", "moved_back_at", "last_good", "last_stray", "isolated_until"):
         plain[name] = _when(plain[name])
     return {"from": iso(begin), "until": _when(end), "share": one.share, "trouble": one.trouble, **plain}
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
 from sleepwalker.inspect.advice import advice, page_of
 from sleepwalker.inspect.model import HostFacts, Report
 from sleepwalker.inspect.trouble import Episode, Finding, Together
-from sleepwalker.inspect.words import count, kind, seconds, share, span, times, when
+from sleepwalker.inspect.words import count, kind, seconds, share, span, times, until, when
 
 __all__ = ["findings"]
 
@@ -18,6 +19,14 @@ _OFTEN = 4
 _FEW = 0.05
 #: Failures that lie within less of the time than this share of it are not spread over it.
 _MOST = 0.5
+#: So many hosts that fell together are named; the page's table and `--json` have all.
+_NAMED = 6
+#: Seconds: hosts that were back within these of each other are told in one line.
+_AT_ONCE = 5.0
+#: Seconds: from which on both the first and the last of them are told.
+_APART = 1.0
+#: Seconds: a circuit that is to be tried again waits for the next call.
+_DUE = 10.0
 _ORDER = {"bad": 0, "over": 1, "note": 2, "good": 3}
 
 
@@ -78,6 +87,7 @@ def _of_host(facts: HostFacts, numbers: Sequence[int], report: Report, runbook: 
     last = next(
         (one for one in reversed(troubles) if one.end is None), max(troubles or mine, key=lambda one: one.end or 0.0)
     )
+    flaps = last.end is not None and _flaps(troubles, report) is not None
     tone: Literal["bad", "over", "note"] = "bad" if last.end is None else "over"
     return Finding(
         tone if troubles else "note",
@@ -85,8 +95,8 @@ def _of_host(facts: HostFacts, numbers: Sequence[int], report: Report, runbook: 
         since=tuple(_line(one, report) for one in mine),
         done=_done(mine, facts.sampled and not report.retries.exact),
         over=_over(last, troubles, facts, report) if troubles else "",
-        next=advice(last),
-        runbook=page_of(last, runbook),
+        next=advice(last, flaps=flaps),
+        runbook=page_of(last, runbook, flaps=flaps),
         hosts=(facts.host,),
         episodes=tuple(numbers),
     )
@@ -102,13 +112,15 @@ def _from_until(begin: float, end: float | None, last_good: float | None, report
         since += " or before"
     if end is None:
         return f"since {since}, {span(report.end - begin)} so far"
-    return f"{since} to {when(end, report)}, {span(end - begin)}"
+    return f"{since} to {until(begin, end, report)}, {span(end - begin)}"
 
 
 def _what(one: Episode, report: Report) -> str:
     mostly = f", mostly {kind(one.error)}" if one.error else ""
     if one.kind == "isolated":
-        said = "isolated by an operator"
+        to = f"until {when(one.isolated_until, report)}" if one.isolated_until is not None else None
+        why = ", ".join(part for part in (one.isolated_reason, to) if part)
+        said = "isolated by an operator" + (f": {why}" if why else "")
     elif one.kind == "hooks":
         said = _hooks(one)
     elif one.kind == "slow":
@@ -139,21 +151,26 @@ def _hooks(one: Episode) -> str:
 
 
 def _failing(one: Episode, mostly: str, report: Report) -> str:
-    failed = one.share or 0.0
     if not one.calls and one.sends_failed:
         return f"{one.sends_failed:,} of {count(one.sends, 'send')} failed{mostly}; no call has ended since"
     if not report.answers_logged:
         return f"{count(one.failed, 'call')} failed{mostly}; how many were answered is not in the log"
-    if failed >= 1:
-        return f"{'the only call' if one.calls == 1 else f'all {one.calls:,} calls'} failed{mostly}"
-    told = f"{share(failed)} of {count(one.calls, 'call')} failed"
-    if failed < _FEW and one.sends_failed:
+    told = _failed_of(one.failed, one.calls)
+    if (one.share or 0.0) < _FEW and one.sends_failed:
         told += f" after retries, {_share_of_sends(one)}"
     return told + mostly
 
 
+def _failed_of(failed: int, calls: int) -> str:
+    if failed >= calls:
+        return f"{'the only call' if calls == 1 else f'all {calls:,} calls'} failed"
+    return f"{share(failed / calls)} of {count(calls, 'call')} failed"
+
+
 def _share_of_sends(one: Episode) -> str:
-    return f"{share(min(1.0, one.sends_failed / one.sends) if one.sends else None)} of {count(one.sends, 'send')}"
+    if not one.sends:
+        return count(one.sends_failed, "send")
+    return f"{share(min(1.0, one.sends_failed / one.sends))} of {count(one.sends, 'send')}"
 
 
 def _moved(one: Episode, report: Report) -> str:
@@ -172,7 +189,7 @@ def _together(one: Together, facts: dict[str, HostFacts], report: Report, runboo
     verb = "were slow" if mine[0].kind == "slow" else "fell"
     what = f"{len(one.hosts)} of {one.of_hosts} hosts {verb} together at {when(one.begin, report)}: is it us?"
     if going_on:
-        names = ", ".join(facts[each.host].label for each in going_on)
+        names = _names(going_on, facts)
         over = f"no: {len(going_on)} of {len(mine)} are not back" if len(going_on) < len(mine) else "no: none is back"
         over += f" ({names})" if len(going_on) < len(mine) else ""
     else:
@@ -196,30 +213,45 @@ def _together(one: Together, facts: dict[str, HostFacts], report: Report, runboo
 def _clusters(mine: Sequence[Episode], facts: dict[str, HostFacts], report: Report) -> list[str]:
     """Hosts that were back at about the same time share a line."""
     lines: list[list[Episode]] = []
-    for one in sorted(mine, key=lambda each: (each.kind, each.end is None, each.end or 0.0)):
+    for one in sorted(mine, key=lambda each: (each.kind == "slow", each.end is None, each.end or 0.0)):
         first = lines[-1][0] if lines else None
-        if first is not None and first.kind == one.kind and _as_late(first, one, report.interval):
+        if first and (first.kind == "slow") == (one.kind == "slow") and _as_late(first, one, report.interval):
             lines[-1].append(one)
         else:
             lines.append([one])
-    made = []
-    for these in lines:
-        ends = [one.end for one in these if one.end is not None]
-        period = _from_until(min(one.begin for one in these), max(ends, default=None), 0.0, report)
-        calls, failed = sum(one.calls for one in these), sum(one.failed for one in these)
-        if these[0].kind == "slow":
-            said = "slow"
-        else:
-            said = f"{share(failed / calls)} of {count(calls, 'call')} failed" if calls else "broken"
-            said += f", mostly {kind(these[0].error)}" if these[0].error else ""
-        made.append(f"{period}: {said}: {', '.join(facts[one.host].label for one in these)}")
-    return made
+    return [_cluster(these, facts, report) for these in lines]
+
+
+def _cluster(these: Sequence[Episode], facts: dict[str, HostFacts], report: Report) -> str:
+    ends = sorted(one.end for one in these if one.end is not None)
+    period = _from_until(min(one.begin for one in these), max(ends, default=None), 0.0, report)
+    if ends and ends[-1] - ends[0] >= _APART:
+        period += f" (the first was back at {when(ends[0], report)})"
+    calls, failed = sum(one.calls for one in these), sum(one.failed for one in these)
+    if these[0].kind == "slow":
+        said = "slow"
+    else:
+        said = _failed_of(failed, calls) if calls else "broken"
+        errors = Counter(one.error for one in these if one.error)
+        said += f", mostly {kind(errors.most_common(1)[0][0])}" if errors else ""
+    return f"{period}: {said}: {_names(these, facts)}"
+
+
+def _names(these: Sequence[Episode], facts: dict[str, HostFacts]) -> str:
+    """The first of them by name, and how many more there are; an address only where a name does not tell which."""
+    shared = Counter(name for one in facts.values() for name in one.names[:1])
+    found = sorted(
+        name if (name := next(iter(facts[one.host].names), None)) and shared[name] == 1 else facts[one.host].label
+        for one in these
+    )
+    more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED + 1 else ""
+    return ", ".join(found[:_NAMED] if more else found) + more
 
 
 def _as_late(one: Episode, other: Episode, interval: float) -> bool:
     if one.end is None or other.end is None:
         return one.end is other.end
-    return abs(one.end - other.end) <= interval
+    return abs(one.end - other.end) <= max(interval, _AT_ONCE)
 
 
 # -- what was done, and whether it is over -------------------------------------------------------
@@ -231,7 +263,8 @@ def _done(mine: Sequence[Episode], sampled: bool) -> str:
 
     parts = []
     if opened := total("opened"):
-        parts.append(f"circuit opened {times(opened)}")
+        many = max(one.opened_in for one in mine)
+        parts.append(f"circuit opened {times(opened)}{f' in {many:,} processes' if many > 1 else ''}")
     if would_open := total("would_open"):
         parts.append(f"circuit would have opened {times(would_open)} (dry run)")
     if refused := total("refused"):
@@ -260,23 +293,41 @@ def _over(one: Episode, troubles: Sequence[Episode], facts: HostFacts, report: R
         return f"recovering: {since}; the load grows until {when(facts.ramp_until, report)} at the latest"
     if one.kind in ("isolated", "hooks"):
         return f"yes, since {when(one.end, report)}"
-    if len(troubles) >= _OFTEN:
-        every = (troubles[-1].begin - troubles[0].begin) / (len(troubles) - 1)
-        if report.end - one.end < 2 * every:
-            return f"for now: {since}, but it failed every {span(every)} on average"
+    if (every := _flaps(troubles, report)) is not None:
+        return f"for now: {since}, but it failed every {span(every)} on average"
     if not one.answered_since:
         return f"perhaps: it ended at {when(one.end, report)}, and no call was answered since"
     stray = ""
-    if one.failed_since and one.last_stray is not None:
+    if one.failed_since and one.last_stray is not None and not _begins_another(one, one.last_stray, report):
         last = f"the last at {when(one.last_stray, report)}"
         stray = f"; {count(one.failed_since, 'call')} failed since, {last}, which is no outage"
     held = "; a process that has not called since still holds it for broken" if one.held else ""
     return f"yes: {since}{stray}{held}"
 
 
+def _flaps(troubles: Sequence[Episode], report: Report) -> float | None:
+    """How often a host that is well for now fails again, in seconds; None where it does not do so by habit."""
+    if len(troubles) < _OFTEN or troubles[-1].kind in ("isolated", "hooks") or troubles[-1].moved_at is not None:
+        return None
+    every = (troubles[-1].begin - troubles[0].begin) / (len(troubles) - 1)
+    ends = [report.end if one.end is None else one.end for one in troubles]
+    return every if report.end - max(ends) < 2 * every else None
+
+
+def _begins_another(one: Episode, stray: float, report: Report) -> bool:
+    """Whether what failed since is of a later episode of the host: its first failures, or what was under way."""
+    return any(
+        each.host == one.host
+        and each.begin > one.begin
+        and each.begin - report.interval <= stray <= (report.end if each.end is None else each.end + report.interval)
+        for each in report.episodes
+    )
+
+
 def _goes_on(one: Episode, facts: HostFacts, report: Report) -> str:
     if one.kind == "isolated":
-        return "no: isolated until an operator restores it or its time is over"
+        over = f" or its time is over, at {when(one.isolated_until, report)}" if one.isolated_until is not None else ""
+        return f"no: isolated until an operator restores it{over}"
     if one.kind == "hooks":
         return "no: no hook has given a connection since"
     if one.kind == "slow":
@@ -299,6 +350,6 @@ def _goes_on(one: Episode, facts: HostFacts, report: Report) -> str:
 def _next_try(facts: HostFacts, report: Report) -> str:
     if facts.next_try is None:
         return ""
-    if facts.next_try > report.end:
+    if facts.next_try > report.end - _DUE:
         return f", next try at {when(facts.next_try, report)}"
     return f"; the next try was due at {when(facts.next_try, report)}, of which nothing is logged"

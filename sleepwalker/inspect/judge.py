@@ -83,6 +83,7 @@ def judge(
     episodes = sorted(
         [*(one for one, _ in found), *hook_episodes(session, processes, dated)], key=lambda one: (one.begin, one.host)
     )
+    moves.note_isolations(session, episodes, end, dated)
     groups = together(episodes, _called(session, interval, dated), interval) if len(episodes) > 1 else []
     for number, group in enumerate(groups):
         for at in group.episodes:

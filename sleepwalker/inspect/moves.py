@@ -1,4 +1,4 @@
-"""Names and moves: what hosts were asked for by, and where hooks sent their callers."""
+"""Names, moves and isolations: what hosts were asked for by, where hooks sent callers, what an operator said."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from sleepwalker.inspect.session import Session
 from sleepwalker.inspect.spans import Process
+from sleepwalker.inspect.trouble import Episode
 
-__all__ = ["Move", "away", "back", "moves", "names", "seconds"]
+__all__ = ["Move", "away", "back", "moves", "names", "note_isolations", "seconds"]
 
 _HOOKED = "event = 'connection.hooked' AND target IS NOT NULL"
 
@@ -77,3 +78,19 @@ def away(host: str, found: Sequence[Move], begin: float, end: float) -> list[Mov
 def back(host: str, found: Sequence[Move], after: float) -> Move | None:
     """The first move back to the host after that time, if there was one."""
     return next((one for one in found if one.time > after and one.to == host), None)
+
+
+def note_isolations(session: Session, episodes: Sequence[Episode], end: float, dated: str) -> None:
+    """Note what the operator said of each isolation, maybe before what is looked at; the last word counts."""
+    found = [one for one in episodes if one.kind == "isolated"]
+    if not found:
+        return
+    said: dict[str, list[tuple[float, str | None, float | None]]] = {}
+    for host, *words in session.rows(f"""
+            SELECT host, {seconds("time")} AS moment, reason, "until" FROM everything
+            WHERE event = 'host.isolated' AND {dated} ORDER BY moment"""):
+        said.setdefault(host, []).append((words[0], words[1], words[2]))
+    for one in found:
+        for moment, reason, until in said.get(one.host, ()):
+            if moment <= (end if one.end is None else one.end):
+                one.isolated_reason, one.isolated_until = reason, until

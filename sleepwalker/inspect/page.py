@@ -9,10 +9,11 @@ from functools import cache
 from importlib import resources
 
 from sleepwalker.inspect import charts, tables
+from sleepwalker.inspect.advice import read_on
 from sleepwalker.inspect.markup import breakable, text
 from sleepwalker.inspect.model import Report
 from sleepwalker.inspect.trouble import Finding
-from sleepwalker.inspect.words import about_filter, count, misdated, period, seconds, share, span, when
+from sleepwalker.inspect.words import about_filter, count, cut_short, misdated, period, seconds, share, span, when
 
 __all__ = ["page"]
 
@@ -103,6 +104,7 @@ def _about(report: Report) -> str:
     ]
     chosen = about_filter(report)
     lines = [" · ".join(about), f"<b>{text(chosen)}</b>" if chosen else "", text(misdated(report) or "")]
+    lines.insert(0, f"<b>{text(cut_short(report))}</b>" if cut_short(report) else "")
     return "".join(f"<p>{line}</p>\n" for line in lines if line)
 
 
@@ -119,7 +121,8 @@ def _findings(report: Report) -> str:
 
 
 def _finding(finding: Finding, report: Report) -> str:
-    runbook, linked = text(finding.runbook).replace("#", "<wbr>#"), finding.runbook.startswith(("https://", "http://"))
+    linked = finding.runbook.startswith(("https://", "http://"))
+    runbook = text(read_on(finding.runbook).removeprefix("runbook, ")).replace("#", "<wbr>#")
     parts = [
         [("When", _when(finding, report))],
         [("Done", text(finding.done)), ("Over?", text(finding.over))],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sleepwalker.inspect.markup import breakable, table, text
 from sleepwalker.inspect.model import HostFacts, Report
 from sleepwalker.inspect.trouble import Episode
-from sleepwalker.inspect.words import count, kind, seconds, share, span, when
+from sleepwalker.inspect.words import count, kind, not_retried, seconds, share, span, when
 
 __all__ = ["hosts", "lines", "problems", "retries", "slow", "troubles"]
 
@@ -80,13 +80,14 @@ def _seen_by(one: Episode) -> str:
 
 
 def problems(report: Report) -> str:
+    known = {facts.host: facts for facts in report.hosts}
     columns = (
         "host|name whole", "what|word error whole", "times", "first|word brief", "last|word brief",
         "most often at|word long", "the last one said|word long",
     )  # fmt: skip
     rows = [
         [
-            breakable(one.host),
+            _called(known[one.host]) if one.host in known else breakable(one.host),
             text(kind(one.error)),
             f"{one.attempts:,}",
             text(when(one.first, report)),
@@ -110,15 +111,18 @@ def retries(report: Report) -> str:
         rows.append(["waiting between sends", text(span(it.waited)), "all calls together"])
     if it.server_directed:
         rows.append(["waits set by Retry-After", f"{it.server_directed:,}", ""])
-    rows += [[f"not retried: {text(reason)}", f"{number:,}", ""] for reason, number in it.abandoned.items()]
+    rows += [
+        [f"not retried: {text(not_retried(reason))}", f"{number:,}", ""] for reason, number in it.abandoned.items()
+    ]
     return table("What retries were good for", ("what|name", "number", "more|word"), rows)
 
 
 def slow(report: Report) -> str:
+    names = {facts.host: f"<small>{text(facts.names[0])}</small>" for facts in report.hosts if facts.names}
     columns = ("call|name", "took", "ended|word brief", "came to|word", "sends")
     rows = [
         [
-            f"<code>{breakable(f'{one.method} {one.host}{one.path}')}</code>",
+            f"<code>{breakable(f'{one.method} {one.host}{one.path}')}</code>{names.get(one.host, '')}",
             seconds(one.duration),
             text(when(one.time, report)),
             text(one.error or one.status or "answered"),

@@ -53,6 +53,8 @@ class Episode:
     """The most frequent failure of its sends: a status or the name of an exception type."""
     opened: int = 0
     """How often the circuit opened."""
+    opened_in: int = 0
+    """In how many processes; each has a circuit of its own."""
     would_open: int = 0
     retries: int = 0
     saved: int = 0
@@ -83,6 +85,10 @@ class Episode:
     """Calls that failed after its end and belong to no other episode."""
     last_stray: float | None = None
     """The last of those."""
+    isolated_reason: str | None = None
+    """Why an operator had taken the host out of use, in their words, if they said so."""
+    isolated_until: float | None = None
+    """Until when, if they said so."""
     together: int | None = None
     """The number of the entry in `Report.together` that it belongs to."""
 

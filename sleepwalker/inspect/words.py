@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import re
+
 from sleepwalker.inspect.model import Report
 from sleepwalker.inspect.window import clock_time, iso
 
-__all__ = ["about_filter", "count", "kind", "misdated", "period", "seconds", "share", "span", "times", "when"]
+__all__ = [
+    "about_filter", "count", "cut_short", "glued", "kind", "misdated", "not_retried", "period", "seconds", "share",
+    "span", "times", "until", "when",
+]  # fmt: skip
 
+#: Spaces at which no line is to end: `23 h 59 min`, `19.5 % of`, `8 processes`, `p95 20 ms`.
+_APART = re.compile(
+    r"(?<=\d) (?=(?:ms|s|min|h|d|of|UTC|calls?|sends?|events?|process(?:es)?|hosts?|times|retr(?:y|ies))\b)"
+    r"|(?<=\d) (?=%)|(?<=%) (?=of\b)|(?<=\d (?:h|d)) (?=\d)|(?<=\d min) (?=\d)|(?<=\bp\d\d) (?=[\d.]+ )"
+    r"|(?<=\d\d-\d\d) (?=\d\d:)"
+)
+#: Why retries were not made, in words.
+_NOT_RETRIED = {
+    "breaker": "the circuit had opened",
+    "budget": "too many others had come to nothing (the retry budget)",
+    "closed": "the connection was closed meanwhile",
+    "deadline": "no time was left",
+    "not idempotent": "sent twice, the call could do its work twice",
+    "not replayable": "the body cannot be sent again",
+    "retry after": "the host asked for a longer wait than allowed",
+}
 #: Seconds: what is due within these after the log's end needs no date.
 _SOON = 12 * 3600.0
 
@@ -33,6 +54,13 @@ def when(seconds: float, report: Report) -> str:
         return iso(seconds)[:19].replace("T", " ")
     dated = length > 20 * 3600 or len({clock_time(at, date=True)[:5] for at in (report.begin, report.end, seconds)}) > 1
     return clock_time(seconds, date=dated, fraction=length < 120)
+
+
+def until(begin: float, end: float, report: Report) -> str:
+    """The end of a time whose begin was told: without the day, where that is the same."""
+    first, last = when(begin, report), when(end, report)
+    day, space, clock = last.rpartition(" ")
+    return clock if space and first.startswith(f"{day} ") else last
 
 
 def period(report: Report) -> str:
@@ -99,6 +127,25 @@ def share(ratio: float | None) -> str:
     if ratio < 1 and float(shown) >= 100:
         return ">99.99 %"
     return f"{shown.rstrip('0').rstrip('.') if '.' in shown else shown} %"
+
+
+def glued(text: str) -> str:
+    """The text with no-break spaces between numbers and what they count, for where it is wrapped."""
+    return _APART.sub("\N{NO-BREAK SPACE}", text)
+
+
+def cut_short(report: Report) -> str:
+    """What is to be said first where a log could not be read to its end; nothing where all could."""
+    cut = [file.name for file in report.files if file.cut]
+    if not cut:
+        return ""
+    are = "is" if len(cut) == 1 else "are"
+    return f"{', '.join(cut)} {are} cut off or damaged: all of this is told so far as could be read"
+
+
+def not_retried(reason: str) -> str:
+    """Why a retry was not made, in words."""
+    return _NOT_RETRIED.get(reason, reason)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -19,10 +19,9 @@ import pytest
 from benchmarks.inspect_traffic import Traffic
 from sleepwalker.cli import main
 from sleepwalker.cli.display import console
-from sleepwalker.cli.inspect import view
 from sleepwalker.cli.inspect.view import render
 from sleepwalker.events import CATALOGUE, RetryAbandoned, logged_names
-from sleepwalker.inspect import Session, advice
+from sleepwalker.inspect import Session, advice, words
 from sleepwalker.inspect.trouble import Kind
 from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
 
@@ -80,14 +79,14 @@ def test_the_first_lines_say_which_host_since_when_what_was_done_and_whether_it_
         "  now    Call the people who run it and say since when. It is asked again by",
         "         itself. A hook can give out a replica, manager.isolate keeps callers",
         "         away for longer.",
-        "  see    docs/operations/runbook.md#broken",
+        '  see    runbook, section "broken" (docs/operations/runbook.md of the project)',
         f"OVER  {HOST}",
         "  when   14:00:09.0 to 14:00:21.0, 12 s: broken: 90 % of 10 calls failed, mostly",
         "         ConnectError",
         "  done   circuit opened once; 9 calls refused unsent; 1 retry saved 1 call",
         "  over?  yes: 38 calls answered since 14:00:21.0",
         "  now    Nothing now. In the morning, ask the people who run it what it was.",
-        "  see    docs/operations/runbook.md#broken",
+        '  see    runbook, section "broken" (docs/operations/runbook.md of the project)',
         "",
     ]
 
@@ -187,7 +186,10 @@ def test_events_of_a_clock_that_was_not_set_are_said_with_their_place(inspect: R
 def test_a_packed_file_that_is_not_whole_is_said(inspect: Run, tmp_path: Path) -> None:
     path = tmp_path / "a.gz"
     path.write_bytes(gzip.compress(answered(1).encode() + b"\n") + b"no gzip")
-    assert "cut off or damaged: the rest could not be read" in " ".join(inspect(path)[1].split())
+    first, _, rest = inspect(path)[1].partition("\n\n")
+    said = " ".join(first.split())
+    assert said == f"READ {path} is cut off or damaged: all of this is told so far as could be read"
+    assert rest.startswith("OK  All is well")
     path.write_bytes(b"\x1f\x8b\x08 and no more")
     assert inspect(path)[2].endswith("0 lines that could not be read; cut off or damaged)\n")
 
@@ -235,6 +237,46 @@ def test_names_of_hosts_are_whole_and_the_numbers_beside_them_too(tmp_path: Path
     assert "14:00:00 to 14:03:12" in problems
 
 
+def test_a_line_never_ends_between_a_number_and_its_unit(tmp_path: Path) -> None:
+    lines = [failed(at) if 3600 <= at < 4300 and at % 20 == 0 else answered(at) for at in range(0, 90_000, 10)]
+    path = write(tmp_path / "a.jsonl", lines)
+    for width in range(60, 100):
+        text = _shown(path, width)
+        assert "\N{NO-BREAK SPACE}" not in text, "what is shown is to be searched"
+        assert not re.search(r"\d *\n +(?:h|min|s|ms|%|of|events?|calls?)\b", text)
+    assert "11-22 15:00:00 to 15:11:20, 11 min 20 s" in " ".join(text.split()), "the day is said once"
+
+
+def test_a_host_in_trouble_is_drawn_or_counted_and_slowness_has_a_state(tmp_path: Path) -> None:
+    hosts = [f"https://h{number}" for number in range(7)]
+    lines = [
+        answered(at, host, duration=3.0 if host == "https://h3" and 900 <= at < 1200 else 0.01)
+        for at in range(0, 2000, 2)
+        for host in hosts
+    ]
+    for number, host in enumerate(hosts):
+        if number != 3:
+            lines += [failed(200 * number + at / 10, host) for at in range(100)]
+    text = _shown(write(tmp_path / "a.jsonl", lines), 80)
+    assert "and 2 more hosts in trouble; --html and --json have all" in text
+    slow = _shown(write(tmp_path / "b.jsonl", [one for one in lines if "https://h3" in one]), 80)
+    [lane] = re.findall(r"^  host +(\S+)$", slow, re.MULTILINE)
+    assert re.fullmatch("─+≈{9,12}─+", lane)
+    assert "≈ slow" in slow
+
+
+def test_circuits_that_opened_are_told_with_their_processes(tmp_path: Path) -> None:
+    lines = [answered(at, pid=pid) for at in range(60) for pid in (1, 2, 3)]
+    lines += [failed(70 + at, pid=pid) for at in range(10) for pid in (1, 2)]
+    lines += [
+        line(75 + 2 * at, "breaker.opened", rule="consecutive", open_for=1.0, cause="503", pid=pid)
+        for at in range(3)
+        for pid in (1, 2)
+    ]
+    [finding] = report_on(write(tmp_path / "a.jsonl", lines)).findings
+    assert finding.done.startswith("circuit opened 6 times in 2 processes")
+
+
 def test_findings_beyond_a_screenful_still_say_when(tmp_path: Path) -> None:
     hosts = [f"https://h{number}" for number in range(9)]
     lines = [answered(at, host) for at in range(0, 2000, 2) for host in hosts]
@@ -261,6 +303,12 @@ def test_check_exits_with_3_where_there_was_trouble_in_the_time_that_is_looked_a
     assert inspect(path, "--check", "--json")[0] == 3
     assert inspect(path, "--check", "--since", "2025-11-22T14:05:00Z")[0] == 0
     assert inspect(write(tmp_path / "b.jsonl", [answered(at) for at in range(600)]), "--check")[0] == 0
+    code, out, err = inspect(path, "--check", "--since", "2025-11-23")
+    assert (code, out) == (0, ""), "a quiet quarter of an hour is no trouble"
+    assert err.endswith("nothing happened in that time, so --check found no trouble\n")
+    assert inspect(path, "--check", "--since", "2025-11-23", "--host", "api")[0] == 0
+    assert inspect(path, "--check", "--host", "nobody")[0] == 1, "a host of another name is a mistake"
+    assert inspect(path, "--check", "--since", "2025-11-23", "--host", "nobody")[0] == 1
     for option in (["--follow"], ["--sql", "SELECT 1"]):
         code, _, err = inspect(path, "--check", *option)
         assert (code, f"leave out {option[0]}" in err) == (2, True)
@@ -275,12 +323,12 @@ def test_the_runbook_has_a_section_for_each_kind_of_trouble() -> None:
     page = (Path(__file__).parents[2] / advice._PAGE).read_text(encoding="utf-8")
     sections = {title.lower() for title in re.findall(r"^## (.*)$", page, re.M)}
     kinds = {advice._SECTIONS.get(kind, kind) for kind in get_args(Kind)}
-    assert {*kinds, *advice._SECTIONS.values(), advice._TOGETHER, advice._MOVED} <= sections
+    assert {*kinds, *advice._SECTIONS.values(), advice._TOGETHER, advice._MOVED, advice._FLAPPING} <= sections
 
 
 def test_why_retries_were_not_made_is_said_in_words(inspect: Run, tmp_path: Path) -> None:
     reasons = get_args(get_type_hints(RetryAbandoned)["reason"])
-    assert set(reasons) == set(view._ABANDONED)
+    assert set(reasons) == set(words._NOT_RETRIED)
     lines = [answered(0), line(1, "retry.abandoned", attempt=1, reason="breaker")]
     assert "not sent  1 retry: the circuit had opened" in inspect(write(tmp_path / "a.jsonl", lines))[1]
 
@@ -524,8 +572,8 @@ def test_help_shows_examples_tables_and_exit_codes(inspect: Run, monkeypatch: py
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = inspect("--help")
     assert code == 0
-    for words in ("examples:", "--follow", "events, calls, attempts, transitions", "exit codes: 0 fine, 1 no event"):
-        assert words in out
+    for said in ("examples:", "--follow", "events, calls, attempts, transitions", "exit codes: 0 fine, 1 no event"):
+        assert said in out
     assert max(map(len, out.splitlines())) <= 80
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import itertools
 import json
@@ -235,6 +236,24 @@ def test_a_host_is_called_by_its_name_with_the_address_beside_it(tmp_path: Path)
 
 
 # -- its size --------------------------------------------------------------------------------------
+
+
+def test_failed_sends_and_slow_calls_have_names_and_retries_not_made_have_words(tmp_path: Path) -> None:
+    lines = [answered(0, "https://10.0.0.1", name="payments"), failed(1, "https://10.0.0.1", name="payments")]
+    lines += [line(2, "retry.abandoned", "https://10.0.0.1", attempt=1, reason="breaker")]
+    shown = page(report_on(write(tmp_path / "a.jsonl", lines))).replace("<wbr>", "")
+    for title in ("Failed sends", "Slowest calls"):
+        table = shown.partition(title)[2].partition("</table>")[0]
+        assert "payments" in table
+        assert "10.0.0.1" in table
+    assert "not retried: the circuit had opened" in shown
+
+
+def test_a_log_that_is_cut_is_said_before_anything_that_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(answered(1).encode() + b"\n") + b"no gzip")
+    head = page(report_on(path)).partition("</header>")[0]
+    assert f"{path} is cut off or damaged: all of this is told so far as could be read" in head
 
 
 def test_a_page_about_ten_thousand_hosts_is_small_and_says_what_it_leaves_out(tmp_path: Path) -> None:

@@ -196,7 +196,23 @@ def region(fallen: int, *, until: int = 1200, back: int | None = None) -> list[s
     return lines
 
 
-def test_hosts_that_fell_together_are_told_together_and_all_by_name(made: Made) -> None:
+def test_hosts_that_were_back_within_seconds_are_told_in_one_line_by_their_names(made: Made) -> None:
+    lines = []
+    for number, back in enumerate((660, 662, 664, 720)):
+        host = f"https://10.0.0.{9 - number}"
+        for at in range(0, 1200, 2):
+            bad = 600 <= at < back
+            lines.append((failed if bad else answered)(at, host, name=("two", "one", "three", "four")[number]))
+    [finding] = made(*lines).findings
+    first, second = finding.since
+    assert first == (
+        "14:10:00 to 14:11:02, 1 min 2 s (the first was back at 14:10:58): all 93 calls failed, mostly ConnectError: "
+        "one, three, two"
+    )
+    assert second == "14:10:00 to 14:11:58, 1 min 58 s: all 60 calls failed, mostly ConnectError: four"
+
+
+def test_hosts_that_fell_together_are_told_together_and_the_first_by_name(made: Made) -> None:
     report = made(*region(13))
     [together] = report.together
     assert (len(together.hosts), together.of_hosts, together.end) == (13, 14, None)
@@ -204,7 +220,10 @@ def test_hosts_that_fell_together_are_told_together_and_all_by_name(made: Made) 
     assert finding.which == "13 of 14 hosts fell together at 14:10:00: is it us?"
     assert finding.tone == "bad"
     assert "our own network, DNS, proxy, the last deploy" in finding.next
-    assert all(f"https://svc-{number:02}.example.net" in finding.since[0] for number in range(13))
+    names = ", ".join(f"https://svc-{number:02}.example.net" for number in range(6))
+    [since] = finding.since
+    assert since.endswith(f": all 3,900 calls failed, mostly ConnectTimeout: {names} and 7 more")
+    assert len(finding.hosts) == 13
     assert finding.runbook.endswith("#together")
 
 

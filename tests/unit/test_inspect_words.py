@@ -8,15 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from sleepwalker.inspect import Filter, Report, moment
-from sleepwalker.inspect.model import Span
+from sleepwalker.inspect import Filter, Report, document, moment
+from sleepwalker.inspect.advice import advice
+from sleepwalker.inspect.findings import findings
+from sleepwalker.inspect.model import HostFacts, Retries, Span
 from sleepwalker.inspect.spans import HOST as HOST_STATES
 from sleepwalker.inspect.spans import coarse, processes, worst
+from sleepwalker.inspect.trouble import Episode
 from sleepwalker.inspect.words import share, span
 from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
 
 #: How a report is worded and laid out; that DuckDB counts right, test_inspect.py sees with each release.
 pytestmark = pytest.mark.once
+
+
+def _report(facts: HostFacts, *episodes: Episode) -> Report:
+    return Report(
+        files=[], bad_lines=[], chosen=Filter(), events=1, begin=NOON, end=NOON + 600, hosts=[facts], problems=[],
+        retries=Retries(), slow=[], interval=1.0, step=10.0, series=[], rejections={}, episodes=list(episodes),
+    )  # fmt: skip
+
 
 Made = Callable[..., Report]
 
@@ -290,6 +301,10 @@ def test_an_open_circuit_says_when_it_is_tried_again(made: Made) -> None:
     [finding] = made(answered(0), failed(9), *_breaks(10), rejected(20)).findings
     assert finding.over == "no: the circuit is open, next try at 14:00:40.0"
     [finding] = made(answered(0), failed(9), *_breaks(10), rejected(20), answered(60, "https://other")).findings
+    for end in (40.5, 49):
+        [finding] = made(answered(0), failed(9), *_breaks(10), rejected(20), answered(end, "https://other")).findings
+        assert finding.over == "no: the circuit is open, next try at 14:00:40.0", "a circuit waits for a call"
+    [finding] = made(answered(0), failed(9), *_breaks(10), rejected(20), answered(60, "https://other")).findings
     assert finding.over == "no: the circuit is open; the next try was due at 14:00:40.0, of which nothing is logged"
 
 
@@ -306,6 +321,32 @@ def test_answers_without_a_recovery_are_told_apart_from_one(made: Made) -> None:
     assert finding.over.startswith("perhaps: 140 calls answered since the last failure at 14:00:09, but no recovery")
 
 
+def test_the_first_failures_of_a_later_outage_are_no_strays() -> None:
+    """The interval in which it began is not all within it."""
+    early, late = (Episode(HOST, "total", NOON + at, NOON + at + 8, failed=40, calls=40) for at in (20, 90))
+    early.answered_since, early.failed_since = 500, 3
+    facts = HostFacts(HOST)
+    for stray, told in ((NOON + 89.9, False), (NOON + 60, True)):
+        early.last_stray = stray
+        report = _report(facts, early, late)
+        late.together = 0
+        [finding] = findings(report)
+        assert finding.over.startswith("yes: 500 calls answered since 14:00:28")
+        assert ("which is no outage" in finding.over) == told
+
+
+def test_once_over_what_only_one_process_saw_is_no_matter_of_the_hosts_people() -> None:
+    one = Episode(HOST, "partial", NOON, NOON + 30, processes=1, of_processes=8)
+    said = "Nothing now. In the morning, look at that process: its network, DNS, credentials, machine."
+    assert advice(one) == said
+    one.end = None
+    assert advice(one).startswith("Look at that process first: its network, DNS, credentials. ")
+    one.processes = 2
+    assert advice(one).startswith("Look at those 2 processes first: their network, DNS, credentials. ")
+    one.processes = 5
+    assert advice(one).startswith("Look at which path"), "what most of them saw is no matter of theirs"
+
+
 def test_a_host_that_breaks_again_and_again_is_over_only_for_now(made: Made) -> None:
     lines = [answered(at) for at in range(1200) if at % 100 > 10]
     for at in range(100, 1101, 100):
@@ -315,6 +356,8 @@ def test_a_host_that_breaks_again_and_again_is_over_only_for_now(made: Made) -> 
     assert len(finding.since) == 11
     assert finding.since[-1] == "14:18:20 to 14:18:25, 5.0 s: broken: the only call failed, mostly ConnectError"
     assert finding.over == "for now: 89 calls answered since 14:18:25, but it failed every 1 min 40 s on average"
+    assert finding.next.startswith("It comes back and fails again: tell the people who run it.")
+    assert finding.runbook.endswith("#flapping")
 
 
 def test_a_host_that_fails_without_breaking_is_found_and_goes_on(made: Made) -> None:
@@ -351,7 +394,22 @@ def test_what_an_operator_said_is_no_reason_of_an_outage(tmp_path: Path) -> None
 def test_an_isolated_host_waits_for_its_operator(made: Made) -> None:
     [finding] = made(answered(0), line(10, "host.isolated"), answered(200, "https://other")).findings
     assert finding.since == ("since 14:00:10, 3 min 10 s so far: isolated by an operator",)
-    assert finding.over == "no: isolated until an operator restores it or its time is over"
+    assert finding.over == "no: isolated until an operator restores it"
+
+
+def test_what_an_operator_said_of_an_isolation_is_told(made: Made) -> None:
+    """The last word counts, and it may have been said before what is looked at."""
+    lines = [answered(0), line(10, "host.isolated", reason="new disks", until=NOON + 400)]
+    lines += [line(20, "host.isolated", reason="maintenance", until=NOON + 900)]
+    lines += [failed(150, error="HostIsolatedError", attempts=0), answered(200, "https://other")]
+    for since in (None, NOON + 100):
+        report = made(*lines, chosen=Filter(since=since))
+        [one] = report.episodes
+        assert (one.isolated_reason, one.isolated_until) == ("maintenance", NOON + 900)
+        [finding] = report.findings
+        assert "so far: isolated by an operator: maintenance, until 14:15:00" in finding.since[0]
+        assert finding.over.startswith("no: isolated until an operator restores it or its time is over, at 14:15:00")
+    assert document(report)["episodes"][0]["isolated_until"] == "2025-11-22T14:15:00.000Z"
 
 
 def test_callers_who_were_given_another_host_are_said_to_be_over_it(made: Made) -> None:

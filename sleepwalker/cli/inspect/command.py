@@ -11,6 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -50,8 +51,10 @@ _EXAMPLES = (
     + "\n\n--check finds trouble where anything is told as TROUBLE"
     + "\n  or OVER: a host that failed, was slow or isolated, or"
     + "\n  whose calls a limit of ours refused, within the time"
-    + "\n  that is looked at (--since), also if it is over"
-    + "\n\nexit codes: 0 fine, 1 no event could be read,"
+    + "\n  that is looked at (--since), also if it is over; where"
+    + "\n  nothing was logged in that time, it finds none"
+    + "\n\nexit codes: 0 fine, 1 no event could be read, or none"
+    + "\n  is of such a host, or in such a time (0 with --check),"
     + "\n  2 used wrongly, 3 trouble found (--check)"
 )
 
@@ -211,7 +214,7 @@ def _nothing(session: Session, args: argparse.Namespace) -> int:
     read = sum(file.events for file in files)
     if read:
         _filtered(session, args, read)
-        return 1
+        return 0 if args.check and _quiet(session, args) else 1
     others, malformed, unfinished = (
         sum(getattr(file, name) for file in files) for name in ("other", "malformed", "unfinished")
     )
@@ -226,6 +229,16 @@ def _nothing(session: Session, args: argparse.Namespace) -> int:
     for bad in session.bad_lines()[:3]:
         say(f"  {bad.file}:{bad.line}: {bad.fault}: {safe_line(bad.excerpt)}")
     return 1
+
+
+def _quiet(session: Session, args: argparse.Namespace) -> bool:
+    """Whether there are such hosts, and nothing was logged of them in that time: for `--check` that is no trouble."""
+    if args.host:
+        session.use(replace(window(args), since=None, until=None))
+        if not session.rows("SELECT 1 FROM events LIMIT 1"):
+            return False
+    say("sleepwalker: nothing happened in that time, so --check found no trouble")
+    return True
 
 
 def _filtered(session: Session, args: argparse.Namespace, read: int) -> None:

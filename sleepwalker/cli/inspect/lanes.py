@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from sleepwalker.cli import display
 from sleepwalker.cli.display import Cell, RenderableType
 from sleepwalker.cli.text import safe_line
-from sleepwalker.inspect.spans import CIRCUIT, HOST, worst
-from sleepwalker.inspect.words import span, when
+from sleepwalker.inspect.model import Span
+from sleepwalker.inspect.spans import CIRCUIT, worst
+from sleepwalker.inspect.words import count, span, when
 
 if TYPE_CHECKING:
     from sleepwalker.inspect import Report
-    from sleepwalker.inspect.model import Series
+    from sleepwalker.inspect.model import HostFacts, Series
 
 _LABEL = 9
 _HOSTS = 5
@@ -34,19 +35,28 @@ class _Marks:
 
 _PRETTY = _Marks(
     {
-        "fine": "─", "moved": "╌", "broken": "█", "isolated": "▓",
+        "fine": "─", "moved": "╌", "slow": "≈", "broken": "█", "isolated": "▓",
         "closed": "─", "would be open": "┄", "half-open": "▒", "open": "█",
     },
     "▁▂▃▄▅▆▇█", "·",
 )  # fmt: skip
 _ASCII = _Marks(
     {
-        "fine": "-", "moved": "=", "broken": "#", "isolated": "I",
+        "fine": "-", "moved": "=", "slow": "s", "broken": "#", "isolated": "I",
         "closed": "-", "would be open": "~", "half-open": "+", "open": "#",
     },
     "12345678", ".",
 )  # fmt: skip
-_STYLES = {"broken": "red", "isolated": "magenta", "open": "red", "half-open": "yellow", "would be open": "cyan"}
+#: Of hosts, worst last.
+_HOST = ("fine", "moved", "slow", "broken", "isolated")
+_STYLES = {
+    "slow": "yellow",
+    "broken": "red",
+    "isolated": "magenta",
+    "open": "red",
+    "half-open": "yellow",
+    "would be open": "cyan",
+}
 
 
 def lanes(report: Report, width: int, *, plain: bool) -> list[RenderableType]:
@@ -55,7 +65,11 @@ def lanes(report: Report, width: int, *, plain: bool) -> list[RenderableType]:
     columns = max(_FEWEST_COLUMNS, min(_MOST_COLUMNS, width - _LABEL - 1))
     length = max(report.end - report.begin, 0.001)
     series = {one.host: one for one in report.series if one.host is not None}
-    chosen = [facts for facts in report.hosts if facts.host_spans or facts.circuit_spans or facts.failed][:_HOSTS]
+    ill = {one.host for one in report.episodes if one.trouble}
+    # In a stable sort the worst of those in trouble come first, then the worst of the others.
+    found = sorted(report.hosts, key=lambda facts: facts.host not in ill)
+    found = [facts for facts in found if facts.host in ill or facts.host_spans or facts.circuit_spans or facts.failed]
+    chosen, others = found[:_HOSTS], found[_HOSTS:]
     if not chosen:
         return []
     made: list[RenderableType] = [
@@ -64,22 +78,36 @@ def lanes(report: Report, width: int, *, plain: bool) -> list[RenderableType]:
     seen: set[str] = set()
     for facts in chosen:
         made.append(display.folded((safe_line(facts.label), "bold")))
-        for label, spans, states in (("host", facts.host_spans, HOST), ("circuit", facts.circuit_spans, CIRCUIT)):
-            if spans:
-                shown = worst(spans, states, report.begin, length, columns)
+        host = _host(facts, report, length, columns)
+        circuit = worst(facts.circuit_spans, CIRCUIT, report.begin, length, columns) if facts.circuit_spans else []
+        for label, shown in (("host", host), ("circuit", circuit)):
+            if shown:
                 seen.update(shown)
                 made.append(_lane(label, [(marks.states[state], _STYLES.get(state, "green")) for state in shown]))
         if one := series.get(facts.host):
             made.append(_lane("failing", _failing(one, report, length, columns, marks)))
     made.append(display.line(" " * (_LABEL + 1), (_scale(report, columns), "dim")))
-    legend = [f"{marks.states[state]} {state}" for state in (*HOST[1:], *CIRCUIT[1:]) if state in seen]
+    legend = [f"{marks.states[state]} {state}" for state in (*_HOST[1:], *CIRCUIT[1:]) if state in seen]
     legend += [f"{marks.none} no call failed", f"{marks.bars[0]} to {marks.bars[-1]} share of failed calls"]
     made.append(
         display.labelled(
             [("", "  ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in legend))], _LABEL + 1, width
         )
     )
+    if rest := sum(facts.host in ill for facts in others):
+        made.append(display.line((f"and {count(rest, 'more host')} in trouble; --html and --json have all", "dim")))
     return made
+
+
+def _host(facts: HostFacts, report: Report, length: float, columns: int) -> list[str]:
+    """Its state in each column; that it was slow, no event says. Nothing where it was fine all the time."""
+    slow = [
+        Span("slow", one.begin, report.end if one.end is None else one.end)
+        for one in report.episodes
+        if one.host == facts.host and one.kind == "slow"
+    ]
+    lanes = [worst(spans, _HOST, report.begin, length, columns) for spans in (facts.host_spans, slow) if spans]
+    return [max(states, key=_HOST.index) for states in zip(*lanes, strict=True)]
 
 
 def _lane(label: str, cells: Sequence[Cell]) -> RenderableType:

@@ -11,7 +11,22 @@ from sleepwalker.cli.display import Cell, Console, RenderableType
 from sleepwalker.cli.inspect.lanes import lanes
 from sleepwalker.cli.inspect.rows import rows_of
 from sleepwalker.cli.text import safe_line
-from sleepwalker.inspect.words import about_filter, count, kind, misdated, period, seconds, share, span, when
+from sleepwalker.inspect.advice import read_on
+from sleepwalker.inspect.words import (
+    about_filter,
+    count,
+    cut_short,
+    glued,
+    kind,
+    misdated,
+    not_retried,
+    period,
+    seconds,
+    share,
+    span,
+    until,
+    when,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from sleepwalker.inspect import Report
@@ -44,16 +59,6 @@ _PARTS = {
     "breaker": "the open circuit", "bulkhead": "the bulkhead", "cooldown": "a wait that the host asked for",
     "isolation": "an operator's isolation", "rate_limit": "our rate limit",
 }  # fmt: skip
-#: Why retries were not made, in words.
-_ABANDONED = {
-    "breaker": "the circuit had opened",
-    "budget": "too many others had come to nothing (the retry budget)",
-    "closed": "the connection was closed meanwhile",
-    "deadline": "no time was left",
-    "not idempotent": "sent twice, the call could do its work twice",
-    "not replayable": "the body cannot be sent again",
-    "retry after": "the host asked for a longer wait than allowed",
-}
 
 
 def render(report: Report, screen: Console) -> RenderableType:
@@ -62,6 +67,7 @@ def render(report: Report, screen: Console) -> RenderableType:
     plain = screen.encoding.lower().replace("-", "") not in ("utf8", "utf16")
     parts: list[RenderableType] = []
     for title, body in (
+        (None, list(_cut_short(report, width))),
         (None, list(_findings(report, width))),
         (None, list(_summary(report, width))),
         ("hosts, worst first", _hosts(report, wide)),
@@ -99,6 +105,16 @@ def _value(value: object) -> str:
     return safe_line(f"{value:.6g}" if isinstance(value, float) else str(value))
 
 
+def _cut_short(report: Report, width: int) -> Iterator[RenderableType]:
+    if said := cut_short(report):
+        yield _labelled([(("READ", "bold yellow"), said)], 6, width)
+
+
+def _labelled(rows: Sequence[tuple[Cell, str]], label: int, width: int) -> RenderableType:
+    """Numbers stay with their units where lines are wrapped; what is shown has plain spaces, to be searched."""
+    return display.labelled([(name, glued(said)) for name, said in rows], label, width)
+
+
 def _findings(report: Report, width: int) -> Iterator[RenderableType]:
     """All of them; those beyond a screenful with their times alone."""
     for finding in report.findings[:_FINDINGS]:
@@ -106,7 +122,7 @@ def _findings(report: Report, width: int) -> Iterator[RenderableType]:
     for finding in report.findings[_FINDINGS:]:
         mark, style = _TONES[finding.tone]
         yield display.folded((f"{mark}  ", style), (finding.which, "bold"))
-        yield display.labelled([(("  when", "dim"), one) for one in finding.since[-_TIMES:]], _LABEL, width)
+        yield _labelled([(("  when", "dim"), one) for one in finding.since[-_TIMES:]], _LABEL, width)
 
 
 def _finding(finding: Finding, width: int) -> Iterator[RenderableType]:
@@ -115,10 +131,10 @@ def _finding(finding: Finding, width: int) -> Iterator[RenderableType]:
     said = [("when", one) for one in finding.since[:_TIMES]]
     if rest := finding.since[_TIMES:]:
         said.append(("", f"and {count(len(rest), 'time')} more, the last {rest[-1]}"))
-    said += [("done", finding.done), ("over?", finding.over), ("now", finding.next), ("see", finding.runbook)]
+    said += [("done", finding.done), ("over?", finding.over), ("now", finding.next), ("see", read_on(finding.runbook))]
     rows: list[tuple[Cell, str]] = [((f"  {label}", "dim"), safe_line(words)) for label, words in said if words]
     if rows:
-        yield display.labelled(rows, _LABEL, width)
+        yield _labelled(rows, _LABEL, width)
 
 
 def _summary(report: Report, width: int) -> Iterator[RenderableType]:
@@ -146,7 +162,7 @@ def _summary(report: Report, width: int) -> Iterator[RenderableType]:
         rows.append(
             ("latency", f"p50 {seconds(p50)}, p95 {seconds(p95)}, p99 {seconds(p99)}, longest {seconds(longest)}")
         )
-    yield display.labelled(rows, 9, width)
+    yield _labelled(rows, 9, width)
 
 
 def _hosts(report: Report, width: int) -> list[RenderableType]:
@@ -184,7 +200,7 @@ def _problems(report: Report, width: int) -> list[RenderableType]:
     labels = {facts.host: facts.label for facts in report.hosts}
     rows: list[tuple[str, list[Cell]]] = []
     for one in report.problems[:_PROBLEMS]:
-        lasted = f"{when(one.first, report)} to {when(one.last, report)}"
+        lasted = f"{when(one.first, report)} to {until(one.first, one.last, report)}"
         cells: list[Cell] = [(_number(one.attempts), "red"), _cut(kind(one.error), _KIND), lasted]
         rows.append((labels.get(one.host, one.host), cells))
     heads = ("times", "what", "from the first to the last")
@@ -218,8 +234,8 @@ def _retries(report: Report, width: int) -> Iterator[RenderableType]:
     if it.server_directed:
         rows.append(("waits", f"{count(it.server_directed, 'wait')} as long as the server's Retry-After asked for"))
     for reason, number in it.abandoned.items():
-        rows.append(("not sent", f"{count(number, 'retry', 'retries')}: {_ABANDONED.get(reason, reason)}"))
-    yield display.labelled(rows, 10, width)
+        rows.append(("not sent", f"{count(number, 'retry', 'retries')}: {not_retried(reason)}"))
+    yield _labelled(rows, 10, width)
 
 
 def _slow(report: Report, width: int) -> list[RenderableType]:
@@ -250,10 +266,8 @@ def _lines(report: Report, width: int) -> Iterator[RenderableType]:
         notes.append(f"{count(malformed, 'line')} could not be read")
     if unfinished := [file.name for file in report.files if file.unfinished]:
         notes.append(f"the last line of {', '.join(map(safe_line, unfinished))} is unfinished")
-    if cut := [file.name for file in report.files if file.cut]:
-        notes.append(f"{', '.join(map(safe_line, cut))} is cut off or damaged: the rest could not be read")
     if notes:
-        yield display.labelled([(("lines", "dim"), "; ".join(notes))], 7, width)
+        yield _labelled([(("lines", "dim"), "; ".join(notes))], 7, width)
     for bad in report.bad_lines[:_BAD_LINES]:
         name = safe_line(bad.file)
         place = name if len(name) <= _PLACE else f"…{name[1 - _PLACE :]}"
