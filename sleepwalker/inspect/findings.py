@@ -8,13 +8,12 @@ from typing import Literal
 
 from sleepwalker.inspect.advice import advice, page_of
 from sleepwalker.inspect.model import HostFacts, Report
+from sleepwalker.inspect.over import flaps_every, over
 from sleepwalker.inspect.trouble import Episode, Finding, Together
 from sleepwalker.inspect.words import count, kind, seconds, share, span, times, until, when
 
 __all__ = ["findings"]
 
-#: So many episodes make a habit.
-_OFTEN = 4
 #: Below this share of failed calls, retries hide what fails: then the share of sends is told, too.
 _FEW = 0.05
 #: Failures that lie within less of the time than this share of it are not spread over it.
@@ -25,8 +24,6 @@ _NAMED = 6
 _AT_ONCE = 5.0
 #: Seconds: from which on both the first and the last of them are told.
 _APART = 1.0
-#: Seconds: a circuit that is to be tried again waits for the next call.
-_DUE = 10.0
 _ORDER = {"bad": 0, "over": 1, "note": 2, "good": 3}
 
 
@@ -87,14 +84,14 @@ def _of_host(facts: HostFacts, numbers: Sequence[int], report: Report, runbook: 
     last = next(
         (one for one in reversed(troubles) if one.end is None), max(troubles or mine, key=lambda one: one.end or 0.0)
     )
-    flaps = last.end is not None and _flaps(troubles, report) is not None
+    flaps = last.end is not None and flaps_every(troubles, report) is not None
     tone: Literal["bad", "over", "note"] = "bad" if last.end is None else "over"
     return Finding(
         tone if troubles else "note",
         facts.label,
         since=tuple(_line(one, report) for one in mine),
         done=_done(mine, facts.sampled and not report.retries.exact),
-        over=_over(last, troubles, facts, report) if troubles else "",
+        over=over(last, troubles, facts, report) if troubles else "",
         next=advice(last, flaps=flaps),
         runbook=page_of(last, runbook, flaps=flaps),
         hosts=(facts.host,),
@@ -254,7 +251,7 @@ def _as_late(one: Episode, other: Episode, interval: float) -> bool:
     return abs(one.end - other.end) <= max(interval, _AT_ONCE)
 
 
-# -- what was done, and whether it is over -------------------------------------------------------
+# -- what was done -------------------------------------------------------------------------------
 
 
 def _done(mine: Sequence[Episode], sampled: bool) -> str:
@@ -279,77 +276,3 @@ def _done(mine: Sequence[Episode], sampled: bool) -> str:
 def _retried(retries: int, saved: int, *, exact: bool) -> str:
     text = f"{count(retries, 'retry', 'retries')} saved {count(saved, 'call')}"
     return text if exact else f"{text} (estimated: answered calls are logged by a sample)"
-
-
-def _over(one: Episode, troubles: Sequence[Episode], facts: HostFacts, report: Report) -> str:
-    """Begins with `yes`, `recovering`, `for now`, `for its callers`, `perhaps` or `no`."""
-    if one.end is None:
-        return _goes_on(one, facts, report)
-    if one.moved_at is not None:
-        back = f"; they are back since {when(one.moved_back_at, report)}" if one.moved_back_at else ""
-        return f"for its callers: a hook gave them {one.moved_to} at {when(one.moved_at, report)}{back}"
-    since = f"{count(one.answered_since, 'call')} answered since {when(one.end, report)}"
-    if facts.ramp_until is not None and report.end < facts.ramp_until and one.end == facts.recovered_at:
-        return f"recovering: {since}; the load grows until {when(facts.ramp_until, report)} at the latest"
-    if one.kind in ("isolated", "hooks"):
-        return f"yes, since {when(one.end, report)}"
-    if (every := _flaps(troubles, report)) is not None:
-        return f"for now: {since}, but it failed every {span(every)} on average"
-    if not one.answered_since:
-        return f"perhaps: it ended at {when(one.end, report)}, and no call was answered since"
-    stray = ""
-    if one.failed_since and one.last_stray is not None and not _begins_another(one, one.last_stray, report):
-        last = f"the last at {when(one.last_stray, report)}"
-        stray = f"; {count(one.failed_since, 'call')} failed since, {last}, which is no outage"
-    held = "; a process that has not called since still holds it for broken" if one.held else ""
-    return f"yes: {since}{stray}{held}"
-
-
-def _flaps(troubles: Sequence[Episode], report: Report) -> float | None:
-    """How often a host that is well for now fails again, in seconds; None where it does not do so by habit."""
-    if len(troubles) < _OFTEN or troubles[-1].kind in ("isolated", "hooks") or troubles[-1].moved_at is not None:
-        return None
-    every = (troubles[-1].begin - troubles[0].begin) / (len(troubles) - 1)
-    ends = [report.end if one.end is None else one.end for one in troubles]
-    return every if report.end - max(ends) < 2 * every else None
-
-
-def _begins_another(one: Episode, stray: float, report: Report) -> bool:
-    """Whether what failed since is of a later episode of the host: its first failures, or what was under way."""
-    return any(
-        each.host == one.host
-        and each.begin > one.begin
-        and each.begin - report.interval <= stray <= (report.end if each.end is None else each.end + report.interval)
-        for each in report.episodes
-    )
-
-
-def _goes_on(one: Episode, facts: HostFacts, report: Report) -> str:
-    if one.kind == "isolated":
-        over = f" or its time is over, at {when(one.isolated_until, report)}" if one.isolated_until is not None else ""
-        return f"no: isolated until an operator restores it{over}"
-    if one.kind == "hooks":
-        return "no: no hook has given a connection since"
-    if one.kind == "slow":
-        return "no: calls were still slow when the log ended"
-    answers = f"{count(facts.answered_since, 'call')} answered since the last failure"
-    if facts.last_failure is not None:
-        answers += f" at {when(facts.last_failure, report)}"
-    if facts.circuit in ("open", "half-open"):
-        return f"no: the circuit is {facts.circuit}{_next_try(facts, report)}"
-    if not one.calls and one.sends_failed:
-        return "no: no call has ended since"
-    if facts.state == "broken" and facts.answered_since and (facts.last_answer or 0) > one.begin:
-        return f"perhaps: {answers}, but no recovery is logged (was the process restarted?)"
-    if facts.answered_since:
-        return f"no: {answers}"
-    last = facts.last_failure
-    return "no: the last call failed" + (f", at {when(last, report)}" if last is not None else "")
-
-
-def _next_try(facts: HostFacts, report: Report) -> str:
-    if facts.next_try is None:
-        return ""
-    if facts.next_try > report.end - _DUE:
-        return f", next try at {when(facts.next_try, report)}"
-    return f"; the next try was due at {when(facts.next_try, report)}, of which nothing is logged"

@@ -187,8 +187,8 @@ def test_a_packed_file_that_is_not_whole_is_said(inspect: Run, tmp_path: Path) -
     path = tmp_path / "a.gz"
     path.write_bytes(gzip.compress(answered(1).encode() + b"\n") + b"no gzip")
     first, _, rest = inspect(path)[1].partition("\n\n")
-    said = " ".join(first.split())
-    assert said == f"READ {path} is cut off or damaged: all of this is told so far as could be read"
+    said = "".join(first.split())  # a long path is wrapped
+    assert said == f"READ {path} is cut off or damaged: all of this is told so far as could be read".replace(" ", "")
     assert rest.startswith("OK  All is well")
     path.write_bytes(b"\x1f\x8b\x08 and no more")
     assert inspect(path)[2].endswith("0 lines that could not be read; cut off or damaged)\n")
