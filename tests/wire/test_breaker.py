@@ -352,7 +352,8 @@ def test_probes_that_succeed_close_the_circuit_and_each_change_is_told_once(serv
     assert [event["cause"] for event in opened] == ["500", "500"]
     assert all(event["host"] == server.url for event in opened)
     assert 0.9 * OPEN_FOR <= opened[0]["open_for"] <= 1.1 * OPEN_FOR
-    assert 1.8 * OPEN_FOR <= opened[1]["open_for"] <= 2.2 * OPEN_FOR
+    # The time that the probe took counts as a rest for the host.
+    assert 1.3 * OPEN_FOR <= opened[1]["open_for"] <= 2.2 * OPEN_FOR
 
 
 @timing_test

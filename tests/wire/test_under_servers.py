@@ -232,7 +232,7 @@ def test_gunicorn_ends_with_what_is_in_flight_answered(gunicorn: Gunicorn, order
 def test_prometheus_finds_the_workers_by_the_files_that_the_recipe_writes(
     gunicorn: Gunicorn, program: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    config = FILES["prometheus.yml"].replace("/run/shop/metrics", str(gunicorn.folder / "metrics"))
+    config = FILES["prometheus.yml"].replace("/srv/shop/run/metrics", str(gunicorn.folder / "metrics"))
     rules = ROOT / "docs" / "operations" / "alerts.yml"
     place = tmp_path_factory.mktemp("prometheus")
     quick = "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
