@@ -20,9 +20,9 @@ Timeout = float | tuple[float, float]
 #: As long as a policy's: more than about 23 days the operating system cannot wait for a socket. In seconds.
 _LONGEST = 2_000_000
 _LONGEST_REASON = 200
-#: What stands before a URL's host, up to the last @ of the word: a password may hold one, and a slash. An @ that stands
-#: in the path of a whole host, as that of a chat, is none of it.
-_USERINFO = re.compile(r"//(?![\w.-]+(?::\d*)?[/?#])\S*@")
+_WORD = re.compile(r"\S+")
+#: What follows the `//` of a URL without credentials.
+_HOST = re.compile(r"[\w.-]+(?::\d*)?[/?#]")
 #: A year, in seconds.
 _LONGEST_ISOLATION = 366 * 86_400
 
@@ -80,7 +80,21 @@ def check_reason(reason: object) -> str | None:
             f"reason must be one line of 1 to {_LONGEST_REASON} printable characters, not {shown}; "
             "leave it out to give none"
         )
-    return _USERINFO.sub("//***@", reason.strip())
+    return _WORD.sub(_without_credentials, reason.strip())
+
+
+def _without_credentials(word: re.Match[str]) -> str:
+    """What stands before a URL's host goes, up to the last @ of the word: a password may hold one, and a slash.
+
+    An @ in the path of a whole host, as that of a chat, is none of it.
+    """
+    text = word[0]
+    last, begin = text.rfind("@"), text.find("//")
+    while 0 <= begin < last:
+        if _HOST.match(text, begin + 2) is None:
+            return f"{text[:begin]}//***{text[last:]}"
+        begin = text.find("//", begin + 2)
+    return text
 
 
 def check_isolation(reason: object, until: object, clock: Clock) -> Isolation:
