@@ -216,32 +216,26 @@ def _finish(span: trace.Span, final: Final) -> dict[str, Any]:
     return came
 
 
-class _OfOneCall:
-    """An observer that ends with its call; `behind` it is one that does not."""
+class _Recording:
+    """Observes one call: an event of its span for each of ours that the span itself does not say, and then `behind`."""
 
-    def __init__(self, observe: Observer, behind: Observer) -> None:
-        self.observe, self.behind = observe, behind
+    def __init__(self, span: trace.Span, behind: Observer) -> None:
+        self._span, self.behind = span, behind
 
     def __call__(self, event: Event, level: Level | None = None, /) -> None:
-        self.observe(event, level)
-
-
-def _recording(span: trace.Span, observe: Observer) -> Observer:
-    """`observe`, and before it an event of the span for each of ours that the span itself does not say."""
-    if not span.is_recording():
-        return observe
-
-    def record(event: Event, level: Level | None = None, /) -> None:
         if isinstance(event, CallEvent) and event.call is not None:  # also of a call that an exception ends
-            span.set_attribute("sleepwalker.call", event.call)
+            self._span.set_attribute("sleepwalker.call", event.call)
         if not isinstance(event, RequestFinished | RequestFailed | RequestRejected):
             fields = event.fields()
             for name in _ON_THE_SPAN:
                 fields.pop(name, None)
-            span.add_event(event.name, fields)
-        observe(event, level)
+            self._span.add_event(event.name, fields)
+        self.behind(event, level)
 
-    return _OfOneCall(record, observe)
+
+def _recording(span: trace.Span, observe: Observer) -> Observer:
+    """`observe`, or where the span is recorded, an observer in front of it that ends with the call."""
+    return _Recording(span, observe) if span.is_recording() else observe
 
 
 class _Absent(Setter[MutableMapping[str, Any]]):
