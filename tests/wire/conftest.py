@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +17,7 @@ if str(Path(__file__).parent) not in sys.path:
 if TYPE_CHECKING:
     from browser import Browser
     from selenium.webdriver import Chrome
+    from status_site import Site
 
 from servers import FaultServer, Nginx, TlsMaterial, forward_proxy, make_tls, run_httpbin, run_nginx
 
@@ -37,6 +39,21 @@ def server() -> Iterator[FaultServer]:
     """A scripted server of the test's own."""
     with FaultServer() as running:
         yield running
+
+
+@pytest.fixture
+def site() -> Iterator[Callable[[Any], Site]]:
+    """`site(app)` is a running Site of the app."""
+    from status_site import Site
+
+    with contextlib.ExitStack() as stack:
+
+        def run(app: Any) -> Site:
+            running = Site(app)
+            stack.callback(running.stop)
+            return running
+
+        yield run
 
 
 @pytest.fixture

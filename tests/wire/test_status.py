@@ -34,19 +34,6 @@ def browser(browser: Browser) -> Browser:
 
 
 @pytest.fixture
-def site() -> Iterator[Callable[[Any], Site]]:
-    """`site(app)` is a running Site of the app."""
-    with contextlib.ExitStack() as stack:
-
-        def run(app: Any) -> Site:
-            running = Site(app)
-            stack.callback(running.stop)
-            return running
-
-        yield run
-
-
-@pytest.fixture
 def manager() -> Iterator[ConnectionManager]:
     with ConnectionManager(policy=STEADY) as running:
         yield running
@@ -193,38 +180,35 @@ def test_a_tab_that_is_not_in_sight_says_when_the_service_is_gone(
     browser.wait(f"document.title === '{called(server)} is healthy · Hosts'")
 
 
-def test_an_answer_that_is_another_page_counts_as_gone(
-    browser: Browser, manager: ConnectionManager, site: Callable[[Any], Site]
+def show_then_answer(
+    browser: Browser, manager: ConnectionManager, site: Callable[[Any], Site], status: str, body: bytes
 ) -> None:
-    """A login page that a proxy shows once the session is over is no news of any host."""
+    """Show the page, and answer like this to all that it asks later, until it says that it is lost."""
     hosts = page(manager)
 
     def app(environ: dict[str, Any], start_response: Any) -> Any:
         if len(running.asked) == 1:
             return hosts(environ, start_response)
-        start_response("200 OK", [("Content-Type", "text/html")])
-        return [b"<main>Please log in</main>"]
+        start_response(status, [("Content-Type", "text/html")])
+        return [body]
 
     running = site(app)
     browser.open(running.url)
     browser.wait("document.querySelector('#lost').checkVisibility()")
+
+
+def test_an_answer_that_is_another_page_counts_as_gone(
+    browser: Browser, manager: ConnectionManager, site: Callable[[Any], Site]
+) -> None:
+    """A login page that a proxy shows once the session is over is no news of any host."""
+    show_then_answer(browser, manager, site, "200 OK", b"<main>Please log in</main>")
     assert browser.run(HEADLINE) == "No hosts yet"
 
 
 def test_a_status_that_is_no_page_is_told(
     browser: Browser, manager: ConnectionManager, site: Callable[[Any], Site]
 ) -> None:
-    hosts = page(manager)
-
-    def app(environ: dict[str, Any], start_response: Any) -> Any:
-        if len(running.asked) == 1:
-            return hosts(environ, start_response)
-        start_response("502 Bad Gateway", [("Content-Type", "text/html")])
-        return [b"<main>Bad gateway</main>"]
-
-    running = site(app)
-    browser.open(running.url)
-    browser.wait("document.querySelector('#lost').checkVisibility()")
+    show_then_answer(browser, manager, site, "502 Bad Gateway", b"<main>Bad gateway</main>")
     assert browser.text("#lost").startswith("Answers with 502 since ")
 
 

@@ -29,19 +29,6 @@ def browser(browser: Browser) -> Browser:
     return browser
 
 
-@pytest.fixture
-def site() -> Iterator[Callable[[Any], Site]]:
-    """`site(app)` is a running Site of the app."""
-    with contextlib.ExitStack() as stack:
-
-        def run(app: Any) -> Site:
-            running = Site(app)
-            stack.callback(running.stop)
-            return running
-
-        yield run
-
-
 class Directory(ConnectionHook):
     """Knows services by their names."""
 
