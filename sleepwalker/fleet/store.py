@@ -1,0 +1,152 @@
+"""What a store keeps for the workers of a service, and how they ask it: two stores speak this one protocol.
+
+A store knows nothing of quorums. It keeps what each worker said, counts it, hands out looks, and keeps what operators
+ordered; all moments in it are of its own clock. Each method is one round trip. Nothing in it outlives its time to
+live: a worker that is killed is gone from the counts once its own is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from sleepwalker.fleet.verdicts import Opinion, Tally
+
+
+class StoreError(Exception):
+    """The store cannot be used now. The text is one line, and names no credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a worker says of one host."""
+
+    opinion: Opinion | None
+    """None takes back what it said before."""
+    round: int = 0
+    """The host's round that it speaks of, as it last heard; what it says of an earlier one is not counted."""
+    cause: str | None = None
+    """With `broken`: the last failure, a status or the name of an exception type."""
+    lasted: float = 0.0
+    """With `broken`: for how many seconds its attempts have failed."""
+    failed: bool = False
+    """With `broken`: its latest look at the host failed just now."""
+    back: bool = False
+    """It had found the host broken, or was told so, and the host has answered it: a new round begins, in which
+    nothing is said yet. `opinion` is None then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What an operator wants of all workers."""
+
+    kind: Literal["isolate", "restore", "reset"]
+    number: int = 0
+    """Counts up in the store: a worker carries out each once, and of one host the highest counts."""
+    reason: str | None = None
+    left: float | None = None
+    """For how many seconds more it holds, of an isolation, by the store's clock; None where only `restore` ends it."""
+    by: str | None = None
+    """The worker or the command line that gave it, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a worker tells the store, and asks of it."""
+
+    worker: str
+    """Its id: random, of this process alone."""
+    label: str
+    """How people know it: the name of its machine and the number of its process, `web-7 4711`."""
+    ttl: float
+    """After so many seconds without another word it counts as gone, with all that it said."""
+    since: int = -1
+    """The version of what it heard last; -1 before that."""
+    store: str | None = None
+    """The store's id as it heard it last."""
+    views: Mapping[str, View] = field(default_factory=dict)
+    """What is new, by origin."""
+    looks: Mapping[str, float] = field(default_factory=dict)
+    """The hosts that it asks leave to look at, by origin: the next look at one is due so many seconds later."""
+    orders: Mapping[str, Order] = field(default_factory=dict)
+    """What its operator ordered here, by the name of the host, or `host#scope`; `number` and `by` are the store's to
+    fill in: a number of 0 is a new order, any other one that a store lost and is told again."""
+    most: int = 256
+    """Of what changed, so many hosts are wanted at most; the rest with the next time."""
+    renew: bool = False
+    """Whether to put off the end of what the store keeps without a worker's own end: orders, and the counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the store answers."""
+
+    store: str
+    """Its id, made at random when it was empty: another one means that it was flushed, or is another store."""
+    version: int
+    """Grows with each change. Ask with it the next time, to get what changed since."""
+    now: float
+    """The store's clock, in seconds since 1970-01-01 UTC as it goes there."""
+    workers: int
+    """How many are there, this one included."""
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    """What changed since, by origin; of a host that is in no trouble any more a tally of zeros, with its round."""
+    orders: Mapping[str, Order] = field(default_factory=dict)
+    """Those that are new since."""
+    granted: tuple[str, ...] = ()
+    """The hosts that this worker may look at now."""
+    more: bool = False
+    """Whether there is more than was wanted: ask again at once, with this `version`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All that the store keeps, for people."""
+
+    now: float
+    workers: Mapping[str, str] = field(default_factory=dict)
+    """The label of each worker that is there, by its id."""
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    views: Mapping[str, Mapping[str, View]] = field(default_factory=dict)
+    """What each worker says, by origin and the worker's id."""
+    orders: Mapping[str, Order] = field(default_factory=dict)
+    """Those in force."""
+
+
+class Store(Protocol):
+    """Used by one thread at a time. Each method raises `StoreError`, within about `timeout` seconds, and leaves the
+    store usable: the next call connects anew by itself. Making a store connects to nothing."""
+
+    shown: str
+    """Where it is, as it may be shown: without user, password and query."""
+
+    def version(self) -> tuple[str, int] | None:
+        """Its id and version: the cheapest question, to see whether anything changed. None of an empty store."""
+        ...
+
+    def sync(self, said: Said) -> Heard:
+        """Tell and ask, in one step that happens as a whole or not at all."""
+        ...
+
+    def order(self, name: str, order: Order) -> int:
+        """Give an order; the number that it has now, and how many workers will carry it out."""
+        ...
+
+    def overview(self) -> Overview:
+        """Read all there is."""
+        ...
+
+    def leave(self, worker: str) -> None:
+        """A worker ends: what it said is gone at once."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open, without waiting."""
+        ...
+
+
+#: So many seconds a store remembers what no worker renews: orders, and in which round a host is.
+KEPT_FOR = 30 * 86_400.0
+#: So long it remembers that an isolation was ended, so that a worker that was away does not bring it back.
+RESTORED_FOR = 86_400.0

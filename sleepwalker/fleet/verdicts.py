@@ -1,0 +1,64 @@
+"""When a host counts as broken for all workers: the quorum. Pure: no I/O, no clock, no thread.
+
+A worker has an opinion on a host that is in trouble: `broken` where its own circuit or its connects say so, `fine`
+where the host answered it after the trouble began, and none where it did not ask. One that does not use the host
+neither accuses nor clears it. So a worker whose own network is cut is outvoted by those whom the host answers, and two
+such workers are as well.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+#: What a worker says of a host. A worker without an opinion says nothing.
+Opinion = Literal["broken", "fine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What the workers say of one host, as the store counts it. Moments are on the store's clock, in seconds."""
+
+    broken: int
+    """Workers that find it broken."""
+    fine: int
+    """Workers that it has answered since that trouble began."""
+    since: float
+    """When the present trouble began, as the first of them said so; infinity where none says so."""
+    began: float
+    """When the attempts of that first one had begun to fail."""
+    round: int = 0
+    """How often the host has come back: what was said of it before does not count any more."""
+    failed_at: float = -math.inf
+    """When a worker was last refused, or not answered, after it had said `broken`: its look at the host failed."""
+    cause: str | None = None
+    """The last failure that one of them met: a status, or the name of an exception type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """How many workers make a verdict."""
+
+    share: float = 0.5
+    """More than this share of those that report must find the host broken; 1.0 is all of them."""
+    min_reporters: int = 2
+    """And at least so many."""
+    hearing: float = 0.5
+    """Seconds from the first accusation on in which the others are heard first."""
+
+    def needed(self, reports: int) -> int:
+        """How many of so many reports make a verdict."""
+        # In whole millionths: 0.3 * 10 is 3.0000000000000004 in some orders of working it out, and 4 would be needed.
+        most = math.floor(round(self.share * 1e6) * reports / 1e6) + 1
+        return max(self.min_reporters, min(most, reports))
+
+    def decides_at(self, tally: Tally) -> float:
+        """From when on the host counts as broken for all, as it stands; infinity where too few say so."""
+        if tally.broken < self.needed(tally.broken + tally.fine):
+            return math.inf
+        return tally.since + self.hearing
+
+    def is_broken(self, tally: Tally, now: float) -> bool:
+        """Whether the host counts as broken for all, as of `now` on the store's clock."""
+        return now >= self.decides_at(tally)
