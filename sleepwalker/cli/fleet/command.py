@@ -54,7 +54,7 @@ _STATUS = (
 
 _ISOLATE_ABOUT = f"""\
 Take a host out of use for all workers: their calls to it are
-refused at once, until it is restored, or the time is over.
+refused at once, until it is restored or its time is over.
 Isolating it again replaces reason and time.
 
 {_STORE}"""
@@ -68,7 +68,7 @@ _ISOLATE = (
         "sleepwalker fleet isolate 'https://example.net#reports'",
     )
     + "\n\ntimes: 90s, 15m, 2h, 1h30m, 3d from now on, or a moment"
-    + "\n  with its time zone, 2026-12-01T08:00+01:00; a year at most"
+    + "\n  with its time zone, 2026-12-01T08:00+01:00; at most a year"
 )
 
 _RESTORE_ABOUT = f"""\
@@ -102,7 +102,7 @@ def add(commands: Commands) -> None:
     showing.add_argument("--watch", action="store_true", help="go on until Ctrl-C, once a second")
     showing.add_argument(
         "--quorum", metavar="SHARE", type=_share, default=_DEFAULTS.share,
-        help="a host is broken for all if more than this share of those that report say so; as workers have it (%(default)s)",
+        help="more than this share of the reports make a host broken for all, as the workers have it (%(default)s)",
     )  # fmt: skip
     showing.add_argument(
         "--min-reporters", metavar="N", type=whole(1), default=_DEFAULTS.min_reporters,

@@ -12,6 +12,7 @@ from typing import Any
 from sleepwalker.cli import signals
 from sleepwalker.cli.fleet.opening import Unusable, store_of
 from sleepwalker.cli.fleet.trouble import Picture, document, picture
+from sleepwalker.cli.fleet.words import moment_of
 from sleepwalker.cli.text import safe_line, told
 from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK
 from sleepwalker.fleet.store import Store, StoreError
@@ -85,7 +86,7 @@ def _moving(state: Any, store: Store, args: argparse.Namespace) -> Iterator[bool
 
     def drawn() -> display.RenderableType:
         shown, lost = state()
-        note = (f"as of {view.moment_of(shown.now)}: {lost}", "bold red") if lost else "watching, Ctrl-C ends it"
+        note = (f"as of {moment_of(shown.now)}: {lost}", "bold red") if lost else "watching, Ctrl-C ends it"
         picture = view.render(shown, store.shown, args.service, screen.width, screen.height)
         return display.stacked(display.folded(note), "", picture)
 
