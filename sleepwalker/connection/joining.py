@@ -9,18 +9,18 @@ from sleepwalker.connection.settings import check_reason
 from sleepwalker.engine import Isolation
 from sleepwalker.events import Event, Observer
 from sleepwalker.fleet.client import Client
-from sleepwalker.fleet.options import Fleet
+from sleepwalker.fleet.options import Fleet, fleet_of
 from sleepwalker.fleet.store import Order
 from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.names import checked_record_key
 from sleepwalker.transport.url import Origin
 
-def join(fleet: Fleet, hosts: HostTable, observe: Observer) -> Client:
+def join(given: Fleet | str, hosts: HostTable, observe: Observer) -> Client:
     """Have the table's hosts share what they know with those of the other workers.
 
     TypeError if another manager on the same table joined another fleet.
     """
-    joined = hosts.fleet
+    fleet, joined = fleet_of(given), hosts.fleet
     if isinstance(joined, Client):
         if joined.fleet != fleet:
             raise TypeError(f"fleet: the managers of these hosts= have joined {joined.fleet!r}; leave it out")
@@ -31,8 +31,9 @@ def join(fleet: Fleet, hosts: HostTable, observe: Observer) -> Client:
         there = table()
         return () if there is None else _carry_out(there, name, order)
 
-    client = Client(fleet, table, carry_out, observe)
+    client = Client(fleet, hosts, carry_out, observe)
     hosts.fleet = client
+    client.start()
     return client
 
 

@@ -7,7 +7,6 @@ import math
 import os
 import random
 import socket
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -78,12 +77,12 @@ class Client:
         self._hosts = weakref.ref(hosts)
         """The table, which has the client: both are gone at once with the last of its managers."""
         self._kept = hosts.kept
+        self._clock = hosts.clock
         self._carry_out = carry_out
         self._observe = observe
         self._store = fleet.opened()  # raises for what cannot be a store
         self._closed = False
         self._begin()
-        self._start()
 
     def _begin(self) -> None:
         self._worker = Worker(
@@ -92,7 +91,7 @@ class Client:
         self._stopped = Latch()
         self._joined: bool | None = None
         self._error: str | None = None
-        self._since = time.time()
+        self._since = self._clock.wall()
         self._failures = 0
         self._given: deque[tuple[str, _Given]] = deque()
         """What is ordered here, and has not been looked at by the thread."""
@@ -105,7 +104,8 @@ class Client:
         self._made: deque[tuple[Event, ...]] = deque()
         """What is to be announced of records that were made meanwhile."""
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Have its thread run."""
         run = partial(_run, weakref.ref(self), self._store, self._worker.id, self._stopped)
         with contextlib.suppress(workers.NoThread):  # the interpreter ends, or there are too many: it is alone
             workers.start(run, "sleepwalker fleet")
@@ -117,7 +117,7 @@ class Client:
         self._store.abandon()
         self._store = self.fleet.opened()
         self._begin()
-        self._start()
+        self.start()
 
     def close(self) -> None:
         """End the thread, which tells the store; nothing waits for it."""
@@ -139,16 +139,16 @@ class Client:
         name = isolation_key(*key)
         if _MARK in name:
             return
-        left, now = math.inf, time.monotonic()
+        left, now = math.inf, self._clock.monotonic()
         if isolation is not None:
-            left = isolation.left(now, time.time())
+            left = isolation.left(now, self._clock.wall())
         order = Order(kind, reason=None if isolation is None else isolation.reason)
         self._given.append((name, _Given(order, None if left == math.inf else now + left)))
 
     def made(self, record: Host) -> None:
         """A record was made: what all know of its host holds for it from the first call on."""
         if record.origin in self._words:
-            now = time.monotonic()
+            now = self._clock.monotonic()
             until = now + self._worker.held_for
             self._made.append(told_broken(record, self._words[record.origin], until, now))
 
@@ -169,7 +169,7 @@ class Client:
 
     def turn(self, store: Store) -> float:
         """Do what is to be done now; in how many seconds to come again."""
-        began = time.monotonic()
+        began = self._clock.monotonic()
         while self._made:
             self._tell(self._made.popleft())
         try:
@@ -177,18 +177,18 @@ class Client:
         except StoreError as error:
             return self._failed(str(error))
         if not self._joined:
-            self._joined, self._since, self._error = True, time.time(), None
+            self._joined, self._since, self._error = True, self._clock.wall(), None
             self._tell((FleetJoined(self.fleet.place, service=self.fleet.service, workers=self._worker.workers),))
         self._failures = 0
-        self._perform(self._worker.decides(time.monotonic()))
+        self._perform(self._worker.decides(self._clock.monotonic()))
         self._show()
-        return max(0.0, self._worker.tick - (time.monotonic() - began))
+        return max(0.0, self._worker.tick - (self._clock.monotonic() - began))
 
     def _exchange(self, store: Store) -> None:
         """Tell the store what is new, and hear what is."""
         worker = self._worker
         for number in range(_MOST_SYNCS):
-            now = time.monotonic()
+            now = self._clock.monotonic()
             worker.note(self._standings(now), now)
             self._take_given()
             # What is heard of a host may ask for a word about it at once.
@@ -198,7 +198,7 @@ class Client:
             said, told = worker.says(), dict(self._to_tell)
             orders = {name: order for name, given in told.items() if (order := given.now(now)) is not None}
             heard = store.sync(replace(said, orders=orders, renew=worker.renews(now)))
-            worker.hears(heard, time.monotonic())
+            worker.hears(heard, self._clock.monotonic())
             self._to_tell = {name: given for name, given in self._to_tell.items() if told.get(name) is not given}
             self._hear_orders(heard, told)
 
@@ -220,7 +220,7 @@ class Client:
                 self._orders[name] = given
 
     def _hear_orders(self, heard: Heard, told: dict[str, _Given]) -> None:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         for name, order in sorted(heard.orders.items(), key=lambda item: item[1].number):
             known = self._orders.get(name)
             ends = None if order.left is None else now + order.left
@@ -241,7 +241,7 @@ class Client:
         self._failures += 1
         self._error = error
         if self._joined is not False and (self._failures >= _FAILURES or self._joined is None):
-            self._joined, self._since = False, time.time()
+            self._joined, self._since = False, self._clock.wall()
             self._perform(self._worker.lost())
             self._show()
             self._tell((FleetLost(self.fleet.place, service=self.fleet.service, reason=error),))
@@ -255,7 +255,7 @@ class Client:
             elif action.kind in ("back", "withdraw"):
                 self._words.pop(action.host, None)
             if (record := self._kept.peek(action.host)) is not None:
-                self._tell(_done(action, record, time.monotonic()))
+                self._tell(_done(action, record, self._clock.monotonic()))
 
     def _show(self) -> None:
         """Have the health of hosts say what the workers find."""

@@ -67,9 +67,9 @@ def _check_number(name: str, value: object, least: float, most: float) -> None:
         raise ValueError(f"{name} must be {least:g} to {most:g}, not {value!r}; leave it out for the default")
 
 
-def fleet_of(fleet: object) -> Fleet | None:
-    """What was given as `fleet=`: None, a `Fleet`, or the URL of its store."""
-    if fleet is None or isinstance(fleet, Fleet):
+def fleet_of(fleet: Fleet | str) -> Fleet:
+    """What was given as `fleet=`: a `Fleet`, or the URL of its store. TypeError for what is neither."""
+    if isinstance(fleet, Fleet):
         return fleet
     if isinstance(fleet, str):
         return Fleet(fleet)
