@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import overload
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
-from sleepwalker.engine import Host, HostHealth, Isolation
+from sleepwalker.engine import Host, HostHealth, Isolation, Restorer
 from sleepwalker.events import Event, PolicyIgnored
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.hosts.fleet import Fleet
@@ -280,10 +280,10 @@ class HostTable:
             member.isolations_changed()
         return events + self._isolations.begin(own.origin, Isolated(isolation, records, whole))
 
-    def restore(self, name: str, origin: Origin | None, scope: str | None = None) -> list[Event]:
+    def restore(self, name: str, origin: Origin | None, scope: str | None = None, by: Restorer = "hand") -> list[Event]:
         """Restore a host or a scope, except what another name isolates as well."""
         with self.lock:
-            return self._isolations.lapse() + self._isolations.end(isolation_key(name, origin, scope))
+            return self._isolations.lapse() + self._isolations.end(isolation_key(name, origin, scope), by)
 
     def lapse(self) -> list[Event]:
         """End the isolations whose time is over; what is to be emitted."""

@@ -70,6 +70,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine.host.admission",),
     ("engine.host.outcomes", "engine.host.reading"),
     ("engine.host.host", "engine.compiled"),
+    ("engine.host.fleet",),
     ("engine.host",),  # its __init__
     ("engine.steps",),
     ("engine.record",),
