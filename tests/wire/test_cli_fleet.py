@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import pytest
 
 from sleepwalker.cli import main
-from sleepwalker.fleet.store import Order, Said, Store, View
+from sleepwalker.fleet.store import Said, Store, View
 from sleepwalker.fleet.stores import open_store
 
 PAY, MAIL = "https://pay.example.com", "https://mail.example.com"
@@ -240,7 +239,7 @@ def test_a_watch_tells_each_change_and_ctrl_c_ends_it(url: str, store: Store) ->
         ]
         assert changed[-1]["hosts"][0]["host"] == PAY
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=30)
         assert (process.returncode, err) == (3, ""), "the trouble that was there at the end"
     finally:
         process.kill()
