@@ -265,7 +265,10 @@ STORE = ["--store", "file:///nowhere/x"]
         (["isolate", "https://h# x", *STORE], "HOST: the scope in host"),
         (["status"], "--store is missing: give the URL that the workers have as fleet=, or set SLEEPWALKER_FLEET"),
         (["status", "--store", "http://:pass-word@h"], "the store's URL (not shown) has another scheme"),
-        (["status", "--store", "pass-word"], "redis://, rediss://, unix:// or file:///"),
+        (
+            ["status", "--store", "pass-word"],
+            "redis://, rediss:// (or either with +sentinel or +cluster), unix:// or file:///",
+        ),
         (["status", "--store", "redis:pass-word"], "the store's URL of redis: lacks its //"),
         (["status", "--store", "file://pass-word/x"], "file:///run/billing.fleet, without host and query"),
         (["status", "--store", "file:pass-word"], "file:///run/billing.fleet, without host and query"),
