@@ -12,8 +12,8 @@ from sleepwalker.fleet.store import Store
 DEFAULT_SERVICE = "default"
 _SERVICE = re.compile(r"[A-Za-z0-9._-]{1,60}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):")
-_REDIS = frozenset({"redis", "rediss", "unix"})
-_ALLOWED = "one that begins with redis://, rediss://, unix:// or file:///"
+_REDIS = frozenset({"unix", *(f"redis{tls}{kind}" for tls in ("", "s") for kind in ("", "+sentinel", "+cluster"))})
+_ALLOWED = "one that begins with redis://, rediss:// (or either with +sentinel or +cluster), unix:// or file:///"
 _FILE = "a file's URL is file:/// and the path from the root on, as file:///run/billing.fleet, without host and query"
 
 

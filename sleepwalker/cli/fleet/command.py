@@ -53,7 +53,7 @@ _STATUS = (
 )
 
 _ISOLATE_ABOUT = f"""\
-Take a host out of use for all workers: their calls to it are
+Take a host out of use for all workers: calls to it are
 refused at once, until it is restored or its time is over.
 Isolating it again replaces reason and time.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from sleepwalker.cli.parser import UsageError
 from sleepwalker.fleet.store import Store, StoreError
-from sleepwalker.fleet.stores import file_path, open_store, scheme_of
+from sleepwalker.fleet.stores import check_service, file_path, open_store, scheme_of
 
 #: The environment variable that holds the store's URL, with its password where it has one.
 VARIABLE = "SLEEPWALKER_FLEET"
@@ -34,11 +34,15 @@ def store_of(args: argparse.Namespace) -> Iterator[Store]:
     if not url:
         raise UsageError(f"--store is missing: give the URL that the workers have as fleet=, or set {VARIABLE}")
     try:
+        check_service(args.service)
+    except ValueError as error:
+        raise UsageError(f"--service: {error}") from None
+    try:
         # The workers make the file. Made here it would be this user's, and a slip in its name would go unseen.
         missing = scheme_of(url) == "file" and not file_path(url).exists()
         store = None if missing else open_store(url, args.service, _TIMEOUT)
     except (ValueError, ImportError) as error:
-        raise UsageError(f"{'--service' if str(error).startswith('service ') else where}: {error}") from None
+        raise UsageError(f"{where}: {error}") from None
     if store is None:
         raise Unusable(f"there is no file {file_path(url)}: no worker has begun with it, or its name is another one")
     with contextlib.closing(store):

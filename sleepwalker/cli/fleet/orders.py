@@ -22,7 +22,7 @@ from sleepwalker.hosts.names import checked_record_key
 
 _PART = re.compile(r"(\d{1,9})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_STORES = ("redis:", "rediss:", "unix:", "file:")
+_STORE = re.compile(r"(?:rediss?(?:\+\w+)?|unix|file):", re.IGNORECASE)
 
 
 def span(text: str) -> float:
@@ -73,7 +73,7 @@ def reset(args: argparse.Namespace) -> int:
 
 def _key(host: str) -> str:
     """The name by which workers know the host."""
-    if host.lower().startswith(_STORES):
+    if _STORE.match(host):
         raise UsageError("HOST is the URL of a store (not shown): it belongs behind --store")
     try:
         return isolation_key(*checked_record_key(host))
