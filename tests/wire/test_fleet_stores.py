@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -56,6 +58,23 @@ class Place(Protocol):
 
 
 @dataclass
+class SteppedClock:
+    """Stands still until a test moves it."""
+
+    steady: float = 1000.25
+    ahead: float = 1_800_000_000.0
+
+    def monotonic(self) -> float:
+        return self.steady
+
+    def wall(self) -> float:
+        return self.steady + self.ahead
+
+    def random(self) -> float:
+        raise NotImplementedError
+
+
+@dataclass
 class FilePlace:
     """A file, whose stores take the time from a clock that the test moves."""
 
@@ -63,7 +82,7 @@ class FilePlace:
     unit: float = 1.0
     moves: bool = True
     examples: int = some(40, 200)
-    now: float = 1_800_000_000.25
+    clock: SteppedClock = field(default_factory=SteppedClock)
     stores: list[Store] = field(default_factory=list)
 
     @property
@@ -73,12 +92,12 @@ class FilePlace:
     def store(self, service: str = "billing") -> Store:
         from sleepwalker.fleet.local import FileStore
 
-        store = FileStore(self.path, service, timeout=5, wall=lambda: self.now)
+        store = FileStore(self.path, service, timeout=5, clock=self.clock)
         self.stores.append(store)
         return store
 
     def passes(self, units: float) -> None:
-        self.now += units
+        self.clock.steady += units
 
     def flush(self) -> None:
         for path in self.folder.glob("billing.fleet*"):
@@ -87,10 +106,13 @@ class FilePlace:
 
 @contextlib.contextmanager
 def file_place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    place = FilePlace(request.getfixturevalue("tmp_path"))
-    yield place
-    for store in place.stores:
-        store.close()
+    # In memory where there is such a folder, as services have it in /run: a disk takes its time for each new file.
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        place = FilePlace(Path(folder))
+        yield place
+        for store in place.stores:
+            store.close()
 
 
 PLACES: dict[str, Callable[[pytest.FixtureRequest], AbstractContextManager[Place]]] = {"file": file_place}
@@ -516,6 +538,7 @@ def test_a_higher_round_is_taken_over(place: Place, one: Worker, two: Worker) ->
 
 
 def test_a_higher_round_of_a_worker_that_says_nothing_ends_what_was_said_before(one: Worker, two: Worker) -> None:
+    two.sync()
     one.sync({A: BROKEN})
     tally = two.sync({A: View("fine", round=3)}).tallies[A]
     assert calm(tally) == CALM
@@ -999,6 +1022,8 @@ class Model:
 
     def give(self, name: str, order: Order, now: float) -> None:
         place = (name, order.kind == "reset")
+        if place in self.orders and self.orders[place][1] <= now:
+            del self.orders[place]
         end = now + {"restore": RESTORED_FOR, "reset": 60.0, "isolate": KEPT_FOR}[order.kind]
         if order.left is not None:
             end = now + order.left
