@@ -260,10 +260,13 @@ class Client:
     def _show(self) -> None:
         """Have the health of hosts say what the workers find."""
         workers_there = self._worker.workers
-        before, self._shown = self._shown, {
-            host: Fellows(tally.broken, tally.fine, workers_there, word)
-            for host, (tally, word) in self._worker.tallies().items()
-        }
+        before, self._shown = (
+            self._shown,
+            {
+                host: Fellows(tally.broken, tally.fine, workers_there, word)
+                for host, (tally, word) in self._worker.tallies().items()
+            },
+        )
         for host in before.keys() | self._shown.keys():
             if before.get(host) != self._shown.get(host) and (record := self._kept.peek(host)) is not None:
                 record.fellows = self._shown.get(host)

@@ -301,9 +301,11 @@ class Worker:
                 return
             known = self._hosts[host] = _Known()
         # What was said in an earlier round does not count any more; nor does what was said against an earlier trouble.
-        if tally.round != known.trouble[0] or not tally.broken:
-            known.said = None
-        elif known.said == "fine" and tally.since != known.trouble[1]:
+        if (
+            tally.round != known.trouble[0]
+            or not tally.broken
+            or (known.said == "fine" and tally.since != known.trouble[1])
+        ):
             known.said = None
         known.returned = known.returned or (known.word and tally.round != known.tally.round)
         known.tally = tally
