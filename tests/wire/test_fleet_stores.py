@@ -1182,14 +1182,24 @@ class Machine(RuleBasedStateMachine):
             assert getattr(told, name) == pytest.approx(getattr(known, name), abs=1e-3), name
 
     def same_orders(self, told: list[Mapping[str, Order]], since: int | None) -> None:
-        """Each that is due was told, in the order of their numbers for one name."""
+        """Each that is due was told; of two for one name the earlier one first."""
         for (name, is_reset), (order, _, changed) in self.model.orders.items():
             due = changed > since if since is not None else not is_reset
             seen = [(answer[name].kind, answer[name].number) for answer in told if name in answer]
             assert ((order.kind, order.number) in seen) is due or (since is None and is_reset)
-            assert [number for _, number in seen] == sorted(number for _, number in seen)
+            changes = [changed for _, (_, _, changed) in self._of(name, seen)]
+            assert changes == sorted(changes)
         known = {(name, order.number) for (name, _), (order, _, _) in self.model.orders.items()}
         assert {(name, order.number) for answer in told for name, order in answer.items()} <= known
+
+    def _of(self, name: str, seen: list[tuple[str, int]]) -> list[tuple[str, tuple[Order, float, int]]]:
+        """What the model keeps of each order that was told, in the order in which they were told first."""
+        kept = {
+            (order.kind, order.number): (name, self.model.orders[name, order.kind == "reset"])
+            for (of, _), (order, _, _) in self.model.orders.items()
+            if of == name
+        }
+        return [kept[key] for key in dict.fromkeys(seen)]
 
     @rule(number=st.integers(0, 2))
     def leave(self, number: int) -> None:
