@@ -60,7 +60,7 @@ def read(url: str) -> Address:
     if parts.scheme == "unix":
         return _of_socket(parts)
     login, places = _login(parts.netloc)
-    nodes = tuple(_node(place, _PORTS[kind]) for place in places.split(","))
+    nodes = tuple([_node(place, _PORTS[kind]) for place in places.split(",")])  # a generator would keep its locals
     if kind == "one" and len(nodes) > 1:
         raise ValueError(
             "the URL of the fleet's store names several servers: with redis+cluster:// these are nodes of a cluster, "

@@ -46,6 +46,15 @@ _MEANINGS = {
     "WRONGTYPE": "there is foreign data under the keys of the fleet",
     "InvalidResponse": "what answers there is no Redis",
 }
+#: Errors without a word of their own, by what is in them.
+_TEXTS = {
+    "The user executing the script": "NoPermissionError",
+    "unauthenticated": "AuthenticationError",  # to a long command, before anything else
+    "OOM command not allowed": "OutOfMemoryError",  # from within the script, to Redis before 7; likewise these
+    "READONLY ": "ReadOnlyError",
+    "MISCONF ": "MISCONF",
+    "WRONGTYPE ": "WRONGTYPE",
+}
 _SYSTEM = {
     ConnectionRefusedError: "the connection was refused",
     FileNotFoundError: "there is no such socket or file",
@@ -275,6 +284,9 @@ class Wire:
         said = str(error)
         for key in (*(kind.__name__ for kind in type(error).__mro__), said.partition(" ")[0]):
             if key in _MEANINGS:
+                return _MEANINGS[key]
+        for text, key in _TEXTS.items():
+            if text in said:
                 return _MEANINGS[key]
         if "FOREIGN" in said or "user_script" in said:
             return "there is foreign data under the keys of the fleet: see which, and delete them"
