@@ -276,7 +276,9 @@ class Wire:
             if isinstance(link, ssl.SSLError):
                 return f"TLS failed: {link.reason or 'no handshake'}"
             if isinstance(link, TimeoutError | redis.TimeoutError):
-                return f"no answer within {self._timeout:g} s"
+                # A server without TLS waits in silence for the rest of what it takes for a command.
+                doubt = ", or it does not speak TLS" if self._address.tls and self._connection is None else ""
+                return f"no answer within {self._timeout:g} s{doubt}"
             for kind, meaning in _SYSTEM.items():
                 if isinstance(link, kind):
                     return meaning
