@@ -149,44 +149,12 @@ def test_workers_begin_anew_where_a_key_is_missing(store: RedisStore, admin: red
     old = store.sync(word(views=views, orders={A: Order("isolate")})).store
     store.sync(word("w2", views=views))
     admin.delete(f"sleepwalker:{{billing}}:{missing}")
-    heard = store.sync(word("w2", views={A: View("broken", failed=True)}, orders={B: Order("reset")}, renew=True))
-    assert (heard.store != old) is (missing != "said:w1")
+    store.sync(word("w2", views={A: View("broken", failed=True)}, orders={B: Order("reset")}, renew=True))
     store.leave("w2")
     heard = store.sync(word("w1", views={A: View(None), B: View(None)}))
+    assert heard.store != old
     seen = store.overview()
-    assert seen.workers == {"w1": "web-7 w1"}
-    if missing != "said:w1":  # what it said is then only gone with the round
-        assert seen.tallies == {}
-
-
-def test_the_oldest_hosts_in_no_trouble_are_forgotten_beyond_twenty_thousand(
-    store: RedisStore, admin: redis.Redis
-) -> None:
-    store.sync(word(views={"https://0.example.com": BROKEN}))
-    for part in range(1, 22):
-        names = [f"https://{part}-{number}.example.com" for number in range(1000)]
-        store.sync(word(views=dict.fromkeys(names, BROKEN)))
-        store.sync(word(views=dict.fromkeys(names, View(None, back=True))))
-    assert admin.hlen("sleepwalker:{billing}:hosts") == 21_002
-    store.sync(word(renew=True))
-    store.sync(word(renew=True))
-    assert admin.hlen("sleepwalker:{billing}:hosts") in (20_001, 20_002)
-    assert admin.zcard("sleepwalker:{billing}:changed") == admin.hlen("sleepwalker:{billing}:hosts")
-    assert list(store.overview().tallies) == ["https://0.example.com"]
-
-
-def test_more_views_than_a_server_should_count_at_once_are_refused(store: RedisStore) -> None:
-    views = {f"https://{number}.example.com": BROKEN for number in range(1001)}
-    assert "at most 1000 views at once" in failure(lambda: store.sync(word(views=views)))
-
-
-def test_two_services_and_a_flush_of_scripts_do_no_harm(store: RedisStore, admin: redis.Redis) -> None:
-    first = store.sync(word(views={A: BROKEN}))
-    admin.script_flush()
-    assert store.sync(word(last=first)).version == first.version
-
-
-# What can go wrong
+    assert (seen.workers, seen.tallies) == ({"w1": "web-7 w1"}, {})
 
 
 @pytest.mark.parametrize(
@@ -265,7 +233,7 @@ def test_a_frozen_server_costs_no_more_than_the_timeout(own_redis: RedisServer) 
     try:
         for _ in range(2):  # with the connection that it has, and with a new one
             with elapsed() as took:
-                assert "no answer within 0.3 s" in failure(lambda: store.sync(word(views={A: BROKEN})))
+                assert "no answer in time (0.3 s)" in failure(lambda: store.sync(word(views={A: BROKEN})))
             took.assert_within(timeout, tolerance=0.15)
         with elapsed() as took:
             store.close()
@@ -294,7 +262,7 @@ def test_a_server_that_drips_costs_no_more_than_the_timeout() -> None:
         thread.start()
         store = RedisStore(f"redis://127.0.0.1:{listener.getsockname()[1]}", "billing", timeout=0.3)
         with elapsed() as took:
-            assert "no answer within 0.3 s" in failure(store.version)
+            assert "no answer in time (0.3 s)" in failure(store.version)
         over.set()
         thread.join(60)
     took.assert_within(0.3, tolerance=0.15)
@@ -305,7 +273,7 @@ def test_a_port_that_does_not_answer_costs_no_more_than_the_timeout() -> None:
     with unanswered_port() as port:
         store = RedisStore(f"redis://127.0.0.1:{port}", "billing", timeout=0.3)
         with elapsed() as took:
-            assert "no answer within 0.3 s" in failure(store.version)
+            assert "no answer in time (0.3 s)" in failure(store.version)
     took.assert_within(0.3, tolerance=0.15)
 
 

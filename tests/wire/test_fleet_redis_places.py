@@ -91,7 +91,7 @@ def test_what_else_is_wrong_with_tls_is_told(tls_redis: RedisServer, options: st
 
 def test_tls_to_a_server_without_it_is_told_and_so_is_the_reverse(own: RedisServer, tls_redis: RedisServer) -> None:
     said = failure(f"rediss://:s3cret@127.0.0.1:{own.port}?ssl_cert_reqs=none", timeout=0.3)
-    assert "no answer within 0.3 s, or it does not speak TLS" in said
+    assert "no answer in time (0.3 s), or it does not speak TLS" in said
     assert "the connection was" in failure(f"redis://:s3cret@127.0.0.1:{tls_redis.tls_port}")
 
 

@@ -278,7 +278,7 @@ class Wire:
             if isinstance(link, TimeoutError | redis.TimeoutError):
                 # A server without TLS waits in silence for the rest of what it takes for a command.
                 doubt = ", or it does not speak TLS" if self._address.tls and self._connection is None else ""
-                return f"no answer within {self._timeout:g} s{doubt}"
+                return f"no answer in time ({self._timeout:g} s){doubt}"
             for kind, meaning in _SYSTEM.items():
                 if isinstance(link, kind):
                     return meaning
