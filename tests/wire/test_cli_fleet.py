@@ -55,9 +55,9 @@ def fleet(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     return run
 
 
-def _worker(store: Store, number: int, **said: Any) -> Any:
+def _worker(at: Store, number: int, **said: Any) -> Any:
     """What a worker hears that says so."""
-    return store.sync(Said(f"id-{number}", f"web-{number // 4} {4000 + number}", 60.0, **said))
+    return at.sync(Said(f"id-{number}", f"web-{number // 4} {4000 + number}", 60.0, **said))
 
 
 def _trouble(store: Store) -> None:
@@ -72,7 +72,7 @@ def test_where_nobody_finds_a_host_broken_all_is_well(fleet: Fleet, store: Store
     _worker(store, 1)
     code, out, err = fleet("status")
     assert (code, err) == (0, "")
-    assert out.splitlines()[0] == f"1 worker of service default at {store.shown}"[:80]
+    assert out.replace("\n", " ").replace(" ", "").startswith(f"1workerofservicedefaultat{store.shown}")
     assert "no worker finds a host broken, and none is isolated" in out
 
 
@@ -91,7 +91,7 @@ def test_trouble_is_shown_with_who_says_so_and_ends_with_3(fleet: Fleet, store: 
     code, out, _ = fleet("status")
     assert code == 3
     assert "2 hosts in trouble, 1 broken for all" in out
-    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith("https://")}
+    rows = {line.split()[0]: line.split()[1:] for line in reversed(out.splitlines()) if line.startswith("https://")}
     assert rows[PAY][:3] == ["broken", "4", "1"]
     assert rows[MAIL][:4] == ["needs", "2", "1", "0"]
     assert fleet("status", "--json", "--min-reporters", "5")[1].count('"broken_for_all": true') == 0
@@ -110,7 +110,7 @@ def test_an_isolation_reaches_the_workers_with_its_reason_and_its_end(fleet: Fle
     code, out, err = fleet("isolate", "HTTPS://Pay.example.com:443/", "--for", "1h30m", "--reason", "it moves")
     assert (code, err) == (0, "")
     assert " ".join(out.split()).startswith(f"{PAY} is isolated for 1 worker, until ")
-    assert " ".join(out.split()).endswith("UTC, 2 hours: it moves")
+    assert " ".join(out.split()).endswith("UTC, 90 minutes: it moves")
     heard = _worker(store, 1, since=since, store=store.version()[0])  # type: ignore[index]
     order = heard.orders[PAY]
     assert (order.kind, order.reason) == ("isolate", "it moves")
@@ -127,7 +127,7 @@ def test_an_isolation_reaches_the_workers_with_its_reason_and_its_end(fleet: Fle
     code, out, err = fleet("restore", PAY)
     assert (code, out, err) == (0, f"{PAY} is restored for 1 worker\n", "")
     assert fleet("status")[0] == 0
-    assert fleet("restore", PAY)[1].endswith("; it was not isolated in this store\n")
+    assert fleet("restore", PAY)[1].replace("\n ", "").endswith("; it was not isolated in this store\n")
 
 
 def test_an_end_may_be_a_moment_and_a_scope_is_isolated_alone(fleet: Fleet, store: Store) -> None:
@@ -159,7 +159,7 @@ def test_where_no_worker_is_there_an_order_says_so(command: str, says: str, flee
     code, _, err = fleet(command, PAY)
     assert code == 0
     assert err.startswith("sleepwalker: no worker of service default is there: ")
-    assert says in err
+    assert says in " ".join(err.split())
 
 
 def test_the_password_of_a_url_in_a_reason_is_not_kept(fleet: Fleet, store: Store) -> None:
@@ -174,8 +174,9 @@ def test_a_file_that_is_no_store_is_said_to_be_none(fleet: Fleet, url: str) -> N
     for command in (["status"], ["isolate", PAY]):
         code, out, err = fleet(*command)
         assert (code, out) == (1, "")
-        assert err.startswith("sleepwalker: ")
-        assert "Traceback" not in err
+        told = "".join(err.split())
+        assert told.startswith(f"sleepwalker:{url.removeprefix('file://')}isno")
+        assert told.count("billing.fleet") == 1
 
 
 def _process(*argv: str, **options: Any) -> subprocess.Popen[str]:
@@ -289,10 +290,13 @@ def test_on_a_terminal_it_moves_in_colour_and_leaves_the_last_picture(url: str, 
         seen = b""
         os.write(terminal, b"\x03")
         until(b"web-1: 4004")
+        with contextlib.suppress(OSError):  # at the end, on Linux
+            while part := os.read(terminal, 65536):
+                seen += part
+        _, status = os.waitpid(child, 0)
     finally:
         os.close(terminal)
-        _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) in (3, -signal.SIGHUP), "the terminal may be closed before it ends"
+    assert os.waitstatus_to_exitcode(status) == 3
     assert b"\x1b[1;31m" in seen, "red"
     assert b"watching" not in seen.rpartition(b"workers of service")[2]
 
