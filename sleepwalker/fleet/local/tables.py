@@ -52,7 +52,9 @@ class Service:
         self.is_there = row is not None
         if row is None:
             row = (0, os.urandom(12).hex(), 0, 0, 0.0, now, 0)
-        self._number, self._store, self._version, self._counter, self._kept_until, self._swept_at, self._swept = row
+        self._number, self._store, self._version = int(row[0]), str(row[1]), int(row[2])
+        self._counter, self._kept_until = int(row[3]), float(row[4])
+        self._swept_at, self._swept = float(row[5]), int(row[6])
         self._name = name
 
     def sync(self, said: Said) -> Heard:
@@ -315,7 +317,7 @@ class Service:
         """Name, order and the version at which it was given."""
         for row in self._run(ORDERS, {**self._moment(), "since": since}):
             _, name, _, kind, number, reason, by, given_for, ends, changed = row
-            left = None if given_for is None else ends - self._now
+            left = None if given_for is None else min(float(ends) - self._now, float(given_for))
             yield name, order_of(kind, number, reason, left, by), changed
 
     def _answer(self, said: Said, since: int, late: list[str], granted: tuple[str, ...]) -> Heard:
