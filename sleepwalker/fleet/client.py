@@ -251,8 +251,9 @@ class Client:
     def _show(self) -> None:
         """Have the health of hosts say what the workers find."""
         workers_there = self._worker.workers
-        before, self._shown = self._shown, {
-            host: Fellows(tally.broken, tally.fine, workers_there, broken)
+        before = self._shown
+        self._shown = {
+            host: Fellows(tally.accusers, tally.fine, workers_there, broken)
             for host, (tally, broken) in self._worker.tallies().items()
         }
         for host in before.keys() | self._shown.keys():

@@ -315,9 +315,8 @@ class Worker:
                 return
             known = self._hosts[host] = _Known()
         # What was said in an earlier round does not count any more; nor does what was said against an earlier trouble.
-        if tally.round != known.trouble[0] or not tally.accusers:
-            known.said = None
-        elif known.said == "fine" and tally.since != known.trouble[1]:
+        outdated = known.said == "fine" and tally.since != known.trouble[1]
+        if tally.round != known.trouble[0] or not tally.accusers or outdated:
             known.said = None
         known.returned = known.returned or (known.word and tally.round != known.tally.round)
         known.tally = tally

@@ -66,8 +66,8 @@ class Host:
     def tally(self) -> Tally:
         """What is told of it. Raises `ValueError` and `TypeError` for what no worker wrote."""
         return Tally(
-            int(self.broken), int(self.fine), float(self.since), float(self.began), int(self.round),
-            float(self.failed_at), _text(self.cause),
+            broken=int(self.broken), fine=int(self.fine), since=float(self.since), began=float(self.began),
+            round=int(self.round), failed_at=float(self.failed_at), cause=_text(self.cause),
         )  # fmt: skip
 
 

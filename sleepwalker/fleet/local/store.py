@@ -12,14 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.fleet.local.file import BUSY_FOR, BeingMade, Opened, fault, identity, is_busy, look, open_file
 from sleepwalker.fleet.local.tables import Service
 from sleepwalker.fleet.store import Heard, Order, Overview, Said, StoreError
 
-__all__ = ["FileStore", "path_of"]
+__all__ = ["FileStore"]
 
 T = TypeVar("T")
 
@@ -61,7 +60,6 @@ class FileStore:
         self._opened: Opened | None = None
         self._never = threading.Event()
         self._is_closing = False
-        self._is_torn = False
         _stores.add(self)
 
     def __repr__(self) -> str:
@@ -95,6 +93,15 @@ class FileStore:
                 self._close_if_wanted_locked()
             finally:
                 self._lock.release()
+
+    def abandon(self) -> None:
+        """Without the lock: a thread that the child does not have may hold it."""
+        if self._opened is not None:
+            # SQLite takes the locks of the parent's connection for this process's own, which they are not, and so
+            # would any new connection to that file: until this process ends it does without.
+            _abandoned.append(self._opened.connection)
+            _torn.add(self.path)
+            self._opened = None
 
     def _in(self, opened: Opened) -> Service:
         return Service(opened.connection, self._service, opened.zero + self._clock.monotonic())
@@ -149,8 +156,8 @@ class FileStore:
         """What is open, if it still is what is at the path."""
         opened = self._opened
         if opened is not None and opened.pid != os.getpid():
-            self._abandon_locked()
-        if self._is_torn:
+            self.abandon()
+        if self.path in _torn:
             raise StoreError(
                 f"{self.path} was open when this process was forked, so it cannot be used here: fork before the first "
                 "call"
@@ -168,23 +175,13 @@ class FileStore:
             self._drop_locked()
 
     def _drop_locked(self) -> None:
+        if self._opened is not None and self._opened.pid != os.getpid():
+            self.abandon()
         opened, self._opened = self._opened, None
         if opened is None:
             return
-        if opened.pid != os.getpid():
-            self._opened = opened
-            self._abandon_locked()
-            return
         with contextlib.suppress(sqlite3.Error):
             opened.connection.close()
-
-    def _abandon_locked(self) -> None:
-        """Keep a connection of the parent's unused and open: SQLite takes its locks for this process's own, which they
-        are not, and so would any new connection of this process to that file."""
-        if self._opened is not None:
-            _abandoned.append(self._opened.connection)
-            self._opened = None
-            self._is_torn = True
 
     def part_for_fork(self) -> bool:
         """Wait for a call that is under way, and close, before a fork. Whether a fork can go ahead safely."""
@@ -196,7 +193,8 @@ class FileStore:
     def part_after_fork(self, in_child: bool, was_parted: bool) -> None:
         if in_child:
             self._lock = threading.Lock()
-            self._abandon_locked()
+            self._never = threading.Event()
+            self.abandon()
         elif was_parted:
             self._lock.release()
 
@@ -209,26 +207,13 @@ class _Busy:
     """Whether SQLite has waited for it already."""
 
 
-def path_of(url: str) -> Path:
-    """The path that a URL like `file:///run/billing.fleet` names. Raises `ValueError` for any other."""
-    parts = urlsplit(url)
-    if parts.scheme != "file":
-        raise ValueError(f"{parts.scheme or 'a URL without a scheme'}: a file's URL begins with file:///")
-    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.path.endswith("/"):
-        raise ValueError("a file's URL has three slashes and an absolute path, as in file:///run/billing.fleet")
-    if parts.query or parts.fragment:
-        raise ValueError(
-            "a file's URL has no query and no fragment: write %3F for a question mark in a name, %23 for #"
-        )
-    return Path(unquote(parts.path))
-
-
 #: Seconds that a fork waits for a call under way; the child of one that waited in vain goes without the fleet.
 _FORK_WAITS = 1.0
 _stores: weakref.WeakSet[FileStore] = weakref.WeakSet()
 _parted: list[tuple[FileStore, bool]] = []
-#: Connections of a parent, which must not even be closed.
+#: Connections of a parent, which must not even be closed, and the files that they have open here.
 _abandoned: list[sqlite3.Connection] = []
+_torn: set[Path] = set()
 
 
 def _before_fork() -> None:

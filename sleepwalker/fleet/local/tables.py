@@ -263,6 +263,9 @@ class Service:
                 host.look_at = 0.0
         else:
             is_news |= self._count(worker, host, view)
+            if view.answered and host.broken:
+                host.failed_at = -math.inf
+                is_news = True
         self._save(host, is_news)
         return False
 
@@ -337,4 +340,4 @@ class Service:
             if (host := self._host(cut(name, NAME))) is not None:
                 tallies[host.host] = host.tally
         (workers,) = self._run("SELECT count(*) FROM workers WHERE service = ?", (self._number,)).fetchone()
-        return Heard(self._store, version, self._now, workers, tallies, orders, granted, more)
+        return Heard(self._store, version, self._now, workers, tallies, orders, granted, more, since < 0)

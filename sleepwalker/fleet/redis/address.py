@@ -60,7 +60,7 @@ def read(url: str) -> Address:
     if parts.scheme == "unix":
         return _of_socket(parts)
     login, places = _login(parts.netloc)
-    nodes = tuple(_node(place, _PORTS[kind]) for place in places.split(","))
+    nodes = tuple([_node(place, _PORTS[kind]) for place in places.split(",")])  # a generator would keep its locals
     if kind == "one" and len(nodes) > 1:
         raise ValueError(
             "the URL of the fleet's store names several servers: with redis+cluster:// these are nodes of a cluster, "
@@ -185,4 +185,6 @@ def _tls_options(options: Mapping[str, str]) -> dict[str, str | bool]:
         if flag not in _FLAGS:
             raise ValueError(f"ssl_check_hostname, in the URL of the fleet's store, is one of: {', '.join(_FLAGS)}")
         given["ssl_check_hostname"] = _FLAGS[flag]
+    if given.get("ssl_cert_reqs") == "none":
+        given["ssl_check_hostname"] = False  # redis-py 6.0 does not see to that by itself
     return given

@@ -65,10 +65,16 @@ local function write_said(worker)
       removed[#removed + 1] = origin
     end
   end
+  if #set + #removed == 0 then return end
   local name = "said:" .. worker
+  if not spoke[worker] then
+    call("HSET", key("workers"), "+" .. worker, "")
+    set[#set + 1] = ""
+    set[#set + 1] = ""
+  end
   in_parts("HDEL", name, removed)
   in_parts("HSET", name, set)
-  if #set > 0 then call("EXPIRE", key(name), KEPT) end
+  call("EXPIRE", key(name), KEPT)
 end
 
 local function write_orders()
@@ -101,12 +107,12 @@ local function write(worker)
   check_keys()
   write_hosts()
   for _, other in ipairs(gone) do
-    call("HDEL", key("workers"), other)
+    call("HDEL", key("workers"), "-" .. other, "+" .. other)
     call("DEL", key("said:" .. other))
   end
   if worker then
     write_said(worker)
-    if call("HSET", key("workers"), worker, worker_row) == 1 then
+    if call("HSET", key("workers"), "-" .. worker, worker_row) == 1 then
       state.workers, state.dirty = state.workers + 1, true
     end
   end
@@ -208,6 +214,24 @@ local function pairs_from(at)
   return names, values, at + 1 + 2 * count
 end
 
+-- What the worker said before of these.
+local function views_before(worker, origins)
+  local was_there = not state.new
+  for _, other in ipairs(gone) do was_there = was_there and other ~= worker end
+  spoke = { [worker] = was_there and call("HEXISTS", key("workers"), "+" .. worker) == 1 }
+  local before = {}
+  if spoke[worker] then
+    local fields = { "" }
+    for _, origin in ipairs(origins) do fields[#fields + 1] = origin end
+    before = read_fields("said:" .. worker, fields)
+    if not before[""] then lost() end
+    for origin, view in pairs(before) do
+      if origin ~= "" and view and #view < VIEW_SIZE then foreign("said") end
+    end
+  end
+  return before
+end
+
 local function sync()
   local worker, label, ttl, since, store = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
   local most, renew = tonumber(ARGV[7]), ARGV[8] == "1"
@@ -222,12 +246,7 @@ local function sync()
     load_hosts(origins)
     load_hosts(looked)
   end
-  local before, mine = {}, true
-  for _, other in ipairs(gone) do mine = mine and other ~= worker end
-  if mine and not state.new and #origins > 0 then before = read_fields("said:" .. worker, origins) end
-  for _, view in pairs(before) do
-    if view and #view < VIEW_SIZE then foreign("said") end
-  end
+  local before = #origins > 0 and views_before(worker, origins) or {}
   for i, origin in ipairs(origins) do take_view(origin, views[i], before[origin]) end
   local granted = {}
   for i, origin in ipairs(looked) do
@@ -277,8 +296,8 @@ local function order()
 end
 
 local function leave()
-  if not state or call("HEXISTS", key("workers"), ARGV[2]) == 0 then return 0 end
-  forget_worker(ARGV[2])
+  if not state or call("HEXISTS", key("workers"), "-" .. ARGV[2]) == 0 then return 0 end
+  forget_worker(ARGV[2], call("HEXISTS", key("workers"), "+" .. ARGV[2]) == 1)
   write()
   return 1
 end
@@ -308,7 +327,7 @@ local commands = { sync = sync, order = order, leave = leave, overview = overvie
 
 local function run(empty)
   hosts, touched, gone, own, late = {}, {}, {}, {}, {}
-  orders, labels, worker_row, state = nil, nil, nil, nil
+  orders, labels, spoke, worker_row, state = nil, nil, {}, nil, nil
   if not empty then state = read_state() end
   return commands[ARGV[1]]()
 end

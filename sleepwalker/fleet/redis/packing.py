@@ -161,6 +161,8 @@ def views(seen: Overview, said: Mapping[str, Sequence[bytes]]) -> dict[str, dict
     found: dict[str, dict[str, View]] = {name: {} for name in seen.tallies}
     for worker, rows in said.items():
         for name, data in _pairs(rows, len(rows) // 2)[0]:
+            if not name:
+                continue
             tally = seen.tallies.get(text(name))
             opinion, since, moment = _SAID.unpack_from(data)
             if tally is None or since != tally.since:

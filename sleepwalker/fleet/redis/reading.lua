@@ -4,13 +4,13 @@
 -- Keys, beside the one that is given, `...:state`; all are in its slot:
 --   state           text: id, version, highest number of an order, version of the latest order, a moment before which no
 --                   worker's end is due, number of workers, when times to live were put off last
---   workers         hash: worker -> its end, its label
+--   workers         hash: - and the worker -> its end, its label; + and the worker, once it has said something
 --   hosts           hash: origin -> a record, see HOST
 --   changed         sorted set: origin by the version at which it last changed
 --   trouble         likewise, of the hosts that a worker finds broken
 --   orders          hash: - or x (of a reset) and the name -> a record, see ORDER
 --   said:<worker>   hash: origin -> what that worker says of it, see VIEW
--- Each but the last has a member "", so that it never gets empty, and its time to live never gets lost.
+-- Each has a member "", so that it never gets empty: its time to live is not lost, and where it is missing that shows.
 --
 -- A view counts where its moment is the host's `since`: so all views of a host are dropped by changing that.
 
@@ -30,7 +30,7 @@ local base = string.sub(KEYS[1], 1, -6)
 local time = call("TIME")
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
-local state, hosts, touched, orders, labels
+local state, hosts, touched, orders, labels, spoke
 local gone, own, late, worker_row
 
 local function key(name)
@@ -118,9 +118,11 @@ local function read_said(worker)
   local said, origins = {}, {}
   local rows = call("HGETALL", key("said:" .. worker))
   for i = 1, #rows, 2 do
-    if #rows[i + 1] < VIEW_SIZE then foreign("said") end
-    origins[#origins + 1] = rows[i]
-    said[rows[i]] = rows[i + 1]
+    if rows[i] ~= "" then
+      if #rows[i + 1] < VIEW_SIZE then foreign("said") end
+      origins[#origins + 1] = rows[i]
+      said[rows[i]] = rows[i + 1]
+    end
   end
-  return said, origins
+  return said, origins, #rows > 0
 end

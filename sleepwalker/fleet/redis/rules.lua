@@ -17,20 +17,21 @@ local function uncount(h, view)
   if not view then return false end
   local opinion, since = unpack_(VIEW, view)
   if since ~= h.since then return false end
-  if opinion == "b" then h.broken = h.broken - 1 else h.fine = h.fine - 1 end
+  if opinion == "b" then h.broken = h.broken - 1 else h.fine = math.max(h.fine - 1, 0) end
   if h.broken <= 0 then drop_views(h) end
   return true
 end
 
-local function forget_worker(worker)
-  local said, origins = read_said(worker)
+local function forget_worker(worker, has_spoken)
+  local said, origins, there = read_said(worker)
+  if has_spoken and not there then lost() end
   load_hosts(origins)
   for _, origin in ipairs(origins) do
     local h = hosts[origin]
     if h and uncount(h, said[origin]) then bump(origin, h) end
   end
   gone[#gone + 1] = worker
-  state.workers = state.workers - 1
+  state.workers = math.max(state.workers - 1, 0)
   state.dirty = true
 end
 
@@ -40,10 +41,12 @@ local function sweep(force)
   local rows = call("HGETALL", key("workers"))
   if #rows == 0 then lost() end
   local earliest, present, dead = now + 3600, 0, {}
-  labels = {}
+  labels, spoke = {}, {}
   for i = 1, #rows, 2 do
-    local worker, row = rows[i], rows[i + 1]
-    if worker ~= "" then
+    local kind, worker, row = string.sub(rows[i], 1, 1), string.sub(rows[i], 2), rows[i + 1]
+    if kind == "+" then
+      spoke[worker] = true
+    elseif kind == "-" then
       if #row < 8 then foreign("workers") end
       local ends = unpack_(">d", row)
       present = present + 1
@@ -56,7 +59,7 @@ local function sweep(force)
     end
   end
   state.workers, state.earliest, state.dirty = present, earliest, true
-  for _, worker in ipairs(dead) do forget_worker(worker) end
+  for _, worker in ipairs(dead) do forget_worker(worker, spoke[worker]) end
 end
 
 -- A view of the host's own round. Whether it changed anything.
@@ -68,7 +71,7 @@ local function set_view(origin, h, opinion, failed, began, cause, before)
     if h.broken == 0 then h.since, h.began = now, began end
     local new = was ~= "b"
     if new then
-      if was == "f" then h.fine = h.fine - 1 end
+      if was == "f" then h.fine = math.max(h.fine - 1, 0) end
       h.broken = h.broken + 1
     end
     if new or failed then h.failed_at, h.cause = now, cause end

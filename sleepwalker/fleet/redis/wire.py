@@ -46,6 +46,15 @@ _MEANINGS = {
     "WRONGTYPE": "there is foreign data under the keys of the fleet",
     "InvalidResponse": "what answers there is no Redis",
 }
+#: Errors without a word of their own, by what is in them.
+_TEXTS = {
+    "The user executing the script": "NoPermissionError",
+    "unauthenticated": "AuthenticationError",  # to a long command, before anything else
+    "OOM command not allowed": "OutOfMemoryError",  # from within the script, to Redis before 7; likewise these
+    "READONLY ": "ReadOnlyError",
+    "MISCONF ": "MISCONF",
+    "WRONGTYPE ": "WRONGTYPE",
+}
 _SYSTEM = {
     ConnectionRefusedError: "the connection was refused",
     FileNotFoundError: "there is no such socket or file",
@@ -267,7 +276,9 @@ class Wire:
             if isinstance(link, ssl.SSLError):
                 return f"TLS failed: {link.reason or 'no handshake'}"
             if isinstance(link, TimeoutError | redis.TimeoutError):
-                return f"no answer within {self._timeout:g} s"
+                # A server without TLS waits in silence for the rest of what it takes for a command.
+                doubt = ", or it does not speak TLS" if self._address.tls and self._connection is None else ""
+                return f"no answer in time ({self._timeout:g} s){doubt}"
             for kind, meaning in _SYSTEM.items():
                 if isinstance(link, kind):
                     return meaning
@@ -275,6 +286,9 @@ class Wire:
         said = str(error)
         for key in (*(kind.__name__ for kind in type(error).__mro__), said.partition(" ")[0]):
             if key in _MEANINGS:
+                return _MEANINGS[key]
+        for text, key in _TEXTS.items():
+            if text in said:
                 return _MEANINGS[key]
         if "FOREIGN" in said or "user_script" in said:
             return "there is foreign data under the keys of the fleet: see which, and delete them"
