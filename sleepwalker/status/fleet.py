@@ -89,8 +89,8 @@ def _section(fleet: FleetHealth, isolated: int, taken: float, runbook: Runbook |
     if not fleet.joined:
         why = f": {text(fleet.error)}" if fleet.error else ""
         said = (
-            f"<p><b>This worker is alone</b> since {since} UTC, and shows what it found out itself. It joins the workers "
-            f"of service {text(fleet.service)} again once it reaches {place}{why}</p>"
+            f"<p><b>This worker is alone</b> since {since} UTC, and shows what it found out itself. It joins the "
+            f"workers of service {text(fleet.service)} again once it reaches {place}{why}</p>"
         )
         return f'<section class="fleet alone" aria-label="Fleet"><h2>Fleet</h2>{said}</section>'
     others = plural(fleet.workers, "worker")
