@@ -27,8 +27,9 @@ from sleepwalker.cli import main
 pytestmark = pytest.mark.once
 
 COMMANDS = [
-    [], ["demo"], ["get"], ["inspect"], ["policy"], ["completion"],
+    [], ["demo"], ["get"], ["inspect"], ["policy"], ["fleet"], ["completion"],
     *(["policy", name] for name in ("list", "show", "check", "schema")),
+    *(["fleet", name] for name in ("status", "isolate", "restore", "reset")),
 ]  # fmt: skip
 
 

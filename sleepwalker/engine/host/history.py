@@ -26,13 +26,15 @@ class History:
         "_cancelled",
         "_latest_head",
         "_percentiles",
+        "answered_at",
         "consecutive",
+        "failing_since",
         "last_cause",
         "last_error",
         "last_error_at",
-        "last_success",
         "latencies",
         "verdicts",
+        "vouched_at",
         "window",
     )
 
@@ -44,7 +46,12 @@ class History:
         self.last_error: str | None = None
         self.last_cause: str | None = None
         self.last_error_at: float | None = None
-        self.last_success: float | None = None
+        self.answered_at: float | None = None
+        """When an attempt was answered last."""
+        self.vouched_at: float | None = None
+        """When a probe was answered last, or other workers said that the host is back."""
+        self.failing_since: float = 0.0
+        """When the first of the failures in a row was."""
         self._latest_head: Head | None = None
         self._begin(window)
 
@@ -67,7 +74,7 @@ class History:
             head.counted_at, head.failures_before = now, self.consecutive
         self._latest_head = head
         self.consecutive = 0
-        self.last_success = now
+        self.answered_at = now
 
     def failed(self, outcome: Outcome, now: float) -> None:
         """An attempt failed, perhaps with its body: then the success of its head is taken back."""
@@ -77,6 +84,8 @@ class History:
             if self._latest_head is head:  # no other success came after it
                 self.consecutive += head.failures_before
         self.verdicts.add(now, _BAD)
+        if self.consecutive == 0:
+            self.failing_since = now
         self.consecutive += 1
         self.note_error(outcome, now)
 
@@ -90,6 +99,14 @@ class History:
         if self._cancelled is None:
             self._cancelled = Latencies(self.window)
         self._cancelled.add(now, seconds)
+
+    @property
+    def last_success(self) -> float | None:
+        """When the host was last known to answer: an attempt, a probe, or other workers."""
+        answered, vouched = self.answered_at, self.vouched_at
+        if answered is None or vouched is None:
+            return vouched if answered is None else answered
+        return max(answered, vouched)
 
     @property
     def empty_since(self) -> float | None:
