@@ -17,7 +17,7 @@ import tempfile
 import time
 import traceback
 import weakref
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,7 +26,7 @@ import structlog
 import sleepwalker
 from benchmarks.environment import leave_out_the_environment
 from benchmarks.fleet.load import moments, offer
-from benchmarks.fleet.setting import Setting, from_dict
+from benchmarks.fleet.setting import ISOLATED, ISOLATIONS, Setting, from_dict
 
 #: Seconds after the plan's end in which calls may still end: as long as an attempt takes at most.
 PATIENCE = 12.0
@@ -80,7 +80,9 @@ class Events:
     def _note(self, _: object, level: str, event: MutableMapping[str, Any]) -> NoReturn:
         name = event["event"]
         if name.startswith(_KEPT):
-            kept = {key: value for key, value in event.items() if isinstance(value, (str, int, float)) and key != "event"}
+            kept = {
+                key: value for key, value in event.items() if isinstance(value, (str, int, float)) and key != "event"
+            }
             self.found.append((time.monotonic(), name, {**kept, "level": level}))
         raise structlog.DropEvent
 
@@ -97,7 +99,9 @@ def manager_of(fleet: Mapping[str, Any] | None) -> sleepwalker.ConnectionManager
     return manager
 
 
-def _work(setting: Setting, number: int, url: str, fleet: Mapping[str, Any] | None, ready: int, go: int) -> dict[str, Any]:
+def _work(
+    setting: Setting, number: int, url: str, fleet: Mapping[str, Any] | None, ready: int, go: int
+) -> dict[str, Any]:
     """One worker: make its calls, and tell what came of them."""
     events, network = Events(), _Network(int(url.rpartition(":")[2]))
     manager = manager_of(fleet)
@@ -109,9 +113,15 @@ def _work(setting: Setting, number: int, url: str, fleet: Mapping[str, Any] | No
     def call() -> object:
         return manager.find(url).json_request("GET", f"/orders/{number}")
 
-    dues = moments(setting.rate, setting.seconds, f"{setting.seed} {number}")
-    severed = begins + setting.fault[0] if network.cut else None
-    offered = offer(call, dues, begins, PATIENCE, {severed: network.sever} if severed else {})
+    dues = moments(setting.rate, setting.seconds, setting.before / 2, f"{setting.seed} {number}")
+    beside: dict[float, Callable[[], object]] = {}
+    if network.cut is not None:
+        beside[network.cut[0]] = network.sever
+    if setting.beside == "isolate" and number == 0 and fleet is not None:
+        order_at = begins + setting.fault[0] + dict(ISOLATIONS)["worker"]
+        beside[order_at] = lambda: manager.isolate(url, reason="drill")
+        beside[order_at + ISOLATED] = lambda: manager.restore(url)
+    offered = offer(call, dues, begins, PATIENCE, beside)
     used = time.process_time()
     manager.close()
     return {
@@ -166,7 +176,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, end)
         for _ in children:
             os.read(is_ready[0], 1)
-        print("ready", file=output, flush=True)
+        print('"ready"', file=output, flush=True)
         begins = sys.stdin.readline()
         if not begins:
             end()
@@ -179,7 +189,7 @@ def main() -> None:
             side: [json.loads((folder / f"{side}-{number}.json").read_text()) for number in range(setting.workers)]
             for side in setting.sides
         }
-        json.dump(found, output)
+        print(json.dumps(found), file=output)
         output.flush()
 
 

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.fleet.setting import Setting, from_dict
+from benchmarks.fleet.setting import ISOLATED, Setting, from_dict
 from benchmarks.outage.load import OK
 
 #: Seconds of calls after the outage that are looked at for what callers get.
 AFTER = 10.0
 #: A worker's attempts that end within so many seconds after its circuit opened were on their way.
 _ON_THE_WAY = 0.01
+#: Seconds beside an order in which a call belongs to neither side of it.
+_MARGIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +177,26 @@ def _failed(setting: Setting, workers: Sequence[dict[str, Any]]) -> list[int]:
         sum(outcome != OK for _, outcome in _calls(setting, workers, *phase))
         for phase in _phases(setting, setting.after)
     ]
+
+
+def isolations(result: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """By side and by how it was ordered: seconds from the order until each worker refused, and calls that were late.
+
+    A worker refuses from its event on; whether it did, its calls tell.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for side, ordered in result["ordered"].items():
+        found[side] = {}
+        for how, moment in ordered.items():
+            reached: list[float | None] = []
+            let_through = 0
+            for worker in result["sides"][side]["workers"]:
+                first = _first(_moments(worker, "host.isolated"), moment)
+                known = None if first is None or first > moment + ISOLATED else first
+                reached.append(_since(known, moment))
+                ends = moment + ISOLATED - _MARGIN
+                let_through += sum(
+                    outcome == OK for due, _, outcome in worker["calls"] if (known or moment) + _MARGIN < due < ends
+                )
+            found[side][how] = {"reached": reached, "let through": let_through}
+    return found

@@ -11,12 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.outage.load import OK, UNENDED, Offered, outcome_of
 
 
-def moments(rate: float, seconds: float, seed: str) -> list[float]:
-    """When calls are due that come at random, `rate` a second on average: seconds from the begin, in order."""
-    chance, found, due = random.Random(seed), [], 0.0
+def moments(rate: float, seconds: float, first: float, seed: str) -> list[float]:
+    """When calls are due that come at random, `rate` a second on average: seconds from the begin, in order.
+
+    One more comes within `first` seconds: a worker that has never called a host has nothing to lose.
+    """
+    chance = random.Random(seed)
+    found, due = [chance.uniform(0, first)], 0.0
     while (due := due + chance.expovariate(rate)) < seconds:
         found.append(due)
-    return found
+    return sorted(found)
 
 
 def offer(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -12,12 +11,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from benchmarks.fleet.setting import ALONE, Setting
+from benchmarks.fleet.processes import started
+from benchmarks.fleet.setting import ISOLATED, ISOLATIONS, Setting
 from benchmarks.fleet.store import Redis, run_redis
 from benchmarks.machine import ROOT
+from sleepwalker.fleet.store import Order
+from sleepwalker.fleet.stores import open_store
 
 #: Seconds from the last worker's readiness to the begin of the plan.
 _LEAD = 0.5
@@ -25,7 +28,6 @@ _LEAD = 0.5
 
 def run(setting: Setting, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Raw series by side: requests that reached the host, and what each worker saw."""
-    pipe = subprocess.PIPE
     with tempfile.TemporaryDirectory(prefix="sleepwalker-fleet-") as name, contextlib.ExitStack() as running:
         fleets: dict[str, dict[str, Any]] = {}
         redis: Redis | None = None
@@ -36,28 +38,24 @@ def run(setting: Setting, options: Mapping[str, Any] | None = None) -> dict[str,
             fleets["file"] = {"url": f"file://{Path(name) / 'bench.fleet'}"}
         for fleet in fleets.values():
             fleet |= {"service": "bench", **(options or {})}
-        server, crew = (
-            running.enter_context(_started([sys.executable, "-m", f"benchmarks.fleet.{module}"]))
-            for module in ("server", "crew")
-        )
-        assert server.stdin and server.stdout and crew.stdin and crew.stdout
-        print(json.dumps(setting.to_dict()), file=server.stdin, flush=True)
-        urls = {side: f"http://127.0.0.1:{port}" for side, port in json.loads(server.stdout.readline()).items()}
-        plan = {"setting": setting.to_dict(), "urls": urls, "fleets": fleets}
-        print(json.dumps(plan), file=crew.stdin, flush=True)
-        if crew.stdout.readline() != "ready\n":
-            raise RuntimeError(f"{setting.name}: the workers did not start")
+        server, crew = (running.enter_context(started(module)) for module in ("server", "crew"))
+        urls = {side: f"http://127.0.0.1:{port}" for side, port in server.ask(setting.to_dict()).items()}
+        crew.ask({"setting": setting.to_dict(), "urls": urls, "fleets": fleets})
         begins = time.monotonic() + _LEAD
         for process in (server, crew):
-            print(begins, file=process.stdin, flush=True)
+            process.say(begins)
+        ordered: dict[str, dict[str, float]] = {}
         if setting.beside == "frozen" and redis is not None:
             _freeze(redis.pid, *(begins + second for second in setting.fault))
-        seen = json.loads(crew.stdout.read() or "null")
-        reached = json.loads(server.communicate()[0])  # the end of its input
-        if seen is None:
-            raise RuntimeError(f"{setting.name}: the workers failed")
+        elif setting.beside == "isolate":
+            with ThreadPoolExecutor() as pool:
+                of = {side: pool.submit(_isolate, setting, fleet, urls[side], begins) for side, fleet in fleets.items()}
+                ordered = {side: found.result() for side, found in of.items()}
+        seen = crew.hear()
+        reached = server.done()
     return {
         "setting": setting.to_dict(),
+        "ordered": ordered,
         "sides": {side: {"reached": reached[side], "workers": seen[side]} for side in setting.sides},
     }
 
@@ -74,11 +72,26 @@ def _freeze(pid: int, begin: float, end: float) -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
-@contextlib.contextmanager
-def _started(command: list[str]) -> Any:
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.communicate()
+def _isolate(setting: Setting, fleet: Mapping[str, Any], url: str, begins: float) -> dict[str, float]:
+    """When each isolation was ordered, in seconds since the plan began; the worker's own it does itself."""
+    ordered = {}
+    for how, after in ISOLATIONS:
+        due = begins + setting.fault[0] + after
+        time.sleep(max(0.0, due - time.monotonic()))
+        ordered[how] = (due if how == "worker" else time.monotonic()) - begins
+        _give(how, "isolate", fleet, url)
+        time.sleep(max(0.0, due + ISOLATED - time.monotonic()))
+        _give(how, "restore", fleet, url)
+    return ordered
+
+
+def _give(how: str, kind: Literal["isolate", "restore"], fleet: Mapping[str, Any], url: str) -> None:
+    """Give the order into the store: by the command that operators have, or without its interpreter's start."""
+    if how == "command":
+        command = [sys.executable, "-m", "sleepwalker", "fleet", kind, url]
+        command += ["--store", fleet["url"], "--service", fleet["service"]]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    elif how == "store":
+        store = open_store(fleet["url"], fleet["service"])
+        store.order(url, Order(kind, reason="drill" if kind == "isolate" else None))
+        store.close()

@@ -120,4 +120,4 @@ async def _serve() -> dict[str, list[tuple[float, int, int]]]:
 
 
 if __name__ == "__main__":
-    json.dump(asyncio.run(_serve()), sys.stdout)
+    print(json.dumps(asyncio.run(_serve())))

@@ -8,11 +8,14 @@ from typing import Any, Literal
 #: What happens to the host: it answers 503; refuses connections, and has ended those that there were; accepts and never
 #: answers; or nothing.
 Kind = Literal["503", "refuse", "hang", "none"]
-#: What happens beside: some workers' own network is cut; the store is stopped by SIGSTOP.
-Beside = Literal["", "cut", "frozen"]
+#: What happens beside: some workers' own network is cut; the store is stopped by SIGSTOP; operators isolate the host.
+Beside = Literal["", "cut", "frozen", "isolate"]
 #: Who calls: workers that know nothing of each other, and those that share a store.
 Side = Literal["alone", "redis", "file"]
 ALONE: Side = "alone"
+#: How operators isolate the host, and how many seconds after the begin; each isolation ends `ISOLATED` s later.
+ISOLATIONS = (("store", 0.0), ("command", 4.0), ("worker", 8.0))
+ISOLATED = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,9 @@ class Setting:
     outage: float
     """Seconds."""
     workers: int = 24
-    before: float = 10.0
+    before: float = 8.0
     """Seconds of health before it."""
-    after: float = 20.0
+    after: float = 15.0
     """Seconds of health after it."""
     beside: Beside = ""
     """What happens beside, from `before` on and for `outage` seconds."""
@@ -48,7 +51,7 @@ class Setting:
 
     @property
     def name(self) -> str:
-        what = {"": self.kind, "cut": f"{self.cut} cut", "frozen": "store frozen"}[self.beside]
+        what = {"": self.kind, "cut": f"{self.cut} cut", "frozen": "store frozen", "isolate": "isolated"}[self.beside]
         return f"{what}, {self.outage:g} s, {self.workers} workers, {self.rate:g}/s"
 
     def to_dict(self) -> dict[str, Any]:
