@@ -6,6 +6,7 @@ of the machine's monotonic clock the plan begins. In the end it prints what each
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import json
@@ -14,6 +15,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import weakref
@@ -57,10 +59,8 @@ class _Network:
     def sever(self) -> None:
         """End the connections that are open: they would outlive the cut."""
         for sock in list(self._open):
-            try:
+            with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
 
 
 class _Hook(sleepwalker.ConnectionHook):
@@ -103,7 +103,10 @@ def _work(
     setting: Setting, number: int, url: str, fleet: Mapping[str, Any] | None, ready: int, go: int
 ) -> dict[str, Any]:
     """One worker: make its calls, and tell what came of them."""
+    threading.stack_size(256 * 1024)  # a host that hangs makes hundreds of them
     events, network = Events(), _Network(int(url.rpartition(":")[2]))
+    crashed: list[str] = []
+    threading.excepthook = lambda thrown: crashed.append(repr(thrown.exc_value))
     manager = manager_of(fleet)
     os.write(ready, b".")
     begins = float(os.read(go, 64).strip())
@@ -124,6 +127,8 @@ def _work(
     offered = offer(call, dues, begins, PATIENCE, beside)
     used = time.process_time()
     manager.close()
+    if crashed:
+        raise RuntimeError(f"a thread of worker {number} ended with {crashed[0]}")
     return {
         "calls": [
             [round(due, 4), round(duration, 5), outcome]
@@ -170,7 +175,8 @@ def main() -> None:
 
         def end(*_: object) -> None:
             for pid in children:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             raise SystemExit(1)
 
         signal.signal(signal.SIGTERM, end)

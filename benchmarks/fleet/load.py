@@ -37,7 +37,6 @@ def offer(
     offered = Offered([0.0] * len(dues), [UNENDED] * len(dues), [0.0] * len(dues))
     todo: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     idle, ended = threading.Semaphore(0), threading.Semaphore(0)
-    threading.stack_size(256 * 1024)
 
     def caller() -> None:
         while (number := todo.get()) is not None:

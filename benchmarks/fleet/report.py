@@ -24,10 +24,10 @@ _KINDS: Mapping[Kind, str] = {
     "hang": "A host that accepts and never answers",
 }
 _NOTES = """\
-Each worker is a process with a `ConnectionManager` of its own under the policy `standard`, and calls one host on loopback
-at random moments, whether earlier calls have ended or not. The host dies, and comes back. Workers that are *alone* know
-nothing of each other; the others share a real Redis, or a file. All three sides of a setting run at the same time, each
-with a host of its own that meets the same fate, and their calls come at the same moments."""
+Each worker is a process with a `ConnectionManager` of its own under the policy `standard`, and calls a host on loopback
+at random moments, whether earlier calls have ended or not. The host dies, and comes back. Workers that are *alone*
+know nothing of each other; the others share a real Redis, or a file. All three sides of a setting run at the same time,
+each with a host of its own that meets the same fate, and their calls come at the same moments."""
 _OUTAGES = f"""\
 - *sent*: what came to the host between its death and its return: requests, counted by the host; where it refuses
   connections connects, counted by the workers' interpreters. Retries and looks (half-open probes) are in it.
@@ -132,8 +132,9 @@ def _cut(result: Mapping[str, Any]) -> str:
     ]
     (first, *_) = rows(result, "cut")
     text = f"""\
-The host is well. For {first.setting.outage:g} s every connect of these workers to it fails, and the connections that they
-had are cut; the store they still reach. The figures are of the other workers, {first.setting.rate:g} calls a second each."""
+The host is well. For {first.setting.outage:g} s every connect of these workers to it fails, and the connections that
+they had are cut; the store they still reach. The figures are of the other workers, {first.setting.rate:g} calls a
+second each."""
     return f"{text}\n\n{_table(header, lines)}"
 
 
@@ -150,8 +151,8 @@ def _frozen(result: Mapping[str, Any]) -> str:
     (first,) = rows(result, "frozen")
     text = f"""\
 Redis is stopped by SIGSTOP for {first.setting.outage:g} s and goes on, while {first.setting.workers} workers make
-{first.setting.rate:g} calls a second each to a host that is well, which answers after 2 ms. Beside them, at the same time,
-as many workers that have no fleet. Durations count from when a call was due."""
+{first.setting.rate:g} calls a second each to a host that is well, which answers after 2 ms. Beside them, at the same
+time, as many workers that have no fleet. Durations count from when a call was due."""
     return f"{text}\n\n{_table(header, lines)}"
 
 
@@ -189,8 +190,8 @@ def _call(result: Mapping[str, Any]) -> str:
     ]
     text = f"""\
 `find` and a GET of {calls.SIZE} bytes of JSON from nginx, one call after another, {found["rounds"]} rounds of
-{found["calls"]} calls, each row in a process of its own. CPU is of the whole process, the fleet's thread included. Ratios
-are taken within a round; in brackets the quartiles."""
+{found["calls"]} calls, each row in a process of its own. CPU is of the whole process, the fleet's thread included.
+Ratios are taken within a round; in brackets the quartiles."""
     return f"{text}\n\n{_table(header, lines)}"
 
 
@@ -224,15 +225,16 @@ def _store(result: Mapping[str, Any]) -> str:
         for row in found["simulated"]
     ]
     peaks = [
-        f"- {row['workers']} workers, {row['broken']:,} of {row['hosts']:,} hosts broken: as they came into step, at most"
-        f" {row['commands at most']:,.0f} commands and {row['bytes at most'] / 1e3:,.0f} KB in a second; in the end"
-        f" {row['broken for all']:,.0f} hosts counted as broken for all."
+        f"- {row['workers']} workers, {row['broken']:,} of {row['hosts']:,} hosts broken: as they came into step, at"
+        f" most {row['commands at most']:,.0f} commands and {row['bytes at most'] / 1e3:,.0f} KB in a second; in the"
+        f" end {row['broken for all']:,.0f} hosts counted as broken for all."
         for row in found["real"]
     ]
     text = """\
-By Redis' own count (`INFO`: a script counts as one command, and each command in it as another). Real workers make 20 calls
-a second each, to all of their hosts at random. Simulated ones are threads in a few processes, each with its own connection
-and what a manager's client does in its thread; calls are made up: 20 a second each, to broken hosts, all refused or failed."""
+By Redis' own count (`INFO`: a script counts as one command, and each command in it as another). Real workers make 20
+calls a second each, to all of their hosts at random. Simulated ones are threads in a few processes, each with its own
+connection, that do what a manager's client does in its thread; their calls are made up: 20 a second each, to broken
+hosts, all refused or failed."""
     return "\n\n".join([text, _table(header, [*real, *made]), "\n".join([*peaks, *notes])])
 
 
@@ -361,7 +363,8 @@ def _facts(result: Mapping[str, Any]) -> str:
     ]  # type: ignore[arg-type]
     if late:
         lines.append(
-            f"- calls begun late: in half of the sides none by more than {sorted(late)[len(late) // 2]:.2f} s, in none by more than {max(late):.2f} s"
+            f"- calls begun late: in half of the sides none by more than {sorted(late)[len(late) // 2]:.2f} s,"
+            f" in none by more than {max(late):.2f} s"
         )
     return "\n".join(lines)
 
