@@ -170,6 +170,7 @@ def main() -> None:
                     file.write_text(json.dumps(found), encoding="utf-8")
                 except BaseException:
                     traceback.print_exc()
+                    os.write(is_ready[1], b"!")
                     os._exit(1)
                 os._exit(0)  # not after calls that never end
 
@@ -181,7 +182,8 @@ def main() -> None:
 
         signal.signal(signal.SIGTERM, end)
         for _ in children:
-            os.read(is_ready[0], 1)
+            if os.read(is_ready[0], 1) != b".":
+                end()
         print('"ready"', file=output, flush=True)
         begins = sys.stdin.readline()
         if not begins:
