@@ -15,6 +15,7 @@ from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.names import checked_record_key
 from sleepwalker.transport.url import Origin
 
+
 def join(given: Fleet | str, hosts: HostTable, observe: Observer) -> Client:
     """Have the table's hosts share what they know with those of the other workers.
 

@@ -15,18 +15,8 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from sleepwalker.drivers.threads import workers
-from sleepwalker.engine import (
-    Fellows,
-    Host,
-    Isolation,
-    Standing,
-    came_back,
-    hold,
-    let_look,
-    standing,
-    told_broken,
-    withdrawn,
-)
+from sleepwalker.engine import Fellows, Host, Isolation, Standing
+from sleepwalker.engine import fleet as word
 from sleepwalker.events import Event, FleetJoined, FleetLost, Observer
 from sleepwalker.fleet.options import Fleet
 from sleepwalker.fleet.store import Heard, Order, Store, StoreError
@@ -150,7 +140,7 @@ class Client:
         if record.origin in self._words:
             now = self._clock.monotonic()
             until = now + self._worker.held_for
-            self._made.append(told_broken(record, self._words[record.origin], until, now))
+            self._made.append(word.told_broken(record, self._words[record.origin], until, now))
 
     def health(self) -> FleetHealth:
         """How it stands to the fleet, as it was heard last."""
@@ -194,21 +184,22 @@ class Client:
             # What is heard of a host may ask for a word about it at once.
             wanted = worker.is_due(now) or bool(self._to_tell)
             if not wanted and (number > 0 or not worker.is_news(store.version())):
-                return
+                break
             said, told = worker.says(), dict(self._to_tell)
             orders = {name: order for name, given in told.items() if (order := given.now(now)) is not None}
             heard = store.sync(replace(said, orders=orders, renew=worker.renews(now)))
             worker.hears(heard, self._clock.monotonic())
             self._to_tell = {name: given for name, given in self._to_tell.items() if told.get(name) is not given}
             self._hear_orders(heard, told)
+            self._perform(worker.decides(self._clock.monotonic()))  # before how hosts stand here is looked at again
 
     def _standings(self, now: float) -> dict[str, Standing]:
         """How the hosts stand here that are not healthy, or that others have trouble with."""
-        records = {record.origin: record for record in self._kept.now() if record.verdict.suspect}
+        records = {record.origin: record for record in self._kept.now() if record.verdict.suspect or record.history.consecutive >= 3}
         for host in self._worker.watched:
             if host not in records and (record := self._kept.peek(host)) is not None:
                 records[host] = record
-        return {host: standing(record, now) for host, record in records.items()}
+        return {host: word.standing(record, now) for host, record in records.items()}
 
     def _take_given(self) -> None:
         while self._given:
@@ -260,9 +251,10 @@ class Client:
     def _show(self) -> None:
         """Have the health of hosts say what the workers find."""
         workers_there = self._worker.workers
-        before, self._shown = self._shown, {
-            host: Fellows(tally.broken, tally.fine, workers_there, word)
-            for host, (tally, word) in self._worker.tallies().items()
+        before = self._shown
+        self._shown = {
+            host: Fellows(tally.accusers, tally.fine, workers_there, broken)
+            for host, (tally, broken) in self._worker.tallies().items()
         }
         for host in before.keys() | self._shown.keys():
             if before.get(host) != self._shown.get(host) and (record := self._kept.peek(host)) is not None:
@@ -276,12 +268,12 @@ class Client:
 def _done(action: Action, record: Host, now: float) -> Iterable[Event]:
     """Do what is to be done with a record; what changed by it."""
     if action.kind == "broken":
-        return told_broken(record, action.cause, action.until, now)
+        return word.told_broken(record, action.cause, action.until, now)
     if action.kind == "hold":
-        return hold(record, action.until, now)
+        return word.hold(record, action.until, now)
     if action.kind == "look":
-        return let_look(record, now)
-    return came_back(record, now) if action.kind == "back" else withdrawn(record, now)
+        return word.let_look(record, now)
+    return word.came_back(record, now) if action.kind == "back" else word.withdrawn(record, now)
 
 
 def _run(of: weakref.ref[Client], store: Store, worker: str, stopped: Latch) -> None:

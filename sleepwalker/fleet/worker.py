@@ -23,8 +23,8 @@ FULL_PACE = 80
 _HOSTS, _LEAST, _MOST = 6400, 16, 256
 #: Intervals after which a worker that is not heard of any more counts as gone.
 _GONE = 5
-#: All workers together look at a host this often, in intervals: at first, and when it has been broken for a while.
-_LOOK_EARLY, _LOOK_LATE, _EARLY = 1.0, 2.0, 10.0
+#: All workers together look at a broken host this often, in intervals.
+_LOOK_EVERY = 1.5
 #: So many intervals after the last look that failed nobody is held back by it any more.
 _FRESH = 5.0
 #: A worker is held back for so many ticks at a time: when nothing is heard any more, it goes on alone after them.
@@ -32,10 +32,14 @@ _HELD = 3.0
 
 #: Seconds after which what a store keeps for longer is renewed.
 _RENEW = 3600.0
+#: So many failures in a row, for so many seconds, are worth a word.
+_RUN, _RUN_LASTED = 3, 0.2
+#: Seconds over which it is counted how many calls a second are refused.
+_REMEMBERED = 10.0
 #: Of fewer refused calls a second none comes soon enough to look.
 _RARE = 0.01
 
-_NOTHING = Tally(0, 0, math.inf, math.inf)
+_NOTHING = Tally(0, 0, 0, math.inf, math.inf)
 
 
 class Action(NamedTuple):
@@ -151,11 +155,11 @@ class Worker:
         """Take note of how hosts stand here, and work out what to tell."""
         passed = math.inf if self._noted_at is None else now - self._noted_at
         self._noted_at = now
-        self._news, self._asks = {}, {}
+        self._asks = {}
         for host, standing in standings.items():
             known = self._hosts.get(host)
             if known is None:
-                if not standing.broken:
+                if not (standing.broken or _fails(standing)):
                     continue
                 known = self._hosts[host] = _Known(failed_looks=standing.failed_looks, refused=standing.demand)
             self._note(host, known, standing, now, passed)
@@ -169,11 +173,11 @@ class Worker:
             known.bad_since, known.answered_at = now, standing.answered_at
         view = self._view(known, standing)
         if view is not None:
-            self._news[host] = view
+            self._news[host] = _joined(self._news.get(host), view)
             if view.failed:
                 known.look_until = -math.inf  # it was used
         if known.word:
-            self._ask(host, known, standing, passed)
+            self._ask(host, known, standing, now, passed)
         known.failed_looks, known.answered_at, known.refused = (
             standing.failed_looks,
             standing.answered_at,
@@ -181,7 +185,7 @@ class Worker:
         )
         if standing.healthy and not known.word:
             known.bad_since = None
-            if known.said is None and not known.tally.broken and host not in self._news:
+            if known.said is None and not known.tally.accusers and host not in self._news:
                 del self._hosts[host]
 
     def _note_gone(self, host: str, known: _Known) -> None:
@@ -189,7 +193,7 @@ class Worker:
         known.here = False
         if known.said is not None:
             self._news[host] = View(None, known.tally.round)
-        elif not known.tally.broken:
+        elif not known.tally.accusers:
             del self._hosts[host]
 
     def _view(self, known: _Known, standing: Standing) -> View | None:
@@ -208,36 +212,42 @@ class Worker:
             return View(None, current) if known.said == "broken" else None
         if known.word:
             return View(known.said, current, answered=True) if answered else None
+        if known.bad_since is None and _fails(standing):
+            return None if known.said == "failing" else View("failing", current, standing.cause, standing.lasted)
+        if known.said == "failing" and not standing.failing:
+            return View("fine" if self._answers(known, standing) else None, current)
         return self._counterview(known, standing)
 
     def _counterview(self, known: _Known, standing: Standing) -> View | None:
         """What to tell of a host that others find broken, and this worker does not."""
         tally = known.tally
-        if not tally.broken:
+        if not tally.accusers:
             return None
         if standing.failing or standing.answered_at is None:
             return View(None, tally.round) if known.said == "fine" else None
-        if known.said != "fine" and standing.answered_at > tally.began - self._offset:
+        if known.said is None and self._answers(known, standing):
             return View("fine", tally.round)
         return None
 
-    def _ask(self, host: str, known: _Known, standing: Standing, passed: float) -> None:
+    def _answers(self, known: _Known, standing: Standing) -> bool:
+        """Whether the host has answered this worker since others have trouble with it."""
+        at = standing.answered_at
+        return at is not None and at > known.tally.began - self._offset
+
+    def _ask(self, host: str, known: _Known, standing: Standing, now: float, passed: float) -> None:
         """Ask leave to look at a host, if calls come that would."""
         if standing.waiting:
             known.wanted = math.inf
-        else:
+        elif passed > 0:
             rate = (standing.demand - known.refused) / passed
-            known.wanted = rate if known.wanted == math.inf else (3 * known.wanted + rate) / 4
-        if known.wanted < _RARE or self._noted_at is None or self._noted_at < known.look_until:
+            weight = passed / max(passed, min(now - (known.bad_since or now), _REMEMBERED))
+            known.wanted = rate if known.wanted == math.inf else known.wanted + (rate - known.wanted) * weight
+        if known.wanted < _RARE or now < known.look_until:
             return
         # A worker whose calls are rare may not use its leave in time: then the next one gets it so much sooner. All
         # together they send as many.
         used = 1 - math.exp(-min(known.wanted * self._look_for, 50.0))
-        self._asks[host] = self._look_every(known.tally) * max(used, 0.05)
-
-    def _look_every(self, tally: Tally) -> float:
-        lasted = self._store_now(self._noted_at or 0.0) - tally.since
-        return self.interval * (_LOOK_EARLY if lasted < _EARLY * self.interval else _LOOK_LATE)
+        self._asks[host] = _LOOK_EVERY * self.interval * max(used, 0.05)
 
     @property
     def _look_for(self) -> float:
@@ -277,7 +287,11 @@ class Worker:
             self._hear(host, tally)
         for host, view in self._telling.items():
             known = self._hosts.get(host)
-            if known is not None and view.round == known.tally.round and not view.back:
+            if known is None:
+                continue
+            if view.back:
+                known.returned = True  # also where the store knew it by then
+            elif view.round == known.tally.round:
                 known.said = view.opinion
                 known.trouble = (known.tally.round, known.tally.since)
         self._news = {host: view for host, view in self._news.items() if host not in self._telling}
@@ -285,7 +299,7 @@ class Worker:
         if self._unseen is not None and not heard.more:
             for host in self._unseen:
                 if (known := self._hosts.get(host)) is not None:
-                    self._hear(host, Tally(0, 0, math.inf, math.inf, known.tally.round))
+                    self._hear(host, Tally(0, 0, 0, math.inf, math.inf, known.tally.round))
             self._unseen = None
 
     def _anew(self) -> None:
@@ -297,13 +311,12 @@ class Worker:
     def _hear(self, host: str, tally: Tally) -> None:
         known = self._hosts.get(host)
         if known is None:
-            if not tally.broken:
+            if not tally.accusers:
                 return
             known = self._hosts[host] = _Known()
         # What was said in an earlier round does not count any more; nor does what was said against an earlier trouble.
-        if tally.round != known.trouble[0] or not tally.broken:
-            known.said = None
-        elif known.said == "fine" and tally.since != known.trouble[1]:
+        outdated = known.said == "fine" and tally.since != known.trouble[1]
+        if tally.round != known.trouble[0] or not tally.accusers or outdated:
             known.said = None
         known.returned = known.returned or (known.word and tally.round != known.tally.round)
         known.tally = tally
@@ -329,11 +342,14 @@ class Worker:
             elif known.word and not broken:
                 known.word = False
                 actions.append(Action("withdraw", host))
-            if known.word and store_now - tally.failed_at <= _FRESH * self.interval and now >= known.look_until:
+            if known.word and tally.failed_at == -math.inf:
+                actions.append(Action("look", host))  # another's was answered
+            elif known.word and store_now - tally.failed_at <= _FRESH * self.interval and now >= known.look_until:
                 actions.append(Action("hold", host, until))
         for host in self._granted:
-            if (known := self._hosts.get(host)) is not None and known.word:
-                known.look_until = now + self._look_for
+            granted = self._hosts.get(host)
+            if granted is not None and granted.word:
+                granted.look_until = now + self._look_for
                 actions.append(Action("look", host))
         self._granted = []
         return actions
@@ -352,4 +368,17 @@ class Worker:
 
     def tallies(self) -> dict[str, tuple[Tally, bool]]:
         """What was heard of each host that is in trouble, and whether it counts as broken for all."""
-        return {host: (known.tally, known.word) for host, known in self._hosts.items() if known.tally.broken}
+        return {host: (known.tally, known.word) for host, known in self._hosts.items() if known.tally.accusers}
+
+
+def _joined(earlier: View | None, view: View) -> View:
+    """What is to be told, where something earlier has not been told yet."""
+    if earlier is None or earlier.round != view.round or view.opinion != "broken":
+        return view
+    answered = not view.failed and (view.answered or (earlier.answered and not earlier.failed))
+    return replace(view, failed=view.failed or earlier.failed, answered=answered)
+
+
+def _fails(standing: Standing) -> bool:
+    """Whether the host has answered nothing here for a while."""
+    return standing.failing and standing.run >= _RUN and standing.lasted >= _RUN_LASTED

@@ -33,6 +33,7 @@ class History:
         "last_error",
         "last_error_at",
         "latencies",
+        "probed_at",
         "verdicts",
         "vouched_at",
         "window",
@@ -48,8 +49,10 @@ class History:
         self.last_error_at: float | None = None
         self.answered_at: float | None = None
         """When an attempt was answered last."""
+        self.probed_at: float | None = None
+        """When a probe that no call made was answered last, and the host was healthy by it."""
         self.vouched_at: float | None = None
-        """When a probe was answered last, or other workers said that the host is back."""
+        """When other workers said last that the host is back, and it was healthy by that."""
         self.failing_since: float = 0.0
         """When the first of the failures in a row was."""
         self._latest_head: Head | None = None
@@ -102,17 +105,19 @@ class History:
 
     @property
     def last_success(self) -> float | None:
-        """When the host was last known to answer: an attempt, a probe, or other workers."""
-        answered, vouched = self.answered_at, self.vouched_at
-        if answered is None or vouched is None:
-            return vouched if answered is None else answered
-        return max(answered, vouched)
+        """When it last answered an attempt, or a probe."""
+        return _latest(self.answered_at, self.probed_at)
+
+    @property
+    def known_well_at(self) -> float | None:
+        """The same; or when it answered another worker, as far as is known here."""
+        return _latest(self.answered_at, self.probed_at, self.vouched_at)
 
     @property
     def empty_since(self) -> float | None:
         """When the latest attempt with a verdict left the window; None before the first."""
-        moments = [moment for moment in (self.last_success, self.last_error_at) if moment is not None]
-        return max(moments) + self.window if moments else None
+        latest = _latest(self.last_success, self.last_error_at)
+        return None if latest is None else latest + self.window
 
     def ratio(self, now: float) -> float | None:
         """The share of attempts with a verdict that were answered; None without any."""
@@ -137,3 +142,8 @@ class History:
             self._percentiles = {}
         self._percentiles[share] = value, now + _CACHE_TTL
         return value
+
+
+def _latest(*moments: float | None) -> float | None:
+    """The last of those that there were."""
+    return max((moment for moment in moments if moment is not None), default=None)

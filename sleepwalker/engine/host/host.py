@@ -166,11 +166,11 @@ class Host:
                 self.verdict.catch_up_locked(circuit, now)
 
     def answered_since(self, moment: float) -> bool:
-        """Whether an attempt, or a probe, succeeded after `moment`, in seconds of the monotonic clock.
+        """Whether an attempt, or a probe, succeeded after `moment`, on the monotonic clock; or one of another worker.
 
         One of a part of the host's will do, unless the host is unhealthy: that says nothing of the rest.
         """
-        last = self.history.last_success
+        last = self.history.known_well_at
         if last is not None and last > moment:
             return True
         return not self.unhealthy and any(part.answered_since(moment) for part in self._all_parts())

@@ -117,7 +117,7 @@ class Outcomes:
                     breaker.probed_locked(now)
             events = self._update_locked(now)
             if outcome.succeeded and self._verdict.broken_since is None:
-                self._history.vouched_at = now  # lookups that back off until the host is healthy may go on
+                self._history.probed_at = now  # lookups that back off until the host is healthy may go on
         self._lock.notify()
         return events
 

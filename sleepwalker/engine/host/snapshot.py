@@ -113,7 +113,7 @@ class HostHealth:
     last_error: str | None
     """The last failure: a status, or an exception's type and text."""
     last_success: float | None
-    """Seconds since 1970-01-01 UTC. Of an attempt or a probe; or when other workers said that the host is back."""
+    """Seconds since 1970-01-01 UTC."""
     broken_since: float | None
     """Seconds since 1970-01-01 UTC; None for a host that does not count as broken, nor is recovering from it."""
     retry_in: float | None
