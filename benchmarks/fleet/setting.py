@@ -14,8 +14,8 @@ Beside = Literal["", "cut", "frozen", "isolate"]
 Side = Literal["alone", "redis", "file"]
 ALONE: Side = "alone"
 #: How operators isolate the host, and how many seconds after the begin; each isolation ends `ISOLATED` s later.
-ISOLATIONS = (("store", 0.0), ("command", 4.0), ("worker", 8.0))
-ISOLATED = 2.0
+ISOLATIONS = (("store", 0.0), ("command", 6.0), ("worker", 12.0))
+ISOLATED = 4.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,19 @@ from sleepwalker.fleet.worker import Worker
 PROCESSES = 4
 #: Syncs in one turn at most, as the client of a manager does them.
 _SYNCS = 4
-_BROKEN = Standing(True, False, False, True, 1.0, "503", 0, None, 0, False)
+_BROKEN = Standing(
+    broken=True,
+    told=False,
+    healthy=False,
+    failing=True,
+    run=9,
+    lasted=1.0,
+    cause="503",
+    failed_looks=0,
+    answered_at=None,
+    demand=0,
+    waiting=False,
+)
 
 
 def measure(workers: int, broken: int, seconds: float, slower: float = 1.0) -> dict[str, float]:
