@@ -49,4 +49,10 @@ def store_of(args: argparse.Namespace) -> Iterator[Store]:
         try:
             yield store
         except StoreError as error:
-            raise Unusable(f"{store.shown}: {error}") from None
+            raise Unusable(named(store, error)) from None
+
+
+def named(store: Store, error: StoreError) -> str:
+    """What a store said, with its place where that is not in it."""
+    text = str(error)
+    return text if store.shown.partition("://")[2] in text else f"{store.shown}: {text}"

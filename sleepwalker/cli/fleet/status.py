@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sleepwalker.cli import signals
-from sleepwalker.cli.fleet.opening import Unusable, store_of
+from sleepwalker.cli.fleet.opening import Unusable, named, store_of
 from sleepwalker.cli.fleet.trouble import Picture, document, picture
 from sleepwalker.cli.fleet.words import moment_of
 from sleepwalker.cli.text import safe_line, told
@@ -65,7 +65,7 @@ def _watch(store: Store, first: Picture, args: argparse.Namespace, quorum: Quoru
             try:
                 shown, was, lost = picture(store.overview(), quorum), lost, ""
             except StoreError as error:
-                was, lost = lost, f"{store.shown}: {error}"
+                was, lost = lost, named(store, error)
             if not moving and lost != was:
                 _say(lost or f"{store.shown} answers again")
     if last is None or _what(shown, store, args, quorum) != last:

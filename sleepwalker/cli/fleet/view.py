@@ -14,40 +14,47 @@ from sleepwalker.cli.text import count
 _MOST = 50
 #: More workers are counted by machine. What a row needs beside the host's name, at least.
 _MOST_CELLS, _REST = 60, 30
+#: Lines beside those of hosts, machines and isolations.
+_HEAD = 10
 _SAYS: dict[str | None, Cell] = {"broken": ("B", "bold red"), "fine": ("f", "green"), None: (".", "dim")}
 
 
 def render(shown: Picture, store: str, service: str, width: int, height: int | None = None) -> RenderableType:
-    """All of it in `width` columns; in `height` lines, where it must not scroll."""
-    most = _MOST if height is None else max(1, min(_MOST, (height - 8) // (2 if shown.isolated else 1)))
+    """All of it in `width` columns; in about `height` lines, where it must not scroll."""
+    isolated = min(_MOST, len(shown.isolated), _MOST if height is None else max(1, height // 8))
+    lines = None if height is None else height - _HEAD - 2 * isolated
     return stacked(
-        folded(f"{count(len(shown.workers), 'worker')} of service {service} at {store}"),
+        folded(f"{_many(len(shown.workers), 'worker')} of service {service} at {store}"),
         folded(*_summary(shown)),
-        *_hosts(shown, width, most),
-        *_isolated(shown, most),
+        *_hosts(shown, width, lines),
+        *_isolated(shown, isolated),
     )
+
+
+def _many(number: int, noun: str) -> str:
+    return count(number, noun).replace(str(number), f"{number:,}")
 
 
 def _summary(shown: Picture) -> list[Cell]:
     if not shown.trouble:
         return [("no worker finds a host broken, and none is isolated", "green" if shown.workers else "")]
     broken = sum(one.verdict == "broken" for one in shown.hosts)
-    parts: list[Cell] = [f"{count(len(shown.hosts), 'host')} in trouble, "]
+    parts: list[Cell] = [f"{_many(len(shown.hosts), 'host')} in trouble, "]
     parts.append((f"{broken:,} broken for all", "bold red" if broken else ""))
     parts.append((f", {len(shown.isolated):,} isolated", "yellow") if shown.isolated else "")
     return parts
 
 
-def _hosts(shown: Picture, width: int, most: int) -> list[RenderableType]:
+def _hosts(shown: Picture, width: int, lines: int | None) -> list[RenderableType]:
     """The hosts in trouble, with a cell for each worker where there is room, or the machines' counts."""
     if not shown.hosts:
         return []
-    hosts = shown.hosts[:most]
+    hosts = shown.hosts[: _MOST if lines is None else max(1, min(_MOST, lines))]
     names = [_shortened(one.host, max(24, width - _REST)) for one in hosts]
     room = width - max(map(len, names)) - 2
     machines = [list(group) for _, group in itertools.groupby(shown.workers, lambda one: machine_of(one[1])[0])]
     each = 0 < len(shown.workers) <= _MOST_CELLS and len(shown.workers) + len(machines) - 1 <= room
-    rows = [
+    rows: list[Sequence[Cell | Text]] = [
         [
             name,
             _verdict(one),
@@ -60,9 +67,13 @@ def _hosts(shown: Picture, width: int, most: int) -> list[RenderableType]:
         for name, one in zip(names, hosts, strict=True)
     ]
     headers = ["host", "for all", "broken", "fine", "since (UTC)", "cause", "workers" if each else "broken on"]
+    if lines is not None:
+        lines -= 2 + len(machines) if each else 0
+        parts_of_it = _parts([headers, *rows], width)
+        rows = rows[: max(1, (lines - 3 * (parts_of_it - 1)) // parts_of_it)]
     parts: list[RenderableType] = ["", table(headers, rows, words={"host", "for all", "cause", headers[-1]})]
-    if len(shown.hosts) > most:
-        parts.append(line(f"and {len(shown.hosts) - most:,} more, with less trouble; --json has all"))
+    if len(shown.hosts) > len(rows):
+        parts.append(line(f"and {len(shown.hosts) - len(rows):,} more, with less trouble; --json has all"))
     if each:
         parts += ["", line("B finds it broken, f was answered, . did not ask it; in order:")]
         parts += [
@@ -70,6 +81,21 @@ def _hosts(shown: Picture, width: int, most: int) -> list[RenderableType]:
             for group in machines
         ]
     return parts
+
+
+def _parts(rows: Sequence[Sequence[Cell | Text]], width: int) -> int:
+    """In how many parts, below each other, a table is shown that is too wide."""
+    first, *rest = (max(len(_plain(row[at])) for row in rows) + 2 for at in range(len(rows[0])))
+    parts, room = 1, width + 2 - first
+    for wide in rest:
+        if wide > room:
+            parts, room = parts + 1, width + 2 - first
+        room -= wide
+    return parts
+
+
+def _plain(cell: Cell | Text) -> str:
+    return cell if isinstance(cell, str) else cell[0] if isinstance(cell, tuple) else cell.plain
 
 
 def _verdict(one: Trouble) -> Cell:
@@ -99,7 +125,7 @@ def _counts(one: Trouble, machines: Sequence[Sequence[tuple[str, str]]], room: i
         more = f", {len(texts) - most:,} more" if len(texts) > most else ""
         if len(text := ", ".join(texts[:most]) + more) <= room:
             return text
-    return f"{len(texts):,} of {count(len(machines), 'machine')}"[:room]
+    return f"{len(texts):,} of {_many(len(machines), 'machine')}"[:room]
 
 
 def _is_broken(one: Trouble, worker: str) -> bool:

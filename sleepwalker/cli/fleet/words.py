@@ -29,6 +29,6 @@ def short(moment: float, now: float) -> str:
 def lasting(seconds: float) -> str:
     """`12 seconds`, `5 minutes`, `2 hours`, `3 days`: rounded."""
     for unit, noun in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
-        if seconds >= 1.5 * unit or math.isclose(seconds, unit, rel_tol=0.01):
+        if seconds > 1.9 * unit or math.isclose(seconds, unit, rel_tol=0.01):
             return count(round(seconds / unit), noun)
     return count(round(seconds), "second")
