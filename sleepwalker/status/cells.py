@@ -105,8 +105,6 @@ def _of_state(health: HostHealth, taken: float) -> str | None:
         return "moved: nothing leads to it any more"
     if health.state == "degraded" and health.broken_since is not None:
         return "broken until a try succeeds"
-    if health.state == "broken" and not health.consecutive_failures and health.fleet is not None:
-        return "told by other workers" if health.fleet.verdict else None
     if health.state != "unknown":
         return None
     heard = last_outcome_at(health)
