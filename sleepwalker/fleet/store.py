@@ -32,6 +32,8 @@ class View:
     """With `broken`: for how many seconds its attempts have failed."""
     failed: bool = False
     """With `broken`: its latest look at the host failed just now."""
+    answered: bool = False
+    """A look of its was answered just now, though it takes more of them to be sure: nobody is held back any longer."""
     back: bool = False
     """It had found the host broken, or was told so, and the host has answered it: a new round begins, in which
     nothing is said yet. `opinion` is None then."""
@@ -146,6 +148,10 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close what is open, without waiting."""
+        ...
+
+    def abandon(self) -> None:
+        """In a forked child: let go of what is the parent's without touching it. The store is not used after that."""
         ...
 
 

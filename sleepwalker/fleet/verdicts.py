@@ -31,7 +31,7 @@ class Tally:
     round: int = 0
     """How often the host has come back: what was said of it before does not count any more."""
     failed_at: float = -math.inf
-    """When a worker was last refused, or not answered, after it had said `broken`: its look at the host failed."""
+    """When an attempt of one of them last failed; -infinity once a look at the host was answered after that."""
     cause: str | None = None
     """The last failure that one of them met: a status, or the name of an exception type."""
 
