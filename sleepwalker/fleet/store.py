@@ -103,6 +103,9 @@ class Heard:
     """The hosts that this worker may look at now."""
     more: bool = False
     """Whether there is more than was wanted: ask again at once, with this `version`."""
+    everything: bool = False
+    """Whether it is no change but all there is, though perhaps not all of it yet: the store does not know what was
+    heard before, or nothing was."""
 
 
 @dataclass(frozen=True, slots=True)

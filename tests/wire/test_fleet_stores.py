@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -25,7 +27,7 @@ from servers import RedisServer
 from sleepwalker.fleet.redis import RedisStore
 from sleepwalker.fleet.redis import store as redis_store
 from sleepwalker.fleet.store import KEPT_FOR, RESTORED_FOR, Heard, Order, Said, Store, StoreError, View
-from sleepwalker.fleet.verdicts import Tally
+from sleepwalker.fleet.verdicts import Opinion, Tally
 from tests.ranges import some
 
 A, B, C = "https://a.example.com", "https://b.example.com", "https://c.example.com"
@@ -60,6 +62,23 @@ class Place(Protocol):
 
 
 @dataclass
+class SteppedClock:
+    """Stands still until a test moves it."""
+
+    steady: float = 1000.25
+    ahead: float = 1_800_000_000.0
+
+    def monotonic(self) -> float:
+        return self.steady
+
+    def wall(self) -> float:
+        return self.steady + self.ahead
+
+    def random(self) -> float:
+        raise NotImplementedError
+
+
+@dataclass
 class FilePlace:
     """A file, whose stores take the time from a clock that the test moves."""
 
@@ -67,7 +86,7 @@ class FilePlace:
     unit: float = 1.0
     moves: bool = True
     examples: int = some(40, 200)
-    now: float = 1_800_000_000.25
+    clock: SteppedClock = field(default_factory=SteppedClock)
     stores: list[Store] = field(default_factory=list)
 
     @property
@@ -77,12 +96,12 @@ class FilePlace:
     def store(self, service: str = "billing") -> Store:
         from sleepwalker.fleet.local import FileStore
 
-        store = FileStore(self.path, service, timeout=5, wall=lambda: self.now)
+        store = FileStore(self.path, service, timeout=5, clock=self.clock)
         self.stores.append(store)
         return store
 
     def passes(self, units: float) -> None:
-        self.now += units
+        self.clock.steady += units
 
     def flush(self) -> None:
         for path in self.folder.glob("billing.fleet*"):
@@ -91,10 +110,13 @@ class FilePlace:
 
 @contextlib.contextmanager
 def file_place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    place = FilePlace(request.getfixturevalue("tmp_path"))
-    yield place
-    for store in place.stores:
-        store.close()
+    # In memory where there is such a folder, as services have it in /run: a disk takes its time for each new file.
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        place = FilePlace(Path(folder))
+        yield place
+        for store in place.stores:
+            store.close()
 
 
 @dataclass
@@ -443,6 +465,19 @@ def test_a_look_that_fails_is_told_with_its_moment(place: Place, one: Worker, tw
     assert two.sync().tallies[A].failed_at == pytest.approx(heard.now, abs=1e-3)
 
 
+@pytest.mark.parametrize("opinion", ["broken", "fine", None])
+def test_a_look_that_was_answered_frees_those_who_are_held_back(one: Worker, two: Worker, opinion: Opinion) -> None:
+    two.sync({A: View("broken", failed=True)})
+    heard = one.sync({A: View(opinion, answered=True)})
+    assert two.sync().tallies[A].failed_at == heard.tallies[A].failed_at == -math.inf
+
+
+def test_a_look_at_a_host_in_no_trouble_that_was_answered_is_no_news(one: Worker) -> None:
+    before = one.sync().version
+    heard = one.sync({A: View(None, answered=True)})
+    assert (heard.version, heard.tallies) == (before, {})
+
+
 def test_an_accusation_said_again_is_no_news(place: Place, one: Worker, two: Worker) -> None:
     """Else each worker that says all again, after the store was away, wakes all others."""
     first = one.sync({A: View("broken", lasted=1.0)})
@@ -574,6 +609,7 @@ def test_a_higher_round_is_taken_over(place: Place, one: Worker, two: Worker) ->
 
 
 def test_a_higher_round_of_a_worker_that_says_nothing_ends_what_was_said_before(one: Worker, two: Worker) -> None:
+    two.sync()
     one.sync({A: BROKEN})
     tally = two.sync({A: View("fine", round=3)}).tallies[A]
     assert calm(tally) == CALM
@@ -632,6 +668,13 @@ def test_a_worker_that_joins_hears_of_all_trouble(one: Worker, two: Worker) -> N
     one.sync({A: BROKEN, B: BROKEN, C: BROKEN})
     one.sync({C: BACK})
     assert trouble(two.sync()) == {A: (1, 0), B: (1, 0)}
+
+
+def test_an_answer_says_whether_it_is_all_there_is_or_what_changed(one: Worker, two: Worker) -> None:
+    one.sync({A: BROKEN, B: BROKEN})
+    assert [two.sync(most=1).everything, two.sync(most=1).everything] == [True, False]
+    assert one.sync().everything is False
+    assert one.sync(store="another").everything is True
 
 
 def test_an_answer_has_only_what_changed(one: Worker, two: Worker) -> None:
@@ -1050,13 +1093,18 @@ class Model:
         elif view.opinion is None:
             host.views.pop(worker, None)
         host.settle()
+        freed = view.answered and host.accusers() > 0
+        if freed:
+            host.failed_at = -math.inf
         looked = view.opinion == "broken" and view.failed
-        if looked or host.views != views or (views and host.round != of_round):
+        if looked or freed or host.views != views or (views and host.round != of_round):
             self.bump(name)
         return False
 
     def give(self, name: str, order: Order, now: float) -> None:
         place = (name, order.kind == "reset")
+        if place in self.orders and self.orders[place][1] <= now:
+            del self.orders[place]
         end = now + {"restore": RESTORED_FOR, "reset": 60.0, "isolate": KEPT_FOR}[order.kind]
         if order.left is not None:
             end = now + order.left
@@ -1086,7 +1134,7 @@ VIEWS = st.one_of(
         lasted=st.sampled_from([0.0, 1.25, 40.0]),
         failed=st.booleans(),
     ),
-    st.builds(View, st.sampled_from(["fine", None]), round=st.integers(0, 2)),
+    st.builds(View, st.sampled_from(["broken", "fine", None]), round=st.integers(0, 2), answered=st.booleans()),
     st.builds(View, st.none(), round=st.integers(0, 2), back=st.just(True)),
 )
 NEW_ORDERS = st.builds(
@@ -1165,6 +1213,7 @@ class Machine(RuleBasedStateMachine):
 
         assert set(answer.granted) == granted
         assert answer.workers == len(model.workers)
+        assert answer.everything is (since is None)
         tallies, told = dict(answer.tallies), [answer.orders]
         assert len(set(answer.tallies) - late) <= most
         while answer.more:  # the rest, with nothing more to say
@@ -1191,14 +1240,24 @@ class Machine(RuleBasedStateMachine):
             assert getattr(told, name) == pytest.approx(getattr(known, name), abs=1e-3), name
 
     def same_orders(self, told: list[Mapping[str, Order]], since: int | None) -> None:
-        """Each that is due was told, in the order of their numbers for one name."""
+        """Each that is due was told; of two for one name the earlier one first."""
         for (name, is_reset), (order, _, changed) in self.model.orders.items():
             due = changed > since if since is not None else not is_reset
             seen = [(answer[name].kind, answer[name].number) for answer in told if name in answer]
             assert ((order.kind, order.number) in seen) is due or (since is None and is_reset)
-            assert [number for _, number in seen] == sorted(number for _, number in seen)
+            changes = [changed for _, (_, _, changed) in self._of(name, seen)]
+            assert changes == sorted(changes)
         known = {(name, order.number) for (name, _), (order, _, _) in self.model.orders.items()}
         assert {(name, order.number) for answer in told for name, order in answer.items()} <= known
+
+    def _of(self, name: str, seen: list[tuple[str, int]]) -> list[tuple[str, tuple[Order, float, int]]]:
+        """What the model keeps of each order that was told, in the order in which they were told first."""
+        kept = {
+            (order.kind, order.number): (name, self.model.orders[name, order.kind == "reset"])
+            for (of, _), (order, _, _) in self.model.orders.items()
+            if of == name
+        }
+        return [kept[key] for key in dict.fromkeys(seen)]
 
     @rule(number=st.integers(0, 2))
     def leave(self, number: int) -> None:

@@ -23,12 +23,15 @@ import pytest
 from servers import FaultServer, reply
 
 from sleepwalker.cli import main
+from sleepwalker.fleet.store import Said
+from sleepwalker.fleet.stores import open_store
 
 pytestmark = pytest.mark.once
 
 COMMANDS = [
-    [], ["demo"], ["get"], ["inspect"], ["policy"], ["completion"],
+    [], ["demo"], ["get"], ["inspect"], ["policy"], ["fleet"], ["completion"],
     *(["policy", name] for name in ("list", "show", "check", "schema")),
+    *(["fleet", name] for name in ("status", "isolate", "restore", "reset")),
 ]  # fmt: skip
 
 
@@ -82,6 +85,14 @@ def folder(tmp_path: Path, logs: Path) -> Path:
     return tmp_path
 
 
+def _store(url: str) -> str:
+    """The URL of a fleet's store, in which a worker of two services is."""
+    for service in ("default", "billing"):
+        with contextlib.closing(open_store(url, service, 5.0)) as store:
+            store.sync(Said("id", "web-7 4711", 600.0))
+    return url
+
+
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in os.environ}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/bin", "/bin"])
@@ -94,16 +105,24 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.needs("bash")
 @pytest.mark.parametrize("example", [example for example in EXAMPLES if not example.startswith(_ASKS_FOR_A_PASSWORD)])
-def test_the_example_runs(example: str, folder: Path, url: str, program: Callable[[str], Path]) -> None:
+def test_the_example_runs(
+    example: str, folder: Path, url: str, program: Callable[[str], Path], request: pytest.FixtureRequest
+) -> None:
     if " jq " in example:
         program("jq")
     command = example.replace("https://example.net", url).replace("http://localhost:8080", url)
     if command.startswith("sleepwalker demo"):
         command = command.replace("demo", "demo --quick", 1).replace("--quick --quick", "--quick")
-    follows = "--follow" in command
+    environment = _environment()
+    if command.startswith("sleepwalker fleet"):
+        environment["SLEEPWALKER_FLEET"] = _store(f"file://{folder}/billing.fleet")
+        command = command.replace("file:///run", f"file://{folder}")
+        if "redis://localhost" in command:
+            command = command.replace("redis://localhost", _store(request.getfixturevalue("redis_server").url))
+    follows = "--follow" in command or "--watch" in command
     process = subprocess.Popen(
         [program("bash"), "-o", "pipefail", "-c", f"exec {command}" if follows else command], cwd=folder,
-        env=_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         if follows:
