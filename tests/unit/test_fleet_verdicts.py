@@ -127,6 +127,10 @@ def test_eight_of_whom_nobody_is_answered_are_enough(broken: int, failing: int, 
     assert decides(Quorum(), tally(broken, fine, failing)) is expected
 
 
+def test_whoever_is_not_sure_yet_does_not_weigh_against_those_who_are() -> None:
+    assert decides(Quorum(), tally(2, 1, 20))
+
+
 def test_the_least_number_holds_for_those_whose_attempts_fail_as_well() -> None:
     assert not decides(Quorum(min_reporters=10), tally(0, 0, 9))
     assert decides(Quorum(min_reporters=10), tally(0, 0, 10))
