@@ -1310,7 +1310,7 @@ class Machine(RuleBasedStateMachine):
         assert set(seen.workers) == alive
         for host, kept in self.model.hosts.items():
             opinions = {who: opinion for who, opinion in kept.views.items() if who in alive}
-            if "broken" in opinions.values():
+            if any(opinion in ACCUSES for opinion in opinions.values()):
                 assert {who: view.opinion for who, view in seen.views[host].items()} == opinions
                 assert counts(seen.tallies[host]) == (
                     sum(opinion == "broken" for opinion in opinions.values()),
