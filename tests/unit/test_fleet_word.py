@@ -294,6 +294,17 @@ def test_in_a_dry_run_the_looks_of_the_circuit_do_not_count() -> None:
     assert (here.standing.broken, here.standing.failed_looks, here.standing.healthy) == (False, 0, True)
 
 
+def test_a_dry_run_is_not_moved_by_holds_or_looks() -> None:
+    here = Worker(BARE[1])
+    for _ in range(3):
+        here.call(BAD)
+    here.hold(30)
+    here.look()
+    assert here.host.snapshot().breaker == "open"
+    here.clock.advance(5)
+    assert here.host.snapshot().breaker == "half-open"
+
+
 # --- calls that wait
 
 
@@ -332,6 +343,19 @@ def test_calls_that_wait_are_let_through_when_the_host_is_back() -> None:
         assert isinstance(call.reply(False).step, Send)
         call.reply(OK)
     assert not here.standing.waiting
+
+
+def test_a_call_that_a_slow_start_holds_back_and_that_cannot_wait_for_so_long_is_refused_at_once() -> None:
+    here = worker(max_wait=8, half_open_probes=1)
+    here.trip()
+    here.recover()
+    calls = [here.begin() for _ in range(5)]
+    waiting = [call for call in calls if isinstance(call.step, Wait)]
+    assert waiting
+    here.told(30)
+    for call in waiting:
+        assert call.notified
+        assert is_refused(call.reply(False))
 
 
 def test_demand_grows_with_each_call_that_the_circuit_refuses() -> None:
@@ -462,6 +486,23 @@ def test_without_a_circuit_that_refuses_calls_the_word_itself_makes_the_host_bro
 
 
 @pytest.mark.parametrize("breaker", BARE)
+def test_told_once_more_such_a_word_is_what_it_was(breaker: Any) -> None:
+    """As a circuit stays as it is: only a hold makes it longer."""
+    here = Worker(breaker)
+    here.told(10)
+    here.clock.advance(2)
+    begun = here.begin()
+    for seconds in (1, 30):
+        assert here.told(seconds) == []
+    here.clock.advance(7)
+    assert here.host.broken_by(here.now) == "fleet"
+    here.clock.advance(1)
+    assert here.host.broken_by(here.now) is None
+    begun.reply(OK)
+    assert here.standing.healthy, "it was sent after the word had come first"
+
+
+@pytest.mark.parametrize("breaker", BARE)
 @pytest.mark.parametrize("back", [False, True])
 def test_such_a_word_ends_when_the_host_is_back_or_the_others_take_it_back(breaker: Any, back: bool) -> None:
     here = Worker(breaker)
@@ -562,6 +603,17 @@ def test_after_the_word_only_its_own_failures_lasted() -> None:
     here.clock.advance(10)
     assert here.standing.lasted == 0
     here.call(BAD)
+    here.clock.advance(1)
+    assert here.standing.lasted == 1
+
+
+def test_a_host_that_cannot_be_connected_to_after_the_word_has_failed_here_since_then() -> None:
+    here = Worker(health={"broken_after": 3})
+    here.told(10)
+    here.clock.advance(5)
+    for _ in range(3):
+        here.call(refused())
+    assert (here.standing.broken, here.standing.lasted) == (True, 0)
     here.clock.advance(1)
     assert here.standing.lasted == 1
 
