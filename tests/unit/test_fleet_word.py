@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sleepwalker.engine import Fellows, Isolation, Send, Standing, Wait, fleet
+from sleepwalker.engine import Fellows, Isolation, Outcome, Send, Standing, Wait, fleet, host
 from sleepwalker.events import (
     BreakerClosed,
     BreakerHalfOpened,
@@ -23,6 +25,7 @@ from sleepwalker.events import (
 from sleepwalker.events.base import Transition
 from sleepwalker.exceptions import CircuitOpenError
 from sleepwalker.policy import Policy
+from tests.interrupts import strike
 from tests.unit.engine_driver import HOST, Running, World, answer, refused
 from tests.unit.manager_driver import A, Bed
 
@@ -36,6 +39,7 @@ BREAKER: dict[str, Any] = {
     "close_after": 2,
     "ramp": 10,
 }
+HOST_FILES = tuple(f"sleepwalker/engine/host/{path.name}" for path in Path(host.__path__[0]).glob("*.py"))
 #: Without one that refuses calls: the word is a source of its own.
 BARE = [None, {**BREAKER, "mode": "observe"}]
 
@@ -529,6 +533,27 @@ def test_such_a_word_ends_when_this_worker_is_answered_itself(breaker: Any) -> N
     assert here.only(HostRecovered) == HostRecovered(HOST, broken_for=0)
 
 
+def test_a_dry_run_that_closes_by_what_was_sent_before_the_word_does_not_end_it() -> None:
+    here = Worker({**BREAKER, "mode": "observe", "close_after": 1})
+    for _ in range(3):
+        here.call(BAD)
+    here.clock.advance(5)
+    late = here.begin()
+    here.clock.advance(1)
+    here.told(10)
+    late.reply(OK)
+    assert here.host.snapshot().breaker == "closed"
+    assert here.standing.told
+
+
+def test_such_a_word_is_never_shortened_by_a_hold() -> None:
+    here = Worker()
+    here.told(10)
+    here.hold(3)
+    here.clock.advance(9)
+    assert here.host.broken_by(here.now) == "fleet"
+
+
 def test_such_a_word_ends_by_a_probe_of_a_path_of_its_own() -> None:
     here = Worker()
     here.told(10)
@@ -665,6 +690,66 @@ def test_an_operators_isolation_that_comes_back_through_the_fleet_is_no_news() -
     told = Isolation("deployment", bed.clock.wall() + 60.2, bed.clock.now + 60.2, by="fleet")
     assert bed.manager.hosts.isolate(A, origin, told) == []
     assert Isolation("a", by="fleet") == Isolation("a")
+
+
+# --- signal handlers that raise
+
+
+@pytest.mark.parametrize("breaker", [BREAKER, *BARE])
+@pytest.mark.parametrize("outcome", [OK, BAD])
+def test_a_call_that_is_struck_while_the_word_is_in_force_leaves_a_host_that_recovers(
+    breaker: Any, outcome: Outcome
+) -> None:
+    for act in (Worker.look, Worker.back, Worker.withdrawn):
+        at = 0
+        while True:
+            here = Worker(breaker)
+            here.told(10)
+            act(here)
+            if breaker is BREAKER and act is not Worker.back:
+                here.call(OK)  # the next one closes the circuit
+            call = here.begin()
+            if not strike(lambda call=call: call.reply(replace(outcome)), files=HOST_FILES, at=at):
+                break
+            call.close()
+            recovers(here)
+            at += 1
+        assert at > 10
+
+
+@pytest.mark.parametrize("breaker", [BREAKER, None])
+@pytest.mark.parametrize("act", [Worker.told, Worker.look, Worker.back, Worker.withdrawn])
+def test_a_word_that_is_struck_where_it_is_brought_has_come_or_has_not(
+    breaker: Any, act: Callable[[Worker], object]
+) -> None:
+    """A thread of its own brings words, and no signal handler raises there. Nothing here relies on that."""
+    at = 0
+    while True:
+        here = Worker(breaker)
+        if act is not Worker.told:
+            here.told(10)
+        before = here.host.snapshot().breaker
+        if not strike(lambda here=here: act(here), files=HOST_FILES, at=at):
+            break
+        assert here.host.snapshot().breaker in (before, "open" if act is Worker.told else "closed", "half-open")
+        act(here)
+        recovers(here)
+        at += 1
+    assert at > 5
+
+
+def recovers(here: Worker) -> None:
+    """Its lock is free, the word can come and go, and a host that answers is well again."""
+    assert repr(here.host.lock.mutex).startswith("<unlocked ")
+    here.clock.advance(100)
+    for _ in range(2):
+        here.call(OK)
+    assert here.standing.healthy
+    assert here.host.snapshot().in_flight == 0
+    here.told(10)
+    assert here.host.broken_by(here.now) == "fleet"
+    here.back()
+    assert here.standing.healthy
 
 
 # --- what is shown
