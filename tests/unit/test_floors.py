@@ -84,6 +84,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fleet.verdicts",),
     ("fleet.store",),
     ("hosts", "fleet.local", "fleet.redis", "fleet.worker"),
+    ("fleet.stores",),
+    ("fleet.options",),
     ("fleet",),
     ("lookup",),
     ("transport.blocking",),

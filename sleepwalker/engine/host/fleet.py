@@ -28,6 +28,8 @@ class Standing:
     """Neither broken nor told to be so, and its circuit is closed."""
     failing: bool
     """Whether the latest attempt failed."""
+    run: int
+    """How many attempts have failed in a row."""
     lasted: float
     """For how many seconds its attempts have failed: since the first of those in a row, or since the host broke here;
     0 where none failed."""
@@ -62,6 +64,7 @@ def standing(record: Host, now: float) -> Standing:
             told=verdict.word is not None,
             healthy=not (verdict.connects.broken or tripped or verdict.word is not None),
             failing=failing,
+            run=history.consecutive,
             lasted=max(0.0, now - _failing_since_locked(record, circuit, now)),
             cause=cause,
             failed_looks=verdict.failed_looks,
