@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sleepwalker import status
-from sleepwalker.engine import Fellows, Latency, Recent, RejectedBy
+from sleepwalker.engine import Latency, Recent, RejectedBy
 from tests.unit.engine_driver import WALL, FakeClock
 from tests.unit.status_driver import BROKEN, QUIET, Known, Tags, ask, page, text_of
 
@@ -69,18 +69,6 @@ def test_a_dry_run_looks_like_one_and_never_like_a_circuit_that_refuses_calls() 
 def test_a_half_open_host_is_broken_until_a_try_succeeds() -> None:
     assert "broken until a try succeeds" in page(replace(BROKEN, state="degraded", breaker="half-open", retry_in=None))
     assert "until a try" not in page(replace(QUIET, state="degraded"))
-
-
-def test_a_host_that_is_broken_by_the_word_of_other_workers_alone_says_so() -> None:
-    """Where no circuit tells it: without a breaker, or in a dry run."""
-    told = replace(BROKEN, breaker="closed", consecutive_failures=0, fleet=Fellows(7, 0, 12, verdict=True))
-    assert cell("State", page(told)) == "broken told by other workers"
-    for own in (
-        replace(told, fleet=None),
-        replace(told, fleet=Fellows(1, 0, 12, verdict=False)),
-        replace(told, consecutive_failures=3),
-    ):
-        assert cell("State", page(own)) == "broken"
 
 
 def test_since_when_a_host_is_in_its_state_stands_there_for_each_state() -> None:
