@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sleepwalker.engine import Fellows, Isolation, Outcome, Send, Standing, Wait, fleet, host
+from sleepwalker.engine import Fellows, Isolation, Outcome, Permit, Send, Standing, Wait, fleet, host
 from sleepwalker.events import (
     BreakerClosed,
     BreakerHalfOpened,
@@ -26,7 +26,7 @@ from sleepwalker.events.base import Transition
 from sleepwalker.exceptions import CircuitOpenError
 from sleepwalker.policy import Policy
 from tests.interrupts import strike
-from tests.unit.engine_driver import HOST, Running, World, answer, refused
+from tests.unit.engine_driver import HOST, Running, World, answer, bearer, refused
 from tests.unit.manager_driver import A, Bed
 
 OK, BAD = answer(200), answer(500)
@@ -533,6 +533,24 @@ def test_such_a_word_ends_when_this_worker_is_answered_itself(breaker: Any) -> N
     assert here.only(HostRecovered) == HostRecovered(HOST, broken_for=0)
 
 
+def test_a_circuit_that_a_probe_was_wrong_for_keeps_the_word_through_the_next_one() -> None:
+    here = worker()
+    here.told(10)
+    here.back()
+    here.call(BAD)
+    here.told(10)
+    here.hear(here.host.outcomes.probed(OK, here.now))
+    assert here.host.snapshot().breaker == "open"
+    assert here.standing.told
+
+
+def test_an_operator_ends_such_a_word_by_a_reset() -> None:
+    here = Worker()
+    here.told(10)
+    assert list(here.host.reset_circuit()) == [HostRecovered(HOST, broken_for=0, by_hand=True)]
+    assert here.standing.healthy
+
+
 def test_a_dry_run_that_closes_by_what_was_sent_before_the_word_does_not_end_it() -> None:
     here = Worker({**BREAKER, "mode": "observe", "close_after": 1})
     for _ in range(3):
@@ -662,6 +680,16 @@ def test_without_a_breaker_each_failed_attempt_at_a_broken_host_is_a_look() -> N
     here.call(BAD)
     here.call(refused())
     assert here.standing.failed_looks == 2
+
+
+def test_what_a_scope_cannot_connect_to_is_a_look_that_failed_at_its_host_too() -> None:
+    here = Worker(health={"broken_after": 1})
+    scope, _, _ = here.host.part("reports")
+    here.call(refused())
+    permit, _ = scope.admission.admit(bearer(), here.now, 100.0)
+    assert isinstance(permit, Permit)
+    scope.outcomes.settle(permit, refused(), here.now, 0.0, first=True)
+    assert here.standing.failed_looks == 1
 
 
 # --- operators
