@@ -61,6 +61,8 @@ _SHELL = frozenset("|&;<>()$`*?[]{}~#\n\\")
 
 _FENCE = re.compile(r"^ *(?P<fence>`{3,}|~{3,})(?P<language>[^\s`]*)")
 _DIRECTIVE = re.compile(r"^\s*<!--\s*(?P<name>not run|file|exit):?\s*(?P<value>.*?)\s*-->\s*$")
+#: Where the files of a service are, which the pages name by URL.
+_EXAMPLE_FILES = "file:///run/"
 _EXAMPLE_HOST = re.compile(r"https?://(?P<name>[a-z0-9-]+)\.example\.com(?::\d+)?(?![\w.-])")
 
 
@@ -115,13 +117,16 @@ class Servers:
         self._stack = stack
         self._process = self.shared
         self._urls: dict[str, str] = {}
+        self._files = f"file://{Path.cwd()}/"
 
     def put_in(self, text: str) -> str:
         """The text with the example hosts replaced by addresses on this machine."""
+        text = text.replace(_EXAMPLE_FILES, self._files)
         return _EXAMPLE_HOST.sub(lambda found: self._url(found["name"]), text)
 
     def take_out(self, text: str) -> str:
         """The text as the page would show it."""
+        text = text.replace(self._files, _EXAMPLE_FILES)
         for name, url in self._urls.items():
             text = text.replace(url, f"https://{name}.example.com")
         return text

@@ -12,7 +12,7 @@ import sys
 import warnings
 from importlib import metadata
 
-from sleepwalker.cli import completion, demo, get, inspect, policy
+from sleepwalker.cli import completion, demo, fleet, get, inspect, policy
 from sleepwalker.cli.parser import Parser, UsageError, examples
 from sleepwalker.cli.text import say, told
 
@@ -87,6 +87,8 @@ def _parser() -> Parser:
             "sleepwalker inspect events.jsonl",
             "# what a policy says, and why",
             "sleepwalker policy show interactive",
+            "# what the workers of a service found out together",
+            "sleepwalker fleet status --store file:///run/billing.fleet",
         )
         + EXIT_CODES,
     )
@@ -96,6 +98,7 @@ def _parser() -> Parser:
     get.add(commands)
     inspect.add(commands)
     policy.add(commands)
+    fleet.add(commands)
     completion.add(commands, parser)
     return parser
 

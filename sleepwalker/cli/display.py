@@ -29,6 +29,7 @@ __all__ = [
     "Cell",
     "Console",
     "RenderableType",
+    "Text",
     "can_move",
     "console",
     "folded",
@@ -85,7 +86,7 @@ def can_move(shown_on: Console) -> bool:
 
 def table(
     headers: Sequence[str],
-    rows: Sequence[Sequence[Cell]],
+    rows: Sequence[Sequence[Cell | Text]],
     *,
     words: Collection[str] = (),
     every: int = 0,
@@ -199,7 +200,9 @@ def live(shown_on: Console, render: Callable[[], RenderableType]) -> Iterator[No
         yield
 
 
-def _text(cell: Cell) -> Text:
+def _text(cell: Cell | Text) -> Text:
     """Names come from logs and from servers: wherever a cell's text is from, it cannot steer a terminal."""
+    if isinstance(cell, Text):
+        return cell  # a `line`
     text, style = (cell, "") if isinstance(cell, str) else cell
     return Text(safe_line(text), style)

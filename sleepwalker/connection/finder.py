@@ -117,6 +117,11 @@ class Finder:
         """Have what may be isolated from now on looked at, rather than found by the fast path."""
         self.lookup.fast = {}
 
+    def circuit_was_reset(self, name: str, origin: Origin | None) -> None:
+        """Have the hooks asked at once for what leads to the host."""
+        with self.lock:
+            self.lookup.end_back_offs(self.lookup.table.leading_to(name, origin))
+
     # -- for the manager
 
     def find(self, host: str, auth: Any, timeout: float | None, key: FastKey) -> Any:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Generic, Self, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, overload
 
 from sleepwalker.connection.conns import Conns
 from sleepwalker.connection.finder import Finder
@@ -22,6 +22,7 @@ from sleepwalker.engine import HostHealth
 from sleepwalker.events import AnyObserver
 from sleepwalker.frames import empty_frames, without_locals
 from sleepwalker.hosts import HostTable
+from sleepwalker.hosts.fleet import FleetHealth
 from sleepwalker.hosts.names import check_count, check_host, checked_host_key, checked_record_key
 from sleepwalker.hosts.policies import PoliciesByPattern, check_reload
 from sleepwalker.lookup import change
@@ -31,6 +32,10 @@ from sleepwalker.lookup.keys import ANY_AUTH, Asked
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry.counted import CountedHost
 from sleepwalker.telemetry.log import observing
+
+if TYPE_CHECKING:
+    from sleepwalker.fleet.client import Client
+    from sleepwalker.fleet.options import Fleet
 
 
 class ConnectionManager(Generic[Found_co]):
@@ -54,6 +59,10 @@ class ConnectionManager(Generic[Found_co]):
         hosts: A `HostTable` to have records from, for managers that share them: one circuit, health and isolation for
             all. Its policies count and its clock, so `policy`, `policies` and `clock` are left out. None: one of its
             own.
+        fleet: The store that the workers of a service share, a URL or a `sleepwalker.fleet.Fleet`: a host that enough
+            of them find broken is so for all, and what `isolate`, `restore` and `reset_circuit` do reaches all.
+            `file:///run/billing.fleet` for the workers of one machine, `redis://host:6379/0` for those of many. A
+            thread of its own talks with it. None: this process is on its own.
         observer: Called with each event of the manager and its guards and its level, or with the event alone, besides
             the log. Events of calls go to the observer of their `Connection`.
         clock: The source of time and chance; for tests.
@@ -75,6 +84,8 @@ class ConnectionManager(Generic[Found_co]):
     """
 
     hosts: HostTable
+    _joined: Client | None = None
+    """The fleet that this manager joined for its hosts; None where it did not, or another manager had."""
 
     @without_locals
     def __init__(
@@ -85,6 +96,7 @@ class ConnectionManager(Generic[Found_co]):
         max_connections: int = 10_000,
         guard: bool | Collection[str] | None = None,
         hosts: HostTable | None = None,
+        fleet: Fleet | str | None = None,
         observer: AnyObserver | None = None,
         clock: BlockingClock = BLOCKING_CLOCK,
     ) -> None:
@@ -96,6 +108,10 @@ class ConnectionManager(Generic[Found_co]):
         self._lookup = self._finder.lookup
         if not hosts.own_policy:
             follow_defaults(self._finder)
+        if fleet is not None:
+            from sleepwalker.connection.joining import join  # noqa: PLC0415 - most have none, and it takes a while
+
+            self._joined = join(fleet, hosts, observing(observer))
 
     @without_locals
     def add(self, host: str, auth: object, conn: Found_co) -> None:  # type: ignore[misc]
@@ -211,6 +227,8 @@ class ConnectionManager(Generic[Found_co]):
         name, origin, scope = checked_record_key(host)
         isolation = check_isolation(reason, until, self._hosts.clock)
         self._finder.change(lambda: change.isolate_host(self._lookup, name, origin, isolation, scope), None)
+        if (fleet := self._hosts.fleet) is not None:
+            fleet.ordered("isolate", (name, origin, scope), isolation)
 
     @without_locals
     def restore(self, host: str) -> None:
@@ -221,6 +239,8 @@ class ConnectionManager(Generic[Found_co]):
         """
         key = checked_record_key(host)
         self._finder.change(lambda: change.restore(self._lookup, *key), None)
+        if (fleet := self._hosts.fleet) is not None:
+            fleet.ordered("restore", key)
 
     @without_locals
     def reset_circuit(self, host: str) -> None:
@@ -234,6 +254,8 @@ class ConnectionManager(Generic[Found_co]):
         """
         key = checked_record_key(host)
         self._finder.change(lambda: change.reset_circuit(self._lookup, *key), None)
+        if (fleet := self._hosts.fleet) is not None:
+            fleet.ordered("reset", key)
 
     @overload
     def health(self, host: None = None) -> dict[str, HostHealth]: ...
@@ -269,6 +291,11 @@ class ConnectionManager(Generic[Found_co]):
         """
         self._finder.run(change.reload(self._lookup, *check_reload(policy, policies)))
 
+    @property
+    def fleet(self) -> FleetHealth | None:
+        """How this worker stands to the others of its service, as it was heard last; None without `fleet=`."""
+        return None if (fleet := self._hosts.fleet) is None else fleet.health()
+
     def _records(self) -> list[CountedHost]:
         """All hosts, for metrics to read."""
         records = self._hosts.records()
@@ -278,6 +305,8 @@ class ConnectionManager(Generic[Found_co]):
     def close(self) -> None:
         """Close and forget all connections, for good: a later `find` raises `ConnectionError`."""
         self._finder.close()
+        if self._joined is not None:
+            self._joined.close()
 
     def __enter__(self) -> Self:
         return self

@@ -12,11 +12,21 @@ A `Send` with `hedge_in` may be hedged, as its docstring says. What ends a wait 
 
 from sleepwalker.engine.call import run
 from sleepwalker.engine.compiled import CompiledPolicy, passes_rate_limit
-from sleepwalker.engine.host import Host
+from sleepwalker.engine.host import Host, fleet
+from sleepwalker.engine.host.fleet import Standing
 from sleepwalker.engine.host.holdings import Waiter
-from sleepwalker.engine.host.isolation import FOR_GOOD, Isolation
+from sleepwalker.engine.host.isolation import FOR_GOOD, Isolation, Restorer
 from sleepwalker.engine.host.permits import Permit, State
-from sleepwalker.engine.host.snapshot import Gauges, HealthState, HostHealth, Latency, Recent, RejectedBy, Routes
+from sleepwalker.engine.host.snapshot import (
+    Fellows,
+    Gauges,
+    HealthState,
+    HostHealth,
+    Latency,
+    Recent,
+    RejectedBy,
+    Routes,
+)
 from sleepwalker.engine.outcome import Head, Outcome, Verdict, answered, failed
 from sleepwalker.engine.retry_after import asked_wait
 from sleepwalker.engine.steps import (
@@ -43,6 +53,7 @@ __all__ = [
     "Ask",
     "CompiledPolicy",
     "Completed",
+    "Fellows",
     "Final",
     "Gauges",
     "Head",
@@ -59,9 +70,11 @@ __all__ = [
     "RejectedBy",
     "Reply",
     "Request",
+    "Restorer",
     "Routes",
     "Send",
     "Signal",
+    "Standing",
     "State",
     "Step",
     "Steps",
@@ -71,6 +84,7 @@ __all__ = [
     "answered",
     "asked_wait",
     "failed",
+    "fleet",
     "passes_rate_limit",
     "run",
 ]

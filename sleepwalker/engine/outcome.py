@@ -19,7 +19,7 @@ from sleepwalker.exceptions import (
     SleepwalkerException,
     URLError,
 )
-from sleepwalker.policy import SERVER_FAILURES
+from sleepwalker.policy import SERVER_FAILURES, Policy
 
 
 class Verdict(Enum):
@@ -101,6 +101,11 @@ class Outcome:
     def describe(self) -> str:
         """The status, or the error's type and text."""
         return str(self.status) if self.error is None else f"{type(self.error).__name__}: {self.error}"
+
+
+def failures_of(policy: Policy) -> frozenset[int]:
+    """The statuses that are failures of a host with this policy."""
+    return policy.breaker.statuses if policy.breaker else SERVER_FAILURES
 
 
 def answered(

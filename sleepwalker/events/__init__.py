@@ -40,6 +40,7 @@ from sleepwalker.events.connections import (
     HookSlow,
     PolicyIgnored,
 )
+from sleepwalker.events.fleet import FleetJoined, FleetLost
 from sleepwalker.events.hosts import (
     BreakerClosed,
     BreakerHalfOpened,
@@ -66,6 +67,8 @@ __all__ = [
     "CooldownBegan",
     "Event",
     "FastPathOff",
+    "FleetJoined",
+    "FleetLost",
     "HedgeFinished",
     "HedgeSent",
     "HookFailed",
@@ -117,6 +120,8 @@ CATALOGUE: dict[str, type[Event]] = {
         HookSlow,
         ConnectionRetired,
         PolicyIgnored,
+        FleetJoined,
+        FleetLost,
         FastPathOff,
         TLSFilesNotLoaded,
     )

@@ -37,7 +37,9 @@ class ConnectionEvicted(Event):
     name = "connection.evicted"
     level: ClassVar[Level] = "warning"
 
-    reason: Literal["breaker", "by hand", "closed", "connect", "failback", "isolated", "replaced", "unauthorized"]
+    reason: Literal[
+        "breaker", "by hand", "closed", "connect", "failback", "fleet", "isolated", "replaced", "unauthorized"
+    ]
     """Why; `failback`: it went to a failover target, and the primary may be tried again; `isolated`: it went to a
     failover target that was isolated."""
 

@@ -25,12 +25,14 @@ class BreakerOpened(Transition):
     name = "breaker.opened"
     level: ClassVar[Level] = "warning"
 
-    rule: Literal["consecutive", "failure_ratio", "probe", "slow_ratio"]
+    rule: Literal["consecutive", "failure_ratio", "fleet", "probe", "slow_ratio"]
     open_for: float
     cause: str | None
     """What the last failure was: a status (`503`) or the name of an exception type; or `slow calls`."""
     observed: bool | None = None
     """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
+    by: Literal["fleet"] | None = None
+    """`fleet`: other workers say that the host is broken; else absent."""
 
 
 @event_type
@@ -57,6 +59,8 @@ class BreakerClosed(Transition):
     """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
     by_hand: bool | None = None
     """True if `reset_circuit` closed it; else absent."""
+    by: Literal["fleet"] | None = None
+    """`fleet`: other workers were answered, or an operator closed it for all; else absent."""
 
 
 @event_type
@@ -76,17 +80,20 @@ class CooldownBegan(Transition):
 
 @event_type
 class HostBroken(Transition):
-    """The host counts as broken from now on: its circuit opened, or connecting failed too often in a row."""
+    """The host counts as broken from now on: its circuit opened, connecting failed too often in a row, or other workers
+    say so."""
 
     name = "host.broken"
     level: ClassVar[Level] = "error"
 
-    reason: Literal["breaker", "connect"]
-    """Whether its circuit opened, or connecting failed `health.broken_after` times in a row."""
+    reason: Literal["breaker", "connect", "fleet"]
+    """Whether its circuit opened, connecting failed `health.broken_after` times in a row, or other workers say so."""
     failures: int
     """Attempts that failed in a row."""
     cause: str | None
     """What the last failure was: a status (`503`) or the name of an exception type; or `slow calls`."""
+    by: Literal["fleet"] | None = None
+    """`fleet`: other workers say so; else absent."""
 
 
 @event_type
@@ -99,6 +106,8 @@ class HostRecovered(Transition):
     broken_for: float
     by_hand: bool | None = None
     """True if `reset_circuit` ended it, so that the host's health is not known yet; else absent."""
+    by: Literal["fleet"] | None = None
+    """`fleet`: other workers were answered or take their word back, or an operator ended it for all; else absent."""
 
 
 @event_type
@@ -111,6 +120,8 @@ class HostIsolated(Event):
     reason: str | None = None
     """Why, in the operator's words, if they said so."""
     until: float | None = None
+    by: Literal["fleet"] | None = None
+    """`fleet`: an operator took it out of use for all workers; else absent."""
 
 
 @event_type
@@ -120,9 +131,9 @@ class HostRestored(Event):
     name = "host.restored"
     level: ClassVar[Level] = "info"
 
-    by: Literal["hand", "time"] = "hand"
-    """What ended the isolation: `restore`, or its `until`. For the latter, the event comes with the next use of the
-    host."""
+    by: Literal["fleet", "hand", "time"] = "hand"
+    """What ended the isolation: `restore`, in another worker (`fleet`) or here, or its `until`. For the last, the event
+    comes with the next use of the host."""
     reason: str | None = None
     """The reason of the isolation, if one was given."""
     until: float | None = None

@@ -45,7 +45,8 @@ class Order:
 
     kind: Literal["isolate", "restore", "reset"]
     number: int = 0
-    """Counts up in the store: a worker carries out each once, and of one host the highest counts."""
+    """Counts up in the store: a worker carries out each once, and of isolations and restores of one name the highest
+    counts. A `reset` replaces neither, and neither replaces it."""
     reason: str | None = None
     left: float | None = None
     """For how many seconds more it holds, of an isolation, by the store's clock; None where only `restore` ends it."""
@@ -93,13 +94,18 @@ class Heard:
     workers: int
     """How many are there, this one included."""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
-    """What changed since, by origin; of a host that is in no trouble any more a tally of zeros, with its round."""
+    """What changed since, by origin; of a host that is in no trouble any more a tally of zeros, with its round. A host
+    of which the worker just spoke with too low a round is always among them."""
     orders: Mapping[str, Order] = field(default_factory=dict)
-    """Those that are new since."""
+    """Those that are new since, one of each name: where a `reset` and another of one name are due, the first of them
+    is told, and `more` is true."""
     granted: tuple[str, ...] = ()
     """The hosts that this worker may look at now."""
     more: bool = False
     """Whether there is more than was wanted: ask again at once, with this `version`."""
+    everything: bool = False
+    """Whether it is no change but all there is, though perhaps not all of it yet: the store does not know what was
+    heard before, or nothing was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ class Overview:
     views: Mapping[str, Mapping[str, View]] = field(default_factory=dict)
     """What each worker says, by origin and the worker's id."""
     orders: Mapping[str, Order] = field(default_factory=dict)
-    """Those in force."""
+    """Isolations in force and restores; a `reset` is over as soon as it is carried out."""
 
 
 class Store(Protocol):
@@ -132,7 +138,7 @@ class Store(Protocol):
         ...
 
     def order(self, name: str, order: Order) -> int:
-        """Give an order; the number that it has now, and how many workers will carry it out."""
+        """Give an order; returns the number that it has in the store now."""
         ...
 
     def overview(self) -> Overview:

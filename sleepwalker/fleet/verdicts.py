@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 #: What a worker says of a host. A worker without an opinion says nothing.
-Opinion = Literal["broken", "fine"]
+Opinion = Literal["broken", "failing", "fine"]
+#: The opinions of those whom the host does not answer.
+ACCUSES: frozenset[Opinion | None] = frozenset({"broken", "failing"})
+
+
+#: So many workers of which none is answered are enough, though few of them have failed for long: together they have
+#: met as many failures as no chance makes.
+_MANY = 8
+_LASTED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,13 @@ class Tally:
     """When an attempt of one of them last failed; -infinity once a look at the host was answered after that."""
     cause: str | None = None
     """The last failure that one of them met: a status, or the name of an exception type."""
+    failing: int = 0
+    """Workers whose attempts all fail, though not for so long yet that they find it broken."""
+
+    @property
+    def accusers(self) -> int:
+        """Workers that it does not answer."""
+        return self.broken + self.failing
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +59,7 @@ class Quorum:
     """More than this share of those that report must find the host broken; 1.0 is all of them."""
     min_reporters: int = 2
     """And at least so many."""
-    hearing: float = 0.5
+    hearing: float = 0.3
     """Seconds from the first accusation on in which the others are heard first."""
 
     def needed(self, reports: int) -> int:
@@ -55,9 +70,11 @@ class Quorum:
 
     def decides_at(self, tally: Tally) -> float:
         """From when on the host counts as broken for all, as it stands; infinity where too few say so."""
-        if tally.broken < self.needed(tally.broken + tally.fine):
-            return math.inf
-        return tally.since + self.hearing
+        if tally.broken >= self.needed(tally.broken + tally.fine):
+            return tally.since + self.hearing
+        if tally.fine == 0 and tally.broken + tally.failing >= max(self.min_reporters, _MANY):
+            return max(tally.since + self.hearing, tally.began + _LASTED)
+        return math.inf
 
     def is_broken(self, tally: Tally, now: float) -> bool:
         """Whether the host counts as broken for all, as of `now` on the store's clock."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sleepwalker.clock import Clock
-from sleepwalker.engine import Host, Isolation
+from sleepwalker.engine import Host, Isolation, Restorer
 from sleepwalker.events import Event
 from sleepwalker.transport.url import Origin
 
@@ -58,7 +58,7 @@ class Isolations:
             events += record.isolate(self._longest(record) or isolated.isolation)
         return events
 
-    def end(self, name: str) -> list[Event]:
+    def end(self, name: str, by: Restorer = "hand") -> list[Event]:
         """End the isolation of a name, except of hosts that another name isolates, too; returns the events to emit."""
         isolated = self._by_name.get(name)
         records = {} if isolated is None else dict(isolated.records)
@@ -68,7 +68,7 @@ class Isolations:
         events: list[Event] = []
         for record in records.values():
             longest = None if record.origin == name else self._longest(record, but=name)
-            events += record.restore() if longest is None else record.isolate(longest)
+            events += record.restore(by) if longest is None else record.isolate(longest)
         # Last, so that the next call restores the rest if a signal handler raised above.
         for others in list(self._by_name.values()):
             others.records.pop(name, None)

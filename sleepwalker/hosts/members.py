@@ -61,6 +61,9 @@ class Member(Protocol):
     def isolations_changed(self) -> None:
         """Drop cached lookups of hosts that may be isolated now. Called with the table's lock held."""
 
+    def circuit_was_reset(self, name: str, origin: Origin | None) -> None:
+        """Let the hooks be asked at once for what leads to a host."""
+
 
 class Members:
     """All managers of a table, held weakly. Needs no lock."""

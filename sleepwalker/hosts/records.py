@@ -54,6 +54,10 @@ class Records:
     def __len__(self) -> int:
         return len(self._known)
 
+    def now(self) -> list[Host]:
+        """All there are, in any order, even those whose time is over. Needs no lock."""
+        return [record for ref in self._known.valuerefs() if (record := ref()) is not None]
+
     def host(self, owner: Owner, name: str) -> Host:
         """The record of an origin, or of a name that only hooks understand; made if it is new."""
         record = self.known(owner, name)

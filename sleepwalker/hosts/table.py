@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from typing import overload
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
-from sleepwalker.engine import Host, HostHealth, Isolation
+from sleepwalker.engine import Host, HostHealth, Isolation, Restorer
 from sleepwalker.events import Event, PolicyIgnored
 from sleepwalker.fork import renewed_after_fork
+from sleepwalker.hosts.fleet import Fleet
 from sleepwalker.hosts.isolations import Isolated, Isolations, isolation_key
 from sleepwalker.hosts.members import Lead, Members
 from sleepwalker.hosts.names import check_count, checked_record_key
@@ -74,7 +75,10 @@ class HostTable:
         """Held while the table or its managers change."""
         self.probe_turns: ProbeTurns = ProbeTurns()
         self._isolations = Isolations(clock)
-        self._records = Records(clock, max_hosts)
+        self.kept: Records = Records(clock, max_hosts)
+        """The records. They are changed with the lock held."""
+        self.fleet: Fleet | None = None
+        """What the workers of other processes find of these hosts, if a manager has joined them."""
         self.members: Members = Members()
         """The managers that use this table."""
         _tables.add(self)
@@ -91,7 +95,7 @@ class HostTable:
         return True
 
     def __repr__(self) -> str:
-        return f"<HostTable hosts={len(self._records)}>"
+        return f"<HostTable hosts={len(self.kept)}>"
 
     @overload
     def health(self, host: None = None) -> dict[str, HostHealth]: ...
@@ -125,11 +129,13 @@ class HostTable:
     def host(self, name: str) -> Host:
         """The record of an origin, or of a name that only hooks understand; made if it is new."""
         with self.lock:
-            return self._records.host(self, name)
+            return self.kept.host(self, name)
 
     def made(self, name: str) -> Host:
         """A new record, which is not kept yet. For the records."""
         record = self.unknown(name)
+        if self.fleet is not None:
+            self.fleet.made(record)
         self._isolations.renew_parts(record)
         return record
 
@@ -149,7 +155,7 @@ class HostTable:
         leads = self.leads() if origin is None else ()
         behind = (lead.record or lead.primary for lead in leads if lead.name == name)
         with self.lock:
-            return next(filter(None, behind), None) or self._records.known(self, own) or self.unknown(own)
+            return next(filter(None, behind), None) or self.kept.known(self, own) or self.unknown(own)
 
     def unknown(self, name: str) -> Host:
         """The record of an unknown host, which is not kept."""
@@ -162,12 +168,12 @@ class HostTable:
     def hosts(self) -> list[Host]:
         """All records but those of scopes."""
         with self.lock:
-            return self._records.all(self)
+            return self.kept.all(self)
 
     def parts(self, origin: Origin | None, scope: str) -> list[Host]:
         """The record of a scope of a host, if there is one."""
         with self.lock:
-            whole = None if origin is None else self._records.known(self, origin.text)
+            whole = None if origin is None else self.kept.known(self, origin.text)
             part = None if whole is None else whole.known_part(scope)
             return [] if part is None else [part]
 
@@ -274,10 +280,10 @@ class HostTable:
             member.isolations_changed()
         return events + self._isolations.begin(own.origin, Isolated(isolation, records, whole))
 
-    def restore(self, name: str, origin: Origin | None, scope: str | None = None) -> list[Event]:
+    def restore(self, name: str, origin: Origin | None, scope: str | None = None, by: Restorer = "hand") -> list[Event]:
         """Restore a host or a scope, except what another name isolates as well."""
         with self.lock:
-            return self._isolations.lapse() + self._isolations.end(isolation_key(name, origin, scope))
+            return self._isolations.lapse() + self._isolations.end(isolation_key(name, origin, scope), by)
 
     def lapse(self) -> list[Event]:
         """End the isolations whose time is over; what is to be emitted."""
@@ -308,13 +314,13 @@ class HostTable:
     def led_to(self, name: str, origin: Origin | None) -> list[Host]:
         """A host's record, if there is one; for a name, also those of the hosts that it leads to."""
         with self.lock:
-            own = self._records.known(self, name if origin is None else origin.text)
+            own = self.kept.known(self, name if origin is None else origin.text)
         records = self.members.led_to(name, origin) | ({own} if own is not None else set())
         return sorted(records, key=lambda record: record.origin)
 
     def only_led_to(self, name: str, origin: Origin | None) -> set[Host]:
         """A host's record; for a name, those of the hosts that it alone leads to."""
-        own = self._records.peek(name if origin is None else origin.text)
+        own = self.kept.peek(name if origin is None else origin.text)
         records = set() if own is None else {own}
         return self.members.only_led_to(name, records) if origin is None else records
 
@@ -328,22 +334,24 @@ class HostTable:
     def _drop_locked(self, records: list[Host]) -> None:
         for record in records:
             if not record.isolated:
-                self._records.drop(self, record)
+                self.kept.drop(self, record)
 
     def forget_part(self, origin: Origin | None, scope: str) -> None:
         """Drop the record of a scope of a host, unless it is isolated."""
         with self.lock:
-            whole = None if origin is None else self._records.known(self, origin.text)
+            whole = None if origin is None else self.kept.known(self, origin.text)
             if whole is not None:
                 whole.forget_part(scope)
 
     def leave(self, record: Host | None) -> None:
         """Note that a slot no longer leads to a host."""
-        self._records.leave(record)
+        self.kept.leave(record)
 
     def _renew_after_fork(self) -> None:
         self.lock = threading.RLock()
         self.probe_turns.clear()
+        if self.fleet is not None:
+            self.fleet.renew_after_fork()
 
 
 _tables = renewed_after_fork("host tables", HostTable._renew_after_fork)

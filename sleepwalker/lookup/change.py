@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
-from sleepwalker.engine import Isolation
+from sleepwalker.engine import Isolation, Restorer
 from sleepwalker.events import Event
 from sleepwalker.hosts.policies import Matched
 from sleepwalker.lookup.find import look
@@ -93,14 +93,16 @@ def close(lookup: Lookup) -> Machine[None]:
     yield from reset(lookup)
 
 
-def reset_circuit(lookup: Lookup, name: str, origin: Origin | None, scope: str | None) -> Machine[None]:
+def reset_circuit(
+    lookup: Lookup, name: str, origin: Origin | None, scope: str | None, by: Literal["fleet"] | None = None
+) -> Machine[None]:
     """Take a host for healthy from now on."""
     if scope is None:
         records = lookup.hosts.led_to(name, origin)
         lookup.end_back_offs(lookup.table.leading_to(name, origin))
     else:
         records = lookup.hosts.parts(origin, scope)
-    yield Emit([event for record in records for event in record.reset_circuit()])
+    yield Emit([event for record in records for event in record.reset_circuit(by)])
 
 
 def isolate_host(
@@ -130,9 +132,11 @@ def set_hooks(lookup: Lookup, hooks: tuple[Hook, ...]) -> None:
     lookup.end_back_offs(lookup.table.slots())
 
 
-def restore(lookup: Lookup, name: str, origin: Origin | None, scope: str | None) -> Machine[None]:
+def restore(
+    lookup: Lookup, name: str, origin: Origin | None, scope: str | None, by: Restorer = "hand"
+) -> Machine[None]:
     """End an isolation."""
-    yield Emit(lookup.hosts.restore(name, origin, scope))
+    yield Emit(lookup.hosts.restore(name, origin, scope, by))
 
 
 def notice(lookup: Lookup) -> Machine[None]:

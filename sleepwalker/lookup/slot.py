@@ -13,7 +13,7 @@ from sleepwalker.lookup.keys import Asked, AuthKey
 from sleepwalker.policy import HealthPolicy
 
 #: Why a connection is not used any more. `idle` and `age` retire a good one.
-Fault = Literal["age", "breaker", "closed", "connect", "failback", "idle", "isolated", "unauthorized"]
+Fault = Literal["age", "breaker", "closed", "connect", "failback", "fleet", "idle", "isolated", "unauthorized"]
 
 
 class State(enum.Enum):
@@ -257,7 +257,7 @@ class Slot:
             over = self._answered_since_flight() or (fault in ("age", "idle", "closed") and not self._down())
         if over:
             self.flights = 0
-        if fault in ("breaker", "connect") and self.own is not None and self.record is self.primary:
+        if fault in ("breaker", "connect", "fleet") and self.own is not None and self.record is self.primary:
             self.failed_over, self.probe_with = True, self.own
 
     def back_off(self, now: float, health: HealthPolicy) -> None:

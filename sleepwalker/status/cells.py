@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sleepwalker.engine import HostHealth, RejectedBy
+from sleepwalker.status import fleet
 from sleepwalker.status.line import activity
 from sleepwalker.status.runbook import Runbook, kind_of
 from sleepwalker.status.words import DASH, ago, last_outcome_at, latency, percent, plural, span, text, time_of_day
@@ -20,10 +21,11 @@ _CLOSED, _OFF = "closed", "off"
 #: What a card need not say, where space is short.
 _GREY = frozenset({DASH, _CLOSED, _OFF, "0"})
 _RULES = {
-    "consecutive": "failures in a row",
-    "failure_ratio": "a share of failures",
-    "slow_ratio": "a share of slow calls",
-    "probe": "first calls that failed",
+    "consecutive": "by failures in a row",
+    "failure_ratio": "by a share of failures",
+    "slow_ratio": "by a share of slow calls",
+    "probe": "by first calls that failed",
+    "fleet": "told by other workers",
 }
 _REFUSERS = {
     "breaker": "circuit",
@@ -87,6 +89,8 @@ def _copy(name: str) -> str:
 def _state(health: HostHealth, taken: float, runbook: Runbook | None) -> str:
     pill = f'<span class="pill"><svg aria-hidden="true"><use href="#{health.state}"/></svg>{health.state}</span>'
     notes = [] if (words := _of_state(health, taken)) is None else [words]
+    if (others := fleet.says(health)) is not None:
+        notes.append(others)
     if health.failover is not None:
         notes.append(f"calls go to <bdi>{text(health.failover)}</bdi>")
     small = "".join(f"<small>{note}</small>" for note in notes)
@@ -124,7 +128,7 @@ def _circuit(health: HostHealth, taken: float) -> str:
         if dry:
             return "closed<small>dry run</small>"
         return _CLOSED if health.share >= 1 else f"<b>closed</b><small>lets in {percent(health.share)}</small>"
-    why = "" if health.opened_by is None else f"<small>by {_RULES[health.opened_by]}</small>"
+    why = "" if health.opened_by is None else f"<small>{_RULES[health.opened_by]}</small>"
     when = "" if health.opened_at is None else f"<small>opened {time_of_day(health.opened_at, taken)}</small>"
     if dry:
         when = when.replace("opened", "since")

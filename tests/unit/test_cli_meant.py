@@ -22,6 +22,8 @@ from sleepwalker.cli import main
         (["policy", "--jason", "list"], None, "sleepwalker policy"),
         (["inspect", "x.jsonl", "--sinec", "2h"], "--since", "sleepwalker inspect"),
         (["demo", "--sed", "3"], "--seed", "sleepwalker demo"),
+        (["fleet", "isolat", "https://h"], "isolate", "sleepwalker fleet"),
+        (["fleet", "status", "--wacht"], "--watch", "sleepwalker fleet status"),
         (["completion", "bsh"], "bash", "sleepwalker completion"),
         (["frobnicate"], None, "sleepwalker"),
         (["get", "--frobnicate", "http://h"], None, "sleepwalker get"),
@@ -56,7 +58,7 @@ def test_a_slip_in_a_policys_name_is_named(shown: str, capsys: pytest.CaptureFix
 
 def test_where_nothing_is_close_all_commands_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["frobnicate"]) == 2
-    assert "there are demo, get, inspect, policy, completion" in capsys.readouterr().err
+    assert "there are demo, get, inspect, policy, fleet, completion" in capsys.readouterr().err
 
 
 def test_a_url_in_place_of_a_command_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:

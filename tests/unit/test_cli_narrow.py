@@ -16,8 +16,9 @@ from sleepwalker.policy import Policy
 from sleepwalker.policy.load import shipped_text
 
 COMMANDS = [
-    [], ["demo"], ["get"], ["inspect"], ["policy"], ["completion"],
+    [], ["demo"], ["get"], ["inspect"], ["policy"], ["fleet"], ["completion"],
     *(["policy", name] for name in ("list", "show", "check", "schema")),
+    *(["fleet", name] for name in ("status", "isolate", "restore", "reset")),
 ]  # fmt: skip
 
 

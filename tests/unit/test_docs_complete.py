@@ -18,7 +18,7 @@ from sleepwalker import cli, datarep, events, exceptions, otel
 from sleepwalker.attempt import Attempt
 from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
 from sleepwalker.connection.options import RequestOptions
-from sleepwalker.engine import HostHealth, Latency, Recent, RejectedBy
+from sleepwalker.engine import Fellows, HostHealth, Latency, Recent, RejectedBy
 from sleepwalker.links.link import Place
 from sleepwalker.links.places import OF_ITSELF
 from sleepwalker.policy import Policy
@@ -137,7 +137,7 @@ def test_every_name_of_connection_is_in_the_reference(name: str) -> None:
     assert _in_code(name, _page("reference/connection.md"))
 
 
-@pytest.mark.parametrize("cls", [Attempt, HostHealth, Latency, Recent, RejectedBy, ConnectionHook])
+@pytest.mark.parametrize("cls", [Attempt, Fellows, HostHealth, Latency, Recent, RejectedBy, ConnectionHook])
 def test_what_connection_hands_out_is_in_its_reference_with_every_field(cls: type) -> None:
     assert [name for name in _public(cls) if not _in_code(name, _page("reference/connection.md"))] == []
 

@@ -70,6 +70,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine.host.admission",),
     ("engine.host.outcomes", "engine.host.reading"),
     ("engine.host.host", "engine.compiled"),
+    ("engine.host.fleet",),
     ("engine.host",),  # its __init__
     ("engine.steps",),
     ("engine.record",),
@@ -83,6 +84,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fleet.verdicts",),
     ("fleet.store",),
     ("hosts", "fleet.local", "fleet.redis", "fleet.worker"),
+    ("fleet.stores",),
+    ("fleet.options",),
     ("fleet",),
     ("lookup",),
     ("transport.blocking",),

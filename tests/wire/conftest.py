@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
     from status_site import Site
 
-from servers import FaultServer, Nginx, TlsMaterial, forward_proxy, make_tls, run_httpbin, run_nginx
+from servers import (
+    FaultServer,
+    Nginx,
+    RedisServer,
+    TlsMaterial,
+    forward_proxy,
+    make_tls,
+    run_httpbin,
+    run_nginx,
+    run_redis,
+)
 
 from tests.event_guard import events_are_what_the_catalogue_says
 
@@ -92,6 +102,21 @@ def nginx(
     tls: TlsMaterial = request.getfixturevalue("tls")
     with run_nginx(tmp_path_factory.mktemp("nginx"), tls, path) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], Path]) -> Iterator[RedisServer]:
+    """A running Redis for all tests; a test that asks for it needs no mark of its own."""
+    with run_redis(tmp_path_factory.mktemp("redis"), program("redis-server")) as running:
+        yield running
+
+
+@pytest.fixture
+def redis_server(shared_redis: RedisServer) -> RedisServer:
+    """The Redis of all tests, which is empty."""
+    with shared_redis.client() as client:
+        client.flushall()
+    return shared_redis
 
 
 @pytest.fixture(scope="session")

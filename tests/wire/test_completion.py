@@ -49,7 +49,7 @@ def completed(script: str, tmp_path: Path, program: Callable[[str], Path]) -> Ca
 
 @pytest.mark.needs("bash")
 def test_commands_and_their_commands_are_completed(completed: Callable[..., list[str]]) -> None:
-    assert completed("") == ["completion", "demo", "get", "inspect", "policy"]
+    assert completed("") == ["completion", "demo", "fleet", "get", "inspect", "policy"]
     assert completed("in") == ["inspect"]
     assert completed("policy", "") == ["check", "list", "schema", "show"]
     assert completed("completion", "b") == ["bash"]

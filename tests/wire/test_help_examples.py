@@ -24,12 +24,15 @@ import pytest
 from servers import FaultServer, reply
 
 from sleepwalker.cli import main
+from sleepwalker.fleet.store import Said
+from sleepwalker.fleet.stores import open_store
 
 pytestmark = pytest.mark.once
 
 COMMANDS = [
-    [], ["demo"], ["get"], ["inspect"], ["policy"], ["completion"],
+    [], ["demo"], ["get"], ["inspect"], ["policy"], ["fleet"], ["completion"],
     *(["policy", name] for name in ("list", "show", "check", "schema")),
+    *(["fleet", name] for name in ("status", "isolate", "restore", "reset")),
 ]  # fmt: skip
 
 
@@ -86,6 +89,14 @@ def folder(tmp_path: Path, logs: Path) -> Path:
     return tmp_path
 
 
+def _store(url: str) -> str:
+    """The URL of a fleet's store, in which a worker of two services is."""
+    for service in ("default", "billing"):
+        with contextlib.closing(open_store(url, service, 5.0)) as store:
+            store.sync(Said("id", "web-7 4711", 600.0))
+    return url
+
+
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in os.environ}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/bin", "/bin"])
@@ -103,6 +114,7 @@ def test_the_example_runs(
     folder: Path,
     url: str,
     program: Callable[[str], Path],
+    request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -112,16 +124,22 @@ def test_the_example_runs(
     command = example.replace("https://example.net", url).replace("http://localhost:8080", url)
     if command.startswith("sleepwalker demo"):
         command = command.replace("demo", "demo --quick", 1).replace("--quick --quick", "--quick")
-    follows = "--follow" in command
+    environment = _environment()
+    if command.startswith("sleepwalker fleet"):
+        environment["SLEEPWALKER_FLEET"] = _store(f"file://{folder}/billing.fleet")
+        command = command.replace("file:///run", f"file://{folder}")
+        if "redis://localhost" in command:
+            command = command.replace("redis://localhost", _store(request.getfixturevalue("redis_server").url))
+    follows = "--follow" in command or "--watch" in command
     if not follows and _SHELL.isdisjoint(command):
         monkeypatch.chdir(folder)
-        with mock.patch.dict(os.environ, _environment(), clear=True):
+        with mock.patch.dict(os.environ, environment, clear=True):
             code = main(shlex.split(command)[1:])
         _has_run(command, folder, code, *capfd.readouterr())
         return
     process = subprocess.Popen(
         [program("bash"), "-o", "pipefail", "-c", f"exec {command}" if follows else command], cwd=folder,
-        env=_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         if follows:

@@ -7,6 +7,8 @@ of an older generation moves nothing.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from sleepwalker.clock import Clock
 from sleepwalker.engine.host.circuit import Circuit
 from sleepwalker.engine.host.circuit_queue import CircuitQueue
@@ -140,9 +142,16 @@ class Breaker:
         if self.circuit.probed(now):
             self.wake_locked(now)
 
-    def reset_locked(self) -> None:
+    def vouched_locked(self, now: float) -> None:
+        """Other workers say that the host is back: as good as the probes that it takes."""
+        with self.circuit.moved("fleet"):
+            for _ in range(self.circuit.policy.close_after):
+                self.probed_locked(now)
+
+    def reset_locked(self, by: Literal["fleet"] | None = None) -> None:
         """Close the circuit by hand."""
-        self.circuit.reset()
+        with self.circuit.moved(by):
+            self.circuit.reset()
         self.queue.wake_all()
 
     def reconfigure_locked(self, policy: BreakerPolicy, now: float) -> None:

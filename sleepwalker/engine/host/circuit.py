@@ -6,13 +6,17 @@ success close an open circuit, nor do eight failures of one blip count as eight.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
 from sleepwalker.clock import Clock
 from sleepwalker.engine.host.open_time import OpenTime
 from sleepwalker.engine.host.permits import CLOSED, HALF_OPEN, OPEN, Permit, Places, Rule, State
 from sleepwalker.engine.host.slow_calls import SlowCalls
 from sleepwalker.engine.host.slow_start import SlowStart
-from sleepwalker.engine.host.sources import Finding
-from sleepwalker.engine.host.trip import Step, Trip, count_failure, count_success, force_open, half_open
+from sleepwalker.engine.host.sources import Finding, SourceName
+from sleepwalker.engine.host.trip import Machine, Step, Trip, count_failure, count_success, force_open, half_open
 from sleepwalker.engine.outcome import FAILURE, NEUTRAL, SUCCESS, Head, Verdict
 from sleepwalker.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event
 from sleepwalker.policy import BreakerPolicy
@@ -59,6 +63,10 @@ class Circuit:
         """When it opened last from closed, on the host's clock."""
         self.rule: Rule | None = None
         """By which rule it did."""
+        self.told: bool = False
+        """Whether it is open, or half-open, by the word of other workers alone."""
+        self.by: Literal["fleet"] | None = None
+        """Set while it is moved by others."""
         self.closed_permit: Permit | None = None if self.slow is not None else _FIRST
         """The permit for all while the circuit is closed and nothing is held back: read without a lock.
 
@@ -84,7 +92,8 @@ class Circuit:
         """What it says of the host, as a source of the verdict."""
         if not self.tripped:
             return None
-        return Finding("breaker", broken=self.state(now) == OPEN, since=self.tripped_at, cause=self.cause)
+        source: SourceName = "fleet" if self.rule == "fleet" else "breaker"
+        return Finding(source, broken=self.state(now) == OPEN, since=self.tripped_at, cause=self.cause)
 
     def opened(self, now: float) -> tuple[float | None, Rule | None]:
         """When it opened from closed, on the host's clock, and by which rule; None for both while it is closed."""
@@ -206,6 +215,25 @@ class Circuit:
             self._transit(count_success)
         return True
 
+    @contextmanager
+    def moved(self, by: Literal["fleet"] | None) -> Iterator[None]:
+        """Have its transitions say by whom they come about, for as long as this lasts."""
+        self.by = by
+        try:
+            yield
+        finally:
+            self.by = None
+
+    def tell(self, cause: str | None, until: float, now: float) -> None:
+        """Other workers say that the host is broken: the circuit, which is closed, opens until then."""
+        self._now, self._last_failure = now, cause
+        with self.moved("fleet"):
+            self._transit(lambda machine: self._open_as_told(machine, until))
+
+    def _open_as_told(self, machine: Machine, until: float) -> None:
+        self.open = self.open.told(self.policy, self._now, until)
+        force_open(machine)
+
     def reset(self) -> None:
         """Close it by hand: all are admitted at once, and what was sent before moves nothing any more."""
         self._transit(self._reset)
@@ -215,12 +243,14 @@ class Circuit:
         self.trip.reset_counter()
         self.trip.state = CLOSED
         self.trip.cold_until = 0.0
-        self.tripped = False
+        self.tripped = self.told = False
         self.open = self.open.forgotten()
         self._begin_generation()
         self.end_slow_start()
         if not was_closed:
-            self.transitions += (BreakerClosed(self._host, ramp=0.0, observed=self.observes or None, by_hand=True),)
+            observed = self.observes or None
+            closed = BreakerClosed(self._host, ramp=0.0, observed=observed, by_hand=True, by=self.by)
+            self.transitions += (closed,)
 
     def end_slow_start(self) -> None:
         """Admit all calls from now on."""
@@ -261,11 +291,12 @@ class Circuit:
         self._begin_generation()
         self.closed_permit = self.start = None
         self.tripped = after != CLOSED and not self.observes
+        self.told = self.by is not None if after == OPEN else self.told and after == HALF_OPEN
         if after == OPEN:
             self._opened(was_closed=before == CLOSED)
         elif after == CLOSED:
             self._closed()
-            self.transitions += (BreakerClosed(self._host, ramp=self.policy.ramp, observed=observed),)
+            self.transitions += (BreakerClosed(self._host, ramp=self.policy.ramp, observed=observed, by=self.by),)
         else:
             self.open = self.open.half_opened()
             self.transitions += (BreakerHalfOpened(self._host, observed=observed),)
@@ -279,14 +310,17 @@ class Circuit:
     def _opened(self, *, was_closed: bool) -> None:
         rule: Rule = self._rule(was_closed=was_closed)
         self.cause = self._last_failure
-        self.open = self.open.opened(self.policy, self._now, self._clock.random(), was_closed=was_closed)
+        if not self.told:
+            self.open = self.open.opened(self.policy, self._now, self._clock.random(), was_closed=was_closed)
         if was_closed:
             self.tripped_at, self.rule = self._now, rule
         seconds, observed = self.open.seconds, self.observes or None
-        event = BreakerOpened(self._host, rule=rule, open_for=seconds, cause=self.cause, observed=observed)
-        self.transitions += (event,)
+        opened = BreakerOpened(self._host, rule=rule, open_for=seconds, cause=self.cause, observed=observed, by=self.by)
+        self.transitions += (opened,)
 
     def _rule(self, *, was_closed: bool) -> Rule:
+        if self.told:
+            return "fleet"
         if not was_closed or not self.open.answered:
             return "probe"
         if self._last_failure == _SLOW_CALLS:

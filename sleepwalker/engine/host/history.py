@@ -26,13 +26,16 @@ class History:
         "_cancelled",
         "_latest_head",
         "_percentiles",
+        "answered_at",
         "consecutive",
+        "failing_since",
         "last_cause",
         "last_error",
         "last_error_at",
-        "last_success",
         "latencies",
+        "probed_at",
         "verdicts",
+        "vouched_at",
         "window",
     )
 
@@ -44,7 +47,14 @@ class History:
         self.last_error: str | None = None
         self.last_cause: str | None = None
         self.last_error_at: float | None = None
-        self.last_success: float | None = None
+        self.answered_at: float | None = None
+        """When an attempt was answered last."""
+        self.probed_at: float | None = None
+        """When a probe that no call made was answered last, and the host was healthy by it."""
+        self.vouched_at: float | None = None
+        """When other workers said last that the host is back, and it was healthy by that."""
+        self.failing_since: float = 0.0
+        """When the first of the failures in a row was."""
         self._latest_head: Head | None = None
         self._begin(window)
 
@@ -67,7 +77,7 @@ class History:
             head.counted_at, head.failures_before = now, self.consecutive
         self._latest_head = head
         self.consecutive = 0
-        self.last_success = now
+        self.answered_at = now
 
     def failed(self, outcome: Outcome, now: float) -> None:
         """An attempt failed, perhaps with its body: then the success of its head is taken back."""
@@ -77,6 +87,8 @@ class History:
             if self._latest_head is head:  # no other success came after it
                 self.consecutive += head.failures_before
         self.verdicts.add(now, _BAD)
+        if self.consecutive == 0:
+            self.failing_since = now
         self.consecutive += 1
         self.note_error(outcome, now)
 
@@ -92,10 +104,20 @@ class History:
         self._cancelled.add(now, seconds)
 
     @property
+    def last_success(self) -> float | None:
+        """When it last answered an attempt, or a probe."""
+        return _latest(self.answered_at, self.probed_at)
+
+    @property
+    def known_well_at(self) -> float | None:
+        """The same; or when it answered another worker, as far as is known here."""
+        return _latest(self.answered_at, self.probed_at, self.vouched_at)
+
+    @property
     def empty_since(self) -> float | None:
         """When the latest attempt with a verdict left the window; None before the first."""
-        moments = [moment for moment in (self.last_success, self.last_error_at) if moment is not None]
-        return max(moments) + self.window if moments else None
+        latest = _latest(self.last_success, self.last_error_at)
+        return None if latest is None else latest + self.window
 
     def ratio(self, now: float) -> float | None:
         """The share of attempts with a verdict that were answered; None without any."""
@@ -120,3 +142,8 @@ class History:
             self._percentiles = {}
         self._percentiles[share] = value, now + _CACHE_TTL
         return value
+
+
+def _latest(*moments: float | None) -> float | None:
+    """The last of those that there were."""
+    return max((moment for moment in moments if moment is not None), default=None)

@@ -12,17 +12,19 @@ from sleepwalker.engine.host.breaker import Breaker
 from sleepwalker.engine.host.circuit import Circuit
 from sleepwalker.engine.host.counters import Counters
 from sleepwalker.engine.host.history import History
-from sleepwalker.engine.host.isolation import FOR_GOOD, Isolation
+from sleepwalker.engine.host.isolation import FOR_GOOD, Isolation, Restorer
 from sleepwalker.engine.host.lock import HostLock
 from sleepwalker.engine.host.outcomes import Outcomes
 from sleepwalker.engine.host.parts import Parts
 from sleepwalker.engine.host.permits import OPEN
 from sleepwalker.engine.host.reading import gauges_of, health_of
-from sleepwalker.engine.host.snapshot import BY_ITSELF, Gauges, HostHealth, Routes
+from sleepwalker.engine.host.snapshot import BY_ITSELF, Fellows, Gauges, HostHealth, Routes
+from sleepwalker.engine.host.sources import SourceName
 from sleepwalker.engine.host.verdict import Verdict
-from sleepwalker.events import Event, HostIsolated
+from sleepwalker.engine.outcome import failures_of
+from sleepwalker.events import Event
 from sleepwalker.fork import renewed_after_fork
-from sleepwalker.policy import SERVER_FAILURES, HealthPolicy, Policy
+from sleepwalker.policy import HealthPolicy, Policy
 
 
 class Host:
@@ -47,6 +49,7 @@ class Host:
         "brought",
         "counters",
         "failures",
+        "fellows",
         "health_policy",
         "held",
         "history",
@@ -71,7 +74,7 @@ class Host:
         self._policy = policy
         self.health_policy = policy.health
         """How its health is judged, and when connections to it are given up. Read without the lock."""
-        self.failures = _failures(policy)
+        self.failures = failures_of(policy)
         """The statuses that are failures of the host. Read without the lock, once for each call."""
         self.lock: HostLock = HostLock()
         self.counters: Counters = Counters()
@@ -88,6 +91,8 @@ class Host:
         """When a part was last asked for, in seconds of the monotonic clock."""
         self.told_ignored: bool = False
         """Whether it was announced that a policy which was given for it is ignored."""
+        self.fellows: Fellows | None = None
+        """What the workers of the fleet say of it."""
         self.held: int = 0
         """How many connections to the host a manager holds."""
         self.whose: Literal["policies", "connection", "manager"] | None = None
@@ -148,7 +153,7 @@ class Host:
         self._catch_up(circuit, now)
         return circuit.state(now) == OPEN
 
-    def broken_by(self, now: float) -> Literal["breaker", "connect"] | None:
+    def broken_by(self, now: float) -> SourceName | None:
         """What makes the host count as broken as of `now`, None if nothing does."""
         circuit = self.circuit
         if circuit is not None:
@@ -161,11 +166,11 @@ class Host:
                 self.verdict.catch_up_locked(circuit, now)
 
     def answered_since(self, moment: float) -> bool:
-        """Whether an attempt, or a probe, succeeded after `moment`, in seconds of the monotonic clock.
+        """Whether an attempt, or a probe, succeeded after `moment`, on the monotonic clock; or one of another worker.
 
         One of a part of the host's will do, unless the host is unhealthy: that says nothing of the rest.
         """
-        last = self.history.last_success
+        last = self.history.known_well_at
         if last is not None and last > moment:
             return True
         return not self.unhealthy and any(part.answered_since(moment) for part in self._all_parts())
@@ -285,7 +290,7 @@ class Host:
         now = self._clock.monotonic()
         with self.lock.mutex:
             self.history.reconfigure(policy.health.window)
-            self._policy, self.health_policy, self.failures = policy, policy.health, _failures(policy)
+            self._policy, self.health_policy, self.failures = policy, policy.health, failures_of(policy)
             self.verdict.reconfigure_locked(policy.health)
             self.admission.reconfigure_locked(policy, now)
             events = self.verdict.update_locked(self.circuit, now)
@@ -300,18 +305,16 @@ class Host:
     def isolate(self, isolation: Isolation = FOR_GOOD) -> tuple[Event, ...]:
         """Reject all calls until `restore`, or until the isolation ends by itself. It takes the place of one before."""
         with self.lock.mutex:
-            changes = self.verdict.isolate_locked(isolation)
+            isolated = self.verdict.isolate_locked(isolation)
             events = self.verdict.update_locked(self.circuit, self._clock.monotonic())
         for record in (self, *self._all_parts()):
             record.admission.turn_away()
-        if not changes:
-            return events
-        return (*events, HostIsolated(self.origin, reason=isolation.reason, until=isolation.moment(self._clock)))
+        return events + isolated
 
-    def restore(self) -> tuple[Event, ...]:
+    def restore(self, by: Restorer = "hand") -> tuple[Event, ...]:
         """End an isolation."""
         with self.lock.mutex:
-            self.verdict.restore_locked("hand")
+            self.verdict.restore_locked(by)
             return self.verdict.update_locked(self.circuit, self._clock.monotonic())
 
     def lapse(self) -> tuple[Event, ...]:
@@ -320,22 +323,22 @@ class Host:
             self.verdict.lapse_locked()
             return self.verdict.update_locked(self.circuit, self._clock.monotonic())
 
-    def reset_circuit(self) -> tuple[Event, ...]:
+    def reset_circuit(self, by: Literal["fleet"] | None = None) -> tuple[Event, ...]:
         """Take the host for healthy from now on: its circuit closes, and what was begun before says nothing any more.
 
         So are its parts.
         """
         now = self._clock.monotonic()
         with self.lock.mutex:
-            self.verdict.connects.reset(now)
+            self.verdict.reset_locked(now)
             if self.admission.cooldowns is not None:
                 self.admission.cooldowns.clear()
             if self.admission.breaker is not None:
-                self.admission.breaker.reset_locked()
-            events = self.verdict.update_locked(self.circuit, now, by_hand=True)
+                self.admission.breaker.reset_locked(by)
+            events = self.verdict.update_locked(self.circuit, now, by_hand=True, by=by)
         self.lock.notify()
         for part in self._all_parts():
-            events += part.reset_circuit()
+            events += part.reset_circuit(by)
         return events
 
     def _renew_after_fork(self) -> None:
@@ -344,7 +347,3 @@ class Host:
 
 
 _hosts = renewed_after_fork("hosts", Host._renew_after_fork)
-
-
-def _failures(policy: Policy) -> frozenset[int]:
-    return policy.breaker.statuses if policy.breaker else SERVER_FAILURES

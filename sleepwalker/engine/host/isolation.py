@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 from sleepwalker.clock import Clock
 from sleepwalker.exceptions import HostIsolatedError
 
+#: Who restores a host, where no time is over: an operator here, or one of another worker.
+Restorer = Literal["fleet", "hand"]
 #: By more seconds than this a wall clock is set anew, rather than corrected.
 _STEP = 1.0
 
@@ -22,12 +25,22 @@ class Isolation:
     """When it ends by itself, in seconds since 1970-01-01 UTC, as it seemed when it began."""
     ends: float | None = None
     """The same on the monotonic clock, where a number of seconds was meant: setting the wall clock moves it not."""
+    by: Literal["fleet"] | None = field(default=None, compare=False)
+    """Whether its operator gave it to all workers of the fleet, in another one or by the command line."""
 
     def over(self, clock: Clock) -> bool:
         """Whether its time is over."""
         if self.ends is not None:
             return clock.monotonic() >= self.ends
         return self.until is not None and clock.wall() >= self.until
+
+    def tells(self, before: Isolation | None, clock: Clock) -> bool:
+        """Whether it is news after the one that was there. What the fleet tells once more may end a moment apart."""
+        if before is None or self.by is None or before.over(clock):
+            return self != before
+        now, wall = clock.monotonic(), clock.wall()
+        ends, ended = self.left(now, wall), before.left(now, wall)
+        return self.reason != before.reason or not (ends == ended or abs(ends - ended) < _STEP)
 
     def left(self, now: float, wall: float) -> float:
         """Seconds until it ends by itself, by both clocks; infinity where it does not."""

@@ -47,6 +47,19 @@ class OpenTime:
         answered = self.answered and not was_closed
         return replace(self, until=now + seconds, seconds=seconds, without_jitter=without_jitter, answered=answered)
 
+    def told(self, policy: BreakerPolicy, now: float, until: float) -> OpenTime:
+        """The circuit opens until then by the word of other workers: its own open time does not grow by that.
+
+        What it had grown to is used up by the time since, as if the circuit opened now by itself.
+        """
+        left = self.without_jitter - (now - self.closed_at)
+        without_jitter = left if left >= policy.open_for else 0.0
+        return replace(self, until=until, seconds=until - now, without_jitter=without_jitter, answered=False)
+
+    def held(self, earliest: float) -> OpenTime:
+        """Other workers look, in vain: it is open until then at least."""
+        return replace(self, until=max(self.until, earliest))
+
     def _next(self, policy: BreakerPolicy, now: float, *, was_closed: bool) -> float:
         """How long it is to stay open, without jitter."""
         last = self.without_jitter
@@ -92,5 +105,5 @@ class OpenTime:
         return replace(self, without_jitter=0.0, answered=True, probe_doubted=False)
 
     def cut(self, latest: float) -> OpenTime:
-        """Another policy: it is open until then at the most."""
+        """Another policy, or leave to look now: it is open until then at the most."""
         return replace(self, until=min(self.until, latest))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sleepwalker.engine.host.admission import Admission
+from sleepwalker.engine.host.circuit import Circuit
 from sleepwalker.engine.host.counters import Counters
 from sleepwalker.engine.host.history import History
 from sleepwalker.engine.host.lock import HostLock
@@ -74,6 +75,7 @@ class Outcomes:
             connects.attempted(outcome, began, now, self._verdict.broken_since)
             if outcome.never_sent:
                 self._history.note_error(outcome, now)
+                self._note_look_locked(began)
             return self._update_locked(now)
 
     def cancel(self, permit: Permit, now: float, cancelled_after: float | None = None) -> tuple[Event, ...]:
@@ -110,12 +112,12 @@ class Outcomes:
         with self._lock.mutex:
             self._verdict.probe = outcome.succeeded
             if outcome.succeeded:
-                self._verdict.connects.answered()
+                self._verdict.answered_locked(self._circuit)
                 if (breaker := self._admission.breaker) is not None:
                     breaker.probed_locked(now)
             events = self._update_locked(now)
             if outcome.succeeded and self._verdict.broken_since is None:
-                self._history.last_success = now  # lookups that back off until the host is healthy may go on
+                self._history.probed_at = now  # lookups that back off until the host is healthy may go on
         self._lock.notify()
         return events
 
@@ -127,12 +129,16 @@ class Outcomes:
             history.succeeded(now, outcome.head)
             if verdict.connects.count:
                 verdict.connects.attempted(outcome, began, now, verdict.broken_since)
+            if verdict.word is not None:
+                verdict.contradicted_locked(self._circuit, began)
             if verdict.low:
                 verdict.note_level_locked(now)
         elif outcome.verdict is FAILURE:
             history.failed(outcome, now)
             verdict.note_level_locked(now)
             self._counters.failures += 1
+            if verdict.broken_since is not None:
+                self._note_look_locked(began)
             if self.whole is None:
                 verdict.connects.attempted(outcome, began, now, verdict.broken_since)
         breaker = self._admission.breaker
@@ -142,6 +148,16 @@ class Outcomes:
             breaker.report_locked(permit, outcome.verdict, now, history.last_cause, first=first, head=outcome.head)
         return verdict.update_locked(breaker.circuit, now)
 
-    def _update_locked(self, now: float) -> tuple[Event, ...]:
+    def _note_look_locked(self, began: float) -> None:
+        """An attempt failed: of a broken host whose circuit lets all through, it was a look that failed."""
+        since, circuit = self._verdict.broken_since, self._circuit
+        if since is not None and began >= since and (circuit is None or not circuit.tripped):
+            self._verdict.failed_looks += 1
+
+    @property
+    def _circuit(self) -> Circuit | None:
         breaker = self._admission.breaker
-        return self._verdict.update_locked(None if breaker is None else breaker.circuit, now)
+        return None if breaker is None else breaker.circuit
+
+    def _update_locked(self, now: float) -> tuple[Event, ...]:
+        return self._verdict.update_locked(self._circuit, now)

@@ -9,8 +9,9 @@ CLOSED: Literal["closed"] = "closed"
 OPEN: Literal["open"] = "open"
 HALF_OPEN: Literal["half-open"] = "half-open"
 State = Literal["closed", "open", "half-open"]
-#: Why a circuit opened: a run of failures, a share of them, a probe that failed, or a share of slow calls.
-Rule = Literal["consecutive", "failure_ratio", "probe", "slow_ratio"]
+#: Why a circuit opened: a run of failures, a share of them, a probe that failed, a share of slow calls, or the word of
+#: other workers.
+Rule = Literal["consecutive", "failure_ratio", "fleet", "probe", "slow_ratio"]
 
 
 @dataclass(slots=True)

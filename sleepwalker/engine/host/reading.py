@@ -9,7 +9,7 @@ from sleepwalker.engine.host.circuit import Circuit
 from sleepwalker.engine.host.counters import Counters
 from sleepwalker.engine.host.history import History
 from sleepwalker.engine.host.permits import CLOSED
-from sleepwalker.engine.host.snapshot import Gauges, HostHealth, Latency, Recent, RejectedBy, Routes
+from sleepwalker.engine.host.snapshot import Fellows, Gauges, HostHealth, Latency, Recent, RejectedBy, Routes
 from sleepwalker.engine.host.verdict import Verdict
 from sleepwalker.policy import HealthPolicy
 
@@ -23,6 +23,7 @@ class Readable(Protocol):
     origin: str
     admission: Admission
     counters: Counters
+    fellows: Fellows | None
     health_policy: HealthPolicy
     history: History
     verdict: Verdict
@@ -84,6 +85,7 @@ def health_of(
         names=routes.names,
         used=routes.used,
         failover=routes.failover,
+        fleet=host.fellows,
     )
 
 

@@ -46,6 +46,20 @@ class RejectedBy:
     isolation: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Fellows:
+    """What the workers of a fleet say of a host."""
+
+    broken: int
+    """How many find it broken."""
+    fine: int
+    """How many it has answered since."""
+    workers: int
+    """How many there are, those included that do not use it."""
+    verdict: bool
+    """Whether the host counts as broken for all."""
+
+
 class Routes(NamedTuple):
     """What a table of hosts knows of the ways that lead to a host."""
 
@@ -142,6 +156,8 @@ class HostHealth:
     """Whether anything leads to it. A host that moved is not used: a manager forgets it within 30 s."""
     failover: str | None = None
     """The host that calls go to meanwhile, while this one is broken; None where there is none."""
+    fleet: Fellows | None = None
+    """What the workers of the fleet say of it; None without a fleet, and of a host that is in no trouble there."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values, nested ones as dicts."""
@@ -167,7 +183,7 @@ class Gauges:
 
 
 _FIELDS = tuple(field.name for field in fields(HostHealth))
-_NESTED = {kind: tuple(field.name for field in fields(kind)) for kind in (Latency, Recent, RejectedBy)}
+_NESTED = {kind: tuple(field.name for field in fields(kind)) for kind in (Fellows, Latency, Recent, RejectedBy)}
 
 
 def _plain(value: Any) -> Any:

@@ -21,8 +21,10 @@ from sleepwalker.engine.host.window import Window
 from sleepwalker.engine.outcome import Head
 from sleepwalker.policy import BreakerPolicy
 
+#: The state machine, made anew for each step.
+Machine = pybreaker.CircuitBreaker
 #: One step of the state machine.
-Step = Callable[[pybreaker.CircuitBreaker], object]
+Step = Callable[[Machine], object]
 #: Told of a transition: the state before, and the one after.
 Listener = Callable[[State, State], None]
 

@@ -2,6 +2,7 @@
 
     connect   attempts could not connect, so often in a row that it is no chance
     breaker   the circuit is open, or half-open
+    fleet     other workers say so, and no circuit carries their word
     operator  it was taken out of use by hand
 
 A source gives a `Finding`, or None where it finds the host healthy; the first that gives one says why the host is
@@ -20,9 +21,10 @@ from sleepwalker.engine.host.connects import ConnectFailures
 from sleepwalker.engine.host.counters import Counters
 from sleepwalker.engine.host.history import History
 from sleepwalker.engine.host.isolation import FOR_GOOD, Isolation
+from sleepwalker.engine.host.permits import CLOSED
 from sleepwalker.engine.host.snapshot import HealthState
-from sleepwalker.engine.host.sources import Finding, Source
-from sleepwalker.events import Event, HostBroken, HostRecovered, HostRestored
+from sleepwalker.engine.host.sources import Finding, Source, SourceName, Word
+from sleepwalker.events import BreakerOpened, Event, HostBroken, HostIsolated, HostRecovered, HostRestored
 from sleepwalker.exceptions import HostIsolatedError
 from sleepwalker.policy import HealthPolicy
 
@@ -43,6 +45,7 @@ class Verdict:
         "broken_since",
         "connects",
         "degraded_below",
+        "failed_looks",
         "isolated_at",
         "isolation",
         "level_since",
@@ -50,10 +53,12 @@ class Verdict:
         "probe",
         "suspect",
         "whole",
+        "word",
     )
 
     suspect: bool
     low: bool
+    failed_looks: int
 
     def __init__(
         self,
@@ -87,6 +92,10 @@ class Verdict:
         """Whether the last probe since then succeeded; None where none could be made."""
         self.suspect = False
         """False where it is certainly healthy: read without a lock, where that must be fast."""
+        self.word: Word | None = None
+        """What the other workers of the fleet say of it, while that is in force."""
+        self.failed_looks = 0
+        """How often it was looked at, while it was broken, and found as it was."""
         self._pending: tuple[Event, ...] = ()
         """What changed and has not been given out."""
 
@@ -97,6 +106,13 @@ class Verdict:
         yield self.connects
         if circuit is not None:
             yield circuit
+        if self.word is not None and not self._carried(circuit):
+            yield self.word
+
+    @staticmethod
+    def _carried(circuit: Circuit | None) -> bool:
+        """Whether the circuit carries the word of others: where it is open, only its closing ends that."""
+        return circuit is not None and circuit.tripped
 
     def _findings(self, circuit: Circuit | None, now: float) -> list[Finding]:
         found = [source.finding(now) for source in self._sources(circuit)]
@@ -104,7 +120,7 @@ class Verdict:
 
     # The state
 
-    def broken_by(self, circuit: Circuit | None, now: float) -> Literal["breaker", "connect"] | None:
+    def broken_by(self, circuit: Circuit | None, now: float) -> SourceName | None:
         """What makes it count as broken as of `now`, None if nothing does."""
         return next((finding.source for finding in self._findings(circuit, now) if finding.broken), None)
 
@@ -141,6 +157,22 @@ class Verdict:
 
     # What changes
 
+    def answered_locked(self, circuit: Circuit | None) -> None:
+        """The host was connected to, or asked by a path of its own, and answered: that ends what no circuit carries."""
+        self.connects.answered()
+        if not self._carried(circuit):
+            self.word = None
+
+    def contradicted_locked(self, circuit: Circuit | None, began: float) -> None:
+        """An attempt that began then was answered here, whatever others say. A late response says nothing."""
+        if self.word is not None and began >= self.word.since and not self._carried(circuit):
+            self.word = None
+
+    def reset_locked(self, now: float) -> None:
+        """Take it for healthy, whatever began before says."""
+        self.connects.reset(now)
+        self.word = None
+
     def reconfigure_locked(self, health: HealthPolicy) -> None:
         """Judge by these numbers from now on."""
         self.connects.reconfigure(health.broken_after)
@@ -162,9 +194,11 @@ class Verdict:
         if quiet is None or self.level_since is None or quiet > self._history.window:
             self.level_since = now
 
-    def update_locked(self, circuit: Circuit | None, now: float, *, by_hand: bool | None = None) -> tuple[Event, ...]:
+    def update_locked(
+        self, circuit: Circuit | None, now: float, *, by_hand: bool | None = None, by: Literal["fleet"] | None = None
+    ) -> tuple[Event, ...]:
         """What changed since the last time: the circuit's transitions, and whether the host counts as broken."""
-        unhealthy = self.connects.broken or (circuit is not None and circuit.tripped)
+        unhealthy = self.connects.broken or self.word is not None or (circuit is not None and circuit.tripped)
         changes = unhealthy != (self.broken_since is not None)
         if not (changes or self._pending or (circuit is not None and circuit.transitions)):
             return ()  # nearly always: nothing is called that need not be
@@ -172,24 +206,30 @@ class Verdict:
         if circuit is not None and circuit.transitions:
             transitions = circuit.take_transitions()
             self._counters.count_transitions(transitions)
+            self.failed_looks += failed_probes(transitions)
             events += transitions
+            if self.word is not None and circuit.trip.state == CLOSED and not circuit.observes:
+                self.word, unhealthy = None, self.connects.broken  # what carried it has closed
+                changes = unhealthy != (self.broken_since is not None)
         if not changes:
             return events
         # A half-open circuit has not recovered yet: only its closing ends what its opening began.
         if unhealthy:
             return (*events, self._broke(self._findings(circuit, now)[0]))
-        return (*events, self._recovered(now, by_hand=by_hand))
+        return (*events, self._recovered(now, by_hand=by_hand, by=by))
 
     def _broke(self, finding: Finding) -> Event:
         # The connect failures are those of its parts as well.
         failures = max(self._history.consecutive, self.connects.count)
-        event = HostBroken(self._origin, reason=finding.source, failures=failures, cause=finding.cause)
+        source = finding.source
+        by: Literal["fleet"] | None = "fleet" if source == "fleet" else None
+        event = HostBroken(self._origin, reason=source, failures=failures, cause=finding.cause, by=by)
         # These together, and after the last call: a Ctrl-C comes before all or after all of them.
         self.broken_since, self.probe, self.suspect = finding.since, False, True
         return event
 
-    def _recovered(self, now: float, *, by_hand: bool | None) -> Event:
-        event = HostRecovered(self._origin, broken_for=now - (self.broken_since or now), by_hand=by_hand)
+    def _recovered(self, now: float, *, by_hand: bool | None, by: Literal["fleet"] | None) -> Event:
+        event = HostRecovered(self._origin, broken_for=now - (self.broken_since or now), by_hand=by_hand, by=by)
         self.broken_since, self.suspect, self.level_since = None, self.isolation is not None, now
         return event
 
@@ -228,19 +268,22 @@ class Verdict:
             return self.whole.refusal()
         return (self.isolation or FOR_GOOD).refusal(self._origin, self._clock)
 
-    def isolate_locked(self, isolation: Isolation) -> bool:
-        """Take it out of use, in place of how it was before; whether that changes anything."""
+    def isolate_locked(self, isolation: Isolation) -> tuple[Event, ...]:
+        """Take it out of use, in place of how it was before; what that changes."""
         before, now = self.isolation, self._clock.monotonic()
         began = now if before is None or before.over(self._clock) else self.isolated_at
         self.isolation, self.suspect, self.isolated_at = isolation, True, began
-        return isolation != before
+        if not isolation.tells(before, self._clock):
+            return ()
+        until = isolation.moment(self._clock)
+        return (HostIsolated(self._origin, reason=isolation.reason, until=until, by=isolation.by),)
 
     def lapse_locked(self) -> None:
         """End an isolation whose time is over."""
         if self.isolation is not None and self.isolation.over(self._clock):
             self.restore_locked("time")
 
-    def restore_locked(self, by: Literal["hand", "time"]) -> None:
+    def restore_locked(self, by: Literal["fleet", "hand", "time"]) -> None:
         """End an isolation, if there is one."""
         isolation = self.isolation
         if isolation is None:
@@ -250,3 +293,9 @@ class Verdict:
         now = self._clock.monotonic()
         self.isolation, self.suspect, self.level_since = None, self.broken_since is not None, now
         self._pending = (*self._pending, restored)
+
+
+def failed_probes(transitions: tuple[Event, ...]) -> int:
+    """How many of these are a probe that failed, dry runs apart."""
+    opened = [event for event in transitions if isinstance(event, BreakerOpened)]
+    return sum(event.rule == "probe" and not event.observed for event in opened)

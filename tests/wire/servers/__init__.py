@@ -6,6 +6,7 @@ from .httpbin_server import run_httpbin
 from .nginx_server import FILES, SHORT_KEEPALIVE, STATUSES, Nginx, run_nginx, wait_until_closed
 from .ports import refused_port, unanswered_port
 from .proxy import forward_proxy
+from .redis_server import RedisServer, free_ports, run_redis
 from .request import Request
 from .steps import (
     at,
@@ -43,6 +44,7 @@ __all__ = [
     "Moment",
     "Nginx",
     "Pair",
+    "RedisServer",
     "Request",
     "SlowName",
     "Step",
@@ -60,6 +62,7 @@ __all__ = [
     "endless_headers",
     "endless_interim",
     "forward_proxy",
+    "free_ports",
     "garbage",
     "gzip_bomb",
     "hang_up",
@@ -73,6 +76,7 @@ __all__ = [
     "reset",
     "run_httpbin",
     "run_nginx",
+    "run_redis",
     "slow_dns",
     "stall",
     "timing_test",

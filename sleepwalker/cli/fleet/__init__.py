@@ -1,0 +1,7 @@
+"""`sleepwalker fleet`: what the workers of a service found out together, and an operator's orders to all of them."""
+
+from __future__ import annotations
+
+from sleepwalker.cli.fleet.command import add
+
+__all__ = ["add"]

@@ -1,0 +1,58 @@
+"""Which store a command is about, and what is said where it cannot be used."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterator
+
+from sleepwalker.cli.parser import UsageError
+from sleepwalker.fleet.store import Store, StoreError
+from sleepwalker.fleet.stores import check_service, file_path, open_store, scheme_of
+
+#: The environment variable that holds the store's URL, with its password where it has one.
+VARIABLE = "SLEEPWALKER_FLEET"
+#: Seconds for one question: a person waits.
+_TIMEOUT = 3.0
+
+
+class Unusable(Exception):
+    """The store cannot be used now; the text is one line and shows no credentials."""
+
+
+@contextlib.contextmanager
+def store_of(args: argparse.Namespace) -> Iterator[Store]:
+    """The store, closed at the end. Raises `UsageError` for a URL that cannot be, `Unusable` for a missing file.
+
+    Within, a `StoreError` becomes an `Unusable` that names the store.
+    """
+    given: str | None = args.store
+    args.store = None  # it may hold a password, and is not looked at again
+    url = given or os.environ.get(VARIABLE)
+    where = "--store" if given else VARIABLE
+    if not url:
+        raise UsageError(f"--store is missing: give the URL that the workers have as fleet=, or set {VARIABLE}")
+    try:
+        check_service(args.service)
+    except ValueError as error:
+        raise UsageError(f"--service: {error}") from None
+    try:
+        # The workers make the file. Made here it would be this user's, and a slip in its name would go unseen.
+        missing = scheme_of(url) == "file" and not file_path(url).exists()
+        store = None if missing else open_store(url, args.service, _TIMEOUT)
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"{where}: {error}") from None
+    if store is None:
+        raise Unusable(f"there is no file {file_path(url)}: no worker has begun with it, or its name is another one")
+    with contextlib.closing(store):
+        try:
+            yield store
+        except StoreError as error:
+            raise Unusable(named(store, error)) from None
+
+
+def named(store: Store, error: StoreError) -> str:
+    """What a store said, with its place where that is not in it."""
+    text = str(error)
+    return text if store.shown.partition("://")[2] in text else f"{store.shown}: {text}"

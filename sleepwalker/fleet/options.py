@@ -1,0 +1,76 @@
+"""What a manager is told of its fleet: where the store is, and how many workers make a verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+from sleepwalker.fleet.store import Store
+from sleepwalker.fleet.stores import DEFAULT_SERVICE, open_store
+from sleepwalker.fleet.verdicts import Quorum
+
+#: Seconds: more often would load the store, and less often help nobody.
+_SHORTEST: Final = 0.1
+_LONGEST: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The workers of one service, which learn from each other which hosts are broken.
+
+    Args:
+        url: The store that they share. `file:///run/billing.fleet` for the workers of one machine: a file, made if it
+            is not there, in a folder that all of them may write to. `redis://host:6379/0`, `rediss://...` (TLS) or
+            `unix:///path.sock` for those of many machines: Redis or Valkey, with the extra `fleet`.
+        service: Workers of the same service learn from each other: 1 to 60 letters, digits, `-`, `_` and `.`.
+        quorum: More than this share of the workers that report on a host must find it broken, 0 to 1. At 1.0 all must.
+        min_reporters: And at least so many workers must, 1 to 10,000.
+        interval: Seconds between two reports of a worker, 0.1 to 60. It looks for news four times as often.
+
+    Raises ValueError or TypeError for what cannot be, ImportError where the extra is missing. Nothing is connected to
+    yet. `repr` shows where the store is, without user, password and query.
+    """
+
+    url: str = field(repr=False)
+    service: str = DEFAULT_SERVICE
+    quorum: float = 0.5
+    min_reporters: int = 2
+    interval: float = 1.0
+    place: str = field(init=False, default="")
+    """The store's URL as it may be shown."""
+
+    def __post_init__(self) -> None:
+        _check_number("quorum", self.quorum, 0.0, 1.0)
+        _check_number("interval", self.interval, _SHORTEST, _LONGEST)
+        most = 10_000
+        count = self.min_reporters
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise TypeError(f"min_reporters must be an int, not {type(count).__name__}; leave it out for 2")
+        if not 1 <= count <= most:
+            raise ValueError(f"min_reporters must be 1 to {most:,}, not {count}; leave it out for 2")
+        object.__setattr__(self, "place", self.opened().shown)
+
+    def opened(self) -> Store:
+        """The store, not connected yet."""
+        return open_store(self.url, self.service, max(0.25, min(1.0, self.interval)))
+
+    def verdicts(self) -> Quorum:
+        """How many workers make a verdict."""
+        return Quorum(float(self.quorum), self.min_reporters, self.interval / 2)
+
+
+def _check_number(name: str, value: object, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}; leave it out for the default")
+    if not (math.isfinite(value) and least <= value <= most):
+        raise ValueError(f"{name} must be {least:g} to {most:g}, not {value!r}; leave it out for the default")
+
+
+def fleet_of(fleet: Fleet | str) -> Fleet:
+    """What was given as `fleet=`: a `Fleet`, or the URL of its store. TypeError for what is neither."""
+    if isinstance(fleet, Fleet):
+        return fleet
+    if isinstance(fleet, str):
+        return Fleet(fleet)
+    raise TypeError(f"fleet must be the URL of a store or a Fleet, not {type(fleet).__name__}")

@@ -1,0 +1,74 @@
+"""Opens the store that a URL names: a file for the workers of one machine, Redis or Valkey for those of several."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sleepwalker.fleet.store import Store
+
+#: The service of workers that were given none: those of one service hear of each other.
+DEFAULT_SERVICE = "default"
+_SERVICE = re.compile(r"[A-Za-z0-9._-]{1,60}")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):")
+_REDIS = frozenset({"unix", *(f"redis{tls}{kind}" for tls in ("", "s") for kind in ("", "+sentinel", "+cluster"))})
+_ALLOWED = "one that begins with redis://, rediss:// (or either with +sentinel or +cluster), unix:// or file:///"
+_FILE = "a file's URL is file:/// and the path from the root on, as file:///run/billing.fleet, without host and query"
+
+
+def open_store(url: str, service: str = DEFAULT_SERVICE, timeout: float = 1.0) -> Store:
+    """The store of that URL, which nothing is connected to yet.
+
+    `service` keeps the workers of several services apart in one store. `timeout` bounds one question, in seconds.
+    ValueError for a URL or a service that cannot be; its text shows nothing of the URL but its scheme, for a password
+    may stand anywhere in it. ImportError, which says what to install, for Redis without its client.
+    """
+    check_service(service)
+    scheme = scheme_of(url)
+    if scheme == "file":
+        from sleepwalker.fleet.local import FileStore  # noqa: PLC0415 - SQLite is for those who use it
+
+        return FileStore(file_path(url), service, timeout=timeout)
+    from sleepwalker.fleet.redis import RedisStore  # noqa: PLC0415 - an extra
+
+    return RedisStore(url, service, timeout=timeout)
+
+
+def scheme_of(url: object) -> str:
+    """The scheme of a store's URL; TypeError or ValueError for what is none."""
+    if not isinstance(url, str):
+        raise TypeError(f"the store must be a URL, {_ALLOWED}, not {type(url).__name__}")
+    if not url.isprintable():
+        raise ValueError("the store's URL (not shown) has a line break or another character that cannot be printed")
+    found = _SCHEME.match(url)
+    scheme = found[1].lower() if found else ""
+    if scheme == "file" or (scheme in _REDIS and url.startswith("//", len(scheme) + 1)):
+        return scheme
+    # What stands before a colon may also be a user, with the password behind it: only what is known is repeated.
+    said = f"of {scheme}: lacks its //" if scheme in _REDIS else "(not shown) has another scheme"
+    raise ValueError(f"the store's URL {said}: it must be {_ALLOWED}")
+
+
+def file_path(url: str) -> Path:
+    """The file that a `file:///` URL names; ValueError for one without an absolute path."""
+    parts = urlsplit(url)
+    if parts.netloc or parts.query or parts.fragment or not url.startswith("///", len("file:")):
+        raise ValueError(f"the store's URL is no such file's: {_FILE}")
+    try:
+        path = unquote(parts.path, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("the store's URL has a %XX in its path that is no UTF-8") from None
+    if "\0" in path or path.endswith("/"):
+        raise ValueError(f"the store's URL names a folder, or no path that there can be: {_FILE}")
+    return Path(path)
+
+
+def check_service(service: object) -> str:
+    """The name of a service, checked; it becomes part of the store's keys."""
+    if not isinstance(service, str):
+        raise TypeError(f"service must be a str, not {type(service).__name__}")
+    if not _SERVICE.fullmatch(service):
+        shown = f"{service[:40]!r}{' ...' if len(service) > 40 else ''}"
+        raise ValueError(f"service must be 1 to 60 characters of letters, digits, '-', '_' and '.', not {shown}")
+    return service

@@ -1,0 +1,384 @@
+"""What one worker says of hosts, and what it makes of what it hears. Pure: no I/O, no thread, no clock of its own.
+
+The worker's moments (`now`) are on its monotonic clock; those of a `Tally` on the store's. They are never compared:
+what was heard is as old as the time that has gone by here since.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+from sleepwalker.engine import Standing
+from sleepwalker.fleet.store import Heard, Said, View
+from sleepwalker.fleet.verdicts import Opinion, Quorum, Tally
+
+#: The parts of an interval: a worker asks the store this often whether anything changed.
+TICKS = 4
+#: With more workers each asks less often, so that a store serves any number of them: so many take their full share.
+FULL_PACE = 80
+#: So many hosts are told and heard at once, by all workers together within a tick; and by one at the least, and most.
+_HOSTS, _LEAST, _MOST = 6400, 16, 256
+#: Intervals after which a worker that is not heard of any more counts as gone.
+_GONE = 5
+#: All workers together look at a broken host this often, in intervals.
+_LOOK_EVERY = 1.5
+#: So many intervals after the last look that failed nobody is held back by it any more.
+_FRESH = 5.0
+#: A worker is held back for so many ticks at a time: when nothing is heard any more, it goes on alone after them.
+_HELD = 3.0
+
+#: Seconds after which what a store keeps for longer is renewed.
+_RENEW = 3600.0
+#: So many failures in a row, for so many seconds, are worth a word.
+RUN, _RUN_LASTED = 3, 0.2
+#: Seconds over which it is counted how many calls a second are refused.
+_REMEMBERED = 10.0
+#: Of fewer refused calls a second none comes soon enough to look.
+_RARE = 0.01
+
+_NOTHING = Tally(0, 0, math.inf, math.inf)
+
+
+class Action(NamedTuple):
+    """What is to be done with a host's record."""
+
+    kind: Literal["broken", "hold", "look", "back", "withdraw"]
+    host: str
+    until: float = 0.0
+    """For `broken` and `hold`: until when nobody looks here, unless told otherwise; on the worker's clock."""
+    cause: str | None = None
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of a host that is, or was, in trouble."""
+
+    tally: Tally = _NOTHING
+    word: bool = False
+    """Whether the host counts as broken for all, as it was decided here last."""
+    returned: bool = False
+    """Whether it has come back since, and that has not been decided here yet."""
+    here: bool = False
+    """Whether this worker has a record of the host."""
+    said: Opinion | None = None
+    trouble: tuple[int, float] = (0, math.inf)
+    """The round and the trouble, by its begin, of which that was said."""
+    bad_since: float | None = None
+    """Since when the host is broken here, or the word is in force; None for neither."""
+    failed_looks: int = 0
+    answered_at: float | None = None
+    look_until: float = -math.inf
+    """Until then this worker may look, since it was given leave."""
+    refused: int = 0
+    """How many calls the circuit has refused here so far."""
+    wanted: float = 0.0
+    """How many calls a second it refuses, lately; infinity where calls wait for it."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker's part in the fleet.
+
+    A tick is: `note` how hosts stand here; if there `is_due` a sync, tell the store what `says` and pass its answer to
+    `hears`; and do what `decides` returns.
+    """
+
+    id: str
+    label: str
+    quorum: Quorum
+    interval: float
+    store: str | None = None
+    version: int = -1
+    """Of the store, as it was heard last."""
+    workers: int = 1
+    """How many there are, this one included, as it was heard last."""
+    _hosts: dict[str, _Known] = field(default_factory=dict)
+    _news: dict[str, View] = field(default_factory=dict)
+    """What is to be told."""
+    _asks: dict[str, float] = field(default_factory=dict)
+    """The hosts to look at, with the seconds until somebody may look next."""
+    _telling: dict[str, View] = field(default_factory=dict)
+    """What the sync under way tells."""
+    _granted: list[str] = field(default_factory=list)
+    _unseen: set[str] | None = None
+    """While everything is heard anew: the hosts that have not come up in it."""
+    _offset: float = 0.0
+    """The store's clock less the worker's, as of the last answer."""
+    _synced_at: float = -math.inf
+    _renewed_at: float = -math.inf
+    _noted_at: float | None = None
+    _more: bool = False
+
+    # -- how often
+
+    @property
+    def tick(self) -> float:
+        """Seconds from one look at the store to the next."""
+        return self.interval / TICKS * max(1.0, self.workers / FULL_PACE)
+
+    @property
+    def _sync_every(self) -> float:
+        """Seconds from one sync to the next, if there is nothing to say and nothing new to hear."""
+        return max(self.interval, 2 * self.tick)
+
+    def is_due(self, now: float) -> bool:
+        """Whether to sync now, without asking whether anything changed."""
+        return bool(self._news or self._asks or self._more) or now - self._synced_at >= self._sync_every - self.tick / 2
+
+    def renews(self, now: float) -> bool:
+        """Whether this sync is to put off the end of what the store keeps."""
+        if now - self._renewed_at < _RENEW:
+            return False
+        self._renewed_at = now
+        return True
+
+    @property
+    def held_for(self) -> float:
+        """Seconds for which a worker is held back at a time."""
+        return _HELD * self.tick
+
+    def is_news(self, version: tuple[str, int] | None) -> bool:
+        """Whether the store knows something that was not heard here."""
+        return version != (self.store, self.version)
+
+    # -- what is so here
+
+    @property
+    def watched(self) -> Iterable[str]:
+        """The hosts whose standing is wanted, beside those that are not healthy here."""
+        return self._hosts
+
+    def note(self, standings: Mapping[str, Standing], now: float) -> None:
+        """Take note of how hosts stand here, and work out what to tell."""
+        passed = math.inf if self._noted_at is None else now - self._noted_at
+        self._noted_at = now
+        self._asks = {}
+        for host, standing in standings.items():
+            known = self._hosts.get(host)
+            if known is None:
+                if not (standing.broken or _fails(standing)):
+                    continue
+                known = self._hosts[host] = _Known(failed_looks=standing.failed_looks, refused=standing.demand)
+            self._note(host, known, standing, now, passed)
+        for host in [host for host, known in self._hosts.items() if host not in standings]:
+            self._note_gone(host, self._hosts[host])
+
+    def _note(self, host: str, known: _Known, standing: Standing, now: float, passed: float) -> None:
+        if not known.here:
+            known.here, known.word = True, False  # what was decided before there was a record is decided again for it
+        if known.bad_since is None and (standing.broken or known.word):
+            known.bad_since, known.answered_at = now, standing.answered_at
+        view = self._view(known, standing)
+        if view is not None:
+            self._news[host] = _joined(self._news.get(host), view)
+            if view.failed:
+                known.look_until = -math.inf  # it was used
+        if known.word:
+            self._ask(host, known, standing, now, passed)
+        known.failed_looks, known.answered_at, known.refused = (
+            standing.failed_looks,
+            standing.answered_at,
+            standing.demand,
+        )
+        if standing.healthy and not known.word:
+            known.bad_since = None
+            if known.said is None and not known.tally.accusers and host not in self._news:
+                del self._hosts[host]
+
+    def _note_gone(self, host: str, known: _Known) -> None:
+        """The host's record is no longer there: it was forgotten, or this worker never had one."""
+        known.here = False
+        if known.said is not None:
+            self._news[host] = View(None, known.tally.round)
+        elif not known.tally.accusers:
+            del self._hosts[host]
+
+    def _view(self, known: _Known, standing: Standing) -> View | None:
+        """What is new to tell of a host."""
+        current = known.tally.round
+        answered = standing.answered_at is not None and standing.answered_at != known.answered_at
+        if standing.broken:
+            failed = standing.failed_looks != known.failed_looks
+            if known.said == "broken" and not (failed or answered):
+                return None
+            answered = answered and not failed
+            return View("broken", current, standing.cause, standing.lasted, failed=failed, answered=answered)
+        if known.bad_since is not None and standing.healthy:
+            if known.word and standing.answered_at is not None and standing.answered_at > known.bad_since:
+                return View(None, current, back=True)
+            return View(None, current) if known.said == "broken" else None
+        if known.word:
+            return View(known.said, current, answered=True) if answered else None
+        if known.bad_since is None and _fails(standing):
+            return None if known.said == "failing" else View("failing", current, standing.cause, standing.lasted)
+        if known.said == "failing" and not standing.failing:
+            return View("fine" if self._answers(known, standing) else None, current)
+        return self._counterview(known, standing)
+
+    def _counterview(self, known: _Known, standing: Standing) -> View | None:
+        """What to tell of a host that others find broken, and this worker does not."""
+        tally = known.tally
+        if not tally.accusers:
+            return None
+        if standing.failing or standing.answered_at is None:
+            return View(None, tally.round) if known.said == "fine" else None
+        if known.said is None and self._answers(known, standing):
+            return View("fine", tally.round)
+        return None
+
+    def _answers(self, known: _Known, standing: Standing) -> bool:
+        """Whether the host has answered this worker since others have trouble with it."""
+        at = standing.answered_at
+        return at is not None and at > known.tally.began - self._offset
+
+    def _ask(self, host: str, known: _Known, standing: Standing, now: float, passed: float) -> None:
+        """Ask leave to look at a host, if calls come that would."""
+        if standing.waiting:
+            known.wanted = math.inf
+        elif passed > 0:
+            rate = (standing.demand - known.refused) / passed
+            weight = passed / max(passed, min(now - (known.bad_since or now), _REMEMBERED))
+            known.wanted = rate if known.wanted == math.inf else known.wanted + (rate - known.wanted) * weight
+        if known.wanted < _RARE or now < known.look_until:
+            return
+        # A worker whose calls are rare may not use its leave in time: then the next one gets it so much sooner. All
+        # together they send as many.
+        used = 1 - math.exp(-min(known.wanted * self._look_for, 50.0))
+        self._asks[host] = _LOOK_EVERY * self.interval * max(used, 0.05)
+
+    @property
+    def _look_for(self) -> float:
+        """Seconds for which leave to look holds."""
+        return 2 * self.interval
+
+    # -- what the store is told, and answers
+
+    def says(self) -> Said:
+        """What to tell the store now. Orders are their owner's to add."""
+        most = int(min(max(_HOSTS / self.workers, _LEAST), _MOST))
+        # Those who found a host broken come first: nobody can be outvoted who has not been heard.
+        first = sorted(self._news.items(), key=lambda item: item[1].opinion != "broken")[:most]
+        self._telling = dict(first)
+        return Said(
+            worker=self.id,
+            label=self.label,
+            ttl=_GONE * self._sync_every,
+            since=self.version,
+            store=self.store,
+            views=self._telling,
+            looks=dict(list(self._asks.items())[:most]),
+            most=most,
+        )
+
+    def hears(self, heard: Heard, now: float) -> None:
+        """Take in what the store answered to what `says` last."""
+        if heard.everything:  # it is heard for the first time, was flushed, or went back to an older state
+            self._anew()
+        self._offset = heard.now - now
+        self._synced_at, self._more = now, heard.more
+        self.store, self.version, self.workers = heard.store, heard.version, max(heard.workers, 1)
+        self._granted += heard.granted
+        for host, tally in heard.tallies.items():
+            if self._unseen is not None:
+                self._unseen.discard(host)
+            self._hear(host, tally)
+        for host, view in self._telling.items():
+            known = self._hosts.get(host)
+            if known is None:
+                continue
+            if view.back:
+                known.returned = True  # also where the store knew it by then
+            elif view.round == known.tally.round:
+                known.said = view.opinion
+                known.trouble = (known.tally.round, known.tally.since)
+        self._news = {host: view for host, view in self._news.items() if host not in self._telling}
+        self._telling, self._asks = {}, {}
+        if self._unseen is not None and not heard.more:
+            for host in self._unseen:
+                if (known := self._hosts.get(host)) is not None:
+                    self._hear(host, Tally(0, 0, math.inf, math.inf, known.tally.round))
+            self._unseen = None
+
+    def _anew(self) -> None:
+        """All that was said is to be said again, and all is heard again."""
+        self._unseen = set(self._hosts)
+        for known in self._hosts.values():
+            known.said = None
+
+    def _hear(self, host: str, tally: Tally) -> None:
+        known = self._hosts.get(host)
+        if known is None:
+            if not tally.accusers:
+                return
+            known = self._hosts[host] = _Known()
+        # What was said in an earlier round does not count any more; nor does what was said against an earlier trouble.
+        outdated = known.said == "fine" and tally.since != known.trouble[1]
+        if tally.round != known.trouble[0] or not tally.accusers or outdated:
+            known.said = None
+        known.returned = known.returned or (known.word and tally.round != known.tally.round)
+        known.tally = tally
+
+    # -- what is to be done
+
+    def decides(self, now: float) -> list[Action]:
+        """What is to be done with the records of hosts."""
+        actions: list[Action] = []
+        # All must have had the time to hear of it and to say something.
+        quorum = replace(self.quorum, hearing=max(self.quorum.hearing, 2 * self.tick))
+        store_now = self._store_now(now)
+        until = now + self.held_for
+        for host, known in self._hosts.items():
+            tally = known.tally
+            broken = quorum.is_broken(tally, store_now)
+            if known.returned:
+                known.word, known.returned, known.look_until, known.bad_since = False, False, -math.inf, None
+                actions.append(Action("back", host))
+            if broken and not known.word:
+                known.word, known.bad_since = True, now if known.bad_since is None else known.bad_since
+                actions.append(Action("broken", host, until, tally.cause))
+            elif known.word and not broken:
+                known.word = False
+                actions.append(Action("withdraw", host))
+            if known.word and tally.failed_at == -math.inf:
+                actions.append(Action("look", host))  # another's was answered
+            elif known.word and store_now - tally.failed_at <= _FRESH * self.interval and now >= known.look_until:
+                actions.append(Action("hold", host, until))
+        for host in self._granted:
+            granted = self._hosts.get(host)
+            if granted is not None and granted.word:
+                granted.look_until = now + self._look_for
+                actions.append(Action("look", host))
+        self._granted = []
+        return actions
+
+    def lost(self) -> list[Action]:
+        """The store cannot be used: this worker goes on alone. What was heard from it does not count any more."""
+        actions = [Action("withdraw", host) for host, known in self._hosts.items() if known.word]
+        self._hosts, self._news, self._asks, self._granted = {}, {}, {}, []
+        self.store, self.version, self._unseen, self._more = None, -1, None, False
+        return actions
+
+    def _store_now(self, now: float) -> float:
+        return now + self._offset
+
+    # -- what people are shown
+
+    def tallies(self) -> dict[str, tuple[Tally, bool]]:
+        """What was heard of each host that is in trouble, and whether it counts as broken for all."""
+        return {host: (known.tally, known.word) for host, known in self._hosts.items() if known.tally.accusers}
+
+
+def _joined(earlier: View | None, view: View) -> View:
+    """What is to be told, where something earlier has not been told yet."""
+    if earlier is None or earlier.round != view.round or view.opinion != "broken":
+        return view
+    answered = not view.failed and (view.answered or (earlier.answered and not earlier.failed))
+    return replace(view, failed=view.failed or earlier.failed, answered=answered)
+
+
+def _fails(standing: Standing) -> bool:
+    """Whether the host has answered nothing here for a while."""
+    return standing.failing and standing.run >= RUN and standing.lasted >= _RUN_LASTED

@@ -1,0 +1,50 @@
+"""A table of hosts in a fleet: what the workers of other processes find, as the table and its managers see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from sleepwalker.engine import Fellows, Host, Isolation
+from sleepwalker.transport.url import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class FleetHealth:
+    """How a manager stands to its fleet. Moments are seconds since 1970-01-01 UTC, by this machine's clock."""
+
+    store: str
+    """The store's URL, without user, password and query."""
+    service: str
+    joined: bool
+    """Whether the store answers. Else this worker goes on alone, and joins again by itself."""
+    since: float
+    """Since when that is so."""
+    error: str | None = None
+    """Why the store cannot be used, if it cannot."""
+    workers: int = 0
+    """How many workers there are, this one included, as they were counted last; 0 while it is alone."""
+    hosts: dict[str, Fellows] = field(default_factory=dict)
+    """What the workers find of each host that is in trouble, by origin."""
+
+
+class Fleet(Protocol):
+    """The table's part in a fleet."""
+
+    def made(self, record: Host) -> None:
+        """A record was made. Called with the table's lock held."""
+
+    def ordered(
+        self,
+        kind: Literal["isolate", "restore", "reset"],
+        key: tuple[str, Origin | None, str | None],
+        isolation: Isolation | None = None,
+    ) -> None:
+        """An operator of this process did that to a host, by its record's key: all workers are to do it."""
+
+    def health(self) -> FleetHealth:
+        """How it stands to the others."""
+        ...
+
+    def renew_after_fork(self) -> None:
+        """The child of a fork is a worker of its own."""
