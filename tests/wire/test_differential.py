@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:http.cookiejar bug!:UserWarning"
 
 #: Other exchanges than those that CI looks at: DIFFERENTIAL_SEED=anything.
 SEED = os.environ.get("DIFFERENTIAL_SEED", "0")
-#: Exchanges in a part; a part takes about three seconds. CI compares half of them: of 5,000 the others are there for the
+#: Exchanges in a part; a part takes about three seconds. CI compares half of the parts; the others are there for
 #: rare differences, each of which is looked for by itself.
 SIZE = 500
 PARTS = 10
