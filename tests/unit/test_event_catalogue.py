@@ -320,7 +320,12 @@ def a_store_of_a_fleet_that_is_lost_and_found() -> list[Event]:
     events: list[Event] = []
     with tempfile.TemporaryDirectory() as folder:
         there = Path(folder, "there")
-        client = Client(Fleet(f"file://{there}/billing.fleet"), HostTable(), lambda name, order: (), lambda event, level=None: events.append(event))
+        client = Client(
+            Fleet(f"file://{there}/billing.fleet"),
+            HostTable(),
+            lambda name, order: (),
+            lambda event, level=None: events.append(event),
+        )
         store = client.fleet.opened()
         client.turn(store)
         there.mkdir()

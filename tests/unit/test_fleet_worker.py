@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import random
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
 
-from sleepwalker.engine import failed
-from sleepwalker.events import BreakerOpened
-from sleepwalker.exceptions import ConnectError
-from tests.ranges import some, whole
 from tests.unit.fleet_world import FleetWorld
-from tests.unit.virtual import BAD, GOOD, LATENCY, Server, down, failing
+from tests.unit.virtual import down
 
 #: Decisions of our own: no release of Python or of a library tells them apart.
 pytestmark = pytest.mark.once
 
-DIES, REFUSED = 20.0, failed(ConnectError("refused"), never_sent=True)
+DIES = 20.0
 
 
 @dataclass
@@ -48,9 +40,9 @@ def times(rate: float, until: float, dice: random.Random) -> Iterator[float]:
         moment += dice.expovariate(rate)
 
 
-def outage(folder: Path | None, workers: int, rate: float, seconds: float, seed: int = 1) -> Outage:
+def outage(fleet: bool, workers: int, rate: float, seconds: float, seed: int = 1) -> Outage:
     """A host that is called `rate` times a second by each worker dies, and is back after so many seconds."""
-    world = FleetWorld(seed, workers, folder)
+    world = FleetWorld(seed, workers, fleet=fleet)
     server, back_at = down(DIES, DIES + seconds), DIES + seconds
     end, dice = back_at + 12.0, random.Random(seed)
     for process in range(workers):
@@ -61,7 +53,9 @@ def outage(folder: Path | None, workers: int, rate: float, seconds: float, seed:
 
     def look() -> None:
         for process, host in enumerate(world.hosts):
-            closed = host.admission.breaker is not None and host.admission.breaker.circuit.state(world.clock.now) == "closed"
+            closed = (
+                host.admission.breaker is not None and host.admission.breaker.circuit.state(world.clock.now) == "closed"
+            )
             if DIES <= world.now < back_at and not closed:
                 knew.setdefault(process, world.now - DIES)
             if world.now >= back_at and closed:
@@ -71,7 +65,6 @@ def outage(folder: Path | None, workers: int, rate: float, seconds: float, seed:
 
     world.at(DIES, look)
     record = world.go()
-    world.close()
     late = sum(number for second, number in record.vain.items() if DIES + 3 <= second < back_at)
     return Outage(
         sum(record.vain.values()),
