@@ -203,8 +203,8 @@ def _while_down(stack: contextlib.ExitStack) -> dict[str, Callable[[], object]]:
     refused.add_conn_hook(failing)
     for manager in (kept, refused):
         conn = manager.find(host)
-        _drive(conn, [200])
-        _drive(conn, [503] * policy.breaker.consecutive if policy.breaker else [])
+        drive(conn, [200])
+        drive(conn, [503] * policy.breaker.consecutive if policy.breaker else [])
     failing.fails = True
 
     def in_hand() -> bool:
@@ -245,7 +245,7 @@ def _making() -> dict[str, Callable[[], object]]:
     return {"Connection(…), and close": alone, "find of a new pair through a hook, and close": hooked}
 
 
-def _drive(conn: sleepwalker.Connection, statuses: Sequence[int]) -> None:
+def drive(conn: sleepwalker.Connection, statuses: Sequence[int]) -> None:
     """Have the connection's host record see a call per status, through all policies, without a socket."""
     host = conn._record
     compiled = CompiledPolicy(sleepwalker.Policy(retry=None, log={"finished": "off"}), SYSTEM_CLOCK)
@@ -377,7 +377,7 @@ def _memory(count: int) -> dict[str, float]:
             manager.add(host, None, conn)
         for host in hosts:
             # Failures too, so that everything that is made when it is needed has been made.
-            _drive(manager.find(host), [200] * 20 + [503, 200, 503, 503, 200])
+            drive(manager.find(host), [200] * 20 + [503, 200, 503, 503, 200])
         full = _read(reading)
         health = manager.health(hosts[0])
         if len(manager) != count or (health.attempts, health.failures, health.connections) != (25, 3, 1):

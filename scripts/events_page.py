@@ -38,7 +38,10 @@ _GLOSSARY = {
     "retry_after": ("seconds", "When another try makes sense, where that is known."),
     "rule": (
         "",
-        "Which rule of the policy opened it; `probe`: a probe failed, or the first call after one of `health.probe`.",
+        (
+            "Which rule of the policy opened it; `probe`: a probe failed, or the first call after one of "
+            "`health.probe`; `fleet`: other workers say that the host is broken."
+        ),
     ),
     "sample": ("share", "`log.sample`, the share of answered calls that are logged."),
     "status": ("", "The response's status code, where there was a response."),

@@ -2,16 +2,23 @@
 
 All Python blocks of a page share one namespace, and all blocks one empty folder. CONTRIBUTING.md says how a page marks
 what is not run, what is a file, and what a command prints.
+
+`python tests/docs_page.py -` reads the names of pages, a line for each, and forks to run one: what all of them import
+is then imported once.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import difflib
 import doctest
 import io
+import json
 import os
 import re
+import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -46,6 +53,11 @@ for _ in sys.stdin:  # a line for each address that is wanted
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.port, flush=True)
 """
+
+#: Seconds that a page, and a command of one, may take.
+_PAGE, _COMMAND = 300, 180
+#: What a shell makes something of, so that only one can run the command.
+_SHELL = frozenset("|&;<>()$`*?[]{}~#\n\\")
 
 _FENCE = re.compile(r"^ *(?P<fence>`{3,}|~{3,})(?P<language>[^\s`]*)")
 _DIRECTIVE = re.compile(r"^\s*<!--\s*(?P<name>not run|file|exit):?\s*(?P<value>.*?)\s*-->\s*$")
@@ -98,9 +110,12 @@ def blocks(page: Path) -> Iterator[Block]:
 class Servers:
     """One server per example host that the page names, started when it is first named; all are in one process."""
 
+    #: The process with the servers of all pages, where several are run.
+    shared: subprocess.Popen[str] | None = None
+
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
-        self._process: subprocess.Popen[str] | None = None
+        self._process = self.shared
         self._urls: dict[str, str] = {}
         self._files = f"file://{Path.cwd()}/"
 
@@ -130,18 +145,84 @@ class Servers:
 
     def _start(self) -> int:
         if self._process is None:
-            pipe = subprocess.PIPE
-            self._process = self._stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", _SERVER], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
-                )
-            )
+            self._process = self._stack.enter_context(start_server())
             self._stack.callback(self._process.kill)
         asked, told = self._process.stdin, self._process.stdout
         assert asked is not None
         assert told is not None
         print(file=asked, flush=True)
         return int(told.readline())
+
+
+def start_server() -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-c", _SERVER], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+class Commands:
+    """Runs commands, each in a process of its own.
+
+    Those of sleepwalker are run by forks of a process that has imported it. It is forked itself before anything of the
+    page is run, which may start threads.
+    """
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        ours, theirs = socket.socketpair()
+        if (child := os.fork()) == 0:
+            ours.close()
+            _serve_commands(theirs.makefile("rw"))
+        theirs.close()
+        stack.callback(os.waitpid, child, 0)
+        self._pipe = stack.enter_context(ours.makefile("rw"))
+        ours.close()  # it is, with the file; the other process ends then
+
+    def run(self, command: str) -> tuple[int, str]:
+        """The exit code, and what it wrote to stdout and then what to stderr."""
+        if _SHELL.isdisjoint(command):
+            request = [shlex.split(command)[1:], dict(os.environ), str(Path.cwd())]
+            print(json.dumps(request), file=self._pipe, flush=True)
+            code, written = json.loads(self._pipe.readline())
+            return code, written
+        run = subprocess.run(
+            command, shell=True, capture_output=True, text=True, timeout=_COMMAND, stdin=subprocess.DEVNULL
+        )
+        return run.returncode, run.stdout + run.stderr
+
+
+def _serve_commands(pipe: Any) -> None:
+    """Run the commands that come, until the page has ended, and end."""
+    import sleepwalker.cli
+
+    atexit._clear()  # what was to be done at the end of the page is for its own process
+    warnings.resetwarnings()
+    for line in pipe:
+        arguments, environment, folder = json.loads(line)
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            if (child := os.fork()) == 0:
+                signal.alarm(_COMMAND)
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
+                os.chdir(folder)
+                os.environ.clear()
+                os.environ.update(environment)
+                code = 1
+                try:
+                    code = sleepwalker.cli.main(arguments)
+                except SystemExit as ended:
+                    code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+                finally:
+                    atexit._run_exitfuncs()
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                    os._exit(code)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            out.seek(0)
+            err.seek(0)
+            print(json.dumps([code, (out.read() + err.read()).decode()]), file=pipe, flush=True)
+    os._exit(0)
 
 
 _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -154,7 +235,7 @@ def _compare(wanted: str, got: str) -> None:
         raise PageError("printed something else:\n" + "\n".join(diff))
 
 
-def _python(block: Block, page: Path, namespace: dict[str, Any], servers: Servers) -> None:
+def _python(block: Block, page: Path, namespace: dict[str, Any], servers: Servers, commands: Commands | None) -> None:
     text = servers.put_in(block.text)
     if text.lstrip().startswith(">>>"):
         test = doctest.DocTestParser().get_doctest(text, namespace, str(page), str(page), block.line - 1)
@@ -168,7 +249,7 @@ def _python(block: Block, page: Path, namespace: dict[str, Any], servers: Server
     exec(compile("\n" * (block.line - 1) + text, str(page), "exec"), namespace)
 
 
-def _toml(block: Block, page: Path, namespace: dict[str, Any], servers: Servers) -> None:
+def _toml(block: Block, page: Path, namespace: dict[str, Any], servers: Servers, commands: Commands | None) -> None:
     """Every TOML block is a policy."""
     import tomllib
 
@@ -177,7 +258,7 @@ def _toml(block: Block, page: Path, namespace: dict[str, Any], servers: Servers)
     Policy.from_dict(tomllib.loads(block.text))
 
 
-def _console(block: Block, page: Path, namespace: dict[str, Any], servers: Servers) -> None:
+def _console(block: Block, page: Path, namespace: dict[str, Any], servers: Servers, runner: Commands | None) -> None:
     """`$ sleepwalker …` lines are run; lines below one are what it prints, and `exit` is the last one's exit code."""
     commands: list[tuple[str, list[str]]] = []
     for line in block.text.splitlines():
@@ -192,17 +273,16 @@ def _console(block: Block, page: Path, namespace: dict[str, Any], servers: Serve
     for number, (command, output) in enumerate(commands, 1):
         if command.split()[0] != "sleepwalker":
             raise PageError(f"only sleepwalker's own commands are run; say `<!-- not run: reason -->` above: {command}")
-        run = subprocess.run(
-            servers.put_in(command), shell=True, capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL
-        )
+        assert runner is not None
+        code, written = runner.run(servers.put_in(command))
         wanted = int(block.directives.get("exit", 0)) if number == len(commands) else 0
-        if run.returncode != wanted:
-            raise PageError(f"{command}\nended with {run.returncode}, not {wanted}:\n{run.stdout}{run.stderr}")
+        if code != wanted:
+            raise PageError(f"{command}\nended with {code}, not {wanted}:\n{written}")
         if "\n".join(output).strip():
-            _compare("\n".join(output).strip() + "\n", servers.take_out(run.stdout + run.stderr).strip() + "\n")
+            _compare("\n".join(output).strip() + "\n", servers.take_out(written).strip() + "\n")
 
 
-_RUNNERS: dict[str, Callable[[Block, Path, dict[str, Any], Servers], None]] = {
+_RUNNERS: dict[str, Callable[[Block, Path, dict[str, Any], Servers, Commands | None], None]] = {
     "python": _python,
     "pycon": _python,
     "toml": _toml,
@@ -225,6 +305,8 @@ def run(page: Path) -> int:
     count = 0
     namespace: dict[str, Any] = {"__name__": "__main__", "__file__": str(page)}
     with contextlib.ExitStack() as stack:
+        commands = any(block.language == "console" and is_run(block) for block in blocks(page))
+        runner = Commands(stack) if commands else None
         servers = Servers(stack)
         for block in blocks(page):
             if name := block.directives.get("file"):
@@ -232,7 +314,7 @@ def run(page: Path) -> int:
             if not is_run(block):
                 continue
             try:
-                _RUNNERS[block.language](block, page, namespace, servers)
+                _RUNNERS[block.language](block, page, namespace, servers, runner)
             except Exception as error:
                 error.add_note(f"{page}:{block.line}: the {block.language} example that starts here")
                 raise
@@ -240,9 +322,31 @@ def run(page: Path) -> int:
     return count
 
 
+def _next_page() -> Path:
+    """In a process of its own for each page that is asked for, this returns it; the first ends when none comes."""
+    import sleepwalker.cli  # noqa: F401 - for all pages
+
+    Servers.shared = start_server()
+    for line in sys.stdin:
+        with tempfile.TemporaryFile() as written:
+            if (child := os.fork()) == 0:
+                signal.alarm(_PAGE)
+                Servers.shared.returncode = 0  # it is no child of this process, which so does not wait for it
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                os.dup2(written.fileno(), 1)
+                os.dup2(written.fileno(), 2)
+                return Path(line.rstrip("\n"))
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            written.seek(0)
+            print(json.dumps([code, written.read().decode()]), flush=True)
+    Servers.shared.kill()
+    Servers.shared.wait()
+    sys.exit()
+
+
 def main() -> int:
     """Run one page in an empty folder, with no credentials or proxies of this machine's in reach."""
-    page = Path(sys.argv[1]).resolve()
+    page = (_next_page() if sys.argv[1] == "-" else Path(sys.argv[1])).resolve()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         bins = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         kept = {name: value for name, value in os.environ.items() if name in {"PYTHONPATH", "LANG", "LC_ALL", "TMPDIR"}}

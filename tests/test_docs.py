@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,18 +24,33 @@ def _name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-def _run(page: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(RUNNER), str(page)], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
+Run = Callable[[Path], tuple[int, str]]
+
+
+@pytest.fixture(scope="session")
+def run() -> Iterator[Run]:
+    """Runs a page in a process of its own; its exit code, and what it wrote."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, str(RUNNER), "-"], cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        asked, told = process.stdin, process.stdout
+        assert asked is not None
+        assert told is not None
+
+        def run(page: Path) -> tuple[int, str]:
+            print(page, file=asked, flush=True)
+            code, written = json.loads(told.readline())
+            return code, written
+
+        yield run
+        asked.close()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_the_examples_of_the_page_run(page: Path) -> None:
+def test_the_examples_of_the_page_run(page: Path, request: pytest.FixtureRequest) -> None:
     if not any(is_run(block) for block in blocks(page)):
-        return  # a process for a page without any would cost a second
-    run = _run(page)
-    assert run.returncode == 0, run.stderr or run.stdout
+        return
+    code, written = request.getfixturevalue("run")(page)
+    assert code == 0, written
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
@@ -94,11 +111,11 @@ def page(tmp_path: Path) -> Path:
         ("```python\nimport urllib.request as u\nu.urlopen('https://down.example.com/')\n```\n", "refused"),
     ],
 )
-def test_an_example_that_does_not_hold_fails_its_page(page: Path, text: str, says: str) -> None:
+def test_an_example_that_does_not_hold_fails_its_page(run: Run, page: Path, text: str, says: str) -> None:
     page.write_text(text)
-    run = _run(page)
-    assert run.returncode != 0
-    assert says in run.stderr
+    code, written = run(page)
+    assert code != 0
+    assert says in written
 
 
 _FILE = """
@@ -136,7 +153,14 @@ with urllib.request.urlopen("https://api.example.com/orders/7") as answer:
         _SERVER,
     ],
 )
-def test_an_example_that_holds_passes(page: Path, text: str) -> None:
+def test_an_example_that_holds_passes(run: Run, page: Path, text: str) -> None:
     page.write_text(text)
-    run = _run(page)
-    assert run.returncode == 0, run.stderr
+    code, written = run(page)
+    assert code == 0, written
+
+
+@pytest.mark.selftest
+def test_a_page_can_be_run_by_itself(page: Path) -> None:
+    page.write_text(_SERVER)
+    run = subprocess.run([sys.executable, str(RUNNER), str(page)], capture_output=True, text=True, timeout=300)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "1 examples\n", "")

@@ -59,8 +59,8 @@ class ConnectionManager(Generic[Found_co]):
         hosts: A `HostTable` to have records from, for managers that share them: one circuit, health and isolation for
             all. Its policies count and its clock, so `policy`, `policies` and `clock` are left out. None: one of its
             own.
-        fleet: The store that the workers of a service share, a URL or a `sleepwalker.fleet.Fleet`: a host that enough of
-            them find broken is so for all, and what `isolate`, `restore` and `reset_circuit` do reaches all.
+        fleet: The store that the workers of a service share, a URL or a `sleepwalker.fleet.Fleet`: a host that enough
+            of them find broken is so for all, and what `isolate`, `restore` and `reset_circuit` do reaches all.
             `file:///run/billing.fleet` for the workers of one machine, `redis://host:6379/0` for those of many. A
             thread of its own talks with it. None: this process is on its own.
         observer: Called with each event of the manager and its guards and its level, or with the event alone, besides

@@ -182,17 +182,22 @@ def _extracted(source: str, name: str, kind: str) -> str:
     return _cast(_text(source, name), kind)
 
 
-def views(condition: str) -> list[str]:
-    """The statements that make the views; `condition` is what every event has to fulfil beside being one."""
+def views(condition: str, *, kept: bool) -> list[str]:
+    """The statements that make the views; `condition` is what every event has to fulfil beside being one.
+
+    `kept`: the events, with all fields, are put into a table of their own, and the views are of that. A statement on it
+    is planned and done in half the time, which is what one about few events takes; one of millions takes long to make.
+    """
     own = ", ".join(
         _name(name) if name in _stored() else f"{_extracted('rest', name, kind)} AS {_name(name)}"
         for name, kind in columns().items()
     )
     by = " ".join(f"WHEN {literal(error)} THEN {literal(part)}" for error, part in REJECTIONS.items())
     known = f"""SELECT file, rowid AS line, time, level, event, {own} FROM log
-        WHERE event IN ({_event_names()}) AND time IS NOT NULL"""
+        WHERE event IN ({_event_names()}) AND time IS NOT NULL AND host IS NOT NULL"""
     return [
-        f"CREATE OR REPLACE VIEW everything AS {known} AND host IS NOT NULL",
+        *([f"CREATE OR REPLACE TABLE kept AS {known}"] if kept else []),
+        f"CREATE OR REPLACE VIEW everything AS {'SELECT * FROM kept' if kept else known}",
         f"CREATE OR REPLACE VIEW events AS SELECT * FROM everything WHERE {condition}",
         f"""CREATE OR REPLACE VIEW calls AS
             SELECT time, host, method, path, status, error, detail, attempts, duration, waited,

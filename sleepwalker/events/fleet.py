@@ -24,7 +24,8 @@ class FleetJoined(Event):
 
 @event_type
 class FleetLost(Event):
-    """The store of the fleet cannot be used: this worker goes on alone, and joins again by itself. `host` is its URL."""
+    """The store of the fleet cannot be used: this worker goes on alone, and joins again by itself. `host` is its
+    URL."""
 
     name = "fleet.lost"
     level: ClassVar[Level] = "warning"

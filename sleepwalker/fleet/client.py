@@ -1,11 +1,10 @@
-"""Drives a worker of a fleet: one background thread, which talks with the store. No request and no `find` waits for it."""
+"""Drives a worker of a fleet: one background thread talks with the store. No request and no `find` waits for it."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
-import random
 import socket
 import weakref
 from collections import deque
@@ -20,7 +19,7 @@ from sleepwalker.engine import fleet as word
 from sleepwalker.events import Event, FleetJoined, FleetLost, Observer
 from sleepwalker.fleet.options import Fleet
 from sleepwalker.fleet.store import Heard, Order, Store, StoreError
-from sleepwalker.fleet.worker import Action, Worker
+from sleepwalker.fleet.worker import RUN, Action, Worker
 from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.fleet import FleetHealth
 from sleepwalker.hosts.isolations import isolation_key
@@ -96,7 +95,8 @@ class Client:
 
     def start(self) -> None:
         """Have its thread run."""
-        run = partial(_run, weakref.ref(self), self._store, self._worker.id, self._stopped)
+        first = self._clock.random() * _SPREAD  # so that workers that begin together do not come together
+        run = partial(_run, weakref.ref(self), self._store, self._worker.id, self._stopped, first)
         with contextlib.suppress(workers.NoThread):  # the interpreter ends, or there are too many: it is alone
             workers.start(run, "sleepwalker fleet")
 
@@ -195,7 +195,11 @@ class Client:
 
     def _standings(self, now: float) -> dict[str, Standing]:
         """How the hosts stand here that are not healthy, or that others have trouble with."""
-        records = {record.origin: record for record in self._kept.now() if record.verdict.suspect or record.history.consecutive >= 3}
+        records = {
+            record.origin: record
+            for record in self._kept.now()
+            if record.verdict.suspect or record.history.consecutive >= RUN
+        }
         for host in self._worker.watched:
             if host not in records and (record := self._kept.peek(host)) is not None:
                 records[host] = record
@@ -236,8 +240,8 @@ class Client:
             self._perform(self._worker.lost())
             self._show()
             self._tell((FleetLost(self.fleet.place, service=self.fleet.service, reason=error),))
-        pause = min(self._worker.tick * 2**self._failures, _RETRY * self.fleet.interval)
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - so that workers do not come back together
+        pause: float = min(self._worker.tick * 2.0**self._failures, _RETRY * self.fleet.interval)
+        return pause * (1 + self._clock.random()) / 2  # so that workers do not come back together
 
     def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:
@@ -276,9 +280,8 @@ def _done(action: Action, record: Host, now: float) -> Iterable[Event]:
     return word.came_back(record, now) if action.kind == "back" else word.withdrawn(record, now)
 
 
-def _run(of: weakref.ref[Client], store: Store, worker: str, stopped: Latch) -> None:
+def _run(of: weakref.ref[Client], store: Store, worker: str, stopped: Latch, pause: float) -> None:
     """The thread: until the client is closed, or nobody has it any more."""
-    pause = random.uniform(0, _SPREAD)  # noqa: S311 - so that workers that begin together do not come together
     try:
         while not stopped.wait(pause):
             client = of()

@@ -20,16 +20,16 @@ class Fleet:
     """The workers of one service, which learn from each other which hosts are broken.
 
     Args:
-        url: The store that they share. `file:///run/billing.fleet` for the workers of one machine: a file, made if it is
-            not there, in a folder that all of them may write to. `redis://host:6379/0`, `rediss://...` (TLS) or
+        url: The store that they share. `file:///run/billing.fleet` for the workers of one machine: a file, made if it
+            is not there, in a folder that all of them may write to. `redis://host:6379/0`, `rediss://...` (TLS) or
             `unix:///path.sock` for those of many machines: Redis or Valkey, with the extra `fleet`.
         service: Workers of the same service learn from each other: 1 to 60 letters, digits, `-`, `_` and `.`.
         quorum: More than this share of the workers that report on a host must find it broken, 0 to 1. At 1.0 all must.
         min_reporters: And at least so many workers must, 1 to 10,000.
         interval: Seconds between two reports of a worker, 0.1 to 60. It looks for news four times as often.
 
-    Raises ValueError or TypeError for what cannot be, ImportError where the extra is missing; nothing is connected to yet. `repr` shows the URL without user,
-    password and query.
+    Raises ValueError or TypeError for what cannot be, ImportError where the extra is missing. Nothing is connected to
+    yet. `repr` shows where the store is, without user, password and query.
     """
 
     url: str = field(repr=False)

@@ -14,6 +14,8 @@ from typing import Literal
 
 #: What a worker says of a host. A worker without an opinion says nothing.
 Opinion = Literal["broken", "failing", "fine"]
+#: The opinions of those whom the host does not answer.
+ACCUSES: frozenset[Opinion | None] = frozenset({"broken", "failing"})
 
 
 #: So many workers of which none is answered are enough, though few of them have failed for long: together they have
@@ -30,8 +32,6 @@ class Tally:
     """Workers that find it broken."""
     fine: int
     """Workers that it has answered since that trouble began."""
-    failing: int
-    """Workers whose attempts all fail, though not for so long yet that they find it broken."""
     since: float
     """When the present trouble began, as the first of them said so; infinity where none says so."""
     began: float
@@ -42,6 +42,8 @@ class Tally:
     """When an attempt of one of them last failed; -infinity once a look at the host was answered after that."""
     cause: str | None = None
     """The last failure that one of them met: a status, or the name of an exception type."""
+    failing: int = 0
+    """Workers whose attempts all fail, though not for so long yet that they find it broken."""
 
     @property
     def accusers(self) -> int:

@@ -33,13 +33,13 @@ _HELD = 3.0
 #: Seconds after which what a store keeps for longer is renewed.
 _RENEW = 3600.0
 #: So many failures in a row, for so many seconds, are worth a word.
-_RUN, _RUN_LASTED = 3, 0.2
+RUN, _RUN_LASTED = 3, 0.2
 #: Seconds over which it is counted how many calls a second are refused.
 _REMEMBERED = 10.0
 #: Of fewer refused calls a second none comes soon enough to look.
 _RARE = 0.01
 
-_NOTHING = Tally(0, 0, 0, math.inf, math.inf)
+_NOTHING = Tally(0, 0, math.inf, math.inf)
 
 
 class Action(NamedTuple):
@@ -299,7 +299,7 @@ class Worker:
         if self._unseen is not None and not heard.more:
             for host in self._unseen:
                 if (known := self._hosts.get(host)) is not None:
-                    self._hear(host, Tally(0, 0, 0, math.inf, math.inf, known.tally.round))
+                    self._hear(host, Tally(0, 0, math.inf, math.inf, known.tally.round))
             self._unseen = None
 
     def _anew(self) -> None:
@@ -381,4 +381,4 @@ def _joined(earlier: View | None, view: View) -> View:
 
 def _fails(standing: Standing) -> bool:
     """Whether the host has answered nothing here for a while."""
-    return standing.failing and standing.run >= _RUN and standing.lasted >= _RUN_LASTED
+    return standing.failing and standing.run >= RUN and standing.lasted >= _RUN_LASTED

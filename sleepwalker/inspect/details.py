@@ -158,9 +158,10 @@ def _that_saw_it(processes: Sequence[tuple[float, float]]) -> int:
 def _events(session: Session, episodes: Sequence[Episode], within: str, sampled: Collection[str]) -> None:
     kind = "coalesce(error, status::VARCHAR)"
     refusals = ", ".join(map(literal, REJECTIONS))
-    for at, failed, opened, would_open, scheduled, *errors in session.rows(f"""
+    for at, failed, opened, told, would_open, scheduled, *errors in session.rows(f"""
             SELECT id, count(*) FILTER (event = 'attempt.failed'),
                 count(*) FILTER (event = 'breaker.opened' AND NOT coalesce(observed, false)),
+                count(*) FILTER (event = 'breaker.opened' AND rule = 'fleet'),
                 count(*) FILTER (event = 'breaker.opened' AND observed),
                 count(*) FILTER (event = 'retry.scheduled'),
                 mode({kind}) FILTER (event = 'attempt.failed'),
@@ -169,7 +170,7 @@ def _events(session: Session, episodes: Sequence[Episode], within: str, sampled:
                 mode({kind}) FILTER (event = 'request.failed')
             FROM events AS told {within} WHERE event <> 'request.finished' GROUP BY id"""):
         one = episodes[at]
-        one.sends_failed, one.opened, one.would_open = failed, opened, would_open
+        one.sends_failed, one.opened, one.told, one.would_open = failed, opened, told, would_open
         if failed:
             # Not those of the calls that ended: of a host that hangs now, none has.
             one.sends = one.answered + failed

@@ -261,7 +261,12 @@ def _done(mine: Sequence[Episode], sampled: bool) -> str:
     parts = []
     if opened := total("opened"):
         many = max(one.opened_in for one in mine)
-        parts.append(f"circuit opened {times(opened)}{f' in {many:,} processes' if many > 1 else ''}")
+        told = total("told")
+        by = "" if not told else f", {told:,} of them" if told < opened else ","
+        parts.append(
+            f"circuit opened {times(opened)}{f' in {many:,} processes' if many > 1 else ''}"
+            f"{f'{by} told by other workers' if told else ''}"
+        )
     if would_open := total("would_open"):
         parts.append(f"circuit would have opened {times(would_open)} (dry run)")
     if refused := total("refused"):

@@ -78,7 +78,8 @@ class Outage:
     since: float
     until: float | None
     """None where it had not ended when the log did."""
-    why: Literal["breaker", "connect", "isolated"]
+    why: Literal["breaker", "connect", "fleet", "isolated"]
+    """`fleet`: told by other workers."""
     cause: str | None
     """The failure before it: a status or the name of an exception type."""
 

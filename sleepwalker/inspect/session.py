@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.eventlog import columns
 from sleepwalker.eventlog.errors import EventLogError, InspectError
 from sleepwalker.eventlog.sources import Source, fault, find, is_whole, readable_as_it_is, unpack
 from sleepwalker.events import CATALOGUE
+from sleepwalker.inspect.aside import Aside
 from sleepwalker.inspect.lines import SHOWN, LineCounts, judge, places
 from sleepwalker.inspect.model import BadLine, FileFacts, Misdated
 from sleepwalker.inspect.window import Filter, believable
@@ -30,10 +30,11 @@ __all__ = ["QueryResult", "Session", "missing"]
 _MEMORY = "1GB"
 #: Each thread that reads JSON holds large buffers, and two cores already read faster than most disks.
 _MOST_THREADS = 8
-#: Seconds between two looks at how far a load has come.
-_TICK = 0.1
+#: Bytes: a log that is smaller is read in the time in which the other threads would have been started.
+_FOR_THREADS = 2_000_000
+#: Lines: of so many all fields of all events are taken out of their JSON once, rather than by each question anew.
+_KEPT = 50_000
 
-_Result = TypeVar("_Result")
 Row = tuple[Any, ...]
 Progress = Callable[[float], None]
 
@@ -72,13 +73,17 @@ class Session:
             raise InspectError(f"no folder for temporary files ({error.strerror}): set TMPDIR to one") from None
         self.folder: Path = Path(self._home.name)
         self._database = self.folder / "events.duckdb"
+        self._aside = Aside()
+        self._bytes = 0
         self._conn = self._connect(read_only=False)
         self._run(columns.create_table())
         self._names: list[str] = []
         self._counts: list[LineCounts] = []
         self._places: dict[int, int] = {}
         """The numbers of the lines of some misdated events, by their rows."""
-        self.use(Filter())
+        self._chosen = Filter()
+        self._kept = False
+        self._make_views()
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +96,7 @@ class Session:
     def close(self) -> None:
         """Remove the database and its folder."""
         self._conn.close()
+        self._aside.end()
         self._home.cleanup()
 
     # -- loading ---------------------------------------------------------------------------------
@@ -113,6 +119,12 @@ class Session:
             furthest = max(furthest, (done + share * source.size) / total)
             progress(furthest)
 
+        if self._kept:
+            self._kept = False
+            self._make_views()
+        self._bytes += total
+        if self._bytes > _FOR_THREADS:
+            self._run(f"SET threads = {_threads()}")
         for source in sources:
             self._load_one(source, tell)
             done += source.size
@@ -152,9 +164,9 @@ class Session:
             path.unlink(missing_ok=True)
             path.symlink_to(source.path.absolute())
         statement = columns.insert(file, str(path), "gzip" if source.zipped else "uncompressed")
-        _heard(
-            self._conn,
+        self._aside.do(
             lambda: self._conn.execute(statement),
+            self._conn.interrupt,
             lambda: progress(max(0.0, self._conn.query_progress()) / 100),
         )
 
@@ -182,7 +194,7 @@ class Session:
                 ORDER BY rowid LIMIT {SHOWN}""")
             numbers = places(source, [ordinal for (ordinal,) in found])
             self._places.update((first + ordinal, number) for ordinal, number in numbers)
-        suspects = _asked(
+        suspects = self._asked(
             self._conn.cursor(),
             f"""
                 SELECT rowid - {first}, CASE WHEN event IS NULL THEN NULL
@@ -216,6 +228,7 @@ class Session:
 
     def use(self, chosen: Filter) -> Filter:
         """Include only these events from now on; the filter, with the hosts that go by a name which it has."""
+        self._kept = self._one("SELECT count(*) FROM log") <= _KEPT
         if chosen.hosts:
             hooks = "everything WHERE event = 'connection.hooked' AND target IS NOT NULL"
             found = self.rows(f"""
@@ -223,16 +236,25 @@ class Session:
                 UNION SELECT DISTINCT target FROM {hooks} AND {chosen.fits("host")}
                 UNION SELECT DISTINCT host FROM {hooks} AND {chosen.fits("target")}""")
             chosen = replace(chosen, also=tuple(sorted(one for (one,) in found)))
-        for statement in columns.views(chosen.condition()):
-            self._run(statement)
+        self._chosen = chosen
+        self._make_views()
         return chosen
+
+    def _make_views(self) -> None:
+        for statement in columns.views(self._chosen.condition(), kept=self._kept):
+            self._run(statement)
 
     def rows(self, question: str) -> list[Row]:
         """The rows of a query of our own."""
-        return _heard(self._conn, lambda: self._conn.execute(question).fetchall())
+        return self._aside.do(lambda: self._conn.execute(question).fetchall(), self._conn.interrupt)
 
     def _run(self, statement: str) -> None:
-        _heard(self._conn, lambda: self._conn.execute(statement))
+        self._aside.do(lambda: self._conn.execute(statement), self._conn.interrupt)
+
+    def _asked(self, conn: duckdb.DuckDBPyConnection, question: str) -> QueryResult:
+        self._aside.do(lambda: conn.execute(question), conn.interrupt)
+        names = [column[0] for column in conn.description or ()]
+        return QueryResult(names, lambda size: self._aside.do(lambda: conn.fetchmany(size), conn.interrupt))
 
     def _row(self, question: str) -> Row:
         return self.rows(question)[0]
@@ -256,7 +278,7 @@ class Session:
             if kinds not in (["SELECT"], ["EXPLAIN"]):
                 raise InspectError("only one SELECT is allowed (or DESCRIBE, SUMMARIZE, EXPLAIN)")
             self._run("SET enable_external_access = false; SET lock_configuration = true")
-            yield _asked(self._conn, statement)
+            yield self._asked(self._conn, statement)
         except (self._duckdb.Error, ModuleNotFoundError) as error:
             if "pytz" in str(error):  # which nothing else needs, nor DuckDB from 2.0.1 on
                 raise InspectError("times with a zone cannot be shown: cast them, as in now()::TIMESTAMP") from None
@@ -267,7 +289,7 @@ class Session:
             str(self._database),
             read_only=read_only,
             config={
-                "threads": min(_MOST_THREADS, os.cpu_count() or 1),
+                "threads": _threads() if self._bytes > _FOR_THREADS else 1,
                 "memory_limit": _MEMORY,
                 "temp_directory": str(self.folder / "spill"),
                 "autoinstall_known_extensions": False,
@@ -276,7 +298,11 @@ class Session:
             },
         )
         settings = "SET TimeZone = 'UTC'; SET enable_progress_bar = true; SET enable_progress_bar_print = false"
-        return _heard(conn, lambda: conn.execute(settings))
+        return self._aside.do(lambda: conn.execute(settings), conn.interrupt)
+
+
+def _threads() -> int:
+    return min(_MOST_THREADS, os.cpu_count() or 1)
 
 
 def _is_text(text: str) -> bool:
@@ -286,51 +312,6 @@ def _is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _asked(conn: duckdb.DuckDBPyConnection, question: str) -> QueryResult:
-    _heard(conn, lambda: conn.execute(question))
-    names = [column[0] for column in conn.description or ()]
-    return QueryResult(names, lambda size: _heard(conn, lambda: conn.fetchmany(size)))
-
-
-def _heard(
-    conn: duckdb.DuckDBPyConnection, work: Callable[[], _Result], meanwhile: Callable[[], None] | None = None
-) -> _Result:
-    """Do `work` in another thread and return its result, so that this one hears a Ctrl-C and can say how far it is.
-
-    A statement that runs in the main thread turns what the handler of a signal raised into an error of DuckDB's.
-    """
-    results: list[_Result] = []
-    errors: list[BaseException] = []
-    done = threading.Event()  # rather than the thread's end: a `join` that was interrupted may not be asked again
-    given_up = False
-
-    def run() -> None:
-        try:
-            if not given_up:
-                results.append(work())
-        except BaseException as error:  # noqa: BLE001 - raised below, where it was asked
-            errors.append(error)
-        finally:
-            done.set()
-
-    # No daemon: an interpreter that ends while one works in DuckDB is aborted.
-    thread = threading.Thread(target=run, name="sleepwalker inspect")
-    try:
-        thread.start()
-        while not done.wait(None if meanwhile is None else _TICK):
-            if meanwhile is not None:
-                meanwhile()
-    except BaseException:
-        given_up = True
-        conn.interrupt()
-        if thread.is_alive():  # else the signal came before it began
-            done.wait()
-        raise
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def missing() -> str | None:

@@ -53,6 +53,8 @@ class Episode:
     """The most frequent failure of its sends: a status or the name of an exception type."""
     opened: int = 0
     """How often the circuit opened."""
+    told: int = 0
+    """How often of these other workers had told it to."""
     opened_in: int = 0
     """In how many processes; each has a circuit of its own."""
     would_open: int = 0

@@ -21,11 +21,11 @@ _CLOSED, _OFF = "closed", "off"
 #: What a card need not say, where space is short.
 _GREY = frozenset({DASH, _CLOSED, _OFF, "0"})
 _RULES = {
-    "consecutive": "failures in a row",
-    "failure_ratio": "a share of failures",
-    "slow_ratio": "a share of slow calls",
-    "probe": "first calls that failed",
-    "fleet": "other workers",
+    "consecutive": "by failures in a row",
+    "failure_ratio": "by a share of failures",
+    "slow_ratio": "by a share of slow calls",
+    "probe": "by first calls that failed",
+    "fleet": "told by other workers",
 }
 _REFUSERS = {
     "breaker": "circuit",
@@ -128,7 +128,7 @@ def _circuit(health: HostHealth, taken: float) -> str:
         if dry:
             return "closed<small>dry run</small>"
         return _CLOSED if health.share >= 1 else f"<b>closed</b><small>lets in {percent(health.share)}</small>"
-    why = "" if health.opened_by is None else f"<small>by {_RULES[health.opened_by]}</small>"
+    why = "" if health.opened_by is None else f"<small>{_RULES[health.opened_by]}</small>"
     when = "" if health.opened_at is None else f"<small>opened {time_of_day(health.opened_at, taken)}</small>"
     if dry:
         when = when.replace("opened", "since")

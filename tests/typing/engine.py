@@ -17,6 +17,7 @@ from sleepwalker.engine import (
     Ask,
     CompiledPolicy,
     Completed,
+    Fellows,
     Final,
     Gauges,
     Head,
@@ -33,9 +34,11 @@ from sleepwalker.engine import (
     RejectedBy,
     Reply,
     Request,
+    Restorer,
     Routes,
     Send,
     Signal,
+    Standing,
     State,
     Step,
     Steps,
@@ -45,6 +48,7 @@ from sleepwalker.engine import (
     answered,
     asked_wait,
     failed,
+    fleet,
     passes_rate_limit,
     run,
 )
@@ -123,5 +127,23 @@ def record(host: Host, other: Policy) -> None:
     assert_type(host.reconfigure(other), tuple[Event, ...])
     assert_type(host.isolate(Isolation("deployment", until=1.8e9)), tuple[Event, ...])
     assert_type(FOR_GOOD, Isolation)
+    by: Restorer = "fleet"
+    assert_type(host.restore(by), tuple[Event, ...])
+    assert_type((host.fellows, health.fleet), tuple[Fellows | None, Fellows | None])
     assert_type((host.isolated, host.busy, host.unhealthy, host.limit), tuple[bool, bool, bool, int | None])
     assert_type(host.outcomes.settle_body(Permit(0), failed(OSError()), 0.0), tuple[Event, ...])
+
+
+def hears_of_the_fleet(host: Host) -> None:
+    host.fellows = Fellows(broken=3, fine=0, workers=4, verdict=True)
+    standing = fleet.standing(host, 0.0)
+    assert_type(standing, Standing)
+    assert_type((standing.broken, standing.told, standing.healthy), tuple[bool, bool, bool])
+    assert_type((standing.failing, standing.lasted, standing.cause), tuple[bool, float, str | None])
+    assert_type((standing.failed_looks, standing.answered_at), tuple[int, float | None])
+    assert_type((standing.demand, standing.waiting), tuple[int, bool])
+    assert_type(fleet.told_broken(host, "503", 10.0, 0.0), tuple[Event, ...])
+    assert_type(fleet.hold(host, 10.0, 0.0), tuple[Event, ...])
+    assert_type(fleet.let_look(host, 0.0), tuple[Event, ...])
+    assert_type(fleet.came_back(host, 0.0), tuple[Event, ...])
+    assert_type(fleet.withdrawn(host, 0.0), tuple[Event, ...])

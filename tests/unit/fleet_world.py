@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sleepwalker.events import BreakerOpened, Event, HostBroken, HostRecovered, Level
+from sleepwalker.events import Event, Level
 from sleepwalker.fleet import Fleet
 from sleepwalker.fleet.client import Client
 from sleepwalker.fleet.local import FileStore

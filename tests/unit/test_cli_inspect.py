@@ -21,7 +21,7 @@ from sleepwalker.cli import main
 from sleepwalker.cli.display import console
 from sleepwalker.cli.inspect.view import render
 from sleepwalker.events import CATALOGUE, RetryAbandoned, logged_names
-from sleepwalker.inspect import Session, advice, words
+from sleepwalker.inspect import Report, Session, advice, words
 from sleepwalker.inspect.trouble import Kind
 from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
 
@@ -209,11 +209,11 @@ def test_a_narrow_terminal_cuts_no_sentence_and_no_time_short(story: Path, width
     assert lane.endswith("─"), "how it ended is in the picture"
 
 
-def _shown(path: Path, width: int) -> str:
+def _shown(log: Path | Report, width: int) -> str:
     written = io.StringIO()
     screen = console(written)
     screen.width = width
-    screen.print(render(report_on(path), screen))
+    screen.print(render(report_on(log) if isinstance(log, Path) else log, screen))
     return written.getvalue()
 
 
@@ -239,9 +239,9 @@ def test_names_of_hosts_are_whole_and_the_numbers_beside_them_too(tmp_path: Path
 
 def test_a_line_never_ends_between_a_number_and_its_unit(tmp_path: Path) -> None:
     lines = [failed(at) if 3600 <= at < 4300 and at % 20 == 0 else answered(at) for at in range(0, 90_000, 10)]
-    path = write(tmp_path / "a.jsonl", lines)
+    report = report_on(write(tmp_path / "a.jsonl", lines))
     for width in range(60, 100):
-        text = _shown(path, width)
+        text = _shown(report, width)
         assert "\N{NO-BREAK SPACE}" not in text, "what is shown is to be searched"
         assert not re.search(r"\d *\n +(?:h|min|s|ms|%|of|events?|calls?)\b", text)
     assert "11-22 15:00:00 to 15:11:20, 11 min 20 s" in " ".join(text.split()), "the day is said once"

@@ -14,7 +14,7 @@ import pytest
 
 from sleepwalker import ANONYMOUS, Connection, DeadlineExceeded
 from sleepwalker import ConnectionError as OurConnectionError
-from sleepwalker.engine import DUE, CompiledPolicy, Completed, Request, run
+from sleepwalker.engine import DUE, CompiledPolicy, Completed, Isolation, Request, fleet, run
 from sleepwalker.events import CATALOGUE, BreakerClosed, CallEvent, Event, HostIsolated, RequestRejected, event_type
 from sleepwalker.policy import Policy
 from sleepwalker.transport.blocking import fast_path, rehearsal, sockets
@@ -139,6 +139,22 @@ def circuits_that_open_by_each_rule_and_close() -> list[Event]:
     slow = World(Policy(breaker={"slow_ratio": 0.5, "slow_call": 2, "min_calls": 1}))
     slow.call(answer(200), took=3)
     return [event for world in (run, relapse, share, slow) for event in world.events]
+
+
+@scenario
+def what_other_workers_say() -> list[Event]:
+    told, without, given_up, isolated = World(), World(Policy(breaker=None)), Bed(), Bed()
+    for world in (told, without):
+        now = world.clock.now
+        for event in (*fleet.told_broken(world.host, "503", now + 10, now), *fleet.came_back(world.host, now)):
+            world.observe(event)
+    well(given_up)
+    fleet.told_broken(given_up.record(A), "503", given_up.clock.now + 10, given_up.clock.now)
+    given_up.manager.find(A)
+    key = A, isolated.manager.find(A).origin
+    isolated.events += isolated.manager.hosts.isolate(*key, Isolation("deployment", by="fleet"))
+    isolated.events += isolated.manager.hosts.restore(*key, by="fleet")
+    return [*told.events, *without.events, *given_up.events, *isolated.events]
 
 
 @scenario

@@ -88,6 +88,24 @@ def test_counts_are_those_that_the_traffic_had(tmp_path: Path, seed: int) -> Non
     assert truth.opened.total() > 3, "a log without an outage would prove little"
 
 
+def test_a_long_log_is_judged_as_a_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a short log all fields are taken out of their JSON beforehand, and it is read by a single thread."""
+    path = write(tmp_path / "events.jsonl", list(Traffic(5, days=0.01, outages=2).lines(3_000)))
+    short = document(report_on(path, chosen=Filter(hosts=("example",))))
+    monkeypatch.setattr("sleepwalker.inspect.session._KEPT", 0)
+    monkeypatch.setattr("sleepwalker.inspect.session._FOR_THREADS", 0)
+    assert document(report_on(path, chosen=Filter(hosts=("example",)))) == short
+
+
+def test_what_is_loaded_after_a_question_counts_in_the_next(log: Log) -> None:
+    with Session() as session:
+        session.load(session.find([str(log(answered(1), answered(2), name="1.jsonl"))], BytesIO()))
+        session.use(Filter(since=NOON + 2))
+        assert session.rows("SELECT count(*) FROM calls") == [(1,)]
+        session.load(session.find([str(log(answered(1), answered(3), name="2.jsonl"))], BytesIO()))
+        assert session.rows("SELECT count(*) FROM calls") == [(2,)], "and the filter stays"
+
+
 def test_calls_names_and_processes_can_be_asked_for_and_older_lines_have_none(log: Log) -> None:
     path = log(
         line(1, "attempt.failed", call="a-1", name="billing", pid=7, attempt=1, status=503, duration=0.1),

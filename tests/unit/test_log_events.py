@@ -34,7 +34,8 @@ def sample(cls: type[Event]) -> Event:
     for name, hint in typing.get_type_hints(cls).items():
         if name in {field.name for field in fields(cls)}:
             [kind] = [part for part in typing.get_args(hint) or [hint] if part is not NoneType][:1]
-            arguments[name] = values[kind] if isinstance(kind, type) else kind
+            words = typing.get_args(kind)
+            arguments[name] = values[kind] if isinstance(kind, type) else words[0] if words else kind
     return cls(**arguments)
 
 

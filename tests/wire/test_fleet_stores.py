@@ -12,6 +12,7 @@ import math
 import os
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from servers import RedisServer
 from sleepwalker.fleet.redis import RedisStore
 from sleepwalker.fleet.redis import store as redis_store
 from sleepwalker.fleet.store import KEPT_FOR, RESTORED_FOR, Heard, Order, Said, Store, StoreError, View
-from sleepwalker.fleet.verdicts import Opinion, Tally
+from sleepwalker.fleet.verdicts import ACCUSES, Opinion, Tally
 from tests.ranges import some
 
 A, B, C = "https://a.example.com", "https://b.example.com", "https://c.example.com"
@@ -507,6 +508,24 @@ def test_what_was_not_said_is_taken_back_without_a_trace(one: Worker) -> None:
 def test_fine_counts_where_somebody_accuses(one: Worker, two: Worker) -> None:
     one.sync({A: BROKEN})
     assert trouble(two.sync({A: FINE})) == {A: (1, 1)}
+
+
+def test_those_whose_attempts_fail_are_counted_apart_from_those_who_find_it_broken(one: Worker, two: Worker) -> None:
+    one.sync({A: View("failing", lasted=0.25, cause="502")})
+    tally = two.sync({A: BROKEN}).tallies[A]
+    assert (tally.broken, tally.failing, tally.fine, tally.accusers) == (1, 1, 0, 2)
+    tally = one.sync({A: BROKEN}).tallies[A]
+    assert (tally.broken, tally.failing) == (2, 0)
+    tally = one.sync({A: FINE}).tallies[A]
+    assert (tally.broken, tally.failing, tally.fine) == (1, 0, 1)
+
+
+def test_trouble_begins_with_the_first_whose_attempts_fail(place: Place, one: Worker, two: Worker) -> None:
+    heard = one.sync({A: View("failing", lasted=0.25)})
+    place.passes(1)
+    tally = two.sync({A: BROKEN}).tallies[A]
+    assert tally.since == pytest.approx(heard.now, abs=1e-3)
+    assert tally.began == pytest.approx(heard.now - 0.25, abs=1e-3)
 
 
 def test_fine_of_a_host_in_no_trouble_is_not_kept(one: Worker, two: Worker) -> None:
@@ -1022,7 +1041,7 @@ class Kept:
     changed: int = 0
 
     def accusers(self) -> int:
-        return sum(opinion == "broken" for opinion in self.views.values())
+        return sum(opinion in ACCUSES for opinion in self.views.values())
 
     def settle(self) -> None:
         if not self.accusers():
@@ -1031,9 +1050,9 @@ class Kept:
             self.failed_at, self.cause = -math.inf, None
 
     def tally(self) -> Tally:
-        broken = self.accusers()
-        fine = len(self.views) - broken
-        return Tally(broken, fine, self.since, self.began, self.round, self.failed_at, self.cause)
+        said = Counter(self.views.values())
+        moments = (self.since, self.began, self.round, self.failed_at)
+        return Tally(said["broken"], said["fine"], *moments, self.cause, said["failing"])
 
 
 class Model:
@@ -1066,7 +1085,7 @@ class Model:
     def view(self, worker: str, name: str, view: View, now: float) -> bool:
         """Whether it came too late, for an earlier round."""
         if name not in self.hosts:
-            if not view.back and view.opinion != "broken":
+            if not view.back and view.opinion not in ACCUSES:
                 return False
             self.hosts[name] = Kept(view.round)
         host = self.hosts[name]
@@ -1082,12 +1101,12 @@ class Model:
                 host.round += 1
                 host.views.clear()
                 host.look_at = 0.0
-        elif view.opinion == "broken":
+        elif view.opinion in ACCUSES:
             if not host.accusers():
                 host.since, host.began = now, now - view.lasted
-            if view.failed or host.views.get(worker) != "broken":
+            if (view.opinion == "broken" and view.failed) or host.views.get(worker) != view.opinion:
                 host.failed_at, host.cause = now, view.cause
-                host.views[worker] = "broken"
+                host.views[worker] = view.opinion
         elif view.opinion == "fine" and host.accusers():
             host.views[worker] = "fine"
         elif view.opinion is None:
@@ -1135,6 +1154,13 @@ VIEWS = st.one_of(
         failed=st.booleans(),
     ),
     st.builds(View, st.sampled_from(["broken", "fine", None]), round=st.integers(0, 2), answered=st.booleans()),
+    st.builds(
+        View,
+        st.just("failing"),
+        round=st.integers(0, 2),
+        cause=st.sampled_from([None, "502"]),
+        lasted=st.sampled_from([0.25, 1.0]),
+    ),
     st.builds(View, st.none(), round=st.integers(0, 2), back=st.just(True)),
 )
 NEW_ORDERS = st.builds(

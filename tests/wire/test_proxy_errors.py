@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import ssl
@@ -473,32 +474,47 @@ def test_a_socks_proxy_that_drips_its_reply_is_left_when_the_time_is_over() -> N
 
 
 WITHOUT_SOCKS = """
-import sys, warnings
+import json, os, sys, warnings
 warnings.simplefilter("ignore")
 sys.modules["socks"] = None
 import sleepwalker
-for target in ("http://api.example.test", "https://api.example.test"):
-    conn = sleepwalker.Connection(target, sleepwalker.ANONYMOUS, proxies=PROXIES)
-    try:
-        conn.get("/")
-    except sleepwalker.URLError as error:
-        print(error, error.never_sent, len(error.attempts), conn.health.failures)
+for url in sys.argv[1:]:
+    for given in (True, False):
+        os.environ.pop("ALL_PROXY", None)
+        if not given:
+            os.environ["ALL_PROXY"] = url
+        said = []
+        for target in ("http://api.example.test", "https://api.example.test"):
+            proxies = {"all": url} if given else None
+            conn = sleepwalker.Connection(target, sleepwalker.ANONYMOUS, proxies=proxies)
+            try:
+                conn.get("/")
+            except sleepwalker.URLError as error:
+                said.append(f"{error} {error.never_sent} {len(error.attempts)} {conn.health.failures}")
+        print(json.dumps([url.partition(":")[0], given, said]))
 """
+SOCKS = ("socks4", "socks4a", "socks5", "socks5h", "SOCKS5")
 
 
-@pytest.mark.parametrize("scheme", ["socks4", "socks4a", "socks5", "socks5h", "SOCKS5"])
-@pytest.mark.parametrize("given", [True, False], ids=["given", "environment"])
-def test_the_package_that_a_socks_proxy_needs_is_named(scheme: str, given: bool) -> None:
-    """requests needs PySocks for it, which it does not bring along."""
-    url = f"{scheme}://u:{SECRET}@127.0.0.1:1"
-    program = WITHOUT_SOCKS.replace("PROXIES", repr({"all": url}) if given else "None")
-    env = {} if given else {"ALL_PROXY": url}
+@pytest.fixture(scope="module")
+def said_without_socks() -> dict[tuple[str, bool], list[str]]:
+    """By the scheme of the proxy, and whether it was given to the connection or is that of the environment."""
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60,
-        env={**clean_environment(), **env},
+        [sys.executable, "-c", WITHOUT_SOCKS, *(f"{scheme}://u:{SECRET}@127.0.0.1:1" for scheme in SOCKS)],
+        capture_output=True, text=True, check=True, timeout=60, env=clean_environment(),
     )  # fmt: skip
-    lines = done.stdout.splitlines()
-    assert len(lines) == 2, done.stdout + done.stderr
+    assert done.stderr == ""
+    return {(scheme, given): said for scheme, given, said in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.mark.parametrize("scheme", SOCKS)
+@pytest.mark.parametrize("given", [True, False], ids=["given", "environment"])
+def test_the_package_that_a_socks_proxy_needs_is_named(
+    said_without_socks: dict[tuple[str, bool], list[str]], scheme: str, given: bool
+) -> None:
+    """requests needs PySocks for it, which it does not bring along."""
+    lines = said_without_socks[scheme, given]
+    assert len(lines) == 2
     for line in lines:
         assert 'a SOCKS proxy needs a package that is not installed: pip install "requests[socks]"' in line
         assert line.endswith(" True 1 0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import random
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ POLICY = Policy(
     breaker=False,
 )
 #: More than the buffers of both sides take, and no two parts of it are alike.
-LARGE = b"".join(b"%07d\n" % number for number in range(1_500_000))
+LARGE = random.Random(1).randbytes(12_000_000)
 PIECES = [LARGE[start : start + 100_000] for start in range(0, len(LARGE), 100_000)]
 BODIES: dict[str, Callable[[], Any]] = {
     "bytes": lambda: LARGE,

@@ -7,8 +7,10 @@ import fcntl
 import os
 import sqlite3
 import stat
+import threading
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,8 +19,25 @@ from sleepwalker.clock import Clock
 from sleepwalker.fleet.local.schema import LAYOUT, SCHEMA, begin_anew
 from sleepwalker.fleet.store import StoreError
 
-__all__ = ["BUSY_FOR", "BeingMade", "Identity", "Opened", "fault", "identity", "is_busy", "look", "open_file"]
+__all__ = [
+    "BUSY_FOR",
+    "BeingMade",
+    "Identity",
+    "Opened",
+    "close_file",
+    "fault",
+    "identity",
+    "is_busy",
+    "look",
+    "open_file",
+    "renew_after_fork",
+]
 
+#: Device and number: the same path may be another file by now.
+Identity = tuple[int, int]
+
+#: Bytes of a database that tell whose it is.
+_HEAD = 100
 #: "slpw": a database of anything else is left alone.
 _APPLICATION = 0x736C7077
 #: Seconds that SQLite waits for another process at a time. Between two such waits a fork may go ahead.
@@ -31,9 +50,11 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 #: Without an id of the boot: how far the wall clock may move away from the other one before that counts as a new boot.
 _MOST_DRIFT = 60.0
+_NO_CLOCK = ("", 0.0)
 
-#: Device and number: the same path may be another file by now.
-Identity = tuple[int, int]
+#: How often this process has a file open. Held while one is opened.
+_open_here: Counter[Identity] = Counter()
+_opening = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +101,8 @@ def identity(status: os.stat_result) -> Identity:
 
 
 def open_file(path: Path, clock: Clock) -> Opened:
-    """Open it, and make it if it is not there. Raises `StoreError` and `sqlite3.Error`."""
+    """Open it, and make it if it is not there. Raises `StoreError`, `OSError` and `sqlite3.Error`."""
+    look(path)
     path = Path(os.path.realpath(path))  # the files beside it lie where it really is
     if (status := look(path)) is None:
         _make(path)
@@ -88,41 +110,85 @@ def open_file(path: Path, clock: Clock) -> Opened:
             raise StoreError(f"{path} was made, and is gone again")
     if (kind := _network(status.st_dev)) is not None:
         raise StoreError(f"{path} lies on a network file system ({kind}): it is for the workers of one machine")
-    # `rw`: never made by SQLite, whose new file everyone might read. The process must not open it by other means:
-    # closing any descriptor of a file lets go of all locks that the process has on it.
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode=rw", uri=True, timeout=BUSY_FOR, isolation_level=None, check_same_thread=False
-    )
+    with _opening:
+        connection = _connect(path, identity(status))
+    opened = Opened(connection, identity(status), os.getpid(), *_NO_CLOCK)
     try:
         boot, zero = _prepare(connection, path, clock)
         now = look(path)
         if now is None or identity(now) != identity(status):
             raise StoreError(f"{path} was replaced while it was opened")
-        return Opened(connection, identity(status), os.getpid(), boot, zero)
+        return replace(opened, boot=boot, zero=zero)
     except BaseException:
-        connection.close()
+        close_file(opened)
         raise
 
 
+def close_file(opened: Opened) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        opened.connection.close()
+    with _opening:
+        _open_here[opened.identity] -= 1
+
+
+def renew_after_fork() -> None:
+    """In a child: a thread that it does not have may hold the lock."""
+    global _opening
+    _opening = threading.Lock()
+
+
+def _connect(path: Path, which: Identity) -> sqlite3.Connection:
+    # Before SQLite sees it: it takes what lies beside the file for a part of it, and writes that into any other that
+    # was put in its place. Not where the process has it open, for closing any descriptor of a file lets go of all locks
+    # that the process has on it.
+    if not _open_here[which]:
+        _check_content(path)
+    # `rw`: never made by SQLite, whose new file everyone might read.
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode=rw", uri=True, timeout=BUSY_FOR, isolation_level=None, check_same_thread=False
+    )
+    _open_here[which] += 1
+    return connection
+
+
+def _check_content(path: Path) -> None:
+    """Raise `StoreError` for what is neither ours nor empty."""
+    with files.open_regular(path) as file:
+        head = file.read(_HEAD)
+    if not head:
+        return
+    if len(head) < _HEAD or not head.startswith(b"SQLite format 3\0"):
+        raise StoreError(f"{path} is no SQLite database, and is left as it is")
+    # https://www.sqlite.org/fileformat.html, 1.3: the application's id at 68, and the user's version at 60
+    if int.from_bytes(head[68:72]) != _APPLICATION:
+        raise StoreError(f"{path} is a database of something else, and is left as it is")
+
+
 def _prepare(connection: sqlite3.Connection, path: Path, clock: Clock) -> tuple[str, float]:
-    """Check that it is ours, or empty; then the id of the boot, and the zero of the store's clock."""
+    """Make the tables if it is empty; then the id of the boot, and the zero of the store's clock."""
     run = connection.execute
     run("PRAGMA mmap_size = 0")  # else a file that is cut kills the process
     run("PRAGMA trusted_schema = OFF")
     run("PRAGMA cell_size_check = ON")
-    is_new = _is_new(connection, path)
-    if run("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-        raise StoreError(f"{path} cannot be used by several processes: its file system has no shared memory")
     # Not flushed to the disk with each word, but so that a power cut leaves a whole file.
     run("PRAGMA synchronous = NORMAL")
+    if _value(connection, "PRAGMA application_id") == 0:
+        # Before there is anything beside it: so what the file itself begins with tells whose it is.
+        with _transaction(connection):
+            if _value(connection, "PRAGMA application_id") == 0:
+                for statement in SCHEMA.split(";"):
+                    run(statement)
+                run(f"PRAGMA user_version = {LAYOUT}")
+                run(f"PRAGMA application_id = {_APPLICATION}")
+    layout = _value(connection, "PRAGMA user_version")
+    if layout != LAYOUT:
+        raise StoreError(
+            f"{path} has the layout {layout}, and this release knows {LAYOUT}: all workers need the same release"
+        )
+    if _value(connection, "PRAGMA journal_mode = WAL") != "wal":
+        raise StoreError(f"{path} cannot be used by several processes: its file system has no shared memory")
     run("PRAGMA journal_size_limit = 4194304")
-    run("BEGIN IMMEDIATE")
-    try:
-        if is_new and _is_new(connection, path):
-            for statement in SCHEMA.split(";"):
-                run(statement)
-            run(f"PRAGMA application_id = {_APPLICATION}")
-            run(f"PRAGMA user_version = {LAYOUT}")
+    with _transaction(connection):
         boot, zero = _boot(), clock.wall() - clock.monotonic()
         row = run("SELECT boot, zero FROM clock").fetchone()
         if row is not None and row[0] == boot and (boot or abs(zero - row[1]) <= _MOST_DRIFT):
@@ -131,26 +197,23 @@ def _prepare(connection: sqlite3.Connection, path: Path, clock: Clock) -> tuple[
             run("DELETE FROM clock")
             run("INSERT INTO clock VALUES (?, ?)", (boot, zero))
             begin_anew(connection, zero + clock.monotonic())
-        run("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            run("ROLLBACK")
-        raise
     return boot, zero
 
 
-def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (layout,) = connection.execute("PRAGMA user_version").fetchone()
-    if application == _APPLICATION and layout == LAYOUT:
-        return False
-    if application == _APPLICATION:
-        raise StoreError(
-            f"{path} has the layout {layout}, and this release knows {LAYOUT}: all workers need the same release"
-        )
-    if application or layout or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-        raise StoreError(f"{path} is a database of something else, and is left as it is")
-    return True
+def _value(connection: sqlite3.Connection, question: str) -> object:
+    return connection.execute(question).fetchone()[0]
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _make(path: Path) -> None:

@@ -33,14 +33,14 @@ NAME, CAUSE, LABEL, REASON = 300, 60, 100, 200
 _KINDS = ("isolate", "restore", "reset")
 #: Whether an order or a host is still there: until its end, or for as long as workers put that off for all.
 _HOLDS = "(ends > :now OR (:kept_until > :now AND kind = 'isolate' AND given_for IS NULL))"
-IN_TROUBLE = "SELECT * FROM hosts WHERE service = ? AND broken > 0 ORDER BY changed LIMIT ?"
+IN_TROUBLE = "SELECT * FROM hosts WHERE service = ? AND accusers > 0 ORDER BY changed LIMIT ?"
 CHANGED = "SELECT * FROM hosts WHERE service = ? AND changed > ? ORDER BY changed LIMIT ?"
 ORDERS = f"SELECT * FROM orders WHERE service = :service AND changed > :since AND {_HOLDS} ORDER BY changed"  # noqa: S608
 ORDER = f"SELECT * FROM orders WHERE service = :service AND name = :name AND is_reset = :is_reset AND {_HOLDS}"  # noqa: S608
-SWEEP_HOSTS = "DELETE FROM hosts WHERE service = :service AND broken = 0 AND ends <= :now AND :kept_until <= :now"
+SWEEP_HOSTS = "DELETE FROM hosts WHERE service = :service AND accusers = 0 AND ends <= :now AND :kept_until <= :now"
 SWEEP_CALM = """
-DELETE FROM hosts WHERE service = :service AND broken = 0 AND changed <= (
-    SELECT changed FROM hosts WHERE service = :service AND broken = 0 ORDER BY changed DESC LIMIT 1 OFFSET :most)
+DELETE FROM hosts WHERE service = :service AND accusers = 0 AND changed <= (
+    SELECT changed FROM hosts WHERE service = :service AND accusers = 0 ORDER BY changed DESC LIMIT 1 OFFSET :most)
 """
 SWEEP_ORDERS = f"DELETE FROM orders WHERE service = :service AND NOT {_HOLDS}"  # noqa: S608
 
@@ -57,7 +57,9 @@ class Host:
     failed_at: float = -math.inf
     cause: str | None = None
     look_at: float = 0.0
-    broken: int = 0
+    accusers: int = 0
+    """Those that find it broken, and those whose attempts fail."""
+    failing: int = 0
     fine: int = 0
     changed: int = 0
     ends: float = 0.0
@@ -66,7 +68,8 @@ class Host:
     def tally(self) -> Tally:
         """What is told of it. Raises `ValueError` and `TypeError` for what no worker wrote."""
         return Tally(
-            broken=int(self.broken), fine=int(self.fine), since=float(self.since), began=float(self.began),
+            broken=int(self.accusers) - int(self.failing), failing=int(self.failing), fine=int(self.fine),
+            since=float(self.since), began=float(self.began),
             round=int(self.round), failed_at=float(self.failed_at), cause=_text(self.cause),
         )  # fmt: skip
 

@@ -22,10 +22,10 @@ CREATE TABLE workers (
     PRIMARY KEY (service, worker)) WITHOUT ROWID;
 CREATE TABLE hosts (
     service INTEGER NOT NULL, host TEXT NOT NULL, round INTEGER NOT NULL, since REAL NOT NULL, began REAL NOT NULL,
-    failed_at REAL NOT NULL, cause TEXT, look_at REAL NOT NULL, broken INTEGER NOT NULL, fine INTEGER NOT NULL,
-    changed INTEGER NOT NULL, ends REAL NOT NULL, PRIMARY KEY (service, host)) WITHOUT ROWID;
+    failed_at REAL NOT NULL, cause TEXT, look_at REAL NOT NULL, accusers INTEGER NOT NULL, failing INTEGER NOT NULL,
+    fine INTEGER NOT NULL, changed INTEGER NOT NULL, ends REAL NOT NULL, PRIMARY KEY (service, host)) WITHOUT ROWID;
 CREATE INDEX hosts_changed ON hosts (service, changed);
-CREATE INDEX hosts_in_trouble ON hosts (service, changed) WHERE broken > 0;
+CREATE INDEX hosts_in_trouble ON hosts (service, changed) WHERE accusers > 0;
 CREATE TABLE views (
     service INTEGER NOT NULL, worker TEXT NOT NULL, host TEXT NOT NULL, opinion TEXT NOT NULL, cause TEXT,
     lasted REAL NOT NULL, PRIMARY KEY (service, worker, host)) WITHOUT ROWID;
@@ -43,7 +43,8 @@ def begin_anew(connection: sqlite3.Connection, now: float) -> None:
     run = connection.execute
     run("DELETE FROM workers")
     run("DELETE FROM views")
-    run("UPDATE hosts SET broken = 0, fine = 0, since = 9e999, began = 9e999, failed_at = -9e999, cause = NULL")
+    run("UPDATE hosts SET accusers = 0, failing = 0, fine = 0")
+    run("UPDATE hosts SET since = 9e999, began = 9e999, failed_at = -9e999, cause = NULL")
     run("UPDATE hosts SET look_at = 0, ends = min(ends, ?)", (now + KEPT_FOR,))
     run("UPDATE orders SET ends = min(ends, ? + coalesce(given_for, ?))", (now, KEPT_FOR))
     run("UPDATE services SET kept_until = min(kept_until, ?), swept_at = min(swept_at, ?)", (now + KEPT_FOR, now))

@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
-from sleepwalker.fleet.local.file import BUSY_FOR, BeingMade, Opened, fault, identity, is_busy, look, open_file
+from sleepwalker.fleet.local.file import (
+    BUSY_FOR,
+    BeingMade,
+    Opened,
+    close_file,
+    fault,
+    identity,
+    is_busy,
+    look,
+    open_file,
+    renew_after_fork,
+)
 from sleepwalker.fleet.local.tables import Service
 from sleepwalker.fleet.store import Heard, Order, Overview, Said, StoreError
 
@@ -180,8 +191,7 @@ class FileStore:
         opened, self._opened = self._opened, None
         if opened is None:
             return
-        with contextlib.suppress(sqlite3.Error):
-            opened.connection.close()
+        close_file(opened)
 
     def part_for_fork(self) -> bool:
         """Wait for a call that is under way, and close, before a fork. Whether a fork can go ahead safely."""
@@ -223,6 +233,8 @@ def _before_fork() -> None:
 def _after_fork(in_child: bool) -> None:
     parted = _parted[:]
     _parted.clear()
+    if in_child:
+        renew_after_fork()
     for store, was_parted in parted:
         store.part_after_fork(in_child, was_parted)
 

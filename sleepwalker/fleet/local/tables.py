@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from typing import cast
 
@@ -27,7 +28,7 @@ from sleepwalker.fleet.local.rows import (
     view_of,
 )
 from sleepwalker.fleet.store import KEPT_FOR, RESTORED_FOR, Heard, Order, Overview, Said, StoreError, View
-from sleepwalker.fleet.verdicts import Tally
+from sleepwalker.fleet.verdicts import ACCUSES, Tally
 
 __all__ = ["Service"]
 
@@ -51,7 +52,9 @@ class Service:
         self.is_there = row is not None
         if row is None:
             row = (0, os.urandom(12).hex(), 0, 0, 0.0, now, 0)
-        self._number, self._store, self._version, self._counter, self._kept_until, self._swept_at, self._swept = row
+        self._number, self._store, self._version = int(row[0]), str(row[1]), int(row[2])
+        self._counter, self._kept_until = int(row[3]), float(row[4])
+        self._swept_at, self._swept = float(row[5]), int(row[6])
         self._name = name
 
     def sync(self, said: Said) -> Heard:
@@ -133,10 +136,11 @@ class Service:
                 views.setdefault(host, {})[worker] = view
         tallies = {}
         for host, said in list(views.items()):
-            broken = sum(view.opinion == "broken" for view in said.values())
+            opinions = Counter(view.opinion for view in said.values())
             kept = rounds[host]
-            if broken:
-                kept.broken, kept.fine = broken, len(said) - broken
+            if opinions["broken"] or opinions["failing"]:
+                kept.failing, kept.fine = opinions["failing"], opinions["fine"]
+                kept.accusers = opinions["broken"] + kept.failing
                 tallies[host] = kept.tally
             else:
                 del views[host]  # all that accused it are gone
@@ -204,38 +208,39 @@ class Service:
         if row is None:
             return None
         host = Host(*row)
-        forgotten = not host.broken and host.ends <= self._now and self._kept_until <= self._now
+        forgotten = not host.accusers and host.ends <= self._now and self._kept_until <= self._now
         return None if forgotten else host
 
     def _hosts(self, question: str, *values: object) -> Iterator[Host]:
         return (Host(*row) for row in self._run(question, values))
 
     def _save(self, host: Host, is_news: bool) -> None:
-        if not host.broken:
+        if not host.accusers:
             self._clear(host)
         if is_news:
             self._version += 1
             host.changed = self._version
         host.ends = self._now + KEPT_FOR
         self._run(
-            "INSERT OR REPLACE INTO hosts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO hosts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 host.service, host.host, host.round, host.since, host.began, host.failed_at, host.cause, host.look_at,
-                host.broken, host.fine, host.changed, host.ends,
+                host.accusers, host.failing, host.fine, host.changed, host.ends,
             ),
         )  # fmt: skip
 
     def _clear(self, host: Host) -> None:
         """Nothing is said of the host any more."""
-        if host.broken or host.fine:
+        if host.accusers or host.fine:
             self._run("DELETE FROM views WHERE service = ? AND host = ?", (self._number, host.host))
-        host.broken = host.fine = 0
+        host.accusers = host.failing = host.fine = 0
         host.since = host.began = math.inf
         host.failed_at, host.cause = -math.inf, None
 
     def _take_back(self, worker: str, host: Host, opinion: str) -> None:
         self._run("DELETE FROM views WHERE service = ? AND worker = ? AND host = ?", (self._number, worker, host.host))
-        host.broken -= opinion == "broken"
+        host.accusers -= opinion in ACCUSES
+        host.failing -= opinion == "failing"
         host.fine -= opinion == "fine"
 
     def _hear(self, worker: str, name: str, view: View) -> bool:
@@ -245,25 +250,25 @@ class Service:
         name = cut(name, NAME)
         host = self._host(name)
         if host is None:
-            if view.opinion != "broken" and not view.back:
+            if view.opinion not in ACCUSES and not view.back:
                 return False
             host = Host(self._number, name, view.round)
         elif view.round < host.round:
             return True
         is_news = False
         if view.round > host.round:
-            is_news = host.broken > 0
+            is_news = host.accusers > 0
             self._clear(host)
             host.round = view.round
         if view.back:
-            if host.broken:
+            if host.accusers:
                 is_news = True
                 self._clear(host)
                 host.round += 1
                 host.look_at = 0.0
         else:
             is_news |= self._count(worker, host, view)
-            if view.answered and host.broken:
+            if view.answered and host.accusers:
                 host.failed_at = -math.inf
                 is_news = True
         self._save(host, is_news)
@@ -276,7 +281,7 @@ class Service:
         ).fetchone()
         before = own[0] if own else None
         same = before == view.opinion and not (view.opinion == "broken" and view.failed)
-        if same or (view.opinion == "fine" and not host.broken):
+        if same or (view.opinion == "fine" and not host.accusers):
             return False
         if before is not None:
             self._take_back(worker, host, before)
@@ -284,11 +289,12 @@ class Service:
             return True
         lasted = view.lasted if 0 <= view.lasted < math.inf else 0.0
         cause = cut_or_none(view.cause, CAUSE)
-        if view.opinion == "broken":
+        if view.opinion in ACCUSES:
             if host.since == math.inf:
                 host.since, host.began = self._now, self._now - lasted
             host.failed_at, host.cause = self._now, cause
-            host.broken += 1
+            host.accusers += 1
+            host.failing += view.opinion == "failing"
         else:
             host.fine += 1
         self._run(
@@ -299,7 +305,7 @@ class Service:
 
     def _grant(self, name: str, seconds: float) -> bool:
         host = self._host(cut(name, NAME))
-        if host is None or not host.broken or self._now < host.look_at:
+        if host is None or not host.accusers or self._now < host.look_at:
             return False
         self._run(
             "UPDATE hosts SET look_at = ? WHERE service = ? AND host = ?",
@@ -311,7 +317,7 @@ class Service:
         """Name, order and the version at which it was given."""
         for row in self._run(ORDERS, {**self._moment(), "since": since}):
             _, name, _, kind, number, reason, by, given_for, ends, changed = row
-            left = None if given_for is None else ends - self._now
+            left = None if given_for is None else min(float(ends) - self._now, float(given_for))
             yield name, order_of(kind, number, reason, left, by), changed
 
     def _answer(self, said: Said, since: int, late: list[str], granted: tuple[str, ...]) -> Heard:

@@ -29,12 +29,12 @@ local function write_hosts()
     local h = hosts[origin]
     rows[#rows + 1] = origin
     rows[#rows + 1] =
-      pack(HOST, h.version, h.look_at, h.at, h.broken, h.fine, h.round, h.since, h.began, h.failed_at) .. h.cause
+      pack(HOST, h.version, h.look_at, h.at, h.accusers, h.failing, h.fine, h.round, h.since, h.began, h.failed_at) .. h.cause
     if bumped or h.version == 0 then
       changed[#changed + 1] = h.version
       changed[#changed + 1] = origin
     end
-    if h.broken > 0 then
+    if h.accusers > 0 then
       if bumped then
         trouble[#trouble + 1] = h.version
         trouble[#trouble + 1] = origin
@@ -130,7 +130,7 @@ local function forget_old_hosts()
   local origins = call("ZRANGE", key("changed"), 1, math.min(count - HOSTS_KEPT, AT_ONCE))
   load_hosts(origins)
   for _, origin in ipairs(origins) do
-    if not hosts[origin] or hosts[origin].broken == 0 then
+    if not hosts[origin] or hosts[origin].accusers == 0 then
       hosts[origin] = false
       state.old[#state.old + 1] = origin
     end
@@ -161,7 +161,7 @@ end
 local function tally_of(origin, raws)
   local h = hosts[origin]
   if h then
-    return pack(">I4I4I4ddd", h.broken, h.fine, h.round, h.since, h.began, h.failed_at) .. h.cause, h.version
+    return pack(">I4I4I4I4ddd", h.accusers, h.failing, h.fine, h.round, h.since, h.began, h.failed_at) .. h.cause, h.version
   end
   local raw = raws[origin]
   if not raw then lost() end
@@ -251,7 +251,7 @@ local function sync()
   local granted = {}
   for i, origin in ipairs(looked) do
     local h = hosts[origin]
-    if h and h.broken > 0 and now >= h.look_at then
+    if h and h.accusers > 0 and now >= h.look_at then
       h.look_at = now + tonumber(seconds[i])
       touched[origin] = touched[origin] or false
       granted[#granted + 1] = origin
@@ -310,7 +310,7 @@ local function overview()
     sweep(true)
     local shown = {}
     for _, origin in ipairs(changed_hosts(true, -1, ALL_HOSTS)) do
-      if not hosts[origin] or hosts[origin].broken > 0 then shown[#shown + 1] = origin end
+      if not hosts[origin] or hosts[origin].accusers > 0 then shown[#shown + 1] = origin end
     end
     hosts_there = (add_hosts(answer, shown, ALL_HOSTS))
     orders_there = (add_orders(answer, true, -1))

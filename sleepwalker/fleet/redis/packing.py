@@ -16,15 +16,16 @@ NAME, CAUSE, LABEL, REASON = 300, 60, 100, 200
 VIEWS = 1000
 
 _VIEW = struct.Struct(">cBId")  # opinion, flags, round, lasted; then the cause
-_FAILED, _BACK = 1, 2
-_TALLY = struct.Struct(">IIIddd")  # broken, fine, round, since, began, failed_at; then the cause
+_FAILED, _BACK, _ANSWERED = 1, 2, 4
+_TALLY = struct.Struct(">IIIIddd")  # accusers, failing of them, fine, round, since, began, failed_at; then the cause
 _SAID = struct.Struct(">cdd")  # opinion, since, moment; then the cause
 _ORDER = struct.Struct(">cdd")  # kind, number, left; then the reason, a zero byte after its length, and by whom
 _LENGTH = struct.Struct(">HH")
 _NONE = 0xFFFF
 _KINDS: dict[bytes, Literal["isolate", "restore", "reset"]] = {b"i": "isolate", b"r": "restore", b"x": "reset"}
 _CODES = {kind: code for code, kind in _KINDS.items()}
-_OPINIONS: dict[bytes, Opinion] = {b"b": "broken", b"f": "fine"}
+_OPINIONS: dict[bytes, Opinion] = {b"b": "broken", b"g": "failing", b"f": "fine"}
+_LETTERS: dict[Opinion, bytes] = {opinion: letter for letter, opinion in _OPINIONS.items()}
 _MOST = 2**32 - 1
 
 
@@ -72,8 +73,8 @@ def _add(given: list[bytes], members: Iterable[tuple[str, bytes]]) -> None:
 
 
 def _view(view: View) -> bytes:
-    opinion = b"-" if view.opinion is None else b"b" if view.opinion == "broken" else b"f"
-    flags = _FAILED * view.failed | _BACK * view.back
+    opinion = b"-" if view.opinion is None else _LETTERS[view.opinion]
+    flags = _FAILED * view.failed | _BACK * view.back | _ANSWERED * view.answered
     return _VIEW.pack(opinion, flags, min(max(view.round, 0), _MOST), view.lasted) + _cause(view.cause)
 
 
@@ -114,8 +115,9 @@ def _read_order(data: bytes) -> Order:
 
 
 def _read_tally(data: bytes) -> Tally:
-    broken, fine, round_, since, began, failed_at = _TALLY.unpack_from(data)
-    return Tally(broken, fine, since, began, round_, failed_at, _read_cause(data[_TALLY.size :]))
+    accusers, failing, fine, round_, since, began, failed_at = _TALLY.unpack_from(data)
+    cause = _read_cause(data[_TALLY.size :])
+    return Tally(accusers - failing, fine, since, began, round_, failed_at, cause, failing)
 
 
 def heard(answer: Sequence[Any]) -> Heard:

@@ -7,16 +7,16 @@
 --   workers         hash: - and the worker -> its end, its label; + and the worker, once it has said something
 --   hosts           hash: origin -> a record, see HOST
 --   changed         sorted set: origin by the version at which it last changed
---   trouble         likewise, of the hosts that a worker finds broken
+--   trouble         likewise, of the hosts that do not answer some worker
 --   orders          hash: - or x (of a reset) and the name -> a record, see ORDER
 --   said:<worker>   hash: origin -> what that worker says of it, see VIEW
 -- Each has a member "", so that it never gets empty: its time to live is not lost, and where it is missing that shows.
 --
 -- A view counts where its moment is the host's `since`: so all views of a host are dropped by changing that.
 
-local HOST = ">dddI4I4I4ddd" -- version, look_at, changed at, broken, fine, round, since, began, failed_at; then the cause
-local HOST_SIZE, TALLY_FROM = 60, 25 -- what workers hear of a record begins with `broken`
-local VIEW, VIEW_SIZE = ">c1dd", 17 -- b or f, since, began or when it was said; then the cause
+local HOST = ">dddI4I4I4I4ddd" -- version, look_at, changed at, accusers, failing, fine, round, since, began, failed_at; then the cause
+local HOST_SIZE, TALLY_FROM = 64, 25 -- what workers hear of a record begins with `accusers`
+local VIEW, VIEW_SIZE = ">c1dd", 17 -- b (broken), g (failing) or f (fine), since, began or when it was said; then the cause
 local ORDER, ORDER_SIZE = ">c1dddd", 33 -- kind, number, version, end (infinity: none), dropped at; then texts
 local AT_ONCE = 1000 -- members for one command: Lua cannot unpack many more
 local RENEWED_EVERY = 3600
@@ -72,8 +72,8 @@ end
 local function read_host(raw)
   if #raw < HOST_SIZE then foreign("hosts") end
   local h = { cause = string.sub(raw, HOST_SIZE + 1) }
-  h.version, h.look_at, h.at, h.broken, h.fine, h.round, h.since, h.began, h.failed_at = unpack_(HOST, raw)
-  h.listed = h.broken > 0
+  h.version, h.look_at, h.at, h.accusers, h.failing, h.fine, h.round, h.since, h.began, h.failed_at = unpack_(HOST, raw)
+  h.listed = h.accusers > 0
   return h
 end
 

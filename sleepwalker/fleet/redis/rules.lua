@@ -9,7 +9,7 @@ local function bump(origin, h)
 end
 
 local function drop_views(h)
-  h.broken, h.fine, h.since, h.began, h.failed_at, h.cause = 0, 0, infinity, infinity, -infinity, ""
+  h.accusers, h.failing, h.fine, h.since, h.began, h.failed_at, h.cause = 0, 0, 0, infinity, infinity, -infinity, ""
 end
 
 -- Take a view out of the counts: whether it was in them.
@@ -17,8 +17,13 @@ local function uncount(h, view)
   if not view then return false end
   local opinion, since = unpack_(VIEW, view)
   if since ~= h.since then return false end
-  if opinion == "b" then h.broken = h.broken - 1 else h.fine = math.max(h.fine - 1, 0) end
-  if h.broken <= 0 then drop_views(h) end
+  if opinion == "f" then
+    h.fine = math.max(h.fine - 1, 0)
+  else
+    h.accusers = h.accusers - 1
+    if opinion == "g" then h.failing = math.max(h.failing - 1, 0) end
+  end
+  if h.accusers <= 0 then drop_views(h) end
   return true
 end
 
@@ -67,20 +72,23 @@ local function set_view(origin, h, opinion, failed, began, cause, before)
   local was, since = "", nil
   if before then was, since = unpack_(VIEW, before) end
   if since ~= h.since then was = "" end
-  if opinion == "b" then
-    if h.broken == 0 then h.since, h.began = now, began end
-    local new = was ~= "b"
+  if opinion == "b" or opinion == "g" then
+    if h.accusers == 0 then h.since, h.began = now, began end
+    local new = was ~= opinion
     if new then
       if was == "f" then h.fine = math.max(h.fine - 1, 0) end
-      h.broken = h.broken + 1
+      if was == "g" then h.failing = math.max(h.failing - 1, 0) end
+      if was == "" or was == "f" then h.accusers = h.accusers + 1 end
+      if opinion == "g" then h.failing = h.failing + 1 end
     end
+    failed = failed and opinion == "b"
     if new or failed then h.failed_at, h.cause = now, cause end
-    own[origin] = pack(VIEW, "b", h.since, began) .. cause
+    own[origin] = pack(VIEW, opinion, h.since, began) .. cause
     return new or failed
-  elseif opinion == "f" and h.broken > 0 and was ~= "f" then
+  elseif opinion == "f" and h.accusers > 0 and was ~= "f" then
     uncount(h, before)
     own[origin] = false
-    if h.broken > 0 then -- else it was the only one that accused, and nobody is left to contradict
+    if h.accusers > 0 then -- else it was the only one that accused, and nobody is left to contradict
       h.fine = h.fine + 1
       own[origin] = pack(VIEW, "f", h.since, now)
     end
@@ -96,10 +104,10 @@ end
 local function take_view(origin, said, before)
   local opinion, flags, round, lasted = unpack_(">c1BI4d", said)
   local cause = string.sub(said, 15)
-  local failed, back = flags % 2 == 1, flags >= 2
+  local failed, back, answered = flags % 2 == 1, math.floor(flags / 2) % 2 == 1, flags >= 4
   local h = hosts[origin]
   if not h then
-    if opinion ~= "b" and not back then return end
+    if opinion ~= "b" and opinion ~= "g" and not back then return end
     h = { version = 0, look_at = 0, at = now, round = round }
     drop_views(h)
     hosts[origin], touched[origin] = h, false
@@ -109,14 +117,17 @@ local function take_view(origin, said, before)
   end
   local changed = false
   if round > h.round then
-    changed = h.broken > 0
+    changed = h.accusers > 0
     drop_views(h)
     h.round = round
     touched[origin] = touched[origin] or false
   end
   if not back then
     changed = set_view(origin, h, opinion, failed, now - lasted, cause, before) or changed
-  elseif h.broken > 0 then
+    if answered and h.accusers > 0 then
+      h.failed_at, changed = -infinity, true
+    end
+  elseif h.accusers > 0 then
     drop_views(h)
     h.round, h.look_at = h.round + 1, 0
     changed = true

@@ -1,0 +1,61 @@
+"""Processes of this benchmark: modules of its own that speak JSON by lines, and end with what started them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.machine import ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running one."""
+
+    module: str
+    process: subprocess.Popen[str]
+
+    def say(self, value: object) -> None:
+        """Write a line."""
+        assert self.process.stdin is not None
+        print(json.dumps(value), file=self.process.stdin, flush=True)
+
+    def hear(self) -> Any:
+        """Read a line; RuntimeError where it ended instead."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"benchmarks.fleet.{self.module} ended with {self.process.wait(10)}")
+        return json.loads(line)
+
+    def ask(self, value: object) -> Any:
+        """Write a line, and read one."""
+        self.say(value)
+        return self.hear()
+
+    def done(self) -> Any:
+        """End its input, and read what it says at last."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.hear()
+
+
+@contextlib.contextmanager
+def started(module: str) -> Iterator[Child]:
+    """`python -m benchmarks.fleet.MODULE`, which is ended in the end."""
+    command = [sys.executable, "-m", f"benchmarks.fleet.{module}"]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield Child(module, process)
+    finally:
+        process.terminate()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
