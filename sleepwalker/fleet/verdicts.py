@@ -8,8 +8,10 @@ such workers are as well.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 #: What a worker says of a host. A worker without an opinion says nothing.
@@ -64,8 +66,8 @@ class Quorum:
 
     def needed(self, reports: int) -> int:
         """How many of so many reports make a verdict."""
-        # In whole millionths: 0.3 * 10 is 3.0000000000000004 in some orders of working it out, and 4 would be needed.
-        most = math.floor(round(self.share * 1e6) * reports / 1e6) + 1
+        share = _exactly(self.share)
+        most = share.numerator * reports // share.denominator + 1
         return max(self.min_reporters, min(most, reports))
 
     def decides_at(self, tally: Tally) -> float:
@@ -79,3 +81,9 @@ class Quorum:
     def is_broken(self, tally: Tally, now: float) -> bool:
         """Whether the host counts as broken for all, as of `now` on the store's clock."""
         return now >= self.decides_at(tally)
+
+
+@functools.lru_cache(maxsize=16)
+def _exactly(share: float) -> Fraction:
+    """The share that was meant: 3 of 10 are no more than 0.3, nor is 1 of 3 more than 1 / 3, though floats say so."""
+    return Fraction(share).limit_denominator(10_000)

@@ -113,7 +113,7 @@ def test_the_word_is_no_knowledge_of_this_worker() -> None:
     here = worker()
     here.told()
     assert here.standing == Standing(
-        broken=False, told=True, healthy=False, failing=False, lasted=0, cause=None, failed_looks=0, answered_at=None,
+        broken=False, told=True, healthy=False, failing=False, run=0, lasted=0, cause=None, failed_looks=0, answered_at=None,
         demand=0, waiting=False,
     )  # fmt: skip
 
