@@ -82,9 +82,10 @@ local function set_view(origin, h, opinion, failed, began, cause, before)
       if opinion == "g" then h.failing = h.failing + 1 end
     end
     failed = failed and opinion == "b"
-    if new or failed then h.failed_at, h.cause = now, cause end
+    if not (new or failed) then return false end
+    h.failed_at, h.cause = now, cause
     own[origin] = pack(VIEW, opinion, h.since, began) .. cause
-    return new or failed
+    return true
   elseif opinion == "f" and h.accusers > 0 and was ~= "f" then
     uncount(h, before)
     own[origin] = false
