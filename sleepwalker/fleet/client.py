@@ -19,7 +19,7 @@ from sleepwalker.engine import fleet as word
 from sleepwalker.events import Event, FleetJoined, FleetLost, Observer
 from sleepwalker.fleet.options import Fleet
 from sleepwalker.fleet.store import Heard, Order, Store, StoreError
-from sleepwalker.fleet.worker import Action, Worker
+from sleepwalker.fleet.worker import RUN, Action, Worker
 from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.fleet import FleetHealth
 from sleepwalker.hosts.isolations import isolation_key
