@@ -27,7 +27,7 @@ from servers import RedisServer
 from sleepwalker.fleet.redis import RedisStore
 from sleepwalker.fleet.redis import store as redis_store
 from sleepwalker.fleet.store import KEPT_FOR, RESTORED_FOR, Heard, Order, Said, Store, StoreError, View
-from sleepwalker.fleet.verdicts import Opinion, Tally
+from sleepwalker.fleet.verdicts import ACCUSES, Opinion, Tally
 from tests.fleet_model import Model
 from tests.ranges import some
 
