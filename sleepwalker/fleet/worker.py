@@ -23,8 +23,9 @@ FULL_PACE = 80
 _HOSTS, _LEAST, _MOST = 6400, 16, 256
 #: Intervals after which a worker that is not heard of any more counts as gone.
 _GONE = 5
-#: All workers together look at a broken host this often, in intervals.
-_LOOK_EVERY = 1.5
+#: All workers together look at a broken host as often as this share of its outage so far, in intervals at the soonest
+#: and at the latest: so an outage ends for them later by hardly more than that.
+_LOOK_AFTER, _SOONEST, _LATEST = 0.3, 0.5, 1.5
 #: So many intervals after the last look that failed nobody is held back by it any more.
 _FRESH = 5.0
 #: A worker is held back for so many ticks at a time: when nothing is heard any more, it goes on alone after them.
@@ -57,8 +58,12 @@ class _Known:
     """What is known of a host that is, or was, in trouble."""
 
     tally: Tally = _NOTHING
-    word: bool = False
+    verdict: bool = False
     """Whether the host counts as broken for all, as it was decided here last."""
+    word: bool = False
+    """Whether that is in force here."""
+    knows_better: bool = False
+    """Whether the host answers this worker, whatever others say."""
     returned: bool = False
     """Whether it has come back since, and that has not been decided here yet."""
     here: bool = False
@@ -109,7 +114,7 @@ class Worker:
     """The store's clock less the worker's, as of the last answer."""
     _synced_at: float = -math.inf
     _renewed_at: float = -math.inf
-    _noted_at: float | None = None
+    _counted_at: float | None = None
     _more: bool = False
 
     # -- how often
@@ -153,8 +158,11 @@ class Worker:
 
     def note(self, standings: Mapping[str, Standing], now: float) -> None:
         """Take note of how hosts stand here, and work out what to tell."""
-        passed = math.inf if self._noted_at is None else now - self._noted_at
-        self._noted_at = now
+        passed = math.inf if self._counted_at is None else now - self._counted_at
+        if passed < self.tick / 4:
+            passed = 0.0  # it is the same tick
+        else:
+            self._counted_at = now
         self._asks = {}
         for host, standing in standings.items():
             known = self._hosts.get(host)
@@ -176,13 +184,12 @@ class Worker:
             self._news[host] = _joined(self._news.get(host), view)
             if view.failed:
                 known.look_until = -math.inf  # it was used
-        if known.word:
+        if known.word and passed > 0:
             self._ask(host, known, standing, now, passed)
-        known.failed_looks, known.answered_at, known.refused = (
-            standing.failed_looks,
-            standing.answered_at,
-            standing.demand,
-        )
+        known.failed_looks, known.answered_at = standing.failed_looks, standing.answered_at
+        if passed > 0:
+            known.refused = standing.demand
+        known.knows_better = standing.run < RUN and self._answers(known, standing)
         if standing.healthy and not known.word:
             known.bad_since = None
             if known.said is None and not known.tally.accusers and host not in self._news:
@@ -223,9 +230,7 @@ class Worker:
         tally = known.tally
         if not tally.accusers:
             return None
-        if standing.failing or standing.answered_at is None:
-            return View(None, tally.round) if known.said == "fine" else None
-        if known.said is None and self._answers(known, standing):
+        if known.said is None and standing.run < RUN and self._answers(known, standing):
             return View("fine", tally.round)
         return None
 
@@ -238,7 +243,7 @@ class Worker:
         """Ask leave to look at a host, if calls come that would."""
         if standing.waiting:
             known.wanted = math.inf
-        elif passed > 0:
+        else:
             rate = (standing.demand - known.refused) / passed
             weight = passed / max(passed, min(now - (known.bad_since or now), _REMEMBERED))
             known.wanted = rate if known.wanted == math.inf else known.wanted + (rate - known.wanted) * weight
@@ -247,7 +252,9 @@ class Worker:
         # A worker whose calls are rare may not use its leave in time: then the next one gets it so much sooner. All
         # together they send as many.
         used = 1 - math.exp(-min(known.wanted * self._look_for, 50.0))
-        self._asks[host] = _LOOK_EVERY * self.interval * max(used, 0.05)
+        lasted = self._store_now(now) - known.tally.since
+        every = min(max(_LOOK_AFTER * lasted, _SOONEST * self.interval), _LATEST * self.interval)
+        self._asks[host] = every * max(used, 0.05)
 
     @property
     def _look_for(self) -> float:
@@ -336,7 +343,8 @@ class Worker:
             if known.returned:
                 known.word, known.returned, known.look_until, known.bad_since = False, False, -math.inf, None
                 actions.append(Action("back", host))
-            if broken and not known.word:
+            known.verdict = broken
+            if broken and not known.word and not known.knows_better:
                 known.word, known.bad_since = True, now if known.bad_since is None else known.bad_since
                 actions.append(Action("broken", host, until, tally.cause))
             elif known.word and not broken:
@@ -368,7 +376,7 @@ class Worker:
 
     def tallies(self) -> dict[str, tuple[Tally, bool]]:
         """What was heard of each host that is in trouble, and whether it counts as broken for all."""
-        return {host: (known.tally, known.word) for host, known in self._hosts.items() if known.tally.accusers}
+        return {host: (known.tally, known.verdict) for host, known in self._hosts.items() if known.tally.accusers}
 
 
 def _joined(earlier: View | None, view: View) -> View:
