@@ -197,6 +197,7 @@ def main() -> None:
             side: [json.loads((folder / f"{side}-{number}.json").read_text()) for number in range(setting.workers)]
             for side in setting.sides
         }
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left to do takes a moment
         print(json.dumps(found), file=output)
         output.flush()
 
