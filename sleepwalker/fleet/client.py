@@ -198,7 +198,7 @@ class Client:
         records = {
             record.origin: record
             for record in self._kept.now()
-            if record.verdict.suspect or record.history.consecutive >= 3
+            if record.verdict.suspect or record.history.consecutive >= RUN
         }
         for host in self._worker.watched:
             if host not in records and (record := self._kept.peek(host)) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sleepwalker.engine import HostHealth, RejectedBy
+from sleepwalker.status import fleet
 from sleepwalker.status.line import activity
 from sleepwalker.status.runbook import Runbook, kind_of
 from sleepwalker.status.words import DASH, ago, last_outcome_at, latency, percent, plural, span, text, time_of_day
@@ -88,6 +89,8 @@ def _copy(name: str) -> str:
 def _state(health: HostHealth, taken: float, runbook: Runbook | None) -> str:
     pill = f'<span class="pill"><svg aria-hidden="true"><use href="#{health.state}"/></svg>{health.state}</span>'
     notes = [] if (words := _of_state(health, taken)) is None else [words]
+    if (others := fleet.says(health)) is not None:
+        notes.append(others)
     if health.failover is not None:
         notes.append(f"calls go to <bdi>{text(health.failover)}</bdi>")
     small = "".join(f"<small>{note}</small>" for note in notes)
@@ -102,8 +105,6 @@ def _of_state(health: HostHealth, taken: float) -> str | None:
         return "moved: nothing leads to it any more"
     if health.state == "degraded" and health.broken_since is not None:
         return "broken until a try succeeds"
-    if health.state == "broken" and not health.consecutive_failures and health.fleet is not None:
-        return "told by other workers" if health.fleet.verdict else None
     if health.state != "unknown":
         return None
     heard = last_outcome_at(health)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sleepwalker.engine import HealthState, HostHealth
+from sleepwalker.status import fleet
 from sleepwalker.status.view import View, hooks_hang
 from sleepwalker.status.words import ago, label, labels, last_outcome_at, plural, span, time_of_day
 
@@ -32,7 +33,9 @@ class _Hosts:
         self.taken = view.taken
         self.all = view.hosts
         self.noun = "hosts and scopes" if any("#" in health.host for health in view.hosts) else "hosts"
-        used = [health for health in view.hosts if health.used]
+        self.together = fleet.Together(view.fleets)
+        # What all workers know is told as such, whatever this one made of it so far.
+        used = [health for health in view.hosts if health.used and health.host not in self.together]
         self.moved = [health for health in view.hosts if not health.used and health.state in ("broken", "degraded")]
         self.broken = [health for health in used if health.state == "broken"]
         self.degraded = [health for health in used if health.state == "degraded"]
@@ -60,10 +63,14 @@ def headline(view: View) -> Headline:
 
 
 def _worst(hosts: _Hosts) -> tuple[str, HealthState]:
-    if not hosts.all:
-        return "No hosts yet", "unknown"
+    if hosts.together.told:
+        return hosts.together.words(), "broken"
     if hosts.broken:
         return _broken(hosts), "broken"
+    if hosts.together.doubted:
+        return hosts.together.words(), "degraded"
+    if not hosts.all:
+        return "No hosts yet", "unknown"
     if hosts.degraded:
         return hosts.some(hosts.degraded, "degraded"), "degraded"
     if hosts.hanging:
@@ -108,7 +115,9 @@ def _no_trouble(hosts: _Hosts) -> str:
 
 
 def _notes(hosts: _Hosts) -> list[str]:
-    notes, taken = [], hosts.taken
+    notes, taken = fleet.notes(hosts.together, hosts.all), hosts.taken
+    if hosts.broken and hosts.together.told:
+        notes.append(f"This worker alone: {_broken(hosts)}.")
     if hosts.broken:
         notes.append(_when(hosts.broken, taken))
         if _is_it_us(hosts):

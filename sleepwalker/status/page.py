@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 
 from sleepwalker.engine import HostHealth
 from sleepwalker.process import THIS_PROCESS
+from sleepwalker.status import fleet
 from sleepwalker.status.cells import row
 from sleepwalker.status.headline import Headline, headline
 from sleepwalker.status.runbook import Runbook
@@ -114,6 +115,7 @@ def render(view: View, asked: Asked, serving: ServingProcess) -> str:
         title=text(serving.title),
         summary=text(head.words),
         notes=_notes(head, serving.runbook),
+        fleet=fleet.section(view.fleets, view.states["isolated"], view.taken, serving.runbook),
         worst=head.state,
         severity=STATES.index(head.state),
         icon=_ICONS[head.state],
@@ -129,6 +131,7 @@ def render(view: View, asked: Asked, serving: ServingProcess) -> str:
         hidden=_hidden(asked),
         note=_note(len(view.hosts), len(matching), asked),
         hosts=_table(matching[:SHOWN], view.taken, asked, serving.runbook) if matching else "",
+        heard=", and has heard of the fleet" if view.fleets else "",
         beside=text(asked.beside),
         query=text(asked.query()),
     )

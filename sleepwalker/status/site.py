@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, quote
 from sleepwalker.clock import Clock
 from sleepwalker.connection import Connection, ConnectionManager
 from sleepwalker.process import THIS_PROCESS
+from sleepwalker.status import fleet
 from sleepwalker.status.page import POLICY, Asked, ServingProcess, render
 from sleepwalker.status.runbook import check_runbook
 from sleepwalker.status.sorting import DEFAULT, ORDERS
@@ -141,6 +142,7 @@ class Site:
             "started": THIS_PROCESS.since,
             "total": len(view.hosts),
             "states": view.states,
+            "fleets": [fleet.document(health) for health in view.fleets],
             "matching": len(matching),
         }
         # Host by host: to encode all at once would keep every other thread from running for half a second.

@@ -11,6 +11,7 @@ from typing import Any
 from sleepwalker.clock import Clock
 from sleepwalker.connection import Connection, ConnectionManager
 from sleepwalker.engine import HealthState, HostHealth
+from sleepwalker.hosts.fleet import FleetHealth
 
 #: Worst first. An operator isolated a host on purpose, so it comes after those that are in trouble by themselves.
 STATES: tuple[HealthState, ...] = ("broken", "degraded", "isolated", "healthy", "unknown")
@@ -35,6 +36,8 @@ class View:
     """Worst first."""
     states: dict[HealthState, int]
     """How many hosts are in each state, every state named."""
+    fleets: tuple[FleetHealth, ...] = ()
+    """How the managers stand to the fleets that they joined, as they heard last."""
 
     def matching(self, words: str, states: frozenset[str]) -> tuple[HostHealth, ...]:
         """The hosts with `words` in their address or a name of theirs, in any letter case, that are in one of `states`;
@@ -85,17 +88,21 @@ class Views:
     def _take(self) -> View:
         taken = self._clock.wall()
         found: list[HostHealth] = []
+        fleets: list[FleetHealth] = []
         for source in self._sources:
             if isinstance(source, Connection):
                 found.append(health := source.health)
                 found += (part.snapshot(health.connections) for part in source._record.parts())
             else:
                 found += source.health().values()
+                if (fleet := source.fleet) is not None and fleet not in fleets:  # managers may share their hosts
+                    fleets.append(fleet)
         states: dict[HealthState, int] = dict.fromkeys(STATES, 0)
         for health in found:
             states[health.state] += 1
         self._taken += 1
-        return View(self._taken, taken, tuple(sorted(found, key=lambda health: _rank(health, taken))), states)
+        ranked = tuple(sorted(found, key=lambda health: _rank(health, taken)))
+        return View(self._taken, taken, ranked, states, tuple(fleets))
 
 
 def hooks_hang(health: HostHealth, taken: float) -> bool:

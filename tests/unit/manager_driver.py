@@ -84,7 +84,7 @@ class Bed:
         return [event.reason for event in self.events if isinstance(event, ConnectionEvicted | ConnectionRetired)]
 
     def record(self, url: str) -> Host:
-        return self.manager.hosts._records._known[url]
+        return self.manager.hosts.kept._known[url]
 
     def settle(self, url: str, outcome: Outcome, times: int = 1) -> None:
         """The host's calls came to this, whatever its circuit says."""

@@ -36,8 +36,11 @@ def _overview(
     tallies = {}
     views = {}
     for host, said in hosts.items():
-        broken = sum(one == "broken" for one in said.values())
-        tallies[host] = Tally(broken, len(said) - broken, NOW - since, NOW - since - 1, 3, NOW - 1, cause)
+        opinions = list(said.values())
+        tallies[host] = Tally(
+            broken=opinions.count("broken"), fine=opinions.count("fine"), failing=opinions.count("failing"),
+            since=NOW - since, began=NOW - since - 1, round=3, failed_at=NOW - 1, cause=cause,
+        )  # fmt: skip
         views[host] = {f"w{number}": View(one, 3, cause) for number, one in said.items()}
     labels = {f"w{number}": f"web-{number // per_machine} {4000 + number}" for number in range(workers)}
     return Overview(NOW, labels, tallies, views, orders or {})
@@ -53,12 +56,12 @@ def _drawn(overview: Overview, monkeypatch: pytest.MonkeyPatch, width: int = 80,
 
 
 def test_a_host_is_shown_with_what_each_worker_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: dict[int, Opinion] = {**dict.fromkeys(range(5), "broken"), 5: "fine"}
+    said: dict[int, Opinion] = {**dict.fromkeys(range(5), "broken"), 5: "fine", 6: "failing"}
     text = _drawn(_overview({"https://pay.example.com": said}, 8), monkeypatch, 100)
     assert "8 workers of service billing at redis://db-1:6379" in text
     assert "1 host in trouble, 1 broken for all" in text
     [row] = [line.split() for line in text.splitlines() if line.startswith("https://pay")]
-    assert row == ["https://pay.example.com", "broken", "5", "1", "06:59:50", "ConnectError", "BBBB", "Bf.."]
+    assert row == ["https://pay.example.com", "broken", "5", "1", "1", "06:59:50", "ConnectError", "BBBB", "Bfx."]
     assert "web-0: 4000 4001 4002 4003" in text
     assert "web-1: 4004 4005 4006 4007" in text
 
@@ -75,7 +78,9 @@ def test_a_worker_that_stands_alone_breaks_nothing_and_it_is_said_how_many_it_ta
 def test_until_the_others_are_heard_it_is_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     said: dict[int, Opinion] = {0: "broken", 1: "broken"}
     assert " soon " in _drawn(_overview({"https://a": said}, 2, since=0.2), monkeypatch)
-    assert " broken " in _drawn(_overview({"https://a": said}, 2, since=0.6), monkeypatch).replace("  broken  fine", "")
+    assert " broken " in _drawn(_overview({"https://a": said}, 2, since=0.6), monkeypatch).replace(
+        "  broken  failing", ""
+    )
 
 
 def test_the_worst_come_first() -> None:
@@ -181,6 +186,7 @@ def test_the_json_has_all_that_there_is_in_values_that_json_knows() -> None:
                 "host": "https://a",
                 "broken_for_all": False,
                 "broken": 1,
+                "failing": 0,
                 "fine": 1,
                 "needed": 2,
                 "since": "2026-12-01T06:59:50.000Z",

@@ -955,12 +955,12 @@ def test_all_tables_stay_bounded_over_a_long_life() -> None:
     assert len(registry.slots()) <= 10 + 10 + 5
     assert sum(map(len, registry._expiry._queues)) <= 2 * (10 + 10 + 5)
     assert len(bed.manager._lookup.fast) <= 2 * 10 + 1
-    assert len(bed.manager.hosts._records._latest) <= 10
+    assert len(bed.manager.hosts.kept._latest) <= 10
     assert len(bed.manager.health()) <= 50
     assert sum(record.held for record in bed.manager.hosts.hosts()) == len(bed.manager)
     assert len(registry._holders) <= 10
     assert len(registry._places) <= 10 + 10 + 5
-    assert len(bed.manager.hosts._records._left) <= 2 * 10 + 1
+    assert len(bed.manager.hosts.kept._left) <= 2 * 10 + 1
 
 
 def test_a_pair_that_is_made_anew_a_thousand_times_is_queued_once() -> None:

@@ -576,7 +576,7 @@ class ManagerMachine(RuleBasedStateMachine):
         registry = self.manager._lookup.table
         assert len(self.manager) <= self.most
         assert len(self.manager._lookup.fast) <= 2 * self.most + 1
-        assert len(self.manager.hosts._records._latest) <= max(self.most, 4)
+        assert len(self.manager.hosts.kept._latest) <= max(self.most, 4)
         assert max(map(len, registry._expiry._queues)) <= 2 * len(WORDS) * len(AUTHS) + 17
         assert self.manager._lookup.flights.waiting == {}
         assert all(pair.flight is None for pair in registry.slots())

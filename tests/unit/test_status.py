@@ -79,6 +79,7 @@ def test_the_json_is_every_field_of_every_host_worst_first() -> None:
         "total": 2,
         "states": {"broken": 1, "degraded": 0, "isolated": 0, "healthy": 1, "unknown": 0},
         "matching": 2,
+        "fleets": [],
         "hosts": [BROKEN.to_dict(), QUIET.to_dict()],
     }
 

@@ -17,7 +17,7 @@ Verdict = Literal["broken", "heard", "open"]
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A host that some worker finds broken."""
+    """A host that some worker finds broken, or whose attempts all fail at one."""
 
     host: str
     tally: Tally
@@ -46,9 +46,9 @@ class Picture:
 
 def picture(overview: Overview, quorum: Quorum) -> Picture:
     """Judge what the store keeps."""
-    hosts = [_trouble(host, tally, overview, quorum) for host, tally in overview.tallies.items() if tally.broken]
+    hosts = [_trouble(host, tally, overview, quorum) for host, tally in overview.tallies.items() if tally.accusers]
     ranks: dict[Verdict, int] = {"broken": 0, "heard": 1, "open": 2}
-    hosts.sort(key=lambda one: (ranks[one.verdict], -one.tally.broken, one.tally.since, one.host))
+    hosts.sort(key=lambda one: (ranks[one.verdict], -one.tally.broken, -one.tally.failing, one.tally.since, one.host))
     isolated = [(name, order) for name, order in overview.orders.items() if order.kind == "isolate"]
     return Picture(
         overview.now,
@@ -103,6 +103,7 @@ def _host(one: Trouble, labels: Mapping[str, str]) -> dict[str, Any]:
         "host": one.host,
         "broken_for_all": one.verdict == "broken",
         "broken": tally.broken,
+        "failing": tally.failing,
         "fine": tally.fine,
         "needed": one.needed,
         "since": iso(tally.since),

@@ -16,7 +16,12 @@ _MOST = 50
 _MOST_CELLS, _REST = 60, 30
 #: Lines beside those of hosts, machines and isolations.
 _HEAD = 10
-_SAYS: dict[str | None, Cell] = {"broken": ("B", "bold red"), "fine": ("f", "green"), None: (".", "dim")}
+_SAYS: dict[str | None, Cell] = {
+    "broken": ("B", "bold red"),
+    "failing": ("x", "red"),
+    "fine": ("f", "green"),
+    None: (".", "dim"),
+}
 
 
 def render(shown: Picture, store: str, service: str, width: int, height: int | None = None) -> RenderableType:
@@ -59,6 +64,7 @@ def _hosts(shown: Picture, width: int, lines: int | None) -> list[RenderableType
             name,
             _verdict(one),
             f"{one.tally.broken:,}",
+            f"{one.tally.failing:,}",
             f"{one.tally.fine:,}",
             short(one.tally.since, shown.now),
             one.tally.cause or "-",
@@ -66,7 +72,8 @@ def _hosts(shown: Picture, width: int, lines: int | None) -> list[RenderableType
         ]
         for name, one in zip(names, hosts, strict=True)
     ]
-    headers = ["host", "for all", "broken", "fine", "since (UTC)", "cause", "workers" if each else "broken on"]
+    headers = ["host", "for all", "broken", "failing", "fine", "since (UTC)", "cause"]
+    headers.append("workers" if each else "no answer on")
     if lines is not None:
         lines -= 2 + len(machines) if each else 0
         parts_of_it = _parts([headers, *rows], width)
@@ -75,7 +82,7 @@ def _hosts(shown: Picture, width: int, lines: int | None) -> list[RenderableType
     if len(shown.hosts) > len(rows):
         parts.append(line(f"and {len(shown.hosts) - len(rows):,} more, with less trouble; --json has all"))
     if each:
-        parts += ["", line("B finds it broken, f was answered, . did not ask it; in order:")]
+        parts += ["", folded("B finds it broken, x fails, f was answered, . did not ask; in order:")]
         parts += [
             folded(f"  {machine_of(group[0][1])[0]}: {' '.join(machine_of(label)[1] for _, label in group)}")
             for group in machines
@@ -116,7 +123,7 @@ def _cells(one: Trouble, machines: Sequence[Sequence[tuple[str, str]]]) -> Text:
 def _counts(one: Trouble, machines: Sequence[Sequence[tuple[str, str]]], room: int) -> str:
     """The machines with most workers that find it broken, as many as there is room for."""
     found = {
-        machine_of(group[0][1])[0]: (sum(_is_broken(one, worker) for worker, _ in group), len(group))
+        machine_of(group[0][1])[0]: (sum(_accuses(one, worker) for worker, _ in group), len(group))
         for group in machines
     }
     worst = sorted(((name, *counts) for name, counts in found.items() if counts[0]), key=lambda of: (-of[1], of[0]))
@@ -128,8 +135,8 @@ def _counts(one: Trouble, machines: Sequence[Sequence[tuple[str, str]]], room: i
     return f"{len(texts):,} of {_many(len(machines), 'machine')}"[:room]
 
 
-def _is_broken(one: Trouble, worker: str) -> bool:
-    return worker in one.views and one.views[worker].opinion == "broken"
+def _accuses(one: Trouble, worker: str) -> bool:
+    return worker in one.views and one.views[worker].opinion in ("broken", "failing")
 
 
 def _isolated(shown: Picture, most: int) -> list[RenderableType]:

@@ -1,0 +1,132 @@
+"""What the workers of a fleet found out together, as the page shows it: the same whichever of them answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sleepwalker.engine import Fellows, HostHealth
+from sleepwalker.hosts.fleet import FleetHealth
+from sleepwalker.status.runbook import Runbook
+from sleepwalker.status.words import plural, text, time_of_day
+
+#: So many hosts in trouble are listed; the counts are of all.
+_SHOWN = 20
+#: So many names are told in a sentence.
+_NAMED = 3
+
+
+class Together:
+    """What the workers say of hosts in trouble, by origin, the worst first."""
+
+    def __init__(self, fleets: Sequence[FleetHealth]) -> None:
+        self.told: dict[str, Fellows] = {}
+        """Of those that are broken for all."""
+        self.doubted: dict[str, Fellows] = {}
+        """Of those that some workers find broken, and too few."""
+        found = [item for fleet in fleets if fleet.joined for item in fleet.hosts.items()]
+        for host, fellows in sorted(found, key=lambda item: (-item[1].broken, item[0])):
+            (self.told if fellows.verdict else self.doubted)[host] = fellows
+
+    def __contains__(self, host: str) -> bool:
+        return host in self.told or host in self.doubted
+
+    def words(self) -> str:
+        """The headline where there is trouble. Names and counts are those that every worker has."""
+        if self.told:
+            return f"{_hosts(self.told)} broken for {_all(self.told)}"
+        return f"{_hosts(self.doubted)} broken for {_few(self.doubted)}"
+
+
+def _hosts(found: dict[str, Fellows]) -> str:
+    return f"{_name(next(iter(found)))} is" if len(found) == 1 else f"{len(found):,} hosts are"
+
+
+def _name(host: str) -> str:
+    return host.rpartition("://")[2]
+
+
+def _all(found: dict[str, Fellows]) -> str:
+    workers = {fellows.workers for fellows in found.values()}
+    return f"all {workers.pop():,} workers" if len(workers) == 1 else "all workers"
+
+
+def _few(found: dict[str, Fellows]) -> str:
+    """Of several hosts the one that most find broken counts."""
+    most = max(found.values(), key=lambda fellows: fellows.broken)
+    return f"{most.broken:,} of {plural(most.workers, 'worker')}"
+
+
+def notes(together: Together, here: Sequence[HostHealth]) -> list[str]:
+    """What this worker adds to what all know: whether it is one of those who find a host broken."""
+    found = [_name(host.host) for host in here if host.host in together.doubted and host.state == "broken"]
+    if not found:
+        return []
+    more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
+    note = f"This worker finds {', '.join(found[:_NAMED])}{more} broken, and too few of the others do."
+    return [f"{note} It may be its own network." if len(found) > 1 else note]
+
+
+def section(fleets: Sequence[FleetHealth], isolated: int, taken: float, runbook: Runbook | None) -> str:
+    """A part of the page for each fleet, as HTML; nothing without one."""
+    return "".join(_section(fleet, isolated, taken, runbook) for fleet in fleets)
+
+
+def document(fleet: FleetHealth) -> dict[str, Any]:
+    """How a manager stands to its fleet, and all hosts in trouble, as JSON-ready values."""
+    hosts = {
+        host: {"broken": one.broken, "fine": one.fine, "workers": one.workers, "verdict": one.verdict}
+        for host, one in fleet.hosts.items()
+    }
+    return {
+        "store": fleet.store, "service": fleet.service, "joined": fleet.joined, "since": fleet.since,
+        "error": fleet.error, "workers": fleet.workers, "hosts": hosts,
+    }  # fmt: skip
+
+
+def _section(fleet: FleetHealth, isolated: int, taken: float, runbook: Runbook | None) -> str:
+    since, place = time_of_day(fleet.since, taken), f"<bdi>{text(fleet.store)}</bdi>"
+    if not fleet.joined:
+        why = f": {text(fleet.error)}" if fleet.error else ""
+        said = (
+            f"<p><b>This worker is alone</b> since {since} UTC, and shows what it found out itself. It joins the "
+            f"workers of service {text(fleet.service)} again once it reaches {place}{why}</p>"
+        )
+        return f'<section class="fleet alone" aria-label="Fleet"><h2>Fleet</h2>{said}</section>'
+    others = plural(fleet.workers, "worker")
+    said = (
+        f"<p><b>{others}</b> of service {text(fleet.service)} learn from each other. This one joined at {since} UTC, "
+        f"through {place}.</p>"
+    )
+    together = Together([fleet])
+    items = [_item(host, fellows, "broken") for host, fellows in together.told.items()]
+    items += [_item(host, fellows, "degraded") for host, fellows in together.doubted.items()]
+    said += f"<ul>{''.join(items[:_SHOWN])}</ul>" if items else "<p>No worker finds a host broken.</p>"
+    if len(items) > _SHOWN:
+        said += f"<p>and {plural(len(items) - _SHOWN, 'host')} more, which fewer find broken; hosts.json has all.</p>"
+    if isolated:
+        said += f"<p>{plural(isolated, 'host')} isolated by an operator, for all workers.</p>"
+    if together.told and runbook is not None:
+        said += f"<p>{runbook.link('broken')}</p>"
+    return f'<section class="fleet" aria-label="Fleet"><h2>Fleet</h2>{said}</section>'
+
+
+def _item(host: str, fellows: Fellows, state: str) -> str:
+    verdict = "broken for all" if fellows.verdict else "not broken for all"
+    counts = f"{fellows.broken:,} of {plural(fellows.workers, 'worker')} find it broken, it answered {fellows.fine:,}"
+    return (
+        f'<li class="{state}"><svg aria-hidden="true"><use href="#{state}"/></svg><span><b><bdi>{text(host)}</bdi></b> '
+        f"{verdict}: {counts}</span></li>"
+    )
+
+
+def says(health: HostHealth) -> str | None:
+    """What the row of a host adds to its state."""
+    found = health.fleet
+    if found is None or not found.broken:
+        return None
+    return (
+        f"for all: {found.broken:,} of {found.workers:,} workers say so"
+        if found.verdict
+        else (f"{found.broken:,} of {plural(found.workers, 'worker')} find it broken")
+    )
