@@ -109,15 +109,17 @@ def _work(
     crashed: list[str] = []
     threading.excepthook = lambda thrown: crashed.append(repr(thrown.exc_value))
     manager = manager_of(fleet)
+
+    def call() -> object:
+        return manager.find(url).json_request("GET", f"/orders/{number}")
+
+    call()  # a worker that has never called a host has nothing to lose; and the first call takes long
     os.write(ready, b".")
     begins = float(os.read(go, 64).strip())
     if number < setting.cut:
         network.cut = begins + setting.fault[0], begins + setting.fault[1]
 
-    def call() -> object:
-        return manager.find(url).json_request("GET", f"/orders/{number}")
-
-    dues = moments(setting.rate, setting.seconds, setting.before / 2, f"{setting.seed} {number}")
+    dues = moments(setting.rate, setting.seconds, f"{setting.seed} {number}")
     beside: dict[float, Callable[[], object]] = {}
     if network.cut is not None:
         beside[network.cut[0]] = network.sever

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.outage.load import OK, UNENDED, Offered, outcome_of
 
-
 #: A worker that is so many seconds behind gives up: the machine has more to do than it can, and figures mean nothing.
 BEHIND = 4.0
 
@@ -19,16 +18,12 @@ class TooBusyError(Exception):
     """This machine is too busy for the load that was wanted."""
 
 
-def moments(rate: float, seconds: float, first: float, seed: str) -> list[float]:
-    """When calls are due that come at random, `rate` a second on average: seconds from the begin, in order.
-
-    One more comes within `first` seconds: a worker that has never called a host has nothing to lose.
-    """
-    chance = random.Random(seed)
-    found, due = [chance.uniform(0, first)], 0.0
+def moments(rate: float, seconds: float, seed: str) -> list[float]:
+    """When calls are due that come at random, `rate` a second on average: seconds from the begin, in order."""
+    chance, found, due = random.Random(seed), [], 0.0
     while (due := due + chance.expovariate(rate)) < seconds:
         found.append(due)
-    return sorted(found)
+    return found
 
 
 def offer(

@@ -12,7 +12,6 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 
-
 #: How a process ends on a machine that is too busy for it.
 BUSY = 75
 
