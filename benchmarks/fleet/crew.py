@@ -128,6 +128,8 @@ def _work(
         beside[order_at] = lambda: manager.isolate(url, reason="drill")
         beside[order_at + ISOLATED] = lambda: manager.restore(url)
     offered = offer(call, dues, begins, PATIENCE, beside)
+    # A worker whose last call is over stays, with what it says of the host.
+    time.sleep(max(0.0, begins + setting.seconds - time.monotonic()))
     used = time.process_time()
     manager.close()
     if crashed:
