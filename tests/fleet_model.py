@@ -79,11 +79,9 @@ class Model:
             host.round = view.round
             host.views.clear()
             host.settle()
+        back = view.back
         if view.back:
-            if host.accusers():
-                host.round += 1
-                host.views.clear()
-                host.look_at = 0.0
+            pass
         elif view.opinion in ACCUSES:
             if not host.accusers():
                 host.since, host.began = now, now - view.lasted
@@ -95,9 +93,15 @@ class Model:
         elif view.opinion is None:
             host.views.pop(worker, None)
         host.settle()
-        freed = view.answered and host.accusers() > 0
+        freed = view.answered and not view.back and host.accusers() > 0
         if freed:
+            back = host.failed_at == -math.inf
             host.failed_at = -math.inf
+        if back and host.accusers():
+            host.round += 1
+            host.views.clear()
+            host.look_at = 0.0
+            host.settle()
         looked = view.opinion == "broken" and view.failed
         if looked or freed or host.views != views or (views and host.round != of_round):
             self.bump(name)

@@ -1,9 +1,9 @@
 """When a host counts as broken for all workers: the quorum. Pure: no I/O, no clock, no thread.
 
-A worker has an opinion on a host that is in trouble: `broken` where its own circuit or its connects say so, `fine`
-where the host answered it after the trouble began, and none where it did not ask. One that does not use the host
-neither accuses nor clears it. So a worker whose own network is cut is outvoted by those whom the host answers, and two
-such workers are as well.
+A worker has an opinion on a host that is in trouble: `broken` where its own circuit or its connects say so, `failing`
+where its attempts all fail, though not for so long yet, `fine` where the host answered it after the trouble began, and
+none where it did not ask. One that does not use the host neither accuses nor clears it. So a worker whose own network is
+cut is outvoted by those whom the host answers, and two such workers are as well.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ Opinion = Literal["broken", "failing", "fine"]
 ACCUSES: frozenset[Opinion | None] = frozenset({"broken", "failing"})
 
 
-#: So many workers of which none is answered are enough, though few of them have failed for long: together they have
-#: met as many failures as no chance makes.
-_MANY = 8
-_LASTED = 0.5
+#: So many workers of which the host answers none are enough as well, though none has failed for long, when the first
+#: has for so many seconds: together they have met as many failures as no chance makes.
+_MANY, _LASTED = 8, 0.7
 
 
 @dataclass(frozen=True, slots=True)

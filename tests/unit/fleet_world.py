@@ -5,7 +5,7 @@ from __future__ import annotations
 from sleepwalker.events import Event, Level
 from sleepwalker.fleet import Fleet
 from sleepwalker.fleet.client import Client
-from sleepwalker.fleet.store import Heard, Said, Store
+from sleepwalker.fleet.store import Heard, Order, Overview, Said
 from sleepwalker.hosts import HostTable
 from sleepwalker.policy import Policy
 from tests.fleet_model import Model
@@ -49,6 +49,12 @@ class ModelStore:
             "model", model.version, now, len(model.workers), told, granted=tuple(granted), everything=everything
         )
 
+    def order(self, name: str, order: Order) -> int:
+        raise NotImplementedError
+
+    def overview(self) -> Overview:
+        raise NotImplementedError
+
     def leave(self, worker: str) -> None:
         self._model.remove(worker)
 
@@ -71,7 +77,7 @@ class FleetWorld(World):
         """When, in which process."""
         self.clients: list[Client] = []
         self.model = Model()
-        self.stores: list[Store] = []
+        self.stores: list[ModelStore] = []
         if fleet:
             self._join(Fleet("file:///nowhere/h.fleet", interval=interval))
 
@@ -83,7 +89,7 @@ class FleetWorld(World):
                 self.events.append((self.now, process, event))
 
             self.clients.append(Client(fleet, table, lambda name, order: (), observe))
-            self.stores.append(ModelStore(self.model, self.clock))  # type: ignore[arg-type]
+            self.stores.append(ModelStore(self.model, self.clock))
 
     def run_fleet(self, until: float) -> None:
         """Have the workers take their turns until then."""

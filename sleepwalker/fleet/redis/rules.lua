@@ -126,9 +126,11 @@ local function take_view(origin, said, before)
   if not back then
     changed = set_view(origin, h, opinion, failed, now - lasted, cause, before) or changed
     if answered and h.accusers > 0 then
+      back = h.failed_at == -infinity -- another look was answered before, and none failed since
       h.failed_at, changed = -infinity, true
     end
-  elseif h.accusers > 0 then
+  end
+  if back and h.accusers > 0 then
     drop_views(h)
     h.round, h.look_at = h.round + 1, 0
     changed = true
