@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.fleet import calls, plans, simulated, thousand
 from benchmarks.fleet.figures import isolations, sides
 from benchmarks.fleet.plots import plots
+from benchmarks.fleet.processes import BusyError
 from benchmarks.fleet.report import page
 from benchmarks.fleet.run import run
 from benchmarks.fleet.setting import Setting
@@ -29,6 +30,8 @@ COMMAND = "python -m benchmarks.fleet"
 PACKAGES = ("sleepwalker", "requests", "urllib3", "redis")
 #: So many calls a second at once leave two cores idle for a part of the time.
 MOST_CALLS = 600.0
+#: Where a call is begun so many seconds late, the machine was too busy for the figures; so many tries are made.
+LATE, _TRIES = 0.5, 3
 _EXAMPLES = f"""\
 examples:
   {COMMAND}                          everything, into benchmarks/results: about an hour
@@ -172,30 +175,46 @@ def _store(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_all(settings: Sequence[Setting], most_calls: float = MOST_CALLS) -> list[dict[str, Any]]:
-    """The figures of each setting, as many at a time as their calls allow; the longest begin first."""
+    """The figures of each setting, as many at a time as their calls allow; the longest begin first.
+
+    One for which the machine was too busy is tried again, and left out in the end.
+    """
     free, freed = most_calls, threading.Condition()
     begun, left = time.monotonic(), len(settings)
 
-    def one(setting: Setting) -> dict[str, Any]:
+    def once(setting: Setting) -> dict[str, Any] | None:
         nonlocal free, left
         weight = min(most_calls, setting.rate * setting.workers * len(setting.sides) + setting.workers)
         with freed:
             freed.wait_for(lambda: free >= weight)
             free -= weight
             print(f"fleet: {left} left, {time.monotonic() - begun:.0f} s: {setting.name}", file=sys.stderr)
-            left -= 1
         try:
             _, found = sides(run(setting))
+        except BusyError:
+            return None
         finally:
             with freed:
                 free += weight
                 freed.notify_all()
+        late = max(side.late for side in found.values())
+        if late > LATE:
+            print(f"fleet: calls begun {late:.1f} s late: {setting.name}", file=sys.stderr)
+            return None
         return {"setting": setting.to_dict(), "sides": {name: side.to_dict() for name, side in found.items()}}
+
+    def one(setting: Setting) -> dict[str, Any] | None:
+        nonlocal left
+        for _ in range(_TRIES):
+            if (found := once(setting)) is not None:
+                break
+        left -= 1
+        return found
 
     longest = sorted(settings, key=lambda setting: -setting.seconds)
     with ThreadPoolExecutor(max(1, len(settings))) as pool:
         made = dict(zip(longest, pool.map(one, longest), strict=True))
-    return [made[setting] for setting in settings]
+    return [found for setting in settings if (found := made[setting]) is not None]
 
 
 def _parser() -> argparse.ArgumentParser:

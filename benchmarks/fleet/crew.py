@@ -27,7 +27,8 @@ import structlog
 
 import sleepwalker
 from benchmarks.environment import leave_out_the_environment
-from benchmarks.fleet.load import moments, offer
+from benchmarks.fleet.load import TooBusyError, moments, offer
+from benchmarks.fleet.processes import BUSY
 from benchmarks.fleet.setting import ISOLATED, ISOLATIONS, Setting, from_dict
 
 #: Seconds after the plan's end in which calls may still end: as long as an attempt takes at most.
@@ -108,15 +109,17 @@ def _work(
     crashed: list[str] = []
     threading.excepthook = lambda thrown: crashed.append(repr(thrown.exc_value))
     manager = manager_of(fleet)
+
+    def call() -> object:
+        return manager.find(url).json_request("GET", f"/orders/{number}")
+
+    call()  # a worker that has never called a host has nothing to lose; and the first call takes long
     os.write(ready, b".")
     begins = float(os.read(go, 64).strip())
     if number < setting.cut:
         network.cut = begins + setting.fault[0], begins + setting.fault[1]
 
-    def call() -> object:
-        return manager.find(url).json_request("GET", f"/orders/{number}")
-
-    dues = moments(setting.rate, setting.seconds, setting.before / 2, f"{setting.seed} {number}")
+    dues = moments(setting.rate, setting.seconds, f"{setting.seed} {number}")
     beside: dict[float, Callable[[], object]] = {}
     if network.cut is not None:
         beside[network.cut[0]] = network.sever
@@ -125,6 +128,8 @@ def _work(
         beside[order_at] = lambda: manager.isolate(url, reason="drill")
         beside[order_at + ISOLATED] = lambda: manager.restore(url)
     offered = offer(call, dues, begins, PATIENCE, beside)
+    # A worker whose last call is over stays, with what it says of the host.
+    time.sleep(max(0.0, begins + setting.seconds - time.monotonic()))
     used = time.process_time()
     manager.close()
     if crashed:
@@ -150,7 +155,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sleepwalker-fleet-") as scratch:
         folder = Path(scratch)
         leave_out_the_environment(folder)
-        children, is_ready, gos = {}, os.pipe(), []
+        children, is_ready, gos = set[int](), os.pipe(), []
         gc.collect()
         gc.freeze()  # the pages that all of them share stay shared
         for side in setting.sides:
@@ -162,12 +167,14 @@ def main() -> None:
                 pid = os.fork()
                 if pid:
                     os.close(go[0])
-                    children[pid] = file
+                    children.add(pid)
                     continue
                 try:
                     signal.signal(signal.SIGTERM, signal.SIG_DFL)
                     found = _work(setting, number, wanted["urls"][side], fleet, is_ready[1], go[0])
                     file.write_text(json.dumps(found), encoding="utf-8")
+                except TooBusyError:
+                    os._exit(BUSY)
                 except BaseException:
                     traceback.print_exc()
                     os.write(is_ready[1], b"!")
@@ -190,13 +197,18 @@ def main() -> None:
             end()
         for go_on in gos:
             os.write(go_on, begins.encode())
-        failed = [pid for pid in list(children) if os.waitpid(pid, 0)[1] != 0]
-        if failed:
-            raise SystemExit(f"{len(failed)} workers failed")
+        for _ in range(len(children)):
+            pid, status = os.wait()
+            children.discard(pid)
+            if status != 0:
+                for other in children:
+                    os.kill(other, signal.SIGKILL)
+                raise SystemExit(BUSY if os.waitstatus_to_exitcode(status) == BUSY else 1)
         found = {
             side: [json.loads((folder / f"{side}-{number}.json").read_text()) for number in range(setting.workers)]
             for side in setting.sides
         }
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left to do takes a moment
         print(json.dumps(found), file=output)
         output.flush()
 

@@ -10,17 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.outage.load import OK, UNENDED, Offered, outcome_of
 
+#: A worker that is so many seconds behind gives up: the machine has more to do than it can, and figures mean nothing.
+BEHIND = 4.0
 
-def moments(rate: float, seconds: float, first: float, seed: str) -> list[float]:
-    """When calls are due that come at random, `rate` a second on average: seconds from the begin, in order.
 
-    One more comes within `first` seconds: a worker that has never called a host has nothing to lose.
-    """
-    chance = random.Random(seed)
-    found, due = [chance.uniform(0, first)], 0.0
+class TooBusyError(Exception):
+    """This machine is too busy for the load that was wanted."""
+
+
+def moments(rate: float, seconds: float, seed: str) -> list[float]:
+    """When calls are due that come at random, `rate` a second on average: seconds from the begin, in order."""
+    chance, found, due = random.Random(seed), [], 0.0
     while (due := due + chance.expovariate(rate)) < seconds:
         found.append(due)
-    return sorted(found)
+    return found
 
 
 def offer(
@@ -33,6 +36,7 @@ def offer(
     """Make a call at each moment, counted from the monotonic second `begins` on; and what is to be done beside, at its.
 
     Returns when all have ended, or `patience` seconds after the last was due; those that have not are left behind.
+    Raises `TooBusyError` where the machine cannot keep up.
     """
     offered = Offered([0.0] * len(dues), [UNENDED] * len(dues), [0.0] * len(dues))
     todo: queue.SimpleQueue[int | None] = queue.SimpleQueue()
@@ -54,7 +58,9 @@ def offer(
 
     plan = sorted([*((begins + due, number) for number, due in enumerate(dues)), *((moment, -1) for moment in beside)])
     for moment, number in plan:
-        time.sleep(max(0.0, moment - time.monotonic()))
+        if (now := time.monotonic()) > moment + BEHIND:
+            raise TooBusyError(f"{now - moment:.1f} s behind")
+        time.sleep(max(0.0, moment - now))
         if number < 0:
             beside[moment]()
             continue

@@ -12,6 +12,13 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 
+#: How a process ends on a machine that is too busy for it.
+BUSY = 75
+
+
+class BusyError(RuntimeError):
+    """A process gave up: the machine has more to do than it can."""
+
 
 @dataclass(frozen=True, slots=True)
 class Child:
@@ -26,11 +33,12 @@ class Child:
         print(json.dumps(value), file=self.process.stdin, flush=True)
 
     def hear(self) -> Any:
-        """Read a line; RuntimeError where it ended instead."""
+        """Read a line; RuntimeError where it ended instead, `BusyError` where it gave up."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"benchmarks.fleet.{self.module} ended with {self.process.wait(10)}")
+            status = self.process.wait(10)
+            raise (BusyError if status == BUSY else RuntimeError)(f"benchmarks.fleet.{self.module} ended with {status}")
         return json.loads(line)
 
     def ask(self, value: object) -> Any:

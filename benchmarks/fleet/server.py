@@ -87,7 +87,8 @@ class _Connection(asyncio.Protocol):
             worker = int(head.split(b" ", 2)[1].rpartition(b"/")[2])
             since = time.monotonic() - self._host.begins
             status = {"none": 200, "503": 503}.get(self._host.kind(since), UNANSWERED)
-            self._host.arrivals.append((round(since, 4), worker, status))
+            if since >= 0:  # what comes before the plan begins is workers that get ready
+                self._host.arrivals.append((round(since, 4), worker, status))
             if status != UNANSWERED:
                 asyncio.get_running_loop().call_later(_ANSWER_AFTER, self._answer, status)
 

@@ -18,10 +18,10 @@ from benchmarks.fleet.setting import ALONE, Setting
 pytestmark = [pytest.mark.once, pytest.mark.needs("redis-server")]
 
 #: Alone, some workers find out soon, and the last one long after them.
-DEAD = Setting("503", 1.0, 5.0, workers=6, before=2.0, after=4.0)
-LYING = Setting("none", 3.0, 5.0, workers=6, before=1.5, after=1.0, beside="cut", cut=1)
+DEAD = Setting("503", 1.0, 5.0, workers=6, before=0.5, after=3.5)
+LYING = Setting("none", 4.0, 4.0, workers=6, before=0.5, after=0.5, beside="cut", cut=1, sides=("redis", "file"))
 #: Where a worker's call begins so many seconds late, the machine was too busy for any of these figures.
-_LATE = 0.3
+_LATE = 0.5
 STORES = ("redis", "file")
 
 

@@ -555,6 +555,21 @@ def test_fine_is_forgotten_with_the_trouble_that_it_spoke_of(one: Worker, two: W
     assert trouble(three.sync({A: BROKEN})) == {A: (1, 0)}
 
 
+def test_attempts_that_fail_are_trouble(one: Worker, two: Worker) -> None:
+    """It is told to all, may be looked at, and ends when they are taken back."""
+    assert one.sync({A: View("failing")}, looks={A: AGAIN}).granted == (A,)
+    assert two.sync().tallies[A].failing == 1
+    one.sync({A: NOTHING})
+    tally = two.sync().tallies[A]
+    assert (calm(tally), tally.failing) == (CALM, 0)
+
+
+def test_attempts_that_still_fail_are_no_news(one: Worker) -> None:
+    before = one.sync({A: View("failing")}).version
+    heard = one.sync({A: View("failing", failed=True, lasted=5.0)})
+    assert (heard.version, heard.tallies) == (before, {})
+
+
 def test_hosts_are_counted_apart(one: Worker, two: Worker) -> None:
     one.sync({A: BROKEN, B: BROKEN})
     assert trouble(two.sync({B: BROKEN, C: FINE})) == {A: (1, 0), B: (2, 0)}
@@ -1145,7 +1160,8 @@ class Machine(RuleBasedStateMachine):
         self.heard[worker.name] = model.version
 
     def same(self, told: Tally, known: Tally) -> None:
-        assert (told.broken, told.fine, told.round, told.cause) == (known.broken, known.fine, known.round, known.cause)
+        for name in ("broken", "failing", "fine", "round", "cause"):
+            assert getattr(told, name) == getattr(known, name), name
         for name in ("since", "began", "failed_at"):
             assert getattr(told, name) == pytest.approx(getattr(known, name), abs=1e-3), name
 
@@ -1156,8 +1172,8 @@ class Machine(RuleBasedStateMachine):
             seen = [(answer[name].kind, answer[name].number) for answer in told if name in answer]
             assert ((order.kind, order.number) in seen) is due or (since is None and is_reset)
             changes = [changed for _, (_, _, changed) in self._of(name, seen)]
-            # Whoever joins hears all isolations at once, and of earlier resets with the rest of the hosts.
-            assert since is None or changes == sorted(changes)
+            # Whoever joins hears of isolations with the first hosts, and of resets with the rest.
+            assert changes == sorted(changes) or since is None
         known = {(name, order.number) for (name, _), (order, _, _) in self.model.orders.items()}
         assert {(name, order.number) for answer in told for name, order in answer.items()} <= known
 
@@ -1195,14 +1211,13 @@ class Machine(RuleBasedStateMachine):
         assert set(seen.workers) == alive
         for host, kept in self.model.hosts.items():
             opinions = {who: opinion for who, opinion in kept.views.items() if who in alive}
-            if any(opinion in ACCUSES for opinion in opinions.values()):
+            shown = seen.tallies.get(host, Tally(0, 0, 0, 0))
+            if ACCUSES & set(opinions.values()):
                 assert {who: view.opinion for who, view in seen.views[host].items()} == opinions
-                assert counts(seen.tallies[host]) == (
-                    sum(opinion == "broken" for opinion in opinions.values()),
-                    sum(opinion == "fine" for opinion in opinions.values()),
-                )
+                count = Counter(opinions.values())
+                assert (shown.broken, shown.failing, shown.fine) == (count["broken"], count["failing"], count["fine"])
             else:
-                assert counts(seen.tallies.get(host, Tally(0, 0, 0, 0))) == (0, 0)
+                assert (shown.broken, shown.failing, shown.fine) == (0, 0, 0)
                 assert not seen.views.get(host)
         orders = {(name, order.kind, order.number) for name, order in seen.orders.items()}
         assert orders == {

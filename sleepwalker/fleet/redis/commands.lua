@@ -4,7 +4,8 @@
 local function create(seed)
   state = {
     id = string.sub(redis.sha1hex(seed .. time[1] .. time[2]), 1, 16),
-    version = 0, number = 0, ordered = 0, earliest = now + 3600, workers = 0, renewed = 0, dirty = true, new = true, old = {},
+    version = 0, began_at = 0, number = 0, ordered = 0, earliest = now + 3600, workers = 0, renewed = 0,
+    dirty = true, new = true, old = {},
   }
   orders = {}
 end
@@ -142,12 +143,9 @@ end
 
 -- What changed after a version, the oldest change first; or all that is in trouble, and what changed just now.
 local function changed_hosts(everything, since, most)
-  local origins, own_changes = {}, {}
+  local origins = {}
   local changed_here = 0
-  for origin, bumped in pairs(touched) do
-    changed_here = changed_here + 1
-    if bumped then own_changes[#own_changes + 1] = origin end
-  end
+  for _ in pairs(touched) do changed_here = changed_here + 1 end
   if not state.new and (everything or since < state.version) then
     local index = key(everything and "trouble" or "changed")
     local from = everything and "0" or "(" .. integer(since)
@@ -156,8 +154,10 @@ local function changed_hosts(everything, since, most)
       if not touched[origin] then origins[#origins + 1] = origin end
     end
   end
-  table.sort(own_changes, function(a, b) return hosts[a].version < hosts[b].version end)
-  for _, origin in ipairs(own_changes) do origins[#origins + 1] = origin end
+  for version = state.began_at + 1, state.version do
+    local origin = news[version] -- nil of an order
+    if origin and hosts[origin].version == version then origins[#origins + 1] = origin end
+  end
   return origins
 end
 
@@ -330,7 +330,7 @@ end
 local commands = { sync = sync, order = order, leave = leave, overview = overview }
 
 local function run(empty)
-  hosts, touched, gone, own, late = {}, {}, {}, {}, {}
+  hosts, touched, gone, own, late, news = {}, {}, {}, {}, {}, {}
   orders, labels, spoke, worker_row, state = nil, nil, {}, nil, nil
   if not empty then state = read_state() end
   return commands[ARGV[1]]()

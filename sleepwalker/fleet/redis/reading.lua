@@ -33,7 +33,7 @@ local time = call("TIME")
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
 local state, hosts, touched, orders, labels, spoke
-local gone, own, late, worker_row
+local gone, own, late, news, worker_row
 
 local function key(name)
   return base .. name
@@ -66,7 +66,8 @@ local function read_state()
     string.match(raw, "^(%x+) (%d+) (%d+) (%d+) (%d+%.%d+) (%d+) (%d+)$")
   if not id then foreign("state") end
   return {
-    id = id, version = tonumber(version), number = tonumber(number), ordered = tonumber(ordered),
+    id = id, version = tonumber(version), began_at = tonumber(version),
+    number = tonumber(number), ordered = tonumber(ordered),
     earliest = tonumber(earliest), workers = tonumber(workers), renewed = tonumber(renewed), old = {},
   }
 end

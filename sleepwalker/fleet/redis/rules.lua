@@ -4,7 +4,7 @@
 local function bump(origin, h)
   state.version = state.version + 1
   h.version, h.at = state.version, now
-  touched[origin] = true
+  touched[origin], news[state.version] = true, origin
   state.dirty = true
 end
 
