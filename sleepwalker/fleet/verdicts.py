@@ -2,8 +2,8 @@
 
 A worker has an opinion on a host that is in trouble: `broken` where its own circuit or its connects say so, `failing`
 where its attempts all fail, though not for so long yet, `fine` where the host answered it after the trouble began, and
-none where it did not ask. One that does not use the host neither accuses nor clears it. So a worker whose own network is
-cut is outvoted by those whom the host answers, and two such workers are as well.
+none where it did not ask. One that does not use the host neither accuses nor clears it. So a worker whose own network
+is cut is outvoted by those whom the host answers, and two such workers are as well.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 from collections.abc import Callable, Iterator
@@ -126,16 +127,17 @@ def test_when_it_is_back_all_are_back(rate: float, seconds: float) -> None:
 
 
 def test_two_workers_are_a_fleet() -> None:
+    """They look more often than two that wait for up to ten seconds each, and are back so much sooner."""
     alone, together = outage(False, 2, 2, 30), outage(True, 2, 2, 30)
-    assert together.vain <= 1.1 * alone.vain
+    assert together.looks <= 1.0
     assert together.back[-1] <= 3.0
+    assert together.answered > alone.answered
 
 
 # Workers that are wrong
 
 
-@pytest.mark.parametrize("rate", [1, whole(0.2), whole(5)])
-@pytest.mark.parametrize("lie", [1, 2, 13])
+@pytest.mark.parametrize(("lie", "rate"), [(1, 1), (2, 1), (13, 1), whole(1, 0.2), whole(2, 0.2), whole(13, 5)])
 def test_workers_whose_own_network_is_cut_change_nothing_for_the_rest(lie: int, rate: float) -> None:
     """Even where they are the majority: the host answers the others, and they know better."""
     servers: list[Server] = [*[refuses] * lie, *[answers] * (24 - lie)]
@@ -162,10 +164,9 @@ def test_callers_get_what_they_get_without_a_fleet(fault: str, points: float, ra
         "1 s of 4": lambda seed: flapping(3, 1),
     }[fault]
     shares: dict[bool, list[float]] = {False: [], True: []}
-    for fleet in shares:
-        for seed in range(seeds):
-            servers = [serve(100 * seed + process) for process in range(24)]
-            shares[fleet].append(minute(servers, rate, seed, fleet=fleet)[0].share())
+    for fleet, seed in itertools.product(shares, range(seeds)):
+        servers = [serve(100 * seed + process) for process in range(24)]
+        shares[fleet].append(minute(servers, rate, seed, fleet=fleet)[0].share())
     assert statistics.mean(shares[True]) >= statistics.mean(shares[False]) - points / 100
 
 
