@@ -35,7 +35,9 @@ class Side:
     back: tuple[float | None, ...]
     """When each worker's circuit had closed after the outage, of those where it was open."""
     most_probes: int
-    """What came within the busiest second, between the last worker's finding and the first one's return."""
+    """What came within the busiest second of the outage after the last worker's finding."""
+    most_after: int
+    """What came within the busiest second after the outage, until the first worker's circuit closed."""
     answered: tuple[float, float, float]
     """Share of the calls that were answered: before, during and for `AFTER` seconds after."""
     opened: int
@@ -74,7 +76,8 @@ def side_of(setting: Setting, found: dict[str, Any]) -> Side:
         series=tuple(_by_second([moment - begin for moment, _ in came], setting.outage)),
         knew=tuple(_since(moment, begin) for moment in knew),
         back=tuple(_since(moment, end) for moment in back),
-        most_probes=_most(probed, max((moment for moment in knew if moment), default=begin), _least(back, end)),
+        most_probes=_most(probed, max((moment for moment in knew if moment), default=begin), end),
+        most_after=_most(probed, end, _least(back, end)),
         answered=tuple(_shares(setting, workers)),  # type: ignore[arg-type]
         opened=sum(bool(opened[number]) for number in well),
         durations=tuple(_durations(setting, workers)),

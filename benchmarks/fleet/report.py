@@ -34,7 +34,8 @@ _OUTAGES = f"""\
 - *finding*, *looking*: of that, what workers sent until their own circuit was open, and after it.
 - *all knew*: from the death until the last worker's circuit was open. *all back*: from the return until the last one's
   was closed. `-`: at least one worker's never was, of those that this counts, before the run was over.
-- *looks*: most of what came to the host within a second, between those two moments.
+- *looks*: most of what came to the host within a second: after the last worker knew, while the host was down; and after
+  its return, when looks are answered, until the first worker's circuit was closed.
 - *answered*: the share of calls that were answered in the {AFTER:g} s after the host's return."""
 
 
@@ -100,7 +101,7 @@ def _outages(found: Sequence[_Row]) -> str:
             if store in row.sides:
                 side = row.sides[store]
                 line += [f"{side.finding} + {side.probing}", _percent(row.share(store)), _last(knew(setting, side))]
-                line += [_last(side.back), str(side.most_probes), _percent(side.answered[2])]
+                line += [_last(side.back), f"{side.most_probes}, {side.most_after}", _percent(side.answered[2])]
             else:
                 line += [""] * 6
         lines.append(line)
