@@ -80,9 +80,7 @@ class Client:
     def start(self) -> None:
         """Have its thread run."""
         first = self._clock.random() * _SPREAD  # so that workers that begin together do not come together
-        stopped = self._stopped
-        # Woken as well when nobody has the client any more.
-        run = partial(_run, weakref.ref(self, lambda _: stopped.set()), self._store, self._worker.id, stopped, first)
+        run = partial(_run, weakref.ref(self), self._store, self._worker.id, self._stopped, first)
         with contextlib.suppress(workers.NoThread):  # the interpreter ends, or there are too many: it is alone
             workers.start(run, "sleepwalker fleet")
 
