@@ -171,9 +171,10 @@ class Client:
     def turn(self, store: Store) -> float:
         """Do what is to be done now; in how many seconds to come again."""
         began = self._clock.monotonic()
-        self._take_made(began)
         try:
+            self._take_made(began)
             self._exchange(store)
+            self._perform(self._worker.decides(self._clock.monotonic()))
         except StoreError as error:
             return self._failed(str(error))
         except Exception as error:  # noqa: BLE001 - else the thread would end, and the worker be alone for good
@@ -182,7 +183,6 @@ class Client:
             self._joined, self._since, self._error = True, self._clock.wall(), None
             self._tell((FleetJoined(self.fleet.place, service=self.fleet.service, workers=self._worker.workers),))
         self._failures = 0
-        self._perform(self._worker.decides(self._clock.monotonic()))
         self._show()
         return max(0.0, self._worker.tick - (self._clock.monotonic() - began))
 
