@@ -133,7 +133,7 @@ def test_a_failure_that_nobody_foresaw_does_not_end_the_thread(tmp_path: Path) -
     events: list[Event] = []
     fleet = Fleet(f"file://{tmp_path}/x.fleet")
     client = Client(
-        fleet, HostTable(clock=VirtualClock()), lambda name, order: (), lambda event, level=None: events.append(event)
+        fleet, HostTable(clock=VirtualClock(1)), lambda name, order: (), lambda event, level=None: events.append(event)
     )
     odd: Store = Odd(iter([KeyError("secret"), StoreError("it is full")]))  # type: ignore[assignment]
     assert 0 < client.turn(odd) < 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import multiprocessing
 import os
 import signal
 import sqlite3
@@ -303,6 +304,26 @@ def test_an_operators_hand_reaches_the_others_with_reason_and_end(url: str, make
         assert [event.by for event in restored] == ["hand" if worker is two else "fleet"]  # type: ignore[attr-defined]
 
 
+@timing_test
+def _isolates_within(fleet: Fleet, seconds: float) -> None:
+    with contextlib.ExitStack() as stack:
+        one, *others = [Worker(fleet) for _ in range(3)]
+        for worker in (one, *others):
+            stack.callback(worker.manager.close)
+        until(lambda: all(worker.manager.fleet.workers == 3 for worker in (one, *others)))  # type: ignore[union-attr]
+        with elapsed() as took:
+            one.manager.isolate(HOST)
+            until(lambda: {worker.state(HOST) for worker in others} == {"isolated"})
+        one.manager.restore(HOST)
+        until(lambda: {worker.state(HOST) for worker in others} & {"isolated"} == set())
+        took.assert_at_most(seconds)
+
+
+def test_an_isolation_is_with_all_within_a_second(url: str) -> None:
+    """0.2 to 0.5 s, on a machine that does nothing else."""
+    _isolates_within(Fleet(url), 1.0)
+
+
 def test_an_isolation_with_an_end_ends_in_all(url: str, make: Make) -> None:
     workers = three(make, quick(url))
     workers[0].manager.isolate(HOST, until=1.5)
@@ -496,18 +517,25 @@ def test_nothing_is_left_of_a_worker(url: str, folder: Path, redis_server: Redis
 
 PROGRAM = """
 import sys, time
-from sleepwalker import ConnectionManager
+from sleepwalker import ANONYMOUS, Connection, ConnectionManager, SleepwalkerException
 from sleepwalker.fleet import Fleet
-manager = ConnectionManager(fleet=Fleet(sys.argv[1]))
+manager = ConnectionManager(fleet=Fleet(sys.argv[1], interval=0.2))
 while not manager.fleet.joined:
     time.sleep(0.01)
+for host in sys.argv[2:]:
+    manager.add(host, None, conn := Connection(host, ANONYMOUS))
+    while manager.health(host).state != "broken":
+        try:
+            conn.get("/")
+        except SleepwalkerException:
+            pass
 print("joined", flush=True)
 sys.stdin.readline()
 """
 
 
-def program(url: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PROGRAM, url]
+def another_process(url: str, *broken: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROGRAM, url, *broken]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "joined\n"
@@ -517,16 +545,29 @@ def program(url: str) -> subprocess.Popen[str]:
 def test_a_frozen_store_delays_no_exit_and_a_killed_worker_ages_out(own_redis: RedisServer, make: Make) -> None:
     watcher = make(quick(own_redis.url))
     until(lambda: watcher.joined)
-    with program(own_redis.url) as ends, program(own_redis.url) as killed:
+
+    def found(host: str) -> tuple[int, bool] | None:
+        fellows = watcher.manager.health(host).fleet
+        return None if fellows is None else (fellows.broken, fellows.verdict)
+
+    with (
+        refused_port() as port,
+        another_process(own_redis.url) as ends,
+        another_process(own_redis.url, host := f"http://127.0.0.1:{port}") as killed,
+    ):
         until(lambda: watcher.manager.fleet.workers == 3)  # type: ignore[union-attr]
+        watcher.breaks(host)
+        until(lambda: found(host) == (2, True))
         own_redis.freeze()
         with elapsed() as took:
             ends.communicate("\n", timeout=END)
         own_redis.thaw()
         assert ends.returncode == 0
         assert took.seconds < 10, "and a machine that is busy elsewhere"
+        until(lambda: watcher.joined and killed.poll() is None and found(host) == (2, True))
         killed.kill()
-    until(lambda: watcher.joined and watcher.manager.fleet.workers == 1)  # type: ignore[union-attr]
+        until(lambda: watcher.manager.fleet.workers == 1)  # type: ignore[union-attr]
+        until(lambda: found(host) == (1, False))
 
 
 def forked(work: Callable[[], object], *, at_once: bool = False) -> int:
@@ -586,6 +627,24 @@ def test_a_child_that_ends_at_once_leaves_nothing(url: str, redis_server: RedisS
     until(lambda: clients(redis_server) == connections)
     assert set(overview(url).workers) == workers
     assert parent.joined
+
+
+def _join_and_end(fleet: Fleet) -> None:
+    worker = Worker(fleet)
+    until(lambda: worker.joined)
+
+
+def test_a_child_of_multiprocessing_is_a_worker_as_well(url: str, make: Make) -> None:
+    parent = make(quick(url))
+    until(lambda: parent.joined)
+    child = multiprocessing.get_context("fork").Process(target=_join_and_end, args=(quick(url),))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child.start()
+    until(lambda: parent.manager.fleet.workers > 1)  # type: ignore[union-attr]
+    child.join(END)
+    assert child.exitcode == 0
+    until(lambda: parent.manager.fleet.workers == 1)  # type: ignore[union-attr]
 
 
 # Several managers on one table
