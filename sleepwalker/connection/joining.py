@@ -57,7 +57,7 @@ def _carry_out(hosts: HostTable, name: str, order: Order) -> Iterable[Event]:
 def _reset(hosts: HostTable, key: tuple[str, Origin | None, str | None]) -> Iterable[Event]:
     name, origin, scope = key
     records = hosts.led_to(name, origin) if scope is None else hosts.parts(origin, scope)
-    events = [event for record in records for event in record.reset_circuit()]
+    events = [event for record in records for event in record.reset_circuit(by="fleet")]
     if scope is None:
         for member in hosts.members.all():
             member.circuit_was_reset(name, origin)

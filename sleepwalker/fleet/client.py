@@ -211,7 +211,12 @@ class Client:
 
     def _take_given(self) -> None:
         while self._given:
-            name, given = self._given.popleft()
+            name, given = self._given[0]
+            earlier = self._to_tell.get(name)
+            # A reset does not take the place of an isolation or its end: it is told after that.
+            if earlier is not None and (earlier.order.kind == "reset") != (given.order.kind == "reset"):
+                break
+            self._given.popleft()
             self._to_tell[name] = given
             if given.order.kind != "reset":
                 self._orders.pop(name, None)

@@ -29,6 +29,9 @@ _GONE = 5
 _LOOK_AFTER, _SOONEST, _LATEST = 0.2, 0.4, 1.8
 #: So many intervals after the last look that failed nobody is held back by it any more.
 _FRESH = 5.0
+#: For so many intervals after a look was answered nobody is held back, whatever failed since: a host that answers some
+#: attempts and not others is not down, and each worker judges by its own.
+_ANSWERS = 10.0
 #: A worker is held back for so many ticks at a time: when nothing is heard any more, it goes on alone after them.
 _HELD = 3.0
 
@@ -234,7 +237,7 @@ class Worker:
         for host, tally in heard.tallies.items():
             if self._unseen is not None:
                 self._unseen.discard(host)
-            self._hear(host, tally)
+            self._hear(host, tally, now)
         for host, view in self._telling.items():
             known = self._hosts.get(host)
             if known is None:
@@ -249,7 +252,7 @@ class Worker:
         if self._unseen is not None and not heard.more:
             for host in self._unseen:
                 if (known := self._hosts.get(host)) is not None:
-                    self._hear(host, Tally(0, 0, math.inf, math.inf, known.tally.round))
+                    self._hear(host, Tally(0, 0, math.inf, math.inf, known.tally.round), now)
             self._unseen = None
 
     def _anew(self) -> None:
@@ -261,17 +264,19 @@ class Worker:
         for known in self._hosts.values():
             known.said = None
 
-    def _hear(self, host: str, tally: Tally) -> None:
+    def _hear(self, host: str, tally: Tally, now: float) -> None:
         known = self._hosts.get(host)
         if known is None:
             if not tally.accusers:
                 return
-            known = self._hosts[host] = Known()
+            known = self._hosts[host] = Known(tally)
         # What was said in an earlier round does not count any more; nor does what was said against an earlier trouble.
         outdated = known.said == "fine" and tally.since != known.trouble[1]
         if tally.round != known.trouble[0] or not tally.accusers or outdated:
             known.said = None
         known.returned = known.returned or (known.word and tally.round != known.tally.round)
+        if (tally.accusers and tally.failed_at == -math.inf) or tally.round != known.tally.round:
+            known.answers_until = now + _ANSWERS * self.interval
         known.tally = tally
 
     # -- what is to be done
@@ -290,7 +295,8 @@ class Worker:
                 known.word, known.returned, known.look_until, known.bad_since = False, False, -math.inf, None
                 actions.append(Action("back", host))
             known.verdict = broken
-            if broken and not known.word and not known.knows_better:
+            held = now >= known.answers_until
+            if broken and not known.word and not known.knows_better and held:
                 known.word, known.bad_since = True, now if known.bad_since is None else known.bad_since
                 actions.append(Action("broken", host, until, tally.cause))
             elif known.word and not broken:
@@ -298,7 +304,7 @@ class Worker:
                 actions.append(Action("withdraw", host))
             if known.word and tally.failed_at == -math.inf:
                 actions.append(Action("look", host))  # another's was answered
-            elif known.word and store_now - tally.failed_at <= _FRESH * self.interval and now >= known.look_until:
+            elif known.word and held and now >= known.look_until and self._is_fresh(tally, store_now):
                 actions.append(Action("hold", host, until))
         for host in self._granted:
             granted = self._hosts.get(host)
@@ -307,6 +313,10 @@ class Worker:
                 actions.append(Action("look", host))
         self._granted = []
         return actions
+
+    def _is_fresh(self, tally: Tally, store_now: float) -> bool:
+        """Whether a look failed a short while ago; by a store's clock that was set back since, hence."""
+        return abs(store_now - tally.failed_at) <= _FRESH * self.interval
 
     def lost(self) -> list[Action]:
         """The store cannot be used: this worker goes on alone. What was heard from it does not count any more."""
