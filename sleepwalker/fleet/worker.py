@@ -34,6 +34,8 @@ _FRESH = 5.0
 _ANSWERS = 10.0
 #: A worker is held back for so many ticks at a time: when nothing is heard any more, it goes on alone after them.
 _HELD = 3.0
+#: Seconds: however long the interval is, a look is due and a worker held back no longer than a circuit is open alone.
+_LATEST_LOOK, _LONGEST_HOLD, _LONGEST_FRESH = 5.0, 5.0, 10.0
 
 #: All have heard of a host's trouble after a tick, and have answered at once.
 _HEARING = 1.2
@@ -122,7 +124,7 @@ class Worker:
     @property
     def held_for(self) -> float:
         """Seconds for which a worker is held back at a time."""
-        return _HELD * self.tick
+        return min(_HELD * self.tick, _LONGEST_HOLD)
 
     def is_news(self, version: tuple[str, int] | None) -> bool:
         """Whether the store knows something that was not heard here."""
@@ -196,7 +198,7 @@ class Worker:
         # together they send as many.
         used = 1 - math.exp(-min(known.wanted * self._look_for, 50.0))
         lasted = self._store_now(now) - known.tally.since
-        every = min(max(_LOOK_AFTER * lasted, _SOONEST * self.interval), _LATEST * self.interval)
+        every = min(max(_LOOK_AFTER * lasted, _SOONEST * self.interval), _LATEST * self.interval, _LATEST_LOOK)
         self._asks[host] = every * max(used, 0.05)
 
     @property
@@ -316,7 +318,7 @@ class Worker:
 
     def _is_fresh(self, tally: Tally, store_now: float) -> bool:
         """Whether a look failed a short while ago; by a store's clock that was set back since, hence."""
-        return abs(store_now - tally.failed_at) <= _FRESH * self.interval
+        return abs(store_now - tally.failed_at) <= min(_FRESH * self.interval, _LONGEST_FRESH)
 
     def lost(self) -> list[Action]:
         """The store cannot be used: this worker goes on alone. What was heard from it does not count any more."""

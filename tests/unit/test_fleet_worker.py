@@ -60,9 +60,9 @@ def times(rate: float, until: float, dice: random.Random) -> Iterator[float]:
         moment += dice.expovariate(rate)
 
 
-def outage(fleet: bool, workers: int, rate: float, seconds: float, seed: int = 1) -> Outage:
+def outage(fleet: bool, workers: int, rate: float, seconds: float, seed: int = 1, interval: float = 1.0) -> Outage:
     """A host that is called `rate` times a second by each worker dies, and is back after so many seconds."""
-    world = FleetWorld(seed, workers, fleet=fleet)
+    world = FleetWorld(seed, workers, fleet=fleet, interval=interval)
     server, back_at = down(DIES, DIES + seconds), DIES + seconds
     end, dice = back_at + 12.0, random.Random(seed)
     for process in range(workers):
@@ -130,6 +130,14 @@ def test_when_it_is_back_all_are_back(rate: float, seconds: float) -> None:
     assert statistics.mean(run.back[-1] for run in together) <= 3.0
     assert max(run.back[-1] for run in together) <= 4.0
     assert statistics.mean(run.answered for run in together) > statistics.mean(run.answered for run in alone)
+
+
+@pytest.mark.parametrize("interval", [10, whole(30), whole(60)])
+def test_nobody_waits_longer_than_alone_however_long_the_interval_is(interval: float) -> None:
+    """With leave to look once in 1.8 intervals, and holds of three ticks, it was 12 s for 10, and 40 s for 60."""
+    alone, together = outage(False, 24, 1, 60), outage(True, 24, 1, 60, interval=interval)
+    assert statistics.mean(together.back) <= statistics.mean(alone.back)
+    assert together.answered > alone.answered
 
 
 def test_two_workers_are_a_fleet() -> None:
