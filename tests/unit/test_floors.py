@@ -58,7 +58,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "engine.host.trip",
         "engine.retrying",
     ),
-    ("engine.host.connects", "engine.host.cooldown", "engine.host.lock"),
+    ("engine.host.connects", "engine.host.cooldown", "engine.host.lock", "engine.host.machine"),
     (
         "engine.host.bulkhead",
         "engine.host.circuit",
@@ -111,7 +111,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "pydantic_core": ("policy",),
     "socks": ("transport.blocking.socks",),
     "tenacity": ("engine.retrying",),
-    "pybreaker": ("engine.host.trip",),
+    "pybreaker": ("engine.host.machine", "engine.host.trip"),
     "structlog": ("telemetry.log",),
     # Its exceptions are the bases of ours, its types are in our signatures, and the demo compares itself with it.
     "requests": ("transport", "exceptions", "connection", "lookup.keys", "links", "cli.demo"),
@@ -267,13 +267,13 @@ def test_every_folder_of_the_package_is_shipped() -> None:
 
 
 OPTIONAL = (
-    "duckdb", "jsonpointer", "opentelemetry", "prometheus_client", "reschema", "rich", "structlog",
-    "uritemplate", "weblinking", "sleepwalker.cli",
+    "duckdb", "jsonpointer", "opentelemetry", "prometheus_client", "pybreaker", "redis", "reschema", "rich",
+    "structlog", "uritemplate", "weblinking", "sleepwalker.cli",
 )  # fmt: skip
 
 _PROBE = """
 import json, sys, threading
-import pybreaker, pydantic, requests, tenacity
+import pydantic, requests, tenacity
 
 # What the libraries do when they are first used is theirs: pydantic looks for its plugins then.
 class _(pydantic.BaseModel):
