@@ -44,6 +44,7 @@ _GLOSSARY = {
         ),
     ),
     "sample": ("share", "`log.sample`, the share of answered calls that are logged."),
+    "service": ("", "The workers that learn from each other, by the name of their service."),
     "status": ("", "The response's status code, where there was a response."),
     "until": ("seconds", "When the isolation ends by itself, since 1970 (UTC); absent where only `restore` ends it."),
     "wait": ("seconds", "How long the call waits before it sends again."),

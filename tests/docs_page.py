@@ -332,6 +332,9 @@ def _next_page() -> Path:
             if (child := os.fork()) == 0:
                 signal.alarm(_PAGE)
                 Servers.shared.returncode = 0  # it is no child of this process, which so does not wait for it
+                for pipe in (Servers.shared.stdin, Servers.shared.stdout):
+                    assert pipe is not None
+                    atexit.register(pipe.close)
                 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
                 os.dup2(written.fileno(), 1)
                 os.dup2(written.fileno(), 2)

@@ -31,5 +31,6 @@ class FleetLost(Event):
     level: ClassVar[Level] = "warning"
 
     service: str
+    """Which workers these are."""
     reason: str
     """What the store, or the way to it, said."""

@@ -17,9 +17,10 @@ from sleepwalker.drivers.threads import workers
 from sleepwalker.engine import Fellows, Host, Isolation, Standing
 from sleepwalker.engine import fleet as word
 from sleepwalker.events import Event, FleetJoined, FleetLost, Observer
+from sleepwalker.fleet.known import RUN
 from sleepwalker.fleet.options import Fleet
 from sleepwalker.fleet.store import Heard, Order, Store, StoreError
-from sleepwalker.fleet.worker import RUN, Action, Worker
+from sleepwalker.fleet.worker import Action, Worker
 from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.fleet import FleetHealth
 from sleepwalker.hosts.isolations import isolation_key
@@ -106,6 +107,9 @@ class Client:
             return
         self._store.abandon()
         self._store = self.fleet.opened()
+        for record in self._kept.now():
+            if record.verdict.word is not None:  # what the parent was told; this worker has heard nothing yet
+                self._tell(word.withdrawn(record, self._clock.monotonic()))
         self._begin()
         self.start()
 

@@ -13,6 +13,8 @@ from sleepwalker.fleet.verdicts import Quorum
 #: Seconds: more often would load the store, and less often help nobody.
 _SHORTEST: Final = 0.1
 _LONGEST: Final = 60.0
+#: Intervals in which all others are heard on a host that one finds broken.
+_HEARING: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Fleet:
 
     def verdicts(self) -> Quorum:
         """How many workers make a verdict."""
-        return Quorum(float(self.quorum), self.min_reporters, self.interval / 2)
+        return Quorum(float(self.quorum), self.min_reporters, _HEARING * self.interval)
 
 
 def _check_number(name: str, value: object, least: float, most: float) -> None:

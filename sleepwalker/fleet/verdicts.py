@@ -1,15 +1,17 @@
 """When a host counts as broken for all workers: the quorum. Pure: no I/O, no clock, no thread.
 
-A worker has an opinion on a host that is in trouble: `broken` where its own circuit or its connects say so, `fine`
-where the host answered it after the trouble began, and none where it did not ask. One that does not use the host
-neither accuses nor clears it. So a worker whose own network is cut is outvoted by those whom the host answers, and two
-such workers are as well.
+A worker has an opinion on a host that is in trouble: `broken` where its own circuit or its connects say so, `failing`
+where its attempts all fail, though not for so long yet, `fine` where the host answered it after the trouble began, and
+none where it did not ask. One that does not use the host neither accuses nor clears it. So a worker whose own network
+is cut is outvoted by those whom the host answers, and two such workers are as well.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 #: What a worker says of a host. A worker without an opinion says nothing.
@@ -18,10 +20,9 @@ Opinion = Literal["broken", "failing", "fine"]
 ACCUSES: frozenset[Opinion | None] = frozenset({"broken", "failing"})
 
 
-#: So many workers of which none is answered are enough, though few of them have failed for long: together they have
-#: met as many failures as no chance makes.
-_MANY = 8
-_LASTED = 0.5
+#: So many workers of which the host answers none are enough as well, though none has failed for long, when the first
+#: has for so many seconds: together they have met as many failures as no chance makes.
+_MANY, _LASTED = 8, 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ class Quorum:
 
     def needed(self, reports: int) -> int:
         """How many of so many reports make a verdict."""
-        # In whole millionths: 0.3 * 10 is 3.0000000000000004 in some orders of working it out, and 4 would be needed.
-        most = math.floor(round(self.share * 1e6) * reports / 1e6) + 1
+        share = _exactly(self.share)
+        most = share.numerator * reports // share.denominator + 1
         return max(self.min_reporters, min(most, reports))
 
     def decides_at(self, tally: Tally) -> float:
@@ -79,3 +80,9 @@ class Quorum:
     def is_broken(self, tally: Tally, now: float) -> bool:
         """Whether the host counts as broken for all, as of `now` on the store's clock."""
         return now >= self.decides_at(tally)
+
+
+@functools.lru_cache(maxsize=16)
+def _exactly(share: float) -> Fraction:
+    """The share that was meant: 3 of 10 are no more than 0.3, nor is 1 of 3 more than 1 / 3, though floats say so."""
+    return Fraction(share).limit_denominator(10_000)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from sleepwalker.engine import Standing
+from sleepwalker.fleet.known import RUN, Known, fails, joined, new_view
 from sleepwalker.fleet.store import Heard, Said, View
-from sleepwalker.fleet.verdicts import Opinion, Quorum, Tally
+from sleepwalker.fleet.verdicts import Quorum, Tally
 
 #: The parts of an interval: a worker asks the store this often whether anything changed.
 TICKS = 4
@@ -23,23 +24,22 @@ FULL_PACE = 80
 _HOSTS, _LEAST, _MOST = 6400, 16, 256
 #: Intervals after which a worker that is not heard of any more counts as gone.
 _GONE = 5
-#: All workers together look at a broken host this often, in intervals.
-_LOOK_EVERY = 1.5
+#: All workers together look at a broken host as often as this share of its outage so far, in intervals at the soonest
+#: and at the latest: so an outage ends for them later by hardly more than that.
+_LOOK_AFTER, _SOONEST, _LATEST = 0.2, 0.4, 1.8
 #: So many intervals after the last look that failed nobody is held back by it any more.
 _FRESH = 5.0
 #: A worker is held back for so many ticks at a time: when nothing is heard any more, it goes on alone after them.
 _HELD = 3.0
 
+#: All have heard of a host's trouble after a tick, and have answered at once.
+_HEARING = 1.2
 #: Seconds after which what a store keeps for longer is renewed.
 _RENEW = 3600.0
-#: So many failures in a row, for so many seconds, are worth a word.
-RUN, _RUN_LASTED = 3, 0.2
 #: Seconds over which it is counted how many calls a second are refused.
 _REMEMBERED = 10.0
 #: Of fewer refused calls a second none comes soon enough to look.
 _RARE = 0.01
-
-_NOTHING = Tally(0, 0, math.inf, math.inf)
 
 
 class Action(NamedTuple):
@@ -50,32 +50,6 @@ class Action(NamedTuple):
     until: float = 0.0
     """For `broken` and `hold`: until when nobody looks here, unless told otherwise; on the worker's clock."""
     cause: str | None = None
-
-
-@dataclass(slots=True)
-class _Known:
-    """What is known of a host that is, or was, in trouble."""
-
-    tally: Tally = _NOTHING
-    word: bool = False
-    """Whether the host counts as broken for all, as it was decided here last."""
-    returned: bool = False
-    """Whether it has come back since, and that has not been decided here yet."""
-    here: bool = False
-    """Whether this worker has a record of the host."""
-    said: Opinion | None = None
-    trouble: tuple[int, float] = (0, math.inf)
-    """The round and the trouble, by its begin, of which that was said."""
-    bad_since: float | None = None
-    """Since when the host is broken here, or the word is in force; None for neither."""
-    failed_looks: int = 0
-    answered_at: float | None = None
-    look_until: float = -math.inf
-    """Until then this worker may look, since it was given leave."""
-    refused: int = 0
-    """How many calls the circuit has refused here so far."""
-    wanted: float = 0.0
-    """How many calls a second it refuses, lately; infinity where calls wait for it."""
 
 
 @dataclass(slots=True)
@@ -95,7 +69,7 @@ class Worker:
     """Of the store, as it was heard last."""
     workers: int = 1
     """How many there are, this one included, as it was heard last."""
-    _hosts: dict[str, _Known] = field(default_factory=dict)
+    _hosts: dict[str, Known] = field(default_factory=dict)
     _news: dict[str, View] = field(default_factory=dict)
     """What is to be told."""
     _asks: dict[str, float] = field(default_factory=dict)
@@ -109,7 +83,9 @@ class Worker:
     """The store's clock less the worker's, as of the last answer."""
     _synced_at: float = -math.inf
     _renewed_at: float = -math.inf
-    _noted_at: float | None = None
+    _counts_until: float = math.inf
+    """When what this worker said ends, by the store's clock, if it says nothing more."""
+    _counted_at: float | None = None
     _more: bool = False
 
     # -- how often
@@ -123,6 +99,11 @@ class Worker:
     def _sync_every(self) -> float:
         """Seconds from one sync to the next, if there is nothing to say and nothing new to hear."""
         return max(self.interval, 2 * self.tick)
+
+    @property
+    def _ttl(self) -> float:
+        """Seconds after which this worker counts as gone if it is not heard of."""
+        return _GONE * self._sync_every
 
     def is_due(self, now: float) -> bool:
         """Whether to sync now, without asking whether anything changed."""
@@ -153,42 +134,44 @@ class Worker:
 
     def note(self, standings: Mapping[str, Standing], now: float) -> None:
         """Take note of how hosts stand here, and work out what to tell."""
-        passed = math.inf if self._noted_at is None else now - self._noted_at
-        self._noted_at = now
+        passed = math.inf if self._counted_at is None else now - self._counted_at
+        if passed < self.tick / 4:
+            passed = 0.0  # it is the same tick
+        else:
+            self._counted_at = now
         self._asks = {}
         for host, standing in standings.items():
             known = self._hosts.get(host)
             if known is None:
-                if not (standing.broken or _fails(standing)):
+                if not (standing.broken or fails(standing)):
                     continue
-                known = self._hosts[host] = _Known(failed_looks=standing.failed_looks, refused=standing.demand)
+                known = self._hosts[host] = Known(failed_looks=standing.failed_looks, refused=standing.demand)
             self._note(host, known, standing, now, passed)
         for host in [host for host, known in self._hosts.items() if host not in standings]:
             self._note_gone(host, self._hosts[host])
 
-    def _note(self, host: str, known: _Known, standing: Standing, now: float, passed: float) -> None:
+    def _note(self, host: str, known: Known, standing: Standing, now: float, passed: float) -> None:
         if not known.here:
             known.here, known.word = True, False  # what was decided before there was a record is decided again for it
         if known.bad_since is None and (standing.broken or known.word):
             known.bad_since, known.answered_at = now, standing.answered_at
-        view = self._view(known, standing)
+        view = new_view(known, standing, self._offset)
         if view is not None:
-            self._news[host] = _joined(self._news.get(host), view)
+            self._news[host] = joined(self._news.get(host), view)
             if view.failed:
                 known.look_until = -math.inf  # it was used
-        if known.word:
+        if known.word and passed > 0:
             self._ask(host, known, standing, now, passed)
-        known.failed_looks, known.answered_at, known.refused = (
-            standing.failed_looks,
-            standing.answered_at,
-            standing.demand,
-        )
+        known.failed_looks, known.answered_at = standing.failed_looks, standing.answered_at
+        if passed > 0:
+            known.refused = standing.demand
+        known.knows_better = standing.run < RUN and known.has_answered(standing, self._offset)
         if standing.healthy and not known.word:
             known.bad_since = None
             if known.said is None and not known.tally.accusers and host not in self._news:
                 del self._hosts[host]
 
-    def _note_gone(self, host: str, known: _Known) -> None:
+    def _note_gone(self, host: str, known: Known) -> None:
         """The host's record is no longer there: it was forgotten, or this worker never had one."""
         known.here = False
         if known.said is not None:
@@ -196,49 +179,11 @@ class Worker:
         elif not known.tally.accusers:
             del self._hosts[host]
 
-    def _view(self, known: _Known, standing: Standing) -> View | None:
-        """What is new to tell of a host."""
-        current = known.tally.round
-        answered = standing.answered_at is not None and standing.answered_at != known.answered_at
-        if standing.broken:
-            failed = standing.failed_looks != known.failed_looks
-            if known.said == "broken" and not (failed or answered):
-                return None
-            answered = answered and not failed
-            return View("broken", current, standing.cause, standing.lasted, failed=failed, answered=answered)
-        if known.bad_since is not None and standing.healthy:
-            if known.word and standing.answered_at is not None and standing.answered_at > known.bad_since:
-                return View(None, current, back=True)
-            return View(None, current) if known.said == "broken" else None
-        if known.word:
-            return View(known.said, current, answered=True) if answered else None
-        if known.bad_since is None and _fails(standing):
-            return None if known.said == "failing" else View("failing", current, standing.cause, standing.lasted)
-        if known.said == "failing" and not standing.failing:
-            return View("fine" if self._answers(known, standing) else None, current)
-        return self._counterview(known, standing)
-
-    def _counterview(self, known: _Known, standing: Standing) -> View | None:
-        """What to tell of a host that others find broken, and this worker does not."""
-        tally = known.tally
-        if not tally.accusers:
-            return None
-        if standing.failing or standing.answered_at is None:
-            return View(None, tally.round) if known.said == "fine" else None
-        if known.said is None and self._answers(known, standing):
-            return View("fine", tally.round)
-        return None
-
-    def _answers(self, known: _Known, standing: Standing) -> bool:
-        """Whether the host has answered this worker since others have trouble with it."""
-        at = standing.answered_at
-        return at is not None and at > known.tally.began - self._offset
-
-    def _ask(self, host: str, known: _Known, standing: Standing, now: float, passed: float) -> None:
+    def _ask(self, host: str, known: Known, standing: Standing, now: float, passed: float) -> None:
         """Ask leave to look at a host, if calls come that would."""
         if standing.waiting:
             known.wanted = math.inf
-        elif passed > 0:
+        else:
             rate = (standing.demand - known.refused) / passed
             weight = passed / max(passed, min(now - (known.bad_since or now), _REMEMBERED))
             known.wanted = rate if known.wanted == math.inf else known.wanted + (rate - known.wanted) * weight
@@ -247,7 +192,9 @@ class Worker:
         # A worker whose calls are rare may not use its leave in time: then the next one gets it so much sooner. All
         # together they send as many.
         used = 1 - math.exp(-min(known.wanted * self._look_for, 50.0))
-        self._asks[host] = _LOOK_EVERY * self.interval * max(used, 0.05)
+        lasted = self._store_now(now) - known.tally.since
+        every = min(max(_LOOK_AFTER * lasted, _SOONEST * self.interval), _LATEST * self.interval)
+        self._asks[host] = every * max(used, 0.05)
 
     @property
     def _look_for(self) -> float:
@@ -265,7 +212,7 @@ class Worker:
         return Said(
             worker=self.id,
             label=self.label,
-            ttl=_GONE * self._sync_every,
+            ttl=self._ttl,
             since=self.version,
             store=self.store,
             views=self._telling,
@@ -277,7 +224,10 @@ class Worker:
         """Take in what the store answered to what `says` last."""
         if heard.everything:  # it is heard for the first time, was flushed, or went back to an older state
             self._anew()
+        elif heard.now >= self._counts_until:  # it was away for so long that it counted as gone
+            self._say_again()
         self._offset = heard.now - now
+        self._counts_until = heard.now + self._ttl
         self._synced_at, self._more = now, heard.more
         self.store, self.version, self.workers = heard.store, heard.version, max(heard.workers, 1)
         self._granted += heard.granted
@@ -305,6 +255,9 @@ class Worker:
     def _anew(self) -> None:
         """All that was said is to be said again, and all is heard again."""
         self._unseen = set(self._hosts)
+        self._say_again()
+
+    def _say_again(self) -> None:
         for known in self._hosts.values():
             known.said = None
 
@@ -313,7 +266,7 @@ class Worker:
         if known is None:
             if not tally.accusers:
                 return
-            known = self._hosts[host] = _Known()
+            known = self._hosts[host] = Known()
         # What was said in an earlier round does not count any more; nor does what was said against an earlier trouble.
         outdated = known.said == "fine" and tally.since != known.trouble[1]
         if tally.round != known.trouble[0] or not tally.accusers or outdated:
@@ -327,7 +280,7 @@ class Worker:
         """What is to be done with the records of hosts."""
         actions: list[Action] = []
         # All must have had the time to hear of it and to say something.
-        quorum = replace(self.quorum, hearing=max(self.quorum.hearing, 2 * self.tick))
+        quorum = replace(self.quorum, hearing=max(self.quorum.hearing, _HEARING * self.tick))
         store_now = self._store_now(now)
         until = now + self.held_for
         for host, known in self._hosts.items():
@@ -336,7 +289,8 @@ class Worker:
             if known.returned:
                 known.word, known.returned, known.look_until, known.bad_since = False, False, -math.inf, None
                 actions.append(Action("back", host))
-            if broken and not known.word:
+            known.verdict = broken
+            if broken and not known.word and not known.knows_better:
                 known.word, known.bad_since = True, now if known.bad_since is None else known.bad_since
                 actions.append(Action("broken", host, until, tally.cause))
             elif known.word and not broken:
@@ -359,6 +313,7 @@ class Worker:
         actions = [Action("withdraw", host) for host, known in self._hosts.items() if known.word]
         self._hosts, self._news, self._asks, self._granted = {}, {}, {}, []
         self.store, self.version, self._unseen, self._more = None, -1, None, False
+        self._counts_until = math.inf
         return actions
 
     def _store_now(self, now: float) -> float:
@@ -368,17 +323,4 @@ class Worker:
 
     def tallies(self) -> dict[str, tuple[Tally, bool]]:
         """What was heard of each host that is in trouble, and whether it counts as broken for all."""
-        return {host: (known.tally, known.word) for host, known in self._hosts.items() if known.tally.accusers}
-
-
-def _joined(earlier: View | None, view: View) -> View:
-    """What is to be told, where something earlier has not been told yet."""
-    if earlier is None or earlier.round != view.round or view.opinion != "broken":
-        return view
-    answered = not view.failed and (view.answered or (earlier.answered and not earlier.failed))
-    return replace(view, failed=view.failed or earlier.failed, answered=answered)
-
-
-def _fails(standing: Standing) -> bool:
-    """Whether the host has answered nothing here for a while."""
-    return standing.failing and standing.run >= RUN and standing.lasted >= _RUN_LASTED
+        return {host: (known.tally, known.verdict) for host, known in self._hosts.items() if known.tally.accusers}

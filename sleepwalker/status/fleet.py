@@ -113,7 +113,8 @@ def _section(fleet: FleetHealth, isolated: int, taken: float, runbook: Runbook |
 
 def _item(host: str, fellows: Fellows, state: str) -> str:
     verdict = "broken for all" if fellows.verdict else "not broken for all"
-    counts = f"{fellows.broken:,} of {plural(fellows.workers, 'worker')} find it broken, it answered {fellows.fine:,}"
+    answered = "none was" if not fellows.fine else "1 was" if fellows.fine == 1 else f"{fellows.fine:,} were"
+    counts = f"{fellows.broken:,} of {plural(fellows.workers, 'worker')} find it broken, {answered} answered"
     return (
         f'<li class="{state}"><svg aria-hidden="true"><use href="#{state}"/></svg><span><b><bdi>{text(host)}</bdi></b> '
         f"{verdict}: {counts}</span></li>"

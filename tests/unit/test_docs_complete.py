@@ -6,6 +6,7 @@ import argparse
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -19,6 +20,7 @@ from sleepwalker.attempt import Attempt
 from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
 from sleepwalker.connection.options import RequestOptions
 from sleepwalker.engine import Fellows, HostHealth, Latency, Recent, RejectedBy
+from sleepwalker.fleet import Fleet, FleetHealth
 from sleepwalker.links.link import Place
 from sleepwalker.links.places import OF_ITSELF
 from sleepwalker.policy import Policy
@@ -187,6 +189,12 @@ def test_every_argument_of_the_manager_is_in_its_reference(function: object) -> 
 )
 def test_every_reason_to_give_a_connection_up_is_in_the_reference(reason: str) -> None:
     assert f"\n| `{reason}` |" in _page("reference/connection-manager.md")
+
+
+@pytest.mark.parametrize("cls", [Fleet, FleetHealth, Fellows], ids=lambda cls: cls.__name__)
+def test_every_field_of_a_fleet_is_in_its_reference(cls: type) -> None:
+    section = _page("reference/fleet.md").partition(f"\n## {cls.__name__}\n")[2].partition("\n## ")[0]
+    assert [field.name for field in fields(cls) if not _in_code(field.name, section)] == []
 
 
 @pytest.mark.parametrize("name", sleepwalker.__all__)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import ssl
+import tempfile
 import threading
 import typing
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -16,6 +18,9 @@ from sleepwalker import ANONYMOUS, Connection, DeadlineExceeded
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.engine import DUE, CompiledPolicy, Completed, Isolation, Request, fleet, run
 from sleepwalker.events import CATALOGUE, BreakerClosed, CallEvent, Event, HostIsolated, RequestRejected, event_type
+from sleepwalker.fleet import Fleet
+from sleepwalker.fleet.client import Client
+from sleepwalker.hosts import HostTable
 from sleepwalker.policy import Policy
 from sleepwalker.transport.blocking import fast_path, rehearsal, sockets
 from tests.event_guard import faults_of
@@ -307,6 +312,25 @@ def tls_files_that_cannot_be_loaded() -> list[Event]:
             patch.setattr(sockets, "renewed_context", lambda context, fault=fault: (context, fault))
             assert conn._renewed(context) is context
     assert {event.host for event in events} == {"https://api.example.com"}
+    return events
+
+
+@scenario
+def a_store_of_a_fleet_that_is_lost_and_found() -> list[Event]:
+    events: list[Event] = []
+    with tempfile.TemporaryDirectory() as folder:
+        there = Path(folder, "there")
+        client = Client(
+            Fleet(f"file://{there}/billing.fleet"),
+            HostTable(),
+            lambda name, order: (),
+            lambda event, level=None: events.append(event),
+        )
+        store = client.fleet.opened()
+        client.turn(store)
+        there.mkdir()
+        client.turn(store)
+        store.close()
     return events
 
 

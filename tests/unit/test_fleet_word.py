@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sleepwalker.engine import Fellows, Isolation, Send, Standing, Wait, fleet
+from sleepwalker.engine import Fellows, Isolation, Outcome, Permit, Send, Standing, Wait, fleet, host
 from sleepwalker.events import (
     BreakerClosed,
     BreakerHalfOpened,
@@ -23,7 +25,8 @@ from sleepwalker.events import (
 from sleepwalker.events.base import Transition
 from sleepwalker.exceptions import CircuitOpenError
 from sleepwalker.policy import Policy
-from tests.unit.engine_driver import HOST, Running, World, answer, refused
+from tests.interrupts import strike
+from tests.unit.engine_driver import HOST, Running, World, answer, bearer, refused
 from tests.unit.manager_driver import A, Bed
 
 OK, BAD = answer(200), answer(500)
@@ -36,6 +39,7 @@ BREAKER: dict[str, Any] = {
     "close_after": 2,
     "ramp": 10,
 }
+HOST_FILES = tuple(f"sleepwalker/engine/host/{path.name}" for path in Path(host.__path__[0]).glob("*.py"))
 #: Without one that refuses calls: the word is a source of its own.
 BARE = [None, {**BREAKER, "mode": "observe"}]
 
@@ -113,8 +117,8 @@ def test_the_word_is_no_knowledge_of_this_worker() -> None:
     here = worker()
     here.told()
     assert here.standing == Standing(
-        broken=False, told=True, healthy=False, failing=False, lasted=0, cause=None, failed_looks=0, answered_at=None,
-        demand=0, waiting=False,
+        broken=False, told=True, healthy=False, failing=False, run=0, lasted=0, cause=None, failed_looks=0,
+        answered_at=None, demand=0, waiting=False,
     )  # fmt: skip
 
 
@@ -294,6 +298,17 @@ def test_in_a_dry_run_the_looks_of_the_circuit_do_not_count() -> None:
     assert (here.standing.broken, here.standing.failed_looks, here.standing.healthy) == (False, 0, True)
 
 
+def test_a_dry_run_is_not_moved_by_holds_or_looks() -> None:
+    here = Worker(BARE[1])
+    for _ in range(3):
+        here.call(BAD)
+    here.hold(30)
+    here.look()
+    assert here.host.snapshot().breaker == "open"
+    here.clock.advance(5)
+    assert here.host.snapshot().breaker == "half-open"
+
+
 # --- calls that wait
 
 
@@ -332,6 +347,19 @@ def test_calls_that_wait_are_let_through_when_the_host_is_back() -> None:
         assert isinstance(call.reply(False).step, Send)
         call.reply(OK)
     assert not here.standing.waiting
+
+
+def test_a_call_that_a_slow_start_holds_back_and_that_cannot_wait_for_so_long_is_refused_at_once() -> None:
+    here = worker(max_wait=8, half_open_probes=1)
+    here.trip()
+    here.recover()
+    calls = [here.begin() for _ in range(5)]
+    waiting = [call for call in calls if isinstance(call.step, Wait)]
+    assert waiting
+    here.told(30)
+    for call in waiting:
+        assert call.notified
+        assert is_refused(call.reply(False))
 
 
 def test_demand_grows_with_each_call_that_the_circuit_refuses() -> None:
@@ -462,6 +490,23 @@ def test_without_a_circuit_that_refuses_calls_the_word_itself_makes_the_host_bro
 
 
 @pytest.mark.parametrize("breaker", BARE)
+def test_told_once_more_such_a_word_is_what_it_was(breaker: Any) -> None:
+    """As a circuit stays as it is: only a hold makes it longer."""
+    here = Worker(breaker)
+    here.told(10)
+    here.clock.advance(2)
+    begun = here.begin()
+    for seconds in (1, 30):
+        assert here.told(seconds) == []
+    here.clock.advance(7)
+    assert here.host.broken_by(here.now) == "fleet"
+    here.clock.advance(1)
+    assert here.host.broken_by(here.now) is None
+    begun.reply(OK)
+    assert here.standing.healthy, "it was sent after the word had come first"
+
+
+@pytest.mark.parametrize("breaker", BARE)
 @pytest.mark.parametrize("back", [False, True])
 def test_such_a_word_ends_when_the_host_is_back_or_the_others_take_it_back(breaker: Any, back: bool) -> None:
     here = Worker(breaker)
@@ -486,6 +531,45 @@ def test_such_a_word_ends_when_this_worker_is_answered_itself(breaker: Any) -> N
     here.call(OK)
     assert here.standing.healthy
     assert here.only(HostRecovered) == HostRecovered(HOST, broken_for=0)
+
+
+def test_a_circuit_that_a_probe_was_wrong_for_keeps_the_word_through_the_next_one() -> None:
+    here = worker()
+    here.told(10)
+    here.back()
+    here.call(BAD)
+    here.told(10)
+    here.hear(here.host.outcomes.probed(OK, here.now))
+    assert here.host.snapshot().breaker == "open"
+    assert here.standing.told
+
+
+def test_an_operator_ends_such_a_word_by_a_reset() -> None:
+    here = Worker()
+    here.told(10)
+    assert list(here.host.reset_circuit()) == [HostRecovered(HOST, broken_for=0, by_hand=True)]
+    assert here.standing.healthy
+
+
+def test_a_dry_run_that_closes_by_what_was_sent_before_the_word_does_not_end_it() -> None:
+    here = Worker({**BREAKER, "mode": "observe", "close_after": 1})
+    for _ in range(3):
+        here.call(BAD)
+    here.clock.advance(5)
+    late = here.begin()
+    here.clock.advance(1)
+    here.told(10)
+    late.reply(OK)
+    assert here.host.snapshot().breaker == "closed"
+    assert here.standing.told
+
+
+def test_such_a_word_is_never_shortened_by_a_hold() -> None:
+    here = Worker()
+    here.told(10)
+    here.hold(3)
+    here.clock.advance(9)
+    assert here.host.broken_by(here.now) == "fleet"
 
 
 def test_such_a_word_ends_by_a_probe_of_a_path_of_its_own() -> None:
@@ -566,6 +650,17 @@ def test_after_the_word_only_its_own_failures_lasted() -> None:
     assert here.standing.lasted == 1
 
 
+def test_a_host_that_cannot_be_connected_to_after_the_word_has_failed_here_since_then() -> None:
+    here = Worker(health={"broken_after": 3})
+    here.told(10)
+    here.clock.advance(5)
+    for _ in range(3):
+        here.call(refused())
+    assert (here.standing.broken, here.standing.lasted) == (True, 0)
+    here.clock.advance(1)
+    assert here.standing.lasted == 1
+
+
 def test_no_text_of_an_error_leaves_the_worker() -> None:
     """It may hold a path, and that a secret."""
     here = Worker()
@@ -585,6 +680,16 @@ def test_without_a_breaker_each_failed_attempt_at_a_broken_host_is_a_look() -> N
     here.call(BAD)
     here.call(refused())
     assert here.standing.failed_looks == 2
+
+
+def test_what_a_scope_cannot_connect_to_is_a_look_that_failed_at_its_host_too() -> None:
+    here = Worker(health={"broken_after": 1})
+    scope, _, _ = here.host.part("reports")
+    here.call(refused())
+    permit, _ = scope.admission.admit(bearer(), here.now, 100.0)
+    assert isinstance(permit, Permit)
+    scope.outcomes.settle(permit, refused(), here.now, 0.0, first=True)
+    assert here.standing.failed_looks == 1
 
 
 # --- operators
@@ -613,6 +718,66 @@ def test_an_operators_isolation_that_comes_back_through_the_fleet_is_no_news() -
     told = Isolation("deployment", bed.clock.wall() + 60.2, bed.clock.now + 60.2, by="fleet")
     assert bed.manager.hosts.isolate(A, origin, told) == []
     assert Isolation("a", by="fleet") == Isolation("a")
+
+
+# --- signal handlers that raise
+
+
+@pytest.mark.parametrize("breaker", [BREAKER, *BARE])
+@pytest.mark.parametrize("outcome", [OK, BAD])
+def test_a_call_that_is_struck_while_the_word_is_in_force_leaves_a_host_that_recovers(
+    breaker: Any, outcome: Outcome
+) -> None:
+    for act in (Worker.look, Worker.back, Worker.withdrawn):
+        at = 0
+        while True:
+            here = Worker(breaker)
+            here.told(10)
+            act(here)
+            if breaker is BREAKER and act is not Worker.back:
+                here.call(OK)  # the next one closes the circuit
+            call = here.begin()
+            if not strike(lambda call=call: call.reply(replace(outcome)), files=HOST_FILES, at=at):
+                break
+            call.close()
+            recovers(here)
+            at += 1
+        assert at > 10
+
+
+@pytest.mark.parametrize("breaker", [BREAKER, None])
+@pytest.mark.parametrize("act", [Worker.told, Worker.look, Worker.back, Worker.withdrawn])
+def test_a_word_that_is_struck_where_it_is_brought_has_come_or_has_not(
+    breaker: Any, act: Callable[[Worker], object]
+) -> None:
+    """A thread of its own brings words, and no signal handler raises there. Nothing here relies on that."""
+    at = 0
+    while True:
+        here = Worker(breaker)
+        if act is not Worker.told:
+            here.told(10)
+        before = here.host.snapshot().breaker
+        if not strike(lambda here=here: act(here), files=HOST_FILES, at=at):
+            break
+        assert here.host.snapshot().breaker in (before, "open" if act is Worker.told else "closed", "half-open")
+        act(here)
+        recovers(here)
+        at += 1
+    assert at > 5
+
+
+def recovers(here: Worker) -> None:
+    """Its lock is free, the word can come and go, and a host that answers is well again."""
+    assert repr(here.host.lock.mutex).startswith("<unlocked ")
+    here.clock.advance(100)
+    for _ in range(2):
+        here.call(OK)
+    assert here.standing.healthy
+    assert here.host.snapshot().in_flight == 0
+    here.told(10)
+    assert here.host.broken_by(here.now) == "fleet"
+    here.back()
+    assert here.standing.healthy
 
 
 # --- what is shown

@@ -221,6 +221,8 @@ class FleetMachine(RuleBasedStateMachine):
             assert not (standing.told and standing.healthy)
             assert not (standing.broken and standing.healthy)
             assert standing.lasted >= 0
+            circuit = self.here.host.circuit
+            assert circuit is None or not (circuit.told and circuit.trip.state == "closed")
 
     def teardown(self) -> None:
         """Whatever happened: once no hold is fresh, the host answers and its calls end, all are let through again."""

@@ -25,6 +25,9 @@ from sleepwalker.inspect.spans import CIRCUIT, HOST
 from sleepwalker.inspect.trouble import Episode, Finding, Kind
 from tests.unit.inspect_logs import NOON, answered, failed, line, report_on, write
 
+#: With the oldest releases tests/wire/test_inspect.py writes a page, too.
+pytestmark = pytest.mark.once
+
 EVIL = "https://<script>alert(1)</script>&\"'"
 EVIL_PATH = "/<img src=x onerror=alert(1)>"
 FOLDER = Path(page.__code__.co_filename).parent

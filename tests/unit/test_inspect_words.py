@@ -427,3 +427,26 @@ def test_the_end_of_the_log_counts_for_a_host_that_fell_silent(made: Made) -> No
     lines = [answered(0), BROKEN, *(answered(at, "https://other") for at in range(11, 1000))]
     [finding] = made(*lines, chosen=Filter(hosts=("api",))).findings
     assert "16 min 29 s so far" in finding.since[0]
+
+
+@pytest.mark.parametrize(
+    ("own", "told", "says"),
+    [
+        (1, 2, "circuit opened 3 times in 3 processes, 2 of them told by other workers"),
+        (0, 2, "circuit opened twice in 2 processes, told by other workers"),
+        (2, 0, "circuit opened twice in 2 processes"),
+    ],
+)
+def test_a_circuit_that_opened_by_the_word_of_other_workers_is_told_as_that(
+    made: Made, own: int, told: int, says: str
+) -> None:
+    lines = [answered(0, pid=9)]
+    for pid in range(own + told):
+        word = {"rule": "consecutive"} if pid < own else {"rule": "fleet", "by": "fleet"}
+        reason = {"reason": "breaker"} if pid < own else {"reason": "fleet", "by": "fleet"}
+        lines += [failed(at, pid=pid) for at in range(10, 12)] if pid < own else []
+        lines.append(line(12, "breaker.opened", pid=pid, open_for=60.0, cause="503", **word))
+        lines.append(line(12, "host.broken", pid=pid, failures=0, cause="503", **reason))
+        lines += [rejected(at, pid=pid) for at in (13, 14)]
+    [finding, *_] = made(*lines).findings
+    assert says in finding.done.split("; ")

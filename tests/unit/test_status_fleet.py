@@ -103,7 +103,9 @@ def test_what_the_worker_alone_finds_is_told_after_what_all_find_and_before_what
 def test_the_section_says_how_many_workers_there_are_and_what_they_find() -> None:
     section = _section(_page(_worker(heard={B: ALL, A: SOME})))
     assert "24 workers of service billing learn from each other." in " ".join(section.split())
-    assert "https://b.test broken for all: 20 of 24 workers find it broken, it answered 3" in " ".join(section.split())
+    assert "https://b.test broken for all: 20 of 24 workers find it broken, 3 were answered" in " ".join(
+        section.split()
+    )
     assert "https://a.test not broken for all: 1 of 24 workers find it broken" in " ".join(section.split())
     assert section.index(B) < section.index(A), "the worst first"
     assert STORE in section

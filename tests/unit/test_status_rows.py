@@ -42,6 +42,10 @@ def cell(label: str, html: str) -> str:
             "half-open lets single calls try opened 11:59:00 by first calls that failed",
         ),
         (
+            {"breaker": "open", "retry_in": 3.2, "opened_at": WALL - 60, "opened_by": "fleet"},
+            "open next try in 3 s opened 11:59:00 told by other workers",
+        ),
+        (
             {"breaker_mode": "observe", "breaker": "half-open", "opened_at": WALL - 60, "opened_by": "consecutive"},
             "would be half-open dry run: refuses nothing since 11:59:00 by failures in a row",
         ),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import RedisServer
+from servers import RedisServer, run_redis
 
 from sleepwalker.cli import main
 from sleepwalker.fleet.store import Said, Store, StoreError, View
@@ -191,11 +191,17 @@ def test_a_file_that_is_no_store_is_said_to_be_none(fleet: Fleet, url: str) -> N
         assert told.count("billing.fleet") == 1
 
 
-def _process(*argv: str, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def _process(*argv: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [sys.executable, "-m", "sleepwalker", "fleet", *argv],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "COLUMNS": "300"},
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _refused() -> str:
@@ -312,8 +318,7 @@ def _read_until(process: subprocess.Popen[str], text: str) -> str:
 def test_a_watch_tells_each_change_and_ctrl_c_ends_it(url: str, store: Store) -> None:
     for number in range(5):
         _worker(store, number)
-    process = _process("status", "--store", url, "--watch", "--json")
-    try:
+    with _process("status", "--store", url, "--watch", "--json") as process:
         first = json.loads(_read_until(process, "\n"))
         assert first["hosts"] == []
         _trouble(store)
@@ -324,20 +329,36 @@ def test_a_watch_tells_each_change_and_ctrl_c_ends_it(url: str, store: Store) ->
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
         assert (process.returncode, err) == (3, ""), "the trouble that was there at the end"
-    finally:
-        process.kill()
+
+
+def test_a_watch_waits_for_a_store_that_went_away(tmp_path: Path, program: Callable[[str], Path]) -> None:
+    with (
+        run_redis(tmp_path / "redis", program("redis-server")) as server,
+        contextlib.closing(open_store(server.url, "default", 5.0)) as store,
+    ):
+        _worker(store, 1)
+        with _process("status", "--store", server.url, "--watch") as process:
+            _read_until(process, "no worker finds")
+            server.stop()
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith(f"sleepwalker: {server.url}: the connection was ")
+            server.start()
+            with contextlib.suppress(StoreError):  # its connection was to the server that is gone
+                _worker(store, 1)
+            _worker(store, 1)
+            assert process.stderr.readline() == f"sleepwalker: {server.url} answers again\n"
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=30)[1] == ""
+            assert process.returncode == 0
 
 
 def test_a_watch_ends_as_a_service_manager_wants(url: str, store: Store) -> None:
     _worker(store, 1)
-    process = _process("status", "--store", url, "--watch")
-    try:
+    with _process("status", "--store", url, "--watch") as process:
         _read_until(process, "no worker finds")
         process.terminate()
         assert process.communicate(timeout=30)[1] == ""
         assert process.returncode == 128 + signal.SIGTERM
-    finally:
-        process.kill()
 
 
 def test_on_a_terminal_it_moves_in_colour_and_leaves_the_last_picture(url: str, store: Store) -> None:
@@ -385,11 +406,12 @@ def test_on_a_terminal_it_moves_in_colour_and_leaves_the_last_picture(url: str, 
 
 def test_a_closed_output_is_no_traceback(url: str, store: Store) -> None:
     _trouble(store)
-    process = _process("status", "--store", url, "--json")
-    process.stdout.close()  # type: ignore[union-attr]
-    assert process.wait(30) == 0
-    assert process.stderr.read() == ""  # type: ignore[union-attr]
-    process.stderr.close()  # type: ignore[union-attr]
+    with _process("status", "--store", url, "--json") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
 
 
 def test_four_hundred_workers_and_a_thousand_hosts_are_shown_at_once(fleet: Fleet, store: Store) -> None:

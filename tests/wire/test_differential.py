@@ -30,7 +30,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:http.cookiejar bug!:UserWarning"
 
 #: Other exchanges than those that CI looks at: DIFFERENTIAL_SEED=anything.
 SEED = os.environ.get("DIFFERENTIAL_SEED", "0")
-#: Exchanges in a part; a part takes about three seconds.
+#: Exchanges in a part; a part takes about three seconds. CI compares half of the parts; the others are there for
+#: rare differences, each of which is looked for by itself.
 SIZE = 500
 PARTS = 10
 #: Of the exchanges that fail.
@@ -144,7 +145,7 @@ def responses() -> Iterator[Bench]:
 RESPONSES = [f"{SEED}-{number}" for number in range(SIZE * PARTS)]
 
 
-@pytest.mark.parametrize("part", [0, *map(whole, range(1, PARTS))])
+@pytest.mark.parametrize("part", [0, *map(whole, range(1, PARTS // 2))])
 def test_responses_are_read_as_requests_reads_them(responses: Bench, part: int) -> None:
     responses.check(RESPONSES[part * SIZE : (part + 1) * SIZE])
 

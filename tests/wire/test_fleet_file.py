@@ -330,7 +330,7 @@ _HOLDS = """
 import sqlite3, sys
 c = sqlite3.connect(sys.argv[1], isolation_level=None)
 c.execute("BEGIN IMMEDIATE")
-c.execute("UPDATE hosts SET broken = 77")
+c.execute("UPDATE hosts SET accusers = 77")
 c.execute("UPDATE services SET version = 99")
 print("held", flush=True)
 sys.stdin.read()
@@ -432,7 +432,7 @@ def test_garbage_in_the_middle_is_a_store_error_until_the_file_is_deleted(
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE hosts SET broken = 'many'",
+        "UPDATE hosts SET accusers = 'many'",
         "UPDATE hosts SET since = x'00ff'",
         "UPDATE hosts SET round = 'x'",
         "UPDATE hosts SET cause = x'ff'",

@@ -398,6 +398,22 @@ def test_a_child_has_a_connection_of_its_own_and_leaves_its_parents_alone(
         os.close(go_on)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_abandons_its_copy_ends_nothing_of_its_parent(store: RedisStore, admin: redis.Redis) -> None:
+    first = store.sync(word())
+    connections = len(admin.client_list())
+    pid = os.fork()
+    if not pid:
+        try:
+            store.abandon()
+            store.close()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert store.sync(word(last=first)).version == first.version
+    assert len(admin.client_list()) == connections
+
+
 def test_it_has_no_thread_and_closing_it_leaves_nothing(store: RedisStore, admin: redis.Redis) -> None:
     threads, connections = threading.active_count(), len(admin.client_list())
     store.sync(word())

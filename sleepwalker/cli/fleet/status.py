@@ -66,7 +66,7 @@ def _watch(store: Store, first: Picture, args: argparse.Namespace, quorum: Quoru
                 shown, was, lost = picture(store.overview(), quorum), lost, ""
             except StoreError as error:
                 was, lost = lost, named(store, error)
-            if not moving and lost != was:
+            if not moving and bool(lost) != bool(was):  # what it says of it may change with each try
                 _say(lost or f"{store.shown} answers again")
     if last is None or _what(shown, store, args, quorum) != last:
         _show(shown, store, args, quorum)

@@ -59,12 +59,13 @@ def _hosts(shown: Picture, width: int, lines: int | None) -> list[RenderableType
     room = width - max(map(len, names)) - 2
     machines = [list(group) for _, group in itertools.groupby(shown.workers, lambda one: machine_of(one[1])[0])]
     each = 0 < len(shown.workers) <= _MOST_CELLS and len(shown.workers) + len(machines) - 1 <= room
+    failing = any(one.tally.failing for one in hosts)
     rows: list[Sequence[Cell | Text]] = [
         [
             name,
             _verdict(one),
             f"{one.tally.broken:,}",
-            f"{one.tally.failing:,}",
+            *([f"{one.tally.failing:,}"] if failing else []),
             f"{one.tally.fine:,}",
             short(one.tally.since, shown.now),
             one.tally.cause or "-",
@@ -72,7 +73,7 @@ def _hosts(shown: Picture, width: int, lines: int | None) -> list[RenderableType
         ]
         for name, one in zip(names, hosts, strict=True)
     ]
-    headers = ["host", "for all", "broken", "failing", "fine", "since (UTC)", "cause"]
+    headers = ["host", "for all", "broken", *(["failing"] if failing else []), "fine", "since (UTC)", "cause"]
     headers.append("workers" if each else "no answer on")
     if lines is not None:
         lines -= 2 + len(machines) if each else 0

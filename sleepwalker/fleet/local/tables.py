@@ -260,17 +260,18 @@ class Service:
             is_news = host.accusers > 0
             self._clear(host)
             host.round = view.round
-        if view.back:
-            if host.accusers:
-                is_news = True
-                self._clear(host)
-                host.round += 1
-                host.look_at = 0.0
-        else:
+        is_back = view.back
+        if not view.back:
             is_news |= self._count(worker, host, view)
             if view.answered and host.accusers:
+                is_back = host.failed_at == -math.inf  # another look was answered before, and none failed since
                 host.failed_at = -math.inf
                 is_news = True
+        if is_back and host.accusers:
+            is_news = True
+            self._clear(host)
+            host.round += 1
+            host.look_at = 0.0
         self._save(host, is_news)
         return False
 

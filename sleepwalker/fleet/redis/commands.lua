@@ -4,7 +4,8 @@
 local function create(seed)
   state = {
     id = string.sub(redis.sha1hex(seed .. time[1] .. time[2]), 1, 16),
-    version = 0, number = 0, ordered = 0, earliest = now + 3600, workers = 0, renewed = 0, dirty = true, new = true, old = {},
+    version = 0, began_at = 0, number = 0, ordered = 0, earliest = now + 3600, workers = 0, renewed = 0,
+    dirty = true, new = true, old = {},
   }
   orders = {}
 end
@@ -23,13 +24,16 @@ local function check_keys()
   end
 end
 
+local function packed_tally(h)
+  return pack(">I4I4I4I4ddd", h.accusers, h.failing, h.fine, h.round, h.since, h.began, h.failed_at) .. h.cause
+end
+
 local function write_hosts()
   local rows, changed, trouble, well = {}, {}, {}, {}
   for origin, bumped in pairs(touched) do
     local h = hosts[origin]
     rows[#rows + 1] = origin
-    rows[#rows + 1] =
-      pack(HOST, h.version, h.look_at, h.at, h.accusers, h.failing, h.fine, h.round, h.since, h.began, h.failed_at) .. h.cause
+    rows[#rows + 1] = pack(">ddd", h.version, h.look_at, h.at) .. packed_tally(h)
     if bumped or h.version == 0 then
       changed[#changed + 1] = h.version
       changed[#changed + 1] = origin
@@ -139,12 +143,9 @@ end
 
 -- What changed after a version, the oldest change first; or all that is in trouble, and what changed just now.
 local function changed_hosts(everything, since, most)
-  local origins, own_changes = {}, {}
+  local origins = {}
   local changed_here = 0
-  for origin, bumped in pairs(touched) do
-    changed_here = changed_here + 1
-    if bumped then own_changes[#own_changes + 1] = origin end
-  end
+  for _ in pairs(touched) do changed_here = changed_here + 1 end
   if not state.new and (everything or since < state.version) then
     local index = key(everything and "trouble" or "changed")
     local from = everything and "0" or "(" .. integer(since)
@@ -153,15 +154,17 @@ local function changed_hosts(everything, since, most)
       if not touched[origin] then origins[#origins + 1] = origin end
     end
   end
-  table.sort(own_changes, function(a, b) return hosts[a].version < hosts[b].version end)
-  for _, origin in ipairs(own_changes) do origins[#origins + 1] = origin end
+  for version = state.began_at + 1, state.version do
+    local origin = news[version] -- nil of an order
+    if origin and hosts[origin].version == version then origins[#origins + 1] = origin end
+  end
   return origins
 end
 
 local function tally_of(origin, raws)
   local h = hosts[origin]
   if h then
-    return pack(">I4I4I4I4ddd", h.accusers, h.failing, h.fine, h.round, h.since, h.began, h.failed_at) .. h.cause, h.version
+    return packed_tally(h), h.version
   end
   local raw = raws[origin]
   if not raw then lost() end
@@ -239,6 +242,7 @@ local function sync()
   local looked, seconds, after = pairs_from(at)
   local names, told = pairs_from(after)
   if not state then create(worker) end
+  local everything = since < 0 or store ~= state.id or since > state.version
   if not state.new then
     state.renewing = renew or now - state.renewed >= RENEWED_EVERY
     sweep(state.renewing)
@@ -267,7 +271,6 @@ local function sync()
   worker_row = pack(">d", now + ttl) .. label
   if now + ttl < state.earliest then state.earliest, state.dirty = now + ttl, true end
 
-  local everything = since < 0 or store ~= state.id or since > state.version
   local answer = { "" }
   local changed = changed_hosts(everything, since, most)
   local told_hosts, told_to = add_hosts(answer, changed, most)
@@ -281,8 +284,9 @@ local function sync()
   if #changed <= most then told_to = state.version end
   told_to = math.min(told_to, orders_to)
   answer[1] = string.format(
-    "%s %.0f %.6f %d %d %d %d",
-    state.id, told_to, now, state.workers, told_to < state.version and 1 or 0, told_hosts + #late, told_orders
+    "%s %.0f %.6f %d %d %d %d %d",
+    state.id, told_to, now, state.workers, told_to < state.version and 1 or 0, everything and 1 or 0,
+    told_hosts + #late, told_orders
   )
   return answer
 end
@@ -326,7 +330,7 @@ end
 local commands = { sync = sync, order = order, leave = leave, overview = overview }
 
 local function run(empty)
-  hosts, touched, gone, own, late = {}, {}, {}, {}, {}
+  hosts, touched, gone, own, late, news = {}, {}, {}, {}, {}, {}
   orders, labels, spoke, worker_row, state = nil, nil, {}, nil, nil
   if not empty then state = read_state() end
   return commands[ARGV[1]]()

@@ -19,7 +19,7 @@ _VIEW = struct.Struct(">cBId")  # opinion, flags, round, lasted; then the cause
 _FAILED, _BACK, _ANSWERED = 1, 2, 4
 _TALLY = struct.Struct(">IIIIddd")  # accusers, failing of them, fine, round, since, began, failed_at; then the cause
 _SAID = struct.Struct(">cdd")  # opinion, since, moment; then the cause
-_ORDER = struct.Struct(">cdd")  # kind, number, left; then the reason, a zero byte after its length, and by whom
+_ORDER = struct.Struct(">cdd")  # kind, number, left; then the lengths of the reason and of by whom, and these
 _LENGTH = struct.Struct(">HH")
 _NONE = 0xFFFF
 _KINDS: dict[bytes, Literal["isolate", "restore", "reset"]] = {b"i": "isolate", b"r": "restore", b"x": "reset"}
@@ -122,7 +122,7 @@ def _read_tally(data: bytes) -> Tally:
 
 def heard(answer: Sequence[Any]) -> Heard:
     head, rest = answer[0], answer[1:]
-    store, version, now, workers, more, hosts, orders = head.decode("ascii").split(" ")
+    store, version, now, workers, more, everything, hosts, orders = head.decode("ascii").split(" ")
     tallies, rest = _pairs(rest, int(hosts))
     given, rest = _pairs(rest, int(orders))
     return Heard(
@@ -134,6 +134,7 @@ def heard(answer: Sequence[Any]) -> Heard:
         orders={text(name): _read_order(data) for name, data in given},
         granted=tuple(text(name) for name in rest),
         more=more == "1",
+        everything=everything == "1",
     )
 
 
@@ -170,7 +171,7 @@ def views(seen: Overview, said: Mapping[str, Sequence[bytes]]) -> dict[str, dict
             if tally is None or since != tally.since:
                 continue
             cause = _read_cause(data[_SAID.size :])
-            lasted = max(seen.now - moment, 0.0) if opinion == b"b" else 0.0
+            lasted = max(seen.now - moment, 0.0) if opinion != b"f" else 0.0
             found[text(name)][worker] = View(_OPINIONS[opinion], tally.round, cause, lasted)
     return found
 

@@ -14,9 +14,11 @@
 --
 -- A view counts where its moment is the host's `since`: so all views of a host are dropped by changing that.
 
-local HOST = ">dddI4I4I4I4ddd" -- version, look_at, changed at, accusers, failing, fine, round, since, began, failed_at; then the cause
+-- version, look_at, changed at, accusers, failing, fine, round, since, began, failed_at; then the cause
+local HOST = ">dddI4I4I4I4ddd"
 local HOST_SIZE, TALLY_FROM = 64, 25 -- what workers hear of a record begins with `accusers`
-local VIEW, VIEW_SIZE = ">c1dd", 17 -- b (broken), g (failing) or f (fine), since, began or when it was said; then the cause
+-- b (broken), g (failing) or f (fine), since, began or when it was said; then the cause
+local VIEW, VIEW_SIZE = ">c1dd", 17
 local ORDER, ORDER_SIZE = ">c1dddd", 33 -- kind, number, version, end (infinity: none), dropped at; then texts
 local AT_ONCE = 1000 -- members for one command: Lua cannot unpack many more
 local RENEWED_EVERY = 3600
@@ -31,7 +33,7 @@ local time = call("TIME")
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
 local state, hosts, touched, orders, labels, spoke
-local gone, own, late, worker_row
+local gone, own, late, news, worker_row
 
 local function key(name)
   return base .. name
@@ -64,7 +66,8 @@ local function read_state()
     string.match(raw, "^(%x+) (%d+) (%d+) (%d+) (%d+%.%d+) (%d+) (%d+)$")
   if not id then foreign("state") end
   return {
-    id = id, version = tonumber(version), number = tonumber(number), ordered = tonumber(ordered),
+    id = id, version = tonumber(version), began_at = tonumber(version),
+    number = tonumber(number), ordered = tonumber(ordered),
     earliest = tonumber(earliest), workers = tonumber(workers), renewed = tonumber(renewed), old = {},
   }
 end

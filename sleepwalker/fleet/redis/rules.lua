@@ -4,7 +4,7 @@
 local function bump(origin, h)
   state.version = state.version + 1
   h.version, h.at = state.version, now
-  touched[origin] = true
+  touched[origin], news[state.version] = true, origin
   state.dirty = true
 end
 
@@ -82,9 +82,10 @@ local function set_view(origin, h, opinion, failed, began, cause, before)
       if opinion == "g" then h.failing = h.failing + 1 end
     end
     failed = failed and opinion == "b"
-    if new or failed then h.failed_at, h.cause = now, cause end
+    if not (new or failed) then return false end
+    h.failed_at, h.cause = now, cause
     own[origin] = pack(VIEW, opinion, h.since, began) .. cause
-    return new or failed
+    return true
   elseif opinion == "f" and h.accusers > 0 and was ~= "f" then
     uncount(h, before)
     own[origin] = false
@@ -125,9 +126,11 @@ local function take_view(origin, said, before)
   if not back then
     changed = set_view(origin, h, opinion, failed, now - lasted, cause, before) or changed
     if answered and h.accusers > 0 then
+      back = h.failed_at == -infinity -- another look was answered before, and none failed since
       h.failed_at, changed = -infinity, true
     end
-  elseif h.accusers > 0 then
+  end
+  if back and h.accusers > 0 then
     drop_views(h)
     h.round, h.look_at = h.round + 1, 0
     changed = true

@@ -133,6 +133,10 @@ class RedisStore:
     def close(self) -> None:
         self._wire.close()
 
+    def abandon(self) -> None:
+        # In a child the connection is closed without a word: redis-py shuts one down in the process that made it only.
+        self._wire.close()
+
     def _run(self, arguments: Sequence[bytes]) -> Any:
         code, sha = _script()
         rest = (b"1", self._state, *arguments)

@@ -284,11 +284,11 @@ class Wire:
                     return meaning
             link = link.__context__
         said = str(error)
-        for key in (*(kind.__name__ for kind in type(error).__mro__), said.partition(" ")[0]):
-            if key in _MEANINGS:
-                return _MEANINGS[key]
         for text, key in _TEXTS.items():
             if text in said:
+                return _MEANINGS[key]
+        for key in (*(kind.__name__ for kind in type(error).__mro__), said.partition(" ")[0]):
+            if key in _MEANINGS:
                 return _MEANINGS[key]
         if "FOREIGN" in said or "user_script" in said:
             return "there is foreign data under the keys of the fleet: see which, and delete them"

@@ -1,0 +1,92 @@
+"""What a worker knows of a host that is, or was, in trouble, and what is new in that to tell the others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from sleepwalker.engine import Standing
+from sleepwalker.fleet.store import View
+from sleepwalker.fleet.verdicts import ACCUSES, Opinion, Tally
+
+#: So many failures in a row, for so many seconds, are worth a word.
+RUN, _RUN_LASTED = 3, 0.2
+
+_NOTHING = Tally(0, 0, math.inf, math.inf)
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of a host that is, or was, in trouble."""
+
+    tally: Tally = _NOTHING
+    verdict: bool = False
+    """Whether the host counts as broken for all, as it was decided here last."""
+    word: bool = False
+    """Whether that is in force here."""
+    knows_better: bool = False
+    """Whether the host answers this worker, whatever others say."""
+    returned: bool = False
+    """Whether it has come back since, and that has not been decided here yet."""
+    here: bool = False
+    """Whether this worker has a record of the host."""
+    said: Opinion | None = None
+    trouble: tuple[int, float] = (0, math.inf)
+    """The round and the trouble, by its begin, of which that was said."""
+    bad_since: float | None = None
+    """Since when the host is broken here, or the word is in force; None for neither."""
+    failed_looks: int = 0
+    answered_at: float | None = None
+    look_until: float = -math.inf
+    """Until then this worker may look, since it was given leave."""
+    refused: int = 0
+    """How many calls the circuit has refused here so far."""
+    wanted: float = 0.0
+    """How many calls a second it refuses, lately; infinity where calls wait for it."""
+
+    def has_answered(self, standing: Standing, offset: float) -> bool:
+        """Whether the host has answered this worker since others have trouble with it.
+
+        `offset` is the store's clock less the worker's.
+        """
+        return standing.answered_at is not None and standing.answered_at > self.tally.began - offset
+
+
+def new_view(known: Known, standing: Standing, offset: float) -> View | None:
+    """What is new to tell of a host; None where nothing is."""
+    current = known.tally.round
+    answered = standing.answered_at is not None and standing.answered_at != known.answered_at
+    if standing.broken:
+        failed = standing.failed_looks != known.failed_looks
+        if known.said == "broken" and not (failed or answered):
+            return None
+        answered = answered and not failed
+        return View("broken", current, standing.cause, standing.lasted, failed=failed, answered=answered)
+    if known.bad_since is not None and standing.healthy:
+        if known.word and standing.answered_at is not None and standing.answered_at > known.bad_since:
+            return View(None, current, back=True)
+        return View(None, current) if known.said in ACCUSES else None
+    if known.word:
+        return View(known.said, current, answered=True) if answered else None
+    if fails(standing):
+        return None if known.said == "failing" else View("failing", current, standing.cause, standing.lasted)
+    if not known.tally.accusers or (known.said == "failing" and standing.failing):
+        return None
+    # Others have trouble with it: say that it answers here, if it does.
+    fine = standing.run < RUN and known.has_answered(standing, offset)
+    if known.said == "failing":
+        return View("fine" if fine else None, current)
+    return View("fine", current) if fine and known.said is None else None
+
+
+def fails(standing: Standing) -> bool:
+    """Whether the host has answered nothing here for a while."""
+    return standing.failing and standing.run >= RUN and standing.lasted >= _RUN_LASTED
+
+
+def joined(earlier: View | None, view: View) -> View:
+    """What is to be told, where something earlier has not been told yet."""
+    if earlier is None or earlier.round != view.round or view.opinion != "broken":
+        return view
+    answered = not view.failed and (view.answered or (earlier.answered and not earlier.failed))
+    return replace(view, failed=view.failed or earlier.failed, answered=answered)

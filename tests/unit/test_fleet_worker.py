@@ -1,0 +1,190 @@
+"""Workers of a fleet in virtual time: what callers and the host get with it, and what they get without."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from sleepwalker.engine import Outcome
+from sleepwalker.fleet.verdicts import Quorum
+from sleepwalker.fleet.worker import Worker
+from tests.ranges import whole
+from tests.unit.fleet_world import FleetWorld
+from tests.unit.virtual import BAD, GOOD, LATENCY, Record, Server, down, failing, flapping
+
+#: Decisions of our own: no release of Python or of a library tells them apart.
+pytestmark = pytest.mark.once
+
+DIES = 20.0
+
+
+def answers(now: float) -> tuple[Outcome, float]:
+    return GOOD, LATENCY
+
+
+def refuses(now: float) -> tuple[Outcome, float]:
+    return BAD, LATENCY
+
+
+@dataclass
+class Outage:
+    """What an outage came to. Seconds are since the host died, or since it was back."""
+
+    vain: int
+    """Sends that reached it while it was down."""
+    looks: float
+    """Of these, those a second once all workers knew."""
+    knew: list[float]
+    back: list[float]
+    answered: float
+    """The share of calls that were answered in the ten seconds after."""
+    opened: int
+
+
+def times(rate: float, until: float, dice: random.Random) -> Iterator[float]:
+    """When calls come that nobody arranged: at random."""
+    moment = dice.expovariate(rate)
+    while moment < until:
+        yield moment
+        moment += dice.expovariate(rate)
+
+
+def outage(fleet: bool, workers: int, rate: float, seconds: float, seed: int = 1) -> Outage:
+    """A host that is called `rate` times a second by each worker dies, and is back after so many seconds."""
+    world = FleetWorld(seed, workers, fleet=fleet)
+    server, back_at = down(DIES, DIES + seconds), DIES + seconds
+    end, dice = back_at + 12.0, random.Random(seed)
+    for process in range(workers):
+        world._next_call(times(rate, end, dice), server, process)
+    world.run_fleet(end)
+    knew: dict[int, float] = {}
+    back: dict[int, float] = {}
+
+    def look() -> None:
+        for process, host in enumerate(world.hosts):
+            closed = (
+                host.admission.breaker is not None and host.admission.breaker.circuit.state(world.clock.now) == "closed"
+            )
+            if DIES <= world.now < back_at and not closed:
+                knew.setdefault(process, world.now - DIES)
+            if world.now >= back_at and closed:
+                back.setdefault(process, world.now - back_at)
+        if world.now + 0.05 < end:
+            world.at(world.now + 0.05, look)
+
+    world.at(DIES, look)
+    record = world.go()
+    late = sum(number for second, number in record.vain.items() if DIES + 3 <= second < back_at)
+    return Outage(
+        sum(record.vain.values()),
+        late / max(seconds - 3, 1),
+        sorted(knew.values()) + [99.0] * (workers - len(knew)),
+        sorted(back.values()) + [99.0] * (workers - len(back)),
+        record.share(back_at, back_at + 10),
+        len(record.tripped),
+    )
+
+
+def minute(
+    servers: list[Server], rate: float, seed: int, *, fleet: bool, seconds: float = 40.0
+) -> tuple[Record, FleetWorld]:
+    """Each worker calls what serves it, `rate` times a second."""
+    world, dice = FleetWorld(seed, len(servers), fleet=fleet), random.Random(seed)
+    for process, server in enumerate(servers):
+        world._next_call(times(rate, seconds, dice), server, process)
+    world.run_fleet(seconds)
+    return world.go(), world
+
+
+# A host that dies
+
+
+# Vain sends are 0.21 to 0.31 of those without the fleet, and all know after 1.0 to 2.7 s.
+@pytest.mark.parametrize(
+    ("rate", "most", "knew"), [(0.5, 0.32, 2.0), whole(0.2, 0.35, 5.0), whole(1, 0.35, 1.5), whole(2, 0.4, 1.3)]
+)
+def test_the_first_who_notice_spare_the_rest_the_experience(rate: float, most: float, knew: float) -> None:
+    alone, together = outage(False, 24, rate, 60), outage(True, 24, rate, 60)
+    assert together.vain <= most * alone.vain
+    assert together.knew[-1] <= knew
+    assert together.looks <= 1.0
+
+
+@pytest.mark.parametrize("rate", [1, whole(0.5), whole(5)])
+@pytest.mark.parametrize("seconds", [20, whole(60)])
+def test_when_it_is_back_all_are_back(rate: float, seconds: float) -> None:
+    """Alone the last of them needs more than ten seconds, and callers get two thirds of the answers, or half."""
+    alone = [outage(False, 24, rate, seconds, seed) for seed in (1, 2)]
+    together = [outage(True, 24, rate, seconds, seed) for seed in (1, 2)]
+    assert statistics.mean(run.back[-1] for run in together) <= 3.0
+    assert max(run.back[-1] for run in together) <= 4.0
+    assert statistics.mean(run.answered for run in together) > statistics.mean(run.answered for run in alone)
+
+
+def test_two_workers_are_a_fleet() -> None:
+    """They look more often than two that wait for up to ten seconds each, and are back so much sooner."""
+    alone, together = outage(False, 2, 2, 30), outage(True, 2, 2, 30)
+    assert together.looks <= 1.0
+    assert together.back[-1] <= 3.0
+    assert together.answered > alone.answered
+
+
+# Workers that are wrong
+
+
+@pytest.mark.parametrize(("lie", "rate"), [(1, 1), (2, 1), (13, 1), whole(1, 0.2), whole(2, 0.2), whole(13, 5)])
+def test_workers_whose_own_network_is_cut_change_nothing_for_the_rest(lie: int, rate: float) -> None:
+    """Even where they are the majority: the host answers the others, and they know better."""
+    servers: list[Server] = [*[refuses] * lie, *[answers] * (24 - lie)]
+    _, world = minute(servers, rate, 1, fleet=True)
+    tripped = [host.snapshot().breaker != "closed" for host in world.hosts]
+    assert tripped == [True] * lie + [False] * (24 - lie)
+    assert [host.counters.rejected for host in world.hosts[lie:]] == [0] * (24 - lie)
+
+
+# A host that is ill, or comes and goes
+
+
+# What is answered is 0.5 points less at most; of a host that is down for 1 s in 4, up to 5.
+@pytest.mark.parametrize(("rate", "seeds"), [(1, 1), whole(1, 3), whole(5, 2)])
+@pytest.mark.parametrize(
+    ("fault", "points"), [("a third fails", 1), ("half fails", 1), ("0.5 s", 1), ("3 s of 23", 3), ("1 s of 4", 8)]
+)
+def test_callers_get_what_they_get_without_a_fleet(fault: str, points: float, rate: float, seeds: int) -> None:
+    serve: Callable[[int], Server] = {
+        "a third fails": lambda seed: failing(1 / 3, seed),
+        "half fails": lambda seed: failing(0.5, seed),
+        "0.5 s": lambda seed: down(20, 20.5, seed=seed),
+        "3 s of 23": lambda seed: flapping(20, 3),
+        "1 s of 4": lambda seed: flapping(3, 1),
+    }[fault]
+    shares: dict[bool, list[float]] = {False: [], True: []}
+    for fleet, seed in itertools.product(shares, range(seeds)):
+        servers = [serve(100 * seed + process) for process in range(24)]
+        shares[fleet].append(minute(servers, rate, seed, fleet=fleet)[0].share())
+    assert statistics.mean(shares[True]) >= statistics.mean(shares[False]) - points / 100
+
+
+# What it costs
+
+
+def test_workers_of_healthy_hosts_say_one_thing_in_an_interval_and_ask_four_times() -> None:
+    _, world = minute([answers] * 24, 1, 1, fleet=True)
+    for store in world.stores:
+        assert store.syncs <= 42
+        assert store.syncs + store.asked <= 170
+
+
+def test_in_trouble_a_worker_syncs_once_a_tick_or_hardly_more() -> None:
+    _, world = minute([refuses] * 24, 5, 1, fleet=True)
+    assert statistics.mean(store.syncs for store in world.stores) <= 4.5 * 40
+
+
+def test_of_many_workers_each_asks_less_often() -> None:
+    quick, slow = (Worker("w", "w", Quorum(), 1.0, workers=workers) for workers in (24, 400))
+    assert (quick.tick, slow.tick) == (0.25, 1.25)
