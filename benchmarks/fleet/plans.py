@@ -21,7 +21,7 @@ OUTAGES = [
 #: The network of one or two workers is cut for so long, and the host is well.
 CUT = [Setting("none", 2.0, 20.0, beside="cut", cut=cut) for cut in (1, 2)]
 FROZEN = Setting("none", 5.0, 30.0, before=20.0, after=20.0, beside="frozen", sides=("alone", "redis"))
-ISOLATED = Setting("none", 1.0, 18.0, before=4.0, after=2.0, beside="isolate", sides=("redis", "file"))
+ISOLATED = Setting("none", 1.0, 21.0, before=4.0, after=2.0, beside="isolate", sides=("redis", "file"))
 
 #: Workers that call 1,000 hosts each, by how many of those are broken.
 HOSTS, BROKEN = 1000, (0, 10, 1000)
