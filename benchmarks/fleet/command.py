@@ -32,7 +32,7 @@ PACKAGES = ("sleepwalker", "requests", "urllib3", "redis")
 #: So many calls a second at once leave two cores idle for a part of the time.
 MOST_CALLS = 600.0
 #: Where a call is begun so many seconds late, the machine was too busy for the figures; so many tries are made.
-LATE, _TRIES = 0.5, 3
+LATE, _TRIES = 1.5, 3
 _EXAMPLES = f"""\
 examples:
   {COMMAND}                          everything, into benchmarks/results: about an hour

@@ -28,7 +28,7 @@ HOSTS, BROKEN = 1000, (0, 10, 1000)
 #: Simulated workers: how many, the hosts that are broken, and how many times slower they live than in earnest.
 SIMULATED = ((24, 1000, 1.0), (400, 0, 1.0), (400, 10, 1.0), (400, 1000, 8.0))
 #: Seconds for which a store is watched.
-WATCHED = 20.0
+WATCHED = 8.0
 
 #: Rounds and calls in each, of what a call costs.
 ROUNDS, CALLS = 40, 500
