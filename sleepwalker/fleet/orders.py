@@ -9,10 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from sleepwalker.fleet.store import Heard, Order
-
-#: A reset is told for so many seconds at most: later it would be of another trouble than its operator saw.
-_RESET_FOR = 60.0
+from sleepwalker.fleet.store import RESET_FOR, Heard, Order
 
 
 class _Given(NamedTuple):
@@ -63,7 +60,7 @@ class Orders:
         """What gives the order when it is called: one step, which no signal handler tears apart."""
         ends = math.inf if order.left is None else now + order.left
         if order.kind == "reset":
-            ends = now + _RESET_FOR
+            ends = now + RESET_FOR
         return partial(self._given.append, (name, _Given(order, ends)))
 
     @property
