@@ -45,6 +45,9 @@ class CompiledPolicy:
     connect: float
 
     def __init__(self, policy: Policy, clock: Clock, timeout: tuple[float, float] | None = None) -> None:
+        # A circuit changes under a lock, which should not be held while it is loaded.
+        import sleepwalker.engine.host.machine  # noqa: F401, PLC0415
+
         self.policy: Policy = policy
         self.hasty: bool = False
         """Whether its caller leaves the host less time than the connection does."""

@@ -2,7 +2,8 @@
 
 In this order: JSON lines, where the application called `sleepwalker.logging.configure`; its structlog,
 where it configured that; else the standard library's logger `sleepwalker`. Nothing here configures
-structlog, sets a level or keeps a structlog logger: one that is kept ignores a later `configure`.
+structlog, sets a level or keeps a structlog logger: one that is kept ignores a later `configure`. Nor is structlog
+loaded here, which would load all of rich, too: an application that configured it, or bound a field, has loaded it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,11 @@ import functools
 import inspect
 import json
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
-
-import structlog
-from structlog.contextvars import get_contextvars
 
 from sleepwalker.events import AnyObserver, Event, Level, Observer
 from sleepwalker.telemetry.jsonl import JsonLines, text
@@ -31,11 +30,6 @@ LEVELS: dict[Level, int] = {
     "info": logging.INFO,
     "warning": logging.WARNING,
     "error": logging.ERROR,
-}
-
-#: structlog's filtering loggers, each with the lowest level that it lets pass. There is one class per level.
-_FILTERS: dict[Any, int] = {
-    structlog.make_filtering_bound_logger(level): level for level in (*LEVELS.values(), logging.CRITICAL)
 }
 
 #: structlog's processors that have the standard library make a record with the fields as its attributes. A record has
@@ -65,13 +59,17 @@ def emit(event: Event, level: Level | None = None) -> None:
         if (sink := _sink) is not None:
             if LEVELS[chosen] >= sink.level:
                 # A copy of the context is cheap, and mostly empty; to look for structlog's part in it is neither.
-                sink.write(chosen, event, get_contextvars() if copy_context() else {})
+                sink.write(chosen, event, _bound() if copy_context() else {})
         elif listening(chosen) and not _busy.now:
             # Were it busy, this would be a handler or processor that ships lines through this package:
             # it would log its own requests for ever.
             _busy.now = True
             try:
-                (_to_structlog if structlog.is_configured() else _to_stdlib)(event, chosen)
+                structlog = _loaded() if "structlog" in sys.modules else None
+                if structlog is not None and structlog.is_configured():
+                    _to_structlog(structlog, event, chosen)
+                else:
+                    _to_stdlib(event, chosen)
             finally:
                 _busy.now = False
     except Exception as error:  # noqa: BLE001 - a request must not fail because its log line did
@@ -88,8 +86,9 @@ def listening(level: Level) -> bool:
     sink = _sink
     if sink is not None:
         return number >= sink.level
-    if structlog.is_configured():
-        return number >= _FILTERS.get(structlog.get_config()["wrapper_class"], logging.NOTSET)
+    structlog = _loaded() if "structlog" in sys.modules else None
+    if structlog is not None and structlog.is_configured():
+        return number >= _filters(structlog).get(structlog.get_config()["wrapper_class"], logging.NOTSET)
     # Without any handler the standard library would print warnings to stderr, which the application did not ask for.
     return _stdlib().isEnabledFor(number) and _stdlib().hasHandlers()
 
@@ -146,7 +145,28 @@ def send_to(sink: JsonLines | None) -> None:
     _reported.clear()
 
 
-def _to_structlog(event: Event, level: Level) -> None:
+def _loaded() -> Any:
+    """structlog, which something has loaded; None where its import is forbidden."""
+    if sys.modules.get("structlog") is None:
+        return None
+    import structlog  # noqa: PLC0415 - waits for another thread that is just loading it
+
+    return structlog
+
+
+@functools.cache
+def _filters(structlog: Any) -> dict[Any, int]:
+    """structlog's filtering loggers, each with the lowest level that it lets pass. There is one class per level."""
+    return {structlog.make_filtering_bound_logger(level): level for level in (*LEVELS.values(), logging.CRITICAL)}
+
+
+def _bound() -> dict[str, Any]:
+    """What the application bound through `structlog.contextvars`."""
+    structlog = _loaded() if "structlog" in sys.modules else None
+    return {} if structlog is None else structlog.contextvars.get_contextvars()
+
+
+def _to_structlog(structlog: Any, event: Event, level: Level) -> None:
     # Some renderers print text as it is, so text that is not printable is escaped before it gets there.
     fields = {
         name: value.encode("unicode_escape").decode("ascii")
@@ -175,7 +195,7 @@ def _stdlib() -> logging.Logger:
 
 def _with_context(fields: dict[str, Any]) -> dict[str, Any]:
     """Add what the application bound through `structlog.contextvars`, by name; the event's own fields win."""
-    for name, value in sorted(get_contextvars().items()):
+    for name, value in sorted(_bound().items()):
         fields.setdefault(name, value)
     return fields
 

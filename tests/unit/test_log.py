@@ -231,6 +231,26 @@ def test_structlog_without_configuration_is_not_used(
     assert len(caplog.records) == 1
 
 
+_UNLOADED = """
+import sys
+from sleepwalker.events import RequestFinished
+from sleepwalker.telemetry import emit, listening
+FINISHED = RequestFinished(host="https://h", method="GET", path="/a", status=200, attempts=1, duration=0.25, waited=0.0)
+emit(FINISHED)
+assert not listening("error")
+assert "structlog" not in sys.modules
+import structlog
+structlog.configure(processors=[lambda logger, level, fields: print(level, fields["event"]) or ""])
+"""
+
+
+def test_structlog_is_not_loaded_and_used_once_the_application_has() -> None:
+    code = _UNLOADED + "emit(FINISHED)\nassert listening('error')\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "info request.finished"
+
+
 def test_the_context_reaches_structlog_through_its_own_processor() -> None:
     entries: Entries = []
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, into(entries)])

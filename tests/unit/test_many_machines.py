@@ -3,8 +3,9 @@
 A default is right if its caller gets more answers, sooner, than without it, and the host no harm. So each figure stands
 over several seeds and rates, and beside what retries without a budget or a breaker would give.
 
-A call takes a tenth of a millisecond, so some points of each range are looked at here, and the whole of it in CI. The
-dice have seeds: a bound that holds does so each time. Comments say how far from it the figures are.
+A call takes a tenth of a millisecond, so some points of each range are looked at here, and the whole of it in CI, where
+those points are part of it. The dice have seeds: a bound that holds does so each time. Comments say how far from it the
+figures are.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 import pytest
 
 from sleepwalker.policy import Policy
-from tests.ranges import whole
+from tests.ranges import some, whole
 from tests.unit.virtual import BAD, GOOD, Record, Server, World, cold, down, failing, flapping, overloaded
 
 #: Decisions of our own: no release of Python or of a library tells them apart.
@@ -37,7 +38,7 @@ def a_minute(server: Server, rate: float, seed: int, policy: Policy | None = Non
 
 # What is answered is 0.1 point over the bound where a tenth fails, 1.5 points where a third does, and 3 or more above.
 @pytest.mark.parametrize(
-    ("rate", "seeds", "seconds"), [(10, 3, 60), (100, 1, 20), whole(10, 5, 60), whole(100, 3, 60), whole(500, 1, 40)]
+    ("rate", "seeds", "seconds"), some([(10, 3, 60), (100, 1, 20)], [(10, 5, 60), (100, 3, 60), (500, 1, 30)])
 )
 @pytest.mark.parametrize(
     ("ill", "answered", "sends"),
@@ -63,7 +64,8 @@ def test_while_some_attempts_fail_callers_get_what_a_budget_of_vain_retries_allo
 
 # It is 0.035, 0.01 and 0.002.
 @pytest.mark.parametrize(
-    ("rate", "most", "seeds"), [(10, 0.06, 5), (100, 0.03, 1), whole(100, 0.03, 5), whole(500, 0.03, 2)]
+    ("rate", "most", "seeds"),
+    some([(10, 0.06, 5), (100, 0.03, 1)], [(10, 0.06, 5), (100, 0.03, 5), (500, 0.03, 1)]),
 )
 def test_a_host_that_answers_nothing_is_left_alone(rate: int, most: float, seeds: int) -> None:
     for seed in range(seeds):
@@ -71,7 +73,10 @@ def test_a_host_that_answers_nothing_is_left_alone(rate: int, most: float, seeds
 
 
 # It is 0.51 at most.
-@pytest.mark.parametrize(("rate", "since", "seeds"), [(10, 40, 5), (100, 15, 1), whole(100, 40, 5), whole(500, 40, 1)])
+@pytest.mark.parametrize(
+    ("rate", "since", "seeds"),
+    some([(10, 40, 5), (100, 15, 1)], [(10, 40, 5), (100, 40, 3), (500, 40, 1)]),
+)
 @pytest.mark.parametrize("before", [0.0, 0.01, 0.1, 0.3])
 def test_a_host_that_dies_is_found_within_seven_tenths_of_a_second(
     before: float, rate: int, since: float, seeds: int
@@ -91,7 +96,7 @@ def test_with_one_call_a_second_it_is_found_after_six_at_most(before: float) -> 
 
 # Of 1,000 calls 0.976, 0.876 and 0.658 are answered.
 @pytest.mark.parametrize("rate", [1 / 60, 1 / 5])
-@pytest.mark.parametrize(("ill", "seeds"), [(0.3, 1), (0.5, 1), (0.7, 1), whole(0.3, 5), whole(0.5, 5), whole(0.7, 5)])
+@pytest.mark.parametrize(("ill", "seeds"), some([(0.3, 1), (0.5, 1), (0.7, 1)], [(0.3, 5), (0.5, 5), (0.7, 5)]))
 def test_with_a_call_a_minute_callers_get_what_plain_retries_give(ill: float, seeds: int, rate: float) -> None:
     """Nothing of the calls before is in the window then, and is remembered all the same."""
     runs = [a_minute(failing(ill, seed), rate, seed, seconds=1000 / rate) for seed in range(seeds)]
@@ -99,7 +104,7 @@ def test_with_a_call_a_minute_callers_get_what_plain_retries_give(ill: float, se
 
 
 # What is answered is 1 to 7 points over the bound. It makes 5 to 56 % of the vain attempts.
-@pytest.mark.parametrize(("rate", "seconds"), [(10, 60), whole(10, 200), whole(100, 100)])
+@pytest.mark.parametrize(("rate", "seconds"), some([(10, 60)], [(10, 200), (100, 100)]))
 @pytest.mark.parametrize(("up", "down_for", "answered"), [(3, 1, 0.6), (5, 2, 0.55), (5, 5, 0.4), (10, 10, 0.3)])
 def test_a_host_that_comes_and_goes_is_asked_again_soon_each_time(
     up: float, down_for: float, answered: float, rate: int, seconds: float
@@ -117,7 +122,7 @@ def test_a_host_that_comes_and_goes_is_asked_again_soon_each_time(
 
 
 # It serves 0.52 of the calls; without retries that is 0.58, and 0.13 with plain ones.
-@pytest.mark.parametrize("seconds", [10, whole(60)])
+@pytest.mark.parametrize("seconds", some([10], [60]))
 def test_an_overloaded_server_serves_nearly_as_much_as_without_any_retries(seconds: float) -> None:
     served = {}
     for name, policy in (("none", NO_RETRIES), ("plain", PLAIN_RETRIES), ("standard", Policy())):
@@ -147,7 +152,7 @@ def test_after_an_outage_it_is_answered_as_before_soon(rate: int, seeds: int, se
 
 
 # It is well after 2.5 to 3.7 s.
-@pytest.mark.parametrize(("rate", "seeds"), [(10, 5), (50, 1), whole(10, 10), whole(50, 10), whole(160, 5)])
+@pytest.mark.parametrize(("rate", "seeds"), some([(10, 5), (50, 1)], [(10, 10), (50, 10), (160, 5)]))
 def test_a_cold_host_trips_nothing_again(rate: int, seeds: int) -> None:
     for seed in range(seeds):
         run = a_minute(cold(30, 50, rate), rate, seed, seconds=70)

@@ -25,6 +25,7 @@ from sleepwalker.cli import demo
 from sleepwalker.cli.demo import end
 from sleepwalker.cli.demo.fleet import DIRECTORY, NAMES, Fleet
 from sleepwalker.cli.parser import Parser
+from tests.ranges import whole
 
 pytestmark = pytest.mark.once
 
@@ -272,7 +273,7 @@ def test_commands_to_copy_are_as_this_one_was_started(tmp_path: Path, monkeypatc
     assert end.command() == "sleepwalker"
 
 
-@pytest.mark.parametrize("columns", [200, 60])
+@pytest.mark.parametrize("columns", [60, whole(200)])
 def test_the_text_fits_its_width_and_commands_to_copy_are_whole(columns: int) -> None:
     run = subprocess.run(
         _DEMO, capture_output=True, text=True, timeout=240, env={**os.environ, "COLUMNS": str(columns)}

@@ -22,6 +22,7 @@ import pytest
 
 from sleepwalker.fleet.local import FileStore, file, tables
 from sleepwalker.fleet.store import KEPT_FOR, Heard, Order, Said, StoreError, View
+from tests.ranges import some
 
 A, B = "https://a.example.com", "https://b.example.com"
 BROKEN = View("broken", cause="503")
@@ -568,7 +569,7 @@ def test_a_fork_waits_for_a_call_that_is_under_way(path: Path, open_store: Calla
     store = open_store()
     stopped = threading.Event()
     faults: list[BaseException] = []
-    syncs = 0
+    syncs, forks = 0, some(5, 20)
 
     def talk() -> None:
         nonlocal syncs
@@ -582,7 +583,7 @@ def test_a_fork_waits_for_a_call_that_is_under_way(path: Path, open_store: Calla
     thread = threading.Thread(target=talk)
     thread.start()
     try:
-        for number in range(20):
+        for number in range(forks):
 
             def work(name: str = str(number)) -> None:
                 store.abandon()
@@ -595,8 +596,8 @@ def test_a_fork_waits_for_a_call_that_is_under_way(path: Path, open_store: Calla
         stopped.set()
         thread.join(30)
     assert faults == []
-    assert syncs > 20
-    assert store.sync(word()).workers == 22
+    assert syncs > forks
+    assert store.sync(word()).workers == forks + 2
 
 
 def test_closing_leaves_no_lock_no_descriptor_and_no_thread(path: Path, open_store: Callable[..., FileStore]) -> None:

@@ -18,6 +18,7 @@ from requests.adapters import HTTPAdapter
 from servers import Exchange, FaultServer, Step, TlsMaterial, forward_proxy, json_reply, redirect, reply, slow_dns
 
 from sleepwalker import ANONYMOUS, Connection, Policy
+from tests.ranges import some
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -168,7 +169,7 @@ def test_a_fork_while_other_threads_send(server: FaultServer) -> None:
         with ThreadPoolExecutor(4) as pool:
             futures = [pool.submit(busy, number) for number in range(4)]
             try:
-                for round_ in range(12):
+                for round_ in range(some(5, 12)):
                     pid = fork(lambda r=round_: ask(conn, f"child{r}", 5) and conn.health.in_flight == 0)  # type: ignore[misc]
                     assert wait(pid) == 0
             finally:

@@ -17,6 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from sleepwalker.inspect import page
+from tests.ranges import whole
 from tests.unit.inspect_logs import answered, failed, line, rejected, report_on, write
 
 EVIL = "https://<script>alert(1)</script><b>evil</b>"
@@ -84,8 +85,17 @@ def show(browser: Browser, report: Path, width: int = 1280, scheme: str = "light
 # -- seen ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280, 1920])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (390, "light"),
+        (1280, "dark"),
+        whole(390, "dark"),
+        whole(1280, "light"),
+        whole(1920, "light"),
+        whole(1920, "dark"),
+    ],
+)
 def test_the_page_draws_its_charts_and_neither_the_browser_nor_axe_finds_fault(
     browser: Browser, report: Path, scheme: str, width: int
 ) -> None:

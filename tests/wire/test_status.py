@@ -17,6 +17,7 @@ from servers import FaultServer, refused_port, reply, stall
 from status_site import HEADLINE, STEADY, TAB, TIMES, Site, called, go, page
 
 from sleepwalker import ConnectionManager
+from tests.ranges import whole
 
 #: Hosts recover while one looks.
 QUICK = STEADY.replace(breaker={"open_for": 2, "open_max": 2}, health={"window": 1})
@@ -271,8 +272,13 @@ CONTRAST = """(() => {
 })()"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 820, 1280, 1600])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        *[(390, "dark"), (820, "light"), (1280, "dark"), (1600, "light")],
+        *[whole(390, "light"), whole(820, "dark"), whole(1280, "light"), whole(1600, "dark")],
+    ],
+)
 def test_it_fits_every_width_and_can_be_read_in_every_light(
     browser: Browser, fleet: ConnectionManager, site: Callable[[Any], Site], width: int, scheme: str
 ) -> None:

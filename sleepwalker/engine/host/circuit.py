@@ -277,9 +277,11 @@ class Circuit:
 
     def _transit(self, step: Step) -> None:
         """Have the state machine take a step as a whole, or not at all where a signal handler raises meanwhile."""
+        from sleepwalker.engine.host import machine  # noqa: PLC0415 - loaded before, where anything can be sent
+
         before, counted = self.__dict__.copy(), self.trip.__dict__.copy()
         try:
-            self.trip.take(step, self._changed)
+            machine.take(self.trip, self.policy.close_after, step, self._changed)
         except BaseException:
             self.__dict__.update(before)
             self.trip.__dict__.update(counted)

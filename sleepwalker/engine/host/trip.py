@@ -3,33 +3,30 @@
 Behind one address there are mostly several machines. One that is broken makes attempts fail, and also some in a row: at
 500 attempts a second with a fifth failing, five in a row come every few seconds. So a run of failures opens the circuit
 only where it has lasted, and where the share of failures before it does not explain it; and a share does so only where
-hardly any attempt is answered. The counts are the storage of pybreaker's state machine.
+hardly any attempt is answered. The counts are what pybreaker's state machine knows.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable
-from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-import pybreaker
-
-from sleepwalker.engine.host.permits import CLOSED, HALF_OPEN, OPEN, State
+from sleepwalker.engine.host.permits import CLOSED, State
 from sleepwalker.engine.host.window import Window
 from sleepwalker.engine.outcome import Head
 from sleepwalker.policy import BreakerPolicy
 
+if TYPE_CHECKING:
+    import pybreaker
+
 #: The state machine, made anew for each step.
-Machine = pybreaker.CircuitBreaker
+Machine: TypeAlias = "pybreaker.CircuitBreaker"
 #: One step of the state machine.
-Step = Callable[[Machine], object]
+Step = Callable[["Machine"], object]
 #: Told of a transition: the state before, and the one after.
 Listener = Callable[[State, State], None]
 
-#: pybreaker's names of its states, of which a checker knows only that they are text.
-_STATES: dict[str, State] = {state: state for state in (CLOSED, HALF_OPEN, OPEN)}
 #: What the state machine is told; the real error stays with the caller that met it.
 _FAILED = Exception("an attempt failed")
 _GOOD, _BAD = 0, 1
@@ -65,20 +62,17 @@ class _HeadAfter(NamedTuple):
         return _HeadAfter(self.head, self.failures + earlier.failures, since, self.calls + earlier.calls)
 
 
-class Trip(pybreaker.CircuitBreakerStorage):
-    """The counts since the circuit closed last. pybreaker opens it as soon as `counter` says 1."""
-
-    #: A plain attribute in place of pybreaker's property: each call reads it, some of them several times.
-    state: State = CLOSED
+class Trip:
+    """The counts since the circuit closed last, and its state."""
 
     def __init__(self, policy: BreakerPolicy) -> None:
-        super().__init__("sleepwalker")
         self._policy = policy
         self._least = _least(policy)
         self._window = Window(policy.window, channels=2)
-        self.state = CLOSED
+        self.state: State = CLOSED
         self._now = 0.0
-        self._successes = 0
+        self.successes: int = 0
+        """Those of the half-open circuit, as the state machine counts them."""
         self.consecutive: int = 0
         self._run_since = 0.0
         self._run_calls = 0
@@ -101,20 +95,6 @@ class Trip(pybreaker.CircuitBreakerStorage):
             self._window = Window(policy.window, channels=2)
         self._policy = policy
         self._least = _least(policy)
-
-    def take(self, step: Step, listener: Listener) -> None:
-        """Have the state machine take a step; `listener` is told of what changes by it.
-
-        The machine is made for the step: all that it knows is here, and it takes most of a kilobyte per host.
-        """
-        machine = pybreaker.CircuitBreaker(
-            fail_max=1,
-            success_threshold=self._policy.close_after,
-            listeners=[_Listener(listener)],
-            state_storage=self,
-        )
-        with contextlib.suppress(pybreaker.CircuitBreakerError):
-            step(machine)
 
     def success(self, now: float, head: Head | None = None) -> None:
         """An attempt was answered; with `head`, its body is still to come."""
@@ -205,34 +185,11 @@ class Trip(pybreaker.CircuitBreakerStorage):
             share, chance = max(share, _COLD), _COLD_CHANCE
         return self.consecutive * math.log(share) <= chance + _ROUNDING
 
-    @property
-    def counter(self) -> int:
-        return 0 if self.broken_rule() is None else 1
-
     def reset_counter(self) -> None:
         self._window.clear()
         self.consecutive = 0
         self._heads = ()
         self.suspect = False
-
-    @property
-    def success_counter(self) -> int:
-        return self._successes
-
-    def increment_success_counter(self) -> None:
-        self._successes += 1
-
-    def reset_success_counter(self) -> None:
-        self._successes = 0
-
-    @property
-    def opened_at(self) -> datetime | None:
-        """Not kept: the wall clock can be set back, so `Breaker` holds monotonic times."""
-        return None
-
-    @opened_at.setter
-    def opened_at(self, when: datetime) -> None:
-        pass
 
 
 def _faded(past: int, bad: int, failures: int) -> tuple[int, int]:
@@ -240,35 +197,22 @@ def _faded(past: int, bad: int, failures: int) -> tuple[int, int]:
     return past * 9 // 10 + (failures + 1) * _ONE, bad * 9 // 10 + failures * _ONE
 
 
-class _Listener(pybreaker.CircuitBreakerListener):
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-
-    def state_change(
-        self,
-        cb: pybreaker.CircuitBreaker,
-        old_state: pybreaker.CircuitBreakerState | None,
-        new_state: pybreaker.CircuitBreakerState,
-    ) -> None:
-        self._listener(_STATES["closed" if old_state is None else old_state.name], _STATES[new_state.name])
-
-
-def half_open(machine: pybreaker.CircuitBreaker) -> None:
+def half_open(machine: Machine) -> None:
     """The open time is over, or a probe outside any call was answered."""
     machine.half_open()
 
 
-def force_open(machine: pybreaker.CircuitBreaker) -> None:
+def force_open(machine: Machine) -> None:
     """Open it, whatever the counts say."""
     machine.open()
 
 
-def count_success(machine: pybreaker.CircuitBreaker) -> None:
+def count_success(machine: Machine) -> None:
     """An attempt was answered: enough of them close a half-open circuit."""
     machine.state.on_success()
 
 
-def count_failure(machine: pybreaker.CircuitBreaker) -> None:
+def count_failure(machine: Machine) -> None:
     """An attempt failed: it opens a circuit whose counts say so, and one that is half-open."""
     machine.state.on_failure(_FAILED)
 
