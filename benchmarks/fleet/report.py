@@ -273,7 +273,7 @@ def _aims(result: Mapping[str, Any]) -> list[list[str]]:
             what = f"{kind}, {store}: "
             shares = [row.share(store) for row in its]
             kept = sum(share <= MOST_SENT for share in shares)
-            said = f"{_percent(min(shares))} to {_percent(max(shares))}; within in {kept} of {len(its)} settings"
+            said = f"{_percent(min(shares))} to {_percent(max(shares))}; within it in {kept} of {len(its)} settings"
             add(f"{what}sent, of what workers alone send", f"{MOST_SENT:.0%}", said, _part(kept, len(its)))
             for words, limit, moments in (
                 ("all know", KNOW_WITHIN, [knew(row.setting, row.sides[store]) for row in its]),
@@ -283,11 +283,11 @@ def _aims(result: Mapping[str, Any]) -> list[list[str]]:
                 kept = sum(moment <= limit for moment in worst)
                 ends = [moment for moment in worst if moment < float("inf")]
                 said = f"{min(ends):.1f} to {max(ends):.1f} s" if ends else "never"
-                said += f"; within in {kept} of {len(worst)}"
+                said += f"; within it in {kept} of {len(worst)}"
                 add(f"{what}{words}", f"{limit:g} s", said, _part(kept, len(worst)))
             probes = [row.sides[store].most_probes for row in its]
             kept = sum(most <= MOST_PROBES for most in probes)
-            said = f"{min(probes)} to {max(probes)}; within in {kept} of {len(its)}"
+            said = f"{min(probes)} to {max(probes)}; within it in {kept} of {len(its)}"
             add(f"{what}looks in a second, in all", str(MOST_PROBES), said, _part(kept, len(its)))
     for row in rows(result, "cut"):
         for store in STORES:
