@@ -318,8 +318,7 @@ class HostTable:
 
     def only_led_to(self, name: str, origin: Origin | None) -> set[Host]:
         """A host's record; for a name, those of the hosts that it alone leads to."""
-        own = self.kept.peek(name if origin is None else origin.text)
-        records = set() if own is None else {own}
+        records = {own} if (own := self.kept.peek(name if origin is None else origin.text)) else set()
         return self.members.only_led_to(name, records) if origin is None else records
 
     def forget(self, records: Iterable[Host]) -> None:
