@@ -32,18 +32,15 @@ class Together:
         return host in self.told or host in self.doubted
 
     def words(self) -> str:
-        """The headline where there is trouble. Names and counts are those that every worker has."""
+        """The headline where there is trouble. Names and counts are those that every worker has, and the names in full,
+        as `sleepwalker fleet` takes them."""
         if self.told:
             return f"{_hosts(self.told)} broken for {_all(self.told)}"
         return f"{_hosts(self.doubted)} broken for {_few(self.doubted)}"
 
 
 def _hosts(found: dict[str, Fellows]) -> str:
-    return f"{_name(next(iter(found)))} is" if len(found) == 1 else f"{len(found):,} hosts are"
-
-
-def _name(host: str) -> str:
-    return host.rpartition("://")[2]
+    return f"{next(iter(found))} is" if len(found) == 1 else f"{len(found):,} hosts are"
 
 
 def _all(found: dict[str, Fellows]) -> str:
@@ -59,7 +56,7 @@ def _few(found: dict[str, Fellows]) -> str:
 
 def notes(together: Together, here: Sequence[HostHealth]) -> list[str]:
     """What this worker adds to what all know: whether it is one of those who find a host broken."""
-    found = [_name(host.host) for host in here if host.host in together.doubted and host.state == "broken"]
+    found = [host.host for host in here if host.host in together.doubted and host.state == "broken"]
     if not found:
         return []
     more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""

@@ -272,6 +272,8 @@ STORE = ["--store", "file:///nowhere/x"]
         (["restore", "redis://pass-word@h"], "HOST is the URL of a store (not shown)"),
         (["reset", "  ", *STORE], "HOST: host is a blank str"),
         (["isolate", "https://h# x", *STORE], "HOST: the scope in host"),
+        (["isolate", "pay#reports", *STORE], "HOST is a name with ? or #"),
+        (["reset", "pay?pass-word", *STORE], "HOST is a name with ? or #"),
         (["status"], "--store is missing: give the URL that the workers have as fleet=, or set SLEEPWALKER_FLEET"),
         (["status", "--store", "http://:pass-word@h"], "the store's URL (not shown) has another scheme"),
         (

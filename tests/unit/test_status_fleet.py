@@ -70,12 +70,12 @@ def _section(page: str) -> str:
     ids=["asked nothing", "asked another", "told", "looks", "answered", "found it itself"],
 )
 def test_a_host_that_is_broken_for_all_is_the_headline_whichever_worker_answers(hosts: tuple[HostHealth, ...]) -> None:
-    assert _head(_worker(*hosts, heard={B: ALL})) == ("b.test is broken for all 24 workers",) * 2 + ("0",)
+    assert _head(_worker(*hosts, heard={B: ALL})) == (f"{B} is broken for all 24 workers",) * 2 + ("0",)
 
 
 @pytest.mark.parametrize("hosts", [(), (QUIET,), (BROKEN, QUIET)], ids=["asked nothing", "asked another", "lies"])
 def test_a_host_that_too_few_find_broken_is_degraded_for_all_of_them(hosts: tuple[HostHealth, ...]) -> None:
-    assert _head(_worker(*hosts, heard={B: SOME})) == ("b.test is broken for 1 of 24 workers",) * 2 + ("1",)
+    assert _head(_worker(*hosts, heard={B: SOME})) == (f"{B} is broken for 1 of 24 workers",) * 2 + ("1",)
 
 
 def test_the_worker_that_lies_says_that_it_is_the_one() -> None:
@@ -83,7 +83,8 @@ def test_the_worker_that_lies_says_that_it_is_the_one() -> None:
     heard = dict.fromkeys((host.host for host in others), SOME)
     page = unescape(_page(_worker(*others, heard=heard)))
     assert "5 hosts are broken for 1 of 24 workers" in page
-    assert "This worker finds h0.test, h1.test, h2.test and 2 more broken, and too few of the others do." in page
+    found = "https://h0.test, https://h1.test, https://h2.test and 2 more"
+    assert f"This worker finds {found} broken, and too few of the others do." in page
     assert "It may be its own network." in page
     assert "This worker finds" not in _page(_worker(QUIET, heard=heard))
 
@@ -96,7 +97,7 @@ def test_several_hosts_are_counted_and_the_worst_told() -> None:
 def test_what_the_worker_alone_finds_is_told_after_what_all_find_and_before_what_some_do() -> None:
     own = replace(BROKEN, host=A)
     assert _head(_worker(own, heard={B: SOME}))[0] == "a.test is broken"
-    assert _head(_worker(own, heard={B: ALL}))[0] == "b.test is broken for all 24 workers"
+    assert _head(_worker(own, heard={B: ALL}))[0] == f"{B} is broken for all 24 workers"
     assert "This worker alone: a.test is broken." in _page(_worker(own, heard={B: ALL}))
 
 

@@ -153,6 +153,29 @@ def test_an_end_may_be_a_moment_and_a_scope_is_isolated_alone(fleet: Fleet, stor
     assert store.overview().orders[f"{PAY}#reports"].left == pytest.approx(7_200, abs=30)
 
 
+@pytest.mark.parametrize(
+    ("host", "meant"),
+    [
+        ("127.0.0.1:8901", "http://127.0.0.1:8901 or https://127.0.0.1:8901"),
+        ("Pay", "http://pay or https://pay"),
+        ("pay two", "https://example.net"),
+    ],
+)
+@pytest.mark.parametrize("command", ["isolate", "restore", "reset"])
+def test_of_a_host_without_a_scheme_it_says_what_it_is_taken_for(
+    command: str, host: str, meant: str, fleet: Fleet, store: Store
+) -> None:
+    """A slip would look as if it had worked: no store knows the hosts that are well, nor the names that hooks know."""
+    _worker(store, 1)
+    code, out, err = fleet(command, host, "--json")
+    assert (code, json.loads(out)["host"]) == (0, host.lower())
+    assert " ".join(err.split()) == (
+        f"sleepwalker: {host.lower()} is taken for a name that a hook knows; "
+        f"a host is meant by its URL, such as {meant}"
+    )
+    assert fleet(command, PAY)[2] == ""
+
+
 @both
 def test_a_reset_reaches_the_workers_that_are_there(fleet: Fleet, store: Store) -> None:
     heard = _worker(store, 1)
