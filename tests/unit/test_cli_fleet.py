@@ -317,6 +317,14 @@ def test_a_bad_url_of_the_environment_is_said_to_be_there(
     assert "pass-word" not in err
 
 
+def test_a_bad_service_of_the_environment_is_said_to_be_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLEEPWALKER_FLEET_SERVICE", "a b")
+    assert main(["fleet", "status", *STORE]) == 2
+    assert capsys.readouterr().err.startswith("sleepwalker: SLEEPWALKER_FLEET_SERVICE: service must be 1 to 60")
+
+
 def test_a_file_that_no_worker_made_is_not_made_by_looking_at_it(
     tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,7 @@ def store(url: str) -> Iterator[Store]:
 def fleet(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Fleet:
     """Run one command on the store: its exit code, and what it wrote."""
     monkeypatch.setenv("SLEEPWALKER_FLEET", url)
+    monkeypatch.delenv("SLEEPWALKER_FLEET_SERVICE", raising=False)
     monkeypatch.setenv("COLUMNS", "80")
 
     def run(*argv: str) -> Run:
@@ -112,7 +113,20 @@ def test_a_service_sees_nothing_of_another_one(fleet: Fleet, store: Store) -> No
     code, out, err = fleet("status", "--service", "other")
     assert code == 1
     assert "0 workers of service other" in out
-    assert err == "sleepwalker: no worker of service other is there\n"
+    assert " ".join(err.split()) == (
+        "sleepwalker: no worker of service other is there; --service or SLEEPWALKER_FLEET_SERVICE names another service"
+    )
+
+
+@both
+def test_the_service_may_come_from_the_environment(fleet: Fleet, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    _worker(store, 1)
+    monkeypatch.setenv("SLEEPWALKER_FLEET_SERVICE", "other")
+    assert "0 workers of service other" in fleet("status")[1]
+    assert fleet("isolate", PAY)[2].startswith("sleepwalker: no worker of service other is there; --service or")
+    assert fleet("status", "--service", "default")[::2] == (0, ""), "what is given counts before it"
+    monkeypatch.setenv("SLEEPWALKER_FLEET_SERVICE", "")
+    assert fleet("status")[::2] == (0, "")
 
 
 @both
@@ -186,14 +200,14 @@ def test_a_reset_reaches_the_workers_that_are_there(fleet: Fleet, store: Store) 
 
 @pytest.mark.parametrize(
     ("command", "says"),
-    [("isolate", "those that come carry it out"), ("restore", "nobody had it"), ("reset", "nobody will")],
+    [("isolate", "Those that come carry it out"), ("restore", "Nobody had it"), ("reset", "Nobody will")],
 )
 def test_where_no_worker_is_there_an_order_says_so(command: str, says: str, fleet: Fleet, store: Store) -> None:
     _worker(store, 1)
     store.leave("id-1")
     code, _, err = fleet(command, PAY)
     assert code == 0
-    assert err.startswith("sleepwalker: no worker of service default is there: ")
+    assert err.startswith("sleepwalker: no worker of service default is there; ")
     assert says in " ".join(err.split())
 
 

@@ -10,7 +10,7 @@ import sys
 from datetime import datetime
 from typing import Literal
 
-from sleepwalker.cli.fleet.opening import Unusable, store_of
+from sleepwalker.cli.fleet.opening import Unusable, nobody, store_of
 from sleepwalker.cli.fleet.words import iso, lasting, moment_of
 from sleepwalker.cli.parser import UsageError
 from sleepwalker.cli.text import count, safe_line, told
@@ -123,7 +123,7 @@ def _give(args: argparse.Namespace, key: str, order: Order) -> int:
     if not args.is_url:
         _note(_no_url(safe_line(key)))
     if not workers:
-        _note(f"no worker of service {args.service} is there: {_LATER[order.kind]}")
+        _note(f"{nobody(args.service)}. {_LATER[order.kind]}")
     return 0
 
 
@@ -142,9 +142,9 @@ def _no_url(name: str) -> str:
 
 
 _LATER: dict[Literal["isolate", "restore", "reset"], str] = {
-    "isolate": f"those that come carry it out, within {KEPT_FOR / 86_400:.0f} days",
-    "restore": "nobody had it isolated",
-    "reset": "nobody will carry it out but one that comes within a minute",
+    "isolate": f"Those that come carry it out, within {KEPT_FOR / 86_400:.0f} days",
+    "restore": "Nobody had it isolated",
+    "reset": "Nobody will carry it out but one that comes within a minute",
 }
 
 
