@@ -34,8 +34,9 @@ _FRESH = 5.0
 _ANSWERS = 10.0
 #: A worker is held back for so many ticks at a time: when nothing is heard any more, it goes on alone after them.
 _HELD = 3.0
-#: Seconds: however long the interval is, a look is due and a worker held back no longer than a circuit is open alone.
-_LATEST_LOOK, _LONGEST_HOLD, _LONGEST_FRESH = 5.0, 5.0, 10.0
+#: Seconds: however long the interval is, a look is due and a worker held back no longer than a circuit is open alone;
+#: and it goes by what others find again.
+_LATEST_LOOK, _LONGEST_HOLD, _LONGEST_FRESH, _LONGEST_ANSWERS = 5.0, 5.0, 10.0, 30.0
 
 #: All have heard of a host's trouble after a tick, and have answered at once.
 _HEARING = 1.2
@@ -74,6 +75,8 @@ class Worker:
     """Of the store, as it was heard last."""
     workers: int = 1
     """How many there are, this one included, as it was heard last."""
+    least: float = 0.0
+    """Seconds from one look at the store to the next at the least, as long as a look takes long here."""
     _hosts: dict[str, Known] = field(default_factory=dict)
     _news: dict[str, View] = field(default_factory=dict)
     """What is to be told."""
@@ -98,7 +101,7 @@ class Worker:
     @property
     def tick(self) -> float:
         """Seconds from one look at the store to the next."""
-        return self.interval / TICKS * max(1.0, self.workers / FULL_PACE)
+        return max(self.interval / TICKS * max(1.0, self.workers / FULL_PACE), self.least)
 
     @property
     def _sync_every(self) -> float:
@@ -137,14 +140,15 @@ class Worker:
         """The hosts whose standing is wanted, beside those that are not healthy here."""
         return self._hosts
 
-    def note(self, standings: Mapping[str, Standing], now: float) -> None:
-        """Take note of how hosts stand here, and work out what to tell."""
+    def note(self, standings: Mapping[str, Standing], now: float, *, others: bool = True) -> None:
+        """Take note of how hosts stand here, and work out what to tell. With `others` the rest have no record here."""
         passed = math.inf if self._counted_at is None else now - self._counted_at
         if passed < self.tick / 4:
             passed = 0.0  # it is the same tick
         else:
             self._counted_at = now
-        self._asks = {}
+        if others:
+            self._asks = {}
         for host, standing in standings.items():
             known = self._hosts.get(host)
             if known is None:
@@ -152,7 +156,7 @@ class Worker:
                     continue
                 known = self._hosts[host] = Known(failed_looks=standing.failed_looks, refused=standing.demand)
             self._note(host, known, standing, now, passed)
-        for host in [host for host, known in self._hosts.items() if host not in standings]:
+        for host in [host for host in self._hosts if host not in standings] if others else ():
             self._note_gone(host, self._hosts[host])
 
     def _note(self, host: str, known: Known, standing: Standing, now: float, passed: float) -> None:
@@ -278,7 +282,7 @@ class Worker:
             known.said = None
         known.returned = known.returned or (known.word and tally.round != known.tally.round)
         if (tally.accusers and tally.failed_at == -math.inf) or tally.round != known.tally.round:
-            known.answers_until = now + _ANSWERS * self.interval
+            known.answers_until = now + min(_ANSWERS * self.interval, _LONGEST_ANSWERS)
         known.tally = tally
 
     # -- what is to be done
@@ -297,6 +301,8 @@ class Worker:
                 known.word, known.returned, known.look_until, known.bad_since = False, False, -math.inf, None
                 actions.append(Action("back", host))
             known.verdict = broken
+            if not known.here:
+                continue  # or it has not been seen yet how the host stands here: who knows better is not told
             held = now >= known.answers_until
             if broken and not known.word and not known.knows_better and held:
                 known.word, known.bad_since = True, now if known.bad_since is None else known.bad_since
@@ -332,6 +338,11 @@ class Worker:
         return now + self._offset
 
     # -- what people are shown
+
+    def words(self, now: float) -> dict[str, str | None]:
+        """What holds for a host that is asked for the first time: which count as broken for all, with the cause."""
+        hosts = self._hosts.items()
+        return {host: known.tally.cause for host, known in hosts if known.verdict and now >= known.answers_until}
 
     def tallies(self) -> dict[str, tuple[Tally, bool]]:
         """What was heard of each host that is in trouble, and whether it counts as broken for all."""

@@ -134,8 +134,8 @@ class HostTable:
     def made(self, name: str) -> Host:
         """A new record, which is not kept yet. For the records."""
         record = self.unknown(name)
-        if self.fleet is not None:
-            self.fleet.made(record)
+        if (fleet := self.fleet) is not None:  # another thread may close it
+            fleet.made(record)
         self._isolations.renew_parts(record)
         return record
 
@@ -151,8 +151,7 @@ class HostTable:
         if scope is not None:
             whole = self.find(name, origin)
             return whole.known_part(scope) or Host(f"{whole.origin}#{scope}", whole.policy, self.clock, whole)
-        own = name if origin is None else origin.text
-        leads = self.leads() if origin is None else ()
+        own, leads = (name, self.leads()) if origin is None else (origin.text, ())
         behind = (lead.record or lead.primary for lead in leads if lead.name == name)
         with self.lock:
             return next(filter(None, behind), None) or self.kept.known(self, own) or self.unknown(own)
@@ -256,29 +255,23 @@ class HostTable:
         for what the name leads to meanwhile. With `scope` it is that of the host alone.
         """
         with self.lock:
-            return self._isolate_locked(name, origin, isolation, scope)
-
-    def _isolate_locked(
-        self, name: str, origin: Origin | None, isolation: Isolation | None, scope: str | None
-    ) -> list[Event]:
-        events = self._isolations.lapse()
-        before = self._isolations.get(isolation_key(name, origin, scope))
-        if isolation is None:
-            if before is None:  # its time was over a moment ago
-                return events
-            isolation = before.isolation
-        own, whole = self.host(name if origin is None else origin.text), None
-        if scope is not None:
-            whole, (own, _, _) = own, own.part(scope)
-        records = {own.origin: own}
-        for lead in self.leads() if scope is None else ():
-            if lead.record is not None and lead.is_of(name, origin) and (origin is None or not lead.failed_over):
-                records[lead.record.origin] = lead.record
-        if before is not None:
-            records = before.records | records
-        for member in self.members.all():
-            member.isolations_changed()
-        return events + self._isolations.begin(own.origin, Isolated(isolation, records, whole))
+            events = self._isolations.lapse()
+            before = self._isolations.get(isolation_key(name, origin, scope))
+            if isolation is None:
+                if before is None:  # its time was over a moment ago
+                    return events
+                isolation = before.isolation
+            host = self.host(name if origin is None else origin.text)
+            own, whole = (host, None) if scope is None else (host.part(scope)[0], host)
+            records = {own.origin: own}
+            for lead in self.leads() if scope is None else ():
+                if lead.record is not None and lead.is_of(name, origin) and (origin is None or not lead.failed_over):
+                    records[lead.record.origin] = lead.record
+            if before is not None:
+                records = before.records | records
+            for member in self.members.all():
+                member.isolations_changed()
+            return events + self._isolations.begin(own.origin, Isolated(isolation, records, whole))
 
     def restore(self, name: str, origin: Origin | None, scope: str | None = None, by: Restorer = "hand") -> list[Event]:
         """Restore a host or a scope, except what another name isolates as well."""
