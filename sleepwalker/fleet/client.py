@@ -17,11 +17,12 @@ from sleepwalker.drivers.threads import workers
 from sleepwalker.engine import Fellows, Host, Isolation, Standing
 from sleepwalker.engine import fleet as word
 from sleepwalker.events import Event, FleetJoined, FleetLost, Observer
+from sleepwalker.fleet.action import Action, done
 from sleepwalker.fleet.known import RUN
 from sleepwalker.fleet.options import Fleet
 from sleepwalker.fleet.orders import Orders
 from sleepwalker.fleet.store import Heard, Order, Store, StoreError
-from sleepwalker.fleet.worker import Action, Worker
+from sleepwalker.fleet.worker import Worker
 from sleepwalker.fork import forks_made
 from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.fleet import FleetHealth
@@ -227,6 +228,8 @@ class Client:
         heard: Heard | None = None
         for number in range(_MOST_SYNCS):
             now = self._clock.monotonic()
+            if not worker.may_sync(now):
+                break
             # What is heard of a host may ask for a word about it at once.
             worker.note(self._standings(now, heard), now, others=heard is None)
             orders.take()
@@ -269,7 +272,7 @@ class Client:
     def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:
             if (record := self._kept.peek(action.host)) is not None:
-                self._tell(_done(action, record, self._clock.monotonic()))
+                self._tell(done(action, record, self._clock.monotonic()))
 
     def _show(self) -> None:
         """Have the health of hosts say what the workers find."""
@@ -291,17 +294,6 @@ class Client:
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
             self._observe(event)
-
-
-def _done(action: Action, record: Host, now: float) -> Iterable[Event]:
-    """Do what is to be done with a record; what changed by it."""
-    if action.kind == "broken":
-        return word.told_broken(record, action.cause, action.until, now)
-    if action.kind == "hold":
-        return word.hold(record, action.until, now)
-    if action.kind == "look":
-        return word.let_look(record, now)
-    return word.came_back(record, now) if action.kind == "back" else word.withdrawn(record, now)
 
 
 def _run(of: weakref.ref[Client], store: Store, worker: str, stopped: Latch, pause: float) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
 
 from sleepwalker.engine import Standing
+from sleepwalker.fleet.action import Action
 from sleepwalker.fleet.known import RUN, Known, fails, joined, new_view
 from sleepwalker.fleet.store import Heard, Said, View
 from sleepwalker.fleet.verdicts import Quorum, Tally
@@ -20,6 +20,8 @@ from sleepwalker.fleet.verdicts import Quorum, Tally
 TICKS = 4
 #: With more workers each asks less often, so that a store serves any number of them: so many take their full share.
 FULL_PACE = 80
+#: And with more than these all together make so many syncs in an interval: in trouble one costs some fifteen commands.
+_SYNCS = 125
 #: So many hosts are told and heard at once, by all workers together within a tick; and by one at the least, and most.
 _HOSTS, _LEAST, _MOST = 6400, 16, 256
 #: Intervals after which a worker that is not heard of any more counts as gone.
@@ -27,8 +29,8 @@ _GONE = 5
 #: All workers together look at a broken host as often as this share of its outage so far, in intervals at the soonest
 #: and at the latest: so an outage ends for them later by hardly more than that.
 _LOOK_AFTER, _SOONEST, _LATEST = 0.2, 0.4, 1.8
-#: So many intervals after the last look that failed nobody is held back by it any more.
-_FRESH = 5.0
+#: So many intervals after the last look that failed nobody is held back by it any more; one that hangs takes ten.
+_FRESH = 12.0
 #: For so many intervals after a look was answered nobody is held back, whatever failed since: a host that answers some
 #: attempts and not others is not down, and each worker judges by its own.
 _ANSWERS = 10.0
@@ -36,7 +38,7 @@ _ANSWERS = 10.0
 _HELD = 3.0
 #: Seconds: however long the interval is, a look is due and a worker held back no longer than a circuit is open alone;
 #: and it goes by what others find again.
-_LATEST_LOOK, _LONGEST_HOLD, _LONGEST_FRESH, _LONGEST_ANSWERS = 5.0, 5.0, 10.0, 30.0
+_LATEST_LOOK, _LONGEST_HOLD, _LONGEST_FRESH, _LONGEST_ANSWERS = 5.0, 5.0, 12.0, 30.0
 
 #: All have heard of a host's trouble after a tick, and have answered at once.
 _HEARING = 1.2
@@ -46,16 +48,6 @@ _RENEW = 3600.0
 _REMEMBERED = 10.0
 #: Of fewer refused calls a second none comes soon enough to look.
 _RARE = 0.01
-
-
-class Action(NamedTuple):
-    """What is to be done with a host's record."""
-
-    kind: Literal["broken", "hold", "look", "back", "withdraw"]
-    host: str
-    until: float = 0.0
-    """For `broken` and `hold`: until when nobody looks here, unless told otherwise; on the worker's clock."""
-    cause: str | None = None
 
 
 @dataclass(slots=True)
@@ -112,6 +104,15 @@ class Worker:
     def _ttl(self) -> float:
         """Seconds after which this worker counts as gone if it is not heard of."""
         return _GONE * self._sync_every
+
+    @property
+    def _gap(self) -> float:
+        """Seconds from one sync to the next at the least."""
+        return 0.0 if self.workers <= FULL_PACE else self.interval * self.workers / _SYNCS
+
+    def may_sync(self, now: float) -> bool:
+        """Whether it is time for a sync, should there be anything to say or to hear."""
+        return now - self._synced_at >= self._gap
 
     def is_due(self, now: float) -> bool:
         """Whether to sync now, without asking whether anything changed."""
@@ -291,7 +292,7 @@ class Worker:
         """What is to be done with the records of hosts."""
         actions: list[Action] = []
         # All must have had the time to hear of it and to say something.
-        quorum = replace(self.quorum, hearing=max(self.quorum.hearing, _HEARING * self.tick))
+        quorum = replace(self.quorum, hearing=max(self.quorum.hearing, _HEARING * self.tick + self._gap))
         store_now = self._store_now(now)
         until = now + self.held_for
         for host, known in self._hosts.items():

@@ -255,23 +255,28 @@ class HostTable:
         for what the name leads to meanwhile. With `scope` it is that of the host alone.
         """
         with self.lock:
-            events = self._isolations.lapse()
-            before = self._isolations.get(isolation_key(name, origin, scope))
-            if isolation is None:
-                if before is None:  # its time was over a moment ago
-                    return events
-                isolation = before.isolation
-            host = self.host(name if origin is None else origin.text)
-            own, whole = (host, None) if scope is None else (host.part(scope)[0], host)
-            records = {own.origin: own}
-            for lead in self.leads() if scope is None else ():
-                if lead.record is not None and lead.is_of(name, origin) and (origin is None or not lead.failed_over):
-                    records[lead.record.origin] = lead.record
-            if before is not None:
-                records = before.records | records
-            for member in self.members.all():
-                member.isolations_changed()
-            return events + self._isolations.begin(own.origin, Isolated(isolation, records, whole))
+            return self._isolate_locked(name, origin, isolation, scope)
+
+    def _isolate_locked(
+        self, name: str, origin: Origin | None, isolation: Isolation | None, scope: str | None
+    ) -> list[Event]:
+        events = self._isolations.lapse()
+        before = self._isolations.get(isolation_key(name, origin, scope))
+        if isolation is None:
+            if before is None:  # its time was over a moment ago
+                return events
+            isolation = before.isolation
+        host = self.host(name if origin is None else origin.text)
+        own, whole = (host, None) if scope is None else (host.part(scope)[0], host)
+        records = {own.origin: own}
+        for lead in self.leads() if scope is None else ():
+            if lead.record is not None and lead.is_of(name, origin) and (origin is None or not lead.failed_over):
+                records[lead.record.origin] = lead.record
+        if before is not None:
+            records = before.records | records
+        for member in self.members.all():
+            member.isolations_changed()
+        return events + self._isolations.begin(own.origin, Isolated(isolation, records, whole))
 
     def restore(self, name: str, origin: Origin | None, scope: str | None = None, by: Restorer = "hand") -> list[Event]:
         """Restore a host or a scope, except what another name isolates as well."""
@@ -313,8 +318,7 @@ class HostTable:
 
     def only_led_to(self, name: str, origin: Origin | None) -> set[Host]:
         """A host's record; for a name, those of the hosts that it alone leads to."""
-        own = self.kept.peek(name if origin is None else origin.text)
-        records = set() if own is None else {own}
+        records = {own} if (own := self.kept.peek(name if origin is None else origin.text)) else set()
         return self.members.only_led_to(name, records) if origin is None else records
 
     def forget(self, records: Iterable[Host]) -> None:
@@ -335,10 +339,6 @@ class HostTable:
             whole = None if origin is None else self.kept.known(self, origin.text)
             if whole is not None:
                 whole.forget_part(scope)
-
-    def leave(self, record: Host | None) -> None:
-        """Note that a slot no longer leads to a host."""
-        self.kept.leave(record)
 
     def _renew_after_fork(self) -> None:
         self.lock = threading.RLock()
