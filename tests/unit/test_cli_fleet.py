@@ -58,7 +58,7 @@ def _drawn(overview: Overview, monkeypatch: pytest.MonkeyPatch, width: int = 80,
 def test_a_host_is_shown_with_what_each_worker_says(monkeypatch: pytest.MonkeyPatch) -> None:
     said: dict[int, Opinion] = {**dict.fromkeys(range(5), "broken"), 5: "fine", 6: "failing"}
     text = _drawn(_overview({"https://pay.example.com": said}, 8), monkeypatch, 100)
-    assert "8 workers of service billing at redis://db-1:6379" in text
+    assert "8 workers of service billing at redis://db-1:6379, 2026-12-01 07:00:00 UTC" in text
     assert "1 host in trouble, 1 broken for all" in text
     [row] = [line.split() for line in text.splitlines() if line.startswith("https://pay")]
     assert row == ["https://pay.example.com", "broken", "5", "1", "1", "06:59:50", "ConnectError", "BBBB", "Bfx."]
@@ -72,7 +72,8 @@ def test_a_worker_that_stands_alone_breaks_nothing_and_it_is_said_how_many_it_ta
     said: dict[int, Opinion] = {0: "broken", **dict.fromkeys(range(1, 12), "fine")}
     text = _drawn(_overview({"https://pay.example.com": said}, 12), monkeypatch, 100)
     assert "1 host in trouble, 0 broken for all" in text
-    assert "needs 7" in text
+    assert "needs 7 of 12" in text
+    assert "needs 2 workers" in _drawn(_overview({"https://a": {0: "broken"}}, 12), monkeypatch)
 
 
 def test_until_the_others_are_heard_it_is_soon(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +138,8 @@ def test_all_of_it_fits_and_no_count_is_cut(width: int, workers: int, monkeypatc
     assert any(f" {workers} " in f"{row} " for row in rows), "how many find it broken"
     assert any("06:59:50" in row for row in rows)
     assert all(row.split()[0].endswith("com:8443") for row in rows if "…" in row)
+    if any("…" in row for row in rows):
+        assert f"com:8443is{long}" in "".join(text.split()), "an order takes the whole name"
 
 
 def test_isolations_are_told_with_reason_end_and_who_gave_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,6 +254,7 @@ def test_times_read_well() -> None:
     ]
     assert short(NOW - 60, NOW) == "06:59:00"
     assert short(NOW - 86_400 * 3, NOW) == "11-28 07:00"
+    assert short(NOW - 8 * 3600, NOW) == "11-30 23:00", "yesterday, though a few hours ago"
     assert [iso(value) for value in (None, float("inf"), float("-inf"))] == [None, None, None]
 
 

@@ -103,7 +103,8 @@ def test_trouble_is_shown_with_who_says_so_and_ends_with_3(fleet: Fleet, store: 
     assert "2 hosts in trouble, 1 broken for all" in out
     rows = {line.split()[0]: line.split()[1:] for line in reversed(out.splitlines()) if line.startswith("https://")}
     assert rows[PAY][:3] == ["broken", "4", "1"]
-    assert rows[MAIL][:4] == ["needs", "2", "1", "0"]
+    assert rows[MAIL][:5] == ["needs", "2", "workers", "1", "0"]
+    assert re.search(r"at .*, 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", " ".join(out.split())), "as of when"
     assert fleet("status", "--json", "--min-reporters", "5")[1].count('"broken_for_all": true') == 0
 
 
