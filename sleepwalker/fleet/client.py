@@ -39,6 +39,8 @@ _RETRY = 5.0
 _MOST_SYNCS = 4
 #: A turn takes at most one in so many seconds, and turns are so many apart at most for that.
 _SHARE, _LONGEST_TICK = 10, 5.0
+#: A moment by the store's clock is shown as before where it seems to have moved by less than so many seconds.
+_STEADY = 1.0
 #: In a name, before the mark that stands for what is not shown of it.
 _MARK = "…"
 #: Seconds within which workers that are started or forked together begin.
@@ -275,11 +277,16 @@ class Client:
     def _show(self) -> None:
         """Have the health of hosts say what the workers find."""
         workers_there = self._worker.workers
-        before, self._words = self._shown, self._worker.words(self._clock.monotonic())
-        self._shown = {
-            host: Fellows(tally.accusers, tally.fine, workers_there, broken)
-            for host, (tally, broken) in self._worker.tallies().items()
-        }
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        before, self._words = self._shown, self._worker.words(now)
+        ahead = self._worker._store_now(now) - wall  # the store's clock less ours, as far as it is known
+        shown = {}
+        for host, (tally, broken) in self._worker.tallies().items():
+            since, told = max(0.0, min(wall, tally.since - ahead)), before.get(host)
+            if told is not None and told.since is not None and abs(told.since - since) < _STEADY:
+                since = told.since
+            shown[host] = Fellows(tally.accusers, tally.fine, workers_there, broken, since, tally.cause)
+        self._shown = shown
         for host in before.keys() | self._shown.keys():
             if before.get(host) != self._shown.get(host) and (record := self._kept.peek(host)) is not None:
                 record.fellows = self._shown.get(host)

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from sleepwalker.engine import Outcome, Standing
+from sleepwalker.engine import Fellows, Outcome, Standing
 from sleepwalker.fleet.store import Heard
 from sleepwalker.fleet.verdicts import Quorum, Tally
 from sleepwalker.fleet.worker import Worker
 from tests.ranges import whole
 from tests.unit.fleet_world import HOST, FleetWorld
-from tests.unit.virtual import BAD, GOOD, LATENCY, Record, Server, down, failing, flapping
+from tests.unit.virtual import BAD, GOOD, LATENCY, Record, Server, VirtualClock, down, failing, flapping
 
 #: Decisions of our own: no release of Python or of a library tells them apart.
 pytestmark = pytest.mark.once
@@ -243,3 +243,39 @@ def test_a_look_that_was_answered_frees_for_ten_intervals_and_30_seconds_at_most
         told = {HOST: replace(tally, failed_at=failed_at)}
         worker.hears(Heard("s", 1, now + at - 100, 2, told, everything=True), at)
         assert bool(worker.decides(at)) == (at > 100 + free), at
+
+
+# What people are shown
+
+
+class Ahead(VirtualClock):
+    """The clock of a store, which goes an hour ahead and a little to and fro."""
+
+    def __init__(self, ours: VirtualClock) -> None:
+        self._ours = ours
+
+    def wall(self) -> float:
+        return self._ours.wall() + 3600 + random.Random(self._ours.now).uniform(-0.2, 0.2)
+
+
+def test_since_when_a_host_is_in_trouble_is_told_by_this_machines_clock_and_stays() -> None:
+    world = FleetWorld(1, 3, fleet=True)
+    for store in world.stores:
+        store._clock = Ahead(world.clock)
+    for process in range(2):
+        world._next_call(times(5, 20, random.Random(process)), down(5, 99), process)
+    world.run_fleet(20)
+    heard: list[Fellows] = []
+    began = world.clock.wall() - world.now
+
+    def look() -> None:
+        heard.extend(world.clients[2].health().hosts.values())
+        if world.now < 19:
+            world.at(world.now + 0.1, look)
+
+    world.at(5, look)
+    world.go()
+    [(since, cause)] = {(said.since, said.cause) for said in heard}
+    assert since == pytest.approx(began + 5, abs=2.5)
+    assert cause == "503"
+    assert any(said.verdict for said in heard)
