@@ -21,12 +21,14 @@ origin. It raises `TypeError` and `ValueError` for arguments that cannot be.
 
 ## What is exported
 
-All have the label `host`: the origin (of a [scope](../how-to/keep-parts-of-a-host-apart.md) `https://host#name`), what
-`label` makes of it, or `other`. Beside it stands `name`: what `ConnectionManager.find` was asked for, such
-as `billing`, as of the host's first scrape. Where that is not known, or `label` made another label of the origin, it is
-the same as `host`. It does not change, so it adds no series.
+All but those of the fleet have the label `host`: the origin (of a [scope](../how-to/keep-parts-of-a-host-apart.md)
+`https://host#name`), what `label` makes of it, or `other`. Beside it stands `name`: what `ConnectionManager.find` was
+asked for, such as `billing`, as of the host's first scrape. Where that is not known, or `label` made another label of
+the origin, it is the same as `host`. It does not change, so it adds no series.
 A counter has a series for each value of its labels from a host's first scrape on, and never goes back. Hosts that share
 a label are added up.
+
+A manager with a [fleet](../how-to/share-verdicts-in-a-fleet.md) has two gauges with the label `service` alone.
 
 | name | kind | labels besides `host` and `name` | meaning |
 |---|---|---|---|

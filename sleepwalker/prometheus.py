@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sleepwalker.connection import Connection, ConnectionManager
-from sleepwalker.telemetry.metrics import FAMILIES, Family, HostMetrics, Point
+from sleepwalker.telemetry.counted import CountedFleet
+from sleepwalker.telemetry.metrics import FAMILIES, Family, HostMetrics, Point, read_fleets
 
 try:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -62,9 +63,16 @@ class Collector(_Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metric families with their present values."""
-        records = [record for source in list(self._sources) for record in source._records()]
-        for family, points in self._metrics.read(records):
+        sources = list(self._sources)
+        records = [record for source in sources for record in source._records()]
+        for family, points in (*self._metrics.read(records), *read_fleets(_fleets(sources))):
             yield _family(family, points)
+
+
+def _fleets(sources: Iterable[Connection | ConnectionManager[Any]]) -> Iterator[CountedFleet]:
+    for source in sources:
+        if isinstance(source, ConnectionManager) and (fleet := source.fleet) is not None:
+            yield CountedFleet(fleet.service, fleet.joined, fleet.workers)
 
 
 def _check_source(source: Any) -> Connection | ConnectionManager[Any]:
@@ -81,7 +89,7 @@ def _check(max_hosts: Any, label: Any) -> None:
 
 
 def _family(family: Family, points: Iterable[Point]) -> Metric:
-    labels = ("host", "name", *family.labels)
+    labels = family.all_labels
     if family.kind == "histogram":
         histogram = HistogramMetricFamily(family.name, family.text, labels=labels)
         for point in points:

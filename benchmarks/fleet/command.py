@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import shlex
+import signal
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ from typing import Any
 from benchmarks.fleet import calls, plans, simulated, thousand
 from benchmarks.fleet.figures import isolations, sides
 from benchmarks.fleet.plots import plots
-from benchmarks.fleet.processes import BusyError
+from benchmarks.fleet.processes import BusyError, end_all
 from benchmarks.fleet.report import page
 from benchmarks.fleet.run import run
 from benchmarks.fleet.setting import Setting
@@ -31,7 +32,7 @@ PACKAGES = ("sleepwalker", "requests", "urllib3", "redis")
 #: So many calls a second at once leave two cores idle for a part of the time.
 MOST_CALLS = 600.0
 #: Where a call is begun so many seconds late, the machine was too busy for the figures; so many tries are made.
-LATE, _TRIES = 0.5, 3
+LATE, _TRIES = 1.5, 3
 _EXAMPLES = f"""\
 examples:
   {COMMAND}                          everything, into benchmarks/results: about an hour
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"fleet: there is no {folder / f'{NAME}.json'} to draw", file=sys.stderr)
             return 1
         return _write(folder, read(folder))
+    signal.signal(signal.SIGTERM, _end)  # all that was started ends as well
     sections: dict[str, Callable[[argparse.Namespace], Any]] = {
         "outages": _outages,
         "cut": _cut,
@@ -86,6 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(page(result))
     return 0
+
+
+def _end(*_: object) -> None:
+    raise SystemExit(143)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -179,7 +185,7 @@ def run_all(settings: Sequence[Setting], most_calls: float = MOST_CALLS) -> list
 
     One for which the machine was too busy is tried again, and left out in the end.
     """
-    free, freed = most_calls, threading.Condition()
+    free, freed, ended = most_calls, threading.Condition(), threading.Event()
     begun, left = time.monotonic(), len(settings)
 
     def once(setting: Setting) -> dict[str, Any] | None:
@@ -205,15 +211,21 @@ def run_all(settings: Sequence[Setting], most_calls: float = MOST_CALLS) -> list
 
     def one(setting: Setting) -> dict[str, Any] | None:
         nonlocal left
+        found = None
         for _ in range(_TRIES):
-            if (found := once(setting)) is not None:
+            if ended.is_set() or (found := once(setting)) is not None:
                 break
         left -= 1
         return found
 
     longest = sorted(settings, key=lambda setting: -setting.seconds)
     with ThreadPoolExecutor(max(1, len(settings))) as pool:
-        made = dict(zip(longest, pool.map(one, longest), strict=True))
+        try:
+            made = dict(zip(longest, pool.map(one, longest), strict=True))
+        except BaseException:
+            ended.set()
+            end_all()
+            raise
     return [found for setting in settings if (found := made[setting]) is not None]
 
 

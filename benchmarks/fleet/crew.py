@@ -146,6 +146,18 @@ def _work(
     }
 
 
+def _end_with_the_crew(life: int) -> None:
+    """Where the process that forked this worker is gone, nobody wants to know any more."""
+    os.read(life, 1)
+    os._exit(1)
+
+
+def _end_with_the_benchmark() -> None:
+    """Where the process that started this one is gone, its pipe is closed."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main() -> None:
     # A line that some library prints must not get between the figures.
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -155,7 +167,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sleepwalker-fleet-") as scratch:
         folder = Path(scratch)
         leave_out_the_environment(folder)
-        children, is_ready, gos = set[int](), os.pipe(), []
+        children, is_ready, gos, life = set[int](), os.pipe(), [], os.pipe()
+
+        def end(*_: object) -> None:
+            for pid in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            raise SystemExit(1)
+
+        signal.signal(signal.SIGTERM, end)
         gc.collect()
         gc.freeze()  # the pages that all of them share stay shared
         for side in setting.sides:
@@ -171,6 +191,8 @@ def main() -> None:
                     continue
                 try:
                     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                    os.close(life[1])
+                    threading.Thread(target=_end_with_the_crew, args=(life[0],), daemon=True).start()
                     found = _work(setting, number, wanted["urls"][side], fleet, is_ready[1], go[0])
                     file.write_text(json.dumps(found), encoding="utf-8")
                 except TooBusyError:
@@ -181,13 +203,6 @@ def main() -> None:
                     os._exit(1)
                 os._exit(0)  # not after calls that never end
 
-        def end(*_: object) -> None:
-            for pid in children:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            raise SystemExit(1)
-
-        signal.signal(signal.SIGTERM, end)
         for _ in children:
             if os.read(is_ready[0], 1) != b".":
                 end()
@@ -195,6 +210,7 @@ def main() -> None:
         begins = sys.stdin.readline()
         if not begins:
             end()
+        threading.Thread(target=_end_with_the_benchmark, daemon=True).start()
         for go_on in gos:
             os.write(go_on, begins.encode())
         for _ in range(len(children)):

@@ -21,14 +21,14 @@ OUTAGES = [
 #: The network of one or two workers is cut for so long, and the host is well.
 CUT = [Setting("none", 2.0, 20.0, beside="cut", cut=cut) for cut in (1, 2)]
 FROZEN = Setting("none", 5.0, 30.0, before=20.0, after=20.0, beside="frozen", sides=("alone", "redis"))
-ISOLATED = Setting("none", 1.0, 18.0, before=4.0, after=2.0, beside="isolate", sides=("redis", "file"))
+ISOLATED = Setting("none", 1.0, 21.0, before=4.0, after=2.0, beside="isolate", sides=("redis", "file"))
 
 #: Workers that call 1,000 hosts each, by how many of those are broken.
 HOSTS, BROKEN = 1000, (0, 10, 1000)
 #: Simulated workers: how many, the hosts that are broken, and how many times slower they live than in earnest.
-SIMULATED = ((24, 1000, 1.0), (400, 10, 1.0), (400, 1000, 2.0), (400, 10_000, 20.0))
+SIMULATED = ((24, 1000, 1.0), (400, 0, 1.0), (400, 10, 1.0), (400, 1000, 8.0))
 #: Seconds for which a store is watched.
-WATCHED = 20.0
+WATCHED = 8.0
 
 #: Rounds and calls in each, of what a call costs.
 ROUNDS, CALLS = 40, 500

@@ -53,14 +53,25 @@ class Child:
         return self.hear()
 
 
+_running: list[subprocess.Popen[str]] = []
+
+
+def end_all() -> None:
+    """End those that run, whoever waits for them."""
+    for process in [*_running]:
+        process.terminate()
+
+
 @contextlib.contextmanager
 def started(module: str) -> Iterator[Child]:
     """`python -m benchmarks.fleet.MODULE`, which is ended in the end."""
     command = [sys.executable, "-m", f"benchmarks.fleet.{module}"]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    _running.append(process)
     try:
         yield Child(module, process)
     finally:
+        _running.remove(process)
         process.terminate()
         process.wait()
         for stream in (process.stdin, process.stdout):

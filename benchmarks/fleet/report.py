@@ -79,8 +79,12 @@ def page(result: Mapping[str, Any]) -> str:
 # -- outages -------------------------------------------------------------------------------------
 
 _REMARKS: Mapping[Kind, str] = {
-    "503": "",
-    "refuse": "",
+    "503": """\
+A fleet spares most where calls are few: a worker alone would send five failed attempts at least before it knows. One
+that calls five times a second or more knows by itself about half a second after the host's death, which is as soon as
+the others can tell it; there the fleet spares its looks, and little of its finding. Few workers are spared less than
+many: together they look about as often, and each of the few looks seldom when it is alone.""",
+    "refuse": "Each retry of a refused connect is another connect.",
     "hang": """\
 Nothing has failed before the first attempts are given up after 10 s, so nobody can know earlier: *all knew* counts from
 the moment when the first worker's circuit was open. Until then everything is sent, with a fleet or without one.""",

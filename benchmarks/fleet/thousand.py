@@ -46,10 +46,8 @@ def measure(workers: int, hosts: int, broken: int, seconds: float) -> dict[str, 
         ]
         urls = [f"{url}:{dead if number < broken else alive}" for number, url in enumerate(urls)]
         plan = {"workers": workers, "urls": urls, "broken": broken, "fleet": {"url": redis.url, "service": "bench"}}
-        begin = redis.info()
-        begun = time.monotonic()
         child.ask(plan)
-        busiest = _busiest(redis, begin, begun, _SETTLE)
+        busiest = _busiest(redis, _SETTLE)
         found = watched(redis, seconds)
         found["broken for all"] = child.done()["verdicts"]
     return {**found, **busiest}
@@ -85,12 +83,11 @@ def per_second(first: Mapping[str, str], last: Mapping[str, str], seconds: float
     }
 
 
-def _busiest(redis: Redis, before: Mapping[str, str], begun: float, seconds: float) -> dict[str, float]:
+def _busiest(redis: Redis, seconds: float) -> dict[str, float]:
     """The most commands and bytes in a second while the workers come into step."""
     most = {"commands at most": 0.0, "bytes at most": 0.0}
     until = time.monotonic() + seconds
     first, at = redis.info(), time.monotonic()
-    del before, begun
     while time.monotonic() < until:
         time.sleep(1.0)
         last, now = redis.info(), time.monotonic()
@@ -146,6 +143,7 @@ def _work(number: int, plan: Mapping[str, Any], ready: int, until: int) -> None:
     if number == 0:
         health = [manager.health(url).fleet for url in broken]
         os.write(ready, f"{sum(one is not None and one.verdict for one in health)}\n".encode())
+    time.sleep(1.0)  # nobody leaves before that was looked at
     manager.close()
 
 
@@ -167,7 +165,8 @@ def main() -> None:
 
         def end(*_: object) -> None:
             for pid in children:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             os._exit(1)
 
         signal.signal(signal.SIGTERM, end)
@@ -179,6 +178,7 @@ def main() -> None:
         found = os.read(ready[0], 64).decode()
         for pid in children:
             os.waitpid(pid, 0)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left to do takes a moment
     print(json.dumps({"verdicts": int(found)}), flush=True)
 
 

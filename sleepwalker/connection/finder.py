@@ -9,7 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, Literal, NoReturn, TypeVar, cast
 
 from sleepwalker.connection.adopting import Adopting
 from sleepwalker.connection.in_force import default_policy
@@ -18,6 +18,7 @@ from sleepwalker.connection.probing import Probing
 from sleepwalker.connection.retiring import Retiring
 from sleepwalker.connection.said import own_copy
 from sleepwalker.drivers.threads.clock import BlockingClock
+from sleepwalker.engine import Isolation
 from sleepwalker.events import Event, Observer
 from sleepwalker.fork import renewed_after_fork
 from sleepwalker.hosts import HostTable
@@ -181,6 +182,27 @@ class Finder:
             self._put_off.append(make)
             return otherwise
         return self.run(make())
+
+    def order(
+        self,
+        kind: Literal["isolate", "restore", "reset"],
+        key: tuple[str, Origin | None, str | None],
+        make: Callable[[], Machine[None]],
+        isolation: Isolation | None = None,
+    ) -> None:
+        """Carry out an operator's change here, and have all workers of the fleet do it."""
+        if (fleet := self.lookup.hosts.fleet) is None:
+            self.change(make, None)
+            return
+        tell = fleet.order(kind, key, isolation)
+        try:
+            self.change(make, None)
+            tell()
+        except BaseException:
+            # A signal handler raised: what is done in a part of the workers is to be done in all.
+            self.change(make, None)
+            tell()
+            raise
 
     def emit(self, events: Iterable[Event]) -> None:
         """Tell observers of events."""

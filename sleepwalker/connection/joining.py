@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 
-from sleepwalker.connection.settings import check_reason
+from sleepwalker.connection.settings import check_reason, check_seconds
 from sleepwalker.engine import Isolation
 from sleepwalker.events import Event, Observer
 from sleepwalker.fleet.client import Client
@@ -16,15 +16,16 @@ from sleepwalker.hosts.names import checked_record_key
 from sleepwalker.transport.url import Origin
 
 
-def join(given: Fleet | str, hosts: HostTable, observe: Observer) -> Client:
-    """Have the table's hosts share what they know with those of the other workers.
+def join(given: Fleet | str, hosts: HostTable, observe: Observer, manager: object) -> Client:
+    """Have the table's hosts share what they know with those of the other workers, until the manager leaves.
 
     TypeError if another manager on the same table joined another fleet.
     """
     fleet, joined = fleet_of(given), hosts.fleet
-    if isinstance(joined, Client):
+    if isinstance(joined, Client) and joined.wanted:
         if joined.fleet != fleet:
             raise TypeError(f"fleet: the managers of these hosts= have joined {joined.fleet!r}; leave it out")
+        joined.enter(manager, observe)
         return joined
     table = weakref.ref(hosts)  # else the table, which has the client, would be garbage to be collected
 
@@ -33,6 +34,9 @@ def join(given: Fleet | str, hosts: HostTable, observe: Observer) -> Client:
         return () if there is None else _carry_out(there, name, order)
 
     client = Client(fleet, hosts, carry_out, observe)
+    client.enter(manager, observe)
+    if isinstance(joined, Client):
+        joined.close()  # its managers were dropped, and its thread has not noticed yet
     hosts.fleet = client
     client.start()
     return client
@@ -42,7 +46,7 @@ def _carry_out(hosts: HostTable, name: str, order: Order) -> Iterable[Event]:
     """Do here what an operator ordered elsewhere; what changed by it."""
     try:
         key = checked_record_key(name)
-        reason = check_reason(order.reason)
+        reason, left = check_reason(order.reason), None if order.left is None else check_seconds(order.left)
     except (TypeError, ValueError):
         return ()  # whatever wrote that into the store, no manager did
     if order.kind == "restore":
@@ -50,14 +54,14 @@ def _carry_out(hosts: HostTable, name: str, order: Order) -> Iterable[Event]:
     if order.kind == "reset":
         return _reset(hosts, key)
     now, wall = hosts.clock.monotonic(), hosts.clock.wall()
-    until, ends = (None, None) if order.left is None else (wall + order.left, now + order.left)
+    until, ends = (None, None) if left is None else (wall + left, now + left)
     return hosts.isolate(key[0], key[1], Isolation(reason, until, ends, by="fleet"), key[2])
 
 
 def _reset(hosts: HostTable, key: tuple[str, Origin | None, str | None]) -> Iterable[Event]:
     name, origin, scope = key
     records = hosts.led_to(name, origin) if scope is None else hosts.parts(origin, scope)
-    events = [event for record in records for event in record.reset_circuit()]
+    events = [event for record in records for event in record.reset_circuit("fleet")]
     if scope is None:
         for member in hosts.members.all():
             member.circuit_was_reset(name, origin)

@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, overload
 
@@ -85,7 +86,7 @@ class ConnectionManager(Generic[Found_co]):
 
     hosts: HostTable
     _joined: Client | None = None
-    """The fleet that this manager joined for its hosts; None where it did not, or another manager had."""
+    """The fleet that this manager was given; None where it was not."""
 
     @without_locals
     def __init__(
@@ -111,7 +112,7 @@ class ConnectionManager(Generic[Found_co]):
         if fleet is not None:
             from sleepwalker.connection.joining import join  # noqa: PLC0415 - most have none, and it takes a while
 
-            self._joined = join(fleet, hosts, observing(observer))
+            self._joined = join(fleet, hosts, observing(observer), self)
 
     @without_locals
     def add(self, host: str, auth: object, conn: Found_co) -> None:  # type: ignore[misc]
@@ -226,9 +227,8 @@ class ConnectionManager(Generic[Found_co]):
         """
         name, origin, scope = checked_record_key(host)
         isolation = check_isolation(reason, until, self._hosts.clock)
-        self._finder.change(lambda: change.isolate_host(self._lookup, name, origin, isolation, scope), None)
-        if (fleet := self._hosts.fleet) is not None:
-            fleet.ordered("isolate", (name, origin, scope), isolation)
+        make = partial(change.isolate_host, self._lookup, name, origin, isolation, scope)
+        self._finder.order("isolate", (name, origin, scope), make, isolation)
 
     @without_locals
     def restore(self, host: str) -> None:
@@ -238,9 +238,7 @@ class ConnectionManager(Generic[Found_co]):
         stays so. For a URL, it ends all that there is of that host, but for its scopes that are isolated themselves.
         """
         key = checked_record_key(host)
-        self._finder.change(lambda: change.restore(self._lookup, *key), None)
-        if (fleet := self._hosts.fleet) is not None:
-            fleet.ordered("restore", key)
+        self._finder.order("restore", key, partial(change.restore, self._lookup, *key))
 
     @without_locals
     def reset_circuit(self, host: str) -> None:
@@ -253,9 +251,7 @@ class ConnectionManager(Generic[Found_co]):
         that of one alone: `https://host#name`.
         """
         key = checked_record_key(host)
-        self._finder.change(lambda: change.reset_circuit(self._lookup, *key), None)
-        if (fleet := self._hosts.fleet) is not None:
-            fleet.ordered("reset", key)
+        self._finder.order("reset", key, partial(change.reset_circuit, self._lookup, *key))
 
     @overload
     def health(self, host: None = None) -> dict[str, HostHealth]: ...
@@ -304,9 +300,11 @@ class ConnectionManager(Generic[Found_co]):
 
     def close(self) -> None:
         """Close and forget all connections, for good: a later `find` raises `ConnectionError`."""
-        self._finder.close()
-        if self._joined is not None:
-            self._joined.close()
+        try:
+            self._finder.close()
+        finally:
+            if self._joined is not None:
+                self._joined.leave(self)
 
     def __enter__(self) -> Self:
         return self

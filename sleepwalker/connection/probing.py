@@ -61,7 +61,8 @@ class Probing:
     def probe_broken(self, elapsed: float = math.inf) -> float:
         """Ask each broken host whose time has come once whether it is back; in how many seconds to look again.
 
-        Those that another manager on the same table of hosts probes are left to that.
+        Those that another manager on the same table of hosts probes are left to that, and those that other workers of
+        the fleet look at, in vain, to them.
 
         `elapsed` is how many have gone by since it was done last.
         """
@@ -78,6 +79,8 @@ class Probing:
             due[origin] = self._due.get(origin, 0.0) - elapsed
             if due[origin] < _DUE:
                 due[origin] = health.probe_interval
+                if record.verdict.left_alone(self._lookup.clock.monotonic()):
+                    continue  # or each worker of a fleet would send as many probes as it would alone
                 try:
                     self._probe(conn, record, health.probe)
                 except BaseException:  # an observer's: the thread ends

@@ -108,6 +108,13 @@ def check_isolation(reason: object, until: object, clock: Clock) -> Isolation:
     return Isolation(reason, wall + seconds, clock.monotonic() + seconds)
 
 
+def check_seconds(seconds: float) -> float:
+    """For how long a host may be isolated, in seconds; ValueError for what cannot be."""
+    if not 0 < seconds <= _LONGEST_ISOLATION:
+        raise ValueError(f"an isolation lasts for more than 0 seconds and a year at most, not {seconds!r}")
+    return seconds
+
+
 def _check_until(until: object, wall: float) -> float:
     """In how many seconds an isolation ends; `wall` is the present, in seconds since 1970 (UTC)."""
     ways = "pass a datetime with a time zone or a number of seconds from now, or leave it out for no end"

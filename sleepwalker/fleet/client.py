@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from sleepwalker.drivers.threads import workers
 from sleepwalker.engine import Fellows, Host, Isolation, Standing
@@ -19,7 +19,8 @@ from sleepwalker.engine import fleet as word
 from sleepwalker.events import Event, FleetJoined, FleetLost, Observer
 from sleepwalker.fleet.known import RUN
 from sleepwalker.fleet.options import Fleet
-from sleepwalker.fleet.store import Heard, Order, Store, StoreError
+from sleepwalker.fleet.orders import Orders
+from sleepwalker.fleet.store import Order, Store, StoreError
 from sleepwalker.fleet.worker import Action, Worker
 from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.fleet import FleetHealth
@@ -40,20 +41,6 @@ _MARK = "…"
 _SPREAD = 0.1
 
 
-class _Given(NamedTuple):
-    """An order of this process's operator."""
-
-    order: Order
-    ends: float | None
-    """When it ends, on the monotonic clock."""
-
-    def now(self, now: float) -> Order | None:
-        """The order as of now; None where its time is over."""
-        if self.ends is None:
-            return self.order
-        return replace(self.order, left=self.ends - now) if self.ends > now else None
-
-
 class Client:
     """A manager's part in its fleet. Thread-safe; only its own thread talks with the store.
 
@@ -71,28 +58,24 @@ class Client:
         self._carry_out = carry_out
         self._observe = observe
         self._store = fleet.opened()  # raises for what cannot be a store
+        self._members: weakref.WeakKeyDictionary[object, Observer] = weakref.WeakKeyDictionary()
+        """The managers that were given the fleet, the first one first."""
         self._closed = False
+        self._orders = Orders(_label())
         self._begin()
 
     def _begin(self) -> None:
-        self._worker = Worker(
-            os.urandom(6).hex(), f"{_machine()} {THIS_PROCESS.pid}", self.fleet.verdicts(), self.fleet.interval
-        )
+        self._worker = Worker(os.urandom(6).hex(), self._orders.label, self.fleet.verdicts(), self.fleet.interval)
         self._stopped = Latch()
         self._joined: bool | None = None
         self._error: str | None = None
         self._since = self._clock.wall()
         self._failures = 0
-        self._given: deque[tuple[str, _Given]] = deque()
-        """What is ordered here, and has not been looked at by the thread."""
-        self._to_tell: dict[str, _Given] = {}
-        self._orders: dict[str, _Given] = {}
-        """The isolations through the fleet, by name, with the number that they have in the store."""
         self._words: dict[str, str | None] = {}
         """The hosts that count as broken for all, with the cause."""
         self._shown: dict[str, Fellows] = {}
-        self._made: deque[tuple[Event, ...]] = deque()
-        """What is to be announced of records that were made meanwhile."""
+        self._made: deque[tuple[Host, tuple[Event, ...]]] = deque()
+        """Records that were made meanwhile, with what is to be announced of them."""
 
     def start(self) -> None:
         """Have its thread run."""
@@ -107,44 +90,68 @@ class Client:
             return
         self._store.abandon()
         self._store = self.fleet.opened()
-        for record in self._kept.now():
-            if record.verdict.word is not None:  # what the parent was told; this worker has heard nothing yet
-                self._tell(word.withdrawn(record, self._clock.monotonic()))
+        self._orders = self._orders.renewed(_label())
         self._begin()
+        now = self._clock.monotonic()
+        for record in self._kept.now():
+            record.fellows = None
+            if record.verdict.word is not None:  # what the parent was told; this worker has heard nothing yet
+                self._made.append((record, word.withdrawn(record, now)))
         self.start()
 
+    def enter(self, manager: object, observe: Observer) -> None:
+        """A manager was given the fleet. The first that is there is told of its events."""
+        self._members[manager] = observe
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a manager that was given the fleet is there. One that is dropped needs not be closed."""
+        return bool(self._members)
+
+    def leave(self, manager: object) -> None:
+        """A manager is closed; the last one of those that were given the fleet ends it."""
+        self._members.pop(manager, None)
+        for observe in self._members.values():
+            self._observe = observe
+            return
+        self.close()
+
     def close(self) -> None:
-        """End the thread, which tells the store; nothing waits for it."""
+        """End the thread, which takes back what the others said and tells the store; nothing waits for it."""
         self._closed = True
         self._stopped.set()
+        hosts = self._hosts()
+        if hosts is not None and hosts.fleet is self:
+            hosts.fleet = None
 
     # -- for the manager
 
-    def ordered(
+    def order(
         self,
         kind: Literal["isolate", "restore", "reset"],
         key: tuple[str, Origin | None, str | None],
         isolation: Isolation | None = None,
-    ) -> None:
-        """Have all workers carry out what an operator of this process did.
+    ) -> Callable[[], None]:
+        """What has all workers carry out, when it is called, what an operator of this process does.
 
         A name that is shown by a mark has another mark in each process: it cannot be told.
         """
-        name = isolation_key(*key)
+        name, now = isolation_key(*key), self._clock.monotonic()
         if _MARK in name:
-            return
-        left, now = math.inf, self._clock.monotonic()
-        if isolation is not None:
-            left = isolation.left(now, self._clock.wall())
-        order = Order(kind, reason=None if isolation is None else isolation.reason)
-        self._given.append((name, _Given(order, None if left == math.inf else now + left)))
+            return _nothing
+        left = math.inf if isolation is None else isolation.left(now, self._clock.wall())
+        reason = None if isolation is None else isolation.reason
+        return self._orders.prepared(name, Order(kind, reason=reason, left=None if left == math.inf else left), now)
 
     def made(self, record: Host) -> None:
         """A record was made: what all know of its host holds for it from the first call on."""
-        if record.origin in self._words:
-            now = self._clock.monotonic()
-            until = now + self._worker.held_for
-            self._made.append(word.told_broken(record, self._words[record.origin], until, now))
+        host, now = record.origin, self._clock.monotonic()
+        record.fellows = self._shown.get(host)
+        events: tuple[Event, ...] = ()
+        if host in self._words:  # the thread may take it away meanwhile: it sees to that
+            events = word.told_broken(record, self._words.get(host), now + self._worker.held_for, now)
+        if events or record.fellows is not None:
+            self._made.append((record, events))
 
     def health(self) -> FleetHealth:
         """How it stands to the fleet, as it was heard last."""
@@ -164,38 +171,53 @@ class Client:
     def turn(self, store: Store) -> float:
         """Do what is to be done now; in how many seconds to come again."""
         began = self._clock.monotonic()
-        while self._made:
-            self._tell(self._made.popleft())
         try:
+            self._take_made(began)
             self._exchange(store)
+            self._perform(self._worker.decides(self._clock.monotonic()))
         except StoreError as error:
             return self._failed(str(error))
+        except Exception as error:  # noqa: BLE001 - else the thread would end, and the worker be alone for good
+            return self._failed(f"unexpected {type(error).__name__}")
         if not self._joined:
             self._joined, self._since, self._error = True, self._clock.wall(), None
             self._tell((FleetJoined(self.fleet.place, service=self.fleet.service, workers=self._worker.workers),))
         self._failures = 0
-        self._perform(self._worker.decides(self._clock.monotonic()))
         self._show()
         return max(0.0, self._worker.tick - (self._clock.monotonic() - began))
 
+    def end(self) -> None:
+        """Nobody hears the others any more: take back what they said."""
+        self._perform(self._worker.lost())
+        self._show()
+
+    def _take_made(self, now: float) -> None:
+        while self._made:
+            record, events = self._made.popleft()
+            self._tell(events)
+            # What was said of the host may have been taken back just before the record was there to be found.
+            record.fellows = self._shown.get(record.origin)
+            if record.origin not in self._words and record.verdict.word is not None:
+                self._tell(word.withdrawn(record, now))
+
     def _exchange(self, store: Store) -> None:
         """Tell the store what is new, and hear what is."""
-        worker = self._worker
+        worker, orders = self._worker, self._orders
         for number in range(_MOST_SYNCS):
             now = self._clock.monotonic()
             worker.note(self._standings(now), now)
-            self._take_given()
+            orders.take()
             # What is heard of a host may ask for a word about it at once.
-            wanted = worker.is_due(now) or bool(self._to_tell)
+            wanted = worker.is_due(now) or orders.waiting
             if not wanted and (number > 0 or not worker.is_news(store.version())):
                 break
-            said, told = worker.says(), dict(self._to_tell)
-            orders = {name: order for name, given in told.items() if (order := given.now(now)) is not None}
-            heard = store.sync(replace(said, orders=orders, renew=worker.renews(now)))
-            worker.hears(heard, self._clock.monotonic())
-            self._to_tell = {name: given for name, given in self._to_tell.items() if told.get(name) is not given}
-            self._hear_orders(heard, told)
-            self._perform(worker.decides(self._clock.monotonic()))  # before how hosts stand here is looked at again
+            ordered, telling = orders.says(now)
+            heard = store.sync(replace(worker.says(), orders=ordered, renew=worker.renews(now)))
+            now = self._clock.monotonic()
+            worker.hears(heard, now)
+            for name, order in orders.hears(heard, telling, now):
+                self._tell(self._carry_out(name, order))
+            self._perform(worker.decides(now))  # before how hosts stand here is looked at again
 
     def _standings(self, now: float) -> dict[str, Standing]:
         """How the hosts stand here that are not healthy, or that others have trouble with."""
@@ -208,33 +230,6 @@ class Client:
             if host not in records and (record := self._kept.peek(host)) is not None:
                 records[host] = record
         return {host: word.standing(record, now) for host, record in records.items()}
-
-    def _take_given(self) -> None:
-        while self._given:
-            name, given = self._given.popleft()
-            self._to_tell[name] = given
-            if given.order.kind != "reset":
-                self._orders.pop(name, None)
-            if given.order.kind == "isolate":
-                self._orders[name] = given
-
-    def _hear_orders(self, heard: Heard, told: dict[str, _Given]) -> None:
-        now = self._clock.monotonic()
-        for name, order in sorted(heard.orders.items(), key=lambda item: item[1].number):
-            known = self._orders.get(name)
-            ends = None if order.left is None else now + order.left
-            if order.kind == "isolate":
-                self._orders[name] = _Given(order, ends)
-            elif order.kind == "restore":
-                self._orders.pop(name, None)
-            mine = name in told and order.by == self._worker.label and order.kind == told[name].order.kind
-            if not mine and (known is None or known.order.number != order.number):
-                self._tell(self._carry_out(name, order))
-        if heard.everything:
-            # A store that was flushed is told again what it forgot.
-            for name, given in list(self._orders.items()):
-                if name not in heard.orders and name not in self._to_tell:
-                    self._to_tell[name] = given
 
     def _failed(self, error: str) -> float:
         self._failures += 1
@@ -289,16 +284,25 @@ def _run(of: weakref.ref[Client], store: Store, worker: str, stopped: Latch, pau
     try:
         while not stopped.wait(pause):
             client = of()
-            if client is None:  # the table of hosts is gone
+            if client is None or not client.wanted:
                 break
             pause = client.turn(store)
             del client
     finally:
+        if (client := of()) is not None:
+            client.close()
+            client.end()
+            del client
         with contextlib.suppress(StoreError):
             store.leave(worker)
         store.close()
 
 
-def _machine() -> str:
-    """The name of this machine, as it calls itself."""
-    return "".join(char for char in socket.gethostname()[:60] if char.isprintable()) or "?"
+def _label() -> str:
+    """How people know this worker: the name of this machine, as it calls itself, and the number of the process."""
+    machine = "".join(char for char in socket.gethostname()[:60] if char.isprintable()) or "?"
+    return f"{machine} {THIS_PROCESS.pid}"
+
+
+def _nothing() -> None:
+    """What cannot be told."""

@@ -39,6 +39,8 @@ class Known:
     answered_at: float | None = None
     look_until: float = -math.inf
     """Until then this worker may look, since it was given leave."""
+    answers_until: float = -math.inf
+    """Until then it counts as one that answers some: a look was answered lately."""
     refused: int = 0
     """How many calls the circuit has refused here so far."""
     wanted: float = 0.0

@@ -163,3 +163,11 @@ class Store(Protocol):
 KEPT_FOR = 30 * 86_400.0
 #: So long it remembers that an isolation was ended, so that a worker that was away does not bring it back.
 RESTORED_FOR = 86_400.0
+#: A reset is kept, and told, for so many seconds: later it would be of another trouble than its operator saw.
+RESET_FOR = 60.0
+#: The same by kind.
+ORDER_KEPT_FOR = {"isolate": KEPT_FOR, "restore": RESTORED_FOR, "reset": RESET_FOR}
+#: The most characters of a name, a cause, a label and a reason. A longer name is left out, a longer text is cut.
+NAME, CAUSE, LABEL, REASON = 300, 60, 100, 200
+#: As many views as a worker may tell at once: they are counted in one step, while the store does nothing else.
+VIEWS = 1_000

@@ -29,8 +29,13 @@ _GONE = 5
 _LOOK_AFTER, _SOONEST, _LATEST = 0.2, 0.4, 1.8
 #: So many intervals after the last look that failed nobody is held back by it any more.
 _FRESH = 5.0
+#: For so many intervals after a look was answered nobody is held back, whatever failed since: a host that answers some
+#: attempts and not others is not down, and each worker judges by its own.
+_ANSWERS = 10.0
 #: A worker is held back for so many ticks at a time: when nothing is heard any more, it goes on alone after them.
 _HELD = 3.0
+#: Seconds: however long the interval is, a look is due and a worker held back no longer than a circuit is open alone.
+_LATEST_LOOK, _LONGEST_HOLD, _LONGEST_FRESH = 5.0, 5.0, 10.0
 
 #: All have heard of a host's trouble after a tick, and have answered at once.
 _HEARING = 1.2
@@ -119,7 +124,7 @@ class Worker:
     @property
     def held_for(self) -> float:
         """Seconds for which a worker is held back at a time."""
-        return _HELD * self.tick
+        return min(_HELD * self.tick, _LONGEST_HOLD)
 
     def is_news(self, version: tuple[str, int] | None) -> bool:
         """Whether the store knows something that was not heard here."""
@@ -193,7 +198,7 @@ class Worker:
         # together they send as many.
         used = 1 - math.exp(-min(known.wanted * self._look_for, 50.0))
         lasted = self._store_now(now) - known.tally.since
-        every = min(max(_LOOK_AFTER * lasted, _SOONEST * self.interval), _LATEST * self.interval)
+        every = min(max(_LOOK_AFTER * lasted, _SOONEST * self.interval), _LATEST * self.interval, _LATEST_LOOK)
         self._asks[host] = every * max(used, 0.05)
 
     @property
@@ -234,7 +239,7 @@ class Worker:
         for host, tally in heard.tallies.items():
             if self._unseen is not None:
                 self._unseen.discard(host)
-            self._hear(host, tally)
+            self._hear(host, tally, now)
         for host, view in self._telling.items():
             known = self._hosts.get(host)
             if known is None:
@@ -249,7 +254,7 @@ class Worker:
         if self._unseen is not None and not heard.more:
             for host in self._unseen:
                 if (known := self._hosts.get(host)) is not None:
-                    self._hear(host, Tally(0, 0, math.inf, math.inf, known.tally.round))
+                    self._hear(host, Tally(0, 0, math.inf, math.inf, known.tally.round), now)
             self._unseen = None
 
     def _anew(self) -> None:
@@ -261,17 +266,19 @@ class Worker:
         for known in self._hosts.values():
             known.said = None
 
-    def _hear(self, host: str, tally: Tally) -> None:
+    def _hear(self, host: str, tally: Tally, now: float) -> None:
         known = self._hosts.get(host)
         if known is None:
             if not tally.accusers:
                 return
-            known = self._hosts[host] = Known()
+            known = self._hosts[host] = Known(tally)
         # What was said in an earlier round does not count any more; nor does what was said against an earlier trouble.
         outdated = known.said == "fine" and tally.since != known.trouble[1]
         if tally.round != known.trouble[0] or not tally.accusers or outdated:
             known.said = None
         known.returned = known.returned or (known.word and tally.round != known.tally.round)
+        if (tally.accusers and tally.failed_at == -math.inf) or tally.round != known.tally.round:
+            known.answers_until = now + _ANSWERS * self.interval
         known.tally = tally
 
     # -- what is to be done
@@ -290,7 +297,8 @@ class Worker:
                 known.word, known.returned, known.look_until, known.bad_since = False, False, -math.inf, None
                 actions.append(Action("back", host))
             known.verdict = broken
-            if broken and not known.word and not known.knows_better:
+            held = now >= known.answers_until
+            if broken and not known.word and not known.knows_better and held:
                 known.word, known.bad_since = True, now if known.bad_since is None else known.bad_since
                 actions.append(Action("broken", host, until, tally.cause))
             elif known.word and not broken:
@@ -298,7 +306,7 @@ class Worker:
                 actions.append(Action("withdraw", host))
             if known.word and tally.failed_at == -math.inf:
                 actions.append(Action("look", host))  # another's was answered
-            elif known.word and store_now - tally.failed_at <= _FRESH * self.interval and now >= known.look_until:
+            elif known.word and held and now >= known.look_until and self._is_fresh(tally, store_now):
                 actions.append(Action("hold", host, until))
         for host in self._granted:
             granted = self._hosts.get(host)
@@ -307,6 +315,10 @@ class Worker:
                 actions.append(Action("look", host))
         self._granted = []
         return actions
+
+    def _is_fresh(self, tally: Tally, store_now: float) -> bool:
+        """Whether a look failed a short while ago; by a store's clock that was set back since, hence."""
+        return abs(store_now - tally.failed_at) <= min(_FRESH * self.interval, _LONGEST_FRESH)
 
     def lost(self) -> list[Action]:
         """The store cannot be used: this worker goes on alone. What was heard from it does not count any more."""

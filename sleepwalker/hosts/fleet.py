@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -34,13 +35,14 @@ class Fleet(Protocol):
     def made(self, record: Host) -> None:
         """A record was made. Called with the table's lock held."""
 
-    def ordered(
+    def order(
         self,
         kind: Literal["isolate", "restore", "reset"],
         key: tuple[str, Origin | None, str | None],
         isolation: Isolation | None = None,
-    ) -> None:
-        """An operator of this process did that to a host, by its record's key: all workers are to do it."""
+    ) -> Callable[[], None]:
+        """An operator of this process does that to a host, by its record's key: what has all workers do it, once it is
+        called. It may be called twice."""
 
     def health(self) -> FleetHealth:
         """How it stands to the others."""

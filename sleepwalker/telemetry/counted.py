@@ -1,4 +1,4 @@
-"""What a manager or a connection gives metrics to read."""
+"""What managers and connections give metrics to read."""
 
 from __future__ import annotations
 
@@ -15,3 +15,12 @@ class CountedHost(NamedTuple):
     """How many connections to it are held."""
     name: str | None
     """What `find` was asked for to get there; None where that is not known."""
+
+
+class CountedFleet(NamedTuple):
+    """How a manager stands to its fleet."""
+
+    service: str
+    joined: bool
+    workers: int
+    """How many there are, as it heard; 0 while it is alone."""

@@ -14,9 +14,9 @@ from typing import Literal
 from sleepwalker.engine import Gauges, HealthState, Host, State
 from sleepwalker.engine.host.counters import BOUNDS, Counters, End, Histogram
 from sleepwalker.events import RequestRejected, RequestWouldReject, RetryAbandoned
-from sleepwalker.telemetry.counted import CountedHost
+from sleepwalker.telemetry.counted import CountedFleet, CountedHost
 
-__all__ = ["FAMILIES", "OTHER", "Family", "HostMetrics", "Point"]
+__all__ = ["FAMILIES", "OTHER", "Family", "HostMetrics", "Point", "read_fleets"]
 
 #: The label of all hosts that have none of their own.
 OTHER = "other"
@@ -39,12 +39,19 @@ _WOULD_REFUSE = _words(RequestWouldReject, "by")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric: its name without a suffix of its kind, what it means, and its labels besides `host` and `name`."""
+    """One metric: its name without a suffix of its kind, what it means, and its labels besides those of all hosts."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     text: str
     labels: tuple[str, ...] = ()
+    of_hosts: bool = True
+    """Whether it is one of each host."""
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """The labels in the order in which a point has their values."""
+        return ("host", "name", *self.labels) if self.of_hosts else self.labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,7 @@ class Point:
     """One value of a family. A histogram's `buckets` are cumulative counts by upper bound, the last one infinite."""
 
     labels: tuple[str, ...]
-    """`host` and `name` first, then those of the family."""
+    """As the family has them: `host` and `name` first, where it is one of hosts."""
     value: float
     """A histogram's is the sum of all durations, in seconds."""
     buckets: tuple[tuple[float, int], ...] = ()
@@ -199,8 +206,23 @@ _HISTOGRAMS: Mapping[Family, Callable[[Counters], Histogram]] = {
     ): lambda counters: counters.attempt_seconds,
 }
 
+_JOINED = Family(
+    "sleepwalker_fleet_joined",
+    "gauge",
+    "1 while this worker hears the others of its service, 0 while it is alone; absent without a fleet.",
+    ("service",),
+    of_hosts=False,
+)
+_WORKERS = Family(
+    "sleepwalker_fleet_workers",
+    "gauge",
+    "Workers of the service, this one included, as it heard last; 0 while it is alone, absent without a fleet.",
+    ("service",),
+    of_hosts=False,
+)
+
 #: Every metric.
-FAMILIES: tuple[Family, ...] = (*_SCALARS, *_HISTOGRAMS)
+FAMILIES: tuple[Family, ...] = (*_SCALARS, *_HISTOGRAMS, _JOINED, _WORKERS)
 
 
 class HostMetrics:
@@ -282,6 +304,20 @@ class HostMetrics:
             self._scopes += bool(mark)
             return label
         return self._label_of(host, name) if mark else OTHER
+
+
+def read_fleets(fleets: Iterable[CountedFleet]) -> list[tuple[Family, list[Point]]]:
+    """The families of fleets with their values as of now. Of several workers in this process that are of one service,
+    all must have joined."""
+    joined: dict[str, bool] = {}
+    workers: dict[str, int] = {}
+    for fleet in fleets:
+        joined[fleet.service] = fleet.joined and joined.get(fleet.service, True)
+        workers[fleet.service] = max(fleet.workers, workers.get(fleet.service, 0))
+    return [
+        (_JOINED, [Point((service,), float(value)) for service, value in sorted(joined.items())]),
+        (_WORKERS, [Point((service,), value) for service, value in sorted(workers.items())]),
+    ]
 
 
 def _sum(sums: dict[str, _Sum], label: str) -> _Sum:

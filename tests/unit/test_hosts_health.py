@@ -17,6 +17,7 @@ from sleepwalker import (
 )
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.drivers.threads import workers
+from sleepwalker.engine import fleet as word
 from sleepwalker.events import ConnectionHooked, HostIsolated, HostRestored
 from tests.unit.engine_driver import answer
 from tests.unit.manager_driver import A, B, Bed, Hook, Thing, fail, failed_over, nothing, replicas, rounds, well
@@ -602,4 +603,21 @@ def test_each_broken_host_is_probed_through_one_connection_and_one_failure_stops
     assert bed.manager.health(B).breaker == "closed"
     bed.manager.isolate(A)
     bed.manager._finder.probing.probe_broken()
+    bed.manager.close()
+
+
+def test_a_host_that_other_workers_look_at_in_turn_is_not_probed_by_each() -> None:
+    """24 workers would send as many probes as 24 services."""
+    bed = Bed(policy=Policy(health={"probe": "/health", "probe_interval": 10_000}))
+    Probed.answers = {A: [answer(503), answer(503)]}
+    bed.hook.act = lambda host, auth: Probed(host, ANONYMOUS, clock=bed.clock)
+    bed.manager.find(A)
+    bed.trip(A)
+    record, now = bed.manager.hosts.host(A), bed.clock.monotonic()
+    word.told_broken(record, "503", now + 5, now)
+    bed.manager._finder.probing.probe_broken()
+    assert len(Probed.answers[A]) == 2
+    word.let_look(record, now)
+    bed.manager._finder.probing.probe_broken()
+    assert len(Probed.answers[A]) == 1
     bed.manager.close()

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from sleepwalker import ANONYMOUS, Connection, ConnectionManager
 from sleepwalker.engine import Host
 from sleepwalker.engine.host.counters import BOUNDS
 from sleepwalker.engine.host.holdings import Holdings
+from sleepwalker.fleet import Fleet
 from sleepwalker.policy import Policy
 from sleepwalker.prometheus import Collector
-from sleepwalker.telemetry.counted import CountedHost
-from sleepwalker.telemetry.metrics import FAMILIES, OTHER, HostMetrics
+from sleepwalker.telemetry.counted import CountedFleet, CountedHost
+from sleepwalker.telemetry.metrics import FAMILIES, OTHER, HostMetrics, read_fleets
 from tests.unit.engine_driver import HOST, FakeClock, World, answer, bearer, refused
 from tests.unit.manager_driver import A, B, Bed
 
@@ -288,6 +290,33 @@ def test_a_closed_connection_is_held_no_more() -> None:
     assert everything(conn)["sleepwalker_connections", A] == 1
     conn.close()
     assert everything(conn)["sleepwalker_connections", A] == 0
+
+
+def test_managers_say_whether_they_hear_the_others_of_their_service(tmp_path: Path) -> None:
+    with (
+        ConnectionManager(fleet=f"file://{tmp_path}/x.fleet") as there,
+        ConnectionManager(fleet=Fleet(f"file://{tmp_path}/not/there.fleet", service="billing")) as alone,
+        ConnectionManager() as without,
+    ):
+        end = time.monotonic() + 30
+        while not (there.fleet and there.fleet.joined):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        values = everything(there, alone, without)
+        found = {key: value for key, value in values.items() if key[0].startswith("sleepwalker_fleet")}
+        assert found == {
+            ("sleepwalker_fleet_joined", "billing"): 0,
+            ("sleepwalker_fleet_joined", "default"): 1,
+            ("sleepwalker_fleet_workers", "billing"): 0,
+            ("sleepwalker_fleet_workers", "default"): 1,
+        }
+    assert not [key for key in everything(there, without) if key[0].startswith("sleepwalker_fleet")]
+
+
+def test_of_several_workers_in_one_process_all_must_have_joined() -> None:
+    fleets = [CountedFleet("billing", joined, workers) for joined, workers in ((True, 3), (False, 0), (True, 4))]
+    joined, workers = (points for _, points in read_fleets(fleets))
+    assert [(point.labels, point.value) for point in (*joined, *workers)] == [(("billing",), 0), (("billing",), 4)]
 
 
 def test_registering_reads_no_host_and_names_every_family(monkeypatch: pytest.MonkeyPatch) -> None:

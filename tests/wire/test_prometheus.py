@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -86,7 +87,9 @@ class Service:
             "busy": server(default=reply(503, headers={"Retry-After": "60"})),
         }
         quick = Policy(retry={"wait_initial": 0.01, "wait_max": 0.01})
-        self.manager = ConnectionManager(policy=quick)
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        self.manager = ConnectionManager(policy=quick, fleet=f"file://{folder}/shop.fleet")
+        stack.callback(self.manager.close)
         managed = ("good", "flaky", "down", "isolated")
         policies = {
             **dict.fromkeys(managed, quick),
@@ -209,9 +212,11 @@ def test_series_are_of_few_labels_and_none_has_a_path_or_a_query(scene: Scene) -
     series = scene.prometheus.ask("series", **{"match[]": '{__name__=~"sleepwalker_.+"}'})
     assert {name for one in series for name in one} == {
         *("__name__", "instance", "job"),
-        *("host", "name", "outcome", "reason", "by", "to", "mode", "state", "le", "quantile"),
+        *("host", "name", "outcome", "reason", "by", "to", "mode", "state", "le", "quantile", "service"),
     }
-    assert {one["host"] for one in series} == set(scene.hosts.values())
+    of_fleets = [one for one in series if one["__name__"].startswith("sleepwalker_fleet_")]
+    assert [("host" in one, one["service"]) for one in of_fleets] == [(False, "default")] * 2
+    assert {one["host"] for one in series if one not in of_fleets} == set(scene.hosts.values())
     assert "path" not in json.dumps(series)
     assert len(series) < 100 * len(scene.hosts)
 
@@ -253,7 +258,7 @@ def sections() -> dict[str, str]:
 #: What alerts, the status page and `inspect` link to: people keep such links in tickets and wikis.
 ANCHORS = {
     *("broken", "total", "degraded", "partial", "slow", "retried", "budget", "flapping", "limited", "bulkhead"),
-    *("rate-limit", "isolated", "hooks", "moved", "together", "labels", "dry-run"),
+    *("rate-limit", "isolated", "hooks", "moved", "together", "labels", "alone", "dry-run"),
 }
 
 

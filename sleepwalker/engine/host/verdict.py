@@ -146,6 +146,11 @@ class Verdict:
             return "unknown", None if quiet is None else min(quiet, now)  # the window moves in steps
         return "degraded" if self.low else "healthy", self.level_since
 
+    def left_alone(self, now: float) -> bool:
+        """Whether the host is left to other workers of the fleet, which look at it in turn. Needs no lock."""
+        word = self.word
+        return word is not None and word.finding(now).broken
+
     @property
     def healthy_by_probe(self) -> bool | None:
         """Whether the last probe succeeded, or the host needs none; None where none could be made."""

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from sleepwalker.fleet.store import Order, View
+from sleepwalker.fleet.store import CAUSE, LABEL, NAME, REASON, Order, View
 from sleepwalker.fleet.verdicts import Opinion, Tally
 
 __all__ = [
@@ -28,8 +28,6 @@ __all__ = [
     "view_of",
 ]
 
-#: Characters: what is longer is cut, and a host with a longer name is not kept.
-NAME, CAUSE, LABEL, REASON = 300, 60, 100, 200
 _KINDS = ("isolate", "restore", "reset")
 #: Whether an order or a host is still there: until its end, or for as long as workers put that off for all.
 _HOLDS = "(ends > :now OR (:kept_until > :now AND kind = 'isolate' AND given_for IS NULL))"

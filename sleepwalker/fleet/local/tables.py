@@ -27,13 +27,11 @@ from sleepwalker.fleet.local.rows import (
     order_of,
     view_of,
 )
-from sleepwalker.fleet.store import KEPT_FOR, RESTORED_FOR, Heard, Order, Overview, Said, StoreError, View
+from sleepwalker.fleet.store import KEPT_FOR, ORDER_KEPT_FOR, VIEWS, Heard, Order, Overview, Said, StoreError, View
 from sleepwalker.fleet.verdicts import ACCUSES, Tally
 
 __all__ = ["Service"]
 
-_VIEWS = 1_000
-_RESET_FOR = 60.0
 #: What has ended is not seen any more; it is deleted once an hour, or after so many changes.
 _SWEEP_AFTER, _SWEEP_CHANGES = 3_600.0, 20_000
 #: Hosts that came back, of which the round is remembered: a program that visits millions must not fill the disk.
@@ -58,8 +56,8 @@ class Service:
         self._name = name
 
     def sync(self, said: Said) -> Heard:
-        if len(said.views) > _VIEWS:
-            raise StoreError(f"one sync may speak of {_VIEWS:,} hosts, and this one speaks of {len(said.views):,}")
+        if len(said.views) > VIEWS:
+            raise StoreError(f"one sync may speak of {VIEWS:,} hosts, and this one speaks of {len(said.views):,}")
         self._make()
         # A version that this store has not reached yet is of another past: a copy of the file was put back.
         afresh = said.since < 0 or said.store != self._store or said.since > self._version
@@ -106,7 +104,7 @@ class Service:
             self._counter += 1
             number = self._counter
         self._version += 1
-        kept_for = {"isolate": KEPT_FOR, "restore": RESTORED_FOR, "reset": _RESET_FOR}[order.kind]
+        kept_for = ORDER_KEPT_FOR[order.kind]
         left = order.left if order.kind == "isolate" else None
         self._run(
             "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -7,13 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from sleepwalker.fleet.store import Heard, Order, Overview, Said, StoreError, View
+from sleepwalker.fleet.store import (
+    CAUSE,
+    LABEL,
+    NAME,
+    REASON,
+    VIEWS,
+    Heard,
+    Order,
+    Overview,
+    Said,
+    StoreError,
+    View,
+)
 from sleepwalker.fleet.verdicts import Opinion, Tally
-
-#: The most characters of a name, a cause, a label and a reason. A longer name is left out, a longer text is cut.
-NAME, CAUSE, LABEL, REASON = 300, 60, 100, 200
-#: As many views as a worker may tell at once: they are counted in one step, while the server does nothing else.
-VIEWS = 1000
 
 _VIEW = struct.Struct(">cBId")  # opinion, flags, round, lasted; then the cause
 _FAILED, _BACK, _ANSWERED = 1, 2, 4

@@ -13,13 +13,11 @@ from urllib.parse import quote
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.fleet.redis import address, packing
-from sleepwalker.fleet.store import KEPT_FOR, RESTORED_FOR, Heard, Order, Overview, Said, StoreError
+from sleepwalker.fleet.store import KEPT_FOR, NAME, RESET_FOR, RESTORED_FOR, Heard, Order, Overview, Said, StoreError
 from sleepwalker.frames import without_locals
 
 _T = TypeVar("_T")
 
-#: A reset is told for so many seconds: a worker that was away for longer begins anew as it is.
-_RESET_FOR = 60.0
 #: As many hosts in trouble as an overview shows.
 _HOSTS_SHOWN = 10_000
 #: The script's parts, in order: together they are one chunk of Lua.
@@ -31,7 +29,7 @@ _AT_ONCE = 50
 @functools.cache
 def _script() -> tuple[bytes, bytes]:
     """The script, and its SHA-1, by which servers know it."""
-    constants = f"local KEPT, RESTORED, RESET = {KEPT_FOR:.0f}, {RESTORED_FOR:.0f}, {_RESET_FOR:.0f}\n"
+    constants = f"local KEPT, RESTORED, RESET = {KEPT_FOR:.0f}, {RESTORED_FOR:.0f}, {RESET_FOR:.0f}\n"
     constants += f"local ALL_HOSTS = {_HOSTS_SHOWN}\n"
     folder = resources.files("sleepwalker.fleet.redis")
     text = constants + "".join(folder.joinpath(part).read_text("utf-8") for part in _PARTS)
@@ -69,7 +67,7 @@ class RedisStore:
     def __init__(self, url: str, service: str, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> None:
         where = address.read(url)
         if not service or not packing.fits(service):
-            raise ValueError(f"service must have 1 to {packing.NAME} characters")
+            raise ValueError(f"service must have 1 to {NAME} characters")
         if not 0 < timeout < 3600:
             raise ValueError(f"timeout must be a number of seconds above 0 and below 3600, not {timeout!r}")
         self.shown: str = where.shown
@@ -105,9 +103,7 @@ class RedisStore:
     @without_locals
     def order(self, name: str, order: Order) -> int:
         if not packing.fits(name):
-            raise StoreError(
-                f"the name of a host must have 1 to {packing.NAME} characters, and this one has {len(name)}"
-            )
+            raise StoreError(f"the name of a host must have 1 to {NAME} characters, and this one has {len(name)}")
         number = self._run([b"order", packing.raw(name), packing.pack_order(order)])
         return self._read(int, number)
 

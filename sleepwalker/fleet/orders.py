@@ -1,0 +1,114 @@
+"""What operators ordered, here and in other workers: what is to be told, and what is to be carried out."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from sleepwalker.fleet.store import RESET_FOR, Heard, Order
+
+
+class _Given(NamedTuple):
+    """An order, here since it was given or heard."""
+
+    order: Order
+    ends: float = math.inf
+    """When it ends, on the monotonic clock."""
+
+    def now(self, now: float) -> Order | None:
+        """The order as of now; None where its time is over."""
+        if self.ends <= now:
+            return None
+        if self.order.kind != "isolate" or self.ends == math.inf:
+            return self.order
+        return replace(self.order, left=self.ends - now)
+
+    def is_same(self, order: Order) -> bool:
+        """Whether that is the very order. A store that was flushed counts from the beginning again."""
+        return (self.order.number, self.order.reason, self.order.by) == (order.number, order.reason, order.by)
+
+
+#: A name, and whether it is a reset, which replaces no other order.
+_Place = tuple[str, bool]
+#: What one sync tells.
+Telling = dict[_Place, _Given]
+
+
+class Orders:
+    """The orders of one worker. `prepared` is for any thread, the rest for the one that speaks with the store."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        """The worker's: who gave an order."""
+        self._given: deque[tuple[str, _Given]] = deque()
+        """What is ordered here, and has not been looked at."""
+        self._to_tell: Telling = {}
+        self._isolations: dict[str, _Given] = {}
+        """Those through the fleet, by name, with the number that they have in the store."""
+
+    def renewed(self, label: str) -> Orders:
+        """Those of a forked child: its hosts are isolated as the parent's, which tells what it has not told yet."""
+        mine = Orders(label)
+        mine._isolations = dict(self._isolations)
+        return mine
+
+    def prepared(self, name: str, order: Order, now: float) -> Callable[[], None]:
+        """What gives the order when it is called: one step, which no signal handler tears apart."""
+        ends = math.inf if order.left is None else now + order.left
+        if order.kind == "reset":
+            ends = now + RESET_FOR
+        return partial(self._given.append, (name, _Given(order, ends)))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to tell."""
+        return bool(self._to_tell)
+
+    def take(self) -> None:
+        """Look at what was given here."""
+        while self._given:
+            name, given = self._given.popleft()
+            self._to_tell[name, given.order.kind == "reset"] = given
+            if given.order.kind != "reset":
+                self._isolations.pop(name, None)
+            if given.order.kind == "isolate":
+                self._isolations[name] = given
+
+    def says(self, now: float) -> tuple[dict[str, Order], Telling]:
+        """The orders that one sync tells, one of each name, and what is told with that; the rest is for the next."""
+        orders: dict[str, Order] = {}
+        telling: Telling = {}
+        for place, given in self._to_tell.items():
+            order = given.now(now)
+            if order is None:
+                telling[place] = given  # there is nothing to be told of it any more
+            elif place[0] not in orders:
+                orders[place[0]], telling[place] = order, given
+        return orders, telling
+
+    def hears(self, heard: Heard, told: Telling, now: float) -> list[tuple[str, Order]]:
+        """Take in what the store answered; what is to be carried out here, by name, in the order in which it was given.
+
+        A name may be anything: whoever may write to the store may have written it.
+        """
+        self._to_tell = {place: given for place, given in self._to_tell.items() if told.get(place) is not given}
+        news: list[tuple[str, Order]] = []
+        for name, order in sorted(heard.orders.items(), key=lambda item: item[1].number):
+            known, given = self._isolations.get(name), told.get((name, order.kind == "reset"))
+            if order.kind == "isolate":
+                self._isolations[name] = _Given(order, math.inf if order.left is None else now + order.left)
+            elif order.kind == "restore":
+                self._isolations.pop(name, None)
+            mine = given is not None and order.by == self.label and order.kind == given.order.kind
+            if not mine and (known is None or order.kind != "isolate" or not known.is_same(order)):
+                news.append((name, order))
+        if heard.everything:
+            # A store that was flushed is told again what it forgot.
+            for name, given in list(self._isolations.items()):
+                if name not in heard.orders and (name, False) not in self._to_tell:
+                    self._to_tell[name, False] = given
+        return news
