@@ -46,9 +46,9 @@ POLICY = Policy(
     breaker=False,
     pool={"size": 1, "block": True},
 )
-#: Where signals are delivered changed between 3.11 and 3.12: CI strikes everywhere with the one, and at a quarter of
+#: Where signals are delivered changed between 3.11 and 3.12: CI strikes everywhere with the one, and at a sixth of
 #: the places with the other.
-_STEP = some(4, 1)
+_STEP = some(6, 1)
 #: A retry that no test waits for.
 WAITING = {"attempts": 2, "wait_initial": 30, "wait_max": 30, "jitter": "none"}
 
