@@ -22,8 +22,8 @@ from servers import refused_port
 from servers.nginx_server import _free_ports
 
 from sleepwalker.cli import main
-from tests.ranges import whole
 from tests.docs_page import blocks
+from tests.ranges import whole
 
 pytestmark = [pytest.mark.once, pytest.mark.long]
 
