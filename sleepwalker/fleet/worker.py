@@ -34,8 +34,9 @@ _FRESH = 5.0
 _ANSWERS = 10.0
 #: A worker is held back for so many ticks at a time: when nothing is heard any more, it goes on alone after them.
 _HELD = 3.0
-#: Seconds: however long the interval is, a look is due and a worker held back no longer than a circuit is open alone.
-_LATEST_LOOK, _LONGEST_HOLD, _LONGEST_FRESH = 5.0, 5.0, 10.0
+#: Seconds: however long the interval is, a look is due and a worker held back no longer than a circuit is open alone;
+#: and it goes by what others find again.
+_LATEST_LOOK, _LONGEST_HOLD, _LONGEST_FRESH, _LONGEST_ANSWERS = 5.0, 5.0, 10.0, 30.0
 
 #: All have heard of a host's trouble after a tick, and have answered at once.
 _HEARING = 1.2
@@ -278,7 +279,7 @@ class Worker:
             known.said = None
         known.returned = known.returned or (known.word and tally.round != known.tally.round)
         if (tally.accusers and tally.failed_at == -math.inf) or tally.round != known.tally.round:
-            known.answers_until = now + _ANSWERS * self.interval
+            known.answers_until = now + min(_ANSWERS * self.interval, _LONGEST_ANSWERS)
         known.tally = tally
 
     # -- what is to be done

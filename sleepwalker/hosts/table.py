@@ -134,8 +134,8 @@ class HostTable:
     def made(self, name: str) -> Host:
         """A new record, which is not kept yet. For the records."""
         record = self.unknown(name)
-        if self.fleet is not None:
-            self.fleet.made(record)
+        if (fleet := self.fleet) is not None:  # another thread may close it
+            fleet.made(record)
         self._isolations.renew_parts(record)
         return record
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -230,3 +231,15 @@ def test_a_store_whose_clock_was_set_back_holds_nobody_back() -> None:
     worker.says()
     worker.hears(Heard("s", 1, began + 1 - back, 2), 101.0)
     assert worker.decides(101.0) == []
+
+
+@pytest.mark.parametrize(("interval", "free"), [(1.0, 10.0), (60.0, 30.0)])
+def test_a_look_that_was_answered_frees_for_ten_intervals_and_30_seconds_at_most(interval: float, free: float) -> None:
+    worker, now = Worker("w", "w", Quorum(), interval), 1_700_000_000.0
+    tally = Tally(2, 0, now - 600, now - 600)
+    worker.note({HOST: DOWN}, 100.0)
+    for at, failed_at in ((100.0, -math.inf), (101.0, now + 1), (99.0 + free, now), (101.0 + free, now + 1 + free)):
+        worker.says()
+        told = {HOST: replace(tally, failed_at=failed_at)}
+        worker.hears(Heard("s", 1, now + at - 100, 2, told, everything=True), at)
+        assert bool(worker.decides(at)) == (at > 100 + free), at
