@@ -85,7 +85,7 @@ def strike_everywhere(
 ) -> int:
     """How many places there are at which `act` can be struck. `look` is called after each; `before` before each.
 
-    At the desk it is one in four, or in so many as `step` says if that is more.
+    At the desk it is one in six, or in so many as `step` says if that is more.
     """
     at, step = 0, max(step, _STEP)
     while True:
