@@ -626,6 +626,7 @@ def test_a_forked_child_is_a_worker_of_its_own(url: str, redis_server: RedisServ
 
 def test_a_child_that_ends_at_once_leaves_nothing(url: str, redis_server: RedisServer, make: Make) -> None:
     parent = make(Fleet(url))
+    parent.manager.hosts.host(HOST)  # it has asked one: else it would count as a server's first process
     until(lambda: parent.joined)
     connections, workers = clients(redis_server), set(overview(url).workers)
     pids = [forked(lambda: True, at_once=True) for _ in range(3)]
@@ -642,6 +643,7 @@ def _join_and_end(fleet: Fleet) -> None:
 
 def test_a_child_of_multiprocessing_is_a_worker_as_well(url: str, make: Make) -> None:
     parent = make(quick(url))
+    parent.manager.hosts.host(HOST)
     until(lambda: parent.joined)
     child = multiprocessing.get_context("fork").Process(target=_join_and_end, args=(quick(url),))
     with warnings.catch_warnings():
@@ -651,6 +653,18 @@ def test_a_child_of_multiprocessing_is_a_worker_as_well(url: str, make: Make) ->
     child.join(END)
     assert child.exitcode == 0
     until(lambda: parent.manager.fleet.workers == 1)  # type: ignore[union-attr]
+
+
+def test_a_process_that_forks_and_has_asked_no_host_is_no_worker(url: str, make: Make) -> None:
+    """As the first process of a server that loads the application before it forks."""
+    parent = make(quick(url))
+    until(lambda: parent.joined)
+    assert ended(forked(lambda: True, at_once=True)) == 0
+    until(lambda: not overview(url).workers)
+    assert parent.manager.fleet is not None
+    assert parent.manager.fleet.error == "this process forked others, and has asked no host itself"
+    parent.manager.hosts.host(HOST)
+    until(lambda: parent.joined and len(overview(url).workers) == 1)
 
 
 # Several managers on one table
