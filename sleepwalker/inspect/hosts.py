@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sleepwalker.eventlog.columns import literal
 from sleepwalker.inspect.episodes import Evidence
+from sleepwalker.inspect.fleet import Fleets
 from sleepwalker.inspect.lists import SAVED, sampled_retries, whole
 from sleepwalker.inspect.model import HostFacts, Outage
 from sleepwalker.inspect.moves import seconds
@@ -34,7 +35,7 @@ def count_hosts(session: Session, dated: str) -> dict[str, HostFacts]:
     found: dict[str, HostFacts] = {}
     for host, evicted, hooked in session.rows("""
             SELECT host, count(*) FILTER (event = 'connection.evicted'), count(*) FILTER (event = 'connection.hooked')
-            FROM events GROUP BY host"""):
+            FROM events WHERE event NOT LIKE 'fleet.%' GROUP BY host"""):
         found[host] = HostFacts(host, evicted=evicted, hooked=hooked)
     # A call that was sent before a circuit opened may end, with a refused retry, after it has closed again.
     failed_sends = f"SELECT host, max({_TIME}) AS last_send FROM attempts WHERE failed AND {dated} GROUP BY host"
@@ -107,6 +108,7 @@ def states(
     chosen: Filter,
     period: tuple[float, float],
     of: Mapping[tuple[int, int | None], Process],
+    fleets: Fleets,
     dated: str,
 ) -> dict[str, Evidence]:
     """Fill in the states of the hosts; what they are evidence of.
@@ -124,10 +126,13 @@ def states(
         if host in hosts:
             found.setdefault(host, []).append(one)
     alive = _alive(session, found, dated)
+    began = {one.number: one.began for one in of.values()}
     gone = {one.number: one.gone for one in of.values() if one.gone is not None}
+    in_fleet = {one.number for one in of.values() if fleets.of(one.number, period[1])}
     known: dict[str, Evidence] = {}
     for host, transitions in found.items():
-        broken, isolated = describe(hosts[host], transitions, *period, alive[host], gone)
+        ends = {whose: {**fleets.ended(whose, transitions), **gone} for whose in ("host", "isolation", "circuit")}
+        broken, isolated = describe(hosts[host], transitions, *period, alive[host], began, ends, in_fleet)
         closed = [one for one in transitions if one.event == "breaker.closed" and not one.observed and one.lasts]
         ramps = [(one.time, one.time + (one.lasts or 0.0)) for one in closed]
         known[host] = Evidence((), [_with_its_circuit(one, transitions) for one in broken], isolated, ramps)

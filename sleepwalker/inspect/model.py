@@ -9,9 +9,11 @@ from sleepwalker.inspect.trouble import Episode, Finding, Together
 from sleepwalker.inspect.window import Filter
 
 __all__ = [
+    "Alone",
     "BadLine",
     "Call",
     "FileFacts",
+    "FleetFacts",
     "HostFacts",
     "Misdated",
     "Outage",
@@ -84,6 +86,33 @@ class Outage:
     """The failure before it: a status or the name of an exception type."""
 
 
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A time in which workers of a fleet could not use its store, so that each went on alone. No trouble of a host."""
+
+    begin: float
+    end: float | None
+    """When the last of them was back; None where one is not."""
+    workers: int
+    """How many processes, all together."""
+    still: int
+    """How many of them were not back when the log ended."""
+    reason: str
+    """What the store said to most of them, or the way to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFacts:
+    """Workers of one service that share a store."""
+
+    store: str
+    """Its URL."""
+    service: str
+    workers: int
+    """How many processes of the log, all together."""
+    alone: list[Alone]
+
+
 @dataclass(slots=True)
 class HostFacts:
     """What a host's events come to. Counts are of calls unless they say otherwise."""
@@ -126,7 +155,9 @@ class HostFacts:
     ramp_until: float | None = None
     """Until when its load grows after its circuit closed last."""
     next_try: float | None = None
-    """When the open time of its circuit, which is open when the log ends, is over."""
+    """When the open time of its circuit, which is open when the log ends, is over; of workers in a fleet, none is."""
+    in_turn: bool = False
+    """Whether workers of a fleet hold its circuit open when the log ends: they try it in turn."""
     sampled: bool = False
     """Whether answered calls were logged as a sample: counts of them are then estimates."""
     state: HostState = "fine"
@@ -274,6 +305,7 @@ class Report:
     episodes: list[Episode] = field(default_factory=list)
     """In the order of their begins."""
     together: list[Together] = field(default_factory=list)
+    fleets: list[FleetFacts] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     """Worst first, all of them."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sleepwalker.inspect import lists
+from sleepwalker.inspect import fleet, lists
 from sleepwalker.inspect.findings import findings
 from sleepwalker.inspect.hosts import LATENCY, answered_after, called_by, count_hosts, count_processes, states
 from sleepwalker.inspect.judge import judge, now
@@ -59,7 +59,8 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
     processes = count_processes(session, dated)
     for host, number in called_by(session, processes, dated).items():
         hosts[host].processes = number
-    evidence = states(session, hosts, chosen, (first, end), processes, dated)
+    fleets = fleet.read(session, processes, chosen, dated)
+    evidence = states(session, hosts, chosen, (first, end), processes, fleets, dated)
     interval = interval_for(end - first, sum(facts.calls > 0 for facts in hosts.values()))
     judged = judge(session, chosen, hosts, evidence, known_names, processes, (first, end), interval, dated)
     ends = {
@@ -102,6 +103,7 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
         latency=(p50, p95, p99, longest),
         episodes=judged.episodes,
         together=judged.together,
+        fleets=fleets.facts(first, end),
     )
     report.findings = findings(report, runbook)
     return report

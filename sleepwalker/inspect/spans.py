@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sleepwalker.inspect.model import HostFacts, Outage, Span
@@ -12,6 +12,9 @@ __all__ = ["CIRCUIT", "HOST", "Process", "Transition", "coarse", "describe", "pr
 #: States, worst last: where processes differ, and where a column of a picture holds several, the worst one counts.
 HOST = ("fine", "moved", "broken", "isolated")
 CIRCUIT = ("closed", "would be open", "half-open", "open")
+
+#: When a circuit that other workers opened lets a probe through: when it is its turn.
+_SHARED = float("inf")
 
 #: Each event: whose state it tells, what that is from now on, and what it must have been before.
 _TELLS = {
@@ -46,6 +49,8 @@ class Process:
     """A process that wrote events."""
 
     number: int
+    began: float
+    """Its first event."""
     gone: float | None
     """Its last event, if another process took its place after that; what it held for broken, nothing holds any more."""
 
@@ -65,7 +70,7 @@ def processes(periods: Sequence[tuple[int, int | None, float, float]]) -> dict[t
                 found[mine[at][:2]] = len(lives)
             lives.append((mine[places[0]][2], mine[places[-1]][3]))
     gone = {turn[at]: lives[turn[at]][1] for turn in _in_turn(lives) for at in range(len(turn) - 1)}
-    return {key: Process(number, gone.get(number)) for key, number in found.items()}
+    return {key: Process(number, lives[number][0], gone.get(number)) for key, number in found.items()}
 
 
 def _in_turn(periods: Sequence[tuple[float, float]]) -> list[list[int]]:
@@ -109,16 +114,19 @@ def describe(
     begin: float,
     end: float,
     alive: Mapping[int, float],
-    gone: Mapping[int, float],
+    began: Mapping[int, float],
+    gone: Mapping[str, Mapping[int, float]],
+    in_fleet: Collection[int] = (),
 ) -> tuple[list[Outage], list[Outage]]:
     """Fill in the host's states, and its outages, from its transitions in the order of time.
 
-    `alive` is for those of `restarts` when the host was known to be well again before, `gone` for processes that were
-    replaced when that was. What is returned are the times in which the host was broken, and those in which it was
-    isolated.
+    `alive` is for those of `restarts` when the host was known to be well again before, `began` for each process when
+    it did. `gone` is for each of `host`, `isolation` and `circuit`, of processes that were replaced, or for which
+    another one ended that, when it was. `in_fleet` are those that hear from others when the log ends. What is returned
+    are the times in which the host was broken, and those in which it was isolated.
     """
     broken, isolated, circuit = (
-        _lanes(whose, transitions, begin, alive, gone) for whose in ("host", "isolation", "circuit")
+        _lanes(whose, transitions, begin, alive, began, gone[whose]) for whose in ("host", "isolation", "circuit")
     )
     facts.host_spans = _merge([*broken, *isolated], HOST, begin, end)
     facts.circuit_spans = _merge(circuit, CIRCUIT, begin, end)
@@ -129,13 +137,17 @@ def describe(
             facts.opened += not one.observed
         if not one.observed:
             _take_times(facts, one, waiting)
-    facts.next_try = min((at for process, at in waiting.items() if process not in gone), default=None)
+    # In a fleet others try the host for one, and it for others: what its own circuit waited for is no time of a try.
+    open_in = waiting.keys() - gone["circuit"].keys()
+    shared = {process for process in open_in if waiting[process] == _SHARED or process in in_fleet}
+    facts.next_try = min((waiting[process] for process in open_in - shared), default=None)
     if facts.host_spans:
         facts.state = facts.host_spans[-1].state  # type: ignore[assignment]
     if facts.circuit_spans:
         facts.circuit = facts.circuit_spans[-1].state  # type: ignore[assignment]
     if facts.circuit != "open":
         facts.next_try = None
+    facts.in_turn = facts.circuit in ("open", "half-open") and bool(shared)
     facts.outages = list(_outages(facts.host_spans, transitions))
     return (
         list(_outages(_merge(broken, HOST, begin, end), transitions)),
@@ -148,26 +160,36 @@ def _lanes(
     transitions: Sequence[Transition],
     begin: float,
     alive: Mapping[int, float],
+    began: Mapping[int, float],
     gone: Mapping[int, float],
 ) -> list[list[tuple[float, str]]]:
     """For each process the states of the host, of its isolation or of its circuit, and since when."""
     lanes: dict[int, list[tuple[float, str]]] = {}
+    seen: set[int] = set()
     for number, one in enumerate(transitions):
         target, state, before = _TELLS[one.event]
         if target != whose:
             continue
         if one.observed:
             state, before = _dry(state), _dry(before)
-        lane = lanes.setdefault(one.process, [(min(begin, one.time), _before(one, before))])
-        if one.broken_for is not None and len(lane) == 1 and one.time - one.broken_for > begin:
+        lane = lanes.setdefault(one.process, _first(one, _before(one, before), begin, began.get(one.process, begin)))
+        if one.broken_for is not None and one.process not in seen and one.time - one.broken_for > begin:
             lane[:] = [(begin, "fine"), (one.time - one.broken_for, "broken")]
         if number in alive:
             lane.append((alive[number], before))
+        seen.add(one.process)
         lane.append((one.time, state))
     for process, lane in lanes.items():
         if process in gone:
             lane.append((max(gone[process], lane[-1][0]), CIRCUIT[0] if whose == "circuit" else HOST[0]))
     return list(lanes.values())
+
+
+def _first(one: Transition, state: str, begin: float, began: float) -> list[tuple[float, str]]:
+    """What a lane has before its first transition: nothing is broken for a process that is not there yet."""
+    if one.time >= began > begin:
+        return [(begin, CIRCUIT[0] if one.event.startswith("breaker.") else HOST[0]), (began, state)]
+    return [(min(begin, one.time), state)]
 
 
 def _take_times(facts: HostFacts, one: Transition, waiting: dict[int, float]) -> None:
@@ -177,7 +199,7 @@ def _take_times(facts: HostFacts, one: Transition, waiting: dict[int, float]) ->
     if one.event.startswith("breaker."):
         waiting.pop(one.process, None)
     if one.event == "breaker.opened" and one.lasts is not None:
-        waiting[one.process] = one.time + one.lasts
+        waiting[one.process] = _SHARED if one.rule == "fleet" else one.time + one.lasts
     if one.event == "breaker.closed":
         facts.ramp_until = None if one.lasts is None else one.time + one.lasts
     if one.event in ("breaker.closed", "host.recovered"):

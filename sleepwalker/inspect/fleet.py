@@ -1,0 +1,153 @@
+"""Workers of a service that tell each other what they find: who heard from the others when, and what that ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sleepwalker.inspect.model import Alone, FleetFacts
+from sleepwalker.inspect.moves import seconds
+from sleepwalker.inspect.session import Session
+from sleepwalker.inspect.spans import Process, Transition
+from sleepwalker.inspect.window import Filter
+
+__all__ = ["Fleets", "read"]
+
+#: Seconds: workers that lose their store within these of each other lost it together.
+_TOGETHER = 2.0
+#: The end of what has no end.
+_NEVER = float("inf")
+
+#: A fleet: the URL of its store, and its service.
+Name = tuple[str, str]
+#: Fleets of workers of which the log has no line about any.
+_UNKNOWN: Name = ("", "")
+
+#: What ends what, of the states that one worker ends for all.
+_ENDS = {
+    "circuit": (("breaker.opened", "breaker.half_opened"), ("breaker.closed", "host.recovered")),
+    "host": (("host.broken",), ("breaker.closed", "host.recovered")),
+    "isolation": (("host.isolated",), ("host.restored",)),
+}
+#: Of each of those, what else says that it is over in a worker.
+_OVER = {"circuit": ("breaker.closed",), "host": ("host.recovered",), "isolation": ("host.restored",)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Lack:
+    """A time in which a worker was without the store of its fleet."""
+
+    fleet: Name
+    process: int
+    begin: float
+    end: float
+    reason: str
+
+
+class Fleets:
+    """Who heard from the others of its service, and when."""
+
+    def __init__(self, members: Mapping[int, set[Name]], lacks: Sequence[_Lack]) -> None:
+        self._members = members
+        self._lacks = lacks
+
+    def of(self, process: int, at: float) -> set[Name]:
+        """The fleets whose other workers this process hears from at that time."""
+        lost = {one.fleet for one in self._lacks if one.process == process and one.begin <= at < one.end}
+        return self._members.get(process, set()) - lost
+
+    def ended(self, whose: str, transitions: Sequence[Transition]) -> dict[int, float]:
+        """When a worker's end of a state of a host ended it for workers that say no more of it, by their processes.
+
+        In a fleet all of them close their circuits within moments. One that does not was killed, or the log ends.
+        """
+        if not self._members:
+            return {}
+        begins, ends = _ENDS[whose]
+        last: dict[int, Transition] = {}
+        closings = []
+        for one in transitions:
+            if one.observed:
+                continue
+            if one.event in (*begins, *_OVER[whose]):
+                last[one.process] = one
+            if one.event in ends:
+                closings.append(one)
+        found: dict[int, float] = {}
+        for process, held in last.items():
+            if held.event not in begins:
+                continue
+            for one in closings:
+                both = one.time > held.time and self.of(process, one.time) & self.of(one.process, one.time)
+                if both and one.process != process:
+                    found[process] = one.time
+                    break
+        return found
+
+    def facts(self, begin: float, end: float) -> list[FleetFacts]:
+        """What is said of each fleet in that time."""
+        names = sorted({name for mine in self._members.values() for name in mine if name != _UNKNOWN})
+        return [
+            FleetFacts(store, service, self._size((store, service)), list(self._alone((store, service), begin, end)))
+            for store, service in names
+        ]
+
+    def _size(self, fleet: Name) -> int:
+        return sum(fleet in mine for mine in self._members.values())
+
+    def _alone(self, fleet: Name, begin: float, end: float) -> Iterator[Alone]:
+        mine = sorted(
+            (one for one in self._lacks if one.fleet == fleet and one.end >= begin and one.begin <= end),
+            key=lambda one: one.begin,
+        )
+        while mine:
+            until = mine[0].end
+            number = 1
+            while number < len(mine) and mine[number].begin <= max(until, mine[0].begin + _TOGETHER):
+                until = max(until, mine[number].end)
+                number += 1
+            these, mine = mine[:number], mine[number:]
+            yield Alone(
+                these[0].begin,
+                None if until > end else until,
+                len({one.process for one in these}),
+                len({one.process for one in these if one.end > end}),
+                Counter(one.reason for one in these).most_common(1)[0][0],
+            )
+
+
+def read(session: Session, of: Mapping[tuple[int, int | None], Process], chosen: Filter, dated: str) -> Fleets:
+    """What the log says of fleets until the end of what is looked at, whichever hosts those are.
+
+    A worker whose log begins after it joined shows by what it was told that it is in a fleet.
+    """
+    until = Filter(until=chosen.until).condition()
+    members: dict[int, set[Name]] = {}
+    lost: dict[tuple[Name, int], list[tuple[float, str]]] = {}
+    lacks: list[_Lack] = []
+    for time, event, file, pid, store, service, reason in session.rows(f"""
+            SELECT {seconds("time")}, event, file, pid, host, service, reason FROM everything
+            WHERE event IN ('fleet.joined', 'fleet.lost') AND {until} AND {dated} ORDER BY time, file, line"""):
+        fleet, process = (store, service or ""), of[file, pid].number
+        members.setdefault(process, set()).add(fleet)
+        # Each manager of a process joins by itself: the process is back when all of them are.
+        waiting = lost.setdefault((fleet, process), [])
+        if event == "fleet.lost":
+            waiting.append((time, (reason or "").removeprefix(f"{store}: ")))
+        elif len(waiting) == 1:
+            lacks.append(_Lack(fleet, process, waiting[0][0], time, waiting.pop()[1]))
+        elif waiting:
+            waiting.pop()
+    gone = {one.number: one.gone for one in of.values() if one.gone is not None}
+    for (fleet, process), waiting in lost.items():
+        if waiting:
+            begin, reason = waiting[0]
+            lacks.append(_Lack(fleet, process, begin, max(begin, gone.get(process, _NEVER)), reason))
+    if told := session.rows(f"""
+            SELECT DISTINCT file, pid FROM everything
+            WHERE (event LIKE 'host.%' OR event LIKE 'breaker.%') AND "by" = 'fleet' AND {until} AND {dated}"""):
+        known = {name for mine in members.values() for name in mine}
+        for file, pid in told:
+            members.setdefault(of[file, pid].number, known if len(known) == 1 else {_UNKNOWN})
+    return Fleets(members, lacks)
