@@ -224,3 +224,47 @@ def test_a_terminal_is_not_filled_with_losses(made: Made) -> None:
     assert "and 10 times more before, which --json has" in shown(report)
     assert "and without it 8 times more before, which --json has" in page(report)
     assert len(document(report)["fleets"][0]["alone"]) == 14
+
+
+# -- one of several ------------------------------------------------------------------------------
+
+
+def _others(first: int, end: int) -> list[str]:
+    return [answered(at + pid / 10, pid=pid) for at in range(first, end) for pid in (2, 3, 4)]
+
+
+@pytest.mark.parametrize("fleet", [True, False])
+def test_what_one_worker_of_several_finds_broken_is_looked_for_at_that_worker(made: Made, fleet: bool) -> None:
+    """At night nobody is to be called for a host that the others are answered by."""
+    mine = [
+        *(answered(at, pid=1) for at in range(1, 20)),
+        *(failed(at, pid=1, error="ConnectTimeout") for at in range(20, 25)),
+        *opened(25, 1),
+        *(rejected(at, pid=1) for at in range(25, 50)),
+    ]
+    [finding] = made(*[joined(0, pid) for pid in (1, 2, 3, 4) if fleet], *mine, *_others(1, 50)).findings
+    assert finding.tone == "bad"
+    assert "in 1 of 4 processes" in finding.since[0]
+    assert finding.next.startswith("Look at that process first: its network, ")
+    assert "people" not in finding.next
+    assert finding.over.startswith(
+        "no: the circuit is open in 1 of 4 processes; the others are answered" if fleet else "no: the circuit is open;"
+    )
+
+
+def test_a_moment_in_which_one_worker_failed_is_compared_with_what_others_had_around_it(made: Made) -> None:
+    """The others of a fleet are answered, if not in the same tenth of a second."""
+    mine = [
+        joined(20, 1),
+        *(line(20.3 + at / 20, "attempt.failed", pid=1, error="ProxyError", attempt=at + 1) for at in range(3)),
+        line(20.4, "host.broken", pid=1, failures=3, reason="connect", cause="ProxyError"),
+        failed(20.41, pid=1, error="ProxyError", attempts=3),
+    ]
+    [finding] = made(*(joined(0, pid) for pid in (2, 3, 4)), *mine, *_others(1, 50)).findings
+    assert finding.next.startswith("Nothing now. In the morning, look at that process: its network, ")
+    assert "in 1 of 4 processes" in finding.since[0]
+
+
+def test_a_host_that_failed_for_all_is_a_matter_of_its_people(made: Made) -> None:
+    [finding] = made(joined(0, 1), joined(0, 2), *broken()).findings
+    assert "the people who run it" in finding.next
