@@ -44,6 +44,8 @@ _FLAPS = (
     "It comes back and fails again: tell the people who run it. Often it is too small for its load, or "
     "restarts. A longer breaker.ramp lets less in after each recovery."
 )
+#: Kinds of which it is no longer likely that the host is ill, where it is well for most of the processes that call it.
+_LOCAL = ("total", "partial", "slow", "broken", "retried")
 _OVER = {
     "isolated": "Nothing.",
     "limited": "Nothing now. In the morning, see whether the limit is still right.",
@@ -60,18 +62,28 @@ def advice(*episodes: Episode, flaps: bool = False) -> str:
         return "Look at what they share first: our own network, DNS, proxy, the last deploy. Then at the hosts."
     if one.moved_at is not None and one.end is not None:
         return "Nothing now. Whatever still asks for the old address has to ask for the new one."
+    # Of more than half of them it is less likely the matter.
+    if 0 < one.processes <= one.of_processes / 2 and one.kind in _LOCAL:
+        return _local(one)
     if flaps and one.kind != "limited":
         return _FLAPS
-    only = 0 < one.processes <= one.of_processes / 2  # of more of them it is less likely the matter
-    these = "that process" if one.processes == 1 else f"those {one.processes} processes"
-    whose = "its" if one.processes == 1 else "their"
     if one.end is not None and one.kind != "retried":
-        if only and one.kind not in _OVER:
-            return f"Nothing now. In the morning, look at {these}: {whose} network, DNS, credentials, machine."
         return _OVER.get(one.kind, "Nothing now. In the morning, ask the people who run it what it was.")
     means = f"{_MEANS[one.error]} " if one.error in _MEANS and one.kind in ("total", "broken") else ""
-    first = f"Look at {these} first: {whose} network, DNS, credentials. " if only else ""
-    return f"{first}{means}{_NOW[one.kind]}"
+    return f"{means}{_NOW[one.kind]}"
+
+
+def _local(one: Episode) -> str:
+    these, whose = ("that process", "its") if one.processes == 1 else (f"those {one.processes} processes", "their")
+    where = f"{whose} network, DNS, proxy, credentials, machine"
+    if one.kind == "retried" or one.end is not None:
+        now = "Nothing now: callers did not notice" if one.kind == "retried" else "Nothing now"
+        return f"{now}. In the morning, look at {these}: {where}."
+    others = one.of_processes - one.processes
+    well = f"The host is well for the other {others:,}." if others > 1 else "The host is well for the other one."
+    # That nothing listens there is not so, where others are answered.
+    means = f" {_MEANS[one.error]}" if one.error in _MEANS and one.error != "ConnectError" else ""
+    return f"Look at {these} first: {where}. {well}{means}"
 
 
 def page_of(one: Episode | None, runbook: str | None, *, flaps: bool = False) -> str:

@@ -6,17 +6,21 @@ from collections.abc import Collection, Mapping, Sequence
 from math import comb
 
 from sleepwalker.eventlog.columns import REJECTIONS, literal
-from sleepwalker.inspect.episodes import Draft
+from sleepwalker.inspect.episodes import Draft, over_by_answers
 from sleepwalker.inspect.lists import SAVED, sampled_retries, whole
 from sleepwalker.inspect.session import Session
 from sleepwalker.inspect.spans import Process
 from sleepwalker.inspect.ticks import bound
 from sleepwalker.inspect.trouble import Episode
 
-__all__ = ["count_episodes"]
+__all__ = ["count_episodes", "count_others"]
 
 #: No call takes so long: the bound for a host of which it is not known how fast it usually is.
 _NEVER = 1e12
+#: Seconds before and after a process found a host broken, in which others that were answered call as well.
+_AROUND = 5.0
+#: The share that is taken to fail for the others as well, were it the host's matter.
+_LIKELY = 0.3
 #: Less likely than this, chance does not explain that none of the other processes saw it.
 _SURPRISE = 0.01
 
@@ -39,6 +43,37 @@ def count_episodes(
         _circuits(session, found, within, of)
         _connections(session, episodes, names)
     return limited
+
+
+def count_others(
+    session: Session, episodes: Sequence[Episode], of: Mapping[tuple[int, int | None], Process], dated: str
+) -> None:
+    """Of hosts that a process still holds for broken, say whether it was the only one that failed about then.
+
+    What it saw may be a moment in which next to no other one called.
+    """
+    held = {at: one for at, one in enumerate(episodes) if one.held and one.end is not None}
+    if not held:
+        return
+    around = _micros(_AROUND)
+    table = ", ".join(
+        f"({at}, {literal(one.host)}, {_micros(one.begin) - around}::BIGINT, {_micros(one.end or 0) + around}::BIGINT)"
+        for at, one in held.items()
+    )
+    ill: list[set[int]] = [set() for _ in episodes]
+    well: list[dict[int, int]] = [{} for _ in episodes]
+    for at, file, pid, answered, failed in session.rows(f"""
+            SELECT id, file, pid, count(*) FILTER (answered), count(*) FILTER (NOT answered)
+            FROM calls JOIN (VALUES {table}) AS given(id, host, b, e) USING (host)
+            WHERE epoch_us(time) BETWEEN b AND e AND {dated} GROUP BY id, file, pid"""):
+        process = of[file, pid].number
+        well[at][process] = well[at].get(process, 0) + answered
+        if failed:
+            ill[at].add(process)
+    for at, one in held.items():
+        answers = sum(number for process, number in well[at].items() if process not in ill[at])
+        if len(ill[at]) == 1 and over_by_answers(_LIKELY, answers):
+            one.processes, one.of_processes = 1, len(well[at])
 
 
 def _prepare(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sleepwalker.inspect.model import HostFacts, Report
+from sleepwalker.inspect.model import Alone, FleetFacts, HostFacts, Report
 from sleepwalker.inspect.trouble import Episode, Together
 from sleepwalker.inspect.window import iso
 
@@ -39,6 +39,7 @@ def document(report: Report) -> dict[str, Any]:
         "findings": [_plain(finding) for finding in report.findings],
         "episodes": [_episode(one) for one in report.episodes],
         "together": [_together(one) for one in report.together],
+        "fleets": [_fleet(one) for one in report.fleets],
         "summary": {
             "events": report.events,
             "misdated": report.misdated,
@@ -91,6 +92,16 @@ def _together(one: Together) -> dict[str, Any]:
         "of_hosts": one.of_hosts,
         "episodes": list(one.episodes),
     }
+
+
+def _fleet(facts: FleetFacts) -> dict[str, Any]:
+    return {**_plain(facts), "alone": [_alone(one) for one in facts.alone]}
+
+
+def _alone(one: Alone) -> dict[str, Any]:
+    plain = _plain(one)
+    begin, end = plain.pop("begin"), plain.pop("end")
+    return {"from": iso(begin), "until": _when(end), **plain}
 
 
 def _host(facts: HostFacts) -> dict[str, Any]:

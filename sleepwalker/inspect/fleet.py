@@ -48,8 +48,11 @@ class _Lack:
 class Fleets:
     """Who heard from the others of its service, and when."""
 
-    def __init__(self, members: Mapping[int, set[Name]], lacks: Sequence[_Lack]) -> None:
+    def __init__(
+        self, members: Mapping[int, set[Name]], lacks: Sequence[_Lack], lives: Mapping[int, tuple[float, float]]
+    ) -> None:
         self._members = members
+        self._lives = lives
         self._lacks = lacks
 
     def of(self, process: int, at: float) -> set[Name]:
@@ -89,12 +92,18 @@ class Fleets:
         """What is said of each fleet in that time."""
         names = sorted({name for mine in self._members.values() for name in mine if name != _UNKNOWN})
         return [
-            FleetFacts(store, service, self._size((store, service)), list(self._alone((store, service), begin, end)))
+            FleetFacts(
+                store,
+                service,
+                self._size((store, service), begin, end),
+                list(self._alone((store, service), begin, end)),
+            )
             for store, service in names
         ]
 
-    def _size(self, fleet: Name) -> int:
-        return sum(fleet in mine for mine in self._members.values())
+    def _size(self, fleet: Name, begin: float, end: float) -> int:
+        there = (one for one, (began, gone) in self._lives.items() if began <= end and gone >= begin)
+        return sum(fleet in self._members.get(one, ()) for one in there)
 
     def _alone(self, fleet: Name, begin: float, end: float) -> Iterator[Alone]:
         mine = sorted(
@@ -112,6 +121,7 @@ class Fleets:
                 these[0].begin,
                 None if until > end else until,
                 len({one.process for one in these}),
+                self._size(fleet, these[0].begin, until),
                 len({one.process for one in these if one.end > end}),
                 Counter(one.reason for one in these).most_common(1)[0][0],
             )
@@ -139,15 +149,15 @@ def read(session: Session, of: Mapping[tuple[int, int | None], Process], chosen:
             lacks.append(_Lack(fleet, process, waiting[0][0], time, waiting.pop()[1]))
         elif waiting:
             waiting.pop()
-    gone = {one.number: one.gone for one in of.values() if one.gone is not None}
+    lives = {one.number: (one.began, _NEVER if one.gone is None else one.gone) for one in of.values()}
     for (fleet, process), waiting in lost.items():
         if waiting:
             begin, reason = waiting[0]
-            lacks.append(_Lack(fleet, process, begin, max(begin, gone.get(process, _NEVER)), reason))
+            lacks.append(_Lack(fleet, process, begin, max(begin, lives[process][1]), reason))
     if told := session.rows(f"""
             SELECT DISTINCT file, pid FROM everything
             WHERE (event LIKE 'host.%' OR event LIKE 'breaker.%') AND "by" = 'fleet' AND {until} AND {dated}"""):
         known = {name for mine in members.values() for name in mine}
         for file, pid in told:
             members.setdefault(of[file, pid].number, known if len(known) == 1 else {_UNKNOWN})
-    return Fleets(members, lacks)
+    return Fleets(members, lacks, lives)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sleepwalker.eventlog.columns import literal
 from sleepwalker.inspect import moves
-from sleepwalker.inspect.details import count_episodes
+from sleepwalker.inspect.details import count_episodes, count_others
 from sleepwalker.inspect.episodes import Draft, Evidence, drafts, kind_of, over_by_answers, together
 from sleepwalker.inspect.hooks import hook_episodes
 from sleepwalker.inspect.hosts import answered_after
@@ -75,6 +75,7 @@ def judge(
     _settle(session, found, limited, rows, interval, dated)
     for host in {one.host for one, _ in found}:
         _afterwards([pair for pair in found if pair[0].host == host], rows.get(host, ()), interval)
+    count_others(session, [one for one, _ in found], processes, dated)
     _answered_since(session, [one for one, _ in found], dated)
     latest = {one.host: one for one, _ in sorted(found, key=lambda pair: pair[1].end)}
     for one, draft in found:

@@ -95,6 +95,8 @@ class Alone:
     """When the last of them was back; None where one is not."""
     workers: int
     """How many processes, all together."""
+    of_workers: int
+    """How many there were then."""
     still: int
     """How many of them were not back when the log ended."""
     reason: str

@@ -71,7 +71,7 @@ def _goes_on(one: Episode, facts: HostFacts, report: Report) -> str:
     if facts.last_failure is not None:
         answers += f" at {when(facts.last_failure, report)}"
     if facts.circuit in ("open", "half-open"):
-        return f"no: the circuit is {facts.circuit}{_next_try(facts, answers, report)}"
+        return f"no: the circuit is {facts.circuit}{_next_try(one, facts, answers, report)}"
     if not one.calls and one.sends_failed:
         return "no: no call has ended since"
     if facts.state == "broken" and facts.answered_since and (facts.last_answer or 0) > one.begin:
@@ -82,15 +82,17 @@ def _goes_on(one: Episode, facts: HostFacts, report: Report) -> str:
     return "no: the last call failed" + (f", at {when(last, report)}" if last is not None else "")
 
 
-def _next_try(facts: HostFacts, answers: str, report: Report) -> str:
+def _next_try(one: Episode, facts: HostFacts, answers: str, report: Report) -> str:
     if facts.next_try is None:
-        return _in_turn(facts, answers, report) if facts.in_turn else ""
+        return _in_turn(one, facts, answers, report) if facts.in_turn else ""
     if facts.next_try > report.end - _DUE:
         return f", next try at {when(facts.next_try, report)}"
     return f"; the next try was due at {when(facts.next_try, report)}, of which nothing is logged"
 
 
-def _in_turn(facts: HostFacts, answers: str, report: Report) -> str:
+def _in_turn(one: Episode, facts: HostFacts, answers: str, report: Report) -> str:
+    if 0 < one.processes < one.of_processes and facts.answered_since:
+        return f" in {one.processes:,} of {count(one.of_processes, 'process', 'processes')}; the others are answered"
     said = "; the workers of its fleet try it in turn"
     if facts.answered_since or facts.last_failure is None:
         return f"{said}: {answers}"

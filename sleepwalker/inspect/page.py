@@ -13,7 +13,18 @@ from sleepwalker.inspect.advice import read_on
 from sleepwalker.inspect.markup import breakable, text
 from sleepwalker.inspect.model import Report
 from sleepwalker.inspect.trouble import Finding
-from sleepwalker.inspect.words import about_filter, count, cut_short, misdated, period, seconds, share, span, when
+from sleepwalker.inspect.words import (
+    about_filter,
+    alone,
+    count,
+    cut_short,
+    misdated,
+    period,
+    seconds,
+    share,
+    span,
+    when,
+)
 
 __all__ = ["page"]
 
@@ -22,6 +33,9 @@ _FINDINGS = 100
 
 #: Episodes of a finding that are told at once; the others can be opened.
 _SOME = 3
+
+#: Times in which workers were without the store of their fleet.
+_ALONE = 6
 
 _MARKS = {"good": "ok", "note": "note", "over": "over", "bad": "goes on"}
 
@@ -104,6 +118,10 @@ def _about(report: Report) -> str:
     ]
     chosen = about_filter(report)
     lines = [" · ".join(about), f"<b>{text(chosen)}</b>" if chosen else "", text(misdated(report) or "")]
+    told = alone(report)
+    lines += [text(one) for one in told[-_ALONE:]]
+    if (rest := len(told) - _ALONE) > 0:
+        lines.append(f"and without it {count(rest, 'time')} more before, which --json has")
     lines.insert(0, f"<b>{text(cut_short(report))}</b>" if cut_short(report) else "")
     return "".join(f"<p>{line}</p>\n" for line in lines if line)
 

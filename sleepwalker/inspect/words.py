@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from sleepwalker.inspect.model import Report
+from sleepwalker.inspect.model import Alone, Report
 from sleepwalker.inspect.window import clock_time, iso
 
 __all__ = [
-    "about_filter", "count", "cut_short", "glued", "kind", "misdated", "not_retried", "period", "seconds", "share",
-    "span", "times", "until", "when",
+    "about_filter", "alone", "count", "cut_short", "glued", "kind", "misdated", "not_retried", "period", "seconds",
+    "share", "span", "times", "until", "when",
 ]  # fmt: skip
 
 #: Spaces at which no line is to end: `23 h 59 min`, `19.5 % of`, `8 processes`, `p95 20 ms`.
@@ -80,6 +80,27 @@ def about_filter(report: Report) -> str:
         if at is not None:
             parts.append(f"{word} {iso(at)[:19].replace('T', ' ')} UTC")
     return f"only {', '.join(parts)}" if parts else ""
+
+
+def alone(report: Report) -> list[str]:
+    """A sentence for each time in which workers were without the store of their fleet, latest last."""
+    return [_alone(one, fleet.store, report) for fleet in report.fleets for one in fleet.alone]
+
+
+def _alone(one: Alone, store: str, report: Report) -> str:
+    of = f" of {one.of_workers:,}" if one.workers < one.of_workers else ""
+    who = f"{one.workers:,}{of} {'worker' if max(one.workers, one.of_workers) == 1 else 'workers'}"
+    one_only = one.workers == 1
+    if one.end is not None:
+        tense = "was" if one_only else "were"
+        period = f"{when(one.begin, report)} to {until(one.begin, one.end, report)}"
+    else:
+        tense = "is" if one_only else "are"
+        period = f"since {when(one.begin, report)}"
+        if back := one.workers - one.still:
+            period += f" ({back:,} {'is' if back == 1 else 'are'} back)"
+    reason = f": {one.reason}" if one.reason else ""
+    return f"{who} {tense} without {'its' if one_only else 'their'} store {store} {period}{reason}"
 
 
 def kind(error: str | None) -> str:

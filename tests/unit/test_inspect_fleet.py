@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from sleepwalker.inspect import Filter, Report
-from tests.unit.inspect_logs import HOST, answered, failed, line, rejected, report_on, write
+from sleepwalker.cli.display import console
+from sleepwalker.cli.inspect.view import render
+from sleepwalker.inspect import Filter, Report, document, page
+from sleepwalker.inspect.words import alone
+from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
 
 #: How a report is worded and what it concludes; that DuckDB counts right, test_inspect.py sees with each release.
 pytestmark = pytest.mark.once
@@ -41,6 +45,14 @@ def opened(at: float, pid: int, rule: str = "consecutive", **values: object) -> 
 def closed(at: float, pid: int, **values: object) -> Iterator[str]:
     yield line(at, "breaker.closed", pid=pid, ramp=5.0, **values)
     yield line(at, "host.recovered", pid=pid, broken_for=10.0, **values)
+
+
+def shown(report: Report) -> str:
+    """What a terminal shows."""
+    written = io.StringIO()
+    screen = console(written)
+    screen.print(render(report, screen))
+    return written.getvalue()
 
 
 def broken(*, second: str = "fleet") -> list[str]:
@@ -92,7 +104,7 @@ def test_of_workers_some_of_which_are_alone_those_have_a_due_date(made: Made) ->
 
 
 def test_a_fleet_that_was_joined_before_what_is_looked_at_counts(made: Made) -> None:
-    chosen = Filter(since=1_763_820_000.0 + 9, hosts=("api",))
+    chosen = Filter(since=NOON + 9, hosts=("api",))
     assert "try it in turn" in made(joined(0, 1), joined(0, 2), *broken(), chosen=chosen).findings[0].over
 
 
@@ -130,3 +142,129 @@ def test_a_circuit_is_not_open_before_its_worker_was_there(made: Made) -> None:
 
 def test_the_store_of_a_fleet_is_no_host(made: Made) -> None:
     assert [one.host for one in made(joined(0, 1), answered(1, pid=1)).hosts] == [HOST]
+
+
+# -- workers without their store -----------------------------------------------------------------
+
+
+def _alone(*lines: str, made: Made, **options: object) -> list[str]:
+    return alone(made(*lines, *(answered(at, pid=pid) for at in range(0, 200, 5) for pid in (1, 2)), **options))
+
+
+def test_workers_that_lost_their_store_are_told_together_and_are_no_trouble(made: Made) -> None:
+    report = made(
+        joined(0, 1), joined(0, 2), joined(0, 3), lost(20, 1), lost(21, 2), joined(42, 1), joined(43, 2),
+        *(answered(at, pid=pid) for at in range(0, 200, 5) for pid in (1, 2, 3)),
+    )  # fmt: skip
+    told = f"2 of 3 workers were without their store {STORE} 14:00:20 to 14:00:43: no answer in time (1 s)"
+    assert alone(report) == [told]
+    assert not report.trouble
+    assert [one.tone for one in report.findings] == ["good"]
+    assert told in page(report)
+    assert told in " ".join(shown(report).split())
+    assert document(report)["fleets"] == [
+        {
+            "store": STORE, "service": "billing", "workers": 3,
+            "alone": [
+                {
+                    "from": "2025-11-22T14:00:20.000Z", "until": "2025-11-22T14:00:43.000Z",
+                    "workers": 2, "of_workers": 3, "still": 0, "reason": "no answer in time (1 s)",
+                }
+            ],
+        }
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ([lost(20, 1)], "1 of 2 workers is without its store {} since 14:00:20"),
+        ([lost(20, 1), lost(20, 2)], "2 workers are without their store {} since 14:00:20"),
+        ([lost(20, 1), lost(20, 2), joined(30, 2)], "2 workers are without their store {} since 14:00:20 (1 is back)"),
+        ([lost(20, 1), joined(29, 1)], "1 of 2 workers was without its store {} 14:00:20 to 14:00:29"),
+    ],
+)
+def test_who_is_not_back_is_told(made: Made, lines: list[str], says: str) -> None:
+    assert _alone(joined(0, 1), joined(0, 2), *lines, made=made) == [f"{says.format(STORE)}: no answer in time (1 s)"]
+
+
+def test_losses_that_lie_apart_are_told_apart(made: Made) -> None:
+    lines = [lost(20, 1), joined(29, 1), lost(60, 1), joined(65, 1)]
+    assert [one.split(STORE)[1][:21] for one in _alone(joined(0, 1), *lines, made=made)] == [
+        " 14:00:20 to 14:00:29",
+        " 14:01:00 to 14:01:05",
+    ]
+
+
+def test_a_process_with_two_managers_is_back_when_both_are(made: Made) -> None:
+    lines = [lost(20, 1), lost(21, 1), joined(30, 1), joined(40, 1)]
+    [said] = _alone(joined(0, 1), joined(0, 1), *lines, made=made)
+    assert "1 worker was without its store" in said
+    assert "14:00:20 to 14:00:40" in said
+
+
+def test_a_worker_that_was_replaced_while_it_was_alone_is_alone_no_more(made: Made) -> None:
+    old = [joined(0, 1), *(answered(at, pid=1) for at in range(1, 20)), lost(20, 1), answered(25, pid=1)]
+    new = [joined(30, 2), *(answered(at, pid=2) for at in range(31, 50))]
+    [said] = alone(made(*old, *new))
+    assert "14:00:20.0 to 14:00:25.0" in said
+
+
+def test_losses_that_ended_before_what_is_looked_at_are_not_told(made: Made) -> None:
+    lines = [joined(0, 1), lost(20, 1), joined(29, 1), lost(60, 1), joined(65, 1)]
+    [said] = _alone(*lines, made=made, chosen=Filter(since=NOON + 40))
+    assert "14:01:00 to 14:01:05" in said
+    [said] = _alone(*lines, made=made, chosen=Filter(until=NOON + 62, hosts=("api",)))[1:]
+    assert said.split(STORE)[1].startswith(" since 14:01:00")
+
+
+def test_a_terminal_is_not_filled_with_losses(made: Made) -> None:
+    lines = [one for at in range(10, 150, 10) for one in (lost(at, 1), joined(at + 3, 1))]
+    report = made(joined(0, 1), *lines, *(answered(at, pid=1) for at in range(0, 200, 5)))
+    assert "and 10 times more before, which --json has" in shown(report)
+    assert "and without it 8 times more before, which --json has" in page(report)
+    assert len(document(report)["fleets"][0]["alone"]) == 14
+
+
+# -- one of several ------------------------------------------------------------------------------
+
+
+def _others(first: int, end: int) -> list[str]:
+    return [answered(at + pid / 10, pid=pid) for at in range(first, end) for pid in (2, 3, 4)]
+
+
+@pytest.mark.parametrize("fleet", [True, False])
+def test_what_one_worker_of_several_finds_broken_is_looked_for_at_that_worker(made: Made, fleet: bool) -> None:
+    """At night nobody is to be called for a host that the others are answered by."""
+    mine = [
+        *(answered(at, pid=1) for at in range(1, 20)),
+        *(failed(at, pid=1, error="ConnectTimeout") for at in range(20, 25)),
+        *opened(25, 1),
+        *(rejected(at, pid=1) for at in range(25, 50)),
+    ]
+    [finding] = made(*[joined(0, pid) for pid in (1, 2, 3, 4) if fleet], *mine, *_others(1, 50)).findings
+    assert finding.tone == "bad"
+    assert "in 1 of 4 processes" in finding.since[0]
+    assert finding.next.startswith("Look at that process first: its network, ")
+    assert "people" not in finding.next
+    assert finding.over.startswith(
+        "no: the circuit is open in 1 of 4 processes; the others are answered" if fleet else "no: the circuit is open;"
+    )
+
+
+def test_a_moment_in_which_one_worker_failed_is_compared_with_what_others_had_around_it(made: Made) -> None:
+    """The others of a fleet are answered, if not in the same tenth of a second."""
+    mine = [
+        joined(20, 1),
+        *(line(20.3 + at / 20, "attempt.failed", pid=1, error="ProxyError", attempt=at + 1) for at in range(3)),
+        line(20.4, "host.broken", pid=1, failures=3, reason="connect", cause="ProxyError"),
+        failed(20.41, pid=1, error="ProxyError", attempts=3),
+    ]
+    [finding] = made(*(joined(0, pid) for pid in (2, 3, 4)), *mine, *_others(1, 50)).findings
+    assert finding.next.startswith("Nothing now. In the morning, look at that process: its network, ")
+    assert "in 1 of 4 processes" in finding.since[0]
+
+
+def test_a_host_that_failed_for_all_is_a_matter_of_its_people(made: Made) -> None:
+    [finding] = made(joined(0, 1), joined(0, 2), *broken()).findings
+    assert "the people who run it" in finding.next

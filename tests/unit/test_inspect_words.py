@@ -337,12 +337,26 @@ def test_the_first_failures_of_a_later_outage_are_no_strays() -> None:
 
 def test_once_over_what_only_one_process_saw_is_no_matter_of_the_hosts_people() -> None:
     one = Episode(HOST, "partial", NOON, NOON + 30, processes=1, of_processes=8)
-    said = "Nothing now. In the morning, look at that process: its network, DNS, credentials, machine."
+    said = "Nothing now. In the morning, look at that process: its network, DNS, proxy, credentials, machine."
     assert advice(one) == said
+    assert advice(one, flaps=True) == said
     one.end = None
-    assert advice(one).startswith("Look at that process first: its network, DNS, credentials. ")
+    where = "network, DNS, proxy, credentials, machine"
+    assert advice(one) == f"Look at that process first: its {where}. The host is well for the other 7."
+    one.of_processes = 2
+    assert advice(one) == f"Look at that process first: its {where}. The host is well for the other one."
+    one.of_processes = 8
+    one.error = "TLSError"
+    assert advice(one).endswith("for the other 7. Often an expired certificate.")
+    one.error = "ConnectError"
+    assert advice(one).endswith("for the other 7."), "something listens there: the others are answered"
     one.processes = 2
-    assert advice(one).startswith("Look at those 2 processes first: their network, DNS, credentials. ")
+    assert advice(one).startswith(f"Look at those 2 processes first: their {where}. The host is well for the other 6.")
+    one.kind = "retried"
+    assert advice(one) == (
+        f"Nothing now: callers did not notice. In the morning, look at those 2 processes: their {where}."
+    )
+    one.kind = "partial"
     one.processes = 5
     assert advice(one).startswith("Look at which path"), "what most of them saw is no matter of theirs"
 

@@ -14,6 +14,7 @@ from sleepwalker.cli.text import safe_line
 from sleepwalker.inspect.advice import read_on
 from sleepwalker.inspect.words import (
     about_filter,
+    alone,
     count,
     cut_short,
     glued,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _HOSTS, _PROBLEMS, _SLOW, _BAD_LINES = 12, 8, 5, 5
 #: Findings that are told in full: more fill a screen. Those behind them say when, and so does each of its times.
 _FINDINGS, _TIMES = 6, 8
+#: Times in which workers were without the store of their fleet.
+_ALONE = 4
 #: Tables are as wide at least; what is narrower shows their left side.
 _NARROWEST = 60
 #: Characters before a text.
@@ -157,6 +160,10 @@ def _summary(report: Report, width: int) -> Iterator[RenderableType]:
         )
     if said := misdated(report):
         rows.append(("note", said))
+    told = alone(report)
+    if (rest := len(told) - _ALONE) > 0:
+        told = [*told[-_ALONE:], f"and {count(rest, 'time')} more before, which --json has"]
+    rows += [("fleet" if not at else "", safe_line(one)) for at, one in enumerate(told)]
     p50, p95, p99, longest = report.latency
     if p50 is not None:
         rows.append(
