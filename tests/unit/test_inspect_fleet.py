@@ -341,3 +341,13 @@ def test_an_order_that_a_worker_of_the_log_gave_is_one_to_all(made: Made) -> Non
     told = [line(10.2, "host.isolated", pid=pid, by="fleet") for pid in (2, 3)]
     report = made(*_others(1, 9), line(10, "host.isolated", pid=1), *told, answered(20, "https://other", pid=1))
     assert [one.isolated_by for one in report.episodes] == ["fleet"]
+
+
+def test_the_circuit_of_a_scope_is_each_workers_own_also_in_a_fleet(made: Made) -> None:
+    scope = f"{HOST}#reports"
+    lines = [one.replace(f'"host":"{HOST}"', f'"host":"{scope}"') for one in broken(second="consecutive")]
+    report = made(joined(0, 1), joined(0, 2), *lines)
+    assert report.findings[0].over.startswith("no: the circuit is open; the next try was due at 14:00:14.0")
+    ended = [one.replace(f'"host":"{HOST}"', f'"host":"{scope}"') for one in closed(42, 1)]
+    [facts] = made(joined(0, 1), joined(0, 2), *lines, *ended).hosts
+    assert facts.circuit == "open"  # of the other one
