@@ -28,7 +28,13 @@ _GLOSSARY = {
     "detail": ("", "That exception's text."),
     "duration": ("seconds", "How long it took: of a call, with all its attempts and waits; of an attempt, its own."),
     "error": ("", "The name of the exception's type."),
-    "host": ("", "The origin: scheme, host and port; of a scope, `#` and its name after it."),
+    "host": (
+        "",
+        (
+            "The origin: scheme, host and port; of a scope, `#` and its name after it. Of `fleet.*` the store's URL, "
+            "without user, password and query."
+        ),
+    ),
     "method": ("", "The request's method."),
     "open_for": ("seconds", "How long calls will fail at once."),
     "path": ("", "The path of the request's URL, without its query."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import weakref
 from collections.abc import Callable
@@ -49,5 +50,19 @@ def _renew_all() -> None:
             _renewals[stage]()
 
 
+_forks = itertools.count()
+_forks_made = 0
+
+
+def forks_made() -> int:
+    """How many children this process, or one that it is a child of, has forked."""
+    return _forks_made
+
+
+def _count() -> None:
+    global _forks_made
+    _forks_made = next(_forks) + 1
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
+    os.register_at_fork(after_in_child=_renew_all, after_in_parent=_count)

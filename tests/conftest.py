@@ -119,8 +119,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     # Some ten thousand tests and all that they import stay for the whole run: looked through at each gc.collect() of a
-    # test, they cost a third of a second.
-    gc.collect()
+    # test, they cost a third of a second. So it would here: what little is garbage by now stays as well.
     gc.freeze()
     gc.enable()
 

@@ -221,7 +221,7 @@ def _store(result: Mapping[str, Any]) -> str:
     made = [line(row, f"{row['of']} simulated", f"{row['broken']:,}") for row in found["simulated"]]
     notes = [
         f"- {row['of']} simulated workers, {row['broken']:,} hosts: the first one counted {row['workers']} workers and"
-        f" {row['known']:,} hosts that are broken for all; turns began {row['late']:.2f} s late at most"
+        f" {row['known']:,} hosts that are broken for all{_still(row)}; turns began {row['late']:.2f} s late at most"
         + (
             f"; everybody lived {row['slower']:g} times slower, and the figures are so many times as high."
             if row["slower"] > 1
@@ -241,6 +241,11 @@ calls a second each, to all of their hosts at random. Simulated ones are threads
 connection, that do what a manager's client does in its thread; their calls are made up: 20 a second each, to broken
 hosts, all refused or failed."""
     return "\n\n".join([text, _table(header, [*real, *made]), "\n".join([*peaks, *notes])])
+
+
+def _still(row: Mapping[str, Any]) -> str:
+    """Where not all was heard of by then: what is told and heard at once is bounded, and this is the most there is."""
+    return "" if row["known"] == row["broken"] else ", and was still hearing of the others, as often as it may"
 
 
 _SECTIONS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
@@ -273,7 +278,7 @@ def _aims(result: Mapping[str, Any]) -> list[list[str]]:
             what = f"{kind}, {store}: "
             shares = [row.share(store) for row in its]
             kept = sum(share <= MOST_SENT for share in shares)
-            said = f"{_percent(min(shares))} to {_percent(max(shares))}; within in {kept} of {len(its)} settings"
+            said = f"{_percent(min(shares))} to {_percent(max(shares))}; within it in {kept} of {len(its)} settings"
             add(f"{what}sent, of what workers alone send", f"{MOST_SENT:.0%}", said, _part(kept, len(its)))
             for words, limit, moments in (
                 ("all know", KNOW_WITHIN, [knew(row.setting, row.sides[store]) for row in its]),
@@ -283,11 +288,11 @@ def _aims(result: Mapping[str, Any]) -> list[list[str]]:
                 kept = sum(moment <= limit for moment in worst)
                 ends = [moment for moment in worst if moment < float("inf")]
                 said = f"{min(ends):.1f} to {max(ends):.1f} s" if ends else "never"
-                said += f"; within in {kept} of {len(worst)}"
+                said += f"; within it in {kept} of {len(worst)}"
                 add(f"{what}{words}", f"{limit:g} s", said, _part(kept, len(worst)))
             probes = [row.sides[store].most_probes for row in its]
             kept = sum(most <= MOST_PROBES for most in probes)
-            said = f"{min(probes)} to {max(probes)}; within in {kept} of {len(its)}"
+            said = f"{min(probes)} to {max(probes)}; within it in {kept} of {len(its)}"
             add(f"{what}looks in a second, in all", str(MOST_PROBES), said, _part(kept, len(its)))
     for row in rows(result, "cut"):
         for store in STORES:

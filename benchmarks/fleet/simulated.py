@@ -125,6 +125,8 @@ class _One:
         self._noted = now
         for number in range(_SYNCS):
             now = self._now()
+            if not self.worker.may_sync(now):
+                break
             self.worker.note(self._standings, now)
             if not self.worker.is_due(now) and (number > 0 or not self.worker.is_news(self._slowed.version())):
                 break

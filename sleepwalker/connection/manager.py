@@ -63,7 +63,8 @@ class ConnectionManager(Generic[Found_co]):
         fleet: The store that the workers of a service share, a URL or a `sleepwalker.fleet.Fleet`: a host that enough
             of them find broken is so for all, and what `isolate`, `restore` and `reset_circuit` do reaches all.
             `file:///run/billing.fleet` for the workers of one machine, `redis://host:6379/0` for those of many. A
-            thread of its own talks with it. None: this process is on its own.
+            thread of its own talks with it, until the last manager of the table that was given it is closed or dropped.
+            None: this process is on its own, unless another manager of the same `hosts` has one.
         observer: Called with each event of the manager and its guards and its level, or with the event alone, besides
             the log. Events of calls go to the observer of their `Connection`.
         clock: The source of time and chance; for tests.

@@ -23,9 +23,11 @@ def rejected_by_breaker(call: Call, refusal: Refusal) -> Outcome:
     host, wait = call.host, refusal.retry_after
     after = f" after {refusal.cause}" if refusal.cause else ""
     if refusal.state == OPEN:
-        what = f"is open{after}; next try in {wait:.3g} s"
+        who = ": other workers found it broken" if refusal.told else ""
+        what = f"is open{after}{who}; next try in {wait:.3g} s"
     elif refusal.state == HALF_OPEN:
-        what = f"is half-open{after}: a probe is under way"
+        who = "; other workers found it broken" if refusal.told else ""
+        what = f"is half-open{after}: a probe is under way{who}"
     else:
         what = f"closed again after it had opened{after}, and admits a growing part of the calls; all in {wait:.3g} s"
     message = f"the circuit of {host.origin} {what}"

@@ -11,7 +11,8 @@ __all__ = ["FleetJoined", "FleetLost"]
 
 @event_type
 class FleetJoined(Event):
-    """This worker hears from the others from now on. `host` is the URL of the store that they share."""
+    """This worker hears from the others from now on. `host` is the URL of the store that they share, not
+    a host that is called."""
 
     name = "fleet.joined"
     level: ClassVar[Level] = "info"
@@ -25,7 +26,7 @@ class FleetJoined(Event):
 @event_type
 class FleetLost(Event):
     """The store of the fleet cannot be used: this worker goes on alone, and joins again by itself. `host` is its
-    URL."""
+    URL, not a host that is called."""
 
     name = "fleet.lost"
     level: ClassVar[Level] = "warning"

@@ -17,11 +17,13 @@ from sleepwalker.drivers.threads import workers
 from sleepwalker.engine import Fellows, Host, Isolation, Standing
 from sleepwalker.engine import fleet as word
 from sleepwalker.events import Event, FleetJoined, FleetLost, Observer
+from sleepwalker.fleet.action import Action, done
 from sleepwalker.fleet.known import RUN
 from sleepwalker.fleet.options import Fleet
 from sleepwalker.fleet.orders import Orders
-from sleepwalker.fleet.store import Order, Store, StoreError
-from sleepwalker.fleet.worker import Action, Worker
+from sleepwalker.fleet.store import Heard, Order, Store, StoreError
+from sleepwalker.fleet.worker import Worker
+from sleepwalker.fork import forks_made
 from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.fleet import FleetHealth
 from sleepwalker.hosts.isolations import isolation_key
@@ -35,6 +37,10 @@ _FAILURES = 2
 _RETRY = 5.0
 #: So many syncs in a row at most, where there is more to hear or to say than fits into one.
 _MOST_SYNCS = 4
+#: A turn takes at most one in so many seconds, and turns are so many apart at most for that.
+_SHARE, _LONGEST_TICK = 10, 5.0
+#: A moment by the store's clock is shown as before where it seems to have moved by less than so many seconds.
+_STEADY = 1.0
 #: In a name, before the mark that stands for what is not shown of it.
 _MARK = "…"
 #: Seconds within which workers that are started or forked together begin.
@@ -67,6 +73,7 @@ class Client:
     def _begin(self) -> None:
         self._worker = Worker(os.urandom(6).hex(), self._orders.label, self.fleet.verdicts(), self.fleet.interval)
         self._stopped = Latch()
+        self._forks = forks_made()
         self._joined: bool | None = None
         self._error: str | None = None
         self._since = self._clock.wall()
@@ -171,6 +178,8 @@ class Client:
     def turn(self, store: Store) -> float:
         """Do what is to be done now; in how many seconds to come again."""
         began = self._clock.monotonic()
+        if self._is_idle():
+            return self._worker.tick
         try:
             self._take_made(began)
             self._exchange(store)
@@ -184,7 +193,20 @@ class Client:
             self._tell((FleetJoined(self.fleet.place, service=self.fleet.service, workers=self._worker.workers),))
         self._failures = 0
         self._show()
-        return max(0.0, self._worker.tick - (self._clock.monotonic() - began))
+        took = self._clock.monotonic() - began
+        self._worker.least = min(_SHARE * took, _LONGEST_TICK)
+        return max(0.0, self._worker.tick - took)
+
+    def _is_idle(self) -> bool:
+        """Whether this process is no worker: it forked others, and has asked no host itself, as a server's first."""
+        idle = forks_made() > self._forks and not self._kept.now()
+        if idle and self._joined:
+            self._joined, self._since = False, self._clock.wall()
+            self._error = "this process forked others, and has asked no host itself"
+            self._worker.lost()
+            with contextlib.suppress(StoreError):
+                self._store.leave(self._worker.id)
+        return idle
 
     def end(self) -> None:
         """Nobody hears the others any more: take back what they said."""
@@ -203,11 +225,14 @@ class Client:
     def _exchange(self, store: Store) -> None:
         """Tell the store what is new, and hear what is."""
         worker, orders = self._worker, self._orders
+        heard: Heard | None = None
         for number in range(_MOST_SYNCS):
             now = self._clock.monotonic()
-            worker.note(self._standings(now), now)
-            orders.take()
+            if not worker.may_sync(now):
+                break
             # What is heard of a host may ask for a word about it at once.
+            worker.note(self._standings(now, heard), now, others=heard is None)
+            orders.take()
             wanted = worker.is_due(now) or orders.waiting
             if not wanted and (number > 0 or not worker.is_news(store.version())):
                 break
@@ -219,14 +244,16 @@ class Client:
                 self._tell(self._carry_out(name, order))
             self._perform(worker.decides(now))  # before how hosts stand here is looked at again
 
-    def _standings(self, now: float) -> dict[str, Standing]:
-        """How the hosts stand here that are not healthy, or that others have trouble with."""
-        records = {
-            record.origin: record
-            for record in self._kept.now()
-            if record.verdict.suspect or record.history.consecutive >= RUN
-        }
-        for host in self._worker.watched:
+    def _standings(self, now: float, heard: Heard | None) -> dict[str, Standing]:
+        """How the hosts stand here that are not healthy, or that others have trouble with; or those just heard of."""
+        records: dict[str, Host] = {}
+        if heard is None:
+            records = {
+                record.origin: record
+                for record in self._kept.now()
+                if record.verdict.suspect or record.history.consecutive >= RUN
+            }
+        for host in self._worker.watched if heard is None else heard.tallies:
             if host not in records and (record := self._kept.peek(host)) is not None:
                 records[host] = record
         return {host: word.standing(record, now) for host, record in records.items()}
@@ -244,21 +271,22 @@ class Client:
 
     def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:
-            if action.kind == "broken":
-                self._words[action.host] = action.cause
-            elif action.kind in ("back", "withdraw"):
-                self._words.pop(action.host, None)
             if (record := self._kept.peek(action.host)) is not None:
-                self._tell(_done(action, record, self._clock.monotonic()))
+                self._tell(done(action, record, self._clock.monotonic()))
 
     def _show(self) -> None:
         """Have the health of hosts say what the workers find."""
         workers_there = self._worker.workers
-        before = self._shown
-        self._shown = {
-            host: Fellows(tally.accusers, tally.fine, workers_there, broken)
-            for host, (tally, broken) in self._worker.tallies().items()
-        }
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        before, self._words = self._shown, self._worker.words(now)
+        ahead = self._worker._store_now(now) - wall  # the store's clock less ours, as far as it is known
+        shown = {}
+        for host, (tally, broken) in self._worker.tallies().items():
+            since, told = max(0.0, min(wall, tally.since - ahead)), before.get(host)
+            if told is not None and told.since is not None and abs(told.since - since) < _STEADY:
+                since = told.since
+            shown[host] = Fellows(tally.accusers, tally.fine, workers_there, broken, since, tally.cause)
+        self._shown = shown
         for host in before.keys() | self._shown.keys():
             if before.get(host) != self._shown.get(host) and (record := self._kept.peek(host)) is not None:
                 record.fellows = self._shown.get(host)
@@ -266,17 +294,6 @@ class Client:
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
             self._observe(event)
-
-
-def _done(action: Action, record: Host, now: float) -> Iterable[Event]:
-    """Do what is to be done with a record; what changed by it."""
-    if action.kind == "broken":
-        return word.told_broken(record, action.cause, action.until, now)
-    if action.kind == "hold":
-        return word.hold(record, action.until, now)
-    if action.kind == "look":
-        return word.let_look(record, now)
-    return word.came_back(record, now) if action.kind == "back" else word.withdrawn(record, now)
 
 
 def _run(of: weakref.ref[Client], store: Store, worker: str, stopped: Latch, pause: float) -> None:

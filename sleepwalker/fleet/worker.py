@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
 
 from sleepwalker.engine import Standing
+from sleepwalker.fleet.action import Action
 from sleepwalker.fleet.known import RUN, Known, fails, joined, new_view
 from sleepwalker.fleet.store import Heard, Said, View
 from sleepwalker.fleet.verdicts import Quorum, Tally
@@ -20,6 +20,8 @@ from sleepwalker.fleet.verdicts import Quorum, Tally
 TICKS = 4
 #: With more workers each asks less often, so that a store serves any number of them: so many take their full share.
 FULL_PACE = 80
+#: And with more than these all together make so many syncs in an interval: in trouble one costs some fifteen commands.
+_SYNCS = 125
 #: So many hosts are told and heard at once, by all workers together within a tick; and by one at the least, and most.
 _HOSTS, _LEAST, _MOST = 6400, 16, 256
 #: Intervals after which a worker that is not heard of any more counts as gone.
@@ -27,15 +29,16 @@ _GONE = 5
 #: All workers together look at a broken host as often as this share of its outage so far, in intervals at the soonest
 #: and at the latest: so an outage ends for them later by hardly more than that.
 _LOOK_AFTER, _SOONEST, _LATEST = 0.2, 0.4, 1.8
-#: So many intervals after the last look that failed nobody is held back by it any more.
-_FRESH = 5.0
+#: So many intervals after the last look that failed nobody is held back by it any more; one that hangs takes ten.
+_FRESH = 12.0
 #: For so many intervals after a look was answered nobody is held back, whatever failed since: a host that answers some
 #: attempts and not others is not down, and each worker judges by its own.
 _ANSWERS = 10.0
 #: A worker is held back for so many ticks at a time: when nothing is heard any more, it goes on alone after them.
 _HELD = 3.0
-#: Seconds: however long the interval is, a look is due and a worker held back no longer than a circuit is open alone.
-_LATEST_LOOK, _LONGEST_HOLD, _LONGEST_FRESH = 5.0, 5.0, 10.0
+#: Seconds: however long the interval is, a look is due and a worker held back no longer than a circuit is open alone;
+#: and it goes by what others find again.
+_LATEST_LOOK, _LONGEST_HOLD, _LONGEST_FRESH, _LONGEST_ANSWERS = 5.0, 5.0, 12.0, 30.0
 
 #: All have heard of a host's trouble after a tick, and have answered at once.
 _HEARING = 1.2
@@ -45,16 +48,6 @@ _RENEW = 3600.0
 _REMEMBERED = 10.0
 #: Of fewer refused calls a second none comes soon enough to look.
 _RARE = 0.01
-
-
-class Action(NamedTuple):
-    """What is to be done with a host's record."""
-
-    kind: Literal["broken", "hold", "look", "back", "withdraw"]
-    host: str
-    until: float = 0.0
-    """For `broken` and `hold`: until when nobody looks here, unless told otherwise; on the worker's clock."""
-    cause: str | None = None
 
 
 @dataclass(slots=True)
@@ -74,6 +67,8 @@ class Worker:
     """Of the store, as it was heard last."""
     workers: int = 1
     """How many there are, this one included, as it was heard last."""
+    least: float = 0.0
+    """Seconds from one look at the store to the next at the least, as long as a look takes long here."""
     _hosts: dict[str, Known] = field(default_factory=dict)
     _news: dict[str, View] = field(default_factory=dict)
     """What is to be told."""
@@ -98,7 +93,7 @@ class Worker:
     @property
     def tick(self) -> float:
         """Seconds from one look at the store to the next."""
-        return self.interval / TICKS * max(1.0, self.workers / FULL_PACE)
+        return max(self.interval / TICKS * max(1.0, self.workers / FULL_PACE), self.least)
 
     @property
     def _sync_every(self) -> float:
@@ -109,6 +104,15 @@ class Worker:
     def _ttl(self) -> float:
         """Seconds after which this worker counts as gone if it is not heard of."""
         return _GONE * self._sync_every
+
+    @property
+    def _gap(self) -> float:
+        """Seconds from one sync to the next at the least."""
+        return 0.0 if self.workers <= FULL_PACE else self.interval * self.workers / _SYNCS
+
+    def may_sync(self, now: float) -> bool:
+        """Whether it is time for a sync, should there be anything to say or to hear."""
+        return now - self._synced_at >= self._gap
 
     def is_due(self, now: float) -> bool:
         """Whether to sync now, without asking whether anything changed."""
@@ -137,14 +141,15 @@ class Worker:
         """The hosts whose standing is wanted, beside those that are not healthy here."""
         return self._hosts
 
-    def note(self, standings: Mapping[str, Standing], now: float) -> None:
-        """Take note of how hosts stand here, and work out what to tell."""
+    def note(self, standings: Mapping[str, Standing], now: float, *, others: bool = True) -> None:
+        """Take note of how hosts stand here, and work out what to tell. With `others` the rest have no record here."""
         passed = math.inf if self._counted_at is None else now - self._counted_at
         if passed < self.tick / 4:
             passed = 0.0  # it is the same tick
         else:
             self._counted_at = now
-        self._asks = {}
+        if others:
+            self._asks = {}
         for host, standing in standings.items():
             known = self._hosts.get(host)
             if known is None:
@@ -152,7 +157,7 @@ class Worker:
                     continue
                 known = self._hosts[host] = Known(failed_looks=standing.failed_looks, refused=standing.demand)
             self._note(host, known, standing, now, passed)
-        for host in [host for host, known in self._hosts.items() if host not in standings]:
+        for host in [host for host in self._hosts if host not in standings] if others else ():
             self._note_gone(host, self._hosts[host])
 
     def _note(self, host: str, known: Known, standing: Standing, now: float, passed: float) -> None:
@@ -278,7 +283,7 @@ class Worker:
             known.said = None
         known.returned = known.returned or (known.word and tally.round != known.tally.round)
         if (tally.accusers and tally.failed_at == -math.inf) or tally.round != known.tally.round:
-            known.answers_until = now + _ANSWERS * self.interval
+            known.answers_until = now + min(_ANSWERS * self.interval, _LONGEST_ANSWERS)
         known.tally = tally
 
     # -- what is to be done
@@ -287,7 +292,7 @@ class Worker:
         """What is to be done with the records of hosts."""
         actions: list[Action] = []
         # All must have had the time to hear of it and to say something.
-        quorum = replace(self.quorum, hearing=max(self.quorum.hearing, _HEARING * self.tick))
+        quorum = replace(self.quorum, hearing=max(self.quorum.hearing, _HEARING * self.tick + self._gap))
         store_now = self._store_now(now)
         until = now + self.held_for
         for host, known in self._hosts.items():
@@ -297,6 +302,8 @@ class Worker:
                 known.word, known.returned, known.look_until, known.bad_since = False, False, -math.inf, None
                 actions.append(Action("back", host))
             known.verdict = broken
+            if not known.here:
+                continue  # or it has not been seen yet how the host stands here: who knows better is not told
             held = now >= known.answers_until
             if broken and not known.word and not known.knows_better and held:
                 known.word, known.bad_since = True, now if known.bad_since is None else known.bad_since
@@ -332,6 +339,11 @@ class Worker:
         return now + self._offset
 
     # -- what people are shown
+
+    def words(self, now: float) -> dict[str, str | None]:
+        """What holds for a host that is asked for the first time: which count as broken for all, with the cause."""
+        hosts = self._hosts.items()
+        return {host: known.tally.cause for host, known in hosts if known.verdict and now >= known.answers_until}
 
     def tallies(self) -> dict[str, tuple[Tally, bool]]:
         """What was heard of each host that is in trouble, and whether it counts as broken for all."""

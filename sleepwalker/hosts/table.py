@@ -134,8 +134,8 @@ class HostTable:
     def made(self, name: str) -> Host:
         """A new record, which is not kept yet. For the records."""
         record = self.unknown(name)
-        if self.fleet is not None:
-            self.fleet.made(record)
+        if (fleet := self.fleet) is not None:  # another thread may close it
+            fleet.made(record)
         self._isolations.renew_parts(record)
         return record
 
@@ -151,8 +151,7 @@ class HostTable:
         if scope is not None:
             whole = self.find(name, origin)
             return whole.known_part(scope) or Host(f"{whole.origin}#{scope}", whole.policy, self.clock, whole)
-        own = name if origin is None else origin.text
-        leads = self.leads() if origin is None else ()
+        own, leads = (name, self.leads()) if origin is None else (origin.text, ())
         behind = (lead.record or lead.primary for lead in leads if lead.name == name)
         with self.lock:
             return next(filter(None, behind), None) or self.kept.known(self, own) or self.unknown(own)
@@ -267,9 +266,8 @@ class HostTable:
             if before is None:  # its time was over a moment ago
                 return events
             isolation = before.isolation
-        own, whole = self.host(name if origin is None else origin.text), None
-        if scope is not None:
-            whole, (own, _, _) = own, own.part(scope)
+        host = self.host(name if origin is None else origin.text)
+        own, whole = (host, None) if scope is None else (host.part(scope)[0], host)
         records = {own.origin: own}
         for lead in self.leads() if scope is None else ():
             if lead.record is not None and lead.is_of(name, origin) and (origin is None or not lead.failed_over):
@@ -320,8 +318,7 @@ class HostTable:
 
     def only_led_to(self, name: str, origin: Origin | None) -> set[Host]:
         """A host's record; for a name, those of the hosts that it alone leads to."""
-        own = self.kept.peek(name if origin is None else origin.text)
-        records = set() if own is None else {own}
+        records = {own} if (own := self.kept.peek(name if origin is None else origin.text)) else set()
         return self.members.only_led_to(name, records) if origin is None else records
 
     def forget(self, records: Iterable[Host]) -> None:
@@ -342,10 +339,6 @@ class HostTable:
             whole = None if origin is None else self.kept.known(self, origin.text)
             if whole is not None:
                 whole.forget_part(scope)
-
-    def leave(self, record: Host | None) -> None:
-        """Note that a slot no longer leads to a host."""
-        self.kept.leave(record)
 
     def _renew_after_fork(self) -> None:
         self.lock = threading.RLock()

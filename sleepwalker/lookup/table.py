@@ -99,7 +99,7 @@ class SlotTable:
         else:
             del self._places[slot.place]
         del self._slots[slot]
-        self.hosts.leave(slot.primary)
+        self.hosts.kept.leave(slot.primary)
 
     def put(self, slot: Slot, candidate: Candidate, now: float, *, preferred: bool) -> None:
         """Hold a connection in the slot, which must hold none. It is taken up again if it was dropped meanwhile.
@@ -139,7 +139,7 @@ class SlotTable:
         self._ready[slot] = None
         slot.conn = candidate.conn  # last, for it is read without the lock
         if moves:
-            self.hosts.leave(before)
+            self.hosts.kept.leave(before)
 
     def take(self, slot: Slot) -> Any:
         """Hold the slot's connection no more; it is returned."""
@@ -153,7 +153,7 @@ class SlotTable:
             del self._holders[key]
         if record is not None:
             record.held -= 1
-        self.hosts.leave(record)
+        self.hosts.kept.leave(record)
         return conn
 
     def settle_primary(self, slot: Slot) -> None:
@@ -161,7 +161,7 @@ class SlotTable:
         if slot.named and slot.primary is not slot.record:
             before = slot.primary
             slot.primary, slot.failed_over, slot.probe_with = slot.record, False, None
-            self.hosts.leave(before)
+            self.hosts.kept.leave(before)
 
     def release(self, slot: Slot, reason: Any) -> list[Released]:
         """Hold the slot's connection no more, if it has one."""

@@ -8,7 +8,7 @@ from typing import Any
 from sleepwalker.engine import Fellows, HostHealth
 from sleepwalker.hosts.fleet import FleetHealth
 from sleepwalker.status.runbook import Runbook
-from sleepwalker.status.words import plural, text, time_of_day
+from sleepwalker.status.words import plural, span, text, time_of_day
 
 #: So many hosts in trouble are listed; the counts are of all.
 _SHOWN = 20
@@ -32,18 +32,15 @@ class Together:
         return host in self.told or host in self.doubted
 
     def words(self) -> str:
-        """The headline where there is trouble. Names and counts are those that every worker has."""
+        """The headline where there is trouble. Names and counts are those that every worker has, and the names in full,
+        as `sleepwalker fleet` takes them."""
         if self.told:
             return f"{_hosts(self.told)} broken for {_all(self.told)}"
         return f"{_hosts(self.doubted)} broken for {_few(self.doubted)}"
 
 
 def _hosts(found: dict[str, Fellows]) -> str:
-    return f"{_name(next(iter(found)))} is" if len(found) == 1 else f"{len(found):,} hosts are"
-
-
-def _name(host: str) -> str:
-    return host.rpartition("://")[2]
+    return f"{next(iter(found))} is" if len(found) == 1 else f"{len(found):,} hosts are"
 
 
 def _all(found: dict[str, Fellows]) -> str:
@@ -57,9 +54,20 @@ def _few(found: dict[str, Fellows]) -> str:
     return f"{most.broken:,} of {plural(most.workers, 'worker')}"
 
 
+def when(found: dict[str, Fellows], taken: float) -> list[str]:
+    """Since when, and why, as far as is known; of several hosts the names of the worst, and when the first fell."""
+    moments = [fellows.since for fellows in found.values() if fellows.since is not None]
+    since = f"ince {time_of_day(min(moments), taken)} UTC, for {span(taken - min(moments))}" if moments else ""
+    if len(found) > 1:
+        more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
+        return [f"{', '.join([*found][:_NAMED])}{more}{since and f': the first s{since}'}."]
+    causes = [fellows.cause for fellows in found.values() if fellows.cause]
+    return [f"S{since}."] * bool(since) + [f"The last failure was {cause}." for cause in causes]
+
+
 def notes(together: Together, here: Sequence[HostHealth]) -> list[str]:
     """What this worker adds to what all know: whether it is one of those who find a host broken."""
-    found = [_name(host.host) for host in here if host.host in together.doubted and host.state == "broken"]
+    found = [host.host for host in here if host.host in together.doubted and host.state == "broken"]
     if not found:
         return []
     more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
@@ -75,9 +83,12 @@ def section(fleets: Sequence[FleetHealth], isolated: int, taken: float, runbook:
 def document(fleet: FleetHealth) -> dict[str, Any]:
     """How a manager stands to its fleet, and all hosts in trouble, as JSON-ready values."""
     hosts = {
-        host: {"broken": one.broken, "fine": one.fine, "workers": one.workers, "verdict": one.verdict}
+        host: {
+            "broken": one.broken, "fine": one.fine, "workers": one.workers, "verdict": one.verdict,
+            "since": one.since, "cause": one.cause,
+        }
         for host, one in fleet.hosts.items()
-    }
+    }  # fmt: skip
     return {
         "store": fleet.store, "service": fleet.service, "joined": fleet.joined, "since": fleet.since,
         "error": fleet.error, "workers": fleet.workers, "hosts": hosts,
@@ -99,8 +110,8 @@ def _section(fleet: FleetHealth, isolated: int, taken: float, runbook: Runbook |
         f"through {place}.</p>"
     )
     together = Together([fleet])
-    items = [_item(host, fellows, "broken") for host, fellows in together.told.items()]
-    items += [_item(host, fellows, "degraded") for host, fellows in together.doubted.items()]
+    items = [_item(host, fellows, "broken", taken) for host, fellows in together.told.items()]
+    items += [_item(host, fellows, "degraded", taken) for host, fellows in together.doubted.items()]
     said += f"<ul>{''.join(items[:_SHOWN])}</ul>" if items else "<p>No worker finds a host broken.</p>"
     if len(items) > _SHOWN:
         said += f"<p>and {plural(len(items) - _SHOWN, 'host')} more, which fewer find broken; hosts.json has all.</p>"
@@ -111,10 +122,12 @@ def _section(fleet: FleetHealth, isolated: int, taken: float, runbook: Runbook |
     return f'<section class="fleet" aria-label="Fleet"><h2>Fleet</h2>{said}</section>'
 
 
-def _item(host: str, fellows: Fellows, state: str) -> str:
+def _item(host: str, fellows: Fellows, state: str, taken: float) -> str:
     verdict = "broken for all" if fellows.verdict else "not broken for all"
     answered = "none was" if not fellows.fine else "1 was" if fellows.fine == 1 else f"{fellows.fine:,} were"
     counts = f"{fellows.broken:,} of {plural(fellows.workers, 'worker')} find it broken, {answered} answered"
+    counts += "" if fellows.since is None else f", since {time_of_day(fellows.since, taken)} UTC"
+    counts += "" if fellows.cause is None else f", after {text(fellows.cause)}"
     return (
         f'<li class="{state}"><svg aria-hidden="true"><use href="#{state}"/></svg><span><b><bdi>{text(host)}</bdi></b> '
         f"{verdict}: {counts}</span></li>"

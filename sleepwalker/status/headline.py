@@ -115,8 +115,10 @@ def _no_trouble(hosts: _Hosts) -> str:
 
 
 def _notes(hosts: _Hosts) -> list[str]:
-    notes, taken = fleet.notes(hosts.together, hosts.all), hosts.taken
-    if hosts.broken and hosts.together.told:
+    together, taken = hosts.together, hosts.taken
+    found = together.told or ({} if hosts.broken else together.doubted)  # those that the words tell of
+    notes = [*(fleet.when(found, taken) if found else []), *fleet.notes(together, hosts.all)]
+    if hosts.broken and together.told:
         notes.append(f"This worker alone: {_broken(hosts)}.")
     if hosts.broken:
         notes.append(_when(hosts.broken, taken))

@@ -58,7 +58,7 @@ def _drawn(overview: Overview, monkeypatch: pytest.MonkeyPatch, width: int = 80,
 def test_a_host_is_shown_with_what_each_worker_says(monkeypatch: pytest.MonkeyPatch) -> None:
     said: dict[int, Opinion] = {**dict.fromkeys(range(5), "broken"), 5: "fine", 6: "failing"}
     text = _drawn(_overview({"https://pay.example.com": said}, 8), monkeypatch, 100)
-    assert "8 workers of service billing at redis://db-1:6379" in text
+    assert "8 workers of service billing at redis://db-1:6379, 2026-12-01 07:00:00 UTC" in text
     assert "1 host in trouble, 1 broken for all" in text
     [row] = [line.split() for line in text.splitlines() if line.startswith("https://pay")]
     assert row == ["https://pay.example.com", "broken", "5", "1", "1", "06:59:50", "ConnectError", "BBBB", "Bfx."]
@@ -72,7 +72,8 @@ def test_a_worker_that_stands_alone_breaks_nothing_and_it_is_said_how_many_it_ta
     said: dict[int, Opinion] = {0: "broken", **dict.fromkeys(range(1, 12), "fine")}
     text = _drawn(_overview({"https://pay.example.com": said}, 12), monkeypatch, 100)
     assert "1 host in trouble, 0 broken for all" in text
-    assert "needs 7" in text
+    assert "needs 7 of 12" in text
+    assert "needs 2 workers" in _drawn(_overview({"https://a": {0: "broken"}}, 12), monkeypatch)
 
 
 def test_until_the_others_are_heard_it_is_soon(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +138,8 @@ def test_all_of_it_fits_and_no_count_is_cut(width: int, workers: int, monkeypatc
     assert any(f" {workers} " in f"{row} " for row in rows), "how many find it broken"
     assert any("06:59:50" in row for row in rows)
     assert all(row.split()[0].endswith("com:8443") for row in rows if "…" in row)
+    if any("…" in row for row in rows):
+        assert f"com:8443is{long}" in "".join(text.split()), "an order takes the whole name"
 
 
 def test_isolations_are_told_with_reason_end_and_who_gave_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,6 +254,7 @@ def test_times_read_well() -> None:
     ]
     assert short(NOW - 60, NOW) == "06:59:00"
     assert short(NOW - 86_400 * 3, NOW) == "11-28 07:00"
+    assert short(NOW - 8 * 3600, NOW) == "11-30 23:00", "yesterday, though a few hours ago"
     assert [iso(value) for value in (None, float("inf"), float("-inf"))] == [None, None, None]
 
 
@@ -272,6 +276,8 @@ STORE = ["--store", "file:///nowhere/x"]
         (["restore", "redis://pass-word@h"], "HOST is the URL of a store (not shown)"),
         (["reset", "  ", *STORE], "HOST: host is a blank str"),
         (["isolate", "https://h# x", *STORE], "HOST: the scope in host"),
+        (["isolate", "pay#reports", *STORE], "HOST is a name with ? or #"),
+        (["reset", "pay?pass-word", *STORE], "HOST is a name with ? or #"),
         (["status"], "--store is missing: give the URL that the workers have as fleet=, or set SLEEPWALKER_FLEET"),
         (["status", "--store", "http://:pass-word@h"], "the store's URL (not shown) has another scheme"),
         (
@@ -313,6 +319,14 @@ def test_a_bad_url_of_the_environment_is_said_to_be_there(
     err = capsys.readouterr().err
     assert err.startswith("sleepwalker: SLEEPWALKER_FLEET: the store's URL (not shown)")
     assert "pass-word" not in err
+
+
+def test_a_bad_service_of_the_environment_is_said_to_be_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLEEPWALKER_FLEET_SERVICE", "a b")
+    assert main(["fleet", "status", *STORE]) == 2
+    assert capsys.readouterr().err.startswith("sleepwalker: SLEEPWALKER_FLEET_SERVICE: service must be 1 to 60")
 
 
 def test_a_file_that_no_worker_made_is_not_made_by_looking_at_it(

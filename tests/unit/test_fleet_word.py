@@ -23,7 +23,7 @@ from sleepwalker.events import (
     Level,
 )
 from sleepwalker.events.base import Transition
-from sleepwalker.exceptions import CircuitOpenError
+from sleepwalker.exceptions import CircuitOpenError, HostIsolatedError
 from sleepwalker.policy import Policy
 from tests.interrupts import strike
 from tests.unit.engine_driver import HOST, Running, World, answer, bearer, refused
@@ -110,6 +110,24 @@ def test_a_closed_circuit_opens_by_the_word_of_others() -> None:
     assert (health.state, health.breaker, health.opened_by, health.retry_in) == ("broken", "open", "fleet", 10)
     assert here.host.broken_by(here.now) == "fleet"
     assert is_refused(here.call(OK))
+
+
+def test_a_refused_call_says_that_others_found_the_host_broken_until_this_worker_has_looked() -> None:
+    """Else its developer looks for failures here, and finds none."""
+    here = worker()
+    here.told(10)
+    others = f"the circuit of {HOST} is open after 503: other workers found it broken; next try in 10 s"
+    assert str(here.call(OK).outcome.error) == others
+    here.look()
+    probe = here.begin()
+    assert str(here.call(OK).outcome.error) == (
+        f"the circuit of {HOST} is half-open after 503: a probe is under way; other workers found it broken"
+    )
+    probe.reply(BAD)
+    assert "other workers" not in str(here.call(OK).outcome.error)
+    alone = worker()
+    alone.trip()
+    assert "other workers" not in str(alone.call(OK).outcome.error)
 
 
 def test_the_word_is_no_knowledge_of_this_worker() -> None:
@@ -703,6 +721,10 @@ def test_an_isolation_that_came_through_the_fleet_says_so() -> None:
     until = bed.clock.wall() + 60
     assert hosts.isolate(*key, by_fleet) == [HostIsolated(A, reason="deployment", until=until, by="fleet")]
     again = replace(by_fleet, until=by_fleet.until + 0.3, ends=by_fleet.ends + 0.3)  # type: ignore[operator]
+    with pytest.raises(
+        HostIsolatedError, match=r"restore\(\) ends that, and so does the command sleepwalker fleet restore$"
+    ):
+        bed.manager.find(A)
     assert hosts.isolate(*key, again) == [], "the store tells how long it lasts: by then a moment has gone by"
     longer = replace(by_fleet, until=by_fleet.until + 30, ends=by_fleet.ends + 30)  # type: ignore[operator]
     assert [event.name for event in hosts.isolate(*key, longer)] == ["host.isolated"]
@@ -788,4 +810,4 @@ def test_what_the_workers_say_is_shown() -> None:
     assert here.host.snapshot().fleet is None
     here.host.fellows = Fellows(broken=7, fine=1, workers=12, verdict=True)
     shown = here.host.snapshot().to_dict()["fleet"]
-    assert shown == {"broken": 7, "fine": 1, "workers": 12, "verdict": True}
+    assert shown == {"broken": 7, "fine": 1, "workers": 12, "verdict": True, "since": None, "cause": None}

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
-from sleepwalker.engine import Outcome, Standing
+from sleepwalker.engine import Fellows, Outcome, Standing
 from sleepwalker.fleet.store import Heard
 from sleepwalker.fleet.verdicts import Quorum, Tally
 from sleepwalker.fleet.worker import Worker
 from tests.ranges import whole
 from tests.unit.fleet_world import HOST, FleetWorld
-from tests.unit.virtual import BAD, GOOD, LATENCY, Record, Server, down, failing, flapping
+from tests.unit.virtual import BAD, GOOD, LATENCY, Record, Server, VirtualClock, down, failing, flapping
 
 #: Decisions of our own: no release of Python or of a library tells them apart.
 pytestmark = pytest.mark.once
@@ -230,3 +231,51 @@ def test_a_store_whose_clock_was_set_back_holds_nobody_back() -> None:
     worker.says()
     worker.hears(Heard("s", 1, began + 1 - back, 2), 101.0)
     assert worker.decides(101.0) == []
+
+
+@pytest.mark.parametrize(("interval", "free"), [(1.0, 10.0), (60.0, 30.0)])
+def test_a_look_that_was_answered_frees_for_ten_intervals_and_30_seconds_at_most(interval: float, free: float) -> None:
+    worker, now = Worker("w", "w", Quorum(), interval), 1_700_000_000.0
+    tally = Tally(2, 0, now - 600, now - 600)
+    worker.note({HOST: DOWN}, 100.0)
+    for at, failed_at in ((100.0, -math.inf), (101.0, now + 1), (99.0 + free, now), (101.0 + free, now + 1 + free)):
+        worker.says()
+        told = {HOST: replace(tally, failed_at=failed_at)}
+        worker.hears(Heard("s", 1, now + at - 100, 2, told, everything=True), at)
+        assert bool(worker.decides(at)) == (at > 100 + free), at
+
+
+# What people are shown
+
+
+class Ahead(VirtualClock):
+    """The clock of a store, which goes an hour ahead and a little to and fro."""
+
+    def __init__(self, ours: VirtualClock) -> None:
+        self._ours = ours
+
+    def wall(self) -> float:
+        return self._ours.wall() + 3600 + random.Random(self._ours.now).uniform(-0.2, 0.2)
+
+
+def test_since_when_a_host_is_in_trouble_is_told_by_this_machines_clock_and_stays() -> None:
+    world = FleetWorld(1, 3, fleet=True)
+    for store in world.stores:
+        store._clock = Ahead(world.clock)
+    for process in range(2):
+        world._next_call(times(5, 20, random.Random(process)), down(5, 99), process)
+    world.run_fleet(20)
+    heard: list[Fellows] = []
+    began = world.clock.wall() - world.now
+
+    def look() -> None:
+        heard.extend(world.clients[2].health().hosts.values())
+        if world.now < 19:
+            world.at(world.now + 0.1, look)
+
+    world.at(5, look)
+    world.go()
+    [(since, cause)] = {(said.since, said.cause) for said in heard}
+    assert since == pytest.approx(began + 5, abs=2.5)
+    assert cause == "503"
+    assert any(said.verdict for said in heard)

@@ -83,7 +83,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("drivers", "telemetry", "transport"),
     ("fleet.verdicts",),
     ("fleet.store",),
-    ("hosts", "fleet.local", "fleet.redis", "fleet.known", "fleet.orders"),
+    ("hosts", "fleet.local", "fleet.redis", "fleet.action", "fleet.known", "fleet.orders"),
     ("fleet.stores", "fleet.worker"),
     ("fleet.options",),
     ("fleet",),

@@ -39,8 +39,8 @@ print(json.dumps({
 
 #: Of what is installed here for development, what PyInstaller would pick up by way of optional imports: minutes of it.
 _WITHOUT = (
-    "_pytest", "cryptography", "eventlet", "gevent", "hypothesis", "multiprocessing", "mypy", "pygments", "pytest",
-    "rich", "setuptools", "sqlite3", "trio", "twisted", "unittest", "zope",
+    "_pytest", "cryptography", "duckdb", "eventlet", "gevent", "hypothesis", "multiprocessing", "mypy", "opentelemetry",
+    "pygments", "pytest", "redis", "rich", "setuptools", "sqlite3", "trio", "twisted", "unittest", "zope",
 )  # fmt: skip
 
 

@@ -360,7 +360,7 @@ STARTS = ("", "/", "//", "http://", "http://a/", "a: ", ",", "{", "HTTP/1.1 200 
 @pytest.mark.once
 def test_every_regular_expression_takes_linear_time() -> None:
     """Each meets each text, whether it is meant for it or not. A new one is found, and need not be entered here."""
-    starts, ends = some((STARTS[::3], ENDS[1:]), (STARTS, ENDS))
+    starts, ends = some((STARTS[::5], ENDS[1:]), (STARTS, ENDS))
     texts = [start + unit * (SIZE // len(unit)) + end for start in starts for unit in UNITS + REPEATED for end in ends]
     slow, seen = [], set()
     for where, look, raw in uses():

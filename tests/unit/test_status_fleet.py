@@ -17,6 +17,7 @@ from tests.unit.status_driver import BROKEN, QUIET, Known, ask
 
 STORE = "redis://db-1:6379/0"
 ALL, SOME = Fellows(20, 3, 24, True), Fellows(1, 11, 24, False)
+SAID = {"broken": 20, "fine": 3, "workers": 24, "verdict": True}
 A, B = "https://a.test", "https://b.test"
 
 
@@ -70,12 +71,12 @@ def _section(page: str) -> str:
     ids=["asked nothing", "asked another", "told", "looks", "answered", "found it itself"],
 )
 def test_a_host_that_is_broken_for_all_is_the_headline_whichever_worker_answers(hosts: tuple[HostHealth, ...]) -> None:
-    assert _head(_worker(*hosts, heard={B: ALL})) == ("b.test is broken for all 24 workers",) * 2 + ("0",)
+    assert _head(_worker(*hosts, heard={B: ALL})) == (f"{B} is broken for all 24 workers",) * 2 + ("0",)
 
 
 @pytest.mark.parametrize("hosts", [(), (QUIET,), (BROKEN, QUIET)], ids=["asked nothing", "asked another", "lies"])
 def test_a_host_that_too_few_find_broken_is_degraded_for_all_of_them(hosts: tuple[HostHealth, ...]) -> None:
-    assert _head(_worker(*hosts, heard={B: SOME})) == ("b.test is broken for 1 of 24 workers",) * 2 + ("1",)
+    assert _head(_worker(*hosts, heard={B: SOME})) == (f"{B} is broken for 1 of 24 workers",) * 2 + ("1",)
 
 
 def test_the_worker_that_lies_says_that_it_is_the_one() -> None:
@@ -83,7 +84,8 @@ def test_the_worker_that_lies_says_that_it_is_the_one() -> None:
     heard = dict.fromkeys((host.host for host in others), SOME)
     page = unescape(_page(_worker(*others, heard=heard)))
     assert "5 hosts are broken for 1 of 24 workers" in page
-    assert "This worker finds h0.test, h1.test, h2.test and 2 more broken, and too few of the others do." in page
+    found = "https://h0.test, https://h1.test, https://h2.test and 2 more"
+    assert f"This worker finds {found} broken, and too few of the others do." in page
     assert "It may be its own network." in page
     assert "This worker finds" not in _page(_worker(QUIET, heard=heard))
 
@@ -96,8 +98,27 @@ def test_several_hosts_are_counted_and_the_worst_told() -> None:
 def test_what_the_worker_alone_finds_is_told_after_what_all_find_and_before_what_some_do() -> None:
     own = replace(BROKEN, host=A)
     assert _head(_worker(own, heard={B: SOME}))[0] == "a.test is broken"
-    assert _head(_worker(own, heard={B: ALL}))[0] == "b.test is broken for all 24 workers"
+    assert _head(_worker(own, heard={B: ALL}))[0] == f"{B} is broken for all 24 workers"
     assert "This worker alone: a.test is broken." in _page(_worker(own, heard={B: ALL}))
+
+
+def test_the_headline_says_since_when_and_why_whichever_worker_answers() -> None:
+    since = replace(ALL, since=WALL - 20, cause="Connect<b>Error")
+    for hosts in ((), (replace(BROKEN, fleet=since, opened_by="fleet"),)):
+        page = _page(_worker(*hosts, heard={B: since}))
+        assert "<p>Since 11:59:40 UTC, for 20 s.</p><p>The last failure was Connect&lt;b&gt;Error.</p>" in page
+        assert "<b>Error" not in page
+        assert "3 were answered, since 11:59:40 UTC, after Connect<b>Error" in " ".join(_section(page).split())
+    assert "Since 11:59:40 UTC" in _page(_worker(heard={B: replace(SOME, since=WALL - 20)}))
+    several = {A: replace(ALL, since=WALL - 90, cause="503"), B: since, "https://c.test": replace(SOME, since=1.0)}
+    assert f"<p>{A}, {B}: the first since 11:58:30 UTC, for 1 min 30 s.</p>" in _page(_worker(heard=several))
+    assert "<p>Since" not in _page(_worker(heard={B: ALL})), "what is not known is not told"
+
+
+def test_what_this_worker_alone_finds_has_its_own_since() -> None:
+    own = replace(BROKEN, host=A)
+    page = _page(_worker(own, heard={B: replace(SOME, since=WALL - 20, cause="503")}))
+    assert "The last failure was" not in page
 
 
 def test_the_section_says_how_many_workers_there_are_and_what_they_find() -> None:
@@ -141,10 +162,13 @@ def test_the_json_says_how_the_worker_stands_to_its_fleet() -> None:
             "since": WALL - 600,
             "error": None,
             "workers": 24,
-            "hosts": {B: {"broken": 20, "fine": 3, "workers": 24, "verdict": True}},
+            "hosts": {B: {**SAID, "since": None, "cause": None}},
         }
     ]
-    assert document["hosts"][0]["fleet"] == {"broken": 20, "fine": 3, "workers": 24, "verdict": True}
+    assert document["hosts"][0]["fleet"] == {**SAID, "since": None, "cause": None}
+    worker = _worker(heard={B: replace(ALL, since=WALL - 20, cause="503")})
+    [fleet] = ask(status.app(worker, clock=FakeClock()), "/hosts.json").json["fleets"]
+    assert fleet["hosts"] == {B: {**SAID, "since": WALL - 20, "cause": "503"}}
 
 
 def test_managers_that_share_their_hosts_are_one_worker() -> None:

@@ -52,6 +52,7 @@ def store(url: str) -> Iterator[Store]:
 def fleet(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Fleet:
     """Run one command on the store: its exit code, and what it wrote."""
     monkeypatch.setenv("SLEEPWALKER_FLEET", url)
+    monkeypatch.delenv("SLEEPWALKER_FLEET_SERVICE", raising=False)
     monkeypatch.setenv("COLUMNS", "80")
 
     def run(*argv: str) -> Run:
@@ -102,7 +103,8 @@ def test_trouble_is_shown_with_who_says_so_and_ends_with_3(fleet: Fleet, store: 
     assert "2 hosts in trouble, 1 broken for all" in out
     rows = {line.split()[0]: line.split()[1:] for line in reversed(out.splitlines()) if line.startswith("https://")}
     assert rows[PAY][:3] == ["broken", "4", "1"]
-    assert rows[MAIL][:4] == ["needs", "2", "1", "0"]
+    assert rows[MAIL][:5] == ["needs", "2", "workers", "1", "0"]
+    assert re.search(r"at .*, 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", " ".join(out.split())), "as of when"
     assert fleet("status", "--json", "--min-reporters", "5")[1].count('"broken_for_all": true') == 0
 
 
@@ -112,7 +114,20 @@ def test_a_service_sees_nothing_of_another_one(fleet: Fleet, store: Store) -> No
     code, out, err = fleet("status", "--service", "other")
     assert code == 1
     assert "0 workers of service other" in out
-    assert err == "sleepwalker: no worker of service other is there\n"
+    assert " ".join(err.split()) == (
+        "sleepwalker: no worker of service other is there; --service or SLEEPWALKER_FLEET_SERVICE names another service"
+    )
+
+
+@both
+def test_the_service_may_come_from_the_environment(fleet: Fleet, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    _worker(store, 1)
+    monkeypatch.setenv("SLEEPWALKER_FLEET_SERVICE", "other")
+    assert "0 workers of service other" in fleet("status")[1]
+    assert fleet("isolate", PAY)[2].startswith("sleepwalker: no worker of service other is there; --service or")
+    assert fleet("status", "--service", "default")[::2] == (0, ""), "what is given counts before it"
+    monkeypatch.setenv("SLEEPWALKER_FLEET_SERVICE", "")
+    assert fleet("status")[::2] == (0, "")
 
 
 @both
@@ -153,6 +168,29 @@ def test_an_end_may_be_a_moment_and_a_scope_is_isolated_alone(fleet: Fleet, stor
     assert store.overview().orders[f"{PAY}#reports"].left == pytest.approx(7_200, abs=30)
 
 
+@pytest.mark.parametrize(
+    ("host", "meant"),
+    [
+        ("127.0.0.1:8901", "http://127.0.0.1:8901 or https://127.0.0.1:8901"),
+        ("Pay", "http://pay or https://pay"),
+        ("pay two", "https://example.net"),
+    ],
+)
+@pytest.mark.parametrize("command", ["isolate", "restore", "reset"])
+def test_of_a_host_without_a_scheme_it_says_what_it_is_taken_for(
+    command: str, host: str, meant: str, fleet: Fleet, store: Store
+) -> None:
+    """A slip would look as if it had worked: no store knows the hosts that are well, nor the names that hooks know."""
+    _worker(store, 1)
+    code, out, err = fleet(command, host, "--json")
+    assert (code, json.loads(out)["host"]) == (0, host.lower())
+    assert " ".join(err.split()) == (
+        f"sleepwalker: {host.lower()} is taken for a name that a hook knows; "
+        f"a host is meant by its URL, such as {meant}"
+    )
+    assert fleet(command, PAY)[2] == ""
+
+
 @both
 def test_a_reset_reaches_the_workers_that_are_there(fleet: Fleet, store: Store) -> None:
     heard = _worker(store, 1)
@@ -163,14 +201,14 @@ def test_a_reset_reaches_the_workers_that_are_there(fleet: Fleet, store: Store) 
 
 @pytest.mark.parametrize(
     ("command", "says"),
-    [("isolate", "those that come carry it out"), ("restore", "nobody had it"), ("reset", "nobody will")],
+    [("isolate", "Those that come carry it out"), ("restore", "Nobody had it"), ("reset", "Nobody will")],
 )
 def test_where_no_worker_is_there_an_order_says_so(command: str, says: str, fleet: Fleet, store: Store) -> None:
     _worker(store, 1)
     store.leave("id-1")
     code, _, err = fleet(command, PAY)
     assert code == 0
-    assert err.startswith("sleepwalker: no worker of service default is there: ")
+    assert err.startswith("sleepwalker: no worker of service default is there; ")
     assert says in " ".join(err.split())
 
 

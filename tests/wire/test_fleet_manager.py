@@ -7,6 +7,7 @@ import gc
 import json
 import multiprocessing
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -201,6 +202,10 @@ def test_each_change_of_state_is_told_once(own_redis: RedisServer, make: Make) -
 # What two find, the third is told
 
 
+def _is_refused(answer: object) -> bool:
+    return isinstance(answer, CircuitOpenError) and " is open after " in str(answer)
+
+
 def test_what_two_workers_find_the_third_knows_and_when_it_is_back_all_do(url: str, make: Make) -> None:
     answers = {"status": 200}
     with FaultServer(default=lambda exchange: reply(answers["status"])) as server:
@@ -211,22 +216,27 @@ def test_what_two_workers_find_the_third_knows_and_when_it_is_back_all_do(url: s
         answers["status"] = 503
         one.breaks(server.url), two.breaks(server.url)
 
-        until(lambda: third.named("breaker.opened"))
-        answered = third.ask(server.url)
-        assert isinstance(answered, CircuitOpenError)
-        assert third.hook.asked > asked, "its connection was given up, and the hook asked for another"
-        assert "the circuit of" in str(answered)
-        assert answered.retry_after is not None
-        assert 0 <= answered.retry_after < 5
+        until(lambda: third.named("host.broken"))
         health = third.manager.health(server.url)
+        assert (health.state, health.failures) == ("broken", 0)
         assert health.fleet is not None
         assert health.fleet.verdict
-        assert (health.fleet.workers, health.failures) == (3, 0)
-        assert third.manager.fleet.hosts[server.url] == health.fleet  # type: ignore[union-attr]
-        [opened] = third.named("breaker.opened")
-        assert (opened.rule, opened.cause) == ("fleet", "503")  # type: ignore[attr-defined]
-        broken = third.named("host.broken")
-        assert [event.by for event in broken] == ["fleet"]  # type: ignore[attr-defined]
+        until(lambda: third.manager.health(server.url).fleet == third.manager.fleet.hosts[server.url])  # type: ignore[union-attr]
+        broken, opened = third.named("host.broken")[0], third.named("breaker.opened")[0]
+        assert (broken.by, opened.rule, opened.cause) == ("fleet", "fleet", "503")  # type: ignore[attr-defined]
+
+        # The others go on to look at it in vain, so that it is held back as well.
+        said: list[object] = []
+        until(lambda: [said.append(worker.ask(server.url)) for worker in workers] and _is_refused(said[-1]))
+        refused = said[-1]
+        assert isinstance(refused, CircuitOpenError)
+        assert re.fullmatch(
+            f"the circuit of {server.url} is open after 503(: other workers found it broken)?; next try in .* s",
+            str(refused),
+        ), "its own look may have failed meanwhile"
+        assert refused.retry_after is not None
+        assert 0 <= refused.retry_after < 5
+        assert third.hook.asked > asked, "its connection was given up, and the hook asked for another"
 
         answers["status"] = 200
         states = lambda: {worker.state(server.url) for worker in workers}  # noqa: E731
@@ -241,16 +251,18 @@ def test_a_worker_that_joins_late_knows_before_its_first_call(url: str, make: Ma
         one.breaks(host), two.breaks(host)
         one.manager.isolate(HOST, reason="new disks")
         until(lambda: one.manager.fleet.hosts.get(host) and one.manager.fleet.hosts[host].verdict)  # type: ignore[union-attr]
-        late = make(quick(url))
-        until(lambda: late.joined and late.manager.fleet.hosts)  # type: ignore[union-attr]
+        late = make(Fleet(url))  # it is held back for 0.75 s from its first call on, if it hears nothing
+        until(lambda: (said := late.manager.fleet.hosts.get(host)) and said.verdict)  # type: ignore[union-attr]
         assert len(late.manager.hosts) <= 1, "of the isolated one alone"
         assert isinstance(late.ask(HOST), HostIsolatedError)
         refused = late.ask(host)
         assert isinstance(refused, CircuitOpenError), "nothing was sent"
+        assert " is open after ConnectError: other workers found it broken; next try in " in str(refused)
         health = late.manager.health(host)
         assert (health.state, health.attempts) == ("broken", 0)
         assert health.fleet is not None
         assert health.fleet.verdict
+        assert (health.fleet.cause, health.fleet.since) == ("ConnectError", pytest.approx(time.time(), abs=END))
 
 
 def test_words_end_with_the_store(own_redis: RedisServer, make: Make) -> None:
@@ -324,9 +336,9 @@ def test_an_isolation_is_with_all_within_a_second(url: str) -> None:
     _isolates_within(Fleet(url), 1.0)
 
 
-def test_an_isolation_with_an_end_ends_in_all(url: str, make: Make) -> None:
-    workers = three(make, quick(url))
-    workers[0].manager.isolate(HOST, until=1.5)
+def test_an_isolation_with_an_end_ends_in_all(folder: Path, make: Make) -> None:
+    workers = three(make, quick(f"file://{folder}/ends.fleet"))
+    workers[0].manager.isolate(HOST, until=2.5)
     until(lambda: all(worker.named("host.isolated") for worker in workers))
     until(lambda: {worker.state(HOST) for worker in workers} & {"isolated"} == set())
     assert [[event.by for event in worker.named("host.restored")] for worker in workers] == [["time"]] * 3  # type: ignore[attr-defined]
@@ -620,6 +632,7 @@ def test_a_forked_child_is_a_worker_of_its_own(url: str, redis_server: RedisServ
 
 def test_a_child_that_ends_at_once_leaves_nothing(url: str, redis_server: RedisServer, make: Make) -> None:
     parent = make(Fleet(url))
+    parent.manager.hosts.host(HOST)  # it has asked one: else it would count as a server's first process
     until(lambda: parent.joined)
     connections, workers = clients(redis_server), set(overview(url).workers)
     pids = [forked(lambda: True, at_once=True) for _ in range(3)]
@@ -636,6 +649,7 @@ def _join_and_end(fleet: Fleet) -> None:
 
 def test_a_child_of_multiprocessing_is_a_worker_as_well(url: str, make: Make) -> None:
     parent = make(quick(url))
+    parent.manager.hosts.host(HOST)
     until(lambda: parent.joined)
     child = multiprocessing.get_context("fork").Process(target=_join_and_end, args=(quick(url),))
     with warnings.catch_warnings():
@@ -645,6 +659,18 @@ def test_a_child_of_multiprocessing_is_a_worker_as_well(url: str, make: Make) ->
     child.join(END)
     assert child.exitcode == 0
     until(lambda: parent.manager.fleet.workers == 1)  # type: ignore[union-attr]
+
+
+def test_a_process_that_forks_and_has_asked_no_host_is_no_worker(url: str, make: Make) -> None:
+    """As the first process of a server that loads the application before it forks."""
+    parent = make(quick(url))
+    until(lambda: parent.joined)
+    assert ended(forked(lambda: True, at_once=True)) == 0
+    until(lambda: not overview(url).workers)
+    assert parent.manager.fleet is not None
+    assert parent.manager.fleet.error == "this process forked others, and has asked no host itself"
+    parent.manager.hosts.host(HOST)
+    until(lambda: parent.joined and len(overview(url).workers) == 1)
 
 
 # Several managers on one table

@@ -360,7 +360,22 @@ def test_a_user_that_may_not_do_what_is_needed_is_told_so(guarded: tuple[RedisSe
     server, admin = guarded
     admin.execute_command("ACL", "SETUSER", "app", rule)
     store = RedisStore(server.url.replace("unix://", "unix://app:s3cret@") + "?db=1", "billing", timeout=TIMEOUT)
-    assert "the user may not run the script or touch the keys" in failure(lambda: store.sync(word()), "s3cret", "'app'")
+    assert failure(lambda: store.sync(word()), "s3cret", "'app'").partition(": ")[2] == (
+        "the user may not run the script or touch the keys: allow evalsha, eval, get, hgetall, what the script uses, "
+        "and the keys sleepwalker:{billing}:*; is billing the right service?"
+    )
+
+
+def test_a_user_that_has_the_keys_of_another_service_is_told_which_were_asked_for(
+    guarded: tuple[RedisServer, redis.Redis],
+) -> None:
+    """Who leaves out `service=` is refused, and may look for the fault in the user's rights."""
+    server, admin = guarded
+    admin.execute_command("ACL", "SETUSER", "app", "resetkeys", "~sleepwalker:{billing}:*")
+    store = RedisStore(server.url.replace("unix://", "unix://app:s3cret@"), "default", timeout=TIMEOUT)
+    said = failure(lambda: store.sync(word()), "s3cret")
+    assert said.endswith("the keys sleepwalker:{default}:*; is default the right service?")
+    assert guarded_store(server, "app:s3cret@").sync(word()).workers == 1
 
 
 def test_a_database_that_is_not_there_is_told(redis_server: RedisServer) -> None:

@@ -23,6 +23,7 @@ from servers.nginx_server import _free_ports
 
 from sleepwalker.cli import main
 from tests.docs_page import blocks
+from tests.ranges import whole
 
 pytestmark = [pytest.mark.once, pytest.mark.long]
 
@@ -48,7 +49,7 @@ def _status(store: str) -> dict[str, Any]:
     return json.loads(out.getvalue()) if out.getvalue() else {"workers": [], "hosts": [], "isolated": []}
 
 
-@pytest.mark.parametrize("more", [[], ["--preload"]], ids=["made in each worker", "made before the fork"])
+@pytest.mark.parametrize("more", [whole([]), ["--preload"]], ids=["made in each worker", "made before the fork"])
 def test_the_workers_of_gunicorn_are_a_fleet_by_one_argument(more: list[str], tmp_path: Path) -> None:
     store = f"file://{tmp_path}/billing.fleet"
     [port] = _free_ports(1)

@@ -41,8 +41,8 @@ PACKED = {
     "gzip ": gzip.compress(NUMBERS[:99]) + gzip.compress(NUMBERS[99:]),
     "deflate": zlib.compress(NUMBERS),
     "deflate ": raw_deflate(NUMBERS),
-    "br": brotlicffi.compress(NUMBERS),
-    "gzip, br": brotlicffi.compress(gzip.compress(NUMBERS)),
+    "br": brotlicffi.compress(NUMBERS, quality=5),
+    "gzip, br": brotlicffi.compress(gzip.compress(NUMBERS), quality=5),
 }
 FRAMING: dict[str, dict[str, Any]] = {"length": {}, "chunked": {"chunked": True}, "close": {"close": True}}
 

@@ -17,9 +17,6 @@ from typing import Any
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, status
 
@@ -134,12 +131,17 @@ def test_a_view_that_the_client_has_is_a_304(manager: ConnectionManager, serve: 
     assert (answer.status, answer.body) == (304, b"")
 
 
-@pytest.mark.parametrize("framework", [FastAPI, Starlette])
+@pytest.mark.parametrize("framework", ["FastAPI", "Starlette"])
 def test_mounted_it_is_found_with_and_without_a_slash_and_its_links_lead_beside_it(
-    manager: ConnectionManager, serve: Serve, framework: Any
+    manager: ConnectionManager, serve: Serve, framework: str
 ) -> None:
-    app = framework() if framework is FastAPI else Starlette(routes=[Mount("/ops/status", status.asgi(manager))])
-    if framework is FastAPI:
+    from fastapi import FastAPI  # here, for each process of a run reads this file
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    app: Any = Starlette(routes=[Mount("/ops/status", status.asgi(manager))])
+    if framework == "FastAPI":
+        app = FastAPI()
         app.mount("/ops/status", status.asgi(manager))
     port = serve(app)
     assert Answer(port, "/ops/status").headers["location"].endswith("/ops/status/")

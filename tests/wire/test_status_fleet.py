@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -71,8 +72,12 @@ def test_each_worker_has_the_same_headline_also_one_that_never_asked_the_host(
         [fleet] = json.loads(_read(f"{at}/hosts.json"))["fleets"]
         assert (fleet["joined"], fleet["workers"]) == (True, 4)
         assert fleet["hosts"][dead]["verdict"] is True
-    assert heads == [f"{dead.removeprefix('http://')} is broken for all 4 workers · Hosts"] * 4
+    assert heads == [f"{dead} is broken for all 4 workers · Hosts"] * 4
     assert workers[3].health() == {}
+    assert re.search(
+        r"<p>Since \d\d:\d\d:\d\d UTC, for .*?</p><p>The last failure was ConnectError\.</p>",
+        _read(site(status.app(workers[3])).url),
+    ), "also from one that never asked the host"
 
 
 def test_a_worker_whose_store_goes_away_says_that_it_is_alone(

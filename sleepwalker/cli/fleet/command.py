@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from sleepwalker.cli.fleet import orders, status
+from sleepwalker.cli.fleet.opening import SERVICE_VARIABLE
 from sleepwalker.cli.parser import Commands, Parser, examples, whole
 from sleepwalker.fleet.stores import DEFAULT_SERVICE
 from sleepwalker.fleet.verdicts import Quorum
@@ -137,7 +138,7 @@ def _add_host(parser: Parser) -> None:
 def _add_store(parser: Parser) -> None:
     parser.add_argument("--store", metavar="URL", help="redis://, rediss://, unix:// or file:///; or SLEEPWALKER_FLEET")
     parser.add_argument(
-        "--service", metavar="NAME", default=DEFAULT_SERVICE, help="whose workers, as they have it (%(default)s)"
+        "--service", metavar="NAME", help=f"whose workers, as they have it; or {SERVICE_VARIABLE} ({DEFAULT_SERVICE})"
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
 

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 from sleepwalker.cli.parser import UsageError
 from sleepwalker.fleet.store import Store, StoreError
-from sleepwalker.fleet.stores import check_service, file_path, open_store, scheme_of
+from sleepwalker.fleet.stores import DEFAULT_SERVICE, check_service, file_path, open_store, scheme_of
 
 #: The environment variable that holds the store's URL, with its password where it has one.
 VARIABLE = "SLEEPWALKER_FLEET"
+#: That which holds the name of the service.
+SERVICE_VARIABLE = "SLEEPWALKER_FLEET_SERVICE"
 #: Seconds for one question: a person waits.
 _TIMEOUT = 3.0
 
@@ -25,7 +27,7 @@ class Unusable(Exception):
 def store_of(args: argparse.Namespace) -> Iterator[Store]:
     """The store, closed at the end. Raises `UsageError` for a URL that cannot be, `Unusable` for a missing file.
 
-    Within, a `StoreError` becomes an `Unusable` that names the store.
+    Within, a `StoreError` becomes an `Unusable` that names the store. `args.service` is the service from then on.
     """
     given: str | None = args.store
     args.store = None  # it may hold a password, and is not looked at again
@@ -33,10 +35,13 @@ def store_of(args: argparse.Namespace) -> Iterator[Store]:
     where = "--store" if given else VARIABLE
     if not url:
         raise UsageError(f"--store is missing: give the URL that the workers have as fleet=, or set {VARIABLE}")
+    whose = "--service"
+    if args.service is None:
+        whose, args.service = SERVICE_VARIABLE, os.environ.get(SERVICE_VARIABLE) or DEFAULT_SERVICE
     try:
         check_service(args.service)
     except ValueError as error:
-        raise UsageError(f"--service: {error}") from None
+        raise UsageError(f"{whose}: {error}") from None
     try:
         # The workers make the file. Made here it would be this user's, and a slip in its name would go unseen.
         missing = scheme_of(url) == "file" and not file_path(url).exists()
@@ -50,6 +55,11 @@ def store_of(args: argparse.Namespace) -> Iterator[Store]:
             yield store
         except StoreError as error:
             raise Unusable(named(store, error)) from None
+
+
+def nobody(service: str) -> str:
+    """What is said where the store knows no worker of the service."""
+    return f"no worker of service {service} is there; --service or {SERVICE_VARIABLE} names another service"
 
 
 def named(store: Store, error: StoreError) -> str:

@@ -10,7 +10,7 @@ import sys
 from datetime import datetime
 from typing import Literal
 
-from sleepwalker.cli.fleet.opening import Unusable, store_of
+from sleepwalker.cli.fleet.opening import Unusable, nobody, store_of
 from sleepwalker.cli.fleet.words import iso, lasting, moment_of
 from sleepwalker.cli.parser import UsageError
 from sleepwalker.cli.text import count, safe_line, told
@@ -19,9 +19,12 @@ from sleepwalker.connection.settings import check_isolation
 from sleepwalker.fleet.store import KEPT_FOR, Order, Overview
 from sleepwalker.hosts.isolations import isolation_key
 from sleepwalker.hosts.names import checked_record_key
+from sleepwalker.transport.url import parse_hostname
 
 _PART = re.compile(r"(\d{1,9})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+#: In a name, before the mark that stands for what is not shown of it.
+_MARK = "…"
 _STORE = re.compile(r"(?:rediss?(?:\+\w+)?|unix|file):", re.IGNORECASE)
 
 
@@ -50,7 +53,7 @@ def moment(text: str) -> datetime:
 
 def isolate(args: argparse.Namespace) -> int:
     """Isolate a host in all workers."""
-    key = _key(args.host)
+    key = _key(args)
     ends = args.for_ if args.for_ is not None else args.until
     try:
         isolation = check_isolation(args.reason, ends, SYSTEM_CLOCK)
@@ -63,22 +66,31 @@ def isolate(args: argparse.Namespace) -> int:
 
 def restore(args: argparse.Namespace) -> int:
     """End the isolation of a host in all workers."""
-    return _give(args, _key(args.host), Order("restore", by=_name()))
+    return _give(args, _key(args), Order("restore", by=_name()))
 
 
 def reset(args: argparse.Namespace) -> int:
     """Close the circuits of a host in all workers."""
-    return _give(args, _key(args.host), Order("reset", by=_name()))
+    return _give(args, _key(args), Order("reset", by=_name()))
 
 
-def _key(host: str) -> str:
-    """The name by which workers know the host."""
+def _key(args: argparse.Namespace) -> str:
+    """The name by which workers know the host. `args.is_url` says whether that is its URL."""
+    host: str = args.host
     if _STORE.match(host):
         raise UsageError("HOST is the URL of a store (not shown): it belongs behind --store")
     try:
-        return isolation_key(*checked_record_key(host))
+        name, origin, scope = checked_record_key(host)
     except ValueError as error:
         raise UsageError(f"HOST: {error}") from None
+    args.is_url = origin is not None
+    key = isolation_key(name, origin, scope)
+    if _MARK in key:
+        raise UsageError(
+            "HOST is a name with ? or #, or too long, of which each process shows a mark of its own: the workers "
+            "cannot be told of it. A scope is meant by its host's URL, https://host#name"
+        )
+    return key
 
 
 def _too_far(args: argparse.Namespace) -> str:
@@ -108,17 +120,31 @@ def _give(args: argparse.Namespace, key: str, order: Order) -> int:
         }, indent=2))  # fmt: skip
     else:
         told(_done(key, order, before, until), sys.stdout, indent="  ")
+    if not args.is_url:
+        _note(_no_url(safe_line(key)))
     if not workers:
-        told(
-            f"sleepwalker: no worker of service {args.service} is there: {_LATER[order.kind]}", sys.stderr, indent="  "
-        )
+        _note(f"{nobody(args.service)}. {_LATER[order.kind]}")
     return 0
 
 
+def _note(text: str) -> None:
+    told(f"sleepwalker: {text}", sys.stderr, indent="  ")
+
+
+def _no_url(name: str) -> str:
+    """What is said of a HOST without a scheme: no store knows whether a hook knows it, or it is a slip."""
+    try:
+        parse_hostname(f"http://{name}")
+        meant = f"http://{name} or https://{name}"
+    except ValueError:
+        meant = "https://example.net"
+    return f"{name} is taken for a name that a hook knows; a host is meant by its URL, such as {meant}"
+
+
 _LATER: dict[Literal["isolate", "restore", "reset"], str] = {
-    "isolate": f"those that come carry it out, within {KEPT_FOR / 86_400:.0f} days",
-    "restore": "nobody had it isolated",
-    "reset": "nobody will carry it out but one that comes within a minute",
+    "isolate": f"Those that come carry it out, within {KEPT_FOR / 86_400:.0f} days",
+    "restore": "Nobody had it isolated",
+    "reset": "Nobody will carry it out but one that comes within a minute",
 }
 
 

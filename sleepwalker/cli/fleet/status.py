@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sleepwalker.cli import signals
-from sleepwalker.cli.fleet.opening import Unusable, named, store_of
+from sleepwalker.cli.fleet.opening import Unusable, named, nobody, store_of
 from sleepwalker.cli.fleet.trouble import Picture, document, picture
 from sleepwalker.cli.fleet.words import moment_of
 from sleepwalker.cli.text import safe_line, told
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if shown.trouble:
         return _TROUBLE
     if not shown.workers:
-        _say(f"no worker of service {args.service} is there")
+        _say(nobody(args.service))
         return 1
     return 0
 

@@ -29,7 +29,7 @@ def render(shown: Picture, store: str, service: str, width: int, height: int | N
     isolated = min(_MOST, len(shown.isolated), _MOST if height is None else max(1, height // 8))
     lines = None if height is None else height - _HEAD - 2 * isolated
     return stacked(
-        folded(f"{_many(len(shown.workers), 'worker')} of service {service} at {store}"),
+        folded(f"{_many(len(shown.workers), 'worker')} of service {service} at {store}, {moment_of(shown.now)}"),
         folded(*_summary(shown)),
         *_hosts(shown, width, lines),
         *_isolated(shown, isolated),
@@ -82,6 +82,9 @@ def _hosts(shown: Picture, width: int, lines: int | None) -> list[RenderableType
     parts: list[RenderableType] = ["", table(headers, rows, words={"host", "for all", "cause", headers[-1]})]
     if len(shown.hosts) > len(rows):
         parts.append(line(f"and {len(shown.hosts) - len(rows):,} more, with less trouble; --json has all"))
+    if lines is None:
+        whole = zip(names, hosts, strict=True)
+        parts += [folded(f"{name} is {one.host}") for name, one in whole if name != one.host]
     if each:
         parts += ["", folded("B finds it broken, x fails, f was answered, . did not ask; in order:")]
         parts += [
@@ -109,7 +112,10 @@ def _plain(cell: Cell | Text) -> str:
 def _verdict(one: Trouble) -> Cell:
     if one.verdict == "broken":
         return "broken", "bold red"
-    return ("soon", "red") if one.verdict == "heard" else (f"needs {one.needed:,}", "yellow")
+    if one.verdict == "heard":
+        return "soon", "red"
+    reports = one.tally.broken + one.tally.fine
+    return f"needs {one.needed:,} {f'of {reports:,}' if reports >= one.needed else 'workers'}", "yellow"
 
 
 def _cells(one: Trouble, machines: Sequence[Sequence[tuple[str, str]]]) -> Text:

@@ -21,9 +21,10 @@ def moment_of(moment: float) -> str:
 
 
 def short(moment: float, now: float) -> str:
-    """`07:00:00`, and the day before it where that is long ago."""
+    """`07:00:00`, and `11-28 07:00` where that is not today."""
     stamp = datetime.fromtimestamp(moment, UTC)
-    return f"{stamp:%H:%M:%S}" if abs(now - moment) < 43_200 else f"{stamp:%m-%d %H:%M}"
+    today = stamp.date() == datetime.fromtimestamp(now, UTC).date()
+    return f"{stamp:%H:%M:%S}" if today else f"{stamp:%m-%d %H:%M}"
 
 
 def lasting(seconds: float) -> str:

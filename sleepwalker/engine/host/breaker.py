@@ -79,7 +79,7 @@ class Breaker:
     def _refusal(self, state: State, retry_after: float) -> Refusal:
         circuit = self.circuit
         max_wait = 0.0 if circuit.observes else circuit.policy.max_wait
-        return Refusal(state, retry_after, circuit.cause, circuit.observes, max_wait)
+        return Refusal(state, retry_after, circuit.cause, circuit.observes, max_wait, circuit.told)
 
     def report_locked(
         self,

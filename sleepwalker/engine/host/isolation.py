@@ -61,8 +61,9 @@ class Isolation:
         until = None if moment is None else datetime.fromtimestamp(moment, UTC)
         when = "" if until is None else f" until {until:%Y-%m-%d %H:%M:%S} UTC"
         why = "" if self.reason is None else f": {self.reason}"
+        by_command = "" if self.by is None else ", and so does the command sleepwalker fleet restore"
         return HostIsolatedError(
-            f"{host} is isolated by an operator{when}{why}; restore() ends that",
+            f"{host} is isolated by an operator{when}{why}; restore() ends that{by_command}",
             host=host,
             retry_after=None if until is None else self.left(clock.monotonic(), clock.wall()),
             reason=self.reason,

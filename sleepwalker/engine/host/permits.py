@@ -48,6 +48,8 @@ class Refusal:
     """True in a dry run: the attempt is sent all the same, and its outcome moves nothing."""
     max_wait: float = 0.0
     """Seconds that a call waits rather than be refused."""
+    told: bool = False
+    """Whether the circuit is open, or half-open, by the word of other workers alone."""
 
 
 class PermitHolder(Protocol):

@@ -58,6 +58,11 @@ class Fellows:
     """How many there are, those included that do not use it."""
     verdict: bool
     """Whether the host counts as broken for all."""
+    since: float | None = None
+    """When its trouble began, in seconds since 1970-01-01 UTC by this machine's clock; None where that is not known."""
+    cause: str | None = None
+    """The last failure that one of them met: a status, or the name of an exception type; None where that is not
+    known."""
 
 
 class Routes(NamedTuple):

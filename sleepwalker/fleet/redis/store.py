@@ -72,7 +72,8 @@ class RedisStore:
             raise ValueError(f"timeout must be a number of seconds above 0 and below 3600, not {timeout!r}")
         self.shown: str = where.shown
         # Braces would end the part of the key that says its slot.
-        self._prefix = b"sleepwalker:{%s}:" % quote(service, safe="/:@ -_.~", errors="replace").encode()
+        service = quote(service, safe="/:@ -_.~", errors="replace")
+        self._prefix = b"sleepwalker:{%s}:" % service.encode()
         self._state = self._prefix + b"state"
         try:
             from sleepwalker.fleet.redis.wire import Wire  # noqa: PLC0415 - what imports redis-py
@@ -80,7 +81,7 @@ class RedisStore:
             if error.name != "redis":
                 raise
         else:
-            self._wire = Wire(where, timeout, clock)
+            self._wire = Wire(where, service, timeout, clock)
             return
         raise ModuleNotFoundError(
             "a fleet in Redis needs the package redis: pip install 'sleepwalker[fleet]'", name="redis"

@@ -25,13 +25,13 @@ _HOPS = 4
 #: Nodes of a cluster that are remembered beside those of the URL.
 _MOST_NODES = 64
 
-#: What a server's error means, by the name of redis-py's class or by the first word.
+#: What a server's error means, by the name of redis-py's class or by the first word. SERVICE stands for the service.
 _MEANINGS = {
     "AuthenticationError": "it refused the user or the password",
     "AuthenticationWrongNumberOfArgsError": "it refused the user or the password",
     "AuthorizationError": "it refused the user or the password",
     "NoPermissionError": "the user may not run the script or touch the keys: allow evalsha, eval, get, hgetall, what "
-    "the script uses, and the keys sleepwalker:*",
+    "the script uses, and the keys sleepwalker:{SERVICE}:*; is SERVICE the right service?",
     "OutOfMemoryError": "it is full (maxmemory)",
     "ReadOnlyError": "it is a replica, which takes no writes",
     "BusyLoadingError": "it is still loading its data",
@@ -108,8 +108,10 @@ class Wire:
     """Asks a server. Each call connects where there is no connection, and ends with its deadline; after an error the
     next one connects anew."""
 
-    def __init__(self, address: Address, timeout: float, clock: Clock) -> None:
+    def __init__(self, address: Address, service: str, timeout: float, clock: Clock) -> None:
         self._address = address
+        self._service = service
+        """As it stands in the keys."""
         self._timeout = timeout
         self._clock = clock
         self._deadline = Deadline(clock, timeout)
@@ -286,10 +288,10 @@ class Wire:
         said = str(error)
         for text, key in _TEXTS.items():
             if text in said:
-                return _MEANINGS[key]
+                return _MEANINGS[key].replace("SERVICE", self._service)
         for key in (*(kind.__name__ for kind in type(error).__mro__), said.partition(" ")[0]):
             if key in _MEANINGS:
-                return _MEANINGS[key]
+                return _MEANINGS[key].replace("SERVICE", self._service)
         if "FOREIGN" in said or "user_script" in said:
             return "there is foreign data under the keys of the fleet: see which, and delete them"
         if isinstance(error, redis.ConnectionError):

@@ -1,0 +1,31 @@
+"""What a worker does with the records of its hosts, by what it heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from sleepwalker.engine import Host
+from sleepwalker.engine import fleet as word
+from sleepwalker.events import Event
+
+
+class Action(NamedTuple):
+    """What is to be done with a host's record."""
+
+    kind: Literal["broken", "hold", "look", "back", "withdraw"]
+    host: str
+    until: float = 0.0
+    """For `broken` and `hold`: until when nobody looks here, unless told otherwise; on the worker's clock."""
+    cause: str | None = None
+
+
+def done(action: Action, record: Host, now: float) -> Iterable[Event]:
+    """Do what is to be done with a record; what changed by it."""
+    if action.kind == "broken":
+        return word.told_broken(record, action.cause, action.until, now)
+    if action.kind == "hold":
+        return word.hold(record, action.until, now)
+    if action.kind == "look":
+        return word.let_look(record, now)
+    return word.came_back(record, now) if action.kind == "back" else word.withdrawn(record, now)
