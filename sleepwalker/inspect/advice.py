@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from sleepwalker.inspect.trouble import Episode
 
 __all__ = ["advice", "page_of", "read_on"]
@@ -53,8 +55,8 @@ _OVER = {
 }
 
 
-def advice(*episodes: Episode, flaps: bool = False) -> str:
-    """What to do now. Of several episodes: those of hosts that fell together."""
+def advice(*episodes: Episode, flaps: bool = False, fleet: bool = False) -> str:
+    """What to do now. Of several episodes: those of hosts that fell together. `fleet`: orders can go to all workers."""
     one = episodes[0]
     if len(episodes) > 1:
         if all(each.end is not None for each in episodes):
@@ -70,7 +72,14 @@ def advice(*episodes: Episode, flaps: bool = False) -> str:
     if one.end is not None and one.kind != "retried":
         return _OVER.get(one.kind, "Nothing now. In the morning, ask the people who run it what it was.")
     means = f"{_MEANS[one.error]} " if one.error in _MEANS and one.kind in ("total", "broken") else ""
-    return f"{means}{_NOW[one.kind]}"
+    return f"{means}{_for_all(_NOW[one.kind], one.host) if fleet else _NOW[one.kind]}"
+
+
+def _for_all(text: str, host: str) -> str:
+    """Beside the method that an order is given by in a program, name the command for all workers of the fleet."""
+    for order in ("isolate", "restore"):
+        text = text.replace(f"manager.{order}", f"manager.{order} (or: sleepwalker fleet {order} {shlex.quote(host)})")
+    return text
 
 
 def _local(one: Episode) -> str:

@@ -10,7 +10,7 @@ from sleepwalker.inspect.advice import advice, page_of
 from sleepwalker.inspect.model import HostFacts, Report
 from sleepwalker.inspect.over import flaps_every, over
 from sleepwalker.inspect.trouble import Episode, Finding, Together
-from sleepwalker.inspect.words import count, kind, seconds, share, span, times, until, when
+from sleepwalker.inspect.words import RESTORED, count, kind, seconds, share, span, times, until, when
 
 __all__ = ["findings"]
 
@@ -92,11 +92,15 @@ def _of_host(facts: HostFacts, numbers: Sequence[int], report: Report, runbook: 
         since=tuple(_line(one, report) for one in mine),
         done=_done(mine, facts.sampled and not report.retries.exact),
         over=over(last, troubles, facts, report) if troubles else "",
-        next=advice(last, flaps=flaps),
+        next=advice(last, flaps=flaps, fleet=_in_fleet(last, report)),
         runbook=page_of(last, runbook, flaps=flaps),
         hosts=(facts.host,),
         episodes=tuple(numbers),
     )
+
+
+def _in_fleet(one: Episode, report: Report) -> bool:
+    return bool(report.fleets or one.told or one.isolated_by == "fleet")
 
 
 def _line(one: Episode, report: Report) -> str:
@@ -117,7 +121,9 @@ def _what(one: Episode, report: Report) -> str:
     if one.kind == "isolated":
         to = f"until {when(one.isolated_until, report)}" if one.isolated_until is not None else None
         why = ", ".join(part for part in (one.isolated_reason, to) if part)
-        said = "isolated by an operator" + (f": {why}" if why else "")
+        all_workers = " for all workers" if one.isolated_by == "fleet" else ""
+        said = f"isolated by an operator{all_workers}" + (f": {why}" if why else "")
+        said += f"; {RESTORED[one.restored_by]}" if one.restored_by else ""
     elif one.kind == "hooks":
         said = _hooks(one)
     elif one.kind == "slow":

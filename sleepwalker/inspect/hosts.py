@@ -26,6 +26,8 @@ LATENCY = (
 #: of one that has just closed, is told by the circuit's own state.
 _FAILED = "NOT answered AND coalesce(rejected_by, '') NOT IN ('breaker', 'isolation')"
 
+#: What a worker says of a host, each by itself.
+_LANES = ("host", "isolation", "circuit")
 #: Seconds in which events of one moment are logged.
 _SAME = 0.1
 
@@ -131,8 +133,12 @@ def states(
     in_fleet = {one.number for one in of.values() if fleets.of(one.number, period[1])}
     known: dict[str, Evidence] = {}
     for host, transitions in found.items():
-        ends = {whose: {**fleets.ended(whose, transitions), **gone} for whose in ("host", "isolation", "circuit")}
-        broken, isolated = describe(hosts[host], transitions, *period, alive[host], began, ends, in_fleet)
+        alone = "#" in host  # the circuit of a scope is each worker's own
+        shared = ("isolation",) if alone else _LANES
+        ends = {one: fleets.ended(one, transitions) | gone if one in shared else gone for one in _LANES}
+        broken, isolated = describe(
+            hosts[host], transitions, *period, alive[host], began, ends, set() if alone else in_fleet
+        )
         closed = [one for one in transitions if one.event == "breaker.closed" and not one.observed and one.lasts]
         ramps = [(one.time, one.time + (one.lasts or 0.0)) for one in closed]
         known[host] = Evidence((), [_with_its_circuit(one, transitions) for one in broken], isolated, ramps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sleepwalker.inspect.session import Session
 from sleepwalker.inspect.spans import Process
@@ -11,6 +12,8 @@ from sleepwalker.inspect.trouble import Episode
 
 __all__ = ["Move", "away", "back", "moves", "names", "note_isolations", "seconds"]
 
+#: Seconds: within so many all workers of a fleet carry out an order that one of them gave.
+_ORDERED = 5.0
 _HOOKED = "event = 'connection.hooked' AND target IS NOT NULL"
 
 
@@ -81,16 +84,33 @@ def back(host: str, found: Sequence[Move], after: float) -> Move | None:
 
 
 def note_isolations(session: Session, episodes: Sequence[Episode], end: float, dated: str) -> None:
-    """Note what the operator said of each isolation, maybe before what is looked at; the last word counts."""
+    """Note what the operator said of each isolation, maybe before what is looked at, and what ended it.
+
+    The last word counts.
+    """
     found = [one for one in episodes if one.kind == "isolated"]
     if not found:
         return
-    said: dict[str, list[tuple[float, str | None, float | None]]] = {}
+    said: dict[str, list[tuple[Any, ...]]] = {}
     for host, *words in session.rows(f"""
-            SELECT host, {seconds("time")} AS moment, reason, "until" FROM everything
-            WHERE event = 'host.isolated' AND {dated} ORDER BY moment"""):
-        said.setdefault(host, []).append((words[0], words[1], words[2]))
+            SELECT host, {seconds("time")} AS moment, event = 'host.restored', "by", reason, "until" FROM everything
+            WHERE event IN ('host.isolated', 'host.restored') AND {dated} ORDER BY moment"""):
+        said.setdefault(host, []).append(tuple(words))
     for one in found:
-        for moment, reason, until in said.get(one.host, ()):
-            if moment <= (end if one.end is None else one.end):
-                one.isolated_reason, one.isolated_until = reason, until
+        until = end if one.end is None else one.end
+        _note_words(one, [words for words in said.get(one.host, ()) if words[0] <= until])
+
+
+def _note_words(one: Episode, said: Sequence[tuple[Any, ...]]) -> None:
+    """Each is a moment, whether it is that of a `host.restored`, `by`, the reason and until when."""
+    by_hand, here = float("-inf"), False
+    for moment, restored, by, reason, until in said:
+        if not restored:
+            one.isolated_reason, one.isolated_until = reason, until
+            # Of one order, a worker of the fleet says that it gave it, and the others that they were told.
+            one.isolated_by = "fleet" if by == "fleet" or (here and one.isolated_by == "fleet") else "hand"
+            here = moment >= one.begin
+        elif one.end is not None and moment >= one.begin and by in ("fleet", "hand", "time"):
+            by_hand = moment if by == "hand" else by_hand
+            # What was restored by hand in one worker is restored in the others by its order.
+            one.restored_by = "hand" if by == "fleet" and moment - by_hand <= _ORDERED else by

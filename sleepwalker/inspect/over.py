@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sleepwalker.inspect.model import HostFacts, Report
 from sleepwalker.inspect.trouble import Episode
-from sleepwalker.inspect.words import count, span, when
+from sleepwalker.inspect.words import RESTORED, count, span, when
 
 __all__ = ["flaps_every", "over"]
 
@@ -27,7 +27,8 @@ def over(one: Episode, troubles: Sequence[Episode], facts: HostFacts, report: Re
     if facts.ramp_until is not None and report.end < facts.ramp_until and one.end == facts.recovered_at:
         return f"recovering: {since}; the load grows until {when(facts.ramp_until, report)} at the latest"
     if one.kind in ("isolated", "hooks"):
-        return f"yes, since {when(one.end, report)}"
+        why = f": {RESTORED[one.restored_by]}" if one.restored_by else ""
+        return f"yes, since {when(one.end, report)}{why}"
     if (every := flaps_every(troubles, report)) is not None:
         return f"for now: {since}, but it failed every {span(every)} on average"
     if not one.answered_since:

@@ -91,6 +91,10 @@ class Episode:
     """Why an operator had taken the host out of use, in their words, if they said so."""
     isolated_until: float | None = None
     """Until when, if they said so."""
+    isolated_by: Literal["fleet", "hand"] | None = None
+    """`fleet`: by an order to all workers, so far as any worker says so; else `hand`. None where no event says it."""
+    restored_by: Literal["fleet", "hand", "time"] | None = None
+    """What ended the isolation: an order to all workers, `restore` in a worker of the log, or its time was over."""
     together: int | None = None
     """The number of the entry in `Report.together` that it belongs to."""
 

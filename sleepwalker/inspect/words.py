@@ -8,8 +8,8 @@ from sleepwalker.inspect.model import Alone, Report
 from sleepwalker.inspect.window import clock_time, iso
 
 __all__ = [
-    "about_filter", "alone", "count", "cut_short", "glued", "kind", "misdated", "not_retried", "period", "seconds",
-    "share", "span", "times", "until", "when",
+    "RESTORED", "about_filter", "alone", "count", "cut_short", "glued", "kind", "misdated", "not_retried", "period",
+    "seconds", "share", "span", "times", "until", "when",
 ]  # fmt: skip
 
 #: Spaces at which no line is to end: `23 h 59 min`, `19.5 % of`, `8 processes`, `p95 20 ms`.
@@ -27,6 +27,12 @@ _NOT_RETRIED = {
     "not idempotent": "sent twice, the call could do its work twice",
     "not replayable": "the body cannot be sent again",
     "retry after": "the host asked for a longer wait than allowed",
+}
+#: What ended an isolation, in words.
+RESTORED = {
+    "fleet": "an order to all workers restored it",
+    "hand": "it was restored by hand",
+    "time": "its time was over",
 }
 #: Seconds: what is due within these after the log's end needs no date.
 _SOON = 12 * 3600.0

@@ -11,6 +11,8 @@ import pytest
 from sleepwalker.cli.display import console
 from sleepwalker.cli.inspect.view import render
 from sleepwalker.inspect import Filter, Report, document, page
+from sleepwalker.inspect.advice import advice
+from sleepwalker.inspect.trouble import Episode
 from sleepwalker.inspect.words import alone
 from tests.unit.inspect_logs import HOST, NOON, answered, failed, line, rejected, report_on, write
 
@@ -268,3 +270,84 @@ def test_a_moment_in_which_one_worker_failed_is_compared_with_what_others_had_ar
 def test_a_host_that_failed_for_all_is_a_matter_of_its_people(made: Made) -> None:
     [finding] = made(joined(0, 1), joined(0, 2), *broken()).findings
     assert "the people who run it" in finding.next
+
+
+# -- orders --------------------------------------------------------------------------------------
+
+
+def test_in_a_fleet_the_orders_to_all_workers_are_named(made: Made) -> None:
+    def said(*lines: str) -> str:
+        return made(*lines).findings[0].next
+
+    isolate = f"manager.isolate (or: sleepwalker fleet isolate {HOST}) keeps callers away"
+    assert isolate in said(joined(0, 1), joined(0, 2), *broken())
+    assert isolate in said(*broken()), "the fleet's word shows that there is one"
+    assert "manager.isolate keeps callers away" in said(*broken(second="consecutive"))
+    isolated = [answered(0), line(10, "host.isolated"), answered(20, "https://other")]
+    assert said(*isolated).endswith("manager.restore ends the isolation.")
+    assert said(joined(0, 1), *isolated).endswith(
+        f"manager.restore (or: sleepwalker fleet restore {HOST}) ends the isolation."
+    )
+
+
+def test_a_command_that_is_named_can_be_pasted_into_a_shell() -> None:
+    one = Episode(f"{HOST}#a part; ls", "isolated", NOON, None)
+    assert f"sleepwalker fleet restore '{HOST}#a part; ls')" in advice(one, fleet=True)
+
+
+@pytest.mark.parametrize(
+    ("ends", "by", "says"),
+    [
+        ([(20, "hand")], "hand", "it was restored by hand"),
+        ([(20, "fleet"), (20.3, "fleet")], "fleet", "an order to all workers restored it"),
+        ([(20, "hand"), (20.3, "fleet")], "hand", "it was restored by hand"),
+        ([(20, "time"), (23, "time")], "time", "its time was over"),
+    ],
+)
+def test_who_restored_a_host_is_told(made: Made, ends: list[tuple[float, str]], by: str, says: str) -> None:
+    pids = range(1, len(ends) + 1)
+    begin = [line(5, "host.isolated", pid=pid, reason="drill", until=NOON + 900, by="fleet") for pid in pids]
+    end = [line(at, "host.restored", pid=pid, by=by) for pid, (at, by) in zip(pids, ends, strict=True)]
+    lines = [answered(1, pid=pid) for pid in pids] + begin + end + [answered(at, pid=1) for at in range(24, 40)]
+    report = made(*lines)
+    [finding] = report.findings
+    assert f"isolated by an operator for all workers: drill, until 14:15:00.0; {says}" in finding.since[0]
+    assert finding.over == f"yes, since 14:00:{ends[-1][0]:04.1f}: {says}"
+    assert (report.episodes[0].isolated_by, report.episodes[0].restored_by) == ("fleet", by)
+
+
+def test_of_an_isolation_that_goes_on_nobody_restored_it(made: Made) -> None:
+    """An earlier one was."""
+    earlier = [line(2, "host.isolated", pid=1), line(4, "host.restored", pid=1, by="hand")]
+    report = made(
+        answered(1, pid=1),
+        *earlier,
+        answered(5, pid=1),
+        line(10, "host.isolated", pid=1),
+        answered(20, "https://other", pid=1),
+    )
+    assert [one.restored_by for one in report.episodes] == ["hand", None]
+    assert "restored" not in report.findings[0].since[1]
+
+
+def test_an_isolation_by_hand_is_no_order_to_all_because_an_earlier_one_was(made: Made) -> None:
+    earlier = [line(2, "host.isolated", pid=1, by="fleet"), line(4, "host.restored", pid=1, by="fleet")]
+    later = [line(10, "host.isolated", pid=1, reason="mine"), answered(20, "https://other", pid=1)]
+    report = made(answered(1, pid=1), *earlier, answered(5, pid=1), *later)
+    assert [one.isolated_by for one in report.episodes] == ["fleet", "hand"]
+
+
+def test_an_order_that_a_worker_of_the_log_gave_is_one_to_all(made: Made) -> None:
+    told = [line(10.2, "host.isolated", pid=pid, by="fleet") for pid in (2, 3)]
+    report = made(*_others(1, 9), line(10, "host.isolated", pid=1), *told, answered(20, "https://other", pid=1))
+    assert [one.isolated_by for one in report.episodes] == ["fleet"]
+
+
+def test_the_circuit_of_a_scope_is_each_workers_own_also_in_a_fleet(made: Made) -> None:
+    scope = f"{HOST}#reports"
+    lines = [one.replace(f'"host":"{HOST}"', f'"host":"{scope}"') for one in broken(second="consecutive")]
+    report = made(joined(0, 1), joined(0, 2), *lines)
+    assert report.findings[0].over.startswith("no: the circuit is open; the next try was due at 14:00:14.0")
+    ended = [one.replace(f'"host":"{HOST}"', f'"host":"{scope}"') for one in closed(42, 1)]
+    [facts] = made(joined(0, 1), joined(0, 2), *lines, *ended).hosts
+    assert facts.circuit == "open"  # of the other one
