@@ -28,7 +28,7 @@ _HOSTS, _LEAST, _MOST = 6400, 16, 256
 _GONE = 5
 #: All workers together look at a broken host as often as this share of its outage so far, in intervals at the soonest
 #: and at the latest: so an outage ends for them later by hardly more than that.
-_LOOK_AFTER, _SOONEST, _LATEST = 0.25, 0.5, 1.9
+_LOOK_AFTER, _SOONEST, _LATEST = 0.2, 0.4, 1.8
 #: So many intervals after the last look that failed nobody is held back by it any more; one that hangs takes ten.
 _FRESH = 12.0
 #: For so many intervals after a look was answered nobody is held back, whatever failed since: a host that answers some

@@ -135,7 +135,7 @@ def test_when_it_is_back_all_are_back(rate: float, seconds: float) -> None:
 
 @pytest.mark.parametrize("interval", [10, whole(30), whole(60)])
 def test_nobody_waits_longer_than_alone_however_long_the_interval_is(interval: float) -> None:
-    """With leave to look once in two intervals, and holds of three ticks, it was 12 s for 10, and 40 s for 60."""
+    """With leave to look once in 1.8 intervals, and holds of three ticks, it was 12 s for 10, and 40 s for 60."""
     alone, together = outage(False, 24, 1, 60), outage(True, 24, 1, 60, interval=interval)
     assert statistics.mean(together.back) <= statistics.mean(alone.back)
     assert together.answered > alone.answered
