@@ -39,7 +39,6 @@ _HELD = 3.0
 #: Seconds: however long the interval is, a look is due and a worker held back no longer than a circuit is open alone;
 #: and it goes by what others find again.
 _LATEST_LOOK, _LONGEST_HOLD, _LONGEST_FRESH, _LONGEST_ANSWERS = 5.0, 5.0, 12.0, 30.0
-
 #: All have heard of a host's trouble after a tick, and have answered at once.
 _HEARING = 1.2
 #: Seconds after which what a store keeps for longer is renewed.
