@@ -167,7 +167,7 @@ def test_every_name_of_the_manager_is_in_its_reference(name: str) -> None:
     [
         ConnectionManager.__init__,
         ConnectionHook.connect,
-        *(member for name, member in vars(ConnectionManager).items() if inspect.isfunction(member) and name[0] != "_"),
+        *(member for name, member in inspect.getmembers(ConnectionManager, inspect.isfunction) if name[0] != "_"),
     ],
     ids=lambda function: function.__qualname__,
 )
