@@ -279,7 +279,7 @@ class Client:
         workers_there = self._worker.workers
         now, wall = self._clock.monotonic(), self._clock.wall()
         before, self._words = self._shown, self._worker.words(now)
-        ahead = self._worker._store_now(now) - wall  # the store's clock less ours, as far as it is known
+        ahead = self._worker.store_now(now) - wall  # the store's clock less ours, as far as it is known
         shown = {}
         for host, (tally, broken) in self._worker.tallies().items():
             since, told = max(0.0, min(wall, tally.since - ahead)), before.get(host)

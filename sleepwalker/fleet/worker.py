@@ -39,7 +39,6 @@ _HELD = 3.0
 #: Seconds: however long the interval is, a look is due and a worker held back no longer than a circuit is open alone;
 #: and it goes by what others find again.
 _LATEST_LOOK, _LONGEST_HOLD, _LONGEST_FRESH, _LONGEST_ANSWERS = 5.0, 5.0, 12.0, 30.0
-
 #: All have heard of a host's trouble after a tick, and have answered at once.
 _HEARING = 1.2
 #: Seconds after which what a store keeps for longer is renewed.
@@ -202,7 +201,7 @@ class Worker:
         # A worker whose calls are rare may not use its leave in time: then the next one gets it so much sooner. All
         # together they send as many.
         used = 1 - math.exp(-min(known.wanted * self._look_for, 50.0))
-        lasted = self._store_now(now) - known.tally.since
+        lasted = self.store_now(now) - known.tally.since
         every = min(max(_LOOK_AFTER * lasted, _SOONEST * self.interval), _LATEST * self.interval, _LATEST_LOOK)
         self._asks[host] = every * max(used, 0.05)
 
@@ -293,7 +292,7 @@ class Worker:
         actions: list[Action] = []
         # All must have had the time to hear of it and to say something.
         quorum = replace(self.quorum, hearing=max(self.quorum.hearing, _HEARING * self.tick + self._gap))
-        store_now = self._store_now(now)
+        store_now = self.store_now(now)
         until = now + self.held_for
         for host, known in self._hosts.items():
             tally = known.tally
@@ -335,7 +334,8 @@ class Worker:
         self._counts_until = math.inf
         return actions
 
-    def _store_now(self, now: float) -> float:
+    def store_now(self, now: float) -> float:
+        """That moment by the store's clock, as far as it is known."""
         return now + self._offset
 
     # -- what people are shown
