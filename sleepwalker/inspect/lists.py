@@ -33,9 +33,10 @@ def problems(session: Session, hosts: Mapping[str, HostFacts], dated: str) -> li
         f"coalesce({one} FILTER ({dated}), {one})"
         for one in (f"min({_TIME})", f"max({_TIME})", "arg_max(detail, time)")
     )
+    # Of paths that failed as often, threads would find now one first, now another.
     rows: list[Row] = session.rows(f"""
         SELECT host, coalesce(error, status::VARCHAR, 'unknown') AS kind, count(*) AS number,
-            {first}, {last}, {detail}, mode(path)
+            {first}, {last}, {detail}, mode(path ORDER BY path)
         FROM (SELECT * FROM {table}) GROUP BY host, kind ORDER BY number DESC, host, kind""")
     for host, kind, *_ in reversed(rows):
         hosts[host].error = kind

@@ -88,6 +88,14 @@ def test_counts_are_those_that_the_traffic_had(tmp_path: Path, seed: int) -> Non
     assert truth.opened.total() > 3, "a log without an outage would prove little"
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_paths_that_failed_as_often_the_first_by_name_is_told(tmp_path: Path, order: int) -> None:
+    """Two reports on one log say the same, whichever thread reads which of its lines first."""
+    paths = ["/a", "/b", "/c"][::order]
+    lines = [line(at, "attempt.failed", path=path, error="ReadError", attempt=1) for at, path in enumerate(paths * 3)]
+    assert [one.path for one in report_on(write(tmp_path / "events.jsonl", lines)).problems] == ["/a"]
+
+
 def test_a_long_log_is_judged_as_a_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a short log all fields are taken out of their JSON beforehand, and it is read by a single thread."""
     path = write(tmp_path / "events.jsonl", list(Traffic(5, days=0.01, outages=2).lines(3_000)))
