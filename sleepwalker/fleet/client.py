@@ -43,8 +43,8 @@ _SHARE, _LONGEST_TICK = 10, 5.0
 _STEADY = 1.0
 #: In a name, before the mark that stands for what is not shown of it.
 _MARK = "…"
-#: Seconds within which workers that are started or forked together begin.
-_SPREAD = 0.1
+#: Seconds within which workers that are started or forked together begin; and a child that lives no longer is none.
+_SPREAD, _CHILD = 0.1, 0.3
 
 
 class Client:
@@ -84,9 +84,9 @@ class Client:
         self._made: deque[tuple[Host, tuple[Event, ...]]] = deque()
         """Records that were made meanwhile, with what is to be announced of them."""
 
-    def start(self) -> None:
-        """Have its thread run."""
-        first = self._clock.random() * _SPREAD  # so that workers that begin together do not come together
+    def start(self, after: float = 0.0) -> None:
+        """Have its thread run; it begins after so many seconds."""
+        first = after + self._clock.random() * _SPREAD  # so that workers that begin together do not come together
         run = partial(_run, weakref.ref(self), self._store, self._worker.id, self._stopped, first)
         with contextlib.suppress(workers.NoThread):  # the interpreter ends, or there are too many: it is alone
             workers.start(run, "sleepwalker fleet")
@@ -104,7 +104,7 @@ class Client:
             record.fellows = None
             if record.verdict.word is not None:  # what the parent was told; this worker has heard nothing yet
                 self._made.append((record, word.withdrawn(record, now)))
-        self.start()
+        self.start(_CHILD)
 
     def enter(self, manager: object, observe: Observer) -> None:
         """A manager was given the fleet. The first that is there is told of its events."""
