@@ -126,6 +126,8 @@ def folder() -> Iterator[Path]:
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
         yield Path(name)
+        # Those that were closed may be saying so to the store that is in it.
+        until(lambda: all(thread.name != "sleepwalker fleet" for thread in threading.enumerate()))
 
 
 @pytest.fixture(params=["redis", "file"])
