@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import weakref
 from collections.abc import Callable
@@ -50,7 +49,6 @@ def _renew_all() -> None:
             _renewals[stage]()
 
 
-_forks = itertools.count()
 _forks_made = 0
 
 
@@ -61,7 +59,7 @@ def forks_made() -> int:
 
 def _count() -> None:
     global _forks_made
-    _forks_made = next(_forks) + 1
+    _forks_made += 1
 
 
 if hasattr(os, "register_at_fork"):

@@ -178,7 +178,7 @@ class Client:
     def turn(self, store: Store) -> float:
         """Do what is to be done now; in how many seconds to come again."""
         began = self._clock.monotonic()
-        if self._is_idle():
+        if self._is_idle(store):
             return self._worker.tick
         try:
             self._take_made(began)
@@ -197,15 +197,15 @@ class Client:
         self._worker.least = min(_SHARE * took, _LONGEST_TICK)
         return max(0.0, self._worker.tick - took)
 
-    def _is_idle(self) -> bool:
+    def _is_idle(self, store: Store) -> bool:
         """Whether this process is no worker: it forked others, and has asked no host itself, as a server's first."""
         idle = forks_made() > self._forks and not self._kept.now()
         if idle and self._joined:
             self._joined, self._since = False, self._clock.wall()
             self._error = "this process forked others, and has asked no host itself"
-            self._worker.lost()
+            self.end()
             with contextlib.suppress(StoreError):
-                self._store.leave(self._worker.id)
+                store.leave(self._worker.id)
         return idle
 
     def end(self) -> None:
@@ -263,8 +263,7 @@ class Client:
         self._error = error
         if self._joined is not False and (self._failures >= _FAILURES or self._joined is None):
             self._joined, self._since = False, self._clock.wall()
-            self._perform(self._worker.lost())
-            self._show()
+            self.end()
             self._tell((FleetLost(self.fleet.place, service=self.fleet.service, reason=error),))
         pause: float = min(self._worker.tick * 2.0**self._failures, _RETRY * self.fleet.interval)
         return pause * (1 + self._clock.random()) / 2  # so that workers do not come back together

@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 import pytest
 
 from sleepwalker.engine import Fellows, Outcome, Standing
+from sleepwalker.fleet import Fleet
+from sleepwalker.fleet.client import Client
 from sleepwalker.fleet.store import Heard
 from sleepwalker.fleet.verdicts import Quorum, Tally
 from sleepwalker.fleet.worker import Worker
+from sleepwalker.hosts import HostTable
 from tests.ranges import whole
-from tests.unit.fleet_world import HOST, FleetWorld
+from tests.unit.fleet_world import HOST, FleetWorld, ModelStore
 from tests.unit.virtual import BAD, GOOD, LATENCY, Record, Server, VirtualClock, down, failing, flapping
 
 #: Decisions of our own: no release of Python or of a library tells them apart.
@@ -194,6 +197,27 @@ def test_a_host_that_answers_some_is_not_down_for_all() -> None:
         for fleet in (False, True)
     )
     assert together >= alone - 0.1
+
+
+# A process that is no worker
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_a_process_that_turns_out_to_be_no_worker_forgets_what_it_heard(
+    idle: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, world = minute([refuses] * 2, 5, 1, fleet=True, seconds=5)
+    table = HostTable(clock=world.clock)
+    client = Client(Fleet("file:///nowhere/h.fleet"), table, lambda name, order: (), lambda event, level=None: None)
+    store = ModelStore(world.model, world.clock)
+    client.turn(store)
+    assert client.health().hosts[HOST].verdict
+    if idle:
+        monkeypatch.setattr("sleepwalker.fleet.client.forks_made", lambda: 10**9)
+        client.turn(store)
+        assert not client.health().joined
+    table.fleet = client
+    assert table.host(HOST).snapshot().breaker == ("closed" if idle else "open")
 
 
 # What it costs
