@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from sleepwalker.fleet.store import Store
 from sleepwalker.fleet.stores import DEFAULT_SERVICE, open_store
 from sleepwalker.fleet.verdicts import Quorum
+from sleepwalker.transport.url import shown_number
 
 #: Seconds: more often would load the store, and less often help nobody.
 _SHORTEST: Final = 0.1
@@ -43,14 +43,9 @@ class Fleet:
     """The store's URL as it may be shown."""
 
     def __post_init__(self) -> None:
-        _check_number("quorum", self.quorum, 0.0, 1.0)
-        _check_number("interval", self.interval, _SHORTEST, _LONGEST)
-        most = 10_000
-        count = self.min_reporters
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"min_reporters must be an int, not {type(count).__name__}; leave it out for 2")
-        if not 1 <= count <= most:
-            raise ValueError(f"min_reporters must be 1 to {most:,}, not {count}; leave it out for 2")
+        _check("quorum", self.quorum, (int, float), 0.0, 1.0)
+        _check("min_reporters", self.min_reporters, (int,), 1, 10_000)
+        _check("interval", self.interval, (int, float), _SHORTEST, _LONGEST)
         object.__setattr__(self, "place", self.opened().shown)
 
     def opened(self) -> Store:
@@ -62,11 +57,14 @@ class Fleet:
         return Quorum(float(self.quorum), self.min_reporters, _HEARING * self.interval)
 
 
-def _check_number(name: str, value: object, least: float, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}; leave it out for the default")
-    if not (math.isfinite(value) and least <= value <= most):
-        raise ValueError(f"{name} must be {least:g} to {most:g}, not {value!r}; leave it out for the default")
+def _check(name: str, value: Any, kinds: tuple[type, ...], least: float, most: float) -> None:
+    kind: Any = type(value)  # bool is an int
+    if kind is bool or not issubclass(kind, kinds):
+        wanted = "a number" if float in kinds else "an int"
+        raise TypeError(f"{name} must be {wanted}, not {kind.__name__}; leave it out for the default")
+    if not least <= value <= most:  # nor is NaN
+        shown = shown_number(value)
+        raise ValueError(f"{name} must be {least:,g} to {most:,g}, not {shown}; leave it out for the default")
 
 
 def fleet_of(fleet: Fleet | str) -> Fleet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -830,6 +831,28 @@ def test_a_fleet_that_cannot_be_is_refused_and_shows_no_secret(fleet: Any, error
     ours = [line for line in shown.splitlines() if "fleet = " not in line]  # this function's own argument
     assert not [line for line in ours if SECRET in line]
     assert not fleet_threads()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "says"),
+    [
+        ("quorum", 1.01, ValueError, "quorum must be 0 to 1, not 1.01; leave it out for the default"),
+        ("quorum", math.nan, ValueError, "quorum must be 0 to 1, not nan; leave it out for the default"),
+        ("quorum", "0.5", TypeError, "quorum must be a number, not str; leave it out for the default"),
+        ("min_reporters", 0, ValueError, "min_reporters must be 1 to 10,000, not 0; leave it out for the default"),
+        ("min_reporters", 2.0, TypeError, "min_reporters must be an int, not float; leave it out for the default"),
+        ("min_reporters", True, TypeError, "min_reporters must be an int, not bool; leave it out for the default"),
+        pytest.param("min_reporters", 10**5000, ValueError, "min_reporters must be 1 to 10,000, not a much", id="huge"),
+        ("interval", 0.05, ValueError, "interval must be 0.1 to 60, not 0.05; leave it out for the default"),
+        ("interval", 10**400, ValueError, "interval must be 0.1 to 60, not 1000"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_with_the_way_out(
+    folder: Path, name: str, value: Any, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error) as raised:
+        Fleet(f"file://{folder}/x.fleet", **{name: value})
+    assert str(raised.value).startswith(says)
 
 
 def test_a_password_in_the_url_is_shown_nowhere(
