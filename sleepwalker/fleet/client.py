@@ -27,6 +27,7 @@ from sleepwalker.fork import forks_made
 from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.fleet import FleetHealth
 from sleepwalker.hosts.isolations import isolation_key
+from sleepwalker.hosts.names import is_marked
 from sleepwalker.latch import Latch
 from sleepwalker.process import THIS_PROCESS
 from sleepwalker.transport.url import Origin
@@ -41,8 +42,6 @@ _MOST_SYNCS = 4
 _SHARE, _LONGEST_TICK = 10, 5.0
 #: A moment by the store's clock is shown as before where it seems to have moved by less than so many seconds.
 _STEADY = 1.0
-#: In a name, before the mark that stands for what is not shown of it.
-_MARK = "…"
 #: Seconds within which workers that are started or forked together begin; and a child that lives no longer is none.
 _SPREAD, _CHILD = 0.1, 0.3
 
@@ -144,7 +143,7 @@ class Client:
         A name that is shown by a mark has another mark in each process: it cannot be told.
         """
         name, now = isolation_key(*key), self._clock.monotonic()
-        if _MARK in name:
+        if is_marked(name):
             return _nothing
         left = math.inf if isolation is None else isolation.left(now, self._clock.wall())
         reason = None if isolation is None else isolation.reason

@@ -15,6 +15,8 @@ _SCHEME = re.compile(r"^(?:b?['\"])?[a-z][a-z0-9+.-]*:/{1,2}", re.IGNORECASE)
 #: Characters of a name from which on it is not shown: of a query or fragment, or control characters of a terminal.
 _UNSHOWN = re.compile("[?#\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _LONGEST_NAME = 255
+#: In a name, before the mark that stands for what is not shown of it.
+_MARKED = "…"
 _LONGEST_SCOPE = 100
 _ALLOWED_SCOPE = f"a name for a part of the host, 1 to {_LONGEST_SCOPE} printable characters without '#'"
 #: A key, or short secrets could be guessed from their hashes. Made at import, as two threads might make two.
@@ -41,7 +43,7 @@ def host_key(host: object) -> tuple[str, Origin | None]:
         if unshown is None and len(name) <= _LONGEST_NAME:
             return name, None
         shown = name[: min(_LONGEST_NAME, len(name) if unshown is None else unshown.start())]
-        return f"{shown}…{mark_of(name)}", None
+        return f"{shown}{_MARKED}{mark_of(name)}", None
     if "#" in host:
         raise URLError(
             "host has a '#' (what follows is not shown): get a scope of a host from its connection, as "
@@ -50,6 +52,11 @@ def host_key(host: object) -> tuple[str, Origin | None]:
     _, origin, _ = parse_hostname(host)
     path = host.partition("://")[2].partition("/")[2].rstrip("/")
     return (f"{origin.text}/{path}" if path else origin.text), origin
+
+
+def is_marked(key: str) -> bool:
+    """Whether a mark stands for a part of it: that is another one in each process, so they cannot speak of it."""
+    return _MARKED in key
 
 
 def check_host(host: object) -> None:

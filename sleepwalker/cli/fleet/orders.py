@@ -18,13 +18,11 @@ from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.connection.settings import check_isolation
 from sleepwalker.fleet.store import KEPT_FOR, Order, Overview
 from sleepwalker.hosts.isolations import isolation_key
-from sleepwalker.hosts.names import checked_record_key
+from sleepwalker.hosts.names import checked_record_key, is_marked
 from sleepwalker.transport.url import parse_hostname
 
 _PART = re.compile(r"(\d{1,9})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-#: In a name, before the mark that stands for what is not shown of it.
-_MARK = "…"
 _STORE = re.compile(r"(?:rediss?(?:\+\w+)?|unix|file):", re.IGNORECASE)
 
 
@@ -85,7 +83,7 @@ def _key(args: argparse.Namespace) -> str:
         raise UsageError(f"HOST: {error}") from None
     args.is_url = origin is not None
     key = isolation_key(name, origin, scope)
-    if _MARK in key:
+    if is_marked(key):
         raise UsageError(
             "HOST is a name with ? or #, or too long, of which each process shows a mark of its own: the workers "
             "cannot be told of it. A scope is meant by its host's URL, https://host#name"
