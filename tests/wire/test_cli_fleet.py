@@ -23,6 +23,7 @@ from servers import RedisServer, run_redis
 from sleepwalker.cli import main
 from sleepwalker.fleet.store import Said, Store, StoreError, View
 from sleepwalker.fleet.stores import open_store
+from tests.terminal import Screen
 
 PAY, MAIL = "https://pay.example.com", "https://mail.example.com"
 BROKEN, FINE = View("broken", cause="ConnectError", lasted=2.0), View("fine")
@@ -412,34 +413,22 @@ def test_on_a_terminal_it_moves_in_colour_and_leaves_the_last_picture(url: str, 
             "SLEEPWALKER_FLEET": url,
         }
         os.execve(sys.executable, [sys.executable, "-m", "sleepwalker", "fleet", "status", "--watch"], env)
-    seen = b""
-
-    def until(text: bytes) -> None:
-        nonlocal seen
-        end = time.monotonic() + 60
-        while text not in seen:
-            assert time.monotonic() < end, seen
-            if select.select([terminal], [], [], 0.2)[0]:
-                with contextlib.suppress(OSError):
-                    seen += os.read(terminal, 65536)
-
+    screen = Screen(terminal)
     try:
-        until(b"watching, Ctrl-C ends it")
-        until(b"no worker finds")
+        screen.until(b"watching, Ctrl-C ends it")
+        screen.until(b"no worker finds")
         _trouble(store)
-        until(b"1 broken for all")
-        seen = b""
+        screen.until(b"1 broken for all")
+        screen.seen = b""
         os.write(terminal, b"\x03")
-        until(b"web-1: 4004")
-        with contextlib.suppress(OSError):  # at the end, on Linux
-            while part := os.read(terminal, 65536):
-                seen += part
+        screen.until(b"web-1: 4004")
+        screen.to_the_end()
         _, status = os.waitpid(child, 0)
     finally:
         os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 3
-    assert b"\x1b[1;31m" in seen, "red"
-    assert b"watching" not in seen.rpartition(b"workers of service")[2]
+    assert b"\x1b[1;31m" in screen.seen, "red"
+    assert b"watching" not in screen.seen.rpartition(b"workers of service")[2]
 
 
 def test_a_closed_output_is_no_traceback(url: str, store: Store) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import pty
 import re
-import select
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pytest
 from sleepwalker.cli import main
 from sleepwalker.cli.completion import SHELLS
 from sleepwalker.policy import Policy
+from tests.terminal import Screen
 
 pytestmark = pytest.mark.once
 
@@ -83,22 +82,13 @@ def test_a_person_at_a_terminal_presses_tab(script: str, tmp_path: Path, program
     if child == 0:
         os.chdir(tmp_path)
         os.execve(bash, [bash, "--norc", "--noprofile", "-i"], {"TERM": "dumb", "PS1": "ready> ", "PATH": "/nowhere"})
+    screen = Screen(terminal)
     try:
-        seen = b""
-
-        def until(text: bytes, what: str) -> None:
-            nonlocal seen
-            end = time.monotonic() + 60
-            while text not in seen:
-                assert time.monotonic() < end, f"{what}: {seen!r}"
-                if select.select([terminal], [], [], 0.2)[0]:
-                    seen += os.read(terminal, 4096)
-
-        until(b"ready> ", "a prompt")
+        screen.until(b"ready> ")
         os.write(terminal, b"source completion.bash\n")
-        until(b"completion.bash\r\nready> ", "the script is read")
+        screen.until(b"completion.bash\r\nready> ")
         os.write(terminal, b"sleepwalker insp\tev\t")
-        until(b"sleepwalker inspect events-of-today.jsonl", "the words are completed")
+        screen.until(b"sleepwalker inspect events-of-today.jsonl")
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)

@@ -16,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
@@ -27,6 +26,7 @@ from servers import FaultServer, reply
 from sleepwalker.cli import main
 from sleepwalker.fleet.store import Said
 from sleepwalker.fleet.stores import open_store
+from tests.terminal import Screen
 
 pytestmark = pytest.mark.once
 
@@ -170,22 +170,13 @@ def test_the_example_that_asks_for_a_password_asks_for_it(folder: Path, url: str
     if child == 0:
         os.chdir(folder)
         os.execvpe(str(Path(sys.executable).parent / words[0]), words, _environment())
-    seen = b""
-
-    def until(text: bytes) -> None:
-        nonlocal seen
-        end = time.monotonic() + 60
-        while text not in seen:
-            assert time.monotonic() < end, seen
-            if select.select([terminal], [], [], 0.2)[0]:
-                seen += os.read(terminal, 4096)
-
+    screen = Screen(terminal)
     try:
-        until(b"Password: ")
+        screen.until(b"Password: ")
         os.write(terminal, b"secret\n")
-        until(b"200 OK, 1 attempt")
+        screen.until(b"200 OK, 1 attempt")
     finally:
         os.close(terminal)
         _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGHUP), "the terminal may be closed before it ends"
-    assert b"secret" not in seen
+    assert b"secret" not in screen.seen
