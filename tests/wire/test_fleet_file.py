@@ -11,7 +11,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -22,6 +21,7 @@ import pytest
 
 from sleepwalker.fleet.local import FileStore, file, tables
 from sleepwalker.fleet.store import KEPT_FOR, Heard, Order, Said, StoreError, View
+from tests.memory import folder_in_memory
 from tests.ranges import some
 
 A, B = "https://a.example.com", "https://b.example.com"
@@ -32,10 +32,8 @@ is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """In memory where there is such a folder, as services have it in /run: a disk takes its time for each new file."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
-        yield Path(name)
+    with folder_in_memory() as folder:
+        yield folder
 
 
 @pytest.fixture

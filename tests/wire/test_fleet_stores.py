@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import os
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +28,7 @@ from sleepwalker.fleet.redis import store as redis_store
 from sleepwalker.fleet.store import KEPT_FOR, RESTORED_FOR, Heard, Order, Said, Store, StoreError, View
 from sleepwalker.fleet.verdicts import ACCUSES, Opinion, Tally
 from tests.fleet_model import Model
+from tests.memory import folder_in_memory
 from tests.ranges import some
 
 A, B, C = "https://a.example.com", "https://b.example.com", "https://c.example.com"
@@ -112,10 +111,8 @@ class FilePlace:
 
 @contextlib.contextmanager
 def file_place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    # In memory where there is such a folder, as services have it in /run: a disk takes its time for each new file.
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
-        place = FilePlace(Path(folder))
+    with folder_in_memory() as folder:
+        place = FilePlace(folder)
         yield place
         for store in place.stores:
             store.close()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from servers import Exchange, FaultServer, Step, TlsMaterial, forward_proxy, json_reply, redirect, reply, slow_dns
 
 from sleepwalker import ANONYMOUS, Connection, Policy
+from tests.forks import fork, wait
 from tests.ranges import some
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -34,30 +33,6 @@ def echo(exchange: Exchange) -> Step:
 def server() -> Iterator[FaultServer]:
     with FaultServer(default=echo) as running:
         yield running
-
-
-def fork(work: Callable[[], Any]) -> int:
-    """Run `work` in a child; the child's exit code is 0 if it returned a true value or None."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python's, of forking with threads: that is the point
-        pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        signal.alarm(100)  # a child that hangs in a lock ends all the same
-        code = 0 if work() in (True, None) else 2
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        code = 3
-    finally:
-        os._exit(code)
-
-
-def wait(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def ask(conn: Connection, who: str, count: int) -> bool:
