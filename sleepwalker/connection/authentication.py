@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sleepwalker.transport.blocking.route import Route
 from sleepwalker.transport.credentials import (
     Anonymous,
     Auth,
@@ -14,6 +13,7 @@ from sleepwalker.transport.credentials import (
     travels_in_the_clear,
 )
 from sleepwalker.transport.headers import Headers
+from sleepwalker.transport.route import Route
 from sleepwalker.transport.url import Origin
 
 

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sleepwalker.engine import CompiledPolicy, Host, Outcome, Request, Verdict, answered, asked_wait, failed
-from sleepwalker.transport.blocking.deadline import Phase
-from sleepwalker.transport.blocking.errors import ErrorContext, translate
+from sleepwalker.transport.errors import ErrorContext, Phase, translate
 from sleepwalker.transport.url import safe_path
 
 VERBS = frozenset({"get", "head", "post", "put", "patch", "delete", "options"})

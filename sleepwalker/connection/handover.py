@@ -15,8 +15,8 @@ from sleepwalker.connection.usage import Usage
 from sleepwalker.engine import Final, Request, Verdict, failed
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError, DeadlineExceeded, HTTPError, SleepwalkerException
-from sleepwalker.transport.blocking.errors import ErrorContext, translate
 from sleepwalker.transport.blocking.stream import ClosedByReader, OnBreak, watch_stream
+from sleepwalker.transport.errors import ErrorContext, translate
 
 #: What a copy or a pickle of a response holds, which requests reads from the response itself.
 _KEPT = [*requests.Response.__attrs__, "attempts", "undecoded", "__attrs__"]

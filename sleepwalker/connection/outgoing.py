@@ -13,11 +13,11 @@ from sleepwalker.connection.part import Part
 from sleepwalker.connection.retry_if import RetryIf, asking
 from sleepwalker.engine import CompiledPolicy, Host, Request
 from sleepwalker.lookup.keys import sent_mark
-from sleepwalker.transport.blocking.attempt import OutgoingRequest
-from sleepwalker.transport.blocking.prepare import METHODS, Base, check_method, prepare
-from sleepwalker.transport.blocking.route import Route
 from sleepwalker.transport.credentials import check_authorization
 from sleepwalker.transport.headers import Headers, checked_headers
+from sleepwalker.transport.outgoing import OutgoingRequest
+from sleepwalker.transport.prepare import METHODS, Base, check_method, prepare
+from sleepwalker.transport.route import Route
 from sleepwalker.transport.url import Origin, safe_path
 
 
@@ -75,6 +75,7 @@ class RequestMaker:
         if type(method) is not str or method not in METHODS:
             method = check_method(method)
         prepared, body = prepare(self._base, method, uri, options, layers)
+        self._route.make_ready(prepared)
         if authorization is not None:
             prepared.headers["Authorization"] = authorization
         elif credentials.exposed:  # the call's headers and the session's may have changed since it was made

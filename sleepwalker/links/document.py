@@ -9,7 +9,7 @@ import requests
 
 from sleepwalker.exceptions import DecodeError
 from sleepwalker.links.link import shown_place
-from sleepwalker.transport.blocking.response import loaded_body
+from sleepwalker.transport.loaded import loaded_body
 
 _MAX_BODY = 100_000_000
 

@@ -27,7 +27,7 @@ from sleepwalker.links.places import (
     wanted,
     wanted_links,
 )
-from sleepwalker.transport.blocking.response import loaded_body
+from sleepwalker.transport.loaded import loaded_body
 
 #: With more places than these for one relation, the search ends.
 _MANY = 10

@@ -30,8 +30,8 @@ from sleepwalker.links.template import expand, variables_of
 from sleepwalker.links.through import MAPPINGS, rest_of
 from sleepwalker.links.trail import Trail, trail_of
 from sleepwalker.links.way import BELONGS, Finder, Way, begun, send
-from sleepwalker.transport.blocking.response import loaded_body
 from sleepwalker.transport.headers import unshared
+from sleepwalker.transport.loaded import loaded_body
 from sleepwalker.transport.url import join, origin_of
 
 #: Keywords of ours; the variables of a template that are called the same go into `variables`.

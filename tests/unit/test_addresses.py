@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sleepwalker.transport.blocking.addresses import FailedAddresses, Peer
+from sleepwalker.transport.addresses import FailedAddresses, Peer
 
 
 def info(number: int) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 from urllib3.exceptions import DecodeError
 
-from sleepwalker.transport.blocking.codings import EncodedResponse, TruncatedBody
+from sleepwalker.transport.codings import EncodedResponse, TruncatedBody
 
 
 def raw_deflate(data: bytes) -> bytes:

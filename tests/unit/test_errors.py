@@ -19,9 +19,9 @@ import urllib3.exceptions as uex
 
 from sleepwalker import exceptions as ours
 from sleepwalker.engine import Verdict, failed
-from sleepwalker.transport.blocking.errors import RULES, ErrorContext, translate
-from sleepwalker.transport.blocking.framing import MalformedResponse
-from sleepwalker.transport.blocking.tls_reasons import _CLIENT_CERTIFICATE, _WORDS
+from sleepwalker.transport.errors import RULES, ErrorContext, translate
+from sleepwalker.transport.framing import MalformedResponse
+from sleepwalker.transport.tls_reasons import _CLIENT_CERTIFICATE, _WORDS
 
 URL = "http://user:canary@host.test/path?token=canary"
 CONTEXT = ErrorContext("http://host.test", "head", False, "attempt", 10.0, 3.05, 10.0)

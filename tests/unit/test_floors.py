@@ -88,7 +88,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fleet.options",),
     ("fleet",),
     ("lookup",),
-    ("transport.blocking",),
+    ("transport.resolver",),
+    ("transport.errors",),
+    ("transport.blocking", "transport.aio", "drivers.aio"),
     ("connection",),
     ("links", "definitions"),
     ("datarep",),
@@ -104,8 +106,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 #: Which module or folder may import which library. Only the standard library is free to all.
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "PyInstaller": ("freezing.hook-sleepwalker",),
-    "brotli": ("transport.blocking.codings",),
-    "brotlicffi": ("transport.blocking.codings",),
+    "brotli": ("transport.codings",),
+    "brotlicffi": ("transport.codings",),
     "annotated_types": ("policy",),
     "pydantic": ("policy",),
     "pydantic_core": ("policy",),

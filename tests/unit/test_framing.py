@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleepwalker.transport.blocking.framing import (
+from sleepwalker.transport.framing import (
     MalformedResponse,
     chunk_size,
     content_length,

@@ -18,9 +18,9 @@ from urllib3.util.response import assert_header_parsing
 
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.transport.blocking.deadline import AttemptDeadline
-from sleepwalker.transport.blocking.framing import MalformedResponse
 from sleepwalker.transport.blocking.head import BoundedResponse
 from sleepwalker.transport.blocking.reader import ChunkReader
+from sleepwalker.transport.framing import MalformedResponse
 from tests.deadlines import attempt_deadline
 
 names = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=":"), min_size=1, max_size=12)

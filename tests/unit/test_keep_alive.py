@@ -8,7 +8,7 @@ import math
 import pytest
 
 from sleepwalker.transport.blocking.head import PlainHeaders
-from sleepwalker.transport.blocking.keep_alive import keep_alive_seconds
+from sleepwalker.transport.keep_alive import keep_alive_seconds
 
 
 def headers(*values: str) -> PlainHeaders:

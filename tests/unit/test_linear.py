@@ -35,13 +35,13 @@ from sleepwalker.links.template import expand, variables_of
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport import url
 from sleepwalker.transport.blocking.adapter import Adapter
-from sleepwalker.transport.blocking.body import NO_BODY
-from sleepwalker.transport.blocking.cookies import BoundedCookieJar
 from sleepwalker.transport.blocking.deadline import AttemptDeadline
 from sleepwalker.transport.blocking.head import BoundedResponse
-from sleepwalker.transport.blocking.redirects import Hop, next_hop
 from sleepwalker.transport.blocking.route import check_proxies
+from sleepwalker.transport.body import NO_BODY
+from sleepwalker.transport.cookies import BoundedCookieJar
 from sleepwalker.transport.credentials import netrc_auth
+from sleepwalker.transport.redirects import Hop, next_hop
 from tests.deadlines import attempt_deadline
 from tests.ranges import some
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sleepwalker.transport.blocking.addresses import Peer
+from sleepwalker.transport.addresses import Peer
 from sleepwalker.transport.blocking.connection_queue import ConnectionQueue
 from sleepwalker.transport.blocking.deadline import AttemptDeadline, run_with_deadline
 from tests.unit.engine_driver import FakeClock

@@ -173,7 +173,7 @@ def test_a_request_in_flight_stays_the_parents(server: FaultServer) -> None:
 
 @pytest.mark.parametrize("lock", ["host", "cookies", "lookup", "pool"])
 def test_a_lock_that_another_thread_holds_at_the_fork_does_not_hang_the_child(server: FaultServer, lock: str) -> None:
-    from sleepwalker.transport.blocking import resolver
+    from sleepwalker.transport import resolver
 
     url = server.url.replace("127.0.0.1", "localhost")
     with Connection(url, ANONYMOUS, policy=Policy(retry=False)) as conn:

@@ -31,7 +31,7 @@ from sleepwalker import (
     SleepwalkerException,
 )
 from sleepwalker.drivers.threads import workers
-from sleepwalker.transport.blocking.resolver import resolve
+from sleepwalker.transport.resolver import resolve
 from tests.interrupts import strike
 from tests.unit.manager_driver import count_threads, until
 
@@ -139,7 +139,7 @@ def test_a_jars_lock_may_be_taken_in_the_other_way_too(server: FaultServer) -> N
 
 def test_a_signal_handler_that_raises_while_a_look_up_starts_leaves_no_thread_behind() -> None:
     """`Thread.start` waits on an event: struck there, the new thread would hang before it has begun, for good."""
-    files = ("/threading.py", "transport/blocking/resolver.py", "drivers/threads/workers.py")
+    files = ("/threading.py", "transport/resolver.py", "drivers/threads/workers.py")
     at = 0
     while strike(lambda: resolve("localhost", 80, 30), files=files, at=at) is not None:
         at += 1

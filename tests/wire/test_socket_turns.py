@@ -15,8 +15,8 @@ from servers import Exchange, FaultServer, Step, TlsMaterial, elapsed, reply, re
 
 from sleepwalker import ANONYMOUS, Connection, Policy
 from sleepwalker.clock import SYSTEM_CLOCK
+from sleepwalker.transport.addresses import FailedAddresses
 from sleepwalker.transport.blocking import connection_queue, fast_path, pool, sockets
-from sleepwalker.transport.blocking.addresses import FailedAddresses
 
 POLICY = Policy(
     timeout={"connect": 5, "read": 5, "attempt": 5, "total": 20},

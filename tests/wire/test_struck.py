@@ -141,7 +141,7 @@ def test_a_call_that_is_sent_again_after_a_503() -> None:
 
 def test_a_call_that_sends_a_cookie_and_is_given_one() -> None:
     """http.cookiejar takes its lock before its `try`: struck between the two, it would keep it for good."""
-    files = ("http/cookiejar.py", "requests/cookies.py", "sleepwalker/transport/blocking/cookies.py")
+    files = ("http/cookiejar.py", "requests/cookies.py", "sleepwalker/transport/cookies.py")
     with connected(login=reply(200, headers={"Set-Cookie": "sid=1; Max-Age=60"})) as conn:
         conn.get("/login")
 

@@ -16,8 +16,8 @@ from sleepwalker.cli.parser import UsageError
 from sleepwalker.cli.traffic import Response
 from sleepwalker.connection.arguments import Credentials
 from sleepwalker.events import Observer
-from sleepwalker.transport.blocking.prepare import check_method
 from sleepwalker.transport.credentials import netrc_auth
+from sleepwalker.transport.prepare import check_method
 from sleepwalker.transport.url import Origin, check_headers, is_loopback, parse_hostname, safe_path
 
 _AUTHORITY = re.compile(r"https?://[^/?#\\]*", re.IGNORECASE)

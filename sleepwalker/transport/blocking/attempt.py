@@ -23,25 +23,22 @@ from sleepwalker.exceptions import (
     RedirectError,
 )
 from sleepwalker.transport.blocking import fast_path
-from sleepwalker.transport.blocking.body import Body
-from sleepwalker.transport.blocking.codings import EncodedResponse
 from sleepwalker.transport.blocking.deadline import AttemptDeadline, run_with_deadline
-from sleepwalker.transport.blocking.digest import guard_challenges
-from sleepwalker.transport.blocking.errors import ErrorContext, translate
-from sleepwalker.transport.blocking.redirects import MAX_REDIRECTS, Hop, hold_redirect, is_redirect, next_hop
+from sleepwalker.transport.blocking.redirects import guard_redirects, hold_redirect
 from sleepwalker.transport.blocking.rehearsal import rehearse
 from sleepwalker.transport.blocking.response import (
-    SHORT,
     decoded_body,
-    loaded_body,
     read_all,
     read_chunks,
     read_raw,
-    set_body,
 )
 from sleepwalker.transport.blocking.stream import begin_stream
-from sleepwalker.transport.credentials import Auth
+from sleepwalker.transport.codings import EncodedResponse
+from sleepwalker.transport.errors import ErrorContext, translate
 from sleepwalker.transport.headers import Checked, store_of
+from sleepwalker.transport.loaded import SHORT, loaded_body, set_body
+from sleepwalker.transport.outgoing import OutgoingRequest, first_hop
+from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, is_redirect, next_hop
 from sleepwalker.transport.url import Origin, safe_path
 
 #: Bytes read at a time from a longer body. Memory for all of it would be allocated on the server's word alone.
@@ -65,35 +62,6 @@ class Sender:
     """Refuses headers that cannot be sent."""
 
 
-@dataclass(slots=True)
-class OutgoingRequest:
-    """A prepared request, and how to read its response."""
-
-    prepared: requests.PreparedRequest
-    """Without its body, which each attempt adds."""
-    body: Body
-    auth: Auth | None
-    """Applied to each attempt, since some sign the time or the body."""
-    stream: bool
-    max_body: int | None
-    """Bytes of decoded body above which a response is refused; None for no limit."""
-    raise_for_status: bool
-    failures: frozenset[int]
-    """The statuses that count as failures of the host."""
-    deadline_header: str | None = None
-    """The header that tells the server how many seconds are left; None for none."""
-    body_ends_at: float | None = None
-    """When the whole body of a stream must be read, on the connection's clock; None for no such time."""
-    deadlines: tuple[AttemptDeadline, ...] = ()
-    """The deadlines of its attempts, which know the sockets that were used."""
-
-    def copy(self) -> OutgoingRequest:
-        """A copy for a concurrent attempt: attempts change their request."""
-        prepared = self.prepared.copy()
-        prepared.hooks = {event: list(hooks) for event, hooks in prepared.hooks.items()}
-        return replace(self, prepared=prepared)
-
-
 def attempt(
     sender: Sender,
     outgoing: OutgoingRequest,
@@ -111,7 +79,7 @@ def attempt(
     if outgoing.deadline_header is not None:
         outgoing.prepared.headers[outgoing.deadline_header] = f"{max(0.0, step.deadline - clock.monotonic()):.3f}"
     try:
-        hop = _first_hop(outgoing, sender.origin)
+        hop = first_hop(outgoing, sender.origin)
     except Exception as error:  # noqa: BLE001 - of the caller's auth object or body; raised when the call ends
         return Outcome(Verdict.NEUTRAL, error=error, never_sent=True)
     if deadline is None:
@@ -155,25 +123,6 @@ def discard(response: Any) -> None:
     """Close a failed attempt's response before a wait, so that it holds no socket meanwhile."""
     with contextlib.suppress(Exception):
         response.close()
-
-
-def _first_hop(outgoing: OutgoingRequest, origin: Origin) -> Hop:
-    prepared = outgoing.prepared
-    if outgoing.auth is None:
-        prepared.body = outgoing.body.payload()
-    else:
-        prepared = prepared.copy()  # the auth object changes it, hooks included, for each attempt
-        prepared.hooks = {event: list(hooks) for event, hooks in prepared.hooks.items()}
-        prepared.body = outgoing.body.payload()
-        prepared = outgoing.auth(prepared)
-        if not isinstance(prepared, requests.PreparedRequest):
-            kind = type(prepared).__name__
-            raise TypeError(f"auth: a {type(outgoing.auth).__name__} must return the request it was given, not {kind}")
-        guard_challenges(prepared, outgoing.auth)
-        # As in requests: an auth object may have changed the body, and so its length, or have given a GET one.
-        if isinstance(prepared.body, bytes | str) and "Transfer-Encoding" not in prepared.headers:
-            prepared.prepare_content_length(prepared.body)
-    return Hop(prepared, origin.text)
 
 
 def _exchanged(
@@ -239,6 +188,8 @@ def _turn(
         hold_redirect(sender.origin, response)  # again, for a session that runs no hooks
         deadline.phase = None
         next_hop(hop, response, sender.origin, outgoing.body, sender.session.cookies)
+        if hop.foreign:  # the request is a new one
+            guard_redirects(hop.prepared, sender.origin)
     except BaseException as error:
         if isinstance(error, RedirectError):
             error.response = response

@@ -14,13 +14,13 @@ from typing import Any, Literal, TypeVar
 
 from sleepwalker.clock import Clock
 from sleepwalker.policy import SERVER_FAILURES
-from sleepwalker.transport.blocking.addresses import Peer
+from sleepwalker.transport.addresses import Peer
 from sleepwalker.transport.blocking.canceller import Canceller
+from sleepwalker.transport.errors import Phase
 
 T = TypeVar("T")
 #: Seconds that each read of a stream waits at least: bytes that have arrived are found.
 _GLANCE = 0.001
-Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
 
 
 class AttemptDeadline:

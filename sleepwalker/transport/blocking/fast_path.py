@@ -32,9 +32,10 @@ from urllib3.exceptions import ProtocolError, ReadTimeoutError
 from urllib3.util.request import SKIP_HEADER
 
 from sleepwalker.transport.blocking.deadline import AttemptDeadline
-from sleepwalker.transport.blocking.head import BoundedResponse, PlainHeaders
+from sleepwalker.transport.blocking.head import BoundedResponse
 from sleepwalker.transport.blocking.response_headers import LazyHeaders
 from sleepwalker.transport.headers import store_of
+from sleepwalker.transport.plain_headers import PlainHeaders
 
 #: Where the steps of the ordinary path are found.
 OWNERS = types.SimpleNamespace(

@@ -13,7 +13,8 @@ import re
 from typing import Any
 
 from sleepwalker.transport.blocking.deadline import current_deadline
-from sleepwalker.transport.blocking.framing import (
+from sleepwalker.transport.blocking.reader import BoundedReader, ChunkReader, RawReader, without_end
+from sleepwalker.transport.framing import (
     LONGEST_HEAD,
     LONGEST_LINE,
     MOST_LINES,
@@ -23,7 +24,7 @@ from sleepwalker.transport.blocking.framing import (
     parse_status_line,
     times_chunked,
 )
-from sleepwalker.transport.blocking.reader import BoundedReader, ChunkReader, RawReader, without_end
+from sleepwalker.transport.plain_headers import PlainHeaders
 
 #: Interim responses (1xx) before the final one. `102 Processing` may come every second of a long job.
 _MOST_INTERIM = 1000
@@ -37,41 +38,6 @@ _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([2-5][0-9][0-9])(?: ([ -~]*))?\r\n")
 # Possessive (`++`, `*+`), so there is no backtracking: an odd line at the end costs no more than a plain one.
 _FIELDS = re.compile(r"^([!-9;-~]++):[ \t]*+([^\r\n\0]*+)\r\n", re.MULTILINE).findall
 _USUAL_LENGTH = re.compile(r"[0-9]{1,18}").fullmatch
-
-
-class PlainHeaders(http.client.HTTPMessage):
-    """Headers in the usual form, which need none of the checks that `email` makes at each access."""
-
-    def __init__(self, pairs: list[tuple[str, str]]) -> None:
-        super().__init__()
-        self._headers = pairs
-        store = {name.lower(): (name, value) for name, value in pairs}
-        self.store = store if len(store) == len(pairs) else None
-        """Name and value by lower-case name, as requests keeps them; None where a name occurs twice."""
-
-    def items(self) -> list[tuple[str, str]]:
-        return list(self._headers)
-
-    def get(self, name: str, failobj: Any = None) -> Any:
-        name = name.lower()
-        if self.store is not None:
-            pair = self.store.get(name)
-            return failobj if pair is None else pair[1]
-        for key, value in self._headers:
-            if key.lower() == name:
-                return value
-        return failobj
-
-    def with_length(self, length: int) -> PlainHeaders:
-        """A copy in which the length is told once."""
-        others = [pair for pair in self._headers if pair[0].lower() != "content-length"]
-        return PlainHeaders([*others, ("Content-Length", str(length))])
-
-    def is_multipart(self) -> bool:
-        return False
-
-    def get_payload(self, i: Any = None, decode: bool = False) -> Any:
-        return None
 
 
 #: Stands for a file that is not made yet: most responses end before one is needed.

@@ -14,9 +14,9 @@ from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.policy import SERVER_FAILURES
 from sleepwalker.transport.blocking.connection_queue import ConnectionQueue
 from sleepwalker.transport.blocking.deadline import AttemptDeadline, current_deadline
-from sleepwalker.transport.blocking.head import PlainHeaders
-from sleepwalker.transport.blocking.keep_alive import keep_alive_seconds
 from sleepwalker.transport.blocking.sockets import BoundedConnection, BoundedTLSConnection, Target
+from sleepwalker.transport.keep_alive import keep_alive_seconds
+from sleepwalker.transport.plain_headers import PlainHeaders
 
 _now = SYSTEM_CLOCK.monotonic
 

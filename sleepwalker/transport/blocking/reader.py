@@ -10,7 +10,7 @@ import ssl
 from typing import Any, Literal
 
 from sleepwalker.transport.blocking.deadline import AttemptDeadline
-from sleepwalker.transport.blocking.framing import (
+from sleepwalker.transport.framing import (
     FIRST_SIZE,
     LONGEST_HEAD,
     LONGEST_LINE,

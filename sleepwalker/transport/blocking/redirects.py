@@ -1,40 +1,29 @@
-"""Where a redirect may lead, and which parts of the request go along."""
+"""Redirects as requests' hooks and sessions meet them, before an attempt follows them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import urldefrag, urljoin
 
 import requests
-from requests.cookies import extract_cookies_to_jar, get_cookie_header
+from requests.cookies import extract_cookies_to_jar
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from requests.hooks import dispatch_hook
-from requests.structures import CaseInsensitiveDict
-from requests.utils import requote_uri
 
 from sleepwalker.clock import SYSTEM_CLOCK
-from sleepwalker.exceptions import RedirectError, URLError
-from sleepwalker.transport.blocking.body import Body
+from sleepwalker.exceptions import RedirectError
 from sleepwalker.transport.blocking.deadline import current_deadline
-from sleepwalker.transport.blocking.response import SHORT, loaded_body, read_chunks, set_body
+from sleepwalker.transport.blocking.response import read_chunks
 from sleepwalker.transport.blocking.response_headers import LazyHeaders
-from sleepwalker.transport.url import Origin, check_target, parse_hostname
+from sleepwalker.transport.loaded import SHORT, loaded_body, set_body
+from sleepwalker.transport.redirects import REDIRECTS, is_redirect, target_of
+from sleepwalker.transport.url import Origin
 
 _now = SYSTEM_CLOCK.monotonic
-#: As many as requests follows.
-MAX_REDIRECTS = 30
-
-#: Read as another host by browsers and requests, and as a path of this host by urllib.parse.
-_TWO_READINGS = re.compile(r"[\x00-\x20]*(?:https?:)?(?:[/\\]{3}|/?\\)", re.IGNORECASE)
-_STATUSES = frozenset({301, 302, 303, 307, 308})
 #: What an attempt passes to `send`. For a request sent by hand meanwhile, requests adds what is missing.
 _OPTIONS = frozenset({"allow_redirects", "cert", "proxies", "stream", "timeout", "verify"})
-#: The only headers sent to another origin.
-_HARMLESS = ("Accept", "User-Agent")
 
 
 class OwnSession(requests.Session):
@@ -55,35 +44,10 @@ class OwnSession(requests.Session):
             for earlier in response.history:
                 extract_cookies_to_jar(self.cookies, earlier.request, earlier.raw)
             extract_cookies_to_jar(self.cookies, request, response.raw)
-        if response.status_code in _STATUSES and response.is_redirect:
+        if response.status_code in REDIRECTS and response.is_redirect:
             hops: Iterator[Any] = self.resolve_redirects(response, request, yield_requests=True, **options)
             response._next = next(hops, None)
         return response
-
-
-class Hop:
-    """The next request of an attempt."""
-
-    __slots__ = ("foreign", "moved", "prepared", "target")
-
-    def __init__(self, prepared: requests.PreparedRequest, target: str) -> None:
-        self.prepared = prepared
-        self.target = target
-        """The origin it goes to."""
-        self.moved = False
-        """True once our origin responded with a redirect: it got the request, even if the redirect fails."""
-        self.foreign = False
-        """True from the first hop to another origin on, even after a redirect back: no more credentials are sent."""
-
-    @property
-    def url(self) -> str:
-        """Where the request goes."""
-        return self.prepared.url or ""
-
-
-def is_redirect(response: requests.Response) -> bool:
-    """Whether the response is a redirect with a `Location`."""
-    return response.status_code in _STATUSES and bool(response.headers.get("Location"))
 
 
 def guard_redirects(prepared: requests.PreparedRequest, origin: Origin) -> None:
@@ -119,84 +83,8 @@ def hold_redirect(origin: Origin, response: requests.Response, **_: Any) -> None
             chunks = []
         set_body(response, b"".join(chunks)[:SHORT])
     try:
-        _target(response, origin)
+        target_of(response, origin)
     except RedirectError as error:
         error.response = response
         response.close()
         raise
-
-
-def next_hop(hop: Hop, response: requests.Response, origin: Origin, body: Body, cookies: Any) -> None:
-    """Point `hop` at the target of the redirect.
-
-    Another origin is followed for GET and HEAD only, without our headers and cookies. RedirectError for a redirect that
-    may not be followed; from https to http none may.
-    """
-    method = hop.prepared.method or "GET"
-    url, target, fragment = _target(response, origin)
-    # RFC 9110, section 10.2.2: a Location without a fragment has that of the URL before.
-    if fragment or (fragment := urldefrag(hop.url).fragment):
-        url = f"{url}#{fragment}"
-    if response.url.lower().startswith("https:") and target.scheme == "http":
-        raise RedirectError(f"{origin}: a redirect from https to http ({target}) is not followed")
-    hop.moved = True
-    if target != origin or hop.foreign:
-        if method not in ("GET", "HEAD"):
-            raise RedirectError(f"{origin}: a redirect of a {method} to another origin ({target}) is not followed")
-        hop.prepared = _stripped(hop.prepared, method, url, origin)
-        hop.foreign = True
-        hop.target = target.text
-        return
-    hop.prepared = _moved(hop.prepared, method, url, response.status_code, origin, body)
-    hop.prepared.headers.pop("Cookie", None)
-    if (cookie := get_cookie_header(cookies, hop.prepared)) is not None:
-        hop.prepared.headers["Cookie"] = cookie
-
-
-def _target(response: requests.Response, origin: Origin) -> tuple[str, Origin, str]:
-    """The URL of `Location` without its fragment, its origin, and the fragment."""
-    location = response.headers["Location"]
-    try:
-        if _TWO_READINGS.match(location):
-            raise ValueError
-        # Servers write raw UTF-8 or Latin-1 bytes here; http.client decodes all of them as Latin-1.
-        location = re.sub("[\x80-\xff]", lambda byte: f"%{ord(byte[0]):02X}", location)
-        if location != response.headers["Location"]:
-            response.headers["Location"] = location  # requests takes UTF-8 only
-        location, fragment = urldefrag(location)
-        url = requote_uri(urljoin(response.url, location))
-        scheme, _, rest = url.partition("://")
-        authority = rest.replace("?", "/").partition("/")[0]
-        _, target, _ = parse_hostname(f"{scheme}://{authority}")
-        check_target(target, url)
-    except (URLError, ValueError, requests.RequestException):
-        pass
-    else:
-        return url, target, requote_uri(fragment)
-    raise RedirectError(f"{origin}: a redirect to something that is no http or https URL, or has credentials in it")
-
-
-def _stripped(prepared: requests.PreparedRequest, method: str, url: str, origin: Origin) -> requests.PreparedRequest:
-    bare = requests.PreparedRequest()
-    bare.prepare(method=method, url=url)
-    bare.headers = CaseInsensitiveDict({name: prepared.headers[name] for name in _HARMLESS if name in prepared.headers})
-    guard_redirects(bare, origin)
-    return bare
-
-
-def _moved(
-    prepared: requests.PreparedRequest, method: str, url: str, status: int, origin: Origin, body: Body
-) -> requests.PreparedRequest:
-    """The request to the new URL. As in browsers, 303 (and 302, and 301 for POST) become a GET without a body."""
-    moved = prepared.copy()
-    moved.prepare_url(url, None)
-    if (status in (302, 303) and method != "HEAD") or (status == 301 and method == "POST"):
-        moved.method = "GET"
-        for name in ("Content-Length", "Content-Type", "Transfer-Encoding"):
-            moved.headers.pop(name, None)
-        moved.body = None
-    elif prepared.body is not None:
-        if not body.replayable:
-            raise RedirectError(f"{origin}: {status} for a {method} whose body can be sent only once is not followed")
-        moved.body = body.payload()
-    return moved

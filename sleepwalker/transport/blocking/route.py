@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import os
 import ssl
 import threading
@@ -19,10 +17,11 @@ from sleepwalker.exceptions import RedirectError
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport.blocking.adapter import Adapter
 from sleepwalker.transport.blocking.attempt import Sender
-from sleepwalker.transport.blocking.cookies import BoundedCookieJar
-from sleepwalker.transport.blocking.redirects import OwnSession
+from sleepwalker.transport.blocking.redirects import OwnSession, guard_redirects
+from sleepwalker.transport.cookies import BoundedCookieJar
 from sleepwalker.transport.headers import Checked
 from sleepwalker.transport.proxies import Proxies, check_proxies
+from sleepwalker.transport.route import dress
 from sleepwalker.transport.tls import environment_ca, shared_context
 from sleepwalker.transport.url import Origin, origin_of
 
@@ -77,6 +76,10 @@ class Route:
         for prefix in self._prefixes:
             if type(self.session.get_adapter(prefix)) is HTTPAdapter:
                 self.session.mount(prefix, self._adapter)
+
+    def make_ready(self, prepared: requests.PreparedRequest) -> None:
+        """Have redirects looked at before requests does."""
+        guard_redirects(prepared, self._origin)
 
     def close(self) -> None:
         """Close idle sockets; those in use are closed when they come back."""
@@ -169,16 +172,5 @@ def _as_text(path: Any) -> Any:
 
 def _new_session() -> requests.Session:
     session = OwnSession()
-    session.cookies = BoundedCookieJar()
-    session.headers["User-Agent"] = _user_agent(str(session.headers.get("User-Agent", "")))
+    dress(session)
     return session
-
-
-@functools.cache
-def _user_agent(of_requests: str) -> str:
-    """Names sleepwalker, so that a server's operator sees what retries."""
-    try:
-        version = f"/{importlib.metadata.version('sleepwalker')}"
-    except importlib.metadata.PackageNotFoundError:  # run from a folder, not installed
-        version = ""
-    return f"sleepwalker{version} {of_requests}".rstrip()

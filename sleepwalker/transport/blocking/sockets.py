@@ -22,12 +22,12 @@ from urllib3.util.request import SKIP_HEADER
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.events import TLSFilesNotLoaded
 from sleepwalker.telemetry.log import emit
-from sleepwalker.transport.blocking.addresses import AddressInfo, FailedAddresses, Peer
+from sleepwalker.transport.addresses import AddressInfo, FailedAddresses, Peer
 from sleepwalker.transport.blocking.canceller import Canceller
 from sleepwalker.transport.blocking.deadline import AttemptDeadline, current_deadline
 from sleepwalker.transport.blocking.head import BoundedResponse
-from sleepwalker.transport.blocking.resolver import resolve
 from sleepwalker.transport.blocking.uploading import PIECE, UNWATCHED, Early, send_watching
+from sleepwalker.transport.resolver import resolve
 from sleepwalker.transport.tls import renewed_context
 from sleepwalker.transport.url import Origin
 

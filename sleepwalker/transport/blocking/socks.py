@@ -9,7 +9,7 @@ from typing import Any
 import socks  # type: ignore[import-untyped]
 from urllib3.contrib.socks import SOCKSConnection
 
-from sleepwalker.transport.blocking.addresses import AddressInfo, Peer
+from sleepwalker.transport.addresses import AddressInfo, Peer
 from sleepwalker.transport.blocking.deadline import AttemptDeadline, current_deadline
 from sleepwalker.transport.blocking.pool import Pool, pool_classes
 from sleepwalker.transport.blocking.sockets import BoundedConnection, BoundedTLSConnection

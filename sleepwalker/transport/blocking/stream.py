@@ -19,10 +19,10 @@ import requests
 from urllib3 import HTTPResponse
 from urllib3.exceptions import ProtocolError
 
-from sleepwalker.transport.blocking.codings import EncodedResponse
 from sleepwalker.transport.blocking.deadline import AttemptDeadline
-from sleepwalker.transport.blocking.framing import MalformedResponse
 from sleepwalker.transport.blocking.head import BoundedResponse
+from sleepwalker.transport.codings import EncodedResponse
+from sleepwalker.transport.framing import MalformedResponse
 
 __all__ = ["ClosedByReader", "OnBreak", "StreamedResponse", "begin_stream", "watch_stream"]
 

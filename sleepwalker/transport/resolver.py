@@ -11,7 +11,7 @@ from functools import partial
 from sleepwalker.drivers.threads import workers
 from sleepwalker.fork import renew_after_fork
 from sleepwalker.latch import Latch
-from sleepwalker.transport.blocking.addresses import AddressInfo
+from sleepwalker.transport.addresses import AddressInfo
 
 
 class NoThreadLeft(OSError):

@@ -11,7 +11,7 @@ from typing import Any
 import requests
 from requests.cookies import MockRequest, RequestsCookieJar
 
-from sleepwalker.transport.blocking.head import PlainHeaders
+from sleepwalker.transport.plain_headers import PlainHeaders
 from sleepwalker.transport.url import NOT_IN_VALUE
 
 #: The least that RFC 6265, section 6.1, asks of browsers; the most that is kept here.

@@ -9,8 +9,7 @@ import requests
 from requests.cookies import get_cookie_header
 
 from sleepwalker.exceptions import URLError
-from sleepwalker.transport.blocking.body import NO_BODY, Body, Fixed, prepare_body
-from sleepwalker.transport.blocking.redirects import guard_redirects
+from sleepwalker.transport.body import NO_BODY, Body, Fixed, prepare_body
 from sleepwalker.transport.headers import Headers, merged, store_of
 from sleepwalker.transport.url import Origin, plain_path, resolve
 
@@ -97,7 +96,6 @@ def prepare(
         prepared.prepare_cookies(session.cookies)
     if session.hooks and any(session.hooks.values()):  # None is fine with requests
         prepared.prepare_hooks(session.hooks)
-    guard_redirects(prepared, origin)
     return prepared, body
 
 

@@ -15,20 +15,20 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import requests.exceptions as rex
 import urllib3.exceptions as uex
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from sleepwalker import exceptions as ours
-from sleepwalker.transport.blocking.deadline import Phase
-from sleepwalker.transport.blocking.framing import MalformedResponse
-from sleepwalker.transport.blocking.resolver import NoThreadLeft
-from sleepwalker.transport.blocking.tls_reasons import client_certificate_words, tls_code, tls_words
+from sleepwalker.transport.framing import MalformedResponse
+from sleepwalker.transport.resolver import NoThreadLeft
+from sleepwalker.transport.tls_reasons import client_certificate_words, tls_code, tls_words
 
 #: This machine is out of descriptors, ports, buffers, memory or threads.
 _LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN})
+Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
 _BEFORE_SENDING = ("queue", "connect", "tls")
 _ONCE_SENDING = ("send", "head", "body")
 
@@ -71,10 +71,22 @@ _SOCKS_REPLY = re.compile(r"0x[0-9A-Fa-f]{2}: ([A-Za-z ]{1,60})$").match
 Maker = Callable[[BaseException, ErrorContext], ours.ConnectionError]
 
 
-def translate(error: Exception, context: ErrorContext) -> Exception:
-    """The error to raise instead of `error`; one that is not about the exchange is returned unchanged."""
+class Table(NamedTuple):
+    """The errors of what sends."""
+
+    exchange: tuple[type[BaseException], ...]
+    """Those that are about the exchange."""
+    rules: tuple[tuple[tuple[type[BaseException], ...], Maker], ...]
+    """The first rule that matches any error of the chain makes the new one, so the most specific come first."""
+
+
+def translate(error: Exception, context: ErrorContext, table: Table | None = None) -> Exception:
+    """The error to raise instead of `error`; one that is not about the exchange is returned unchanged.
+
+    `table` is that of requests, where none is given.
+    """
     chain = list(_chain(error, context))
-    translated = _translated(error, chain, context)
+    translated = _translated(error, chain, context, OF_REQUESTS if table is None else table)
     if isinstance(translated, ours.SleepwalkerException):
         for link in chain:
             # Their frames refer to our objects, which refer to the error, or urllib3's errors to themselves: all of it
@@ -83,17 +95,17 @@ def translate(error: Exception, context: ErrorContext) -> Exception:
     return translated
 
 
-def _translated(error: Exception, chain: list[BaseException], context: ErrorContext) -> Exception:
+def _translated(error: Exception, chain: list[BaseException], context: ErrorContext, table: Table) -> Exception:
     for link in chain:
         if isinstance(link, ours.SleepwalkerException):
             return link
     if context.deadline_hit and context.phase is not None and any(_is_timeout(link) for link in chain):
         return _deadline(error, context)
-    if isinstance(error, _FOREIGN) or not isinstance(error, _EXCHANGE):
+    if isinstance(error, _FOREIGN) or not isinstance(error, table.exchange):
         return error
     if context.at_proxy:
         return _proxy(error, context)
-    for kinds, make in RULES:
+    for kinds, make in table.rules:
         if make is _proxy and context.proxy is not None:
             continue  # urllib3 takes any broken connection for one that the proxy refused
         for link in chain:
@@ -289,7 +301,7 @@ def _system_words(error: BaseException) -> str | None:
         return None
     if isinstance(error, socket.gaierror):
         return error.strerror if error.strerror and _PLAIN_WORDS(error.strerror) else None
-    if isinstance(error.errno, int) and error.strerror:
+    if isinstance(error.errno, int) and error.errno > 0 and error.strerror:  # a resolver's numbers are below 0
         with contextlib.suppress(OverflowError, ValueError):
             words = error.strerror if isinstance(error, NoThreadLeft) else os.strerror(error.errno)
             return f"{words} (errno {error.errno})"
@@ -304,7 +316,6 @@ _FOREIGN = (rex.HTTPError, rex.InvalidJSONError, rex.StreamConsumedError, Warnin
 _CERTIFICATE = (ssl.SSLCertVerificationError, ssl.CertificateError, CertificateError)
 _EXCHANGE = (rex.RequestException, uex.HTTPError, uex.ProxySchemeUnsupported, OSError, http.client.HTTPException)
 
-#: The first rule that matches any error of the chain makes the new one, so the most specific come first.
 RULES: tuple[tuple[tuple[type[BaseException], ...], Maker], ...] = (
     (_CERTIFICATE, _certificate),
     ((uex.ProxyError, rex.ProxyError, uex.ProxySchemeUnknown, uex.ProxySchemeUnsupported), _proxy),
@@ -333,3 +344,5 @@ RULES: tuple[tuple[tuple[type[BaseException], ...], Maker], ...] = (
     ((rex.ConnectionError, uex.HTTPError, rex.RequestException), _broken),
     ((OSError,), _os_error),
 )
+
+OF_REQUESTS = Table(_EXCHANGE, RULES)
