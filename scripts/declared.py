@@ -13,7 +13,7 @@ from pathlib import Path
 PYPROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
 
 #: The extras that users install; `dev` names tools, whose lowest releases are not promised.
-EXTRAS = ("cli", "fleet", "inspect", "otel", "prometheus", "services")
+EXTRAS = ("aio", "cli", "fleet", "httpx2", "inspect", "otel", "prometheus", "services")
 
 
 def build() -> list[str]:

@@ -90,8 +90,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("lookup",),
     ("transport.resolver",),
     ("transport.errors",),
-    ("transport.blocking", "transport.aio", "drivers.aio"),
+    ("transport.blocking", "transport.aio"),
     ("connection",),
+    ("aio",),
+    ("adapters",),
     ("links", "definitions"),
     ("datarep",),
     ("service",),
@@ -116,9 +118,14 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "pybreaker": ("engine.host.machine", "engine.host.trip"),
     "structlog": ("telemetry.log",),
     # Its exceptions are the bases of ours, its types are in our signatures, and the demo compares itself with it.
-    "requests": ("transport", "exceptions", "connection", "lookup.keys", "links", "cli.demo"),
+    "requests": ("transport", "exceptions", "connection", "aio", "adapters", "lookup.keys", "links", "cli.demo"),
     "urllib3": ("transport", "exceptions"),
     "certifi": ("transport",),
+    "aiohttp": ("transport.aio", "aio"),
+    "yarl": ("transport.aio",),  # URLs, as aiohttp takes them: it comes with it
+    "multidict": ("transport.aio",),  # likewise, headers
+    "httpx": ("adapters",),
+    "httpx2": ("adapters",),
     "redis": ("fleet.redis",),
     "rich": ("cli",),
     "shtab": ("cli.completion",),
@@ -269,7 +276,7 @@ def test_every_folder_of_the_package_is_shipped() -> None:
 
 
 OPTIONAL = (
-    "duckdb", "jsonpointer", "opentelemetry", "prometheus_client", "pybreaker", "redis", "reschema", "rich",
+    "aiohttp", "duckdb", "httpx", "httpx2", "jsonpointer", "opentelemetry", "prometheus_client", "pybreaker", "redis", "reschema", "rich",
     "structlog", "uritemplate", "weblinking", "sleepwalker.cli",
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sleepwalker.drivers.asking import ask
 from sleepwalker.drivers.threads.waits import Waits
 from sleepwalker.engine import Ask, Final, Outcome, Queue, Reply, Send, Step, Steps, Wait
 
@@ -73,19 +74,7 @@ def _perform(
         elif isinstance(step, Final):
             return step
         elif isinstance(step, Ask):
-            reply = _ask(step, release)
+            reply = ask(step, release)
         else:
             raise TypeError(f"only a hedged send may be followed by {step!r}")
         step = None
-
-
-def _ask(step: Ask, release: Callable[[object], None]) -> bool:
-    """Whether the caller's function wants another attempt. What it raises ends the call, whose response is released."""
-    try:
-        response = step.outcome.response
-        if response is not None:
-            response.attempts = step.attempts
-        return step.retry_if(step.outcome)
-    except BaseException:
-        release(step.outcome.response)
-        raise

@@ -1,0 +1,76 @@
+"""Performs a hedged send: an attempt as a task, and hedge attempts beside it while it is slow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from sleepwalker.clock import Clock
+from sleepwalker.engine import DUE, LATE, Completed, Final, Hold, Outcome, Reply, Send, Step, Steps
+
+#: Seconds after its deadline until which a hedge attempt is waited for.
+_GRACE = 0.03
+#: Makes the attempt that a step asks for. True for a hedge attempt, which needs a request of its own.
+Begin = Callable[[Send, bool], Coroutine[Any, Any, Outcome]]
+
+
+async def hedge(
+    steps: Steps, step: Send, *, begin: Begin, release: Callable[[object], None], clock: Clock
+) -> tuple[Step | Final, Outcome]:
+    """Send what `step` asks for, hedged: what the call does next, and the outcome that it goes on with."""
+    under_way = {asyncio.ensure_future(begin(step, False)): step.number}
+    outcomes: list[Outcome] = []
+    due = None if step.hedge_in is None else clock.monotonic() + step.hedge_in
+    end = step.deadline + _GRACE
+    try:
+        while True:
+            # Without an outcome there is nothing to do before one is there: each attempt has a deadline of its own.
+            until = min(due or end, end) if outcomes or due is not None else None
+            timeout = None if until is None else max(0.0, until - clock.monotonic())
+            done, _ = await asyncio.wait(under_way, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                ended = done.pop()
+                outcomes.append(ended.result())
+                following = _following(steps, Completed(under_way.pop(ended), outcomes[-1]))
+            elif due is not None and clock.monotonic() >= due:
+                due = None
+                following = _following(steps, DUE)
+                if isinstance(following, Send):
+                    under_way[asyncio.ensure_future(begin(following, True))] = following.number
+                    due = None if following.hedge_in is None else clock.monotonic() + following.hedge_in
+                    continue
+            elif outcomes and clock.monotonic() >= end:
+                following = _following(steps, LATE)
+            else:
+                continue
+            if isinstance(following, Hold):
+                continue
+            for outcome in outcomes[:-1]:
+                release(outcome.response)
+            return following, outcomes[-1]
+    except BaseException:
+        for outcome in outcomes:
+            release(outcome.response)
+        raise
+    finally:
+        await _cancelled(under_way, release)
+
+
+def _following(steps: Steps, reply: Reply) -> Step | Final:
+    try:
+        return steps.send(reply)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+async def _cancelled(tasks: dict[asyncio.Task[Outcome], int], release: Callable[[object], None]) -> None:
+    """Cancel the attempts that are still under way, and wait until they have ended: at once."""
+    if not tasks:
+        return
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled() and task.exception() is None:
+            release(task.result().response)
