@@ -106,7 +106,7 @@ class Calls:
         if self.closed:
             self.waits.end()
 
-    def _traced(self, call: PreparedCall) -> tracing.TracedCall:
+    def _traced(self, call: PreparedCall) -> tracing.TracedCall[Final]:
         """The call, for a tracer that stands around it."""
         origin, request = self._origin, call.request
         return tracing.TracedCall(
