@@ -55,6 +55,11 @@ class Retiring:
         """The guards that have calls under way, and references to the connections that a user still has."""
         return self._leaving.all()
 
+    def drop(self, conn: Any) -> None:
+        """Close what a hook gave once nobody waited for it any more; it may be None."""
+        if conn is not None:
+            self._close_unheld(conn)
+
     def _close_unheld(self, conn: Any, *, gently: bool = False) -> None:
         """Close a connection that may be closed; of a scope, that is the whole one."""
         itself = bare(conn)
