@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __all__ = ["AsyncFound_co"]
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    AsyncFound_co = TypeVar("AsyncFound_co", covariant=True, default=Any)
+    from sleepwalker.aio.connection import AsyncConnection
+
+    AsyncFound_co = TypeVar("AsyncFound_co", covariant=True, default=AsyncConnection)
 else:
     from typing import TypeVar
 
