@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, ClassVar, TypeVar, cast
 
-from sleepwalker.aio.closing import Closing
+from sleepwalker.aio.closing import AsyncClosing
 from sleepwalker.aio.guarded_calls import AsyncGuardedCalls
 from sleepwalker.aio.leading import AsyncLeading, ask_hook
 from sleepwalker.aio.probing import AsyncProbing
@@ -47,7 +47,7 @@ class AsyncFinder(FinderBase):
         """Those that ask the hooks, and that probe."""
         self._closings = Tasks()
         lookup = Lookup(hosts, max_connections, caller=_caller, signal=Signal)
-        retiring = Retiring(lookup, observe, Closing(self._closings).close)
+        retiring = Retiring(lookup, observe, AsyncClosing(self._closings))
         adopting = Adopting(manager, lookup, guarded, observe, clock, AsyncGuardedCalls)
         leading = self._leads = AsyncLeading(lookup, retiring, self.tasks)
         self._slice: float = float("inf") if isinstance(lookup.clock, SystemClock) else _SLICE
@@ -70,9 +70,8 @@ class AsyncFinder(FinderBase):
                     "this manager works in another event loop, which is not closed: make a manager for each loop; with "
                     "hosts=manager.hosts they share what is known of hosts"
                 )
-            for tasks in (self.tasks, self._closings):
-                tasks.loop = loop
-                tasks.forget()
+            self.tasks.enter(loop)
+            self._closings.enter(loop)
             if before is not None:
                 self.lookup.begin_anew()
             self.probing.renew()
@@ -82,6 +81,7 @@ class AsyncFinder(FinderBase):
         self.tasks.cancel()
         await self.tasks.ended()
         await self._closings.ended()
+        await asyncio.sleep(0)  # a loop closes sockets when its turn comes
 
     # -- a machine's steps
 

@@ -47,9 +47,9 @@ class Tasks:
         while others := self._others():
             await asyncio.wait(others)
 
-    def forget(self) -> None:
-        """Know of none any more: their loop has ended, and they with it."""
-        self._all = set()
+    def enter(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start them in this loop from now on; those of another one have ended with it."""
+        self.loop, self._all = loop, set()
 
     def _others(self) -> list[asyncio.Task[Any]]:
         me = asyncio.current_task() if running_loop() is not None else None

@@ -10,7 +10,7 @@ from sleepwalker.engine import Waiter
 
 
 class Waits:
-    """Waits of tasks. `end` is called in the loop's own thread; the waiters of a host may be woken from any."""
+    """Waits of tasks, which may be ended from any thread."""
 
     __slots__ = ("_waiting", "over")
 
@@ -42,4 +42,4 @@ class Waits:
         """End all waits, also those to come."""
         self.over = True
         for waiting in tuple(self._waiting):
-            finish(waiting)
+            in_loop(waiting.get_loop(), finish, waiting)
