@@ -10,6 +10,8 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError('sleepwalker.aio needs aiohttp: pip install "sleepwalker[aio]"', name="aiohttp") from None
 
 from sleepwalker.aio.connection import AsyncConnection
+from sleepwalker.aio.hook import AsyncConnectionHook
+from sleepwalker.aio.manager import AsyncConnectionManager
 from sleepwalker.transport.aio.stream import AsyncResponse
 
-__all__ = ["AsyncConnection", "AsyncResponse"]
+__all__ = ["AsyncConnection", "AsyncConnectionHook", "AsyncConnectionManager", "AsyncResponse"]

@@ -140,13 +140,12 @@ class Calls:
         finally:
             self._ended()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End waits, close idle sockets, and refuse later calls. Requests in flight finish."""
         self.closed = True
         self.waits.end()
         self._route.close()
         self.end_if_idle()
-        await asyncio.sleep(0)  # a loop closes sockets when its turn comes
 
     def end_if_idle(self) -> None:
         """Close all sockets of a connection that keeps none, once no call is under way."""
