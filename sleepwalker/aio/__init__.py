@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 try:
     import aiohttp as _aiohttp  # noqa: F401
 except ModuleNotFoundError as error:
@@ -12,6 +15,25 @@ except ModuleNotFoundError as error:
 from sleepwalker.aio.connection import AsyncConnection
 from sleepwalker.aio.hook import AsyncConnectionHook
 from sleepwalker.aio.manager import AsyncConnectionManager
+
+# Circuits load much, which is not to be done in a loop, where the first connection may be made.
+from sleepwalker.engine.host import machine as _machine  # noqa: F401
 from sleepwalker.transport.aio.stream import AsyncResponse
 
 __all__ = ["AsyncConnection", "AsyncConnectionHook", "AsyncConnectionManager", "AsyncResponse"]
+
+try:  # here, and not when they are first asked for, for the same reason
+    from sleepwalker.aio.links import follow, pages
+
+    __all__ += ["follow", "pages"]
+except ModuleNotFoundError as error:
+    if error.name not in ("uritemplate", "weblinking"):
+        raise
+
+    # Not for checkers: to them a module with `__getattr__` has every name, the misspelt ones too.
+    if not TYPE_CHECKING:
+
+        def __getattr__(name: str) -> object:
+            if name in ("follow", "pages"):
+                importlib.import_module("sleepwalker.aio.links")  # raises, and says what to install
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
