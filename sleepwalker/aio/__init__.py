@@ -15,14 +15,17 @@ except ModuleNotFoundError as error:
 from sleepwalker.aio.connection import AsyncConnection
 from sleepwalker.aio.hook import AsyncConnectionHook
 from sleepwalker.aio.manager import AsyncConnectionManager
-
-# Circuits load much, which is not to be done in a loop, where the first connection may be made.
-from sleepwalker.engine.host import machine as _machine  # noqa: F401
+from sleepwalker.engine.host import machine as _machine  # noqa: F401 - see below
+from sleepwalker.policy import Policy as _Policy
 from sleepwalker.transport.aio.stream import AsyncResponse
 
 __all__ = ["AsyncConnection", "AsyncConnectionHook", "AsyncConnectionManager", "AsyncResponse"]
 
-try:  # here, and not when they are first asked for, for the same reason
+# What takes long when it is first used, as an import does, is done here: the first use may be in a loop, and would stop
+# all its tasks. Circuits load much, and the first policy that is checked builds what checks it.
+_Policy.from_dict(_Policy().to_dict())
+
+try:
     from sleepwalker.aio.links import follow, pages
 
     __all__ += ["follow", "pages"]
