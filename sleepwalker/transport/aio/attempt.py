@@ -207,7 +207,7 @@ async def _exchanged(
                 )
                 error.response = response
                 raise error
-            deadline.phase = None
+            deadline.phase = "queue"
             try:
                 next_hop(hop, response, sender.origin, outgoing.body, sender.cookies)
             except RedirectError as error:
