@@ -121,6 +121,8 @@ class Watch:
         """The longest collection."""
         self.over = False
         self._begun = 0.0
+        self._run = asyncio.Handle._run
+        self._ticking: asyncio.Task[None] | None = None
 
     async def tick(self) -> None:
         clock = time.perf_counter
@@ -131,11 +133,19 @@ class Watch:
             self.gaps.append((now - before - TICK) * 1e3)
             before = now
 
-    def start(self) -> asyncio.Task[None]:
+    def start(self) -> None:
         """From now on."""
         gc.callbacks.append(self._collecting)
         self._time_callbacks()
-        return asyncio.create_task(self.tick())
+        self._ticking = asyncio.create_task(self.tick())
+
+    async def stop(self) -> None:
+        """No longer."""
+        self.over = True
+        if self._ticking is not None:
+            await self._ticking
+            asyncio.Handle._run = self._run  # type: ignore[method-assign]
+            gc.callbacks.remove(self._collecting)
 
     def to_dict(self) -> dict[str, Any]:
         ordered = sorted(self.gaps)
@@ -156,7 +166,7 @@ class Watch:
             self.collected = max(self.collected, (time.perf_counter() - self._begun) * 1e3)
 
     def _time_callbacks(self) -> None:
-        run, wall_clock, cpu_clock = asyncio.Handle._run, time.perf_counter, time.thread_time
+        run, wall_clock, cpu_clock = self._run, time.perf_counter, time.thread_time
 
         def timed(handle: asyncio.Handle) -> None:
             wall, cpu = wall_clock(), cpu_clock()
@@ -234,15 +244,15 @@ async def _situation(told: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
     if told["client"] == NOTHING:
         watch.start()
         await asyncio.sleep(seconds)
-        return {}
+        await watch.stop()
+        return {"answered": 0, "failed": 0}
     if situation in (FIRST, FIRST_TLS):
-        ticking = watch.start()
+        watch.start()
         await asyncio.sleep(0.05)
         async with _client(told, told["url" if situation == FIRST else "tls_url"]) as get:
             answered = await get(PATH)
             await asyncio.sleep(0.05)
-        watch.over = True
-        await ticking
+            await watch.stop()
         return {"answered": int(answered == SIZE), "failed": 0}
     if situation == LOOKUP:
         return await _hanging(told, watch)
@@ -251,7 +261,9 @@ async def _situation(told: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
     async with _client(told, told["other" if other else "tls_url" if situation == HANDSHAKES else "url"]) as get:
         await _many(get, path, 0.2, size)  # what only the first calls do is another situation's
         watch.start()
-        return await _many(get, path, seconds, size)
+        counted = await _many(get, path, seconds, size)
+        await watch.stop()
+        return counted
 
 
 async def _hanging(told: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
@@ -269,7 +281,9 @@ async def _hanging(told: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
 
         waited = asyncio.gather(*(call() for _ in range(TASKS)))
         counted = await _many(get, PATH, max(told["seconds"], WAITS))
-        return {**counted, "waited": round(max(await waited), 3)}
+        seconds = max(await waited)
+        await watch.stop()
+        return {**counted, "waited": round(seconds, 3)}
 
 
 @contextlib.contextmanager
