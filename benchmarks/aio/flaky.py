@@ -153,7 +153,8 @@ class Connection(asyncio.Protocol):
         elif what == "gzip":
             self._answer(200, gzip.compress(text, 1), _GZIP)
         elif what == "slow body":
-            self._drip(_head(200, len(text)) + text, 0.02 + 0.2 * dice.random())
+            data = _head(200, len(text)) + text
+            self._drip(data, len(data) // 6, 0.02 + 0.3 * dice.random())
         elif what == "slow head":
             later(0.2 + 1.8 * dice.random(), lambda: self._answer(200, text))
         elif what == "a second answer":
@@ -176,11 +177,10 @@ class Connection(asyncio.Protocol):
         if self._dice.random() < CLOSED_WHEN_IDLE:
             self._idle = asyncio.get_running_loop().call_later(IDLE * self._dice.random(), self._transport.close)
 
-    def _drip(self, data: bytes, pause: float) -> None:
-        step = max(1, len(data) // 6)
+    def _drip(self, data: bytes, step: int, pause: float) -> None:
         self._write(data[:step])
         if data[step:]:
-            self._later(pause, lambda: self._drip(data[step:], pause))
+            self._later(pause, lambda: self._drip(data[step:], step, pause))
 
     def _write(self, data: bytes) -> None:
         if not self._transport.is_closing():
