@@ -98,9 +98,11 @@ class Calls:
         try:
             # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
             return self._handover.hand_over(await self._run(call, self._observe), call)
-        except BaseException:
+        except BaseException as error:
             for deadline in call.outgoing.deadlines:
                 deadline.release()
+            if not call.outgoing.deadlines and isinstance(error, ConnectionError):
+                await asyncio.sleep(0)  # refused at once: who goes on calling must not keep the loop from all others
             raise
         finally:
             self._ended()
