@@ -16,6 +16,7 @@ from sleepwalker.connection.options import CallOptions
 from sleepwalker.connection.outgoing import PreparedCall, RequestMaker
 from sleepwalker.connection.part import Part
 from sleepwalker.connection.response import Response
+from sleepwalker.connection.traced import traced
 from sleepwalker.connection.usage import Usage
 from sleepwalker.drivers.aio.drive import drive
 from sleepwalker.drivers.aio.hedge import hedge
@@ -23,6 +24,7 @@ from sleepwalker.drivers.aio.waits import Waits
 from sleepwalker.engine import Final, Outcome, Send, run
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError
+from sleepwalker.telemetry import tracing
 from sleepwalker.transport.aio.attempt import attempt, discard
 from sleepwalker.transport.aio.errors import translate
 from sleepwalker.transport.aio.route import Route
@@ -94,10 +96,18 @@ class Calls:
         call = self._maker.call(part, method, uri, options)
         if options.total_covers_body:
             call.outgoing.body_ends_at = self._clock.monotonic() + call.compiled.total
+        tracer = tracing.tracer
         self._under_way += 1
         try:
             # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
-            return self._handover.hand_over(await self._run(call, self._observe), call)
+            return self._handover.hand_over(
+                await (
+                    self._run(call, self._observe)
+                    if tracer is None
+                    else tracer.awaited(traced(self._origin, call, self._clock, self._observe, self._run))
+                ),
+                call,
+            )
         except BaseException as error:
             for deadline in call.outgoing.deadlines:
                 deadline.release()
@@ -132,13 +142,12 @@ class Calls:
         finally:
             self._ended()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End waits, close idle sockets, and refuse later calls. Requests in flight finish."""
         self.closed = True
         self.waits.end()
         self._route.close()
         self.end_if_idle()
-        await asyncio.sleep(0)  # a loop closes sockets when its turn comes
 
     def end_if_idle(self) -> None:
         """Close all sockets of a connection that keeps none, once no call is under way."""
