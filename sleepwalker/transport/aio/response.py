@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import requests
@@ -24,9 +24,26 @@ _QUICK = 1 << 16
 _OVERHEAD = 1 << 16
 
 
+class Got(Protocol):
+    """What is needed of an `aiohttp.ClientResponse`."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]: ...
+    @property
+    def content(self) -> aiohttp.StreamReader: ...
+    @property
+    def content_length(self) -> int | None: ...
+    def close(self) -> None:
+        """Close its socket, unless all of the response was read."""
+
+
 def made_response(
     kind: type[requests.Response],
-    got: aiohttp.ClientResponse,
+    got: Got,
     prepared: requests.PreparedRequest,
     cookies: Any,
     seconds: float,
@@ -62,7 +79,7 @@ def _fields_of(raw: Any) -> Fields:
     return fields
 
 
-async def read_encoded(got: aiohttp.ClientResponse, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
+async def read_encoded(got: Got, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
     """The body as it comes, and whether it is all of it: past `limit` bytes the response is closed."""
     content = got.content
     if content.is_eof():  # it came with its head, as most do
@@ -82,9 +99,7 @@ async def read_encoded(got: aiohttp.ClientResponse, limit: int | None, deadline:
             return b"".join(chunks)[:limit], False
 
 
-async def read_body(
-    got: aiohttp.ClientResponse, codings: str, limit: int | None, deadline: AttemptDeadline
-) -> tuple[bytes, bool]:
+async def read_body(got: Got, codings: str, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
     """The decoded body, and whether it is all of it.
 
     DecodeError or TruncatedBody of urllib3 where it is not what its Content-Encoding says.
@@ -151,9 +166,7 @@ class _Decoding:
         return self._body, self._whole
 
 
-async def read_error(
-    got: aiohttp.ClientResponse, codings: str, limit: int | None, deadline: AttemptDeadline
-) -> tuple[bytes, bool]:
+async def read_error(got: Got, codings: str, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
     """The body of an error, as far as it is wanted: its status matters more. Whether it is decoded.
 
     It is given as it came where it is not what its Content-Encoding says.

@@ -18,7 +18,9 @@ import requests
 from sleepwalker.clock import Clock
 from sleepwalker.exceptions import RedirectError, URLError
 from sleepwalker.policy import PoolPolicy
+from sleepwalker.transport.aio import fast_path
 from sleepwalker.transport.aio.attempt import Sender
+from sleepwalker.transport.aio.fast_path import FastPath
 from sleepwalker.transport.aio.sockets import Connector
 from sleepwalker.transport.cookies import BoundedCookieJar
 from sleepwalker.transport.headers import Checked
@@ -44,6 +46,8 @@ class Client:
     """The session's connector, if that is ours."""
     proxy: str | None
     """Host and port of its proxy."""
+    fast: FastPath | None = None
+    """For requests that need nothing of the session."""
 
 
 class Route:
@@ -105,7 +109,9 @@ class Route:
             now = self._clock.monotonic()
             if now - self._looked_at >= _LOOK_AGAIN:
                 self._looked_at = now
-                client.settings["ssl"] = await self._tls()
+                context = await self._tls()
+                if context is not client.settings.get("ssl"):
+                    client.settings["ssl"], client.ours.template = context, None
         return client
 
     async def elsewhere(self, url: str) -> Client:
@@ -145,8 +151,11 @@ class Route:
         settings: dict[str, Any] = {} if self._proxy is None else {"proxy": self._proxy}
         if self._given is not None and (self._context is not None):
             settings["ssl"] = self._context
-        self._loop, self._here = loop, Client(session, settings, ours, _shown(self._proxy))
-        return self._here
+        client = Client(session, settings, ours, _shown(self._proxy))
+        if ours is not None and self._proxy is None and fast_path.is_open(session, self._origin.text):
+            client.fast = FastPath(ours, self._origin.text, self._origin.netloc)
+        self._loop, self._here = loop, client
+        return client
 
     async def _tls(self) -> ssl.SSLContext:
         """The context for new sockets. A bundle of certificates takes a while to load, so a thread does that."""
@@ -193,9 +202,11 @@ class Route:
     def __del__(self) -> None:
         # Of a connection that was dropped without being closed: its sockets go, as those of a blocking one do.
         loop = getattr(self, "_loop", None)
-        if loop is None or loop.is_closed():
+        if loop is None:
             return
         connectors = _detached(self._sessions())
+        if loop.is_closed():
+            return
         with contextlib.suppress(RuntimeError):  # the loop was closed just now
             loop.call_soon_threadsafe(_end, connectors)
 

@@ -78,6 +78,8 @@ class Connector(aiohttp.TCPConnector):
         self._max_age = math.inf if pool.max_age is None else pool.max_age
         self._known: WeakKeyDictionary[Any, Socket] = WeakKeyDictionary()
         self._resting: dict[Any, Socket] = {}
+        self.template: Any = None
+        """A request of aiohttp's to the connection's own origin, for which others like it may be connected."""
         self.retired: bool = False
         """Whether no socket is kept any more."""
 
@@ -106,6 +108,8 @@ class Connector(aiohttp.TCPConnector):
         finally:
             for other in aside:
                 self._put_back(other)
+        if self.template is None and not req.proxy:
+            self.template = req
         deadline.socket, deadline.peer = used, used.peer
         deadline.connected()
         return conn
