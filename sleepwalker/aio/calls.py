@@ -33,25 +33,32 @@ from sleepwalker.transport.url import Origin
 
 #: A probe is to show that its host responds, in so many bytes of body at most.
 _PROBE = CallOptions(max_body=1_000_000, raise_for_status=False)
+#: So many responses are kept before those of tasks that are gone are dropped.
+_MOST_TASKS = 64
 STREAMS = Streams(watch_stream, translate)
 
 
 class TaskLatest:
-    """The last response of each task, for as long as the task lives."""
+    """The last response of each task."""
 
     def __init__(self) -> None:
-        self._of_tasks: weakref.WeakKeyDictionary[asyncio.Task[Any], Any] = weakref.WeakKeyDictionary()
+        self._of_tasks: dict[weakref.ref[asyncio.Task[Any]], Any] = {}
+        self._tidy_at = _MOST_TASKS
 
     @property
     def response(self) -> Any:
         """That of the running task; None where there is none."""
         task = _running_task()
-        return None if task is None else self._of_tasks.get(task)
+        return None if task is None else self._of_tasks.get(weakref.ref(task))
 
     @response.setter
     def response(self, response: Any) -> None:
-        if (task := _running_task()) is not None:
-            self._of_tasks[task] = response
+        if (task := _running_task()) is None:
+            return
+        self._of_tasks[weakref.ref(task)] = response
+        if len(self._of_tasks) > self._tidy_at:
+            self._of_tasks = {ref: kept for ref, kept in self._of_tasks.items() if ref() is not None}
+            self._tidy_at = max(_MOST_TASKS, 2 * len(self._of_tasks))
 
 
 def _running_task() -> asyncio.Task[Any] | None:
@@ -167,16 +174,16 @@ class Calls:
         if self._under_way == 0:
             self.end_if_idle()
 
-    async def _run(self, call: PreparedCall, observe: Observer) -> Final:
-        """Drive a call to its end."""
+    def _run(self, call: PreparedCall, observe: Observer) -> Coroutine[Any, Any, Final]:
+        """Drives a call to its end."""
         compiled, sender = call.compiled, self._route.sender
         steps = run(call.host, compiled, call.request, self._clock, observe)
         send = partial(attempt, sender, call.outgoing, compiled.connect, compiled.read)
         if compiled.hedge is None:
-            return await drive(steps, self.waits, send, discard)
+            return drive(steps, self.waits, send, discard)
         begin = partial(self._hedged, call)
         hedged = partial(hedge, begin=begin, release=discard, clock=self._clock)
-        return await drive(steps, self.waits, send, discard, hedged)
+        return drive(steps, self.waits, send, discard, hedged)
 
     def _hedged(self, call: PreparedCall, step: Send, extra: bool) -> Coroutine[Any, Any, Outcome]:
         """An attempt of a call that may be hedged; an `extra` one has a request of its own: attempts write on it."""

@@ -30,8 +30,8 @@ class AsyncClosing(Closing):
         if close is None:
             return
         closing = close()
-        if inspect.isawaitable(closing):
-            self._tasks.start_anywhere(_quietly(closing), "sleepwalker close")
+        if inspect.isawaitable(closing) and not self._tasks.start_anywhere(_quietly(closing), "sleepwalker close"):
+            Closing.leave(closing)
 
     def retire(self, conn: ConnectionBase) -> None:
         """Have one of ours give up its sockets."""

@@ -27,7 +27,7 @@ from sleepwalker.lookup.steps import AskHook, Await, AwaitRetired, Machine, Star
 
 T = TypeVar("T")
 
-#: How often a waiter looks at a clock that is not the system's, in seconds: a test's goes on without the loop.
+#: How often a waiter looks at a clock that is not the system's, in seconds: one of a test goes on without the loop.
 _SLICE = 0.25
 
 
@@ -43,6 +43,10 @@ class AsyncFinder(FinderBase):
         observe: Observer,
         clock: Clock,
     ) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The one that it works in."""
+        self.thread: int = 0
+        """The loop's."""
         self.tasks: Tasks = Tasks()
         """Those that ask the hooks, and that probe."""
         self._closings = Tasks()
@@ -50,7 +54,7 @@ class AsyncFinder(FinderBase):
         retiring = Retiring(lookup, observe, AsyncClosing(self._closings))
         adopting = Adopting(manager, lookup, guarded, observe, clock, AsyncGuardedCalls)
         leading = self._leads = AsyncLeading(lookup, retiring, self.tasks)
-        self._slice: float = float("inf") if isinstance(lookup.clock, SystemClock) else _SLICE
+        self._looks_up: bool = not isinstance(lookup.clock, SystemClock)
         super().__init__(lookup, observe, retiring, AsyncProbing(lookup, observe, self.tasks), adopting, leading)
 
     # -- for the manager
@@ -59,22 +63,27 @@ class AsyncFinder(FinderBase):
         """What the machine of `search` finds."""
         return found_or_raised(await self.drive(machine))
 
-    def enter(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Work in a loop from now on. RuntimeError while there is another one that has not been closed."""
+    def enter(self) -> None:
+        """Work in the running loop from now on. RuntimeError while there is another one that has not been closed."""
+        loop = asyncio.get_running_loop()
         with self.lock:
-            before = self.tasks.loop
-            if before is loop:
-                return
-            if before is not None and not before.is_closed():
-                raise RuntimeError(
-                    "this manager works in another event loop, which is not closed: make a manager for each loop; with "
-                    "hosts=manager.hosts they share what is known of hosts"
-                )
-            self.tasks.enter(loop)
-            self._closings.enter(loop)
-            if before is not None:
-                self.lookup.begin_anew()
-            self.probing.renew()
+            before = self.loop
+            if before is not loop:
+                if before is not None and not before.is_closed():
+                    raise RuntimeError(
+                        "this manager works in another event loop, which is not closed: make a manager for each loop; "
+                        "with hosts=manager.hosts they share what is known of hosts"
+                    )
+                self.loop = self.tasks.loop = self._closings.loop = loop
+                if before is not None:
+                    self.lookup.begin_anew()
+                self.probing.renew()
+            self.thread = threading.get_ident()
+
+    def renew_after_fork(self) -> None:
+        """The loop is the parent's as well."""
+        super().renew_after_fork()
+        self.loop = self.tasks.loop = self._closings.loop = None
 
     async def ended(self) -> None:
         """End what is under way in the background, and wait for what is being closed."""
@@ -111,7 +120,7 @@ class AsyncFinder(FinderBase):
 
     async def _await(self, step: Await) -> bool:
         left = step.until - self.lookup.clock.monotonic()
-        return await cast(Signal, step.flight.done).wait(min(left, self._slice))
+        return await cast(Signal, step.flight.done).wait(min(left, _SLICE) if self._looks_up else left)
 
     async def _await_retired(self, step: AwaitRetired) -> None:
         await cast(Signal, step.flight.retired).wait(step.until - self.lookup.clock.monotonic())

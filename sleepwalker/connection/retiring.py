@@ -24,10 +24,14 @@ class Closing:
 
     def close(self, conn: Any) -> None:
         """Close one of any kind for good."""
-        if not callable(close := getattr(conn, "close", None)):
-            return
-        if inspect.iscoroutine(closing := close()):
-            closing.close()  # it is for asyncio, and nothing awaits it here
+        if callable(close := getattr(conn, "close", None)):
+            self.leave(close())
+
+    @staticmethod
+    def leave(closing: object) -> None:
+        """Drop what a `close` returned that is for asyncio, where nothing can await it."""
+        if inspect.iscoroutine(closing):
+            closing.close()
 
     def retire(self, conn: ConnectionBase) -> None:
         """Have one of ours give up its sockets."""

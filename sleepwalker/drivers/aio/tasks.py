@@ -18,7 +18,7 @@ class Tasks:
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        """The one that they run in; None before the owner is first used in one."""
+        """The one that they run in, set by the owner. Those of another one that was closed have ended with it."""
         self._all: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
@@ -47,13 +47,9 @@ class Tasks:
         while others := self._others():
             await asyncio.wait(others)
 
-    def enter(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start them in this loop from now on; those of another one have ended with it."""
-        self.loop, self._all = loop, set()
-
     def _others(self) -> list[asyncio.Task[Any]]:
         me = asyncio.current_task() if running_loop() is not None else None
-        return [task for task in tuple(self._all) if task is not me]
+        return [task for task in tuple(self._all) if task is not me and task.get_loop() is self.loop]
 
     def _over(self, task: asyncio.Task[Any]) -> None:
         self._all.discard(task)

@@ -45,7 +45,8 @@ _PIECE = 1 << 16
 _MOST_AGAIN = 2
 
 
-class Client(Protocol):
+@dataclass(slots=True)
+class Client:
     """Where a request goes through."""
 
     session: aiohttp.ClientSession
@@ -55,12 +56,16 @@ class Client(Protocol):
     """The session's connector, if that is ours."""
     proxy: str | None
     """Host and port of its proxy."""
-    fast: FastPath | None
+    fast: FastPath | None = None
     """For requests that need nothing of the session."""
 
 
 class Clients(Protocol):
     """The clients of one connection."""
+
+    def at_hand(self, loop: asyncio.AbstractEventLoop) -> Client | None:
+        """The one of its own origin, if it is there already."""
+        ...
 
     async def here(self) -> Client:
         """The one of its own origin."""
@@ -185,7 +190,10 @@ async def _exchanged(
     history: list[requests.Response] = []
     try:
         while True:
-            client = await (sender.clients.elsewhere(hop.url) if hop.foreign else sender.clients.here())
+            if hop.foreign:
+                client = await sender.clients.elsewhere(hop.url)
+            else:
+                client = sender.clients.at_hand(deadline.loop) or await sender.clients.here()
             got, response = await _answered(sender, outgoing, hop.prepared, client, deadline)
             if not is_redirect(response):
                 if history:
@@ -199,7 +207,7 @@ async def _exchanged(
                 )
                 error.response = response
                 raise error
-            deadline.phase = None
+            deadline.phase = "queue"
             try:
                 next_hop(hop, response, sender.origin, outgoing.body, sender.cookies)
             except RedirectError as error:

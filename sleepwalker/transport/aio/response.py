@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -68,15 +69,24 @@ def made_response(
     return response
 
 
-def _fields_of(raw: Any) -> Fields:
+def _fields_of(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:
     """Name and value by lower-case name. Values of a name that occurs twice are joined, as in urllib3."""
     fields: Fields = {}
     for name_bytes, value_bytes in raw:
-        name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
-        known = fields.setdefault(name.lower(), (name, value))
-        if known[1] is not value:
-            fields[name.lower()] = (known[0], f"{known[1]}, {value}")
+        lower, name = _names(name_bytes)
+        value = value_bytes.decode("latin-1")
+        if lower in fields:
+            value = f"{fields[lower][1]}, {value}"
+            name = fields[lower][0]
+        fields[lower] = (name, value)
     return fields
+
+
+@functools.lru_cache(maxsize=256)
+def _names(name: bytes) -> tuple[str, str]:
+    """A header's name in lower case, and as it came."""
+    text = name.decode("latin-1")
+    return text.lower(), text
 
 
 async def read_encoded(got: Got, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
