@@ -15,15 +15,16 @@ except ModuleNotFoundError as error:
 from sleepwalker.aio.connection import AsyncConnection
 from sleepwalker.aio.hook import AsyncConnectionHook
 from sleepwalker.aio.manager import AsyncConnectionManager
-from sleepwalker.engine.host import machine as _machine  # noqa: F401 - see below
-from sleepwalker.policy import Policy as _Policy
+from sleepwalker.clock import SYSTEM_CLOCK
+from sleepwalker.engine import CompiledPolicy
+from sleepwalker.policy import Policy
 from sleepwalker.transport.aio.stream import AsyncResponse
 
 __all__ = ["AsyncConnection", "AsyncConnectionHook", "AsyncConnectionManager", "AsyncResponse"]
 
-# What takes long when it is first used, as an import does, is done here: the first use may be in a loop, and would stop
-# all its tasks. Circuits load much, and the first policy that is checked builds what checks it.
-_Policy.from_dict(_Policy().to_dict())
+# The first connection is made while a loop runs, most likely. What would keep that from all else for a tenth of a
+# second is done here: the libraries of the engine are imported, and a policy is checked as one of the caller's will be.
+CompiledPolicy(Policy.from_dict(Policy().to_dict()), SYSTEM_CLOCK)
 
 try:
     from sleepwalker.aio.links import follow, pages
