@@ -147,9 +147,17 @@ class _Decoding:
         self._chunks: list[bytes] = []
         self._size = 0
         self._more = True
+        self._body = b""
 
     def run(self, quick: int | None) -> bool:
         """Decode up to `quick` bytes, or all; whether there is more."""
+        self._step(quick)
+        if not self._more:
+            # Here, for this may be a thread: to join megabytes takes milliseconds.
+            self._body = b"".join(self._chunks)[: self._limit]
+        return self._more
+
+    def _step(self, quick: int | None) -> None:
         begun = self._size
         while self._more and self.wanted and (quick is None or self._size - begun < quick):
             piece = next(self._pieces, None)
@@ -162,12 +170,10 @@ class _Decoding:
             self._size += len(piece)
             if self._limit is not None and self._size > self._limit:
                 self._more = self._whole = False
-        return self._more
 
     def result(self) -> tuple[bytes, bool]:
         """What was decoded, and whether it is all."""
-        whole = self._whole and not self._more
-        return b"".join(self._chunks)[: self._limit], whole
+        return self._body, self._whole
 
 
 async def read_error(got: Got, codings: str, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:

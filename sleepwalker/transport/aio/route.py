@@ -8,6 +8,7 @@ import math
 import os
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ from sleepwalker.transport.url import Origin, origin_of
 
 #: aiohttp adds none of its own: what a request carries is decided where it is made.
 _NO_HEADERS_OF_AIOHTTP = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+#: Bytes of certificates that are read in a millisecond or so.
+_QUICK = 20_000
 #: Seconds between two looks whether the files of certificates were replaced.
 _LOOK_AGAIN = 1.0
 
@@ -111,8 +114,9 @@ class _Clients:
         self._pool = pool
         self._clock = clock
         self._verify, self._cert = trust
-        # That of most connections takes a file of certificates, which is read when it is needed: a loop may be running.
-        self._context = None if trust == (True, None) else shared_context(*trust)
+        # That of most connections takes a large file of certificates. It is read when it is needed, in a thread: here a
+        # loop may be running.
+        self._context = None if _takes_long(*trust) else shared_context(*trust)
         self._looked_at = -math.inf
         self._ways = ways
         self._proxy = proxy
@@ -264,6 +268,15 @@ def _end(connectors: list[aiohttp.BaseConnector]) -> None:
         closing = connector.close().__await__()
         with contextlib.suppress(StopIteration):
             next(closing)
+
+
+def _takes_long(verify: Any, cert: Any) -> bool:
+    """Whether a context is made from a bundle of many certificates, and from nothing else that may be wrong."""
+    if cert is not None or not (verify is True or isinstance(verify, str | os.PathLike)):
+        return False
+    with contextlib.suppress(OSError, ValueError):  # what is wrong with it is said where it is read
+        return verify is True or Path(verify).stat().st_size > _QUICK
+    return False
 
 
 def _proxy_of(ways: Proxies, origin: Origin) -> str | None:

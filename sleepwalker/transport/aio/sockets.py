@@ -6,6 +6,7 @@ Only what aiohttp documents is overridden or called: `connect`, and `close` of w
 from __future__ import annotations
 
 import math
+import select
 import socket
 import ssl
 from typing import Any
@@ -20,6 +21,9 @@ from sleepwalker.transport.addresses import Peer
 from sleepwalker.transport.aio.deadline import AttemptDeadline, current
 from sleepwalker.transport.aio.resolver import Resolver
 from sleepwalker.transport.keep_alive import AGE_JITTER
+
+#: Seconds for which the loop need not have seen yet what its selector has for it.
+_JUST_NOW = 0.001
 
 
 class Socket:
@@ -126,7 +130,10 @@ class Connector(aiohttp.TCPConnector):
             return known
         self._resting.pop(protocol, None)
         idle_since, known.idle_since = known.idle_since, math.inf
-        if now >= known.good_until or known.answered_at < deadline.proven_since:
+        if now >= known.good_until or known.answered_at < deadline.proven_since or _is_off(protocol):
+            conn.close()
+            return None
+        if now - idle_since > _JUST_NOW and _has_unread(conn):
             conn.close()
             return None
         if deadline.avoid and not known.peer.differs_from(deadline.avoid):
@@ -185,6 +192,21 @@ def _open(info: tuple[Any, ...]) -> socket.socket:
         deadline.begin_connect()
         deadline.opened = sock
     return sock
+
+
+def _is_off(protocol: Any) -> bool:
+    """Whether aiohttp has taken note of something wrong, such as a response out of turn."""
+    return bool(protocol.should_close)
+
+
+def _has_unread(conn: Connection) -> bool:
+    """Whether the end, or bytes out of turn, wait in an idle socket, which the loop has not come to yet."""
+    sock = None if conn.transport is None else conn.transport.get_extra_info("socket")
+    if sock is None or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _peer_of(conn: Connection) -> Peer:
