@@ -52,8 +52,8 @@ def test_a_release_of_requests_whose_responses_hold_more_makes_them_itself(monke
 
 
 def _counting(init: Any, calls: list[requests.Response]) -> Any:
-    def __init__(self: requests.Response) -> None:
+    def counted(self: requests.Response) -> None:
         calls.append(self)
         init(self)
 
-    return __init__
+    return counted
