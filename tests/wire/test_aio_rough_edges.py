@@ -11,7 +11,8 @@ import pytest
 from servers import FaultServer, reply
 
 from sleepwalker import ANONYMOUS
-from sleepwalker.aio import AsyncConnection
+from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
+from sleepwalker.service import ServiceManager
 
 
 @pytest.mark.parametrize("body", [b"", b"x" * 200_000], ids=["short", "long"])
@@ -74,3 +75,9 @@ def test_a_coroutine_function_is_no_body_and_the_error_says_what_is_one(server: 
 
     asyncio.run(main())
     assert server.requests == []
+
+
+def test_services_refuse_a_manager_whose_find_is_awaited() -> None:
+    """They called it, and used the coroutine as a connection."""
+    with pytest.raises(TypeError, match=r"AsyncConnectionManager is a coroutine function.*hosts=manager\.hosts"):
+        ServiceManager(None, AsyncConnectionManager())
