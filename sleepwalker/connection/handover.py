@@ -9,7 +9,7 @@ import requests
 
 from sleepwalker.clock import Clock
 from sleepwalker.connection.came_from import note_came_from
-from sleepwalker.connection.outgoing import PreparedCall
+from sleepwalker.connection.outgoing import PreparedCall, SendableCall
 from sleepwalker.connection.response import Response
 from sleepwalker.connection.usage import Usage
 from sleepwalker.engine import Final, Request, Verdict, failed
@@ -19,7 +19,7 @@ from sleepwalker.transport.blocking.stream import ClosedByReader, OnBreak, watch
 from sleepwalker.transport.errors import ErrorContext, translate
 
 #: What a copy or a pickle of a response holds, which requests reads from the response itself.
-_KEPT = [*requests.Response.__attrs__, "attempts", "undecoded", "__attrs__"]
+KEPT = [*requests.Response.__attrs__, "attempts", "undecoded", "__attrs__"]
 
 
 class Handover:
@@ -53,7 +53,7 @@ class Handover:
             if isinstance(error, SleepwalkerException) and error is not outgoing.body.error and not error.attempts:
                 error.attempts = final.attempts
                 error.__cause__ = error.__context__ = None  # requests' own errors quote the URL
-                error.add_note(self._described(call.request, final))
+                error.add_note(described(self._origin, call.request, final))
                 if isinstance(error, ConnectionError):
                     error.request = outgoing.prepared  # as requests' own errors have it
             try:
@@ -63,7 +63,7 @@ class Handover:
         response: Response = final.outcome.response
         status = response.status_code
         response.attempts = final.attempts
-        response.__attrs__ = _KEPT
+        response.__attrs__ = KEPT
         note_came_from(response, call.came_from)
         self._latest.response = weakref.ref(response) if final.outcome.head is not None else response
         if status == 401:
@@ -74,43 +74,45 @@ class Handover:
             failure = HTTPError.of(response)
             failure.attempts = final.attempts
             failure.retry_after = final.outcome.retry_after
-            failure.add_note(self._described(call.request, final, status))
+            failure.add_note(described(self._origin, call.request, final, status))
             try:
                 raise failure
             finally:
                 del failure, final, response
         if outgoing.stream:
-            watch_stream(response, self._on_break(call, final))
+            watch_stream(response, on_break(self._origin, call, final, self._clock, self._observe))
         return response
 
-    def _described(self, request: Request, final: Final, status: int | None = None) -> str:
-        """What a traceback says below an error: an HTTPError's own text is the server's, and may be one word."""
-        count = len(final.attempts)
-        if count == 0:
-            attempts = "not sent"
-        else:
-            attempts = "after 1 attempt" if count == 1 else f"after {count} attempts"
-        shown = f"{status} " if status is not None else ""
-        return f"{request.method} {self._origin}{request.path}: {shown}{attempts}"
 
-    def _on_break(self, call: PreparedCall, final: Final) -> OnBreak:
-        """What makes of an error that breaks a streamed body one of ours, which counts against the host once."""
-        host, compiled, permit, head = call.host, call.compiled, final.permit, final.outcome.head
-        # The attempt of a head that failed has counted already.
-        counts = final.outcome.verdict is not Verdict.FAILURE
+def described(origin: str, request: Request, final: Final, status: int | None = None) -> str:
+    """What a traceback says below an error: an HTTPError's own text is the server's, and may be one word."""
+    count = len(final.attempts)
+    if count == 0:
+        attempts = "not sent"
+    else:
+        attempts = "after 1 attempt" if count == 1 else f"after {count} attempts"
+    shown = f"{status} " if status is not None else ""
+    return f"{request.method} {origin}{request.path}: {shown}{attempts}"
 
-        def broken(error: Exception, handled: BaseException | None, deadline_hit: bool) -> BaseException:
-            nonlocal counts
-            times = (compiled.total, compiled.connect, compiled.read)
-            raised = translate(error, ErrorContext(self._origin, "body", deadline_hit, "total", *times, handled))
-            # Where the whole body took too long, its reader may have: only silence says something of the host.
-            own = isinstance(raised, DeadlineExceeded) or isinstance(error, ClosedByReader)
-            if counts and isinstance(raised, SleepwalkerException) and not own:
-                counts = False
-                outcome = failed(raised)
-                outcome.head = head
-                for event in host.outcomes.settle_body(permit, outcome, self._clock.monotonic()):
-                    self._observe(event)
-            return raised
 
-        return broken
+def on_break(origin: str, call: SendableCall, final: Final, clock: Clock, observe: Observer) -> OnBreak:
+    """What makes of an error that breaks a streamed body one of ours, which counts against the host once."""
+    host, compiled, permit, head = call.host, call.compiled, final.permit, final.outcome.head
+    # The attempt of a head that failed has counted already.
+    counts = final.outcome.verdict is not Verdict.FAILURE
+
+    def broken(error: Exception, handled: BaseException | None, deadline_hit: bool) -> BaseException:
+        nonlocal counts
+        times = (compiled.total, compiled.connect, compiled.read)
+        raised = translate(error, ErrorContext(origin, "body", deadline_hit, "total", *times, handled))
+        # Where the whole body took too long, its reader may have: only silence says something of the host.
+        own = isinstance(raised, DeadlineExceeded) or isinstance(error, ClosedByReader)
+        if counts and isinstance(raised, SleepwalkerException) and not own:
+            counts = False
+            outcome = failed(raised)
+            outcome.head = head
+            for event in host.outcomes.settle_body(permit, outcome, clock.monotonic()):
+                observe(event)
+        return raised
+
+    return broken
