@@ -12,7 +12,7 @@ from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 
 from sleepwalker.adapters.places import Idempotent, Place, Places
-from sleepwalker.connection.handover import KEPT, described, on_break
+from sleepwalker.connection.handover import KEPT, STREAMS, described, on_break
 from sleepwalker.connection.in_force import clock_with
 from sleepwalker.connection.outgoing import SendableCall
 from sleepwalker.connection.retry_if import RetryIf, asking
@@ -201,7 +201,7 @@ class RequestsAdapter(Adapter):
         response.attempts = final.attempts  # type: ignore[attr-defined]
         response.__attrs__ = KEPT
         if call.outgoing.stream:
-            watch_stream(response, on_break(origin, call, final, self._clock, self._places.observe))
+            watch_stream(response, on_break(origin, final, call.host, call.compiled, STREAMS, self._clock, self._places.observe))
         return response
 
     def _renew_after_fork(self) -> None:

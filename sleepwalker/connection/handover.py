@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
+from typing import NamedTuple
 
 import requests
 
 from sleepwalker.clock import Clock
 from sleepwalker.connection.came_from import note_came_from
-from sleepwalker.connection.outgoing import PreparedCall, SendableCall
+from sleepwalker.connection.outgoing import PreparedCall
 from sleepwalker.connection.response import Response
 from sleepwalker.connection.usage import Usage
-from sleepwalker.engine import Final, Request, Verdict, failed
+from sleepwalker.engine import CompiledPolicy, Final, Host, Request, Verdict, failed
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError, DeadlineExceeded, HTTPError, SleepwalkerException
 from sleepwalker.transport.blocking.stream import ClosedByReader, OnBreak, watch_stream
@@ -20,6 +22,18 @@ from sleepwalker.transport.errors import ErrorContext, translate
 
 #: What a copy or a pickle of a response holds, which requests reads from the response itself.
 KEPT = [*requests.Response.__attrs__, "attempts", "undecoded", "__attrs__"]
+
+
+class Streams(NamedTuple):
+    """What is known of streamed bodies, by the way in which they are read."""
+
+    translate: Callable[[Exception, ErrorContext], Exception]
+    """One of our errors for what broke it."""
+    by_reader: tuple[type[Exception], ...] = ()
+    """Errors that are the doing of the reader."""
+
+
+STREAMS = Streams(translate, (ClosedByReader,))
 
 
 class Handover:
@@ -80,7 +94,7 @@ class Handover:
             finally:
                 del failure, final, response
         if outgoing.stream:
-            watch_stream(response, on_break(self._origin, call, final, self._clock, self._observe))
+            watch_stream(response, on_break(self._origin, final, call.host, call.compiled, STREAMS, self._clock, self._observe))
         return response
 
 
@@ -95,18 +109,20 @@ def described(origin: str, request: Request, final: Final, status: int | None = 
     return f"{request.method} {origin}{request.path}: {shown}{attempts}"
 
 
-def on_break(origin: str, call: SendableCall, final: Final, clock: Clock, observe: Observer) -> OnBreak:
+def on_break(
+    origin: str, final: Final, host: Host, compiled: CompiledPolicy, streams: Streams, clock: Clock, observe: Observer
+) -> OnBreak:
     """What makes of an error that breaks a streamed body one of ours, which counts against the host once."""
-    host, compiled, permit, head = call.host, call.compiled, final.permit, final.outcome.head
+    permit, head = final.permit, final.outcome.head
     # The attempt of a head that failed has counted already.
     counts = final.outcome.verdict is not Verdict.FAILURE
 
     def broken(error: Exception, handled: BaseException | None, deadline_hit: bool) -> BaseException:
         nonlocal counts
         times = (compiled.total, compiled.connect, compiled.read)
-        raised = translate(error, ErrorContext(origin, "body", deadline_hit, "total", *times, handled))
+        raised = streams.translate(error, ErrorContext(origin, "body", deadline_hit, "total", *times, handled))
         # Where the whole body took too long, its reader may have: only silence says something of the host.
-        own = isinstance(raised, DeadlineExceeded) or isinstance(error, ClosedByReader)
+        own = isinstance(raised, DeadlineExceeded) or isinstance(error, streams.by_reader)
         if counts and isinstance(raised, SleepwalkerException) and not own:
             counts = False
             outcome = failed(raised)
