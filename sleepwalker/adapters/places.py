@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from sleepwalker.clock import Clock
-from sleepwalker.connection.in_force import default_policy
+from sleepwalker.connection.in_force import clock_with, default_policy
 from sleepwalker.connection.retry_if import check_retry_if
+from sleepwalker.drivers.threads.clock import BlockingClock
 from sleepwalker.engine import CompiledPolicy, Host
 from sleepwalker.events import AnyObserver
 from sleepwalker.hosts import HostTable
@@ -53,7 +53,7 @@ class Places:
         retry_if: Callable[[Any], object] | None,
         idempotent: Idempotent[Any] | None,
         observer: AnyObserver | None,
-        clock: Clock,
+        clock: BlockingClock,
     ) -> None:
         if hosts is not None and not isinstance(hosts, HostTable):
             raise TypeError(
@@ -74,7 +74,8 @@ class Places:
         if hosts is None:
             hosts = HostTable(policy=self.own or default_policy(), clock=clock)
         self.hosts: HostTable = hosts
-        self.clock: Clock = clock
+        self.clock: BlockingClock = cast(BlockingClock, clock_with(hosts, clock))
+        """What calls wait by: a table of a test's has a clock of its own."""
         self._known: dict[str, Place] = {}
         hosts.members.join(self)
 

@@ -12,8 +12,7 @@ from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 
 from sleepwalker.adapters.places import Idempotent, Place, Places
-from sleepwalker.connection.handover import KEPT, STREAMS, described, on_break
-from sleepwalker.connection.in_force import clock_with
+from sleepwalker.connection.handover import KEPT, Streams, described, on_break
 from sleepwalker.connection.outgoing import SendableCall
 from sleepwalker.connection.retry_if import RetryIf, asking
 from sleepwalker.connection.sending import perform
@@ -31,12 +30,14 @@ from sleepwalker.telemetry import tracing
 from sleepwalker.transport.blocking.adapter import Adapter
 from sleepwalker.transport.blocking.attempt import Sender
 from sleepwalker.transport.blocking.deadline import current_deadline
-from sleepwalker.transport.blocking.stream import watch_stream
+from sleepwalker.transport.blocking.stream import ClosedByReader, watch_stream
 from sleepwalker.transport.body import NO_BODY, Body, File, Fixed, Stream
+from sleepwalker.transport.errors import translate
 from sleepwalker.transport.headers import Checked
 from sleepwalker.transport.outgoing import OutgoingRequest
 from sleepwalker.transport.url import origin_of, safe_path
 
+_STREAMS = Streams(watch_stream, translate, (ClosedByReader,))
 #: Hosts to which sockets are kept at once.
 _POOLS = 64
 #: In place of the `verify` that a context was made from: each request says its own.
@@ -88,11 +89,10 @@ class RequestsAdapter(Adapter):
         clock: BlockingClock = BLOCKING_CLOCK,
     ) -> None:
         self._places = Places(policy, hosts, retry_if, idempotent, observer, clock)
-        hosts = self._places.hosts
-        self._clock = clock = clock_with(hosts, clock)
-        self._waits = Waits(clock)
+        self._clock = self._places.clock
+        self._waits = Waits(self._clock)
         self._check_headers = Checked()
-        super().__init__(pool_for(self._places.own or hosts.policy), None, _UNKNOWN, pools=_POOLS)
+        super().__init__(pool_for(self._places.own or self._places.hosts.policy), None, _UNKNOWN, pools=_POOLS)
         _adapters.add(self)
 
     @property
@@ -201,7 +201,8 @@ class RequestsAdapter(Adapter):
         response.attempts = final.attempts  # type: ignore[attr-defined]
         response.__attrs__ = KEPT
         if call.outgoing.stream:
-            watch_stream(response, on_break(origin, final, call.host, call.compiled, STREAMS, self._clock, self._places.observe))
+            host, compiled, observe = call.host, call.compiled, self._places.observe
+            watch_stream(response, on_break(origin, final, host, compiled, _STREAMS, self._clock, observe))
         return response
 
     def _renew_after_fork(self) -> None:
@@ -257,7 +258,7 @@ def _body_of(request: requests.PreparedRequest) -> Body:
         length = str(request.headers.get("Content-Length", ""))
         return File(body, int(length) if length.isdecimal() else None)
     if isinstance(body, Iterable):
-        return Stream(lambda: body, replayable=not isinstance(body, Iterator))
+        return Stream(lambda: body, replayable=not isinstance(body, Iterator), awaits=False)
     return Fixed(body)  # requests says what is wrong with it
 
 

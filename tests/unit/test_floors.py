@@ -276,8 +276,8 @@ def test_every_folder_of_the_package_is_shipped() -> None:
 
 
 OPTIONAL = (
-    "aiohttp", "duckdb", "httpx", "httpx2", "jsonpointer", "opentelemetry", "prometheus_client", "pybreaker", "redis", "reschema", "rich",
-    "structlog", "uritemplate", "weblinking", "sleepwalker.cli",
+    "aiohttp", "duckdb", "httpx", "httpx2", "jsonpointer", "opentelemetry", "prometheus_client", "pybreaker", "redis",
+    "reschema", "rich", "structlog", "uritemplate", "weblinking", "sleepwalker.cli",
 )  # fmt: skip
 
 _PROBE = """

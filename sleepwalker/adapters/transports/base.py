@@ -9,29 +9,38 @@ from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from sleepwalker.adapters.places import Idempotent, Place, Places
-from sleepwalker.adapters.transports.bodies import AsyncRest, RequestBody, Rest
+from sleepwalker.adapters.transports.bodies import RequestBody, watch
 from sleepwalker.adapters.transports.library import Library
 from sleepwalker.connection.handover import Streams, described, on_break
-from sleepwalker.connection.in_force import clock_with
 from sleepwalker.connection.retry_if import asking
 from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, BlockingClock
-from sleepwalker.engine import CompiledPolicy, Final, Head, Outcome, Request, Send, Verdict, answered, asked_wait, failed
+from sleepwalker.engine import (
+    CompiledPolicy,
+    Final,
+    Head,
+    Outcome,
+    Request,
+    Send,
+    Verdict,
+    answered,
+    asked_wait,
+    failed,
+)
 from sleepwalker.events import AnyObserver, Observer
 from sleepwalker.exceptions import ConnectionError, SleepwalkerException, URLError
 from sleepwalker.hosts import HostTable
 from sleepwalker.lookup.keys import sent_mark
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry.tracing import TracedCall
-from sleepwalker.transport.blocking.stream import OnBreak
-from sleepwalker.transport.errors import ErrorContext, Phase
+from sleepwalker.transport.errors import ErrorContext, OnBreak, Phase
 from sleepwalker.transport.url import origin_of, safe_path
+
+#: Bytes of a body that are read within an attempt, unless a transport is told otherwise.
+_BUFFER = 1 << 20
 
 TransportT = TypeVar("TransportT")
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
-
-#: Bytes of a body that are read within an attempt, unless a transport is told otherwise.
-_BUFFER = 1 << 20
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -68,8 +77,7 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         observer: AnyObserver | None = None,
         clock: BlockingClock = BLOCKING_CLOCK,
     ) -> None:
-        if not isinstance(buffer, int) or isinstance(buffer, bool) or buffer < 0:
-            raise ValueError(f"buffer must be a number of bytes, 0 for none, not {buffer!r:.80}")
+        check_buffer(buffer)
         base, usual = self._kinds()
         if transport is not None and not isinstance(transport, base):
             raise TypeError(
@@ -80,8 +88,8 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         self._at_first: Phase = "queue" if isinstance(self._inner, usual) else "head"
         self._buffer = buffer
         self._places = Places(policy, hosts, retry_if, idempotent, observer, clock)
-        self._clock = clock_with(self._places.hosts, clock)
-        self._streams = Streams(self._library.translate)
+        self._clock = self._places.clock
+        self._streams = Streams(watch, self._library.translate)
         self._begin()
 
     def _begin(self) -> None:
@@ -188,8 +196,7 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         if error is None:
             response = final.outcome.response
             response.extensions["attempts"] = final.attempts
-            if isinstance(response.stream, Rest | AsyncRest):
-                response.stream.on_break = self._on_break(call, final)
+            self._streams.watch(response, self._on_break(call, final))
             return response
         if isinstance(error, SleepwalkerException) and error is not call.body.error and not error.attempts:
             error = self._library.both(error)
@@ -212,3 +219,9 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         """What makes of an error that breaks the rest of a body one of both libraries, which counts once."""
         places, origin = self._places, call.place.origin.text
         return on_break(origin, final, call.place.host, call.compiled, self._streams, self._clock, places.observe)
+
+
+def check_buffer(buffer: object) -> None:
+    """ValueError for what is no number of bytes."""
+    if not isinstance(buffer, int) or isinstance(buffer, bool) or buffer < 0:
+        raise ValueError(f"buffer must be a number of bytes, 0 for none, not {buffer!r:.80}")

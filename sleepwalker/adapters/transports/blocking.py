@@ -56,9 +56,7 @@ class BlockingTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
     def _attempt(self, call: Call, step: Send) -> Outcome:
         """Send once, and read the body."""
         compiled, handled = call.compiled, sys.exception()
-        deadline = AttemptDeadline(
-            self._clock, connect=compiled.connect, read=compiled.read, ends_at=step.deadline
-        )
+        deadline = AttemptDeadline(self._clock, connect=compiled.connect, read=compiled.read, ends_at=step.deadline)
         deadline.phase = self._at_first
         request = self._request(call, step, cut=self._cuts)
         note_progress(deadline, request.extensions)

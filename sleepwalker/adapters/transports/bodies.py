@@ -11,8 +11,8 @@ from typing import Any
 from urllib3.exceptions import DecodeError
 
 from sleepwalker.adapters.transports.library import Library
-from sleepwalker.transport.blocking.stream import OnBreak
 from sleepwalker.transport.codings import Decoding
+from sleepwalker.transport.errors import OnBreak
 
 #: Media types, or the beginnings of some, of bodies that are made while they are read.
 _STREAMS = (
@@ -183,3 +183,9 @@ class AsyncRest:
     async def aclose(self) -> None:
         """Let go of the connection."""
         await self._stream.aclose()
+
+
+def watch(response: Any, on_break: OnBreak) -> None:
+    """Have reads of the rest of a body, if it is one, raise what `on_break` returns where that breaks."""
+    if isinstance(response.stream, Rest | AsyncRest):
+        response.stream.on_break = on_break

@@ -131,7 +131,11 @@ def _no_connection_free(_: BaseException, context: ErrorContext) -> ours.Connect
 
 
 def _remade(
-    library: str, kind: type[ours.ConnectionError], theirs: type[Exception], args: tuple[Any, ...], state: dict[str, Any]
+    library: str,
+    kind: type[ours.ConnectionError],
+    theirs: type[Exception],
+    args: tuple[Any, ...],
+    state: dict[str, Any],
 ) -> ours.ConnectionError:
     return library_of(library).made(kind, theirs, args, state)
 
