@@ -50,6 +50,9 @@ class Library:
                 ((module.PoolTimeout,), _no_connection_free),
                 *errors.OF_REQUESTS.rules,
                 # After those of the system's errors that they were raised from, which say more.
+                ((module.ConnectTimeout,), errors.of_connect_timeout),
+                ((module.TimeoutException,), errors.of_read_timeout),
+                ((module.ConnectError,), errors.of_connect),
                 (exchange, errors.of_read),
             ),
         )
