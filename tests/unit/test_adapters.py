@@ -412,9 +412,8 @@ def _streamed(way: Way, transport: Any, **options: Any) -> tuple[Any, list[bytes
             return response, list(response.iter_raw())
 
     async def send() -> tuple[Any, list[bytes]]:
-        async with way.lib.AsyncClient(transport=transport) as client:
-            async with client.stream("GET", URL, **options) as response:
-                return response, [piece async for piece in response.aiter_raw()]
+        async with way.lib.AsyncClient(transport=transport) as client, client.stream("GET", URL, **options) as response:
+            return response, [piece async for piece in response.aiter_raw()]
 
     return asyncio.run(send())
 
