@@ -17,6 +17,7 @@ from sleepwalker.connection.outgoing import SendableCall
 from sleepwalker.connection.retry_if import RetryIf, asking
 from sleepwalker.connection.sending import perform
 from sleepwalker.connection.settings import pool_for
+from sleepwalker.connection.traced import traced
 from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, BlockingClock
 from sleepwalker.drivers.threads.waits import Waits
 from sleepwalker.engine import CompiledPolicy, Final, Request
@@ -121,11 +122,14 @@ class RequestsAdapter(Adapter):
         call = self._call(place, compiled, request, stream)
         settings = {"verify": verify, "cert": cert, "proxies": proxies}
         sender = Sender(place.origin, _Direct(super().send), settings, None, self._clock, self._check_headers)
-        work = partial(perform, sender, call, self._waits, self._clock)
-        tracer, observe = tracing.tracer, self._places.observe
+        tracer, observe, clock, waits = tracing.tracer, self._places.observe, self._clock, self._waits
+
+        def run(call: SendableCall, observe: Observer) -> Final:
+            return perform(sender, call, waits, clock, observe)
+
         try:
             return self._hand_over(
-                work(observe) if tracer is None else tracer(_traced(place, call, self._clock, observe, work)),
+                run(call, observe) if tracer is None else tracer(traced(place.origin, call, clock, observe, run)),
                 place.origin.text,
                 call,
                 request,
@@ -260,24 +264,6 @@ def _body_of(request: requests.PreparedRequest) -> Body:
     if isinstance(body, Iterable):
         return Stream(lambda: body, replayable=not isinstance(body, Iterator), awaits=False)
     return Fixed(body)  # requests says what is wrong with it
-
-
-def _traced(
-    place: Place, call: SendableCall, clock: BlockingClock, observe: Observer, work: Callable[[Observer], Final]
-) -> tracing.TracedCall:
-    """The call, for a tracer that stands around it."""
-    origin, request = place.origin, call.request
-    return tracing.TracedCall(
-        scheme=origin.scheme,
-        server=origin.host,
-        port=origin.port,
-        method=request.method,
-        url=f"{origin}{request.path}",
-        headers=call.outgoing.prepared.headers,
-        clock=clock,
-        observe=observe,
-        work=work,
-    )
 
 
 def _made(

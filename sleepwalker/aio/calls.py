@@ -16,6 +16,7 @@ from sleepwalker.connection.options import CallOptions
 from sleepwalker.connection.outgoing import PreparedCall, RequestMaker
 from sleepwalker.connection.part import Part
 from sleepwalker.connection.response import Response
+from sleepwalker.connection.traced import traced
 from sleepwalker.connection.usage import Usage
 from sleepwalker.drivers.aio.drive import drive
 from sleepwalker.drivers.aio.hedge import hedge
@@ -23,6 +24,7 @@ from sleepwalker.drivers.aio.waits import Waits
 from sleepwalker.engine import Final, Outcome, Send, run
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError
+from sleepwalker.telemetry import tracing
 from sleepwalker.transport.aio.attempt import attempt, discard
 from sleepwalker.transport.aio.errors import translate
 from sleepwalker.transport.aio.route import Route
@@ -31,25 +33,32 @@ from sleepwalker.transport.url import Origin
 
 #: A probe is to show that its host responds, in so many bytes of body at most.
 _PROBE = CallOptions(max_body=1_000_000, raise_for_status=False)
+#: So many responses are kept before those of tasks that are gone are dropped.
+_MOST_TASKS = 64
 STREAMS = Streams(watch_stream, translate)
 
 
 class TaskLatest:
-    """The last response of each task, for as long as the task lives."""
+    """The last response of each task."""
 
     def __init__(self) -> None:
-        self._of_tasks: weakref.WeakKeyDictionary[asyncio.Task[Any], Any] = weakref.WeakKeyDictionary()
+        self._of_tasks: dict[weakref.ref[asyncio.Task[Any]], Any] = {}
+        self._tidy_at = _MOST_TASKS
 
     @property
     def response(self) -> Any:
         """That of the running task; None where there is none."""
         task = _running_task()
-        return None if task is None else self._of_tasks.get(task)
+        return None if task is None else self._of_tasks.get(weakref.ref(task))
 
     @response.setter
     def response(self, response: Any) -> None:
-        if (task := _running_task()) is not None:
-            self._of_tasks[task] = response
+        if (task := _running_task()) is None:
+            return
+        self._of_tasks[weakref.ref(task)] = response
+        if len(self._of_tasks) > self._tidy_at:
+            self._of_tasks = {ref: kept for ref, kept in self._of_tasks.items() if ref() is not None}
+            self._tidy_at = max(_MOST_TASKS, 2 * len(self._of_tasks))
 
 
 def _running_task() -> asyncio.Task[Any] | None:
@@ -94,13 +103,23 @@ class Calls:
         call = self._maker.call(part, method, uri, options)
         if options.total_covers_body:
             call.outgoing.body_ends_at = self._clock.monotonic() + call.compiled.total
+        tracer = tracing.tracer
         self._under_way += 1
         try:
             # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
-            return self._handover.hand_over(await self._run(call, self._observe), call)
-        except BaseException:
+            return self._handover.hand_over(
+                await (
+                    self._run(call, self._observe)
+                    if tracer is None
+                    else tracer.awaited(traced(self._origin, call, self._clock, self._observe, self._run))
+                ),
+                call,
+            )
+        except BaseException as error:
             for deadline in call.outgoing.deadlines:
                 deadline.release()
+            if not call.outgoing.deadlines and isinstance(error, ConnectionError):
+                await asyncio.sleep(0)  # refused at once: who goes on calling must not keep the loop from all others
             raise
         finally:
             self._ended()
@@ -130,13 +149,12 @@ class Calls:
         finally:
             self._ended()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End waits, close idle sockets, and refuse later calls. Requests in flight finish."""
         self.closed = True
         self.waits.end()
         self._route.close()
         self.end_if_idle()
-        await asyncio.sleep(0)  # a loop closes sockets when its turn comes
 
     def end_if_idle(self) -> None:
         """Close all sockets of a connection that keeps none, once no call is under way."""
@@ -156,16 +174,16 @@ class Calls:
         if self._under_way == 0:
             self.end_if_idle()
 
-    async def _run(self, call: PreparedCall, observe: Observer) -> Final:
-        """Drive a call to its end."""
+    def _run(self, call: PreparedCall, observe: Observer) -> Coroutine[Any, Any, Final]:
+        """Drives a call to its end."""
         compiled, sender = call.compiled, self._route.sender
         steps = run(call.host, compiled, call.request, self._clock, observe)
         send = partial(attempt, sender, call.outgoing, compiled.connect, compiled.read)
         if compiled.hedge is None:
-            return await drive(steps, self.waits, send, discard)
+            return drive(steps, self.waits, send, discard)
         begin = partial(self._hedged, call)
         hedged = partial(hedge, begin=begin, release=discard, clock=self._clock)
-        return await drive(steps, self.waits, send, discard, hedged)
+        return drive(steps, self.waits, send, discard, hedged)
 
     def _hedged(self, call: PreparedCall, step: Send, extra: bool) -> Coroutine[Any, Any, Outcome]:
         """An attempt of a call that may be hedged; an `extra` one has a request of its own: attempts write on it."""

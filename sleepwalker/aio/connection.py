@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -130,10 +131,8 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
 
         This also closes its scopes. Closing a scope does nothing, since others use the same connection.
         """
-        if self._whole is not None:
-            return
-        await self._calls.close()
-        self._part.host.tell_refused()
+        close_now(self)
+        await asyncio.sleep(0)  # a loop closes sockets when its turn comes
 
     async def __aenter__(self) -> Self:
         return self
@@ -143,6 +142,13 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
     ) -> None:
         if self._whole is None:  # asked here, for a subclass may log out as it closes
             await self.close()
+
+
+def close_now(conn: AsyncConnection) -> None:
+    """Close a connection, in the thread of its loop, without waiting for its sockets to be gone."""
+    if conn._whole is None:
+        conn._calls.close()
+        conn._part.host.tell_refused()
 
 
 def _checked_session(session: object) -> aiohttp.ClientSession | None:

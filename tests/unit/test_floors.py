@@ -92,9 +92,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("transport.errors",),
     ("transport.blocking", "transport.aio"),
     ("connection",),
+    ("links", "definitions"),
     ("aio",),
     ("adapters",),
-    ("links", "definitions"),
     ("datarep",),
     ("service",),
     ("logging", "otel", "prometheus"),
@@ -137,7 +137,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "jsonpointer": ("definitions",),
     # Of links that a server sends, and of those in a service's definition.
     # Of what a checker alone reads.
-    "typing_extensions": ("connection.found",),
+    "typing_extensions": ("connection.found", "aio.found"),
     "uritemplate": ("links.template", "definitions"),
 }
 

@@ -15,6 +15,8 @@ from sleepwalker.drivers.aio.drive import drive
 from sleepwalker.drivers.aio.hedge import hedge
 from sleepwalker.drivers.aio.waits import Waits
 from sleepwalker.engine import Final, Outcome, Send, run
+from sleepwalker.events import Observer
+from sleepwalker.telemetry import tracing
 
 
 class AwaitedTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
@@ -37,7 +39,11 @@ class AwaitedTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
             response: ResponseT = await self._inner.handle_async_request(request)
             return response
         call = self._call(request, await async_body_of(self._library, request, self._buffer), place)
-        handed: ResponseT = self._hand_over(await self._perform(call), call)
+        work, tracer, observe = partial(self._perform, call), tracing.tracer, self._places.observe
+        final = await (work(observe) if tracer is None else tracer.awaited(self._traced(call, work)))
+        if not final.attempts:
+            await asyncio.sleep(0)  # refused at once: who goes on calling must not keep the loop from all others
+        handed: ResponseT = self._hand_over(final, call)
         return handed
 
     async def aclose(self) -> None:
@@ -57,10 +63,10 @@ class AwaitedTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
                 f"{self._library.name}.AsyncHTTPTransport itself, or in a thread by the transport that blocks"
             ) from None
 
-    async def _perform(self, call: Call) -> Final:
+    async def _perform(self, call: Call, observe: Observer) -> Final:
         compiled, clock = call.compiled, self._clock
         send = partial(self._attempt, call)
-        steps = run(call.place.host, compiled, call.request, clock, self._places.observe)
+        steps = run(call.place.host, compiled, call.request, clock, observe)
         if compiled.hedge is None:
             return await drive(steps, self._waits, send, self._release)
         begin = lambda step, extra: send(step)  # noqa: E731 - each attempt has a request of its own

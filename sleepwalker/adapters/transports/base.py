@@ -41,6 +41,7 @@ _BUFFER = 1 << 20
 TransportT = TypeVar("TransportT")
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
+WorkT = TypeVar("WorkT")
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -126,7 +127,7 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         times |= {"connect": compiled.connect, "read": compiled.read}
         return Call(given, body, place, compiled, request, headers.copy(), times)
 
-    def _traced(self, call: Call, work: Callable[[Observer], Final]) -> TracedCall:
+    def _traced(self, call: Call, work: Callable[[Observer], WorkT]) -> TracedCall[WorkT]:
         """The call, for a tracer that stands around it."""
         origin, request = call.place.origin, call.request
         return TracedCall(

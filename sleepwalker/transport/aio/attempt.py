@@ -25,7 +25,8 @@ from sleepwalker.exceptions import (
 )
 from sleepwalker.transport.aio.deadline import AttemptDeadline, current
 from sleepwalker.transport.aio.errors import ErrorContext, translate
-from sleepwalker.transport.aio.response import made_response, read_body, read_error
+from sleepwalker.transport.aio.fast_path import FastPath
+from sleepwalker.transport.aio.response import Got, made_response, read_body, read_error
 from sleepwalker.transport.aio.sockets import Connector
 from sleepwalker.transport.aio.stream import AsyncResponse, begin_stream, keep_alive_of
 from sleepwalker.transport.headers import Checked, store_of
@@ -44,7 +45,8 @@ _PIECE = 1 << 16
 _MOST_AGAIN = 2
 
 
-class Client(Protocol):
+@dataclass(slots=True)
+class Client:
     """Where a request goes through."""
 
     session: aiohttp.ClientSession
@@ -54,10 +56,16 @@ class Client(Protocol):
     """The session's connector, if that is ours."""
     proxy: str | None
     """Host and port of its proxy."""
+    fast: FastPath | None = None
+    """For requests that need nothing of the session."""
 
 
 class Clients(Protocol):
     """The clients of one connection."""
+
+    def at_hand(self, loop: asyncio.AbstractEventLoop) -> Client | None:
+        """The one of its own origin, if it is there already."""
+        ...
 
     async def here(self) -> Client:
         """The one of its own origin."""
@@ -182,7 +190,10 @@ async def _exchanged(
     history: list[requests.Response] = []
     try:
         while True:
-            client = await (sender.clients.elsewhere(hop.url) if hop.foreign else sender.clients.here())
+            if hop.foreign:
+                client = await sender.clients.elsewhere(hop.url)
+            else:
+                client = sender.clients.at_hand(deadline.loop) or await sender.clients.here()
             got, response = await _answered(sender, outgoing, hop.prepared, client, deadline)
             if not is_redirect(response):
                 if history:
@@ -196,7 +207,7 @@ async def _exchanged(
                 )
                 error.response = response
                 raise error
-            deadline.phase = None
+            deadline.phase = "queue"
             try:
                 next_hop(hop, response, sender.origin, outgoing.body, sender.cookies)
             except RedirectError as error:
@@ -215,7 +226,7 @@ async def _answered(
     prepared: requests.PreparedRequest,
     client: Client,
     deadline: AttemptDeadline,
-) -> tuple[aiohttp.ClientResponse, requests.Response]:
+) -> tuple[Got, requests.Response]:
     """The response, once the hooks of an auth object have nothing more to send: its head, or all of it."""
     again = 0
     while True:
@@ -237,10 +248,14 @@ async def _answered(
         prepared, again = following, again + 1
 
 
-async def _sent(
-    prepared: requests.PreparedRequest, client: Client, deadline: AttemptDeadline
-) -> aiohttp.ClientResponse:
-    deadline.connects, deadline.proxy, deadline.at_proxy = 0, client.proxy, False
+async def _sent(prepared: requests.PreparedRequest, client: Client, deadline: AttemptDeadline) -> Got:
+    deadline.connects, deadline.proxy, deadline.at_proxy, deadline.uploads = 0, client.proxy, False, False
+    deadline.remaining()
+    if client.fast is not None:
+        received = await client.fast.send(prepared, deadline)
+        if received is not None:
+            deadline.on_release = received.close
+            return received
     headers = {name: _text(value) for name, value in prepared.headers.items()}
     data: Any = prepared.body
     chunked = None
@@ -254,7 +269,6 @@ async def _sent(
             chunked = True
     if client.ours is None:
         deadline.connected()  # through a mock, or a connector that does not say when it is
-    deadline.remaining()
     got = await client.session.request(
         prepared.method or "GET",
         URL(prepared.url or "", encoded=True),
@@ -334,9 +348,7 @@ def _asked_again(
     return None
 
 
-async def _read_short(
-    response: requests.Response, got: aiohttp.ClientResponse, deadline: AttemptDeadline, clock: Clock
-) -> None:
+async def _read_short(response: requests.Response, got: Got, deadline: AttemptDeadline, clock: Clock) -> None:
     """Read the body of a response that is not the last one, if it is short: then its socket can be used again."""
     try:
         body, _ = await read_error(got, _codings(response), SHORT, deadline)
@@ -349,7 +361,7 @@ async def _read_short(
 
 async def _receive(
     response: requests.Response,
-    got: aiohttp.ClientResponse,
+    got: Got,
     outgoing: OutgoingRequest,
     deadline: AttemptDeadline,
     clock: Clock,
@@ -378,7 +390,7 @@ async def _receive(
 
 async def _read_error(
     response: requests.Response,
-    got: aiohttp.ClientResponse,
+    got: Got,
     outgoing: OutgoingRequest,
     deadline: AttemptDeadline,
     clock: Clock,

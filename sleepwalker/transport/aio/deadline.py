@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from sleepwalker.clock import Clock
 from sleepwalker.transport.addresses import Peer
@@ -19,6 +21,8 @@ from sleepwalker.transport.errors import Phase
 
 #: Seconds after which a task is cancelled again that went on waiting: what it called kept the cancellation to itself.
 _AGAIN = 0.01
+#: Entries from which on those that are over are removed.
+_COMPACT_AT = 256
 
 
 class Socket(Protocol):
@@ -41,6 +45,58 @@ class Pool(Protocol):
         ...
 
 
+class _Timers:
+    """The deadlines of a loop's attempts. Most end before theirs, and begin in the order in which they would expire.
+
+    So one timer of the loop's serves all that come in that order: a timer of its own costs each attempt more.
+    """
+
+    __slots__ = ("_compact_at", "_loop", "_queue", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._compact_at = _COMPACT_AT
+        self._queue: deque[tuple[float, AttemptDeadline]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, at: float, deadline: AttemptDeadline) -> bool:
+        """Have `deadline.due` called at that time, unless it is over by then. False if it comes before another one."""
+        queue = self._queue
+        while queue and queue[0][1].over:
+            queue.popleft()
+        if queue and at < queue[-1][0]:
+            return False
+        queue.append((at, deadline))
+        if len(queue) >= self._compact_at:  # a long one holds up those behind it
+            queue = self._queue = deque(entry for entry in queue if not entry[1].over)
+            self._compact_at = max(_COMPACT_AT, 2 * len(queue))
+        timer = self._timer
+        if timer is not None and at < timer.when():  # it was set for one that is over
+            timer.cancel()
+            timer = None
+        if timer is None:
+            self._timer = self._loop.call_at(at, self._due)
+        return True
+
+    def _due(self) -> None:
+        self._timer = None
+        queue, now = self._queue, self._loop.time()
+        while queue and (queue[0][1].over or queue[0][0] <= now):
+            queue.popleft()[1].due()
+        if queue:
+            self._timer = self._loop.call_at(queue[0][0], self._due)
+
+
+_timers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Timers] = WeakKeyDictionary()
+
+
+def _timers_of(loop: asyncio.AbstractEventLoop) -> _Timers:
+    found = _timers.get(loop)
+    if found is None:
+        found = _timers[loop] = _Timers(loop)
+    return found
+
+
 class AttemptDeadline:
     """The deadline of one attempt, its phase, and the socket that it uses. Times are those of its loop."""
 
@@ -49,7 +105,6 @@ class AttemptDeadline:
         "_cancelling",
         "_ends_at",
         "_handle",
-        "_loop",
         "_task",
         "at_proxy",
         "avoid",
@@ -59,6 +114,7 @@ class AttemptDeadline:
         "failures",
         "hit",
         "in_hook",
+        "loop",
         "on_release",
         "opened",
         "peer",
@@ -87,7 +143,7 @@ class AttemptDeadline:
     ) -> None:
         """`ends_at` and `proven_since` are on the call's clock; `connect` and `read` are in seconds."""
         now = loop.time()
-        self._loop = loop
+        self.loop = loop
         self.connect = connect
         self.read = read
         self._ends_at = now + (ends_at - clock.monotonic())
@@ -99,8 +155,8 @@ class AttemptDeadline:
         """Whether time ran out."""
         self.hit = True
         """Whether the attempt's deadline is the next limit, rather than `connect` or `read`."""
-        self.phase: Phase | None = None
-        """None until one of our pools is asked for a socket, which a mock or another connector never does."""
+        self.phase: Phase = "queue"
+        """What is waited for."""
         self.proven_since = proven_since
         """An idle socket is used only if it has responded since then; with infinity, idle ones are closed."""
         self.failures = failures
@@ -138,11 +194,12 @@ class AttemptDeadline:
 
     def begin(self) -> None:
         """From now on the task that runs is cut when time runs out."""
-        self._task = task = asyncio.current_task(self._loop)
+        self._task = task = asyncio.current_task(self.loop)
         if task is None:  # a coroutine that something else than a task drives
             raise RuntimeError("a call must be awaited in a task of asyncio")
         self._cancelling = task.cancelling()
-        self._handle = self._loop.call_at(self._ends_at, self._due)
+        if not _timers_of(self.loop).add(self._ends_at, self):
+            self._handle = self.loop.call_at(self._ends_at, self.due)
 
     def end(self, error: BaseException | None) -> bool:
         """The attempt is over, with this error; whether that is the cancellation by which time running out cut it."""
@@ -157,7 +214,7 @@ class AttemptDeadline:
 
     def remaining(self) -> float:
         """Seconds left for the attempt; TimeoutError where there are none."""
-        left = self._ends_at - self._loop.time()
+        left = self._ends_at - self.loop.time()
         if left <= 0:
             self.hit = True
             raise TimeoutError("timed out")
@@ -198,26 +255,35 @@ class AttemptDeadline:
 
     def _bound(self, seconds: float) -> None:
         """What is waited for now may take so many seconds, within the attempt's deadline."""
-        at = self._loop.time() + seconds
+        at = self.loop.time() + seconds
         self.hit = at >= self._ends_at
         self._at = self._ends_at if self.hit else at
-        handle = self._handle
         # A later time needs no other timer: the one that is there looks again.
-        if handle is not None and self._at < handle.when():
-            handle.cancel()
-            self._handle = self._loop.call_at(self._at, self._due)
+        if self._at < (self._ends_at if self._handle is None else self._handle.when()):
+            self._wake_at(self._at)
 
-    def _due(self) -> None:
+    @property
+    def over(self) -> bool:
+        """Whether nothing is to be cut any more."""
+        return self._task is None
+
+    def due(self) -> None:
+        """A timer of the loop's: cut what the task waits for, if its time is over."""
         task = self._task
         if task is None:
             return
-        if not self.expired and self._loop.time() < self._at:
-            self._handle = self._loop.call_at(self._at, self._due)
+        if not self.expired and self.loop.time() < self._at:
+            self._wake_at(self._at)
             return
         if not self.expired or not task.cancelling():
             self.expired = True
             task.cancel()
-        self._handle = self._loop.call_later(_AGAIN, self._due)
+        self._wake_at(self.loop.time() + _AGAIN)
+
+    def _wake_at(self, at: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = self.loop.call_at(at, self.due)
 
     # -- the socket
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import requests
@@ -24,9 +25,26 @@ _QUICK = 1 << 16
 _OVERHEAD = 1 << 16
 
 
+class Got(Protocol):
+    """What is needed of an `aiohttp.ClientResponse`."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]: ...
+    @property
+    def content(self) -> aiohttp.StreamReader: ...
+    @property
+    def content_length(self) -> int | None: ...
+    def close(self) -> None:
+        """Close its socket, unless all of the response was read."""
+
+
 def made_response(
     kind: type[requests.Response],
-    got: aiohttp.ClientResponse,
+    got: Got,
     prepared: requests.PreparedRequest,
     cookies: Any,
     seconds: float,
@@ -51,18 +69,27 @@ def made_response(
     return response
 
 
-def _fields_of(raw: Any) -> Fields:
+def _fields_of(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:
     """Name and value by lower-case name. Values of a name that occurs twice are joined, as in urllib3."""
     fields: Fields = {}
     for name_bytes, value_bytes in raw:
-        name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
-        known = fields.setdefault(name.lower(), (name, value))
-        if known[1] is not value:
-            fields[name.lower()] = (known[0], f"{known[1]}, {value}")
+        lower, name = _names(name_bytes)
+        value = value_bytes.decode("latin-1")
+        if lower in fields:
+            value = f"{fields[lower][1]}, {value}"
+            name = fields[lower][0]
+        fields[lower] = (name, value)
     return fields
 
 
-async def read_encoded(got: aiohttp.ClientResponse, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
+@functools.lru_cache(maxsize=256)
+def _names(name: bytes) -> tuple[str, str]:
+    """A header's name in lower case, and as it came."""
+    text = name.decode("latin-1")
+    return text.lower(), text
+
+
+async def read_encoded(got: Got, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
     """The body as it comes, and whether it is all of it: past `limit` bytes the response is closed."""
     content = got.content
     if content.is_eof():  # it came with its head, as most do
@@ -82,9 +109,7 @@ async def read_encoded(got: aiohttp.ClientResponse, limit: int | None, deadline:
             return b"".join(chunks)[:limit], False
 
 
-async def read_body(
-    got: aiohttp.ClientResponse, codings: str, limit: int | None, deadline: AttemptDeadline
-) -> tuple[bytes, bool]:
+async def read_body(got: Got, codings: str, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
     """The decoded body, and whether it is all of it.
 
     DecodeError or TruncatedBody of urllib3 where it is not what its Content-Encoding says.
@@ -122,9 +147,17 @@ class _Decoding:
         self._chunks: list[bytes] = []
         self._size = 0
         self._more = True
+        self._body = b""
 
     def run(self, quick: int | None) -> bool:
         """Decode up to `quick` bytes, or all; whether there is more."""
+        self._step(quick)
+        if not self._more:
+            # Here, for this may be a thread: to join megabytes takes milliseconds.
+            self._body = b"".join(self._chunks)[: self._limit]
+        return self._more
+
+    def _step(self, quick: int | None) -> None:
         begun = self._size
         while self._more and self.wanted and (quick is None or self._size - begun < quick):
             piece = next(self._pieces, None)
@@ -137,17 +170,13 @@ class _Decoding:
             self._size += len(piece)
             if self._limit is not None and self._size > self._limit:
                 self._more = self._whole = False
-        return self._more
 
     def result(self) -> tuple[bytes, bool]:
         """What was decoded, and whether it is all."""
-        whole = self._whole and not self._more
-        return b"".join(self._chunks)[: self._limit], whole
+        return self._body, self._whole
 
 
-async def read_error(
-    got: aiohttp.ClientResponse, codings: str, limit: int | None, deadline: AttemptDeadline
-) -> tuple[bytes, bool]:
+async def read_error(got: Got, codings: str, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
     """The body of an error, as far as it is wanted: its status matters more. Whether it is decoded.
 
     It is given as it came where it is not what its Content-Encoding says.

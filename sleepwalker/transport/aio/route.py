@@ -8,7 +8,7 @@ import math
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +18,9 @@ import requests
 from sleepwalker.clock import Clock
 from sleepwalker.exceptions import RedirectError, URLError
 from sleepwalker.policy import PoolPolicy
-from sleepwalker.transport.aio.attempt import Sender
+from sleepwalker.transport.aio import fast_path
+from sleepwalker.transport.aio.attempt import Client, Sender
+from sleepwalker.transport.aio.fast_path import FastPath
 from sleepwalker.transport.aio.sockets import Connector
 from sleepwalker.transport.cookies import BoundedCookieJar
 from sleepwalker.transport.headers import Checked
@@ -29,28 +31,14 @@ from sleepwalker.transport.url import Origin, origin_of
 
 #: aiohttp adds none of its own: what a request carries is decided where it is made.
 _NO_HEADERS_OF_AIOHTTP = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+#: Bytes of certificates that are read in a millisecond or so.
+_QUICK = 20_000
 #: Seconds between two looks whether the files of certificates were replaced.
 _LOOK_AGAIN = 1.0
 
 
-@dataclass(slots=True)
-class Client:
-    """Where a request goes through."""
-
-    session: aiohttp.ClientSession
-    settings: dict[str, Any]
-    """Further arguments of `ClientSession.request`."""
-    ours: Connector | None
-    """The session's connector, if that is ours."""
-    proxy: str | None
-    """Host and port of its proxy."""
-
-
 class Route:
-    """Owns the session and settings of a connection. The environment is read here and never again.
-
-    All of its methods are called in the thread of the loop, but for the constructor and `renew`.
-    """
+    """Owns the session and settings of a connection. The environment is read here and never again."""
 
     awaits = True
 
@@ -65,10 +53,6 @@ class Route:
         cert: Any,
         proxies: Mapping[str, str] | None,
     ) -> None:
-        self._origin = origin
-        self._pool = pool
-        self._clock = clock
-        self._given = session
         self.session = requests.Session()
         """Never sends: it has the common headers, parameters and cookies, as that of a blocking connection."""
         dress(self.session)
@@ -77,35 +61,91 @@ class Route:
         ways = Proxies(check_proxies(proxies), trust_env=True)
         if verify is True:
             verify = environment_ca(os.environ) or True
-        self._verify, self._cert = verify, cert
-        # That of most connections takes a file of certificates, which is read when it is needed: a loop may be running.
-        self._context = None if verify is True and cert is None else shared_context(verify, cert)
-        self._looked_at = -math.inf
-        self._ways = ways
-        self._proxy = _proxy_of(ways, origin)
-        self.proxied: bool = self._proxy is not None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._here: Client | None = None
-        self._elsewhere: aiohttp.ClientSession | None = None
-        self._foreign_context: ssl.SSLContext | bool = True
-        self._retired = False
-        self.sender = Sender(origin, self, self.session.cookies, clock, Checked())
+        proxy = _proxy_of(ways, origin)
+        self.proxied: bool = proxy is not None
+        clients = _Clients(origin, session, pool, clock, (verify, cert), ways, proxy)
+        self.clients: _Clients = clients
+        self.sender: Sender = Sender(origin, clients, self.session.cookies, clock, Checked())
 
     def make_ready(self, prepared: requests.PreparedRequest) -> None:
         """A request needs nothing more."""
 
-    # -- for attempts
+    @property
+    def client_session(self) -> aiohttp.ClientSession | None:
+        """The one that requests go through; None before the first."""
+        return self.clients.session
+
+    def close(self) -> None:
+        """Close idle sockets, and keep none from now on."""
+        self.clients.retire()
+
+    def end(self) -> None:
+        """Close all sockets; to be called when none is in use. A session of the caller's stays open."""
+        self.clients.end()
+
+    def renew(self) -> None:
+        """In a forked child: begin with no session, and leave the parent's sockets alone."""
+        self.clients.leave_to_parent()
+        if isinstance(self.session.cookies, BoundedCookieJar):
+            self.session.cookies.renew_lock()
+
+
+class _Clients:
+    """The aiohttp sessions of one connection, made for the loop that asks for them.
+
+    It does not refer to the route: a connection that is dropped is freed at once, with its sockets, only where nothing
+    in it refers to itself. Its methods are called in the thread of the loop.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        given: aiohttp.ClientSession | None,
+        pool: PoolPolicy,
+        clock: Clock,
+        trust: tuple[Any, Any],
+        ways: Proxies,
+        proxy: str | None,
+    ) -> None:
+        """`given` is the caller's own session; `trust` are `verify` and `cert`."""
+        self._origin = origin
+        self._secure = origin.scheme == "https"
+        self._given = given
+        self._pool = pool
+        self._clock = clock
+        self._verify, self._cert = trust
+        # That of most connections takes a large file of certificates. It is read when it is needed, in a thread: here a
+        # loop may be running.
+        self._context = None if _takes_long(*trust) else shared_context(*trust)
+        self._looked_at = -math.inf
+        self._ways = ways
+        self._proxy = proxy
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._here: Client | None = None
+        self._elsewhere: aiohttp.ClientSession | None = None
+        self._retired = False
+
+    @property
+    def session(self) -> aiohttp.ClientSession | None:
+        """The one that requests go through; None before the first."""
+        return self._given if self._given is not None or self._here is None else self._here.session
+
+    def at_hand(self, loop: asyncio.AbstractEventLoop) -> Client | None:
+        """The client of the connection's own origin in a loop, if it is there and up to date."""
+        if loop is not self._loop or (self._secure and self._clock.monotonic() - self._looked_at >= _LOOK_AGAIN):
+            return None
+        return self._here
 
     async def here(self) -> Client:
         """The client of the connection's own origin, made for the running loop."""
         loop, client = asyncio.get_running_loop(), self._here
         if client is None or loop is not self._loop:
             client = await self._begun(loop)
-        if self._origin.scheme == "https" and client.ours is not None:
-            now = self._clock.monotonic()
-            if now - self._looked_at >= _LOOK_AGAIN:
-                self._looked_at = now
-                client.settings["ssl"] = await self._tls()
+        if self._secure and client.ours is not None:
+            self._looked_at = self._clock.monotonic()
+            context = await self._tls()
+            if context is not client.settings.get("ssl"):
+                client.settings["ssl"], client.ours.template = context, None
         return client
 
     async def elsewhere(self, url: str) -> Client:
@@ -136,7 +176,7 @@ class Route:
                 f"{self._origin}: this connection is used in another event loop, which has not ended: "
                 "make a connection for each loop"
             )
-        context = await self._tls() if self._origin.scheme == "https" and self._given is None else True
+        context = await self._tls() if self._secure and self._given is None else True
         if self._here is not None and self._loop is loop:
             return self._here  # another task was quicker
         self._forget()
@@ -145,8 +185,11 @@ class Route:
         settings: dict[str, Any] = {} if self._proxy is None else {"proxy": self._proxy}
         if self._given is not None and (self._context is not None):
             settings["ssl"] = self._context
-        self._loop, self._here = loop, Client(session, settings, ours, _shown(self._proxy))
-        return self._here
+        client = Client(session, settings, ours, _shown(self._proxy))
+        if ours is not None and self._proxy is None and fast_path.is_open(session, self._origin.text):
+            client.fast = FastPath(ours, self._origin.text, self._origin.netloc)
+        self._loop, self._here = loop, client
+        return client
 
     async def _tls(self) -> ssl.SSLContext:
         """The context for new sockets. A bundle of certificates takes a while to load, so a thread does that."""
@@ -170,14 +213,7 @@ class Route:
             session._retry_connection = False
         return session
 
-    # -- the end
-
-    @property
-    def client_session(self) -> aiohttp.ClientSession | None:
-        """The one that requests go through; None before the first."""
-        return self._given if self._given is not None or self._here is None else self._here.session
-
-    def close(self) -> None:
+    def retire(self) -> None:
         """Close idle sockets, and keep none from now on."""
         self._retired = True
         for session in self._sessions():
@@ -185,7 +221,7 @@ class Route:
                 session.connector.retire()
 
     def end(self) -> None:
-        """Close all sockets; to be called when none is in use. A session of the caller's stays open."""
+        """Close all sockets; to be called when none is in use."""
         connectors = _detached(self._sessions())
         self._forget()
         _end(connectors)
@@ -193,18 +229,17 @@ class Route:
     def __del__(self) -> None:
         # Of a connection that was dropped without being closed: its sockets go, as those of a blocking one do.
         loop = getattr(self, "_loop", None)
-        if loop is None or loop.is_closed():
+        if loop is None:
             return
         connectors = _detached(self._sessions())
-        with contextlib.suppress(RuntimeError):  # the loop was closed just now
-            loop.call_soon_threadsafe(_end, connectors)
+        if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # it was closed just now
+                loop.call_soon_threadsafe(_end, connectors)
 
-    def renew(self) -> None:
-        """In a forked child: begin with no session, and leave the parent's sockets alone."""
+    def leave_to_parent(self) -> None:
+        """In a forked child: begin with no session."""
         _of_parents.extend(self._sessions())
         self._forget()
-        if isinstance(self.session.cookies, BoundedCookieJar):
-            self.session.cookies.renew_lock()
 
     def _forget(self) -> None:
         self._here = self._elsewhere = self._loop = None
@@ -233,6 +268,15 @@ def _end(connectors: list[aiohttp.BaseConnector]) -> None:
         closing = connector.close().__await__()
         with contextlib.suppress(StopIteration):
             next(closing)
+
+
+def _takes_long(verify: Any, cert: Any) -> bool:
+    """Whether a context is made from a bundle of many certificates, and from nothing else that may be wrong."""
+    if cert is not None or not (verify is True or isinstance(verify, str | os.PathLike)):
+        return False
+    with contextlib.suppress(OSError, ValueError):  # what is wrong with it is said where it is read
+        return verify is True or Path(verify).stat().st_size > _QUICK
+    return False
 
 
 def _proxy_of(ways: Proxies, origin: Origin) -> str | None:

@@ -6,6 +6,7 @@ Only what aiohttp documents is overridden or called: `connect`, and `close` of w
 from __future__ import annotations
 
 import math
+import select
 import socket
 import ssl
 from typing import Any
@@ -20,6 +21,9 @@ from sleepwalker.transport.addresses import Peer
 from sleepwalker.transport.aio.deadline import AttemptDeadline, current
 from sleepwalker.transport.aio.resolver import Resolver
 from sleepwalker.transport.keep_alive import AGE_JITTER
+
+#: Seconds for which the loop need not have seen yet what its selector has for it.
+_JUST_NOW = 0.001
 
 
 class Socket:
@@ -78,6 +82,8 @@ class Connector(aiohttp.TCPConnector):
         self._max_age = math.inf if pool.max_age is None else pool.max_age
         self._known: WeakKeyDictionary[Any, Socket] = WeakKeyDictionary()
         self._resting: dict[Any, Socket] = {}
+        self.template: Any = None
+        """A request of aiohttp's to the connection's own origin, for which others like it may be connected."""
         self.retired: bool = False
         """Whether no socket is kept any more."""
 
@@ -106,6 +112,8 @@ class Connector(aiohttp.TCPConnector):
         finally:
             for other in aside:
                 self._put_back(other)
+        if self.template is None and not req.proxy:
+            self.template = req
         deadline.socket, deadline.peer = used, used.peer
         deadline.connected()
         return conn
@@ -122,7 +130,10 @@ class Connector(aiohttp.TCPConnector):
             return known
         self._resting.pop(protocol, None)
         idle_since, known.idle_since = known.idle_since, math.inf
-        if now >= known.good_until or known.answered_at < deadline.proven_since:
+        if now >= known.good_until or known.answered_at < deadline.proven_since or _is_off(protocol):
+            conn.close()
+            return None
+        if now - idle_since > _JUST_NOW and _has_unread(conn):
             conn.close()
             return None
         if deadline.avoid and not known.peer.differs_from(deadline.avoid):
@@ -181,6 +192,21 @@ def _open(info: tuple[Any, ...]) -> socket.socket:
         deadline.begin_connect()
         deadline.opened = sock
     return sock
+
+
+def _is_off(protocol: Any) -> bool:
+    """Whether aiohttp has taken note of something wrong, such as a response out of turn."""
+    return bool(protocol.should_close)
+
+
+def _has_unread(conn: Connection) -> bool:
+    """Whether the end, or bytes out of turn, wait in an idle socket, which the loop has not come to yet."""
+    sock = None if conn.transport is None else conn.transport.get_extra_info("socket")
+    if sock is None or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _peer_of(conn: Connection) -> Peer:

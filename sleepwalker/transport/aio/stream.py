@@ -9,11 +9,11 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import requests
 
 from sleepwalker.clock import Clock
 from sleepwalker.transport.aio.deadline import Socket
+from sleepwalker.transport.aio.response import Got
 from sleepwalker.transport.codings import Decoding
 from sleepwalker.transport.errors import OnBreak
 from sleepwalker.transport.headers import store_of
@@ -37,7 +37,7 @@ class AsyncResponse(requests.Response):
         ```
     """
 
-    _got: aiohttp.ClientResponse | None = None
+    _got: Got | None = None
     _clock: Clock
     _decoding: Decoding
     _read_seconds: float
@@ -134,7 +134,7 @@ class AsyncResponse(requests.Response):
         finally:
             self.close()
 
-    async def _read_on(self, got: aiohttp.ClientResponse) -> bytes:
+    async def _read_on(self, got: Got) -> bytes:
         """What arrives next; nothing at the end of the body."""
         handled, seconds, last = sys.exception(), self._read_seconds, False
         if self._body_ends_at is not None:
@@ -169,7 +169,7 @@ class AsyncResponse(requests.Response):
 
 def begin_stream(
     response: AsyncResponse,
-    got: aiohttp.ClientResponse,
+    got: Got,
     clock: Clock,
     *,
     read: float,
