@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import hvac
-import hvac.exceptions
 import httpx
 import httpx2
+import hvac
+import hvac.exceptions
 import openai
 import pytest
 import requests
@@ -135,7 +135,11 @@ COMPLETION = {
     "created": 1,
     "model": "m",
     "choices": [
-        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Good night.", "refusal": None}}
+        {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": "Good night.", "refusal": None},
+        }
     ],
 }
 MODELS = {"object": "list", "data": [{"id": "m", "object": "model", "created": 1, "owned_by": "us"}]}

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from urllib3.exceptions import DecodeError
-
 from sleepwalker.adapters.transports.library import Library
-from sleepwalker.transport.codings import Decoding
+from sleepwalker.transport.codings import TruncatedBody, is_cut_off
 from sleepwalker.transport.errors import OnBreak
 
 #: Media types, or the beginnings of some, of bodies that are made while they are read.
@@ -93,17 +90,9 @@ async def async_body_of(library: Library, request: Any, most: int) -> RequestBod
 
 def check_whole(pieces: list[bytes], response: Any) -> None:
     """`TruncatedBody` where a body that came whole, as its framing has it, is but a part of what was encoded."""
-    codings, left = response.headers.get("content-encoding"), _CHECKED
-    if not codings:
-        return
-    with contextlib.suppress(DecodeError):  # the library says so itself
-        decoding = Decoding(codings, response.status_code)
-        for piece in pieces:
-            for decoded in decoding.decoded(piece):
-                left -= len(decoded)
-                if left < 0:
-                    return
-        decoding.check_end()
+    codings = response.headers.get("content-encoding")
+    if codings and is_cut_off(codings, response.status_code, pieces, _CHECKED):
+        raise TruncatedBody("the encoded body is incomplete")
 
 
 class SentOnce:
