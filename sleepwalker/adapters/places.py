@@ -10,7 +10,7 @@ from sleepwalker.connection.in_force import clock_with, default_policy
 from sleepwalker.connection.retry_if import check_retry_if
 from sleepwalker.drivers.threads.clock import BlockingClock
 from sleepwalker.engine import CompiledPolicy, Host
-from sleepwalker.events import AnyObserver
+from sleepwalker.events import AnyObserver, Observer
 from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.members import AtWork, Lead
 from sleepwalker.hosts.policies import load_policy
@@ -33,9 +33,9 @@ class Place:
     __slots__ = ("compiled", "host", "last_used", "origin")
 
     def __init__(self, origin: Origin, host: Host, compiled: CompiledPolicy) -> None:
-        self.origin = origin
-        self.host = host
-        self.compiled = compiled
+        self.origin: Origin = origin
+        self.host: Host = host
+        self.compiled: CompiledPolicy = compiled
         self.last_used: float = 0.0
         """On the table's clock."""
 
@@ -70,7 +70,7 @@ class Places:
         self.retry_if: Callable[[Any], object] | None = check_retry_if(retry_if)
         self.idempotent: Idempotent[Any] | None = idempotent
         self.observer: AnyObserver | None = observer
-        self.observe = observing(observer)
+        self.observe: Observer = observing(observer)
         if hosts is None:
             hosts = HostTable(policy=self.own or default_policy(), clock=clock)
         self.hosts: HostTable = hosts
