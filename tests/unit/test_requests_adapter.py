@@ -6,6 +6,8 @@ import copy
 import io
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -326,5 +328,8 @@ def test_arguments_that_cannot_be_are_named(options: dict[str, Any], kind: Any, 
         RequestsAdapter(**options)
 
 
-def test_the_package_hands_them_on() -> None:
+def test_the_package_hands_it_on_without_loading_what_it_does_not_need() -> None:
     assert adapters.RequestsAdapter is RequestsAdapter
+    code = "import sys, sleepwalker.adapters; print({'httpx', 'httpx2', 'aiohttp'} & {*sys.modules})"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"

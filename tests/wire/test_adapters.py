@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 import requests
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from servers import (
     Exchange,
     FaultServer,
@@ -32,6 +36,7 @@ from servers import (
     truncated,
 )
 
+import sleepwalker.otel
 from sleepwalker import ConnectError, ConnectTimeout, DeadlineExceeded, Policy, ReadError, ReadTimeout, TLSError
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.adapters import RequestsAdapter
@@ -288,6 +293,26 @@ def test_a_forked_child_uses_sockets_of_its_own(server: FaultServer) -> None:
         child = fork(lambda: ask("child"))
         assert ask("parent")
         assert wait(child) == 0
+
+
+def test_a_call_has_one_span_and_its_context_goes_out(way: Way, server: FaultServer) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    sleepwalker.otel.instrument(provider, MeterProvider())
+    try:
+        server.script(reply(503))
+        way.run(lambda get: get(f"{server.url}/items?token=canary"))
+    finally:
+        sleepwalker.otel.uninstrument()
+    [span] = exporter.get_finished_spans()
+    told = dict(span.attributes or {})
+    assert (span.name, told["url.full"]) == ("GET", f"{server.url}/items")
+    assert (told["http.response.status_code"], told["http.request.resend_count"]) == (200, 1)
+    traces = {request.header("traceparent") for request in server.requests}
+    assert len(traces) == 1
+    assert span.context is not None
+    assert format(span.context.trace_id, "032x") in str(traces)
 
 
 # -- asyncio
