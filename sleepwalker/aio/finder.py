@@ -50,7 +50,7 @@ class AsyncFinder(FinderBase):
         self.tasks: Tasks = Tasks()
         """Those that ask the hooks, and that probe."""
         self._closings = Tasks()
-        lookup = Lookup(hosts, max_connections, caller=_caller, signal=Signal)
+        lookup = Lookup(hosts, max_connections, caller=_caller, signal=Signal, worker="task")
         retiring = Retiring(lookup, observe, AsyncClosing(self._closings))
         adopting = Adopting(manager, lookup, guarded, observe, clock, AsyncGuardedCalls)
         leading = self._leads = AsyncLeading(lookup, retiring, self.tasks)

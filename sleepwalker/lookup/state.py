@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine import FOR_GOOD, Host
@@ -33,8 +33,12 @@ class Lookup:
         *,
         caller: Callable[[], Hashable],
         signal: Callable[[], Signal],
+        worker: Literal["thread", "task"] = "thread",
     ) -> None:
-        """`caller` returns the current thread or task; `signal` makes what its waiters are woken by."""
+        """`caller` returns the current thread or task; `signal` makes what its waiters are woken by.
+
+        `worker` is what hooks are asked in, for texts.
+        """
         self.hosts = hosts
         self.clock: Clock = hosts.clock
         self.max_connections = max_connections
@@ -48,6 +52,7 @@ class Lookup:
         self.closed = False
         self.caller = caller
         self.signal = signal
+        self.worker: str = worker
 
     @property
     def patience(self) -> float:
