@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import contextvars
 import gc
 import logging
+import random
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
@@ -626,3 +628,78 @@ def test_the_manager_of_a_loop_that_was_never_entered_closes_in_another_one() ->
     with contextlib.suppress(OurConnectionError):
         go(manager.close)
     assert len(manager) == 0
+
+
+# -- a storm
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_storm_of_tasks_that_come_and_are_cancelled_leaves_nothing_behind(seed: int) -> None:
+    """What they find is always of the host they asked for, and of one that was held."""
+    dice = random.Random(seed)
+    hosts = [f"https://h{number}.test" for number in range(5)]
+    made: dict[str, list[Any]] = {}
+
+    def make(host: str, auth: Any) -> Any:
+        if dice.random() < 0.1:
+            raise OSError("no")
+        conn = AsyncConnection(host, ANONYMOUS)
+        made.setdefault(host, []).append(conn)
+        return conn
+
+    class Slow(Coroutines):
+        async def connect(self, host: str, auth: Any) -> Any:
+            await asyncio.sleep(dice.random() * 0.003)
+            return self.make(host, auth)
+
+    async def ask(manager: Manager) -> str:
+        host = dice.choice(hosts)
+        try:
+            found = await manager.find(host, timeout=dice.choice([None, 0.002, 5]))
+        except OurConnectionError as error:
+            return type(error).__name__
+        assert any(found is conn for conn in made[host])
+        return "found"
+
+    async def change(manager: Manager) -> None:
+        host = dice.choice(hosts)
+        match dice.randrange(5):
+            case 0:
+                manager.evict(host)
+            case 1:
+                manager.add(host, None, make(host, None))
+            case 2:
+                manager.forget(host)
+            case 3:
+                manager.reset()
+            case 4:
+                manager.isolate(host)
+                manager.restore(host)
+
+    async def main() -> None:
+        policy = Policy(health={"rehook_initial": 0.001, "rehook_max": 0.002})
+        async with manager_with(Slow(make), policy=policy) as manager:
+            said: collections.Counter[str] = collections.Counter()
+            under_way: set[asyncio.Task[str]] = set()
+            for turn in range(400):
+                task = asyncio.create_task(ask(manager))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+                task.add_done_callback(lambda one: said.update(["cut" if one.cancelled() else one.result()]))
+                if under_way and dice.random() < 0.4:
+                    dice.choice([*under_way]).cancel()
+                if turn % 7 == 0:
+                    with contextlib.suppress(OSError):
+                        await change(manager)
+                await asyncio.sleep(dice.random() * 0.001)
+            await asyncio.gather(*under_way, return_exceptions=True)
+            await eventually(lambda: not manager._lookup.flights.at_work())
+            assert manager._lookup.flights.waiting == {}
+            assert manager._lookup.flights._led == {}
+            assert min(said["found"], said["cut"]) > 50, said
+            for host, conn in manager:
+                assert any(conn is one for one in made[host])
+        held = [conn for conns in made.values() for conn in conns]
+        assert all(conn.closed or conn.retired for conn in held)
+
+    go(main)
