@@ -696,7 +696,7 @@ def test_a_storm_of_tasks_that_come_and_are_cancelled_leaves_nothing_behind(seed
             await eventually(lambda: not manager._lookup.flights.at_work())
             assert manager._lookup.flights.waiting == {}
             assert manager._lookup.flights._led == {}
-            assert min(said["found"], said["cut"]) > 50, said
+            assert min(said["found"], said["cut"]) > 20, said
             for host, conn in manager:
                 assert any(conn is one for one in made[host])
         held = [conn for conns in made.values() for conn in conns]
