@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import cProfile
 import gc
+import itertools
 import json
 import sys
 import tempfile
@@ -28,7 +29,9 @@ from benchmarks.server import document, run_nginx
 
 #: So many calls are under way at once.
 AT_ONCE = (1, 64)
-#: Calls before each block that are not timed, for each task.
+MANY = 5
+#: Calls at the begin and at the end of each block that are not timed, for each task: they open sockets, or wait for
+#: the last ones.
 _LEAD_IN = 3
 COUNTED = 50
 
@@ -38,7 +41,7 @@ Progress = Callable[[int], None]
 def measure(rounds: int, calls: int, progress: Progress = lambda _: None) -> dict[str, Any]:
     """Microseconds per call by row, how many at once, and round, and function calls per call.
 
-    `calls` is how many a row makes alone in a round; it makes four times as many with 64 at once.
+    `calls` is how many a row makes alone in a round; with 64 at once it makes `MANY` times as many.
     """
     with tempfile.TemporaryDirectory(prefix="sleepwalker-aio-") as name, contextlib.ExitStack() as running:
         server = running.enter_context(run_nginx({PATH.removeprefix("/"): document(SIZE)}))
@@ -59,7 +62,7 @@ def measure(rounds: int, calls: int, progress: Progress = lambda _: None) -> dic
             first = number % len(rows)
             for at_once in AT_ONCE:
                 for row in rows[first:] + rows[:first]:
-                    made = calls if at_once == 1 else max(1, 4 * calls // at_once) * at_once
+                    made = calls if at_once == 1 else MANY * calls
                     accepted = server.connections()
                     for kind, figure in children[row].ask({"calls": made, "at_once": at_once}).items():
                         of[row, at_once][kind].append(figure)
@@ -74,14 +77,44 @@ def measure(rounds: int, calls: int, progress: Progress = lambda _: None) -> dic
         }
 
 
+class _Timed:
+    """Times the calls in the middle of a block, while all tasks are at work."""
+
+    def __init__(self, calls: int, lead_in: int) -> None:
+        self.each: list[float] = []
+        """Seconds that each took."""
+        self._number = itertools.count()
+        self._first, self._last, self._end = lead_in, lead_in + calls, calls + 2 * lead_in
+        self._cpu = self._wall = 0.0
+        self._calls = calls
+
+    def done(self, seconds: float) -> bool:
+        """A call took so many seconds; whether there are more to make."""
+        number = next(self._number)
+        if self._first < number <= self._last:
+            self.each.append(seconds)
+        if number in (self._first, self._last):
+            cpu, wall = time.process_time(), time.perf_counter()
+            self._cpu, self._wall = cpu - self._cpu, wall - self._wall
+        return number < self._end
+
+    def figures(self) -> dict[str, float]:
+        """Microseconds per call: wall, CPU of this process, and what one call of a hundred exceeds."""
+        return {
+            "wall": round(self._wall / self._calls * 1e6, 2),
+            "cpu": round(self._cpu / self._calls * 1e6, 2),
+            "p99": round((percentile(self.each, 99) or 0.0) * 1e6, 1),
+        }
+
+
 class _Client(Protocol):
     """A row at work in this process."""
 
     def verify(self) -> bytes:
         """What one call gets."""
 
-    def block(self, calls: int, at_once: int) -> list[float]:
-        """Make the calls, so many at once: how many seconds each took."""
+    def block(self, timed: _Timed, at_once: int) -> None:
+        """Make calls, so many at once, until enough were timed."""
 
     def count(self, calls: int) -> float:
         """How many functions one of so many calls calls."""
@@ -96,12 +129,13 @@ class _Tasks:
     def verify(self) -> bytes:
         return self._runner.run(_once(self._call))
 
-    def block(self, calls: int, at_once: int) -> list[float]:
-        return self._runner.run(_race(self._call, calls, at_once))
+    def block(self, timed: _Timed, at_once: int) -> None:
+        self._runner.run(_race(self._call, timed, at_once))
 
     def count(self, calls: int) -> float:
         async def counted() -> float:
-            await _race(self._call, 5, 1)
+            for _ in range(5):
+                await self._call()
             profiler = cProfile.Profile()
             profiler.enable()
             for _ in range(calls):
@@ -118,14 +152,15 @@ class _Threads:
     def __init__(self, pool: ThreadPoolExecutor, call: Call) -> None:
         self._pool, self.verify = pool, call
 
-    def block(self, calls: int, at_once: int) -> list[float]:
+    def block(self, timed: _Timed, at_once: int) -> None:
         if at_once == 1:
-            return self._some(calls)
-        turns = self._pool.map(self._some, [calls // at_once] * at_once)
-        return [seconds for turn in turns for seconds in turn]
+            self._some(timed)
+        else:
+            list(self._pool.map(self._some, [timed] * at_once))
 
     def count(self, calls: int) -> float:
-        self._some(5)
+        for _ in range(5):
+            self.verify()
         profiler = cProfile.Profile()
         profiler.enable()
         for _ in range(calls):
@@ -133,49 +168,41 @@ class _Threads:
         profiler.disable()
         return sum(entry.callcount for entry in profiler.getstats()) / calls
 
-    def _some(self, calls: int) -> list[float]:
-        clock, each = time.perf_counter, []
-        for _ in range(calls):
+    def _some(self, timed: _Timed) -> None:
+        clock, more = time.perf_counter, True
+        while more:
             begun = clock()
             self.verify()
-            each.append(clock() - begun)
-        return each
+            more = timed.done(clock() - begun)
 
 
 async def _once(call: Getting) -> bytes:
     return await call()
 
 
-async def _race(call: Getting, calls: int, at_once: int) -> list[float]:
-    clock, each = time.perf_counter, list[float]()
+async def _race(call: Getting, timed: _Timed, at_once: int) -> None:
+    clock = time.perf_counter
 
-    async def some(number: int) -> None:
-        for _ in range(number):
+    async def some() -> None:
+        more = True
+        while more:
             begun = clock()
             await call()
-            each.append(clock() - begun)
+            more = timed.done(clock() - begun)
 
     if at_once == 1:
-        await some(calls)
+        await some()
     else:
         async with asyncio.TaskGroup() as group:
             for _ in range(at_once):
-                group.create_task(some(calls // at_once))
-    return each
+                group.create_task(some())
 
 
-def _timed(client: _Client, calls: int, at_once: int) -> Mapping[str, float]:
-    """Microseconds per call: wall, CPU of this process, and what one call of a hundred exceeds."""
-    client.block(_LEAD_IN * at_once, at_once)
+def _figures(client: _Client, calls: int, at_once: int) -> Mapping[str, float]:
+    timed = _Timed(calls, _LEAD_IN * at_once)
     gc.collect()
-    cpu, wall = time.process_time(), time.perf_counter()
-    each = client.block(calls, at_once)
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    return {
-        "wall": round(wall / len(each) * 1e6, 2),
-        "cpu": round(cpu / len(each) * 1e6, 2),
-        "p99": round((percentile(each, 99) or 0.0) * 1e6, 1),
-    }
+    client.block(timed, at_once)
+    return timed.figures()
 
 
 @contextlib.contextmanager
@@ -209,7 +236,7 @@ def main() -> None:
                 if "count" in wanted:
                     answer: Mapping[str, float] = {"calls": round(client.count(wanted["count"]), 1)}
                 else:
-                    answer = _timed(client, wanted["calls"], wanted["at_once"])
+                    answer = _figures(client, wanted["calls"], wanted["at_once"])
                 print(json.dumps(answer), flush=True)
 
 

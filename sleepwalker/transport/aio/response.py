@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import aiohttp
 import requests
-from requests.cookies import MockRequest, MockResponse
+from requests.cookies import MockRequest, MockResponse, RequestsCookieJar
 from urllib3.exceptions import DecodeError, ProtocolError
 
 from sleepwalker.transport.aio.deadline import AttemptDeadline
@@ -50,7 +50,7 @@ def made_response(
     seconds: float,
 ) -> requests.Response:
     """The response to `prepared` as requests has it, without its body. Its cookies go into the jar `cookies`."""
-    response = kind()
+    response = _new(kind)
     fields = _fields_of(got.raw_headers)
     response.status_code = got.status
     response.headers = headers_of(fields)
@@ -66,6 +66,26 @@ def made_response(
         sent: Any = MockRequest(prepared)
         for jar in (response.cookies, cookies):
             jar.extract_cookies(head, sent)
+    return response
+
+
+#: What a new response has, but for what each must have of its own.
+_NEW = vars(requests.Response())
+_OWN = {"headers", "history", "cookies"}
+#: Whether nothing else of it is shared that could be changed.
+_NEW_IS_KNOWN = _NEW.keys() >= _OWN and all(
+    isinstance(value, bool | timedelta | None) for name, value in _NEW.items() if name not in _OWN
+)
+
+
+def _new(kind: type[requests.Response]) -> requests.Response:
+    """An empty response, whose headers are about to be set. Made by `__init__` it would cost three times as much."""
+    if not _NEW_IS_KNOWN:
+        return kind()
+    response = kind.__new__(kind)
+    own = response.__dict__
+    own.update(_NEW)
+    own["history"], own["cookies"] = [], RequestsCookieJar()
     return response
 
 
