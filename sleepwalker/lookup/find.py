@@ -147,7 +147,7 @@ def decide(lookup: Lookup, slot: Slot, seen: Snapshot, waiter: Waiter, released:
     full = lookup.flights.full(slot)
     if full or slot.holds_off(now, fault):
         return _hold_off(lookup, slot, seen, waiter, released, fault, full=full)
-    if lookup.flights.nested(lookup.caller()):
+    if lookup.flights.nested(lookup.behalf()):
         why = f"{MAX_NESTED} hooks wait for one another, each for a host that the one before looks for"
         return Decision("refuse", error=refused(slot.name, why))
     slot.begin_flight(now, fault)

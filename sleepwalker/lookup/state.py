@@ -33,11 +33,13 @@ class Lookup:
         *,
         caller: Callable[[], Hashable],
         signal: Callable[[], Signal],
+        behalf: Callable[[], Hashable] | None = None,
         worker: Literal["thread", "task"] = "thread",
     ) -> None:
         """`caller` returns the current thread or task; `signal` makes what its waiters are woken by.
 
-        `worker` is what hooks are asked in, for texts.
+        `behalf` returns the worker whose hook the caller works for, itself by default. `worker` is what hooks are asked
+        in, for texts.
         """
         self.hosts = hosts
         self.clock: Clock = hosts.clock
@@ -51,6 +53,7 @@ class Lookup:
         """From then on `find` looks at what expires first. Read without the lock."""
         self.closed = False
         self.caller = caller
+        self.behalf = caller if behalf is None else behalf
         self.signal = signal
         self.worker: str = worker
 
@@ -71,7 +74,7 @@ class Lookup:
 
     def flight(self) -> Flight:
         """One for the caller, which asks nothing yet."""
-        return Flight(self.caller(), self.signal())
+        return Flight(self.caller(), self.signal(), self.behalf())
 
     def fast_table(self, slot: Slot) -> dict[Any, Slot] | None:
         """Where the fast key of a slot may be remembered; None if it may not."""

@@ -220,6 +220,25 @@ def test_hooks_find_other_hosts_on_the_way() -> None:
     go(main)
 
 
+def test_hooks_that_look_for_ever_new_hosts_take_a_hundred_threads_and_no_more() -> None:
+    """They ask by way of the loop, from threads: the task that looks is none of theirs."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def go_on(host: str, auth: Any) -> Any:
+            return asyncio.run_coroutine_threadsafe(manager.find(f"{host}x"), loop).result(20)
+
+        hook = Plain(go_on)
+        manager = manager_with(hook)
+        async with manager:
+            with pytest.raises(OurConnectionError, match="100 hooks wait for one another"):
+                await manager.find("a")
+            assert len(hook.asked) == 100
+
+    go(main)
+
+
 # -- what hooks say
 
 
@@ -250,6 +269,22 @@ def test_another_exception_of_a_hook_reaches_each_waiter_as_an_object_of_its_own
             errors = await asyncio.gather(*(manager.find(A) for _ in range(5)), return_exceptions=True)
             assert [type(error) for error in errors] == [KeyError] * 5
             assert len(set(map(id, errors))) == 5
+
+    go(main)
+
+
+@KINDS
+def test_no_frame_of_ours_in_a_hooks_error_shows_the_credentials(kind: Any) -> None:
+    def fail(host: str, auth: Any) -> Any:
+        raise KeyError("a bug")
+
+    async def main() -> None:
+        async with manager_with(kind(fail)) as manager:
+            with pytest.raises(KeyError) as caught:
+                await manager.find(A, "canary")
+            ours = [entry.frame.raw for entry in caught.traceback if "sleepwalker/" in str(entry.path)]
+            assert len(ours) > 3
+            assert [frame for frame in ours if any("canary" in repr(value) for value in frame.f_locals.values())] == []
 
     go(main)
 
