@@ -21,6 +21,7 @@ from sleepwalker import ANONYMOUS, Connection, ConnectionManager, DeadlineExceed
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.aio import AsyncConnection, AsyncConnectionHook, AsyncConnectionManager
 from sleepwalker.events import ConnectionEvicted, ConnectionHooked, Event, HookFailed, HookSlow
+from tests import forks
 from tests.unit.manager_driver import A, B, in_thread, until
 
 T = TypeVar("T")
@@ -434,6 +435,41 @@ def test_another_loop_than_the_managers_is_told_so() -> None:
             await manager.find(A)
 
     go(main)
+
+
+def test_a_forked_child_works_in_a_loop_of_its_own() -> None:
+    """Though the parent's runs, with a hook at work, and a thread of it has the lock."""
+    hook = Plain(shut=True)
+    manager = manager_with(hook)
+    begun, over = threading.Event(), threading.Event()
+
+    async def parent() -> None:
+        search = asyncio.create_task(manager.find(A))
+        await eventually(lambda: hook.asked)
+        with manager._finder.lock:
+            begun.set()
+            while not over.is_set():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        hook.open()
+        await search
+        await manager.close()
+
+    def child() -> bool:
+        async def look() -> bool:
+            hook.gate = threading.Event()
+            hook.open()
+            async with asyncio.timeout(20), manager:
+                found = await manager.find(A)
+                return manager.is_current(found, A) and len(hook.asked) == 2
+
+        return asyncio.run(look())
+
+    wait_for_parent = in_thread(lambda: asyncio.run(parent()))
+    assert begun.wait(20)
+    code = forks.wait(forks.fork(child))
+    over.set()
+    wait_for_parent()
+    assert code == 0
 
 
 def test_a_manager_that_is_dropped_is_gone_at_once() -> None:
