@@ -23,6 +23,7 @@ from sleepwalker.transport.aio.attempt import Client, Sender
 from sleepwalker.transport.aio.fast_path import FastPath
 from sleepwalker.transport.aio.sockets import Connector
 from sleepwalker.transport.cookies import BoundedCookieJar
+from sleepwalker.transport.framing import LONGEST_LINE
 from sleepwalker.transport.headers import Checked
 from sleepwalker.transport.proxies import Proxies, check_proxies
 from sleepwalker.transport.route import dress
@@ -207,6 +208,8 @@ class _Clients:
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_NO_HEADERS_OF_AIOHTTP,
             auto_decompress=False,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
         )
         # What is sent again is for the policy to say. The connector sees to it where this has another name.
         if getattr(session, "_retry_connection", None) is True:
