@@ -7,7 +7,8 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from types import TracebackType
 from typing import Any
 
 import aiohttp
@@ -17,13 +18,16 @@ from sleepwalker.connection.foreign import outcome_of_deadline
 from sleepwalker.connection.guarded_calls import GuardedCallsBase
 from sleepwalker.drivers.aio.drive import drive
 from sleepwalker.drivers.aio.waits import Waits
-from sleepwalker.engine import Outcome, Send
+from sleepwalker.engine import Final, Outcome, Send
 from sleepwalker.frames import empty_frames
 from sleepwalker.transport.aio.errors import translate
 
 
 class AsyncGuardedCalls(GuardedCallsBase):
-    """With tasks. Plain functions are passed through: a wait of theirs would block the loop."""
+    """With tasks. Plain functions are passed through: a wait of theirs would block the loop.
+
+    Those of an `aiohttp.ClientSession` are plain ones, but what they return is awaited, or entered.
+    """
 
     __slots__ = ()
 
@@ -34,8 +38,8 @@ class AsyncGuardedCalls(GuardedCallsBase):
         self.waits = Waits()
 
     def takes(self, function: Callable[..., Any]) -> bool:
-        """Whether it is a coroutine function."""
-        return inspect.iscoroutinefunction(function)
+        """Whether it is a coroutine function, or returns what is awaited."""
+        return inspect.iscoroutinefunction(function) or _is_of_aiohttp(function)
 
     def guarded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function` under the policy."""
@@ -45,17 +49,28 @@ class AsyncGuardedCalls(GuardedCallsBase):
             mark = object()
             try:
                 self._begin(mark)
-                steps = self._steps(name, args, kwargs)
-                attempt = functools.partial(self._attempt, function, args, kwargs)
-                return self._hand_over(await drive(steps, self.waits, attempt, release))
+                return self._hand_over(await self._driven(name, function, args, kwargs))
             except BaseException as error:
                 empty_frames(error)
                 raise
             finally:
                 self._end(mark)
-                del args, kwargs
+                del args, kwargs  # a traceback with locals, of a coroutine, would show them
 
-        return call
+        if not _is_of_aiohttp(function):
+            return call
+
+        @functools.wraps(function, updated=())
+        def begin(*args: Any, **kwargs: Any) -> _Answering:
+            return _Answering(functools.partial(call, *args, **kwargs))
+
+        return begin
+
+    def _driven(
+        self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Awaitable[Final]:
+        attempt = functools.partial(self._attempt, function, args, kwargs)
+        return drive(self._steps(name, args, kwargs), self.waits, attempt, release)
 
     async def _attempt(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], step: Send
@@ -73,7 +88,34 @@ class AsyncGuardedCalls(GuardedCallsBase):
             return self._raised(error, handled, translate)
         except Exception as error:  # noqa: BLE001 - raised again when the call ends
             return self._raised(error, handled, translate)
+        finally:
+            del args, kwargs
         return self._returned(value)
+
+
+class _Answering:
+    """What a guarded method of an `aiohttp.ClientSession` returns, as its own: `await` it, or enter it."""
+
+    __slots__ = ("_call", "_response")
+
+    def __init__(self, call: Callable[[], Coroutine[Any, Any, aiohttp.ClientResponse]]) -> None:
+        self._call = call
+
+    def __await__(self) -> Generator[Any, Any, aiohttp.ClientResponse]:
+        return self._call().__await__()
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        self._response = await self._call()
+        return await self._response.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._response.__aexit__(kind, error, traceback)
+
+
+def _is_of_aiohttp(function: Callable[..., Any]) -> bool:
+    return isinstance(getattr(function, "__self__", None), aiohttp.ClientSession)
 
 
 def release(response: Any) -> None:

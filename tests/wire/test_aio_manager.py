@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import httpx2
 import pytest
@@ -204,6 +205,25 @@ def test_a_loop_may_end_between_two_probes_and_they_go_on_in_the_next_one(server
     go(second)
 
 
+def test_once_its_loop_has_ended_a_manager_leaves_its_hosts_to_be_probed_by_others(server: FaultServer) -> None:
+    server.default = reply(503)
+    with ConnectionManager[Connection](policy=PROBED) as blocking:
+        manager = manager_of(Hook(PROBED), hosts=blocking.hosts)
+
+        async def first() -> None:
+            await break_it(manager, server.url)
+            await eventually(lambda: any(request.path == "/health" for request in server.requests))
+
+        asyncio.run(first())
+        blocking.add(server.url, None, Connection(server.url, ANONYMOUS, policy=PROBED))
+        server.default = reply(200)
+        end = time.monotonic() + 20
+        while blocking.health(server.url).breaker != "closed":
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        asyncio.run(manager.close())
+
+
 def test_the_probes_of_a_manager_that_was_dropped_end(server: FaultServer) -> None:
     server.default = reply(503)
 
@@ -332,6 +352,33 @@ def test_a_client_of_httpx_that_is_refused_has_never_sent(module: Any) -> None:
 
     go(main)
     assert {event.error for event in told if isinstance(event, AttemptFailed)} == {"ConnectError"}
+
+
+class Sessions(AsyncConnectionHook):
+    async def connect(self, host: str, auth: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(host)
+
+
+def test_a_session_of_aiohttp_is_protected_by_a_guard_awaited_or_entered(server: FaultServer) -> None:
+    """Its methods are no coroutine functions."""
+    server.script(reply(503), json_reply({"id": 7}), reply(502), json_reply({"id": 8}))
+    told: list[Event] = []
+
+    async def main() -> None:
+        async with manager_of(Sessions(), policy=RETRYING, guard=True, observer=told.append) as manager:
+            session = await manager.find(server.url)
+            response = await session.get("/items/7", params={"a": "b"})
+            assert await response.json() == {"id": 7}
+            async with session.request("PUT", "/items/8", data=b"x") as response:
+                assert await response.json() == {"id": 8}
+            assert response.closed
+            assert manager.health(server.url).calls == 2
+        assert session.closed
+
+    go(main)
+    failed = [event for event in told if isinstance(event, AttemptFailed)]
+    assert [event.status for event in failed] == [503, 502]
+    server.wait_for_open(0)
 
 
 @timing_test
