@@ -32,6 +32,8 @@ from sleepwalker import ANONYMOUS, ConnectError, Connection, HTTPServiceUnavaila
 from sleepwalker.events import Event, RetryAbandoned
 from tests.naming import steady
 
+pytestmark = pytest.mark.both_drivers
+
 #: Three sends, at once and whatever happened before.
 POLICY = Policy(
     timeout={"connect": 2, "read": 5, "attempt": 5, "total": 15},

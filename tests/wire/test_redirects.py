@@ -43,6 +43,8 @@ from sleepwalker import (
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.transport.blocking.sockets import BoundedConnection
 
+pytestmark = pytest.mark.both_drivers
+
 SECRET = "canary-7d1f"
 ONCE = Policy(retry=False)
 STATUSES = (301, 302, 303, 307, 308)

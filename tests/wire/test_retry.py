@@ -55,6 +55,9 @@ from sleepwalker import (
     TLSError,
 )
 from sleepwalker.events import Event, RequestFailed, RequestFinished, RetryAbandoned, RetryScheduled
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 #: Three sends at once one after the other, without a breaker or a budget that could come between.
 AT_ONCE: dict[str, Any] = {"wait_initial": 0, "jitter": "none", "budget": False}
@@ -865,6 +868,7 @@ def _script(server: FaultServer, daemon: bool) -> str:
     )
 
 
+@threads_only("a program of its own")
 @pytest.mark.parametrize("daemon", [False, True])
 def test_a_thread_that_waits_to_retry_does_not_hold_back_the_interpreter(daemon: bool) -> None:
     with FaultServer(default=reply(503)) as server:

@@ -17,6 +17,8 @@ from servers import Exchange, FaultServer, Step, TlsMaterial, elapsed, forward_p
 
 from sleepwalker import ANONYMOUS, Connection, DeadlineExceeded, HTTPRequestEntityTooLarge, Policy, ReadError
 
+pytestmark = pytest.mark.both_drivers
+
 POLICY = Policy(
     timeout={"connect": 5, "read": 10, "attempt": 10, "total": 30},
     retry={"wait_initial": 0, "jitter": "none", "budget": False},
