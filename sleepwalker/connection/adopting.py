@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
+from sleepwalker.clock import Clock
 from sleepwalker.connection.guard import follow, guard, rehost, unguarded, usage_of
 from sleepwalker.connection.guarded_calls import GuardedCalls
 from sleepwalker.connection.in_force import default_guarded
 from sleepwalker.connection.kinds import as_connection, bare
-from sleepwalker.drivers.threads.clock import BlockingClock
 from sleepwalker.engine import CompiledPolicy
 from sleepwalker.events import Observer
 from sleepwalker.hosts.policies import names_of
@@ -18,6 +19,8 @@ from sleepwalker.lookup.held import Held, Holding
 from sleepwalker.lookup.slot import Slot
 from sleepwalker.lookup.state import Lookup
 from sleepwalker.lookup.steps import Adopt, Share
+
+Guarding = Callable[..., GuardedCalls]
 
 
 class Adopting:
@@ -29,14 +32,15 @@ class Adopting:
         lookup: Lookup,
         guarded: frozenset[str] | None,
         observe: Observer,
-        clock: BlockingClock,
+        clock: Clock,
+        calls: Guarding,
     ) -> None:
         """`clock` is what guards wait by; `guarded` are the methods of foreign objects that are guarded.
 
-        None stands for what `defaults` chose.
+        None stands for what `defaults` chose. `calls` makes what a guard does.
         """
         self._manager, self._lookup, self._hosts = manager, lookup, lookup.hosts
-        self._guarded, self._observe, self._clock = guarded, observe, clock
+        self._guarded, self._observe, self._clock, self._calls = guarded, observe, clock, calls
         self._compiled: CompiledPolicy | None = None
 
     def adopt(self, step: Adopt) -> Candidate:
@@ -57,7 +61,7 @@ class Adopting:
         methods = default_guarded() if self._guarded is None else self._guarded
         if methods and inner is conn:
             compiled = self.compiled_for(names)
-            conn = guard(GuardedCalls(inner, record, compiled, methods, self._clock, self._observe, slot.key.mark))
+            conn = guard(self._calls(inner, record, compiled, methods, self._clock, self._observe, slot.key.mark))
         usage = usage_of(conn)
         return Candidate(conn, inner, None, usage, record, None if usage is None else self._holding(usage.held, slot))
 

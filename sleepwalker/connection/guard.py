@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Collection
 from typing import Any
 
 from sleepwalker.connection.foreign import REQUEST_METHODS
-from sleepwalker.connection.guarded_calls import GuardedCalls
+from sleepwalker.connection.guarded_calls import GuardedCallsBase
 from sleepwalker.connection.usage import Usage
 from sleepwalker.engine import CompiledPolicy, Host
 
 #: What a guard has of its own. The other special methods are looked up on the type, so it needs those of the object.
 _OWN = frozenset(
-    {"__class__", "__class_getitem__", "__del__", "__delattr__", "__delete__", "__dir__", "__enter__", "__eq__"}
-    | {"__get__", "__getattr__", "__getattribute__", "__init__", "__init_subclass__", "__new__", "__repr__"}
-    | {"__set__", "__set_name__", "__setattr__", "__subclasshook__"}
+    {"__aenter__", "__class__", "__class_getitem__", "__del__", "__delattr__", "__delete__", "__dir__", "__enter__"}
+    | {"__eq__", "__get__", "__getattr__", "__getattribute__", "__init__", "__init_subclass__", "__new__"}
+    | {"__repr__", "__set__", "__set_name__", "__setattr__", "__subclasshook__"}
 )
+
+#: How a foreign object is closed; the first that it has.
+CLOSING = ("aclose", "close")
 
 
 class Guard:
@@ -25,14 +27,15 @@ class Guard:
 
     Retries, breaker, bulkhead, budget, events and health apply as for a `Connection`, and a 401 has the manager ask its
     hooks anew. Deadlines do as far as possible: a call under way cannot be cancelled, but no attempt begins after
-    `timeout.total`. Coroutine functions are passed through.
+    `timeout.total`. Coroutine functions are passed through. An `AsyncConnectionManager` guards those alone, and cancels
+    an attempt whose time is over.
     """
 
     # One attribute, and no methods but Python's own: whatever else is asked for is the object's. A response that links
     # are followed from has a weak reference.
     __slots__ = ("__calls", "__weakref__")
 
-    def __init__(self, calls: GuardedCalls) -> None:
+    def __init__(self, calls: GuardedCallsBase) -> None:
         object.__setattr__(self, "_Guard__calls", calls)
 
     @property  # type: ignore[misc]
@@ -43,9 +46,9 @@ class Guard:
     def __getattr__(self, name: str) -> Any:
         calls = _calls(self)
         value = getattr(calls.target, name)
-        if name == "close" and callable(value):
+        if name in CLOSING and callable(value):
             return functools.partial(_close, self, value)
-        if name in calls.names and callable(value) and not inspect.iscoroutinefunction(value):
+        if name in calls.names and callable(value) and calls.takes(value):
             return calls.guarded(name, value)
         return value
 
@@ -68,7 +71,7 @@ class Guard:
     __hash__ = None  # type: ignore[assignment]  # each guarded type has its own, below
 
 
-def guard(calls: GuardedCalls) -> Any:
+def guard(calls: GuardedCallsBase) -> Any:
     """The foreign object of these calls, which go through it as through the object itself."""
     kind: Any = type(calls.target)
     return _guard_type(kind)(calls)
@@ -127,7 +130,7 @@ def follow(thing: object, compiled: CompiledPolicy) -> None:
         _calls(thing).compiled = compiled
 
 
-def _calls(guarded: object) -> GuardedCalls:
+def _calls(guarded: object) -> GuardedCallsBase:
     return object.__getattribute__(guarded, "_Guard__calls")  # type: ignore[no-any-return]
 
 
@@ -143,6 +146,8 @@ def _guard_type(kind: object) -> type[Guard]:
     members: dict[str, Any] = {name: _forward(name) for name in special if callable(getattr(kind, name, None))}
     if hasattr(kind, "__enter__"):
         members["__enter__"] = _enter
+    if hasattr(kind, "__aenter__"):
+        members["__aenter__"] = _aenter
     return type("Guard", (Guard,), {"__slots__": (), "__hash__": None, "__doc__": kind.__doc__} | members)
 
 
@@ -157,4 +162,10 @@ def _forward(name: str) -> Callable[..., Any]:
 def _enter(self: object) -> Any:
     target = _calls(self).target
     entered = type(target).__enter__(target)
+    return self if entered is target else entered
+
+
+async def _aenter(self: object) -> Any:
+    target = _calls(self).target
+    entered = await type(target).__aenter__(target)
     return self if entered is target else entered

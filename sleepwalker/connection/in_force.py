@@ -7,11 +7,10 @@ import os
 import weakref
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol
 
-from sleepwalker.clock import SYSTEM_CLOCK
+from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.connection.guard import guarded_names
-from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, BlockingClock
 from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.policies import PoliciesByPattern, load_policy
 from sleepwalker.policy import Policy
@@ -107,28 +106,29 @@ def host_table(
     policy: Policy | str | os.PathLike[str] | None,
     policies: PoliciesByPattern | None,
     most: int,
-    clock: BlockingClock,
+    clock: Clock | None,
+    own: Clock,
 ) -> HostTable:
-    """The table of hosts for a manager that was given these arguments."""
+    """The table of hosts for a manager that was given these arguments, and that has a clock of its `own`."""
     if hosts is not None:
-        _check_shared(hosts, policy, policies, clock)
+        _check_shared(hosts, policy, policies, None if clock is own else clock)
         return hosts
     chosen = default_policy() if policy is None else policy
-    hosts = HostTable(policy=chosen, policies=policies, max_hosts=most, clock=clock)
+    hosts = HostTable(policy=chosen, policies=policies, max_hosts=most, clock=own if clock is None else clock)
     hosts.own_policy = policy is not None
     return hosts
 
 
-def clock_with(hosts: HostTable, clock: BlockingClock) -> BlockingClock:
+def clock_with(hosts: HostTable, own: Clock) -> Clock:
     """What a manager's guards wait by: a table of a test's has a clock of its own."""
-    return cast(BlockingClock, hosts.clock) if hosts.clock is not SYSTEM_CLOCK else clock
+    return hosts.clock if hosts.clock is not SYSTEM_CLOCK else own
 
 
-def _check_shared(hosts: object, policy: object, policies: object, clock: BlockingClock) -> None:
+def _check_shared(hosts: object, policy: object, policies: object, clock: Clock | None) -> None:
     """Refuse what is no table, and what the table says already."""
     if not isinstance(hosts, HostTable):
         raise TypeError(f"hosts must be a HostTable, not {type(hosts).__name__}")
     if policy is not None or policies is not None:
         raise TypeError("with hosts= the policies are the table's: give policy= and policies= to HostTable(...)")
-    if clock is not BLOCKING_CLOCK and clock is not hosts.clock:
+    if clock is not None and clock is not hosts.clock:
         raise ValueError("with hosts= the clock is the table's: give clock= to HostTable(...), or leave it out")

@@ -1,4 +1,4 @@
-"""Leads flights: asks the hooks of a manager, in threads of their own where that can be."""
+"""Leads flights: asks the hooks of a manager, with threads in one of their own where that can be."""
 
 from __future__ import annotations
 
@@ -31,13 +31,35 @@ T = TypeVar("T")
 _Run = Callable[[Machine[Any]], Any]
 
 
-class Leading:
-    """Its methods are called while no lock is held."""
+class LeadingBase:
+    """What threads and tasks share. Its methods are called while no lock is held."""
 
     def __init__(self, lookup: Lookup, retiring: Retiring) -> None:
         self.lock: threading.RLock = threading.RLock()
         """The lookup's."""
         self._lookup, self._retiring = lookup, retiring
+
+    def _lead_here(self, job: Job, run: _Run) -> None:
+        """Carry out a flight in the caller's own thread or task."""
+        mine = job.flight
+        begin_here(self._lookup, mine)
+        try:
+            released: list[Released] = run(carry_out(self._lookup, job))
+        except Exception as error:
+            # In the main thread it may come from a signal handler (a time limit), which does not concern the waiters:
+            # they ask anew. Elsewhere it is a hook's.
+            if mine.caller != threading.main_thread().ident:
+                fail(mine, error, own_copy)
+            raise
+        finally:
+            with self.lock:
+                self._lookup.end(mine)
+            mine.done.set()
+        self._retiring.release(released)
+
+
+class Leading(LeadingBase):
+    """With threads."""
 
     def start(self, step: Start, run: _Run) -> None:
         """Have the hooks asked, in a thread of their own: it gives the result to all waiters.
@@ -64,30 +86,9 @@ class Leading:
         try:
             released = run(carry_out(self._lookup, job))
         except BaseException as raised:  # noqa: BLE001 - the caller's to see
-            # The frame of the function that caught it is still at work, so it could not be emptied.
-            raised.__traceback__ = None if raised.__traceback__ is None else raised.__traceback__.tb_next
-            empty_frames(raised)
-            error = raised
+            error = without_our_frames(raised)
         signal: Signal = run(end(self._lookup, job.flight, released, error, own_copy))
         return signal
-
-    def _lead_here(self, job: Job, run: _Run) -> None:
-        """Carry out a flight in the caller's own thread."""
-        mine = job.flight
-        begin_here(self._lookup, mine)
-        try:
-            released: list[Released] = run(carry_out(self._lookup, job))
-        except Exception as error:
-            # In the main thread it may come from a signal handler (a time limit), which does not concern the waiters:
-            # they ask anew. Elsewhere it is a hook's.
-            if mine.caller != threading.main_thread().ident:
-                fail(mine, error, own_copy)
-            raise
-        finally:
-            with self.lock:
-                self._lookup.end(mine)
-            mine.done.set()
-        self._retiring.release(released)
 
 
 def _finish(work: list[Callable[[], Signal]]) -> None:
@@ -98,6 +99,14 @@ def _finish(work: list[Callable[[], Signal]]) -> None:
     work.pop()().set()
 
 
+def without_our_frames(raised: BaseException) -> BaseException:
+    """What was raised in another thread or task, for its caller to see."""
+    # The frame of the function that caught it is still at work, so it could not be emptied.
+    raised.__traceback__ = None if raised.__traceback__ is None else raised.__traceback__.tb_next
+    empty_frames(raised)
+    return raised
+
+
 def ask_hook(step: AskHook, clock: Clock) -> Answer:
     """What a hook says."""
     began, conn = clock.monotonic(), None
@@ -106,8 +115,12 @@ def ask_hook(step: AskHook, clock: Clock) -> Answer:
         conn = step.hook.connect(step.asked.host, step.asked.auth)
     except HOOK_FAILURES as raised:
         error = raised
-    took = clock.monotonic() - began
-    return answer_of(step.hook, conn, error, took, target=_target, words=lambda error: told(error, step.asked))
+    return said_by(step, conn, error, clock.monotonic() - began)
+
+
+def said_by(step: AskHook, conn: Any, error: Exception | None, duration: float) -> Answer:
+    """What a hook says that gave `conn`, or failed as connections fail, after so many seconds."""
+    return answer_of(step.hook, conn, error, duration, target=_target, words=lambda error: told(error, step.asked))
 
 
 def _target(conn: Any) -> str:

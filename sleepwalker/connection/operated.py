@@ -14,14 +14,14 @@ from sleepwalker.lookup import change
 from sleepwalker.lookup.state import Lookup
 
 if TYPE_CHECKING:
-    from sleepwalker.connection.finder import Finder
+    from sleepwalker.connection.finding import FinderBase
     from sleepwalker.hosts import HostTable
 
 
 class Operated:
-    """The part of a `ConnectionManager` that is for operators."""
+    """The part of a manager that is for operators."""
 
-    _finder: Finder
+    _finder: FinderBase
     _hosts: HostTable
     _lookup: Lookup
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import threading
-from typing import cast
+from collections.abc import Generator
+from typing import NamedTuple, Protocol, cast
 
 from sleepwalker.connection.connection import Connection
 from sleepwalker.drivers.threads.prober import LONGEST, Prober
-from sleepwalker.engine import Host, Verdict
+from sleepwalker.engine import Host, Outcome, Verdict
 from sleepwalker.events import Observer
+from sleepwalker.lookup.foreign import Own
 from sleepwalker.lookup.state import Lookup
 from sleepwalker.policy import HealthPolicy
 
@@ -17,30 +20,56 @@ from sleepwalker.policy import HealthPolicy
 _DUE = 0.001
 
 
-class Probing:
-    """One thread at most, which runs while a policy has broken hosts probed."""
+class Ask(NamedTuple):
+    """Ask a host for a path, by a connection to it. Sent: the outcome; None where it could not be asked."""
+
+    conn: Own
+    path: str
+
+
+#: One round of probes, as a machine: a driver performs what it yields, and closes it whatever happens.
+Round = Generator[Ask, Outcome | None, float]
+
+
+class Rounds(Protocol):
+    """What makes the rounds, one after the other, in the background."""
+
+    def start(self) -> None:
+        """Begin, if it is not at work. Called again and again."""
+
+    def stop(self) -> None:
+        """Make no more of them."""
+
+
+class ProbingBase:
+    """Which hosts are asked, and when. A thread or a task drives it, while a policy has broken hosts probed."""
 
     def __init__(self, lookup: Lookup, observe: Observer) -> None:
         self.lock: threading.RLock = threading.RLock()
         """The lookup's."""
         self._lookup, self._observe = lookup, observe
-        self.prober: Prober | None = None
+        self.prober: Rounds | None = None
         self._due: dict[str, float] = {}
         """In how many seconds the broken hosts that are probed have their next one, by origin."""
 
+    def rounds(self, every: float) -> Rounds | None:
+        """What makes rounds at this interval at most, in seconds; None where nothing can now."""
+        raise NotImplementedError
+
     def start(self) -> None:
-        """Have the thread run, if there is something to do for it. It does not outlive a fork."""
+        """Have hosts probed, if there is something to do. What does it does not outlive a fork."""
         with self.lock:
             every = self._lookup.hosts.probe_every
             if self._lookup.closed or every == math.inf:
                 return
             if self.prober is None:
                 self._due = {}
-                self.prober = Prober(self.probe_broken, every)
-            self.prober.start()
+                self.prober = self.rounds(every)
+            if self.prober is not None:
+                self.prober.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End it."""
         with self.lock:
             self._leave()
             if self.prober is not None:
@@ -58,7 +87,7 @@ class Probing:
             if len(self._lookup.table):
                 self.start()
 
-    def probe_broken(self, elapsed: float = math.inf) -> float:
+    def _round(self, elapsed: float) -> Round:
         """Ask each broken host whose time has come once whether it is back; in how many seconds to look again.
 
         Those that another manager on the same table of hosts probes are left to that, and those that other workers of
@@ -82,38 +111,63 @@ class Probing:
                 if record.verdict.left_alone(self._lookup.clock.monotonic()):
                     continue  # or each worker of a fleet would send as many probes as it would alone
                 try:
-                    self._probe(conn, record, health.probe)
-                except BaseException:  # an observer's: the thread ends
+                    yield from self._probe(conn, record, health.probe)
+                except BaseException:  # an observer's, or the driver ends: the hosts are left to others
                     self._leave()
                     raise
         self._due = due
         return min([again, *due.values()])
 
-    def _targets(self) -> dict[str, tuple[Connection, Host, HealthPolicy]]:
+    def _targets(self) -> dict[str, tuple[Own, Host, HealthPolicy]]:
         """The broken hosts that are to be probed, each with a connection to ask it by."""
-        targets: dict[str, tuple[Connection, Host, HealthPolicy]] = {}
+        targets: dict[str, tuple[Own, Host, HealthPolicy]] = {}
         for slot in self._lookup.table.slots():
             conn, record = (slot.probe_with, slot.primary) if slot.failed_over else (slot.own, slot.record)
             if conn is None or record is None or record.health_policy.probe is None:
                 continue
             if record.verdict.suspect and not record.isolated:
-                # Not asked whether it is one: that would run the code of a proxy's class, with the lock held.
-                targets[record.origin] = (cast(Connection, conn), record, record.health_policy)
+                targets[record.origin] = (conn, record, record.health_policy)
         return targets
 
-    def _probe(self, conn: Connection, record: Host, path: str) -> None:
+    def _probe(self, conn: Own, record: Host, path: str) -> Generator[Ask, Outcome | None]:
         breaker = record.policy.breaker
         needed = breaker.close_after if breaker else 1
         for _ in range(needed):
-            try:
-                outcome = conn.probe(path, LONGEST)
-            except Exception:  # noqa: BLE001 - credentials are a user's code, and the other hosts are waiting
-                record.verdict.not_probed()
-                return
-            if outcome.verdict is Verdict.NEUTRAL and outcome.error is not None:  # the same, once it was under way
+            outcome = yield Ask(conn, path)
+            # Neutral with an error: the credentials', a user's code, failed once it was under way.
+            if outcome is None or (outcome.verdict is Verdict.NEUTRAL and outcome.error is not None):
                 record.verdict.not_probed()
                 return
             for event in record.outcomes.probed(outcome, self._lookup.clock.monotonic()):
                 self._observe(event)
             if not record.verdict.suspect or not outcome.succeeded:
                 return
+
+
+class Probing(ProbingBase):
+    """One thread at most, which runs while a policy has broken hosts probed."""
+
+    def rounds(self, every: float) -> Prober:
+        """A thread."""
+        return Prober(self.probe_broken, every)
+
+    def probe_broken(self, elapsed: float = math.inf) -> float:
+        """One round: see `_round`."""
+        machine, outcome = self._round(elapsed), None
+        try:
+            while True:
+                outcome = _asked(machine.send(outcome))
+        except StopIteration as stop:
+            return cast(float, stop.value)
+        finally:
+            machine.close()
+
+
+def _asked(ask: Ask) -> Outcome | None:
+    conn = cast(Connection, ask.conn)
+    if inspect.iscoroutinefunction(conn.probe):
+        return None  # one for asyncio, which no thread can ask
+    try:
+        return conn.probe(ask.path, LONGEST)
+    except Exception:  # noqa: BLE001 - credentials are a user's code, and the other hosts are waiting
+        return None

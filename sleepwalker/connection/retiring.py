@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,10 +20,11 @@ from sleepwalker.lookup.table import Released
 class Retiring:
     """Its methods are called while no lock is held, for closing a connection may run a user's code."""
 
-    def __init__(self, lookup: Lookup, observe: Observer) -> None:
+    def __init__(self, lookup: Lookup, observe: Observer, close: Callable[[Any], None]) -> None:
+        """`close` closes a connection of any kind for good. It may raise what it likes."""
         self.lock: threading.RLock = threading.RLock()
         """The lookup's."""
-        self._lookup, self._observe = lookup, observe
+        self._lookup, self._observe, self._close = lookup, observe, close
         self._leaving = Leaving(lookup.table)
 
     def release(self, released: Iterable[Released], *, cut: bool = False) -> None:
@@ -69,5 +70,11 @@ class Retiring:
                 usage = ours.usage
                 with self.lock:
                     self._leaving.retired(conn, itself, usage)
-            elif callable(close := getattr(conn, "close", None)):
-                close()
+            else:
+                self._close(conn)
+
+
+def close_now(conn: Any) -> None:
+    """Close a connection of any kind, in the caller's thread."""
+    if callable(close := getattr(conn, "close", None)):
+        close()

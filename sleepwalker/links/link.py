@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -103,3 +104,11 @@ def shown_place(base: str, target: str = "") -> str:
         return f"{origin_of(url)}{safe_path(url)}"
     except (URLError, ValueError):
         return "(a URL that is not shown)"
+
+
+def warn_if_deprecated(link: Link, level: int) -> None:
+    """HAL asks clients to tell their maintainers of links that will go away; `level` leads to the caller's line."""
+    if link.deprecation is None:
+        return
+    more = f"; see {shown_place(link.base, link.deprecation)}" if link.deprecation else ""
+    warnings.warn(f"{shown_link(link)} is deprecated{more}", DeprecationWarning, stacklevel=level)

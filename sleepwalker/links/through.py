@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import requests
@@ -11,16 +11,25 @@ import requests
 from sleepwalker.connection.kinds import as_connection
 from sleepwalker.connection.response import Response
 from sleepwalker.exceptions import HTTPError
+from sleepwalker.links.destination import Destination
+from sleepwalker.links.performing import Call, Steps
+from sleepwalker.links.way import MAPPINGS
 from sleepwalker.transport.headers import unshared
-from sleepwalker.transport.url import Origin, safe_path
+from sleepwalker.transport.url import safe_path
 
-#: Options of a call that are mappings of the caller's, or may be.
-MAPPINGS = ("headers", "params")
 #: Options of a call that only a `Connection` understands; and those that `json_request` has a place for.
 _OURS = ("policy", "total", "retry_if", "idempotent")
 _OF_JSON_REQUEST = ("json", "params", "headers")
 
-_AUTHORITY = re.compile(r"\A[^:/?#]+://[^/?#]*")
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent."""
+
+    method: str
+    to: Destination
+    options: dict[str, Any] = field(repr=False)
+    """The caller's, as `Connection.request` takes them."""
 
 
 def check_kind(conn: object) -> None:
@@ -33,52 +42,63 @@ def check_kind(conn: object) -> None:
         )
 
 
-def send_through(conn: Any, method: str, origin: Origin, url: str, options: dict[str, Any]) -> Response:
-    """The response to a request for `url`, which is one of `origin`. HTTPError from 400 on, unless the options say not.
+def send_through(conn: Any, request: Request) -> Steps[Response]:
+    """The response to a request. HTTPError from 400 on, unless its options say not.
 
     Raises TypeError for what the connection cannot be asked, and where it gave no `requests.Response`.
     """
     ours = as_connection(conn)
     if ours is not None:
-        return ours.request(method, url, **options)
+        reply: Response = yield Call(ours, lambda: ours.request(request.method, request.to.url, **request.options))
+        return reply
     check_kind(conn)
-    given = {name: value for name, value in options.items() if value is not None}
-    raises = given.pop("raise_for_status", True)
-    for name in MAPPINGS:  # copies, since it may fill them in place, and the next host would get that, too
-        if isinstance(given.get(name), Mapping):
-            given[name] = unshared(given[name])
-    kind = type(conn).__name__
     if callable(getattr(conn, "request", None)):
-        _check_options(given, kind, [name for name in given if name in _OURS])
-        response = conn.request(method, url, **given)
-        if not isinstance(response, requests.Response):
-            response = getattr(conn, "response", None)
+        response = yield Call(conn, _by_request(conn, request))
     else:
-        _check_options(
-            given, kind, [name for name in given if name not in _OF_JSON_REQUEST and given[name] is not False]
-        )
-        uri = rest_of(url)
-        uri = uri if uri.startswith("/") else f"/{uri}"
-        conn.json_request(method, uri, given.get("json"), given.get("params"), given.get("headers"))
+        yield Call(conn, _by_json_request(conn, request))
+        response = None
+    if not isinstance(response, requests.Response):
         response = getattr(conn, "response", None)
     if not isinstance(response, requests.Response):
         raise TypeError(
-            f"the response of the {kind} for {origin} cannot be used: neither its return value nor its attribute "
-            f"response is a requests.Response (it is of type {type(response).__name__})"
+            f"the response of the {type(conn).__name__} for {request.to.origin} cannot be used: neither its return "
+            "value nor its attribute response is a requests.Response (it is of type "
+            f"{type(response).__name__})"
         )
-    if raises and response.status_code >= 400:
+    if request.options.get("raise_for_status") in (None, True) and response.status_code >= 400:
         error = HTTPError.of(response)
-        error.add_note(f"{method} {origin}{safe_path(url)}: {response.status_code}")
+        error.add_note(f"{request.method} {request.to.origin}{safe_path(request.to.url)}: {response.status_code}")
         raise error
     return cast("Response", response)
 
 
-def rest_of(url: str) -> str:
-    """Path and query of an absolute URL."""
-    return _AUTHORITY.sub("", url, count=1)
+def _by_request(conn: Any, request: Request) -> Callable[[], Any]:
+    given = _given(request)
+    _check_options(given, conn, [name for name in given if name in _OURS])
+    return lambda: conn.request(request.method, request.to.url, **given)
 
 
-def _check_options(given: dict[str, Any], kind: str, unknown: list[str]) -> None:
+def _by_json_request(conn: Any, request: Request) -> Callable[[], Any]:
+    given = _given(request)
+    _check_options(given, conn, [name for name in given if name not in _OF_JSON_REQUEST and given[name] is not False])
+    rest = request.to.rest
+    uri = rest if rest.startswith("/") else f"/{rest}"
+    return lambda: conn.json_request(request.method, uri, given.get("json"), given.get("params"), given.get("headers"))
+
+
+def _given(request: Request) -> dict[str, Any]:
+    """The options that a foreign connection is given."""
+    given = {name: value for name, value in request.options.items() if value is not None}
+    given.pop("raise_for_status", None)
+    for name in MAPPINGS:  # copies, since it may fill them in place, and the next host would get that, too
+        if isinstance(given.get(name), Mapping):
+            given[name] = unshared(given[name])
+    return given
+
+
+def _check_options(given: dict[str, Any], conn: object, unknown: list[str]) -> None:
     if unknown:
         names = ", ".join(f"{name}=" for name in unknown)
-        raise TypeError(f"{names} cannot be passed on: the connection is a {kind}, which has no such option")
+        raise TypeError(
+            f"{names} cannot be passed on: the connection is a {type(conn).__name__}, which has no such option"
+        )

@@ -1,30 +1,23 @@
-"""How a walk along links goes on: through which connection, and which of the caller's options may go to that host."""
+"""How links are followed, as the caller wants it: through whom, and which of the caller's options may go where."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-import requests
-
-from sleepwalker.connection.allowed import allows, explain_withheld
-from sleepwalker.connection.came_from import CameFrom, note_came_from
-from sleepwalker.connection.guard import usage_of
-from sleepwalker.connection.kinds import as_connection, seems_good
-from sleepwalker.connection.manager import ConnectionManager
-from sleepwalker.connection.response import Response
-from sleepwalker.exceptions import ConnectionError, HTTPError, URLError
+from sleepwalker.connection.allowed import allows
+from sleepwalker.connection.foreign import read_once
+from sleepwalker.connection.options import RequestOptions
+from sleepwalker.exceptions import URLError
 from sleepwalker.links.link import Link, shown_link, shown_names
-from sleepwalker.links.through import check_kind, rest_of, send_through
-from sleepwalker.links.trail import Found, Trail, held_as, keep_trail, one_auth, origin_of_host
-from sleepwalker.lookup.foreign import says_closed
-from sleepwalker.lookup.held import Held
-from sleepwalker.lookup.keys import AuthKey
-from sleepwalker.transport.credentials import ANONYMOUS
-from sleepwalker.transport.url import Origin, origin_of
+from sleepwalker.transport.headers import unshared
+from sleepwalker.transport.url import Origin
 
+#: Options of a call that are the request's own; every other keyword is the value of a template's variable.
+OPTIONS = frozenset(RequestOptions.__annotations__)
+#: Options of a call that are mappings of the caller's, or may be.
+MAPPINGS = ("headers", "params")
 #: Options of a call that go to another host only if it is allowed.
 BELONGS = ("params", "data", "json", "files")
 #: Headers of a call that go with it to another host, as they hold no credentials.
@@ -61,186 +54,29 @@ class Way:
         return allows(self.allow, target.text, target)
 
 
-class Step(NamedTuple):
-    """The result of a step."""
-
-    response: Response
-    conn: Any
-    trail: Trail
-
-
-class _Asked(NamedTuple):
-    """The pair to ask a manager for."""
-
-    found: Found
-    withheld: bool = False
-    """Whether it is not given the auth of the host that the walk began at."""
-
-
-def begun(trail: Trail, way: Way) -> Trail:
-    """The trail with what the connection is held for that the walk began with, if that can be told."""
-    if trail.own is not None:  # known since an earlier step, and the page may be another host's that leads here, too
-        return trail
-    held = _held(trail, way)
-    return trail.begun_as(held) if isinstance(held, Found) else trail
+def way_of(
+    allow: tuple[str, ...],
+    manager: Finder | None,
+    auth: object,
+    method: str,
+    variables: Mapping[str, Any] | None,
+    more: dict[str, Any],
+) -> Way:
+    """The arguments of `follow` and `pages`, checked. TypeError for what they cannot be."""
+    if isinstance(manager, type):
+        raise TypeError(f"manager is the class {manager.__name__}: pass an instance of it")
+    if isinstance(manager, str) or (manager is not None and not callable(getattr(manager, "find", None))):
+        raise TypeError(f"manager must be a ConnectionManager, not a {type(manager).__name__}")
+    if variables is not None and not isinstance(variables, Mapping):
+        raise TypeError(f"variables must be a mapping of names to values, not a {type(variables).__name__}")
+    options = {name: value for name, value in more.items() if name in OPTIONS}
+    words = {name: value for name, value in more.items() if name not in OPTIONS}
+    # Copied, since the caller may change them later, and each step sends them, to several hosts.
+    options |= {name: unshared(options[name]) for name in MAPPINGS if isinstance(options.get(name), Mapping)}
+    return Way(allow, manager, auth, method, {**words, **(variables or {})}, options)
 
 
-def send(link: Link, conn: object, url: str, way: Way, trail: Trail) -> Step:
-    """Go to `url`, where the link leads."""
-    target = origin_of(url)
-    trail = begun(trail, way)
-    if way.manager is None:
-        _check_own(link, conn, target, trail)
-    if not trail.is_home(target):
-        _check_options(link, target, way)
-    asked = _to_find(target, way, trail)
-    try:
-        if way.manager is None:
-            through, found = conn, None
-        else:
-            through, found = _found(link, conn, target, way, trail, asked.found, way.manager)
-            through = _in_scope(through, target, trail)
-        check_kind(through)
-        ours = as_connection(through)
-        at = _place_of(found, target) if ours is None else ours.origin
-        trail = trail.gone_to(target, at, found)
-        if at != target:  # a hook's decision: a failover target
-            url = f"{at}{rest_of(url)}"
-        response = send_through(through, way.method, at, url, way.options)
-    except (ConnectionError, HTTPError) as error:
-        if way.manager is None and isinstance(error, HTTPError) and error.http_code == 401:
-            error.add_note("pass manager=, a ConnectionManager, to have its hook log in again")
-        if asked.withheld:
-            explain_withheld(error, str(trail.home or "the host that the walk began at"), target.text)
-        if isinstance(error.response, requests.Response):
-            keep_trail(error.response, trail)  # a walk along its links goes on from here
-        raise
-    if ours is None:
-        note_came_from(response, CameFrom(through, at, usage_of(through)))
-    keep_trail(response, trail)
-    return Step(response, through, trail)
-
-
-def _check_own(link: Link, conn: object, target: Origin, trail: Trail) -> None:
-    """Without a manager there is only the connection that the response came through."""
-    told = f"{shown_link(link)} leads to {target}, but "
-    if conn is None:
-        raise URLError(
-            f"{told}the connection that the response came through is gone, or was none of sleepwalker's: keep the "
-            "Connection as long as links are followed, or pass manager="
-        )
-    if trail.at != target:
-        raise URLError(
-            f"{told}the response came through a connection to {trail.at}, whose credentials are sent nowhere else: "
-            "pass manager=, a ConnectionManager that finds connections to other hosts"
-        )
-    if says_closed(conn):
-        closed = ConnectionError(
-            f"{told}the connection that the response came through is closed: pass manager=, a ConnectionManager that "
-            "finds another one"
-        )
-        closed.never_sent, closed.retryable = True, False
-        raise closed
-
-
-def _found(
-    link: Link, conn: object, target: Origin, way: Way, trail: Trail, found: Found, manager: Finder
-) -> tuple[Any, Found | None]:
-    """With a manager: what it finds for the pair that the walk knows for this host, and what it was asked for."""
-    held = _held(trail, way)
-    several = held if isinstance(held, tuple) else ()
-    if trail.found_as(target) is None and target in (
-        trail.home,
-        trail.at,
-        *(origin_of_host(one.host) for one in several),
-    ):
-        # No pair is known, so there is nothing to find: the present connection is used as long as it is usable.
-        at_hand = conn if trail.at == target else None if trail.began is None else trail.began.connection
-        if at_hand is not None and _is_good(at_hand, several, manager):
-            return at_hand, None
-        if several:
-            return _found_again(link, target, several, manager), None
-    return manager.find(found.host, found.auth), found
-
-
-def _in_scope(through: object, target: Origin, trail: Trail) -> Any:
-    """What was found, seen as the scope that the walk began in, if in any: at its own host it goes on there."""
-    scope = None if trail.began is None else trail.began.scope
-    if scope is None or not trail.is_home(target):
-        return through
-    ours = as_connection(through)
-    return through if ours is None or ours._part.came_from.scope is not None else ours.scope(scope)
-
-
-def _found_again(link: Link, target: Origin, several: tuple[Held, ...], manager: Finder) -> Any:
-    """Another connection in place of one that was held for several pairs: where these differ in their hosts only, the
-    one that goes where the link leads, or where all of them go now."""
-    gone = f"{shown_link(link)} leads to {target}, whose connection was held for several"
-    if not one_auth(several):
-        raise URLError(f"{gone} credentials and is gone: pass auth= to say which of them this walk goes on with")
-    failed, through, places = None, None, set()
-    for name in {one.name: one for one in several}.values():
-        try:
-            through = manager.find(name.host, name.auth)
-        except (ConnectionError, HTTPError) as error:
-            failed = error
-            continue
-        ours = as_connection(through)
-        place = origin_of_host(name.host) if ours is None else ours.origin
-        if place == target:
-            return through
-        places.add(place)
-    if failed is not None:  # it may be the right one, and work again later
-        raise failed
-    if len(places) == 1 and None not in places:
-        return through
-    raise URLError(
-        f"{gone} hosts ({shown_names(one.name for one in several)}) and is gone, and their addresses differ now: "
-        "find the right one, and request the page from it"
-    )
-
-
-def _to_find(target: Origin, way: Way, trail: Trail) -> _Asked:
-    known, given, own = trail.found_as(target), way.auth, trail.own
-    found = known if known is not None else Found(target.text, None, home=target == trail.home)
-    if found.home:
-        return _Asked(found if given is None else replace(found, auth=given))
-    secret = given if given is not None or own is None else own.auth
-    if way.allows(target):
-        if given is not None or known is None:
-            found = replace(found, auth=secret)
-    elif known is None and given is ANONYMOUS:  # which is no credential, and says that none are wanted
-        found = replace(found, auth=given)
-    withheld = found.auth is None and secret is not None and secret is not ANONYMOUS
-    return _Asked(found, withheld)
-
-
-def _held(trail: Trail, way: Way) -> Found | tuple[Held, ...] | None:
-    """What the connection is held for, or was, that the walk began with; all of it, where it cannot be told apart."""
-    if way.manager is None or trail.home is None or trail.own is not None or trail.began is None:
-        return trail.own
-    held = trail.began.held
-    if trail.began.usage is None and isinstance(way.manager, ConnectionManager):
-        # None of ours, of which only the manager that holds it can tell, and only for as long as it does.
-        pairs, holder = way.manager.held_as(trail.began.connection), weakref.ref(way.manager)
-        held = tuple(Held(holder, "", host, auth, AuthKey(auth)) for host, auth in pairs)
-    return held_as(held, way.manager, way.auth)
-
-
-def _is_good(conn: object, several: tuple[Held, ...], manager: object) -> bool:
-    """Whether a connection may go on to be used, of which it is not known what to ask the manager for."""
-    mine = [one for one in several if one.holder() is manager]
-    if mine and isinstance(manager, ConnectionManager):
-        return any(manager.is_current(conn, one.host, one.auth) for one in mine)
-    return seems_good(conn)
-
-
-def _place_of(found: Found | None, target: Origin) -> Origin:
-    """The origin of a foreign connection that does not name it: the one it was asked for."""
-    return (None if found is None else origin_of_host(found.host)) or target
-
-
-def _check_options(link: Link, target: Origin, way: Way) -> None:
+def check_options(link: Link, target: Origin, way: Way) -> None:
     """What is meant for one host may be a secret, and a server must not choose which other hosts get it."""
     headers = way.options.get("headers")
     if headers is not None and not isinstance(headers, Mapping):
@@ -256,4 +92,14 @@ def _check_options(link: Link, target: Origin, way: Way) -> None:
             f"{shown_link(link)} leads to {target}, a host that a server named, so these are not sent there: "
             f"{', '.join(kept)}; pass allow=['{target}'] if that host may have them, or let the manager's hook make "
             "connections with headers= for it"
+        )
+
+
+def check_again_and_again(way: Way) -> None:
+    """Refuse options that can be read only once, since each step sends them."""
+    once = [f"{name}=" for name in BELONGS if read_once(way.options.get(name))]
+    if once:
+        raise TypeError(
+            f"{', '.join(once)} can be read only once, but is sent for each page: pass a value that can be read again, "
+            "such as bytes or a list; data= may also be a function that makes a new body"
         )

@@ -176,11 +176,11 @@ class Lookup:
                 found.append(AtWork(slot.name, slot.primary, one.since + since_epoch))
         return found
 
-    def renew_after_fork(self) -> None:
-        """The flights are the parent's; but a waiter may be here, which asks anew."""
+    def begin_anew(self) -> None:
+        """The flights are those of a fork's parent, or of a loop that ended; waiters of here ask anew."""
         self.dismiss_all()
         self.flights = Flights()
-        self.sweep_at = 0.0  # the next find goes the long way, on which the child starts what only the parent has
+        self.sweep_at = 0.0  # the next find goes the long way, on which is started what only the parent has, or had
         for slot in self.table.slots():
             slot.flight, slot.late = None, ()
             self.tidy(slot, self.clock.monotonic())

@@ -384,7 +384,7 @@ def test_a_signal_handler_may_ask_the_manager_while_that_notices_late_hooks() ->
         def ask(bed: Bed = bed) -> None:
             bed.manager.health()
 
-        where = strike(bed.manager.health, files=("manager.py", "flights.py"), error=ask, known=known, callers=1)
+        where = strike(bed.manager.health, files=("managing.py", "flights.py"), error=ask, known=known, callers=1)
         pairs = bed.manager._lookup.table.slots()
         assert [(len(pair.late), pair.flights) for pair in pairs] == [(1, 1)] * 2, where
         hanging.end()

@@ -25,7 +25,10 @@ def folder_of(package: ModuleType) -> list[Path]:
     return sorted(Path(package.__path__[0]).glob("*.py"))
 
 
-PARTS = ("manager", "finder", "leading", "adopting", "retiring", "probing", "kinds", "conns", "hook")
+PARTS = (
+    *("manager", "managing", "finder", "finding", "leading"),
+    *("adopting", "retiring", "probing", "kinds", "conns", "hook"),
+)
 FILES = [
     *(f"sleepwalker/connection/{name}.py" for name in PARTS),
     *(f"sleepwalker/{path.parent.name}/{path.name}" for folder in (hosts, lookup) for path in folder_of(folder)),

@@ -706,7 +706,9 @@ def test_what_the_others_said_ends_with_the_last_manager_that_hears_them(url: st
 
 FILES = (
     "sleepwalker/connection/manager.py",
+    "sleepwalker/connection/managing.py",
     "sleepwalker/connection/finder.py",
+    "sleepwalker/connection/finding.py",
     "sleepwalker/connection/joining.py",
     "sleepwalker/fleet/client.py",
     "sleepwalker/fleet/orders.py",

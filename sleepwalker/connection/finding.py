@@ -1,0 +1,279 @@
+"""What drives the lookups of a manager, with threads or with tasks: the steps that wait for nothing, and changes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, ClassVar, Literal, NoReturn, TypeVar, cast
+
+from sleepwalker.connection.adopting import Adopting
+from sleepwalker.connection.in_force import default_policy
+from sleepwalker.connection.leading import LeadingBase
+from sleepwalker.connection.probing import ProbingBase
+from sleepwalker.connection.retiring import Retiring
+from sleepwalker.connection.said import own_copy
+from sleepwalker.engine import Isolation
+from sleepwalker.events import Event, Observer
+from sleepwalker.fork import renewed_after_fork
+from sleepwalker.hosts.members import AtWork, Lead
+from sleepwalker.hosts.names import check_host
+from sleepwalker.lookup import change
+from sleepwalker.lookup.fast import FastKey, asked_for, remember
+from sleepwalker.lookup.find import Found, Waiter, find
+from sleepwalker.lookup.foreign import Candidate
+from sleepwalker.lookup.keys import Asked
+from sleepwalker.lookup.state import Lookup
+from sleepwalker.lookup.steps import Adopt, Emit, Look, Machine, Probe, Release, Remember, Share
+from sleepwalker.lookup.table import Snapshot
+from sleepwalker.transport.url import Origin
+
+T = TypeVar("T")
+
+
+class FinderBase:
+    """The lookups of one manager, which holds it. A lock is held while a machine works, and for no step of one.
+
+    A signal handler may raise at any point, and may ask the manager again.
+    """
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        observe: Observer,
+        retiring: Retiring,
+        probing: ProbingBase,
+        adopting: Adopting,
+        leading: LeadingBase,
+    ) -> None:
+        self.lookup: Lookup = lookup
+        self.hosts = lookup.hosts
+        self._observe = observe
+        # None of these leads back here: a manager that is dropped is gone at once, with the sockets of its connections.
+        self.retiring: Retiring = retiring
+        self.probing: ProbingBase = probing
+        self._adopting = adopting
+        self._leading = leading
+        self._working = False
+        """Whether a machine is at work; changed with the lock."""
+        self._put_off: deque[Callable[[], Machine[Any]]] = deque()
+        """Changes that a signal handler asked for in the middle of another one."""
+        self._use_lock()
+        self.hosts.members.join(self)
+        _finders.add(self)
+
+    def _use_lock(self) -> None:
+        # One that its thread may take again: a signal handler, or a finaliser, may ask the manager at any call here.
+        self.lock: threading.RLock = self.hosts.lock
+        self.retiring.lock = self.probing.lock = self._leading.lock = self.lock
+
+    def renew_after_fork(self) -> None:
+        """The lock may be held, and flights may be at work, by threads that only the parent has."""
+        self._use_lock()
+        self._working = False
+        self.lookup.begin_anew()
+
+    # -- for the table of hosts
+
+    def leads(self) -> Iterator[Lead]:
+        """Where the slots lead."""
+        return self.lookup.leads()
+
+    def at_work(self) -> list[AtWork]:
+        """What the hooks are at work for."""
+        return self.lookup.at_work()
+
+    def policies_changed(self) -> None:
+        """Go on by the policies that the hosts follow now."""
+        with self.lock:
+            self.lookup.flights.follow(self.lookup.patience)
+            self._adopting.policies_changed()
+            self.probing.renew()
+            self.lookup.sweep_at = self.lookup.table.due_at()
+
+    def isolations_changed(self) -> None:
+        """Have what may be isolated from now on looked at, rather than found by the fast path."""
+        self.lookup.fast = {}
+
+    def circuit_was_reset(self, name: str, origin: Origin | None) -> None:
+        """Have the hooks asked at once for what leads to the host."""
+        with self.lock:
+            self.lookup.end_back_offs(self.lookup.table.leading_to(name, origin))
+
+    # -- for the manager
+
+    def search(self, host: str, auth: Any, timeout: float | None, key: FastKey) -> Machine[Found]:
+        """The ordinary path of `find`: the slot's connection, or what a flight of the hooks gets."""
+        check_host(host)
+        waiter = Waiter(self.lookup.patience if timeout is None else timeout, nested=self.nested())
+        asked = asked_for(host, auth, key)
+        self.hosts.policy_map.matched(asked.name if asked.origin is None else asked.origin.text)
+        return find(self.lookup, asked, waiter)
+
+    def evict(self, name: str, origin: Origin | None, asked: Asked | None) -> int:
+        """Release the connection of one slot, or without `asked` all of a host; how many there are."""
+        there = 0
+        if self.in_a_change():
+            table = self.lookup.table
+            slots = table.slots_of(name, origin) if asked is None else [table.look(asked).slot]
+            there = sum(slot is not None and slot.ready for slot in slots)
+        return self.change(lambda: change.evict(self.lookup, name, origin, asked), there)
+
+    def clear(self, how: Callable[[Lookup], Machine[None]]) -> None:
+        """Release everything, and end the calls of what was released before."""
+        left = self.retiring.left()
+        self.change(partial(how, self.lookup), None)
+        self.retiring.cut(*left)
+        if not self.nested():  # observers are called
+            # Also where no connection of ours is closed: it may be held no more, or be a guarded object.
+            for record in self.lookup.hosts.records():
+                record.tell_refused()
+
+    def close(self) -> None:
+        """The same, for good."""
+        self.lookup.closed = True
+        self.probing.stop()
+        self.clear(change.close)
+
+    def follow_default(self) -> None:
+        """Follow the policy of the application's choice, if none was given to the manager or its table."""
+        self.run(change.follow_default(self.lookup, default_policy))
+
+    def nested(self) -> bool:
+        """Whether this thread holds the lock: it is a signal handler or a finaliser, in the middle of a change."""
+        owned = getattr(self.lock, "_is_owned", None)  # no public name tells
+        return owned is not None and owned()
+
+    def in_a_change(self) -> bool:
+        """Whether that is a change of this manager: not one of the table of hosts alone, or of a manager beside it."""
+        return self._working and self.nested()
+
+    def change(self, make: Callable[[], Machine[T]], otherwise: T) -> T:
+        """Carry out a change; in the middle of another one of this thread's, once that is over: then `otherwise`."""
+        if self.in_a_change():
+            self._put_off.append(make)
+            return otherwise
+        return self.run(make())
+
+    def order(
+        self,
+        kind: Literal["isolate", "restore", "reset"],
+        key: tuple[str, Origin | None, str | None],
+        make: Callable[[], Machine[None]],
+        isolation: Isolation | None = None,
+    ) -> None:
+        """Carry out an operator's change here, and have all workers of the fleet do it."""
+        if (fleet := self.lookup.hosts.fleet) is None:
+            self.change(make, None)
+            return
+        tell = fleet.order(kind, key, isolation)
+        try:
+            self.change(make, None)
+            tell()
+        except BaseException:
+            # A signal handler raised: what is done in a part of the workers is to be done in all.
+            self.change(make, None)
+            tell()
+            raise
+
+    def emit(self, events: Iterable[Event]) -> None:
+        """Tell observers of events."""
+        for event in events:
+            self._observe(event)
+
+    # -- a machine's steps
+
+    def run(self, machine: Machine[T]) -> T:
+        """Perform the steps of a machine; what it comes to."""
+        try:
+            return self._run(machine)
+        except BaseException:
+            self._close(machine)
+            raise
+        finally:
+            if self._put_off and not self.in_a_change():
+                self._catch_up()
+
+    def _run(self, machine: Machine[T]) -> T:
+        # Not within the `try` of `run`: since Python 3.12 a loop's jump back may stand outside of the `try` around it,
+        # and a signal handler may raise there.
+        reply: Any = None
+        while True:
+            with self.lock:
+                before, self._working = self._working, True
+                try:
+                    step = machine.send(reply)
+                except StopIteration as stop:
+                    return cast(T, stop.value)
+                finally:
+                    self._working = before
+            reply = self.performed[type(step)](self, step)
+
+    def _close(self, machine: Machine[Any]) -> None:
+        with self.lock:
+            before, self._working = self._working, True
+            try:
+                machine.close()
+            finally:
+                self._working = before
+
+    def _catch_up(self) -> None:
+        with contextlib.suppress(IndexError):  # another thread may take them as well
+            while True:
+                make = self._put_off.popleft()
+                self.run(make())
+
+    def _look(self, step: Look) -> Snapshot:
+        return self.lookup.table.look(step.asked)
+
+    def _emit(self, step: Emit) -> None:
+        self.emit(step.events)
+
+    def _release(self, step: Release) -> None:
+        self.retiring.release(step.released, cut=step.cut)
+
+    def _remember(self, step: Remember) -> None:
+        remember(step)
+
+    def _start_probing(self, step: Probe) -> None:
+        self.probing.start()
+
+    def _adopt(self, step: Adopt) -> Candidate:
+        return self._adopting.adopt(step)
+
+    def _share(self, step: Share) -> None:
+        self._adopting.share(step)
+
+    performed: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
+        Adopt: _adopt,
+        Emit: _emit,
+        Look: _look,
+        Probe: _start_probing,
+        Release: _release,
+        Remember: _remember,
+        Share: _share,
+    }
+    """What is done for each kind of step."""
+
+
+_finders = renewed_after_fork("managers", FinderBase.renew_after_fork)
+
+
+def found_or_raised(found: Found) -> Any:
+    """The connection that a lookup came to; else its error is raised."""
+    if found.error is None:
+        return found.conn
+    if not found.shared:
+        _raise(found.error)
+    raise own_copy(cast(Exception, found.error))
+
+
+def _raise(error: BaseException) -> NoReturn:
+    """Raise what was raised in another thread or task, with what it was raised in the course of there, if anything."""
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context or error.__context__

@@ -1,0 +1,102 @@
+"""Where a link leads: its target as an absolute URL that may be asked for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import urldefrag
+
+from sleepwalker.exceptions import InvalidParameter, LinkError, MissingVariable, URLError
+from sleepwalker.links.link import Link, shown_link, shown_names
+from sleepwalker.links.template import expand, variables_of
+from sleepwalker.links.way import OPTIONS, Way
+from sleepwalker.transport.url import Origin, join, origin_of
+
+#: Keywords of ours; the variables of a template that are called the same go into `variables`.
+_RESERVED = OPTIONS | {"allow", "auth", "manager", "max_pages", "method", "missing", "variables"}
+
+_MAX_URL = 65_536
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_AUTHORITY = re.compile(r"\A[^:/?#]+://[^/?#]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An absolute URL without fragment that may be asked for."""
+
+    origin: Origin
+    # Not shown, for a traceback with locals may have it.
+    rest: str = field(repr=False)
+    """Path and query."""
+
+    @property
+    def url(self) -> str:
+        """The whole of it."""
+        return f"{self.origin}{self.rest}"
+
+    def at(self, origin: Origin) -> Destination:
+        """The same of another host: a hook may choose a failover target."""
+        return Destination(origin, self.rest)
+
+
+def destination_of(link: Link, way: Way, answered: str) -> Destination:
+    """Where the link leads, once it is expanded and joined.
+
+    `answered` is the URL of the response that it is followed from, which one made by hand need not have as its base.
+    """
+    try:
+        reference = _reference(link, way)
+        if _CONTROL.search(reference):  # here, because joining silently drops some of them
+            raise URLError("it has control characters")
+        url = urldefrag(join(link.base, reference)).url
+        if len(url) > _MAX_URL:
+            raise URLError(f"its URL has {len(url)} characters; up to {_MAX_URL} are sent")
+        scheme = _SCHEME.match(url)
+        if scheme is not None and scheme[1].lower() not in ("http", "https"):
+            raise URLError(f"it has the scheme {scheme[1].lower()[:20]!r}; only http and https can be followed")
+        origin = origin_of(url)
+        if origin.scheme == "http" and any(base.lower().startswith("https:") for base in (link.base, answered)):
+            raise URLError(f"it leads from https to {origin}, which is never followed: others could read what is sent")
+    except (URLError, LinkError, InvalidParameter, MissingVariable) as error:
+        told = type(error)(f"{shown_link(link)}: {error}")
+    else:
+        return Destination(origin, _rest_of(url))
+    raise told
+
+
+def normal(url: str) -> str:
+    """The URL of a response, as `Destination.url` would be."""
+    try:
+        return Destination(origin_of(url), _rest_of(url)).url
+    except URLError:  # of a response that did not come over the network
+        return url
+
+
+def _rest_of(url: str) -> str:
+    return _AUTHORITY.sub("", url, count=1)
+
+
+def _reference(link: Link, way: Way) -> str:
+    if not link.templated:
+        if way.variables:
+            raise InvalidParameter(
+                f"it is not a template, so it has no variable {shown_names(way.variables)}{_meant(way)}"
+            )
+        return link.target
+    twice = [name for name in variables_of(link.target) if name in way.options and name not in way.variables]
+    if twice:
+        raise InvalidParameter(
+            f"{shown_names(twice)} is a variable of its template and an option of the request: pass the variable in "
+            f"variables={{{twice[0]!r}: ...}}, or None there to leave it out"
+        )
+    return expand(link.target, way.variables, _RESERVED)
+
+
+def _meant(way: Way) -> str:
+    """The option that a misspelt one may mean."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
+
+    options = sorted(_RESERVED)
+    close = next((found for name in way.variables for found in get_close_matches(name, options, n=1)), None)
+    return "" if close is None else f"; did you mean {close}=?"

@@ -1,0 +1,88 @@
+"""Performs what a walk along links waits for: its steps decide, and yield each call that is to be made for them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Generator
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+from sleepwalker.frames import empty_frames
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class Call:
+    """One call that a walk waits for: of a manager's `find`, or of a connection."""
+
+    # Its representation is the plain one: what it is made with may be secret.
+    __slots__ = ("_make", "of")
+
+    def __init__(self, of: object, make: Callable[[], Any]) -> None:
+        self.of = of
+        """The manager or connection that is called."""
+        self._make = make
+
+    def __call__(self) -> Any:
+        return self._make()
+
+
+#: Yields each call, is sent what it returned or thrown what it raised, and returns the result of them all.
+#: No frame of it is emptied by an error that passes through, so it holds nothing by a name that may be secret.
+Steps: TypeAlias = Generator[Call, Any, _T]
+
+
+def perform(steps: Steps[_T]) -> _T:
+    """Perform the steps to their end, each call in this thread. TypeError for a call that would have to be awaited."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                reply = call()
+                if inspect.iscoroutine(reply):
+                    reply.close()
+                    raise TypeError(
+                        f"what the {type(call.of).__name__} was asked for must be awaited: use follow and pages of "
+                        "sleepwalker.aio"
+                    )
+            except BaseException as error:  # noqa: BLE001 - the steps raise it again, or go on
+                call = steps.throw(error)
+            else:
+                call = steps.send(reply)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    finally:
+        steps.close()  # here and now, if a Ctrl-C came between them and this
+
+
+def by(performer: Callable[[_T], _R]) -> Callable[[Callable[_P, _T]], Callable[_P, _R]]:
+    """Makes a public function of one that decides: what that returns is handed to the performer.
+
+    Its parameters and its text are written once. An error comes out without the frames' values, as by `without_locals`.
+    """
+
+    def public(decide: Callable[_P, _T]) -> Callable[_P, _R]:
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            try:
+                return performer(decide(*args, **kwargs))
+            except BaseException as error:
+                empty_frames(error)
+                raise
+            finally:
+                del args, kwargs
+
+        return named(call, decide, performer)
+
+    return public
+
+
+def named(call: Callable[_P, _R], decide: Callable[..., Any], performer: Callable[..., Any]) -> Callable[_P, _R]:
+    """`call`, which help texts and tracebacks show as the function that decides, returning what the performer does."""
+    functools.update_wrapper(call, decide)
+    call.__module__ = performer.__module__
+    returned = performer.__annotations__["return"]
+    call.__annotations__ = {**decide.__annotations__, "return": returned}
+    call.__signature__ = inspect.signature(decide).replace(return_annotation=returned)  # type: ignore[attr-defined]
+    return call
