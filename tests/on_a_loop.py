@@ -16,14 +16,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Self
 
-import requests
-
-from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
+from sleepwalker.aio import AsyncConnection, AsyncConnectionManager, AsyncResponse
 
 #: Seconds until a call counts as hanging.
-_HANGS = 60.0
+_HANGS = 40.0
 #: Seconds for what was cancelled, or goes on in the background, to come to its end when all is closed.
 _GRACE = 1.0
 
@@ -36,14 +35,48 @@ class Loop:
         self._loop = asyncio.SelectorEventLoop(self._selector)
         self._own_sockets = len(self._selector.get_map())
         self._said: list[str] = []
+        self._latest = threading.local()
+        self._ended = False
+        self._blocks: list[contextlib.AbstractAsyncContextManager[Any]] = []
         self._made: weakref.WeakSet[Any] = weakref.WeakSet()
         self._loop.set_exception_handler(lambda _, context: self._said.append(_told(context)))
-        self._thread = threading.Thread(target=self._loop.run_forever, name="loop of a test", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="loop of a test", daemon=True)
         self._thread.start()
 
     def made(self, thing: AsyncConnection | AsyncConnectionManager[Any]) -> None:
         """It is closed at the end, if the test does not."""
         self._made.add(thing)
+
+    def call(self, conn: AsyncConnection, call: Callable[[], Any]) -> Any:
+        """As `run`, of a connection whose last response is that of the caller's thread from now on."""
+
+        async def called() -> Any:
+            try:
+                return await call()
+            finally:
+                latest.append(conn.response)
+
+        latest: list[Any] = []
+        try:
+            return self.run(called)
+        finally:
+            if latest and latest[0] is not None:
+                known = vars(self._latest).setdefault("of_connections", {})
+                known[id(conn.usage)] = weakref.ref(latest[0]) if isinstance(latest[0], AsyncResponse) else latest[0]
+
+    def latest(self, conn: AsyncConnection) -> Any:
+        """The last response of a connection in the caller's thread."""
+        latest = vars(self._latest).get("of_connections", {}).get(id(conn.usage))
+        return latest() if isinstance(latest, weakref.ref) else latest
+
+    def entered(self, conn: AsyncConnection, block: contextlib.AbstractAsyncContextManager[Any]) -> Any:
+        """What a stream's block gives. It is left at the end, if the test does not."""
+        self._blocks.append(block)
+        return self.call(conn, block.__aenter__)
+
+    def is_here(self) -> bool:
+        """Whether the calling thread is the loop's."""
+        return threading.get_ident() == self._thread.ident
 
     def run(self, call: Callable[[], Any]) -> Any:
         """What `call()` returns, or what that comes to if it is awaited: in a task of the loop.
@@ -51,7 +84,7 @@ class Loop:
         The task sees the caller's context variables, the caller those that the task sets, as if both were one. So it is
         with an exception that the caller is handling. An exception that a signal handler raises cancels the task.
         """
-        if threading.get_ident() == self._thread.ident:
+        if self.is_here():
             raise AssertionError("blocking code in the loop's own thread: such a test is for threads only")
         context = contextvars.copy_context()
         under_way = _UnderWay(call, sys.exception())
@@ -61,7 +94,7 @@ class Loop:
         except BaseException:
             if not under_way.done.done():
                 self._loop.call_soon_threadsafe(under_way.cancel)
-                concurrent.futures.wait([under_way.done], _HANGS)
+                concurrent.futures.wait([under_way.done], _GRACE)
             raise
         finally:
             del under_way  # it has the error, whose traceback has this frame
@@ -69,13 +102,22 @@ class Loop:
                 if variable.get(_MISSING) is not value:
                     variable.set(value)
 
+    def _serve(self) -> None:
+        while not self._ended:
+            with contextlib.suppress(KeyboardInterrupt, SystemExit):  # of a task, whose caller gets it, too
+                self._loop.run_forever()
+
     def end(self) -> None:
         """Close what is open, then fail where a task, a socket or a message of the loop is left."""
         try:
+            for block in self._blocks:
+                with contextlib.suppress(StopAsyncIteration, RuntimeError):
+                    self.run(partial(block.__aexit__, None, None, None))
             for thing in list(self._made):
                 self.run(thing.close)
             left = self.run(self._left)
         finally:
+            self._ended = True
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_HANGS)
         self._loop.close()
@@ -223,13 +265,22 @@ class Connection(_Facade):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._stand_for(AsyncConnection(*args, **kwargs))
 
+    @property
+    def conn(self) -> Any:
+        """What has the common headers and the cookies."""
+        return self._inner._route.session
+
+    @property
+    def response(self) -> Any:
+        return _loop().latest(self._inner)
+
     def request(self, method: str, uri: str, **options: Any) -> Any:
         if options.pop("stream", False):
-            return Streamed(self._inner.stream(method, uri, **options))
-        return _loop().run(lambda: self._inner.request(method, uri, **options))
+            return self._streamed(method, uri, options)
+        return _loop().call(self._inner, lambda: self._inner.request(method, uri, **options))
 
     def json_request(self, *args: Any, **kwargs: Any) -> Any:
-        return _loop().run(lambda: self._inner.json_request(*args, **kwargs))
+        return _loop().call(self._inner, lambda: self._inner.json_request(*args, **kwargs))
 
     def get(self, uri: str, **options: Any) -> Any:
         return self._verb("GET", uri, options)
@@ -255,7 +306,14 @@ class Connection(_Facade):
     def _verb(self, method: str, uri: str, options: dict[str, Any]) -> Any:
         if options.get("stream"):
             return self.request(method, uri, **options)
-        return _loop().run(lambda: getattr(self._inner, method.lower())(uri, **options))
+        return _loop().call(self._inner, lambda: getattr(self._inner, method.lower())(uri, **options))
+
+    def _streamed(self, method: str, uri: str, options: dict[str, Any]) -> Any:
+        block = self._inner.stream(method, uri, **options)
+        response = _loop().entered(self._inner, block)
+        response.__class__ = Streamed
+        response._block = block
+        return response
 
     def probe(self, path: str, seconds: float) -> Any:
         return _loop().run(lambda: self._inner.probe(path, seconds))
@@ -267,42 +325,26 @@ class Connection(_Facade):
         return _outer(self._inner.scope(*args, **kwargs))
 
 
-class Streamed:
-    """A streamed response, read as one of requests."""
+class Streamed(AsyncResponse):
+    """A streamed response that is read as one of requests; made by changing the class of what a block gives."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._response = _loop().run(stream.__aenter__)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_response":
-            raise AttributeError(name)
-        return getattr(self._response, name)
+    _block: Any
 
     def iter_content(self, chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
         assert not decode_unicode
-        pieces = self._response.aiter_bytes(chunk_size)
+        pieces = self.aiter_bytes(chunk_size)
         while (piece := _loop().run(lambda: anext(pieces, None))) is not None:
             yield piece
 
-    def __iter__(self) -> Iterator[bytes]:
-        return self.iter_content(128)
-
-    def iter_lines(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        return requests.Response.iter_lines(self, *args, **kwargs)  # type: ignore[arg-type]
-
     @property
-    def content(self) -> bytes:
-        return b"".join(self.iter_content(65536))
+    def content(self) -> Any:
+        return _loop().run(self.aread)
 
     def close(self) -> None:
-        _loop().run(lambda: self._stream.__aexit__(None, None, None))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        if _loop().is_here():
+            super().close()
+        else:
+            _loop().run(lambda: self._block.__aexit__(None, None, None))
 
 
 class ConnectionManager(_Facade):
