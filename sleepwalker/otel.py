@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Iterator, Mapping, MutableMapping
 from importlib import metadata
+from types import TracebackType
 from typing import Any
 
 from sleepwalker.engine import Final
@@ -97,61 +98,47 @@ class _Calls:
         self._servers: dict[tuple[str, int], dict[str, Any]] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, call: TracedCall, /) -> Final:
+    def __call__(self, call: TracedCall[Final], /) -> Final:
         before = context.get_current()
-        if context.get_value(_SUPPRESS_ALL, before) or context.get_value(_SUPPRESS_HTTP, before) not in (None, _OURS):
+        if _unwanted(before):
             return call.work(call.observe)
-        span: list[trace.Span] = []
+        around = _Around(self, call, before)
         try:
-            return self._spanned(call, before, span)
-        except BaseException:
-            # A Ctrl-C may have come before the call's context was left, or its span ended. A thread that stayed in it
-            # would have no more spans.
-            if context.get_current() is not before:
-                context.attach(before)
-            for begun in span:
-                if begun.is_recording():
-                    begun.end()
+            with around as observe:
+                return around.ended(call.work(observe))
+        except BaseException:  # a Ctrl-C may have come before the one or the other
+            around.leave()
+            around.end()
             raise
 
-    def _spanned(self, call: TracedCall, before: context.Context, begun: list[trace.Span]) -> Final:
-        """The call, within a span that is put into `begun`."""
-        method = {"http.request.method": call.method if call.method in _METHODS else "_OTHER"}
-        span: trace.Span = trace.INVALID_SPAN
+    async def awaited(self, call: TracedCall[Awaitable[Final]], /) -> Final:
+        before = context.get_current()
+        if _unwanted(before):
+            return await call.work(call.observe)
+        around = _Around(self, call, before)
+        try:
+            with around as observe:
+                return around.ended(await call.work(observe))
+        except BaseException:  # as above, but the context is the task's own, and ends with it
+            around.end()
+            raise
+
+    def begun(self, call: TracedCall[Any], method: Mapping[str, str]) -> trace.Span:
+        """A span for the call, which is not the current one yet."""
         with _surviving():
-            span = self._tracer.start_span(
+            return self._tracer.start_span(
                 call.method if call.method in _METHODS else "HTTP",
                 kind=trace.SpanKind.CLIENT,
                 attributes=_described(call, method),
             )
-        begun.append(span)
-        within = trace.set_span_in_context(span, before)
-        with _surviving():
-            _inject(call.headers, within)
-        token = context.attach(context.set_value(_SUPPRESS_HTTP, _OURS, within))
-        began = call.clock.monotonic()
-        came: dict[str, Any] = {}
-        sent = True
-        try:
-            final = call.work(_recording(span, call.observe))
-            sent = bool(final.attempts)
-            came = _finish(span, final)
-            return final
-        except BaseException as error:
-            came = {"error.type": type(error).__qualname__}
-            span.set_attributes(came)
-            span.set_status(trace.Status(trace.StatusCode.ERROR))
-            raise
-        finally:
-            if sent:  # what a policy of ours rejected was no request, and would make the server look fast
-                took = call.clock.monotonic() - began
-                with _surviving():
-                    self._duration.record(took, {**method, **self._server(call), **came}, within)
-            context.detach(token)
-            with _surviving():
-                span.end()
+        return trace.INVALID_SPAN
 
-    def _server(self, call: TracedCall) -> Mapping[str, Any]:
+    def record(self, call: TracedCall[Any], took: float, told: Mapping[str, Any], within: context.Context) -> None:
+        """Count a duration in seconds, with what tells calls apart besides their server."""
+        with _surviving():
+            self._duration.record(took, {**told, **self._server(call)}, within)
+
+    def _server(self, call: TracedCall[Any]) -> Mapping[str, Any]:
         """The attributes that tell servers apart; those past the cap have the same ones."""
         key = (call.server, call.port)
         known = self._servers.get(key)
@@ -167,6 +154,68 @@ class _Calls:
         return known
 
 
+class _Around:
+    """The span around one call: current while the call is made, and ended with what came of it."""
+
+    __slots__ = ("_before", "_began", "_call", "_calls", "_came", "_method", "_sent", "_span", "_token", "_within")
+
+    def __init__(self, calls: _Calls, call: TracedCall[Any], before: context.Context) -> None:
+        self._calls, self._call, self._before = calls, call, before
+        self._method = {"http.request.method": call.method if call.method in _METHODS else "_OTHER"}
+        self._span: trace.Span = trace.INVALID_SPAN
+        self._came: dict[str, Any] = {}
+        self._sent = True
+
+    def __enter__(self) -> Observer:
+        """Begin it; returns who is to be told of the call's events."""
+        call = self._call
+        self._span = span = self._calls.begun(call, self._method)
+        self._within = within = trace.set_span_in_context(span, self._before)
+        with _surviving():
+            _inject(call.headers, within)
+        self._token = context.attach(context.set_value(_SUPPRESS_HTTP, _OURS, within))
+        self._began = call.clock.monotonic()
+        return _recording(span, call.observe)
+
+    def ended(self, final: Final) -> Final:
+        """Note what came of the call."""
+        self._sent = bool(final.attempts)
+        self._came = _finish(self._span, final)
+        return final
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None:
+                self._came = {"error.type": type(error).__qualname__}
+                self._span.set_attributes(self._came)
+                self._span.set_status(trace.Status(trace.StatusCode.ERROR))
+        finally:
+            if self._sent:  # what a policy of ours rejected was no request, and would make the server look fast
+                took = self._call.clock.monotonic() - self._began
+                self._calls.record(self._call, took, {**self._method, **self._came}, self._within)
+            context.detach(self._token)
+            with _surviving():
+                self._span.end()
+
+    def leave(self) -> None:
+        """Leave the context, if that was not done: a thread that stayed in it would have no more spans."""
+        if context.get_current() is not self._before:
+            context.attach(self._before)
+
+    def end(self) -> None:
+        """End the span, if that was not done."""
+        if self._span.is_recording():
+            self._span.end()
+
+
+def _unwanted(before: context.Context) -> bool:
+    """Whether the application suppresses instrumentation there."""
+    by = context.get_value(_SUPPRESS_HTTP, before)
+    return bool(context.get_value(_SUPPRESS_ALL, before)) or by not in (None, _OURS)
+
+
 @contextlib.contextmanager
 def _surviving() -> Iterator[None]:
     """A call goes on, and keeps its response, where a sampler, processor or propagator of the application's raises."""
@@ -176,7 +225,7 @@ def _surviving() -> Iterator[None]:
         report(error, "tracing failed")
 
 
-def _described(call: TracedCall, method: Mapping[str, str]) -> dict[str, Any]:
+def _described(call: TracedCall[Any], method: Mapping[str, str]) -> dict[str, Any]:
     """What is known of a call before it begins."""
     described: dict[str, Any] = {
         **method,

@@ -8,7 +8,7 @@ from typing import Any
 
 from sleepwalker.clock import Clock
 from sleepwalker.connection.guard import follow, guard, rehost, unguarded, usage_of
-from sleepwalker.connection.guarded_calls import GuardedCalls
+from sleepwalker.connection.guarded_calls import GuardedCallsBase
 from sleepwalker.connection.in_force import default_guarded
 from sleepwalker.connection.kinds import as_connection, bare
 from sleepwalker.engine import CompiledPolicy
@@ -20,7 +20,7 @@ from sleepwalker.lookup.slot import Slot
 from sleepwalker.lookup.state import Lookup
 from sleepwalker.lookup.steps import Adopt, Share
 
-Guarding = Callable[..., GuardedCalls]
+Guarding = Callable[..., GuardedCallsBase]
 
 
 class Adopting:

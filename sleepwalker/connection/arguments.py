@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Protocol
 
 from sleepwalker.transport.credentials import Anonymous, Auth
 
-__all__ = ["Body", "Certificate", "Credentials", "Files", "HeaderValues", "Params", "Path", "Verify"]
+__all__ = ["AsyncBody", "Body", "Certificate", "Credentials", "Files", "HeaderValues", "Params", "Path", "Verify"]
 
 
 class Readable(Protocol):
@@ -31,5 +31,7 @@ HeaderValues = Mapping[str, str | bytes | None]
 Params = Mapping[str, object] | Iterable[tuple[str | bytes, object]] | str | bytes
 #: A body: text, bytes, a form, a file, an iterable of pieces, or a function that makes the body anew for each attempt.
 Body = str | bytes | Iterable[object] | Readable | Callable[[], object]
+#: The same of an asynchronous call, which takes asynchronous iterables as well.
+AsyncBody = Body | AsyncIterable[object]
 #: Files of a form, by name: contents, or tuples (file name, contents, type, headers), as in requests.
 Files = Mapping[str, object] | Iterable[tuple[str, object]]

@@ -11,6 +11,7 @@ from sleepwalker.connection.outgoing import PreparedCall, RequestMaker
 from sleepwalker.connection.part import Part
 from sleepwalker.connection.response import Response
 from sleepwalker.connection.sending import HedgeableAttempt
+from sleepwalker.connection.traced import traced
 from sleepwalker.connection.usage import Usage
 from sleepwalker.drivers.threads.clock import BlockingClock
 from sleepwalker.drivers.threads.drive import drive
@@ -68,7 +69,10 @@ class Calls:
         try:
             # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
             return self._handover.hand_over(
-                self._run(call, self._observe) if tracer is None else tracer(self._traced(call)), call
+                self._run(call, self._observe)
+                if tracer is None
+                else tracer(traced(self._origin, call, self._clock, self._observe, self._run)),
+                call,
             )
         except BaseException:
             # A Ctrl-C may have come after an attempt was over: its response, which may hold a socket, goes to no one.
@@ -105,22 +109,6 @@ class Calls:
         self.waits = Waits(self._clock)
         if self.closed:
             self.waits.end()
-
-    def _traced(self, call: PreparedCall) -> tracing.TracedCall:
-        """The call, for a tracer that stands around it."""
-        origin, request = self._origin, call.request
-        return tracing.TracedCall(
-            scheme=origin.scheme,
-            server=origin.host,
-            port=origin.port,
-            method=request.method,
-            url=f"{origin}{request.path}",
-            headers=call.outgoing.prepared.headers,
-            clock=self._clock,
-            observe=self._observe,
-            work=lambda observe: self._run(call, observe),
-            name=request.name,
-        )
 
     def _run(self, call: PreparedCall, observe: Observer) -> Final:
         """Drive a call to its end."""

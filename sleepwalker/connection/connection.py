@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, ClassVar, NoReturn, Self
-from urllib.parse import urljoin
+from typing import Any, Self
 
 import requests
 
 from sleepwalker.connection.arguments import Body, Certificate, Credentials, Files, HeaderValues, Params, Path, Verify
-from sleepwalker.connection.authentication import Authentication
+from sleepwalker.connection.base import ConnectionBase, connections
 from sleepwalker.connection.calls import Calls
-from sleepwalker.connection.came_from import CameFrom
-from sleepwalker.connection.handover import Handover
-from sleepwalker.connection.in_force import default_policy
-from sleepwalker.connection.json import HEADERS, MAX_BODY, JsonEncoder, decoded, json_options
-from sleepwalker.connection.managed import Managed
+from sleepwalker.connection.handover import Streams
+from sleepwalker.connection.json import HEADERS, MAX_BODY, decoded, json_options
 from sleepwalker.connection.options import CallOptions, RequestOptions, checked_options
-from sleepwalker.connection.outgoing import RequestMaker
-from sleepwalker.connection.part import Compiler, Part
 from sleepwalker.connection.response import Response
-from sleepwalker.connection.retry_if import RetryIf, check_retry_if
-from sleepwalker.connection.settings import Timeout, check_max_body, check_session, check_timeout, pool_for
-from sleepwalker.connection.usage import Usage
+from sleepwalker.connection.retry_if import RetryIf
+from sleepwalker.connection.settings import Timeout, check_max_body, check_session, pool_for
 from sleepwalker.connection.verbs import Verbs
 from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, BlockingClock
-from sleepwalker.engine import Host, HostHealth
+from sleepwalker.engine import Outcome
 from sleepwalker.events import AnyObserver
-from sleepwalker.fork import renewed_after_fork
 from sleepwalker.frames import without_locals
-from sleepwalker.hosts.policies import load_policy
 from sleepwalker.policy import Policy
-from sleepwalker.telemetry.log import observing
 from sleepwalker.transport.blocking.route import Route
-from sleepwalker.transport.url import Origin, parse_hostname
+from sleepwalker.transport.blocking.stream import ClosedByReader, watch_stream
+from sleepwalker.transport.errors import translate
 
 
-class Connection(Verbs, Managed):
+class Connection(Verbs, ConnectionBase):
     """Authentication and communication with one remote machine.
 
     Args:
@@ -76,11 +68,7 @@ class Connection(Verbs, Managed):
         ```
     """
 
-    __slots__ = ("__dict__", "__weakref__")
-
-    hostname: str
-
-    JsonEncoder: ClassVar[type[JsonEncoder]] = JsonEncoder
+    __slots__ = ()
 
     @without_locals
     def __init__(
@@ -101,38 +89,14 @@ class Connection(Verbs, Managed):
         observer: AnyObserver | None = None,
         clock: BlockingClock = BLOCKING_CLOCK,
     ) -> None:
-        self._whole: Self | None = None
-        self.hostname, origin, prefix = parse_hostname(hostname, port)
-        self._origin = origin
-        self.given_policy = None if policy is None else load_policy(policy)
-        self._compiler = Compiler(origin.text, self.hostname, clock, check_timeout(timeout))
-        followed = self._compiler.for_host(self.given_policy or default_policy())
-        compiled = self._compiler.own(followed)
+        origin, followed = self._read(hostname, port, timeout, policy, clock)
         self._json_options = CallOptions(headers=HEADERS, max_body=check_max_body(max_body))
-        observe, retry_if = observing(observer), check_retry_if(retry_if)
-        host = Host(origin.text, followed, clock)
-        sockets = pool_for(followed)
-        route = Route(origin, check_session(session), sockets, clock, verify=verify, cert=cert, proxies=proxies)
-        self._route = route
-        self._authentication = Authentication(origin, auth, route)
-        self._maker = RequestMaker(self.hostname, prefix, origin, route, self._authentication, headers, retry_if)
-        self._encoder = self.JsonEncoder(allow_nan=False)
-        self.usage: Usage = Usage(clock.monotonic())
-        self._part = Part(self._compiler, observe, CameFrom(self, origin, self.usage), host, compiled)
-        self._handover = Handover(origin.text, clock, observe, self.usage)
-        self._calls = Calls(origin, route, self._maker, self._handover, self.usage, clock, observe)
+        session, pool = check_session(session), pool_for(followed)
+        route = Route(origin, session, pool, clock, verify=verify, cert=cert, proxies=proxies)
+        observe = self._set_up(route, followed, auth, headers, retry_if, observer, clock, threading.local(), _STREAMS)
+        self._calls: Calls = Calls(origin, route, self._maker, self._handover, self.usage, clock, observe)
         route.mount()  # last, for nothing may go wrong after it: the session may be the caller's
-        _connections.add(self)
-
-    @without_locals
-    def add_headers(self, headers: HeaderValues) -> None:
-        """Send these headers with all later requests. URLError for one that cannot be sent, or only over TLS."""
-        self._maker.add_headers(headers)
-
-    @without_locals
-    def get_url(self, uri: str) -> str:
-        """The fully qualified URL of a URI, joined as `urllib.parse.urljoin` joins."""
-        return urljoin(self.hostname, uri)
+        connections.add(self)
 
     @without_locals
     def json_request(
@@ -211,58 +175,13 @@ class Connection(Verbs, Managed):
         return self._calls.call(self._part, method, uri, checked_options(given, self._encoder))
 
     @property
-    def response(self) -> Response | None:
-        """The last response in this thread."""
-        return self._handover.latest
-
-    @property
     def conn(self) -> requests.Session:
         """The session underneath."""
         return self._route.session
 
-    @property
-    def origin(self) -> Origin:
-        """Its scheme, host and port, normalised."""
-        return self._origin
-
-    @property
-    def policy(self) -> Policy:
-        """The policy that calls follow.
-
-        It may be set: to a `Policy`, the name of a shipped one, or a path. Later calls follow it; calls under way keep
-        the old one. The record of the host stays: its circuit, counts and permits go on with the new numbers. In a
-        manager only its `reload` changes those. The pool of sockets keeps its settings.
-        """
-        self._part.catch_up()
-        return self._part.compiled.policy
-
-    @policy.setter
-    def policy(self, policy: Policy | Path) -> None:
-        given = load_policy(policy)
-        if self._whole is None:
-            self.given_policy = given
-        self._part.follow(self._compiler.for_host(given))
-
-    @property
-    def health(self) -> HostHealth:
-        """A snapshot of the health of the host, or of this scope of it."""
-        record = self._record
-        return record.snapshot(connections=record.connections or (0 if self.closed else 1))
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._calls.closed
-
-    def reset_circuit(self) -> None:
-        """Count the host as healthy from now on: its circuit closes at once, also a half-open one, and admits all
-        calls.
-
-        Use it when a fault was repaired. Attempts sent before no longer count; counts and latencies stay.
-        The circuits of the host's scopes close as well; that of a scope is its own alone.
-        A manager's `reset_circuit` also has the hooks asked that are held off.
-        """
-        self._part.reset_circuit()
+    def probe(self, path: str, seconds: float) -> Outcome:
+        """Ask for `path` once within `seconds`, outside every policy and count; also once closed."""
+        return self._calls.probe(self._part, path, seconds)
 
     def close(self) -> None:
         """Close idle sockets and end waits for a turn or a retry. Requests in flight finish; later ones raise.
@@ -274,9 +193,6 @@ class Connection(Verbs, Managed):
         self._calls.close()
         self._part.host.tell_refused()
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Connection cannot be pickled: it holds sockets and locks; make one in each process")
-
     def __enter__(self) -> Self:
         return self
 
@@ -286,12 +202,6 @@ class Connection(Verbs, Managed):
         if self._whole is None:  # asked here, for a subclass may log out as it closes
             self.close()
 
-    def __repr__(self) -> str:
-        if "_calls" not in vars(self):  # a traceback with locals, of a constructor that failed
-            return f"<{type(self).__name__}, not made>"
-        scope = "" if self._part.name is None else f" scope={self._part.name!r}"
-        auth, closed = self._authentication.describe(), " closed" if self.closed else ""
-        return f"<{type(self).__name__} {self.hostname!r} auth={auth}{scope}{closed}>"
 
-
-_connections = renewed_after_fork("connections", Connection._renew_after_fork)
+#: A body that its reader closed, or was interrupted at, says nothing of the host.
+_STREAMS = Streams(watch_stream, translate, (ClosedByReader,))

@@ -12,7 +12,7 @@ from sleepwalker.connection.finding import FinderBase, found_or_raised
 from sleepwalker.connection.guarded_calls import GuardedCalls
 from sleepwalker.connection.leading import Leading, ask_hook
 from sleepwalker.connection.probing import Probing
-from sleepwalker.connection.retiring import Retiring, close_now
+from sleepwalker.connection.retiring import Closing, Retiring
 from sleepwalker.drivers.threads.clock import BlockingClock
 from sleepwalker.events import Observer
 from sleepwalker.hosts import HostTable
@@ -39,7 +39,7 @@ class Finder(FinderBase):
         clock: BlockingClock,
     ) -> None:
         lookup = Lookup(hosts, max_connections, caller=threading.get_ident, signal=Latch)
-        retiring = Retiring(lookup, observe, close_now)
+        retiring = Retiring(lookup, observe, Closing())
         adopting = Adopting(manager, lookup, guarded, observe, clock, GuardedCalls)
         leading = self._leads = Leading(lookup, retiring)
         super().__init__(lookup, observe, retiring, Probing(lookup, observe), adopting, leading)

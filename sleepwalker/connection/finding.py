@@ -193,23 +193,28 @@ class FinderBase:
             self._close(machine)
             raise
         finally:
-            if self._put_off and not self.in_a_change():
-                self._catch_up()
+            self.catch_up()
 
     def _run(self, machine: Machine[T]) -> T:
         # Not within the `try` of `run`: since Python 3.12 a loop's jump back may stand outside of the `try` around it,
         # and a signal handler may raise there.
         reply: Any = None
         while True:
-            with self.lock:
-                before, self._working = self._working, True
-                try:
-                    step = machine.send(reply)
-                except StopIteration as stop:
-                    return cast(T, stop.value)
-                finally:
-                    self._working = before
-            reply = self.performed[type(step)](self, step)
+            over, reply = self.advance(machine, reply)
+            if over:
+                return cast(T, reply)
+            reply = self.performed[type(reply)](self, reply)
+
+    def advance(self, machine: Machine[Any], reply: Any) -> tuple[bool, Any]:
+        """Have a machine work until its next step, or to its end: whether it has ended, and with what."""
+        with self.lock:
+            before, self._working = self._working, True
+            try:
+                return False, machine.send(reply)
+            except StopIteration as stop:
+                return True, stop.value
+            finally:
+                self._working = before
 
     def _close(self, machine: Machine[Any]) -> None:
         with self.lock:
@@ -219,7 +224,10 @@ class FinderBase:
             finally:
                 self._working = before
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
+        """Make the changes that were put off, but in the middle of another one."""
+        if not self._put_off or self.in_a_change():
+            return
         with contextlib.suppress(IndexError):  # another thread may take them as well
             while True:
                 make = self._put_off.popleft()

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sleepwalker.engine import CompiledPolicy, Host, Outcome, Request, Verdict, answered, asked_wait, failed
+from sleepwalker.engine import CompiledPolicy, Host, Outcome, Request, Send, Verdict, answered, asked_wait, failed
 from sleepwalker.transport.errors import ErrorContext, Phase, translate
 from sleepwalker.transport.url import safe_path
 
@@ -69,6 +69,16 @@ def outcome_of_error(
         retryable=told.retryable,
         never_sent=told.never_sent,
     )
+
+
+def outcome_of_deadline(
+    error: TimeoutError, step: Send, host: Host, compiled: CompiledPolicy, handled: BaseException | None
+) -> Outcome:
+    """A method that was cancelled with this error, for the time of its attempt was over."""
+    context = ErrorContext(
+        host.origin, "head", True, step.limit, step.seconds, compiled.connect, compiled.read, handled
+    )
+    return failed(translate(error, context))
 
 
 def request_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], compiled: CompiledPolicy) -> Request:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import requests
 
@@ -15,24 +16,44 @@ from sleepwalker.connection.usage import Usage
 from sleepwalker.engine import Final, Request, Verdict, failed
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError, DeadlineExceeded, HTTPError, SleepwalkerException
-from sleepwalker.transport.blocking.stream import ClosedByReader, OnBreak, watch_stream
-from sleepwalker.transport.errors import ErrorContext, translate
+from sleepwalker.transport.errors import ErrorContext, OnBreak
 
 #: What a copy or a pickle of a response holds, which requests reads from the response itself.
 _KEPT = [*requests.Response.__attrs__, "attempts", "undecoded", "__attrs__"]
 
 
+class Latest(Protocol):
+    """Keeps the last response apart for each thread or task: an attribute that each sees its own value of."""
+
+    response: Response | weakref.ref[Response]
+
+
+class Streams(NamedTuple):
+    """What is known of streamed bodies, by the way in which they are read."""
+
+    watch: Callable[[requests.Response, OnBreak], None]
+    """Have reads of a body that breaks raise what the second one returns."""
+    translate: Callable[[Exception, ErrorContext], Exception]
+    """One of our errors for what broke it."""
+    by_reader: tuple[type[Exception], ...] = ()
+    """Errors that are the doing of the reader."""
+
+
 class Handover:
     """Hands over what the calls of one connection and its scopes end with."""
 
-    __slots__ = ("_clock", "_latest", "_observe", "_origin", "_usage")
+    __slots__ = ("_clock", "_latest", "_observe", "_origin", "_streams", "_usage")
 
-    def __init__(self, origin: str, clock: Clock, observe: Observer, usage: Usage) -> None:
+    def __init__(
+        self, origin: str, clock: Clock, observe: Observer, usage: Usage, latest: Any, streams: Streams
+    ) -> None:
+        """`latest` is a `Latest`, without a value at first."""
         self._origin = origin
         self._clock = clock
         self._observe = observe
         self._usage = usage
-        self._latest = threading.local()
+        self._latest: Latest = latest
+        self._streams = streams
 
     @property
     def latest(self) -> Response | None:
@@ -80,7 +101,7 @@ class Handover:
             finally:
                 del failure, final, response
         if outgoing.stream:
-            watch_stream(response, self._on_break(call, final))
+            self._streams.watch(response, self._on_break(call, final))
         return response
 
     def _described(self, request: Request, final: Final, status: int | None = None) -> str:
@@ -102,9 +123,11 @@ class Handover:
         def broken(error: Exception, handled: BaseException | None, deadline_hit: bool) -> BaseException:
             nonlocal counts
             times = (compiled.total, compiled.connect, compiled.read)
-            raised = translate(error, ErrorContext(self._origin, "body", deadline_hit, "total", *times, handled))
+            raised = self._streams.translate(
+                error, ErrorContext(self._origin, "body", deadline_hit, "total", *times, handled)
+            )
             # Where the whole body took too long, its reader may have: only silence says something of the host.
-            own = isinstance(raised, DeadlineExceeded) or isinstance(error, ClosedByReader)
+            own = isinstance(raised, DeadlineExceeded) or isinstance(error, self._streams.by_reader)
             if counts and isinstance(raised, SleepwalkerException) and not own:
                 counts = False
                 outcome = failed(raised)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 __all__ = ["ConnectionHook", "Hook", "check_hook"]
@@ -59,4 +60,13 @@ def check_hook(hook: Any) -> None:
     if not callable(getattr(hook, "connect", None)):
         raise TypeError(
             f"hook must have a method connect(host, auth), as ConnectionHook has, not be a {type(hook).__name__}"
+        )
+
+
+def refuse_coroutines(hook: Any) -> None:
+    """Refuse what a `ConnectionManager` cannot ask, as it awaits nothing: TypeError."""
+    if inspect.iscoroutinefunction(getattr(hook, "connect", None)):
+        raise TypeError(
+            f"hook: connect of {type(hook).__name__} is a coroutine function, which ConnectionManager does not await; "
+            "add it to a sleepwalker.aio.AsyncConnectionManager, or make it a plain function"
         )

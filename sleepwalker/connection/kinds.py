@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sleepwalker.connection.connection import Connection
+from sleepwalker.connection.base import ConnectionBase
 from sleepwalker.connection.guard import unguarded
 from sleepwalker.connection.usage import Usage
 from sleepwalker.lookup.foreign import says_closed
@@ -15,15 +15,15 @@ def bare(conn: Any) -> Any:
     """The connection itself, where this is a guard or a scope of it. Runs no user's code."""
     conn = unguarded(conn)
     kind: Any = type(conn)
-    return conn if not issubclass(kind, Connection) or conn._whole is None else conn._whole
+    return conn if not issubclass(kind, ConnectionBase) or conn._whole is None else conn._whole
 
 
-def as_connection(conn: Any) -> Connection | None:
+def as_connection(conn: Any) -> ConnectionBase | None:
     """`conn` if it is one of ours. A proxy of one is; a mock that only says so is not.
 
     That may run the code of its class, as `says_closed` does, so no lock is held meanwhile.
     """
-    ours = isinstance(conn, Connection) and type(getattr(conn, "usage", None)) is Usage
+    ours = isinstance(conn, ConnectionBase) and type(getattr(conn, "usage", None)) is Usage
     return conn if ours and isinstance(conn.origin, Origin) else None
 
 

@@ -25,7 +25,8 @@ from sleepwalker.lookup.state import Lookup
 from sleepwalker.lookup.steps import AskHook, Job, Machine, Start
 from sleepwalker.lookup.table import Released
 
-_HOOK_THREAD = "sleepwalker hook"
+#: What the threads and tasks are called in which hooks are at work.
+HOOK_THREAD = "sleepwalker hook"
 
 T = TypeVar("T")
 _Run = Callable[[Machine[Any]], Any]
@@ -71,7 +72,7 @@ class Leading(LeadingBase):
             context = contextvars.copy_context()
             with contextlib.suppress(workers.NoThread):
                 work = partial(context.run, self._lead_in_thread, job, run)
-                workers.lend(partial(_finish, [work]), _HOOK_THREAD)
+                workers.lend(partial(_finish, [work]), HOOK_THREAD)
                 job.flight.taken = True
                 return
         self._lead_here(job, run)

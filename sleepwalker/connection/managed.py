@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from sleepwalker.connection.calls import Calls
 from sleepwalker.connection.scopes import Scoped
 from sleepwalker.connection.usage import Usage
-from sleepwalker.engine import Host, Outcome
+from sleepwalker.engine import Host
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry.counted import CountedHost
-from sleepwalker.transport.blocking.route import Route
+from sleepwalker.transport.route import Route
+
+
+class AnyCalls(Protocol):
+    """What makes the calls of a connection, one way or another."""
+
+    closed: bool
+
+    def renew_after_fork(self) -> None:
+        """Begin with sockets and waits that are not the parent's."""
+        ...
 
 
 class Managed(Scoped):
@@ -19,7 +28,7 @@ class Managed(Scoped):
     __slots__ = ()
 
     if TYPE_CHECKING:
-        _calls: Calls
+        _calls: AnyCalls
         _route: Route
         given_policy: Policy | None
         """The policy that it was told to follow, None where it follows the default."""
@@ -52,10 +61,6 @@ class Managed(Scoped):
         Policies that were given to its scopes apply there, too, unless others were given before.
         """
         self._part.attach(host)
-
-    def probe(self, path: str, seconds: float) -> Outcome:
-        """Ask for `path` once within `seconds`, outside every policy and count; also once closed."""
-        return self._calls.probe(self._part, path, seconds)
 
     def retire(self) -> None:
         """Close idle sockets, and keep none from now on, as with a connection that is replaced.

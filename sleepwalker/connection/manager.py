@@ -7,6 +7,7 @@ from typing import Self
 
 from sleepwalker.connection.finder import Finder
 from sleepwalker.connection.found import Found_co
+from sleepwalker.connection.hook import Hook, refuse_coroutines
 from sleepwalker.connection.managing import ManagerBase
 from sleepwalker.connection.settings import check_wait
 from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, BlockingClock
@@ -64,6 +65,11 @@ class ConnectionManager(ManagerBase[BlockingClock, Found_co]):
     _finder: Finder
     _own_clock = BLOCKING_CLOCK
     _made = Finder
+
+    def add_conn_hook(self, hook: Hook[Found_co]) -> None:
+        """Ask `hook` as well from now on, after those added before."""
+        refuse_coroutines(hook)
+        self._add_hook(hook)
 
     def find(self, host: str, auth: object = None, *, timeout: float | None = None) -> Found_co:
         """The connection to `host` with `auth`, from the hooks if there is none yet or the one there is broken.

@@ -11,7 +11,7 @@ from sleepwalker.clock import Clock
 from sleepwalker.connection.conns import Conns
 from sleepwalker.connection.finding import FinderBase
 from sleepwalker.connection.guard import guarded_names
-from sleepwalker.connection.hook import Hook, check_hook
+from sleepwalker.connection.hook import check_hook
 from sleepwalker.connection.in_force import clock_with, follow_defaults, host_table
 from sleepwalker.connection.kinds import bare
 from sleepwalker.connection.operated import Operated
@@ -83,8 +83,7 @@ class ManagerBase(Operated, Generic[_Clock, _Found_co]):
         asked = Asked(host, auth)
         self._finder.change(lambda: change.add(self._lookup, asked, conn), None)
 
-    def add_conn_hook(self, hook: Hook[_Found_co]) -> None:
-        """Ask `hook` as well from now on, after those added before."""
+    def _add_hook(self, hook: Any) -> None:
         check_hook(hook)
         with self._finder.lock:
             change.set_hooks(self._lookup, (*self._lookup.hooks, hook))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import NamedTuple, TypedDict
 
-from sleepwalker.connection.arguments import Body, Files, HeaderValues, Params, Path
+from sleepwalker.connection.arguments import AsyncBody, Body, Files, HeaderValues, Params, Path
 from sleepwalker.connection.retry_if import RetryIf, check_retry_if
 from sleepwalker.connection.settings import Timeout, check_timeout, check_total
 from sleepwalker.hosts.policies import load_policy
@@ -13,16 +14,12 @@ from sleepwalker.policy import Policy
 from sleepwalker.transport.headers import Headers, checked_headers
 
 
-class RequestOptions(TypedDict, total=False):
-    """The keyword arguments of `Connection.request` and its verbs, as callers give them."""
-
+class _Options(TypedDict, total=False):
     params: Params | None
-    data: Body | None
     json: object
     files: Files | None
     headers: HeaderValues | None
     timeout: Timeout | None
-    stream: bool
     policy: Policy | Path | None
     total: float | None
     total_covers_body: bool
@@ -31,11 +28,28 @@ class RequestOptions(TypedDict, total=False):
     raise_for_status: bool
 
 
+class RequestOptions(_Options, total=False):
+    """The keyword arguments of `Connection.request` and its verbs, as callers give them."""
+
+    data: Body | None
+    stream: bool
+
+
+class AsyncRequestOptions(_Options, total=False):
+    """Those of `AsyncConnection.request` and its verbs."""
+
+    data: AsyncBody | None
+
+
+#: What `checked_options` takes.
+_KNOWN = frozenset({*_Options.__annotations__, "data", "stream"})
+
+
 class CallOptions(NamedTuple):
     """What one call was asked to do, checked. A tuple, because each call makes one and nothing is made faster."""
 
     params: Params | None = None
-    data: Body | None = None
+    data: AsyncBody | None = None
     json_bytes: bytes | None = None
     """The encoded body of `json=`."""
     files: Files | None = None
@@ -58,12 +72,18 @@ class CallOptions(NamedTuple):
     """Bytes of decoded body above which a response is refused; None for no limit."""
 
 
-def checked_options(given: RequestOptions, encoder: json.JSONEncoder) -> CallOptions:
+def checked_options(
+    given: RequestOptions | AsyncRequestOptions, encoder: json.JSONEncoder, *, awaits: bool = False
+) -> CallOptions:
     """The options of a call from a caller's keyword arguments; `encoder` makes the body of `json`.
+
+    Where the call `awaits`, the names are checked as well, and a stream is another method's.
 
     Raises TypeError, ValueError, URLError or PolicyError for an argument that cannot be. Each names the argument, the
     value and what is allowed.
     """
+    if awaits and ("stream" in given or not _KNOWN.issuperset(given)):
+        _refuse_names(given)
     body, headers, policy, total = given.get("json"), given.get("headers"), given.get("policy"), given.get("total")
     return CallOptions(
         given.get("params"),
@@ -72,7 +92,7 @@ def checked_options(given: RequestOptions, encoder: json.JSONEncoder) -> CallOpt
         given.get("files"),
         checked_headers(headers) if headers else None,
         check_timeout(given.get("timeout")),
-        given.get("stream", False),
+        bool(given.get("stream", False)),
         None if policy is None else load_policy(policy),
         None if total is None else check_total(total),
         given.get("total_covers_body", False),
@@ -80,3 +100,13 @@ def checked_options(given: RequestOptions, encoder: json.JSONEncoder) -> CallOpt
         given.get("idempotent"),
         given.get("raise_for_status", True),
     )
+
+
+def _refuse_names(given: Mapping[str, object]) -> None:
+    """TypeError for arguments that a call of asyncio's does not have; `stream=False` is none."""
+    if given.get("stream"):
+        raise TypeError('stream: use `async with conn.stream("GET", uri) as response`, and read response.aiter_bytes()')
+    unknown = sorted(given.keys() - _KNOWN)
+    if unknown:
+        known = ", ".join(sorted(_KNOWN - {"stream"}))
+        raise TypeError(f"{unknown[0]!r} is not an argument of a request; there are {known}")

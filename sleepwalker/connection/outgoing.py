@@ -49,7 +49,7 @@ class RequestMaker:
         headers: HeaderValues | None,
         retry_if: RetryIf | None,
     ) -> None:
-        self._base = Base(route.session, hostname, prefix, origin)
+        self._base = Base(route.session, hostname, prefix, origin, route.awaits)
         self._origin = origin
         self._route = route
         self._authentication = authentication

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from sleepwalker.connection.base import ConnectionBase
 from sleepwalker.connection.guard import end_waits, is_guard, once_idle
 from sleepwalker.connection.kinds import as_connection, bare
 from sleepwalker.events import Observer
@@ -17,14 +19,32 @@ from sleepwalker.lookup.state import Lookup
 from sleepwalker.lookup.table import Released
 
 
+class Closing:
+    """Ends connections, in the caller's thread. It may raise anything."""
+
+    def close(self, conn: Any) -> None:
+        """Close one of any kind for good."""
+        if callable(close := getattr(conn, "close", None)):
+            self.leave(close())
+
+    @staticmethod
+    def leave(closing: object) -> None:
+        """Drop what a `close` returned that is for asyncio, where nothing can await it."""
+        if inspect.iscoroutine(closing):
+            closing.close()
+
+    def retire(self, conn: ConnectionBase) -> None:
+        """Have one of ours give up its sockets."""
+        conn.retire()
+
+
 class Retiring:
     """Its methods are called while no lock is held, for closing a connection may run a user's code."""
 
-    def __init__(self, lookup: Lookup, observe: Observer, close: Callable[[Any], None]) -> None:
-        """`close` closes a connection of any kind for good. It may raise what it likes."""
+    def __init__(self, lookup: Lookup, observe: Observer, closing: Closing) -> None:
         self.lock: threading.RLock = threading.RLock()
         """The lookup's."""
-        self._lookup, self._observe, self._close = lookup, observe, close
+        self._lookup, self._observe, self._closing = lookup, observe, closing
         self._leaving = Leaving(lookup.table)
 
     def release(self, released: Iterable[Released], *, cut: bool = False) -> None:
@@ -55,6 +75,11 @@ class Retiring:
         """The guards that have calls under way, and references to the connections that a user still has."""
         return self._leaving.all()
 
+    def drop(self, conn: Any) -> None:
+        """Close what a hook gave once nobody waited for it any more; it may be None."""
+        if conn is not None:
+            self._close_unheld(conn)
+
     def _close_unheld(self, conn: Any, *, gently: bool = False) -> None:
         """Close a connection that may be closed; of a scope, that is the whole one."""
         itself = bare(conn)
@@ -66,15 +91,9 @@ class Retiring:
         with contextlib.suppress(Exception):  # what closes badly is gone all the same
             ours = as_connection(conn)
             if ours is not None and gently:
-                ours.retire()
+                self._closing.retire(ours)
                 usage = ours.usage
                 with self.lock:
                     self._leaving.retired(conn, itself, usage)
             else:
-                self._close(conn)
-
-
-def close_now(conn: Any) -> None:
-    """Close a connection of any kind, in the caller's thread."""
-    if callable(close := getattr(conn, "close", None)):
-        close()
+                self._closing.close(conn)

@@ -13,7 +13,7 @@ import requests
 from sleepwalker.clock import Clock
 from sleepwalker.engine import Isolation
 from sleepwalker.policy import Policy, PoolPolicy
-from sleepwalker.transport.blocking.sockets import AGE_JITTER
+from sleepwalker.transport.keep_alive import AGE_JITTER
 from sleepwalker.transport.url import shown_number
 
 Timeout = float | tuple[float, float]

@@ -11,17 +11,17 @@ __all__ = ["FastPathOff", "TLSFilesNotLoaded"]
 
 @event_type
 class FastPathOff(Event):
-    """The fast path is off, so each call of this process costs more: it gave another result than urllib3's own code.
+    """The fast path is off, so each call of this process costs more: it gave another result than the ordinary path.
 
-    Told once per process, at its first request. Calls have the same results as before.
+    Told once per process, at its first request; of asyncio's, at the first of those. Calls have the same results.
     """
 
     name = "transport.fast_path_off"
     level: ClassVar[Level] = "warning"
 
     reason: str
-    """What differed, such as `HTTPResponse.headers`, or the type of an exception: the installed release of requests or
-    urllib3 is not as this release of sleepwalker knows it."""
+    """What differed, such as `HTTPResponse.headers`, or the type of an exception: the installed release of requests,
+    urllib3 or, for asyncio, aiohttp is not as this release of sleepwalker knows it."""
 
 
 @event_type

@@ -10,6 +10,7 @@ from urllib.parse import urldefrag, urljoin
 
 import requests
 
+from sleepwalker.connection.base import ConnectionBase
 from sleepwalker.connection.came_from import came_from
 from sleepwalker.connection.connection import Connection
 from sleepwalker.connection.response import Response
@@ -74,8 +75,9 @@ def response_of(source: object) -> tuple[Response, Any]:
             "links are those of a requests.Response, a Connection, or an object whose `response` is a "
             f"requests.Response, not of a {type(source).__name__}"
         )
-    name = source.origin if isinstance(source, Connection) else f"the {type(source).__name__}"
-    raise LinkError(f"{name} has no response in this thread yet: request a document with links first")
+    name = source.origin if isinstance(source, ConnectionBase) else f"the {type(source).__name__}"
+    here = "task" if isinstance(source, ConnectionBase) and not isinstance(source, Connection) else "thread"
+    raise LinkError(f"{name} has no response in this {here} yet: request a document with links first")
 
 
 def base_of(response: requests.Response) -> str:

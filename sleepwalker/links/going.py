@@ -12,7 +12,7 @@ from sleepwalker.connection.allowed import explain_withheld
 from sleepwalker.connection.came_from import CameFrom, note_came_from
 from sleepwalker.connection.guard import usage_of
 from sleepwalker.connection.kinds import as_connection, seems_good
-from sleepwalker.connection.manager import ConnectionManager
+from sleepwalker.connection.managing import ManagerBase
 from sleepwalker.connection.response import Response
 from sleepwalker.exceptions import ConnectionError, HTTPError, URLError
 from sleepwalker.links.destination import Destination
@@ -191,7 +191,7 @@ def _held(trail: Trail, way: Way) -> Found | tuple[Held, ...] | None:
     if way.manager is None or trail.home is None or trail.own is not None or trail.began is None:
         return trail.own
     held = trail.began.held
-    if trail.began.usage is None and isinstance(way.manager, ConnectionManager):
+    if trail.began.usage is None and isinstance(way.manager, ManagerBase):
         # None of ours, of which only the manager that holds it can tell, and only for as long as it does.
         pairs, holder = way.manager.held_as(trail.began.connection), weakref.ref(way.manager)
         held = tuple(Held(holder, "", host, auth, AuthKey(auth)) for host, auth in pairs)
@@ -201,7 +201,7 @@ def _held(trail: Trail, way: Way) -> Found | tuple[Held, ...] | None:
 def _is_good(conn: object, several: tuple[Held, ...], manager: object) -> bool:
     """Whether a connection may go on to be used, of which it is not known what to ask the manager for."""
     mine = [one for one in several if one.holder() is manager]
-    if mine and isinstance(manager, ConnectionManager):
+    if mine and isinstance(manager, ManagerBase):
         return any(manager.is_current(conn, one.host, one.auth) for one in mine)
     return seems_good(conn)
 

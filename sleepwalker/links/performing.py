@@ -53,8 +53,6 @@ def perform(steps: Steps[_T]) -> _T:
                 call = steps.send(reply)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
-    finally:
-        steps.close()  # here and now, if a Ctrl-C came between them and this
 
 
 def by(performer: Callable[[_T], _R]) -> Callable[[Callable[_P, _T]], Callable[_P, _R]]:

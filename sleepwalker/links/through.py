@@ -47,9 +47,8 @@ def send_through(conn: Any, request: Request) -> Steps[Response]:
 
     Raises TypeError for what the connection cannot be asked, and where it gave no `requests.Response`.
     """
-    ours = as_connection(conn)
-    if ours is not None:
-        reply: Response = yield Call(ours, lambda: ours.request(request.method, request.to.url, **request.options))
+    if as_connection(conn) is not None:
+        reply: Response = yield Call(conn, lambda: conn.request(request.method, request.to.url, **request.options))
         return reply
     check_kind(conn)
     if callable(getattr(conn, "request", None)):

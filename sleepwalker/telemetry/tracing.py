@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine import Final
@@ -12,9 +12,12 @@ from sleepwalker.events import Observer
 
 __all__ = ["TracedCall", "Tracer", "put", "tracer"]
 
+#: What the work of a call comes to: a `Final`, or what is awaited for one.
+Work = TypeVar("Work")
+
 
 @dataclass(slots=True)
-class TracedCall:
+class TracedCall(Generic[Work]):
     """A call that is about to begin."""
 
     scheme: str
@@ -28,7 +31,7 @@ class TracedCall:
     clock: Clock
     observe: Observer
     """To be told of every event of the call."""
-    work: Callable[[Observer], Final]
+    work: Callable[[Observer], Work]
     """Makes the call, with whom its events are to be told to. May raise what stops a call from outside."""
     name: str | None = None
     """What the manager's `find` was asked for, where that is not the host."""
@@ -37,7 +40,13 @@ class TracedCall:
 class Tracer(Protocol):
     """Makes the call by `call.work`, and returns or raises what that does."""
 
-    def __call__(self, call: TracedCall, /) -> Final: ...
+    def __call__(self, call: TracedCall[Final], /) -> Final:
+        """Make it in this thread."""
+        ...
+
+    async def awaited(self, call: TracedCall[Awaitable[Final]], /) -> Final:
+        """Make it in this task: the work may have others, which begin in its context."""
+        ...
 
 
 #: Stands around the calls that begin now. Read as it is, for a function would be called by each of them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import requests
@@ -78,10 +78,12 @@ class Stream:
 
     concurrent = False  # the caller's code may not allow two readers at a time
 
-    def __init__(self, make: Callable[[], Any], *, replayable: bool) -> None:
+    def __init__(self, make: Callable[[], Any], *, replayable: bool, awaits: bool) -> None:
+        """`awaits` where what it makes may be an asynchronous iterable."""
         self.error: Exception | None = None
         self.replayable = replayable
         self._make = make
+        self._awaits = awaits
 
     def payload(self) -> Payload:
         """A new body."""
@@ -92,15 +94,20 @@ class Stream:
             return bytes(value)
         if hasattr(value, "read"):
             return _Rewindable(self, value, None, self._make) if self.replayable else _Reader(self, value, None)
+        if isinstance(value, AsyncIterable) and self._awaits:
+            return AsyncChunks(self, value)
         if isinstance(value, Iterable):
             return _Chunks(self, value, self._make if self.replayable else None)
         raise TypeError(f"data() gave {type(value).__name__}; it must give bytes, str, a file or an iterable of bytes")
 
 
-def prepare_body(prepared: requests.PreparedRequest, data: Any, files: Any, json_bytes: bytes | None) -> Body:
+def prepare_body(
+    prepared: requests.PreparedRequest, data: Any, files: Any, json_bytes: bytes | None, *, awaits: bool
+) -> Body:
     """Put the body's headers on `prepared` and return the body. Each attempt adds the payload.
 
-    Raises TypeError for a `data` that is none of the kinds that can be sent.
+    Raises TypeError for a `data` that is none of the kinds that can be sent; asynchronous iterables can where the
+    sender `awaits`.
     """
     if data is None and json_bytes is None and not files:
         return NO_BODY
@@ -123,11 +130,13 @@ def prepare_body(prepared: requests.PreparedRequest, data: Any, files: Any, json
         return File(data, length)
     if callable(data):
         _set_chunked(prepared.headers)
-        return Stream(data, replayable=True)
-    if isinstance(data, Iterable):
+        return Stream(data, replayable=True, awaits=awaits)
+    if isinstance(data, Iterable) or (awaits and isinstance(data, AsyncIterable)):
         _set_chunked(prepared.headers)
-        once = isinstance(data, Iterator)
-        return Stream(lambda: data, replayable=not once)
+        once = isinstance(data, Iterator | AsyncIterator)
+        return Stream(lambda: data, replayable=not once, awaits=awaits)
+    if isinstance(data, AsyncIterable):
+        raise TypeError(f"data is asynchronous ({type(data).__name__}): only an AsyncConnection can await it")
     raise TypeError(
         f"data must be bytes, str, a mapping or pairs to encode as a form, a file, an iterable of bytes or a callable "
         f"that makes one of these, not {type(data).__name__}"
@@ -267,6 +276,22 @@ class _Chunks:
                 self._chunks = self._again()
             self._begun = True
             yield from map(_as_bytes, self._chunks)
+        except Exception as error:
+            self._owner.error = error
+            raise _Broken from error
+
+
+class AsyncChunks:
+    """An asynchronous iterable; it notes what the caller's code raises."""
+
+    def __init__(self, owner: Stream, chunks: AsyncIterable[Any]) -> None:
+        self._owner = owner
+        self._chunks = chunks
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._chunks:
+                yield _as_bytes(chunk)
         except Exception as error:
             self._owner.error = error
             raise _Broken from error

@@ -234,10 +234,10 @@ class EncodedResponse(HTTPResponse):
         if amt is None:
             # All of the encoded body is here, and each step copies the rest of it.
             at_once = max(_AT_ONCE, len(links[0].encoded))
-            if data := b"".join(iter(lambda: self._next_piece(links, at_once), b"")):
+            if data := b"".join(iter(lambda: next_piece(links, at_once), b"")):
                 yield data
             return
-        while data := self._next_piece(links, amt):
+        while data := next_piece(links, amt):
             if exact is None:
                 yield data
                 continue
@@ -248,15 +248,40 @@ class EncodedResponse(HTTPResponse):
                 data = self._ready
             self._ready = data
 
-    def _next_piece(self, links: list[Decoder], limit: int) -> bytes:
-        """The next piece of output of the last decoder."""
-        *others, link = links
-        try:
-            while not (data := link.decode(limit)) and others and (more := self._next_piece(others, limit)):
-                link.encoded += more
-        except self.DECODER_ERROR_CLASSES as error:
-            raise DecodeError("the body is not what its Content-Encoding says", error) from error
-        return data
+
+class Decoding:
+    """Decodes a body as it comes in. One whose codings are not known stays as it is."""
+
+    def __init__(self, codings: str, status: int) -> None:
+        """DecodeError where there are too many."""
+        self._links = _decoders(codings)
+        self._part = status == _PART
+
+    def decoded(self, data: bytes) -> Iterator[bytes]:
+        """What can be decoded with the next bytes of the body, in pieces. DecodeError where they are not encoded so."""
+        links = self._links
+        if not links:
+            yield data
+            return
+        links[0].encoded += data
+        while piece := next_piece(links, _AT_ONCE):
+            yield piece
+
+    def check_end(self) -> None:
+        """The body has ended: `TruncatedBody` where its encoded data has not."""
+        if not self._part and not all(link.is_complete() for link in self._links):
+            raise TruncatedBody("the encoded body is incomplete")
+
+
+def next_piece(links: list[Decoder], limit: int) -> bytes:
+    """The next piece of output of the last decoder."""
+    *others, link = links
+    try:
+        while not (data := link.decode(limit)) and others and (more := next_piece(others, limit)):
+            link.encoded += more
+    except HTTPResponse.DECODER_ERROR_CLASSES as error:
+        raise DecodeError("the body is not what its Content-Encoding says", error) from error
+    return data
 
 
 def _decoders(codings: str) -> list[Decoder]:

@@ -71,6 +71,11 @@ _SOCKS_REPLY = re.compile(r"0x[0-9A-Fa-f]{2}: ([A-Za-z ]{1,60})$").match
 Maker = Callable[[BaseException, ErrorContext], ours.ConnectionError]
 
 
+#: Gets the error that broke a streamed body, the exception that its reader was handling (or None), and whether the
+#: deadline for the whole body ran out. Returns the error to raise.
+OnBreak = Callable[[Exception, BaseException | None, bool], BaseException]
+
+
 class Table(NamedTuple):
     """The errors of what sends."""
 
@@ -104,9 +109,9 @@ def _translated(error: Exception, chain: list[BaseException], context: ErrorCont
     if isinstance(error, _FOREIGN) or not isinstance(error, table.exchange):
         return error
     if context.at_proxy:
-        return _proxy(error, context)
+        return of_proxy(error, context)
     for kinds, make in table.rules:
-        if make is _proxy and context.proxy is not None:
+        if make is of_proxy and context.proxy is not None:
             continue  # urllib3 takes any broken connection for one that the proxy refused
         for link in chain:
             if isinstance(link, kinds):
@@ -150,7 +155,8 @@ def _deadline(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
     return _made(ours.DeadlineExceeded(text, limit=context.limit, phase=phase), never_sent=context.unsent)
 
 
-def _certificate(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+def of_certificate(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+    """For a server's certificate that is not accepted."""
     text = f"{context.origin}: the server's certificate was not accepted: {_verify_words(error)}"
     return _made(ours.TLSError(text), never_sent=True, retryable=False)
 
@@ -160,11 +166,12 @@ def _verify_words(error: BaseException) -> str:
     return f"{words} (name the authority that signed it by verify=)" if "issuer" in words else words
 
 
-def _proxy(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+def of_proxy(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+    """For a proxy that cannot be reached, or refuses."""
     chain = list(_chain(error, context))
     proxy, retryable = _name_of_proxy(context), True
     certificate = next((link for link in chain if isinstance(link, _CERTIFICATE)), None)
-    status = next((match[1] for link in chain if (match := _TUNNEL(str(link)))), None)
+    status = next((said for link in chain if (said := _tunnel_status(link))), None)
     why = next((words for link in chain if (words := _system_words(link))), None)
     if certificate is not None:
         text, retryable = f"the certificate of {proxy} was not accepted: {_verify_words(certificate)}", False
@@ -188,11 +195,20 @@ def _proxy(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
     return made
 
 
+def _tunnel_status(error: BaseException) -> str | None:
+    """With which status a proxy answered CONNECT: in http.client's text, or as aiohttp's error has it."""
+    if (match := _TUNNEL(str(error))) is not None:
+        return match[1]
+    status = getattr(error, "status", None)
+    return str(status) if isinstance(status, int) and 100 <= status <= 999 else None
+
+
 def _name_of_proxy(context: ErrorContext) -> str:
     return "the proxy" if context.proxy is None else f"the proxy {context.proxy}"
 
 
-def _name(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+def of_name(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+    """For a name that does not resolve."""
     why = next((words for link in _chain(error, context) if (words := _system_words(link))), "unknown")
     return _made(ours.ConnectError(f"{context.origin}: the name does not resolve: {why}"), never_sent=True)
 
@@ -208,7 +224,8 @@ def _is_local(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _LOCAL
 
 
-def _connect_timeout(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
+def of_connect_timeout(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
+    """For a connection that takes too long."""
     what = "TLS handshake" if context.phase == "tls" else "connection"
     text = f"{context.origin}: no {what} within {context.connect:.3g} s (timeout.connect){_way(context)}"
     return _made(ours.ConnectTimeout(text), never_sent=True)
@@ -219,7 +236,8 @@ def _pool_empty(_: BaseException, context: ErrorContext) -> ours.ConnectionError
     return _made(ours.DeadlineExceeded(text, limit=context.limit, phase="queue"), never_sent=True)
 
 
-def _tls(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+def of_tls(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+    """For a TLS handshake that fails."""
     chain = list(_chain(error, context))
     code = tls_code(chain)
     words = client_certificate_words(code)
@@ -230,7 +248,7 @@ def _tls(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
         unsent = context.first if late else context.unsent
         return _made(ours.TLSError(f"{context.origin}: {words}"), never_sent=unsent, retryable=False)
     if late:
-        return _read(error, context)
+        return of_read(error, context)
     why = tls_words(code) if code is not None else next(filter(None, map(_system_words, chain)), "broken off")
     text = f"{context.origin}: the TLS handshake failed: {why}{_way(context)}"
     return _made(ours.TLSError(text), never_sent=context.unsent)
@@ -238,7 +256,7 @@ def _tls(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
 
 def _read_timeout(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
     if context.unsent:
-        return _connect_timeout(error, context)
+        return of_connect_timeout(error, context)
     text = f"{context.origin}: nothing arrived for {context.read:.3g} s (timeout.read){_way(context)}"
     return _made(ours.ReadTimeout(text), never_sent=False)
 
@@ -249,20 +267,25 @@ def _decode(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
 
 
 def _header(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
-    return _read(error, context) if context.phase in ("head", "body") else _url(error, context)  # the server's, or ours
+    return (
+        of_read(error, context) if context.phase in ("head", "body") else of_url(error, context)
+    )  # the server's, or ours
 
 
-def _url(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
+def of_url(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
+    """For what cannot be sent."""
     text = f"{context.origin}: requests does not take this URL, header or proxy setting"
     return _made(ours.URLError(text), never_sent=True, retryable=False)
 
 
-def _redirect(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
+def of_redirect(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
+    """For a redirect that cannot be followed."""
     text = f"{context.origin}: a redirect that cannot be followed"
     return _made(ours.RedirectError(text), never_sent=False, retryable=False)
 
 
-def _read(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+def of_read(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+    """For a response that does not come whole."""
     chain = list(_chain(error, context))
     why = next((words for link in chain if (words := _words_of_ours(link) or _system_words(link))), None)
     if why is None and (code := tls_code(chain)) is not None:
@@ -291,8 +314,8 @@ def _broken(error: BaseException, context: ErrorContext) -> ours.ConnectionError
 
 def _os_error(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
     if context.phase == "tls":
-        return _tls(error, context)
-    return _connect(error, context) if context.unsent else _read(error, context)
+        return of_tls(error, context)
+    return _connect(error, context) if context.unsent else of_read(error, context)
 
 
 def _system_words(error: BaseException) -> str | None:
@@ -317,16 +340,16 @@ _CERTIFICATE = (ssl.SSLCertVerificationError, ssl.CertificateError, CertificateE
 _EXCHANGE = (rex.RequestException, uex.HTTPError, uex.ProxySchemeUnsupported, OSError, http.client.HTTPException)
 
 RULES: tuple[tuple[tuple[type[BaseException], ...], Maker], ...] = (
-    (_CERTIFICATE, _certificate),
-    ((uex.ProxyError, rex.ProxyError, uex.ProxySchemeUnknown, uex.ProxySchemeUnsupported), _proxy),
-    ((uex.NameResolutionError, socket.gaierror), _name),
+    (_CERTIFICATE, of_certificate),
+    ((uex.ProxyError, rex.ProxyError, uex.ProxySchemeUnknown, uex.ProxySchemeUnsupported), of_proxy),
+    ((uex.NameResolutionError, socket.gaierror), of_name),
     ((uex.NewConnectionError,), _connect),
-    ((uex.ConnectTimeoutError, rex.ConnectTimeout), _connect_timeout),
+    ((uex.ConnectTimeoutError, rex.ConnectTimeout), of_connect_timeout),
     ((uex.EmptyPoolError,), _pool_empty),
     ((uex.ReadTimeoutError, rex.ReadTimeout, uex.TimeoutError, rex.Timeout, TimeoutError), _read_timeout),
-    ((ssl.SSLError, uex.SSLError, rex.SSLError), _tls),
+    ((ssl.SSLError, uex.SSLError, rex.SSLError), of_tls),
     ((rex.ContentDecodingError, uex.DecodeError), _decode),
-    ((rex.TooManyRedirects, rex.UnrewindableBodyError, uex.UnrewindableBodyError), _redirect),
+    ((rex.TooManyRedirects, rex.UnrewindableBodyError, uex.UnrewindableBodyError), of_redirect),
     (
         (
             rex.InvalidURL,
@@ -336,11 +359,11 @@ RULES: tuple[tuple[tuple[type[BaseException], ...], Maker], ...] = (
             rex.URLRequired,
             uex.LocationValueError,
         ),
-        _url,
+        of_url,
     ),
     ((rex.InvalidHeader, uex.InvalidHeader), _header),
     ((uex.ProtocolError, uex.ResponseError, rex.ChunkedEncodingError, http.client.HTTPException), _os_error),
-    ((rex.RetryError,), _read),
+    ((rex.RetryError,), of_read),
     ((rex.ConnectionError, uex.HTTPError, rex.RequestException), _broken),
     ((OSError,), _os_error),
 )

@@ -1,26 +1,26 @@
-"""How long a server keeps an idle socket open, as its Keep-Alive header says."""
+"""How long a socket may be used again: as the server's Keep-Alive header says, and as it grows old."""
 
 from __future__ import annotations
 
 import functools
-import http.client
 import math
 
 #: Seconds before the server's timeout in which a socket is not used: the server counts from when it sent its response,
 #: we from when it arrived, and the next request needs time, too. A round trip around the world takes half a second, and
 #: common servers count in whole seconds. A request sent while the server closes is lost.
 MARGIN = 1.0
+#: Share of `pool.max_age` by which the age limit of a socket varies, so that a fleet's do not all end at once.
+AGE_JITTER = 0.1
 #: Characters of the value, and digits of a number in it, above which it is ignored.
 _LONGEST = 200
 _MOST_DIGITS = 9
 
 
-def keep_alive_seconds(headers: http.client.HTTPMessage) -> float:
-    """Seconds for which a socket may be idle after a response with these headers; infinity where they do not say.
+def keep_alive_seconds(values: list[str] | None) -> float:
+    """Seconds for which a socket may be idle after a response with these Keep-Alive headers; infinity without any.
 
     0 or less: it must not be reused.
     """
-    values = headers.get_all("Keep-Alive")
     return math.inf if values is None else _parsed(",".join(values)[: _LONGEST + 1])
 
 

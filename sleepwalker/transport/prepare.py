@@ -36,6 +36,8 @@ class Base(NamedTuple):
     prefix: str
     """What requests would write before a path."""
     origin: Origin
+    awaits: bool
+    """Whether bodies may be asynchronous."""
 
 
 class Content(Protocol):
@@ -66,7 +68,7 @@ def prepare(
     Does what `requests.Session.prepare_request` does, apart from credentials, and skips most of it for a URI that needs
     no quoting and a session without cookies.
     """
-    session, hostname, prefix, origin = base
+    session, hostname, prefix, origin, _ = base
     params = content.params
     prepared = requests.PreparedRequest()
     prepared.method = method
@@ -77,7 +79,7 @@ def prepare(
     else:
         prepared.prepare_url(resolve(origin, hostname, uri), None)
     prepared.headers = all_headers = merged(session.headers, *headers)
-    body = prepare_body(prepared, content.data, content.files, content.json_bytes)
+    body = prepare_body(prepared, content.data, content.files, content.json_bytes, awaits=base.awaits)
     store = store_of(all_headers)
     told: MutableMapping[str, Any] = all_headers if store is None else store
     if body is NO_BODY or (isinstance(body, Fixed) and not body.payload()):

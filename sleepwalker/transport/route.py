@@ -16,6 +16,8 @@ class Route(Protocol):
 
     session: requests.Session
     """Common headers, parameters, cookies and hooks."""
+    awaits: bool
+    """Whether it is a way of asyncio's."""
     proxied: bool
     """Whether requests go through a proxy."""
 

@@ -92,9 +92,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("transport.errors",),
     ("transport.blocking", "transport.aio"),
     ("connection",),
+    ("links", "definitions"),
     ("aio",),
     ("adapters",),
-    ("links", "definitions"),
     ("datarep",),
     ("service",),
     ("logging", "otel", "prometheus"),
@@ -137,7 +137,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "jsonpointer": ("definitions",),
     # Of links that a server sends, and of those in a service's definition.
     # Of what a checker alone reads.
-    "typing_extensions": ("connection.found",),
+    "typing_extensions": ("connection.found", "aio.found"),
     "uritemplate": ("links.template", "definitions"),
 }
 
@@ -276,8 +276,8 @@ def test_every_folder_of_the_package_is_shipped() -> None:
 
 
 OPTIONAL = (
-    "aiohttp", "duckdb", "httpx", "httpx2", "jsonpointer", "opentelemetry", "prometheus_client", "pybreaker", "redis", "reschema", "rich",
-    "structlog", "uritemplate", "weblinking", "sleepwalker.cli",
+    "aiohttp", "duckdb", "httpx", "httpx2", "jsonpointer", "opentelemetry", "prometheus_client", "pybreaker", "redis",
+    "reschema", "rich", "structlog", "uritemplate", "weblinking", "sleepwalker.cli",
 )  # fmt: skip
 
 _PROBE = """

@@ -7,12 +7,11 @@ import math
 
 import pytest
 
-from sleepwalker.transport.blocking.head import PlainHeaders
 from sleepwalker.transport.keep_alive import keep_alive_seconds
 
 
-def headers(*values: str) -> PlainHeaders:
-    return PlainHeaders([("Server", "x"), *(("Keep-Alive", value) for value in values)])
+def headers(*values: str) -> list[str] | None:
+    return list(values) or None
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ ENCODER = json.JSONEncoder()
 
 def test_the_verbs_take_the_keywords_of_request() -> None:
     parameters = inspect.signature(Connection.request).parameters.values()
-    assert [one.name for one in parameters if one.kind is one.KEYWORD_ONLY] == list(RequestOptions.__annotations__)
+    assert {one.name for one in parameters if one.kind is one.KEYWORD_ONLY} == set(RequestOptions.__annotations__)
 
 
 def test_a_call_that_is_given_nothing_has_the_defaults_of_request() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from functools import partial
 
+from sleepwalker.drivers.aio.loops import finish, in_loop, until_done
 from sleepwalker.engine import Waiter
 
 
 class Waits:
-    """Waits of tasks. `end` is called in the loop's own thread; the waiters of a host may be woken from any."""
+    """Waits of tasks, which may be ended from any thread."""
 
     __slots__ = ("_waiting", "over")
 
@@ -22,18 +22,18 @@ class Waits:
     async def pause(self, seconds: float) -> bool:
         """Wait for `seconds`; True if the connection was closed meanwhile."""
         if not self.over:
-            await self._wait(asyncio.get_running_loop().create_future(), seconds)
+            await until_done(asyncio.get_running_loop().create_future(), seconds, self._waiting)
         return self.over
 
     async def queue(self, waiter: Waiter, seconds: float) -> bool:
         """Wait until the waiter is woken, `seconds` at most; True if the connection was closed meanwhile."""
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
-        waiter.notify = partial(_wake, loop, woken)
+        waiter.notify = partial(in_loop, loop, finish, woken)
         try:
             # Looked at once `notify` is there: a change is seen here, or wakes it.
             if not self.over and not waiter.woken:
-                await self._wait(woken, seconds)
+                await until_done(woken, seconds, self._waiting)
             return self.over
         finally:
             waiter.notify = None
@@ -42,32 +42,4 @@ class Waits:
         """End all waits, also those to come."""
         self.over = True
         for waiting in tuple(self._waiting):
-            _finish(waiting)
-
-    async def _wait(self, future: asyncio.Future[None], seconds: float) -> None:
-        """Until the future is done, for so many seconds at most."""
-        timer = future.get_loop().call_later(seconds, _finish, future)
-        self._waiting.add(future)
-        try:
-            await future
-        finally:
-            self._waiting.discard(future)
-            timer.cancel()
-
-
-def _finish(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
-    """Finish a future of `loop`, from any thread."""
-    try:
-        here = asyncio.get_running_loop() is loop
-    except RuntimeError:
-        here = False
-    if here:
-        _finish(future)
-        return
-    with contextlib.suppress(RuntimeError):  # the loop is closed, and with it ended whoever waited
-        loop.call_soon_threadsafe(_finish, future)
+            in_loop(waiting.get_loop(), finish, waiting)

@@ -20,8 +20,9 @@ from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport.blocking import fast_path
 from sleepwalker.transport.blocking.deadline import AttemptDeadline, current_deadline
 from sleepwalker.transport.blocking.pool import pool_classes
-from sleepwalker.transport.blocking.response_headers import LazyHeaders, encoding_of, usable_encoding
+from sleepwalker.transport.blocking.response_headers import LazyHeaders
 from sleepwalker.transport.codings import EncodedResponse
+from sleepwalker.transport.content_types import encoding_of, usable_encoding
 from sleepwalker.transport.cookies import without_odd_attributes
 from sleepwalker.transport.headers import headers_of
 from sleepwalker.transport.tls import shared_context

@@ -148,7 +148,7 @@ class Pool(urllib3.connectionpool.HTTPConnectionPool):
                 headers = response.headers
                 plain = headers.__class__ is PlainHeaders and headers.store is not None
                 if not plain or "keep-alive" in headers.store:
-                    good_until = min(good_until, now + keep_alive_seconds(headers))
+                    good_until = min(good_until, now + keep_alive_seconds(headers.get_all("Keep-Alive")))
         conn.idle_since, conn.good_until = now, good_until
         if good_until <= now:
             conn.close()

@@ -29,6 +29,8 @@ from sleepwalker.transport.url import Origin, origin_of
 class Route:
     """Owns the session, adapter and settings of a connection. The environment is read here and never again."""
 
+    awaits = False
+
     def __init__(
         self,
         origin: Origin,

@@ -27,14 +27,13 @@ from sleepwalker.transport.blocking.canceller import Canceller
 from sleepwalker.transport.blocking.deadline import AttemptDeadline, current_deadline
 from sleepwalker.transport.blocking.head import BoundedResponse
 from sleepwalker.transport.blocking.uploading import PIECE, UNWATCHED, Early, send_watching
+from sleepwalker.transport.keep_alive import AGE_JITTER
 from sleepwalker.transport.resolver import resolve
 from sleepwalker.transport.tls import renewed_context
 from sleepwalker.transport.url import Origin
 
 #: Seconds. A wait that a canceller cannot end (a name look-up) is split into slices of this length.
 SLICE = 0.02
-#: Share of `pool.max_age` by which the age limit of a socket varies, so that a fleet's do not all end at once.
-AGE_JITTER = 0.1
 #: Seconds, a round trip around the world. An address that had less time than this to accept is not noted as failed.
 #: One that failed when it was last tried gets no more than this, as long as there are others.
 _PATIENCE = 0.3

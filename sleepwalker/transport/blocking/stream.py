@@ -21,20 +21,17 @@ from urllib3.exceptions import ProtocolError
 
 from sleepwalker.transport.blocking.deadline import AttemptDeadline
 from sleepwalker.transport.blocking.head import BoundedResponse
-from sleepwalker.transport.codings import EncodedResponse
+from sleepwalker.transport.codings import EncodedResponse, next_piece
+from sleepwalker.transport.errors import OnBreak
 from sleepwalker.transport.framing import MalformedResponse
 
-__all__ = ["ClosedByReader", "OnBreak", "StreamedResponse", "begin_stream", "watch_stream"]
+__all__ = ["ClosedByReader", "StreamedResponse", "begin_stream", "watch_stream"]
 
 T = TypeVar("T")
 #: Bytes of a chunk that are handed over as one piece. Memory for a longer one would be allocated on the server's word.
 _LONGEST_CHUNK = 1 << 20
 #: Bytes read at a time where the caller does not say how many.
 _AT_ONCE = 1 << 16
-
-#: Gets the error that broke a body, the exception that its reader was handling (or None), and whether the deadline for
-#: the whole body ran out. Returns the error to raise.
-OnBreak = Callable[[Exception, BaseException | None, bool], BaseException]
 
 
 class ClosedByReader(MalformedResponse):
@@ -185,7 +182,7 @@ class StreamedResponse(EncodedResponse):
         left += self._ready
         self._ready = b""
         while len(left) < least and not (left and self.is_late()):
-            if piece := self._next_piece(links, _AT_ONCE):
+            if piece := next_piece(links, _AT_ONCE):
                 left += piece
             elif data := super().read(_AT_ONCE, False) if least > 1 else super().read1(_AT_ONCE, False):
                 links[0].encoded += data

@@ -1,0 +1,189 @@
+"""Makes the calls of one asynchronous connection: each is made ready, driven through the engine, and handed over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import weakref
+from collections.abc import AsyncIterator, Coroutine
+from functools import partial
+from typing import Any
+
+from sleepwalker.clock import Clock
+from sleepwalker.connection.handover import Handover, Streams
+from sleepwalker.connection.options import CallOptions
+from sleepwalker.connection.outgoing import PreparedCall, RequestMaker
+from sleepwalker.connection.part import Part
+from sleepwalker.connection.response import Response
+from sleepwalker.connection.traced import traced
+from sleepwalker.connection.usage import Usage
+from sleepwalker.drivers.aio.drive import drive
+from sleepwalker.drivers.aio.hedge import hedge
+from sleepwalker.drivers.aio.waits import Waits
+from sleepwalker.engine import Final, Outcome, Send, run
+from sleepwalker.events import Observer
+from sleepwalker.exceptions import ConnectionError
+from sleepwalker.telemetry import tracing
+from sleepwalker.transport.aio.attempt import attempt, discard
+from sleepwalker.transport.aio.errors import translate
+from sleepwalker.transport.aio.route import Route
+from sleepwalker.transport.aio.stream import watch_stream
+from sleepwalker.transport.url import Origin
+
+#: A probe is to show that its host responds, in so many bytes of body at most.
+_PROBE = CallOptions(max_body=1_000_000, raise_for_status=False)
+#: So many responses are kept before those of tasks that are gone are dropped.
+_MOST_TASKS = 64
+STREAMS = Streams(watch_stream, translate)
+
+
+class TaskLatest:
+    """The last response of each task."""
+
+    def __init__(self) -> None:
+        self._of_tasks: dict[weakref.ref[asyncio.Task[Any]], Any] = {}
+        self._tidy_at = _MOST_TASKS
+
+    @property
+    def response(self) -> Any:
+        """That of the running task; None where there is none."""
+        task = _running_task()
+        return None if task is None else self._of_tasks.get(weakref.ref(task))
+
+    @response.setter
+    def response(self, response: Any) -> None:
+        if (task := _running_task()) is None:
+            return
+        self._of_tasks[weakref.ref(task)] = response
+        if len(self._of_tasks) > self._tidy_at:
+            self._of_tasks = {ref: kept for ref, kept in self._of_tasks.items() if ref() is not None}
+            self._tidy_at = max(_MOST_TASKS, 2 * len(self._of_tasks))
+
+
+def _running_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        return None
+
+
+class Calls:
+    """Makes the calls of one connection and its scopes, for as long as it is not closed."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        route: Route,
+        maker: RequestMaker,
+        handover: Handover,
+        usage: Usage,
+        clock: Clock,
+        observe: Observer,
+    ) -> None:
+        self._origin = origin
+        self._route = route
+        self._maker = maker
+        self._handover = handover
+        self._usage = usage
+        self._clock = clock
+        self._observe = observe
+        self._under_way = 0
+        self.waits: Waits = Waits()
+        self.closed: bool = False
+
+    async def call(self, part: Part, method: str, uri: str, options: CallOptions) -> Response:
+        """The response to a request, or the error that says why there is none."""
+        if self.closed:
+            closed = ConnectionError(f"{self._origin}: this connection is closed; make a new one")
+            closed.never_sent, closed.retryable = True, False
+            raise closed
+        if part.whole is not None:
+            part.catch_up()
+        call = self._maker.call(part, method, uri, options)
+        if options.total_covers_body:
+            call.outgoing.body_ends_at = self._clock.monotonic() + call.compiled.total
+        tracer = tracing.tracer
+        self._under_way += 1
+        try:
+            # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
+            return self._handover.hand_over(
+                await (
+                    self._run(call, self._observe)
+                    if tracer is None
+                    else tracer.awaited(traced(self._origin, call, self._clock, self._observe, self._run))
+                ),
+                call,
+            )
+        except BaseException:
+            for deadline in call.outgoing.deadlines:
+                deadline.release()
+            raise
+        finally:
+            self._ended()
+
+    @contextlib.asynccontextmanager
+    async def stream(self, part: Part, method: str, uri: str, options: CallOptions) -> AsyncIterator[Any]:
+        """The response to a request whose body its reader reads; it is closed at the end."""
+        self._under_way += 1
+        try:
+            response = await self.call(part, method, uri, options)
+            try:
+                yield response
+            finally:
+                response.close()
+        finally:
+            self._ended()
+
+    async def probe(self, part: Part, path: str, seconds: float) -> Outcome:
+        """Ask for `path` once within `seconds`, outside every policy and count; also once closed."""
+        compiled = part.compiled
+        outgoing = self._maker.outgoing("GET", path, _PROBE, part.host)
+        seconds = min(compiled.attempt, seconds)
+        step = Send(self._clock.monotonic() + seconds, "attempt", seconds, proven_since=math.inf)
+        self._under_way += 1
+        try:
+            return await attempt(self._route.sender, outgoing, compiled.connect, compiled.read, step)
+        finally:
+            self._ended()
+
+    def close(self) -> None:
+        """End waits, close idle sockets, and refuse later calls. Requests in flight finish."""
+        self.closed = True
+        self.waits.end()
+        self._route.close()
+        self.end_if_idle()
+
+    def end_if_idle(self) -> None:
+        """Close all sockets of a connection that keeps none, once no call is under way."""
+        if self._under_way == 0 and (self.closed or self._usage.retired):
+            self._route.end()
+
+    def renew_after_fork(self) -> None:
+        """Begin with sockets and waits that are not the parent's."""
+        self._route.renew()
+        self._under_way = 0
+        self.waits = Waits()
+        if self.closed:
+            self.waits.end()
+
+    def _ended(self) -> None:
+        self._under_way -= 1
+        if self._under_way == 0:
+            self.end_if_idle()
+
+    def _run(self, call: PreparedCall, observe: Observer) -> Coroutine[Any, Any, Final]:
+        """Drives a call to its end."""
+        compiled, sender = call.compiled, self._route.sender
+        steps = run(call.host, compiled, call.request, self._clock, observe)
+        send = partial(attempt, sender, call.outgoing, compiled.connect, compiled.read)
+        if compiled.hedge is None:
+            return drive(steps, self.waits, send, discard)
+        begin = partial(self._hedged, call)
+        hedged = partial(hedge, begin=begin, release=discard, clock=self._clock)
+        return drive(steps, self.waits, send, discard, hedged)
+
+    def _hedged(self, call: PreparedCall, step: Send, extra: bool) -> Coroutine[Any, Any, Outcome]:
+        """An attempt of a call that may be hedged; an `extra` one has a request of its own: attempts write on it."""
+        outgoing = call.outgoing.copy() if extra else call.outgoing
+        return attempt(self._route.sender, outgoing, call.compiled.connect, call.compiled.read, step)

@@ -1,0 +1,157 @@
+"""`AsyncConnection`: authentication and communication with one remote machine, under a policy, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import aiohttp
+
+from sleepwalker.aio.calls import STREAMS, Calls, TaskLatest
+from sleepwalker.aio.verbs import AsyncVerbs
+from sleepwalker.clock import SYSTEM_CLOCK, Clock
+from sleepwalker.connection.arguments import Certificate, Credentials, HeaderValues, Params, Path, Verify
+from sleepwalker.connection.base import ConnectionBase, connections
+from sleepwalker.connection.json import HEADERS, MAX_BODY, decoded, json_options
+from sleepwalker.connection.options import AsyncRequestOptions, CallOptions, checked_options
+from sleepwalker.connection.response import Response
+from sleepwalker.connection.retry_if import RetryIf
+from sleepwalker.connection.settings import Timeout, check_max_body, pool_for
+from sleepwalker.engine import Outcome
+from sleepwalker.events import AnyObserver
+from sleepwalker.frames import without_locals
+from sleepwalker.policy import Policy
+from sleepwalker.transport.aio.route import Route
+from sleepwalker.transport.aio.stream import AsyncResponse
+
+
+class AsyncConnection(AsyncVerbs, ConnectionBase):
+    """`Connection` for asyncio: the same arguments, policies, exceptions, health and events, and calls to await.
+
+    Args:
+        session: An `aiohttp.ClientSession` to send through. It stays its owner's to close, and its own cookies and
+            connector are used.
+
+    All other arguments, and what they raise, are those of `Connection`. What a call returns is a `requests.Response`
+    whose body is read.
+
+    It belongs to the event loop in which it is first called; once that has ended, it begins anew in the next one. A
+    task that is cancelled ends its attempt at once: its socket is closed, and nothing is counted against the host.
+
+    Example:
+        ```python
+        async with AsyncConnection("https://api.example.com", ("user", "password"), policy="interactive") as conn:
+            item = await conn.json_request("GET", "/items/7")
+            first, second = await asyncio.gather(conn.get("/items/1"), conn.get("/items/2"))
+        ```
+    """
+
+    __slots__ = ()
+
+    @without_locals
+    def __init__(
+        self,
+        hostname: str,
+        auth: Credentials | None = None,
+        port: int | str | None = None,
+        verify: Verify = True,
+        timeout: Timeout | None = None,
+        *,
+        policy: Policy | Path | None = None,
+        cert: Certificate | None = None,
+        proxies: Mapping[str, str] | None = None,
+        headers: HeaderValues | None = None,
+        session: aiohttp.ClientSession | None = None,
+        max_body: int = MAX_BODY,
+        retry_if: RetryIf | None = None,
+        observer: AnyObserver | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        origin, followed = self._read(hostname, port, timeout, policy, clock)
+        self._json_options = CallOptions(headers=HEADERS, max_body=check_max_body(max_body))
+        session, pool = _checked_session(session), pool_for(followed)
+        route = Route(origin, session, pool, clock, verify=verify, cert=cert, proxies=proxies)
+        observe = self._set_up(route, followed, auth, headers, retry_if, observer, clock, TaskLatest(), STREAMS)
+        self._client = route
+        self._calls: Calls = Calls(origin, route, self._maker, self._handover, self.usage, clock, observe)
+        connections.add(self)
+
+    async def json_request(
+        self,
+        method: str,
+        uri: str,
+        body: object = None,
+        params: Params | None = None,
+        extra_headers: HeaderValues | None = None,
+    ) -> Any:
+        """`Connection.json_request`, awaited."""
+        options = self._json_options
+        if body is not None or params is not None or extra_headers:
+            options = json_options(options, self._encoder, body, params, extra_headers)
+        return decoded(await self._calls.call(self._part, method, uri, options), self._origin)
+
+    async def request(self, method: str, uri: str, **options: Unpack[AsyncRequestOptions]) -> Response:
+        """`Connection.request`, awaited, with its arguments: but for `stream`, which is the method of that name here.
+
+        `data` may also be an asynchronous iterable of bytes, or a function that makes a new one for each attempt.
+        """
+        return await self._calls.call(self._part, method, uri, checked_options(options, self._encoder, awaits=True))
+
+    def stream(
+        self, method: str, uri: str, **options: Unpack[AsyncRequestOptions]
+    ) -> AbstractAsyncContextManager[AsyncResponse]:
+        """A response whose body is read as it comes: `async with conn.stream("GET", uri) as response`.
+
+        The attempt ends with the response's head, and so do the verdict and the deadlines; each wait for bytes is
+        bounded by `timeout.read`, the whole body only with `total_covers_body`. Arguments and errors are those of
+        `request`. At the end of the block the response is closed, read or not.
+        """
+        checked = checked_options(options, self._encoder, awaits=True)._replace(stream=True)
+        return self._calls.stream(self._part, method, uri, checked)
+
+    @property
+    def conn(self) -> aiohttp.ClientSession | None:
+        """The session underneath; None before the first call, which makes it."""
+        return self._client.client_session
+
+    async def probe(self, path: str, seconds: float) -> Outcome:
+        """Ask for `path` once within `seconds`, outside every policy and count; also once closed."""
+        return await self._calls.probe(self._part, path, seconds)
+
+    def retire(self) -> None:
+        """`Connection.retire`."""
+        super().retire()
+        self._calls.end_if_idle()
+
+    async def close(self) -> None:
+        """Close idle sockets and end waits for a turn or a retry. Requests in flight finish; later ones raise.
+
+        This also closes its scopes. Closing a scope does nothing, since others use the same connection.
+        """
+        close_now(self)
+        await asyncio.sleep(0)  # a loop closes sockets when its turn comes
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._whole is None:  # asked here, for a subclass may log out as it closes
+            await self.close()
+
+
+def close_now(conn: AsyncConnection) -> None:
+    """Close a connection, in the thread of its loop, without waiting for its sockets to be gone."""
+    if conn._whole is None:
+        conn._calls.close()
+        conn._part.host.tell_refused()
+
+
+def _checked_session(session: object) -> aiohttp.ClientSession | None:
+    if session is not None and not isinstance(session, aiohttp.ClientSession):
+        raise TypeError(f"session must be an aiohttp.ClientSession, not {type(session).__name__}")
+    return session

@@ -1,0 +1,141 @@
+"""Drives the lookups of a manager with tasks: performs their steps, and has the hooks asked beside their callers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, ClassVar, TypeVar, cast
+
+from sleepwalker.aio.closing import AsyncClosing
+from sleepwalker.aio.guarded_calls import AsyncGuardedCalls
+from sleepwalker.aio.leading import AsyncLeading, ask_hook
+from sleepwalker.aio.probing import AsyncProbing
+from sleepwalker.clock import Clock, SystemClock
+from sleepwalker.connection.adopting import Adopting
+from sleepwalker.connection.finding import FinderBase, found_or_raised
+from sleepwalker.connection.retiring import Retiring
+from sleepwalker.drivers.aio.signals import Signal
+from sleepwalker.drivers.aio.tasks import Tasks
+from sleepwalker.events import Observer
+from sleepwalker.hosts import HostTable
+from sleepwalker.lookup.find import Found
+from sleepwalker.lookup.foreign import Answer
+from sleepwalker.lookup.state import Lookup
+from sleepwalker.lookup.steps import AskHook, Await, AwaitRetired, Machine, Start
+
+T = TypeVar("T")
+
+#: How often a waiter looks at a clock that is not the system's, in seconds: one of a test goes on without the loop.
+_SLICE = 0.25
+
+
+class AsyncFinder(FinderBase):
+    """The lookups of a manager whose callers are tasks of one loop at a time."""
+
+    def __init__(
+        self,
+        manager: weakref.ref[Any],
+        hosts: HostTable,
+        max_connections: int,
+        guarded: frozenset[str] | None,
+        observe: Observer,
+        clock: Clock,
+    ) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The one that it works in."""
+        self.thread: int = 0
+        """The loop's."""
+        self.tasks: Tasks = Tasks()
+        """Those that ask the hooks, and that probe."""
+        self._closings = Tasks()
+        lookup = Lookup(hosts, max_connections, caller=_caller, signal=Signal)
+        retiring = Retiring(lookup, observe, AsyncClosing(self._closings))
+        adopting = Adopting(manager, lookup, guarded, observe, clock, AsyncGuardedCalls)
+        leading = self._leads = AsyncLeading(lookup, retiring, self.tasks)
+        self._looks_up: bool = not isinstance(lookup.clock, SystemClock)
+        super().__init__(lookup, observe, retiring, AsyncProbing(lookup, observe, self.tasks), adopting, leading)
+
+    # -- for the manager
+
+    async def found(self, machine: Machine[Found]) -> Any:
+        """What the machine of `search` finds."""
+        return found_or_raised(await self.drive(machine))
+
+    def enter(self) -> None:
+        """Work in the running loop from now on. RuntimeError while there is another one that has not been closed."""
+        loop = asyncio.get_running_loop()
+        with self.lock:
+            before = self.loop
+            if before is not loop:
+                if before is not None and not before.is_closed():
+                    raise RuntimeError(
+                        "this manager works in another event loop, which is not closed: make a manager for each loop; "
+                        "with hosts=manager.hosts they share what is known of hosts"
+                    )
+                self.loop = self.tasks.loop = self._closings.loop = loop
+                if before is not None:
+                    self.lookup.begin_anew()
+                self.probing.renew()
+            self.thread = threading.get_ident()
+
+    def renew_after_fork(self) -> None:
+        """The loop is the parent's as well."""
+        super().renew_after_fork()
+        self.loop = self.tasks.loop = self._closings.loop = None
+
+    async def ended(self) -> None:
+        """End what is under way in the background, and wait for what is being closed."""
+        self.tasks.cancel()
+        await self.tasks.ended()
+        await self._closings.ended()
+        await asyncio.sleep(0)  # a loop closes sockets when its turn comes
+
+    # -- a machine's steps
+
+    async def drive(self, machine: Machine[T]) -> T:
+        """Perform the steps of a machine, those that wait as well; what it comes to."""
+        reply: Any = None
+        try:
+            while True:
+                over, reply = self.advance(machine, reply)
+                if over:
+                    return cast(T, reply)
+                kind = type(reply)
+                wait = self.awaited.get(kind)
+                reply = self.performed[kind](self, reply) if wait is None else await wait(self, reply)
+        except BaseException:
+            self._close(machine)
+            raise
+        finally:
+            del reply, machine  # a traceback with locals, of a coroutine, would show what was asked for
+            self.catch_up()
+
+    def _start(self, step: Start) -> None:
+        self._leads.start(step, self.run, self.drive)
+
+    async def _ask_hook(self, step: AskHook) -> Answer:
+        return await ask_hook(step, self.lookup.clock, self.retiring)
+
+    async def _await(self, step: Await) -> bool:
+        left = step.until - self.lookup.clock.monotonic()
+        return await cast(Signal, step.flight.done).wait(min(left, _SLICE) if self._looks_up else left)
+
+    async def _await_retired(self, step: AwaitRetired) -> None:
+        await cast(Signal, step.flight.retired).wait(step.until - self.lookup.clock.monotonic())
+
+    performed = FinderBase.performed | {Start: _start}
+    awaited: ClassVar[dict[type, Callable[[Any, Any], Awaitable[Any]]]] = {
+        AskHook: _ask_hook,
+        Await: _await,
+        AwaitRetired: _await_retired,
+    }
+
+
+def _caller() -> Hashable:
+    """The task that asks; outside of one, the thread."""
+    try:
+        return asyncio.current_task() or threading.get_ident()
+    except RuntimeError:
+        return threading.get_ident()

@@ -1,0 +1,83 @@
+"""The calls that a guard makes of a foreign object's coroutine functions, under a policy."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+
+from sleepwalker.connection import guarded_calls
+from sleepwalker.connection.foreign import outcome_of_deadline
+from sleepwalker.connection.guarded_calls import GuardedCallsBase
+from sleepwalker.drivers.aio.drive import drive
+from sleepwalker.drivers.aio.waits import Waits
+from sleepwalker.engine import Outcome, Send
+from sleepwalker.frames import empty_frames
+
+
+class AsyncGuardedCalls(GuardedCallsBase):
+    """With tasks. Plain functions are passed through: a wait of theirs would block the loop."""
+
+    __slots__ = ()
+
+    waits: Waits
+
+    def __post_init__(self) -> None:
+        GuardedCallsBase.__post_init__(self)
+        self.waits = Waits()
+
+    def takes(self, function: Callable[..., Any]) -> bool:
+        """Whether it is a coroutine function."""
+        return inspect.iscoroutinefunction(function)
+
+    def guarded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` under the policy."""
+
+        @functools.wraps(function, updated=())
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            mark = object()
+            try:
+                self._begin(mark)
+                steps = self._steps(name, args, kwargs)
+                attempt = functools.partial(self._attempt, function, args, kwargs)
+                return self._hand_over(await drive(steps, self.waits, attempt, release))
+            except BaseException as error:
+                empty_frames(error)
+                raise
+            finally:
+                self._end(mark)
+                del args, kwargs
+
+        return call
+
+    async def _attempt(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], step: Send
+    ) -> Outcome:
+        """Call the object once; it is cancelled when the attempt's time is over."""
+        handled = sys.exception()
+        left = step.deadline - self.clock.monotonic()
+        time = asyncio.timeout(None if left == math.inf else left)
+        try:
+            async with time:
+                value = await function(*args, **kwargs)
+        except TimeoutError as error:
+            if time.expired():
+                return outcome_of_deadline(error, step, self.host, self.compiled, handled)
+            return self._raised(error, handled)
+        except Exception as error:  # noqa: BLE001 - raised again when the call ends
+            return self._raised(error, handled)
+        return self._returned(value)
+
+
+def release(response: Any) -> None:
+    """Let go of what an attempt returned that nothing will be done with."""
+    if isinstance(response, aiohttp.ClientResponse):
+        response.release()
+    else:
+        guarded_calls.release(response)

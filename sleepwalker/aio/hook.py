@@ -1,0 +1,44 @@
+"""What makes connections for an `AsyncConnectionManager`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable
+from typing import Any, Protocol, TypeVar
+
+from sleepwalker.connection.hook import ConnectionHook
+
+__all__ = ["AsyncConnectionHook", "AsyncHook"]
+
+_C_co = TypeVar("_C_co", covariant=True)
+
+
+class AsyncHook(Protocol[_C_co]):
+    """What an `AsyncConnectionManager` takes for a hook: one of either kind, or any object with such a `connect`."""
+
+    def connect(self, host: str, auth: Any, /) -> Awaitable[_C_co | None] | _C_co | None:
+        """A connection to `host` with `auth`; None if this hook does not know the host."""
+        ...
+
+
+class AsyncConnectionHook(ConnectionHook):
+    """Makes connections for an `AsyncConnectionManager`: subclass it, and register an object with `add_conn_hook`.
+
+    Example:
+        ```python
+        class Login(AsyncConnectionHook):
+            async def connect(self, host: str, auth: Any) -> AsyncConnection | None:
+                return AsyncConnection(host, auth, policy="careful") if host.startswith("https://") else None
+
+        manager.add_conn_hook(Login())
+        ```
+    """
+
+    @abstractmethod
+    def connect(self, host: str, auth: Any) -> Any:
+        """As that of a `ConnectionHook`; it may be a coroutine function.
+
+        One runs in a task of its own, which no caller's cancellation cuts. A plain function runs in a thread, for it
+        may wait; the loop does not wait for it when it ends.
+        """
+        return super().connect(host, auth)  # type: ignore[safe-super]

@@ -1,0 +1,107 @@
+"""Leads flights with tasks: asks coroutine functions in a task of their own, and plain ones in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import aiohttp
+
+from sleepwalker.clock import Clock
+from sleepwalker.connection.leading import HOOK_THREAD, LeadingBase, said_by, without_our_frames
+from sleepwalker.connection.retiring import Retiring
+from sleepwalker.connection.said import own_copy
+from sleepwalker.drivers.aio.tasks import Tasks
+from sleepwalker.drivers.aio.threads import in_thread
+from sleepwalker.drivers.threads.workers import NoThread
+from sleepwalker.exceptions import ConnectionError
+from sleepwalker.lookup import answers
+from sleepwalker.lookup.ending import begin, end
+from sleepwalker.lookup.foreign import Answer
+from sleepwalker.lookup.lead import carry_out
+from sleepwalker.lookup.slot import Flight, Signal
+from sleepwalker.lookup.state import Lookup
+from sleepwalker.lookup.steps import AskHook, Job, Machine, Start
+from sleepwalker.lookup.table import Released
+
+#: How a hook fails when it fails as connections fail; of aiohttp's errors not all are OSErrors.
+HOOK_FAILURES = (*answers.HOOK_FAILURES, aiohttp.ClientError)
+
+_Run = Callable[[Machine[Any]], Any]
+_Drive = Callable[[Machine[Any]], Coroutine[Any, Any, Any]]
+
+
+class AsyncLeading(LeadingBase):
+    """With tasks."""
+
+    def __init__(self, lookup: Lookup, retiring: Retiring, tasks: Tasks) -> None:
+        super().__init__(lookup, retiring)
+        self._tasks = tasks
+
+    def start(self, step: Start, run: _Run, drive: _Drive) -> None:
+        """Have the hooks asked, in a task of their own: it gives the result to all waiters.
+
+        `run` performs the steps of a machine that wait for nothing, `drive` all. Whatever happens to this task
+        meanwhile does not concern them.
+        """
+        job = step.job
+        if not self._lookup.hooks:
+            self._lead_here(job, run)
+            return
+        task = self._tasks.start(self._lead(job, run, drive), HOOK_THREAD)
+        job.flight.taken = True
+        task.add_done_callback(partial(self._over, job.flight))
+
+    async def _lead(self, job: Job, run: _Run, drive: _Drive) -> None:
+        """Carry out a flight. If this task is cancelled, the manager or the loop ends: its waiters ask anew."""
+        with self.lock:
+            if not begin(self._lookup, job.flight):
+                return
+        released: list[Released] = []
+        error: BaseException | None = None
+        cut = False
+        try:
+            released = await drive(carry_out(self._lookup, job))
+        except asyncio.CancelledError as raised:
+            me = asyncio.current_task()
+            cut = me is not None and me.cancelling() > 0  # else it is the hook's, of a task that it waited for
+            error = without_our_frames(raised)
+        except BaseException as raised:  # noqa: BLE001 - the caller's to see
+            error = without_our_frames(raised)
+        signal: Signal = run(end(self._lookup, job.flight, released, None if cut else error, own_copy))
+        signal.set()
+        if cut and error is not None:
+            try:
+                raise error
+            finally:
+                del error
+
+    def _over(self, flight: Flight, task: object) -> None:
+        """The task has ended; also where it was cancelled before it began."""
+        with self.lock:
+            if not flight.over:
+                self._lookup.end(flight)
+        flight.done.set()
+
+
+async def ask_hook(step: AskHook, clock: Clock, retiring: Retiring) -> Answer:
+    """What a hook says. What a plain function gives once nobody waits for it any more is closed."""
+    began, conn = clock.monotonic(), None
+    error: Exception | None = None
+    connect: Callable[..., Any] = step.hook.connect
+    try:
+        if inspect.iscoroutinefunction(connect):
+            conn = await connect(step.asked.host, step.asked.auth)
+        else:
+            asked = partial(connect, step.asked.host, step.asked.auth)
+            conn = await in_thread(asked, HOOK_THREAD, retiring.drop)
+            if inspect.iscoroutine(conn):  # of a coroutine function that a plain one wraps
+                conn = await conn
+    except HOOK_FAILURES as raised:
+        error = raised
+    except NoThread as raised:
+        error = ConnectionError(f"no thread can be started for it: {raised}")
+    return said_by(step, conn, error, clock.monotonic() - began)

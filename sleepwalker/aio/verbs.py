@@ -1,0 +1,46 @@
+"""The verbs of HTTP as methods: each is `request` with that method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
+
+from sleepwalker.connection.options import AsyncRequestOptions
+from sleepwalker.connection.response import Response
+
+
+class AsyncVerbs:
+    """For a class with a `request`, which a subclass may replace: the verbs ask for it by name."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        async def request(self, method: str, uri: str, **options: Unpack[AsyncRequestOptions]) -> Response: ...
+
+    async def get(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
+        """`request` with GET."""
+        return await self.request("GET", uri, **kwargs)
+
+    async def head(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
+        """`request` with HEAD."""
+        return await self.request("HEAD", uri, **kwargs)
+
+    async def post(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
+        """`request` with POST."""
+        return await self.request("POST", uri, **kwargs)
+
+    async def put(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
+        """`request` with PUT."""
+        return await self.request("PUT", uri, **kwargs)
+
+    async def patch(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
+        """`request` with PATCH."""
+        return await self.request("PATCH", uri, **kwargs)
+
+    async def delete(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
+        """`request` with DELETE."""
+        return await self.request("DELETE", uri, **kwargs)
+
+    async def options(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
+        """`request` with OPTIONS."""
+        return await self.request("OPTIONS", uri, **kwargs)

@@ -1,0 +1,45 @@
+"""What is done in an event loop, from wherever it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def in_loop(loop: asyncio.AbstractEventLoop, act: Callable[..., object], *args: Any) -> None:
+    """Have `loop` call `act`: now, where it runs in this thread, else as soon as it comes to it.
+
+    Nothing happens if it is closed: with it ended what waited there.
+    """
+    if running_loop() is loop:
+        act(*args)
+        return
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(act, *args)
+
+
+def finish(future: asyncio.Future[None]) -> None:
+    """Set a future's result, unless it has one or was cancelled. In its loop's thread."""
+    if not future.done():
+        future.set_result(None)
+
+
+async def until_done(future: asyncio.Future[None], seconds: float, waiting: set[asyncio.Future[None]]) -> None:
+    """Wait until a future is done, for so many seconds at most; it is among `waiting` meanwhile."""
+    timer = future.get_loop().call_later(seconds, finish, future)
+    waiting.add(future)
+    try:
+        await future
+    finally:
+        waiting.discard(future)
+        timer.cancel()

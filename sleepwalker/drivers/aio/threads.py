@@ -1,0 +1,73 @@
+"""Plain functions that may take long, for tasks: each runs in a daemon thread, which no loop waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, TypeVar
+
+from sleepwalker.drivers.threads import workers
+
+T = TypeVar("T")
+
+
+class _Ended(Generic[T]):
+    """How a function ended. An exception is kept as a value: a future that nobody asks any more would tell of it."""
+
+    __slots__ = ("error", "value")
+
+    def __init__(self, run: Callable[[], T]) -> None:
+        self.error: BaseException | None = None
+        try:
+            self.value: T = run()
+        except BaseException as error:  # noqa: BLE001 - the caller's to see
+            error.__traceback__ = None if error.__traceback__ is None else error.__traceback__.tb_next
+            self.error = error
+
+
+async def in_thread(run: Callable[[], T], name: str, dropped: Callable[[T], object] = lambda value: None) -> T:
+    """What `run` returns or raises, in a thread of that name and with the task's context.
+
+    A task that is cancelled does not wait for it. What it returns then is handed to `dropped`: in the loop, or in the
+    thread where the loop is closed.
+
+    Raises `workers.NoThread` where none can be started.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_Ended[T]] = loop.create_future()
+    context = contextvars.copy_context()
+    workers.lend(partial(context.run, _work, [run], loop, future, dropped), name)
+    ended = await future
+    if ended.error is None:
+        return ended.value
+    try:
+        raise ended.error
+    finally:
+        del ended  # which holds the error, whose traceback holds this frame
+
+
+def _work(
+    run: list[Callable[[], T]],
+    loop: asyncio.AbstractEventLoop,
+    future: asyncio.Future[_Ended[T]],
+    dropped: Callable[[T], object],
+) -> None:
+    ended = _Ended(run.pop())
+    try:
+        loop.call_soon_threadsafe(_hand_over, ended, future, dropped)
+    except RuntimeError:  # it is closed
+        _drop(ended, dropped)
+
+
+def _hand_over(ended: _Ended[T], future: asyncio.Future[_Ended[T]], dropped: Callable[[T], object]) -> None:
+    if future.done():
+        _drop(ended, dropped)
+    else:
+        future.set_result(ended)
+
+
+def _drop(ended: _Ended[T], dropped: Callable[[T], object]) -> None:
+    if ended.error is None:
+        dropped(ended.value)

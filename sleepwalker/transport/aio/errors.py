@@ -1,0 +1,43 @@
+"""The errors of aiohttp, each as one of ours: the same rules and texts as for requests, by another table."""
+
+from __future__ import annotations
+
+import aiohttp
+from aiohttp import http_exceptions
+
+from sleepwalker.transport import errors
+from sleepwalker.transport.errors import ErrorContext, Table
+
+__all__ = ["ErrorContext", "translate"]
+
+#: Raised where a socket was to be opened, so before anything was sent.
+_CONNECTING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+
+AIOHTTP = Table(
+    (aiohttp.ClientError, http_exceptions.HttpProcessingError, *errors.OF_REQUESTS.exchange),
+    (
+        (
+            (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError),
+            errors.of_proxy,
+        ),
+        ((aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch), errors.of_certificate),
+        ((aiohttp.ClientConnectorDNSError,), errors.of_name),
+        ((aiohttp.ClientConnectorSSLError,), errors.of_tls),
+        ((aiohttp.ConnectionTimeoutError,), errors.of_connect_timeout),
+        ((aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError), errors.of_url),
+        ((aiohttp.TooManyRedirects, aiohttp.RedirectClientError), errors.of_redirect),
+        *errors.OF_REQUESTS.rules,
+        # After those of the system's errors that they were raised from, which say more.
+        ((aiohttp.ClientError, http_exceptions.HttpProcessingError), errors.of_read),
+    ),
+)
+
+
+def translate(error: Exception, context: ErrorContext) -> Exception:
+    """The error to raise instead of `error`; one that is not about the exchange is returned unchanged."""
+    if isinstance(error, _CONNECTING):
+        if context.phase not in ("queue", "connect", "tls"):  # of a session with a connector that is not ours
+            context.phase = "tls" if isinstance(error, aiohttp.ClientConnectorSSLError) else "connect"
+        if isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError):
+            context.at_proxy = True
+    return errors.translate(error, context, AIOHTTP)

@@ -1,0 +1,188 @@
+"""A short request and its response, without the steps of aiohttp's session that do nothing for them.
+
+The session prepares what may be redirected, compressed, traced or sent again, and its own headers and cookies: more
+than half of what a small request costs. Here the request's bytes are written to the socket that aiohttp's connector
+gives, and aiohttp reads the response. What that takes of aiohttp is tried out first, in memory. Where this release
+works in another way, or a tracer or a mock has taken the session's place, requests go through the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import requests
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+
+from sleepwalker.events import FastPathOff
+from sleepwalker.telemetry.log import emit
+from sleepwalker.transport.aio.deadline import AttemptDeadline
+from sleepwalker.transport.aio.sockets import Connector
+from sleepwalker.transport.headers import store_of
+
+#: Bytes of a body that are sent together with the head.
+SHORT = 1 << 16
+#: Heads to remember: more than a connection sends repeatedly.
+_MOST_HEADS = 64
+#: As `ClientSession.request` has them.
+_READING: dict[str, Any] = {
+    "read_until_eof": True,
+    "auto_decompress": False,
+    "read_timeout": None,
+    "read_bufsize": 1 << 16,
+    "max_line_size": 8190,
+    "max_field_size": 8190,
+    "max_headers": 128,
+}
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+_REQUEST = aiohttp.ClientSession.__dict__.get("_request")
+
+
+class Received:
+    """What an attempt needs of an `aiohttp.ClientResponse`."""
+
+    __slots__ = ("_conn", "content", "raw_headers", "reason", "status")
+
+    def __init__(self, message: Any, content: aiohttp.StreamReader, conn: Connection) -> None:
+        self.status: int = message.code
+        self.reason: str | None = message.reason
+        self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
+        self.content = content
+        self._conn = conn
+        if message.code == 101:  # nobody asked for another protocol
+            conn.close()
+        else:
+            content.on_eof(conn.release)  # at once, where all of it is there
+
+    @property
+    def content_length(self) -> int | None:
+        """The length that the head announces."""
+        for name, value in self.raw_headers:
+            if name.lower() == b"content-length":
+                return int(value) if value.isdigit() else None
+        return None
+
+    def close(self) -> None:
+        """Close its socket, unless all of the response was read."""
+        self._conn.close()
+
+
+class FastPath:
+    """For the requests of one client to its own origin."""
+
+    __slots__ = ("_connector", "_heads", "_host", "_prefix")
+
+    def __init__(self, connector: Connector, origin: str, host: str) -> None:
+        """`origin` is how URLs begin, `host` the value of the header."""
+        self._connector = connector
+        self._prefix = f"{origin}/"
+        self._host = f"Host: {host}\r\n"
+        self._heads: dict[tuple[Any, ...], str] = {}
+
+    async def send(self, prepared: requests.PreparedRequest, deadline: AttemptDeadline) -> Received | None:
+        """The head of the response; None for a request that has to go through the session."""
+        template = self._connector.template
+        url, body, store = prepared.url or "", prepared.body, store_of(prepared.headers)
+        if template is None or store is None or aiohttp.ClientSession.__dict__.get("_request") is not _REQUEST:
+            return None
+        if not url.startswith(self._prefix) or "#" in url or "host" in store or "expect" in store:
+            return None
+        if body is None:
+            body = b""
+        elif not isinstance(body, bytes) or len(body) > SHORT or "transfer-encoding" in store:
+            return None
+        method = prepared.method or "GET"
+        head = f"{method} {url[len(self._prefix) - 1 :]} HTTP/1.1\r\n{self._host}{self._fields(store)}\r\n"
+        data = head.encode("latin-1") + body
+        conn = await self._connector.connect(template, traces=[], timeout=_NO_TIMEOUT)
+        try:
+            return await _exchanged(conn, data, method == "HEAD")
+        except BaseException:
+            conn.close()
+            raise
+
+    def _fields(self, store: dict[str, tuple[str, Any]]) -> str:
+        """The lines of headers that were checked."""
+        key = tuple(store.values())
+        lines = self._heads.get(key)
+        if lines is None:
+            lines = "".join(f"{name}: {_text(value)}\r\n" for name, value in key)
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads = {}
+            self._heads[key] = lines
+        return lines
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+async def _exchanged(conn: Connection, data: bytes, skip_payload: bool) -> Received:
+    protocol, transport = conn.protocol, conn.transport
+    if protocol is None or transport is None:
+        raise aiohttp.ServerDisconnectedError
+    protocol.set_response_params(skip_payload=skip_payload, **_READING)
+    transport.write(data)
+    message, content = await protocol.read()
+    while 100 <= message.code < 200 and message.code != 101:  # RFC 9110, section 15.2
+        message, content = await protocol.read()
+    return Received(message, content, conn)
+
+
+def is_open(session: aiohttp.ClientSession, host: str) -> bool:
+    """Whether requests of a session may take it."""
+    global _works
+    if session.trace_configs:
+        return False
+    if _works is None:
+        differs = _rehearsed(asyncio.get_running_loop())
+        _works = differs is None
+        if differs is not None:
+            emit(FastPathOff(host, reason=differs))
+    return _works
+
+
+#: Whether this release of aiohttp works as is expected here; None until it was tried.
+_works: bool | None = None
+
+
+class _Memory(asyncio.Transport):
+    """A transport to nowhere."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def abort(self) -> None:
+        """Nothing is open."""
+
+
+def _rehearsed(loop: asyncio.AbstractEventLoop) -> str | None:
+    """What differs where a response that is read here, in memory, does not come out as it went in."""
+    try:
+        protocol = ResponseHandler(loop)
+        protocol.connection_made(_Memory())
+        protocol.set_response_params(skip_payload=False, **_READING)
+        protocol.data_received(b"HTTP/1.1 203 Fine\r\nA-B: c\r\nContent-Length: 2\r\n\r\nok")
+        steps = protocol.read().__await__()
+        try:
+            next(steps)
+        except StopIteration as stop:
+            message, content = stop.value
+        else:
+            return "ResponseHandler.read"
+        ended: list[bool] = []
+        content.on_eof(lambda: ended.append(True))
+        if (message.code, message.reason, message.raw_headers[0]) != (203, "Fine", (b"A-B", b"c")):
+            return "RawResponseMessage"
+        if content.read_nowait(-1) != b"ok" or ended != [True]:
+            return "StreamReader"
+        if protocol.should_close or not protocol.is_connected() or _REQUEST is None:
+            return "ResponseHandler"
+    except Exception as error:  # noqa: BLE001 - a release may differ in any way
+        return type(error).__name__
+    return None

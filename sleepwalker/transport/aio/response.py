@@ -1,0 +1,186 @@
+"""requests' responses, made from those of aiohttp; and bodies, read up to a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from datetime import timedelta
+from typing import Any, Protocol
+
+import aiohttp
+import requests
+from requests.cookies import MockRequest, MockResponse
+from urllib3.exceptions import DecodeError, ProtocolError
+
+from sleepwalker.transport.aio.deadline import AttemptDeadline
+from sleepwalker.transport.codings import Decoding, TruncatedBody
+from sleepwalker.transport.content_types import encoding_of
+from sleepwalker.transport.cookies import without_odd_attributes
+from sleepwalker.transport.headers import Fields, headers_of
+from sleepwalker.transport.plain_headers import PlainHeaders
+
+#: Encoded bodies above so many bytes are decoded in a thread: the loop has other tasks.
+_QUICK = 1 << 16
+#: An encoded body may be so much longer than what it decodes to.
+_OVERHEAD = 1 << 16
+
+
+class Got(Protocol):
+    """What is needed of an `aiohttp.ClientResponse`."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]: ...
+    @property
+    def content(self) -> aiohttp.StreamReader: ...
+    @property
+    def content_length(self) -> int | None: ...
+    def close(self) -> None:
+        """Close its socket, unless all of the response was read."""
+
+
+def made_response(
+    kind: type[requests.Response],
+    got: Got,
+    prepared: requests.PreparedRequest,
+    cookies: Any,
+    seconds: float,
+) -> requests.Response:
+    """The response to `prepared` as requests has it, without its body. Its cookies go into the jar `cookies`."""
+    response = kind()
+    fields = _fields_of(got.raw_headers)
+    response.status_code = got.status
+    response.headers = headers_of(fields)
+    response.reason = got.reason or ""
+    response.url = prepared.url or ""
+    if (content_type := fields.get("content-type")) is not None:
+        response.encoding = encoding_of(content_type[1])
+    response.request = prepared
+    response.elapsed = timedelta(seconds=seconds)
+    if "set-cookie" in fields:
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in got.raw_headers]
+        head: Any = MockResponse(without_odd_attributes(PlainHeaders(pairs), prepared))
+        sent: Any = MockRequest(prepared)
+        for jar in (response.cookies, cookies):
+            jar.extract_cookies(head, sent)
+    return response
+
+
+def _fields_of(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:
+    """Name and value by lower-case name. Values of a name that occurs twice are joined, as in urllib3."""
+    fields: Fields = {}
+    for name_bytes, value_bytes in raw:
+        lower, name = _names(name_bytes)
+        value = value_bytes.decode("latin-1")
+        if lower in fields:
+            value = f"{fields[lower][1]}, {value}"
+            name = fields[lower][0]
+        fields[lower] = (name, value)
+    return fields
+
+
+@functools.lru_cache(maxsize=256)
+def _names(name: bytes) -> tuple[str, str]:
+    """A header's name in lower case, and as it came."""
+    text = name.decode("latin-1")
+    return text.lower(), text
+
+
+async def read_encoded(got: Got, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
+    """The body as it comes, and whether it is all of it: past `limit` bytes the response is closed."""
+    content = got.content
+    if content.is_eof():  # it came with its head, as most do
+        data = content.read_nowait(-1)
+        return (data, True) if limit is None or len(data) <= limit else (data[:limit], False)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        deadline.await_bytes()
+        data = await content.readany()
+        if not data and content.at_eof():
+            return b"".join(chunks), True
+        chunks.append(data)
+        size += len(data)
+        if limit is not None and size > limit:
+            got.close()
+            return b"".join(chunks)[:limit], False
+
+
+async def read_body(got: Got, codings: str, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
+    """The decoded body, and whether it is all of it.
+
+    DecodeError or TruncatedBody of urllib3 where it is not what its Content-Encoding says.
+    """
+    if not codings:
+        return await read_encoded(got, limit, deadline)
+    encoded, whole = await read_encoded(got, None if limit is None else limit + _OVERHEAD, deadline)
+    return await decoded(encoded, codings, got.status, limit, deadline, whole=whole)
+
+
+async def decoded(
+    encoded: bytes, codings: str, status: int, limit: int | None, deadline: AttemptDeadline, *, whole: bool
+) -> tuple[bytes, bool]:
+    """The first `limit` bytes of a decoded body, and whether that is all. One that is not `whole` may end anywhere."""
+    work = _Decoding(encoded, Decoding(codings, status), limit, whole)
+    if len(encoded) <= _QUICK and not work.run(_QUICK):
+        return work.result()
+    try:
+        # A body of a few bytes may decode to gigabytes, so what is long is left to a thread, until it is not wanted.
+        await asyncio.get_running_loop().run_in_executor(None, work.run, None)
+    finally:
+        work.wanted = False
+    return work.result()
+
+
+class _Decoding:
+    """The decoding of one body, in steps."""
+
+    def __init__(self, encoded: bytes, decoding: Decoding, limit: int | None, whole: bool) -> None:
+        self.wanted = True
+        self._pieces = decoding.decoded(encoded)
+        self._decoding = decoding
+        self._limit = limit
+        self._whole = whole
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._more = True
+
+    def run(self, quick: int | None) -> bool:
+        """Decode up to `quick` bytes, or all; whether there is more."""
+        begun = self._size
+        while self._more and self.wanted and (quick is None or self._size - begun < quick):
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._more = False
+                if self._whole:
+                    self._decoding.check_end()
+                break
+            self._chunks.append(piece)
+            self._size += len(piece)
+            if self._limit is not None and self._size > self._limit:
+                self._more = self._whole = False
+        return self._more
+
+    def result(self) -> tuple[bytes, bool]:
+        """What was decoded, and whether it is all."""
+        whole = self._whole and not self._more
+        return b"".join(self._chunks)[: self._limit], whole
+
+
+async def read_error(got: Got, codings: str, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
+    """The body of an error, as far as it is wanted: its status matters more. Whether it is decoded.
+
+    It is given as it came where it is not what its Content-Encoding says.
+    """
+    encoded, whole = await read_encoded(got, limit, deadline)
+    if not codings:
+        return encoded, True
+    try:
+        return (await decoded(encoded, codings, got.status, limit, deadline, whole=whole))[0], True
+    except (DecodeError, ProtocolError) as error:
+        if not whole and isinstance(error, TruncatedBody):
+            return b"", True
+        return encoded, False

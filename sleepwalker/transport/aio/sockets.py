@@ -1,0 +1,216 @@
+"""aiohttp's connector, with sockets that know when to go.
+
+Only what aiohttp documents is overridden or called: `connect`, and `close` of what it hands out.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+import ssl
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import aiohttp
+from aiohttp.connector import Connection
+
+from sleepwalker.clock import Clock
+from sleepwalker.policy import PoolPolicy
+from sleepwalker.transport.addresses import Peer
+from sleepwalker.transport.aio.deadline import AttemptDeadline, current
+from sleepwalker.transport.aio.resolver import Resolver
+from sleepwalker.transport.keep_alive import AGE_JITTER
+
+#: Seconds for which the loop need not have seen yet what its selector has for it.
+_JUST_NOW = 0.001
+
+
+class Socket:
+    """One connection to a server. Times are on the clock of its pool."""
+
+    __slots__ = ("_pool", "_protocol", "answered_at", "good_until", "idle_since", "old_at", "peer")
+
+    def __init__(self, pool: Connector, protocol: Any, peer: Peer, old_at: float) -> None:
+        self._pool = pool
+        self._protocol = protocol
+        self.peer = peer
+        self.old_at = old_at
+        """When it is too old to be used again (`pool.max_age`)."""
+        self.good_until = old_at
+        """Until when it may be used again."""
+        self.answered_at = -math.inf
+        """When it brought its last response."""
+        self.idle_since = math.inf
+        """Since when it has lain idle; infinity while it is in use."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request uses it."""
+        return self.idle_since != math.inf
+
+    def close(self) -> None:
+        """Close it at once."""
+        self._pool.forget(self._protocol)
+        if self._protocol.transport is not None:
+            self._protocol.transport.abort()
+        self._protocol.close()
+
+    def done(self, now: float, keep_alive: float) -> None:
+        """It brought a response whole, after which the server keeps it open for so many seconds."""
+        self.answered_at = now
+        self.good_until = min(now + self._pool.max_idle, self.old_at, now + keep_alive)
+        self.idle_since = now
+        self._pool.rest(self._protocol, self, now)
+
+
+class Connector(aiohttp.TCPConnector):
+    """A pool of the sockets of one connection. It waits no longer than the attempt that asks it for one."""
+
+    def __init__(self, pool: PoolPolicy, context: ssl.SSLContext | bool, clock: Clock) -> None:
+        super().__init__(
+            ssl=context,
+            limit=pool.size if pool.block else 0,
+            keepalive_timeout=pool.idle,
+            use_dns_cache=False,
+            resolver=Resolver(),
+            socket_factory=_open,
+        )
+        self._clock = clock
+        self._size = pool.size
+        self.max_idle: float = pool.idle
+        self._max_age = math.inf if pool.max_age is None else pool.max_age
+        self._known: WeakKeyDictionary[Any, Socket] = WeakKeyDictionary()
+        self._resting: dict[Any, Socket] = {}
+        self.template: Any = None
+        """A request of aiohttp's to the connection's own origin, for which others like it may be connected."""
+        self.retired: bool = False
+        """Whether no socket is kept any more."""
+
+    async def connect(self, req: Any, *args: Any, **kwargs: Any) -> Connection:
+        """A connection for a request: an idle one that may be used again, or a new one."""
+        deadline = current.get()
+        if deadline is None:
+            return await super().connect(req, *args, **kwargs)
+        deadline.connects += 1
+        if deadline.connects > 1:
+            # Only aiohttp sends a request twice: an idempotent one whose socket broke. The policy decides that here.
+            raise aiohttp.ServerDisconnectedError
+        deadline.phase = "queue"
+        deadline.remaining()
+        if deadline.proven_since == math.inf:
+            self.close_idle()
+        aside: list[Connection] = []
+        try:
+            while True:
+                conn = await super().connect(req, *args, **kwargs)
+                used = self._taken(conn, deadline)
+                if used is not None:
+                    break
+                if conn.protocol is not None and conn.protocol.is_connected():
+                    aside.append(conn)  # good, but for another attempt
+        finally:
+            for other in aside:
+                self._put_back(other)
+        if self.template is None and not req.proxy:
+            self.template = req
+        deadline.socket, deadline.peer = used, used.peer
+        deadline.connected()
+        return conn
+
+    def _taken(self, conn: Connection, deadline: AttemptDeadline) -> Socket | None:
+        """The socket of a connection; None where this attempt must not use it, which closes it if no other may."""
+        protocol, now = conn.protocol, self._clock.monotonic()
+        deadline.taken_from, deadline.taken_at = self, now
+        known = self._known.get(protocol)
+        if known is None:
+            share = 1 - AGE_JITTER + 2 * AGE_JITTER * self._clock.random()
+            known = self._known[protocol] = Socket(self, protocol, _peer_of(conn), now + self._max_age * share)
+            deadline.reused = False
+            return known
+        self._resting.pop(protocol, None)
+        idle_since, known.idle_since = known.idle_since, math.inf
+        if now >= known.good_until or known.answered_at < deadline.proven_since or _is_off(protocol):
+            conn.close()
+            return None
+        if now - idle_since > _JUST_NOW and _has_unread(conn):
+            conn.close()
+            return None
+        if deadline.avoid and not known.peer.differs_from(deadline.avoid):
+            if self.limit:
+                conn.close()  # while it is held, no other may be opened
+            else:
+                known.idle_since = idle_since
+            return None
+        deadline.reused = True
+        return known
+
+    def _put_back(self, conn: Connection) -> None:
+        known = self._known.get(conn.protocol)
+        if known is not None:
+            self._resting[conn.protocol] = known
+        conn.release()
+
+    def rest(self, protocol: Any, known: Socket, now: float) -> None:
+        """A socket may be used again: it is closed all the same if it is old, or if enough are kept."""
+        if not protocol.is_connected():
+            return
+        if now >= known.good_until or self.retired:
+            protocol.close()
+            return
+        if len(self._resting) >= self._size:
+            for other in [other for other in self._resting if not other.is_connected()]:
+                del self._resting[other]
+            if len(self._resting) >= self._size:
+                protocol.close()
+                return
+        self._resting[protocol] = known
+
+    def forget(self, protocol: Any) -> None:
+        """A socket is closed."""
+        self._resting.pop(protocol, None)
+
+    def close_idle(self, before: float = math.inf) -> None:
+        """Close the sockets that have lain idle since `before`."""
+        for protocol, known in [*self._resting.items()]:
+            if known.idle_since < before:
+                del self._resting[protocol]
+                protocol.close()
+
+    def retire(self) -> None:
+        """Close idle sockets, and keep none from now on."""
+        self.retired = True
+        self.close_idle()
+
+
+def _open(info: tuple[Any, ...]) -> socket.socket:
+    """A socket to be connected to an address, of which the attempt takes note."""
+    family, kind, protocol, _, _ = info
+    sock = socket.socket(family, kind, protocol)
+    deadline = current.get()
+    if deadline is not None:
+        deadline.begin_connect()
+        deadline.opened = sock
+    return sock
+
+
+def _is_off(protocol: Any) -> bool:
+    """Whether aiohttp has taken note of something wrong, such as a response out of turn."""
+    return bool(protocol.should_close)
+
+
+def _has_unread(conn: Connection) -> bool:
+    """Whether the end, or bytes out of turn, wait in an idle socket, which the loop has not come to yet."""
+    sock = None if conn.transport is None else conn.transport.get_extra_info("socket")
+    if sock is None or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _peer_of(conn: Connection) -> Peer:
+    transport = conn.transport
+    address = None if transport is None else transport.get_extra_info("peername")
+    deadline = current.get()
+    return Peer(address, several=deadline is not None and deadline.several)

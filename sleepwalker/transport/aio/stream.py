@@ -1,0 +1,200 @@
+"""The response of a stream: each read of its body ends in time, and a body that breaks is reported once."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import math
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import requests
+
+from sleepwalker.clock import Clock
+from sleepwalker.transport.aio.deadline import Socket
+from sleepwalker.transport.aio.response import Got
+from sleepwalker.transport.codings import Decoding
+from sleepwalker.transport.errors import OnBreak
+from sleepwalker.transport.headers import store_of
+from sleepwalker.transport.keep_alive import keep_alive_seconds
+from sleepwalker.transport.loaded import loaded_body, set_body
+
+__all__ = ["AsyncResponse", "begin_stream", "keep_alive_of", "watch_stream"]
+
+
+class AsyncResponse(requests.Response):
+    """A response whose body is read as it comes: `async with conn.stream("GET", uri) as response`.
+
+    Each wait for bytes is bounded by `timeout.read`. A body that breaks raises what a call would raise, and counts as a
+    failure of the host.
+
+    Example:
+        ```python
+        async with conn.stream("GET", "/export.csv") as response:
+            async for line in response.aiter_lines():
+                print(line)
+        ```
+    """
+
+    _got: Got | None = None
+    _clock: Clock
+    _decoding: Decoding
+    _read_seconds: float
+    _body_ends_at: float | None
+    _socket: Socket | None = None
+    _begun = False
+    on_break: OnBreak | None = None
+    """What makes of an error that breaks the body one of ours."""
+
+    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        """The decoded body as it arrives, or in pieces of `chunk_size` bytes. It can be read once."""
+        if chunk_size is not None and not chunk_size > 0:
+            raise ValueError(f"chunk_size must be a positive number of bytes, not {chunk_size!r}, or left out")
+        body = loaded_body(self)
+        if body is not None:  # read before, or an error's
+            at_once = max(1, len(body)) if chunk_size is None else chunk_size
+            for begin in range(0, len(body), at_once):
+                yield body[begin : begin + at_once]
+            return
+        ready = b""
+        async for piece in self._pieces():
+            if chunk_size is None:
+                yield piece
+                continue
+            ready += piece
+            while len(ready) >= chunk_size:
+                data, ready = ready[:chunk_size], ready[chunk_size:]
+                yield data
+        if ready:
+            yield ready
+
+    async def aiter_text(self) -> AsyncIterator[str]:
+        """The body as text, as it arrives, by its encoding (UTF-8 where it names none)."""
+        decoder = codecs.getincrementaldecoder(self.encoding or "utf-8")(errors="replace")
+        async for piece in self.aiter_bytes():
+            if text := decoder.decode(piece):
+                yield text
+        if text := decoder.decode(b"", final=True):
+            yield text
+
+    async def aiter_lines(self) -> AsyncIterator[str]:
+        """The lines of the body without their ends, as they arrive."""
+        begun: list[str] = []
+        async for text in self.aiter_text():
+            *whole, rest = text.split("\n")
+            for line in whole:
+                begun.append(line)
+                yield "".join(begun).removesuffix("\r")
+                begun = []
+            begun.append(rest)
+        if last := "".join(begun):
+            yield last.removesuffix("\r")
+
+    async def aread(self) -> bytes:
+        """Read the rest of the body; from then on `content`, `text` and `json()` have it."""
+        body = loaded_body(self)
+        if body is None:
+            body = b"".join([piece async for piece in self.aiter_bytes()])
+            set_body(self, body)
+        return body
+
+    async def aclose(self) -> None:
+        """Close it: what was not read is not fetched any more, and its socket is closed."""
+        self.close()
+
+    def close(self) -> None:
+        """The same."""
+        got, self._got = self._got, None
+        if got is not None:
+            got.close()
+        used, self._socket = self._socket, None
+        if used is not None:
+            used.close()
+
+    @property
+    def content(self) -> Any:
+        """The body, once `aread` has read it."""
+        if loaded_body(self) is None:
+            raise RuntimeError(
+                "the body of a stream is not read yet: await response.aread(), or read it by aiter_bytes()"
+            )
+        return super().content
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        got = self._got
+        if got is None or self._begun:
+            raise RuntimeError("the body of this stream was read before, or it is closed: make the call again")
+        self._begun = True
+        try:
+            while data := await self._read_on(got):
+                for piece in self._decoded(data):
+                    yield piece
+            self._end()
+        finally:
+            self.close()
+
+    async def _read_on(self, got: Got) -> bytes:
+        """What arrives next; nothing at the end of the body."""
+        handled, seconds, last = sys.exception(), self._read_seconds, False
+        if self._body_ends_at is not None:
+            left = self._body_ends_at - self._clock.monotonic()
+            last = left <= seconds
+            seconds = min(left, seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                return await got.content.readany()
+        except Exception as error:  # noqa: BLE001 - raised, translated
+            raise self._broken(error, handled, last and isinstance(error, TimeoutError)) from None
+
+    def _decoded(self, data: bytes) -> list[bytes]:
+        try:
+            return list(self._decoding.decoded(data))
+        except Exception as error:  # noqa: BLE001 - likewise
+            raise self._broken(error, None, False) from None
+
+    def _end(self) -> None:
+        try:
+            self._decoding.check_end()
+        except Exception as error:  # noqa: BLE001 - likewise
+            raise self._broken(error, None, False) from None
+        used, self._socket = self._socket, None
+        if used is not None:
+            used.done(self._clock.monotonic(), keep_alive_of(self))
+
+    def _broken(self, error: Exception, handled: BaseException | None, deadline_hit: bool) -> BaseException:
+        self.close()
+        return error if self.on_break is None else self.on_break(error, handled, deadline_hit)
+
+
+def begin_stream(
+    response: AsyncResponse,
+    got: Got,
+    clock: Clock,
+    *,
+    read: float,
+    body_ends_at: float | None,
+    used: Socket | None,
+) -> None:
+    """Let its caller read the body of a response whose head is there."""
+    response._got = got
+    response._clock = clock
+    response._decoding = Decoding(response.headers.get("Content-Encoding", ""), got.status)
+    response._read_seconds = read
+    response._body_ends_at = body_ends_at
+    response._socket = used
+
+
+def watch_stream(response: requests.Response, on_break: OnBreak) -> None:
+    """Have reads of a body that breaks raise what `on_break` returns."""
+    if isinstance(response, AsyncResponse):
+        response.on_break = on_break
+
+
+def keep_alive_of(response: requests.Response) -> float:
+    """Seconds for which the socket of a response may be idle after it, as its server says."""
+    fields = store_of(response.headers)
+    if fields is not None and "keep-alive" not in fields:
+        return math.inf  # as nearly always
+    value = response.headers.get("Keep-Alive")
+    return keep_alive_seconds(None if value is None else [value])
