@@ -14,6 +14,7 @@ import inspect
 import selectors
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -124,11 +125,15 @@ class Loop:
         assert self._said == [], "what the loop's exception handler was told"
         assert left == ([], []), "tasks and sockets that were left"
 
+    def open_sockets(self) -> list[str]:
+        """What the loop watches beside the pipe that wakes it."""
+        return [str(key) for key in list(self._selector.get_map().values())[self._own_sockets :]]
+
     async def _left(self) -> tuple[list[str], list[str]]:
         ends = self._loop.time() + _GRACE
         while True:
             tasks = [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            sockets = [str(key) for key in list(self._selector.get_map().values())[self._own_sockets :]]
+            sockets = self.open_sockets()
             if not (tasks or sockets) or self._loop.time() > ends:
                 await self._loop.shutdown_asyncgens()
                 return tasks, sockets
@@ -314,6 +319,13 @@ class Connection(_Facade):
         response.__class__ = Streamed
         response._block = block
         return response
+
+    def until_its_sockets_are_closed(self) -> None:
+        """Wait until no socket is left of this test's connections."""
+        ends = time.monotonic() + 20
+        while _loop().open_sockets():
+            assert time.monotonic() < ends, "they were not closed"
+            time.sleep(0.01)
 
     def probe(self, path: str, seconds: float) -> Any:
         return _loop().run(lambda: self._inner.probe(path, seconds))

@@ -30,6 +30,7 @@ from servers import (
 
 from sleepwalker import ANONYMOUS, ConnectError, Connection, HTTPServiceUnavailable, Policy, ReadError
 from sleepwalker.events import Event, RetryAbandoned
+from tests.both_drivers import threads_only
 from tests.naming import steady
 
 pytestmark = pytest.mark.both_drivers
@@ -337,8 +338,8 @@ class Mine(Exception):
         (BrokenPipeError, 32, "mine"),
         (ConnectionResetError, 104, "mine"),
         (TimeoutError, "mine"),
-        (KeyboardInterrupt,),
-        (SystemExit, 3),
+        pytest.param((KeyboardInterrupt,), marks=threads_only("in a task it ends the loop")),
+        pytest.param((SystemExit, 3), marks=threads_only("in a task it ends the loop")),
     ],
     ids=lambda raised: raised[0].__name__,
 )

@@ -163,7 +163,7 @@ def _failure(
         return Outcome(Verdict.NEUTRAL, error=outgoing.body.error)
     if deadline.in_hook:
         return Outcome(Verdict.NEUTRAL, error=error)
-    if deadline.phase == "connect" and deadline.in_tls:
+    if deadline.phase == "connect" and (deadline.in_tls or _broke_a_handshake(error, hop)):
         deadline.phase = "tls"
     context = ErrorContext(
         hop.target, deadline.phase, deadline.hit, step.limit, step.seconds, deadline.connect, deadline.read, handled,
@@ -175,6 +175,12 @@ def _failure(
     if deadline.reused and (isinstance(outcome.error, ReadError) or (slow and deadline.phase != "body")):
         deadline.doubt()
     return outcome
+
+
+def _broke_a_handshake(error: Exception, hop: Hop) -> bool:
+    """Whether it is a socket that broke once it was connected: one that is not accepted is refused."""
+    broke = isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionResetError)
+    return broke and hop.target.startswith("https:")
 
 
 def discard(response: Any) -> None:
@@ -261,7 +267,9 @@ async def _sent(prepared: requests.PreparedRequest, client: Client, deadline: At
     chunked = None
     if isinstance(data, str):
         data = data.encode("utf-8")
-    deadline.uploads = data is not None and (not isinstance(data, bytes) or len(data) > _PIECE)
+    # Of a callable bytes may come, too, after chunks were announced.
+    short = isinstance(data, bytes) and len(data) <= _PIECE and "transfer-encoding" not in prepared.headers
+    deadline.uploads = data is not None and not short
     if deadline.uploads:
         data = _pieces(data, deadline)
         if "content-length" not in prepared.headers:
@@ -292,15 +300,19 @@ def _text(value: Any) -> str:
 async def _pieces(body: Any, deadline: AttemptDeadline) -> AsyncIterator[bytes]:
     """A body that is not short, in pieces: each must be taken within `timeout.read`, as each read has to end."""
     async for piece in _read_pieces(body):
-        deadline.await_room()
-        yield piece
+        for begin in range(0, len(piece), _PIECE):
+            deadline.await_room()
+            yield piece[begin : begin + _PIECE]
+            # For the loop to look for what the server says meanwhile, and to read it: it may have refused the rest, and
+            # once its end of the socket is closed, what is sent there loses what it said.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
     deadline.await_head()
 
 
 async def _read_pieces(body: Any) -> AsyncIterator[bytes]:
     if isinstance(body, bytes):
-        for begin in range(0, len(body), _PIECE):
-            yield body[begin : begin + _PIECE]
+        yield body
     elif hasattr(body, "read"):
         loop = asyncio.get_running_loop()
         while piece := await loop.run_in_executor(None, body.read, _PIECE):  # a disk may be slow
@@ -311,7 +323,6 @@ async def _read_pieces(body: Any) -> AsyncIterator[bytes]:
     else:
         for piece in body:
             yield piece
-            await asyncio.sleep(0)
 
 
 class _Again(Exception):
