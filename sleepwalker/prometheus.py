@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from sleepwalker.connection import Connection, ConnectionManager
+from sleepwalker.connection.base import ConnectionBase
+from sleepwalker.connection.managing import ManagerBase
 from sleepwalker.telemetry.counted import CountedFleet
 from sleepwalker.telemetry.metrics import FAMILIES, Family, HostMetrics, Point, read_fleets
 
@@ -21,12 +22,16 @@ except ModuleNotFoundError as _error:
 
 __all__ = ["Collector"]
 
+#: A connection or a manager, of threads or of tasks.
+Source = ConnectionBase | ManagerBase[Any, Any]
+
 
 class Collector(_Collector):
     """The metrics of all hosts of some managers and connections, to be registered with `prometheus_client`.
 
     Args:
-        sources: Managers and connections. One host may be behind several of them: its counts are added up.
+        sources: Managers and connections, those of asyncio as well. One host may be behind several of them: its counts
+            are added up.
         max_hosts: How many values the label `host` may have. The first that come are kept for good, all later hosts
             share `other`.
         label: Gives a host's label, from its origin (`https://api.example.net:8443`). Hosts with the same one are
@@ -45,7 +50,7 @@ class Collector(_Collector):
 
     def __init__(
         self,
-        *sources: Connection | ConnectionManager[Any],
+        *sources: Source,
         max_hosts: int = 100,
         label: Callable[[str], str] | None = None,
     ) -> None:
@@ -53,7 +58,7 @@ class Collector(_Collector):
         self._sources = [_check_source(source) for source in sources]
         self._metrics = HostMetrics(max_hosts, label)
 
-    def add(self, source: Connection | ConnectionManager[Any]) -> None:
+    def add(self, source: Source) -> None:
         """Add a source: its hosts are read from now on as well."""
         self._sources.append(_check_source(source))
 
@@ -69,14 +74,14 @@ class Collector(_Collector):
             yield _family(family, points)
 
 
-def _fleets(sources: Iterable[Connection | ConnectionManager[Any]]) -> Iterator[CountedFleet]:
+def _fleets(sources: Iterable[Source]) -> Iterator[CountedFleet]:
     for source in sources:
-        if isinstance(source, ConnectionManager) and (fleet := source.fleet) is not None:
+        if isinstance(source, ManagerBase) and (fleet := source.fleet) is not None:
             yield CountedFleet(fleet.service, fleet.joined, fleet.workers)
 
 
-def _check_source(source: Any) -> Connection | ConnectionManager[Any]:
-    if not isinstance(source, Connection | ConnectionManager):
+def _check_source(source: Any) -> Source:
+    if not isinstance(source, ConnectionBase | ManagerBase):
         raise TypeError(f"source must be a Connection or a ConnectionManager, not {type(source).__name__}")
     return source
 

@@ -17,10 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.children import Child, started
 from benchmarks.environment import leave_out_the_environment
 from benchmarks.figures import ratio, spread
 from benchmarks.fleet.crew import manager_of
-from benchmarks.fleet.processes import Child, started
 from benchmarks.fleet.store import run_redis
 from benchmarks.rounds import LEAD_IN, Case, function_calls
 from benchmarks.server import document, run_nginx
@@ -45,11 +45,11 @@ def measure(rounds: int, calls: int) -> dict[str, Any]:
         }
         children: dict[str, Child] = {}
         for row, fleet in fleets.items():
-            children[row] = running.enter_context(started("calls"))
+            children[row] = running.enter_context(started("benchmarks.fleet.calls"))
             children[row].say({"url": server.url, "fleet": fleet})
         # The fleet has two workers in each store: a store with one has nothing to tell.
         for row in (REDIS, FILE):
-            running.enter_context(started("calls")).say({"url": server.url, "fleet": fleets[row]})
+            running.enter_context(started("benchmarks.fleet.calls")).say({"url": server.url, "fleet": fleets[row]})
         for child in children.values():
             child.hear()
         time.sleep(2)  # until they have heard of each other

@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.children import BusyError, end_all
 from benchmarks.fleet import calls, plans, simulated, thousand
 from benchmarks.fleet.figures import isolations, sides
 from benchmarks.fleet.plots import plots
-from benchmarks.fleet.processes import BusyError, end_all
 from benchmarks.fleet.report import page
 from benchmarks.fleet.run import run
 from benchmarks.fleet.setting import Setting

@@ -26,9 +26,9 @@ from typing import Any, NoReturn
 import structlog
 
 import sleepwalker
+from benchmarks.children import BUSY
 from benchmarks.environment import leave_out_the_environment
 from benchmarks.fleet.load import TooBusyError, moments, offer
-from benchmarks.fleet.processes import BUSY
 from benchmarks.fleet.setting import ISOLATED, ISOLATIONS, Setting, from_dict
 
 #: Seconds after the plan's end in which calls may still end: as long as an attempt takes at most.

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.fleet.processes import started
+from benchmarks.children import started
 from benchmarks.fleet.setting import ISOLATED, ISOLATIONS, Setting
 from benchmarks.fleet.store import Redis, run_redis
 from benchmarks.machine import ROOT
@@ -38,7 +38,7 @@ def run(setting: Setting, options: Mapping[str, Any] | None = None) -> dict[str,
             fleets["file"] = {"url": f"file://{Path(name) / 'bench.fleet'}"}
         for fleet in fleets.values():
             fleet |= {"service": "bench", **(options or {})}
-        server, crew = (running.enter_context(started(module)) for module in ("server", "crew"))
+        server, crew = (running.enter_context(started(f"benchmarks.fleet.{module}")) for module in ("server", "crew"))
         urls = {side: f"http://127.0.0.1:{port}" for side, port in server.ask(setting.to_dict()).items()}
         crew.ask({"setting": setting.to_dict(), "urls": urls, "fleets": fleets})
         begins = time.monotonic() + _LEAD

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.fleet.processes import started
+from benchmarks.children import started
 from benchmarks.fleet.store import run_redis
 from benchmarks.fleet.thousand import RATE, watched
 from sleepwalker.engine import Standing
@@ -52,7 +52,7 @@ def measure(workers: int, broken: int, seconds: float, slower: float = 1.0) -> d
     """What the store did per second of the workers' time, `broken` hosts being in trouble."""
     with contextlib.ExitStack() as running:
         redis = running.enter_context(run_redis())
-        children = [running.enter_context(started("simulated")) for _ in range(PROCESSES)]
+        children = [running.enter_context(started("benchmarks.fleet.simulated")) for _ in range(PROCESSES)]
         for place, child in enumerate(children):
             mine = workers // PROCESSES + (place < workers % PROCESSES)
             plan = {"workers": mine, "broken": broken, "slower": slower, "seed": place}

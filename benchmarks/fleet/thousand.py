@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import sleepwalker
+from benchmarks.children import started
 from benchmarks.environment import leave_out_the_environment
 from benchmarks.fleet.crew import Events, manager_of
-from benchmarks.fleet.processes import started
 from benchmarks.fleet.store import Redis, run_redis
 from benchmarks.manager import drive
 
@@ -40,7 +40,7 @@ def measure(workers: int, hosts: int, broken: int, seconds: float) -> dict[str, 
     with contextlib.ExitStack() as running:
         redis = running.enter_context(run_redis())
         alive, dead = running.enter_context(_hosts())
-        child = running.enter_context(started("thousand"))
+        child = running.enter_context(started("benchmarks.fleet.thousand"))
         urls = [
             f"http://127.{10 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}" for number in range(hosts)
         ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 try:
     import aiohttp as _aiohttp  # noqa: F401
 except ModuleNotFoundError as error:
@@ -12,6 +15,29 @@ except ModuleNotFoundError as error:
 from sleepwalker.aio.connection import AsyncConnection
 from sleepwalker.aio.hook import AsyncConnectionHook
 from sleepwalker.aio.manager import AsyncConnectionManager
+from sleepwalker.clock import SYSTEM_CLOCK
+from sleepwalker.engine import CompiledPolicy
+from sleepwalker.policy import Policy
 from sleepwalker.transport.aio.stream import AsyncResponse
 
 __all__ = ["AsyncConnection", "AsyncConnectionHook", "AsyncConnectionManager", "AsyncResponse"]
+
+# The first connection is made while a loop runs, most likely. What would keep that from all else for a tenth of a
+# second is done here: the libraries of the engine are imported, and a policy is checked as one of the caller's will be.
+CompiledPolicy(Policy.from_dict(Policy().to_dict()), SYSTEM_CLOCK)
+
+try:
+    from sleepwalker.aio.links import follow, pages
+
+    __all__ += ["follow", "pages"]
+except ModuleNotFoundError as error:
+    if error.name not in ("uritemplate", "weblinking"):
+        raise
+
+    # Not for checkers: to them a module with `__getattr__` has every name, the misspelt ones too.
+    if not TYPE_CHECKING:
+
+        def __getattr__(name: str) -> object:
+            if name in ("follow", "pages"):
+                importlib.import_module("sleepwalker.aio.links")  # raises, and says what to install
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

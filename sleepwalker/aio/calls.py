@@ -115,9 +115,11 @@ class Calls:
                 ),
                 call,
             )
-        except BaseException:
+        except BaseException as error:
             for deadline in call.outgoing.deadlines:
                 deadline.release()
+            if not call.outgoing.deadlines and isinstance(error, ConnectionError):
+                await asyncio.sleep(0)  # refused at once: who goes on calling must not keep the loop from all others
             raise
         finally:
             self._ended()

@@ -19,6 +19,7 @@ from sleepwalker.drivers.aio.drive import drive
 from sleepwalker.drivers.aio.waits import Waits
 from sleepwalker.engine import Outcome, Send
 from sleepwalker.frames import empty_frames
+from sleepwalker.transport.aio.errors import translate
 
 
 class AsyncGuardedCalls(GuardedCallsBase):
@@ -69,9 +70,9 @@ class AsyncGuardedCalls(GuardedCallsBase):
         except TimeoutError as error:
             if time.expired():
                 return outcome_of_deadline(error, step, self.host, self.compiled, handled)
-            return self._raised(error, handled)
+            return self._raised(error, handled, translate)
         except Exception as error:  # noqa: BLE001 - raised again when the call ends
-            return self._raised(error, handled)
+            return self._raised(error, handled, translate)
         return self._returned(value)
 
 

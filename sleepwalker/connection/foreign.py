@@ -7,6 +7,8 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import requests
+
 from sleepwalker.engine import CompiledPolicy, Host, Outcome, Request, Send, Verdict, answered, asked_wait, failed
 from sleepwalker.transport.errors import ErrorContext, Phase, translate
 from sleepwalker.transport.url import safe_path
@@ -23,6 +25,20 @@ _MOST_CAUSES = 4
 _OF_A_RESPONSE = ("status_code", "status")
 #: What exceptions call it besides: version 2.0's, OpenStack's and Stripe's, and those of urllib and Tornado.
 _OF_AN_ERROR = (*_OF_A_RESPONSE, "http_code", "http_status", "code")
+
+#: The errors of httpx by name, for it need not be installed: what requests would raise, and in which phase.
+_HTTPX = ("httpx", "httpx2")
+_OF_HTTPX: dict[str, tuple[type[requests.RequestException], Phase | None]] = {
+    "ConnectError": (requests.exceptions.ChunkedEncodingError, "connect"),
+    "ConnectTimeout": (requests.ConnectTimeout, "connect"),
+    "NetworkError": (requests.exceptions.ChunkedEncodingError, None),
+    "ProxyError": (requests.exceptions.ProxyError, None),
+    "ReadTimeout": (requests.ReadTimeout, None),
+    "RemoteProtocolError": (requests.exceptions.ChunkedEncodingError, None),
+    "WriteTimeout": (requests.ReadTimeout, None),
+}
+
+Translate = Callable[[Exception, ErrorContext], Exception]
 
 
 class Raised:
@@ -49,19 +65,29 @@ def outcome_of_value(value: Any, failures: frozenset[int], wall: Callable[[], fl
 
 
 def outcome_of_error(
-    error: Exception, handled: BaseException | None, host: Host, compiled: CompiledPolicy, wall: Callable[[], float]
+    error: Exception,
+    handled: BaseException | None,
+    host: Host,
+    compiled: CompiledPolicy,
+    wall: Callable[[], float],
+    translate: Translate = translate,
 ) -> Outcome:
-    """What an object's method raised, while `handled` was being handled; the outcome holds it as a `Raised`."""
+    """What an object's method raised, while `handled` was being handled; the outcome holds it as a `Raised`.
+
+    `translate` knows the errors of the libraries that send for such objects.
+    """
     status, teller = _told_by(error)
     if status is not None:  # the server did answer
         return answered(status, Raised(error), _asked_wait(status, teller, wall), host.failures)
     if isinstance(error, OSError) and error.filename is not None:  # about a file here, not about the host
         return Outcome(Verdict.NEUTRAL, error=error)
-    phase: Phase | None = "connect" if _refused(error) else None
+    known, phase = _as_of_requests(error)
+    if _refused(error):
+        phase = "connect"
     context = ErrorContext(
         host.origin, phase, False, "attempt", compiled.attempt, compiled.connect, compiled.read, handled
     )
-    told = failed(translate(error, context))
+    told = failed(translate(known, context))
     return Outcome(
         told.verdict,
         error=told.error,
@@ -110,6 +136,20 @@ def read_once(value: Any, depth: int = _DEPTH) -> bool:
     if isinstance(value, list | tuple):
         return depth > 0 and any(read_once(item, depth - 1) for item in value)
     return isinstance(value, Iterator) or hasattr(value, "read")
+
+
+def _as_of_requests(error: Exception) -> tuple[Exception, Phase | None]:
+    """The error of requests that means the same as one of httpx, which is its cause, and the phase, if that is known.
+
+    Any other error is returned as it is: also those of httpx that say nothing of a host, as of an URL that it does not
+    take.
+    """
+    for kind in type(error).__mro__:
+        if kind.__module__.partition(".")[0] in _HTTPX and (known := _OF_HTTPX.get(kind.__name__)) is not None:
+            stands_in = known[0]()
+            stands_in.__cause__ = error
+            return stands_in, known[1]
+    return error, None
 
 
 def _refused(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import requests
 
 from sleepwalker.clock import Clock
-from sleepwalker.connection.foreign import Raised, outcome_of_error, outcome_of_value, request_of
+from sleepwalker.connection.foreign import Raised, Translate, outcome_of_error, outcome_of_value, request_of
 from sleepwalker.connection.usage import Usage
 from sleepwalker.drivers.threads.clock import BlockingClock
 from sleepwalker.drivers.threads.drive import drive
@@ -23,6 +23,7 @@ from sleepwalker.events import Observer
 from sleepwalker.exceptions import SleepwalkerException
 from sleepwalker.frames import without_locals
 from sleepwalker.transport.blocking.attempt import discard
+from sleepwalker.transport.errors import translate as of_requests
 
 
 class Waiting(Protocol):
@@ -104,9 +105,9 @@ class GuardedCallsBase:
         """What a value that the object returned tells, as far as it can, of how its host does."""
         return outcome_of_value(value, self.host.failures, self.clock.wall)
 
-    def _raised(self, error: Exception, handled: BaseException | None) -> Outcome:
+    def _raised(self, error: Exception, handled: BaseException | None, translate: Translate = of_requests) -> Outcome:
         """The same of its exception, which is raised again when the call ends."""
-        return outcome_of_error(error, handled, self.host, self.compiled, self.clock.wall)
+        return outcome_of_error(error, handled, self.host, self.compiled, self.clock.wall, translate)
 
 
 class GuardedCalls(GuardedCallsBase):

@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 from sleepwalker.clock import Clock
-from sleepwalker.connection import Connection, ConnectionManager
+from sleepwalker.connection.base import ConnectionBase
+from sleepwalker.connection.managing import ManagerBase
 from sleepwalker.process import THIS_PROCESS
 from sleepwalker.status import fleet
 from sleepwalker.status.page import POLICY, Asked, ServingProcess, render
@@ -37,7 +38,8 @@ _HEADERS = (
     ("X-Frame-Options", "DENY"),
 )
 
-Source = ConnectionManager[Any] | Connection
+#: A manager or a connection, of threads or of tasks.
+Source = ManagerBase[Any, Any] | ConnectionBase
 
 
 class _BadQuery(ValueError):
@@ -85,7 +87,7 @@ class Site:
         if not sources:
             raise TypeError("the page needs at least one source: a ConnectionManager or a Connection")
         for source in sources:
-            if not isinstance(source, ConnectionManager | Connection):
+            if not isinstance(source, ManagerBase | ConnectionBase):
                 kind = type(source).__name__
                 raise TypeError(f"a source must be a ConnectionManager or a Connection, not a {kind}")
         if not isinstance(title, str):

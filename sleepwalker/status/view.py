@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sleepwalker.clock import Clock
-from sleepwalker.connection import Connection, ConnectionManager
+from sleepwalker.connection.base import ConnectionBase
+from sleepwalker.connection.managing import ManagerBase
 from sleepwalker.engine import HealthState, HostHealth
+from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.fleet import FleetHealth
 
 #: Worst first. An operator isolated a host on purpose, so it comes after those that are in trouble by themselves.
@@ -56,7 +58,7 @@ class View:
 class Views:
     """The current view of some managers and connections; taken anew when it is old, by one thread at a time."""
 
-    def __init__(self, sources: Sequence[ConnectionManager[Any] | Connection], clock: Clock) -> None:
+    def __init__(self, sources: Sequence[ManagerBase[Any, Any] | ConnectionBase], clock: Clock) -> None:
         self._sources = sources
         self._clock = clock
         self._begin()
@@ -89,13 +91,17 @@ class Views:
         taken = self._clock.wall()
         found: list[HostHealth] = []
         fleets: list[FleetHealth] = []
+        tables: list[HostTable] = []
         for source in self._sources:
-            if isinstance(source, Connection):
+            if isinstance(source, ConnectionBase):
                 found.append(health := source.health)
                 found += (part.snapshot(health.connections) for part in source._record.parts())
             else:
-                found += source.health().values()
-                if (fleet := source.fleet) is not None and fleet not in fleets:  # managers may share their hosts
+                known = source.health()
+                if not any(source.hosts is table for table in tables):  # managers may share their hosts
+                    tables.append(source.hosts)
+                    found += known.values()
+                if (fleet := source.fleet) is not None and fleet not in fleets:
                     fleets.append(fleet)
         states: dict[HealthState, int] = dict.fromkeys(STATES, 0)
         for health in found:

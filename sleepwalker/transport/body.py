@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
@@ -98,7 +99,10 @@ class Stream:
             return AsyncChunks(self, value)
         if isinstance(value, Iterable):
             return _Chunks(self, value, self._make if self.replayable else None)
-        raise TypeError(f"data() gave {type(value).__name__}; it must give bytes, str, a file or an iterable of bytes")
+        if inspect.iscoroutine(value):
+            value.close()
+        kinds = "an iterable or asynchronous iterable of bytes" if self._awaits else "an iterable of bytes"
+        raise TypeError(f"data() gave {type(value).__name__}; it must give bytes, str, a file or {kinds}")
 
 
 def prepare_body(

@@ -235,6 +235,17 @@ def test_managers_and_connections_may_be_shown_together() -> None:
     assert [host["host"] for host in hosts] == ["https://managed.test", "https://own.test"]
 
 
+def test_managers_that_share_their_hosts_are_shown_once() -> None:
+    with ConnectionManager() as manager, ConnectionManager(hosts=manager.hosts) as other:
+        manager.add("https://a.test", None, Connection("https://a.test", ANONYMOUS))
+        other.add("billing", None, Connection("https://b.test", ANONYMOUS))
+        hosts = ask(status.app(manager, other), "/hosts.json").json["hosts"]
+    assert [(host["host"], host["names"]) for host in hosts] == [
+        ("https://a.test", []),
+        ("https://b.test", ["billing"]),
+    ]
+
+
 def test_two_records_of_one_host_are_two_rows() -> None:
     keys = [attrs["data-key"] for tag, attrs in Tags(page(BROKEN, BROKEN)).found if "data-key" in attrs]
     assert keys == ["0 https://b.test", "1 https://b.test"]

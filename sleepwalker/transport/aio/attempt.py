@@ -294,7 +294,13 @@ async def _sent(prepared: requests.PreparedRequest, client: Client, deadline: At
 
 
 def _text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    """A header's value for aiohttp, which encodes it as UTF-8: bytes of UTF-8 so leave as they came."""
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 async def _pieces(body: Any, deadline: AttemptDeadline) -> AsyncIterator[bytes]:

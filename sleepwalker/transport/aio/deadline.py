@@ -51,13 +51,13 @@ class _Timers:
     So one timer of the loop's serves all that come in that order: a timer of its own costs each attempt more.
     """
 
-    __slots__ = ("_armed", "_compact_at", "_loop", "_queue")
+    __slots__ = ("_compact_at", "_loop", "_queue", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._compact_at = _COMPACT_AT
         self._queue: deque[tuple[float, AttemptDeadline]] = deque()
-        self._armed = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def add(self, at: float, deadline: AttemptDeadline) -> bool:
         """Have `deadline.due` called at that time, unless it is over by then. False if it comes before another one."""
@@ -70,19 +70,21 @@ class _Timers:
         if len(queue) >= self._compact_at:  # a long one holds up those behind it
             queue = self._queue = deque(entry for entry in queue if not entry[1].over)
             self._compact_at = max(_COMPACT_AT, 2 * len(queue))
-        if not self._armed:
-            self._armed = True
-            self._loop.call_at(at, self._due)
+        timer = self._timer
+        if timer is not None and at < timer.when():  # it was set for one that is over
+            timer.cancel()
+            timer = None
+        if timer is None:
+            self._timer = self._loop.call_at(at, self._due)
         return True
 
     def _due(self) -> None:
-        self._armed = False
+        self._timer = None
         queue, now = self._queue, self._loop.time()
         while queue and (queue[0][1].over or queue[0][0] <= now):
             queue.popleft()[1].due()
         if queue:
-            self._armed = True
-            self._loop.call_at(queue[0][0], self._due)
+            self._timer = self._loop.call_at(queue[0][0], self._due)
 
 
 _timers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Timers] = WeakKeyDictionary()

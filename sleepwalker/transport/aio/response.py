@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import aiohttp
 import requests
-from requests.cookies import MockRequest, MockResponse
+from requests.cookies import MockRequest, MockResponse, RequestsCookieJar
 from urllib3.exceptions import DecodeError, ProtocolError
 
 from sleepwalker.transport.aio.deadline import AttemptDeadline
@@ -50,7 +50,7 @@ def made_response(
     seconds: float,
 ) -> requests.Response:
     """The response to `prepared` as requests has it, without its body. Its cookies go into the jar `cookies`."""
-    response = kind()
+    response = _new(kind)
     fields = _fields_of(got.raw_headers)
     response.status_code = got.status
     response.headers = headers_of(fields)
@@ -66,6 +66,26 @@ def made_response(
         sent: Any = MockRequest(prepared)
         for jar in (response.cookies, cookies):
             jar.extract_cookies(head, sent)
+    return response
+
+
+#: What a new response has, but for what each must have of its own.
+_NEW = vars(requests.Response())
+_OWN = {"headers", "history", "cookies"}
+#: Whether nothing else of it is shared that could be changed.
+_NEW_IS_KNOWN = _NEW.keys() >= _OWN and all(
+    isinstance(value, bool | timedelta | None) for name, value in _NEW.items() if name not in _OWN
+)
+
+
+def _new(kind: type[requests.Response]) -> requests.Response:
+    """An empty response, whose headers are about to be set. Made by `__init__` it would cost three times as much."""
+    if not _NEW_IS_KNOWN:
+        return kind()
+    response = kind.__new__(kind)
+    own = response.__dict__
+    own.update(_NEW)
+    own["history"], own["cookies"] = [], RequestsCookieJar()
     return response
 
 
@@ -147,9 +167,17 @@ class _Decoding:
         self._chunks: list[bytes] = []
         self._size = 0
         self._more = True
+        self._body = b""
 
     def run(self, quick: int | None) -> bool:
         """Decode up to `quick` bytes, or all; whether there is more."""
+        self._step(quick)
+        if not self._more:
+            # Here, for this may be a thread: to join megabytes takes milliseconds.
+            self._body = b"".join(self._chunks)[: self._limit]
+        return self._more
+
+    def _step(self, quick: int | None) -> None:
         begun = self._size
         while self._more and self.wanted and (quick is None or self._size - begun < quick):
             piece = next(self._pieces, None)
@@ -162,12 +190,10 @@ class _Decoding:
             self._size += len(piece)
             if self._limit is not None and self._size > self._limit:
                 self._more = self._whole = False
-        return self._more
 
     def result(self) -> tuple[bytes, bool]:
         """What was decoded, and whether it is all."""
-        whole = self._whole and not self._more
-        return b"".join(self._chunks)[: self._limit], whole
+        return self._body, self._whole
 
 
 async def read_error(got: Got, codings: str, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:

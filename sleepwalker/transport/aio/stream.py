@@ -6,7 +6,7 @@ import asyncio
 import codecs
 import math
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import requests
@@ -115,11 +115,19 @@ class AsyncResponse(requests.Response):
     @property
     def content(self) -> Any:
         """The body, once `aread` has read it."""
+        self._check_read()
+        return super().content
+
+    def iter_content(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """The body in pieces, once `aread` has read it."""
+        self._check_read()
+        return super().iter_content(*args, **kwargs)
+
+    def _check_read(self) -> None:
         if loaded_body(self) is None:
             raise RuntimeError(
                 "the body of a stream is not read yet: await response.aread(), or read it by aiter_bytes()"
             )
-        return super().content
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         got = self._got

@@ -1,4 +1,4 @@
-"""Processes of this benchmark: modules of its own that speak JSON by lines, and end with what started them."""
+"""Processes of a benchmark: modules of its own that speak JSON by lines, and end with what started them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Child:
         line = self.process.stdout.readline()
         if not line:
             status = self.process.wait(10)
-            raise (BusyError if status == BUSY else RuntimeError)(f"benchmarks.fleet.{self.module} ended with {status}")
+            raise (BusyError if status == BUSY else RuntimeError)(f"{self.module} ended with {status}")
         return json.loads(line)
 
     def ask(self, value: object) -> Any:
@@ -64,8 +64,8 @@ def end_all() -> None:
 
 @contextlib.contextmanager
 def started(module: str) -> Iterator[Child]:
-    """`python -m benchmarks.fleet.MODULE`, which is ended in the end."""
-    command = [sys.executable, "-m", f"benchmarks.fleet.{module}"]
+    """`python -m MODULE`, which is ended in the end."""
+    command = [sys.executable, "-m", module]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     _running.append(process)
     try:
