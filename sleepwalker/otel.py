@@ -59,13 +59,13 @@ def instrument(
     *,
     max_hosts: int = 100,
 ) -> None:
-    """Trace every call of every `Connection` with a span from now on, and measure its duration.
+    """Trace every call of every `Connection` and `AsyncConnection` with a span from now on, and measure its duration.
 
     `tracer_provider` and `meter_provider` replace the global ones. `max_hosts` is how many servers the metric
     distinguishes; later ones are `other`. Another call replaces the one before. Raises ValueError for an invalid
     `max_hosts`.
 
-    The requests and urllib3 instrumentations make no second span of what happens within a call.
+    The requests, urllib3 and aiohttp instrumentations make no second span of what happens within a call.
     """
     _check_max_hosts(max_hosts)
     try:

@@ -23,8 +23,8 @@ from sleepwalker.transport.aio.stream import AsyncResponse
 __all__ = ["AsyncConnection", "AsyncConnectionHook", "AsyncConnectionManager", "AsyncResponse"]
 
 # The first connection is made while a loop runs, most likely. What would keep that from all else for a tenth of a
-# second is done here: the libraries of the engine are imported, and a policy is checked as one of the caller's will be.
-CompiledPolicy(Policy.from_dict(Policy().to_dict()), SYSTEM_CLOCK)
+# second is done here: the libraries of the engine are imported, and the standard policy is read and checked.
+CompiledPolicy(Policy.load("standard"), SYSTEM_CLOCK)
 
 try:
     from sleepwalker.aio.links import follow, pages

@@ -37,7 +37,7 @@ def follow(
 
     Args:
         source: A response; or a `Connection`, or any object whose `response` is a `requests.Response`, for its last
-            response in this thread.
+            response in this thread; or an `AsyncConnection`, for its last one in this task.
         relation: Such as `next`, an extension's URL, or a HAL curie. Or one of the response's `links`.
         manager: Finds the connection for each step, to the host that the response came from as to others; its hooks
             decide about their credentials. Without it links that leave the response's connection are refused. What it

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, assert_type
 
 import requests
 
-from sleepwalker import Connection, ConnectionManager, Response
+from sleepwalker import Connection, ConnectionManager, Response, aio
+from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
 from sleepwalker.links import Link, follow, links, pages
 
 
@@ -40,6 +41,18 @@ def paging(conn: Connection, manager: ConnectionManager) -> None:
         assert_type(page, Response)
     pages(conn, missing="end")
     pages(conn, missing="ignore")  # type: ignore[arg-type]
+
+
+async def awaiting(conn: AsyncConnection, manager: AsyncConnectionManager) -> None:
+    response = await conn.get("/")
+    assert_type(await aio.follow(response, "next"), Response)
+    assert_type(await aio.follow(conn, "order", id=7, manager=manager, auth=("user", "password")), Response)
+    assert_type(aio.pages(conn), AsyncIterator[Response])
+    async for page in aio.pages(response, "older", max_pages=100, manager=manager, missing="end"):
+        assert_type(page, Response)
+    await aio.follow("https://host.com", "next")  # type: ignore[arg-type]
+    await aio.follow(response, "next", manager=conn)  # type: ignore[arg-type]
+    aio.pages(conn, missing="ignore")  # type: ignore[arg-type]
 
 
 def listing(response: requests.Response) -> None:

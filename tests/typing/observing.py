@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 import sleepwalker.otel
 from sleepwalker import Connection, ConnectionManager
+from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
 from sleepwalker.events import BreakerOpened, Event, Level
 from sleepwalker.prometheus import Collector
 
@@ -17,6 +18,7 @@ def prometheus(manager: ConnectionManager, conn: Connection, registry: Collector
     registry.register(collector)
     collector.add(manager)
     collector.add(conn)
+    Collector(AsyncConnectionManager(), AsyncConnection("https://h")).add(AsyncConnectionManager())
     Collector("https://h")  # type: ignore[arg-type]
 
 

@@ -9,6 +9,7 @@ from wsgiref.types import WSGIApplication
 from fastapi import FastAPI
 
 from sleepwalker import Connection, ConnectionManager, status
+from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
 
 
 def mounts(manager: ConnectionManager, conn: Connection) -> None:
@@ -18,3 +19,8 @@ def mounts(manager: ConnectionManager, conn: Connection) -> None:
     FastAPI().mount("/status", status.asgi(manager, conn, title="checkout"))
     status.asgi(manager, runbook=7)  # type: ignore[arg-type]
     status.app("https://host.example")  # type: ignore[arg-type]
+
+
+def mounts_of_tasks(manager: AsyncConnectionManager, conn: AsyncConnection, threads: ConnectionManager) -> None:
+    assert_type(status.app(manager, threads, conn), WSGIApplication)
+    FastAPI().mount("/status", status.asgi(manager, conn, threads, title="checkout"))

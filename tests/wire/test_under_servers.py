@@ -251,17 +251,17 @@ def test_prometheus_finds_the_workers_by_the_files_that_the_recipe_writes(
 # --- uvicorn with FastAPI
 
 
-@pytest.fixture
-def api(folder: Path, orders: Orders) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+@pytest.fixture(params=["api", "api_awaited"])
+def api(request: pytest.FixtureRequest, folder: Path, orders: Orders) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     [port] = _free_ports(1)
-    [words] = re.findall(r"^\$ (uvicorn .*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    [words] = re.findall(rf"^\$ (uvicorn {request.param}:.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     with running(folder, *words.split(), "--port", str(port), ORDERS=orders.server.url) as process:
         url = f"http://127.0.0.1:{port}"
         wait_for(lambda: get(f"{url}/ready")[0] == 200, folder)
         yield process, url
 
 
-def test_fastapi_routes_wait_in_threads_while_the_others_are_served(
+def test_fastapi_routes_wait_while_the_others_are_served(
     api: tuple[subprocess.Popen[bytes], str], orders: Orders, folder: Path
 ) -> None:
     _, url = api
@@ -406,5 +406,6 @@ def test_the_servers_wait_for_longer_than_a_call_may_take() -> None:
     total = Policy().timeout.total
     assert values["graceful_timeout"] > total
     assert values["timeout"] > total
-    [seconds] = re.findall(r"uvicorn .*--timeout-graceful-shutdown (\d+)", PAGE.read_text(encoding="utf-8"))
-    assert int(seconds) > total
+    graceful = re.findall(r"uvicorn .*--timeout-graceful-shutdown (\d+)", PAGE.read_text(encoding="utf-8"))
+    assert len(graceful) == 2
+    assert all(int(seconds) > total for seconds in graceful)

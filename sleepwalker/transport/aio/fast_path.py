@@ -45,7 +45,8 @@ class Received:
 
     __slots__ = ("_conn", "content", "raw_headers", "reason", "status")
 
-    def __init__(self, message: Any, content: aiohttp.StreamReader, conn: Connection) -> None:
+    def __init__(self, message: Any, content: aiohttp.StreamReader, conn: Connection, *, kept: bool) -> None:
+        """A connection that is not `kept` goes back to aiohttp's pool once the body is read."""
         self.status: int = message.code
         self.reason: str | None = message.reason
         self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
@@ -53,7 +54,7 @@ class Received:
         self._conn = conn
         if message.code == 101:  # nobody asked for another protocol
             conn.close()
-        else:
+        elif not kept:
             content.on_eof(conn.release)  # at once, where all of it is there
 
     @property
@@ -65,7 +66,7 @@ class Received:
         return None
 
     def close(self) -> None:
-        """Close its socket, unless all of the response was read."""
+        """Close its socket, unless it was given back."""
         self._conn.close()
 
 
@@ -98,7 +99,8 @@ class FastPath:
         data = head.encode("latin-1") + body
         conn = await self._connector.connect(template, traces=[], timeout=_NO_TIMEOUT)
         try:
-            return await _exchanged(conn, data, method == "HEAD")
+            message, content = await _exchanged(conn, data, method == "HEAD")
+            return Received(message, content, conn, kept=self._connector.keep(conn, deadline.socket))
         except BaseException:
             conn.close()
             raise
@@ -119,7 +121,8 @@ def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-async def _exchanged(conn: Connection, data: bytes, skip_payload: bool) -> Received:
+async def _exchanged(conn: Connection, data: bytes, skip_payload: bool) -> tuple[Any, aiohttp.StreamReader]:
+    """The head of the response and its body."""
     protocol, transport = conn.protocol, conn.transport
     if protocol is None or transport is None:
         raise aiohttp.ServerDisconnectedError
@@ -128,7 +131,7 @@ async def _exchanged(conn: Connection, data: bytes, skip_payload: bool) -> Recei
     message, content = await protocol.read()
     while 100 <= message.code < 200 and message.code != 101:  # RFC 9110, section 15.2
         message, content = await protocol.read()
-    return Received(message, content, conn)
+    return message, content
 
 
 def is_open(session: aiohttp.ClientSession, host: str) -> bool:

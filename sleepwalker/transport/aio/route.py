@@ -265,6 +265,8 @@ def _detached(sessions: list[aiohttp.ClientSession]) -> list[aiohttp.BaseConnect
 def _end(connectors: list[aiohttp.BaseConnector]) -> None:
     """Close their sockets without waiting for the goodbyes of TLS."""
     for connector in connectors:
+        if isinstance(connector, Connector):
+            connector.retire()
         closing = connector.close().__await__()
         with contextlib.suppress(StopIteration):
             next(closing)

@@ -9,6 +9,7 @@ import math
 import select
 import socket
 import ssl
+from collections import deque
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,7 +30,7 @@ _JUST_NOW = 0.001
 class Socket:
     """One connection to a server. Times are on the clock of its pool."""
 
-    __slots__ = ("_pool", "_protocol", "answered_at", "good_until", "idle_since", "old_at", "peer")
+    __slots__ = ("_pool", "_protocol", "answered_at", "good_until", "idle_since", "kept", "old_at", "peer")
 
     def __init__(self, pool: Connector, protocol: Any, peer: Peer, old_at: float) -> None:
         self._pool = pool
@@ -43,15 +44,15 @@ class Socket:
         """When it brought its last response."""
         self.idle_since = math.inf
         """Since when it has lain idle; infinity while it is in use."""
-
-    @property
-    def idle(self) -> bool:
-        """Whether no request uses it."""
-        return self.idle_since != math.inf
+        self.kept: Connection | None = None
+        """How aiohttp knows it, of one that is not given back to its pool but kept in ours."""
 
     def close(self) -> None:
         """Close it at once."""
         self._pool.forget(self._protocol)
+        kept, self.kept = self.kept, None
+        if kept is not None:
+            kept.close()
         if self._protocol.transport is not None:
             self._protocol.transport.abort()
         self._protocol.close()
@@ -82,6 +83,7 @@ class Connector(aiohttp.TCPConnector):
         self._max_age = math.inf if pool.max_age is None else pool.max_age
         self._known: WeakKeyDictionary[Any, Socket] = WeakKeyDictionary()
         self._resting: dict[Any, Socket] = {}
+        self._kept: deque[Socket] = deque()
         self.template: Any = None
         """A request of aiohttp's to the connection's own origin, for which others like it may be connected."""
         self.retired: bool = False
@@ -103,7 +105,8 @@ class Connector(aiohttp.TCPConnector):
         aside: list[Connection] = []
         try:
             while True:
-                conn = await super().connect(req, *args, **kwargs)
+                kept = self._next_kept()
+                conn = await super().connect(req, *args, **kwargs) if kept is None else kept
                 used = self._taken(conn, deadline)
                 if used is not None:
                     break
@@ -117,6 +120,27 @@ class Connector(aiohttp.TCPConnector):
         deadline.socket, deadline.peer = used, used.peer
         deadline.connected()
         return conn
+
+    def keep(self, conn: Connection, used: Any) -> bool:
+        """Have a connection come back to this pool rather than to aiohttp's, which takes more steps; whether it will.
+
+        Where the number of sockets is limited, aiohttp has to know which are idle.
+        """
+        if self.limit or not isinstance(used, Socket):
+            return False
+        used.kept = conn
+        return True
+
+    def _next_kept(self) -> Connection | None:
+        """The one that has lain idle longest: no machine behind an address is favoured."""
+        while self._kept:
+            known = self._kept.popleft()
+            conn, known.kept = known.kept, None
+            if conn is not None and conn.protocol is not None and conn.protocol.is_connected():
+                return conn
+            if conn is not None:
+                conn.close()
+        return None
 
     def _taken(self, conn: Connection, deadline: AttemptDeadline) -> Socket | None:
         """The socket of a connection; None where this attempt must not use it, which closes it if no other may."""
@@ -153,18 +177,23 @@ class Connector(aiohttp.TCPConnector):
 
     def rest(self, protocol: Any, known: Socket, now: float) -> None:
         """A socket may be used again: it is closed all the same if it is old, or if enough are kept."""
-        if not protocol.is_connected():
-            return
-        if now >= known.good_until or self.retired:
-            protocol.close()
-            return
-        if len(self._resting) >= self._size:
-            for other in [other for other in self._resting if not other.is_connected()]:
-                del self._resting[other]
-            if len(self._resting) >= self._size:
-                protocol.close()
-                return
-        self._resting[protocol] = known
+        conn = known.kept
+        if not protocol.is_connected() or now >= known.good_until or self.retired or self._is_full():
+            known.close()
+        elif conn is None:
+            self._resting[protocol] = known
+        elif _is_off(protocol):
+            known.close()
+        else:
+            self._kept.append(known)
+
+    def _is_full(self) -> bool:
+        """Whether as many are idle as may be."""
+        if len(self._resting) + len(self._kept) < self._size:
+            return False
+        for other in [other for other in self._resting if not other.is_connected()]:
+            del self._resting[other]
+        return len(self._resting) + len(self._kept) >= self._size
 
     def forget(self, protocol: Any) -> None:
         """A socket is closed."""
@@ -172,10 +201,10 @@ class Connector(aiohttp.TCPConnector):
 
     def close_idle(self, before: float = math.inf) -> None:
         """Close the sockets that have lain idle since `before`."""
-        for protocol, known in [*self._resting.items()]:
+        for known in [*self._resting.values(), *self._kept]:
             if known.idle_since < before:
-                del self._resting[protocol]
-                protocol.close()
+                known.close()
+        self._kept = deque(known for known in self._kept if known.kept is not None)
 
     def retire(self) -> None:
         """Close idle sockets, and keep none from now on."""
