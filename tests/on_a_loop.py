@@ -255,8 +255,13 @@ class _Facade:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def __class__(self) -> Any:
+        """For `isinstance`, that of the inner object."""
+        return type(vars(self).get("_inner", self))
+
     def __repr__(self) -> str:
-        return repr(self._inner).replace("Async", "", 1)
+        return repr(self._inner).replace("Async", "", 1) if "_inner" in vars(self) else "<not made>"
 
     def __reduce__(self) -> Any:
         return self._inner.__reduce__()

@@ -197,10 +197,15 @@ async def _exchanged(
     try:
         while True:
             if hop.foreign:
-                client = await sender.clients.elsewhere(hop.url)
+                try:
+                    client = await sender.clients.elsewhere(hop.url)
+                except RedirectError as error:
+                    error.response = history.pop()
+                    raise
             else:
                 client = sender.clients.at_hand(deadline.loop) or await sender.clients.here()
-            got, response = await _answered(sender, outgoing, hop.prepared, client, deadline)
+            cookies = None if hop.foreign else sender.cookies
+            got, response = await _answered(sender, outgoing, hop.prepared, client, deadline, cookies)
             if not is_redirect(response):
                 if history:
                     response.history = history
@@ -232,16 +237,19 @@ async def _answered(
     prepared: requests.PreparedRequest,
     client: Client,
     deadline: AttemptDeadline,
+    cookies: Any,
 ) -> tuple[Got, requests.Response]:
     """The response, once the hooks of an auth object have nothing more to send: its head, or all of it."""
-    again = 0
+    again, earlier = 0, list[requests.Response]()
     while True:
         sender.check_headers(prepared.headers)
         began = sender.clock.monotonic()
         got = await _sent(prepared, client, deadline)
         deadline.phase = "body"
         kind = AsyncResponse if outgoing.stream else requests.Response
-        response = made_response(kind, got, prepared, sender.cookies, sender.clock.monotonic() - began)
+        response = made_response(kind, got, prepared, cookies, sender.clock.monotonic() - began)
+        if earlier and not is_redirect(response):
+            response.history = earlier
         if not prepared.hooks.get("response"):
             return got, response
         if response.status_code >= 400:  # a hook may look at what the server says
@@ -251,6 +259,7 @@ async def _answered(
             return got, response
         if loaded_body(response) is None:
             await _read_short(response, got, deadline, sender.clock)
+        earlier = [*earlier, response]
         prepared, again = following, again + 1
 
 
@@ -320,8 +329,7 @@ async def _read_pieces(body: Any) -> AsyncIterator[bytes]:
     if isinstance(body, bytes):
         yield body
     elif hasattr(body, "read"):
-        loop = asyncio.get_running_loop()
-        while piece := await loop.run_in_executor(None, body.read, _PIECE):  # a disk may be slow
+        async for piece in _read_file(body):
             yield piece
     elif hasattr(body, "__aiter__"):
         async for piece in body:
@@ -329,6 +337,23 @@ async def _read_pieces(body: Any) -> AsyncIterator[bytes]:
     else:
         for piece in body:
             yield piece
+
+
+async def _read_file(body: Any) -> AsyncIterator[bytes]:
+    """A file is read in a thread, for a disk may be slow."""
+    loop, owner = asyncio.get_running_loop(), body.owner
+    if owner.reading is not None:  # an attempt before was cut while a thread read for it, which moved the position
+        await asyncio.wait([owner.reading])
+        owner.reading = None
+        if hasattr(body, "seek"):
+            body.seek(0)
+    while True:
+        owner.reading = reading = loop.run_in_executor(None, body.read, _PIECE)
+        piece = await asyncio.shield(reading)
+        owner.reading = None
+        if not piece:
+            return
+        yield piece
 
 
 class _Again(Exception):

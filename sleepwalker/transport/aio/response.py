@@ -49,7 +49,7 @@ def made_response(
     cookies: Any,
     seconds: float,
 ) -> requests.Response:
-    """The response to `prepared` as requests has it, without its body. Its cookies go into the jar `cookies`."""
+    """The response to `prepared` as requests has it, without its body. Its cookies go into the jar `cookies`, if any."""
     response = _new(kind)
     fields = _fields_of(got.raw_headers)
     response.status_code = got.status
@@ -65,7 +65,8 @@ def made_response(
         head: Any = MockResponse(without_odd_attributes(PlainHeaders(pairs), prepared))
         sent: Any = MockRequest(prepared)
         for jar in (response.cookies, cookies):
-            jar.extract_cookies(head, sent)
+            if jar is not None:
+                jar.extract_cookies(head, sent)
     return response
 
 
