@@ -72,6 +72,10 @@ class CallOptions(NamedTuple):
     """Bytes of decoded body above which a response is refused; None for no limit."""
 
 
+#: Of a call without arguments.
+_USUAL = CallOptions()
+
+
 def checked_options(
     given: RequestOptions | AsyncRequestOptions, encoder: json.JSONEncoder, *, awaits: bool = False
 ) -> CallOptions:
@@ -82,6 +86,8 @@ def checked_options(
     Raises TypeError, ValueError, URLError or PolicyError for an argument that cannot be. Each names the argument, the
     value and what is allowed.
     """
+    if not given:
+        return _USUAL
     if awaits and ("stream" in given or not _KNOWN.issuperset(given)):
         _refuse_names(given)
     body, headers, policy, total = given.get("json"), given.get("headers"), given.get("policy"), given.get("total")
