@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -29,6 +28,8 @@ from sleepwalker.transport.aio.fast_path import FastPath
 from sleepwalker.transport.aio.response import Got, made_response, read_body, read_error
 from sleepwalker.transport.aio.sockets import Connector
 from sleepwalker.transport.aio.stream import AsyncResponse, begin_stream, keep_alive_of
+from sleepwalker.transport.aio.uploading import is_long, pieces_of
+from sleepwalker.transport.framing import MalformedResponse
 from sleepwalker.transport.headers import Checked, store_of
 from sleepwalker.transport.loaded import SHORT, loaded_body, set_body
 from sleepwalker.transport.outgoing import OutgoingRequest, first_hop
@@ -39,8 +40,6 @@ from sleepwalker.transport.url import Origin, safe_path
 _OF_AN_ERROR = 1 << 20
 #: No timeout of aiohttp's: the attempt's deadline cuts.
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
-#: Bytes that are read of a file at a time.
-_PIECE = 1 << 16
 #: How often a hook of an auth object may send again within one attempt. Digest needs one.
 _MOST_AGAIN = 2
 
@@ -197,11 +196,7 @@ async def _exchanged(
     try:
         while True:
             if hop.foreign:
-                try:
-                    client = await sender.clients.elsewhere(hop.url)
-                except RedirectError as error:
-                    error.response = history.pop()
-                    raise
+                client = await _elsewhere(sender.clients, hop, history)
             else:
                 client = sender.clients.at_hand(deadline.loop) or await sender.clients.here()
             cookies = None if hop.foreign else sender.cookies
@@ -228,6 +223,14 @@ async def _exchanged(
     except RedirectError as error:
         if not error.attempts and error.response is not None:
             error.response.history = history
+        raise
+
+
+async def _elsewhere(clients: Clients, hop: Hop, history: list[requests.Response]) -> Client:
+    try:
+        return await clients.elsewhere(hop.url)
+    except RedirectError as error:
+        error.response = history.pop()
         raise
 
 
@@ -264,7 +267,8 @@ async def _answered(
 
 
 async def _sent(prepared: requests.PreparedRequest, client: Client, deadline: AttemptDeadline) -> Got:
-    deadline.connects, deadline.proxy, deadline.at_proxy, deadline.uploads = 0, client.proxy, False, False
+    deadline.connects, deadline.proxy, deadline.at_proxy = 0, client.proxy, False
+    deadline.uploads = is_long(prepared.body, prepared.headers)
     deadline.remaining()
     if client.fast is not None:
         received = await client.fast.send(prepared, deadline)
@@ -276,11 +280,8 @@ async def _sent(prepared: requests.PreparedRequest, client: Client, deadline: At
     chunked = None
     if isinstance(data, str):
         data = data.encode("utf-8")
-    # Of a callable bytes may come, too, after chunks were announced.
-    short = isinstance(data, bytes) and len(data) <= _PIECE and "transfer-encoding" not in prepared.headers
-    deadline.uploads = data is not None and not short
     if deadline.uploads:
-        data = _pieces(data, deadline)
+        data = pieces_of(data, deadline)
         if "content-length" not in prepared.headers:
             headers.pop("Transfer-Encoding", None)
             chunked = True
@@ -299,6 +300,9 @@ async def _sent(prepared: requests.PreparedRequest, client: Client, deadline: At
         **client.settings,
     )
     deadline.on_release = got.close
+    if client.ours is not None and deadline.phase == "send" and got.status < 300:
+        # aiohttp sends no more of a body once a response is there.
+        raise MalformedResponse("success was reported before the whole body was sent, which ended that")
     return got
 
 
@@ -310,50 +314,6 @@ def _text(value: Any) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value.decode("latin-1")
-
-
-async def _pieces(body: Any, deadline: AttemptDeadline) -> AsyncIterator[bytes]:
-    """A body that is not short, in pieces: each must be taken within `timeout.read`, as each read has to end."""
-    async for piece in _read_pieces(body):
-        for begin in range(0, len(piece), _PIECE):
-            deadline.await_room()
-            yield piece[begin : begin + _PIECE]
-            # For the loop to look for what the server says meanwhile, and to read it: it may have refused the rest, and
-            # once its end of the socket is closed, what is sent there loses what it said.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-    deadline.await_head()
-
-
-async def _read_pieces(body: Any) -> AsyncIterator[bytes]:
-    if isinstance(body, bytes):
-        yield body
-    elif hasattr(body, "read"):
-        async for piece in _read_file(body):
-            yield piece
-    elif hasattr(body, "__aiter__"):
-        async for piece in body:
-            yield piece
-    else:
-        for piece in body:
-            yield piece
-
-
-async def _read_file(body: Any) -> AsyncIterator[bytes]:
-    """A file is read in a thread, for a disk may be slow."""
-    loop, owner = asyncio.get_running_loop(), body.owner
-    if owner.reading is not None:  # an attempt before was cut while a thread read for it, which moved the position
-        await asyncio.wait([owner.reading])
-        owner.reading = None
-        if hasattr(body, "seek"):
-            body.seek(0)
-    while True:
-        owner.reading = reading = loop.run_in_executor(None, body.read, _PIECE)
-        piece = await asyncio.shield(reading)
-        owner.reading = None
-        if not piece:
-            return
-        yield piece
 
 
 class _Again(Exception):

@@ -49,7 +49,7 @@ def made_response(
     cookies: Any,
     seconds: float,
 ) -> requests.Response:
-    """The response to `prepared` as requests has it, without its body. Its cookies go into the jar `cookies`, if any."""
+    """The response to `prepared` as requests has it, without its body. Its cookies go into the jar `cookies`."""
     response = _new(kind)
     fields = _fields_of(got.raw_headers)
     response.status_code = got.status
