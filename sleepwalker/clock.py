@@ -35,3 +35,9 @@ class SystemClock:
 
 
 SYSTEM_CLOCK = SystemClock()
+
+
+def give_way() -> None:
+    """Let threads run that wait for this one, such as that of an event loop. Work of many small steps calls it between
+    them, for without it another thread gets a turn every 5 ms (`sys.getswitchinterval`)."""
+    time.sleep(0)

@@ -9,7 +9,9 @@ from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
-Stage = Literal["process", "threads", "lookups", "timers", "hosts", "host tables", "connections", "managers"]
+Stage = Literal[
+    "process", "threads", "lookups", "timers", "hosts", "host tables", "connections", "managers", "adapters"
+]
 
 #: A connection that is renewed finds its host's locks free, and so does a manager those of its connections.
 _ORDER: tuple[Stage, ...] = (
@@ -21,6 +23,7 @@ _ORDER: tuple[Stage, ...] = (
     "host tables",
     "connections",
     "managers",
+    "adapters",
 )
 
 _renewals: dict[Stage, Callable[[], None]] = {}

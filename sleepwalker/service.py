@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 from collections.abc import Iterable, Mapping
@@ -52,6 +53,12 @@ class ServiceManager:
 
     @without_locals
     def __init__(self, servicedef_manager: Any, connection_manager: Finder, *, allow: Iterable[str] = ()) -> None:
+        if inspect.iscoroutinefunction(getattr(connection_manager, "find", None)):
+            kind = type(connection_manager).__name__
+            raise TypeError(
+                f"connection_manager: find of {kind} is a coroutine function, and services await nothing; "
+                "pass a ConnectionManager, with hosts=manager.hosts for both to see one circuit"
+            )
         self.servicedef_manager = servicedef_manager
         self.connection_manager = connection_manager
         self.allow = allow

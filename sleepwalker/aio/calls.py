@@ -33,17 +33,16 @@ from sleepwalker.transport.url import Origin
 
 #: A probe is to show that its host responds, in so many bytes of body at most.
 _PROBE = CallOptions(max_body=1_000_000, raise_for_status=False)
-#: So many responses are kept before those of tasks that are gone are dropped.
-_MOST_TASKS = 64
 STREAMS = Streams(watch_stream, translate)
 
 
 class TaskLatest:
-    """The last response of each task."""
+    """The last response of each task, for as long as the task is there: a service has one for each request."""
 
     def __init__(self) -> None:
         self._of_tasks: dict[weakref.ref[asyncio.Task[Any]], Any] = {}
-        self._tidy_at = _MOST_TASKS
+        # Not a WeakKeyDictionary, which takes several times as long.
+        self._forget = self._of_tasks.pop
 
     @property
     def response(self) -> Any:
@@ -53,12 +52,8 @@ class TaskLatest:
 
     @response.setter
     def response(self, response: Any) -> None:
-        if (task := _running_task()) is None:
-            return
-        self._of_tasks[weakref.ref(task)] = response
-        if len(self._of_tasks) > self._tidy_at:
-            self._of_tasks = {ref: kept for ref, kept in self._of_tasks.items() if ref() is not None}
-            self._tidy_at = max(_MOST_TASKS, 2 * len(self._of_tasks))
+        if (task := _running_task()) is not None:
+            self._of_tasks[weakref.ref(task, self._forget)] = response
 
 
 def _running_task() -> asyncio.Task[Any] | None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from sleepwalker.aio.closing import AsyncClosing
 from sleepwalker.aio.guarded_calls import AsyncGuardedCalls
-from sleepwalker.aio.leading import AsyncLeading, ask_hook
+from sleepwalker.aio.leading import AsyncLeading, ask_hook, leader
 from sleepwalker.aio.probing import AsyncProbing
 from sleepwalker.clock import Clock, SystemClock
 from sleepwalker.connection.adopting import Adopting
@@ -50,7 +50,7 @@ class AsyncFinder(FinderBase):
         self.tasks: Tasks = Tasks()
         """Those that ask the hooks, and that probe."""
         self._closings = Tasks()
-        lookup = Lookup(hosts, max_connections, caller=_caller, signal=Signal)
+        lookup = Lookup(hosts, max_connections, caller=_caller, signal=Signal, behalf=_behalf, worker="task")
         retiring = Retiring(lookup, observe, AsyncClosing(self._closings))
         adopting = Adopting(manager, lookup, guarded, observe, clock, AsyncGuardedCalls)
         leading = self._leads = AsyncLeading(lookup, retiring, self.tasks)
@@ -115,8 +115,8 @@ class AsyncFinder(FinderBase):
     def _start(self, step: Start) -> None:
         self._leads.start(step, self.run, self.drive)
 
-    async def _ask_hook(self, step: AskHook) -> Answer:
-        return await ask_hook(step, self.lookup.clock, self.retiring)
+    def _ask_hook(self, step: AskHook) -> Awaitable[Answer]:
+        return ask_hook(step, self.lookup.clock, self.retiring)
 
     async def _await(self, step: Await) -> bool:
         left = step.until - self.lookup.clock.monotonic()
@@ -139,3 +139,8 @@ def _caller() -> Hashable:
         return asyncio.current_task() or threading.get_ident()
     except RuntimeError:
         return threading.get_ident()
+
+
+def _behalf() -> Hashable:
+    """The task that leads the flight whose hook asks, by whatever it started; the caller where it is no hook's."""
+    return leader.get() or _caller()

@@ -7,7 +7,7 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -17,7 +17,7 @@ from sleepwalker.connection.foreign import outcome_of_deadline
 from sleepwalker.connection.guarded_calls import GuardedCallsBase
 from sleepwalker.drivers.aio.drive import drive
 from sleepwalker.drivers.aio.waits import Waits
-from sleepwalker.engine import Outcome, Send
+from sleepwalker.engine import Final, Outcome, Send
 from sleepwalker.frames import empty_frames
 from sleepwalker.transport.aio.errors import translate
 
@@ -45,17 +45,21 @@ class AsyncGuardedCalls(GuardedCallsBase):
             mark = object()
             try:
                 self._begin(mark)
-                steps = self._steps(name, args, kwargs)
-                attempt = functools.partial(self._attempt, function, args, kwargs)
-                return self._hand_over(await drive(steps, self.waits, attempt, release))
+                return self._hand_over(await self._driven(name, function, args, kwargs))
             except BaseException as error:
                 empty_frames(error)
                 raise
             finally:
                 self._end(mark)
-                del args, kwargs
+                del args, kwargs  # a traceback with locals, of a coroutine, would show them
 
         return call
+
+    def _driven(
+        self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Awaitable[Final]:
+        attempt = functools.partial(self._attempt, function, args, kwargs)
+        return drive(self._steps(name, args, kwargs), self.waits, attempt, release)
 
     async def _attempt(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], step: Send
@@ -73,6 +77,8 @@ class AsyncGuardedCalls(GuardedCallsBase):
             return self._raised(error, handled, translate)
         except Exception as error:  # noqa: BLE001 - raised again when the call ends
             return self._raised(error, handled, translate)
+        finally:
+            del args, kwargs
         return self._returned(value)
 
 

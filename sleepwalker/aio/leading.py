@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,9 @@ from sleepwalker.lookup.table import Released
 
 #: How a hook fails when it fails as connections fail; of aiohttp's errors not all are OSErrors.
 HOOK_FAILURES = (*answers.HOOK_FAILURES, aiohttp.ClientError)
+
+#: The task that leads the flight whose hook runs in this context; it goes with what the hook starts, threads included.
+leader: ContextVar[asyncio.Task[Any] | None] = ContextVar("leader", default=None)
 
 _Run = Callable[[Machine[Any]], Any]
 _Drive = Callable[[Machine[Any]], Coroutine[Any, Any, Any]]
@@ -57,6 +61,8 @@ class AsyncLeading(LeadingBase):
 
     async def _lead(self, job: Job, run: _Run, drive: _Drive) -> None:
         """Carry out a flight. If this task is cancelled, the manager or the loop ends: its waiters ask anew."""
+        me = asyncio.current_task()
+        leader.set(me)
         with self.lock:
             if not begin(self._lookup, job.flight):
                 return
@@ -66,7 +72,6 @@ class AsyncLeading(LeadingBase):
         try:
             released = await drive(carry_out(self._lookup, job))
         except asyncio.CancelledError as raised:
-            me = asyncio.current_task()
             cut = me is not None and me.cancelling() > 0  # else it is the hook's, of a task that it waited for
             error = without_our_frames(raised)
         except BaseException as raised:  # noqa: BLE001 - the caller's to see
@@ -91,17 +96,23 @@ async def ask_hook(step: AskHook, clock: Clock, retiring: Retiring) -> Answer:
     """What a hook says. What a plain function gives once nobody waits for it any more is closed."""
     began, conn = clock.monotonic(), None
     error: Exception | None = None
-    connect: Callable[..., Any] = step.hook.connect
     try:
-        if inspect.iscoroutinefunction(connect):
-            conn = await connect(step.asked.host, step.asked.auth)
-        else:
-            asked = partial(connect, step.asked.host, step.asked.auth)
-            conn = await in_thread(asked, HOOK_THREAD, retiring.drop)
-            if inspect.iscoroutine(conn):  # of a coroutine function that a plain one wraps
-                conn = await conn
+        conn = await _asked(step, retiring)
+        if inspect.iscoroutine(conn):  # of a coroutine function that a plain one wraps
+            conn = await conn
     except HOOK_FAILURES as raised:
         error = raised
     except NoThread as raised:
         error = ConnectionError(f"no thread can be started for it: {raised}")
+    except BaseException:
+        del step  # a traceback with locals, of a coroutine, would show the credentials
+        raise
     return said_by(step, conn, error, clock.monotonic() - began)
+
+
+def _asked(step: AskHook, retiring: Retiring) -> Awaitable[Any]:
+    connect: Callable[..., Any] = step.hook.connect
+    if inspect.iscoroutinefunction(connect):
+        asked: Awaitable[Any] = connect(step.asked.host, step.asked.auth)
+        return asked
+    return in_thread(partial(connect, step.asked.host, step.asked.auth), HOOK_THREAD, retiring.drop)

@@ -28,6 +28,10 @@ class AsyncProbing(ProbingBase):
         """A timer; none before the manager is first used in a loop."""
         return None if self._tasks.loop is None else Prober(self._tasks, self.probe_broken, every)
 
+    def able(self) -> bool:
+        """Whether the manager's loop runs: between two runs, and after the last, others probe its hosts."""
+        return (loop := self._tasks.loop) is not None and loop.is_running()
+
     async def probe_broken(self, elapsed: float = math.inf) -> float:
         """One round: see `_round`."""
         machine, outcome = self._round(elapsed), None

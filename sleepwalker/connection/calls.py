@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 from sleepwalker.connection.handover import Handover
 from sleepwalker.connection.options import CallOptions
 from sleepwalker.connection.outgoing import PreparedCall, RequestMaker
 from sleepwalker.connection.part import Part
 from sleepwalker.connection.response import Response
-from sleepwalker.connection.sending import HedgeableAttempt
+from sleepwalker.connection.sending import perform
 from sleepwalker.connection.traced import traced
 from sleepwalker.connection.usage import Usage
 from sleepwalker.drivers.threads.clock import BlockingClock
-from sleepwalker.drivers.threads.drive import drive
-from sleepwalker.drivers.threads.hedge import PendingEvents, hedge
 from sleepwalker.drivers.threads.waits import Waits
-from sleepwalker.engine import Final, Outcome, Send, run
+from sleepwalker.engine import Final, Outcome, Send
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError
 from sleepwalker.telemetry import tracing
-from sleepwalker.transport.blocking.attempt import attempt, discard
+from sleepwalker.transport.blocking.attempt import attempt
 from sleepwalker.transport.blocking.route import Route
 from sleepwalker.transport.url import Origin
 
@@ -112,15 +109,8 @@ class Calls:
 
     def _run(self, call: PreparedCall, observe: Observer) -> Final:
         """Drive a call to its end."""
-        compiled, sender, clock, waits = call.compiled, self._route.sender, self._clock, self.waits
-        send = partial(attempt, sender, call.outgoing, connect=compiled.connect, read=compiled.read)
         try:
-            if compiled.hedge is None:
-                return drive(run(call.host, compiled, call.request, clock, observe), waits, send, discard)
-            events = PendingEvents(observe)
-            begin = partial(HedgeableAttempt, sender, call, clock)
-            hedged = partial(hedge, events=events, begin=begin, release=discard, waits=waits, clock=clock)
-            return drive(run(call.host, compiled, call.request, clock, events), waits, send, discard, hedged)
+            return perform(self._route.sender, call, self.waits, self._clock, observe)
         finally:
             if self.closed or self._usage.retired:  # the socket just used must not stay open
                 self._route.close()

@@ -266,7 +266,11 @@ class FinderBase:
     """What is done for each kind of step."""
 
 
-_finders = renewed_after_fork("managers", FinderBase.renew_after_fork)
+def _renew(finder: FinderBase) -> None:
+    finder.renew_after_fork()
+
+
+_finders = renewed_after_fork("managers", _renew)
 
 
 def found_or_raised(found: Found) -> Any:

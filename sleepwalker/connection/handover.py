@@ -13,13 +13,13 @@ from sleepwalker.connection.came_from import note_came_from
 from sleepwalker.connection.outgoing import PreparedCall
 from sleepwalker.connection.response import Response
 from sleepwalker.connection.usage import Usage
-from sleepwalker.engine import Final, Request, Verdict, failed
+from sleepwalker.engine import CompiledPolicy, Final, Host, Request, Verdict, failed
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError, DeadlineExceeded, HTTPError, SleepwalkerException
 from sleepwalker.transport.errors import ErrorContext, OnBreak
 
 #: What a copy or a pickle of a response holds, which requests reads from the response itself.
-_KEPT = [*requests.Response.__attrs__, "attempts", "undecoded", "__attrs__"]
+KEPT = [*requests.Response.__attrs__, "attempts", "undecoded", "__attrs__"]
 
 
 class Latest(Protocol):
@@ -31,7 +31,7 @@ class Latest(Protocol):
 class Streams(NamedTuple):
     """What is known of streamed bodies, by the way in which they are read."""
 
-    watch: Callable[[requests.Response, OnBreak], None]
+    watch: Callable[[Any, OnBreak], None]
     """Have reads of a body that breaks raise what the second one returns."""
     translate: Callable[[Exception, ErrorContext], Exception]
     """One of our errors for what broke it."""
@@ -74,7 +74,7 @@ class Handover:
             if isinstance(error, SleepwalkerException) and error is not outgoing.body.error and not error.attempts:
                 error.attempts = final.attempts
                 error.__cause__ = error.__context__ = None  # requests' own errors quote the URL
-                error.add_note(self._described(call.request, final))
+                error.add_note(described(self._origin, call.request, final))
                 if isinstance(error, ConnectionError):
                     error.request = outgoing.prepared  # as requests' own errors have it
             try:
@@ -84,7 +84,7 @@ class Handover:
         response: Response = final.outcome.response
         status = response.status_code
         response.attempts = final.attempts
-        response.__attrs__ = _KEPT
+        response.__attrs__ = KEPT
         note_came_from(response, call.came_from)
         self._latest.response = weakref.ref(response) if final.outcome.head is not None else response
         if status == 401:
@@ -95,45 +95,48 @@ class Handover:
             failure = HTTPError.of(response)
             failure.attempts = final.attempts
             failure.retry_after = final.outcome.retry_after
-            failure.add_note(self._described(call.request, final, status))
+            failure.add_note(described(self._origin, call.request, final, status))
             try:
                 raise failure
             finally:
                 del failure, final, response
         if outgoing.stream:
-            self._streams.watch(response, self._on_break(call, final))
+            broken = on_break(self._origin, final, call.host, call.compiled, self._streams, self._clock, self._observe)
+            self._streams.watch(response, broken)
         return response
 
-    def _described(self, request: Request, final: Final, status: int | None = None) -> str:
-        """What a traceback says below an error: an HTTPError's own text is the server's, and may be one word."""
-        count = len(final.attempts)
-        if count == 0:
-            attempts = "not sent"
-        else:
-            attempts = "after 1 attempt" if count == 1 else f"after {count} attempts"
-        shown = f"{status} " if status is not None else ""
-        return f"{request.method} {self._origin}{request.path}: {shown}{attempts}"
 
-    def _on_break(self, call: PreparedCall, final: Final) -> OnBreak:
-        """What makes of an error that breaks a streamed body one of ours, which counts against the host once."""
-        host, compiled, permit, head = call.host, call.compiled, final.permit, final.outcome.head
-        # The attempt of a head that failed has counted already.
-        counts = final.outcome.verdict is not Verdict.FAILURE
+def described(origin: str, request: Request, final: Final, status: int | None = None) -> str:
+    """What a traceback says below an error: an HTTPError's own text is the server's, and may be one word."""
+    count = len(final.attempts)
+    if count == 0:
+        attempts = "not sent"
+    else:
+        attempts = "after 1 attempt" if count == 1 else f"after {count} attempts"
+    shown = f"{status} " if status is not None else ""
+    return f"{request.method} {origin}{request.path}: {shown}{attempts}"
 
-        def broken(error: Exception, handled: BaseException | None, deadline_hit: bool) -> BaseException:
-            nonlocal counts
-            times = (compiled.total, compiled.connect, compiled.read)
-            raised = self._streams.translate(
-                error, ErrorContext(self._origin, "body", deadline_hit, "total", *times, handled)
-            )
-            # Where the whole body took too long, its reader may have: only silence says something of the host.
-            own = isinstance(raised, DeadlineExceeded) or isinstance(error, self._streams.by_reader)
-            if counts and isinstance(raised, SleepwalkerException) and not own:
-                counts = False
-                outcome = failed(raised)
-                outcome.head = head
-                for event in host.outcomes.settle_body(permit, outcome, self._clock.monotonic()):
-                    self._observe(event)
-            return raised
 
-        return broken
+def on_break(
+    origin: str, final: Final, host: Host, compiled: CompiledPolicy, streams: Streams, clock: Clock, observe: Observer
+) -> OnBreak:
+    """What makes of an error that breaks a streamed body one of ours, which counts against the host once."""
+    permit, head = final.permit, final.outcome.head
+    # The attempt of a head that failed has counted already.
+    counts = final.outcome.verdict is not Verdict.FAILURE
+
+    def broken(error: Exception, handled: BaseException | None, deadline_hit: bool) -> BaseException:
+        nonlocal counts
+        times = (compiled.total, compiled.connect, compiled.read)
+        raised = streams.translate(error, ErrorContext(origin, "body", deadline_hit, "total", *times, handled))
+        # Where the whole body took too long, its reader may have: only silence says something of the host.
+        own = isinstance(raised, DeadlineExceeded) or isinstance(error, streams.by_reader)
+        if counts and isinstance(raised, SleepwalkerException) and not own:
+            counts = False
+            outcome = failed(raised)
+            outcome.head = head
+            for event in host.outcomes.settle_body(permit, outcome, clock.monotonic()):
+                observe(event)
+        return raised
+
+    return broken

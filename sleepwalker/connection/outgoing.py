@@ -22,8 +22,8 @@ from sleepwalker.transport.url import Origin, safe_path
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class PreparedCall:
-    """A prepared call: what each layer below gets of it."""
+class SendableCall:
+    """A call that can be sent: what each layer below gets of it."""
 
     request: Request
     """For the engine."""
@@ -31,6 +31,12 @@ class PreparedCall:
     """For the transport."""
     compiled: CompiledPolicy
     host: Host
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class PreparedCall(SendableCall):
+    """One of a connection."""
+
     came_from: CameFrom
 
 

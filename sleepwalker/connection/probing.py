@@ -56,6 +56,10 @@ class ProbingBase:
         """What makes rounds at this interval at most, in seconds; None where nothing can now."""
         raise NotImplementedError
 
+    def able(self) -> bool:
+        """Whether rounds can be made now."""
+        return True
+
     def start(self) -> None:
         """Have hosts probed, if there is something to do. What does it does not outlive a fork."""
         with self.lock:

@@ -1,13 +1,32 @@
-"""How the threads driver sends the attempts of a call that may be hedged: through the transport, cancellably."""
+"""How a call is driven through the engine by threads; one that may be hedged is sent cancellably."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from sleepwalker.clock import Clock
-from sleepwalker.connection.outgoing import PreparedCall
-from sleepwalker.engine import Outcome, Send
-from sleepwalker.transport.blocking.attempt import Sender, attempt
+from sleepwalker.connection.outgoing import SendableCall
+from sleepwalker.drivers.threads.clock import BlockingClock
+from sleepwalker.drivers.threads.drive import drive
+from sleepwalker.drivers.threads.hedge import PendingEvents, hedge
+from sleepwalker.drivers.threads.waits import Waits
+from sleepwalker.engine import Final, Outcome, Send, run
+from sleepwalker.events import Observer
+from sleepwalker.transport.blocking.attempt import Sender, attempt, discard
 from sleepwalker.transport.blocking.canceller import Canceller
 from sleepwalker.transport.blocking.deadline import AttemptDeadline
+
+
+def perform(sender: Sender, call: SendableCall, waits: Waits, clock: BlockingClock, observe: Observer) -> Final:
+    """Drive a call to its end."""
+    compiled = call.compiled
+    send = partial(attempt, sender, call.outgoing, connect=compiled.connect, read=compiled.read)
+    if compiled.hedge is None:
+        return drive(run(call.host, compiled, call.request, clock, observe), waits, send, discard)
+    events = PendingEvents(observe)
+    begin = partial(HedgeableAttempt, sender, call, clock)
+    hedged = partial(hedge, events=events, begin=begin, release=discard, waits=waits, clock=clock)
+    return drive(run(call.host, compiled, call.request, clock, events), waits, send, discard, hedged)
 
 
 class HedgeableAttempt:
@@ -15,7 +34,7 @@ class HedgeableAttempt:
 
     __slots__ = ("_call", "_deadline", "_outgoing", "_sender", "_step")
 
-    def __init__(self, sender: Sender, call: PreparedCall, clock: Clock, step: Send, extra: bool) -> None:
+    def __init__(self, sender: Sender, call: SendableCall, clock: Clock, step: Send, extra: bool) -> None:
         """`extra` for a hedge attempt: it has a request of its own, for attempts write on theirs."""
         self._sender = sender
         self._call = call

@@ -6,20 +6,21 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sleepwalker.clock import Clock
-from sleepwalker.connection.outgoing import PreparedCall
+from sleepwalker.connection.outgoing import SendableCall
 from sleepwalker.events import Observer
 from sleepwalker.telemetry.tracing import TracedCall
 from sleepwalker.transport.url import Origin
 
 _Work = TypeVar("_Work")
+_Call = TypeVar("_Call", bound=SendableCall)
 
 
 def traced(
     origin: Origin,
-    call: PreparedCall,
+    call: _Call,
     clock: Clock,
     observe: Observer,
-    run: Callable[[PreparedCall, Observer], _Work],
+    run: Callable[[_Call, Observer], _Work],
 ) -> TracedCall[_Work]:
     """The call to `origin`; `run` makes it, and tells its events to the observer that it is given."""
     request = call.request

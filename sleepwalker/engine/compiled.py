@@ -88,6 +88,14 @@ class CompiledPolicy:
         short.attempt, short.connect, short.read = (min(one, total) for one in (self.attempt, self.connect, self.read))
         return short
 
+    def hurried(self, connect: float, read: float) -> CompiledPolicy:
+        """The same policy for a call whose caller waits for so many seconds at most, where that is shorter."""
+        if connect >= self.connect and read >= self.read:
+            return self
+        short = copy(self)
+        short.connect, short.read, short.hasty = min(connect, self.connect), min(read, self.read), True
+        return short
+
 
 @cache
 def _usual() -> RetryPolicy:

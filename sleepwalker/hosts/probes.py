@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Collection
+from typing import Protocol
+
+
+class Prober(Protocol):
+    """What probes hosts for one manager."""
+
+    def able(self) -> bool:
+        """Whether it can: one for asyncio cannot while its loop does not run."""
 
 
 class ProbeTurns:
-    """A host is probed by the manager that came first, for as long as it has it probed.
+    """A host is probed by the manager that came first, for as long as it has it probed and can do so.
 
     Not thread-safe: its owner holds a lock.
     """
@@ -15,12 +23,12 @@ class ProbeTurns:
     __slots__ = ("_by_origin",)
 
     def __init__(self) -> None:
-        self._by_origin: weakref.WeakValueDictionary[str, object] = weakref.WeakValueDictionary()
+        self._by_origin: weakref.WeakValueDictionary[str, Prober] = weakref.WeakValueDictionary()
 
-    def take(self, prober: object, origins: Collection[str]) -> set[str]:
+    def take(self, prober: Prober, origins: Collection[str]) -> set[str]:
         """The hosts of these that `prober` is to probe. It gives up all others."""
         for origin, other in list(self._by_origin.items()):
-            if other is prober and origin not in origins:
+            if (other is prober and origin not in origins) or not other.able():
                 del self._by_origin[origin]
         return {origin for origin in origins if self._by_origin.setdefault(origin, prober) is prober}
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import overload
 
-from sleepwalker.clock import SYSTEM_CLOCK, Clock
+from sleepwalker.clock import SYSTEM_CLOCK, Clock, give_way
 from sleepwalker.engine import Host, HostHealth, Isolation, Restorer
 from sleepwalker.events import Event, PolicyIgnored
 from sleepwalker.fork import renewed_after_fork
@@ -118,7 +118,11 @@ class HostTable:
         for place in since.keys() - records.keys():  # only hooks may know what it is, and they have not said so yet
             records[place] = self.unknown(place)
         routes, known = self.members.routes(records.values()), sorted(records.items())
-        return {name: one.snapshot(one.connections, since.get(name), routes[name]) for name, one in known}
+        found = {}
+        for name, one in known:
+            give_way()
+            found[name] = one.snapshot(one.connections, since.get(name), routes[name])
+        return found
 
     # -- for managers
 

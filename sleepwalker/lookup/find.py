@@ -147,7 +147,7 @@ def decide(lookup: Lookup, slot: Slot, seen: Snapshot, waiter: Waiter, released:
     full = lookup.flights.full(slot)
     if full or slot.holds_off(now, fault):
         return _hold_off(lookup, slot, seen, waiter, released, fault, full=full)
-    if lookup.flights.nested(lookup.caller()):
+    if lookup.flights.nested(lookup.behalf()):
         why = f"{MAX_NESTED} hooks wait for one another, each for a host that the one before looks for"
         return Decision("refuse", error=refused(slot.name, why))
     slot.begin_flight(now, fault)
@@ -189,13 +189,13 @@ def _hold_off(
     if slot.ready:
         return _use(slot, now)
     if not slot.late:
-        return Decision("refuse", error=no_room(slot, now) if full else too_early(slot, now))
+        return Decision("refuse", error=no_room(slot, now, lookup.worker) if full else too_early(slot, now))
     # One that waits longer than others: what comes late is not late for it.
     late = [one for one in slot.late if not one.dismissed] if waiter.seconds > lookup.patience else []
     if late:
         return _wait(lookup, slot, late[-1], waiter)
     if full:
-        return Decision("refuse", error=no_room(slot, now))
+        return Decision("refuse", error=no_room(slot, now, lookup.worker))
     return Decision("refuse", error=too_early(slot, now) if slot.refusal else too_late(slot, now))
 
 
@@ -242,4 +242,4 @@ def _timed_out(lookup: Lookup, asked: Asked, flight: Flight, began: float) -> Ma
     now, slot = lookup.clock.monotonic(), seen.slot
     if slot is not None and slot.ready and slot.fault(now, seen.closed) in (None, "failback"):
         return Found(seen.conn)
-    return Found(error=out_of_time(asked.name, flight, now - began, now))
+    return Found(error=out_of_time(asked.name, flight, now - began, now, lookup.worker))

@@ -95,11 +95,11 @@ class Flights:
         return len(slot.late) >= of_a_pair or len(self._late) >= MAX_LATE
 
     def nested(self, me: Hashable) -> bool:
-        """Whether as many hooks as may wait for one another wait for what `me` looks for."""
+        """Whether as many hooks as may wait for one another wait for what is looked for on behalf of `me`."""
         one, depth = self._led.get(me), 0
         while one is not None and depth < MAX_NESTED:
             depth += 1
-            one = self._led.get(one.caller) if self.waiting.get(one.caller) is one else None
+            one = self._led.get(one.behalf) if self.waiting.get(one.caller) is one else None
         return depth >= MAX_NESTED
 
     def waited_for(self, one: Flight) -> bool:

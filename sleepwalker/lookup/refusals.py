@@ -32,13 +32,13 @@ def _still_at_work(one: Flight, now: float) -> str:
     return f"its hooks are still running{hook}"
 
 
-def out_of_time(name: str, one: Flight, waited: float, now: float) -> DeadlineExceeded:
+def out_of_time(name: str, one: Flight, waited: float, now: float, worker: str) -> DeadlineExceeded:
     """A caller has waited for a flight for as long as it may."""
     slot = one.slot
     oldest = slot.late[0] if slot is not None and slot.late else one
     error = DeadlineExceeded(
         f"no connection to {name} within {waited:.3g} s: {_still_at_work(oldest, now)}; give its own requests a "
-        "timeout, and have it not look for the same host in another thread",
+        f"timeout, and have it not look for the same host in another {worker}",
         limit="total",
         phase="wait",
     )
@@ -57,13 +57,13 @@ def too_late(slot: Slot, now: float) -> ConnectionError:
     return error
 
 
-def no_room(slot: Slot, now: float) -> ConnectionError:
+def no_room(slot: Slot, now: float, worker: str) -> ConnectionError:
     """Hooks would be asked, but too many have not come back."""
     if slot.late:
-        threads = "1 thread" if len(slot.late) == 1 else f"{len(slot.late)} threads"
-        why = f"{_still_at_work(slot.late[0], now)}, in {threads}"
+        workers = f"1 {worker}" if len(slot.late) == 1 else f"{len(slot.late)} {worker}s"
+        why = f"{_still_at_work(slot.late[0], now)}, in {workers}"
     else:
-        why = f"hooks of this manager are still running for other hosts, in {MAX_LATE} threads"
+        why = f"hooks of this manager are still running for other hosts, in {MAX_LATE} {worker}s"
     error = ConnectionError(f"no connection to {slot.name}: {why}; they are asked again when one of them has ended")
     error.never_sent = True
     return error

@@ -41,6 +41,7 @@ class Flight:
 
     __slots__ = (
         "abandoned",
+        "behalf",
         "caller",
         "dismissed",
         "done",
@@ -62,9 +63,11 @@ class Flight:
     late_at: float
     since: float
 
-    def __init__(self, caller: Hashable, done: Signal) -> None:
+    def __init__(self, caller: Hashable, done: Signal, behalf: Hashable) -> None:
         self.caller: Hashable = caller
         """The thread or task that looks for the slot, and has the hooks asked where the decision is to ask."""
+        self.behalf: Hashable = behalf
+        """The worker whose hook the caller works for; the caller itself where that is none."""
         self.leader: Hashable | None = None
         """The thread or task in which the hooks are at work; None before it runs."""
         self.slot: Slot | None = None

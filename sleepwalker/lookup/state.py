@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from sleepwalker.clock import Clock
 from sleepwalker.engine import FOR_GOOD, Host
@@ -33,8 +33,14 @@ class Lookup:
         *,
         caller: Callable[[], Hashable],
         signal: Callable[[], Signal],
+        behalf: Callable[[], Hashable] | None = None,
+        worker: Literal["thread", "task"] = "thread",
     ) -> None:
-        """`caller` returns the current thread or task; `signal` makes what its waiters are woken by."""
+        """`caller` returns the current thread or task; `signal` makes what its waiters are woken by.
+
+        `behalf` returns the worker whose hook the caller works for, itself by default. `worker` is what hooks are asked
+        in, for texts.
+        """
         self.hosts = hosts
         self.clock: Clock = hosts.clock
         self.max_connections = max_connections
@@ -47,7 +53,9 @@ class Lookup:
         """From then on `find` looks at what expires first. Read without the lock."""
         self.closed = False
         self.caller = caller
+        self.behalf = caller if behalf is None else behalf
         self.signal = signal
+        self.worker: str = worker
 
     @property
     def patience(self) -> float:
@@ -66,7 +74,7 @@ class Lookup:
 
     def flight(self) -> Flight:
         """One for the caller, which asks nothing yet."""
-        return Flight(self.caller(), self.signal())
+        return Flight(self.caller(), self.signal(), self.behalf())
 
     def fast_table(self, slot: Slot) -> dict[Any, Slot] | None:
         """Where the fast key of a slot may be remembered; None if it may not."""

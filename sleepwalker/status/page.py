@@ -11,6 +11,7 @@ from string import Template
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
+from sleepwalker.clock import give_way
 from sleepwalker.engine import HostHealth
 from sleepwalker.process import THIS_PROCESS
 from sleepwalker.status import fleet
@@ -179,6 +180,7 @@ def _table(hosts: Iterable[HostHealth], taken: float, asked: Asked, runbook: Run
     seen: Counter[str] = Counter()
     rows = []
     for health in hosts:
+        give_way()
         rows.append(row(health, taken, seen[health.host], runbook))
         seen[health.host] += 1
     order = "worst first" if asked.order == DEFAULT else "sorted"

@@ -12,9 +12,10 @@ from importlib import metadata
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from sleepwalker.clock import Clock
+from sleepwalker.clock import Clock, give_way
 from sleepwalker.connection.base import ConnectionBase
 from sleepwalker.connection.managing import ManagerBase
+from sleepwalker.engine import HostHealth
 from sleepwalker.process import THIS_PROCESS
 from sleepwalker.status import fleet
 from sleepwalker.status.page import POLICY, Asked, ServingProcess, render
@@ -148,7 +149,7 @@ class Site:
             "matching": len(matching),
         }
         # Host by host: to encode all at once would keep every other thread from running for half a second.
-        hosts = b",".join(_encoded(health.to_dict()) for health in matching[:limit])
+        hosts = b",".join(map(_encoded_host, matching[:limit]))
         return b'%b,"hosts":[%b]}\n' % (_encoded(about)[:-1], hosts)
 
 
@@ -201,6 +202,11 @@ def _version() -> str | None:
         return metadata.version("sleepwalker")
     except metadata.PackageNotFoundError:  # run from a checkout
         return None
+
+
+def _encoded_host(health: HostHealth) -> bytes:
+    give_way()
+    return _encoded(health.to_dict())
 
 
 def _encoded(document: dict[str, Any]) -> bytes:

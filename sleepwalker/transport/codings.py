@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -271,6 +271,26 @@ class Decoding:
         """The body has ended: `TruncatedBody` where its encoded data has not."""
         if not self._part and not all(link.is_complete() for link in self._links):
             raise TruncatedBody("the encoded body is incomplete")
+
+
+def is_cut_off(codings: str, status: int, pieces: Iterable[bytes], most: int) -> bool:
+    """Whether a body ends before its encoded data does, as far as its first `most` decoded bytes tell.
+
+    One that is not encoded as it says is not cut off.
+    """
+    try:
+        decoding = Decoding(codings, status)
+        for piece in pieces:
+            for decoded in decoding.decoded(piece):
+                most -= len(decoded)
+                if most < 0:
+                    return False
+        decoding.check_end()
+    except DecodeError:
+        return False
+    except TruncatedBody:
+        return True
+    return False
 
 
 def next_piece(links: list[Decoder], limit: int) -> bytes:

@@ -213,7 +213,8 @@ def of_name(error: BaseException, context: ErrorContext) -> ours.ConnectionError
     return _made(ours.ConnectError(f"{context.origin}: the name does not resolve: {why}"), never_sent=True)
 
 
-def _connect(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+def of_connect(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+    """For a connection that is not made."""
     why = next((words for link in _chain(error, context) if (words := _system_words(link))), "no connection")
     made = _made(ours.ConnectError(f"{context.origin}: {why}"), never_sent=True)
     made.local = any(map(_is_local, _chain(error, context)))
@@ -254,7 +255,8 @@ def of_tls(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
     return _made(ours.TLSError(text), never_sent=context.unsent)
 
 
-def _read_timeout(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+def of_read_timeout(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+    """For a response of which nothing comes."""
     if context.unsent:
         return of_connect_timeout(error, context)
     text = f"{context.origin}: nothing arrived for {context.read:.3g} s (timeout.read){_way(context)}"
@@ -317,7 +319,7 @@ def of_os_error(error: BaseException, context: ErrorContext) -> ours.ConnectionE
     """For what broke: what that means is for the moment to say."""
     if context.phase == "tls":
         return of_tls(error, context)
-    return _connect(error, context) if context.unsent else of_read(error, context)
+    return of_connect(error, context) if context.unsent else of_read(error, context)
 
 
 def _system_words(error: BaseException) -> str | None:
@@ -345,10 +347,10 @@ RULES: tuple[tuple[tuple[type[BaseException], ...], Maker], ...] = (
     (_CERTIFICATE, of_certificate),
     ((uex.ProxyError, rex.ProxyError, uex.ProxySchemeUnknown, uex.ProxySchemeUnsupported), of_proxy),
     ((uex.NameResolutionError, socket.gaierror), of_name),
-    ((uex.NewConnectionError,), _connect),
+    ((uex.NewConnectionError,), of_connect),
     ((uex.ConnectTimeoutError, rex.ConnectTimeout), of_connect_timeout),
     ((uex.EmptyPoolError,), _pool_empty),
-    ((uex.ReadTimeoutError, rex.ReadTimeout, uex.TimeoutError, rex.Timeout, TimeoutError), _read_timeout),
+    ((uex.ReadTimeoutError, rex.ReadTimeout, uex.TimeoutError, rex.Timeout, TimeoutError), of_read_timeout),
     ((ssl.SSLError, uex.SSLError, rex.SSLError), of_tls),
     ((rex.ContentDecodingError, uex.DecodeError), of_decode),
     ((rex.TooManyRedirects, rex.UnrewindableBodyError, uex.UnrewindableBodyError), of_redirect),

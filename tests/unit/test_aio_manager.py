@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import contextvars
 import gc
 import logging
+import random
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
@@ -19,6 +21,7 @@ from sleepwalker import ANONYMOUS, Connection, ConnectionManager, DeadlineExceed
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.aio import AsyncConnection, AsyncConnectionHook, AsyncConnectionManager
 from sleepwalker.events import ConnectionEvicted, ConnectionHooked, Event, HookFailed, HookSlow
+from tests import forks
 from tests.unit.manager_driver import A, B, in_thread, until
 
 T = TypeVar("T")
@@ -218,6 +221,25 @@ def test_hooks_find_other_hosts_on_the_way() -> None:
     go(main)
 
 
+def test_hooks_that_look_for_ever_new_hosts_take_a_hundred_threads_and_no_more() -> None:
+    """They ask by way of the loop, from threads: the task that looks is none of theirs."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def go_on(host: str, auth: Any) -> Any:
+            return asyncio.run_coroutine_threadsafe(manager.find(f"{host}x"), loop).result(20)
+
+        hook = Plain(go_on)
+        manager = manager_with(hook)
+        async with manager:
+            with pytest.raises(OurConnectionError, match="100 hooks wait for one another"):
+                await manager.find("a")
+            assert len(hook.asked) == 100
+
+    go(main)
+
+
 # -- what hooks say
 
 
@@ -248,6 +270,22 @@ def test_another_exception_of_a_hook_reaches_each_waiter_as_an_object_of_its_own
             errors = await asyncio.gather(*(manager.find(A) for _ in range(5)), return_exceptions=True)
             assert [type(error) for error in errors] == [KeyError] * 5
             assert len(set(map(id, errors))) == 5
+
+    go(main)
+
+
+@KINDS
+def test_no_frame_of_ours_in_a_hooks_error_shows_the_credentials(kind: Any) -> None:
+    def fail(host: str, auth: Any) -> Any:
+        raise KeyError("a bug")
+
+    async def main() -> None:
+        async with manager_with(kind(fail)) as manager:
+            with pytest.raises(KeyError) as caught:
+                await manager.find(A, "canary")
+            ours = [entry.frame.raw for entry in caught.traceback if "sleepwalker/" in str(entry.path)]
+            assert len(ours) > 3
+            assert [frame for frame in ours if any("canary" in repr(value) for value in frame.f_locals.values())] == []
 
     go(main)
 
@@ -397,6 +435,41 @@ def test_another_loop_than_the_managers_is_told_so() -> None:
             await manager.find(A)
 
     go(main)
+
+
+def test_a_forked_child_works_in_a_loop_of_its_own() -> None:
+    """Though the parent's runs, with a hook at work, and a thread of it has the lock."""
+    hook = Plain(shut=True)
+    manager = manager_with(hook)
+    begun, over = threading.Event(), threading.Event()
+
+    async def parent() -> None:
+        search = asyncio.create_task(manager.find(A))
+        await eventually(lambda: hook.asked)
+        with manager._finder.lock:
+            begun.set()
+            while not over.is_set():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        hook.open()
+        await search
+        await manager.close()
+
+    def child() -> bool:
+        async def look() -> bool:
+            hook.gate = threading.Event()
+            hook.open()
+            async with asyncio.timeout(20), manager:
+                found = await manager.find(A)
+                return manager.is_current(found, A) and len(hook.asked) == 2
+
+        return asyncio.run(look())
+
+    wait_for_parent = in_thread(lambda: asyncio.run(parent()))
+    assert begun.wait(20)
+    code = forks.wait(forks.fork(child))
+    over.set()
+    wait_for_parent()
+    assert code == 0
 
 
 def test_a_manager_that_is_dropped_is_gone_at_once() -> None:
@@ -626,3 +699,78 @@ def test_the_manager_of_a_loop_that_was_never_entered_closes_in_another_one() ->
     with contextlib.suppress(OurConnectionError):
         go(manager.close)
     assert len(manager) == 0
+
+
+# -- a storm
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_storm_of_tasks_that_come_and_are_cancelled_leaves_nothing_behind(seed: int) -> None:
+    """What they find is always of the host they asked for, and of one that was held."""
+    dice = random.Random(seed)
+    hosts = [f"https://h{number}.test" for number in range(5)]
+    made: dict[str, list[Any]] = {}
+
+    def make(host: str, auth: Any) -> Any:
+        if dice.random() < 0.1:
+            raise OSError("no")
+        conn = AsyncConnection(host, ANONYMOUS)
+        made.setdefault(host, []).append(conn)
+        return conn
+
+    class Slow(Coroutines):
+        async def connect(self, host: str, auth: Any) -> Any:
+            await asyncio.sleep(dice.random() * 0.003)
+            return self.make(host, auth)
+
+    async def ask(manager: Manager) -> str:
+        host = dice.choice(hosts)
+        try:
+            found = await manager.find(host, timeout=dice.choice([None, 0.002, 5]))
+        except OurConnectionError as error:
+            return type(error).__name__
+        assert any(found is conn for conn in made[host])
+        return "found"
+
+    async def change(manager: Manager) -> None:
+        host = dice.choice(hosts)
+        match dice.randrange(5):
+            case 0:
+                manager.evict(host)
+            case 1:
+                manager.add(host, None, make(host, None))
+            case 2:
+                manager.forget(host)
+            case 3:
+                manager.reset()
+            case 4:
+                manager.isolate(host)
+                manager.restore(host)
+
+    async def main() -> None:
+        policy = Policy(health={"rehook_initial": 0.001, "rehook_max": 0.002})
+        async with manager_with(Slow(make), policy=policy) as manager:
+            said: collections.Counter[str] = collections.Counter()
+            under_way: set[asyncio.Task[str]] = set()
+            for turn in range(400):
+                task = asyncio.create_task(ask(manager))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+                task.add_done_callback(lambda one: said.update(["cut" if one.cancelled() else one.result()]))
+                if under_way and dice.random() < 0.4:
+                    dice.choice([*under_way]).cancel()
+                if turn % 7 == 0:
+                    with contextlib.suppress(OSError):
+                        await change(manager)
+                await asyncio.sleep(dice.random() * 0.001)
+            await asyncio.gather(*under_way, return_exceptions=True)
+            await eventually(lambda: not manager._lookup.flights.at_work())
+            assert manager._lookup.flights.waiting == {}
+            assert manager._lookup.flights._led == {}
+            assert min(said["found"], said["cut"]) > 20, said
+            for host, conn in manager:
+                assert any(conn is one for one in made[host])
+        held = [conn for conns in made.values() for conn in conns]
+        assert all(conn.closed or conn.retired for conn in held)
+
+    go(main)

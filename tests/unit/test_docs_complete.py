@@ -16,6 +16,8 @@ import pytest
 import sleepwalker.links.way
 from scripts import exceptions_page
 from sleepwalker import cli, datarep, events, exceptions, otel
+from sleepwalker.adapters import RequestsAdapter
+from sleepwalker.adapters.httpx2 import AsyncTransport, Transport
 from sleepwalker.attempt import Attempt
 from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
 from sleepwalker.connection.options import RequestOptions
@@ -126,6 +128,14 @@ def test_every_metric_is_in_the_reference_with_its_labels(family: Family) -> Non
 def test_every_argument_of_an_extra_is_in_its_how_to_or_reference(cls: object) -> None:
     text = _page("how-to/trace.md") + _page("reference/metrics.md")
     assert [name for name in _arguments(cls) if not _in_code(name, text)] == []
+
+
+@pytest.mark.parametrize("cls", [RequestsAdapter, Transport, AsyncTransport])
+def test_every_argument_of_an_adapter_is_in_its_reference_and_docstring(cls: type) -> None:
+    text = _page("reference/adapters.md")
+    assert [name for name in _arguments(cls.__init__) if not _in_code(name, text)] == []
+    said = inspect.getdoc(RequestsAdapter if cls is RequestsAdapter else Transport) or ""
+    assert [name for name in _arguments(cls.__init__) if f"    {name}: " not in said] == []
 
 
 @pytest.mark.parametrize(("part", "field"), list(_fields(Policy)))

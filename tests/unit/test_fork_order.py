@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sleepwalker import ANONYMOUS, Connection, ConnectionManager, fork
+from sleepwalker import ANONYMOUS, Connection, ConnectionManager, adapters, fork
 
 
 def test_each_stage_is_renewed_once_hosts_before_connections_before_managers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,15 +14,17 @@ def test_each_stage_is_renewed_once_hosts_before_connections_before_managers(mon
     for stage in reversed(stages):
         monkeypatch.setitem(fork._renewals, stage, lambda stage=stage: seen.append(stage))
     fork._renew_all()
-    assert seen == ["process", "threads", "lookups", "timers", "hosts", "host tables", "connections", "managers"]
+    below = ["process", "threads", "lookups", "timers", "hosts", "host tables"]
+    assert seen == [*below, "connections", "managers", "adapters"]
 
 
 def test_what_lives_is_renewed() -> None:
     manager = ConnectionManager()
     conn = Connection("https://h.test", ANONYMOUS)
-    before = (manager._finder.lock, conn._calls.waits, conn._record.lock.mutex)
+    adapter = adapters.RequestsAdapter()
+    before = (manager._finder.lock, conn._calls.waits, conn._record.lock.mutex, adapter._waits, adapter.poolmanager)
     fork._renew_all()
-    after = (manager._finder.lock, conn._calls.waits, conn._record.lock.mutex)
+    after = (manager._finder.lock, conn._calls.waits, conn._record.lock.mutex, adapter._waits, adapter.poolmanager)
     assert all(old is not new for old, new in zip(before, after, strict=True))
 
 

@@ -20,6 +20,9 @@ from urllib.parse import quote
 
 import pytest
 
+import sleepwalker.hosts.table
+import sleepwalker.status.page
+import sleepwalker.status.site
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HostHealth, status
 from sleepwalker.engine import Latency
 from sleepwalker.process import THIS_PROCESS
@@ -603,6 +606,19 @@ def test_a_view_that_took_long_is_kept_for_nine_times_as_long() -> None:
         clock.advance(wait)
         ask(app)
         assert manager.asked == asked
+
+
+@pytest.mark.parametrize(("path", "steps"), [("/", 60), ("/hosts.json", 60)])
+def test_other_threads_get_a_turn_after_each_host(monkeypatch: pytest.MonkeyPatch, path: str, steps: int) -> None:
+    """Else the loop of a service, beside which the page is made, would get one every 5 ms."""
+    turns: list[None] = []
+    for module in (sleepwalker.hosts.table, sleepwalker.status.page, sleepwalker.status.site):
+        monkeypatch.setattr(module, "give_way", lambda: turns.append(None))
+    with ConnectionManager() as manager:
+        for number in range(30):
+            manager.add(f"https://{number}.test", None, Connection(f"https://{number}.test", ANONYMOUS))
+        ask(status.app(manager), path)
+    assert len(turns) == steps
 
 
 def test_a_view_is_taken_by_one_thread_while_the_others_get_the_one_before() -> None:

@@ -204,6 +204,25 @@ def test_a_loop_may_end_between_two_probes_and_they_go_on_in_the_next_one(server
     go(second)
 
 
+def test_once_its_loop_has_ended_a_manager_leaves_its_hosts_to_be_probed_by_others(server: FaultServer) -> None:
+    server.default = reply(503)
+    with ConnectionManager[Connection](policy=PROBED) as blocking:
+        manager = manager_of(Hook(PROBED), hosts=blocking.hosts)
+
+        async def first() -> None:
+            await break_it(manager, server.url)
+            await eventually(lambda: any(request.path == "/health" for request in server.requests))
+
+        asyncio.run(first())
+        blocking.add(server.url, None, Connection(server.url, ANONYMOUS, policy=PROBED))
+        server.default = reply(200)
+        end = time.monotonic() + 20
+        while blocking.health(server.url).breaker != "closed":
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        asyncio.run(manager.close())
+
+
 def test_the_probes_of_a_manager_that_was_dropped_end(server: FaultServer) -> None:
     server.default = reply(503)
 

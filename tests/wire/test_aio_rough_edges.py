@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -11,7 +15,11 @@ import pytest
 from servers import FaultServer, reply
 
 from sleepwalker import ANONYMOUS
-from sleepwalker.aio import AsyncConnection
+from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
+from sleepwalker.service import ServiceManager
+from sleepwalker.transport.aio.sockets import Socket
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("body", [b"", b"x" * 200_000], ids=["short", "long"])
@@ -74,3 +82,53 @@ def test_a_coroutine_function_is_no_body_and_the_error_says_what_is_one(server: 
 
     asyncio.run(main())
     assert server.requests == []
+
+
+def test_services_refuse_a_manager_whose_find_is_awaited() -> None:
+    """They called it, and used the coroutine as a connection."""
+    with pytest.raises(TypeError, match=r"AsyncConnectionManager is a coroutine function.*hosts=manager\.hosts"):
+        ServiceManager(None, AsyncConnectionManager())
+
+
+#: Calls in three loops, ends as `sys.argv[2]` says, and counts the sockets that are open afterwards.
+_LOOPS = """\
+import asyncio, gc, os, sys
+from sleepwalker import ANONYMOUS
+from sleepwalker.aio import AsyncConnection
+before = len(os.listdir("/proc/self/fd"))
+conn = AsyncConnection(sys.argv[1], ANONYMOUS)
+for _ in range(3):
+    asyncio.run(conn.get("/"))
+if sys.argv[2] == "closed":
+    asyncio.run(conn.close())
+del conn
+gc.collect()
+print(len(os.listdir("/proc/self/fd")) - before)
+"""
+
+
+@pytest.mark.parametrize("end", ["closed", "dropped"])
+@pytest.mark.parametrize("headers", [{}, {"Connection": "close"}], ids=["kept open", "hangs up"])
+def test_a_connection_that_goes_from_loop_to_loop_leaves_nothing_behind(
+    server: FaultServer, end: str, headers: dict[str, str]
+) -> None:
+    """aiohttp logged "Unclosed client session" for each loop but the last, and to close it was a RuntimeError."""
+    server.default = reply(200, b"ok", headers)
+    command = [sys.executable, "-c", _LOOPS, server.url, end]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    assert (run.stdout, run.stderr) == ("0\n", "")
+    assert len(server.requests) == 3
+
+
+def test_sockets_that_were_closed_are_not_remembered(server: FaultServer) -> None:
+    """The pool knew each one for as long as its connection was there: a server that hangs up filled the memory."""
+    server.default = reply(200, b"ok", {"Connection": "close"})
+
+    async def main() -> int:
+        async with AsyncConnection(server.url, ANONYMOUS) as conn:
+            for _ in range(20):
+                await conn.get("/")
+            gc.collect()
+            return sum(type(one) is Socket for one in gc.get_objects())
+
+    assert asyncio.run(main()) <= 2

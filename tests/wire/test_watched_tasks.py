@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -191,3 +193,28 @@ def test_events_have_what_the_task_bound_that_makes_the_call(
     assert ("hedge.sent" in {line["event"] for line in told}) is hedged
     assert [line for line in told if line["path"] != f"/{line['request_id']}"] == []
     assert len([line for line in told if line["event"] == "request.finished"]) == 10
+
+
+def test_a_connection_keeps_no_response_of_a_task_that_is_gone(server: FaultServer) -> None:
+    """A service has a task for each request, and a response may be large."""
+    server.default = reply(200, b"x" * 100_000)
+
+    async def main() -> None:
+        async with AsyncConnection(server.url, ANONYMOUS) as conn:
+
+            async def work() -> weakref.ref[Any]:
+                response = await conn.get("/")
+                assert conn.response is response
+                await conn.get("/")
+                await asyncio.create_task(conn.get("/other"))
+                assert conn.response is not None
+                assert conn.response.url == f"{server.url}/", "that of this task"
+                return weakref.ref(conn.response)
+
+            kept = [await asyncio.create_task(work()) for _ in range(10)]
+            await asyncio.sleep(0)  # the loop still has the last one
+            gc.collect()
+            assert [ref() for ref in kept] == [None] * 10
+            assert conn.response is None
+
+    asyncio.run(main())

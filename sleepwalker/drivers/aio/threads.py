@@ -37,8 +37,8 @@ async def in_thread(run: Callable[[], T], name: str, dropped: Callable[[T], obje
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_Ended[T]] = loop.create_future()
-    context = contextvars.copy_context()
-    workers.lend(partial(context.run, _work, [run], loop, future, dropped), name)
+    workers.lend(partial(contextvars.copy_context().run, _work, [run], loop, future, dropped), name)
+    del run  # a traceback with locals, of a coroutine, would show what it holds
     ended = await future
     if ended.error is None:
         return ended.value

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from sleepwalker.clock import Clock
 from sleepwalker.transport.addresses import Peer
@@ -51,7 +51,7 @@ class _Timers:
     So one timer of the loop's serves all that come in that order: a timer of its own costs each attempt more.
     """
 
-    __slots__ = ("_compact_at", "_loop", "_queue", "_timer")
+    __slots__ = ("__weakref__", "_compact_at", "_loop", "_queue", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -87,7 +87,8 @@ class _Timers:
             self._timer = self._loop.call_at(queue[0][0], self._due)
 
 
-_timers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Timers] = WeakKeyDictionary()
+#: One stays while its timer is set: so a loop that is closed, which drops that, is not kept.
+_timers: WeakValueDictionary[asyncio.AbstractEventLoop, _Timers] = WeakValueDictionary()
 
 
 def _timers_of(loop: asyncio.AbstractEventLoop) -> _Timers:

@@ -22,18 +22,19 @@ from sleepwalker.telemetry.log import emit
 from sleepwalker.transport.aio.deadline import AttemptDeadline
 from sleepwalker.transport.aio.sockets import Connector
 from sleepwalker.transport.aio.uploading import Message, upload
+from sleepwalker.transport.framing import LONGEST_LINE
 from sleepwalker.transport.headers import store_of
 
 #: Heads to remember: more than a connection sends repeatedly.
 _MOST_HEADS = 64
-#: As `ClientSession.request` has them.
+#: As the session of a route has them.
 _READING: dict[str, Any] = {
     "read_until_eof": True,
     "auto_decompress": False,
     "read_timeout": None,
     "read_bufsize": 1 << 16,
-    "max_line_size": 8190,
-    "max_field_size": 8190,
+    "max_line_size": LONGEST_LINE,
+    "max_field_size": LONGEST_LINE,
     "max_headers": 128,
 }
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)

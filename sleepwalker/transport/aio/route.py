@@ -23,6 +23,7 @@ from sleepwalker.transport.aio.attempt import Client, Sender
 from sleepwalker.transport.aio.fast_path import FastPath
 from sleepwalker.transport.aio.sockets import Connector
 from sleepwalker.transport.cookies import BoundedCookieJar
+from sleepwalker.transport.framing import LONGEST_LINE
 from sleepwalker.transport.headers import Checked
 from sleepwalker.transport.proxies import Proxies, check_proxies
 from sleepwalker.transport.route import dress
@@ -179,7 +180,7 @@ class _Clients:
         context = await self._tls() if self._secure and self._given is None else True
         if self._here is not None and self._loop is loop:
             return self._here  # another task was quicker
-        self._forget()
+        self.end()
         session = self._session(context) if self._given is None else self._given
         ours = session.connector if self._given is None and isinstance(session.connector, Connector) else None
         settings: dict[str, Any] = {} if self._proxy is None else {"proxy": self._proxy}
@@ -207,6 +208,8 @@ class _Clients:
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_NO_HEADERS_OF_AIOHTTP,
             auto_decompress=False,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
         )
         # What is sent again is for the policy to say. The connector sees to it where this has another name.
         if getattr(session, "_retry_connection", None) is True:
@@ -216,15 +219,18 @@ class _Clients:
     def retire(self) -> None:
         """Close idle sockets, and keep none from now on."""
         self._retired = True
+        if self._loop is not None and self._loop.is_closed():
+            self.end()
         for session in self._sessions():
             if isinstance(session.connector, Connector):
                 session.connector.retire()
 
     def end(self) -> None:
         """Close all sockets; to be called when none is in use."""
-        connectors = _detached(self._sessions())
+        connectors, loop = _detached(self._sessions()), self._loop
         self._forget()
-        _end(connectors)
+        if loop is not None:
+            _end(connectors, loop)
 
     def __del__(self) -> None:
         # Of a connection that was dropped without being closed: its sockets go, as those of a blocking one do.
@@ -232,9 +238,10 @@ class _Clients:
         if loop is None:
             return
         connectors = _detached(self._sessions())
-        if not loop.is_closed():
-            with contextlib.suppress(RuntimeError):  # it was closed just now
-                loop.call_soon_threadsafe(_end, connectors)
+        try:
+            loop.call_soon_threadsafe(_end, connectors, loop)
+        except RuntimeError:  # it is closed
+            _end(connectors, loop)
 
     def leave_to_parent(self) -> None:
         """In a forked child: begin with no session."""
@@ -262,10 +269,10 @@ def _detached(sessions: list[aiohttp.ClientSession]) -> list[aiohttp.BaseConnect
     return [connector for connector in connectors if connector is not None]
 
 
-def _end(connectors: list[aiohttp.BaseConnector]) -> None:
-    """Close their sockets without waiting for the goodbyes of TLS."""
+def _end(connectors: list[aiohttp.BaseConnector], loop: asyncio.AbstractEventLoop) -> None:
+    """Close their sockets without waiting for the goodbyes of TLS. In a closed loop they go with its transports."""
     for connector in connectors:
-        if isinstance(connector, Connector):
+        if isinstance(connector, Connector) and not loop.is_closed():
             connector.retire()
         closing = connector.close().__await__()
         with contextlib.suppress(StopIteration):

@@ -9,9 +9,9 @@ import math
 import select
 import socket
 import ssl
+import weakref
 from collections import deque
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -34,7 +34,7 @@ class Socket:
 
     def __init__(self, pool: Connector, protocol: Any, peer: Peer, old_at: float) -> None:
         self._pool = pool
-        self._protocol = protocol
+        self._protocol = weakref.ref(protocol)  # the pool knows it for as long as that is there
         self.peer = peer
         self.old_at = old_at
         """When it is too old to be used again (`pool.max_age`)."""
@@ -49,20 +49,25 @@ class Socket:
 
     def close(self) -> None:
         """Close it at once."""
-        self._pool.forget(self._protocol)
+        protocol = self._protocol()
+        if protocol is None:
+            return
+        self._pool.forget(protocol)
         kept, self.kept = self.kept, None
         if kept is not None:
             kept.close()
-        if self._protocol.transport is not None:
-            self._protocol.transport.abort()
-        self._protocol.close()
+        if protocol.transport is not None:
+            protocol.transport.abort()
+        protocol.close()
 
     def done(self, now: float, keep_alive: float) -> None:
         """It brought a response whole, after which the server keeps it open for so many seconds."""
         self.answered_at = now
         self.good_until = min(now + self._pool.max_idle, self.old_at, now + keep_alive)
         self.idle_since = now
-        self._pool.rest(self._protocol, self, now)
+        protocol = self._protocol()
+        if protocol is not None:
+            self._pool.rest(protocol, self, now)
 
 
 class Connector(aiohttp.TCPConnector):
@@ -81,7 +86,7 @@ class Connector(aiohttp.TCPConnector):
         self._size = pool.size
         self.max_idle: float = pool.idle
         self._max_age = math.inf if pool.max_age is None else pool.max_age
-        self._known: WeakKeyDictionary[Any, Socket] = WeakKeyDictionary()
+        self._known: weakref.WeakKeyDictionary[Any, Socket] = weakref.WeakKeyDictionary()
         self._resting: dict[Any, Socket] = {}
         self._kept: deque[Socket] = deque()
         self.template: Any = None

@@ -46,13 +46,21 @@ class Adapter(requests.adapters.HTTPAdapter):
     #: What a copy is made from.
     __attrs__ = [*requests.adapters.HTTPAdapter.__attrs__, "_times", "_made_of", "_size"]  # noqa: RUF012
 
-    def __init__(self, pool: PoolPolicy, context: ssl.SSLContext | None, verify: Any = True, cert: Any = None) -> None:
+    def __init__(
+        self,
+        pool: PoolPolicy,
+        context: ssl.SSLContext | None,
+        verify: Any = True,
+        cert: Any = None,
+        *,
+        pools: int = _POOLS,
+    ) -> None:
         oldest = math.inf if pool.max_age is None else pool.max_age
         self._times = (pool.idle, oldest, pool.require_close_notify)
         self._context = context
         self._made_of = (verify, cert)
-        self._size: dict[str, Any] = {"connections": _POOLS, "maxsize": pool.size, "block": pool.block}
-        super().__init__(pool_connections=_POOLS, pool_maxsize=pool.size, pool_block=pool.block)
+        self._size: dict[str, Any] = {"connections": pools, "maxsize": pool.size, "block": pool.block}
+        super().__init__(pool_connections=pools, pool_maxsize=pool.size, pool_block=pool.block)
 
     def __getstate__(self) -> dict[str, Any]:
         """For a copy or a pickle of its session, which gets pools of its own."""

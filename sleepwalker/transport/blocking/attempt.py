@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import requests
 from urllib3 import HTTPResponse
@@ -47,16 +47,29 @@ _AT_ONCE = 1 << 20
 _OF_AN_ERROR = 1 << 20
 
 
+class Session(Protocol):
+    """What sends: a `requests.Session`, or an adapter without one."""
+
+    @property
+    def cookies(self) -> Any:
+        """What redirects are sent with."""
+
+    @property
+    def send(self) -> Callable[..., requests.Response]:
+        """As `requests.Session.send`."""
+
+
 @dataclass(slots=True)
 class Sender:
     """What the attempts of one connection are sent with."""
 
     origin: Origin
-    session: requests.Session
+    session: Session
     settings: dict[str, Any]
     """Further arguments of `Session.send`: verify, cert, proxies."""
-    elsewhere: Callable[[str], tuple[requests.Session, dict[str, Any]]]
-    """For the URL of a redirect: a session without cookies and credentials, and its settings."""
+    elsewhere: Callable[[str], tuple[Session, dict[str, Any]]] | None
+    """For the URL of a redirect: a session without cookies and credentials, and its settings. None where redirects are
+    not followed here, but by a session above."""
     clock: Clock
     check_headers: Checked
     """Refuses headers that cannot be sent."""
@@ -139,11 +152,14 @@ def _follow(
 ) -> requests.Response:
     """Send, and follow redirects: all of it is one attempt."""
     history: list[requests.Response] = []
+    elsewhere = sender.elsewhere
     if fast_path.proven is None:
         rehearse(sender.origin.text)
     try:
         while True:
-            session, settings = sender.elsewhere(hop.url) if hop.foreign else (sender.session, sender.settings)
+            session, settings = sender.session, sender.settings
+            if hop.foreign and elsewhere is not None:
+                session, settings = elsewhere(hop.url)
             began, deadline.phase = deadline.phase, "queue"  # if no time is left, the error says that nothing was sent
             left = deadline.remaining()
             deadline.phase = began
@@ -158,7 +174,7 @@ def _follow(
             )
             deadline.hook_phase = "over"
             deadline.phase = "body"
-            if not is_redirect(response):
+            if elsewhere is None or not is_redirect(response):
                 if history:  # else it may have one of its auth object's making
                     response.history = history
                 return response

@@ -1,0 +1,228 @@
+"""What the transports of both libraries have in common, whether they block or are awaited."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeVar
+
+from sleepwalker.adapters.places import Idempotent, Place, Places
+from sleepwalker.adapters.transports.bodies import RequestBody, watch
+from sleepwalker.adapters.transports.library import Library
+from sleepwalker.connection.handover import Streams, described, on_break
+from sleepwalker.connection.retry_if import asking
+from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, BlockingClock
+from sleepwalker.engine import (
+    CompiledPolicy,
+    Final,
+    Head,
+    Outcome,
+    Request,
+    Send,
+    Verdict,
+    answered,
+    asked_wait,
+    failed,
+)
+from sleepwalker.events import AnyObserver, Observer
+from sleepwalker.exceptions import ConnectionError, SleepwalkerException, URLError
+from sleepwalker.hosts import HostTable
+from sleepwalker.lookup.keys import sent_mark
+from sleepwalker.policy import Policy
+from sleepwalker.telemetry.tracing import TracedCall
+from sleepwalker.transport.errors import ErrorContext, OnBreak, Phase
+from sleepwalker.transport.url import origin_of, safe_path
+
+#: Bytes of a body that are read within an attempt, unless a transport is told otherwise.
+_BUFFER = 1 << 20
+
+TransportT = TypeVar("TransportT")
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+WorkT = TypeVar("WorkT")
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Call:
+    """A call that can be sent."""
+
+    given: Any
+    """The library's request."""
+    body: RequestBody
+    place: Place
+    compiled: CompiledPolicy
+    request: Request
+    """For the engine."""
+    headers: Any
+    """Those to be sent."""
+    times: Mapping[str, float | None]
+    """The `timeout` extension of its attempts, in seconds."""
+
+
+class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
+    """Sends by another transport, under a policy."""
+
+    _library: ClassVar[Library]
+
+    def __init__(
+        self,
+        policy: Policy | str | os.PathLike[str] | None = None,
+        *,
+        transport: TransportT | None = None,
+        hosts: HostTable | None = None,
+        retry_if: Callable[[ResponseT | ConnectionError], object] | None = None,
+        idempotent: Idempotent[RequestT] | None = None,
+        buffer: int = _BUFFER,
+        observer: AnyObserver | None = None,
+        clock: BlockingClock = BLOCKING_CLOCK,
+    ) -> None:
+        check_buffer(buffer)
+        base, usual = self._kinds()
+        if transport is not None and not isinstance(transport, base):
+            raise TypeError(
+                f"transport must be a {base.__module__.partition('.')[0]}.{base.__name__}, or None for the usual one, "
+                f"not {type(transport).__name__}"
+            )
+        self._inner: Any = usual() if transport is None else transport
+        self._at_first: Phase = "queue" if isinstance(self._inner, usual) else "head"
+        self._buffer = buffer
+        self._places = Places(policy, hosts, retry_if, idempotent, observer, clock)
+        self._clock = self._places.clock
+        self._streams = Streams(watch, self._library.translate)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make ready what its kind needs."""
+        raise NotImplementedError
+
+    @property
+    def hosts(self) -> HostTable:
+        """The records of the hosts that it sends to, for `health()` and for managers: `ConnectionManager(hosts=…)`."""
+        return self._places.hosts
+
+    @classmethod
+    def _kinds(cls) -> tuple[type[Any], type[Any]]:
+        """What may be sent by, and what usually is."""
+        raise NotImplementedError
+
+    def _place(self, request: Any) -> Place | None:
+        """The host of a request; None for one that the library itself says what is wrong with."""
+        try:
+            return self._places.at(origin_of(f"{request.url.scheme}://{request.url.netloc.decode()}/"))
+        except URLError:
+            return None
+
+    def _call(self, given: Any, body: RequestBody, place: Place) -> Call:
+        """What the engine gets of a request."""
+        times = {name: value for name, value in given.extensions.get("timeout", {}).items() if value is not None}
+        compiled = place.compiled.hurried(times.get("connect", float("inf")), times.get("read", float("inf")))
+        places, headers, method = self._places, given.headers, given.method
+        idempotent = places.is_idempotent(given, method, headers, compiled)
+        request = Request(method, safe_path(str(given.url)), idempotent, body.replayable, body.replayable)
+        request.credentials = partial(sent_mark, None, headers)
+        if places.retry_if is not None:
+            request.retry_if = asking(places.retry_if)
+        times |= {"connect": compiled.connect, "read": compiled.read}
+        return Call(given, body, place, compiled, request, headers.copy(), times)
+
+    def _traced(self, call: Call, work: Callable[[Observer], WorkT]) -> TracedCall[WorkT]:
+        """The call, for a tracer that stands around it."""
+        origin, request = call.place.origin, call.request
+        return TracedCall(
+            scheme=origin.scheme,
+            server=origin.host,
+            port=origin.port,
+            method=request.method,
+            url=f"{origin}{request.path}",
+            headers=call.headers,
+            clock=self._clock,
+            observe=self._places.observe,
+            work=work,
+        )
+
+    def _request(self, call: Call, step: Send, *, cut: bool) -> Any:
+        """The request of one attempt, which is not the caller's; `cut` where its own timeouts are all that ends it."""
+        given, left = call.given, max(0.001, step.deadline - self._clock.monotonic())
+        times = dict(call.times)
+        for name in ("connect", "read", "write", "pool") if cut else ("pool",):
+            times[name] = min(left, times.get(name) or left)
+        request = self._library.module.Request(
+            given.method,
+            given.url,
+            headers=call.headers,
+            stream=call.body.stream,
+            extensions={**given.extensions, "timeout": times},
+        )
+        if (header := call.compiled.propagate) is not None and header not in call.headers:
+            request.headers[header] = f"{left:.3f}"
+        return request
+
+    def _answered(self, call: Call, response: Any, *, whole: bool) -> Outcome:
+        """The outcome of a response, whose body was read unless it is not `whole`."""
+        status, headers = response.status_code, response.headers
+        wait = None
+        if status == 429 or "retry-after" in headers:
+            wait = asked_wait(status, headers.get, self._clock.wall)
+        outcome = answered(status, response, wait, call.place.host.failures)
+        if not whole:
+            outcome.head = Head()
+        return outcome
+
+    def _failed(
+        self,
+        call: Call,
+        step: Send,
+        error: Exception,
+        handled: BaseException | None,
+        phase: Phase | None,
+        *,
+        at_proxy: bool,
+        deadline_hit: bool,
+    ) -> Outcome:
+        """The outcome of an attempt that ended in an exception, while `handled` was being handled."""
+        if call.body.error is not None:
+            return Outcome(Verdict.NEUTRAL, error=call.body.error)
+        compiled = call.compiled
+        context = ErrorContext(
+            call.place.origin.text, phase, deadline_hit, step.limit, step.seconds, compiled.connect, compiled.read,
+            handled, at_proxy=at_proxy,
+        )  # fmt: skip
+        return failed(self._library.translate(error, context))
+
+    def _hand_over(self, final: Final, call: Call) -> Any:
+        """The response to return, or the error to raise; either has its attempts."""
+        error = final.outcome.error
+        if error is None:
+            response = final.outcome.response
+            response.extensions["attempts"] = final.attempts
+            self._streams.watch(response, self._on_break(call, final))
+            return response
+        if isinstance(error, SleepwalkerException) and error is not call.body.error and not error.attempts:
+            error = self._library.both(error)
+            error.attempts = final.attempts  # type: ignore[attr-defined]
+            error.__cause__ = error.__context__ = None
+            error.add_note(described(call.place.origin.text, call.request, final))
+            error.request = call.given  # type: ignore[attr-defined]
+        try:
+            raise error
+        finally:
+            del error, final  # or the error would hold itself, by this frame, until the garbage collector comes
+
+    def _rebuilt(self, response: Any, stream: Any) -> Any:
+        """The response with another body."""
+        return self._library.module.Response(
+            response.status_code, headers=response.headers, stream=stream, extensions=response.extensions
+        )
+
+    def _on_break(self, call: Call, final: Final) -> OnBreak:
+        """What makes of an error that breaks the rest of a body one of both libraries, which counts once."""
+        places, origin = self._places, call.place.origin.text
+        return on_break(origin, final, call.place.host, call.compiled, self._streams, self._clock, places.observe)
+
+
+def check_buffer(buffer: object) -> None:
+    """ValueError for what is no number of bytes."""
+    if not isinstance(buffer, int) or isinstance(buffer, bool) or buffer < 0:
+        raise ValueError(f"buffer must be a number of bytes, 0 for none, not {buffer!r:.80}")

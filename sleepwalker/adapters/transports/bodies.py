@@ -1,0 +1,180 @@
+"""The bodies of requests and responses as these libraries have them: iterables of bytes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sleepwalker.adapters.transports.library import Library
+from sleepwalker.transport.codings import TruncatedBody, is_cut_off
+from sleepwalker.transport.errors import OnBreak
+
+#: Media types, or the beginnings of some, of bodies that are made while they are read.
+_STREAMS = (
+    "application/connect",
+    "application/grpc",
+    "application/json-seq",
+    "application/jsonl",
+    "application/ndjson",
+    "application/stream+json",
+    "application/vnd.amazon.eventstream",
+    "application/x-jsonlines",
+    "application/x-ndjson",
+    "audio/",
+    "multipart/",
+    "text/event-stream",
+    "video/",
+)
+#: Bytes of a decoded body that are looked at to find whether it is whole: a small one may become very long.
+_CHECKED = 4 << 20
+#: Statuses after which the socket is the caller's.
+_SWITCHED = frozenset({101})
+
+
+@dataclass(slots=True)
+class RequestBody:
+    """What a request is sent with."""
+
+    stream: Any
+    replayable: bool
+    """Whether it can be sent again, and twice at the same time."""
+    error: Exception | None = None
+    """What the caller's own iterator raised while it was sent."""
+
+
+def is_read_within(status: int, headers: Mapping[str, str], most: int) -> bool:
+    """Whether a response's body is read within the attempt, as far as its head tells.
+
+    It is not where it is longer than `most` bytes, or of a kind that is made while it is read. A transport is not told
+    whether its caller streams.
+    """
+    if most <= 0 or status in _SWITCHED:
+        return False
+    length = headers.get("content-length", "")
+    if length.isdecimal():
+        return int(length) <= most
+    return not headers.get("content-type", "").strip().lower().startswith(_STREAMS)
+
+
+def length_of(headers: Mapping[str, str]) -> int | None:
+    """The length of a request's body; None where only sending it shows that."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def body_of(library: Library, request: Any, most: int) -> RequestBody:
+    """A request's body. What is not bytes, but not longer than `most`, is read, so that it can be sent again."""
+    stream, module = request.stream, library.module
+    if isinstance(stream, module.ByteStream):
+        return RequestBody(stream, True)
+    if (length := length_of(request.headers)) is not None and length <= most:
+        return RequestBody(module.ByteStream(b"".join(stream)), True)
+    body = RequestBody(None, False)
+    body.stream = library.stream(SentOnce)(stream, body)
+    return body
+
+
+async def async_body_of(library: Library, request: Any, most: int) -> RequestBody:
+    """The same for an asynchronous one."""
+    stream, module = request.stream, library.module
+    if isinstance(stream, module.ByteStream):
+        return RequestBody(stream, True)
+    if (length := length_of(request.headers)) is not None and length <= most:
+        return RequestBody(module.ByteStream(b"".join([piece async for piece in stream])), True)
+    body = RequestBody(None, False)
+    body.stream = library.stream(AsyncSentOnce)(stream, body)
+    return body
+
+
+def check_whole(pieces: list[bytes], response: Any) -> None:
+    """`TruncatedBody` where a body that came whole, as its framing has it, is but a part of what was encoded."""
+    codings = response.headers.get("content-encoding")
+    if codings and is_cut_off(codings, response.status_code, pieces, _CHECKED):
+        raise TruncatedBody("the encoded body is incomplete")
+
+
+class SentOnce:
+    """A caller's iterator, which notes what that raises: it says nothing of the host."""
+
+    def __init__(self, stream: Any, body: RequestBody) -> None:
+        self._stream, self._body = stream, body
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._stream
+        except Exception as error:
+            self._body.error = error
+            raise
+
+
+class AsyncSentOnce:
+    """The same, awaited."""
+
+    def __init__(self, stream: Any, body: RequestBody) -> None:
+        self._stream, self._body = stream, body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._stream:
+                yield piece
+        except Exception as error:
+            self._body.error = error
+            raise
+
+
+class Rest:
+    """A response's body of which a part was read within the attempt, and the rest is read by the caller."""
+
+    def __init__(self, pieces: list[bytes], more: Iterator[bytes], stream: Any) -> None:
+        self._pieces, self._more, self._stream = pieces, more, stream
+        self.on_break: OnBreak | None = None
+        """Set when the response is handed over."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        handled = sys.exception()
+        pieces, self._pieces = self._pieces, []
+        yield from pieces
+        try:
+            yield from self._more
+            return
+        except Exception as error:  # noqa: BLE001 - raised below, translated
+            broken = error if self.on_break is None else self.on_break(error, handled, False)
+        raise broken
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._stream.close()
+
+
+class AsyncRest:
+    """The same, awaited."""
+
+    def __init__(self, pieces: list[bytes], more: AsyncIterator[bytes], stream: Any) -> None:
+        self._pieces, self._more, self._stream = pieces, more, stream
+        self.on_break: OnBreak | None = None
+        """Set when the response is handed over."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        handled = sys.exception()
+        pieces, self._pieces = self._pieces, []
+        for piece in pieces:
+            yield piece
+        try:
+            async for piece in self._more:
+                yield piece
+            return
+        except Exception as error:  # noqa: BLE001 - raised below, translated
+            broken = error if self.on_break is None else self.on_break(error, handled, False)
+        raise broken
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        await self._stream.aclose()
+
+
+def watch(response: Any, on_break: OnBreak) -> None:
+    """Have reads of the rest of a body, if it is one, raise what `on_break` returns where that breaks."""
+    if isinstance(response.stream, Rest | AsyncRest):
+        response.stream.on_break = on_break
