@@ -7,7 +7,8 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from types import TracebackType
 from typing import Any
 
 import aiohttp
@@ -23,7 +24,10 @@ from sleepwalker.transport.aio.errors import translate
 
 
 class AsyncGuardedCalls(GuardedCallsBase):
-    """With tasks. Plain functions are passed through: a wait of theirs would block the loop."""
+    """With tasks. Plain functions are passed through: a wait of theirs would block the loop.
+
+    Those of an `aiohttp.ClientSession` are plain ones, but what they return is awaited, or entered.
+    """
 
     __slots__ = ()
 
@@ -34,8 +38,8 @@ class AsyncGuardedCalls(GuardedCallsBase):
         self.waits = Waits()
 
     def takes(self, function: Callable[..., Any]) -> bool:
-        """Whether it is a coroutine function."""
-        return inspect.iscoroutinefunction(function)
+        """Whether it is a coroutine function, or returns what is awaited."""
+        return inspect.iscoroutinefunction(function) or _is_of_aiohttp(function)
 
     def guarded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function` under the policy."""
@@ -53,7 +57,14 @@ class AsyncGuardedCalls(GuardedCallsBase):
                 self._end(mark)
                 del args, kwargs  # a traceback with locals, of a coroutine, would show them
 
-        return call
+        if not _is_of_aiohttp(function):
+            return call
+
+        @functools.wraps(function, updated=())
+        def begin(*args: Any, **kwargs: Any) -> _Answering:
+            return _Answering(functools.partial(call, *args, **kwargs))
+
+        return begin
 
     def _driven(
         self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -80,6 +91,31 @@ class AsyncGuardedCalls(GuardedCallsBase):
         finally:
             del args, kwargs
         return self._returned(value)
+
+
+class _Answering:
+    """What a guarded method of an `aiohttp.ClientSession` returns, as its own: `await` it, or enter it."""
+
+    __slots__ = ("_call", "_response")
+
+    def __init__(self, call: Callable[[], Coroutine[Any, Any, aiohttp.ClientResponse]]) -> None:
+        self._call = call
+
+    def __await__(self) -> Generator[Any, Any, aiohttp.ClientResponse]:
+        return self._call().__await__()
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        self._response = await self._call()
+        return await self._response.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._response.__aexit__(kind, error, traceback)
+
+
+def _is_of_aiohttp(function: Callable[..., Any]) -> bool:
+    return isinstance(getattr(function, "__self__", None), aiohttp.ClientSession)
 
 
 def release(response: Any) -> None:

@@ -23,9 +23,10 @@ class AsyncConnectionManager(ManagerBase[Clock, AsyncFound_co]):
     A hook's `connect` may be a coroutine function, which runs in a task of its own, or a plain function, which runs in
     a thread of its own. A caller that is cancelled cuts neither: others may wait for it, and what it gives is held.
 
-    With `guard` the request-like coroutine functions of what is no `AsyncConnection` go through the policy, and an
-    attempt whose time is over is cancelled. Plain functions are passed through, for a wait of theirs would block the
-    loop. What is given up is closed by its `aclose`, or its `close`, which may be coroutine functions.
+    With `guard` the request-like coroutine functions of what is no `AsyncConnection`, and those methods of an
+    `aiohttp.ClientSession`, go through the policy, and an attempt whose time is over is cancelled. Plain functions are
+    passed through, for a wait of theirs would block the loop. What is given up is closed by its `aclose`, or its
+    `close`, which may be coroutine functions.
 
     `hosts` may be those of a `ConnectionManager`, and the other way round: threads and tasks see one circuit.
 

@@ -18,6 +18,7 @@ from scripts import exceptions_page
 from sleepwalker import cli, datarep, events, exceptions, otel
 from sleepwalker.adapters import RequestsAdapter
 from sleepwalker.adapters.httpx2 import AsyncTransport, Transport
+from sleepwalker.aio import AsyncConnection, AsyncConnectionHook, AsyncConnectionManager, AsyncResponse
 from sleepwalker.attempt import Attempt
 from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
 from sleepwalker.connection.options import RequestOptions
@@ -58,6 +59,11 @@ def _public(cls: type) -> list[str]:
     """What the class itself offers: methods, properties, attributes and dataclass fields."""
     names = {*vars(cls), *inspect.get_annotations(cls)}
     return sorted(name for name in names if not name.startswith("_"))
+
+
+def _offered(cls: type) -> list[str]:
+    """What the class offers, with what it inherits from classes of ours."""
+    return sorted({name for base in cls.__mro__ if base.__module__.startswith("sleepwalker") for name in _public(base)})
 
 
 def _arguments(function: object) -> list[str]:
@@ -187,6 +193,43 @@ def test_every_argument_of_the_manager_is_in_its_reference(function: object) -> 
     name = getattr(function, "__name__")  # noqa: B009 - `object` has none
     calls = " ".join(re.findall(rf"`{'ConnectionManager' if name == '__init__' else name}\(([^`]*)\)`", page))
     assert [word for word in _arguments(function) if not re.search(rf"\b{word}\b", calls)] == []
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        *((AsyncConnection, name) for name in _offered(AsyncConnection)),
+        *((AsyncResponse, name) for name in _public(AsyncResponse)),
+        *((AsyncConnectionManager, name) for name in _public(AsyncConnectionManager)),
+        *((AsyncConnectionHook, name) for name in _public(AsyncConnectionHook)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_every_name_of_asyncio_is_in_its_reference(cls: type, name: str) -> None:
+    section = _page("reference/asyncio.md").partition(f"\n## {cls.__name__}\n")[2].partition("\n## ")[0]
+    assert _in_code(name, section)
+
+
+@pytest.mark.parametrize("blocking", [Connection, ConnectionManager])
+def test_the_page_of_asyncio_has_what_is_awaited_and_nothing_else_in_its_table(blocking: type) -> None:
+    kind = {Connection: AsyncConnection, ConnectionManager: AsyncConnectionManager}[blocking]
+    table = _page("reference/asyncio.md").partition("\n## What is awaited\n")[2].partition("\n## ")[0]
+    rows, _, others = table.partition("\nSo these")
+    awaited = {name for name in _offered(kind) if inspect.iscoroutinefunction(getattr(kind, name, None))}
+    verbs = {"head", "post", "put", "patch", "delete", "options"}  # "the other verbs"
+    assert {name for name in awaited - verbs if f".{name}(" not in rows} == set()
+    assert {name for name in awaited if f"`{name}`" in others} == set()
+
+
+@pytest.mark.parametrize(
+    ("blocking", "awaited"), [(Connection, AsyncConnection), (ConnectionManager, AsyncConnectionManager)]
+)
+def test_the_arguments_of_both_kinds_are_the_same_as_the_page_of_asyncio_says(blocking: type, awaited: type) -> None:
+    functions = [name for name in _offered(awaited) if inspect.isfunction(getattr(blocking, name, None))]
+    assert len(functions) > 10
+    for name in ("__init__", *functions):
+        if name != "request":  # written out there, by its options here
+            assert _arguments(getattr(awaited, name)) == _arguments(getattr(blocking, name)), name
 
 
 @pytest.mark.parametrize(

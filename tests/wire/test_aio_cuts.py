@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Awaitable, Callable
 
 import pytest
-from servers import FaultServer, reply, stall, unanswered_port
+from servers import FaultServer, reply, stall, timing_test, unanswered_port
 
 from sleepwalker import ANONYMOUS, DeadlineExceeded, Policy
 from sleepwalker.aio import AsyncConnection
@@ -31,9 +31,10 @@ def test_a_deadline_above_five_seconds_is_not_rounded_up_to_whole_ones(server: F
                 await conn.get("/", total=5.15)
             return time.monotonic() - began
 
-    assert asyncio.run(main()) == pytest.approx(5.15, abs=0.1)
+    assert 5.15 <= asyncio.run(main()) < 5.7
 
 
+@timing_test
 def test_a_cancellation_at_the_moment_of_a_deadline_is_never_lost(server: FaultServer) -> None:
     """A task whose cancellation met a timeout of aiohttp's went on as if nobody had cancelled it."""
     server.default = stall()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import httpx2
 import pytest
@@ -351,6 +352,33 @@ def test_a_client_of_httpx_that_is_refused_has_never_sent(module: Any) -> None:
 
     go(main)
     assert {event.error for event in told if isinstance(event, AttemptFailed)} == {"ConnectError"}
+
+
+class Sessions(AsyncConnectionHook):
+    async def connect(self, host: str, auth: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(host)
+
+
+def test_a_session_of_aiohttp_is_protected_by_a_guard_awaited_or_entered(server: FaultServer) -> None:
+    """Its methods are no coroutine functions."""
+    server.script(reply(503), json_reply({"id": 7}), reply(502), json_reply({"id": 8}))
+    told: list[Event] = []
+
+    async def main() -> None:
+        async with manager_of(Sessions(), policy=RETRYING, guard=True, observer=told.append) as manager:
+            session = await manager.find(server.url)
+            response = await session.get("/items/7", params={"a": "b"})
+            assert await response.json() == {"id": 7}
+            async with session.request("PUT", "/items/8", data=b"x") as response:
+                assert await response.json() == {"id": 8}
+            assert response.closed
+            assert manager.health(server.url).calls == 2
+        assert session.closed
+
+    go(main)
+    failed = [event for event in told if isinstance(event, AttemptFailed)]
+    assert [event.status for event in failed] == [503, 502]
+    server.wait_for_open(0)
 
 
 @timing_test
