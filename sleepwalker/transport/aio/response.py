@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from datetime import timedelta
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
 
 import aiohttp
@@ -73,6 +74,8 @@ def made_response(
 #: What a new response has, but for what each must have of its own.
 _NEW = vars(requests.Response())
 _OWN = {"headers", "history", "cookies"}
+#: Of all jars of responses: one is large.
+_POLICY = DefaultCookiePolicy()
 #: Whether nothing else of it is shared that could be changed.
 _NEW_IS_KNOWN = _NEW.keys() >= _OWN and all(
     isinstance(value, bool | timedelta | None) for name, value in _NEW.items() if name not in _OWN
@@ -86,7 +89,7 @@ def _new(kind: type[requests.Response]) -> requests.Response:
     response = kind.__new__(kind)
     own = response.__dict__
     own.update(_NEW)
-    own["history"], own["cookies"] = [], RequestsCookieJar()
+    own["history"], own["cookies"] = [], RequestsCookieJar(_POLICY)
     return response
 
 

@@ -118,7 +118,6 @@ class Connector(aiohttp.TCPConnector):
             # Only aiohttp sends a request twice: an idempotent one whose socket broke. The policy decides that here.
             raise aiohttp.ServerDisconnectedError
         deadline.phase = "queue"
-        deadline.remaining()
         if deadline.proven_since == math.inf:
             self.close_idle()
         aside: list[Connection] = []
