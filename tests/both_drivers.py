@@ -23,8 +23,6 @@ DRIVERS = ("threads", "asyncio")
 _NOT_YET: set[str] = {
     "test_limits",
     "test_hedge",
-    "test_statuses",
-    "test_streams",
     "test_hostile",
     "test_canary",
     "test_credentials",

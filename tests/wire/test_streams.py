@@ -99,6 +99,12 @@ WAYS["raw.read1, unpacked"] = lambda answer: _by(lambda size: answer.raw.read1(s
 UNPACKED += ["raw.read1, unpacked", "raw.read some, unpacked", "raw.read all, unpacked", "raw iteration"]
 
 
+#: Of the blocking side, where a read returns what has arrived when its time is over.
+EXACT = "a piece of an asynchronous stream has as many bytes as were asked for, and each wait has a time of its own"
+#: Of the blocking side, where a stream has no block.
+BLOCK = "an asynchronous stream ends with its block"
+
+
 def _of_both(names: Iterable[str], ways: dict[str, Any]) -> list[Any]:
     """Parameters: the ways by their names. An asynchronous stream has no `raw`."""
     only = threads_only("response.raw, which is urllib3's")
@@ -174,6 +180,7 @@ def test_pieces_are_as_long_as_was_asked_for(server: FaultServer, chunk_size: in
         ]
 
 
+@threads_only("aiohttp joins chunks that arrive together")
 def test_without_a_size_each_piece_is_a_chunk_as_in_requests(server: FaultServer) -> None:
     """Some servers send each message as a chunk, and their clients count on it."""
     parts = [b"abcde", b"fghijklmnop" * 10_000, b"q"] * 5
@@ -279,12 +286,13 @@ def test_a_body_that_is_not_what_it_says_is_no_failure_of_the_host(
         assert (health.failures, health.success_ratio) == (0, 1.0)
 
 
-def test_a_body_that_broke_stays_broken_and_counts_once(server: FaultServer, driver: str) -> None:
+@threads_only("an asynchronous stream is read once, which it says")
+def test_a_body_that_broke_stays_broken_and_counts_once(server: FaultServer) -> None:
     """urllib3 takes what a broken chunked body has left for its end, so a second reader would get half of it."""
     server.default = truncated(LINES, 100, chunked=True)
     with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
         answer = conn.get("/", stream=True)
-        for read in [way for name, way in WAYS.items() if driver == "threads" or not _is_raw(name)] * 2:
+        for read in (*WAYS.values(), *WAYS.values()):
             with pytest.raises(ReadError):
                 read(answer)
         answer.close()
@@ -301,6 +309,7 @@ def test_an_error_status_whose_body_breaks_counts_once(server: FaultServer) -> N
         assert (answer.status_code, health.failures, health.success_ratio) == (500, 1, 0.0)
 
 
+@threads_only("an asynchronous stream is read once, which it says")
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 def test_a_stream_that_its_reader_closes_is_no_failure_and_not_whole(server: FaultServer, chunked: bool) -> None:
     """urllib3 would take the rest of a chunked body for empty."""
@@ -404,6 +413,7 @@ def test_a_chunk_whose_line_end_is_late_is_read() -> None:
         assert conn.health.failures == 0
 
 
+@threads_only(EXACT)
 @timing_test
 def test_a_read_of_a_drip_ends_in_time_with_what_arrived() -> None:
     drip = drip_body(b"0123456789", interval=0.15)
@@ -432,6 +442,7 @@ SOME = {
 }
 
 
+@threads_only(EXACT)
 @pytest.mark.parametrize("read", _of_both(SOME, SOME))
 @pytest.mark.parametrize("kind", ["length", "chunks", "one chunk", "chunk lines"])
 def test_one_read_takes_no_longer_than_read_says(read: Callable[[Any], Any], kind: str) -> None:
@@ -457,6 +468,7 @@ def test_one_read_takes_no_longer_than_read_says(read: Callable[[Any], Any], kin
     measured()
 
 
+@threads_only(EXACT)
 @timing_test
 def test_large_pieces_over_a_slow_link_that_lives_do_not_fail() -> None:
     def slow(exchange: Exchange) -> None:
@@ -488,6 +500,7 @@ def test_a_read_of_several_chunks_ends_in_time_with_what_arrived() -> None:
         assert 3 <= len(pieces) <= 5
 
 
+@threads_only(EXACT)
 @pytest.mark.parametrize(
     "way", ["iter_content", pytest.param("raw", marks=threads_only("response.raw, which is urllib3's"))]
 )
@@ -560,7 +573,7 @@ def test_a_total_that_covers_the_body_counts_what_the_reader_takes(server: Fault
             assert len(next(pieces)) == 1000
             threading.Event().wait(0.35)
             with pytest.raises(DeadlineExceeded):
-                next(pieces)
+                list(pieces)
         with conn.get("/", stream=True, total=0.3) as answer:
             threading.Event().wait(0.35)
             assert len(answer.content) == 300_000
@@ -652,6 +665,7 @@ def test_streams_that_are_dropped_unread_are_successes(server: FaultServer) -> N
 # -- streams that are let go -------------------------------------------------------------------------
 
 
+@threads_only(BLOCK)
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_dropped_stream_gives_its_place_back_at_once(server: FaultServer, begun: bool) -> None:
     server.default = reply(200, b"x" * 200_000)
@@ -667,6 +681,7 @@ def test_a_dropped_stream_gives_its_place_back_at_once(server: FaultServer, begu
             assert conn.response is not None
 
 
+@threads_only(BLOCK)
 def test_a_thread_that_waits_for_a_place_gets_that_of_a_dropped_stream(server: FaultServer) -> None:
     server.default = reply(200, b"x" * 200_000)
     policy = POLICY.replace(pool={"size": 1, "block": True})
@@ -749,6 +764,7 @@ def test_through_an_adapter_of_the_callers_a_broken_body_is_the_same_error(
         assert conn.health.failures == 1
 
 
+@threads_only(EXACT)
 @pytest.mark.parametrize(
     "read", _of_both(["iter_content", "copyfileobj", "raw.read some", "raw.read all", "content"], WAYS)
 )

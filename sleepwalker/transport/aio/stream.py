@@ -60,14 +60,19 @@ class AsyncResponse(requests.Response):
                 yield body[begin : begin + at_once]
             return
         ready = b""
-        async for piece in self._pieces():
-            if chunk_size is None:
-                yield piece
-                continue
-            ready += piece
-            while len(ready) >= chunk_size:
-                data, ready = ready[:chunk_size], ready[chunk_size:]
-                yield data
+        try:
+            async for piece in self._pieces():
+                if chunk_size is None:
+                    yield piece
+                    continue
+                ready += piece
+                while len(ready) >= chunk_size:
+                    data, ready = ready[:chunk_size], ready[chunk_size:]
+                    yield data
+        except Exception:
+            if ready:  # before what broke the body is told
+                yield ready
+            raise
         if ready:
             yield ready
 
@@ -140,10 +145,10 @@ class AsyncResponse(requests.Response):
         try:
             while broken is None:
                 data, broken = await self._read_on(got)
-                for piece in self._decoded(data):
-                    yield piece
                 if not data:
                     break
+                for piece in self._decoded(data):
+                    yield piece
             if broken is not None:
                 raise broken
             self._end()
@@ -180,7 +185,7 @@ class AsyncResponse(requests.Response):
             self._decoding.check_end()
         except Exception as error:  # noqa: BLE001 - likewise
             raise self._broken(error, None, False) from None
-        used, self._socket = self._socket, None
+        used, self._socket, self._got = self._socket, None, None
         if used is not None:
             used.done(self._clock.monotonic(), keep_alive_of(self))
 
