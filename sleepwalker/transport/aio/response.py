@@ -67,7 +67,8 @@ def made_response(
         head: Any = MockResponse(without_odd_attributes(PlainHeaders(pairs), prepared))
         sent: Any = MockRequest(prepared)
         for jar in (response.cookies, cookies):
-            jar.extract_cookies(head, sent)
+            if jar is not None:
+                jar.extract_cookies(head, sent)
     return response
 
 
