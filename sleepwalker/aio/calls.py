@@ -29,11 +29,12 @@ from sleepwalker.transport.aio.attempt import attempt, discard
 from sleepwalker.transport.aio.errors import translate
 from sleepwalker.transport.aio.route import Route
 from sleepwalker.transport.aio.stream import watch_stream
+from sleepwalker.transport.framing import ClosedByReader
 from sleepwalker.transport.url import Origin
 
 #: A probe is to show that its host responds, in so many bytes of body at most.
 _PROBE = CallOptions(max_body=1_000_000, raise_for_status=False)
-STREAMS = Streams(watch_stream, translate)
+STREAMS = Streams(watch_stream, translate, (ClosedByReader,))
 
 
 class TaskLatest:
