@@ -23,18 +23,9 @@ import sleepwalker.links
 DRIVERS = ("threads", "asyncio")
 #: Modules that are still being gone through.
 _NOT_YET: set[str] = {
-    "test_limits",
     "test_hedge",
-    "test_hostile",
-    "test_canary",
-    "test_credentials",
-    "test_injection",
-    "test_tls_errors",
     "test_proxy_errors",
-    "test_pinning",
-    "test_dead_sockets",
     "test_socket_turns",
-    "test_pool",
     "test_scopes",
     "test_not_now",
     "test_whose_policy",
@@ -47,9 +38,6 @@ _NOT_YET: set[str] = {
     "test_let_go",
     "test_find_bound",
     "test_stays_home",
-    "test_packed",
-    "test_ends_of_tls",
-    "test_error_copies",
     "test_adaptive",
     "test_tenants",
     "test_framing",

@@ -33,6 +33,11 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]++)[ \t]*+(?:;[^\r\n]*+)?\r\n").fullmatch
 FIRST_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n").match
 NEXT_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n").match
 
+#: What a body is said to be that ended with its TLS connection, where that did not announce it.
+UNANNOUNCED = (
+    "the connection ended without TLS's close_notify, and nothing else says that the body is whole "
+    "(pool.require_close_notify)"
+)
 #: The fields that say where a body ends.
 _FRAMING = ("content-length", "transfer-encoding")
 

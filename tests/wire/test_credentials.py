@@ -145,7 +145,10 @@ def test_an_explicit_auth_is_never_overwritten_by_netrc(
     assert server.requests[0].header("Authorization") == basic("own", "pass")
 
 
-@pytest.mark.parametrize("where", ["connection", "added", "call", "json", "session"])
+@pytest.mark.parametrize(
+    "where",
+    ["connection", "added", "call", "json", pytest.param("session", marks=threads_only("a session of requests"))],
+)
 @pytest.mark.parametrize("entry", [True, False])
 def test_an_explicit_authorization_header_is_credentials_enough(
     server: FaultServer, netrc: Callable[[str], Path], where: str, entry: bool
@@ -153,10 +156,11 @@ def test_an_explicit_authorization_header_is_credentials_enough(
     if entry:
         netrc("machine 127.0.0.1 login user password canary\n")
     bearer = {"authorization": f"Bearer {SECRET}"}
-    session = requests.Session()
+    session: dict[str, Any] = {}
     if where == "session":
-        session.headers.update(bearer)
-    with Connection(server.url, headers=bearer if where == "connection" else None, session=session) as conn:
+        session["session"] = requests.Session()
+        session["session"].headers.update(bearer)
+    with Connection(server.url, headers=bearer if where == "connection" else None, **session) as conn:
         if where == "added":
             conn.add_headers(bearer)
         for _ in range(2):
@@ -249,6 +253,7 @@ def test_other_schemes_and_hosts_that_are_safe_may_have_an_authorization_header(
     assert server.requests[0].header("Authorization") == basic("user", SECRET)
 
 
+@threads_only("the warning is urllib3's")
 def test_verify_false_stays_allowed_with_credentials(tls_server: FaultServer) -> None:
     with (
         Connection(tls_server.url, ("user", SECRET), verify=False) as conn,
@@ -425,6 +430,7 @@ def test_an_auth_object_may_give_a_get_a_body(server: FaultServer) -> None:
         assert request.header("Transfer-Encoding") is None
 
 
+@threads_only("an auth object cannot wait in a loop")
 def test_an_auth_object_may_ask_another_host_through_a_connection_of_its_own(server: FaultServer) -> None:
     """The limits of the inner call must not replace those of the outer one, nor the other way round."""
     with FaultServer(default=reply(200, b"token-1", delay=0.3)) as issuer:

@@ -44,6 +44,7 @@ from sleepwalker import (
     SleepwalkerException,
 )
 from sleepwalker import ConnectionError as OurConnectionError
+from tests.both_drivers import threads_only
 
 pytestmark = pytest.mark.both_drivers
 
@@ -116,11 +117,13 @@ def test_a_header_line_without_end_is_an_error(server: FaultServer, conn: Connec
     assert peak(call) < 5 * MB
 
 
-def test_endless_interim_answers_end_with_the_deadline(server: FaultServer, conn: Connection) -> None:
-    """Without a pause, their number does."""
-    server.script(endless_interim(), endless_interim(interval=0.005))
-    with pytest.raises(ReadError, match="more than 1000 interim responses"):
-        conn.get("/")
+def test_endless_interim_answers_end_with_the_deadline(server: FaultServer, conn: Connection, driver: str) -> None:
+    """Without a pause, their number does; aiohttp does not count them."""
+    if driver == "threads":
+        server.script(endless_interim())
+        with pytest.raises(ReadError, match="more than 1000 interim responses"):
+            conn.get("/")
+    server.script(endless_interim(interval=0.005))
     limits = {"connect": 0.5, "read": 0.5, "attempt": 0.5, "total": 0.5}
     with elapsed() as took, pytest.raises(OurConnectionError):
         conn.get("/", policy=ONCE.replace(timeout=limits))
@@ -324,6 +327,7 @@ def test_lengths_that_contradict_each_other_are_an_error(server: FaultServer, co
     server.wait_for_open(0)
 
 
+@threads_only("aiohttp refuses a response with both")
 def test_length_and_chunks_at_once_are_read_as_chunks_and_the_socket_is_not_trusted(
     server: FaultServer, conn: Connection
 ) -> None:
@@ -354,6 +358,7 @@ def test_an_answer_before_it_was_asked_for_is_not_taken_for_the_next_one(server:
     assert conn.get("/").content == b"true"
 
 
+@threads_only("aiohttp refuses a response that more bytes came with")
 @pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize(
     ("method", "framed"),
@@ -375,6 +380,7 @@ def test_a_socket_that_brought_more_than_the_answer_is_not_used_again(
     assert server.accepted == 2
 
 
+@threads_only("aiohttp refuses a response that more bytes came with")
 @pytest.mark.parametrize("warm", [False, True])
 def test_what_tls_has_left_over_is_not_taken_for_the_next_answer(tls: TlsMaterial, warm: bool) -> None:
     """It is decrypted already, so nothing waits on the socket: who only looks there sees none of it."""

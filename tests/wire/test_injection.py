@@ -11,6 +11,7 @@ from requests.adapters import HTTPAdapter
 from servers import FaultServer, redirect, reply
 
 from sleepwalker import ANONYMOUS, Connection, Policy, URLError
+from tests.both_drivers import threads_only
 
 pytestmark = pytest.mark.both_drivers
 
@@ -21,6 +22,12 @@ CONTROLS = ["\0", "\x01", "\b", "\n", "\r", "\r\n X", "\x0b", "\x1b[2J", "\x1f",
 
 class Own(HTTPAdapter):
     """An adapter of the session's owner."""
+
+
+@pytest.fixture
+def session(driver: str) -> dict[str, Any]:
+    """An argument of `Connection`: what has its headers and cookies. An asynchronous one has that by itself."""
+    return {"session": requests.Session()} if driver == "threads" else {}
 
 
 class Sets:
@@ -53,15 +60,16 @@ PLACES: list[Callable[[Connection, str, str], None]] = [by_session, by_cookie, b
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
 @pytest.mark.parametrize("control", CONTROLS, ids=ascii)
-@pytest.mark.parametrize("way", ["short", "long", "owner's adapter"])
+@pytest.mark.parametrize(
+    "way", ["short", "long", pytest.param("owner's adapter", marks=threads_only("an adapter of requests"))]
+)
 def test_a_control_character_is_refused_alike_on_every_way(
-    server: FaultServer, place: Callable[[Connection, str, str], None], control: str, way: str
+    server: FaultServer, place: Callable[[Connection, str, str], None], control: str, way: str, session: dict[str, Any]
 ) -> None:
     """What is given to a connection is checked there. These come by later, and NUL was sent the short way."""
-    session = requests.Session()
     if way == "owner's adapter":
-        session.mount("http://", Own())
-    with Connection(server.url, Sets(), session=session, policy=ONCE) as conn:
+        session["session"].mount("http://", Own())
+    with Connection(server.url, Sets(), policy=ONCE, **session) as conn:
         if way != "long":
             conn.get("/")  # there is an open socket now
         already = len(server.requests)
@@ -80,9 +88,9 @@ def test_a_control_character_is_refused_alike_on_every_way(
 @pytest.mark.parametrize("place", [by_session, by_auth], ids=lambda place: place.__name__)
 @pytest.mark.parametrize("warm", [True, False])
 def test_a_name_that_is_none_is_refused_alike(
-    server: FaultServer, place: Callable[[Connection, str, str], None], name: str, warm: bool
+    server: FaultServer, place: Callable[[Connection, str, str], None], name: str, warm: bool, session: dict[str, Any]
 ) -> None:
-    with Connection(server.url, Sets(), session=requests.Session(), policy=ONCE) as conn:
+    with Connection(server.url, Sets(), policy=ONCE, **session) as conn:
         if warm:
             conn.get("/")
         already = len(server.requests)
@@ -93,8 +101,8 @@ def test_a_name_that_is_none_is_refused_alike(
         assert len(server.requests) == already
 
 
-def test_what_a_header_may_have_is_sent(server: FaultServer) -> None:
-    with Connection(server.url, Sets(), session=requests.Session(), policy=ONCE) as conn:
+def test_what_a_header_may_have_is_sent(server: FaultServer, session: dict[str, Any]) -> None:
+    with Connection(server.url, Sets(), policy=ONCE, **session) as conn:
         for _ in range(3):
             conn.conn.headers["X-Late"] = "a\tb é"
             conn.conn.headers["X-Bytes"] = b"\xe9"

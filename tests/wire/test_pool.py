@@ -156,6 +156,7 @@ def test_a_ctrl_c_of_one_who_waits_for_a_socket_is_no_fault_of_the_one_who_has_i
         assert [conn.get("/").content for _ in range(3)] == [b"ok"] * 3
 
 
+@threads_only("a short body has come with its head, and gives the socket back")
 def test_a_streamed_answer_holds_its_socket_until_it_is_read_or_closed(server: FaultServer) -> None:
     server.default = reply(200, b"x" * 100)
     with Connection(server.url, ANONYMOUS, policy=ONE) as conn:
@@ -361,6 +362,7 @@ def test_leaving_the_block_of_a_stream_half_read_drops_its_socket(server: FaultS
         assert conn.health.failures == 0
 
 
+@threads_only("an asynchronous stream is read once, which it says")
 def test_a_stream_that_the_caller_breaks_is_no_fault_of_the_host(server: FaultServer) -> None:
     server.default = reply(200, b"x" * 1000)
     with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
@@ -378,6 +380,7 @@ def test_a_stream_that_the_caller_breaks_is_no_fault_of_the_host(server: FaultSe
         assert conn.health.failures == 0
 
 
+@threads_only("aiohttp wants the end of the trailer")
 @pytest.mark.parametrize("warm", [False, True])
 def test_a_socket_whose_tls_has_ended_is_not_used_again_though_it_is_open(tls: TlsMaterial, warm: bool) -> None:
     """The last line of the chunks is missing, which http.client takes for their end."""
@@ -482,6 +485,7 @@ def test_one_who_waits_for_a_place_and_is_struck_leaves_nothing_in_the_way(serve
     assert at > 10
 
 
+@threads_only("the queue for blocking sockets")
 def test_places_are_given_first_come_first_served() -> None:
     """And who comes while others wait does not overtake them, though the socket be idle for a moment."""
     with FaultServer() as server, Connection(server.url, ANONYMOUS, policy=ONE) as conn:

@@ -200,7 +200,7 @@ async def _exchanged(
             else:
                 client = sender.clients.at_hand(deadline.loop) or await sender.clients.here()
             cookies = None if hop.foreign else sender.cookies
-            got, response = await _answered(sender, outgoing, hop.prepared, client, deadline, cookies)
+            got, response = await _answered(sender, outgoing, hop.prepared, client, deadline, cookies, hop.target)
             if not is_redirect(response):
                 if history:
                     response.history = history
@@ -241,6 +241,7 @@ async def _answered(
     client: Client,
     deadline: AttemptDeadline,
     cookies: Any,
+    origin: str,
 ) -> tuple[Got, requests.Response]:
     """The response, once the hooks of an auth object have nothing more to send: its head, or all of it."""
     again, earlier = 0, list[requests.Response]()
@@ -257,6 +258,8 @@ async def _answered(
             return got, response
         if response.status_code >= 400:  # a hook may look at what the server says
             await _read_error(response, got, outgoing, deadline, sender.clock)
+        elif not (outgoing.stream or is_redirect(response)):
+            await _receive(response, got, outgoing, deadline, sender.clock, origin)
         following = _asked_again(response, prepared, deadline) if again < _MOST_AGAIN else None
         if following is None:
             return got, response
@@ -374,6 +377,8 @@ async def _receive(
         if loaded_body(response) is None:
             await _read_error(response, got, outgoing, deadline, clock)
         return
+    if loaded_body(response) is not None:
+        return  # for a hook
     if isinstance(response, AsyncResponse):
         used, deadline.socket, deadline.on_release = deadline.socket, None, None
         begin_stream(response, got, clock, read=deadline.read, body_ends_at=outgoing.body_ends_at, used=used)
@@ -386,6 +391,8 @@ async def _receive(
         where = f"{origin}{safe_path(response.url or '')}"
         size = f"{length} bytes, more than {limit}" if refused else f"more than {limit} bytes"
         raise DecodeError(f"{where}: {response.status_code} with a body of {size} (max_body)", response=response)
+    if deadline.socket is not None:
+        deadline.socket.check_end(response)
     set_body(response, body)
     _give_back(response, deadline, clock)
 

@@ -15,6 +15,8 @@ from contextvars import ContextVar
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+import requests
+
 from sleepwalker.clock import Clock
 from sleepwalker.transport.addresses import Peer
 from sleepwalker.transport.errors import Phase
@@ -30,6 +32,10 @@ class Socket(Protocol):
 
     def close(self) -> None:
         """Close it at once."""
+        ...
+
+    def check_end(self, response: requests.Response) -> None:
+        """MalformedResponse where the body of a response ended with it, though TLS did not announce an end."""
         ...
 
     def done(self, now: float, keep_alive: float) -> None:

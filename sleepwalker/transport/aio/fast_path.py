@@ -101,12 +101,12 @@ class FastPath:
             return None
         if not url.startswith(self._prefix) or "#" in url or "host" in store or "expect" in store:
             return None
-        if template is None:
-            if not deadline.uploads:  # the session makes one
-                return None
-            template = self._template(deadline.loop)
         method = prepared.method or "GET"
         head = f"{method} {url[len(self._prefix) - 1 :]} HTTP/1.1\r\n{self._host}{self._fields(store)}\r\n"
+        if template is None:
+            if not deadline.uploads and head.isascii():
+                return None  # the session makes one
+            template = self._template(deadline.loop)  # aiohttp's headers are UTF-8, those of requests Latin-1
         data = head.encode("latin-1")
         if not deadline.uploads and body is not None:
             data += body if isinstance(body, bytes) else body.encode("utf-8")

@@ -16,8 +16,10 @@ import aiohttp
 import requests
 
 from sleepwalker.clock import Clock
+from sleepwalker.events import TLSFilesNotLoaded
 from sleepwalker.exceptions import RedirectError, URLError
 from sleepwalker.policy import PoolPolicy
+from sleepwalker.telemetry.log import emit
 from sleepwalker.transport.aio import fast_path
 from sleepwalker.transport.aio.attempt import Client, Sender
 from sleepwalker.transport.aio.fast_path import FastPath
@@ -198,7 +200,10 @@ class _Clients:
         if context is None:
             context = await asyncio.to_thread(shared_context, self._verify, self._cert)
             self._context = context
-        return renewed_context(context)[0]
+        context, fault = renewed_context(context)
+        if fault is not None:
+            emit(TLSFilesNotLoaded(self._origin.text, fault))
+        return context
 
     def _session(self, context: ssl.SSLContext | bool) -> aiohttp.ClientSession:
         connector = Connector(self._pool, context, self._clock)

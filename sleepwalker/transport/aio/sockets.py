@@ -15,12 +15,14 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+import requests
 from aiohttp.connector import Connection
 
 from sleepwalker.clock import Clock
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport.addresses import Peer
 from sleepwalker.transport.aio.deadline import AttemptDeadline, current
+from sleepwalker.transport.aio.goodbye import Goodbye, goodbye_of
 from sleepwalker.transport.aio.resolver import Resolver
 from sleepwalker.transport.keep_alive import AGE_JITTER
 
@@ -37,6 +39,7 @@ class Socket:
         "_transport",
         "answered_at",
         "good_until",
+        "goodbye",
         "idle_since",
         "kept",
         "old_at",
@@ -47,6 +50,8 @@ class Socket:
         self._pool = pool
         self._protocol = weakref.ref(protocol)  # the pool knows it for as long as that is there
         self._transport: Any = _weak(protocol.transport)
+        self.goodbye: Goodbye | None = goodbye_of(protocol) if pool.requires_goodbye else None
+        """What hears it end, over TLS."""
         self.peer = peer
         self.old_at = old_at
         """When it is too old to be used again (`pool.max_age`)."""
@@ -74,6 +79,11 @@ class Socket:
             kept.close()
         protocol.close()
 
+    def check_end(self, response: requests.Response) -> None:
+        """MalformedResponse where the body of a response ended with it, though TLS did not announce an end."""
+        if self.goodbye is not None:
+            self.goodbye.check(response)
+
     def done(self, now: float, keep_alive: float) -> None:
         """It brought a response whole, after which the server keeps it open for so many seconds."""
         self.answered_at = now
@@ -99,6 +109,7 @@ class Connector(aiohttp.TCPConnector):
         self._clock = clock
         self._size = pool.size
         self.max_idle: float = pool.idle
+        self.requires_goodbye: bool = pool.require_close_notify
         self._max_age = math.inf if pool.max_age is None else pool.max_age
         self._known: weakref.WeakKeyDictionary[Any, Socket] = weakref.WeakKeyDictionary()
         self._resting: dict[Any, Socket] = {}

@@ -183,6 +183,8 @@ class AsyncResponse(requests.Response):
     def _end(self) -> None:
         try:
             self._decoding.check_end()
+            if self._socket is not None:
+                self._socket.check_end(self)
         except Exception as error:  # noqa: BLE001 - likewise
             raise self._broken(error, None, False) from None
         used, self._socket, self._got = self._socket, None, None

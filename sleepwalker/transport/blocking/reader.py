@@ -17,6 +17,7 @@ from sleepwalker.transport.framing import (
     LONGEST_SIZE_LINE,
     MOST_LINES,
     NEXT_SIZE,
+    UNANNOUNCED,
     MalformedResponse,
     chunk_size,
 )
@@ -64,10 +65,7 @@ class BoundedReader:
             raise
         self._note(count)
         if count < 0:  # only after `require_close_notify`; raised here, for its context would make it an error of TLS
-            raise MalformedResponse(
-                "the connection ended without TLS's close_notify, and nothing else says that the body is whole "
-                "(pool.require_close_notify)"
-            )
+            raise MalformedResponse(UNANNOUNCED)
         return count
 
     def read_some(self, most: int) -> bytes:

@@ -1,0 +1,54 @@
+"""Whether a body that ends with its TLS connection is whole: only if TLS announced the end (RFC 8446, section 6.1)."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import weakref
+from typing import Any
+
+import requests
+
+from sleepwalker.transport.framing import UNANNOUNCED, MalformedResponse
+
+
+class Goodbye:
+    """Hears whether the other end of a TLS connection announces that it ends."""
+
+    __slots__ = ("heard",)
+
+    def __init__(self, protocol: Any, tls: ssl.SSLObject) -> None:
+        self.heard = False
+        known = weakref.ref(protocol)  # what the protocol has of itself would keep it, with its socket
+
+        def eof_received() -> Any:
+            """asyncio says that nothing more comes, however that ended. OpenSSL reads the end only if it came."""
+            with contextlib.suppress(ssl.SSLError):
+                self.heard = tls.read(1) == b""
+            protocol = known()
+            return None if protocol is None else type(protocol).eof_received(protocol)
+
+        protocol.eof_received = eof_received
+
+    def check(self, response: requests.Response) -> None:
+        """MalformedResponse where the body of a response ended with the connection, and unannounced."""
+        if not self.heard and _ends_with_its_connection(response):
+            raise MalformedResponse(UNANNOUNCED)
+
+
+def goodbye_of(protocol: Any) -> Goodbye | None:
+    """For a connection over TLS, unless its context takes each end for an announced one."""
+    transport = protocol.transport
+    tls = None if transport is None else transport.get_extra_info("ssl_object")
+    if tls is None or tls.context.options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0):
+        return None
+    return Goodbye(protocol, tls)
+
+
+def _ends_with_its_connection(response: requests.Response) -> bool:
+    """RFC 9112, section 6.3: where neither a length nor chunks say where its body ends."""
+    if response.status_code in (204, 304) or response.request.method == "HEAD":
+        return False
+    if "chunked" in response.headers.get("Transfer-Encoding", "").lower():
+        return False
+    return "Content-Length" not in response.headers
