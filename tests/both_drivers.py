@@ -1,9 +1,9 @@
 """Runs the same tests against `Connection` and against `sleepwalker.aio`, on the same sockets.
 
 A test marked `both_drivers` (by its module's `pytestmark`, as a rule) runs twice, as `[threads]` and as `[asyncio]`.
-The second time the names `Connection` and `ConnectionManager` of its module stand for those of `tests.on_a_loop`: they
-have the methods of the blocking ones, and run each call in an event loop of the test's own. What a test does from eight
-threads is then done by eight tasks of one loop.
+The second time the names `Connection` and `ConnectionManager` of its module stand for those of `tests.on_a_loop`, as
+`follow` and `pages` do: they have the methods of the blocking ones, and run each call in an event loop of the test's
+own. What a test does from eight threads is then done by eight tasks of one loop.
 
 `threads_only("why")` is for a test, or for one of its parameters, that says something of the blocking side alone.
 """
@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import pytest
 
 import sleepwalker
+import sleepwalker.links
 
 DRIVERS = ("threads", "asyncio")
 #: Modules that are still being gone through.
@@ -93,9 +95,11 @@ def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     stands_in: dict[Any, Any] = {
         sleepwalker.Connection: on_a_loop.Connection,
         sleepwalker.ConnectionManager: on_a_loop.ConnectionManager,
+        sleepwalker.links.follow: on_a_loop.follow,
+        sleepwalker.links.pages: on_a_loop.pages,
     }
     for known, value in list(vars(request.module).items()):
-        if isinstance(value, type) and value in stands_in:
+        if isinstance(value, type | FunctionType) and value in stands_in:
             monkeypatch.setattr(request.module, known, stands_in[value])
     with on_a_loop.running_loop():
         yield name

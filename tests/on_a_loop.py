@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Self
 
+import sleepwalker.aio
 from sleepwalker.aio import AsyncConnection, AsyncConnectionManager, AsyncResponse
 
 #: Seconds until a call counts as hanging.
@@ -429,3 +430,23 @@ class _Hook:
 
     def __repr__(self) -> str:
         return repr(self._hook)
+
+
+def follow(source: Any, *args: Any, **kwargs: Any) -> Any:
+    """`sleepwalker.aio.follow` for blocking code."""
+    source, kwargs = _inner(source), {name: _inner(value) for name, value in kwargs.items()}
+    return _loop().run(lambda: sleepwalker.aio.follow(source, *args, **kwargs))
+
+
+class pages(Iterator[Any]):  # noqa: N801 - it stands for a function
+    """`sleepwalker.aio.pages` for blocking code."""
+
+    def __init__(self, source: Any, *args: Any, **kwargs: Any) -> None:
+        source, kwargs = _inner(source), {name: _inner(value) for name, value in kwargs.items()}
+        self._walk = _loop().run(lambda: sleepwalker.aio.pages(source, *args, **kwargs))
+
+    def __next__(self) -> Any:
+        page = _loop().run(lambda: anext(self._walk, _MISSING))
+        if page is _MISSING:
+            raise StopIteration
+        return page
