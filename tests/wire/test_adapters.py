@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from requests.auth import HTTPDigestAuth
 from servers import (
     Exchange,
     FaultServer,
@@ -82,6 +84,10 @@ class Way:
                 return act(lambda url, method="GET", **options: runner.run(made.request(method, url, **options)))
             finally:
                 runner.run(made.aclose())
+
+    def below(self, **options: Any) -> Any:
+        """What a transport of ours sends by."""
+        return (self.lib.AsyncHTTPTransport if self.awaited else self.lib.HTTPTransport)(**options)
 
     def attempts(self, response: Any) -> Any:
         return response.attempts if self.name == "requests" else response.extensions["attempts"]
@@ -181,11 +187,8 @@ def test_over_tls(way: Way, tls_server: FaultServer, tls: TlsMaterial) -> None:
     if way.name == "requests":
         response = way.run(lambda get: get(tls_server.url, verify=str(tls.ca)))
     else:
-        import ssl
-
         context = ssl.create_default_context(cafile=str(tls.ca))
-        kind = way.lib.AsyncHTTPTransport if way.awaited else way.lib.HTTPTransport
-        response = way.run(lambda get: get(tls_server.url), way.adapter(transport=kind(verify=context)))
+        response = way.run(lambda get: get(tls_server.url), way.adapter(transport=way.below(verify=context)))
     assert response.content == b"ok"
 
 
@@ -276,23 +279,63 @@ def test_a_session_that_is_closed_ends_waits(server: FaultServer) -> None:
     took.assert_at_most(5)
 
 
-def test_a_forked_child_uses_sockets_of_its_own(server: FaultServer) -> None:
+@pytest.mark.parametrize("name", ["requests", "httpx2", "httpx"])
+def test_a_forked_child_uses_sockets_of_its_own(server: FaultServer, name: str) -> None:
     def echo(exchange: Exchange) -> Step:
         assert exchange.request is not None
         return reply(200, exchange.request.path)
 
     server.default = echo
-    way = Way("requests")
-    with requests.Session() as session:
-        session.mount("http://", way.adapter())
 
+    def act(get: Callable[..., Any]) -> None:
         def ask(who: str) -> bool:
-            return all(session.get(f"{server.url}/{who}{n}").text == f"/{who}{n}" for n in range(50))
+            return all(get(f"{server.url}/{who}{n}").text == f"/{who}{n}" for n in range(50))
 
         assert ask("before")
         child = fork(lambda: ask("child"))
         assert ask("parent")
         assert wait(child) == 0
+
+    Way(name).run(act)
+
+
+def test_through_a_proxy(way: Way, server: FaultServer, proxy: FaultServer) -> None:
+    server.script(reply(503))
+    if way.name == "requests":
+        response = way.run(lambda get: get(server.url, proxies={"http": proxy.url}))
+    else:
+        response = way.run(lambda get: get(server.url), way.adapter(transport=way.below(proxy=proxy.url)))
+    assert (response.content, len(way.attempts(response)), len(proxy.requests)) == (b"ok", 2, 2)
+
+
+def test_a_proxy_that_is_down_was_never_sent_the_request(way: Way, server: FaultServer) -> None:
+    with refused_port() as port:
+        down = f"http://127.0.0.1:{port}"
+        options: dict[str, Any] = {"proxies": {"http": down}} if way.name == "requests" else {}
+        adapter = way.adapter() if way.name == "requests" else way.adapter(transport=way.below(proxy=down))
+        with pytest.raises(OurConnectionError) as caught:
+            way.run(lambda get: get(server.url, method="POST", **options), adapter)
+    assert caught.value.never_sent
+    assert len(caught.value.attempts) == 3
+    assert server.requests == []
+
+
+def test_a_slow_attempt_of_requests_is_hedged(server: FaultServer) -> None:
+    server.script(stall(), reply(200, b"second"))
+    way = Way("requests")
+    response = way.run(lambda get: get(server.url), way.adapter(Policy(hedge={"delay": 0.1})))
+    assert (response.content, len(way.attempts(response))) == (b"second", 2)
+    server.wait_for_open(0)
+
+
+def test_digest_authentication_of_requests_goes_through_it(server: FaultServer) -> None:
+    """Its hook sends the second request by the response's own adapter."""
+    challenge = reply(401, headers=[("WWW-Authenticate", 'Digest realm="r", nonce="n", qop="auth"')])
+    server.script(challenge, reply(503), reply(200, b"in"))
+    way = Way("requests")
+    response = way.run(lambda get: get(server.url, auth=HTTPDigestAuth("user", "password")))
+    assert response.content == b"in"
+    assert way.hosts.health(server.url).calls == 2
 
 
 def test_a_call_has_one_span_and_its_context_goes_out(way: Way, server: FaultServer) -> None:
