@@ -299,6 +299,40 @@ def test_a_forked_child_uses_sockets_of_its_own(server: FaultServer, name: str) 
     Way(name).run(act)
 
 
+@pytest.mark.parametrize("name", ["httpx2", "httpx2 awaited", "httpx", "httpx awaited"])
+def test_a_trace_extension_of_the_callers_goes_on(server: FaultServer, name: str) -> None:
+    way = Way(name)
+    seen: list[str] = []
+
+    def trace(name: str, info: Any) -> None:
+        seen.append(name)
+
+    async def trace_awaited(name: str, info: Any) -> None:
+        seen.append(name)
+
+    extensions = {"trace": trace_awaited if way.awaited else trace}
+    way.run(lambda get: get(server.url, extensions=extensions))
+    assert "http11.receive_response_headers.complete" in seen
+
+
+@timing_test
+@pytest.mark.parametrize("name", ["httpx2", "httpx"])
+def test_another_transport_is_asked_to_be_done_in_time(server: FaultServer, name: str) -> None:
+    """Its own timeouts are cut to what is left: here the policy's read timeout is longer than the attempt may be."""
+    way = Way(name)
+    below = way.below()
+    other = type(
+        "Other", (way.lib.BaseTransport,), {"handle_request": lambda self, request: below.handle_request(request)}
+    )
+    server.default = stall()
+    policy = Policy(timeout={"connect": 0.5, "read": 10, "attempt": 0.5, "total": 0.5}, retry=None)
+    with elapsed() as took, pytest.raises(DeadlineExceeded) as caught:
+        way.run(lambda get: get(server.url), way.adapter(policy, transport=other()))
+    took.assert_within(0.5, 0.15)
+    assert isinstance(caught.value, way.lib.ReadTimeout)
+    below.close()
+
+
 def test_through_a_proxy(way: Way, server: FaultServer, proxy: FaultServer) -> None:
     server.script(reply(503))
     if way.name == "requests":

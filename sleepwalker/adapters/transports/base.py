@@ -206,7 +206,8 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         if error is None:
             response = final.outcome.response
             response.extensions["attempts"] = final.attempts
-            self._streams.watch(response, self._on_break(call, final))
+            if final.outcome.head is not None:
+                self._streams.watch(response, self._on_break(call, final))
             return response
         if isinstance(error, SleepwalkerException) and error is not call.body.error and not error.attempts:
             error = self._library.both(error)
