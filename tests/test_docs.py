@@ -6,12 +6,14 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.docs_page import KNOWN, blocks, is_run
+from tests.unit.test_docstrings import AWAITED, example_of
 
 pytestmark = pytest.mark.once
 
@@ -116,6 +118,30 @@ def test_an_example_that_does_not_hold_fails_its_page(run: Run, page: Path, text
     code, written = run(page)
     assert code != 0
     assert says in written
+
+
+_AWAITED = """
+```python
+import asyncio
+from typing import Any
+
+from sleepwalker import *
+from sleepwalker.aio import *
+
+async def example():
+    async with AsyncConnection("https://api.example.com", ANONYMOUS) as conn, AsyncConnectionManager() as manager:
+{example}
+
+asyncio.run(example())
+```
+"""
+
+
+@pytest.mark.parametrize("thing", AWAITED, ids=lambda thing: thing.__name__)
+def test_the_example_in_a_docstring_of_asyncio_runs(run: Run, page: Path, thing: type) -> None:
+    page.write_text(_AWAITED.format(example=textwrap.indent(example_of(thing), " " * 8)))
+    code, written = run(page)
+    assert code == 0, written
 
 
 _FILE = """

@@ -10,6 +10,7 @@ from typing import Any
 from sleepwalker.aio.connection import AsyncConnection, close_now
 from sleepwalker.connection.base import ConnectionBase
 from sleepwalker.connection.guard import CLOSING
+from sleepwalker.connection.kinds import as_connection
 from sleepwalker.connection.retiring import Closing
 from sleepwalker.drivers.aio.loops import in_loop, running_loop
 from sleepwalker.drivers.aio.tasks import Tasks
@@ -22,7 +23,10 @@ class AsyncClosing(Closing):
         self._tasks = tasks
 
     def close(self, conn: Any) -> None:
-        """Close a connection. Where no loop is there, one whose `close` is a coroutine function stays as it is."""
+        """Close a connection. Where no loop is there, one whose `close` is a coroutine function stays as it is.
+
+        Of ours, such a one gives up its sockets.
+        """
         if issubclass(type(conn), AsyncConnection) and type(conn).close is AsyncConnection.close:
             self._here(close_now, conn)  # at once: what its users ask of it next is refused
             return
@@ -31,7 +35,9 @@ class AsyncClosing(Closing):
             return
         closing = close()
         if inspect.isawaitable(closing) and not self._tasks.start_anywhere(_quietly(closing), "sleepwalker close"):
-            Closing.leave(closing)
+            self.leave(closing)
+            if (ours := as_connection(conn)) is not None:
+                ours.retire()
 
     def retire(self, conn: ConnectionBase) -> None:
         """Have one of ours give up its sockets."""

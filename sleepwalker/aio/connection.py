@@ -87,16 +87,22 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
         params: Params | None = None,
         extra_headers: HeaderValues | None = None,
     ) -> Any:
-        """`Connection.json_request`, awaited."""
+        """Send `body` as JSON; returns the decoded JSON of the response, None for 204 or an empty body.
+
+        `Connection.json_request`, awaited. The loop waits while JSON is decoded: where that has many megabytes, use
+        `request`, and `await asyncio.to_thread(response.json)`.
+        """
         options = self._json_options
         if body is not None or params is not None or extra_headers:
             options = json_options(options, self._encoder, body, params, extra_headers)
         return decoded(await self._calls.call(self._part, method, uri, options), self._origin)
 
     async def request(self, method: str, uri: str, **options: Unpack[AsyncRequestOptions]) -> Response:
-        """`Connection.request`, awaited, with its arguments: but for `stream`, which is the method of that name here.
+        """Send a request under the policy; returns the response, whose body is read, with what was tried in `attempts`.
 
-        `data` may also be an asynchronous iterable of bytes, or a function that makes a new one for each attempt.
+        `Connection.request`, awaited. Arguments and errors are the same, but for `stream`, which is the method of that
+        name here. `data` may also be an asynchronous iterable of bytes, which is sent once, or a function that makes a
+        new one for each attempt.
         """
         return await self._calls.call(self._part, method, uri, checked_options(options, self._encoder, awaits=True))
 
@@ -122,7 +128,7 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
         return await self._calls.probe(self._part, path, seconds)
 
     def retire(self) -> None:
-        """`Connection.retire`."""
+        """Close idle sockets, and keep none from now on. Calls go on to their end, later ones too."""
         super().retire()
         self._calls.end_if_idle()
 

@@ -87,7 +87,7 @@ class ConnectionBase(Managed):
 
     @property
     def response(self) -> Response | None:
-        """The last response in this thread."""
+        """The last response in this thread; of an `AsyncConnection`, in this task. None before the first."""
         return self._handover.latest
 
     @property

@@ -17,7 +17,7 @@ import pytest
 from sleepwalker.policy import Policy
 from sleepwalker.policy.base import PolicyModel, part_of
 from sleepwalker.policy.descriptions import descriptions
-from tests.unit.test_docstrings import WITH_EXAMPLE, example_of
+from tests.unit.test_docstrings import AWAITED, WITH_EXAMPLE, example_of
 
 ROOT = Path(__file__).parents[2]
 ORDINARY = "tests/typing/ordinary.py"
@@ -101,7 +101,9 @@ def test_the_examples_in_docstrings_are_sound(tmp_path: Path) -> None:
         "from typing import Any",
         "import sys",
         "import prometheus_client",
+        "import asyncio",
         "from sleepwalker import *",
+        "from sleepwalker.aio import AsyncConnection, AsyncConnectionHook, AsyncConnectionManager",
         "from sleepwalker.events import BreakerOpened, Event",
         "from sleepwalker.hosts import HostTable",
         "from sleepwalker.inspect import Filter, Session, make",
@@ -109,8 +111,12 @@ def test_the_examples_in_docstrings_are_sound(tmp_path: Path) -> None:
         "from sleepwalker.prometheus import Collector",
     ]
     given = "conn: Connection, manager: ConnectionManager, services: ServiceManager, shop: Service"
+    awaited = "conn: AsyncConnection, manager: AsyncConnectionManager"
     for thing in WITH_EXAMPLE:
-        lines += [f"def of_{thing.__name__}({given}) -> None:", textwrap.indent(example_of(thing), "    ")]
+        begin = f"def of_{thing.__name__}({given})"
+        if thing in AWAITED:
+            begin = f"async def of_{thing.__name__}({awaited})"
+        lines += [f"{begin} -> None:", textwrap.indent(example_of(thing), "    ")]
     file = tmp_path / "examples.py"
     file.write_text("\n".join(lines), encoding="utf-8")
     assert _run("mypy", "--no-error-summary", str(file)) == ""

@@ -575,6 +575,35 @@ def test_without_a_loop_a_connection_that_would_have_to_be_awaited_is_dropped_wi
     assert (conn.closings, len(manager)) == ([], 0)
 
 
+class LogsOut(AsyncConnection):
+    """A subclass may have something to ask as it closes."""
+
+    __slots__ = ()
+    said: list[str] = []  # noqa: RUF012 - of one test at a time
+
+    async def close(self) -> None:
+        self.said.append("bye")
+        await asyncio.sleep(0.001)
+        await super().close()
+
+
+def test_what_a_subclass_does_as_it_closes_is_awaited_where_there_is_a_loop() -> None:
+    LogsOut.said.clear()
+    without = manager_with()
+    without.add(A, None, LogsOut(A, ANONYMOUS))
+    [(_, conn)] = without
+    without.reset()
+    assert (LogsOut.said, conn.retired, conn.closed) == ([], True, False)
+
+    async def main() -> None:
+        conn = LogsOut(A, ANONYMOUS)
+        async with manager_with() as manager:
+            manager.add(A, None, conn)
+        assert (LogsOut.said, conn.closed) == (["bye"], True)
+
+    go(main)
+
+
 def test_a_connection_of_ours_refuses_calls_as_soon_as_it_was_reset() -> None:
     async def main() -> None:
         async with manager_with(Coroutines()) as manager:

@@ -10,6 +10,7 @@ import textwrap
 import pytest
 
 import sleepwalker
+import sleepwalker.aio
 import sleepwalker.events
 import sleepwalker.links
 import sleepwalker.prometheus
@@ -21,9 +22,14 @@ from sleepwalker.inspect import Session
 pytestmark = pytest.mark.once
 
 _PUBLIC = {name: getattr(sleepwalker, name) for name in sleepwalker.__all__}
+#: Their examples await.
+AWAITED = [
+    value for value in (getattr(sleepwalker.aio, name) for name in sleepwalker.aio.__all__) if inspect.isclass(value)
+]
 #: Of errors the bases, and two that carry more: the others say in a sentence what happened, and are caught alike.
 CLASSES = {
     **{name: value for name, value in _PUBLIC.items() if inspect.isclass(value)},
+    **{f"aio.{value.__name__}": value for value in AWAITED},
     "Connection.JsonEncoder": sleepwalker.Connection.JsonEncoder,
     "events.Event": sleepwalker.events.Event,
     "hosts.HostTable": HostTable,

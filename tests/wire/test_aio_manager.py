@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import logging
 import socket
@@ -171,6 +172,33 @@ def test_a_probe_closes_a_circuit_without_traffic_and_without_a_thread(server: F
             await eventually(lambda: manager.health(server.url).breaker == "closed")
 
     go(main)
+
+
+def test_a_probe_knows_nothing_of_the_call_in_whose_course_its_timer_was_set(server: FaultServer) -> None:
+    """What was bound for one request, as its id is, would be told of each probe that comes after it."""
+    server.default = reply(503)
+    who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
+    seen: list[str] = []
+
+    class Own(AsyncConnection):
+        __slots__ = ()
+
+        async def probe(self, path: str, seconds: float) -> Any:
+            seen.append(who.get())
+            return await super().probe(path, seconds)
+
+    class Makes(AsyncConnectionHook):
+        async def connect(self, host: str, auth: Any) -> AsyncConnection:
+            return Own(host, ANONYMOUS, policy=PROBED)
+
+    async def main() -> None:
+        who.set("a caller")
+        async with manager_of(Makes(), policy=PROBED) as manager:
+            await break_it(manager, server.url)
+            await eventually(lambda: len(seen) > 1)
+
+    go(main)
+    assert set(seen) == {"nobody"}
 
 
 def test_closing_the_manager_cuts_a_probe_under_way(server: FaultServer) -> None:

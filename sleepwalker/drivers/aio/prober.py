@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -26,6 +27,8 @@ class Prober:
         self._probe_all = weakref.WeakMethod(probe_all)
         self._interval = interval
         self._running = self._stopped = False
+        self._context = contextvars.Context()
+        """Of no caller: what one had set for its own request says nothing of a probe."""
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[float] | None = None
 
@@ -44,7 +47,7 @@ class Prober:
 
     def _plan(self, loop: asyncio.AbstractEventLoop, interval: float) -> None:
         if not self._stopped:
-            self._timer = loop.call_later(interval, self._begin, loop, interval)
+            self._timer = loop.call_later(interval, self._begin, loop, interval, context=self._context)
 
     def _begin(self, loop: asyncio.AbstractEventLoop, elapsed: float) -> None:
         self._timer = None
