@@ -82,7 +82,7 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         base, usual = self._kinds()
         if transport is not None and not isinstance(transport, base):
             raise TypeError(
-                f"transport must be a {base.__module__.partition('.')[0]}.{base.__name__}, or None for the usual one, "
+                f"transport must be a {self._library.name}.{base.__name__}, or None for the usual one, "
                 f"not {type(transport).__name__}"
             )
         self._given = transport
