@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -23,8 +23,11 @@ _SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GE
 def without_locals(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Empty the frames of ours through which an error comes out of `function`, this one included.
 
-    The frames of the caller's own code, such as an auth object's, stay as they are.
+    The frames of the caller's own code, such as an auth object's, stay as they are. Of a coroutine function those are
+    emptied that are no coroutine's, and its own: other coroutines within hold nothing by a name that may be secret.
     """
+    if inspect.iscoroutinefunction(function):
+        return cast("Callable[_P, _R]", _awaited_without_locals(function))
 
     @functools.wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -35,6 +38,27 @@ def without_locals(function: Callable[_P, _R]) -> Callable[_P, _R]:
             raise
         finally:
             del args, kwargs
+
+    return call
+
+
+def _awaited_without_locals(function: Callable[_P, Coroutine[Any, Any, _R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
+    code = function.__code__
+
+    @functools.wraps(function)
+    async def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            awaited = function(*args, **kwargs)
+        finally:
+            del args, kwargs
+        try:
+            return await awaited
+        except BaseException as error:
+            empty_frames(error)
+            step = None if error.__traceback__ is None else error.__traceback__.tb_next
+            if step is not None and step.tb_frame.f_code is code:
+                step.tb_frame.clear()  # it has ended: the error came out of it
+            raise
 
     return call
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.ranges import look_at_the_whole
 
-pytest_plugins = ("tests.side_by_side",)
+pytest_plugins = ("tests.side_by_side", "tests.both_drivers")
 
 #: Debian keeps servers here, which is not on every user's PATH.
 _SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")

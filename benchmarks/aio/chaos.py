@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import math
 import random
 import stat
 import sys
@@ -89,26 +90,29 @@ class Lag:
     """When the loop came late, so that a call's lateness can be told from the machine's."""
 
     ticks: list[tuple[float, float]] = field(default_factory=list)
-    """The moment, and by how many seconds it came too late; those above a millisecond."""
+    """The moment, and how many seconds after the one before, of those that came more than a millisecond late."""
     longest: float = 0.0
+    ticked: float = math.inf
+    """When it ticked last."""
 
     async def watch(self) -> None:
-        before = time.monotonic()
+        self.ticked = time.monotonic()
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
-            late, before = now - before - TICK, now
-            if late > 0.001:
-                self.ticks.append((now, late))
-                self.longest = max(self.longest, late)
+            took, self.ticked = now - self.ticked, now
+            if took > TICK + 0.001:
+                self.ticks.append((now, took))
+                self.longest = max(self.longest, took - TICK)
 
     def since(self, moment: float) -> float:
-        """Seconds by which the loop came late, in all, from the moment on."""
-        found = 0.0
-        for now, late in reversed(self.ticks):
-            if now < moment:
+        """Seconds in which the loop came to nothing, in all, from the moment on; the next tick may be late already."""
+        now = time.monotonic()
+        found = now - self.ticked if now - self.ticked > TICK + 0.001 else 0.0
+        for ticked, took in reversed(self.ticks):
+            if ticked < moment:
                 break
-            found += late
+            found += took
         return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.aio import chaos, contenders, crowd, gaps
-from benchmarks.aio.contenders import AIOHTTP, HTTPX2, LOGGED, OURS, REQUESTS
+from benchmarks.aio.contenders import AIOHTTP, HTTPX2, OURS, REQUESTS
 from benchmarks.figures import Spread, ratio
 from benchmarks.report import words
 
@@ -56,11 +56,10 @@ def _share(row: str, other: str, at_once: int) -> Callable[[Result], float]:
 
 def _cost_targets() -> list[Target]:
     made = []
-    for row in (OURS, LOGGED):
-        for at_once in (1, 64):
-            many = "alone" if at_once == 1 else f"{at_once} tasks"
-            for other, limit in ((AIOHTTP, 1.6), (REQUESTS, 0.45), (HTTPX2, 1.0)):
-                made.append(Target(f"CPU of a call, {row}, {many}, of {other}", limit, _share(row, other, at_once)))
+    for at_once in (1, 64):
+        many = "alone" if at_once == 1 else f"{at_once} tasks"
+        for other, limit in ((AIOHTTP, 1.6), (REQUESTS, 0.45), (HTTPX2, 1.0)):
+            made.append(Target(f"CPU of a call, {many}, of {other}", limit, _share(OURS, other, at_once)))
     return made
 
 
@@ -196,8 +195,8 @@ def _chaos(found: Mapping[str, Any], result: Result) -> list[str]:
 ({", ".join(chaos.POLICIES)}), while the hosts failed in {len(reached["happened"]) - 1} ways. Of the calls
 {chaos.CANCELLED:.0%} were cancelled, if they took as long, and {chaos.TIMED:.0%} put within an `asyncio.timeout`. Each
 answer has to tell the nonce of its request; each POST may reach the host once; each call must have ended
-{chaos.GRACE * 1e3:.0f} ms after its deadline, or after it was cancelled, less what the loop itself came late by
-meanwhile; and at the end no task, future, socket or permit may be left."""
+{chaos.GRACE * 1e3:.0f} ms after its deadline, or after it was cancelled, less the time in which the loop
+itself came to nothing; and at the end no task, future, socket or permit may be left."""
     late, cut = seen["late"], seen["cut"]
     lines = [
         ["calls", f"{seen['calls']:,}"],

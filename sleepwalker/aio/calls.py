@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import weakref
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -29,11 +29,12 @@ from sleepwalker.transport.aio.attempt import attempt, discard
 from sleepwalker.transport.aio.errors import translate
 from sleepwalker.transport.aio.route import Route
 from sleepwalker.transport.aio.stream import watch_stream
+from sleepwalker.transport.framing import ClosedByReader
 from sleepwalker.transport.url import Origin
 
 #: A probe is to show that its host responds, in so many bytes of body at most.
 _PROBE = CallOptions(max_body=1_000_000, raise_for_status=False)
-STREAMS = Streams(watch_stream, translate)
+STREAMS = Streams(watch_stream, translate, (ClosedByReader,))
 
 
 class TaskLatest:
@@ -87,7 +88,7 @@ class Calls:
         self.waits: Waits = Waits()
         self.closed: bool = False
 
-    async def call(self, part: Part, method: str, uri: str, options: CallOptions) -> Response:
+    def call(self, part: Part, method: str, uri: str, options: CallOptions) -> Coroutine[Any, Any, Response]:
         """The response to a request, or the error that says why there is none."""
         if self.closed:
             closed = ConnectionError(f"{self._origin}: this connection is closed; make a new one")
@@ -98,6 +99,10 @@ class Calls:
         call = self._maker.call(part, method, uri, options)
         if options.total_covers_body:
             call.outgoing.body_ends_at = self._clock.monotonic() + call.compiled.total
+        return self._made(call)
+
+    async def _made(self, call: PreparedCall) -> Response:
+        # What is awaited holds nothing by a name that may be secret, for an error has its frame.
         tracer = tracing.tracer
         self._under_way += 1
         try:
@@ -119,12 +124,17 @@ class Calls:
         finally:
             self._ended()
 
-    @contextlib.asynccontextmanager
-    async def stream(self, part: Part, method: str, uri: str, options: CallOptions) -> AsyncIterator[Any]:
+    def stream(
+        self, part: Part, method: str, uri: str, options: CallOptions
+    ) -> contextlib.AbstractAsyncContextManager[Any]:
         """The response to a request whose body its reader reads; it is closed at the end."""
+        return self._streamed(lambda: self.call(part, method, uri, options))
+
+    @contextlib.asynccontextmanager
+    async def _streamed(self, call: Callable[[], Awaitable[Response]]) -> AsyncIterator[Any]:
         self._under_way += 1
         try:
-            response = await self.call(part, method, uri, options)
+            response = await call()
             try:
                 yield response
             finally:

@@ -79,6 +79,7 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
         self._calls: Calls = Calls(origin, route, self._maker, self._handover, self.usage, clock, observe)
         connections.add(self)
 
+    @without_locals
     async def json_request(
         self,
         method: str,
@@ -97,6 +98,7 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
             options = json_options(options, self._encoder, body, params, extra_headers)
         return decoded(await self._calls.call(self._part, method, uri, options), self._origin)
 
+    @without_locals
     async def request(self, method: str, uri: str, **options: Unpack[AsyncRequestOptions]) -> Response:
         """Send a request under the policy; returns the response, whose body is read, with what was tried in `attempts`.
 
@@ -106,6 +108,7 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
         """
         return await self._calls.call(self._part, method, uri, checked_options(options, self._encoder, awaits=True))
 
+    @without_locals
     def stream(
         self, method: str, uri: str, **options: Unpack[AsyncRequestOptions]
     ) -> AbstractAsyncContextManager[AsyncResponse]:

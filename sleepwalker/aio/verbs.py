@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from sleepwalker.connection.options import AsyncRequestOptions
 from sleepwalker.connection.response import Response
+from sleepwalker.frames import without_locals
 
 
 class AsyncVerbs:
@@ -17,30 +18,37 @@ class AsyncVerbs:
 
         async def request(self, method: str, uri: str, **options: Unpack[AsyncRequestOptions]) -> Response: ...
 
+    @without_locals
     async def get(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
         """`request` with GET."""
         return await self.request("GET", uri, **kwargs)
 
+    @without_locals
     async def head(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
         """`request` with HEAD."""
         return await self.request("HEAD", uri, **kwargs)
 
+    @without_locals
     async def post(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
         """`request` with POST."""
         return await self.request("POST", uri, **kwargs)
 
+    @without_locals
     async def put(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
         """`request` with PUT."""
         return await self.request("PUT", uri, **kwargs)
 
+    @without_locals
     async def patch(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
         """`request` with PATCH."""
         return await self.request("PATCH", uri, **kwargs)
 
+    @without_locals
     async def delete(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
         """`request` with DELETE."""
         return await self.request("DELETE", uri, **kwargs)
 
+    @without_locals
     async def options(self, uri: str, **kwargs: Unpack[AsyncRequestOptions]) -> Response:
         """`request` with OPTIONS."""
         return await self.request("OPTIONS", uri, **kwargs)

@@ -16,7 +16,7 @@ __all__ = ["TracedCall", "Tracer", "put", "tracer"]
 Work = TypeVar("Work")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # its headers may be secret
 class TracedCall(Generic[Work]):
     """A call that is about to begin."""
 

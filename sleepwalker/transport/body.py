@@ -57,6 +57,8 @@ class File:
 
     def __init__(self, file: Any, length: int | None) -> None:
         self.error: Exception | None = None
+        self.reading: Any = None
+        """The future of a read in a thread that an attempt began."""
         self._file = file
         self._length = length
         self._start = _position(file)
@@ -82,6 +84,8 @@ class Stream:
     def __init__(self, make: Callable[[], Any], *, replayable: bool, awaits: bool) -> None:
         """`awaits` where what it makes may be an asynchronous iterable."""
         self.error: Exception | None = None
+        self.reading: Any = None
+        """As that of a file."""
         self.replayable = replayable
         self._make = make
         self._awaits = awaits
@@ -216,7 +220,7 @@ class _Reader:
     """A file as urllib3 reads it: exactly the announced length, and it notes what the caller's code raises."""
 
     def __init__(self, owner: File | Stream, file: Any, length: int | None) -> None:
-        self._owner = owner
+        self.owner = owner
         self._file = file
         self._length = self._left = length
         self._ended = False
@@ -237,7 +241,7 @@ class _Reader:
                     )
                 self._left -= len(data)
         except Exception as error:
-            self._owner.error = error
+            self.owner.error = error
             raise _Broken from error
         return data
 
@@ -267,7 +271,7 @@ class _Chunks:
     """An iterable as urllib3 takes it; it notes what the caller's code raises."""
 
     def __init__(self, owner: Stream, chunks: Iterable[Any], again: Callable[[], Any] | None) -> None:
-        self._owner = owner
+        self.owner = owner
         self._chunks = chunks
         self._again = again
         self._begun = False
@@ -281,7 +285,7 @@ class _Chunks:
             self._begun = True
             yield from map(_as_bytes, self._chunks)
         except Exception as error:
-            self._owner.error = error
+            self.owner.error = error
             raise _Broken from error
 
 
@@ -289,7 +293,7 @@ class AsyncChunks:
     """An asynchronous iterable; it notes what the caller's code raises."""
 
     def __init__(self, owner: Stream, chunks: AsyncIterable[Any]) -> None:
-        self._owner = owner
+        self.owner = owner
         self._chunks = chunks
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -297,7 +301,7 @@ class AsyncChunks:
             async for chunk in self._chunks:
                 yield _as_bytes(chunk)
         except Exception as error:
-            self._owner.error = error
+            self.owner.error = error
             raise _Broken from error
 
 

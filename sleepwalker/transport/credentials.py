@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import netrc
 import os
 import re
@@ -76,6 +77,11 @@ def normalise_auth(auth: Any) -> Auth | Anonymous | None:
         raise TypeError(
             f"auth is of type {type(auth).__name__}: pass (user, password), a requests auth object or another "
             "callable, ANONYMOUS, or None to use netrc"
+        )
+    if inspect.iscoroutinefunction(auth) or inspect.iscoroutinefunction(type(auth).__call__):
+        raise TypeError(
+            "auth is a coroutine function, and is not awaited: fetch a token in the hook of an AsyncConnectionManager, "
+            "and have it return a connection with that token in its headers"
         )
     return auth  # type: ignore[no-any-return]
 

@@ -263,7 +263,8 @@ def of_read_timeout(error: BaseException, context: ErrorContext) -> ours.Connect
     return _made(ours.ReadTimeout(text), never_sent=False)
 
 
-def _decode(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
+def of_decode(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
+    """For a body that is not packed as it says."""
     text = f"{context.origin}: the body is not what its Content-Encoding says"
     return _made(ours.DecodeError(text), never_sent=False, retryable=False)
 
@@ -310,11 +311,12 @@ def _words_of_ours(error: BaseException) -> str | None:
 
 def _broken(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
     if any(_system_words(link) for link in _chain(error, context)):
-        return _os_error(error, context)
+        return of_os_error(error, context)
     return _made(ours.ConnectionError(f"{context.origin}: the exchange failed"), never_sent=False)
 
 
-def _os_error(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+def of_os_error(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
+    """For what broke: what that means is for the moment to say."""
     if context.phase == "tls":
         return of_tls(error, context)
     return of_connect(error, context) if context.unsent else of_read(error, context)
@@ -350,7 +352,7 @@ RULES: tuple[tuple[tuple[type[BaseException], ...], Maker], ...] = (
     ((uex.EmptyPoolError,), _pool_empty),
     ((uex.ReadTimeoutError, rex.ReadTimeout, uex.TimeoutError, rex.Timeout, TimeoutError), of_read_timeout),
     ((ssl.SSLError, uex.SSLError, rex.SSLError), of_tls),
-    ((rex.ContentDecodingError, uex.DecodeError), _decode),
+    ((rex.ContentDecodingError, uex.DecodeError), of_decode),
     ((rex.TooManyRedirects, rex.UnrewindableBodyError, uex.UnrewindableBodyError), of_redirect),
     (
         (
@@ -364,10 +366,10 @@ RULES: tuple[tuple[tuple[type[BaseException], ...], Maker], ...] = (
         of_url,
     ),
     ((rex.InvalidHeader, uex.InvalidHeader), _header),
-    ((uex.ProtocolError, uex.ResponseError, rex.ChunkedEncodingError, http.client.HTTPException), _os_error),
+    ((uex.ProtocolError, uex.ResponseError, rex.ChunkedEncodingError, http.client.HTTPException), of_os_error),
     ((rex.RetryError,), of_read),
     ((rex.ConnectionError, uex.HTTPError, rex.RequestException), _broken),
-    ((OSError,), _os_error),
+    ((OSError,), of_os_error),
 )
 
 OF_REQUESTS = Table(_EXCHANGE, RULES)

@@ -41,6 +41,10 @@ class MalformedResponse(http.client.HTTPException):
     """A response that is refused. The text says why, and quotes nothing of the response."""
 
 
+class ClosedByReader(MalformedResponse):
+    """A body whose reader closed it, or was interrupted, is read on: nothing of it may pass for all of it."""
+
+
 def parse_status_line(line: str) -> tuple[int, int, str]:
     """The version (10 or 11, as in http.client), the status and the reason."""
     match = _STATUS_LINE(line)

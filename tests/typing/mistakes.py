@@ -14,6 +14,7 @@ import requests
 import sleepwalker
 import sleepwalker.connection
 from sleepwalker import ANONYMOUS, BreakerPolicy, Connection, ConnectionHook, ConnectionManager, Policy, RetryPolicy
+from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
 from sleepwalker import Conection  # a misspelt name  # mistake
 from sleepwalker import TimeoutPolicy, TimoutPolicy  # likewise, beside a right one  # mistake
 from sleepwalker.events import BreakerOpen, Event  # an event that has another name  # mistake
@@ -136,3 +137,19 @@ def takes_text(event: str) -> None:
 def takes_one(event: Event) -> None:
     print(event.nam)  # a misspelt attribute  # mistake
     event.host = ""  # events are frozen  # mistake
+
+
+# --- asyncio
+
+
+async def awaits(conn: AsyncConnection, manager: AsyncConnectionManager) -> None:
+    conn.get("/").json()  # `await` is missing  # mistake
+    manager.find("https://host.com").get("/")  # likewise  # mistake
+    await conn.get("/", stream=True)  # there it is `conn.stream`  # mistake
+    with conn.stream("GET", "/") as response:  # it is `async with`  # mistake
+        print(response)
+    async with conn.stream("GET", "/") as stream:
+        for piece in stream.aiter_bytes():  # it is `async for`  # mistake
+            print(piece)
+    AsyncConnection("https://host.com", session=requests.Session())  # a session of aiohttp is wanted  # mistake
+    await manager.isolate("https://host.com")  # it waits for nothing  # mistake

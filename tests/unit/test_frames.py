@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import requests
 
 import sleepwalker
 from sleepwalker import ANONYMOUS, Connection, ConnectionHook, ConnectionManager, ServiceManager
+from sleepwalker.aio import AsyncConnection
 from sleepwalker.datarep import DataRep
 from sleepwalker.frames import without_locals
 from sleepwalker.links import pages
@@ -46,6 +48,38 @@ def test_frames_of_ours_are_emptied_and_those_of_others_are_not() -> None:
             without_locals(function)(SECRET)
         assert (SECRET in shown(caught.value)) is not hidden
         assert "inner" in shown(caught.value), "which frames they were is still told"
+
+
+def test_a_coroutine_function_is_emptied_as_well_and_stays_one() -> None:
+    async def outer(secret: str) -> None:
+        await asyncio.sleep(0)
+        named("sleepwalker.x", inner)(secret)
+
+    wrapped = without_locals(named("sleepwalker.x", outer))
+    assert inspect.iscoroutinefunction(wrapped)
+    coroutine = wrapped(SECRET)
+    assert coroutine.__qualname__ == outer.__qualname__, "as a warning of one that is never awaited names it"
+    with pytest.raises(KeyError) as caught:
+        asyncio.run(coroutine)
+    ours = [frame for frame in traceback.walk_tb(caught.value.__traceback__) if frame[0].f_code.co_name == "outer"]
+    assert len(ours) == 1, "which frames they were is still told"
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
+    assert SECRET not in repr([frame.locals for frame in frames if frame.name in ("outer", "inner", "call")])
+
+
+def test_a_coroutine_that_is_cancelled_is_emptied_and_the_caller_is_told() -> None:
+    async def outer(secret: str) -> None:
+        await asyncio.sleep(60)
+
+    async def main() -> BaseException:
+        task = asyncio.ensure_future(without_locals(named("sleepwalker.x", outer))(SECRET))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        return caught.value
+
+    assert SECRET not in shown(asyncio.run(main()))
 
 
 def test_what_an_error_was_raised_from_is_looked_at_too() -> None:
@@ -228,6 +262,38 @@ def test_the_callers_own_frames_are_left_to_them() -> None:
     (signing,) = [frame for frame in frames if frame.name == "sign"]
     assert "what the author looks for" in repr(signing.locals)
     assert SECRET not in repr([frame.locals for frame in frames if frame.filename.startswith(PACKAGE)])
+
+
+def test_calls_that_are_awaited_show_nothing_either() -> None:
+    def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        raise LookupError(request.method)
+
+    async def main() -> None:
+        errors: list[BaseException] = []
+        async with AsyncConnection("http://127.0.0.1:1", sign, policy="off") as conn:
+
+            async def streamed() -> None:
+                async with conn.stream("GET", f"/?{SECRET}", headers={"X-A": SECRET}):
+                    pass
+
+            for call in (
+                lambda: conn.get(f"/?token={SECRET}", headers={"X-A": SECRET}),
+                lambda: conn.put("/", data=SECRET.encode(), params={"key": SECRET}),
+                lambda: conn.json_request("POST", f"/?{SECRET}", {"a": SECRET}, {"b": SECRET}, {"X-A": SECRET}),
+                lambda: conn.request("GET", "/", timeout=SECRET),
+                lambda: conn.get(f"//{SECRET}/"),
+                streamed,
+            ):
+                with pytest.raises((LookupError, ValueError)) as caught:
+                    await call()  # type: ignore[no-untyped-call]
+                errors.append(caught.value)
+        for error in errors:
+            frames = traceback.TracebackException.from_exception(error, capture_locals=True).stack
+            ours = [frame for frame in frames if frame.filename.startswith(PACKAGE)]
+            assert ours
+            assert SECRET not in repr([frame.locals for frame in ours])
+
+    asyncio.run(main())
 
 
 def test_a_program_that_dies_of_an_error_shows_it_whole() -> None:

@@ -6,9 +6,12 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
 from servers import TooLate, timing_test
 
 from sleepwalker import ANONYMOUS, BulkheadFullError, Connection, Policy
+
+pytestmark = pytest.mark.both_drivers
 
 WORKERS, CALLERS, SERVICE = 4, 32, 0.02
 

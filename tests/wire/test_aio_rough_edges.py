@@ -12,9 +12,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+import requests
 from servers import FaultServer, reply
 
-from sleepwalker import ANONYMOUS
+from sleepwalker import ANONYMOUS, Connection
 from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
 from sleepwalker.service import ServiceManager
 from sleepwalker.transport.aio.sockets import Socket
@@ -84,6 +85,25 @@ def test_a_coroutine_function_is_no_body_and_the_error_says_what_is_one(server: 
     assert server.requests == []
 
 
+async def _coroutine(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+class _Awaited:
+    async def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+@pytest.mark.parametrize("auth", [_coroutine, _Awaited()], ids=["function", "object"])
+@pytest.mark.parametrize("kind", [Connection, AsyncConnection])
+def test_credentials_that_would_have_to_be_awaited_are_refused_when_the_connection_is_made(
+    kind: type[Connection | AsyncConnection], auth: Any
+) -> None:
+    """The first request raised, and Python warned of a coroutine that was never awaited."""
+    with pytest.raises(TypeError, match="auth is a coroutine function, and is not awaited: fetch a token in the hook"):
+        kind("https://api.example.com", auth)
+
+
 def test_services_refuse_a_manager_whose_find_is_awaited() -> None:
     """They called it, and used the coroutine as a connection."""
     with pytest.raises(TypeError, match=r"AsyncConnectionManager is a coroutine function.*hosts=manager\.hosts"):
@@ -93,7 +113,7 @@ def test_services_refuse_a_manager_whose_find_is_awaited() -> None:
 #: Calls in three loops, ends as `sys.argv[2]` says, and counts the sockets that are open afterwards.
 _LOOPS = """\
 import asyncio, gc, os, sys
-from sleepwalker import ANONYMOUS
+from sleepwalker import ANONYMOUS, Connection
 from sleepwalker.aio import AsyncConnection
 before = len(os.listdir("/proc/self/fd"))
 conn = AsyncConnection(sys.argv[1], ANONYMOUS)

@@ -30,7 +30,10 @@ from servers import (
 
 from sleepwalker import ANONYMOUS, ConnectError, Connection, HTTPServiceUnavailable, Policy, ReadError
 from sleepwalker.events import Event, RetryAbandoned
+from tests.both_drivers import threads_only
 from tests.naming import steady
+
+pytestmark = pytest.mark.both_drivers
 
 #: Three sends, at once and whatever happened before.
 POLICY = Policy(
@@ -335,8 +338,8 @@ class Mine(Exception):
         (BrokenPipeError, 32, "mine"),
         (ConnectionResetError, 104, "mine"),
         (TimeoutError, "mine"),
-        (KeyboardInterrupt,),
-        (SystemExit, 3),
+        pytest.param((KeyboardInterrupt,), marks=threads_only("in a task it ends the loop")),
+        pytest.param((SystemExit, 3), marks=threads_only("in a task it ends the loop")),
     ],
     ids=lambda raised: raised[0].__name__,
 )
@@ -487,6 +490,7 @@ def test_of_a_file_that_grows_only_what_was_announced_is_sent(server: FaultServe
     ]
 
 
+@threads_only("asyncio drops what it has not read when it cannot write")
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize(
     "body",

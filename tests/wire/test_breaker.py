@@ -35,6 +35,9 @@ from sleepwalker import (
     ReadError,
 )
 from sleepwalker.events import Event
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 OPEN_FOR = 0.2
 
@@ -267,6 +270,7 @@ def test_a_late_success_does_not_close_an_open_circuit(server: FaultServer) -> N
             conn.get("/")
 
 
+@threads_only("Ctrl-C in a session of requests; a task is cancelled instead")
 def test_ctrl_c_in_a_probe_gives_its_permit_back(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server.script(*[reply(500)] * 3)
     with Connection(server.url, ANONYMOUS, policy=policy()) as conn:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 from servers import FaultServer, reply, stall
 
@@ -27,6 +28,9 @@ from sleepwalker.events import (
     RequestFinished,
     RetryScheduled,
 )
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 ROOT = Path(__file__).parents[2]
 PATIENT = Policy(retry={"wait_initial": 0.01, "jitter": "none", "budget": False}, breaker=False)
@@ -130,6 +134,7 @@ def test_events_say_what_find_was_asked_for_where_that_is_not_the_host() -> None
     ]
 
 
+@threads_only("a program of its own")
 def test_a_log_of_two_processes_tells_them_and_their_calls_apart(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     program = textwrap.dedent(

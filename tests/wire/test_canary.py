@@ -42,8 +42,11 @@ import sleepwalker.logging
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HTTPError, Policy, SleepwalkerException, status
 from sleepwalker.cli import main
 from sleepwalker.events import Event
+from tests.both_drivers import threads_only
 from tests.naming import steady
 from tests.wire.watching import Watch, watching
+
+pytestmark = pytest.mark.both_drivers
 
 CANARY = "canary7d1f"
 PACKAGE = str(Path(sleepwalker.__file__).parent)
@@ -501,6 +504,7 @@ def test_netrc(
         call(out, conn)
 
 
+@threads_only("a session of requests")
 def test_a_session_with_secrets_of_its_own(server: FaultServer, out: Everything) -> None:
     session = requests.Session()
     session.headers["X-Session"] = f"{CANARY}\n"
@@ -587,6 +591,7 @@ def key_of(tls: TlsMaterial, folder: Path) -> tuple[str, str]:
     return str(paths[0]), str(paths[1])
 
 
+@threads_only("a session of requests")
 @pytest.mark.parametrize("fault", ["503", "reset", "redirect-elsewhere"])
 def test_where_a_client_key_is(tls: TlsMaterial, out: Everything, tmp_path: Path, fault: str) -> None:
     """It goes into no log, event or span: their readers need not learn where the keys are."""

@@ -27,6 +27,9 @@ from sleepwalker import (
     URLError,
 )
 from sleepwalker import ConnectionError as OurConnectionError
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 ONCE = Policy(retry=False, breaker=False)
 VERBS = ("get", "head", "post", "put", "patch", "delete", "options")
@@ -53,6 +56,7 @@ def test_json_request_sends_json_and_returns_the_decoded_answer(server: FaultSer
     assert request.header("Content-Length") == str(len(request.body))
 
 
+@threads_only("the class of the facade would be derived from")
 def test_the_verbs_go_through_an_overridden_request_and_json_request_does_not(server: FaultServer) -> None:
     class Counting(Connection):
         calls = 0

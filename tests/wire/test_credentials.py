@@ -27,6 +27,9 @@ from sleepwalker import (
     URLError,
 )
 from sleepwalker.transport.url import Origin
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 SECRET = "canary-7d1f"
 
@@ -175,6 +178,7 @@ def test_a_header_given_after_netrc_was_used_still_counts(server: FaultServer, n
     assert sent == [basic("user", "canary"), f"Bearer {SECRET}", basic("user", "canary")]
 
 
+@threads_only("a session of requests")
 def test_the_auth_of_a_session_is_used_and_checked(server: FaultServer, netrc: Callable[[str], Path]) -> None:
     session = requests.Session()
     session.auth = ("user", SECRET)
@@ -206,6 +210,7 @@ BASIC_HEADERS: list[Any] = [
 ]
 
 
+@threads_only("a session of requests")
 @pytest.mark.parametrize("headers", BASIC_HEADERS, ids=["usual", "small", "bytes"])
 def test_basic_credentials_in_a_header_are_refused_in_the_clear_as_those_of_auth_are(headers: Any) -> None:
     refused: list[Callable[[], Any]] = []
@@ -513,6 +518,7 @@ def test_credentials_over_tls(tls_server: FaultServer, tls: TlsMaterial) -> None
     assert Origin("https", "127.0.0.1", tls_server.port).text == tls_server.url
 
 
+@threads_only("a session of requests")
 @pytest.mark.parametrize("kind", [dict, CaseInsensitiveDict, UserDict, OrderedDict])
 def test_a_callers_mappings_stay_as_they_are_and_what_is_sent_does_not_change_with_them(
     server: FaultServer, kind: Callable[[Any], Any]

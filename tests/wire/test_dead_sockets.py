@@ -20,6 +20,8 @@ from sleepwalker import (
     SleepwalkerException,
 )
 
+pytestmark = pytest.mark.both_drivers
+
 IDLE = 6
 POLICY = Policy(
     timeout={"connect": 5, "read": 0.3, "attempt": 5, "total": 20},

@@ -47,6 +47,8 @@ from sleepwalker import (
     ReadTimeout,
 )
 
+pytestmark = pytest.mark.both_drivers
+
 #: One attempt of 0.3 s; each single wait on the network could be much longer.
 ATTEMPT = Policy(timeout={"connect": 0.3, "read": 5, "attempt": 0.3, "total": 20}, retry=False, breaker=False)
 #: For what ends otherwise than by a deadline, however long a busy machine holds it up.

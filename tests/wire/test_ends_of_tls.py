@@ -12,6 +12,8 @@ from servers import Exchange, FaultServer, Step, TlsMaterial, at, forward_proxy,
 
 from sleepwalker import ANONYMOUS, Connection, Policy, ReadError
 
+pytestmark = pytest.mark.both_drivers
+
 POLICY = Policy(retry=False, breaker=False, timeout={"connect": 5, "read": 5, "attempt": 5, "total": 10})
 LENIENT = POLICY.replace(pool={"require_close_notify": False})
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n" + b"row " * 1000

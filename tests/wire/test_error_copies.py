@@ -25,6 +25,8 @@ from sleepwalker import (
     Policy,
 )
 
+pytestmark = pytest.mark.both_drivers
+
 SECRET = "canary7d1f"
 BASIC = base64.b64encode(f"{SECRET}:{SECRET}".encode())
 ONCE = Policy(retry=False, breaker={"consecutive": 1, "consecutive_for": 0, "open_for": 5})

@@ -18,6 +18,9 @@ from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker import ConnectionManager, DeadlineExceeded, Policy
 from sleepwalker.connection.hook import ConnectionHook
 from sleepwalker.events import Event, HookSlow
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 QUICK = Policy(timeout={"connect": 0.5, "read": 0.5, "attempt": 0.5, "total": 1}, retry=False, breaker=False)
 
@@ -104,6 +107,7 @@ ENDS = {
 }
 
 
+@threads_only("a program of its own")
 @pytest.mark.parametrize("how", ENDS)
 def test_a_hook_that_hangs_does_not_keep_the_program_from_ending(how: str) -> None:
     program = textwrap.dedent(PROGRAM) + textwrap.dedent(ENDS[how])
@@ -141,6 +145,7 @@ LATE = {
 }
 
 
+@threads_only("a program of its own")
 @pytest.mark.parametrize("who", LATE)
 def test_what_looks_for_a_host_when_the_main_thread_has_ended_waits_for_its_hooks(who: str) -> None:
     program = textwrap.dedent(STILL) + LATE[who]

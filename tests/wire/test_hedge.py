@@ -51,9 +51,12 @@ from sleepwalker.drivers.threads import hedge, timer
 from sleepwalker.events import Event, HedgeFinished, HedgeSent, RequestFinished
 from sleepwalker.transport.blocking.canceller import Canceller
 from sleepwalker.transport.blocking.deadline import AttemptDeadline
+from tests.both_drivers import threads_only
 from tests.deadlines import attempt_deadline
 from tests.interrupts import forget, strike
 from tests.naming import steady
+
+pytestmark = pytest.mark.both_drivers
 
 DELAY = 0.05
 #: A call that no copy saved ends after 30 s: much later than anything here is waited for.
@@ -291,6 +294,7 @@ def test_a_copy_follows_redirects() -> None:
         assert len(response.history) == 1
 
 
+@threads_only("a session of requests")
 def test_the_callers_context_is_seen_by_the_sessions_hooks_of_the_copy() -> None:
     trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="none")
     seen: list[tuple[str, bool]] = []
@@ -305,6 +309,7 @@ def test_the_callers_context_is_seen_by_the_sessions_hooks_of_the_copy() -> None
     assert seen == [("4bf92f", False)]
 
 
+@threads_only("an adapter of requests")
 def test_a_copy_is_sent_with_a_request_of_its_own() -> None:
     """Attempts write on their request, and two would write at a time."""
 
@@ -327,6 +332,7 @@ def test_a_copy_is_sent_with_a_request_of_its_own() -> None:
         assert (first.headers, first.hooks, first.body, first.url) == (copy.headers, copy.hooks, copy.body, copy.url)
 
 
+@threads_only("the threads of a race")
 def test_what_a_race_held_is_freed_as_soon_as_its_caller_lets_go() -> None:
     """Without waiting for the garbage collector, which in a service may come late."""
     with FaultServer() as server, hedged(server, policy=HEDGED.replace(retry=False)) as conn:
@@ -376,6 +382,7 @@ def test_where_the_first_attempt_answers_after_all_the_copy_is_cut() -> None:
     measured()
 
 
+@threads_only("the timer thread of races")
 def test_the_timer_keeps_nothing_of_a_call_that_is_over() -> None:
     with FaultServer() as server, hedged(server, policy=HEDGED.replace(hedge={"delay": 25})) as conn:
         answer = weakref.ref(conn.get("/"))
@@ -522,6 +529,7 @@ def test_a_circuit_that_opens_meanwhile_and_one_that_is_half_open_send_no_copy()
         assert len(server.requests) == 3
 
 
+@threads_only("an adapter of requests")
 def test_a_session_that_never_comes_to_a_socket_is_not_hedged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mock, or a cache: a copy could not be cut, nor be of use."""
     monkeypatch.setattr(hedge._Hedge, "_due", _DUE)
@@ -578,6 +586,7 @@ def test_interactive_hedges_what_is_slower_than_most() -> None:
 # -- interrupted ----------------------------------------------------------------------------------
 
 
+@threads_only("Ctrl-C reaches a thread; a task is cancelled instead")
 def test_ctrl_c_cuts_both() -> None:
     with FaultServer(default=stall()) as server, hedged(server) as conn:
 
@@ -593,6 +602,7 @@ def test_ctrl_c_cuts_both() -> None:
         assert (conn.health.in_flight, conn.health.failures) == (0, 0)
 
 
+@threads_only("Ctrl-C reaches a thread; a task is cancelled instead")
 def test_ctrl_c_while_only_the_copy_is_under_way_cuts_it() -> None:
     with FaultServer(default=stall()) as server, hedged(server) as conn:
         server.script(once_hedged(reply(503)))
@@ -609,6 +619,7 @@ def test_ctrl_c_while_only_the_copy_is_under_way_cuts_it() -> None:
         assert conn.health.in_flight == 0
 
 
+@threads_only("a session of requests")
 def test_what_a_hook_raises_in_the_copys_thread_reaches_the_caller() -> None:
     class Enough(BaseException):
         """Not an Exception, as a framework's own cancellation."""
@@ -665,6 +676,7 @@ def test_where_no_thread_can_be_started_the_call_goes_on_without_a_copy(
         assert len(server.requests) == 1
 
 
+@threads_only("the timer thread of races")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_hedges_with_a_timer_of_its_own() -> None:
     with FaultServer() as server, hedged(server) as conn:
@@ -716,6 +728,7 @@ def cancellable() -> AttemptDeadline:
     )
 
 
+@threads_only("the canceller of blocking sockets")
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("slow", [*SLOW, pytest.param(lambda: stall("bytes"), id="bytes")])
 def test_an_attempt_is_cut_wherever_the_server_keeps_it(
@@ -731,16 +744,19 @@ def test_an_attempt_is_cut_wherever_the_server_keeps_it(
         server.wait_for_open(0)
 
 
+@threads_only("the canceller of blocking sockets")
 def test_an_attempt_is_cut_while_it_connects() -> None:
     with unanswered_port() as port, Connection(f"http://127.0.0.1:{port}", ANONYMOUS) as conn:
         assert cancelled_after(lambda: conn.conn.get(conn.hostname), cancellable()) < 10
 
 
+@threads_only("the canceller of blocking sockets")
 def test_an_attempt_is_cut_while_its_name_is_looked_up() -> None:
     with slow_dns("slow.test"), Connection("http://slow.test", ANONYMOUS) as conn:
         assert cancelled_after(lambda: conn.conn.get(conn.hostname), cancellable()) < 10
 
 
+@threads_only("the canceller of blocking sockets")
 def test_an_attempt_is_cut_while_it_waits_for_a_socket() -> None:
     policy = Policy(pool={"size": 1, "block": True})
     with FaultServer(default=stall()) as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
@@ -757,6 +773,7 @@ def test_an_attempt_is_cut_while_it_waits_for_a_socket() -> None:
         assert pool.pool.qsize() == 1  # it gave no place back, for it had none
 
 
+@threads_only("the canceller of blocking sockets")
 def test_an_attempt_is_cut_while_it_sends() -> None:
     with FaultServer(default=stall("head")) as server, Connection(server.url, ANONYMOUS) as conn:
         body = b"x" * 50_000_000
@@ -765,6 +782,7 @@ def test_an_attempt_is_cut_while_it_sends() -> None:
         )
 
 
+@threads_only("the canceller of blocking sockets")
 def test_a_socket_that_went_back_to_its_pool_is_out_of_reach() -> None:
     """The next request on it is another call's."""
     with FaultServer() as server, Connection(server.url, ANONYMOUS) as conn:
@@ -777,6 +795,7 @@ def test_a_socket_that_went_back_to_its_pool_is_out_of_reach() -> None:
         assert server.accepted == 1
 
 
+@threads_only("the canceller of blocking sockets")
 def test_a_socket_that_is_cut_at_its_last_byte_is_not_used_again() -> None:
     with FaultServer() as server, Connection(server.url, ANONYMOUS) as conn:
         deadline = cancellable()
@@ -819,6 +838,7 @@ def test_what_another_one_took_is_not_let_go_of() -> None:
     other.close()
 
 
+@threads_only("the canceller of blocking sockets")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_signal_handler_that_raises_while_a_socket_is_taken_hold_of_leaves_no_descriptor_open() -> None:
     """A bare number that nothing refers to yet is lost, and its descriptor open for good."""

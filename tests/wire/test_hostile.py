@@ -45,6 +45,8 @@ from sleepwalker import (
 )
 from sleepwalker import ConnectionError as OurConnectionError
 
+pytestmark = pytest.mark.both_drivers
+
 ONCE = Policy(retry=False, breaker=False, timeout={"connect": 5, "read": 10, "attempt": 10, "total": 20})
 MB = 1_000_000
 

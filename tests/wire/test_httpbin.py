@@ -28,6 +28,8 @@ from sleepwalker import (
     RedirectError,
 )
 
+pytestmark = pytest.mark.both_drivers
+
 ONCE = Policy(retry=False, breaker=False)
 
 

@@ -12,6 +12,8 @@ from servers import FaultServer, redirect, reply
 
 from sleepwalker import ANONYMOUS, Connection, Policy, URLError
 
+pytestmark = pytest.mark.both_drivers
+
 ONCE = Policy(retry=False)
 SECRET = "canary-7d1f"
 CONTROLS = ["\0", "\x01", "\b", "\n", "\r", "\r\n X", "\x0b", "\x1b[2J", "\x1f", "\x7f", "\r\nInjected: 1"]

@@ -16,6 +16,8 @@ from servers import FaultServer, redirect, reply, truncated
 from sleepwalker import ANONYMOUS, Connection, ConnectionHook, ConnectionManager, Policy, SleepwalkerException
 from sleepwalker.links import follow
 
+pytestmark = pytest.mark.both_drivers
+
 ONCE = Policy(retry=False)
 HEDGED = Policy(hedge={"delay": 0.05})
 RETRIED = Policy(retry={"attempts": 3, "wait_initial": 0.01, "wait_max": 0.01})

@@ -14,6 +14,8 @@ from sleepwalker import ANONYMOUS, BulkheadFullError, Connection, DeadlineExceed
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.drivers.threads.clock import BlockingSystemClock, Wake
 
+pytestmark = pytest.mark.both_drivers
+
 
 def once(moment: threading.Event) -> Step:
     """An answer as soon as that has come."""

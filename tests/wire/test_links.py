@@ -32,6 +32,9 @@ from sleepwalker import (
 )
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.links import follow, links, pages
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 SECRET = "canary-88a1"
 #: Retries at once, and as often as two hops take, each of which fails every second time.
@@ -142,6 +145,7 @@ def test_a_relative_link_is_relative_to_the_url_that_answered_in_the_end(
     assert follow(news, "prev").json()["target"] == "/deep/old"
 
 
+@threads_only("each call of a test is a task of its own")
 def test_a_connection_stands_for_its_last_answer(shop: Shop, manager: ConnectionManager) -> None:
     conn = manager.find(shop.shop.url)
     conn.json_request("GET", "/")
@@ -154,6 +158,7 @@ def test_pages_come_one_by_one(shop: Shop, manager: ConnectionManager) -> None:
     assert [page.json() for page in pages(first)] == [[2], [3], [4]]
 
 
+@threads_only("a stream of asyncio is a block")
 def test_pages_can_be_streamed(shop: Shop, manager: ConnectionManager) -> None:
     first = manager.find(shop.shop.url).get("/orders", params={"page": 2}, stream=True)
     bodies = []
@@ -185,7 +190,7 @@ def test_without_a_manager_no_other_host_is_asked(shop: Shop, manager: Connectio
 def test_a_host_that_no_hook_knows_is_not_asked(shop: Shop) -> None:
     with ConnectionManager() as manager, Connection(shop.shop.url, ANONYMOUS, policy=PATIENT) as conn:
         manager.add_conn_hook(Hosts({shop.shop.url: "shop-key"}))
-        with pytest.raises(OurConnectionError, match="Hosts does not know the host"):
+        with pytest.raises(OurConnectionError, match="does not know the host"):
             follow(conn.get("/"), "stock", manager=manager)
     assert shop.stock.requests == []
 
@@ -361,6 +366,7 @@ def test_links_go_through_the_policy_of_their_host(server: FaultServer) -> None:
     assert len(server.requests) == 3
 
 
+@threads_only("each call of a test is a task of its own")
 def test_an_answer_does_not_keep_its_connection_alive_and_pages_do(server: FaultServer) -> None:
     """A response in a cache must not hold a pool of sockets; a walk needs it to its end."""
     server.default = reply(200, "", {"Link": "</x>; rel=next"})
@@ -380,6 +386,7 @@ def test_an_answer_does_not_keep_its_connection_alive_and_pages_do(server: Fault
     assert [page.url for page in itertools.islice(start(), 2)] == [f"{server.url}/", f"{server.url}/x"]
 
 
+@threads_only("each call of a test is a task of its own")
 def test_a_page_is_forgotten_when_the_next_one_is_there(server: FaultServer) -> None:
     numbers = itertools.count(1)
     body = json.dumps({"fill": "x" * 100_000}).encode()

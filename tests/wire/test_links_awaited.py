@@ -14,7 +14,7 @@ from servers import Exchange, FaultServer, Step, json_reply, reply
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HTTPUnauthorized, LinkError, Policy, URLError
 from sleepwalker.aio import AsyncConnection, AsyncConnectionHook, AsyncConnectionManager, follow, pages
 
-FAST = Policy(retry={"attempts": 2, "wait_initial": 0.001, "wait_max": 0.001}, breaker=False)
+FAST = Policy(retry={"attempts": 2, "wait_initial": 0.001, "wait_max": 0.001, "budget": False}, breaker=False)
 
 
 def numbered(last: int, body: bytes = b"") -> Any:

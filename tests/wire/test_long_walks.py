@@ -33,10 +33,11 @@ from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.datarep import DataRep
 from sleepwalker.drivers.threads.clock import BlockingSystemClock
 from sleepwalker.links import follow, pages
+from tests.both_drivers import threads_only
 from tests.ranges import whole
 
 #: What a walk decides is our own: no release of Python or of a library tells it apart.
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.both_drivers]
 
 LAST = 100
 #: The page after which the first machine of a service dies, and the one after which it is back. Of both the successor
@@ -385,6 +386,7 @@ class GivesClients(LogsIn):
         return Client(url, token)
 
 
+@threads_only("clients that block")
 @pytest.mark.parametrize("written", [in_the_header, in_odata])
 def test_a_walk_through_guarded_clients_comes_to_all_pages_as_well(
     written: Callable[[PagedWorld, int], Written],
@@ -477,6 +479,7 @@ def relations_of(services: ServiceManager) -> Callable[[], dict[str, Any] | None
     return step
 
 
+@threads_only("services block")
 @pytest.mark.parametrize(
     "trip", [(related(by_name), spared) for spared in OUT], indirect=True, ids=[f"{spared} moves" for spared in OUT]
 )
@@ -488,6 +491,7 @@ def test_relations_come_to_all_pages_as_one_tenant_at_all_hosts_that_may_know_it
     assert set(trip.hook.asked) == {(name, "acme") for name in ("orders", "stock", "bills")}
 
 
+@threads_only("services block")
 @pytest.mark.parametrize(
     "trip", [(related(by_address), spared) for spared in OUT], indirect=True, ids=[f"{spared} moves" for spared in OUT]
 )

@@ -32,6 +32,9 @@ from sleepwalker import (
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection.hook import ConnectionHook
 from sleepwalker.events import ConnectionEvicted, ConnectionRetired, Event, HostRestored
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 QUICK = Policy(
     timeout={"connect": 1, "read": 3, "attempt": 3, "total": 8},
@@ -896,6 +899,7 @@ def _echo_path(exchange: Exchange) -> Step:
     return reply(200, exchange.request.path)
 
 
+@threads_only("a fork: a loop does not survive it")
 def test_a_manager_works_on_both_sides_of_a_fork() -> None:
     """Children get sockets of their own, and wait for none of the locks and rounds of the parent's threads."""
     with FaultServer(default=_echo_path) as server:

@@ -26,6 +26,8 @@ from sleepwalker import (
 )
 from sleepwalker import ConnectionError as OurConnectionError
 
+pytestmark = pytest.mark.both_drivers
+
 ONCE = Policy(retry=False, breaker=False)
 
 

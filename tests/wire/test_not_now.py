@@ -28,6 +28,9 @@ from sleepwalker import (
 )
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.events import CooldownBegan, Event, RequestFinished, RequestRejected
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 #: Retries at once where the server asks for nothing, without a breaker or a budget that could come between.
 AT_ONCE: dict[str, Any] = {"wait_initial": 0, "jitter": "none", "budget": False}
@@ -270,6 +273,7 @@ def test_the_background_probe_is_not_held_back() -> None:
             manager.find(server.url).get("/", total=2)
 
 
+@threads_only("a blocking client behind a guard")
 def test_a_guarded_object_is_held_back_too() -> None:
     class Client:
         def __init__(self, url: str) -> None:
@@ -292,6 +296,7 @@ def test_a_guarded_object_is_held_back_too() -> None:
         assert bob.get("/").status_code == 200
 
 
+@threads_only("a fork: a loop does not survive it")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_leaves_the_host_alone_as_well() -> None:
     with FaultServer() as server, connect(server.url, binding("host")) as conn:

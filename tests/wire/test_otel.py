@@ -28,7 +28,10 @@ from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HTTPError, Pol
 from sleepwalker.events import Event, RequestFailed, RequestFinished
 from sleepwalker.telemetry import tracing
 from sleepwalker.telemetry.log import send_to
+from tests.both_drivers import threads_only
 from tests.interrupts import strike
+
+pytestmark = pytest.mark.both_drivers
 
 ROOT = Path(__file__).parents[2]
 FAST = Policy(
@@ -236,6 +239,7 @@ def test_a_span_is_the_child_of_what_the_caller_was_doing(bed: Bed) -> None:
     assert inner.parent.span_id == outer.get_span_context().span_id
 
 
+@threads_only("an auth object that blocks")
 def test_an_auth_object_that_calls_has_a_span_within(bed: Bed) -> None:
     login = Connection(bed.server.url, ANONYMOUS)
 
@@ -489,6 +493,7 @@ def test_a_cap_that_cannot_be_is_named(value: Any) -> None:
     assert tracing.tracer is before
 
 
+@threads_only("a program of its own")
 def test_without_the_library_one_sentence_says_what_to_install() -> None:
     code = "import sys; sys.modules['opentelemetry'] = None; import sleepwalker.otel"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -498,6 +503,7 @@ def test_without_the_library_one_sentence_says_what_to_install() -> None:
     )
 
 
+@threads_only("signal handlers strike a thread")
 def test_a_call_that_a_signal_handler_strikes_ends_its_span_and_leaves_its_context(bed: Bed) -> None:
     """Once, a thread that was struck at the wrong moment had no spans any more."""
     before, at = context.get_current(), 0

@@ -16,6 +16,8 @@ from servers import FaultServer, reply
 
 from sleepwalker import ANONYMOUS, Connection, HTTPServiceUnavailable, Policy, ReadError
 
+pytestmark = pytest.mark.both_drivers
+
 POLICY = Policy(retry=False, breaker=False, timeout={"connect": 5, "read": 10, "attempt": 10, "total": 20})
 NUMBERS = json.dumps(list(range(10_000))).encode()
 

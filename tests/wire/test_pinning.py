@@ -15,6 +15,9 @@ from servers import Exchange, FaultServer, Step, TlsMaterial, redirect, reply
 
 import sleepwalker.transport.tls
 from sleepwalker import ANONYMOUS, Connection, Policy, RedirectError, TLSError
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 ONCE = Policy(retry=False)
 
@@ -78,6 +81,7 @@ def mounted(adapter: Any, prefix: str = "https://") -> requests.Session:
     return session
 
 
+@threads_only("a session of requests")
 @pytest.mark.parametrize("how", ["no session", "a session", "a shared session", "a session that pins", "environment"])
 def test_a_pinned_context_decides_whatever_else_would_trust_the_server(
     tls: TlsMaterial, tls_server: FaultServer, public: None, monkeypatch: pytest.MonkeyPatch, how: str
@@ -102,6 +106,7 @@ def test_a_pinned_context_decides_whatever_else_would_trust_the_server(
     assert len(tls_server.requests) == already
 
 
+@threads_only("an adapter of requests")
 @pytest.mark.parametrize(
     ("adapter", "prefix"),
     [(Own, "https://"), (Own, "{url}"), (Own, "{url}/api/"), (Own, "HTTPS://LOCALHOST"), (HTTPAdapter, "{url}/api/")],
@@ -125,6 +130,7 @@ def test_an_adapter_that_takes_no_context_is_refused_with_one(
         conn.get("/api/x")
 
 
+@threads_only("an adapter of requests")
 def test_an_adapter_that_is_mounted_later_sends_nothing_with_a_context(tls_server: FaultServer, public: None) -> None:
     already = len(tls_server.requests)
     with Connection(tls_server.url, ANONYMOUS, verify=trusts_none(), policy=ONCE) as conn:
@@ -134,6 +140,7 @@ def test_an_adapter_that_is_mounted_later_sends_nothing_with_a_context(tls_serve
     assert len(tls_server.requests) == already
 
 
+@threads_only("an adapter of requests")
 def test_the_ways_out_that_the_error_names(tls: TlsMaterial, tls_server: FaultServer, public: None) -> None:
     url = tls_server.url
     bundle = Connection(url, ANONYMOUS, session=mounted(Own()), verify=tls.ca, policy=ONCE)
@@ -147,6 +154,7 @@ def test_the_ways_out_that_the_error_names(tls: TlsMaterial, tls_server: FaultSe
         pins.get("/")
 
 
+@threads_only("an adapter of requests")
 def test_a_bundle_and_a_client_certificate_reach_an_adapter_of_the_owners(tls: TlsMaterial) -> None:
     """requests hands them on as they are, but knows text only: a Path of a certificate was taken for a pair."""
     with FaultServer(tls=tls.server_context(client_ca=True)) as server:
@@ -169,6 +177,7 @@ def test_a_bundle_and_a_client_certificate_reach_an_adapter_of_the_owners(tls: T
             wrong.get("/")
 
 
+@threads_only("a mock of requests")
 def test_a_mock_works_with_a_context_and_is_handed_it() -> None:
     context = trusts_none()
     with requests_mock.Mocker() as mock:

@@ -18,8 +18,11 @@ from servers import Exchange, FaultServer, Nginx, Step, TlsMaterial, TooLate, el
 from sleepwalker import ANONYMOUS, Connection, ConnectionError, DeadlineExceeded, HTTPServiceUnavailable, Policy
 from sleepwalker.events import Event, RequestFailed
 from sleepwalker.transport.blocking.connection_queue import ConnectionQueue
+from tests.both_drivers import threads_only
 from tests.interrupts import forget, strike
 from tests.ranges import some
+
+pytestmark = pytest.mark.both_drivers
 
 POLICY = Policy(timeout={"connect": 5, "read": 5, "attempt": 5, "total": 10}, retry=False, breaker=False)
 ONE = POLICY.replace(pool={"size": 1, "block": True})
@@ -118,6 +121,7 @@ def test_a_call_waits_for_a_socket_no_longer_than_its_deadline() -> None:
         assert conn.get("/", policy=ONE).content == b"slow"
 
 
+@threads_only("Ctrl-C reaches a thread; a task is cancelled instead")
 def test_a_ctrl_c_of_one_who_waits_for_a_socket_is_no_fault_of_the_one_who_has_it() -> None:
     """urllib3 gives a place back then that was never taken, and the holder of the only one would find no room."""
     began, go_on = threading.Event(), threading.Event()
@@ -235,6 +239,7 @@ def test_a_stream_can_be_read_to_its_end_after_close() -> None:
         server.wait_for_open(0)
 
 
+@threads_only("an adapter of requests")
 @pytest.mark.parametrize("policy", [POLICY, ONE], ids=["free", "blocking"])
 def test_a_call_finishes_though_the_connection_is_closed_just_before_it_takes_a_socket(
     monkeypatch: pytest.MonkeyPatch, server: FaultServer, policy: Policy
@@ -329,6 +334,7 @@ def test_a_stream_that_was_read_to_its_end_gives_its_socket_back(server: FaultSe
     assert server.accepted == 1
 
 
+@threads_only("a stream of requests; the asynchronous one has a block")
 def test_a_stream_that_is_let_go_of_is_freed_at_once(server: FaultServer) -> None:
     """Held by its own wrapper it would keep its socket until the garbage collector comes by."""
     server.default = reply(200, b"x" * 100_000)
@@ -424,6 +430,7 @@ def free_places(conn: Connection) -> int:
     return places_of(conn).qsize()
 
 
+@threads_only("signal handlers strike a thread")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # a socket that was torn away before anyone had it
 @pytest.mark.parametrize(
     ("socket", "answer"),
@@ -456,6 +463,7 @@ def test_an_exception_of_a_signal_handler_costs_no_place_wherever_it_strikes(soc
     assert at > 50
 
 
+@threads_only("signal handlers strike a thread")
 def test_one_who_waits_for_a_place_and_is_struck_leaves_nothing_in_the_way(server: FaultServer) -> None:
     at, struck = 0, True
     short = ONE.replace(timeout={"connect": 0.01, "read": 1, "attempt": 0.02, "total": 0.02})

@@ -18,6 +18,9 @@ from servers import FaultServer, Request, elapsed, reply, stall, timing_test
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, Policy, SleepwalkerException
 from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection.hook import ConnectionHook
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 INTERVAL = 0.1
 #: The circuit opens after two failures and stays open: only a probe can close it.
@@ -93,6 +96,7 @@ def test_a_manager_has_one_probe_thread_at_most_and_none_once_closed() -> None:
 
 
 # The manager is not closed: the garbage collector closes the socket of a probe under way.
+@threads_only("a thread; the task of a manager is its loop's")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_thread_of_a_manager_without_a_reference_ends(server: FaultServer) -> None:
     server.default = reply(503)
@@ -230,6 +234,7 @@ _EXIT = """
 """
 
 
+@threads_only("a program of its own")
 @timing_test
 def test_the_interpreters_exit_is_not_delayed_by_a_probe_under_way() -> None:
     """Nor is anything written to stderr by a thread that is cut off."""
@@ -296,6 +301,7 @@ _FORK = """
 """
 
 
+@threads_only("a program of its own")
 def test_a_forked_child_probes_by_itself(server: FaultServer) -> None:
     """The parent's thread does not live in the child, and its hooks may not be asked again for a minute."""
     server.default = reply(503)

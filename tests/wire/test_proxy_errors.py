@@ -49,6 +49,8 @@ from sleepwalker import (
 )
 from sleepwalker import ConnectionError as OurConnectionError
 
+pytestmark = pytest.mark.both_drivers
+
 SECRET = "geheim"
 POLICY = Policy(
     timeout={"connect": 5, "read": 5, "attempt": 10, "total": 30},

@@ -23,6 +23,8 @@ from sleepwalker import (
     SleepwalkerException,
 )
 
+pytestmark = pytest.mark.both_drivers
+
 
 class Direct(ConnectionHook):
     def __init__(self, policy: Policy) -> None:

@@ -55,6 +55,9 @@ from sleepwalker import (
     TLSError,
 )
 from sleepwalker.events import Event, RequestFailed, RequestFinished, RetryAbandoned, RetryScheduled
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 #: Three sends at once one after the other, without a breaker or a budget that could come between.
 AT_ONCE: dict[str, Any] = {"wait_initial": 0, "jitter": "none", "budget": False}
@@ -532,7 +535,7 @@ def test_sockets_idle_for_longer_than_the_policy_says_are_not_used_again() -> No
                 conn.post("/")
                 assert [request.connection for request in server.requests[-2:]] == [number, number]
             time.sleep(0.3)
-        server.wait_for_open(1)
+        server.wait_for_at_most(1)
 
 
 def test_an_idle_time_of_zero_uses_no_socket_twice(server: FaultServer) -> None:
@@ -865,6 +868,7 @@ def _script(server: FaultServer, daemon: bool) -> str:
     )
 
 
+@threads_only("a program of its own")
 @pytest.mark.parametrize("daemon", [False, True])
 def test_a_thread_that_waits_to_retry_does_not_hold_back_the_interpreter(daemon: bool) -> None:
     with FaultServer(default=reply(503)) as server:

@@ -15,6 +15,9 @@ from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.drivers.threads import hedge
 from sleepwalker.events import Event, RequestFailed, RetryAbandoned, RetryScheduled
 from sleepwalker.links import pages
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 AT_ONCE: dict[str, Any] = {"wait_initial": 0, "jitter": "none", "budget": False}
 POLICY = Policy(timeout={"connect": 3, "read": 3, "attempt": 3, "total": 12}, retry=AT_ONCE)
@@ -146,6 +149,7 @@ class Adapter(requests.adapters.HTTPAdapter):
     """The caller's own session, whose sockets only its owner can close."""
 
 
+@threads_only("an adapter of requests")
 def test_what_it_raises_leaves_no_socket_of_a_callers_own_adapter(server: FaultServer) -> None:
     kept: list[Came] = []
 
@@ -173,6 +177,7 @@ def test_a_request_that_broke_off_is_not_put_to_it(server: FaultServer) -> None:
     assert len(server.requests) == 3
 
 
+@threads_only("the lock of a race of threads")
 def test_it_is_asked_where_no_lock_is_held_though_a_copy_won_the_race(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +203,7 @@ def test_it_is_asked_where_no_lock_is_held_though_a_copy_won_the_race(
         assert conn.health.hedges >= 1
 
 
+@threads_only("sleepwalker.links is blocking")
 def test_each_page_of_a_walk_is_put_to_it(server: FaultServer) -> None:
     def page(exchange: Exchange) -> Step:
         assert exchange.request is not None

@@ -32,6 +32,9 @@ from sleepwalker import (
 from sleepwalker.events import BreakerOpened, Event, HostBroken, RequestFinished
 from sleepwalker.links import follow, pages
 from sleepwalker.service import Service
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 #: The circuit opens after a few failures, and stays so for the rest of the test.
 HASTY = Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 3, "open_for": 60, "open_max": 60})
@@ -217,6 +220,7 @@ def test_a_connection_that_a_manager_gave_up_goes_on_for_its_scopes() -> None:
         server.wait_for_open(0)
 
 
+@threads_only("a fork: a loop does not survive it")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_goes_on_with_sockets_of_its_own_and_the_same_circuit() -> None:
     with (
@@ -333,6 +337,7 @@ def test_a_service_sends_through_the_scope_that_it_is_given() -> None:
         assert calls == {server.url: 0, "x": 1, "by hand": 2}
 
 
+@threads_only("signal handlers strike a thread")
 def test_a_call_of_a_scope_that_is_struck_loses_nothing() -> None:
     """A signal handler that raises at any instruction, the making of the scope and of its record included."""
     with connected() as conn:

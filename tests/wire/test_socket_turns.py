@@ -18,6 +18,8 @@ from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.transport.addresses import FailedAddresses
 from sleepwalker.transport.blocking import connection_queue, fast_path, pool, sockets
 
+pytestmark = pytest.mark.both_drivers
+
 POLICY = Policy(
     timeout={"connect": 5, "read": 5, "attempt": 5, "total": 20},
     retry={"wait_initial": 0, "wait_max": 0, "budget": False},

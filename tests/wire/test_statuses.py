@@ -22,6 +22,9 @@ from sleepwalker import (
     Policy,
 )
 from sleepwalker.events import BreakerOpened, Event, RequestFailed, RetryScheduled
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 AT_ONCE: dict[str, Any] = {"wait_initial": 0, "jitter": "none", "budget": False}
 NOT_YET = Policy(retry={**AT_ONCE, "statuses": [202, 404]})
@@ -231,6 +234,7 @@ class ForeignHook(ConnectionHook):
         return Foreign(host)
 
 
+@threads_only("a blocking client behind a guard")
 def test_the_calls_of_a_guarded_object_are_judged_the_same_way(server: FaultServer) -> None:
     server.default = reply(500)
     with ConnectionManager(policy=ONCE.replace(breaker={"statuses": [404]}), guard=True) as manager:

@@ -24,7 +24,7 @@ from sleepwalker import ConnectError, Connection, Policy, RedirectError, Sleepwa
 from sleepwalker.transport.url import plain_path
 from tests.ranges import some
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.both_drivers]
 
 COUNT = int(os.environ.get("SLEEPWALKER_FUZZ", some(600, 2000)))
 SEED = int(os.environ.get("SLEEPWALKER_SEED") or int.from_bytes(os.urandom(4)))

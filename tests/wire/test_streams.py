@@ -11,7 +11,7 @@ import shutil
 import signal
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -37,6 +37,9 @@ from sleepwalker import (
     ReadError,
     ReadTimeout,
 )
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 #: Nothing but `read` is short.
 POLICY = Policy(timeout={"connect": 5, "read": 5, "attempt": 10, "total": 20}, retry=False)
@@ -94,7 +97,26 @@ WAYS: dict[str, Callable[[requests.Response], bytes]] = {
 UNPACKED = ["content", "iter_content", "iteration", "iter_content as it arrives", "copyfileobj, unpacked"]
 WAYS["raw.read1, unpacked"] = lambda answer: _by(lambda size: answer.raw.read1(size, decode_content=True), 50)
 UNPACKED += ["raw.read1, unpacked", "raw.read some, unpacked", "raw.read all, unpacked", "raw iteration"]
-every_way = pytest.mark.parametrize("read", WAYS.values(), ids=WAYS)
+
+
+#: Of the blocking side, where a read returns what has arrived when its time is over.
+EXACT = "a piece of an asynchronous stream has as many bytes as were asked for, and each wait has a time of its own"
+#: Of the blocking side, where a stream has no block.
+BLOCK = "an asynchronous stream ends with its block"
+
+
+def _of_both(names: Iterable[str], ways: dict[str, Any]) -> list[Any]:
+    """Parameters: the ways by their names. An asynchronous stream has no `raw`."""
+    only = threads_only("response.raw, which is urllib3's")
+    return [pytest.param(ways[name], id=name, marks=[only] if _is_raw(name) else []) for name in names]
+
+
+def _is_raw(name: str) -> bool:
+    return name.startswith(("raw", "copyfileobj"))
+
+
+every_way = pytest.mark.parametrize("read", _of_both(WAYS, WAYS))
+unpacking = pytest.mark.parametrize("read", _of_both(UNPACKED, WAYS))
 either_framing = pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 LINES = b"".join(b"line %d\n" % number for number in range(200))
 
@@ -128,10 +150,12 @@ def test_every_way_to_read_gives_the_body_and_the_socket_back(
     assert server.accepted == 1
 
 
-@pytest.mark.parametrize("way", UNPACKED)
+@unpacking
 @either_framing
 @pytest.mark.parametrize("coding", ["gzip", "gzip, gzip", "utf-8", "deflated, utf-8", "identity"])
-def test_packed_bodies_are_unpacked(server: FaultServer, chunked: bool, way: str, coding: str) -> None:
+def test_packed_bodies_are_unpacked(
+    server: FaultServer, chunked: bool, read: Callable[[requests.Response], bytes], coding: str
+) -> None:
     """The last ones are no codings: servers write all kinds of things there."""
     body = LINES
     for _ in range(coding.count("gzip")):
@@ -139,7 +163,7 @@ def test_packed_bodies_are_unpacked(server: FaultServer, chunked: bool, way: str
     server.default = reply(200, body, {"Content-Encoding": coding}, chunked=chunked)
     with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
         for _ in range(2):
-            assert WAYS[way](conn.get("/", stream=True)) == LINES
+            assert read(conn.get("/", stream=True)) == LINES
     assert server.accepted == 1
 
 
@@ -156,6 +180,7 @@ def test_pieces_are_as_long_as_was_asked_for(server: FaultServer, chunk_size: in
         ]
 
 
+@threads_only("aiohttp joins chunks that arrive together")
 def test_without_a_size_each_piece_is_a_chunk_as_in_requests(server: FaultServer) -> None:
     """Some servers send each message as a chunk, and their clients count on it."""
     parts = [b"abcde", b"fghijklmnop" * 10_000, b"q"] * 5
@@ -165,6 +190,7 @@ def test_without_a_size_each_piece_is_a_chunk_as_in_requests(server: FaultServer
         assert list(conn.get("/", stream=True).iter_content(None)) == parts
 
 
+@threads_only("response.raw, which is urllib3's")
 def test_a_read_of_so_many_bytes_goes_on_in_the_next_chunk(server: FaultServer) -> None:
     """Readers of binary formats count on it."""
     server.default = chunks(b"ab", b"cdefg", b"h", b"ij")
@@ -173,6 +199,7 @@ def test_a_read_of_so_many_bytes_goes_on_in_the_next_chunk(server: FaultServer) 
         assert [answer.raw.read(3) for _ in range(5)] == [b"abc", b"def", b"ghi", b"j", b""]
 
 
+@threads_only("response.raw, which is urllib3's")
 def test_ways_to_read_may_be_mixed(server: FaultServer) -> None:
     server.default = reply(200, LINES, chunked=True)
     dice = random.Random(7)
@@ -186,6 +213,7 @@ def test_ways_to_read_may_be_mixed(server: FaultServer) -> None:
             assert came + answer.raw.read() == LINES
 
 
+@threads_only("response.raw, which is urllib3's")
 def test_a_body_of_json_may_be_loaded_from_raw(server: FaultServer) -> None:
     server.default = reply(200, b'{"a": [1, 2]}', chunked=True)
     with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
@@ -231,31 +259,34 @@ def test_every_way_to_read_ends_with_a_silence(chunked: bool, read: Callable[[re
     measured()
 
 
-@pytest.mark.parametrize("way", UNPACKED)
+@unpacking
 @either_framing
 def test_half_of_a_packed_body_is_no_body_whichever_way_it_is_read(
-    server: FaultServer, chunked: bool, way: str
+    server: FaultServer, chunked: bool, read: Callable[[requests.Response], bytes]
 ) -> None:
     packed = gzip.compress(LINES)
     server.default = reply(200, packed[: len(packed) // 2], {"Content-Encoding": "gzip"}, chunked=chunked)
     with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
         answer = conn.get("/", stream=True)
         with pytest.raises(ReadError):
-            WAYS[way](answer)
+            read(answer)
         assert conn.health.failures == 1
 
 
-@pytest.mark.parametrize("way", UNPACKED)
-def test_a_body_that_is_not_what_it_says_is_no_failure_of_the_host(server: FaultServer, way: str) -> None:
+@unpacking
+def test_a_body_that_is_not_what_it_says_is_no_failure_of_the_host(
+    server: FaultServer, read: Callable[[requests.Response], bytes]
+) -> None:
     server.default = reply(200, b"no gzip", {"Content-Encoding": "gzip"})
     with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
         answer = conn.get("/", stream=True)
         with pytest.raises(DecodeError):
-            WAYS[way](answer)
+            read(answer)
         health = conn.health
         assert (health.failures, health.success_ratio) == (0, 1.0)
 
 
+@threads_only("an asynchronous stream is read once, which it says")
 def test_a_body_that_broke_stays_broken_and_counts_once(server: FaultServer) -> None:
     """urllib3 takes what a broken chunked body has left for its end, so a second reader would get half of it."""
     server.default = truncated(LINES, 100, chunked=True)
@@ -278,21 +309,23 @@ def test_an_error_status_whose_body_breaks_counts_once(server: FaultServer) -> N
         assert (answer.status_code, health.failures, health.success_ratio) == (500, 1, 0.0)
 
 
+@threads_only("an asynchronous stream is read once, which it says")
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 def test_a_stream_that_its_reader_closes_is_no_failure_and_not_whole(server: FaultServer, chunked: bool) -> None:
     """urllib3 would take the rest of a chunked body for empty."""
     server.default = reply(200, b"x" * 1_000_000, chunked=chunked)
     with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
         answer = conn.get("/", stream=True)
-        answer.raw.read(10)
+        next(answer.iter_content(10))
         answer.close()
         for _ in range(2):
             with pytest.raises(ReadError, match="the response was closed, or a read of it interrupted, before its end"):
-                answer.raw.read(10)
+                next(answer.iter_content(10))
         health = conn.health
         assert (health.failures, health.success_ratio) == (0, 1.0)
 
 
+@threads_only("response.raw, which is urllib3's")
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 def test_a_stream_that_was_read_to_its_end_is_whole_after_its_close(server: FaultServer, chunked: bool) -> None:
     server.default = reply(200, b"x" * 1_000_000, chunked=chunked)
@@ -307,6 +340,7 @@ class Interrupted(BaseException):
     """As KeyboardInterrupt, or the exception of a time limit."""
 
 
+@threads_only("signal handlers strike a thread")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers with signals")
 @pytest.mark.parametrize("read", [lambda raw: raw.read(100_000), lambda raw: raw.read(), lambda raw: raw.read1(10_000)])
 def test_a_stream_whose_read_was_interrupted_cannot_be_read_on(
@@ -347,7 +381,7 @@ def test_a_stream_that_another_thread_closes_is_no_failure() -> None:
         closer = threading.Timer(0.1, answer.close)
         closer.start()
         with pytest.raises(ReadError, match="the response was closed"):
-            answer.raw.read()
+            list(answer.iter_content(65536))
         closer.join()
         assert conn.health.failures == 0
 
@@ -355,6 +389,7 @@ def test_a_stream_that_another_thread_closes_is_no_failure() -> None:
 # -- reads end in time -------------------------------------------------------------------------------
 
 
+@threads_only("response.raw, which is urllib3's")
 @timing_test
 def test_a_chunk_whose_line_end_is_late_is_read() -> None:
     """The bytes of the chunk have arrived; only the two after them have not. They, too, break the silence."""
@@ -378,6 +413,7 @@ def test_a_chunk_whose_line_end_is_late_is_read() -> None:
         assert conn.health.failures == 0
 
 
+@threads_only(EXACT)
 @timing_test
 def test_a_read_of_a_drip_ends_in_time_with_what_arrived() -> None:
     drip = drip_body(b"0123456789", interval=0.15)
@@ -406,7 +442,8 @@ SOME = {
 }
 
 
-@pytest.mark.parametrize("read", SOME.values(), ids=SOME)
+@threads_only(EXACT)
+@pytest.mark.parametrize("read", _of_both(SOME, SOME))
 @pytest.mark.parametrize("kind", ["length", "chunks", "one chunk", "chunk lines"])
 def test_one_read_takes_no_longer_than_read_says(read: Callable[[Any], Any], kind: str) -> None:
     def dripping(exchange: Exchange) -> None:
@@ -431,6 +468,7 @@ def test_one_read_takes_no_longer_than_read_says(read: Callable[[Any], Any], kin
     measured()
 
 
+@threads_only(EXACT)
 @timing_test
 def test_large_pieces_over_a_slow_link_that_lives_do_not_fail() -> None:
     def slow(exchange: Exchange) -> None:
@@ -445,6 +483,7 @@ def test_large_pieces_over_a_slow_link_that_lives_do_not_fail() -> None:
         assert 2 <= len(pieces) <= 5
 
 
+@threads_only("response.raw, which is urllib3's")
 @timing_test
 def test_a_read_of_several_chunks_ends_in_time_with_what_arrived() -> None:
     slow = chunks(*[b"abc"] * 8, interval=0.15)
@@ -461,7 +500,10 @@ def test_a_read_of_several_chunks_ends_in_time_with_what_arrived() -> None:
         assert 3 <= len(pieces) <= 5
 
 
-@pytest.mark.parametrize("way", ["iter_content", "copyfileobj, unpacked"])
+@threads_only(EXACT)
+@pytest.mark.parametrize(
+    "way", ["iter_content", pytest.param("raw", marks=threads_only("response.raw, which is urllib3's"))]
+)
 def test_a_packed_drip_is_unpacked_as_it_comes(way: str) -> None:
     packed = gzip.compress(bytes(random.Random(3).randrange(256) for _ in range(3000)), 0)
     first, rest = packed[:2000], packed[2000:]
@@ -478,11 +520,9 @@ def test_a_packed_drip_is_unpacked_as_it_comes(way: str) -> None:
         policy = SHORT_READ.replace(timeout={"read": 0.6})
         with FaultServer(default=slow) as server, Connection(server.url, ANONYMOUS, policy=policy) as conn:
             answer = conn.get("/", stream=True)
-            answer.raw.decode_content = True
             stream = answer.iter_content(65536)
-            read = (lambda: next(stream)) if way == "iter_content" else (lambda: answer.raw.read(65536))
             with elapsed() as time:
-                piece = read()
+                piece = next(stream) if way == "iter_content" else answer.raw.read(65536, decode_content=True)
             time.assert_at_most(0.65)
             assert 1000 < len(piece) < 3000
 
@@ -496,8 +536,7 @@ def test_a_reader_that_takes_its_time_loses_nothing() -> None:
         policy = SHORT_READ.replace(timeout={"read": 0.3})
         with Connection(server.url, ANONYMOUS, policy=policy) as conn:
             came = b""
-            answer = conn.get("/", stream=True)
-            while piece := answer.raw.read(5):
+            for piece in conn.get("/", stream=True).iter_content(5):
                 came += piece
                 threading.Event().wait(0.35)
             assert came == b"abc" * 4
@@ -506,15 +545,17 @@ def test_a_reader_that_takes_its_time_loses_nothing() -> None:
 # -- a deadline for the whole body -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["content", "iter_content", "copyfileobj", "raw.read all", "raw.read1", "iteration"])
+@pytest.mark.parametrize(
+    "read", _of_both(["content", "iter_content", "copyfileobj", "raw.read all", "raw.read1", "iteration"], WAYS)
+)
 @either_framing
-def test_a_total_may_cover_the_body_of_a_stream(chunked: bool, way: str) -> None:
+def test_a_total_may_cover_the_body_of_a_stream(chunked: bool, read: Callable[[requests.Response], bytes]) -> None:
     @timing_test
     def measured() -> None:
         drip = drip_body(b"x" * 1000, interval=0.05, chunked=chunked)
         with FaultServer(default=drip) as server, Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
             with elapsed() as time, pytest.raises(DeadlineExceeded) as caught:
-                WAYS[way](conn.get("/", stream=True, total=0.5, total_covers_body=True))
+                read(conn.get("/", stream=True, total=0.5, total_covers_body=True))
             time.assert_within(0.5)
             assert (caught.value.limit, caught.value.phase) == ("total", "body")
             assert "total deadline ran out after 0.5 s, during body" in str(caught.value)
@@ -532,7 +573,7 @@ def test_a_total_that_covers_the_body_counts_what_the_reader_takes(server: Fault
             assert len(next(pieces)) == 1000
             threading.Event().wait(0.35)
             with pytest.raises(DeadlineExceeded):
-                next(pieces)
+                list(pieces)
         with conn.get("/", stream=True, total=0.3) as answer:
             threading.Event().wait(0.35)
             assert len(answer.content) == 300_000
@@ -624,6 +665,7 @@ def test_streams_that_are_dropped_unread_are_successes(server: FaultServer) -> N
 # -- streams that are let go -------------------------------------------------------------------------
 
 
+@threads_only(BLOCK)
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_dropped_stream_gives_its_place_back_at_once(server: FaultServer, begun: bool) -> None:
     server.default = reply(200, b"x" * 200_000)
@@ -639,6 +681,7 @@ def test_a_dropped_stream_gives_its_place_back_at_once(server: FaultServer, begu
             assert conn.response is not None
 
 
+@threads_only(BLOCK)
 def test_a_thread_that_waits_for_a_place_gets_that_of_a_dropped_stream(server: FaultServer) -> None:
     server.default = reply(200, b"x" * 200_000)
     policy = POLICY.replace(pool={"size": 1, "block": True})
@@ -704,6 +747,7 @@ class OwnAdapter(requests.adapters.HTTPAdapter):
     """One of a caller's, which therefore keeps its own sockets."""
 
 
+@threads_only("an adapter of requests")
 @every_way
 @either_framing
 def test_through_an_adapter_of_the_callers_a_broken_body_is_the_same_error(
@@ -720,9 +764,14 @@ def test_through_an_adapter_of_the_callers_a_broken_body_is_the_same_error(
         assert conn.health.failures == 1
 
 
-@pytest.mark.parametrize("way", ["iter_content", "copyfileobj", "raw.read some", "raw.read all", "content"])
+@threads_only(EXACT)
+@pytest.mark.parametrize(
+    "read", _of_both(["iter_content", "copyfileobj", "raw.read some", "raw.read all", "content"], WAYS)
+)
 @either_framing
-def test_over_tls_reads_end_in_time_too(tls: TlsMaterial, chunked: bool, way: str) -> None:
+def test_over_tls_reads_end_in_time_too(
+    tls: TlsMaterial, chunked: bool, read: Callable[[requests.Response], bytes]
+) -> None:
     @timing_test
     def measured() -> None:
         drip = drip_body(b"0123456789", interval=0.1, chunked=chunked)
@@ -732,13 +781,13 @@ def test_over_tls_reads_end_in_time_too(tls: TlsMaterial, chunked: bool, way: st
         ):
             answer = conn.get("/", stream=True)
             with elapsed() as time:
-                first = answer.raw.read(1000)
+                first = next(answer.iter_content(1000))
             time.assert_at_most(0.45)
-            assert 1 < len(first) < 10
-            assert first + WAYS[way](answer) == b"0123456789"
+            assert (0 if chunked else 1) < len(first) < 10  # of a chunked body each chunk comes by itself
+            assert first + read(answer) == b"0123456789"
             server.script(truncated(LINES, 100, chunked=chunked, then="stall"))
             with elapsed() as time, pytest.raises(ReadTimeout):
-                WAYS[way](conn.get("/", stream=True))
+                read(conn.get("/", stream=True))
             time.assert_within(0.4, tolerance=0.1)
 
     measured()

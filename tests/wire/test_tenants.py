@@ -12,6 +12,9 @@ from requests.auth import AuthBase, HTTPDigestAuth
 from servers import FaultServer
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionHook, ConnectionManager, Policy, RateLimitedError
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 SECRET = "sesame-open-9f3a"
 QUOTA = Policy(rate_limit={"rate": 0.01, "burst": 3, "per": "credentials"})
@@ -111,6 +114,7 @@ class Foreign:
         return requests.get(self.url + path, auth=self.auth, timeout=5)
 
 
+@threads_only("a blocking client behind a guard")
 def test_guarded_connections_are_told_apart_by_what_they_are_found_with() -> None:
     class Hook(ConnectionHook):
         def connect(self, host: Any, auth: Any) -> Foreign:

@@ -15,6 +15,9 @@ from servers import Exchange, FaultServer, Pair, Step, TlsMaterial, garbage, han
 
 from sleepwalker import ANONYMOUS, Connection, Policy, ReadError, TLSError
 from sleepwalker import ConnectionError as OurConnectionError
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 THRICE = Policy(retry={"wait_initial": 0, "jitter": "none", "budget": False}, breaker=False)
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -185,6 +188,7 @@ def test_a_client_certificate_that_is_refused_after_the_handshake_is_no_broken_a
     assert (error.retryable, error.never_sent, len(error.attempts)) == (False, True, 1)
 
 
+@threads_only("the reader of blocking sockets")
 def test_on_a_socket_that_brought_a_response_the_request_may_have_been_read(
     tls: TlsMaterial, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,9 @@ import requests
 from servers import Exchange, FaultServer, Step, TlsMaterial, elapsed, forward_proxy, reply, timing_test
 
 from sleepwalker import ANONYMOUS, Connection, DeadlineExceeded, HTTPRequestEntityTooLarge, Policy, ReadError
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 POLICY = Policy(
     timeout={"connect": 5, "read": 10, "attempt": 10, "total": 30},
@@ -30,6 +33,8 @@ BODIES: dict[str, Callable[[], Any]] = {
     "file": lambda: io.BytesIO(LARGE),
     "iterator": lambda: iter(PIECES),
 }
+#: Of the blocking side, which reads what a server said before it hung up.
+LOST = "asyncio drops what it has not read when it cannot write"
 every_body = pytest.mark.parametrize("kind", BODIES)
 both_ways = pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 
@@ -59,7 +64,10 @@ def answer(status: int, then: str, body: bytes = b"why") -> Step:
 
 @every_body
 @both_ways
-@pytest.mark.parametrize("then", ["silence", "close"])
+@pytest.mark.parametrize(
+    "then",
+    ["silence", pytest.param("close", marks=threads_only("asyncio drops what it has not read when it cannot write"))],
+)
 @pytest.mark.parametrize("warm", [False, True], ids=["first", "second"])
 def test_a_server_that_refuses_a_body_and_reads_no_further_is_heard(
     running: FaultServer, tls: TlsMaterial, kind: str, then: str, warm: bool
@@ -218,7 +226,7 @@ def test_interim_responses_do_not_end_the_sending(
 
 @both_ways
 @timing_test
-def test_interim_responses_without_end_do_not_hold_up_the_deadline(tls: TlsMaterial, secure: bool) -> None:
+def test_interim_responses_without_end_do_not_hold_up_the_deadline(tls: TlsMaterial, secure: bool, driver: str) -> None:
     """They come faster than they are read, so there is always another one to read."""
     many = b"HTTP/1.1 100 Continue\r\n\r\n" * 2000
 
@@ -229,7 +237,8 @@ def test_interim_responses_without_end_do_not_hold_up_the_deadline(tls: TlsMater
     with FaultServer(default=Step(act, "head"), tls=tls.server_context() if secure else None) as server:
         with connect(server, tls) as conn, elapsed() as time, pytest.raises(DeadlineExceeded) as caught:
             conn.put("/", data=LARGE, total=0.5)
-        time.assert_within(0.5)
+        # aiohttp parses what came, a thousand responses at once, before the loop goes on.
+        time.assert_within(0.5, 0.15 if driver == "asyncio" else 0.05)
     assert caught.value.phase == "send"
 
 

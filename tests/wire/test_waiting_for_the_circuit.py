@@ -25,6 +25,9 @@ from sleepwalker import (
     Policy,
 )
 from sleepwalker import ConnectionError as OurConnectionError
+from tests.both_drivers import threads_only
+
+pytestmark = pytest.mark.both_drivers
 
 #: A circuit that one failure opens for half a minute, and calls that wait for it for twice as long.
 SHUT: dict[str, Any] = {
@@ -149,6 +152,7 @@ def test_closing_the_connection_ends_it_at_once() -> None:
         assert len(server.requests) == 1
 
 
+@threads_only("Ctrl-C reaches a thread; a task is cancelled instead")
 @timing_test
 def test_ctrl_c_ends_it_at_once_and_the_next_one_goes_first() -> None:
     with FaultServer() as server, ThreadPoolExecutor(1) as pool:
@@ -225,6 +229,7 @@ def test_the_total_of_a_call_bounds_it() -> None:
         assert conn.health.rejections == 1
 
 
+@threads_only("a program of its own")
 def test_the_process_ends_though_daemon_threads_wait() -> None:
     """A worker thread that waits for a circuit does not keep the interpreter."""
 

@@ -27,6 +27,8 @@ from sleepwalker import (
 from sleepwalker.cli import main
 from sleepwalker.events import PolicyIgnored
 
+pytestmark = pytest.mark.both_drivers
+
 #: In earnest: a circuit that opens at the second failure, at once, and stays open.
 TWO = Policy(retry=False, breaker={"consecutive_for": 0, "consecutive": 2, "open_for": 60, "open_max": 60})
 

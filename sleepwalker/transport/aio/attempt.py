@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -29,6 +28,8 @@ from sleepwalker.transport.aio.fast_path import FastPath
 from sleepwalker.transport.aio.response import Got, made_response, read_body, read_error
 from sleepwalker.transport.aio.sockets import Connector
 from sleepwalker.transport.aio.stream import AsyncResponse, begin_stream, keep_alive_of
+from sleepwalker.transport.aio.uploading import is_long, pieces_of
+from sleepwalker.transport.framing import MalformedResponse
 from sleepwalker.transport.headers import Checked, store_of
 from sleepwalker.transport.loaded import SHORT, loaded_body, set_body
 from sleepwalker.transport.outgoing import OutgoingRequest, first_hop
@@ -39,8 +40,6 @@ from sleepwalker.transport.url import Origin, safe_path
 _OF_AN_ERROR = 1 << 20
 #: No timeout of aiohttp's: the attempt's deadline cuts.
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
-#: Bytes that are read of a file at a time.
-_PIECE = 1 << 16
 #: How often a hook of an auth object may send again within one attempt. Digest needs one.
 _MOST_AGAIN = 2
 
@@ -163,7 +162,7 @@ def _failure(
         return Outcome(Verdict.NEUTRAL, error=outgoing.body.error)
     if deadline.in_hook:
         return Outcome(Verdict.NEUTRAL, error=error)
-    if deadline.phase == "connect" and deadline.in_tls:
+    if deadline.phase == "connect" and (deadline.in_tls or _broke_a_handshake(error, hop)):
         deadline.phase = "tls"
     context = ErrorContext(
         hop.target, deadline.phase, deadline.hit, step.limit, step.seconds, deadline.connect, deadline.read, handled,
@@ -175,6 +174,12 @@ def _failure(
     if deadline.reused and (isinstance(outcome.error, ReadError) or (slow and deadline.phase != "body")):
         deadline.doubt()
     return outcome
+
+
+def _broke_a_handshake(error: Exception, hop: Hop) -> bool:
+    """Whether it is a socket that broke once it was connected: one that is not accepted is refused."""
+    broke = isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionResetError)
+    return broke and hop.target.startswith("https:")
 
 
 def discard(response: Any) -> None:
@@ -191,10 +196,11 @@ async def _exchanged(
     try:
         while True:
             if hop.foreign:
-                client = await sender.clients.elsewhere(hop.url)
+                client = await _elsewhere(sender.clients, hop, history)
             else:
                 client = sender.clients.at_hand(deadline.loop) or await sender.clients.here()
-            got, response = await _answered(sender, outgoing, hop.prepared, client, deadline)
+            cookies = None if hop.foreign else sender.cookies
+            got, response = await _answered(sender, outgoing, hop.prepared, client, deadline, cookies)
             if not is_redirect(response):
                 if history:
                     response.history = history
@@ -220,22 +226,33 @@ async def _exchanged(
         raise
 
 
+async def _elsewhere(clients: Clients, hop: Hop, history: list[requests.Response]) -> Client:
+    try:
+        return await clients.elsewhere(hop.url)
+    except RedirectError as error:
+        error.response = history.pop()
+        raise
+
+
 async def _answered(
     sender: Sender,
     outgoing: OutgoingRequest,
     prepared: requests.PreparedRequest,
     client: Client,
     deadline: AttemptDeadline,
+    cookies: Any,
 ) -> tuple[Got, requests.Response]:
     """The response, once the hooks of an auth object have nothing more to send: its head, or all of it."""
-    again = 0
+    again, earlier = 0, list[requests.Response]()
     while True:
         sender.check_headers(prepared.headers)
         began = sender.clock.monotonic()
         got = await _sent(prepared, client, deadline)
         deadline.phase = "body"
         kind = AsyncResponse if outgoing.stream else requests.Response
-        response = made_response(kind, got, prepared, sender.cookies, sender.clock.monotonic() - began)
+        response = made_response(kind, got, prepared, cookies, sender.clock.monotonic() - began)
+        if earlier and not is_redirect(response):
+            response.history = earlier
         if not prepared.hooks.get("response"):
             return got, response
         if response.status_code >= 400:  # a hook may look at what the server says
@@ -245,11 +262,13 @@ async def _answered(
             return got, response
         if loaded_body(response) is None:
             await _read_short(response, got, deadline, sender.clock)
+        earlier = [*earlier, response]
         prepared, again = following, again + 1
 
 
 async def _sent(prepared: requests.PreparedRequest, client: Client, deadline: AttemptDeadline) -> Got:
-    deadline.connects, deadline.proxy, deadline.at_proxy, deadline.uploads = 0, client.proxy, False, False
+    deadline.connects, deadline.proxy, deadline.at_proxy = 0, client.proxy, False
+    deadline.uploads = is_long(prepared.body, prepared.headers)
     deadline.remaining()
     if client.fast is not None:
         received = await client.fast.send(prepared, deadline)
@@ -261,9 +280,8 @@ async def _sent(prepared: requests.PreparedRequest, client: Client, deadline: At
     chunked = None
     if isinstance(data, str):
         data = data.encode("utf-8")
-    deadline.uploads = data is not None and (not isinstance(data, bytes) or len(data) > _PIECE)
     if deadline.uploads:
-        data = _pieces(data, deadline)
+        data = pieces_of(data, deadline)
         if "content-length" not in prepared.headers:
             headers.pop("Transfer-Encoding", None)
             chunked = True
@@ -282,6 +300,9 @@ async def _sent(prepared: requests.PreparedRequest, client: Client, deadline: At
         **client.settings,
     )
     deadline.on_release = got.close
+    if client.ours is not None and deadline.phase == "send" and got.status < 300:
+        # aiohttp sends no more of a body once a response is there.
+        raise MalformedResponse("success was reported before the whole body was sent, which ended that")
     return got
 
 
@@ -293,31 +314,6 @@ def _text(value: Any) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value.decode("latin-1")
-
-
-async def _pieces(body: Any, deadline: AttemptDeadline) -> AsyncIterator[bytes]:
-    """A body that is not short, in pieces: each must be taken within `timeout.read`, as each read has to end."""
-    async for piece in _read_pieces(body):
-        deadline.await_room()
-        yield piece
-    deadline.await_head()
-
-
-async def _read_pieces(body: Any) -> AsyncIterator[bytes]:
-    if isinstance(body, bytes):
-        for begin in range(0, len(body), _PIECE):
-            yield body[begin : begin + _PIECE]
-    elif hasattr(body, "read"):
-        loop = asyncio.get_running_loop()
-        while piece := await loop.run_in_executor(None, body.read, _PIECE):  # a disk may be slow
-            yield piece
-    elif hasattr(body, "__aiter__"):
-        async for piece in body:
-            yield piece
-    else:
-        for piece in body:
-            yield piece
-            await asyncio.sleep(0)
 
 
 class _Again(Exception):

@@ -22,13 +22,14 @@ AIOHTTP = Table(
         ),
         ((aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch), errors.of_certificate),
         ((aiohttp.ClientConnectorDNSError,), errors.of_name),
-        ((aiohttp.ClientConnectorSSLError,), errors.of_tls),
+        ((aiohttp.ClientSSLError,), errors.of_tls),
         ((aiohttp.ConnectionTimeoutError,), errors.of_connect_timeout),
-        ((aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError), errors.of_url),
         ((aiohttp.TooManyRedirects, aiohttp.RedirectClientError), errors.of_redirect),
+        ((aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError), errors.of_url),
+        ((http_exceptions.ContentEncodingError, http_exceptions.DecompressSizeError), errors.of_decode),
         *errors.OF_REQUESTS.rules,
         # After those of the system's errors that they were raised from, which say more.
-        ((aiohttp.ClientError, http_exceptions.HttpProcessingError), errors.of_read),
+        ((aiohttp.ClientError, http_exceptions.HttpProcessingError), errors.of_os_error),
     ),
 )
 
@@ -37,7 +38,7 @@ def translate(error: Exception, context: ErrorContext) -> Exception:
     """The error to raise instead of `error`; one that is not about the exchange is returned unchanged."""
     if isinstance(error, _CONNECTING):
         if context.phase not in ("queue", "connect", "tls"):  # of a session with a connector that is not ours
-            context.phase = "tls" if isinstance(error, aiohttp.ClientConnectorSSLError) else "connect"
+            context.phase = "tls" if isinstance(error, aiohttp.ClientSSLError) else "connect"
         if isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError):
             context.at_proxy = True
     return errors.translate(error, context, AIOHTTP)

@@ -1,4 +1,4 @@
-"""A short request and its response, without the steps of aiohttp's session that do nothing for them.
+"""A request and its response, without the steps of aiohttp's session that do nothing for them.
 
 The session prepares what may be redirected, compressed, traced or sent again, and its own headers and cookies: more
 than half of what a small request costs. Here the request's bytes are written to the socket that aiohttp's connector
@@ -15,16 +15,16 @@ import aiohttp
 import requests
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from yarl import URL
 
 from sleepwalker.events import FastPathOff
 from sleepwalker.telemetry.log import emit
 from sleepwalker.transport.aio.deadline import AttemptDeadline
 from sleepwalker.transport.aio.sockets import Connector
+from sleepwalker.transport.aio.uploading import Message, upload
 from sleepwalker.transport.framing import LONGEST_LINE
 from sleepwalker.transport.headers import store_of
 
-#: Bytes of a body that are sent together with the head.
-SHORT = 1 << 16
 #: Heads to remember: more than a connection sends repeatedly.
 _MOST_HEADS = 64
 #: As the session of a route has them.
@@ -74,11 +74,20 @@ class Received:
 class FastPath:
     """For the requests of one client to its own origin."""
 
-    __slots__ = ("_connector", "_heads", "_host", "_prefix")
+    __slots__ = ("_connector", "_heads", "_host", "_prefix", "_session", "_settings")
 
-    def __init__(self, connector: Connector, origin: str, host: str) -> None:
-        """`origin` is how URLs begin, `host` the value of the header."""
+    def __init__(
+        self,
+        connector: Connector,
+        session: aiohttp.ClientSession,
+        settings: dict[str, Any],
+        origin: str,
+        host: str,
+    ) -> None:
+        """`settings` are further arguments of `session`; `origin` is how URLs begin, `host` the value of the header."""
         self._connector = connector
+        self._session = session
+        self._settings = settings
         self._prefix = f"{origin}/"
         self._host = f"Host: {host}\r\n"
         self._heads: dict[tuple[Any, ...], str] = {}
@@ -86,25 +95,43 @@ class FastPath:
     async def send(self, prepared: requests.PreparedRequest, deadline: AttemptDeadline) -> Received | None:
         """The head of the response; None for a request that has to go through the session."""
         template = self._connector.template
-        url, body, store = prepared.url or "", prepared.body, store_of(prepared.headers)
-        if template is None or store is None or aiohttp.ClientSession.__dict__.get("_request") is not _REQUEST:
+        url, store = prepared.url or "", store_of(prepared.headers)
+        body: Any = prepared.body
+        if store is None or aiohttp.ClientSession.__dict__.get("_request") is not _REQUEST:
             return None
         if not url.startswith(self._prefix) or "#" in url or "host" in store or "expect" in store:
             return None
-        if body is None:
-            body = b""
-        elif not isinstance(body, bytes) or len(body) > SHORT or "transfer-encoding" in store:
-            return None
+        if template is None:
+            if not deadline.uploads:  # the session makes one
+                return None
+            template = self._template(deadline.loop)
         method = prepared.method or "GET"
         head = f"{method} {url[len(self._prefix) - 1 :]} HTTP/1.1\r\n{self._host}{self._fields(store)}\r\n"
-        data = head.encode("latin-1") + body
+        data = head.encode("latin-1")
+        if not deadline.uploads and body is not None:
+            data += body if isinstance(body, bytes) else body.encode("utf-8")
         conn = await self._connector.connect(template, traces=[], timeout=_NO_TIMEOUT)
         try:
-            message, content = await _exchanged(conn, data, method == "HEAD")
+            protocol, transport = _begun(conn, data, method == "HEAD")
+            if deadline.uploads:
+                chunked = "transfer-encoding" in store
+                message, content = await upload(
+                    protocol, transport, body, chunked=chunked, read=_final, deadline=deadline
+                )
+            else:
+                message, content = await _final(protocol)
             return Received(message, content, conn, kept=self._connector.keep(conn, deadline.socket))
         except BaseException:
             conn.close()
             raise
+
+    def _template(self, loop: asyncio.AbstractEventLoop) -> Any:
+        """A request to this origin, as the session makes it for the connector."""
+        ssl = self._settings.get("ssl", True)
+        self._connector.template = aiohttp.ClientRequest(
+            "GET", URL(self._prefix), loop=loop, session=self._session, ssl=ssl
+        )
+        return self._connector.template
 
     def _fields(self, store: dict[str, tuple[str, Any]]) -> str:
         """The lines of headers that were checked."""
@@ -122,13 +149,18 @@ def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-async def _exchanged(conn: Connection, data: bytes, skip_payload: bool) -> tuple[Any, aiohttp.StreamReader]:
-    """The head of the response and its body."""
+def _begun(conn: Connection, data: bytes, skip_payload: bool) -> tuple[Any, Any]:
+    """Send the beginning of a request, over what is returned: aiohttp's protocol, and its transport."""
     protocol, transport = conn.protocol, conn.transport
     if protocol is None or transport is None:
         raise aiohttp.ServerDisconnectedError
     protocol.set_response_params(skip_payload=skip_payload, **_READING)
     transport.write(data)
+    return protocol, transport
+
+
+async def _final(protocol: Any) -> Message:
+    """The head of the response, and its body."""
     message, content = await protocol.read()
     while 100 <= message.code < 200 and message.code != 101:  # RFC 9110, section 15.2
         message, content = await protocol.read()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
 from datetime import timedelta
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
 
 import aiohttp
@@ -65,13 +67,16 @@ def made_response(
         head: Any = MockResponse(without_odd_attributes(PlainHeaders(pairs), prepared))
         sent: Any = MockRequest(prepared)
         for jar in (response.cookies, cookies):
-            jar.extract_cookies(head, sent)
+            if jar is not None:
+                jar.extract_cookies(head, sent)
     return response
 
 
 #: What a new response has, but for what each must have of its own.
 _NEW = vars(requests.Response())
 _OWN = {"headers", "history", "cookies"}
+#: Of all jars of responses: one is large.
+_POLICY = DefaultCookiePolicy()
 #: Whether nothing else of it is shared that could be changed.
 _NEW_IS_KNOWN = _NEW.keys() >= _OWN and all(
     isinstance(value, bool | timedelta | None) for name, value in _NEW.items() if name not in _OWN
@@ -85,7 +90,7 @@ def _new(kind: type[requests.Response]) -> requests.Response:
     response = kind.__new__(kind)
     own = response.__dict__
     own.update(_NEW)
-    own["history"], own["cookies"] = [], RequestsCookieJar()
+    own["history"], own["cookies"] = [], RequestsCookieJar(_POLICY)
     return response
 
 
@@ -115,18 +120,16 @@ async def read_encoded(got: Got, limit: int | None, deadline: AttemptDeadline) -
     if content.is_eof():  # it came with its head, as most do
         data = content.read_nowait(-1)
         return (data, True) if limit is None or len(data) <= limit else (data[:limit], False)
-    chunks: list[bytes] = []
-    size = 0
+    body = io.BytesIO()  # to join a list of ten megabytes would keep the loop for as many milliseconds
     while True:
         deadline.await_bytes()
         data = await content.readany()
         if not data and content.at_eof():
-            return b"".join(chunks), True
-        chunks.append(data)
-        size += len(data)
-        if limit is not None and size > limit:
+            return body.getvalue(), True
+        body.write(data)
+        if limit is not None and body.tell() > limit:
             got.close()
-            return b"".join(chunks)[:limit], False
+            return body.getvalue()[:limit], False
 
 
 async def read_body(got: Got, codings: str, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
@@ -164,36 +167,27 @@ class _Decoding:
         self._decoding = decoding
         self._limit = limit
         self._whole = whole
-        self._chunks: list[bytes] = []
-        self._size = 0
+        self._body = io.BytesIO()
         self._more = True
-        self._body = b""
 
     def run(self, quick: int | None) -> bool:
         """Decode up to `quick` bytes, or all; whether there is more."""
-        self._step(quick)
-        if not self._more:
-            # Here, for this may be a thread: to join megabytes takes milliseconds.
-            self._body = b"".join(self._chunks)[: self._limit]
-        return self._more
-
-    def _step(self, quick: int | None) -> None:
-        begun = self._size
-        while self._more and self.wanted and (quick is None or self._size - begun < quick):
+        body, begun = self._body, self._body.tell()
+        while self._more and self.wanted and (quick is None or body.tell() - begun < quick):
             piece = next(self._pieces, None)
             if piece is None:
                 self._more = False
                 if self._whole:
                     self._decoding.check_end()
                 break
-            self._chunks.append(piece)
-            self._size += len(piece)
-            if self._limit is not None and self._size > self._limit:
+            body.write(piece)
+            if self._limit is not None and body.tell() > self._limit:
                 self._more = self._whole = False
+        return self._more
 
     def result(self) -> tuple[bytes, bool]:
         """What was decoded, and whether it is all."""
-        return self._body, self._whole
+        return self._body.getvalue()[: self._limit], self._whole
 
 
 async def read_error(got: Got, codings: str, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:

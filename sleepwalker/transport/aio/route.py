@@ -188,7 +188,7 @@ class _Clients:
             settings["ssl"] = self._context
         client = Client(session, settings, ours, _shown(self._proxy))
         if ours is not None and self._proxy is None and fast_path.is_open(session, self._origin.text):
-            client.fast = FastPath(ours, self._origin.text, self._origin.netloc)
+            client.fast = FastPath(ours, session, settings, self._origin.text, self._origin.netloc)
         self._loop, self._here = loop, client
         return client
 

@@ -11,6 +11,7 @@ import socket
 import ssl
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -30,11 +31,22 @@ _JUST_NOW = 0.001
 class Socket:
     """One connection to a server. Times are on the clock of its pool."""
 
-    __slots__ = ("_pool", "_protocol", "answered_at", "good_until", "idle_since", "kept", "old_at", "peer")
+    __slots__ = (
+        "_pool",
+        "_protocol",
+        "_transport",
+        "answered_at",
+        "good_until",
+        "idle_since",
+        "kept",
+        "old_at",
+        "peer",
+    )
 
     def __init__(self, pool: Connector, protocol: Any, peer: Peer, old_at: float) -> None:
         self._pool = pool
         self._protocol = weakref.ref(protocol)  # the pool knows it for as long as that is there
+        self._transport: Any = _weak(protocol.transport)
         self.peer = peer
         self.old_at = old_at
         """When it is too old to be used again (`pool.max_age`)."""
@@ -54,10 +66,12 @@ class Socket:
             return
         self._pool.forget(protocol)
         kept, self.kept = self.kept, None
+        # What closes it first would wait for the goodbye of TLS, for half a minute.
+        transport = protocol.transport or self._transport()
+        if transport is not None:
+            transport.abort()
         if kept is not None:
             kept.close()
-        if protocol.transport is not None:
-            protocol.transport.abort()
         protocol.close()
 
     def done(self, now: float, keep_alive: float) -> None:
@@ -104,7 +118,6 @@ class Connector(aiohttp.TCPConnector):
             # Only aiohttp sends a request twice: an idempotent one whose socket broke. The policy decides that here.
             raise aiohttp.ServerDisconnectedError
         deadline.phase = "queue"
-        deadline.remaining()
         if deadline.proven_since == math.inf:
             self.close_idle()
         aside: list[Connection] = []
@@ -215,6 +228,14 @@ class Connector(aiohttp.TCPConnector):
         """Close idle sockets, and keep none from now on."""
         self.retired = True
         self.close_idle()
+
+
+def _weak(transport: Any) -> Callable[[], Any]:
+    """A reference to a transport, which an aiohttp that closes it forgets."""
+    try:
+        return weakref.ref(transport)
+    except TypeError:  # of another kind of loop
+        return lambda: None
 
 
 def _open(info: tuple[Any, ...]) -> socket.socket:

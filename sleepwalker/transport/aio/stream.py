@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import aiohttp
 import requests
 
 from sleepwalker.clock import Clock
@@ -16,6 +17,7 @@ from sleepwalker.transport.aio.deadline import Socket
 from sleepwalker.transport.aio.response import Got
 from sleepwalker.transport.codings import Decoding
 from sleepwalker.transport.errors import OnBreak
+from sleepwalker.transport.framing import ClosedByReader
 from sleepwalker.transport.headers import store_of
 from sleepwalker.transport.keep_alive import keep_alive_seconds
 from sleepwalker.transport.loaded import loaded_body, set_body
@@ -58,14 +60,19 @@ class AsyncResponse(requests.Response):
                 yield body[begin : begin + at_once]
             return
         ready = b""
-        async for piece in self._pieces():
-            if chunk_size is None:
-                yield piece
-                continue
-            ready += piece
-            while len(ready) >= chunk_size:
-                data, ready = ready[:chunk_size], ready[chunk_size:]
-                yield data
+        try:
+            async for piece in self._pieces():
+                if chunk_size is None:
+                    yield piece
+                    continue
+                ready += piece
+                while len(ready) >= chunk_size:
+                    data, ready = ready[:chunk_size], ready[chunk_size:]
+                    yield data
+        except Exception:
+            if ready:  # before what broke the body is told
+                yield ready
+            raise
         if ready:
             yield ready
 
@@ -134,26 +141,38 @@ class AsyncResponse(requests.Response):
         if got is None or self._begun:
             raise RuntimeError("the body of this stream was read before, or it is closed: make the call again")
         self._begun = True
+        broken: BaseException | None = None
         try:
-            while data := await self._read_on(got):
+            while broken is None:
+                data, broken = await self._read_on(got)
+                if not data:
+                    break
                 for piece in self._decoded(data):
                     yield piece
+            if broken is not None:
+                raise broken
             self._end()
         finally:
+            del broken  # it has this frame in its traceback
             self.close()
 
-    async def _read_on(self, got: Got) -> bytes:
-        """What arrives next; nothing at the end of the body."""
+    async def _read_on(self, got: Got) -> tuple[bytes, BaseException | None]:
+        """What arrives next, nothing at the end of the body; and the error that ended it."""
         handled, seconds, last = sys.exception(), self._read_seconds, False
         if self._body_ends_at is not None:
             left = self._body_ends_at - self._clock.monotonic()
             last = left <= seconds
             seconds = min(left, seconds)
         try:
+            if seconds <= 0:
+                raise TimeoutError("timed out")
             async with asyncio.timeout(seconds):
-                return await got.content.readany()
+                return await got.content.readany(), None
         except Exception as error:  # noqa: BLE001 - raised, translated
-            raise self._broken(error, handled, last and isinstance(error, TimeoutError)) from None
+            hit, why = last and isinstance(error, TimeoutError), error
+            if self._got is None:
+                why = ClosedByReader("the response was closed, or a read of it interrupted, before its end")
+            return _arrived(got.content), self._broken(why, handled, hit)
 
     def _decoded(self, data: bytes) -> list[bytes]:
         try:
@@ -166,13 +185,19 @@ class AsyncResponse(requests.Response):
             self._decoding.check_end()
         except Exception as error:  # noqa: BLE001 - likewise
             raise self._broken(error, None, False) from None
-        used, self._socket = self._socket, None
+        used, self._socket, self._got = self._socket, None, None
         if used is not None:
             used.done(self._clock.monotonic(), keep_alive_of(self))
 
     def _broken(self, error: Exception, handled: BaseException | None, deadline_hit: bool) -> BaseException:
         self.close()
         return error if self.on_break is None else self.on_break(error, handled, deadline_hit)
+
+
+def _arrived(content: aiohttp.StreamReader) -> bytes:
+    """What came before a body broke; aiohttp raises the error first. Where it keeps that elsewhere, nothing."""
+    pieces = getattr(content, "_buffer", ())
+    return b"".join(piece for piece in pieces if isinstance(piece, bytes | bytearray))
 
 
 def begin_stream(

@@ -23,7 +23,7 @@ from sleepwalker.transport.blocking.deadline import AttemptDeadline
 from sleepwalker.transport.blocking.head import BoundedResponse
 from sleepwalker.transport.codings import EncodedResponse, next_piece
 from sleepwalker.transport.errors import OnBreak
-from sleepwalker.transport.framing import MalformedResponse
+from sleepwalker.transport.framing import ClosedByReader
 
 __all__ = ["ClosedByReader", "StreamedResponse", "begin_stream", "watch_stream"]
 
@@ -32,10 +32,6 @@ T = TypeVar("T")
 _LONGEST_CHUNK = 1 << 20
 #: Bytes read at a time where the caller does not say how many.
 _AT_ONCE = 1 << 16
-
-
-class ClosedByReader(MalformedResponse):
-    """A body whose reader closed it, or was interrupted, is read on: nothing of it may pass for all of it."""
 
 
 class StreamedResponse(EncodedResponse):
