@@ -272,8 +272,11 @@ def _detached(sessions: list[aiohttp.ClientSession]) -> list[aiohttp.BaseConnect
 def _end(connectors: list[aiohttp.BaseConnector], loop: asyncio.AbstractEventLoop) -> None:
     """Close their sockets without waiting for the goodbyes of TLS. In a closed loop they go with its transports."""
     for connector in connectors:
-        if isinstance(connector, Connector) and not loop.is_closed():
-            connector.retire()
+        if isinstance(connector, Connector):
+            if not loop.is_closed():
+                connector.retire()
+            if connector.closed_here():
+                continue
         closing = connector.close().__await__()
         with contextlib.suppress(StopIteration):
             next(closing)
