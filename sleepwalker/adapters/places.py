@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from sleepwalker.connection.in_force import clock_with, default_policy
 from sleepwalker.connection.retry_if import check_retry_if
 from sleepwalker.drivers.threads.clock import BlockingClock
 from sleepwalker.engine import CompiledPolicy, Host
 from sleepwalker.events import AnyObserver, Observer
+from sleepwalker.fork import renewed_after_fork
 from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.members import AtWork, Lead
 from sleepwalker.hosts.policies import load_policy
@@ -25,6 +26,13 @@ Idempotent = bool | Callable[[R], bool | None]
 
 #: Hosts whose compiled policies are kept.
 _MOST = 1000
+
+
+class Renewable(Protocol):
+    """An adapter in the child of a fork."""
+
+    def renew_after_fork(self) -> None:
+        """Begin with sockets and waits that are not the parent's."""
 
 
 class Place:
@@ -126,3 +134,11 @@ class Places:
 
     def circuit_was_reset(self, name: str, origin: Origin | None) -> None:
         """It has no hooks that would be held off."""
+
+
+def _renew(adapter: Renewable) -> None:
+    adapter.renew_after_fork()
+
+
+#: All there are, for a child to renew.
+renewed = renewed_after_fork("adapters", _renew)

@@ -11,7 +11,7 @@ import requests
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 
-from sleepwalker.adapters.places import Idempotent, Place, Places
+from sleepwalker.adapters.places import Idempotent, Place, Places, renewed
 from sleepwalker.connection.handover import KEPT, Streams, described, on_break
 from sleepwalker.connection.outgoing import SendableCall
 from sleepwalker.connection.retry_if import RetryIf, asking
@@ -23,7 +23,6 @@ from sleepwalker.drivers.threads.waits import Waits
 from sleepwalker.engine import CompiledPolicy, Final, Request
 from sleepwalker.events import AnyObserver, Observer
 from sleepwalker.exceptions import ConnectionError, SleepwalkerException, URLError
-from sleepwalker.fork import renewed_after_fork
 from sleepwalker.hosts import HostTable
 from sleepwalker.lookup.keys import sent_mark
 from sleepwalker.policy import Policy
@@ -94,7 +93,7 @@ class RequestsAdapter(Adapter):
         self._waits = Waits(self._clock)
         self._check_headers = Checked()
         super().__init__(pool_for(self._places.own or self._places.hosts.policy), None, _UNKNOWN, pools=_POOLS)
-        _adapters.add(self)
+        renewed.add(self)
 
     @property
     def hosts(self) -> HostTable:
@@ -145,6 +144,11 @@ class RequestsAdapter(Adapter):
         waits, self._waits = self._waits, Waits(self._clock)
         waits.end()
         super().close()
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: begin with sockets and waits that are not the parent's."""
+        self._waits = Waits(self._clock)
+        self.renew()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.__copy__()
@@ -209,10 +213,6 @@ class RequestsAdapter(Adapter):
             watch_stream(response, on_break(origin, final, host, compiled, _STREAMS, self._clock, observe))
         return response
 
-    def _renew_after_fork(self) -> None:
-        self._waits = Waits(self._clock)
-        self.renew()
-
 
 class _Direct:
     """Stands for the session of a connection: the adapter sends by itself."""
@@ -274,6 +274,3 @@ def _made(
     observer: AnyObserver | None,
 ) -> RequestsAdapter:
     return kind(policy, retry_if=retry_if, idempotent=idempotent, observer=observer)
-
-
-_adapters = renewed_after_fork("adapters", RequestsAdapter._renew_after_fork)

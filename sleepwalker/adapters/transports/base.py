@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
-from sleepwalker.adapters.places import Idempotent, Place, Places
+from sleepwalker.adapters.places import Idempotent, Place, Places, renewed
 from sleepwalker.adapters.transports.bodies import RequestBody, watch
 from sleepwalker.adapters.transports.library import Library
 from sleepwalker.connection.handover import Streams, described, on_break
@@ -82,15 +82,24 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         base, usual = self._kinds()
         if transport is not None and not isinstance(transport, base):
             raise TypeError(
-                f"transport must be a {base.__module__.partition('.')[0]}.{base.__name__}, or None for the usual one, "
+                f"transport must be a {self._library.name}.{base.__name__}, or None for the usual one, "
                 f"not {type(transport).__name__}"
             )
+        self._given = transport
         self._inner: Any = usual() if transport is None else transport
         self._at_first: Phase = "queue" if isinstance(self._inner, usual) else "head"
         self._buffer = buffer
         self._places = Places(policy, hosts, retry_if, idempotent, observer, clock)
         self._clock = self._places.clock
         self._streams = Streams(watch, self._library.translate)
+        self._begin()
+        renewed.add(self)
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: begin with waits that are not the parent's, and sockets unless they are the caller's."""
+        if self._given is None:
+            _, usual = self._kinds()
+            self._inner = usual()
         self._begin()
 
     def _begin(self) -> None:
@@ -197,7 +206,8 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         if error is None:
             response = final.outcome.response
             response.extensions["attempts"] = final.attempts
-            self._streams.watch(response, self._on_break(call, final))
+            if final.outcome.head is not None:
+                self._streams.watch(response, self._on_break(call, final))
             return response
         if isinstance(error, SleepwalkerException) and error is not call.body.error and not error.attempts:
             error = self._library.both(error)

@@ -28,7 +28,7 @@ _STREAMS = (
     "video/",
 )
 #: Bytes of a decoded body that are looked at to find whether it is whole: a small one may become very long.
-_CHECKED = 4 << 20
+_CHECKED = 1 << 20
 #: Statuses after which the socket is the caller's.
 _SWITCHED = frozenset({101})
 
