@@ -12,6 +12,7 @@ import importlib
 import json
 import pickle
 import sys
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -532,6 +533,29 @@ def test_errors_can_be_pickled_and_copied(way: Way) -> None:
         assert type(twin) is type(error)
         assert (str(twin), twin.attempts, twin.never_sent) == (str(error), error.attempts, False)
     assert b"canary" not in pickle.dumps(error)
+
+
+def test_an_error_that_is_dropped_is_freed_at_once(way: Way, undisturbed: None) -> None:
+    """In a circle of itself and a frame it would keep the request, and what that has, until the garbage collector."""
+    transport = way.transport(Script(way, *["ReadError"] * 5))
+    request = way.lib.Request("GET", URL)
+
+    async def awaited() -> weakref.ref[Exception]:
+        try:
+            await transport.handle_async_request(request)
+        except way.lib.ReadError as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    def blocking() -> weakref.ref[Exception]:
+        try:
+            transport.handle_request(request)
+        except way.lib.ReadError as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    dropped = asyncio.run(awaited()) if way.awaited else blocking()
+    assert dropped() is None
 
 
 def test_a_url_that_no_policy_is_for_is_the_librarys_to_judge(way: Way) -> None:
