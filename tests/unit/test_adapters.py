@@ -244,6 +244,20 @@ def test_retry_if_adds_to_what_is_retried(way: Way) -> None:
     assert len(script.requests) == 4
 
 
+def test_retry_if_gets_a_response_as_a_client_has_it(way: Way) -> None:
+    """And the client's own is not read by that: its caller may stream it."""
+    asked: list[Any] = []
+
+    def pending(came: Any) -> bool:
+        asked.append((came.json(), came.request.url, len(came.extensions["attempts"])))
+        return bool(came.json()["n"] < 2)
+
+    response, pieces = _streamed(way, way.transport(Script(way), retry_if=pending))
+    assert json.loads(b"".join(pieces)) == {"n": 2}
+    assert asked == [({"n": 1}, URL, 1), ({"n": 2}, URL, 2)]
+    assert len(response.extensions["attempts"]) == 2
+
+
 def test_a_retry_after_is_waited_for() -> None:
     way = Way("httpx2", awaited=False)
     busy = way.lib.Response(429, headers={"Retry-After": "7"})
