@@ -6,7 +6,7 @@ import asyncio
 import gc
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 import requests
 from servers import FaultServer, reply
 
-from sleepwalker import ANONYMOUS, Connection
+from sleepwalker import ANONYMOUS, Connection, Policy
 from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
 from sleepwalker.service import ServiceManager
 from sleepwalker.transport.aio.sockets import Socket
@@ -85,6 +85,29 @@ def test_a_coroutine_function_is_no_body_and_the_error_says_what_is_one(server: 
     assert server.requests == []
 
 
+@pytest.mark.parametrize("of_the_callers", [False, True], ids=["own session", "session="])
+def test_a_body_may_come_more_slowly_than_a_server_may_answer(server: FaultServer, of_the_callers: bool) -> None:
+    """The time that the caller's own code took was taken for the host's silence, and counted against it."""
+    server.default = reply(200, b"ok")
+    quick = Policy(timeout={"connect": 1, "read": 0.2, "attempt": 20, "total": 20})
+
+    async def slow() -> AsyncIterator[bytes]:
+        for piece in (b"one", b"two", b"three"):
+            await asyncio.sleep(0.4)
+            yield piece
+
+    async def main() -> int:
+        session = aiohttp.ClientSession() if of_the_callers else None
+        async with AsyncConnection(server.url, ANONYMOUS, policy=quick, session=session) as conn:
+            await conn.post("/", data=slow())
+        if session is not None:
+            await session.close()
+        return conn.health.failures
+
+    assert asyncio.run(main()) == 0
+    assert server.requests[-1].body == b"onetwothree"
+
+
 async def _coroutine(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
@@ -113,7 +136,7 @@ def test_services_refuse_a_manager_whose_find_is_awaited() -> None:
 #: Calls in three loops, ends as `sys.argv[2]` says, and counts the sockets that are open afterwards.
 _LOOPS = """\
 import asyncio, gc, os, sys
-from sleepwalker import ANONYMOUS, Connection
+from sleepwalker import ANONYMOUS, Connection, Policy
 from sleepwalker.aio import AsyncConnection
 before = len(os.listdir("/proc/self/fd"))
 conn = AsyncConnection(sys.argv[1], ANONYMOUS)

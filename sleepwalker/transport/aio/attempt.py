@@ -276,6 +276,9 @@ async def _sent(prepared: requests.PreparedRequest, client: Client, deadline: At
             deadline.on_release = received.close
             return received
     headers = {name: _text(value) for name, value in prepared.headers.items()}
+    if "Expect" in prepared.headers:
+        # aiohttp would wait for a 100 for ever. A proxy of HTTP/1.0 never sends one (RFC 9110, section 10.1.1).
+        headers = {name: value for name, value in headers.items() if name.lower() != "expect"}
     data: Any = prepared.body
     chunked = None
     if isinstance(data, str):

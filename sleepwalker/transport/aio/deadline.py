@@ -232,9 +232,14 @@ class AttemptDeadline:
         """The request is about to be sent. Short ones are sent at once."""
         self.opened, self.at_proxy = None, False
         if self.uploads:
-            self.await_room()
+            self.await_piece()
         else:
             self.await_head()
+
+    def await_piece(self) -> None:
+        """The caller's own code makes a piece of the body: that is bounded by the attempt's deadline alone."""
+        self.phase = "send"
+        self.hit, self._at = True, self._ends_at
 
     def await_room(self) -> None:
         """A piece of the body is sent: the server has to take it within `read` seconds."""

@@ -99,7 +99,7 @@ class AsyncResponse(requests.Response):
             yield last.removesuffix("\r")
 
     async def aread(self) -> bytes:
-        """Read the rest of the body; from then on `content`, `text` and `json()` have it."""
+        """Read all of the body; from then on `content`, `text` and `json()` have it."""
         body = loaded_body(self)
         if body is None:
             body = b"".join([piece async for piece in self.aiter_bytes()])

@@ -38,6 +38,7 @@ def is_long(body: Any, headers: Any) -> bool:
 
 async def pieces_of(body: Any, deadline: AttemptDeadline) -> AsyncIterator[bytes]:
     """A body in pieces: each must be taken within `timeout.read`, as each read has to end."""
+    deadline.await_piece()
     async for given in _given(body):
         for begin in range(0, len(given), PIECE):
             deadline.await_room()
@@ -46,6 +47,7 @@ async def pieces_of(body: Any, deadline: AttemptDeadline) -> AsyncIterator[bytes
             # closed, what is sent there loses what it said.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
+        deadline.await_piece()
     deadline.await_head()
 
 
