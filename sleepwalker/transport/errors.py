@@ -157,12 +157,13 @@ def _deadline(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
 
 def of_certificate(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
     """For a server's certificate that is not accepted."""
-    text = f"{context.origin}: the server's certificate was not accepted: {_verify_words(error)}"
+    text = f"{context.origin}: the server's certificate was not accepted: {_verify_words(error, context)}"
     return _made(ours.TLSError(text), never_sent=True, retryable=False)
 
 
-def _verify_words(error: BaseException) -> str:
-    words = getattr(error, "verify_message", None) or "it does not match the host"
+def _verify_words(error: BaseException, context: ErrorContext) -> str:
+    said = (getattr(link, "verify_message", None) for link in _chain(error, context))
+    words = next(filter(None, said), "it does not match the host")
     return f"{words} (name the authority that signed it by verify=)" if "issuer" in words else words
 
 
@@ -174,7 +175,7 @@ def of_proxy(error: BaseException, context: ErrorContext) -> ours.ConnectionErro
     status = next((said for link in chain if (said := _tunnel_status(link))), None)
     why = next((words for link in chain if (words := _system_words(link))), None)
     if certificate is not None:
-        text, retryable = f"the certificate of {proxy} was not accepted: {_verify_words(certificate)}", False
+        text, retryable = f"the certificate of {proxy} was not accepted: {_verify_words(certificate, context)}", False
     elif status is not None:
         advice = ": its URL in proxies= needs the right user and password" if status == "407" else ""
         text, retryable = f"{proxy} answered {status} to CONNECT{advice}", not status.startswith("4")

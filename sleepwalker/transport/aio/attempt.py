@@ -279,6 +279,9 @@ async def _sent(prepared: requests.PreparedRequest, client: Client, deadline: At
             deadline.on_release = received.close
             return received
     headers = {name: _text(value) for name, value in prepared.headers.items()}
+    if "Expect" in prepared.headers:
+        # aiohttp would wait for a 100 for ever. A proxy of HTTP/1.0 never sends one (RFC 9110, section 10.1.1).
+        headers = {name: value for name, value in headers.items() if name.lower() != "expect"}
     data: Any = prepared.body
     chunked = None
     if isinstance(data, str):
@@ -303,6 +306,8 @@ async def _sent(prepared: requests.PreparedRequest, client: Client, deadline: At
         **client.settings,
     )
     deadline.on_release = got.close
+    if got.status == 101:  # nobody asked for another protocol
+        got.close()
     if client.ours is not None and deadline.phase == "send" and got.status < 300:
         # aiohttp sends no more of a body once a response is there.
         raise MalformedResponse("success was reported before the whole body was sent, which ended that")
@@ -384,7 +389,8 @@ async def _receive(
         begin_stream(response, got, clock, read=deadline.read, body_ends_at=outgoing.body_ends_at, used=used)
         return
     codings, limit = _codings(response), outgoing.max_body
-    length = got.content_length if limit is not None and not codings else None
+    announced = limit is not None and not codings and response.request.method != "HEAD"
+    length = got.content_length if announced else None
     refused = length is not None and limit is not None and length > limit
     body, whole = (b"", False) if refused else await read_body(got, codings, limit, deadline)
     if not whole:

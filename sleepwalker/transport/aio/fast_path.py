@@ -99,14 +99,15 @@ class FastPath:
         body: Any = prepared.body
         if store is None or aiohttp.ClientSession.__dict__.get("_request") is not _REQUEST:
             return None
-        if not url.startswith(self._prefix) or "#" in url or "host" in store or "expect" in store:
+        if not url.startswith(self._prefix) or "#" in url or "host" in store:
             return None
         method = prepared.method or "GET"
         head = f"{method} {url[len(self._prefix) - 1 :]} HTTP/1.1\r\n{self._host}{self._fields(store)}\r\n"
         if template is None:
-            if not deadline.uploads and head.isascii():
-                return None  # the session makes one
-            template = self._template(deadline.loop)  # aiohttp's headers are UTF-8, those of requests Latin-1
+            # The session makes one. But it sends other bytes of what is not ASCII, and waits for a 100 without end.
+            if not deadline.uploads and "expect" not in store and head.isascii():
+                return None
+            template = self._template(deadline.loop)
         data = head.encode("latin-1")
         if not deadline.uploads and body is not None:
             data += body if isinstance(body, bytes) else body.encode("utf-8")

@@ -186,8 +186,10 @@ class _Clients:
         session = self._session(context) if self._given is None else self._given
         ours = session.connector if self._given is None and isinstance(session.connector, Connector) else None
         settings: dict[str, Any] = {} if self._proxy is None else {"proxy": self._proxy}
-        if self._given is not None and (self._context is not None):
-            settings["ssl"] = self._context
+        if self._given is not None:
+            settings["skip_auto_headers"] = _NO_HEADERS_OF_AIOHTTP
+            if self._context is not None:
+                settings["ssl"] = self._context
         client = Client(session, settings, ours, _shown(self._proxy))
         if ours is not None and self._proxy is None and fast_path.is_open(session, self._origin.text):
             client.fast = FastPath(ours, session, settings, self._origin.text, self._origin.netloc)
@@ -277,8 +279,11 @@ def _detached(sessions: list[aiohttp.ClientSession]) -> list[aiohttp.BaseConnect
 def _end(connectors: list[aiohttp.BaseConnector], loop: asyncio.AbstractEventLoop) -> None:
     """Close their sockets without waiting for the goodbyes of TLS. In a closed loop they go with its transports."""
     for connector in connectors:
-        if isinstance(connector, Connector) and not loop.is_closed():
-            connector.retire()
+        if isinstance(connector, Connector):
+            if not loop.is_closed():
+                connector.retire()
+            if connector.closed_here():
+                continue
         closing = connector.close().__await__()
         with contextlib.suppress(StopIteration):
             next(closing)

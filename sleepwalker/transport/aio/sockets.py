@@ -5,6 +5,7 @@ Only what aiohttp documents is overridden or called: `connect`, and `close` of w
 
 from __future__ import annotations
 
+import contextlib
 import math
 import select
 import socket
@@ -239,6 +240,15 @@ class Connector(aiohttp.TCPConnector):
         """Close idle sockets, and keep none from now on."""
         self.retired = True
         self.close_idle()
+
+    def closed_here(self) -> bool:
+        """Close it at once; False, and nothing done, in a release of aiohttp that cannot.
+
+        Its `close` leaves a task that waits for the sockets. A loop that ends next would say that it destroyed it.
+        """
+        with contextlib.suppress(AttributeError, TypeError):
+            self._close(abort_ssl=True)
+        return self.closed
 
 
 def _weak(transport: Any) -> Callable[[], Any]:
