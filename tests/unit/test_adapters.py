@@ -12,6 +12,7 @@ import importlib
 import json
 import pickle
 import sys
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -241,6 +242,20 @@ def test_retry_if_adds_to_what_is_retried(way: Way) -> None:
     )
     assert way.send(transport).status_code == 200
     assert len(script.requests) == 4
+
+
+def test_retry_if_gets_a_response_as_a_client_has_it(way: Way) -> None:
+    """And the client's own is not read by that: its caller may stream it."""
+    asked: list[Any] = []
+
+    def pending(came: Any) -> bool:
+        asked.append((came.json(), came.request.url, len(came.extensions["attempts"])))
+        return bool(came.json()["n"] < 2)
+
+    response, pieces = _streamed(way, way.transport(Script(way), retry_if=pending))
+    assert json.loads(b"".join(pieces)) == {"n": 2}
+    assert asked == [({"n": 1}, URL, 1), ({"n": 2}, URL, 2)]
+    assert len(response.extensions["attempts"]) == 2
 
 
 def test_a_retry_after_is_waited_for() -> None:
@@ -532,6 +547,29 @@ def test_errors_can_be_pickled_and_copied(way: Way) -> None:
         assert type(twin) is type(error)
         assert (str(twin), twin.attempts, twin.never_sent) == (str(error), error.attempts, False)
     assert b"canary" not in pickle.dumps(error)
+
+
+def test_an_error_that_is_dropped_is_freed_at_once(way: Way, undisturbed: None) -> None:
+    """In a circle of itself and a frame it would keep the request, and what that has, until the garbage collector."""
+    transport = way.transport(Script(way, *["ReadError"] * 5))
+    request = way.lib.Request("GET", URL)
+
+    async def awaited() -> weakref.ref[Exception]:
+        try:
+            await transport.handle_async_request(request)
+        except way.lib.ReadError as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    def blocking() -> weakref.ref[Exception]:
+        try:
+            transport.handle_request(request)
+        except way.lib.ReadError as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    dropped = asyncio.run(awaited()) if way.awaited else blocking()
+    assert dropped() is None
 
 
 def test_a_url_that_no_policy_is_for_is_the_librarys_to_judge(way: Way) -> None:

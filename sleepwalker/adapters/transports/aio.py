@@ -41,10 +41,13 @@ class AwaitedTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
         call = self._call(request, await async_body_of(self._library, request, self._buffer), place)
         work, tracer, observe = partial(self._perform, call), tracing.tracer, self._places.observe
         final = await (work(observe) if tracer is None else tracer.awaited(self._traced(call, work)))
-        if not final.attempts:
-            await asyncio.sleep(0)  # refused at once: who goes on calling must not keep the loop from all others
-        handed: ResponseT = self._hand_over(final, call)
-        return handed
+        try:
+            if not final.attempts:
+                await asyncio.sleep(0)  # refused at once: who goes on calling must not keep the loop from all others
+            handed: ResponseT = self._hand_over(final, call)
+            return handed
+        finally:
+            del final  # or an error would hold itself, by this frame, until the garbage collector comes
 
     async def aclose(self) -> None:
         """Close the transport below, and end waits for a turn or a retry."""

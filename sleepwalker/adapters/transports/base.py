@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -132,9 +132,23 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         request = Request(method, safe_path(str(given.url)), idempotent, body.replayable, body.replayable)
         request.credentials = partial(sent_mark, None, headers)
         if places.retry_if is not None:
-            request.retry_if = asking(places.retry_if)
+            request.retry_if = partial(self._wants_another, asking(places.retry_if), given)
         times |= {"connect": compiled.connect, "read": compiled.read}
         return Call(given, body, place, compiled, request, headers.copy(), times)
+
+    def _wants_another(self, ask: Callable[[Outcome], bool], given: Any, outcome: Outcome) -> bool:
+        """What the caller's function says of a response, as its client would have it: with its request, and read.
+
+        That is another one than the client is given, who may want to read its body in another way.
+        """
+        response = outcome.response
+        if response is not None:
+            read = self._rebuilt(response, response.stream)
+            read.request, read.extensions = given, {**response.extensions, "attempts": response.attempts}
+            if isinstance(response.stream, self._library.module.ByteStream):
+                read.read()
+            outcome = replace(outcome, response=read)
+        return ask(outcome)
 
     def _traced(self, call: Call, work: Callable[[Observer], WorkT]) -> TracedCall[WorkT]:
         """The call, for a tracer that stands around it."""

@@ -39,8 +39,8 @@ class BlockingTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
             return response
         call = self._call(request, body_of(self._library, request, self._buffer), place)
         work, tracer, observe = partial(self._perform, call), tracing.tracer, self._places.observe
-        final = work(observe) if tracer is None else tracer(self._traced(call, work))
-        handed: ResponseT = self._hand_over(final, call)
+        # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
+        handed: ResponseT = self._hand_over(work(observe) if tracer is None else tracer(self._traced(call, work)), call)
         return handed
 
     def close(self) -> None:

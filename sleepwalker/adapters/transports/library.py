@@ -65,7 +65,7 @@ class Library:
         made = self._streams.get(kind)
         if made is None:
             base = self.module.AsyncByteStream if hasattr(kind, "__aiter__") else self.module.SyncByteStream
-            made = self._streams[kind] = type(kind.__name__, (kind, base), {})
+            made = self._streams.setdefault(kind, type(kind.__name__, (kind, base), {}))
         return made
 
     def translate(self, error: Exception, context: ErrorContext) -> Exception:
@@ -98,7 +98,7 @@ class Library:
         both = self._kinds.get((kind, theirs))
         if both is None:
             names = {"__doc__": kind.__doc__, "__module__": kind.__module__, "__reduce__": self._reduce}
-            both = self._kinds[kind, theirs] = type(kind.__name__, (kind, theirs), names)
+            both = self._kinds.setdefault((kind, theirs), type(kind.__name__, (kind, theirs), names))
         error = both.__new__(both, *args)
         error.args = args
         vars(error).update({"_request": None, "response": None} | state)
