@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote
 
 import requests
 from requests.cookies import get_cookie_header
@@ -17,6 +19,9 @@ from sleepwalker.transport.url import Origin, plain_path, resolve
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
+_NOT_IN_URLS = re.compile(r"[^!-~]+")
+_CODING = "Transfer-Encoding"
+
 
 def check_method(method: Any) -> str:
     """`method` in upper case, as requests sends it; URLError where it is not a token."""
@@ -25,6 +30,22 @@ def check_method(method: Any) -> str:
     if not isinstance(method, str) or not method or not _TOKEN_CHARACTERS.issuperset(method):
         raise URLError(f"method must be a word such as 'GET', not {method!r:.40}")
     return method.upper()
+
+
+def mend(prepared: requests.PreparedRequest) -> None:
+    """Make a request that an auth object, or its hook, may have changed one that can be sent as it stands.
+
+    What may not stand in a URL is percent-encoded, and a body without a length is sent in chunks: on the blocking side
+    urllib3 and requests see to that. URLError where the method is not a token.
+    """
+    if prepared.method not in METHODS:
+        check_method(prepared.method)
+    url = prepared.url or ""
+    if _NOT_IN_URLS.search(url):
+        prepared.url = _NOT_IN_URLS.sub(lambda match: quote(match[0]), url)
+    headers = prepared.headers
+    if not isinstance(prepared.body, bytes | str | None) and not ("Content-Length" in headers or _CODING in headers):
+        headers[_CODING] = "chunked"
 
 
 class Base(NamedTuple):

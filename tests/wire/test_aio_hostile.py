@@ -10,9 +10,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+import requests
 from servers import FaultServer, forward_proxy
 
-from sleepwalker import ANONYMOUS
+from sleepwalker import ANONYMOUS, URLError
 from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
 
 
@@ -100,3 +101,60 @@ def test_a_session_of_the_callers_adds_no_content_type_of_aiohttps_own(server: F
 
     asyncio.run(main())
     assert [request.header("Content-Type") for request in server.requests] == [None, "application/json"]
+
+
+class Changes:
+    """An auth object that signs a request: here it changes an attribute of it, from the second request on."""
+
+    def __init__(self, name: str, change: Callable[[Any], Any]) -> None:
+        self._name, self._change = name, change
+        self.begun = False
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self.begun:
+            setattr(request, self._name, self._change(getattr(request, self._name)))
+        return request
+
+
+def _called_with(url: str, auth: Changes, *, warm: bool) -> None:
+    async def main() -> None:
+        async with AsyncConnection(url, auth) as conn:
+            if warm:
+                await conn.get("/warm")
+            auth.begun = True
+            await conn.get("/signed")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["first call", "later call"])
+@pytest.mark.parametrize(
+    ("added", "sent"),
+    [
+        ("?by=a\r\nX-Injected: 1", "?by=a%0D%0AX-Injected:%201"),
+        ("?by=a b", "?by=a%20b"),
+        ("?by=Zoë\0", "?by=Zo%C3%AB%00"),
+        ("?by=a%20b/+=", "?by=a%20b/+="),
+    ],
+)
+def test_what_an_auth_object_adds_to_a_url_ends_no_line(server: FaultServer, added: str, sent: str, warm: bool) -> None:
+    """It went to the wire as it was, and what came after a line break there was another header."""
+    _called_with(server.url, Changes("url", lambda url: url + added), warm=warm)
+    assert server.requests[-1].target == f"/signed{sent}"
+    assert server.requests[-1].header("X-Injected") is None
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["first call", "later call"])
+@pytest.mark.parametrize("method", ["GET evil", "GET / HTTP/1.1\r\n\r\nDELETE", ""])
+def test_a_method_of_an_auth_object_that_is_none_is_refused(server: FaultServer, method: str, warm: bool) -> None:
+    """Later calls of a connection sent two requests for one."""
+    with pytest.raises(URLError, match="method"):
+        _called_with(server.url, Changes("method", lambda _: method), warm=warm)
+    assert [request.target for request in server.requests] == ["/warm"] * warm
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["first call", "later call"])
+def test_an_iterator_that_an_auth_object_gave_for_a_body_is_sent_in_chunks(server: FaultServer, warm: bool) -> None:
+    """Nothing said where it ended: the server took it for the beginning of the next request."""
+    _called_with(server.url, Changes("body", lambda _: iter([b"ab", b"c"])), warm=warm)
+    assert server.requests[-1].body == b"abc"

@@ -29,6 +29,9 @@ from sleepwalker.adapters import httpx as adapters_for_httpx
 from sleepwalker.adapters import httpx2 as adapters_for_httpx2
 from sleepwalker.hosts import HostTable
 
+#: What is tried is the SDKs; the adapters' own tests run with each interpreter.
+pytestmark = [pytest.mark.once, pytest.mark.long]
+
 CALLS = 40
 SHARE = 0.3
 #: As the shipped `standard`, but that a test does not wait as long for a server that is silent.

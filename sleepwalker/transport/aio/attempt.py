@@ -33,6 +33,7 @@ from sleepwalker.transport.framing import MalformedResponse
 from sleepwalker.transport.headers import Checked, store_of
 from sleepwalker.transport.loaded import SHORT, loaded_body, set_body
 from sleepwalker.transport.outgoing import OutgoingRequest, first_hop
+from sleepwalker.transport.prepare import mend
 from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, is_redirect, next_hop
 from sleepwalker.transport.url import Origin, safe_path
 
@@ -246,6 +247,8 @@ async def _answered(
     """The response, once the hooks of an auth object have nothing more to send: its head, or all of it."""
     again, earlier = 0, list[requests.Response]()
     while True:
+        if outgoing.auth is not None:
+            mend(prepared)
         sender.check_headers(prepared.headers)
         began = sender.clock.monotonic()
         got = await _sent(prepared, client, deadline)
