@@ -176,8 +176,8 @@ class Calls:
 
     def _ended(self) -> None:
         self._under_way -= 1
-        if self._under_way == 0:
-            self.end_if_idle()
+        if self._under_way == 0 and (self.closed or self._usage.retired):
+            self._route.end()
 
     def _run(self, call: PreparedCall, observe: Observer) -> Coroutine[Any, Any, Final]:
         """Drives a call to its end."""
