@@ -59,22 +59,28 @@ class AsyncResponse(requests.Response):
             for begin in range(0, len(body), at_once):
                 yield body[begin : begin + at_once]
             return
-        ready = b""
+        ready: list[bytes] = []
+        size = 0
         try:
             async for piece in self._pieces():
                 if chunk_size is None:
                     yield piece
                     continue
-                ready += piece
-                while len(ready) >= chunk_size:
-                    data, ready = ready[:chunk_size], ready[chunk_size:]
-                    yield data
+                ready.append(piece)
+                size += len(piece)
+                if size < chunk_size:
+                    continue
+                data = b"".join(ready)  # once for each chunk, or each piece: not for each pair of them
+                end = size - size % chunk_size
+                ready, size = [data[end:]], size - end
+                for begin in range(0, end, chunk_size):
+                    yield data[begin : begin + chunk_size]
         except Exception:
-            if ready:  # before what broke the body is told
-                yield ready
+            if size:  # before what broke the body is told
+                yield b"".join(ready)
             raise
-        if ready:
-            yield ready
+        if size:
+            yield b"".join(ready)
 
     async def aiter_text(self) -> AsyncIterator[str]:
         """The body as text, as it arrives, by its encoding (UTF-8 where it names none)."""
