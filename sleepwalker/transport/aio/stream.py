@@ -59,26 +59,32 @@ class AsyncResponse(requests.Response):
             for begin in range(0, len(body), at_once):
                 yield body[begin : begin + at_once]
             return
-        ready = b""
+        ready: list[bytes] = []
+        size = 0
         try:
             async for piece in self._pieces():
                 if chunk_size is None:
                     yield piece
                     continue
-                ready += piece
-                while len(ready) >= chunk_size:
-                    data, ready = ready[:chunk_size], ready[chunk_size:]
-                    yield data
+                ready.append(piece)
+                size += len(piece)
+                if size < chunk_size:
+                    continue
+                data = b"".join(ready)  # once for each chunk, or each piece: not for each pair of them
+                end = size - size % chunk_size
+                ready, size = [data[end:]], size - end
+                for begin in range(0, end, chunk_size):
+                    yield data[begin : begin + chunk_size]
         except Exception:
-            if ready:  # before what broke the body is told
-                yield ready
+            if size:  # before what broke the body is told
+                yield b"".join(ready)
             raise
-        if ready:
-            yield ready
+        if size:
+            yield b"".join(ready)
 
     async def aiter_text(self) -> AsyncIterator[str]:
-        """The body as text, as it arrives, by its encoding (UTF-8 where it names none)."""
-        decoder = codecs.getincrementaldecoder(self.encoding or "utf-8")(errors="replace")
+        """The body as text, as it arrives, by its encoding (UTF-8 where it names none, or one that there is not)."""
+        decoder = _TextDecoder(self.encoding)
         async for piece in self.aiter_bytes():
             if text := decoder.decode(piece):
                 yield text
@@ -200,6 +206,30 @@ def _arrived(content: aiohttp.StreamReader) -> bytes:
     """What came before a body broke; aiohttp raises the error first. Where it keeps that elsewhere, nothing."""
     pieces = getattr(content, "_buffer", ())
     return b"".join(piece for piece in pieces if isinstance(piece, bytes | bytearray))
+
+
+class _TextDecoder:
+    """Makes text of bytes as they come. What an encoding cannot read is replaced, and nothing raises."""
+
+    def __init__(self, encoding: str | None) -> None:
+        name = encoding or "utf-8"
+        try:
+            b"a".decode(name, "replace")  # LookupError also for what is no encoding of texts
+            self._decoder = codecs.getincrementaldecoder(name)(errors="replace")
+        except (LookupError, ValueError):
+            self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._name = name
+
+    def decode(self, data: bytes, final: bool = False) -> str:
+        """The text of the next bytes."""
+        try:
+            return self._decoder.decode(data, final)
+        except UnicodeError:
+            # UTF-16 and UTF-32 without the mark that says which byte is first. Mostly it is the low one.
+            other = "utf-32-le" if "32" in self._name else "utf-16-le" if "16" in self._name else "utf-8"
+            data = self._decoder.getstate()[0] + data
+            self._decoder = codecs.getincrementaldecoder(other)(errors="replace")
+            return self._decoder.decode(data, final)
 
 
 def begin_stream(
