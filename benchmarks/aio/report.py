@@ -168,8 +168,8 @@ def _gaps(found: Mapping[str, Any], result: Result) -> list[str]:
     text = f"""\
 A task ticks every {gaps.TICK * 1e3:g} ms. The longest gap is how much later than that the worst tick of a run came: the
 median of {found["runs"]} runs, each a new process, and the worst of them. Beside it: the CPU time of the longest single
-callback of the loop in any run, which a busy machine does not lengthen, and which callback that was. What the gap is
-longer than that, and than those of the idle loop, is other processes' doing, or other threads': those that decompress."""
+callback of the loop in any run, which a busy machine does not lengthen, and which callback that was. By what a gap is
+longer than that, and than the idle loop's, other processes kept this one waiting, or threads that decompress did."""
     header = ["", "", "longest gap, ms", "worst", "longest callback, CPU ms", "in", "answered"]
     idle = [run["gap"] for run in found["idle"]]
     lines = [["nothing", "an idle loop", f"{statistics.median(idle):.1f}", f"{max(idle):.1f}", "", "", ""]]
