@@ -41,20 +41,40 @@ class TaskLatest:
     """The last response of each task, for as long as the task is there: a service has one for each request."""
 
     def __init__(self) -> None:
-        self._of_tasks: dict[weakref.ref[asyncio.Task[Any]], Any] = {}
-        # Not a WeakKeyDictionary, which takes several times as long.
-        self._forget = self._of_tasks.pop
+        # By id, and not a WeakKeyDictionary: a task that calls again needs no reference made anew.
+        self._of_tasks: dict[int, _OfTask] = {}
 
     @property
     def response(self) -> Any:
         """That of the running task; None where there is none."""
         task = _running_task()
-        return None if task is None else self._of_tasks.get(weakref.ref(task))
+        found = None if task is None else self._of_tasks.get(id(task))
+        return None if found is None else found.response
 
     @response.setter
     def response(self, response: Any) -> None:
-        if (task := _running_task()) is not None:
-            self._of_tasks[weakref.ref(task, self._forget)] = response
+        if (task := _running_task()) is None:
+            return
+        found = self._of_tasks.get(id(task))
+        if found is None:
+            # The entry goes when the task does, before another one can have its id.
+            forget = partial(_forgotten, self._of_tasks, id(task))
+            found = self._of_tasks[id(task)] = _OfTask(weakref.ref(task, forget))
+        found.response = response
+
+
+class _OfTask:
+    """The last response of one task."""
+
+    __slots__ = ("response", "task")
+
+    def __init__(self, task: weakref.ref[asyncio.Task[Any]]) -> None:
+        self.task = task
+        self.response: Any = None
+
+
+def _forgotten(of_tasks: dict[int, _OfTask], key: int, _: object) -> None:
+    of_tasks.pop(key, None)
 
 
 def _running_task() -> asyncio.Task[Any] | None:
@@ -176,8 +196,8 @@ class Calls:
 
     def _ended(self) -> None:
         self._under_way -= 1
-        if self._under_way == 0:
-            self.end_if_idle()
+        if self._under_way == 0 and (self.closed or self._usage.retired):
+            self._route.end()
 
     def _run(self, call: PreparedCall, observe: Observer) -> Coroutine[Any, Any, Final]:
         """Drives a call to its end."""

@@ -83,8 +83,8 @@ class AsyncResponse(requests.Response):
             yield b"".join(ready)
 
     async def aiter_text(self) -> AsyncIterator[str]:
-        """The body as text, as it arrives, by its encoding (UTF-8 where it names none)."""
-        decoder = codecs.getincrementaldecoder(self.encoding or "utf-8")(errors="replace")
+        """The body as text, as it arrives, by its encoding (UTF-8 where it names none, or one that there is not)."""
+        decoder = _TextDecoder(self.encoding)
         async for piece in self.aiter_bytes():
             if text := decoder.decode(piece):
                 yield text
@@ -206,6 +206,30 @@ def _arrived(content: aiohttp.StreamReader) -> bytes:
     """What came before a body broke; aiohttp raises the error first. Where it keeps that elsewhere, nothing."""
     pieces = getattr(content, "_buffer", ())
     return b"".join(piece for piece in pieces if isinstance(piece, bytes | bytearray))
+
+
+class _TextDecoder:
+    """Makes text of bytes as they come. What an encoding cannot read is replaced, and nothing raises."""
+
+    def __init__(self, encoding: str | None) -> None:
+        name = encoding or "utf-8"
+        try:
+            b"a".decode(name, "replace")  # LookupError also for what is no encoding of texts
+            self._decoder = codecs.getincrementaldecoder(name)(errors="replace")
+        except (LookupError, ValueError):
+            self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._name = name
+
+    def decode(self, data: bytes, final: bool = False) -> str:
+        """The text of the next bytes."""
+        try:
+            return self._decoder.decode(data, final)
+        except UnicodeError:
+            # UTF-16 and UTF-32 without the mark that says which byte is first. Mostly it is the low one.
+            other = "utf-32-le" if "32" in self._name else "utf-16-le" if "16" in self._name else "utf-8"
+            data = self._decoder.getstate()[0] + data
+            self._decoder = codecs.getincrementaldecoder(other)(errors="replace")
+            return self._decoder.decode(data, final)
 
 
 def begin_stream(
