@@ -16,8 +16,8 @@ from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from servers import FaultServer, drip_body, reply, stall
 
-from sleepwalker import ANONYMOUS, Connection, DeadlineExceeded, Policy
-from sleepwalker.aio import AsyncConnection
+from sleepwalker import ANONYMOUS, Connection, ConnectionManager, DeadlineExceeded, Policy
+from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
 from tests.unit.manager_driver import until
 
 
@@ -97,3 +97,40 @@ def test_a_task_group_of_anyio_that_is_cancelled_leaves_no_call_behind(server: F
             return conn.health.in_flight
 
     assert anyio.run(main) == 0
+
+
+def test_threads_and_tasks_of_several_loops_stand_in_one_queue(server: FaultServer) -> None:
+    """They share the places and the tokens of a host, and wake each other when one comes back."""
+    server.default = reply(200, b"ok")
+    scarce = Policy(
+        bulkhead={"max_concurrent": 2, "max_wait": 25}, rate_limit={"rate": 500, "burst": 5, "max_wait": 25}
+    )
+    blocking = ConnectionManager(policy=scarce)
+    blocking.add(server.url, ANONYMOUS, Connection(server.url, ANONYMOUS))
+    errors: list[Exception] = []
+
+    def in_a_thread() -> None:
+        for _ in range(20):
+            try:
+                blocking.find(server.url, ANONYMOUS).get("/")
+            except Exception as error:
+                errors.append(error)
+
+    async def calls() -> None:
+        async with AsyncConnectionManager(hosts=blocking.hosts) as manager:
+            manager.add(server.url, ANONYMOUS, AsyncConnection(server.url, ANONYMOUS))
+            conn = await manager.find(server.url, ANONYMOUS)
+            done = await asyncio.gather(*(conn.get("/") for _ in range(40)), return_exceptions=True)
+            errors.extend(error for error in done if isinstance(error, Exception))
+
+    runs = [threading.Thread(target=in_a_thread) for _ in range(3)]
+    runs += [threading.Thread(target=asyncio.run, args=[calls()]) for _ in range(3)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(60)
+    health = blocking.health(server.url)
+    blocking.close()
+    assert errors == []
+    assert (health.calls, health.attempts, health.rejections, health.in_flight) == (180, 180, 0, 0)
+    assert server.most_open <= 8
