@@ -23,6 +23,8 @@ from sleepwalker import (
 from sleepwalker import ConnectionError as OurConnectionError
 from tests.naming import steady
 
+pytestmark = pytest.mark.both_drivers
+
 SECRET = "canary-7d1f"
 
 
