@@ -408,7 +408,8 @@ async def _receive(
     codings, limit = _codings(response), outgoing.max_body
     announced = limit is not None and not codings and response.request.method != "HEAD"
     length = got.content_length if announced else None
-    refused = length is not None and limit is not None and length > limit
+    # A response to HEAD, or a 304, announces what it does not bring.
+    refused = length is not None and limit is not None and length > limit and not got.content.is_eof()
     body, whole = (b"", False) if refused else await read_body(got, codings, limit, deadline)
     if not whole:
         where = f"{origin}{safe_path(response.url or '')}"
