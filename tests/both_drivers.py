@@ -23,26 +23,8 @@ import sleepwalker.links
 DRIVERS = ("threads", "asyncio")
 #: Modules that are still being gone through.
 _NOT_YET: set[str] = {
-    "test_hedge",
     "test_proxy_errors",
     "test_socket_turns",
-    "test_scopes",
-    "test_not_now",
-    "test_whose_policy",
-    "test_waiting_for_the_circuit",
-    "test_call_ids",
-    "test_manager",
-    "test_manager_outage",
-    "test_probe",
-    "test_reload",
-    "test_let_go",
-    "test_find_bound",
-    "test_stays_home",
-    "test_adaptive",
-    "test_tenants",
-    "test_framing",
-    "test_httpbin",
-    "test_nginx",
 }
 
 

@@ -8,15 +8,17 @@ from functools import partial
 from sleepwalker.connection.arguments import HeaderValues
 from sleepwalker.connection.authentication import Authentication
 from sleepwalker.connection.came_from import CameFrom
+from sleepwalker.connection.json import HEADERS
 from sleepwalker.connection.options import CallOptions
 from sleepwalker.connection.part import Part
 from sleepwalker.connection.retry_if import RetryIf, asking
 from sleepwalker.engine import CompiledPolicy, Host, Request
 from sleepwalker.lookup.keys import sent_mark
+from sleepwalker.transport.body import NO_BODY, Body
 from sleepwalker.transport.credentials import check_authorization
 from sleepwalker.transport.headers import Headers, checked_headers
 from sleepwalker.transport.outgoing import OutgoingRequest
-from sleepwalker.transport.prepare import METHODS, Base, check_method, prepare
+from sleepwalker.transport.prepare import METHODS, Base, Remembered, check_method, prepare
 from sleepwalker.transport.route import Route
 from sleepwalker.transport.url import Origin, safe_path
 
@@ -43,7 +45,7 @@ class PreparedCall(SendableCall):
 class RequestMaker:
     """Makes the requests of one connection ready: URL, headers, credentials and body, checked before any is sent."""
 
-    __slots__ = ("_authentication", "_base", "_origin", "_retry_if", "_route", "headers")
+    __slots__ = ("_authentication", "_base", "_origin", "_remembered", "_retry_if", "_route", "headers")
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class RequestMaker:
         self._route = route
         self._authentication = authentication
         self._retry_if = retry_if
+        self._remembered = Remembered(route.session) if route.awaits else None
         self.headers: Headers = checked_headers(headers)
         """Sent with every request."""
         for given in (route.session.headers, self.headers):
@@ -80,7 +83,15 @@ class RequestMaker:
         auth, authorization = (None, None) if credentials.anonymous else credentials.of(layers)
         if type(method) is not str or method not in METHODS:
             method = check_method(method)
-        prepared, body = prepare(self._base, method, uri, options, layers)
+        remembered = self._remembered
+        if remembered is not None and not _is_plain(options):
+            remembered = None
+        prepared = None if remembered is None else remembered.request(method, uri, self.headers, options.headers)
+        body: Body = NO_BODY
+        if prepared is None:
+            prepared, body = prepare(self._base, method, uri, options, layers)
+            if remembered is not None:
+                remembered.keep(method, uri, prepared, options.headers)
         self._route.make_ready(prepared)
         if authorization is not None:
             prepared.headers["Authorization"] = authorization
@@ -110,3 +121,10 @@ class RequestMaker:
         if options.retry_if is not None or self._retry_if is not None:
             request.retry_if = asking(self._retry_if, options.retry_if)
         return PreparedCall(request, outgoing, compiled, host, part.came_from)
+
+
+def _is_plain(options: CallOptions) -> bool:
+    """Whether the request follows from its method and URI, or is that of a `json_request` without a body."""
+    params, data, json_bytes, files, headers, *_ = options
+    without = params is None and data is None and json_bytes is None and files is None
+    return without and (headers is None or headers is HEADERS)

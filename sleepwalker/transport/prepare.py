@@ -12,11 +12,13 @@ from requests.cookies import get_cookie_header
 
 from sleepwalker.exceptions import URLError
 from sleepwalker.transport.body import NO_BODY, Body, Fixed, prepare_body
-from sleepwalker.transport.headers import Headers, merged, store_of
+from sleepwalker.transport.headers import Fields, Headers, headers_of, merged, store_of
 from sleepwalker.transport.url import Origin, plain_path, resolve
 
 #: The usual methods, accepted at once; others are accepted as well.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+#: So many requests are remembered, of URIs of so many characters.
+_MOST, _LONGEST = 256, 200
 _TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 _NOT_IN_URLS = re.compile(r"[^!-~]+")
@@ -120,6 +122,45 @@ def prepare(
     if session.hooks and any(session.hooks.values()):  # None is fine with requests
         prepared.prepare_hooks(session.hooks)
     return prepared, body
+
+
+class Remembered:
+    """Requests of a connection that were made of a method and a URI alone, for the next ones like them.
+
+    For a session that none but the connection sees: what else goes into a request is always the same then, but for
+    cookies. `kind` tells apart what else is the same for many: None, or the call's own headers, which never change.
+    """
+
+    __slots__ = ("_headers", "_made", "_session")
+
+    def __init__(self, session: requests.Session) -> None:
+        self._session = session
+        self._headers: Headers | None = None
+        self._made: dict[tuple[str, str, bool], tuple[dict[str, Any], Fields]] = {}
+
+    def request(self, method: str, uri: str, headers: Headers, kind: Headers | None) -> requests.PreparedRequest | None:
+        """A request as `prepare` makes it of the connection's headers and `kind`; None where none like it is known."""
+        if headers is not self._headers:  # they were added to
+            self._headers, self._made = headers, {}
+            return None
+        known = self._made.get((method, uri, kind is None)) if uri.__class__ is str else None
+        if known is None or self._session.cookies:
+            return None
+        made = requests.PreparedRequest.__new__(requests.PreparedRequest)
+        own = made.__dict__
+        own.update(known[0])
+        own["headers"], own["hooks"] = headers_of(known[1]), {"response": []}
+        return made
+
+    def keep(self, method: str, uri: str, prepared: requests.PreparedRequest, kind: Headers | None) -> None:
+        """Remember a request that `prepare` made. One with a query is not: it may hold a secret."""
+        store = store_of(prepared.headers)
+        if store is None or uri.__class__ is not str or "?" in uri or len(uri) > _LONGEST or self._session.cookies:
+            return
+        if len(self._made) >= _MOST:
+            self._made = {}
+        if prepared.hooks == {"response": []}:
+            self._made[method, uri, kind is None] = (dict(vars(prepared)), dict(store))
 
 
 def _put_url(prepared: requests.PreparedRequest, url: str, common: Any, params: Any) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 import requests
-from servers import FaultServer, forward_proxy
+from servers import Exchange, FaultServer, forward_proxy
 
-from sleepwalker import ANONYMOUS, URLError
+from sleepwalker import ANONYMOUS, Policy, ReadError, URLError
 from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
 
 
@@ -158,3 +158,77 @@ def test_an_iterator_that_an_auth_object_gave_for_a_body_is_sent_in_chunks(serve
     """Nothing said where it ended: the server took it for the beginning of the next request."""
     _called_with(server.url, Changes("body", lambda _: iter([b"ab", b"c"])), warm=warm)
     assert server.requests[-1].body == b"abc"
+
+
+#: Each call is one send; the second one goes by the short way if there is one.
+ONCE = Policy(retry=False)
+
+
+def _says(raw: bytes) -> Callable[[Exchange], None]:
+    return lambda exchange: exchange.send(raw)
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["first call", "later call"])
+@pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "xchunked", "chunked;q=1", "\x0bchunked", "chunked, gzip"])
+def test_a_transfer_coding_that_was_not_asked_for_is_refused(server: FaultServer, coding: str, warm: bool) -> None:
+    """aiohttp gave such a body as it came, still encoded, and with a 200."""
+
+    async def main() -> None:
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn:
+            if warm:
+                await conn.get("/")
+            body = b"2\r\nok\r\n0\r\n\r\n"
+            head = f"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: {coding}\r\n\r\n"
+            server.script(_says(head.encode("latin-1") + body))
+            with pytest.raises(ReadError, match="Transfer-Encoding"):
+                await conn.get("/", total=5)
+            await asyncio.to_thread(server.wait_for_open, 0)
+
+    asyncio.run(main())
+
+
+def test_whitespace_before_the_colon_is_no_part_of_a_name(server: FaultServer) -> None:
+    """Its header was there, but not to be found by its name."""
+
+    async def main() -> str | None:
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn:
+            server.script(_says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Quota\t : 5\r\n\r\nok"))
+            return (await conn.get("/")).headers.get("x-quota")
+
+    assert asyncio.run(main()) == "5"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("warm", [False, True], ids=["first call", "later call"])
+def test_a_socket_that_changed_its_protocol_is_not_used_again(server: FaultServer, warm: bool, streamed: bool) -> None:
+    async def main() -> None:
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn:
+            if warm:
+                await conn.get("/")
+            server.script(_says(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"))
+            if streamed:
+                async with conn.stream("GET", "/") as response:
+                    assert (response.status_code, await response.aread()) == (101, b"")
+            else:
+                assert (await conn.get("/")).status_code == 101
+            await conn.get("/")
+
+    asyncio.run(main())
+    assert server.requests[-1].connection == 2
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["first call", "later call"])
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304)])
+def test_a_length_that_is_announced_and_not_brought_is_not_above_max_body(
+    server: FaultServer, method: str, status: int, warm: bool
+) -> None:
+    async def main() -> None:
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE, max_body=1000) as conn:
+            if warm:
+                await conn.get("/")
+            server.script(_says(b"HTTP/1.1 %d Fine\r\nContent-Length: 5000\r\n\r\n" % status))
+            assert await conn.json_request(method, "/") is None
+            await conn.get("/")
+
+    asyncio.run(main())
+    assert {request.connection for request in server.requests} == {1}

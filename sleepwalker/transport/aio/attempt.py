@@ -205,7 +205,8 @@ async def _exchanged(
             if not is_redirect(response):
                 if history:
                     response.history = history
-                await _receive(response, got, outgoing, deadline, sender.clock, hop.target)
+                if not _is_received(response, got, outgoing, deadline, sender.clock):
+                    await _receive(response, got, outgoing, deadline, sender.clock, hop.target)
                 return response
             await _read_short(response, got, deadline, sender.clock)
             if len(history) >= MAX_REDIRECTS:
@@ -251,7 +252,12 @@ async def _answered(
             mend(prepared)
         sender.check_headers(prepared.headers)
         began = sender.clock.monotonic()
-        got = await _sent(prepared, client, deadline)
+        deadline.connects, deadline.proxy, deadline.at_proxy = 0, client.proxy, False
+        deadline.uploads = is_long(prepared.body, prepared.headers)
+        deadline.remaining()
+        received = None if client.fast is None else await client.fast.send(prepared, deadline)
+        got: Got = received or await _through_session(prepared, client, deadline)
+        deadline.on_release = got.close
         deadline.phase = "body"
         kind = AsyncResponse if outgoing.stream else requests.Response
         response = made_response(kind, got, prepared, cookies, sender.clock.monotonic() - began)
@@ -272,15 +278,7 @@ async def _answered(
         prepared, again = following, again + 1
 
 
-async def _sent(prepared: requests.PreparedRequest, client: Client, deadline: AttemptDeadline) -> Got:
-    deadline.connects, deadline.proxy, deadline.at_proxy = 0, client.proxy, False
-    deadline.uploads = is_long(prepared.body, prepared.headers)
-    deadline.remaining()
-    if client.fast is not None:
-        received = await client.fast.send(prepared, deadline)
-        if received is not None:
-            deadline.on_release = received.close
-            return received
+async def _through_session(prepared: requests.PreparedRequest, client: Client, deadline: AttemptDeadline) -> Got:
     headers = {name: _text(value) for name, value in prepared.headers.items()}
     if "Expect" in prepared.headers:
         # aiohttp would wait for a 100 for ever. A proxy of HTTP/1.0 never sends one (RFC 9110, section 10.1.1).
@@ -377,6 +375,22 @@ async def _read_short(response: requests.Response, got: Got, deadline: AttemptDe
     _give_back(response, deadline, clock)
 
 
+def _is_received(
+    response: requests.Response, got: Got, outgoing: OutgoingRequest, deadline: AttemptDeadline, clock: Clock
+) -> bool:
+    """Take a body that came with its head, as most do; whether it is one, and needs nothing more."""
+    if outgoing.stream or outgoing.max_body is not None or response.status_code >= 400 or not got.content.is_eof():
+        return False
+    if _codings(response) or loaded_body(response) is not None:
+        return False
+    body = got.content.read_nowait(-1)
+    if deadline.socket is not None:
+        deadline.socket.check_end(response)
+    set_body(response, body)
+    _give_back(response, deadline, clock)
+    return True
+
+
 async def _receive(
     response: requests.Response,
     got: Got,
@@ -399,7 +413,8 @@ async def _receive(
     codings, limit = _codings(response), outgoing.max_body
     announced = limit is not None and not codings and response.request.method != "HEAD"
     length = got.content_length if announced else None
-    refused = length is not None and limit is not None and length > limit
+    # A response to HEAD, or a 304, announces what it does not bring.
+    refused = length is not None and limit is not None and length > limit and not got.content.is_eof()
     body, whole = (b"", False) if refused else await read_body(got, codings, limit, deadline)
     if not whole:
         where = f"{origin}{safe_path(response.url or '')}"

@@ -111,16 +111,20 @@ class FastPath:
         data = head.encode("latin-1")
         if not deadline.uploads and body is not None:
             data += body if isinstance(body, bytes) else body.encode("utf-8")
-        conn = await self._connector.connect(template, traces=[], timeout=_NO_TIMEOUT)
+        conn = self._connector.at_hand(deadline)
+        if conn is None:
+            conn = await self._connector.connect(template, traces=[], timeout=_NO_TIMEOUT)
         try:
             protocol, transport = _begun(conn, data, method == "HEAD")
             if deadline.uploads:
                 chunked = "transfer-encoding" in store
                 message, content = await upload(
-                    protocol, transport, body, chunked=chunked, read=_final, deadline=deadline
+                    protocol, transport, body, chunked=chunked, read=_read, deadline=deadline
                 )
             else:
-                message, content = await _final(protocol)
+                message, content = await protocol.read()
+                if message.code < 200:
+                    message, content = await _final(protocol, message, content)
             return Received(message, content, conn, kept=self._connector.keep(conn, deadline.socket))
         except BaseException:
             conn.close()
@@ -160,9 +164,13 @@ def _begun(conn: Connection, data: bytes, skip_payload: bool) -> tuple[Any, Any]
     return protocol, transport
 
 
-async def _final(protocol: Any) -> Message:
+async def _read(protocol: Any) -> Message:
     """The head of the response, and its body."""
-    message, content = await protocol.read()
+    return await _final(protocol, *await protocol.read())
+
+
+async def _final(protocol: Any, message: Any, content: aiohttp.StreamReader) -> Message:
+    """This head and its body, or those that follow, where it is an interim one."""
     while 100 <= message.code < 200 and message.code != 101:  # RFC 9110, section 15.2
         message, content = await protocol.read()
     return message, content

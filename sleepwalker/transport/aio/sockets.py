@@ -151,6 +151,19 @@ class Connector(aiohttp.TCPConnector):
         deadline.connected()
         return conn
 
+    def at_hand(self, deadline: AttemptDeadline) -> Connection | None:
+        """What `connect` would give from this pool at once: for the first attempt of most calls."""
+        if deadline.avoid or deadline.proven_since != -math.inf:
+            return None
+        conn = self._next_kept()
+        used = None if conn is None else self._taken(conn, deadline)
+        if used is None:
+            return None
+        deadline.connects = 1
+        deadline.socket, deadline.peer = used, used.peer
+        deadline.connected()
+        return conn
+
     def keep(self, conn: Connection, used: Any) -> bool:
         """Have a connection come back to this pool rather than to aiohttp's, which takes more steps; whether it will.
 

@@ -258,6 +258,8 @@ def watch_stream(response: requests.Response, on_break: OnBreak) -> None:
 
 def keep_alive_of(response: requests.Response) -> float:
     """Seconds for which the socket of a response may be idle after it, as its server says."""
+    if response.status_code == 101:  # what comes next is another protocol
+        return 0.0
     fields = store_of(response.headers)
     if fields is not None and "keep-alive" not in fields:
         return math.inf  # as nearly always
