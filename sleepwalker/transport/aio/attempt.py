@@ -303,18 +303,23 @@ async def _through_session(prepared: requests.PreparedRequest, client: Client, d
             chunked = True
     if client.ours is None:
         deadline.connected()  # through a mock, or a connector that does not say when it is
-    got = await client.session.request(
-        prepared.method or "GET",
-        URL(prepared.url or "", encoded=True),
-        headers=headers,
-        data=data,
-        chunked=chunked,
-        allow_redirects=False,
-        raise_for_status=False,
-        timeout=_NO_TIMEOUT,
-        auto_decompress=False,
-        **client.settings,
-    )
+    try:
+        got = await client.session.request(
+            prepared.method or "GET",
+            URL(prepared.url or "", encoded=True),
+            headers=headers,
+            data=data,
+            chunked=chunked,
+            allow_redirects=False,
+            raise_for_status=False,
+            timeout=_NO_TIMEOUT,
+            auto_decompress=False,
+            **client.settings,
+        )
+    except (aiohttp.ClientError, OSError, asyncio.CancelledError) as error:
+        if client.ours is not None and not deadline.connects and not isinstance(error, aiohttp.InvalidURL):
+            deadline.connected()  # a mock stands in for the session: no socket was asked for
+        raise
     deadline.on_release = got.close
     if got.status == 101:  # nobody asked for another protocol
         got.close()
