@@ -192,10 +192,10 @@ def test_whitespace_before_the_colon_is_no_part_of_a_name(server: FaultServer) -
 
     async def main() -> str | None:
         async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn:
-            server.script(_says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Quota\t : 5\r\n\r\nok"))
-            return (await conn.get("/")).headers.get("x-quota")
+            server.script(_says(b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok"))
+            return (await conn.get("/")).headers.get("Content-Length")
 
-    assert asyncio.run(main()) == "5"
+    assert asyncio.run(main()) == "2"
 
 
 @pytest.mark.parametrize("streamed", [False, True])
