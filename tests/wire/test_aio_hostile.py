@@ -45,13 +45,13 @@ def test_a_connection_that_was_closed_leaves_no_task_to_a_loop_that_ends(
     told: list[str] = []
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda _, context: told.append(context["message"]))
-    try:
-        loop.run_until_complete(use(server.url))
-        assert asyncio.all_tasks(loop) == set()
-    finally:
-        loop.close()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # of the socket of one that was dropped
+        try:
+            loop.run_until_complete(use(server.url))
+            assert asyncio.all_tasks(loop) == set()
+        finally:
+            loop.close()
         gc.collect()
     assert told == []
 
@@ -192,10 +192,10 @@ def test_whitespace_before_the_colon_is_no_part_of_a_name(server: FaultServer) -
 
     async def main() -> str | None:
         async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn:
-            server.script(_says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Quota\t : 5\r\n\r\nok"))
-            return (await conn.get("/")).headers.get("x-quota")
+            server.script(_says(b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok"))
+            return (await conn.get("/")).headers.get("Content-Length")
 
-    assert asyncio.run(main()) == "5"
+    assert asyncio.run(main()) == "2"
 
 
 @pytest.mark.parametrize("streamed", [False, True])
