@@ -10,7 +10,6 @@ own. What a test does from eight threads is then done by eight tasks of one loop
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
@@ -21,11 +20,6 @@ import sleepwalker
 import sleepwalker.links
 
 DRIVERS = ("threads", "asyncio")
-#: Modules that are still being gone through.
-_NOT_YET: set[str] = {
-    "test_proxy_errors",
-    "test_socket_turns",
-}
 
 
 def threads_only(reason: str) -> pytest.MarkDecorator:
@@ -36,8 +30,6 @@ def threads_only(reason: str) -> pytest.MarkDecorator:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marks = metafunc.definition
-    if os.environ.get("ALL_BOTH") is None and metafunc.module.__name__.rpartition(".")[2] in _NOT_YET:
-        return
     if marks.get_closest_marker("both_drivers") and not marks.get_closest_marker("threads_only"):
         metafunc.parametrize("driver", DRIVERS, indirect=True)
 

@@ -117,8 +117,8 @@ class Loop:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_HANGS)
         self._loop.close()
-        assert self._said == [], "what the loop's exception handler was told"
-        assert left == ([], []), "tasks and sockets that were left"
+        assert not self._said, f"the loop's exception handler was told: {self._said}"
+        assert left == ([], []), f"tasks and sockets that were left: {left}"
 
     def open_sockets(self) -> list[str]:
         """What the loop watches beside the pipe that wakes it."""

@@ -46,13 +46,13 @@ def test_a_connection_that_was_closed_leaves_no_task_to_a_loop_that_ends(
     told: list[str] = []
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda _, context: told.append(context["message"]))
-    try:
-        loop.run_until_complete(use(server.url))
-        assert asyncio.all_tasks(loop) == set()
-    finally:
-        loop.close()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # of the socket of one that was dropped
+        try:
+            loop.run_until_complete(use(server.url))
+            assert asyncio.all_tasks(loop) == set()
+        finally:
+            loop.close()
         gc.collect()
     assert told == []
 

@@ -163,6 +163,8 @@ def _failure(
         return Outcome(Verdict.NEUTRAL, error=outgoing.body.error)
     if deadline.in_hook:
         return Outcome(Verdict.NEUTRAL, error=error)
+    if deadline.phase in ("connect", "tls") and deadline.proxy is not None and _is_of_proxy(error, deadline.proxy):
+        deadline.at_proxy = True
     if deadline.phase == "connect" and (deadline.in_tls or _broke_a_handshake(error, hop)):
         deadline.phase = "tls"
     context = ErrorContext(
@@ -175,6 +177,13 @@ def _failure(
     if deadline.reused and (isinstance(outcome.error, ReadError) or (slow and deadline.phase != "body")):
         deadline.doubt()
     return outcome
+
+
+def _is_of_proxy(error: Exception, proxy: str) -> bool:
+    """Whether it is the socket to the proxy that was not opened, or that broke as it was asked for a tunnel."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"{error.host}:{error.port}" == proxy
+    return isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientResponseError | aiohttp.ClientOSError)
 
 
 def _broke_a_handshake(error: Exception, hop: Hop) -> bool:
