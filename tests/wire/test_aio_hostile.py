@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 import requests
-from servers import Exchange, FaultServer, forward_proxy
+from servers import Exchange, FaultServer, at, forward_proxy, reply
 
 from sleepwalker import ANONYMOUS, Policy, ReadError, URLError
 from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
@@ -232,3 +233,48 @@ def test_a_length_that_is_announced_and_not_brought_is_not_above_max_body(
 
     asyncio.run(main())
     assert {request.connection for request in server.requests} == {1}
+
+
+def test_interim_responses_without_end_are_refused_soon(server: FaultServer) -> None:
+    """They kept the loop busy until the deadline."""
+    interim = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+    async def main() -> None:
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn:
+            await conn.get("/")
+            server.script(_says(interim * 1000 + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+            assert (await conn.get("/")).content == b"ok"
+            for body in (b"", b"x" * 5_000_000):
+                server.script(at("head", _says(interim * 1001)))
+                with pytest.raises(ReadError, match="more than 1000 interim"):
+                    await conn.put("/", data=body)
+
+    asyncio.run(main())
+
+
+def test_a_few_bytes_that_are_decoded_to_many_leave_the_loop_to_other_tasks(server: FaultServer) -> None:
+    """What one read of a stream brought was decoded at once: 64 KB of a bomb to 64 MB; the loop stood still."""
+    server.default = reply(200, gzip.compress(bytes(5_000_000)), {"Content-Encoding": "gzip"})
+
+    async def main() -> tuple[int, list[int]]:
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn, conn.stream("GET", "/") as response:
+            task = asyncio.ensure_future(others())
+            size, seen = 0, []
+            async for piece in response.aiter_bytes():
+                size += len(piece)
+                seen.append(turns)
+            task.cancel()
+        return size, seen
+
+    size, seen = asyncio.run(main())
+    assert size == 5_000_000
+    assert len(seen) > 50
+    assert len(set(seen)) == len(seen)
