@@ -5,12 +5,14 @@ The second time the names `Connection` and `ConnectionManager` of its module sta
 `follow` and `pages` do: they have the methods of the blocking ones, and run each call in an event loop of the test's
 own. What a test does from eight threads is then done by eight tasks of one loop.
 
+Modules of helpers that make connections for a test are arguments of the mark, by their names.
+
 `threads_only("why")` is for a test, or for one of its parameters, that says something of the blocking side alone.
 """
 
 from __future__ import annotations
 
-import os
+import importlib
 from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
@@ -21,29 +23,6 @@ import sleepwalker
 import sleepwalker.links
 
 DRIVERS = ("threads", "asyncio")
-#: Modules that are still being gone through.
-_NOT_YET: set[str] = {
-    "test_hedge",
-    "test_proxy_errors",
-    "test_socket_turns",
-    "test_scopes",
-    "test_not_now",
-    "test_whose_policy",
-    "test_waiting_for_the_circuit",
-    "test_call_ids",
-    "test_manager",
-    "test_manager_outage",
-    "test_probe",
-    "test_reload",
-    "test_let_go",
-    "test_find_bound",
-    "test_stays_home",
-    "test_adaptive",
-    "test_tenants",
-    "test_framing",
-    "test_httpbin",
-    "test_nginx",
-}
 
 
 def threads_only(reason: str) -> pytest.MarkDecorator:
@@ -54,8 +33,6 @@ def threads_only(reason: str) -> pytest.MarkDecorator:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marks = metafunc.definition
-    if os.environ.get("ALL_BOTH") is None and metafunc.module.__name__.rpartition(".")[2] in _NOT_YET:
-        return
     if marks.get_closest_marker("both_drivers") and not marks.get_closest_marker("threads_only"):
         metafunc.parametrize("driver", DRIVERS, indirect=True)
 
@@ -86,8 +63,10 @@ def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         sleepwalker.links.follow: on_a_loop.follow,
         sleepwalker.links.pages: on_a_loop.pages,
     }
-    for known, value in list(vars(request.module).items()):
-        if isinstance(value, type | FunctionType) and value in stands_in:
-            monkeypatch.setattr(request.module, known, stands_in[value])
+    helpers = [name for mark in request.node.iter_markers("both_drivers") for name in mark.args]
+    for module in (request.module, *map(importlib.import_module, helpers)):
+        for known, value in list(vars(module).items()):
+            if isinstance(value, type | FunctionType) and value in stands_in:
+                monkeypatch.setattr(module, known, stands_in[value])
     with on_a_loop.running_loop():
         yield name

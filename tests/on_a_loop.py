@@ -37,7 +37,6 @@ class Loop:
         self._loop = asyncio.SelectorEventLoop(self._selector)
         self._own_sockets = len(self._selector.get_map())
         self._said: list[str] = []
-        self._latest = threading.local()
         self._ended = False
         self._blocks: list[contextlib.AbstractAsyncContextManager[Any]] = []
         self._made: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -52,23 +51,18 @@ class Loop:
     def call(self, conn: AsyncConnection, call: Callable[[], Any]) -> Any:
         """As `run`, of a connection whose last response is that of the caller's thread from now on."""
 
-        async def called() -> Any:
-            try:
-                return await call()
-            finally:
-                latest.append(conn.response)
-
         latest: list[Any] = []
         try:
-            return self.run(called)
+            return self.run(partial(_with_latest, conn, call, latest))
         finally:
             if latest and latest[0] is not None:
-                known = vars(self._latest).setdefault("of_connections", {})
-                known[id(conn.usage)] = weakref.ref(latest[0]) if isinstance(latest[0], AsyncResponse) else latest[0]
+                is_stream = isinstance(latest[0], AsyncResponse)
+                _latest_of(conn).response = weakref.ref(latest[0]) if is_stream else latest[0]
+            del latest
 
     def latest(self, conn: AsyncConnection) -> Any:
         """The last response of a connection in the caller's thread."""
-        latest = vars(self._latest).get("of_connections", {}).get(id(conn.usage))
+        latest = getattr(_latest_of(conn), "response", None)
         return latest() if isinstance(latest, weakref.ref) else latest
 
     def entered(self, conn: AsyncConnection, block: contextlib.AbstractAsyncContextManager[Any]) -> Any:
@@ -123,8 +117,8 @@ class Loop:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_HANGS)
         self._loop.close()
-        assert self._said == [], "what the loop's exception handler was told"
-        assert left == ([], []), "tasks and sockets that were left"
+        assert not self._said, f"the loop's exception handler was told: {self._said}"
+        assert left == ([], []), f"tasks and sockets that were left: {left}"
 
     def open_sockets(self) -> list[str]:
         """What the loop watches beside the pipe that wakes it."""
@@ -141,6 +135,18 @@ class Loop:
             await asyncio.sleep(0.005)
 
 
+async def _with_latest(conn: AsyncConnection, call: Callable[[], Any], latest: list[Any]) -> Any:
+    try:
+        return await call()
+    finally:
+        latest.append(conn.response)
+
+
+def _latest_of(conn: AsyncConnection) -> Any:
+    """The last responses by thread, in what a connection and its scopes share."""
+    return vars(conn).setdefault("_latest_in_tests", threading.local())
+
+
 class _UnderWay:
     """A call in a task of the loop. What it comes to is known when the task has ended, also where it was cancelled."""
 
@@ -150,26 +156,13 @@ class _UnderWay:
         self._task: asyncio.Task[Any] | None = None
 
     def begin(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
-        self._task = loop.create_task(self._work(), context=context)
+        self._task = loop.create_task(_work(self._call, self._handled), context=context)
+        self._handled = None
         self._task.add_done_callback(self._end)
 
     def cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
-
-    async def _work(self) -> Any:
-        handled, self._handled = self._handled, None
-        if handled is None:
-            result = self._call()
-            return await result if inspect.isawaitable(result) else result
-        traceback = handled.__traceback__
-        try:
-            raise handled
-        except BaseException:
-            handled.__traceback__ = traceback
-            return await self._work()
-        finally:
-            del handled
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         self._task = None
@@ -179,6 +172,21 @@ class _UnderWay:
             self.done.set_exception(error)
         else:
             self.done.set_result(task.result())
+
+
+async def _work(call: Callable[[], Any], handled: BaseException | None) -> Any:
+    """Await a call. This frame is in the traceback of what it raises, and so must not have what that ends up in."""
+    if handled is None:
+        result = call()
+        return await result if inspect.isawaitable(result) else result
+    traceback = handled.__traceback__
+    try:
+        raise handled
+    except BaseException:
+        handled.__traceback__ = traceback
+        return await _work(call, None)
+    finally:
+        del handled
 
 
 def _told(context: dict[str, Any]) -> str:
@@ -375,7 +383,10 @@ class ConnectionManager(_Facade):
         return cls
 
     def add_conn_hook(self, hook: Any) -> None:
-        self._called("add_conn_hook", _Hook(hook) if hasattr(type(hook), "connect") else hook)
+        kind = type(hook)
+        if hasattr(kind, "connect"):
+            hook = type(kind.__name__, (_Hook,), {})(hook)
+        self._called("add_conn_hook", hook)
 
     def __getattr__(self, name: str) -> Any:
         value = super().__getattr__(name)

@@ -207,7 +207,7 @@ class Calls:
         if compiled.hedge is None:
             return drive(steps, self.waits, send, discard)
         begin = partial(self._hedged, call)
-        hedged = partial(hedge, begin=begin, release=discard, clock=self._clock)
+        hedged = partial(hedge, begin=begin, release=discard, clock=self._clock, is_over=lambda: self.closed)
         return drive(steps, self.waits, send, discard, hedged)
 
     def _hedged(self, call: PreparedCall, step: Send, extra: bool) -> Coroutine[Any, Any, Outcome]:

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 #: Bytes of one line, and lines of one head: http.client's own limits.
 LONGEST_LINE = 65536
 MOST_LINES = 100
+#: Interim responses (1xx) before the final one. `102 Processing` may come every second of a long job.
+MOST_INTERIM = 1000
 #: Bytes of a whole head. http.client allows six million, which take seconds to read, past any deadline.
 LONGEST_HEAD = 1 << 20
 #: Bytes of the line with a chunk's size and its extensions, which nobody uses.

@@ -21,7 +21,10 @@ from sleepwalker import (
     URLError,
 )
 from sleepwalker import ConnectionError as OurConnectionError
+from tests.both_drivers import threads_only
 from tests.naming import steady
+
+pytestmark = pytest.mark.both_drivers
 
 SECRET = "canary-7d1f"
 
@@ -138,7 +141,7 @@ CONSTRUCTOR: list[tuple[dict[str, Any], type[Exception], list[str]]] = [
     ({"policy": False}, TypeError, ["policy", "bool", "standard"]),
     ({"policy": {"retry": False}}, TypeError, ["policy", "dict"]),
     ({"policy": 7}, TypeError, ["policy", "int"]),
-    ({"session": object()}, TypeError, ["session", "requests.Session", "object"]),
+    ({"session": object()}, TypeError, ["session", "Session", "object"]),
     ({"session": requests.Session}, TypeError, ["session", "type"]),
     ({"session": "x"}, TypeError, ["session", "str"]),
     ({"max_body": 0}, ValueError, ["max_body", "0"]),
@@ -189,6 +192,7 @@ def test_the_errors_are_those_that_users_of_requests_and_of_python_catch() -> No
         Connection("https://host.com", policy="no-such-policy")
 
 
+@threads_only("a session of requests")
 def test_a_constructor_that_fails_leaves_a_session_given_to_it_as_it_was() -> None:
     with requests.Session() as session:
         before = dict(session.adapters)
@@ -316,6 +320,7 @@ def test_a_wrong_header_is_refused_before_anything_is_sent(conn: Connection, hea
         assert SECRET not in everything(caught.value)
 
 
+@threads_only("a session of requests")
 def test_a_wrong_header_of_a_session_is_named_without_its_value() -> None:
     """http.client quotes the value in its own error."""
     session = requests.Session()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
@@ -328,3 +329,16 @@ def test_the_map_for_contributors_names_files_that_there_are() -> None:
     named = re.findall(r"`(sleepwalker/[\w/.]+)`", rows)
     assert len(named) > 20
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_docs_name_the_releases_that_the_package_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = [re.search(r"Python :: (3\.\d+)$", line) for line in project["classifiers"]]
+    *others, last = [match[1] for match in found if match is not None]
+    aiohttp = re.search(r"aiohttp>=([\d.]+),<4", str(project["optional-dependencies"]["aio"]))
+    assert aiohttp is not None
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"needs Python {others[0]} or later, and is tested with {', '.join(others)} and {last}." in readme
+    assert f"aiohttp {aiohttp[1]} or later" in readme
+    assert f"of version 3 from {aiohttp[1]} on" in _page("reference/asyncio.md")
+    assert project["requires-python"] == f">={others[0]}"

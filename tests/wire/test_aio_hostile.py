@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 import requests
-from servers import FaultServer, forward_proxy
+from servers import Exchange, FaultServer, at, forward_proxy, reply
 
-from sleepwalker import ANONYMOUS, URLError
+from sleepwalker import ANONYMOUS, Policy, ReadError, URLError
 from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
 
 
@@ -45,13 +46,13 @@ def test_a_connection_that_was_closed_leaves_no_task_to_a_loop_that_ends(
     told: list[str] = []
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda _, context: told.append(context["message"]))
-    try:
-        loop.run_until_complete(use(server.url))
-        assert asyncio.all_tasks(loop) == set()
-    finally:
-        loop.close()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # of the socket of one that was dropped
+        try:
+            loop.run_until_complete(use(server.url))
+            assert asyncio.all_tasks(loop) == set()
+        finally:
+            loop.close()
         gc.collect()
     assert told == []
 
@@ -158,3 +159,122 @@ def test_an_iterator_that_an_auth_object_gave_for_a_body_is_sent_in_chunks(serve
     """Nothing said where it ended: the server took it for the beginning of the next request."""
     _called_with(server.url, Changes("body", lambda _: iter([b"ab", b"c"])), warm=warm)
     assert server.requests[-1].body == b"abc"
+
+
+#: Each call is one send; the second one goes by the short way if there is one.
+ONCE = Policy(retry=False)
+
+
+def _says(raw: bytes) -> Callable[[Exchange], None]:
+    return lambda exchange: exchange.send(raw)
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["first call", "later call"])
+@pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "xchunked", "chunked;q=1", "\x0bchunked", "chunked, gzip"])
+def test_a_transfer_coding_that_was_not_asked_for_is_refused(server: FaultServer, coding: str, warm: bool) -> None:
+    """aiohttp gave such a body as it came, still encoded, and with a 200."""
+
+    async def main() -> None:
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn:
+            if warm:
+                await conn.get("/")
+            body = b"2\r\nok\r\n0\r\n\r\n"
+            head = f"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: {coding}\r\n\r\n"
+            server.script(_says(head.encode("latin-1") + body))
+            with pytest.raises(ReadError, match="Transfer-Encoding"):
+                await conn.get("/", total=5)
+            await asyncio.to_thread(server.wait_for_open, 0)
+
+    asyncio.run(main())
+
+
+def test_whitespace_before_the_colon_is_no_part_of_a_name(server: FaultServer) -> None:
+    """Its header was there, but not to be found by its name."""
+
+    async def main() -> str | None:
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn:
+            server.script(_says(b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok"))
+            return (await conn.get("/")).headers.get("Content-Length")
+
+    assert asyncio.run(main()) == "2"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("warm", [False, True], ids=["first call", "later call"])
+def test_a_socket_that_changed_its_protocol_is_not_used_again(server: FaultServer, warm: bool, streamed: bool) -> None:
+    async def main() -> None:
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn:
+            if warm:
+                await conn.get("/")
+            server.script(_says(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"))
+            if streamed:
+                async with conn.stream("GET", "/") as response:
+                    assert (response.status_code, await response.aread()) == (101, b"")
+            else:
+                assert (await conn.get("/")).status_code == 101
+            await conn.get("/")
+
+    asyncio.run(main())
+    assert server.requests[-1].connection == 2
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["first call", "later call"])
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304)])
+def test_a_length_that_is_announced_and_not_brought_is_not_above_max_body(
+    server: FaultServer, method: str, status: int, warm: bool
+) -> None:
+    async def main() -> None:
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE, max_body=1000) as conn:
+            if warm:
+                await conn.get("/")
+            server.script(_says(b"HTTP/1.1 %d Fine\r\nContent-Length: 5000\r\n\r\n" % status))
+            assert await conn.json_request(method, "/") is None
+            await conn.get("/")
+
+    asyncio.run(main())
+    assert {request.connection for request in server.requests} == {1}
+
+
+def test_interim_responses_without_end_are_refused_soon(server: FaultServer) -> None:
+    """They kept the loop busy until the deadline."""
+    interim = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+    async def main() -> None:
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn:
+            await conn.get("/")
+            server.script(_says(interim * 1000 + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+            assert (await conn.get("/")).content == b"ok"
+            for body in (b"", b"x" * 5_000_000):
+                server.script(at("head", _says(interim * 1001)))
+                with pytest.raises(ReadError, match="more than 1000 interim"):
+                    await conn.put("/", data=body)
+
+    asyncio.run(main())
+
+
+def test_a_few_bytes_that_are_decoded_to_many_leave_the_loop_to_other_tasks(server: FaultServer) -> None:
+    """What one read of a stream brought was decoded at once: 64 KB of a bomb to 64 MB; the loop stood still."""
+    server.default = reply(200, gzip.compress(bytes(5_000_000)), {"Content-Encoding": "gzip"})
+
+    async def main() -> tuple[int, list[int]]:
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn, conn.stream("GET", "/") as response:
+            task = asyncio.ensure_future(others())
+            size, seen = 0, []
+            async for piece in response.aiter_bytes():
+                size += len(piece)
+                seen.append(turns)
+            task.cancel()
+        return size, seen
+
+    size, seen = asyncio.run(main())
+    assert size == 5_000_000
+    assert len(seen) > 50
+    assert len(set(seen)) == len(seen)

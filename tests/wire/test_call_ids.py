@@ -100,7 +100,7 @@ def test_a_hedge_and_both_of_its_events_bear_the_id_of_the_call() -> None:
     assert {HedgeSent, HedgeFinished} <= {type(event) for event in mine}
 
 
-def test_events_say_what_find_was_asked_for_where_that_is_not_the_host() -> None:
+def test_events_say_what_find_was_asked_for_where_that_is_not_the_host(driver: str) -> None:
     """Of a connection, of its scopes, of a guarded object, and of one that stands in for another host."""
     events: list[Event] = []
     with (
@@ -115,7 +115,8 @@ def test_events_say_what_find_was_asked_for_where_that_is_not_the_host() -> None
         manager.add("https://replaced.test/api", None, make())
         manager.find("billing").get("/")
         manager.find("billing").scope("eu").get("/")
-        manager.find("stock").get("/")
+        if driver == "threads":  # that client is blocking
+            manager.find("stock").get("/")
         manager.find(other.url).get("/")
         manager.find("https://replaced.test/api").get("/")
         with make() as alone, ConnectionManager() as plain:
@@ -126,7 +127,7 @@ def test_events_say_what_find_was_asked_for_where_that_is_not_the_host() -> None
     assert found == [
         (server.url, "billing"),
         (f"{server.url}#eu", "billing"),
-        ("stock", None),
+        *([("stock", None)] if driver == "threads" else []),
         (server.url, other.url),
         (server.url, "https://replaced.test/api"),
         (server.url, None),

@@ -15,8 +15,6 @@ from urllib3.exceptions import HTTPError
 
 from sleepwalker import ANONYMOUS, Connection, DecodeError, HTTPNotFound, HTTPServiceUnavailable, Policy, ReadError
 
-pytestmark = pytest.mark.both_drivers
-
 POLICY = Policy(retry=False, breaker=False, timeout={"connect": 5, "read": 5, "attempt": 5, "total": 10})
 TEXT = b'{"a": 1}'
 MB = 1_000_000

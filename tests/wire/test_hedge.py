@@ -240,7 +240,6 @@ def test_a_stream_is_hedged_until_its_head() -> None:
     with FaultServer() as server, hedged(server) as conn:
         server.script(stall(), drip_body(b"x" * 10, interval=0.02))
         with conn.get("/", stream=True) as response:
-            assert response.raw.tell() <= 10
             assert b"".join(response.iter_content(1)) == b"x" * 10
         assert len(server.requests) == 2
         conn.close()
@@ -586,7 +585,6 @@ def test_interactive_hedges_what_is_slower_than_most() -> None:
 # -- interrupted ----------------------------------------------------------------------------------
 
 
-@threads_only("Ctrl-C reaches a thread; a task is cancelled instead")
 def test_ctrl_c_cuts_both() -> None:
     with FaultServer(default=stall()) as server, hedged(server) as conn:
 
@@ -602,7 +600,6 @@ def test_ctrl_c_cuts_both() -> None:
         assert (conn.health.in_flight, conn.health.failures) == (0, 0)
 
 
-@threads_only("Ctrl-C reaches a thread; a task is cancelled instead")
 def test_ctrl_c_while_only_the_copy_is_under_way_cuts_it() -> None:
     with FaultServer(default=stall()) as server, hedged(server) as conn:
         server.script(once_hedged(reply(503)))
@@ -641,6 +638,7 @@ def test_what_a_hook_raises_in_the_copys_thread_reaches_the_caller() -> None:
         server.wait_for_open(0)
 
 
+@threads_only("the lock of a race of threads")
 def test_an_observer_is_called_outside_the_races_lock() -> None:
     """One that waits for a lock that the caller holds delays a copy at most."""
     mine = threading.RLock()
@@ -656,6 +654,7 @@ def test_an_observer_is_called_outside_the_races_lock() -> None:
         server.wait_for_open(1)
 
 
+@threads_only("the threads of a race")
 @pytest.mark.parametrize("where", ["timer", "copy"])
 def test_where_no_thread_can_be_started_the_call_goes_on_without_a_copy(
     monkeypatch: pytest.MonkeyPatch, where: str

@@ -15,6 +15,7 @@ from servers import FaultServer, redirect, reply, truncated
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionHook, ConnectionManager, Policy, SleepwalkerException
 from sleepwalker.links import follow
+from tests.both_drivers import threads_only
 
 pytestmark = pytest.mark.both_drivers
 
@@ -119,7 +120,17 @@ def url() -> Iterator[str]:
             gc.enable()
 
 
-@pytest.mark.parametrize("done", DONE.values(), ids=DONE)
+def only_of_threads(name: str) -> list[pytest.MarkDecorator]:
+    if name in ("a session", "a walk"):
+        return [threads_only("a session of requests, and links, are blocking")]
+    if "stream" in name and name != "a broken body of a stream":
+        return [threads_only("an asynchronous stream ends with its block")]
+    return []
+
+
+@pytest.mark.parametrize(
+    "done", [pytest.param(done, id=name, marks=only_of_threads(name)) for name, done in DONE.items()]
+)
 def test_sockets_are_freed_without_the_garbage_collector(url: str, done: Callable[[str], object]) -> None:
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always", ResourceWarning)

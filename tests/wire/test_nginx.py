@@ -25,6 +25,7 @@ from sleepwalker import (
     TLSError,
 )
 from sleepwalker import ConnectionError as OurConnectionError
+from tests.both_drivers import threads_only
 
 pytestmark = pytest.mark.both_drivers
 
@@ -38,6 +39,7 @@ def connections(responses: list[Any]) -> set[str]:
 # -- plain HTTP ----------------------------------------------------------------------------------
 
 
+@threads_only("aiohttp closes a connection after some answers to HEAD")
 def test_20_requests_take_one_connection(nginx: Nginx) -> None:
     with Connection(nginx.http, ANONYMOUS) as conn:
         answers = [conn.get("/100b.json") for _ in range(10)]
@@ -141,6 +143,7 @@ def test_a_private_authority_that_is_named_is_trusted(nginx: Nginx, tls: TlsMate
     assert len(connections(answers)) == 1
 
 
+@threads_only("the warning is urllib3's")
 def test_verify_false_works_and_warns_as_requests_does(nginx: Nginx) -> None:
     with (
         Connection(nginx.expired, ANONYMOUS, verify=False) as conn,

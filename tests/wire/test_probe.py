@@ -76,6 +76,7 @@ def test_a_manager_whose_policy_asks_for_no_probe_has_no_thread(server: FaultSer
         assert probing_threads() == []
 
 
+@threads_only("the thread of probes; in asyncio they are tasks")
 def test_a_manager_has_one_probe_thread_at_most_and_none_once_closed() -> None:
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(FaultServer(default=reply(503))) for _ in range(5)]
@@ -199,6 +200,7 @@ def test_a_host_whose_hook_fails_is_probed_with_the_connection_before() -> None:
         server.wait_for_open(1)  # the one that is in use: what the probe opened is closed again
 
 
+@threads_only("the thread of probes; in asyncio they are tasks")
 @timing_test
 def test_closing_the_manager_does_not_wait_for_a_probe_under_way() -> None:
     with FaultServer(routes={"/": reply(503), "/health": stall()}) as server:

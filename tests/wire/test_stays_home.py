@@ -346,7 +346,7 @@ def test_a_uri(field: Field, conn: Connection) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_location(field: Field, conn: Connection, method: str) -> None:
+def test_a_location(field: Field, conn: Connection, method: str, driver: str) -> None:
     chance, followed, left = random.Random(SEED), 0, 0
     for number in range(COUNT // 2):
         text = field.text(chance)
@@ -370,7 +370,10 @@ def test_a_location(field: Field, conn: Connection, method: str) -> None:
             left += 1
         if method == "POST":
             assert away == [], case
-            assert error is None or isinstance(error, RedirectError), case
+            # aiohttp refuses a head with a NUL in it.
+            assert error is None or isinstance(error, RedirectError) or (driver == "asyncio" and b"\0" in location), (
+                case
+            )
         if error is None and not away and more:
             (second,) = more
             followed += 1

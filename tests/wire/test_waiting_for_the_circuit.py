@@ -152,7 +152,6 @@ def test_closing_the_connection_ends_it_at_once() -> None:
         assert len(server.requests) == 1
 
 
-@threads_only("Ctrl-C reaches a thread; a task is cancelled instead")
 @timing_test
 def test_ctrl_c_ends_it_at_once_and_the_next_one_goes_first() -> None:
     with FaultServer() as server, ThreadPoolExecutor(1) as pool:

@@ -16,9 +16,18 @@ Begin = Callable[[Send, bool], Coroutine[Any, Any, Outcome]]
 
 
 async def hedge(
-    steps: Steps, step: Send, *, begin: Begin, release: Callable[[object], None], clock: Clock
+    steps: Steps,
+    step: Send,
+    *,
+    begin: Begin,
+    release: Callable[[object], None],
+    clock: Clock,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> tuple[Step | Final, Outcome]:
-    """Send what `step` asks for, hedged: what the call does next, and the outcome that it goes on with."""
+    """Send what `step` asks for, hedged: what the call does next, and the outcome that it goes on with.
+
+    No hedge attempt is begun once the connection `is_over`.
+    """
     under_way = {asyncio.ensure_future(begin(step, False)): step.number}
     outcomes: list[Outcome] = []
     due = None if step.hedge_in is None else clock.monotonic() + step.hedge_in
@@ -35,6 +44,8 @@ async def hedge(
                 following = _following(steps, Completed(under_way.pop(ended), outcomes[-1]))
             elif due is not None and clock.monotonic() >= due:
                 due = None
+                if is_over():
+                    continue
                 following = _following(steps, DUE)
                 if isinstance(following, Send):
                     under_way[asyncio.ensure_future(begin(following, True))] = following.number

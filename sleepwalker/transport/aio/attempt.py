@@ -163,6 +163,8 @@ def _failure(
         return Outcome(Verdict.NEUTRAL, error=outgoing.body.error)
     if deadline.in_hook:
         return Outcome(Verdict.NEUTRAL, error=error)
+    if deadline.phase in ("connect", "tls") and deadline.proxy is not None and _is_of_proxy(error, deadline.proxy):
+        deadline.at_proxy = True
     if deadline.phase == "connect" and (deadline.in_tls or _broke_a_handshake(error, hop)):
         deadline.phase = "tls"
     context = ErrorContext(
@@ -175,6 +177,13 @@ def _failure(
     if deadline.reused and (isinstance(outcome.error, ReadError) or (slow and deadline.phase != "body")):
         deadline.doubt()
     return outcome
+
+
+def _is_of_proxy(error: Exception, proxy: str) -> bool:
+    """Whether it is the socket to the proxy that was not opened, or that broke as it was asked for a tunnel."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"{error.host}:{error.port}" == proxy
+    return isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientResponseError | aiohttp.ClientOSError)
 
 
 def _broke_a_handshake(error: Exception, hop: Hop) -> bool:
@@ -294,18 +303,23 @@ async def _through_session(prepared: requests.PreparedRequest, client: Client, d
             chunked = True
     if client.ours is None:
         deadline.connected()  # through a mock, or a connector that does not say when it is
-    got = await client.session.request(
-        prepared.method or "GET",
-        URL(prepared.url or "", encoded=True),
-        headers=headers,
-        data=data,
-        chunked=chunked,
-        allow_redirects=False,
-        raise_for_status=False,
-        timeout=_NO_TIMEOUT,
-        auto_decompress=False,
-        **client.settings,
-    )
+    try:
+        got = await client.session.request(
+            prepared.method or "GET",
+            URL(prepared.url or "", encoded=True),
+            headers=headers,
+            data=data,
+            chunked=chunked,
+            allow_redirects=False,
+            raise_for_status=False,
+            timeout=_NO_TIMEOUT,
+            auto_decompress=False,
+            **client.settings,
+        )
+    except (aiohttp.ClientError, OSError, asyncio.CancelledError) as error:
+        if client.ours is not None and not deadline.connects and not isinstance(error, aiohttp.InvalidURL):
+            deadline.connected()  # a mock stands in for the session: no socket was asked for
+        raise
     deadline.on_release = got.close
     if got.status == 101:  # nobody asked for another protocol
         got.close()
@@ -408,7 +422,8 @@ async def _receive(
     codings, limit = _codings(response), outgoing.max_body
     announced = limit is not None and not codings and response.request.method != "HEAD"
     length = got.content_length if announced else None
-    refused = length is not None and limit is not None and length > limit
+    # A response to HEAD, or a 304, announces what it does not bring.
+    refused = length is not None and limit is not None and length > limit and not got.content.is_eof()
     body, whole = (b"", False) if refused else await read_body(got, codings, limit, deadline)
     if not whole:
         where = f"{origin}{safe_path(response.url or '')}"

@@ -22,7 +22,7 @@ from sleepwalker.telemetry.log import emit
 from sleepwalker.transport.aio.deadline import AttemptDeadline
 from sleepwalker.transport.aio.sockets import Connector
 from sleepwalker.transport.aio.uploading import Message, upload
-from sleepwalker.transport.framing import LONGEST_LINE
+from sleepwalker.transport.framing import LONGEST_LINE, MOST_INTERIM, MalformedResponse
 from sleepwalker.transport.headers import store_of
 
 #: Heads to remember: more than a connection sends repeatedly.
@@ -171,7 +171,11 @@ async def _read(protocol: Any) -> Message:
 
 async def _final(protocol: Any, message: Any, content: aiohttp.StreamReader) -> Message:
     """This head and its body, or those that follow, where it is an interim one."""
+    interim = 0
     while 100 <= message.code < 200 and message.code != 101:  # RFC 9110, section 15.2
+        interim += 1
+        if interim > MOST_INTERIM:
+            raise MalformedResponse(f"more than {MOST_INTERIM} interim responses (1xx), and no final one")
         message, content = await protocol.read()
     return message, content
 

@@ -112,7 +112,7 @@ class _Clients:
     ) -> None:
         """`given` is the caller's own session; `trust` are `verify` and `cert`."""
         self._origin = origin
-        self._secure = origin.scheme == "https"
+        self._secure = origin.scheme == "https" or (proxy or "").lower().startswith("https:")
         self._given = given
         self._pool = pool
         self._clock = clock
@@ -149,6 +149,7 @@ class _Clients:
             context = await self._tls()
             if context is not client.settings.get("ssl"):
                 client.settings["ssl"], client.ours.template = context, None
+                client.ours.close_idle()  # aiohttp would not use them again
         return client
 
     async def elsewhere(self, url: str) -> Client:

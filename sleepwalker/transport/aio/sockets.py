@@ -175,7 +175,14 @@ class Connector(aiohttp.TCPConnector):
         return True
 
     def _next_kept(self) -> Connection | None:
-        """The one that has lain idle longest: no machine behind an address is favoured."""
+        """The one that has lain idle longest: no machine behind an address is favoured.
+
+        None while aiohttp's own pool has idle ones. Each of them is used once, and then comes here.
+        """
+        for protocol in [protocol for protocol in self._resting if not protocol.is_connected()]:
+            del self._resting[protocol]
+        if self._resting:
+            return None
         while self._kept:
             known = self._kept.popleft()
             conn, known.kept = known.kept, None

@@ -153,7 +153,11 @@ class AsyncResponse(requests.Response):
                 data, broken = await self._read_on(got)
                 if not data:
                     break
+                first = True
                 for piece in self._decoded(data):
+                    if not first:  # a few bytes may be decoded to many megabytes: the loop has other tasks
+                        await asyncio.sleep(0)
+                    first = False
                     yield piece
             if broken is not None:
                 raise broken
@@ -180,9 +184,9 @@ class AsyncResponse(requests.Response):
                 why = ClosedByReader("the response was closed, or a read of it interrupted, before its end")
             return _arrived(got.content), self._broken(why, handled, hit)
 
-    def _decoded(self, data: bytes) -> list[bytes]:
+    def _decoded(self, data: bytes) -> Iterator[bytes]:
         try:
-            return list(self._decoding.decoded(data))
+            yield from self._decoding.decoded(data)
         except Exception as error:  # noqa: BLE001 - likewise
             raise self._broken(error, None, False) from None
 
@@ -258,6 +262,8 @@ def watch_stream(response: requests.Response, on_break: OnBreak) -> None:
 
 def keep_alive_of(response: requests.Response) -> float:
     """Seconds for which the socket of a response may be idle after it, as its server says."""
+    if response.status_code == 101:  # what comes next is another protocol
+        return 0.0
     fields = store_of(response.headers)
     if fields is not None and "keep-alive" not in fields:
         return math.inf  # as nearly always

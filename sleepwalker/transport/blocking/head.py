@@ -17,6 +17,7 @@ from sleepwalker.transport.blocking.reader import BoundedReader, ChunkReader, Ra
 from sleepwalker.transport.framing import (
     LONGEST_HEAD,
     LONGEST_LINE,
+    MOST_INTERIM,
     MOST_LINES,
     MalformedResponse,
     content_length,
@@ -26,8 +27,6 @@ from sleepwalker.transport.framing import (
 )
 from sleepwalker.transport.plain_headers import PlainHeaders
 
-#: Interim responses (1xx) before the final one. `102 Processing` may come every second of a long job.
-_MOST_INTERIM = 1000
 #: Bytes read at a time. Memory for all of a body would be allocated on the server's word alone.
 _AT_ONCE = 1 << 20
 #: The same where what has arrived is enough.
@@ -297,7 +296,7 @@ class BoundedResponse(http.client.HTTPResponse):
 
     def _read_line_by_line(self, reader: BoundedReader) -> None:
         left = LONGEST_HEAD
-        for _ in range(_MOST_INTERIM + 1):
+        for _ in range(MOST_INTERIM + 1):
             line = reader.read_line(LONGEST_LINE)
             if not line:
                 raise http.client.RemoteDisconnected("closed without a response")
@@ -309,7 +308,7 @@ class BoundedResponse(http.client.HTTPResponse):
             if not 100 <= status < 200 or status == 101:  # after 101, no other response follows
                 break
         else:
-            raise MalformedResponse(f"more than {_MOST_INTERIM} interim responses (1xx), and no final one")
+            raise MalformedResponse(f"more than {MOST_INTERIM} interim responses (1xx), and no final one")
         pairs, well_formed = parse_fields(lines)
         self.code = self.status = status
         self.headers = self.msg = PlainHeaders(pairs)
