@@ -8,10 +8,10 @@ as a line of JSON and prints what it saw; `faults` is empty where all is well.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import gc
 import json
-import math
 import random
 import stat
 import sys
@@ -34,6 +34,9 @@ from sleepwalker.engine import Host
 SECONDS, TASKS, SEED = 60.0, 200, 20261130
 #: Seconds after its deadline, or after its task was cancelled, by which a call must have ended.
 GRACE = 0.1
+#: Seconds before a deadline in which the process waited for a core, so that it had more to do at the deadline.
+JUST_BEFORE = 0.2
+_SCHEDULED = Path("/proc/self/schedstat")
 #: Of the calls, and within how many seconds at most.
 CANCELLED, TIMED, WITHIN = 0.15, 0.05, 0.6
 #: Seconds that a task waits between two calls, at most.
@@ -87,33 +90,34 @@ def measure(seconds: float = SECONDS, tasks: int = TASKS, seed: int = SEED) -> d
 
 @dataclass(slots=True)
 class Lag:
-    """When the loop came late, so that a call's lateness can be told from the machine's."""
+    """How late the loop came, and how long the machine had this process wait for a core meanwhile."""
 
-    ticks: list[tuple[float, float]] = field(default_factory=list)
-    """The moment, and how many seconds after the one before, of those that came more than a millisecond late."""
+    moments: list[float] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
+    """Seconds that the process has waited for a core in all, by each of the moments."""
     longest: float = 0.0
-    ticked: float = math.inf
-    """When it ticked last."""
+    """Seconds by which a tick came too late."""
 
     async def watch(self) -> None:
-        self.ticked = time.monotonic()
         while True:
+            before = time.monotonic()
+            self.moments.append(before)
+            self.waited.append(_waited_for_a_core())
             await asyncio.sleep(TICK)
-            now = time.monotonic()
-            took, self.ticked = now - self.ticked, now
-            if took > TICK + 0.001:
-                self.ticks.append((now, took))
-                self.longest = max(self.longest, took - TICK)
+            self.longest = max(self.longest, time.monotonic() - before - TICK)
 
     def since(self, moment: float) -> float:
-        """Seconds in which the loop came to nothing, in all, from the moment on; the next tick may be late already."""
-        now = time.monotonic()
-        found = now - self.ticked if now - self.ticked > TICK + 0.001 else 0.0
-        for ticked, took in reversed(self.ticks):
-            if ticked < moment:
-                break
-            found += took
-        return found
+        """Seconds that the process waited for a core since that moment, and just before it: that work waits, too."""
+        at = bisect.bisect(self.moments, moment - JUST_BEFORE) - 1
+        return _waited_for_a_core() - self.waited[at] if at >= 0 else 0.0
+
+
+def _waited_for_a_core() -> float:
+    """Seconds that the process was ready to run, and others ran; 0 where the system does not say."""
+    try:
+        return int(_SCHEDULED.read_text(encoding="ascii").split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 class Storm:
@@ -199,7 +203,7 @@ class Storm:
         figures.append(late)
         if late > GRACE:
             if late - self.lag.since(due) > GRACE:
-                self.fault(kind, f"{nonce}: {late:.3f} s, the loop {self.lag.since(due):.3f} s of it")
+                self.fault(kind, f"{nonce}: {late:.3f} s; {self.lag.since(due):.3f} s waited for a core")
             else:
                 self.excused += 1
 
@@ -239,7 +243,10 @@ class Storm:
     async def stream(self, conn: AsyncConnection, path: str, nonce: str, total: float, due: float) -> str:
         async with conn.stream("GET", path, total=total) as response:
             self.ended("later than its deadline", due, self.lateness, nonce)
-            chunks = [chunk async for chunk in response.aiter_bytes()]
+            try:
+                chunks = [chunk async for chunk in response.aiter_bytes()]
+            except sleepwalker.SleepwalkerException as error:  # `total` ended with the head
+                return f"{type(error).__name__} in a stream's body"
         self.look(nonce, b"".join(chunks))
         return "streamed"
 
@@ -333,10 +340,10 @@ async def _storm(wanted: Mapping[str, Any]) -> dict[str, Any]:
             f"http://127.0.0.{number + 1}:{wanted['port']}", sleepwalker.ANONYMOUS, policy=policy
         )
     storm = Storm(conns, wanted["tasks"], random.Random(wanted["seed"]))
-    cpu, wall = time.process_time(), time.monotonic()
+    cpu, wall, waited = time.process_time(), time.monotonic(), _waited_for_a_core()
     with _complaints(storm):
         await storm.run(wanted["seconds"])
-        took, used = time.monotonic() - wall, time.process_time() - cpu
+        took, used, waited = time.monotonic() - wall, time.process_time() - cpu, _waited_for_a_core() - waited
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             storm.fault("left behind", f"a task, before closing: {task!r}"[:300])
         storm.permits()
@@ -358,6 +365,7 @@ async def _storm(wanted: Mapping[str, Any]) -> dict[str, Any]:
         "cut": _figures(storm.cuts),
         "excused": storm.excused,
         "lag": round(storm.lag.longest * 1e3, 1),
+        "waited": round(waited, 2),
         "took": round(took, 2),
         "cpu": round(used, 2),
         "faults": storm.told + [f"{kind}: {number} in all" for kind, number in storm.faults.items() if number > _TOLD],

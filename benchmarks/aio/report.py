@@ -203,8 +203,9 @@ def _chaos(found: Mapping[str, Any], result: Result) -> list[str]:
 ({", ".join(chaos.POLICIES)}), while the hosts failed in {len(reached["happened"]) - 1} ways. Of the calls
 {chaos.CANCELLED:.0%} were cancelled, if they took as long, and {chaos.TIMED:.0%} put within an `asyncio.timeout`. Each
 answer has to tell the nonce of its request; each POST may reach the host once; each call must have ended
-{chaos.GRACE * 1e3:.0f} ms after its deadline, or after it was cancelled, less the time in which the loop
-itself came to nothing; and at the end no task, future, socket or permit may be left."""
+{chaos.GRACE * 1e3:.0f} ms after its deadline, or after it was cancelled, less the time for which the machine had the
+callers' process wait for a core, then and {chaos.JUST_BEFORE:g} s before; and at the end no task, future, socket or
+permit may be left."""
     late, cut = seen["late"], seen["cut"]
     lines = [
         ["calls", f"{seen['calls']:,}"],
@@ -221,8 +222,9 @@ itself came to nothing; and at the end no task, future, socket or permit may be 
             "calls that were cut from outside",
             f"{cut['number']:,}; ended {cut['median']:g} ms later (median), {cut['most']:g} ms (most)",
         ],
-        ["later than allowed, for which the loop's own lag answers", f"{seen['excused']}"],
+        ["of both, later than allowed, for want of a core", f"{seen['excused']}"],
         ["the loop's longest lag", f"{seen['lag']:g} ms"],
+        ["the callers' process waited for a core", f"{seen['waited']:g} s"],
         ["CPU of the callers", f"{seen['cpu']:g} s of {seen['took']:g} s"],
     ]
     outcomes = [[name, f"{number:,}"] for name, number in seen["outcomes"].items()]

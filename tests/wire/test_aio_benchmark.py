@@ -164,7 +164,7 @@ def test_the_storm_finds_an_answer_that_is_anothers_or_half_a_one() -> None:
     assert dict(storm.faults) == {"a wrong answer": 1, "half an answer": 1}
 
 
-def test_a_call_is_late_only_by_what_the_loop_itself_was_not_late_by() -> None:
+def test_a_call_is_late_only_by_what_its_process_did_not_wait_for_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
     storm = chaos.Storm({}, 1, random.Random(1))
     now = time.monotonic()
     storm.ended("late", now + 1, storm.lateness, "n1")
@@ -172,7 +172,8 @@ def test_a_call_is_late_only_by_what_the_loop_itself_was_not_late_by() -> None:
     assert (len(storm.lateness), storm.faults.total()) == (1, 0)
     storm.ended("late", now - 0.2, storm.lateness, "n3")
     assert dict(storm.faults) == {"late": 1}
-    storm.lag.ticks.append((now, 0.19))
+    storm.lag.moments[:], storm.lag.waited[:] = [now - 10, now - 1, now], [1.0, 2.0, 2.01]
+    monkeypatch.setattr(chaos, "_waited_for_a_core", lambda: 2.15)
     storm.ended("late", now - 0.2, storm.lateness, "n4")
     assert (storm.faults.total(), storm.excused) == (1, 1)
 
