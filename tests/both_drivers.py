@@ -5,11 +5,14 @@ The second time the names `Connection` and `ConnectionManager` of its module sta
 `follow` and `pages` do: they have the methods of the blocking ones, and run each call in an event loop of the test's
 own. What a test does from eight threads is then done by eight tasks of one loop.
 
+Modules of helpers that make connections for a test are arguments of the mark, by their names.
+
 `threads_only("why")` is for a test, or for one of its parameters, that says something of the blocking side alone.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
@@ -60,8 +63,10 @@ def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         sleepwalker.links.follow: on_a_loop.follow,
         sleepwalker.links.pages: on_a_loop.pages,
     }
-    for known, value in list(vars(request.module).items()):
-        if isinstance(value, type | FunctionType) and value in stands_in:
-            monkeypatch.setattr(request.module, known, stands_in[value])
+    helpers = [name for mark in request.node.iter_markers("both_drivers") for name in mark.args]
+    for module in (request.module, *map(importlib.import_module, helpers)):
+        for known, value in list(vars(module).items()):
+            if isinstance(value, type | FunctionType) and value in stands_in:
+                monkeypatch.setattr(module, known, stands_in[value])
     with on_a_loop.running_loop():
         yield name

@@ -19,8 +19,11 @@ from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.drivers.threads import workers
 from sleepwalker.engine import fleet as word
 from sleepwalker.events import ConnectionHooked, HostIsolated, HostRestored
+from tests.both_drivers import threads_only
 from tests.unit.engine_driver import answer
 from tests.unit.manager_driver import A, B, Bed, Hook, Thing, fail, failed_over, nothing, replicas, rounds, well
+
+pytestmark = pytest.mark.both_drivers("tests.unit.manager_driver")
 
 # -- the back-off --------------------------------------------------------------------------------
 
@@ -551,6 +554,7 @@ def test_hooks_are_announced_with_what_they_made() -> None:
 # -- probes --------------------------------------------------------------------------------------
 
 
+@threads_only("the thread of probes; in asyncio they are tasks")
 def test_only_a_policy_with_a_probe_starts_a_thread_and_close_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Callable[[], None]] = []
     start = workers.start
@@ -587,6 +591,7 @@ class Probed(Connection):
         return came
 
 
+@threads_only("the thread of probes; in asyncio they are tasks")
 def test_each_broken_host_is_probed_through_one_connection_and_one_failure_stops_none() -> None:
     bed = Bed(policy=Policy(health={"probe": "/health", "probe_interval": 10_000}))
     left = {A: [ValueError("somebody's auth")], B: [answer(200), answer(204)], "https://c.test": []}
@@ -606,6 +611,7 @@ def test_each_broken_host_is_probed_through_one_connection_and_one_failure_stops
     bed.manager.close()
 
 
+@threads_only("the thread of probes; in asyncio they are tasks")
 def test_a_host_that_other_workers_look_at_in_turn_is_not_probed_by_each() -> None:
     """24 workers would send as many probes as 24 services."""
     bed = Bed(policy=Policy(health={"probe": "/health", "probe_interval": 10_000}))

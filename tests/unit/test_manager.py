@@ -33,6 +33,7 @@ from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection import ConnectionHook
 from sleepwalker.engine.host.holdings import Holdings
 from sleepwalker.events import ConnectionEvicted, Event, HookFailed
+from tests.both_drivers import threads_only
 from tests.unit.engine_driver import FakeClock, answer
 from tests.unit.manager_driver import (
     A,
@@ -46,6 +47,8 @@ from tests.unit.manager_driver import (
     in_thread,
     nothing,
 )
+
+pytestmark = pytest.mark.both_drivers("tests.unit.manager_driver")
 
 
 class Numb:
@@ -110,6 +113,7 @@ def test_the_host_reaches_the_hook_exactly_as_given(host: str) -> None:
     assert bed.hook.asked[0][1] is auth
 
 
+@threads_only("the facade is another object each time")
 def test_a_hook_is_asked_once_for_a_pair() -> None:
     bed = Bed()
     found = {id(bed.manager.find(host, ("u", "p"))) for host in (A, A + "/", "HTTPS://A.test:443") for _ in range(3)}
@@ -413,6 +417,7 @@ def test_who_waits_for_a_round_that_is_interrupted_asks_anew() -> None:
     assert isinstance(follower(), Connection)
 
 
+@threads_only("signal handlers strike a thread")
 def test_what_a_signal_handler_raises_is_raised_in_no_other_thread() -> None:
     """A time limit as Celery's is an Exception, and the main thread's alone. The hook goes on, for those who wait."""
     bed = Bed()
@@ -452,6 +457,7 @@ def test_a_slow_hook_for_one_host_does_not_delay_find_of_another() -> None:
     assert job().origin.text == A
 
 
+@threads_only("code of the test runs in the loop")
 def test_a_connection_that_is_replaced_while_it_is_looked_at_is_not_given() -> None:
     """`find` holds no lock for those that are fine."""
     bed, other = Bed(), Thing()
@@ -483,6 +489,7 @@ def test_while_the_hooks_are_asked_to_go_back_others_keep_the_stand_in() -> None
     assert job().origin.text == A
 
 
+@threads_only("hooks that are plain functions wait in threads")
 def test_a_hook_that_finds_the_pair_it_makes_is_told_so() -> None:
     bed = Bed()
     bed.hook.act = bed.manager.find
@@ -499,6 +506,7 @@ def test_a_hook_may_find_other_pairs() -> None:
     assert len(bed.manager) == 2
 
 
+@threads_only("hooks that are plain functions wait in threads")
 def test_hooks_of_two_threads_that_wait_for_each_other_are_told_so() -> None:
     bed = Bed()
     both = threading.Barrier(2)
@@ -631,6 +639,7 @@ def test_adding_the_same_connection_again_does_not_close_it(guard: bool) -> None
     assert len(bed.manager) == 1
 
 
+@threads_only("derives from Connection")
 def test_a_connection_that_a_hook_gives_again_as_it_is_retired_keeps_its_sockets() -> None:
     """What else is held for good, and opens a socket for each call."""
     bed = Bed()
@@ -652,6 +661,7 @@ def test_a_connection_that_a_hook_gives_again_as_it_is_retired_keeps_its_sockets
 ENDS = [ConnectionManager.reset, ConnectionManager.close]
 
 
+@threads_only("the loop closes a connection in its own time")
 @pytest.mark.parametrize("end", ENDS)
 def test_what_closes_all_connections_closes_those_given_up_before(end: Callable[[ConnectionManager], None]) -> None:
     """A service that is told to end shall not wait for what waits on them for a retry."""
@@ -1007,6 +1017,7 @@ def test_what_a_manager_that_is_dropped_held_is_gone_at_once() -> None:
 # -- fork ----------------------------------------------------------------------------------------
 
 
+@threads_only("a fork: a loop does not survive it")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_a_forked_child_finds_although_the_parents_threads_held_everything() -> None:
@@ -1179,6 +1190,7 @@ def test_a_caller_that_closes_the_connection_after_a_401_waits_with_its_next_log
     assert [later - earlier for earlier, later in itertools.pairwise(logins)] == [1, 2, 4, 8]
 
 
+@threads_only("code of the test runs in the loop")
 def test_what_a_round_makes_is_held_though_another_one_came_and_went_meanwhile() -> None:
     bed = Bed()
     gate = bed.hook.act = Gate(lambda host, auth: bed.conn(host))

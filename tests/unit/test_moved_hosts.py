@@ -14,6 +14,8 @@ from sleepwalker.telemetry.metrics import HostMetrics
 from tests.unit.engine_driver import answer
 from tests.unit.manager_driver import A, B, Bed, Hook, fail, well
 
+pytestmark = pytest.mark.both_drivers("tests.unit.manager_driver")
+
 #: The longest that a broken host is kept which nothing leads to.
 LONG = 30.0
 

@@ -22,9 +22,12 @@ from sleepwalker.events import (
     HostRestored,
     RequestRejected,
 )
+from tests.both_drivers import threads_only
 from tests.unit.engine_driver import HOST, WALL, World, answer, refused
 from tests.unit.manager_driver import A, B, Bed, fail, failed_over, well
 from tests.unit.test_host import in_child
+
+pytestmark = pytest.mark.both_drivers("tests.unit.manager_driver")
 
 NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)  # the clock's present
 
@@ -424,6 +427,7 @@ def test_where_the_clock_is_set_the_isolation_that_now_ends_later_counts() -> No
     assert bed.manager.find("orders")
 
 
+@threads_only("a fork: a loop does not survive it")
 def test_a_forked_child_knows_it_and_ends_it_by_itself() -> None:
     bed = Bed()
     conn = bed.manager.find(A)

@@ -11,8 +11,11 @@ from sleepwalker.engine import Queue, Send
 from sleepwalker.events import BreakerOpened, HostRecovered, RequestRejected, RequestWouldReject
 from sleepwalker.exceptions import CircuitOpenError, PolicyError, RateLimitedError
 from sleepwalker.policy import Policy
+from tests.both_drivers import threads_only
 from tests.unit.engine_driver import FakeClock, World, answer
 from tests.unit.manager_driver import A, Bed
+
+pytestmark = pytest.mark.both_drivers("tests.unit.manager_driver")
 
 
 def follow(here: World, **parts: Any) -> None:
@@ -224,6 +227,7 @@ def test_a_manager_reloads_what_its_hosts_share_and_new_hosts_have_it_too() -> N
     assert record.limit == 7  # shared, so it is the manager's to say
 
 
+@threads_only("a blocking client behind a guard")
 def test_a_guarded_objects_later_calls_follow_the_new_policy() -> None:
     class Api:
         calls = 0

@@ -18,6 +18,8 @@ from sleepwalker.events import AttemptFailed, RequestFailed, RetryScheduled
 from sleepwalker.policy import Policy
 from tests.unit.engine_driver import World, answer, bad_certificate, refused, reset
 
+pytestmark = pytest.mark.both_drivers("tests.unit.manager_driver")
+
 EXACT: dict[str, Any] = {"jitter": "none", "wait_initial": 1.0, "budget": False}
 
 

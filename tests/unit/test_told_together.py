@@ -28,7 +28,10 @@ from sleepwalker import (
 )
 from sleepwalker.engine.host import refusals
 from sleepwalker.events import CallEvent, Event, RequestFailed, RequestFinished, RequestRejected
+from tests.both_drivers import threads_only
 from tests.unit.engine_driver import World, answer
+
+pytestmark = pytest.mark.both_drivers("tests.unit.manager_driver")
 
 #: A circuit that opens at the first failure, and for long.
 OPEN: dict[str, Any] = {"consecutive_for": 0, "consecutive": 1, "open_for": 600, "open_max": 600, "ramp": 0}
@@ -234,6 +237,7 @@ class Hook(ConnectionHook):
         return Foreign()
 
 
+@threads_only("a blocking client behind a guard")
 def test_closing_a_manager_tells_what_waits_at_guarded_objects() -> None:
     events: list[Event] = []
     manager: ConnectionManager[Any] = ConnectionManager(policy=POLICY, guard=["get"], observer=events.append)

@@ -32,9 +32,12 @@ from sleepwalker.connection.allowed import checked_allow
 from sleepwalker.connection.said import own_copy, scrubbed
 from sleepwalker.prometheus import Collector
 from sleepwalker.transport.url import origin_of
+from tests.both_drivers import threads_only
 from tests.unit.manager_driver import A, B, Bed, Hook, fail, in_thread, nothing
 from tests.unit.test_manager import Gate, waiting
 from tests.unit.test_status import ask
+
+pytestmark = pytest.mark.both_drivers("tests.unit.manager_driver")
 
 LOGIN = "https://login.example"
 SECRET = "geheim"
@@ -232,6 +235,7 @@ def test_an_error_that_no_copy_can_be_made_of_is_passed_on_itself(monkeypatch: p
     assert own_copy(error) is error
 
 
+@threads_only("frames of the facade are in the tracebacks")
 @pytest.mark.parametrize(
     ("error", "kind"),
     [(ValueError("a bug"), ValueError), (OSError("down"), OurConnectionError), (Keywords(code=5),) * 2],

@@ -17,8 +17,11 @@ from sleepwalker.events import ConnectionRetired, Event, HostRecovered, PolicyIg
 from sleepwalker.exceptions import PolicyError
 from sleepwalker.hosts.policies import PolicyMap, check_policies
 from sleepwalker.policy.shared import alike, unlike
+from tests.both_drivers import threads_only
 from tests.unit.engine_driver import answer, refused
 from tests.unit.manager_driver import A, B, Bed, Thing, fail, rounds, well
+
+pytestmark = pytest.mark.both_drivers("tests.unit.manager_driver")
 
 C = "https://c.test"
 STRICT = Policy(breaker={"consecutive_for": 0, "consecutive": 2}, bulkhead={"max_concurrent": 3})
@@ -564,6 +567,7 @@ def test_hooks_are_asked_again_by_the_back_off_of_the_host_asked_for() -> None:
     assert rounds(other, 8) == [0, 1, 3, 7]
 
 
+@threads_only("the thread of probes; in asyncio they are tasks")
 def test_only_hosts_whose_policy_names_a_path_are_probed_each_at_its_own_pace() -> None:
     asked: list[tuple[str, str]] = []
 
@@ -589,6 +593,7 @@ def test_only_hosts_whose_policy_names_a_path_are_probed_each_at_its_own_pace() 
     here.manager.close()
 
 
+@threads_only("the thread of probes; in asyncio they are tasks")
 def test_a_probe_closes_the_circuit_by_the_hosts_own_numbers() -> None:
     class Probed(Connection):
         def probe(self, path: str, seconds: float) -> Any:
@@ -607,6 +612,7 @@ def test_a_probe_closes_the_circuit_by_the_hosts_own_numbers() -> None:
     here.manager.close()
 
 
+@threads_only("a blocking client behind a guard")
 def test_a_guarded_object_follows_the_pattern_for_its_host_and_brings_nothing() -> None:
     class Api(Thing):
         def __init__(self) -> None:
@@ -641,6 +647,7 @@ def test_a_guarded_object_follows_the_pattern_for_its_host_and_brings_nothing() 
     assert [sends(name) for name in apis] == [1, 4, 1]
 
 
+@threads_only("a blocking client behind a guard")
 def test_a_guard_of_a_host_that_a_connection_settled_keeps_the_managers_retries() -> None:
     class Api(Thing):
         calls = 0
