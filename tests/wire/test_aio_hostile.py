@@ -6,7 +6,7 @@ import asyncio
 import gc
 import gzip
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import aiohttp
@@ -322,3 +322,37 @@ def test_a_middleware_of_the_callers_session_may_send_again(server: FaultServer)
 
     asyncio.run(main())
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("of_the_callers", [False, True], ids=["own session", "session="])
+def test_a_task_that_outlasts_the_attempt_in_which_it_began_may_use_the_session(
+    server: FaultServer, of_the_callers: bool
+) -> None:
+    """It was taken for the attempt that was over, which sends once: aiohttp's errors said that the server hung up."""
+    begun: list[asyncio.Task[list[int]]] = []
+
+    async def main() -> None:
+        session = aiohttp.ClientSession() if of_the_callers else None
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE, session=session) as conn:
+            over = asyncio.Event()
+
+            async def later() -> list[int]:
+                await over.wait()
+                assert conn.conn is not None
+                statuses = []
+                for _ in range(2):
+                    async with conn.conn.get(server.url) as response:
+                        statuses.append(response.status)
+                return statuses
+
+            async def body() -> AsyncIterator[bytes]:
+                begun.append(asyncio.ensure_future(later()))
+                yield b"begun"
+
+            await conn.put("/", data=body)
+            over.set()
+            assert await begun[0] == [200, 200]
+        if session is not None:
+            await session.close()
+
+    asyncio.run(main())

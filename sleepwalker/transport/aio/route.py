@@ -21,9 +21,10 @@ from sleepwalker.exceptions import RedirectError, URLError
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.telemetry.log import emit
 from sleepwalker.transport.aio import fast_path
-from sleepwalker.transport.aio.attempt import Client, Sender
-from sleepwalker.transport.aio.deadline import current
+from sleepwalker.transport.aio.attempt import Sender
+from sleepwalker.transport.aio.deadline import present
 from sleepwalker.transport.aio.fast_path import FastPath
+from sleepwalker.transport.aio.session import Client
 from sleepwalker.transport.aio.sockets import Connector
 from sleepwalker.transport.cookies import BoundedCookieJar
 from sleepwalker.transport.framing import LONGEST_LINE
@@ -296,7 +297,7 @@ def _end(connectors: list[aiohttp.BaseConnector], loop: asyncio.AbstractEventLoo
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """A middleware before all of the caller's session, which would send an idempotent request again by itself."""
-    deadline = current.get()
+    deadline = present()
     if deadline is not None:
         deadline.connects += 1
         if deadline.connects > 1:
