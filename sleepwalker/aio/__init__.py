@@ -12,6 +12,8 @@ except ModuleNotFoundError as error:
         raise
     raise ModuleNotFoundError('sleepwalker.aio needs aiohttp: pip install "sleepwalker[aio]"', name="aiohttp") from None
 
+import requests
+
 from sleepwalker.aio.connection import AsyncConnection
 from sleepwalker.aio.hook import AsyncConnectionHook
 from sleepwalker.aio.manager import AsyncConnectionManager
@@ -19,12 +21,15 @@ from sleepwalker.clock import SYSTEM_CLOCK
 from sleepwalker.engine import CompiledPolicy
 from sleepwalker.policy import Policy
 from sleepwalker.transport.aio.stream import AsyncResponse
+from sleepwalker.transport.route import dress
 
 __all__ = ["AsyncConnection", "AsyncConnectionHook", "AsyncConnectionManager", "AsyncResponse"]
 
 # The first connection is made while a loop runs, most likely. What would keep that from all else for a tenth of a
-# second is done here: the libraries of the engine are imported, and the standard policy is read and checked.
+# second is done here: the libraries of the engine are imported, the standard policy is read and checked, and the
+# package's version is looked up.
 CompiledPolicy(Policy.load("standard"), SYSTEM_CLOCK)
+dress(requests.Session())
 
 try:
     from sleepwalker.aio.links import follow, pages

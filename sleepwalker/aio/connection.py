@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -20,6 +19,7 @@ from sleepwalker.connection.options import AsyncRequestOptions, CallOptions, che
 from sleepwalker.connection.response import Response
 from sleepwalker.connection.retry_if import RetryIf
 from sleepwalker.connection.settings import Timeout, check_max_body, pool_for
+from sleepwalker.drivers.aio.loops import a_turn
 from sleepwalker.engine import Outcome
 from sleepwalker.events import AnyObserver
 from sleepwalker.frames import without_locals
@@ -141,7 +141,7 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
         This also closes its scopes. Closing a scope does nothing, since others use the same connection.
         """
         close_now(self)
-        await asyncio.sleep(0)  # a loop closes sockets when its turn comes
+        await a_turn()
 
     async def __aenter__(self) -> Self:
         return self

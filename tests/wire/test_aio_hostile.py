@@ -6,13 +6,13 @@ import asyncio
 import gc
 import gzip
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import aiohttp
 import pytest
 import requests
-from servers import Exchange, FaultServer, at, forward_proxy, reply
+from servers import Exchange, FaultServer, at, forward_proxy, hang_up, reply
 
 from sleepwalker import ANONYMOUS, Policy, ReadError, URLError
 from sleepwalker.aio import AsyncConnection, AsyncConnectionManager
@@ -278,3 +278,81 @@ def test_a_few_bytes_that_are_decoded_to_many_leave_the_loop_to_other_tasks(serv
     assert size == 5_000_000
     assert len(seen) > 50
     assert len(set(seen)) == len(seen)
+
+
+def test_a_session_of_the_callers_sends_a_request_no_more_often_than_the_policy_says(server: FaultServer) -> None:
+    """aiohttp sent an idempotent one again by itself, where a socket broke that had been used before."""
+    passed: list[str] = []
+
+    async def note(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        passed.append(request.url.path)
+        return await handler(request)
+
+    async def main() -> None:
+        async with (
+            aiohttp.ClientSession(middlewares=(note,)) as session,
+            AsyncConnection(server.url, ANONYMOUS, policy=ONCE, session=session) as conn,
+        ):
+            await conn.get("/first")
+            server.script(hang_up())
+            with pytest.raises(ReadError) as caught:
+                await conn.get("/broke")
+            assert len(caught.value.attempts) == 1
+            await conn.get("/last")
+            async with session.get(server.url + "/own") as response:
+                assert response.status == 200
+
+    asyncio.run(main())
+    assert [request.target for request in server.requests] == ["/first", "/broke", "/last", "/own"]
+    assert passed == ["/first", "/broke", "/last", "/own"]
+
+
+def test_a_middleware_of_the_callers_session_may_send_again(server: FaultServer) -> None:
+    async def patient(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        return response if response.status < 500 else await handler(request)
+
+    async def main() -> None:
+        async with (
+            aiohttp.ClientSession(middlewares=(patient,)) as session,
+            AsyncConnection(server.url, ANONYMOUS, policy=ONCE, session=session) as conn,
+        ):
+            server.script(reply(503), reply(200, b"fine"))
+            assert (await conn.get("/")).content == b"fine"
+
+    asyncio.run(main())
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("of_the_callers", [False, True], ids=["own session", "session="])
+def test_a_task_that_outlasts_the_attempt_in_which_it_began_may_use_the_session(
+    server: FaultServer, of_the_callers: bool
+) -> None:
+    """It was taken for the attempt that was over, which sends once: aiohttp's errors said that the server hung up."""
+    begun: list[asyncio.Task[list[int]]] = []
+
+    async def main() -> None:
+        session = aiohttp.ClientSession() if of_the_callers else None
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE, session=session) as conn:
+            over = asyncio.Event()
+
+            async def later() -> list[int]:
+                await over.wait()
+                assert conn.conn is not None
+                statuses = []
+                for _ in range(2):
+                    async with conn.conn.get(server.url) as response:
+                        statuses.append(response.status)
+                return statuses
+
+            async def body() -> AsyncIterator[bytes]:
+                begun.append(asyncio.ensure_future(later()))
+                yield b"begun"
+
+            await conn.put("/", data=body)
+            over.set()
+            assert await begun[0] == [200, 200]
+        if session is not None:
+            await session.close()
+
+    asyncio.run(main())

@@ -16,6 +16,12 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
+async def a_turn() -> None:
+    """Let the loop go round once, in which it closes sockets. Under another library, such as trio, there are none."""
+    if running_loop() is not None:
+        await asyncio.sleep(0)
+
+
 def in_loop(loop: asyncio.AbstractEventLoop, act: Callable[..., object], *args: Any) -> None:
     """Have `loop` call `act`: now, where it runs in this thread, else as soon as it comes to it.
 

@@ -327,3 +327,9 @@ class AttemptDeadline:
 
 #: The attempt that the running task makes.
 current: ContextVar[AttemptDeadline | None] = ContextVar("sleepwalker attempt", default=None)
+
+
+def present() -> AttemptDeadline | None:
+    """The deadline of the attempt that the running task makes. A task that was begun within one may outlast it."""
+    deadline = current.get()
+    return None if deadline is None or deadline.over else deadline

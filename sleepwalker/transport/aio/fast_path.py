@@ -35,7 +35,6 @@ _READING: dict[str, Any] = {
     "read_bufsize": 1 << 16,
     "max_line_size": LONGEST_LINE,
     "max_field_size": LONGEST_LINE,
-    "max_headers": 128,
 }
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _REQUEST = aiohttp.ClientSession.__dict__.get("_request")

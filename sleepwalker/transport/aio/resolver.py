@@ -11,7 +11,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from sleepwalker.transport import resolver
 from sleepwalker.transport.addresses import AddressInfo
-from sleepwalker.transport.aio.deadline import current
+from sleepwalker.transport.aio.deadline import present
 
 
 class Resolver(AbstractResolver):
@@ -21,7 +21,7 @@ class Resolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """The addresses of a name, in the order in which they are to be tried. OSError where there are none."""
-        deadline = current.get()
+        deadline = present()
         if deadline is not None:
             deadline.begin_connect()
         found = await _looked_up(host, port)

@@ -21,8 +21,10 @@ from sleepwalker.exceptions import RedirectError, URLError
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.telemetry.log import emit
 from sleepwalker.transport.aio import fast_path
-from sleepwalker.transport.aio.attempt import Client, Sender
+from sleepwalker.transport.aio.attempt import Sender
+from sleepwalker.transport.aio.deadline import present
 from sleepwalker.transport.aio.fast_path import FastPath
+from sleepwalker.transport.aio.session import Client
 from sleepwalker.transport.aio.sockets import Connector
 from sleepwalker.transport.cookies import BoundedCookieJar
 from sleepwalker.transport.framing import LONGEST_LINE
@@ -189,6 +191,9 @@ class _Clients:
         settings: dict[str, Any] = {} if self._proxy is None else {"proxy": self._proxy}
         if self._given is not None:
             settings["skip_auto_headers"] = _NO_HEADERS_OF_AIOHTTP
+            middlewares = getattr(session, "_middlewares", None)  # those of a request stand instead of the session's
+            if isinstance(middlewares, list | tuple):
+                settings["middlewares"] = (_once, *middlewares)
             if self._context is not None:
                 settings["ssl"] = self._context
         client = Client(session, settings, ours, _shown(self._proxy))
@@ -288,6 +293,16 @@ def _end(connectors: list[aiohttp.BaseConnector], loop: asyncio.AbstractEventLoo
         closing = connector.close().__await__()
         with contextlib.suppress(StopIteration):
             next(closing)
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A middleware before all of the caller's session, which would send an idempotent request again by itself."""
+    deadline = present()
+    if deadline is not None:
+        deadline.connects += 1
+        if deadline.connects > 1:
+            raise aiohttp.ServerDisconnectedError
+    return await handler(request)
 
 
 def _takes_long(verify: Any, cert: Any) -> bool:

@@ -22,7 +22,7 @@ from aiohttp.connector import Connection
 from sleepwalker.clock import Clock
 from sleepwalker.policy import PoolPolicy
 from sleepwalker.transport.addresses import Peer
-from sleepwalker.transport.aio.deadline import AttemptDeadline, current
+from sleepwalker.transport.aio.deadline import AttemptDeadline, present
 from sleepwalker.transport.aio.goodbye import Goodbye, goodbye_of
 from sleepwalker.transport.aio.resolver import Resolver
 from sleepwalker.transport.keep_alive import AGE_JITTER
@@ -122,7 +122,7 @@ class Connector(aiohttp.TCPConnector):
 
     async def connect(self, req: Any, *args: Any, **kwargs: Any) -> Connection:
         """A connection for a request: an idle one that may be used again, or a new one."""
-        deadline = current.get()
+        deadline = present()
         if deadline is None:
             return await super().connect(req, *args, **kwargs)
         deadline.connects += 1
@@ -283,7 +283,7 @@ def _open(info: tuple[Any, ...]) -> socket.socket:
     """A socket to be connected to an address, of which the attempt takes note."""
     family, kind, protocol, _, _ = info
     sock = socket.socket(family, kind, protocol)
-    deadline = current.get()
+    deadline = present()
     if deadline is not None:
         deadline.begin_connect()
         deadline.opened = sock
@@ -308,5 +308,5 @@ def _has_unread(conn: Connection) -> bool:
 def _peer_of(conn: Connection) -> Peer:
     transport = conn.transport
     address = None if transport is None else transport.get_extra_info("peername")
-    deadline = current.get()
+    deadline = present()
     return Peer(address, several=deadline is not None and deadline.several)

@@ -90,7 +90,7 @@ async def _is_sent(
         if transport.is_closing():
             return await _refused_before_the_end(reading)
         transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-        if protocol.writing_paused and not await _has_room(writer, reading, deadline):
+        if protocol.writing_paused and not await _has_room(protocol, writer, reading, deadline):
             return False
     if _refuses(reading):
         return False
@@ -99,9 +99,12 @@ async def _is_sent(
     return True
 
 
-async def _has_room(writer: StreamWriter, reading: asyncio.Task[Message], deadline: AttemptDeadline) -> bool:
+async def _has_room(
+    protocol: Any, writer: StreamWriter, reading: asyncio.Task[Message], deadline: AttemptDeadline
+) -> bool:
     """Wait until there is room for another piece; False where the server does not want it."""
     drained = deadline.loop.create_task(writer.drain())
+    drained.add_done_callback(_seen)  # where the response, or what broke that, is told instead
     try:
         while not drained.done():
             await asyncio.wait({drained} if reading.done() else {drained, reading}, return_when="FIRST_COMPLETED")
@@ -110,6 +113,10 @@ async def _has_room(writer: StreamWriter, reading: asyncio.Task[Message], deadli
         return True if drained.exception() is None else await _refused_before_the_end(reading)
     finally:
         drained.cancel()
+        # aiohttp 3.13 leaves a future that learns that the socket is gone, and that nothing waits for.
+        left = getattr(protocol, "_drain_waiter", None)
+        if isinstance(left, asyncio.Future):
+            left.add_done_callback(_seen)
 
 
 def _refuses(reading: asyncio.Task[Message]) -> bool:
@@ -160,7 +167,7 @@ async def _read(file: Any) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _seen(reading: asyncio.Future[bytes]) -> None:
-    """An error of a read that nothing waits for any more is no news."""
+def _seen(reading: asyncio.Future[Any]) -> None:
+    """An error that nothing waits for any more is no news."""
     if not reading.cancelled():
         reading.exception()
