@@ -130,6 +130,8 @@ class Loop:
             tasks = [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             sockets = self.open_sockets()
             if not (tasks or sockets) or self._loop.time() > ends:
+                for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                    task.cancel()
                 await self._loop.shutdown_asyncgens()
                 return tasks, sockets
             await asyncio.sleep(0.005)
