@@ -5,7 +5,9 @@ Only what aiohttp documents is overridden or called: `connect`, and `close` of w
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import contextvars
 import math
 import select
 import socket
@@ -29,6 +31,8 @@ from sleepwalker.transport.keep_alive import AGE_JITTER
 
 #: Seconds for which the loop need not have seen yet what its selector has for it.
 _JUST_NOW = 0.001
+#: Seconds between two looks at the sockets that are idle.
+_LOOK_EVERY = 1.0
 
 
 class Socket:
@@ -80,6 +84,11 @@ class Socket:
             kept.close()
         protocol.close()
 
+    def is_spent(self, now: float) -> bool:
+        """Whether it will not be used again."""
+        protocol = self._protocol()
+        return protocol is None or now >= self.good_until or _is_off(protocol)
+
     def check_end(self, response: requests.Response) -> None:
         """MalformedResponse where the body of a response ended with it, though TLS did not announce an end."""
         if self.goodbye is not None:
@@ -119,6 +128,9 @@ class Connector(aiohttp.TCPConnector):
         """A request of aiohttp's to the connection's own origin, for which others like it may be connected."""
         self.retired: bool = False
         """Whether no socket is kept any more."""
+        self._looks = False
+        self._context = contextvars.Context()
+        """Of no caller, for the timer."""
 
     async def connect(self, req: Any, *args: Any, **kwargs: Any) -> Connection:
         """A connection for a request: an idle one that may be used again, or a new one."""
@@ -232,10 +244,29 @@ class Connector(aiohttp.TCPConnector):
             known.close()
         elif conn is None:
             self._resting[protocol] = known
+            self._look_later()
         elif _is_off(protocol):
             known.close()
         else:
             self._kept.append(known)
+            self._look_later()
+
+    def _look_later(self) -> None:
+        """Have idle sockets looked at. What a server sends out of turn is read all the same, and fills the memory."""
+        if not self._looks:
+            self._looks = True
+            asyncio.get_running_loop().call_later(_LOOK_EVERY, _look, weakref.ref(self), context=self._context)
+
+    def look(self) -> None:
+        """Close idle sockets that will not be used again; look again later, if others are left."""
+        self._looks = False
+        now = self._clock.monotonic()
+        for known in [*self._resting.values(), *self._kept]:
+            if known.is_spent(now):
+                known.close()
+        self._kept = deque(known for known in self._kept if known.kept is not None)
+        if self._resting or self._kept:
+            self._look_later()
 
     def _is_full(self) -> bool:
         """Whether as many are idle as may be."""
@@ -269,6 +300,11 @@ class Connector(aiohttp.TCPConnector):
         with contextlib.suppress(AttributeError, TypeError):
             self._close(abort_ssl=True)
         return self.closed
+
+
+def _look(ref: weakref.ref[Connector]) -> None:
+    if (connector := ref()) is not None:
+        connector.look()
 
 
 def _weak(transport: Any) -> Callable[[], Any]:
