@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import gzip
 import warnings
@@ -354,5 +355,32 @@ def test_a_task_that_outlasts_the_attempt_in_which_it_began_may_use_the_session(
             assert await begun[0] == [200, 200]
         if session is not None:
             await session.close()
+
+    asyncio.run(main())
+
+
+def test_a_server_that_floods_an_idle_socket_loses_it_within_two_seconds() -> None:
+    """What it sends is parsed, and kept: without a look at idle sockets it would fill the memory."""
+
+    async def main() -> None:
+        cut = asyncio.Event()
+
+        async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await reader.readuntil(b"\r\n\r\n")
+                while True:
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+            writer.close()
+            cut.set()
+
+        server = await asyncio.start_server(flood, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with AsyncConnection(url, ANONYMOUS) as conn:
+            assert (await conn.get("/")).content == b"ok"
+            async with asyncio.timeout(5):
+                await cut.wait()
+        server.close()
 
     asyncio.run(main())
