@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import gzip
 import warnings
@@ -394,3 +395,30 @@ def test_a_socket_that_the_server_is_about_to_close_is_closed_though_nothing_is_
 
     asyncio.run(main())
     assert [request.connection for request in server.requests] == [1, 1]
+
+
+def test_a_server_that_floods_an_idle_socket_loses_it_within_two_seconds() -> None:
+    """What it sends is parsed, and kept: without a look at idle sockets it would fill the memory."""
+
+    async def main() -> None:
+        cut = asyncio.Event()
+
+        async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await reader.readuntil(b"\r\n\r\n")
+                while True:
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+            writer.close()
+            cut.set()
+
+        server = await asyncio.start_server(flood, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with AsyncConnection(url, ANONYMOUS) as conn:
+            assert (await conn.get("/")).content == b"ok"
+            async with asyncio.timeout(5):
+                await cut.wait()
+        server.close()
+
+    asyncio.run(main())

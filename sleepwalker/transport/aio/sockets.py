@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import math
 import select
 import socket
@@ -29,10 +28,10 @@ from sleepwalker.transport.aio.goodbye import Goodbye, goodbye_of
 from sleepwalker.transport.aio.resolver import Resolver
 from sleepwalker.transport.keep_alive import AGE_JITTER
 
+#: Seconds between two looks at idle sockets.
+_SWEEP_EVERY = 1.0
 #: Seconds for which the loop need not have seen yet what its selector has for it.
 _JUST_NOW = 0.001
-#: Seconds between two looks at the sockets that are idle.
-_LOOK_EVERY = 1.0
 
 
 class Socket:
@@ -69,6 +68,11 @@ class Socket:
         self.kept: Connection | None = None
         """How aiohttp knows it, of one that is not given back to its pool but kept in ours."""
 
+    def is_off(self) -> bool:
+        """Whether it is closed, or something arrived that was not asked for."""
+        protocol = self._protocol()
+        return protocol is None or not protocol.is_connected() or _is_off(protocol)
+
     def close(self) -> None:
         """Close it at once."""
         protocol = self._protocol()
@@ -83,11 +87,6 @@ class Socket:
         if kept is not None:
             kept.close()
         protocol.close()
-
-    def is_spent(self, now: float) -> bool:
-        """Whether it will not be used again."""
-        protocol = self._protocol()
-        return protocol is None or now >= self.good_until or _is_off(protocol)
 
     def check_end(self, response: requests.Response) -> None:
         """MalformedResponse where the body of a response ended with it, though TLS did not announce an end."""
@@ -124,13 +123,11 @@ class Connector(aiohttp.TCPConnector):
         self._known: weakref.WeakKeyDictionary[Any, Socket] = weakref.WeakKeyDictionary()
         self._resting: dict[Any, Socket] = {}
         self._kept: deque[Socket] = deque()
+        self._sweeper: asyncio.TimerHandle | None = None
         self.template: Any = None
         """A request of aiohttp's to the connection's own origin, for which others like it may be connected."""
         self.retired: bool = False
         """Whether no socket is kept any more."""
-        self._looks = False
-        self._context = contextvars.Context()
-        """Of no caller, for the timer."""
 
     async def connect(self, req: Any, *args: Any, **kwargs: Any) -> Connection:
         """A connection for a request: an idle one that may be used again, or a new one."""
@@ -244,29 +241,26 @@ class Connector(aiohttp.TCPConnector):
             known.close()
         elif conn is None:
             self._resting[protocol] = known
-            self._look_later()
         elif _is_off(protocol):
             known.close()
         else:
             self._kept.append(known)
-            self._look_later()
+        if self._sweeper is None and (self._kept or self._resting):
+            self._sweep_later()
 
-    def _look_later(self) -> None:
-        """Have idle sockets looked at. What a server sends out of turn is read all the same, and fills the memory."""
-        if not self._looks:
-            self._looks = True
-            asyncio.get_running_loop().call_later(_LOOK_EVERY, _look, weakref.ref(self), context=self._context)
+    def _sweep_later(self) -> None:
+        # By a weak reference: a pool that is dropped is gone at once, with its sockets.
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_EVERY, _sweep, weakref.ref(self))
 
-    def look(self) -> None:
-        """Close idle sockets that will not be used again; look again later, if others are left."""
-        self._looks = False
-        now = self._clock.monotonic()
+    def sweep(self) -> None:
+        """Close idle sockets that are too old, or that something comes in on: it would fill the memory."""
+        self._sweeper, now = None, self._clock.monotonic()
         for known in [*self._resting.values(), *self._kept]:
-            if known.is_spent(now):
+            if now >= known.good_until or known.is_off():
                 known.close()
         self._kept = deque(known for known in self._kept if known.kept is not None)
-        if self._resting or self._kept:
-            self._look_later()
+        if self._kept or self._resting:
+            self._sweep_later()
 
     def _is_full(self) -> bool:
         """Whether as many are idle as may be."""
@@ -291,6 +285,9 @@ class Connector(aiohttp.TCPConnector):
         """Close idle sockets, and keep none from now on."""
         self.retired = True
         self.close_idle()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
 
     def closed_here(self) -> bool:
         """Close it at once; False, and nothing done, in a release of aiohttp that cannot.
@@ -302,17 +299,17 @@ class Connector(aiohttp.TCPConnector):
         return self.closed
 
 
-def _look(ref: weakref.ref[Connector]) -> None:
-    if (connector := ref()) is not None:
-        connector.look()
-
-
 def _weak(transport: Any) -> Callable[[], Any]:
     """A reference to a transport, which an aiohttp that closes it forgets."""
     try:
         return weakref.ref(transport)
     except TypeError:  # of another kind of loop
         return lambda: None
+
+
+def _sweep(ref: weakref.ref[Connector]) -> None:
+    if (pool := ref()) is not None:
+        pool.sweep()
 
 
 def _open(info: tuple[Any, ...]) -> socket.socket:
