@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random as _random
 import time
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -41,3 +44,10 @@ def give_way() -> None:
     """Let threads run that wait for this one, such as that of an event loop. Work of many small steps calls it between
     them, for without it another thread gets a turn every 5 ms (`sys.getswitchinterval`)."""
     time.sleep(0)
+
+
+def each_in_turn(many: Iterable[T]) -> Iterator[T]:
+    """All of them, with a turn for other threads before each."""
+    for one in many:
+        give_way()
+        yield one

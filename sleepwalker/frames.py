@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 _P = ParamSpec("_P")
@@ -55,12 +55,22 @@ def _awaited_without_locals(function: Callable[_P, Coroutine[Any, Any, _R]]) -> 
             return await awaited
         except BaseException as error:
             empty_frames(error)
-            step = None if error.__traceback__ is None else error.__traceback__.tb_next
-            if step is not None and step.tb_frame.f_code is code:
-                step.tb_frame.clear()  # it has ended: the error came out of it
+            _empty_inner(error, code)
             raise
+        finally:
+            del awaited
 
     return call
+
+
+def _empty_inner(error: BaseException, code: CodeType) -> None:
+    """Clear the frame of the coroutine that the error came out of, which has ended.
+
+    Apart from the caller, whose frame must not refer to it: from Python 3.13 on it refers to its caller's.
+    """
+    step = None if error.__traceback__ is None else error.__traceback__.tb_next
+    if step is not None and step.tb_frame.f_code is code:
+        step.tb_frame.clear()
 
 
 def empty_frames(error: BaseException) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from sleepwalker.clock import Clock
+from sleepwalker.connection.call_base import CallsBase
 from sleepwalker.connection.handover import Handover, Streams
 from sleepwalker.connection.options import CallOptions
 from sleepwalker.connection.outgoing import PreparedCall, RequestMaker
@@ -32,8 +32,6 @@ from sleepwalker.transport.aio.stream import watch_stream
 from sleepwalker.transport.framing import ClosedByReader
 from sleepwalker.transport.url import Origin
 
-#: A probe is to show that its host responds, in so many bytes of body at most.
-_PROBE = CallOptions(max_body=1_000_000, raise_for_status=False)
 STREAMS = Streams(watch_stream, translate, (ClosedByReader,))
 
 
@@ -84,7 +82,7 @@ def _running_task() -> asyncio.Task[Any] | None:
         return None
 
 
-class Calls:
+class Calls(CallsBase[Route, Clock]):
     """Makes the calls of one connection and its scopes, for as long as it is not closed."""
 
     def __init__(
@@ -97,29 +95,13 @@ class Calls:
         clock: Clock,
         observe: Observer,
     ) -> None:
-        self._origin = origin
-        self._route = route
-        self._maker = maker
-        self._handover = handover
-        self._usage = usage
-        self._clock = clock
-        self._observe = observe
+        super().__init__(origin, route, maker, handover, usage, clock, observe)
         self._under_way = 0
         self.waits: Waits = Waits()
-        self.closed: bool = False
 
     def call(self, part: Part, method: str, uri: str, options: CallOptions) -> Coroutine[Any, Any, Response]:
         """The response to a request, or the error that says why there is none."""
-        if self.closed:
-            closed = ConnectionError(f"{self._origin}: this connection is closed; make a new one")
-            closed.never_sent, closed.retryable = True, False
-            raise closed
-        if part.whole is not None:
-            part.catch_up()
-        call = self._maker.call(part, method, uri, options)
-        if options.total_covers_body:
-            call.outgoing.body_ends_at = self._clock.monotonic() + call.compiled.total
-        return self._made(call)
+        return self._made(self._prepared(part, method, uri, options))
 
     async def _made(self, call: PreparedCall) -> Response:
         # What is awaited holds nothing by a name that may be secret, for an error has its frame.
@@ -164,13 +146,10 @@ class Calls:
 
     async def probe(self, part: Part, path: str, seconds: float) -> Outcome:
         """Ask for `path` once within `seconds`, outside every policy and count; also once closed."""
-        compiled = part.compiled
-        outgoing = self._maker.outgoing("GET", path, _PROBE, part.host)
-        seconds = min(compiled.attempt, seconds)
-        step = Send(self._clock.monotonic() + seconds, "attempt", seconds, proven_since=math.inf)
+        outgoing, step = self._probing(part, path, seconds)
         self._under_way += 1
         try:
-            return await attempt(self._route.sender, outgoing, compiled.connect, compiled.read, step)
+            return await attempt(self._route.sender, outgoing, part.compiled.connect, part.compiled.read, step)
         finally:
             self._ended()
 

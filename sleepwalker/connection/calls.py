@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+from sleepwalker.connection.call_base import CallsBase
 from sleepwalker.connection.handover import Handover
 from sleepwalker.connection.options import CallOptions
 from sleepwalker.connection.outgoing import PreparedCall, RequestMaker
@@ -14,22 +13,18 @@ from sleepwalker.connection.traced import traced
 from sleepwalker.connection.usage import Usage
 from sleepwalker.drivers.threads.clock import BlockingClock
 from sleepwalker.drivers.threads.waits import Waits
-from sleepwalker.engine import Final, Outcome, Send
+from sleepwalker.engine import Final, Outcome
 from sleepwalker.events import Observer
-from sleepwalker.exceptions import ConnectionError
 from sleepwalker.telemetry import tracing
 from sleepwalker.transport.blocking.attempt import attempt
 from sleepwalker.transport.blocking.route import Route
 from sleepwalker.transport.url import Origin
 
-#: A probe is to show that its host responds, in so many bytes of body at most.
-_PROBE = CallOptions(max_body=1_000_000, raise_for_status=False)
 
-
-class Calls:
+class Calls(CallsBase[Route, BlockingClock]):
     """Makes the calls of one connection and its scopes, for as long as it is not closed."""
 
-    __slots__ = ("_clock", "_handover", "_maker", "_observe", "_origin", "_route", "_usage", "closed", "waits")
+    __slots__ = ("waits",)
 
     def __init__(
         self,
@@ -41,27 +36,12 @@ class Calls:
         clock: BlockingClock,
         observe: Observer,
     ) -> None:
-        self._origin = origin
-        self._route = route
-        self._maker = maker
-        self._handover = handover
-        self._usage = usage
-        self._clock = clock
-        self._observe = observe
+        super().__init__(origin, route, maker, handover, usage, clock, observe)
         self.waits: Waits = Waits(clock)
-        self.closed: bool = False
 
     def call(self, part: Part, method: str, uri: str, options: CallOptions) -> Response:
         """The response to a request, or the error that says why there is none."""
-        if self.closed:
-            closed = ConnectionError(f"{self._origin}: this connection is closed; make a new one")
-            closed.never_sent, closed.retryable = True, False
-            raise closed
-        if part.whole is not None:
-            part.catch_up()
-        call = self._maker.call(part, method, uri, options)
-        if options.total_covers_body:
-            call.outgoing.body_ends_at = self._clock.monotonic() + call.compiled.total
+        call = self._prepared(part, method, uri, options)
         tracer = tracing.tracer
         try:
             # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
@@ -79,12 +59,9 @@ class Calls:
 
     def probe(self, part: Part, path: str, seconds: float) -> Outcome:
         """Ask for `path` once within `seconds`, outside every policy and count; also once closed."""
-        now, compiled = self._clock.monotonic(), part.compiled
-        outgoing = self._maker.outgoing("GET", path, _PROBE, part.host)
-        seconds = min(compiled.attempt, seconds)
-        step = Send(now + seconds, "attempt", seconds, proven_since=math.inf)
+        outgoing, step = self._probing(part, path, seconds)
         try:
-            return attempt(self._route.sender, outgoing, step, compiled.connect, compiled.read)
+            return attempt(self._route.sender, outgoing, step, part.compiled.connect, part.compiled.read)
         finally:
             if self.closed or self._usage.retired:  # the socket just used must not stay open
                 self._route.close()

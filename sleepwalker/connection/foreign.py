@@ -10,7 +10,8 @@ from typing import Any
 import requests
 
 from sleepwalker.engine import CompiledPolicy, Host, Outcome, Request, Send, Verdict, answered, asked_wait, failed
-from sleepwalker.transport.errors import ErrorContext, Phase, translate
+from sleepwalker.transport.error_context import ErrorContext, Phase
+from sleepwalker.transport.errors import translate
 from sleepwalker.transport.url import safe_path
 
 VERBS = frozenset({"get", "head", "post", "put", "patch", "delete", "options"})

@@ -16,7 +16,7 @@ from sleepwalker.connection.usage import Usage
 from sleepwalker.engine import CompiledPolicy, Final, Host, Request, Verdict, failed
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError, DeadlineExceeded, HTTPError, SleepwalkerException
-from sleepwalker.transport.errors import ErrorContext, OnBreak
+from sleepwalker.transport.error_context import ErrorContext, OnBreak
 
 #: What a copy or a pickle of a response holds, which requests reads from the response itself.
 KEPT = [*requests.Response.__attrs__, "attempts", "undecoded", "__attrs__"]

@@ -17,7 +17,8 @@ import requests
 from sleepwalker.connection.foreign import attribute_of
 from sleepwalker.exceptions import HTTPError, SleepwalkerException, URLError
 from sleepwalker.lookup.keys import Asked
-from sleepwalker.transport.errors import ErrorContext, translate
+from sleepwalker.transport.error_context import ErrorContext
+from sleepwalker.transport.errors import translate
 from sleepwalker.transport.url import Origin, origin_of, safe_path
 
 _OURS = __name__.partition(".")[0]

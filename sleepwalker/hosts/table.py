@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import overload
 
-from sleepwalker.clock import SYSTEM_CLOCK, Clock, give_way
+from sleepwalker.clock import SYSTEM_CLOCK, Clock, each_in_turn
 from sleepwalker.engine import Host, HostHealth, Isolation, Restorer
 from sleepwalker.events import Event, PolicyIgnored
 from sleepwalker.fork import renewed_after_fork
@@ -117,12 +117,8 @@ class HostTable:
         records = {record.origin: record for record in self.records()}
         for place in since.keys() - records.keys():  # only hooks may know what it is, and they have not said so yet
             records[place] = self.unknown(place)
-        routes, known = self.members.routes(records.values()), sorted(records.items())
-        found = {}
-        for name, one in known:
-            give_way()
-            found[name] = one.snapshot(one.connections, since.get(name), routes[name])
-        return found
+        routes, known = self.members.routes(records.values()), each_in_turn(sorted(records.items()))
+        return {name: one.snapshot(one.connections, since.get(name), routes[name]) for name, one in known}
 
     # -- for managers
 

@@ -13,76 +13,27 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator
 
 import requests.exceptions as rex
 import urllib3.exceptions as uex
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from sleepwalker import exceptions as ours
+from sleepwalker.transport.error_context import ErrorContext, Maker, Table
 from sleepwalker.transport.framing import MalformedResponse
 from sleepwalker.transport.resolver import NoThreadLeft
 from sleepwalker.transport.tls_reasons import client_certificate_words, tls_code, tls_words
 
 #: This machine is out of descriptors, ports, buffers, memory or threads.
 _LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN})
-Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
-_BEFORE_SENDING = ("queue", "connect", "tls")
 _ONCE_SENDING = ("send", "head", "body")
-
-
-@dataclass(slots=True)
-class ErrorContext:
-    """Where and when an error happened."""
-
-    origin: str
-    phase: Phase | None
-    """None where the request went through another adapter than ours."""
-    deadline_hit: bool
-    limit: Any
-    """Which deadline applied: attempt or total."""
-    seconds: float
-    """How long that deadline is."""
-    connect: float
-    read: float
-    handled: BaseException | None = None
-    """The exception that the caller was handling, as a fallback does. Python makes it the context of each error raised
-    meanwhile, but it is not a part of them."""
-    proxy: str | None = None
-    """Host and port of the proxy on the way."""
-    at_proxy: bool = False
-    """Whether the proxy was being connected to, or asked for a tunnel."""
-    first: bool = False
-    """Whether the socket was a new one, which had brought no response."""
-
-    @property
-    def unsent(self) -> bool:
-        """Whether the request was provably not sent."""
-        return self.phase in _BEFORE_SENDING
 
 
 #: http.client's text for a proxy's response to CONNECT.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b").match
 #: PySocks' text for a proxy's refusal; its words are from a table of its own.
 _SOCKS_REPLY = re.compile(r"0x[0-9A-Fa-f]{2}: ([A-Za-z ]{1,60})$").match
-
-Maker = Callable[[BaseException, ErrorContext], ours.ConnectionError]
-
-
-#: Gets the error that broke a streamed body, the exception that its reader was handling (or None), and whether the
-#: deadline for the whole body ran out. Returns the error to raise.
-OnBreak = Callable[[Exception, BaseException | None, bool], BaseException]
-
-
-class Table(NamedTuple):
-    """The errors of what sends."""
-
-    exchange: tuple[type[BaseException], ...]
-    """Those that are about the exchange."""
-    rules: tuple[tuple[tuple[type[BaseException], ...], Maker], ...]
-    """The first rule that matches any error of the chain makes the new one, so the most specific come first."""
 
 
 def translate(error: Exception, context: ErrorContext, table: Table | None = None) -> Exception:

@@ -19,7 +19,8 @@ import urllib3.exceptions as uex
 
 from sleepwalker import exceptions as ours
 from sleepwalker.engine import Verdict, failed
-from sleepwalker.transport.errors import RULES, ErrorContext, translate
+from sleepwalker.transport.error_context import ErrorContext
+from sleepwalker.transport.errors import RULES, translate
 from sleepwalker.transport.framing import MalformedResponse
 from sleepwalker.transport.tls_reasons import _CLIENT_CERTIFICATE, _WORDS
 

@@ -21,7 +21,7 @@ from yarl import URL
 from sleepwalker import exceptions as ours
 from sleepwalker.engine import Verdict, failed
 from sleepwalker.transport.aio.errors import AIOHTTP, translate
-from sleepwalker.transport.errors import ErrorContext
+from sleepwalker.transport.error_context import ErrorContext
 
 SECRET_URL = "http://user:canary@host.test/path?token=canary"
 CONTEXT = ErrorContext("http://host.test", "head", False, "attempt", 10.0, 3.05, 10.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import gzip
 import warnings
@@ -354,5 +355,70 @@ def test_a_task_that_outlasts_the_attempt_in_which_it_began_may_use_the_session(
             assert await begun[0] == [200, 200]
         if session is not None:
             await session.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["first call", "later call"])
+def test_an_idle_socket_that_brings_what_was_not_asked_for_is_closed(server: FaultServer, warm: bool) -> None:
+    """aiohttp reads all that comes, and kept it for a next call: a flood filled the memory, 100 MB each second."""
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+    def floods(exchange: Exchange) -> None:
+        exchange.send(response)
+        exchange.pause(0.05)
+        while True:
+            exchange.send(response * 10)
+            exchange.pause(0.02)
+
+    async def main() -> None:
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn:
+            if warm:
+                await conn.get("/")
+            server.script(floods)
+            await conn.get("/")
+            await asyncio.to_thread(server.wait_for_open, 0)
+            assert (await conn.get("/")).content == b"ok"
+
+    asyncio.run(main())
+
+
+def test_a_socket_that_the_server_is_about_to_close_is_closed_though_nothing_is_called(server: FaultServer) -> None:
+    server.script(reply(200, b"ok"), reply(200, b"ok", {"Keep-Alive": "timeout=1"}))
+
+    async def main() -> None:
+        async with AsyncConnection(server.url, ANONYMOUS, policy=ONCE) as conn:
+            await conn.get("/")
+            await asyncio.sleep(1.2)  # looked at, and left open
+            await conn.get("/")
+            await asyncio.to_thread(server.wait_for_open, 0)
+
+    asyncio.run(main())
+    assert [request.connection for request in server.requests] == [1, 1]
+
+
+def test_a_server_that_floods_an_idle_socket_loses_it_within_two_seconds() -> None:
+    """What it sends is parsed, and kept: without a look at idle sockets it would fill the memory."""
+
+    async def main() -> None:
+        cut = asyncio.Event()
+
+        async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await reader.readuntil(b"\r\n\r\n")
+                while True:
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+            writer.close()
+            cut.set()
+
+        server = await asyncio.start_server(flood, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with AsyncConnection(url, ANONYMOUS) as conn:
+            assert (await conn.get("/")).content == b"ok"
+            async with asyncio.timeout(5):
+                await cut.wait()
+        server.close()
 
     asyncio.run(main())

@@ -121,8 +121,8 @@ def url() -> Iterator[str]:
 
 
 def only_of_threads(name: str) -> list[pytest.MarkDecorator]:
-    if name in ("a session", "a walk"):
-        return [threads_only("a session of requests, and links, are blocking")]
+    if name == "a session":
+        return [threads_only("a session of requests")]
     if "stream" in name and name != "a broken body of a stream":
         return [threads_only("an asynchronous stream ends with its block")]
     return []

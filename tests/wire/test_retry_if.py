@@ -203,7 +203,6 @@ def test_it_is_asked_where_no_lock_is_held_though_a_copy_won_the_race(
         assert conn.health.hedges >= 1
 
 
-@threads_only("sleepwalker.links is blocking")
 def test_each_page_of_a_walk_is_put_to_it(server: FaultServer) -> None:
     def page(exchange: Exchange) -> Step:
         assert exchange.request is not None

@@ -32,7 +32,7 @@ from sleepwalker.hosts import HostTable
 from sleepwalker.lookup.keys import sent_mark
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry.tracing import TracedCall
-from sleepwalker.transport.errors import ErrorContext, OnBreak, Phase
+from sleepwalker.transport.error_context import ErrorContext, OnBreak, Phase
 from sleepwalker.transport.url import origin_of, safe_path
 
 #: Bytes of a body that are read within an attempt, unless a transport is told otherwise.

@@ -9,7 +9,7 @@ from typing import Any
 
 from sleepwalker.adapters.transports.library import Library
 from sleepwalker.transport.codings import TruncatedBody, is_cut_off
-from sleepwalker.transport.errors import OnBreak
+from sleepwalker.transport.error_context import OnBreak
 
 #: Media types, or the beginnings of some, of bodies that are made while they are read.
 _STREAMS = (

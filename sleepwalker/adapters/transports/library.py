@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from sleepwalker import exceptions as ours
 from sleepwalker.transport import errors
-from sleepwalker.transport.errors import ErrorContext, Phase, Table
+from sleepwalker.transport.error_context import ErrorContext, Phase, Table
 
 T = TypeVar("T")
 #: What the library raises where it has nothing better, for each of ours: the first that fits. A rejection sent nothing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping
 from typing import Any, Protocol
 
-from sleepwalker.transport.errors import Phase
+from sleepwalker.transport.error_context import Phase
 
 #: What begins with each event of httpcore that ends in `.started`.
 _PHASES: dict[str, Phase] = {

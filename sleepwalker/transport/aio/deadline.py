@@ -19,7 +19,7 @@ import requests
 
 from sleepwalker.clock import Clock
 from sleepwalker.transport.addresses import Peer
-from sleepwalker.transport.errors import Phase
+from sleepwalker.transport.error_context import Phase
 
 #: Seconds after which a task is cancelled again that went on waiting: what it called kept the cancellation to itself.
 _AGAIN = 0.01

@@ -6,7 +6,7 @@ import aiohttp
 from aiohttp import http_exceptions
 
 from sleepwalker.transport import errors
-from sleepwalker.transport.errors import ErrorContext, Table
+from sleepwalker.transport.error_context import ErrorContext, Table
 
 __all__ = ["ErrorContext", "translate"]
 

@@ -5,6 +5,7 @@ Only what aiohttp documents is overridden or called: `connect`, and `close` of w
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import select
@@ -27,6 +28,8 @@ from sleepwalker.transport.aio.goodbye import Goodbye, goodbye_of
 from sleepwalker.transport.aio.resolver import Resolver
 from sleepwalker.transport.keep_alive import AGE_JITTER
 
+#: Seconds between two looks at idle sockets.
+_SWEEP_EVERY = 1.0
 #: Seconds for which the loop need not have seen yet what its selector has for it.
 _JUST_NOW = 0.001
 
@@ -64,6 +67,11 @@ class Socket:
         """Since when it has lain idle; infinity while it is in use."""
         self.kept: Connection | None = None
         """How aiohttp knows it, of one that is not given back to its pool but kept in ours."""
+
+    def is_off(self) -> bool:
+        """Whether it is closed, or something arrived that was not asked for."""
+        protocol = self._protocol()
+        return protocol is None or not protocol.is_connected() or _is_off(protocol)
 
     def close(self) -> None:
         """Close it at once."""
@@ -115,6 +123,7 @@ class Connector(aiohttp.TCPConnector):
         self._known: weakref.WeakKeyDictionary[Any, Socket] = weakref.WeakKeyDictionary()
         self._resting: dict[Any, Socket] = {}
         self._kept: deque[Socket] = deque()
+        self._sweeper: asyncio.TimerHandle | None = None
         self.template: Any = None
         """A request of aiohttp's to the connection's own origin, for which others like it may be connected."""
         self.retired: bool = False
@@ -236,6 +245,22 @@ class Connector(aiohttp.TCPConnector):
             known.close()
         else:
             self._kept.append(known)
+        if self._sweeper is None and (self._kept or self._resting):
+            self._sweep_later()
+
+    def _sweep_later(self) -> None:
+        # By a weak reference: a pool that is dropped is gone at once, with its sockets.
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_EVERY, _sweep, weakref.ref(self))
+
+    def sweep(self) -> None:
+        """Close idle sockets that are too old, or that something comes in on: it would fill the memory."""
+        self._sweeper, now = None, self._clock.monotonic()
+        for known in [*self._resting.values(), *self._kept]:
+            if now >= known.good_until or known.is_off():
+                known.close()
+        self._kept = deque(known for known in self._kept if known.kept is not None)
+        if self._kept or self._resting:
+            self._sweep_later()
 
     def _is_full(self) -> bool:
         """Whether as many are idle as may be."""
@@ -260,6 +285,9 @@ class Connector(aiohttp.TCPConnector):
         """Close idle sockets, and keep none from now on."""
         self.retired = True
         self.close_idle()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
 
     def closed_here(self) -> bool:
         """Close it at once; False, and nothing done, in a release of aiohttp that cannot.
@@ -277,6 +305,11 @@ def _weak(transport: Any) -> Callable[[], Any]:
         return weakref.ref(transport)
     except TypeError:  # of another kind of loop
         return lambda: None
+
+
+def _sweep(ref: weakref.ref[Connector]) -> None:
+    if (pool := ref()) is not None:
+        pool.sweep()
 
 
 def _open(info: tuple[Any, ...]) -> socket.socket:

@@ -16,7 +16,7 @@ from sleepwalker.clock import Clock
 from sleepwalker.transport.aio.deadline import Socket
 from sleepwalker.transport.aio.response import Got
 from sleepwalker.transport.codings import Decoding
-from sleepwalker.transport.errors import OnBreak
+from sleepwalker.transport.error_context import OnBreak
 from sleepwalker.transport.framing import ClosedByReader
 from sleepwalker.transport.headers import store_of
 from sleepwalker.transport.keep_alive import keep_alive_seconds

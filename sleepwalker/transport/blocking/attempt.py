@@ -34,7 +34,8 @@ from sleepwalker.transport.blocking.response import (
 )
 from sleepwalker.transport.blocking.stream import begin_stream
 from sleepwalker.transport.codings import EncodedResponse
-from sleepwalker.transport.errors import ErrorContext, translate
+from sleepwalker.transport.error_context import ErrorContext
+from sleepwalker.transport.errors import translate
 from sleepwalker.transport.headers import Checked, store_of
 from sleepwalker.transport.loaded import SHORT, loaded_body, set_body
 from sleepwalker.transport.outgoing import OutgoingRequest, first_hop

@@ -16,7 +16,7 @@ from sleepwalker.clock import Clock
 from sleepwalker.policy import SERVER_FAILURES
 from sleepwalker.transport.addresses import Peer
 from sleepwalker.transport.blocking.canceller import Canceller
-from sleepwalker.transport.errors import Phase
+from sleepwalker.transport.error_context import Phase
 
 T = TypeVar("T")
 #: Seconds that each read of a stream waits at least: bytes that have arrived are found.

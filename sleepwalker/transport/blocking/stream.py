@@ -22,7 +22,7 @@ from urllib3.exceptions import ProtocolError
 from sleepwalker.transport.blocking.deadline import AttemptDeadline
 from sleepwalker.transport.blocking.head import BoundedResponse
 from sleepwalker.transport.codings import EncodedResponse, next_piece
-from sleepwalker.transport.errors import OnBreak
+from sleepwalker.transport.error_context import OnBreak
 from sleepwalker.transport.framing import ClosedByReader
 
 __all__ = ["ClosedByReader", "StreamedResponse", "begin_stream", "watch_stream"]
