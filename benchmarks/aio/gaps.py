@@ -192,9 +192,10 @@ async def _client(told: Mapping[str, Any], url: str) -> AsyncIterator[Getting]:
     """Gets a path of the host, and tells how many bytes came."""
     close = {"Connection": "close"} if told["situation"] == HANDSHAKES else None
     tls = url.startswith("https:")
+    limit = WAITS if told["situation"] == LOOKUP else None
     if told["client"] == AIOHTTP:
         connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=told["bundle"]) if tls else True)
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(WAITS)) as session:
+        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(limit)) as session:
 
             async def bare(path: str) -> int:
                 async with session.get(url + path, headers=close) as response:
@@ -211,7 +212,7 @@ async def _client(told: Mapping[str, Any], url: str) -> AsyncIterator[Getting]:
     ) as conn:
 
         async def ours(path: str) -> int:
-            return len((await conn.get(path, headers=close, total=None if tls else WAITS)).content)
+            return len((await conn.get(path, headers=close, total=limit)).content)
 
         yield ours
 
