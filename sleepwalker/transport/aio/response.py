@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+from collections.abc import Iterator
 from datetime import timedelta
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
@@ -164,12 +165,18 @@ async def decoded(
     return work.result()
 
 
+def _decoded_pieces(encoded: bytes, decoding: Decoding) -> Iterator[bytes]:
+    """A decoded body in pieces. It goes in by pieces, too: each step copies what it does not need yet."""
+    for begin in range(0, len(encoded), _QUICK):
+        yield from decoding.decoded(encoded[begin : begin + _QUICK])
+
+
 class _Decoding:
     """The decoding of one body, in steps."""
 
     def __init__(self, encoded: bytes, decoding: Decoding, limit: int | None, whole: bool) -> None:
         self.wanted = True
-        self._pieces = decoding.decoded(encoded)
+        self._pieces = _decoded_pieces(encoded, decoding)
         self._decoding = decoding
         self._limit = limit
         self._whole = whole
