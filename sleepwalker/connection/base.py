@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NoReturn, Self
 from urllib.parse import urljoin
+from weakref import WeakSet
 
 from sleepwalker.clock import Clock
 from sleepwalker.connection.arguments import Credentials, HeaderValues, Path
@@ -147,4 +148,4 @@ class ConnectionBase(Managed):
 
 
 #: All that are in use.
-connections = renewed_after_fork("connections", ConnectionBase._renew_after_fork)
+connections: WeakSet[ConnectionBase] = renewed_after_fork("connections", ConnectionBase._renew_after_fork)

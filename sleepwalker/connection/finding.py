@@ -18,6 +18,7 @@ from sleepwalker.connection.said import own_copy
 from sleepwalker.engine import Isolation
 from sleepwalker.events import Event, Observer
 from sleepwalker.fork import renewed_after_fork
+from sleepwalker.hosts import HostTable
 from sleepwalker.hosts.members import AtWork, Lead
 from sleepwalker.hosts.names import check_host
 from sleepwalker.lookup import change
@@ -49,7 +50,7 @@ class FinderBase:
         leading: LeadingBase,
     ) -> None:
         self.lookup: Lookup = lookup
-        self.hosts = lookup.hosts
+        self.hosts: HostTable = lookup.hosts
         self._observe = observe
         # None of these leads back here: a manager that is dropped is gone at once, with the sockets of its connections.
         self.retiring: Retiring = retiring

@@ -53,7 +53,7 @@ class Lookup:
         """From then on `find` looks at what expires first. Read without the lock."""
         self.closed = False
         self.caller = caller
-        self.behalf = caller if behalf is None else behalf
+        self.behalf: Callable[[], Hashable] = caller if behalf is None else behalf
         self.signal = signal
         self.worker: str = worker
 

@@ -32,9 +32,9 @@ class Peer:
     __slots__ = ("address", "several")
 
     def __init__(self, address: Any = None, *, several: bool = False) -> None:
-        self.address = address
+        self.address: Any = address
         """As `socket.connect` takes it; None for a socket that was opened without a deadline."""
-        self.several = several
+        self.several: bool = several
         """Whether its name has other addresses."""
 
     def differs_from(self, used: Sequence[Peer]) -> bool:

@@ -62,7 +62,7 @@ class File:
         self._file = file
         self._length = length
         self._start = _position(file)
-        self.replayable = self._start is not None
+        self.replayable: bool = self._start is not None
 
     def payload(self) -> Payload:
         """The file, rewound."""

@@ -31,12 +31,12 @@ class Hop:
     __slots__ = ("foreign", "moved", "prepared", "target")
 
     def __init__(self, prepared: requests.PreparedRequest, target: str) -> None:
-        self.prepared = prepared
-        self.target = target
+        self.prepared: requests.PreparedRequest = prepared
+        self.target: str = target
         """The origin it goes to."""
-        self.moved = False
+        self.moved: bool = False
         """True once our origin responded with a redirect: it got the request, even if the redirect fails."""
-        self.foreign = False
+        self.foreign: bool = False
         """True from the first hop to another origin on, even after a redirect back: no more credentials are sent."""
 
     @property

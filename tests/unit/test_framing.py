@@ -312,7 +312,12 @@ def test_a_long_length_or_coding_takes_no_time(value: str) -> None:
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "responses.md"
-FILES = [ROOT / "sleepwalker" / "transport" / "blocking" / name for name in ("framing.py", "reader.py", "head.py")]
+#: All of what may refuse a response, both ways of sending it.
+FILES = [
+    file
+    for file in sorted((ROOT / "sleepwalker" / "transport").rglob("*.py"))
+    if "MalformedResponse(" in file.read_text(encoding="utf-8")
+]
 
 
 def _texts() -> set[str]:

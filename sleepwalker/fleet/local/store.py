@@ -54,14 +54,14 @@ class FileStore:
     """
 
     def __init__(self, path: str | Path, service: str, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         if not self.path.is_absolute() or "\x00" in str(path):
             raise ValueError(f"path {str(path)!r} is not absolute: workers may have different working folders")
         if not service:
             raise ValueError("service is empty: it names what the workers have in common, such as 'billing'")
         if not 0 < timeout < math.inf:
             raise ValueError(f"timeout {timeout!r} is not allowed: it is a number of seconds above 0")
-        self.shown = self.path.as_uri()
+        self.shown: str = self.path.as_uri()
         self._service = service
         self._timeout = timeout
         self._tries = math.ceil(timeout / BUSY_FOR)

@@ -150,24 +150,24 @@ class AttemptDeadline:
         failures: frozenset[int],
     ) -> None:
         """`ends_at` and `proven_since` are on the call's clock; `connect` and `read` are in seconds."""
-        self.loop = loop
-        self.connect = connect
-        self.read = read
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.connect: float = connect
+        self.read: float = read
         self._seconds = ends_at - clock.monotonic()
         self._ends_at = loop.time() + self._seconds
         self._at = self._ends_at
         self._handle: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
-        self.expired = False
+        self.expired: bool = False
         """Whether time ran out."""
-        self.hit = True
+        self.hit: bool = True
         """Whether the attempt's deadline is the next limit, rather than `connect` or `read`."""
         self.phase: Phase = "queue"
         """What is waited for."""
-        self.proven_since = proven_since
+        self.proven_since: float = proven_since
         """An idle socket is used only if it has responded since then; with infinity, idle ones are closed."""
-        self.failures = failures
+        self.failures: frozenset[int] = failures
         """The statuses that count as failures of the host: a socket that brought one is not used again."""
         self.avoid: tuple[Peer, ...] = ()
         """The other ends of the earlier attempts' sockets, which this attempt avoids."""
@@ -175,25 +175,25 @@ class AttemptDeadline:
         """The other end of the latest socket."""
         self.socket: Socket | None = None
         """The latest socket."""
-        self.reused = False
+        self.reused: bool = False
         """Whether that had been used before."""
         self.taken_from: Pool | None = None
         """The pool of the latest socket."""
-        self.taken_at = 0.0
+        self.taken_at: float = 0.0
         """When that was taken, on the pool's clock."""
-        self.uploads = False
+        self.uploads: bool = False
         """Whether the present request has a body that is sent in pieces."""
-        self.in_hook = False
+        self.in_hook: bool = False
         """Whether a hook of the caller's runs, or raised."""
-        self.several = False
+        self.several: bool = False
         """Whether the name of the server has more than one address."""
-        self.connects = 0
+        self.connects: int = 0
         """How often the present request asked for a socket: aiohttp may try again by itself."""
         self.opened: socket.socket | None = None
         """What is being connected."""
         self.proxy: str | None = None
         """Host and port of the proxy that the latest request goes through."""
-        self.at_proxy = False
+        self.at_proxy: bool = False
         """Whether that proxy is being connected to, or asked for a tunnel."""
         self.on_release: Callable[[], None] | None = None
         """Closes the latest response."""

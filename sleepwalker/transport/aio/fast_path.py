@@ -50,7 +50,7 @@ class Received:
         self.status: int = message.code
         self.reason: str | None = message.reason
         self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
-        self.content = content
+        self.content: aiohttp.StreamReader = content
         self._conn = conn
         if message.code == 101:  # nobody asked for another protocol
             conn.close()

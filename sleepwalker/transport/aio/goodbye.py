@@ -18,7 +18,7 @@ class Goodbye:
     __slots__ = ("heard",)
 
     def __init__(self, protocol: Any, tls: ssl.SSLObject) -> None:
-        self.heard = False
+        self.heard: bool = False
         known = weakref.ref(protocol)  # what the protocol has of itself would keep it, with its socket
 
         def eof_received() -> Any:

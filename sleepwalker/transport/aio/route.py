@@ -58,7 +58,7 @@ class Route:
         cert: Any,
         proxies: Mapping[str, str] | None,
     ) -> None:
-        self.session = requests.Session()
+        self.session: requests.Session = requests.Session()
         """Never sends: it has the common headers, parameters and cookies, as that of a blocking connection."""
         dress(self.session)
         if session is not None:

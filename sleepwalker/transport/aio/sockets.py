@@ -56,14 +56,14 @@ class Socket:
         self._transport: Any = _weak(protocol.transport)
         self.goodbye: Goodbye | None = goodbye_of(protocol) if pool.requires_goodbye else None
         """What hears it end, over TLS."""
-        self.peer = peer
-        self.old_at = old_at
+        self.peer: Peer = peer
+        self.old_at: float = old_at
         """When it is too old to be used again (`pool.max_age`)."""
-        self.good_until = old_at
+        self.good_until: float = old_at
         """Until when it may be used again."""
-        self.answered_at = -math.inf
+        self.answered_at: float = -math.inf
         """When it brought its last response."""
-        self.idle_since = math.inf
+        self.idle_since: float = math.inf
         """Since when it has lain idle; infinity while it is in use."""
         self.kept: Connection | None = None
         """How aiohttp knows it, of one that is not given back to its pool but kept in ours."""
