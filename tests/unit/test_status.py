@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import pytest
 
-import sleepwalker.hosts.table
+import sleepwalker.clock
 import sleepwalker.status.page
 import sleepwalker.status.site
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, HostHealth, status
@@ -612,7 +612,7 @@ def test_a_view_that_took_long_is_kept_for_nine_times_as_long() -> None:
 def test_other_threads_get_a_turn_after_each_host(monkeypatch: pytest.MonkeyPatch, path: str, steps: int) -> None:
     """Else the loop of a service, beside which the page is made, would get one every 5 ms."""
     turns: list[None] = []
-    for module in (sleepwalker.hosts.table, sleepwalker.status.page, sleepwalker.status.site):
+    for module in (sleepwalker.clock, sleepwalker.status.page, sleepwalker.status.site):
         monkeypatch.setattr(module, "give_way", lambda: turns.append(None))
     with ConnectionManager() as manager:
         for number in range(30):

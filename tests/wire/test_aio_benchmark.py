@@ -19,7 +19,7 @@ from benchmarks.aio import chaos, command, contenders, crowd, gaps, report
 from benchmarks.children import started
 from benchmarks.machine import RESULTS, ROOT
 
-pytestmark = pytest.mark.selftest
+pytestmark = [pytest.mark.selftest, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,6 @@ def test_where_nothing_was_measured_there_is_nothing_to_draw(
     assert f"there is no {tmp_path / 'aio.json'}" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not (RESULTS / "aio.json").exists(), reason="nothing was measured yet")
 def test_the_page_is_that_of_the_committed_result() -> None:
     for name, text in command.drawn(command.read(RESULTS)).items():
         assert (RESULTS / name).read_text(encoding="utf-8") == text, f"{command.COMMAND} --redraw"
