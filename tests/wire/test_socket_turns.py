@@ -496,7 +496,7 @@ def test_a_machine_that_fails_fast_gets_no_more_than_its_share(status: int, driv
 
         spread(work, 3)  # as many sockets again lie idle
         share = machines.asked[0] / sum(machines.asked.values())
-        assert share <= (0.27 if driver == "threads" else 0.31)  # the facade's threads take their turns as they come
+        assert share <= (0.27 if driver == "threads" else 0.35)  # the facade's threads take their turns as they come
         if status in (429, 503):
             assert answers == {200: 160}
 

@@ -15,14 +15,17 @@ from sleepwalker.transport.framing import UNANNOUNCED, MalformedResponse
 class Goodbye:
     """Hears whether the other end of a TLS connection announces that it ends."""
 
-    __slots__ = ("heard",)
+    __slots__ = ("ended", "heard")
 
     def __init__(self, protocol: Any, tls: ssl.SSLObject) -> None:
         self.heard: bool = False
+        self.ended: bool = False
+        """Whether nothing more comes, announced or not. The transport takes a while longer to close."""
         known = weakref.ref(protocol)  # what the protocol has of itself would keep it, with its socket
 
         def eof_received() -> Any:
             """asyncio says that nothing more comes, however that ended. OpenSSL reads the end only if it came."""
+            self.ended = True
             with contextlib.suppress(ssl.SSLError):
                 self.heard = tls.read(1) == b""
             protocol = known()

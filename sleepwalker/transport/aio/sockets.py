@@ -71,7 +71,8 @@ class Socket:
     def is_off(self) -> bool:
         """Whether it is closed, or something arrived that was not asked for."""
         protocol = self._protocol()
-        return protocol is None or not protocol.is_connected() or _is_off(protocol)
+        ended = protocol is None or not protocol.is_connected() or (self.goodbye is not None and self.goodbye.ended)
+        return ended or _is_off(protocol)
 
     def close(self) -> None:
         """Close it at once."""
@@ -213,7 +214,7 @@ class Connector(aiohttp.TCPConnector):
             return known
         self._resting.pop(protocol, None)
         idle_since, known.idle_since = known.idle_since, math.inf
-        if now >= known.good_until or known.answered_at < deadline.proven_since or _is_off(protocol):
+        if now >= known.good_until or known.answered_at < deadline.proven_since or known.is_off():
             conn.close()
             return None
         if now - idle_since > _JUST_NOW and _has_unread(conn):
