@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from http.cookiejar import DefaultCookiePolicy
@@ -157,12 +158,26 @@ async def decoded(
     work = _Decoding(encoded, Decoding(codings, status), limit, whole)
     if len(encoded) <= _QUICK and not work.run(_QUICK):
         return work.result()
+    loop = asyncio.get_running_loop()
     try:
-        # A body of a few bytes may decode to gigabytes, so what is long is left to a thread, until it is not wanted.
-        await asyncio.get_running_loop().run_in_executor(None, work.run, None)
+        async with _turns_of(loop):
+            # A few bytes may decode to gigabytes, so what is long is left to a thread, until it is not wanted.
+            return await loop.run_in_executor(None, work.whole)
     finally:
         work.wanted = False
-    return work.result()
+
+
+def _turns_of(loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
+    """One body less at a time than there are cores: else the loop itself would wait for one."""
+    turns = _turns.get(loop)
+    if turns is None:
+        for other in [other for other in _turns if other.is_closed()]:  # a semaphore refers to its loop
+            _turns.pop(other, None)
+        turns = _turns[loop] = asyncio.Semaphore(max(1, (os.cpu_count() or 1) - 1))
+    return turns
+
+
+_turns: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 
 
 def _decoded_pieces(encoded: bytes, decoding: Decoding) -> Iterator[bytes]:
@@ -197,6 +212,11 @@ class _Decoding:
             if self._limit is not None and body.tell() > self._limit:
                 self._more = self._whole = False
         return self._more
+
+    def whole(self) -> tuple[bytes, bool]:
+        """Decode all of it: what comes of that, and whether it is all."""
+        self.run(None)
+        return self.result()
 
     def result(self) -> tuple[bytes, bool]:
         """What was decoded, and whether it is all."""
