@@ -123,12 +123,15 @@ class RequestsAdapter(Adapter):
         sender = Sender(place.origin, _Direct(super().send), settings, None, self._clock, self._check_headers)
         tracer, observe, clock, waits = tracing.tracer, self._places.observe, self._clock, self._waits
 
-        def run(call: SendableCall, observe: Observer) -> Final:
+        def run(observe: Observer) -> Final:
             return perform(sender, call, waits, clock, observe)
 
+        headers = call.outgoing.prepared.headers
         try:
             return self._hand_over(
-                run(call, observe) if tracer is None else tracer(traced(place.origin, call, clock, observe, run)),
+                run(observe)
+                if tracer is None
+                else tracer(traced(place.origin, call.request, headers, clock, observe, run)),
                 place.origin.text,
                 call,
                 request,

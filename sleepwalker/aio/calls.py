@@ -11,13 +11,11 @@ from typing import Any
 
 from sleepwalker.clock import Clock
 from sleepwalker.connection.call_base import CallsBase
-from sleepwalker.connection.handover import Handover, Streams
+from sleepwalker.connection.handover import Streams
 from sleepwalker.connection.options import CallOptions
-from sleepwalker.connection.outgoing import PreparedCall, RequestMaker
+from sleepwalker.connection.outgoing import PreparedCall
 from sleepwalker.connection.part import Part
 from sleepwalker.connection.response import Response
-from sleepwalker.connection.traced import traced
-from sleepwalker.connection.usage import Usage
 from sleepwalker.drivers.aio.drive import drive
 from sleepwalker.drivers.aio.hedge import hedge
 from sleepwalker.drivers.aio.waits import Waits
@@ -30,7 +28,6 @@ from sleepwalker.transport.aio.errors import translate
 from sleepwalker.transport.aio.route import Route
 from sleepwalker.transport.aio.stream import watch_stream
 from sleepwalker.transport.framing import ClosedByReader
-from sleepwalker.transport.url import Origin
 
 STREAMS = Streams(watch_stream, translate, (ClosedByReader,))
 
@@ -82,22 +79,13 @@ def _running_task() -> asyncio.Task[Any] | None:
         return None
 
 
-class Calls(CallsBase[Route, Clock]):
+class Calls(CallsBase[Route, Clock, Waits]):
     """Makes the calls of one connection and its scopes, for as long as it is not closed."""
 
-    def __init__(
-        self,
-        origin: Origin,
-        route: Route,
-        maker: RequestMaker,
-        handover: Handover,
-        usage: Usage,
-        clock: Clock,
-        observe: Observer,
-    ) -> None:
-        super().__init__(origin, route, maker, handover, usage, clock, observe)
-        self._under_way = 0
-        self.waits: Waits = Waits()
+    _under_way = 0
+
+    def _new_waits(self) -> Waits:
+        return Waits()
 
     def call(self, part: Part, method: str, uri: str, options: CallOptions) -> Coroutine[Any, Any, Response]:
         """The response to a request, or the error that says why there is none."""
@@ -111,9 +99,7 @@ class Calls(CallsBase[Route, Clock]):
             # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
             return self._handover.hand_over(
                 await (
-                    self._run(call, self._observe)
-                    if tracer is None
-                    else tracer.awaited(traced(self._origin, call, self._clock, self._observe, self._run))
+                    self._run(call, self._observe) if tracer is None else tracer.awaited(self._traced(call, self._run))
                 ),
                 call,
             )
@@ -166,12 +152,9 @@ class Calls(CallsBase[Route, Clock]):
             self._route.end()
 
     def renew_after_fork(self) -> None:
-        """Begin with sockets and waits that are not the parent's."""
-        self._route.renew()
+        """Begin with sockets and waits that are not the parent's, and without its calls."""
         self._under_way = 0
-        self.waits = Waits()
-        if self.closed:
-            self.waits.end()
+        super().renew_after_fork()
 
     def _ended(self) -> None:
         self._under_way -= 1

@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 import math
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 from sleepwalker.clock import Clock
 from sleepwalker.connection.handover import Handover
 from sleepwalker.connection.options import CallOptions
 from sleepwalker.connection.outgoing import PreparedCall, RequestMaker
 from sleepwalker.connection.part import Part
+from sleepwalker.connection.traced import traced
 from sleepwalker.connection.usage import Usage
 from sleepwalker.engine import Send
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError
+from sleepwalker.telemetry.tracing import TracedCall
 from sleepwalker.transport.outgoing import OutgoingRequest
 from sleepwalker.transport.route import Route
 from sleepwalker.transport.url import Origin
 
 R = TypeVar("R", bound=Route)
 C = TypeVar("C", bound=Clock)
+W = TypeVar("W", bound="AnyWaits")
+T = TypeVar("T")
 
 #: A probe is to show that its host responds, in so many bytes of body at most.
 _PROBE = CallOptions(max_body=1_000_000, raise_for_status=False)
 
 
-class CallsBase(Generic[R, C]):
+class AnyWaits(Protocol):
+    """The waits of calls, of threads or of tasks."""
+
+    def end(self) -> None:
+        """End all of them, also those to come."""
+        ...
+
+
+class CallsBase(Generic[R, C, W]):
     """For the calls of one connection and its scopes, for as long as it is not closed."""
 
-    __slots__ = ("_clock", "_handover", "_maker", "_observe", "_origin", "_route", "_usage", "closed")
+    __slots__ = ("_clock", "_handover", "_maker", "_observe", "_origin", "_route", "_usage", "closed", "waits")
 
     def __init__(
         self,
@@ -47,7 +61,18 @@ class CallsBase(Generic[R, C]):
         self._usage = usage
         self._clock = clock
         self._observe = observe
+        self.waits: W = self._new_waits()
         self.closed: bool = False
+
+    def _new_waits(self) -> W:
+        raise NotImplementedError
+
+    def renew_after_fork(self) -> None:
+        """Begin with sockets and waits that are not the parent's."""
+        self._route.renew()
+        self.waits = self._new_waits()
+        if self.closed:
+            self.waits.end()
 
     def _prepared(self, part: Part, method: str, uri: str, options: CallOptions) -> PreparedCall:
         """A call that can be made. ConnectionError once the connection is closed; what the arguments raise."""
@@ -67,3 +92,8 @@ class CallsBase(Generic[R, C]):
         outgoing = self._maker.outgoing("GET", path, _PROBE, part.host)
         seconds = min(part.compiled.attempt, seconds)
         return outgoing, Send(self._clock.monotonic() + seconds, "attempt", seconds, proven_since=math.inf)
+
+    def _traced(self, call: PreparedCall, run: Callable[[PreparedCall, Observer], T]) -> TracedCall[T]:
+        """The call, which `run` makes, for a tracer that stands around it."""
+        headers, work = call.outgoing.prepared.headers, partial(run, call)
+        return traced(self._origin, call.request, headers, self._clock, self._observe, work)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from sleepwalker.connection.call_base import CallsBase
-from sleepwalker.connection.handover import Handover
 from sleepwalker.connection.options import CallOptions
-from sleepwalker.connection.outgoing import PreparedCall, RequestMaker
+from sleepwalker.connection.outgoing import PreparedCall
 from sleepwalker.connection.part import Part
 from sleepwalker.connection.response import Response
 from sleepwalker.connection.sending import perform
-from sleepwalker.connection.traced import traced
-from sleepwalker.connection.usage import Usage
 from sleepwalker.drivers.threads.clock import BlockingClock
 from sleepwalker.drivers.threads.waits import Waits
 from sleepwalker.engine import Final, Outcome
@@ -18,26 +15,15 @@ from sleepwalker.events import Observer
 from sleepwalker.telemetry import tracing
 from sleepwalker.transport.blocking.attempt import attempt
 from sleepwalker.transport.blocking.route import Route
-from sleepwalker.transport.url import Origin
 
 
-class Calls(CallsBase[Route, BlockingClock]):
+class Calls(CallsBase[Route, BlockingClock, Waits]):
     """Makes the calls of one connection and its scopes, for as long as it is not closed."""
 
-    __slots__ = ("waits",)
+    __slots__ = ()
 
-    def __init__(
-        self,
-        origin: Origin,
-        route: Route,
-        maker: RequestMaker,
-        handover: Handover,
-        usage: Usage,
-        clock: BlockingClock,
-        observe: Observer,
-    ) -> None:
-        super().__init__(origin, route, maker, handover, usage, clock, observe)
-        self.waits: Waits = Waits(clock)
+    def _new_waits(self) -> Waits:
+        return Waits(self._clock)
 
     def call(self, part: Part, method: str, uri: str, options: CallOptions) -> Response:
         """The response to a request, or the error that says why there is none."""
@@ -46,9 +32,7 @@ class Calls(CallsBase[Route, BlockingClock]):
         try:
             # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
             return self._handover.hand_over(
-                self._run(call, self._observe)
-                if tracer is None
-                else tracer(traced(self._origin, call, self._clock, self._observe, self._run)),
+                self._run(call, self._observe) if tracer is None else tracer(self._traced(call, self._run)),
                 call,
             )
         except BaseException:
@@ -76,13 +60,6 @@ class Calls(CallsBase[Route, BlockingClock]):
                 self.waits.end()  # again, for a Ctrl-C may have come before all had been woken
             finally:
                 self._route.close()
-
-    def renew_after_fork(self) -> None:
-        """Begin with sockets and waits that are not the parent's."""
-        self._route.renew()
-        self.waits = Waits(self._clock)
-        if self.closed:
-            self.waits.end()
 
     def _run(self, call: PreparedCall, observe: Observer) -> Final:
         """Drive a call to its end."""

@@ -13,6 +13,7 @@ from sleepwalker.adapters.transports.bodies import RequestBody, watch
 from sleepwalker.adapters.transports.library import Library
 from sleepwalker.connection.handover import Streams, described, on_break
 from sleepwalker.connection.retry_if import asking
+from sleepwalker.connection.traced import traced
 from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, BlockingClock
 from sleepwalker.engine import (
     CompiledPolicy,
@@ -152,18 +153,7 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
 
     def _traced(self, call: Call, work: Callable[[Observer], WorkT]) -> TracedCall[WorkT]:
         """The call, for a tracer that stands around it."""
-        origin, request = call.place.origin, call.request
-        return TracedCall(
-            scheme=origin.scheme,
-            server=origin.host,
-            port=origin.port,
-            method=request.method,
-            url=f"{origin}{request.path}",
-            headers=call.headers,
-            clock=self._clock,
-            observe=self._places.observe,
-            work=work,
-        )
+        return traced(call.place.origin, call.request, call.headers, self._clock, self._places.observe, work)
 
     def _request(self, call: Call, step: Send, *, cut: bool) -> Any:
         """The request of one attempt, which is not the caller's; `cut` where its own timeouts are all that ends it."""
