@@ -20,7 +20,7 @@ import urllib3.exceptions as uex
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from sleepwalker import exceptions as ours
-from sleepwalker.transport.error_context import ErrorContext, Maker, Table
+from sleepwalker.transport.error_context import ErrorContext, Maker, Phase, Table
 from sleepwalker.transport.framing import MalformedResponse
 from sleepwalker.transport.resolver import NoThreadLeft
 from sleepwalker.transport.tls_reasons import client_certificate_words, tls_code, tls_words
@@ -49,6 +49,15 @@ def translate(error: Exception, context: ErrorContext, table: Table | None = Non
             # would stay, with the sockets, until the garbage collector runs.
             link.__traceback__ = None
     return translated
+
+
+def casts_doubt(error: Exception | None, phase: Phase | None) -> bool:
+    """Whether an error on a socket that was used before makes doubtful those that had been idle as long.
+
+    A timeout in the body means a slow server: the socket was not dead when it was taken, as its head arrived.
+    """
+    slow = isinstance(error, ours.ReadTimeout | ours.DeadlineExceeded)
+    return isinstance(error, ours.ReadError) or (slow and phase != "body")
 
 
 def _translated(error: Exception, chain: list[BaseException], context: ErrorContext, table: Table) -> Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urldefrag, urljoin
 
@@ -11,7 +12,8 @@ from requests.cookies import get_cookie_header
 from requests.structures import CaseInsensitiveDict
 from requests.utils import requote_uri
 
-from sleepwalker.exceptions import RedirectError, URLError
+from sleepwalker.engine import Outcome, Verdict
+from sleepwalker.exceptions import ConnectionError, RedirectError, URLError
 from sleepwalker.transport.body import Body
 from sleepwalker.transport.url import Origin, check_target, parse_hostname
 
@@ -123,3 +125,11 @@ def _moved(
             raise RedirectError(f"{origin}: {status} for a {method} whose body can be sent only once is not followed")
         moved.body = body.payload()
     return moved
+
+
+def after_redirect(outcome: Outcome, hop: Hop) -> Outcome:
+    """Our host responded, with a redirect: a failure of another host after it is not counted against ours."""
+    verdict = Verdict.NEUTRAL if hop.foreign and outcome.verdict is Verdict.FAILURE else outcome.verdict
+    if isinstance(outcome.error, ConnectionError):
+        outcome.error.never_sent = False
+    return replace(outcome, verdict=verdict, never_sent=False, elsewhere=hop.foreign)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import aiohttp
@@ -13,10 +13,6 @@ import requests
 from sleepwalker.clock import Clock
 from sleepwalker.engine import Head, Outcome, Send, Verdict, answered, asked_wait, failed
 from sleepwalker.exceptions import (
-    ConnectionError,
-    DeadlineExceeded,
-    ReadError,
-    ReadTimeout,
     RedirectError,
 )
 from sleepwalker.transport.aio import resending
@@ -28,11 +24,12 @@ from sleepwalker.transport.aio.response import Got, made_response
 from sleepwalker.transport.aio.session import Client, through_session
 from sleepwalker.transport.aio.stream import AsyncResponse
 from sleepwalker.transport.aio.uploading import is_long
+from sleepwalker.transport.errors import casts_doubt
 from sleepwalker.transport.headers import Checked, store_of
 from sleepwalker.transport.loaded import loaded_body
 from sleepwalker.transport.outgoing import OutgoingRequest, first_hop
 from sleepwalker.transport.prepare import mend
-from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, is_redirect, next_hop
+from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, after_redirect, is_redirect, next_hop
 from sleepwalker.transport.url import Origin
 
 
@@ -110,7 +107,7 @@ async def attempt(sender: Sender, outgoing: OutgoingRequest, connect: float, rea
             error = TimeoutError("timed out")
         outcome = _failure(error, outgoing, hop, deadline, step, handled)
     try:
-        return _redirected(outcome, hop) if hop.moved else outcome
+        return after_redirect(outcome, hop) if hop.moved else outcome
     finally:
         del outcome  # an error of ours has this frame in its traceback, and would be a cycle
 
@@ -148,9 +145,7 @@ def _failure(
         proxy=deadline.proxy, at_proxy=deadline.at_proxy, first=not deadline.reused,
     )  # fmt: skip
     outcome = failed(translate(error, context))
-    # A timeout in the body means a slow server: the socket was not dead when it was taken, as its head arrived.
-    slow = isinstance(outcome.error, ReadTimeout | DeadlineExceeded)
-    if deadline.reused and (isinstance(outcome.error, ReadError) or (slow and deadline.phase != "body")):
+    if deadline.reused and casts_doubt(outcome.error, deadline.phase):
         deadline.doubt()
     return outcome
 
@@ -261,11 +256,3 @@ async def _answered(
             await read_short(response, got, deadline, sender.clock)
         earlier = [*earlier, response]
         prepared, again = following, again + 1
-
-
-def _redirected(outcome: Outcome, hop: Hop) -> Outcome:
-    """Our host responded, with a redirect: a failure of another host after it is not counted against ours."""
-    verdict = Verdict.NEUTRAL if hop.foreign and outcome.verdict is Verdict.FAILURE else outcome.verdict
-    if isinstance(outcome.error, ConnectionError):
-        outcome.error.never_sent = False
-    return replace(outcome, verdict=verdict, never_sent=False, elsewhere=hop.foreign)

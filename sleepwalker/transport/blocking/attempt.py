@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,11 +15,7 @@ from urllib3 import HTTPResponse
 from sleepwalker.clock import Clock
 from sleepwalker.engine import Head, Outcome, Send, Verdict, answered, asked_wait, failed
 from sleepwalker.exceptions import (
-    ConnectionError,
-    DeadlineExceeded,
     DecodeError,
-    ReadError,
-    ReadTimeout,
     RedirectError,
 )
 from sleepwalker.transport.blocking import fast_path
@@ -35,11 +31,11 @@ from sleepwalker.transport.blocking.response import (
 from sleepwalker.transport.blocking.stream import begin_stream
 from sleepwalker.transport.codings import EncodedResponse
 from sleepwalker.transport.error_context import ErrorContext
-from sleepwalker.transport.errors import translate
+from sleepwalker.transport.errors import casts_doubt, translate
 from sleepwalker.transport.headers import Checked, store_of
 from sleepwalker.transport.loaded import SHORT, loaded_body, set_body
 from sleepwalker.transport.outgoing import OutgoingRequest, first_hop
-from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, is_redirect, next_hop
+from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, after_redirect, is_redirect, next_hop
 from sleepwalker.transport.url import Origin, safe_path
 
 #: Bytes read at a time from a longer body. Memory for all of it would be allocated on the server's word alone.
@@ -123,12 +119,10 @@ def attempt(
             proxy=deadline.proxy, at_proxy=deadline.at_proxy, first=deadline.reused is None,
         )  # fmt: skip
         outcome = failed(translate(error, context))
-        # A timeout in the body means a slow server: the socket was not dead when it was taken, as its head arrived.
-        slow = isinstance(outcome.error, ReadTimeout | DeadlineExceeded)
-        if isinstance(outcome.error, ReadError) or (slow and deadline.phase != "body"):
+        if casts_doubt(outcome.error, deadline.phase):
             deadline.close_older_idle()
     try:
-        return _redirected(outcome, hop) if hop.moved else outcome
+        return after_redirect(outcome, hop) if hop.moved else outcome
     finally:
         del outcome  # an error of ours has this frame in its traceback, and would be a cycle
 
@@ -270,11 +264,3 @@ def _read(response: requests.Response, origin: str, *, limit: int | None, trunca
         size = f"{length} bytes, more than {limit}" if refused else f"more than {limit} bytes"
         raise DecodeError(f"{where}: {response.status_code} with a body of {size} (max_body)", response=response)
     set_body(response, b"".join(chunks)[:limit] if truncate else b"".join(chunks))
-
-
-def _redirected(outcome: Outcome, hop: Hop) -> Outcome:
-    """Our host responded, with a redirect: a failure of another host after it is not counted against ours."""
-    verdict = Verdict.NEUTRAL if hop.foreign and outcome.verdict is Verdict.FAILURE else outcome.verdict
-    if isinstance(outcome.error, ConnectionError):
-        outcome.error.never_sent = False
-    return replace(outcome, verdict=verdict, never_sent=False, elsewhere=hop.foreign)
