@@ -30,6 +30,9 @@ _COMPACT_AT = 256
 class Socket(Protocol):
     """A socket that an attempt uses."""
 
+    peer: Peer
+    """Its other end."""
+
     def close(self) -> None:
         """Close it at once."""
         ...
@@ -234,9 +237,11 @@ class AttemptDeadline:
             self.phase = "connect"
             self._bound(self.connect)
 
-    def connected(self) -> None:
-        """The request is about to be sent. Short ones are sent at once."""
+    def connected(self, used: Socket | None = None) -> None:
+        """The request is about to be sent, over this socket if it is one of ours. Short ones are sent at once."""
         self.opened, self.at_proxy = None, False
+        if used is not None:
+            self.socket, self.peer = used, used.peer
         if self.uploads:
             self.await_piece()
         else:

@@ -25,7 +25,7 @@ from sleepwalker.transport.aio.attempt import Sender
 from sleepwalker.transport.aio.deadline import present
 from sleepwalker.transport.aio.fast_path import FastPath
 from sleepwalker.transport.aio.session import Client
-from sleepwalker.transport.aio.sockets import Connector
+from sleepwalker.transport.aio.sockets import Connector, count_send
 from sleepwalker.transport.cookies import BoundedCookieJar
 from sleepwalker.transport.framing import LONGEST_LINE
 from sleepwalker.transport.headers import Checked
@@ -299,9 +299,7 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     """A middleware before all of the caller's session, which would send an idempotent request again by itself."""
     deadline = present()
     if deadline is not None:
-        deadline.connects += 1
-        if deadline.connects > 1:
-            raise aiohttp.ServerDisconnectedError
+        count_send(deadline)
     return await handler(request)
 
 

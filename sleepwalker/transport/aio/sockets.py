@@ -1,6 +1,7 @@
 """aiohttp's connector, with sockets that know when to go.
 
-Only what aiohttp documents is overridden or called: `connect`, and `close` of what it hands out.
+What aiohttp documents is overridden or called: `connect`, and `close` of what it hands out. Where a private name is
+used, another way is there for a release that has it no more.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import select
 import socket
 import ssl
 import weakref
@@ -26,6 +26,7 @@ from sleepwalker.transport.addresses import Peer
 from sleepwalker.transport.aio.deadline import AttemptDeadline, present
 from sleepwalker.transport.aio.goodbye import Goodbye, goodbye_of
 from sleepwalker.transport.aio.resolver import Resolver
+from sleepwalker.transport.aio.seen import has_unread, is_off, weak
 from sleepwalker.transport.keep_alive import AGE_JITTER
 
 #: Seconds between two looks at idle sockets.
@@ -53,7 +54,7 @@ class Socket:
     def __init__(self, pool: Connector, protocol: Any, peer: Peer, old_at: float) -> None:
         self._pool = pool
         self._protocol = weakref.ref(protocol)  # the pool knows it for as long as that is there
-        self._transport: Any = _weak(protocol.transport)
+        self._transport: Any = weak(protocol.transport)
         self.goodbye: Goodbye | None = goodbye_of(protocol) if pool.requires_goodbye else None
         """What hears it end, over TLS."""
         self.peer: Peer = peer
@@ -72,7 +73,7 @@ class Socket:
         """Whether it is closed, or something arrived that was not asked for."""
         protocol = self._protocol()
         ended = protocol is None or not protocol.is_connected() or (self.goodbye is not None and self.goodbye.ended)
-        return ended or _is_off(protocol)
+        return ended or is_off(protocol)
 
     def close(self) -> None:
         """Close it at once."""
@@ -135,10 +136,7 @@ class Connector(aiohttp.TCPConnector):
         deadline = present()
         if deadline is None:
             return await super().connect(req, *args, **kwargs)
-        deadline.connects += 1
-        if deadline.connects > 1:
-            # Only aiohttp sends a request twice: an idempotent one whose socket broke. The policy decides that here.
-            raise aiohttp.ServerDisconnectedError
+        count_send(deadline)
         deadline.phase = "queue"
         if deadline.proven_since == math.inf:
             self.close_idle()
@@ -157,8 +155,7 @@ class Connector(aiohttp.TCPConnector):
                 self._put_back(other)
         if self.template is None and not req.proxy:
             self.template = req
-        deadline.socket, deadline.peer = used, used.peer
-        deadline.connected()
+        deadline.connected(used)
         return conn
 
     def at_hand(self, deadline: AttemptDeadline) -> Connection | None:
@@ -170,8 +167,7 @@ class Connector(aiohttp.TCPConnector):
         if used is None:
             return None
         deadline.connects = 1
-        deadline.socket, deadline.peer = used, used.peer
-        deadline.connected()
+        deadline.connected(used)
         return conn
 
     def keep(self, conn: Connection, used: Any) -> bool:
@@ -189,8 +185,7 @@ class Connector(aiohttp.TCPConnector):
 
         None while aiohttp's own pool has idle ones. Each of them is used once, and then comes here.
         """
-        for protocol in [protocol for protocol in self._resting if not protocol.is_connected()]:
-            del self._resting[protocol]
+        self._forget_closed()
         if self._resting:
             return None
         while self._kept:
@@ -217,7 +212,7 @@ class Connector(aiohttp.TCPConnector):
         if now >= known.good_until or known.answered_at < deadline.proven_since or known.is_off():
             conn.close()
             return None
-        if now - idle_since > _JUST_NOW and _has_unread(conn):
+        if now - idle_since > _JUST_NOW and has_unread(conn):
             conn.close()
             return None
         if deadline.avoid and not known.peer.differs_from(deadline.avoid):
@@ -242,7 +237,7 @@ class Connector(aiohttp.TCPConnector):
             known.close()
         elif conn is None:
             self._resting[protocol] = known
-        elif _is_off(protocol):
+        elif is_off(protocol):
             known.close()
         else:
             self._kept.append(known)
@@ -256,10 +251,7 @@ class Connector(aiohttp.TCPConnector):
     def sweep(self) -> None:
         """Close idle sockets that are too old, or that something comes in on: it would fill the memory."""
         self._sweeper, now = None, self._clock.monotonic()
-        for known in [*self._resting.values(), *self._kept]:
-            if now >= known.good_until or known.is_off():
-                known.close()
-        self._kept = deque(known for known in self._kept if known.kept is not None)
+        self._close_where(lambda known: now >= known.good_until or known.is_off())
         if self._kept or self._resting:
             self._sweep_later()
 
@@ -267,9 +259,13 @@ class Connector(aiohttp.TCPConnector):
         """Whether as many are idle as may be."""
         if len(self._resting) + len(self._kept) < self._size:
             return False
-        for other in [other for other in self._resting if not other.is_connected()]:
-            del self._resting[other]
+        self._forget_closed()
         return len(self._resting) + len(self._kept) >= self._size
+
+    def _forget_closed(self) -> None:
+        """Do not count those of aiohttp's pool that were closed meanwhile."""
+        for protocol in [protocol for protocol in self._resting if not protocol.is_connected()]:
+            del self._resting[protocol]
 
     def forget(self, protocol: Any) -> None:
         """A socket is closed."""
@@ -277,8 +273,11 @@ class Connector(aiohttp.TCPConnector):
 
     def close_idle(self, before: float = math.inf) -> None:
         """Close the sockets that have lain idle since `before`."""
+        self._close_where(lambda known: known.idle_since < before)
+
+    def _close_where(self, wrong: Callable[[Socket], bool]) -> None:
         for known in [*self._resting.values(), *self._kept]:
-            if known.idle_since < before:
+            if wrong(known):
                 known.close()
         self._kept = deque(known for known in self._kept if known.kept is not None)
 
@@ -300,12 +299,14 @@ class Connector(aiohttp.TCPConnector):
         return self.closed
 
 
-def _weak(transport: Any) -> Callable[[], Any]:
-    """A reference to a transport, which an aiohttp that closes it forgets."""
-    try:
-        return weakref.ref(transport)
-    except TypeError:  # of another kind of loop
-        return lambda: None
+def count_send(deadline: AttemptDeadline) -> None:
+    """A request is about to be sent. ServerDisconnectedError where it was already.
+
+    Only aiohttp sends one twice: an idempotent one whose socket broke. Here the policy decides that.
+    """
+    deadline.connects += 1
+    if deadline.connects > 1:
+        raise aiohttp.ServerDisconnectedError
 
 
 def _sweep(ref: weakref.ref[Connector]) -> None:
@@ -322,21 +323,6 @@ def _open(info: tuple[Any, ...]) -> socket.socket:
         deadline.begin_connect()
         deadline.opened = sock
     return sock
-
-
-def _is_off(protocol: Any) -> bool:
-    """Whether aiohttp has taken note of something wrong, such as a response out of turn."""
-    return bool(protocol.should_close)
-
-
-def _has_unread(conn: Connection) -> bool:
-    """Whether the end, or bytes out of turn, wait in an idle socket, which the loop has not come to yet."""
-    sock = None if conn.transport is None else conn.transport.get_extra_info("socket")
-    if sock is None or not hasattr(select, "poll"):
-        return False
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _peer_of(conn: Connection) -> Peer:
