@@ -19,9 +19,9 @@ __all__ = ["AsyncTransport", "Transport"]
 class Transport(BlockingTransport[httpx.BaseTransport, httpx.Request, httpx.Response], httpx.BaseTransport):
     """A transport for `httpx.Client` that sends by another one, under a policy.
 
-    Everything is as in `sleepwalker.adapters.httpx2.Transport`, with httpx in place of httpx2: the arguments `policy`,
-    `transport`, `hosts`, `retry_if`, `idempotent`, `buffer`, `observer` and `clock`, the errors, and what is read within
-    an attempt.
+    Everything is as in `sleepwalker.adapters.httpx2.Transport`, with httpx in place of httpx2: the arguments
+    `policy`, `transport`, `hosts`, `retry_if`, `idempotent`, `buffer`, `observer` and `clock`, the errors, and what
+    is read within an attempt.
 
     Example:
         ```python
