@@ -20,8 +20,8 @@ nginx on loopback, connections that stay open, responses decoded from JSON. slee
 deadlines, retries with a budget, breaker, bulkhead.
 
 Ratios are computed within each round; the tables show their medians. Less is faster. p99 is what one call of a hundred
-exceeds, over all rounds. Wall time includes the wait for nginx and for a free core. CPU is that of the client's process,
-with the kernel's work for it, and varies less. Function calls are counted by cProfile.
+exceeds, over all rounds. Wall time includes the wait for nginx and for a free core. CPU is that of the client's
+process, with the kernel's work for it, and varies less. Function calls are counted by cProfile.
 
 The environment holds two variables. That is the best case for bare requests, which reads all of them at every call."""
 
@@ -77,11 +77,29 @@ TARGETS = (
     Target("100 B: wall time, as a share of bare requests", 0.5, lambda result: ratio(result, "wall", "100 B")),
     Target("100 B: CPU, as a share of httpx", 1.0, lambda result: ratio(result, "cpu", "100 B", of=HTTPX)),
     Target("100 B: wall time, as a share of httpx", 1.0, lambda result: ratio(result, "wall", "100 B", of=HTTPX)),
-    Target("100 B: CPU, as a share of urllib3's PoolManager", 1.2, lambda result: ratio(result, "cpu", "100 B", of=POOL)),
-    Target("100 B: wall time, as a share of urllib3's PoolManager", 1.2, lambda result: ratio(result, "wall", "100 B", of=POOL)),
-    Target("calls per second of 8 threads, as a multiple of bare requests", 1.8, lambda result: times(result, 8), least=True),
-    Target("calls per second of 32 threads, as a multiple of bare requests", 1.8, lambda result: times(result, 32), least=True),
-    Target("1 MB: the worst of wall, CPU and p99, plain and TLS, as a share of bare requests", 1.0, _worst_of_a_megabyte),
+    Target(
+        "100 B: CPU, as a share of urllib3's PoolManager", 1.2, lambda result: ratio(result, "cpu", "100 B", of=POOL)
+    ),
+    Target(
+        "100 B: wall time, as a share of urllib3's PoolManager",
+        1.2,
+        lambda result: ratio(result, "wall", "100 B", of=POOL),
+    ),
+    Target(
+        "calls per second of 8 threads, as a multiple of bare requests",
+        1.8,
+        lambda result: times(result, 8),
+        least=True,
+    ),
+    Target(
+        "calls per second of 32 threads, as a multiple of bare requests",
+        1.8,
+        lambda result: times(result, 32),
+        least=True,
+    ),
+    Target(
+        "1 MB: the worst of wall, CPU and p99, plain and TLS, as a share of bare requests", 1.0, _worst_of_a_megabyte
+    ),
     Target(
         "a call that an open circuit rejects, with event log: µs of CPU",
         60,
@@ -178,9 +196,8 @@ def threads_table(result: Result) -> str:
 def memory_table(result: Result) -> str:
     names = list(result["memory"]["plain"])
     lines = [[name, *(f"{kind[name] / 1000:.0f}" for kind in result["memory"].values())] for name in names]
-    return (
-        "Resident memory of one more client with a socket of its own, after one response.\n\n"
-        + _table(["", *(f"{kind}, kB" for kind in result["memory"])], lines)
+    return "Resident memory of one more client with a socket of its own, after one response.\n\n" + _table(
+        ["", *(f"{kind}, kB" for kind in result["memory"])], lines
     )
 
 
