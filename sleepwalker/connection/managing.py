@@ -78,7 +78,10 @@ class ManagerBase(Operated, Generic[_Clock, _Found_co]):
 
     @without_locals
     def add(self, host: str, auth: object, conn: _Found_co) -> None:  # type: ignore[misc]
-        """Hold `conn` for the pair. A connection already held is retired, unless another pair uses it too."""
+        """Hold `conn` for the pair. A connection already held is retired, unless another pair uses it too.
+
+        `conn` stays until a hook creates another one, `add` replaces it, or it is closed.
+        """
         check_host(host)
         asked = Asked(host, auth)
         self._finder.change(lambda: change.add(self._lookup, asked, conn), None)

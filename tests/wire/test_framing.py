@@ -54,8 +54,7 @@ def chunked(*parts: bytes) -> bytes:
 
 
 def refusal(conn: Connection, call: Callable[[], Any] | None = None) -> str:
-    """The text of the ReadError, which comes first and wins as a failure of the host, and shows nothing of the
-    response."""
+    """The text of the ReadError, which counts as a failure of the host, and shows nothing of the response."""
     failures = conn.health.failures
     with pytest.raises(ReadError) as caught:
         (call or (lambda: conn.get("/")))()
