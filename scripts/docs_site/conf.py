@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from pygments.lexers.data import JsonLexer
 from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
 
 HERE = Path(__file__).parent
@@ -71,6 +73,19 @@ class Mermaid(SphinxDirective):
         return [nodes.raw("", f'<pre class="mermaid" role="img">{escaped}</pre>', format="html")]
 
 
+class NamedAnchors(SphinxTransform):
+    """Links may lead to `<a id="name"></a>` as they do to a heading: so pages keep the old names of their parts."""
+
+    default_priority = 800  # before MyST looks up where links within a page lead to
+
+    def apply(self, **kwargs: Any) -> None:
+        places = self.env.metadata[self.env.docname].setdefault("myst_slugs", {})
+        for node in self.document.findall(nodes.raw):
+            for name in re.findall(r'<a id="([^"]+)"', node.astext()):
+                places.setdefault(name, (node.line or 0, name, name))
+        self.document.myst_slugs = places  # type: ignore[attr-defined]
+
+
 def _page(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     source = BUILD["sources"].get(name)
     context["edit_url"] = BUILD["edit"].format(path=source) if source and BUILD["edit"] else None
@@ -80,5 +95,6 @@ def _page(app: Sphinx, name: str, template: str, context: dict[str, Any], doctre
 
 def setup(app: Sphinx) -> None:
     app.add_directive("mermaid", Mermaid)
+    app.add_transform(NamedAnchors)
     app.add_lexer("jsonl", JsonLexer)
     app.connect("html-page-context", _page)

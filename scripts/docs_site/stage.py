@@ -143,20 +143,20 @@ def pieces(text: str) -> Iterator[tuple[bool, str]]:
 
 @dataclass(frozen=True)
 class Section:
-    """A group of pages, as docs/README.md has them: the heading, and the pages of its list."""
+    """A group of pages, as docs/README.md has them: the heading, and the pages that it links to."""
 
     title: str
     pages: tuple[str, ...]
 
 
 def sections() -> list[Section]:
-    """The order of the pages is that of docs/README.md: its headings of the third level, and the lists below."""
+    """The order of the pages is that of docs/README.md: its headings of the third level, and the links below them."""
     text = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     found = []
     for part in re.split(r"^### ", text, flags=re.MULTILINE)[1:]:
         title, _, body = part.partition("\n")
         body = body.split("\n## ")[0]
-        linked = re.findall(r"^- \[[^\]]+\]\(([^)#\s]+)\)", body, re.MULTILINE)
+        linked = re.findall(r"\]\(([^)#\s]+\.md)\)", body)
         pages = [os.path.normpath(f"docs/{target}") for target in linked]
         found.append(Section(title.strip(), tuple(dict.fromkeys(pages))))
     return found
