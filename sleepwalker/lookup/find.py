@@ -140,7 +140,7 @@ def decide(lookup: Lookup, slot: Slot, seen: Snapshot, waiter: Waiter, released:
     isolated = lookup.isolated_by(slot)
     if isolated is not None and not (slot.may_replace(isolated) and not slot.holds_off(now, "isolated")):
         return Decision("refuse", error=lookup.isolation_error(isolated))
-    if slot.ready and (fault is None or (fault == "failback" and slot.flight is not None)):
+    if slot.ready and (fault is None or (slot.keeps(fault) and slot.flight is not None)):
         return _use(slot, now)
     if slot.flight is not None:
         return _wait(lookup, slot, slot.flight, waiter)
@@ -151,7 +151,7 @@ def decide(lookup: Lookup, slot: Slot, seen: Snapshot, waiter: Waiter, released:
         why = f"{MAX_NESTED} hooks wait for one another, each for a host that the one before looks for"
         return Decision("refuse", error=refused(slot.name, why))
     slot.begin_flight(now, fault)
-    if fault != "failback":
+    if not slot.keeps(fault):
         released += lookup.table.release(slot, fault)
     return Decision("ask", fault=fault)
 
@@ -237,9 +237,11 @@ def _over(lookup: Lookup, flight: Flight, until: float) -> Machine[bool]:
 
 
 def _timed_out(lookup: Lookup, asked: Asked, flight: Flight, began: float) -> Machine[Found]:
-    """The failover target that still serves, where the hooks were asked for a way back; else an error."""
+    """The connection that stays until the hooks give another one, if there is one; else an error."""
     seen = yield from look(lookup, asked)
     now, slot = lookup.clock.monotonic(), seen.slot
-    if slot is not None and slot.ready and slot.fault(now, seen.closed) in (None, "failback"):
-        return Found(seen.conn)
+    if slot is not None and slot.ready:
+        fault = slot.fault(now, seen.closed)
+        if fault is None or slot.keeps(fault):
+            return Found(seen.conn)
     return Found(error=out_of_time(asked.name, flight, now - began, now, lookup.worker))
