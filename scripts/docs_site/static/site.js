@@ -27,8 +27,8 @@ async function draw() {
   mermaid.initialize({
     startOnLoad: false,
     theme: "base",
-    themeVariables: { darkMode: dark, fontFamily: "inherit", fontSize: "15px", ...COLOURS[dark ? "dark" : "light"] },
-    flowchart: { curve: "basis", htmlLabels: true },
+    themeVariables: { darkMode: dark, fontFamily: getComputedStyle(document.body).fontFamily, fontSize: "15px", ...COLOURS[dark ? "dark" : "light"] },
+    flowchart: { curve: "basis", htmlLabels: true, nodeSpacing: 30, rankSpacing: 32, wrappingWidth: 230 },
     securityLevel: "strict",
   });
   for (const { node, text } of DRAWINGS) {
