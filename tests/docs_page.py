@@ -311,6 +311,7 @@ def run(page: Path) -> int:
         servers = Servers(stack)
         for block in blocks(page):
             if name := block.directives.get("file"):
+                Path(name).parent.mkdir(parents=True, exist_ok=True)
                 Path(name).write_text(servers.put_in(block.text), encoding="utf-8")
             if not is_run(block):
                 continue

@@ -341,8 +341,8 @@ def test_the_json_has_the_shape_that_is_documented(inspect: Run, story: Path) ->
     report = json.loads(out)
     assert code == 0
     assert report["version"] == 2
-    page = (Path(__file__).parents[2] / "docs/how-to/find-out-what-happened.md").read_text(encoding="utf-8")
-    table = page.partition("## For programs")[2].partition("\n## ")[0]
+    page = (Path(__file__).parents[2] / "docs/reference/inspect.md").read_text(encoding="utf-8")
+    table = page.partition("## JSON")[2].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
     assert set(report) - {"version"} == set(rows)
     for name, documented in rows.items():
@@ -421,7 +421,7 @@ def test_a_long_name_of_an_error_leaves_the_other_columns_readable(inspect: Run,
 
 
 def test_the_tables_have_the_columns_that_are_documented(inspect: Run, story: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs/how-to/find-out-what-happened.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/reference/inspect.md").read_text(encoding="utf-8")
     for table in ("events", "calls", "attempts", "transitions"):
         _, out, _ = inspect(story, "--sql", f"DESCRIBE {table}", "--json")
         names = {row["column_name"] for row in json.loads(out)} - {"time", "host", "file"}
