@@ -25,7 +25,7 @@ process of its own, and so does its server. Between them are real sockets on loo
 
 - *requests per call*: requests that reached the server during the outage, divided by the calls that were due then.
   Where there is no outage, the whole run counts.
-- *first fast failure*: from the begin of the outage until a call failed within {FAST * 1000:.0f} ms.
+- *first fast failure*: from the start of the outage until a call failed within {FAST * 1000:.0f} ms.
 - *recovered after*: from the end of the outage to the first {WINDOW:g} s in which {100 * RECOVERED:g} % of the calls
   were answered well.
 - *failed meanwhile*: calls that were due after the end of the outage and failed."""
@@ -62,7 +62,7 @@ the outage takes 120 s. A host that hangs is not known to fail until a deadline 
 began under `standard`: until then every call is sent. A cold host answers {100 * COLD:.0f} % of the load at first,
 and all of it {WARM_AFTER:g} s after its first response. The rest gets 503.""",
     "exact": """\
-A circuit that opens 0.5 s after the begin sends trial calls after about 1.5, 3, 5.3, 8.6, 13.7 and 21.3 s, then every
+A circuit that opens 0.5 s after the start sends trial calls after about 1.5, 3, 5.3, 8.6, 13.7 and 21.3 s, then every
 10 s, each wait 10 % longer or shorter. These outages end shortly before a trial call, those above at any moment.""",
     "batch": """\
 All workers share one client. The job does not repeat an item that failed. Refused connections are seen by the client
