@@ -15,14 +15,14 @@ from benchmarks.speed.processes import ratio_of_imports
 Result = Mapping[str, Any]
 
 _NOTES = """\
-Connections stay open; nginx on loopback; the answer decoded from JSON. sleepwalker follows its `standard` policy:
+nginx on loopback, connections that stay open, responses decoded from JSON. sleepwalker runs its `standard` policy:
 deadlines, retries with a budget, breaker, bulkhead.
 
-Ratios are medians over the rounds of the quotients within each round; less is faster. p99 is what one call of a hundred
-exceeds, over all rounds. Wall time holds the wait for nginx and for a free core; CPU is this process's, the kernel's
-work for it included, and the less disturbed of the two. Function calls are counted, by cProfile.
+Ratios are computed within each round; the tables show their medians. Less is faster. p99 is what one call of a hundred
+exceeds, over all rounds. Wall time includes the wait for nginx and for a free core. CPU is that of the client's
+process, with the kernel's work for it, and varies less. Function calls are counted by cProfile.
 
-The environment holds two variables, which is as fast as bare requests gets: it reads all of them at every call."""
+The environment holds two variables. That is the best case for bare requests, which reads all of them at every call."""
 
 
 def row(result: Result, group: str, name: str) -> Mapping[str, Any]:
@@ -59,27 +59,45 @@ def _worst_of_a_megabyte(result: Result) -> float:
 
 
 TARGETS = (
-    Target("CPU, 100 B, of bare requests", 0.5, lambda result: ratio(result, "cpu", "100 B")),
-    Target("wall, 100 B, of bare requests", 0.5, lambda result: ratio(result, "wall", "100 B")),
-    Target("CPU, 100 B, of httpx", 1.0, lambda result: ratio(result, "cpu", "100 B", of=HTTPX)),
-    Target("wall, 100 B, of httpx", 1.0, lambda result: ratio(result, "wall", "100 B", of=HTTPX)),
-    Target("CPU, 100 B, of urllib3's PoolManager", 1.2, lambda result: ratio(result, "cpu", "100 B", of=POOL)),
-    Target("wall, 100 B, of urllib3's PoolManager", 1.2, lambda result: ratio(result, "wall", "100 B", of=POOL)),
-    Target("throughput of 8 threads, in times of bare requests", 1.8, lambda result: times(result, 8), least=True),
-    Target("throughput of 32 threads, in times of bare requests", 1.8, lambda result: times(result, 32), least=True),
-    Target("1 MB: the worst of wall, CPU and p99, plain and TLS, of bare requests", 1.0, _worst_of_a_megabyte),
+    Target("100 B: CPU, as a share of bare requests", 0.5, lambda result: ratio(result, "cpu", "100 B")),
+    Target("100 B: wall time, as a share of bare requests", 0.5, lambda result: ratio(result, "wall", "100 B")),
+    Target("100 B: CPU, as a share of httpx", 1.0, lambda result: ratio(result, "cpu", "100 B", of=HTTPX)),
+    Target("100 B: wall time, as a share of httpx", 1.0, lambda result: ratio(result, "wall", "100 B", of=HTTPX)),
     Target(
-        "a call that an open circuit rejects, its events logged, µs of CPU",
+        "100 B: CPU, as a share of urllib3's PoolManager", 1.2, lambda result: ratio(result, "cpu", "100 B", of=POOL)
+    ),
+    Target(
+        "100 B: wall time, as a share of urllib3's PoolManager",
+        1.2,
+        lambda result: ratio(result, "wall", "100 B", of=POOL),
+    ),
+    Target(
+        "calls per second of 8 threads, as a multiple of bare requests",
+        1.8,
+        lambda result: times(result, 8),
+        least=True,
+    ),
+    Target(
+        "calls per second of 32 threads, as a multiple of bare requests",
+        1.8,
+        lambda result: times(result, 32),
+        least=True,
+    ),
+    Target(
+        "1 MB: the worst of wall, CPU and p99, plain and TLS, as a share of bare requests", 1.0, _worst_of_a_megabyte
+    ),
+    Target(
+        "a call that an open circuit rejects, with event log: µs of CPU",
         60,
         lambda result: float(row(result, REJECTED, LOGGED)["cpu"]["median"]),
     ),
     Target(
-        "`find`, µs of CPU",
+        "`find`: µs of CPU",
         3,
         lambda result: float(next(r for r in result["rows"] if r["group"] == FIND)["cpu"]["median"]),
     ),
     Target(
-        "`import sleepwalker`, of importing its four core libraries and pydantic, CPU",
+        "`import sleepwalker`: CPU, as a share of importing its four core libraries and pydantic",
         1.5,
         lambda result: ratio_of_imports(result["imports"], "sleepwalker", "its four core libraries and pydantic"),
     ),
@@ -150,7 +168,7 @@ def threads_table(result: Result) -> str:
 def memory_table(result: Result) -> str:
     names = list(result["memory"]["plain"])
     lines = [[name, *(f"{kind[name] / 1000:.0f}" for kind in result["memory"].values())] for name in names]
-    return "Resident memory that one more client takes, each with a socket of its own, after one response.\n\n" + table(
+    return "Resident memory of one more client with a socket of its own, after one response.\n\n" + table(
         ["", *(f"{kind}, kB" for kind in result["memory"])], lines
     )
 
@@ -167,7 +185,7 @@ def imports_table(result: Result) -> str:
         ]
         for name, its in found.items()
     ]
-    text = "A new interpreter each; Python's own start (`nothing`) is left out of the ratio, which is of CPU.\n\n"
+    text = "Each in a new interpreter. The ratio is of CPU time, without Python's own start (`nothing`).\n\n"
     return text + table(["", "wall, ms", "CPU, ms", "of the core libraries"], lines)
 
 

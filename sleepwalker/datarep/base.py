@@ -15,7 +15,7 @@ class State(Enum):
     """Stands for missing data. Compared by identity, and stays the same object when copied."""
 
     UNSET = "not asked for yet"
-    FAIL = "could not be had"
+    FAIL = "could not be fetched"
     DELETED = "deleted"
     FRAGMENT = "part of the root's"
 
@@ -58,7 +58,9 @@ class BaseDataRep:
         self.path_vars = path_vars
         if fragment or root is not None:
             if service or uri or jsonschema or data is not State.UNSET:
-                raise FragmentError("a fragment takes its service, uri, jsonschema and data from its root: pass none")
+                raise FragmentError(
+                    "a fragment takes service, uri, jsonschema and data from its root: leave these arguments out"
+                )
             self._be_part(root, fragment)
         else:
             self._be_whole(service, uri, jsonschema, data)
@@ -69,7 +71,7 @@ class BaseDataRep:
         given = {"service": service, "uri": uri, "jsonschema": jsonschema}
         if missing := [name for name, value in given.items() if not value]:
             raise TypeError(
-                f"a DataRep that is no fragment needs service, uri and jsonschema: no {' and no '.join(missing)}"
+                f"a DataRep without a fragment needs service, uri and jsonschema: no {' and no '.join(missing)}"
             )
         self.service, self.uri, self.jsonschema = service, uri, jsonschema
         self.root = None
@@ -83,7 +85,7 @@ class BaseDataRep:
 
     def _be_part(self, root: Self | None, fragment: str | None) -> None:
         if root is None:
-            raise FragmentError(f"fragment {fragment!r} has no root: pass root=, the DataRep that it is a part of")
+            raise FragmentError(f"fragment {fragment!r} has no root: pass root=, the DataRep it belongs to")
         if not fragment:
             raise FragmentError(
                 f"fragment must be a JSON pointer such as '/items/0' where root is given, not {fragment!r}"

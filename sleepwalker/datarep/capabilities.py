@@ -46,7 +46,7 @@ def _create(schema: Any, links: Any) -> Usable:
     if "self" not in request.links:
         return f"the request of 'create' of {schema.fullname()} has no link 'self'"
     return request.matches(links["create"].response) or (
-        f"the response of 'create' of {schema.fullname()} is not what its request is"
+        f"the response of 'create' of {schema.fullname()} has another type than its request"
     )
 
 

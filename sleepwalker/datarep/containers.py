@@ -84,7 +84,7 @@ class ListDataRep(ContainerDataRep):
         except (TypeError, ValueError, OverflowError):
             raise TypeError(f"an index must be a number or a slice, not {key!r:.80}") from None
         if not -count <= index < count:
-            raise IndexError(f"there is no item {index} among {count}")
+            raise IndexError(f"there is no item {index}: the list has {count}")
         return self._member(index % count)
 
     def index(self, value: Any) -> int:

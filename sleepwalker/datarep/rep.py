@@ -135,7 +135,8 @@ class DataRep(BaseDataRep):
         self._check(self._setlink)
         if self.has_query_vars:
             raise LinkError(
-                f"{self._shown} was bound with a query, so its data may be only a part of the resource: bind it without"
+                f"{self._shown} was bound with a query, so its data may be only part of the resource: bind it without "
+                f"the query"
             )
         if obj is not State.UNSET:
             self._data = obj

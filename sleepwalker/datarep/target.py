@@ -58,8 +58,8 @@ def target_of(own: AnyService, way: Way) -> AnyService:
     manager = own.service_manager
     if manager is None:
         raise ServiceException(
-            f"{way.told} leads to another service, {way.definition}, and there is no service manager to find it: "
-            "get services from a ServiceManager, or pass service_manager="
+            f"{way.told} leads to another service, {way.definition}, and no service manager can find it: get services "
+            "from a ServiceManager, or pass service_manager="
         )
     logger.debug("%s leads to the service %s", way.told, way.definition)
     by_data = bool(way.values.get("$host")) and "$host" not in way.given and host != own.host
@@ -68,7 +68,7 @@ def target_of(own: AnyService, way: Way) -> AnyService:
     goes = allowed or own.auth is ANONYMOUS  # which is no credential, and says that none are wanted
     led: AnyService = manager.find_by_id(host, way.definition, instance, auth=own.auth if goes else None)
     if not goes and own.auth is not None:
-        logger.debug("%s leads to another host, which does not get the credentials of this one", way.told)
+        logger.debug("%s leads to another host, which does not get this host's credentials", way.told)
         if isinstance(led, Noting):
             led.auth_stays_with = shown_host(own.host)
     return led
@@ -84,8 +84,8 @@ def _may_have_credentials(own: AnyService, host: Any, manager: Any, way: Way) ->
         raise URLError(f"`$host` of {way.told} has a scheme other than http and https")
     if origin is not None and origin.scheme == "http" and _scheme(own, own_origin) == "https":
         raise URLError(
-            f"`$host` of {way.told} leads from https to {origin}, which is never followed where data names it: others "
-            "could read what is sent; pass **{'$host': ...} to allow it"
+            f"`$host` of {way.told} leads from https to {origin}: data from a server may not do that, because the "
+            "request would be readable on the network; pass **{'$host': ...} to allow it"
         )
     same = origin == own_origin if origin is not None else own_origin is None and name == own_name
     return same or allows(allowed, name, origin)
@@ -96,9 +96,9 @@ def _named_by_data(host: Any, way: Way) -> tuple[str, Origin | None]:
     if not isinstance(host, str):
         raise LinkError(f"`$host` of {way.told} must be a string, and the data has one of type {type(host).__name__}")
     if len(host) > _MAX_HOST:
-        raise LinkError(f"`$host` of {way.told} has {len(host)} characters; up to {_MAX_HOST} are taken")
+        raise LinkError(f"`$host` of {way.told} has {len(host)} characters; at most {_MAX_HOST} are allowed")
     if not host.isprintable():
-        raise LinkError(f"`$host` of {way.told} has control characters, or others that cannot be printed")
+        raise LinkError(f"`$host` of {way.told} has control or other unprintable characters")
     try:
         return host_key(host)
     except URLError as error:

@@ -97,7 +97,7 @@ class HTTPError(SleepwalkerException, requests.exceptions.HTTPError):
             message = response.reason
         if undecoded:
             self._is_json = False
-            message = f"{message} (its body could not be decoded: it is not {_codings(response)}, or not all of it)"
+            message = f"{message} (its body could not be decoded: it is incomplete or not {_codings(response)})"
         super().__init__(message, response=response)
 
     @cached_property

@@ -201,7 +201,7 @@ class Client:
         idle = forks_made() > self._forks and not self._kept.now()
         if idle and self._joined:
             self._joined, self._since = False, self._clock.wall()
-            self._error = "this process forked others, and has asked no host itself"
+            self._error = "this process forked others, and has called no host itself"
             self.end()
             with contextlib.suppress(StoreError):
                 store.leave(self._worker.id)

@@ -46,8 +46,8 @@ def host_key(host: object) -> tuple[str, Origin | None]:
         return f"{shown}{_MARKED}{mark_of(name)}", None
     if "#" in host:
         raise URLError(
-            "host has a '#' (what follows is not shown): get a scope of a host from its connection, as "
-            "find(host).scope(name); the manager only has its health"
+            "host has a '#' (the rest is not shown): get a scope from a connection with find(host).scope(name); the "
+            "manager only reports the scope's health"
         )
     _, origin, _ = parse_hostname(host)
     path = host.partition("://")[2].partition("/")[2].rstrip("/")
@@ -105,7 +105,7 @@ def check_scope(name: object, called: str = "name") -> str:
     if not text.isprintable():
         raise ValueError(f"{called} {shown} has characters that cannot be printed: pass {_ALLOWED_SCOPE}")
     if text != text.strip():
-        raise ValueError(f"{called} {shown} starts or ends with blanks, which a log does not show: strip them")
+        raise ValueError(f"{called} {shown} starts or ends with blanks, which are invisible in a log: strip them")
     return text
 
 

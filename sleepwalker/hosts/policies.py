@@ -99,7 +99,7 @@ def probe_every(policy: Policy) -> float:
 def check_reload(policy: object, policies: object) -> tuple[Policy | None, Matched | None]:
     """The arguments of a `reload`, checked; None keeps the present ones."""
     if policy is None and policies is None:
-        raise TypeError("reload needs a policy, or policies by pattern, and got neither")
+        raise TypeError("reload needs policy= or policies=: pass at least one of them")
     return None if policy is None else load_policy(policy), None if policies is None else check_policies(policies)
 
 
@@ -118,7 +118,7 @@ def check_policies(policies: Any) -> Matched:
             continue
         before = seen.setdefault(pattern.lower().rstrip("/"), pattern)
         if before != pattern:
-            faults.append(f"{pattern!r}: the same as {before!r}, which counts")
+            faults.append(f"{pattern!r}: the same as {before!r}, which comes first and wins")
         try:
             chosen.append((pattern, load_policy(given)))
         except TypeError as error:

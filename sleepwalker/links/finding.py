@@ -72,8 +72,8 @@ def response_of(source: object) -> tuple[Response, Any]:
         return cast("Response", response), source
     if response is not None:
         raise TypeError(
-            "links are those of a requests.Response, a Connection, or an object whose `response` is a "
-            f"requests.Response, not of a {type(source).__name__}"
+            "links need a requests.Response, a Connection, or an object whose `response` is a requests.Response, not "
+            f"a {type(source).__name__}"
         )
     name = source.origin if isinstance(source, ConnectionBase) else f"the {type(source).__name__}"
     here = "task" if isinstance(source, ConnectionBase) and not isinstance(source, Connection) else "thread"
@@ -118,13 +118,13 @@ def no_such(response: requests.Response, relation: str) -> str:
     if of_items:
         says += f"; its items have {of_items}"
     if any(_is_called(link, relation) for link in header):
-        says += "; there is such a link of another resource, by its anchor, which can be had from links(response)"
+        says += "; another resource has such a link (by its anchor); get it from links(response)"
     elif relation.casefold() in OF_ITSELF and any(
         _is_called(link, relation) for place in places_of_items(document) for link in all_links(place, base)
     ):
-        says += "; its items have such links of their own, which can be had from links(response)"
+        says += "; its items have such links; get them from links(response)"
     if loaded_body(response) is None:
-        says += "; the body of a streamed response is not looked at"
+        says += "; the body of a streamed response is not searched"
     return says
 
 
@@ -161,6 +161,7 @@ def _only(found: Iterator[Link]) -> Link | None:
         told = f" ({shown_names(hints)})" if hints else ""
         whose = "" if some[0].context is None else ", by its context, which names its item"
         raise LinkError(
-            f"{shown_link(some[0])} leads to {number} places{told}: pass the right one of links(response){whose}"
+            f"{shown_link(some[0])} has {number} different targets{told}: pass the right link from "
+            f"links(response){whose}"
         )
     return some[0] if some else None

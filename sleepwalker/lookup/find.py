@@ -148,7 +148,7 @@ def decide(lookup: Lookup, slot: Slot, seen: Snapshot, waiter: Waiter, released:
     if full or slot.holds_off(now, fault):
         return _hold_off(lookup, slot, seen, waiter, released, fault, full=full)
     if lookup.flights.nested(lookup.behalf()):
-        why = f"{MAX_NESTED} hooks wait for one another, each for a host that the one before looks for"
+        why = f"{MAX_NESTED} hooks wait for one another in a chain of nested find calls"
         return Decision("refuse", error=refused(slot.name, why))
     slot.begin_flight(now, fault)
     if not slot.keeps(fault):
@@ -163,10 +163,10 @@ def _use(slot: Slot, now: float) -> Decision:
 
 def _wait(lookup: Lookup, slot: Slot, flight: Flight, waiter: Waiter) -> Decision:
     if waiter.nested:
-        why = "its hooks are at work in another thread, which waits for this one"
+        why = "its hooks run in another thread, which waits for this one (deadlock)"
         return Decision("refuse", error=refused(slot.name, why))
     if lookup.flights.circle(flight, lookup.caller()):
-        return Decision("refuse", error=refused(slot.name, "its hooks wait for it themselves"))
+        return Decision("refuse", error=refused(slot.name, "its own hooks call find for it"))
     return Decision("wait", flight=flight)
 
 

@@ -166,7 +166,8 @@ def _schedule_next(lookup: Lookup, result: _Result, now: float) -> None:
 def _settle_late(lookup: Lookup, result: _Result, seen: Snapshot, released: list[Released]) -> bool:
     """End a flight that no longer decides for its slot; whether what it got is held now.
 
-    Either a connection was added meanwhile, which counts; or the slot was evicted again, or the flight took too long.
+    Either a connection was added meanwhile, and that one is used; or the slot was evicted again, or the flight took
+    too long.
     """
     flight, candidate = result.flight, result.candidate
     slot = seen.slot or result.job.slot

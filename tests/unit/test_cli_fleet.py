@@ -288,7 +288,7 @@ STORE = ["--store", "file:///nowhere/x"]
         (["status", "--store", "file://pass-word/x"], "file:///run/billing.fleet, without host and query"),
         (["status", "--store", "file:pass-word"], "file:///run/billing.fleet, without host and query"),
         (["status", "--store", "file:///x?pass-word"], "without host and query"),
-        (["status", "--store", "file:///pass-word%ff"], "no UTF-8"),
+        (["status", "--store", "file:///pass-word%ff"], "not UTF-8"),
         (["status", "--store", "file:///pass-word/"], "names a folder"),
         (["status", "--store", "redis://:pass-word@h\n"], "cannot be printed"),
         (["status", *STORE, "--service", "a b"], "--service: service must be 1 to 60 characters"),

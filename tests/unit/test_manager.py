@@ -562,7 +562,7 @@ def test_while_the_hooks_are_asked_to_go_back_others_keep_the_stand_in() -> None
 def test_a_hook_that_finds_the_pair_it_makes_is_told_so() -> None:
     bed = Bed()
     bed.hook.act = bed.manager.find
-    with pytest.raises(OurConnectionError, match="its hooks wait for it themselves"):
+    with pytest.raises(OurConnectionError, match="its own hooks call find for it"):
         in_thread(lambda: bed.manager.find(A))()
     assert len(bed.hook.asked) == 1
 
@@ -588,7 +588,7 @@ def test_hooks_of_two_threads_that_wait_for_each_other_are_told_so() -> None:
     bed.hook.act = act
     jobs = [in_thread(lambda host=host: bed.manager.find(host)) for host in (A, B)]  # type: ignore[misc]
     for job in jobs:
-        with pytest.raises(OurConnectionError, match="its hooks wait for it themselves"):
+        with pytest.raises(OurConnectionError, match="its own hooks call find for it"):
             job()
     assert bed.manager._lookup.flights.waiting == {}
 

@@ -62,8 +62,8 @@ class AwaitedTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
         except RuntimeError:
             name = type(self).__name__
             raise RuntimeError(
-                f"{name} needs asyncio, and no loop of it runs here: under another library, such as trio, send by "
-                f"{self._library.name}.AsyncHTTPTransport itself, or in a thread by the transport that blocks"
+                f"{name} needs a running asyncio event loop, and there is none: under another library, such as trio, "
+                f"use {self._library.name}.AsyncHTTPTransport, or run the blocking transport in a thread"
             ) from None
 
     async def _perform(self, call: Call, observe: Observer) -> Final:

@@ -231,7 +231,7 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         )
 
     def _on_break(self, call: Call, final: Final) -> OnBreak:
-        """What makes of an error that breaks the rest of a body one of both libraries, which counts once."""
+        """A function that turns an error in the rest of a body into one of both libraries, and counts it once."""
         places, origin = self._places, call.place.origin.text
         return on_break(origin, final, call.place.host, call.compiled, self._streams, self._clock, places.observe)
 
