@@ -13,6 +13,7 @@ from benchmarks.outage.groups import HEADINGS, TABLES, answered, faulty_machine,
 from benchmarks.outage.scenario import VARIED, Scenario
 from benchmarks.outage.server import COLD, SLOW, WARM_AFTER
 from benchmarks.outage.targets import DEADLINE, TARGETS
+from benchmarks.report import table
 from benchmarks.report import words as fact
 
 Column = tuple[str, Callable[[Run], str]]
@@ -98,9 +99,9 @@ def full(result: Mapping[str, Any]) -> str:
         parts += [f"## {scenario.title}", _load(scenario)]
         parts += [_table(_COLUMNS[name], list(clients.values())), _REMARKS[name]]
     found = repeated(result)
-    for group, table in TABLES.items():
+    for group, drawn in TABLES.items():
         if mine := _of_group(found, group):
-            parts += [f"## {HEADINGS[group]}", _REMARKS[group], table(mine), _targets(found, group)]
+            parts += [f"## {HEADINGS[group]}", _REMARKS[group], drawn(mine), _targets(found, group)]
     if targets := _targets(found, ""):
         parts += ["## What was aimed for", targets]
     return "\n\n".join(part for part in parts if part)
@@ -181,9 +182,8 @@ def _targets(found: Found, group: str) -> str:
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Run]) -> str:
-    cells = [["", *(name for name, _ in columns)], ["---", *("---:" for _ in columns)]]
-    cells += [[row.client, *(figure(row) for _, figure in columns)] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    lines = [[row.client, *(figure(row) for _, figure in columns)] for row in rows]
+    return table(["", *(name for name, _ in columns)], lines)
 
 
 _AMPLIFICATION: Column = ("requests per call", lambda run: f"{run.amplification:.2f}")
