@@ -99,7 +99,7 @@ def test_every_exception_is_in_the_reference(name: str) -> None:
 
 
 def test_the_page_of_the_exceptions_is_what_the_script_makes() -> None:
-    assert _page("reference/exceptions.md") == exceptions_page.page(), "make docs"
+    assert _page("reference/exceptions.md") == exceptions_page.page(), "make reference"
 
 
 @pytest.mark.parametrize("name", [name for name in exceptions.__all__ if not name.startswith(("HTTP", "Sleepwalker"))])
