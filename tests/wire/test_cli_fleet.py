@@ -116,7 +116,8 @@ def test_a_service_sees_nothing_of_another_one(fleet: Fleet, store: Store) -> No
     assert code == 1
     assert "0 workers of service other" in out
     assert " ".join(err.split()) == (
-        "sleepwalker: service other has no running workers; use --service or SLEEPWALKER_FLEET_SERVICE to name another service"
+        "sleepwalker: service other has no running workers; "
+        "use --service or SLEEPWALKER_FLEET_SERVICE to name another service"
     )
 
 
