@@ -18,13 +18,10 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[2]
 
-#: Pages whose place on the site is not their place below docs/.
+#: Pages whose place on the site is another one than below docs/. README.md is the index of its folder.
 PLACES = {
     "README.md": "index.md",
     "docs/README.md": "pages.md",
-    "docs/operations/README.md": "operations/index.md",
-    "docs/recipes/README.md": "recipes/index.md",
-    "benchmarks/README.md": "benchmarks/index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
 }
@@ -67,7 +64,7 @@ class Stage:
         """Have the file of the repository on the site, too; its place there."""
         suffix = PurePosixPath(source).suffix
         if suffix == ".md":
-            place = PLACES.get(source) or source.removeprefix("docs/")
+            place = PLACES.get(source) or source.removeprefix("docs/").replace("/README.md", "/index.md")
         elif suffix in PICTURES:
             place = f"pictures/{source.removeprefix('docs/').removeprefix('pictures/')}"
         else:
