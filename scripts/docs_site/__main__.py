@@ -18,10 +18,11 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.docs_site import api, check, llms, mermaid, versions
-from scripts.docs_site.stage import ROOT, SiteError, Stage, sections
+from scripts.docs_site.stage import ROOT, Section, SiteError, Stage, sections
 
 HERE = Path(__file__).parent
 SITE = ROOT / "site"
@@ -36,9 +37,12 @@ def _source() -> str | None:
 
 
 def lay_out(folder: Path, extra: Path) -> dict[str, str]:
-    """Write all pages into the folder; of each page of the site, the file of the repository that it is made from."""
+    """Write all pages into `folder`, and into `extra` what the site carries beside them.
+
+    Returns the file of the repository that each page is made from, for edit links.
+    """
     stage = Stage(folder, extra)
-    for source in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md"):
+    for source in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md"):
         stage.add(source)
     for path in sorted((ROOT / "docs").rglob("*.md")):
         stage.add(path.relative_to(ROOT).as_posix())
@@ -46,36 +50,32 @@ def lay_out(folder: Path, extra: Path) -> dict[str, str]:
     known = api.names()
     for name, page in api.pages().items():
         stage.write(f"reference/api/{name}.md", api.text(page, known))
-    _append(stage, "benchmarks/index.md", _tree("Results", ["results/*"], ":glob:"))
-    _write_home(stage)
+    groups = [Section(section.title, tuple(map(stage.add, section.pages))) for section in sections()]
+    groups.append(Section("API, from the code", tuple(f"reference/api/{name}.md" for name in api.pages())))
+    groups.append(Section("Project", ("pages.md", "changelog.md", "contributing.md", "benchmarks/index.md")))
+    llms.write(extra, folder, ["index.md", *(page for group in groups for page in group.pages)])
+    _write_home(folder / "index.md", groups)
+    _append(folder / "benchmarks" / "index.md", _tree("Results", ["results/*"], ":glob:"))
     return stage.sources
 
 
-def _write_home(stage: Stage) -> None:
+def _write_home(index: Path, groups: list[Section]) -> None:
     """The README, below the site's own head, with the order of all pages."""
-    head = (HERE / "home.md").read_text(encoding="utf-8")
-    index = stage.folder / "index.md"
     title, _, rest = index.read_text(encoding="utf-8").partition("\n")
     if not title.startswith("# "):
         raise SiteError("README.md does not begin with its title.")
     tagline, _, rest = rest.strip().partition("\n\n")
-    text = head.replace("{title}", title).replace("{tagline}", tagline)
-    index.write_text(f"{text}\n{rest}\n\n{_order(stage)}", encoding="utf-8")
+    head = (HERE / "home.md").read_text(encoding="utf-8").replace("{title}", title).replace("{tagline}", tagline)
+    index.write_text(f"{head}\n{rest}\n", encoding="utf-8")
+    for group in groups:
+        _append(index, _tree(group.title, group.pages))
 
 
-def _order(stage: Stage) -> str:
-    groups = [(section.title, [stage.add(page) for page in section.pages]) for section in sections()]
-    groups.append(("API, from the code", [f"reference/api/{name}.md" for name in api.pages()]))
-    groups.append(("Project", ["pages.md", "changelog.md", "contributing.md", "benchmarks/index.md"]))
-    return "\n".join(_tree(title, pages) for title, pages in groups)
-
-
-def _tree(title: str, pages: list[str], *options: str) -> str:
+def _tree(title: str, pages: Sequence[str], *options: str) -> str:
     return "\n".join(["```{toctree}", ":hidden:", f":caption: {title}", *options, "", *pages, "```", ""])
 
 
-def _append(stage: Stage, place: str, text: str) -> None:
-    page = stage.folder / place
+def _append(page: Path, text: str) -> None:
     page.write_text(f"{page.read_text(encoding='utf-8')}\n{text}", encoding="utf-8")
 
 
@@ -88,7 +88,6 @@ def build(version: str, site: Path) -> int:
         for folder in (pages, extra):
             folder.mkdir()
         sources = lay_out(pages, extra)
-        llms.write(extra, pages)
         told = {
             "version": version,
             "edit": f"{source}/edit/main/{{path}}" if source else None,
