@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import hashlib
 import http.server
 import json
 import os
@@ -18,22 +19,28 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from scripts.docs_site import api, check, llms, mermaid, versions
 from scripts.docs_site.stage import ROOT, Section, SiteError, Stage, sections
 
 HERE = Path(__file__).parent
 SITE = ROOT / "site"
+#: In the folder of a version: the digest of what it was made from.
+MADE_FROM = ".made-from"
+#: The generator's environment, which also keeps the script that draws.
 KEPT = ROOT / ".venv-docs"
 
 
-def _source() -> str | None:
-    """Where the repository can be seen, as `[project.urls]` says it; None while it has no public place."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found = project.get("urls", {}).get("Source")
-    return str(found).rstrip("/") if found else None
+def edit_link(project: Mapping[str, Any]) -> str | None:
+    """Where a page can be edited, with `{path}` for its file: below the `Source` of `[project.urls]`.
+
+    None where that is not set: the repository has no public place then, and the pages have no edit links.
+    """
+    source = project.get("urls", {}).get("Source")
+    return f"{str(source).rstrip('/')}/edit/main/{{path}}" if source else None
 
 
 def lay_out(folder: Path, extra: Path) -> dict[str, str]:
@@ -79,9 +86,22 @@ def _append(page: Path, text: str) -> None:
     page.write_text(f"{page.read_text(encoding='utf-8')}\n{text}", encoding="utf-8")
 
 
+def digest() -> str:
+    """Of all files that the site is made from: a test asks whether the one that is there is up to date."""
+    found = hashlib.sha256()
+    files = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "pyproject.toml")]
+    for folder in ("benchmarks", "docs", "policies", "requirements", "scripts/docs_site", "sleepwalker"):
+        files += [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    for path in sorted(files):
+        found.update(f"{path.relative_to(ROOT)} {path.stat().st_size}\n".encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
 def build(version: str, site: Path) -> int:
     """0: built. Raises SiteError where it cannot be, and prints what is wrong."""
-    source = _source()
+    made_from = digest()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     mermaid.fetch(KEPT / "static")
     with tempfile.TemporaryDirectory() as scratch:
         pages, extra, built = (Path(scratch) / name for name in ("pages", "extra", "built"))
@@ -90,7 +110,7 @@ def build(version: str, site: Path) -> int:
         sources = lay_out(pages, extra)
         told = {
             "version": version,
-            "edit": f"{source}/edit/main/{{path}}" if source else None,
+            "edit": edit_link(project),
             "sources": sources,
             "mermaid": str(KEPT / "static"),
             "extra": str(extra),
@@ -107,7 +127,8 @@ def build(version: str, site: Path) -> int:
         found = check.faults(built)
         if found:
             raise SiteError("\n".join(found))
-        site.mkdir(exist_ok=True)
+        (built / MADE_FROM).write_text(f"{made_from}\n", encoding="utf-8")
+        site.mkdir(parents=True, exist_ok=True)
         target = site / version
         if target.exists():
             shutil.rmtree(target)

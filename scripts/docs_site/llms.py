@@ -21,6 +21,7 @@ def write(extra: Path, pages: Path, order: Sequence[str]) -> None:
     short = (pages / "llms.md").read_text(encoding="utf-8")
     short = re.sub(r"^# .*", "# sleepwalker", short, count=1)
     listed = re.sub(r"^### ", "## ", listed, flags=re.MULTILINE)
-    (extra / "llms.txt").write_text(f"{short.rstrip()}\n\n{listed.strip()}\n", encoding="utf-8")
+    whole = "- [All pages in one file](llms-full.txt)"
+    (extra / "llms.txt").write_text(f"{short.rstrip()}\n\n{listed.strip()}\n{whole}\n", encoding="utf-8")
     full = [f"<!-- {place} -->\n\n{(pages / place).read_text(encoding='utf-8').strip()}\n" for place in order]
     (extra / "llms-full.txt").write_text("\n\n".join(full), encoding="utf-8")
