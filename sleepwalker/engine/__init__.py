@@ -5,6 +5,7 @@ call by `run`, performs each step that this yields and sends the result back, un
 
     Send          perform an attempt; send its `Outcome`, made by `answered` or `failed`
     Wait, Queue   wait for so many seconds, or until `waiter` is woken; send whether the connection was closed meanwhile
+    Receive       of `download` alone: receive the body; send a `Received`
     Ask           call the caller's `retry_if`; send what it returned
 
 A `Send` with `hedge_in` may be hedged, as its docstring says. What ends a wait or an attempt by force is thrown in.
@@ -12,6 +13,7 @@ A `Send` with `hedge_in` may be hedged, as its docstring says. What ends a wait 
 
 from sleepwalker.engine.call import run
 from sleepwalker.engine.compiled import CompiledPolicy, passes_rate_limit
+from sleepwalker.engine.download import download
 from sleepwalker.engine.host import Host, fleet
 from sleepwalker.engine.host.fleet import Standing
 from sleepwalker.engine.host.holdings import Waiter
@@ -37,6 +39,8 @@ from sleepwalker.engine.steps import (
     Final,
     Hold,
     Queue,
+    Receive,
+    Received,
     Reply,
     Request,
     Send,
@@ -66,6 +70,8 @@ __all__ = [
     "Outcome",
     "Permit",
     "Queue",
+    "Receive",
+    "Received",
     "Recent",
     "RejectedBy",
     "Reply",
@@ -83,6 +89,7 @@ __all__ = [
     "Waiter",
     "answered",
     "asked_wait",
+    "download",
     "failed",
     "fleet",
     "passes_rate_limit",

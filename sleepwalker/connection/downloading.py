@@ -1,0 +1,104 @@
+"""Receives what the responses of a download bring, whichever way they are waited for."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, TypedDict, Unpack
+
+from sleepwalker.clock import Clock
+from sleepwalker.connection.arguments import HeaderValues, Params, Path
+from sleepwalker.connection.handover import Streams
+from sleepwalker.connection.options import CallOptions, RequestOptions, checked_options
+from sleepwalker.connection.outgoing import PreparedCall
+from sleepwalker.connection.settings import Timeout
+from sleepwalker.downloads import OnProgress, Transfer, Wanted, check_own
+from sleepwalker.engine import Steps, download
+from sleepwalker.events import Observer
+from sleepwalker.policy import Policy
+from sleepwalker.transport.error_context import ErrorContext
+from sleepwalker.transport.headers import checked_headers, merged
+from sleepwalker.transport.redirects import HARMLESS_OF_A_DOWNLOAD
+from sleepwalker.transport.url import Origin
+
+#: Of the attempts of a call, those whose sockets are still of interest: a download may have hundreds.
+_LATEST = 4
+
+
+class DownloadOptions(TypedDict, total=False):
+    """Further keyword arguments of `download`: those of `request` that a download can have."""
+
+    params: Params | None
+    headers: HeaderValues | None
+    timeout: Timeout | None
+    policy: Policy | Path | None
+    total: float | None
+
+
+_KNOWN = frozenset(DownloadOptions.__annotations__)
+
+
+class DownloadCall:
+    """What a caller of `download` asked for, checked."""
+
+    __slots__ = ("options", "total", "wanted")
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        progress: OnProgress | None,
+        checksum: str | None,
+        encoder: Any,
+        **options: Unpack[DownloadOptions],
+    ) -> None:
+        """TypeError, ValueError, URLError or PolicyError for an argument that cannot be."""
+        if unknown := sorted(options.keys() - _KNOWN):
+            known = ", ".join(("progress", "checksum", *sorted(_KNOWN)))
+            raise TypeError(f"{unknown[0]!r} is not an argument of a download; there are {known}")
+        self.wanted = Wanted(path, progress, checksum)
+        check_own(options.get("headers"))
+        given: RequestOptions = {**options, "stream": True}  # type: ignore[typeddict-item]  # all of them have the rest
+        checked = checked_options(given, encoder)
+        # A range counts bytes of the file as it is, and not of a packed one.
+        headers = merged(checked.headers, checked_headers({"Accept-Encoding": "identity"}))
+        self.total: float | None = checked.total
+        """Seconds for all of it, the bodies included."""
+        self.options: CallOptions = checked._replace(headers=headers, total=None)
+
+
+class Receiving:
+    """The transfer of one download, and the errors that break off a body of it."""
+
+    __slots__ = ("_call", "_origin", "_streams", "_total", "transfer")
+
+    def __init__(self, call: PreparedCall, asked: DownloadCall, origin: Origin, streams: Streams, clock: Clock) -> None:
+        self._call = call
+        self._origin = origin.text
+        self._streams = streams
+        outgoing = call.outgoing
+        outgoing.harmless = HARMLESS_OF_A_DOWNLOAD
+        self._total = call.compiled.total
+        if asked.total is not None:
+            self._total = asked.total
+            outgoing.body_ends_at = clock.monotonic() + asked.total
+            if asked.total < call.compiled.total:
+                call.compiled = call.compiled.within(asked.total)
+        self.transfer: Transfer = Transfer(asked.wanted, origin.text, outgoing.prepared, clock)
+
+    def steps(self, clock: Clock, observe: Observer) -> Steps:
+        """The steps of the call."""
+        call = self._call
+        ends_at = math.inf if call.outgoing.body_ends_at is None else call.outgoing.body_ends_at
+        return download(call.host, call.compiled, call.request, clock, observe, ends_at)
+
+    def watch(self, response: Any) -> None:
+        """Have reads of the body that break raise errors of ours."""
+        self._call.outgoing.deadlines = self._call.outgoing.deadlines[-_LATEST:]
+        self._streams.watch(response, self.error_of)
+
+    def error_of(self, error: Exception, handled: BaseException | None = None, deadline_hit: bool = False) -> Exception:
+        """The error to raise instead of one that broke a body."""
+        compiled = self._call.compiled
+        times = (self._total, compiled.connect, compiled.read)
+        context = ErrorContext(self._origin, "body", deadline_hit, "total", *times, handled)
+        return self._streams.translate(error, context)
