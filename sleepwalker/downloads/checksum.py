@@ -35,7 +35,7 @@ class Checksum(NamedTuple):
             raise TypeError(f'checksum must be a str such as "sha256:9f86d0...", not {type(text).__name__}')
         name, colon, digest = text.partition(":")
         algorithm, digest = name.strip().lower().replace("-", "_"), digest.strip().lower()
-        if algorithm.startswith("sha_"):  # SHA-256
+        if algorithm.startswith("sha_"):  # as in SHA-256
             algorithm = algorithm.replace("_", "", 1)
         if not colon or algorithm not in _SIZES:
             why = " is broken: files can be made to fit it" if algorithm in _BROKEN else " is none of them"
