@@ -13,7 +13,6 @@ from sleepwalker.connection.downloading import Receiving
 from sleepwalker.downloads import Take
 from sleepwalker.drivers.aio.threads import in_thread
 from sleepwalker.engine import Outcome, Received
-from sleepwalker.exceptions import SleepwalkerException
 from sleepwalker.transport.aio.attempt import discard
 
 T = TypeVar("T")
@@ -41,29 +40,27 @@ async def receive(receiving: Receiving, clock: Clock, head: Outcome) -> Received
     try:
         take = await on_disk(partial(transfer.begin, head))
         if not isinstance(take, Take):
-            return _told(receiving, take)
+            return receiving.ended(take)
         receiving.watch(head.response)
         broken = await _write(receiving, clock, head)
         act = partial(transfer.end, head) if broken is None else partial(transfer.broke, broken)
-        return _told(receiving, await on_disk(act))
+        return receiving.ended(await on_disk(act))
     finally:
         discard(head.response)
 
 
 async def _write(receiving: Receiving, clock: Clock, head: Outcome) -> Exception | None:
     """Write what comes; the error that broke the body off, if one did."""
-    transfer, broken = receiving.transfer, None
+    transfer = receiving.transfer
+    broken: Exception | None = None
     ready: list[bytes] = []
     size, since = 0, clock.monotonic()
     async with contextlib.aclosing(head.response.aiter_bytes()) as pieces:
         while broken is None:
             try:
                 piece = await anext(pieces, b"")
-            except Exception as error:
-                broken = error if isinstance(error, SleepwalkerException) else receiving.error_of(error)
-                if not isinstance(broken, SleepwalkerException):
-                    raise
-                piece = b""
+            except Exception as error:  # noqa: BLE001 - one that is not about the body is raised again
+                broken, piece = receiving.one_of_ours(error), b""
             ready.append(piece)
             size += len(piece)
             if size < _AT_ONCE and piece and clock.monotonic() - since < _SOON:
@@ -75,9 +72,3 @@ async def _write(receiving: Receiving, clock: Clock, head: Outcome) -> Exception
             if not piece:
                 break
     return broken
-
-
-def _told(receiving: Receiving, received: Received) -> Received:
-    if received.over and received.outcome.error is None and received.reached is not None:
-        receiving.transfer.told_all()
-    return received

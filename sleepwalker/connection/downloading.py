@@ -13,8 +13,9 @@ from sleepwalker.connection.options import CallOptions, RequestOptions, checked_
 from sleepwalker.connection.outgoing import PreparedCall
 from sleepwalker.connection.settings import Timeout
 from sleepwalker.downloads import OnProgress, Transfer, Wanted, check_own
-from sleepwalker.engine import Steps, download
+from sleepwalker.engine import Received, Steps, download
 from sleepwalker.events import Observer
+from sleepwalker.exceptions import SleepwalkerException
 from sleepwalker.policy import Policy
 from sleepwalker.transport.error_context import ErrorContext
 from sleepwalker.transport.headers import checked_headers, merged
@@ -94,9 +95,23 @@ class Receiving:
     def watch(self, response: Any) -> None:
         """Have reads of the body that break raise errors of ours."""
         self._call.outgoing.deadlines = self._call.outgoing.deadlines[-_LATEST:]
-        self._streams.watch(response, self.error_of)
+        self._streams.watch(response, self._error_of)
 
-    def error_of(self, error: Exception, handled: BaseException | None = None, deadline_hit: bool = False) -> Exception:
+    def ended(self, received: Received) -> Received:
+        """A response is received: where the file is whole, its caller is told."""
+        if received.over and received.outcome.error is None and received.reached is not None:
+            self._call.outgoing.raise_for_status = False  # by a 416: there is nothing after what is there
+            self.transfer.told_all()
+        return received
+
+    def one_of_ours(self, error: Exception) -> Exception:
+        """The error that broke a body off; raises what is not about the body."""
+        ours = error if isinstance(error, SleepwalkerException) else self._error_of(error, None, False)
+        if not isinstance(ours, SleepwalkerException):
+            raise error
+        return ours
+
+    def _error_of(self, error: Exception, handled: BaseException | None, deadline_hit: bool) -> Exception:
         """The error to raise instead of one that broke a body."""
         compiled = self._call.compiled
         times = (self._total, compiled.connect, compiled.read)

@@ -9,7 +9,6 @@ from typing import Any
 from sleepwalker.connection.downloading import Receiving
 from sleepwalker.downloads import Take
 from sleepwalker.engine import Outcome, Received
-from sleepwalker.exceptions import SleepwalkerException
 from sleepwalker.transport.blocking.attempt import discard
 from sleepwalker.transport.blocking.stream import StreamedResponse
 
@@ -23,29 +22,20 @@ def receive(receiving: Receiving, head: Outcome) -> Received:
     try:
         take = transfer.begin(head)
         if not isinstance(take, Take):
-            return _told(receiving, take)
+            return receiving.ended(take)
         receiving.watch(response)
         pieces = _pieces(response, take)
         while True:
             try:
                 data = pieces()
-            except Exception as error:
-                broken = error if isinstance(error, SleepwalkerException) else receiving.error_of(error)
-                if not isinstance(broken, SleepwalkerException):
-                    raise
-                return transfer.broke(broken)
+            except Exception as error:  # noqa: BLE001 - one that is not about the body is raised again
+                return transfer.broke(receiving.one_of_ours(error))
             if not data:
-                return _told(receiving, transfer.end(head))
+                return receiving.ended(transfer.end(head))
             transfer.write(data)
             transfer.tell()
     finally:
         discard(response)
-
-
-def _told(receiving: Receiving, received: Received) -> Received:
-    if received.over and received.outcome.error is None and received.reached is not None:
-        receiving.transfer.told_all()
-    return received
 
 
 def _pieces(response: Any, take: Take) -> Callable[[], bytes]:

@@ -136,7 +136,9 @@ class Transfer:
         if not keep:
             part.begin(0, Kept(None, None))
         self._ask(ask(part.kept, part.size))
-        return Received(failed(error), over=False, forward=self._advance.is_progress(reached), reached=reached)
+        # It was raised where the body was read; from here on it is a value, and frames in it would keep the response.
+        broke = failed(error.with_traceback(None))
+        return Received(broke, over=False, forward=self._advance.is_progress(reached), reached=reached)
 
     def told_all(self) -> None:
         """Tell the caller that it is whole."""
