@@ -10,7 +10,7 @@ export PYTHON VENV SUDO
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test conformance lint check bench docs lock vendor clean
+.PHONY: help setup demo test conformance lint check bench docs reference lock vendor clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -47,8 +47,18 @@ bench: setup  ## Measure against plain requests, urllib3 and httpx; BENCH=outage
 	@scripts/system-packages
 	@$(BIN)/python -m benchmarks$(if $(BENCH),.$(BENCH)) $(ARGS)
 
-docs: setup  ## Write the generated pages of docs/reference anew
+docs: setup  ## Build the site of the documentation into site/; VERSION=3.0 names it, ARGS=--serve shows it
+	@VENV=.venv-docs LOCK=requirements/docs.txt scripts/setup
+	@$(BIN)/python scripts/reference.py --check
+	@$(BIN)/python -m scripts.docs_site $(if $(VERSION),--version $(VERSION)) $(ARGS)
+
+reference: setup  ## Write the generated pages of docs/reference anew
 	@$(BIN)/python scripts/reference.py
+
+.PHONY: pictures
+pictures: setup  ## Take the pictures of docs/pictures anew, from the pages and commands as they are
+	@scripts/system-packages
+	@PICTURES=anew $(BIN)/python -m pytest -q -n 0 tests/wire/test_pictures.py $(ARGS)
 
 lock:  ## Take the newest releases of all dependencies into requirements/, from which `setup` installs
 	@scripts/lock
@@ -57,5 +67,5 @@ vendor: setup  ## Fetch the page's charting library from npm and compare; VERSIO
 	@$(BIN)/python scripts/vendor.py $(VERSION)
 
 clean:  ## Remove the environments and everything that was generated
-	rm -rf .venv* build dist artifacts *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv* build dist site artifacts *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

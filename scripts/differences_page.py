@@ -12,7 +12,7 @@ from tests.wire.differential import differences
 _HEAD = """\
 # Differences from requests
 
-<!-- Generated from tests/wire/differential/differences.py: `make docs` writes this page. -->
+<!-- Generated from tests/wire/differential/differences.py: `make reference` writes this page. -->
 
 A `Connection` sends with requests, and for the same arguments the same bytes leave. What comes back is a
 `requests.Response` with the same content. This page lists what differs all the same, and why.

@@ -60,7 +60,7 @@ _GLOSSARY = {
 _HEAD = """\
 # Events
 
-<!-- Generated from the event types: `make docs` writes this page. -->
+<!-- Generated from the event types: `make reference` writes this page. -->
 
 {introduction}
 

@@ -37,7 +37,7 @@ _TREE = (exceptions.__doc__ or "").split("```")[1].strip("\n")
 _HEAD = f"""\
 # Exceptions
 
-<!-- Generated from the exception classes: `make docs` writes this page. -->
+<!-- Generated from the exception classes: `make reference` writes this page. -->
 
 All are in `sleepwalker.exceptions` and at `sleepwalker` itself.
 [How to handle errors](../how-to/handle-errors.md) says which to catch.

@@ -8,7 +8,7 @@ from sleepwalker.telemetry.metrics import FAMILIES, Family
 _HEAD = """\
 # Metrics
 
-<!-- Generated from the metrics themselves: `make docs` writes this page. -->
+<!-- Generated from the metrics themselves: `make reference` writes this page. -->
 
 What a `sleepwalker.prometheus.Collector` exports. [How to export them](../how-to/metrics.md) and [alerts and a
 dashboard](../operations/README.md) are elsewhere.

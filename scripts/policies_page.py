@@ -15,7 +15,7 @@ __all__ = ["page"]
 _HEAD = """\
 # Policies
 
-<!-- Generated from the policy objects: `make docs` writes this page. -->
+<!-- Generated from the policy objects: `make reference` writes this page. -->
 
 A policy says what a connection does to survive. It is a frozen value, made in code or read from a TOML file, and it is
 checked as a whole: one that cannot be raises `PolicyError`, which lists every fault with its path, the value and what

@@ -38,7 +38,7 @@ def main() -> int:
             continue
         stale += 1
         if check:
-            print(f"{page.relative_to(ROOT)} is not what {source} makes: `make docs` writes it anew.")
+            print(f"{page.relative_to(ROOT)} is not what {source} makes: `make reference` writes it anew.")
         else:
             page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text(text, encoding="utf-8")

@@ -67,9 +67,7 @@ def kind_of(schema: Any) -> Literal["array", "object", "plain"]:
     if isinstance(schema, Array):
         return "array"
     if isinstance(schema, Multi):
-        raise NotImplementedError(
-            f"the schema of {schema.fullname()} does not say which type it has: read its value from the data"
-        )
+        raise NotImplementedError(f"the schema of {schema.fullname()} names no type: read the value from the data")
     return "plain"
 
 
@@ -151,7 +149,8 @@ def _check_dots(path: Any, uri: str, values: Mapping[str, Any]) -> None:
     if expressions is not None:
         names = ", ".join(map(repr, uritemplate.variables(expressions)))
         raise InvalidParameter(
-            f"the value of {names} puts a dot segment into the path {template}, which would mean another resource"
+            f"the value of {names} puts a dot segment (. or ..) into the path {template}, which would lead to another "
+            f"resource"
         )
 
 

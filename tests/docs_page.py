@@ -31,27 +31,15 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-#: The server behind the pages' https://NAME.example.com: httpbin, which also answers for every path it does not know.
+#: The server behind the pages' addresses, that of `sleepwalker demo --serve`.
 _SERVER = """
-import sys, threading
+import contextlib, sys
 
-import httpbin, werkzeug.serving
-from werkzeug.exceptions import NotFound
+from sleepwalker.cli.demo.serve import serving
 
-known = httpbin.app.url_map
-def app(environ, start_response):
-    try:
-        known.bind_to_environ(environ).match()
-    except NotFound:
-        environ["PATH_INFO"] = "/anything" + environ["PATH_INFO"]
-    except Exception:
-        pass  # a redirect or a wrong method: httpbin says so itself
-    return httpbin.app(environ, start_response)
-
-for _ in sys.stdin:  # a line for each address that is wanted
-    server = werkzeug.serving.make_server("127.0.0.1", 0, app, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.port, flush=True)
+with contextlib.ExitStack() as stack:
+    for line in sys.stdin:  # how many addresses of one server are wanted
+        print(*stack.enter_context(serving(int(line))), flush=True)
 """
 
 #: Seconds that a page, and a command of one, may take.
@@ -64,6 +52,8 @@ _DIRECTIVE = re.compile(r"^\s*<!--\s*(?P<name>not run|file|exit):?\s*(?P<value>.
 #: Where the files of a service are, which the pages name by URL.
 _EXAMPLE_FILES = "file:///run/"
 _EXAMPLE_HOST = re.compile(r"https?://(?P<name>[a-z0-9-]+)\.example\.com(?::\d+)?(?![\w.-])")
+#: The addresses of `sleepwalker demo --serve --hosts 3`, which the tutorials name.
+_SERVED = re.compile(r"http://127\.0\.0\.1:876(?P<last>[567])\b")
 
 
 class PageError(AssertionError):
@@ -108,7 +98,10 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 class Servers:
-    """One server per example host that the page names, started when it is first named; all are in one process."""
+    """One server per example host that the page names, and one with three addresses for those of `demo --serve`.
+
+    Each is started when it is first named; all are in one process.
+    """
 
     #: The process with the servers of all pages, where several are run.
     shared: subprocess.Popen[str] | None = None
@@ -117,11 +110,13 @@ class Servers:
         self._stack = stack
         self._process = self.shared
         self._urls: dict[str, str] = {}
+        self._addresses: list[str] = []
         self._files = f"file://{Path.cwd()}/"
 
     def put_in(self, text: str) -> str:
         """The text with the example hosts replaced by addresses on this machine."""
         text = text.replace(_EXAMPLE_FILES, self._files)
+        text = _SERVED.sub(lambda found: self._served()[int(found["last"]) - 5], text)
         return _EXAMPLE_HOST.sub(lambda found: self._url(found["name"]), text)
 
     def take_out(self, text: str) -> str:
@@ -129,12 +124,18 @@ class Servers:
         text = text.replace(self._files, _EXAMPLE_FILES)
         for name, url in self._urls.items():
             text = text.replace(url, f"https://{name}.example.com")
+        for last, url in enumerate(self._addresses, 5):
+            text = text.replace(url, f"http://127.0.0.1:876{last}")
         return text
+
+    def _served(self) -> list[str]:
+        if not self._addresses:
+            self._addresses = self._start(3)
+        return self._addresses
 
     def _url(self, name: str) -> str:
         if name not in self._urls:
-            port = self._unused_port() if name == "down" else self._start()
-            self._urls[name] = f"http://127.0.0.1:{port}"
+            self._urls[name] = f"http://127.0.0.1:{self._unused_port()}" if name == "down" else self._start(1)[0]
         return self._urls[name]
 
     def _unused_port(self) -> int:
@@ -143,15 +144,15 @@ class Servers:
         taken.bind(("127.0.0.1", 0))
         return taken.getsockname()[1]  # type: ignore[no-any-return]
 
-    def _start(self) -> int:
+    def _start(self, addresses: int) -> list[str]:
         if self._process is None:
             self._process = self._stack.enter_context(start_server())
             self._stack.callback(self._process.kill)
         asked, told = self._process.stdin, self._process.stdout
         assert asked is not None
         assert told is not None
-        print(file=asked, flush=True)
-        return int(told.readline())
+        print(addresses, file=asked, flush=True)
+        return told.readline().split()
 
 
 def start_server() -> subprocess.Popen[str]:
@@ -310,6 +311,7 @@ def run(page: Path) -> int:
         servers = Servers(stack)
         for block in blocks(page):
             if name := block.directives.get("file"):
+                Path(name).parent.mkdir(parents=True, exist_ok=True)
                 Path(name).write_text(servers.put_in(block.text), encoding="utf-8")
             if not is_run(block):
                 continue

@@ -52,7 +52,7 @@ def urllib3_retry(url: str, log: Path) -> Call:
 
 
 def patient_urllib3_retry(url: str, log: Path) -> Call:
-    """The same with as many attempts and as long waits as the `batch` policy: eight, and up to a minute."""
+    """The same with the attempts and waits of the `batch` policy: eight attempts, waits of up to a minute."""
     retry = _retry(total=PATIENT - 1, backoff_factor=PATIENT_WAIT, backoff_jitter=PATIENT_WAIT, backoff_max=PATIENT_MAX)
     return _through(HTTPAdapter(pool_maxsize=POOL, max_retries=retry), url)
 
@@ -112,7 +112,7 @@ def tenacity_pybreaker(url: str, log: Path) -> Call:
 
 
 def bare_httpx(url: str, log: Path) -> Call:
-    """`Client.get`, without httpx's own limit of 100 connections: the others have none."""
+    """`Client.get`, without httpx's limit of 100 connections, since the others have none."""
     client = httpx.Client(timeout=httpx.Timeout(READ, connect=CONNECT), limits=LIMITS)
 
     def call() -> object:
@@ -127,7 +127,7 @@ def httpx_stamina(url: str, log: Path) -> Call:
 
 
 def patient_stamina(url: str, log: Path) -> Call:
-    """The same with as many attempts and as long waits as the `batch` policy: eight, and up to a minute."""
+    """The same with the attempts and waits of the `batch` policy: eight attempts, waits of up to a minute."""
     return _stamina(url, log, PATIENT, PATIENT_TOTAL, PATIENT_WAIT, PATIENT_MAX)
 
 
@@ -175,7 +175,7 @@ def standard(url: str, log: Path) -> Call:
 
 
 def probing(url: str, log: Path) -> Call:
-    """A `ConnectionManager` under `standard` with `health.probe`: it asks a host that is down for a path."""
+    """A `ConnectionManager` under `standard` with `health.probe`: probes in the background find when a host is back."""
     sleepwalker.logging.configure(log)
     parts = urlsplit(url)
     host = f"{parts.scheme}://{parts.netloc}"
@@ -195,12 +195,12 @@ def probing(url: str, log: Path) -> Call:
 
 
 def looking_often(url: str, log: Path) -> Call:
-    """`standard` with `open_max=2`: it looks at a host that is down every 2 s, however long that lasts."""
+    """`standard` with `open_max=2`: it tries a host that is down every 2 s, however long the outage lasts."""
     return _sleepwalker(url, log, sleepwalker.Policy(breaker=sleepwalker.BreakerPolicy(open_max=2)))
 
 
 def without_breaker(url: str, log: Path) -> Call:
-    """`standard` with `breaker=False`: what the retry budget alone does."""
+    """`standard` with `breaker=False`, to show what the retry budget alone does."""
     return _sleepwalker(url, log, sleepwalker.Policy(breaker=False))
 
 
@@ -210,7 +210,7 @@ def hedging(url: str, log: Path) -> Call:
 
 
 def watching_slow_calls(url: str, log: Path) -> Call:
-    """`standard` with `slow_ratio=0.5, slow_call=1`: the circuit also opens where every second call takes over 1 s."""
+    """`standard` with `slow_ratio=0.5, slow_call=1`: the circuit also opens when half of the calls take over 1 s."""
     breaker = sleepwalker.BreakerPolicy(slow_ratio=0.5, slow_call=1)
     return _sleepwalker(url, log, sleepwalker.Policy(breaker=breaker))
 

@@ -32,6 +32,13 @@ def answered(found: Found) -> str:
     return _crossed(clients, columns, lambda run: f"{words.share(run.success)} · {run.amplification:.2f}")
 
 
+def faulty_machine(found: Found) -> str:
+    """One table of a faulty machine: answered calls, and its share of the requests."""
+    clients = _matrix(found, lambda run: True)
+    columns = [_SHORT[scenario.phases[-1].kind] for scenario in _scenarios(clients)]
+    return _crossed(clients, columns, lambda run: f"{words.share(run.success_during)} · {100 * run.ill_share:.1f} %")
+
+
 def machines(found: Found) -> str:
     """By client and by what is wrong with one of the machines."""
     clients = _matrix(found, lambda run: True)
@@ -74,8 +81,8 @@ def recovered(several: Sequence[Run]) -> str:
 
 def batch(found: Found) -> str:
     """A line for each restart and client."""
-    header = ["12 s of", "client", "items done", "all took", "attempts at nothing in the first second"]
-    header += ["per second after it", "in the worst of these"]
+    header = ["12 s of", "client", "items done", "whole job", "failed attempts in the first second"]
+    header += ["per second after that", "in the worst second"]
     lines = [header, ["---", "---", *("---:" for _ in header[2:])]]
     for clients in found.values():
         for client, (run, *_) in clients.items():
@@ -103,7 +110,7 @@ TABLES: Mapping[str, Callable[[Found], str]] = {
 }
 HEADINGS = {
     "partial": "A share of the attempts fails",
-    "machines": "Four machines behind one address, one of them ill",
+    "machines": "Four machines behind one address, one of them faulty",
     "outages": "Outages of about 2, 20 and 120 s, and how they end",
     "exact": "Outages of exactly 2, 20 and 120 s",
     "batch": "A job of 3,000 items through a restart of 12 s",
@@ -116,7 +123,7 @@ _PARTIAL: Mapping[str, Cell] = {
 }
 _MACHINES: Mapping[str, Cell] = {
     "calls answered": lambda run: words.share(run.success_during),
-    "the ill machine's share of the requests": lambda run: f"{100 * run.ill_share:.1f} %",
+    "the faulty machine's share of the requests": lambda run: f"{100 * run.ill_share:.1f} %",
     "requests per call": lambda run: f"{run.amplification:.2f}",
     "durations, p50 / p99": lambda run: f"{words.duration(run.duration(50))} / {words.duration(run.duration(99))}",
 }

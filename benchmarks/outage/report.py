@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,62 +9,65 @@ from typing import Any
 from benchmarks.outage import words
 from benchmarks.outage.clients import CLIENTS
 from benchmarks.outage.figures import FAST, RECOVERED, WINDOW, Found, Run, repeated, runs
-from benchmarks.outage.groups import HEADINGS, TABLES, answered, recovered
+from benchmarks.outage.groups import HEADINGS, TABLES, answered, faulty_machine, outages, recovered
 from benchmarks.outage.scenario import VARIED, Scenario
 from benchmarks.outage.server import COLD, SLOW, WARM_AFTER
 from benchmarks.outage.targets import DEADLINE, TARGETS
+from benchmarks.report import table
 from benchmarks.report import words as fact
 
 Column = tuple[str, Callable[[Run], str]]
+Block = Callable[[Mapping[str, Any]], str]
 
 _NOTES = f"""\
-Calls come by the clock, whether earlier ones have ended or not, and their durations count from when they were due.
-Every client gets the same plan: the n-th request that reaches the server meets the same fate. Each runs in a process
-of its own, and so does its server; between them are real sockets on loopback that stay open.
+Calls come at a fixed rate. They do not wait for earlier calls, and their durations count from when they were due.
+Every client gets the same plan: the n-th request that reaches the server meets the same fate. Each client runs in a
+process of its own, and so does its server. Between them are real sockets on loopback that stay open.
 
-- *requests per call*: what reached the server during the outage, for each call that was due then (where there is no
-  outage: during the whole run).
-- *first fast failure*: from the outage's begin until a call failed within {FAST * 1000:.0f} ms.
-- *recovered after*: from the server's recovery to the first {WINDOW:g} s in which {100 * RECOVERED:g} % of the calls
-  were answered well; *failed meanwhile*: the calls that failed although they were due after it."""
+- *requests per call*: requests that reached the server during the outage, divided by the calls that were due then.
+  Where there is no outage, the whole run counts.
+- *first fast failure*: from the start of the outage until a call failed within {FAST * 1000:.0f} ms.
+- *recovered after*: from the end of the outage to the first {WINDOW:g} s in which {100 * RECOVERED:g} % of the calls
+  were answered well.
+- *failed meanwhile*: calls that were due after the end of the outage and failed."""
 
 _REMARKS = {
     "outage": f"""\
-A client that just fails is fast, and knows at once when the server is back. Retries without a budget triple the load of
-a server that is down; sleepwalker's budget, here without its breaker, is a fifth of the calls of the last 10 s, those
-before the outage included, and one more per second.
-A breaker takes nearly all load off the server and pays with time, for it has to find out that the server is back. When
-it looks, and so how soon it does, is luck in a single run; ten runs of outages of three lengths are
+Clients without a breaker recover with the first call after the outage. Retries without a budget triple the load on a
+server that is down. sleepwalker's budget, shown here without the breaker, allows retries for a fifth of the calls of
+the last 10 s (so for calls from before the outage, too), and one more per second. A breaker takes nearly all load
+off the server. The price is time: it must find out that the server is back. How soon it does is chance in a single
+run. Ten runs each of outages of three lengths are
 [below](#{HEADINGS["outages"].lower().replace(",", "").replace(" ", "-")}).""",
-    "errors": "Three attempts cure it, with any of the clients.",
+    "errors": "With three attempts, each client gets a response to nearly all calls.",
     "tail": """\
 pybreaker holds a lock for as long as a call lasts, so one slow response delays all callers behind it. A hedge is sent
-for a call that is slower than 95 of 100, so it costs requests only there.""",
+only for a call that is slower than 95 of 100, so hedging costs one request in twenty.""",
     "hang": """\
-Nothing has failed before the first deadline is over, so a breaker that counts failures learns of it late: after 10 s
-here. With `slow_call` calls that are still waiting count as well. Under `interactive` the deadline is 2 s.
-pybreaker's callers wait in line for its lock, so its breaker learns of one failure in 10 s.""",
+Nothing has failed before the first deadline is over. So a breaker that counts failures reacts late: after 10 s here,
+after 2 s under `interactive`. With `slow_call`, calls that are still waiting count as well. pybreaker's callers
+queue for its lock, so its breaker sees one failure in 10 s.""",
     "partial": """\
-160 calls per second, 3,200 in all, to each; a response takes 1 ms. Which attempts fail is left to chance.
-With a share of *f* failing, three attempts can answer 1 - *f*³ of the calls, for 1 + *f* + *f*² requests each.""",
+160 calls per second, 3,200 in all, to each client. A response takes 1 ms. Attempts fail at random. If a share *f* of
+the attempts fails, three attempts can answer 1 - *f*³ of the calls, with 1 + *f* + *f*² requests each.""",
     "machines": f"""\
-100 calls per second, for 3 s while all are well and for 20 s while one is ill, of which the tables are. Each connection
-belongs to one machine for good, in turn, as behind a balancer of layer 4. The well ones take 0.1 s, a slow one
-{SLOW[0]:g} to {SLOW[1]:g} s. A 404 is a response to all but stamina, which is told to retry every `httpx.HTTPError`;
-what can be seen there is whether a machine attracts callers by being fast. pybreaker would let one call through at a
-time, ten a second, and so is not among them.""",
+100 calls per second: 3 s while all machines are well, then 20 s while one is faulty. The tables are about these 20
+s. Each connection belongs to one machine for good, in turn, as behind a load balancer of layer 4. A healthy machine
+takes 0.1 s, a slow one {SLOW[0]:g} to {SLOW[1]:g} s. Only stamina treats a 404 as a failure, because it is told to
+retry every `httpx.HTTPError`. For the others, the column shows whether a machine attracts calls by being fast.
+pybreaker is left out: it would let through one call at a time, ten a second.""",
     "outages": f"""\
-Each line is of several runs, whose outages differ in length by up to {100 * VARIED:.0f} % up and down, so that they end
-at different moments for a circuit that looks now and then. 50 calls per second, 20 where the host is silent or the
-outage takes 120 s. Silence is known for what it is only when a deadline is over, {DEADLINE:g} s after it began under
-`standard`: until then every call is sent. A cold host answers {100 * COLD:.0f} % of the load at first and all of it
-{WARM_AFTER:g} s after its first response; the rest gets 503.""",
+Each line is of several runs. The lengths of their outages differ by up to {100 * VARIED:.0f} % up and down, so that
+they end at different moments between two trial calls of a circuit. 50 calls per second; 20 where the host hangs or
+the outage takes 120 s. A host that hangs is not known to fail until a deadline is over, {DEADLINE:g} s after it
+began under `standard`: until then every call is sent. A cold host answers {100 * COLD:.0f} % of the load at first,
+and all of it {WARM_AFTER:g} s after its first response. The rest gets 503.""",
     "exact": """\
-A circuit that a failure opens after 0.5 s looks after about 1.5, 3, 5.3, 8.6, 13.7 and 21.3 s, and then every 10 s,
-each wait 10 % longer or shorter. These lengths end shortly before a look, those above anywhere.""",
+A circuit that opens 0.5 s after the start sends trial calls after about 1.5, 3, 5.3, 8.6, 13.7 and 21.3 s, then every
+10 s, each wait 10 % longer or shorter. These outages end shortly before a trial call, those above at any moment.""",
     "batch": """\
-All workers share one client. An item that failed is not tried again by the job. Requests that a host refuses are known
-to the client alone, and so of sleepwalker only, by its log.""",
+All workers share one client. The job does not repeat an item that failed. Refused connections are seen by the client
+alone. sleepwalker's log has their number; that of the other clients is not known.""",
 }
 
 
@@ -97,18 +99,44 @@ def full(result: Mapping[str, Any]) -> str:
         parts += [f"## {scenario.title}", _load(scenario)]
         parts += [_table(_COLUMNS[name], list(clients.values())), _REMARKS[name]]
     found = repeated(result)
-    for group, table in TABLES.items():
+    for group, drawn in TABLES.items():
         if mine := _of_group(found, group):
-            parts += [f"## {HEADINGS[group]}", _REMARKS[group], table(mine), _targets(found, group)]
+            parts += [f"## {HEADINGS[group]}", _REMARKS[group], drawn(mine), _targets(found, group)]
     if targets := _targets(found, ""):
         parts += ["## What was aimed for", targets]
     return "\n\n".join(part for part in parts if part)
 
 
-def partial(result: Mapping[str, Any]) -> str:
-    """One table of partial faults."""
-    mine = _of_group(repeated(result), "partial")
-    return answered(mine) if mine else ""
+def aims(result: Mapping[str, Any]) -> str:
+    """How many aims are met, and the others."""
+    found = repeated(result)
+    measured = [(target, figure) for target in TARGETS if (figure := target.measured(found)) is not None]
+    missed = [(target, figure) for target, figure in measured if not target.met(figure)]
+    lines = [f"| {target.words} | {target.limit:g} | {figure:.4g} |" for target, figure in missed]
+    said = f"{len(measured) - len(missed)} of {len(measured)} aims are met."
+    if not missed:
+        return said
+    return "\n".join([f"{said} These are missed:\n", "| | aim | measured |", "| --- | ---: | ---: |", *lines])
+
+
+def _alone(name: str) -> Block:
+    """The table of one scenario, without its remarks."""
+
+    def table(result: Mapping[str, Any]) -> str:
+        clients = runs(result).get(name, {})
+        return _table(_COLUMNS[name], list(clients.values())) if clients else ""
+
+    return table
+
+
+def _grouped(group: str, table: Callable[[Found], str]) -> Block:
+    """One table of a group of scenarios."""
+
+    def one(result: Mapping[str, Any]) -> str:
+        mine = _of_group(repeated(result), group)
+        return table(mine) if mine else ""
+
+    return one
 
 
 def _of_group(found: Found, group: str) -> Found:
@@ -130,13 +158,12 @@ def summary(result: Mapping[str, Any]) -> str:
 def fill(path: Path, result: Mapping[str, Any]) -> str:
     """The page's text with each block between `outage: NAME` comments written anew."""
     text = path.read_text(encoding="utf-8")
-    for name, block in {"tables": full, "summary": summary, "partial": partial}.items():
+    for name, block in BLOCKS.items():
         begin, end = f"<!-- outage: {name} -->", f"<!-- /outage: {name} -->"
         if begin in text:
             before, _, rest = text.partition(begin)
             _, _, after = rest.partition(end)
-            made = re.sub(r"^## ", "### ", block(result), flags=re.MULTILINE)
-            text = f"{before}{begin}\n\n{made}\n\n{end}{after}"
+            text = f"{before}{begin}\n\n{block(result)}\n\n{end}{after}"
     return text
 
 
@@ -155,9 +182,8 @@ def _targets(found: Found, group: str) -> str:
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Run]) -> str:
-    cells = [["", *(name for name, _ in columns)], ["---", *("---:" for _ in columns)]]
-    cells += [[row.client, *(figure(row) for _, figure in columns)] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    lines = [[row.client, *(figure(row) for _, figure in columns)] for row in rows]
+    return table(["", *(name for name, _ in columns)], lines)
 
 
 _AMPLIFICATION: Column = ("requests per call", lambda run: f"{run.amplification:.2f}")
@@ -197,6 +223,19 @@ _SUMMARY_CLIENTS = (
     "requests + urllib3.Retry + interlock-cb",
     "sleepwalker",
 )
+
+
+#: What a page of the documentation may repeat between two comments, by the name in them.
+BLOCKS: Mapping[str, Block] = {
+    "summary": summary,
+    "partial": _grouped("partial", answered),
+    "machines": _grouped("machines", faulty_machine),
+    "outages": _grouped("outages", outages),
+    "outage": _alone("outage"),
+    "tail": _alone("tail"),
+    "hang": _alone("hang"),
+    "aims": aims,
+}
 
 
 def _first_paragraph(text: str | None) -> str:

@@ -134,9 +134,10 @@ _VAIN = 0.06
 
 def _outages(scenario: Scenario) -> Iterable[Target]:
     length, kind = round(scenario.phases[1].seconds), scenario.phases[1].kind
+    title = f"{scenario.title}{', exactly' if scenario.exact else ''}"
     if scenario.phases[2].kind == "cold":
         yield Target(
-            f"{scenario.title}: the circuit opens again, times at most",
+            f"{title}: the circuit opens again, times at most",
             scenario.name,
             _worst(lambda run: run.opened_again),
             0,
@@ -144,7 +145,7 @@ def _outages(scenario: Scenario) -> Iterable[Target]:
         )
         return
     yield Target(
-        f"{scenario.title}: seconds until recovered, at worst",
+        f"{title}: seconds until recovered, at worst",
         scenario.name,
         _worst(lambda run: run.recovery),
         _BACK[length] if scenario.exact else _LOOKS,
@@ -152,7 +153,7 @@ def _outages(scenario: Scenario) -> Iterable[Target]:
     )
     if scenario.exact:
         yield Target(
-            f"{scenario.title}: in the median",
+            f"{title}: seconds until recovered, median",
             scenario.name,
             _median(lambda run: run.recovery),
             _BACK[length] / 2,
@@ -162,7 +163,7 @@ def _outages(scenario: Scenario) -> Iterable[Target]:
         after = DEADLINE if kind == "hang" else 0.0
         when = "once the first deadline is over" if after else "during it"
         yield Target(
-            f"{scenario.title}: requests per call {when}, at most",
+            f"{title}: requests per call {when}, at most",
             scenario.name,
             lambda of: amplification(of[0], after),
             _VAIN,
@@ -185,7 +186,7 @@ def _batch(scenario: Scenario) -> Iterable[Target]:
         group=scenario.group,
     )
     yield Target(
-        f"{scenario.title}: attempts at nothing in any second after the first, at most",
+        f"{scenario.title}: failed attempts in any second after the first, at most",
         scenario.name,
         _one(lambda run: max(run.vain()[1:])),
         2,

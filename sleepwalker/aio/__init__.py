@@ -1,4 +1,4 @@
-"""Connections for asyncio, through the same engine: the names and policies of `sleepwalker`, awaited."""
+"""Connections for asyncio, with the engine, names and policies of `sleepwalker`."""
 
 from __future__ import annotations
 

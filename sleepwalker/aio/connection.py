@@ -1,4 +1,4 @@
-"""`AsyncConnection`: authentication and communication with one remote machine, under a policy, awaited."""
+"""`AsyncConnection`: authentication and communication with one remote machine, under a policy, for asyncio."""
 
 from __future__ import annotations
 
@@ -31,17 +31,16 @@ from sleepwalker.transport.aio.stream import AsyncResponse
 
 
 class AsyncConnection(AsyncVerbs, ConnectionBase):
-    """`Connection` for asyncio: the same arguments, policies, exceptions, health and events, and calls to await.
+    """`Connection` for asyncio: the same arguments, policies, exceptions, health and events; calls are awaited.
 
     Args:
-        session: An `aiohttp.ClientSession` to send through. It stays its owner's to close, and its own cookies and
-            connector are used.
+        session: An `aiohttp.ClientSession` to send through, with its own cookies and connector. `close` leaves it open.
 
-    All other arguments, and what they raise, are those of `Connection`. What a call returns is a `requests.Response`
-    whose body is read.
+    All other arguments, and the errors they raise, are those of `Connection`. Calls return a `requests.Response` with
+    its body read.
 
-    It belongs to the event loop in which it is first called; once that has ended, it begins anew in the next one. A
-    task that is cancelled ends its attempt at once: its socket is closed, and nothing is counted against the host.
+    A connection belongs to the event loop of its first call. Once that loop is closed, it can be used in another one.
+    Cancelling a task ends its attempt at once: the socket is closed, and nothing counts against the host.
 
     Example:
         ```python
@@ -90,10 +89,10 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
         params: Params | None = None,
         extra_headers: HeaderValues | None = None,
     ) -> Any:
-        """Send `body` as JSON; returns the decoded JSON of the response, None for 204 or an empty body.
+        """Send `body` as JSON. Returns the decoded JSON of the response, or None for 204 or an empty body.
 
-        `Connection.json_request`, awaited. The loop waits while JSON is decoded: where that has many megabytes, use
-        `request`, and `await asyncio.to_thread(response.json)`.
+        The same as `Connection.json_request`, awaited. Decoding JSON blocks the event loop. For bodies of many
+        megabytes use `request` and `await asyncio.to_thread(response.json)`.
         """
         options = self._json_options
         if body is not None or params is not None or extra_headers:
@@ -102,11 +101,11 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
 
     @without_locals
     async def request(self, method: str, uri: str, **options: Unpack[AsyncRequestOptions]) -> Response:
-        """Send a request under the policy; returns the response, whose body is read, with what was tried in `attempts`.
+        """Send a request under the policy. Returns the response with its body read; its `attempts` list what was tried.
 
-        `Connection.request`, awaited. Arguments and errors are the same, but for `stream`, which is the method of that
-        name here. `data` may also be an asynchronous iterable of bytes, which is sent once, or a function that makes a
-        new one for each attempt.
+        The same as `Connection.request`, awaited, except `stream`, which is a separate method here. `data` may also be
+        an asynchronous iterable of bytes, which is sent only once, or a function that returns a new one for each
+        attempt.
         """
         return await self._calls.call(self._part, method, uri, checked_options(options, self._encoder, awaits=True))
 
@@ -114,11 +113,11 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
     def stream(
         self, method: str, uri: str, **options: Unpack[AsyncRequestOptions]
     ) -> AbstractAsyncContextManager[AsyncResponse]:
-        """A response whose body is read as it comes: `async with conn.stream("GET", uri) as response`.
+        """A response whose body is read in pieces: `async with conn.stream("GET", uri) as response`.
 
-        The attempt ends with the response's head, and so do the verdict and the deadlines; each wait for bytes is
-        bounded by `timeout.read`, the whole body only with `total_covers_body`. Arguments and errors are those of
-        `request`. At the end of the block the response is closed, read or not.
+        The attempt ends with the head of the response. `timeout.read` limits each wait for bytes; only
+        `total_covers_body` limits the whole body. Arguments and errors are those of `request`. The end of the block
+        closes the response, read or not.
         """
         checked = checked_options(options, self._encoder, awaits=True)._replace(stream=True)
         return self._calls.stream(self._part, method, uri, checked)
@@ -149,22 +148,23 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
 
     @property
     def conn(self) -> aiohttp.ClientSession | None:
-        """The session underneath; None before the first call, which makes it."""
+        """The underlying session. None before the first call, which creates it."""
         return self._client.client_session
 
     async def probe(self, path: str, seconds: float) -> Outcome:
-        """Ask for `path` once within `seconds`, outside every policy and count; also once closed."""
+        """Request `path` once, within `seconds`, without policies or counters. Works on a closed connection too."""
         return await self._calls.probe(self._part, path, seconds)
 
     def retire(self) -> None:
-        """Close idle sockets, and keep none from now on. Calls go on to their end, later ones too."""
+        """Close idle sockets and keep none from now on. Running and later calls still work."""
         super().retire()
         self._calls.end_if_idle()
 
     async def close(self) -> None:
-        """Close idle sockets and end waits for a turn or a retry. Requests in flight finish; later ones raise.
+        """Close idle sockets and end waiting calls (queued or before a retry). Later requests raise.
 
-        This also closes its scopes. Closing a scope does nothing, since others use the same connection.
+        Requests in flight finish. This closes the connection's scopes too. On a scope, `close` does nothing, because
+        others use the same connection.
         """
         close_now(self)
         await a_turn()
@@ -180,7 +180,7 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
 
 
 def close_now(conn: AsyncConnection) -> None:
-    """Close a connection, in the thread of its loop, without waiting for its sockets to be gone."""
+    """Close a connection in the thread of its loop, without waiting until its sockets are closed."""
     if conn._whole is None:
         conn._calls.close()
         conn._part.host.tell_refused()

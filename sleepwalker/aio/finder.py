@@ -71,8 +71,8 @@ class AsyncFinder(FinderBase):
             if before is not loop:
                 if before is not None and not before.is_closed():
                     raise RuntimeError(
-                        "this manager works in another event loop, which is not closed: make a manager for each loop; "
-                        "with hosts=manager.hosts they share what is known of hosts"
+                        "this manager is in use in another event loop that is still open: make one manager per loop, "
+                        "and pass hosts=manager.hosts so that they share the state of hosts"
                     )
                 self.loop = self.tasks.loop = self._closings.loop = loop
                 if before is not None:

@@ -103,7 +103,7 @@ async def ask_hook(step: AskHook, clock: Clock, retiring: Retiring) -> Answer:
     except HOOK_FAILURES as raised:
         error = raised
     except NoThread as raised:
-        error = ConnectionError(f"no thread can be started for it: {raised}")
+        error = ConnectionError(f"its thread cannot be started: {raised}")
     except BaseException:
         del step  # a traceback with locals, of a coroutine, would show the credentials
         raise

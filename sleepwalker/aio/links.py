@@ -42,7 +42,7 @@ def _made(call: Call) -> Any:
         kind = type(call.of).__name__
         other = "AsyncConnectionManager" if isinstance(call.of, ConnectionManager) else "AsyncConnection"
         raise TypeError(
-            f"the {kind} would block the event loop: use an {other}, or follow and pages of sleepwalker.links"
+            f"the {kind} would block the event loop: use an {other}, or use follow and pages from sleepwalker.links"
         )
     return call()
 

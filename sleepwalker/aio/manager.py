@@ -1,4 +1,4 @@
-"""`AsyncConnectionManager`: one connection per <host, auth>, as of a `ConnectionManager`, found by tasks."""
+"""`AsyncConnectionManager`: the `ConnectionManager` for tasks, with one connection per <host, auth>."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from sleepwalker.lookup.foreign import EMPTY
 
 
 class AsyncConnectionManager(ManagerBase[Clock, AsyncFound_co]):
-    """What `ConnectionManager` is to threads: the same arguments, methods and rules, and `find` and `close` awaited.
+    """`ConnectionManager` for asyncio: the same arguments, methods and rules. `find` and `close` are awaited.
 
-    A hook's `connect` may be a coroutine function, which runs in a task of its own, or a plain function, which runs in
-    a thread of its own. A caller that is cancelled cuts neither: others may wait for it, and what it gives is held.
+    The `connect` of a hook may be a coroutine function, which runs in a separate task, or a plain function, which runs
+    in a separate thread. Cancelling a caller stops neither: others may wait for the hook, and its connection is kept.
 
-    With `guard` the request-like coroutine functions of what is no `AsyncConnection`, and those methods of an
-    `aiohttp.ClientSession`, go through the policy, and an attempt whose time is over is cancelled. Plain functions are
-    passed through, for a wait of theirs would block the loop. What is given up is closed by its `aclose`, or its
-    `close`, which may be coroutine functions.
+    With `guard`, the request coroutine functions of objects that are not an `AsyncConnection` go through the policy,
+    and so do those methods of an `aiohttp.ClientSession`. An attempt that runs out of time is cancelled. Plain
+    functions are passed through, because their waits would block the loop. An evicted object is closed with its
+    `aclose` or `close`, which may be coroutine functions.
 
-    `hosts` may be those of a `ConnectionManager`, and the other way round: threads and tasks see one circuit.
+    `hosts` may be those of a `ConnectionManager`, and vice versa: threads and tasks then share one circuit per host.
 
-    It works in the event loop in which it was first asked, and in another one once that is closed. The methods that are
-    not awaited may be called from any thread, also where no loop runs.
+    A manager belongs to the event loop of its first `find`. Once that loop is closed, it can be used in another one.
+    Methods that are not awaited may be called from any thread, also without a running loop.
 
-    To checkers it finds `AsyncConnection` objects. Where hooks make others, name their type:
+    For type checkers the connections are `AsyncConnection` objects. If hooks return another type, name it:
     `AsyncConnectionManager[Client]()`.
 
     Example:
@@ -49,17 +49,17 @@ class AsyncConnectionManager(ManagerBase[Clock, AsyncFound_co]):
     _made = AsyncFinder
 
     def add_conn_hook(self, hook: AsyncHook[AsyncFound_co]) -> None:
-        """Ask `hook` as well from now on, after those added before. Its `connect` may be a coroutine function."""
+        """Add a hook, to be called after those added before. Its `connect` may be a coroutine function."""
         self._add_hook(hook)
 
     async def find(self, host: str, auth: object = None, *, timeout: float | None = None) -> AsyncFound_co:  # noqa: ASYNC109 - as with threads
-        """The connection to `host` with `auth`, from the hooks if there is none yet or the one there is broken.
+        """Return the connection to `host` with `auth`. Hooks create it if there is none or it is broken.
 
-        One that is at hand is returned without a turn of the loop. `timeout` is how many seconds to wait for the hooks
-        at most, the policy's `timeout.total` by default; what they make later is there for the next `find`. With
-        `float("inf")` there is no bound.
+        A connection at hand is returned without yielding to the loop. `timeout` is the longest wait for the hooks, in
+        seconds; the default is the policy's `timeout.total`, and `float("inf")` means no limit. A connection that they
+        create later is kept for the next `find`.
 
-        Raises what `ConnectionManager.find` raises, and RuntimeError in another loop than the manager's.
+        Raises what `ConnectionManager.find` raises, and RuntimeError in another event loop than the manager's.
         """
         key: object = None
         try:
@@ -81,10 +81,9 @@ class AsyncConnectionManager(ManagerBase[Clock, AsyncFound_co]):
             del host, auth, key
 
     async def close(self) -> None:
-        """Close and forget all connections, for good: a later `find` raises `ConnectionError`.
+        """Close and forget all connections, permanently: a later `find` raises `ConnectionError`.
 
-        Hooks that are at work in tasks are cancelled, those in threads left alone. It returns once all that has to be
-        waited for is closed.
+        Hooks in tasks are cancelled; hooks in threads continue. `close` returns when all connections are closed.
         """
         try:
             self._finder.enter()

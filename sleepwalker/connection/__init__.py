@@ -1,4 +1,4 @@
-"""Connections to remote machines, and the manager that finds them, makes them and makes them anew."""
+"""Connections to remote machines, and the manager that finds, creates and replaces them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes of what hooks and users give what a slot can hold: with its host's record, and guarded if wished for."""
+"""Prepares connections from hooks and users for a manager: attaches the host's record, and guards foreign objects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Guarding = Callable[..., GuardedCallsBase]
 
 
 class Adopting:
-    """Its methods are called while no lock is held, but for `policies_changed`."""
+    """No lock is held while its methods are called, except for `policies_changed`."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Adopting:
         self._compiled: CompiledPolicy | None = None
 
     def adopt(self, step: Adopt) -> Candidate:
-        """A connection as a slot can hold it: sharing its host's record, and guarded if that is wished for."""
+        """Prepare a connection for a slot: it shares its host's record, and is guarded if guarding is on."""
         conn, slot = step.conn, step.slot
         ours = as_connection(conn)
         origin = None if step.asked is None else step.asked.origin
@@ -66,7 +66,7 @@ class Adopting:
         return Candidate(conn, inner, None, usage, record, None if usage is None else self._holding(usage.held, slot))
 
     def compiled_for(self, names: tuple[str, ...]) -> CompiledPolicy:
-        """What the calls of a guard follow whose host has these names: objects of other kinds bring no policy."""
+        """The policy for guarded calls to the host with these names. Foreign objects bring no policy of their own."""
         policy, whose = self._hosts.policy_map.followed(names)
         if whose != "manager":
             return CompiledPolicy(policy, self._clock)
@@ -78,14 +78,14 @@ class Adopting:
         return Holding(held, Held(self._manager, slot.name, slot.host, slot.auth, slot.key))
 
     def share(self, step: Share) -> None:
-        """Have a connection count in another record."""
+        """Make a connection count in another record."""
         if (ours := as_connection(step.conn)) is not None:
             ours.attach(step.record)
         else:
             rehost(step.conn, step.record)
 
     def policies_changed(self) -> None:
-        """Have guards go on by the policies that their hosts follow now. Runs no user's code."""
+        """Switch all guards to the current policies of their hosts. Runs no user's code."""
         self._compiled = None
         for slot in self._lookup.table.slots():
             if slot.record is not None:

@@ -1,4 +1,4 @@
-"""`allow=`: the other hosts, named by a server, to which a caller lets credentials and parameters of one host go."""
+"""`allow=`: other hosts, named by a server, that may get the credentials and parameters of one host."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _REFUSING = (401, 403)
 
 
 def checked_allow(allow: object, *, names: bool = False) -> tuple[str, ...]:
-    """The entries of an `allow=` as `allows` takes them: origins, or patterns of them with `*` and `?`.
+    """The entries of an `allow=` in the form that `allows` needs: origins, or patterns of origins with `*` and `?`.
 
-    With `names` also names that only a hook understands. TypeError and ValueError say all that is wrong, and show
+    With `names`, names that only a hook understands are allowed too. TypeError and ValueError list all faults and show
     no user information.
     """
     if isinstance(allow, str | bytes) or not isinstance(allow, Iterable):
@@ -40,7 +40,7 @@ def checked_allow(allow: object, *, names: bool = False) -> tuple[str, ...]:
 
 
 def allows(allowed: tuple[str, ...], name: str, origin: Origin | None) -> bool:
-    """Whether a host is one of those that the caller named. `name` and `origin` are what `host_key` says."""
+    """Whether the caller allowed this host. `name` and `origin` come from `host_key`."""
     text = name if origin is None else origin.text
     # A bracket is that of an IPv6 address, and an entry that is no URL speaks of no URL.
     return any(
@@ -49,7 +49,7 @@ def allows(allowed: tuple[str, ...], name: str, origin: Origin | None) -> bool:
 
 
 def shown_host(host: object) -> str:
-    """A host for a text: its origin, or its name if that can hold nothing else."""
+    """A host as shown in a text: its origin, or its name if the name can contain nothing else."""
     try:
         name, origin = host_key(host)
     except URLError:
@@ -60,15 +60,15 @@ def shown_host(host: object) -> str:
 
 
 def explain_withheld(error: ConnectionError | HTTPError, owner: str, other: str) -> None:
-    """Add a note to an error of a host that got no credentials, once: it says why none were sent."""
+    """Add a note, once, to the error of a host that got no credentials: it says why none were sent."""
     if isinstance(error, HTTPError):
         if error.http_code not in _REFUSING:
             return
     elif type(error) is not ConnectionError and not isinstance(error, AuthenticationError):
         return  # the host was asked, or may not be
     note = (
-        f"the auth of {owner} was not sent to {other}, since a server named that host: add a hook that knows its "
-        f"credentials, or pass allow=[{other!r}]"
+        f"the auth of {owner} was not sent to {other}, because a server's link named that host: add a hook with "
+        f"credentials for it, or pass allow=[{other!r}]"
     )
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)
@@ -84,14 +84,16 @@ def _entry(entry: str, names: bool) -> str:
     if not _WEB.match(entry):
         if names and entry and entry.isprintable():
             return host_key(entry)[0]
-        raise ValueError(f"{shown} is no origin such as 'https://b.example.com' or pattern such as 'https://*.example'")
+        raise ValueError(
+            f"{shown} is not an origin such as 'https://b.example.com' or a pattern such as 'https://*.example'"
+        )
     if "*" in entry or "?" in entry:
         pattern = entry.lower().rstrip("/")
         match = _PATTERN.fullmatch(pattern)
         if match is None:
-            raise ValueError(f"{shown} is no pattern of origins such as 'https://*.example.com'")
+            raise ValueError(f"{shown} is not a pattern of origins such as 'https://*.example.com'")
         return pattern.removesuffix(_DEFAULT_PORTS[match[1]])
     hostname, origin, _ = parse_hostname(entry)
     if hostname.partition("://")[2].partition("/")[2].strip("/"):
-        raise ValueError(f"{shown} has a path: what is allowed is a whole origin, '{origin}'")
+        raise ValueError(f"{shown} has a path: allow the whole origin, '{origin}'")
     return origin.text

@@ -1,4 +1,4 @@
-"""The types of what callers pass to a `Connection` and its calls, for checkers and editors."""
+"""The types of the arguments of a `Connection` and its calls, for type checkers and editors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["AsyncBody", "Body", "Certificate", "Credentials", "Files", "HeaderVa
 
 
 class Readable(Protocol):
-    """A file, or what is read like one."""
+    """A file, or any object that can be read like one."""
 
     def read(self, size: int = ..., /) -> str | bytes: ...
 

@@ -1,4 +1,4 @@
-"""Which credentials the requests of a connection carry: those it was given, or the user's netrc entry."""
+"""Chooses the credentials for the requests of a connection: the given ones, or the user's netrc entry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sleepwalker.transport.url import Origin
 
 
 class Authentication:
-    """The credentials of one connection. With none given, netrc is looked up at the first request that needs it."""
+    """The credentials of one connection. If none were given, the first request that needs them reads netrc."""
 
     __slots__ = ("_netrc", "_origin", "_route", "anonymous", "exposed", "given")
 
@@ -36,9 +36,9 @@ class Authentication:
         self._netrc: Auth | None = None
 
     def of(self, headers: tuple[Headers | None, ...]) -> tuple[Auth | None, str | None]:
-        """What a request with these headers carries: an auth object to apply to each attempt, or its fixed header.
+        """The credentials of a request with these headers: an auth object to apply to each attempt, or a fixed header.
 
-        AuthenticationError where there are none; it names the three ways out.
+        AuthenticationError if there are none; its text names the three ways out.
         """
         auth = self.given
         if auth is None:
@@ -54,7 +54,7 @@ class Authentication:
         return (auth, None) if header is None else (None, header)
 
     def describe(self) -> str:
-        """What kind they are, for a `repr`: nothing of them is shown."""
+        """The kind of the credentials, for a `repr`. It shows no part of them."""
         if self.given is None:
             return "netrc"
         return repr(self.given) if isinstance(self.given, Anonymous) else type(self.given).__name__

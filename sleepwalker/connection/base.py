@@ -1,4 +1,4 @@
-"""What connections have in common, whichever way they wait: arguments, policy, scopes, health and record."""
+"""What blocking and asyncio connections share: arguments, policy, scopes, health and record."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sleepwalker.transport.url import Origin, parse_hostname
 
 
 class ConnectionBase(Managed):
-    """For a connection that sends one way or another: what it is told, and what is known of its host."""
+    """Base of `Connection` and `AsyncConnection`: arguments, policy, and the state of the host."""
 
     __slots__ = ("__dict__", "__weakref__")
 
@@ -78,7 +78,7 @@ class ConnectionBase(Managed):
 
     @without_locals
     def add_headers(self, headers: HeaderValues) -> None:
-        """Send these headers with all later requests. URLError for one that cannot be sent, or only over TLS."""
+        """Send these headers with all later requests. URLError if one is invalid, or would be sent unencrypted."""
         self._maker.add_headers(headers)
 
     @without_locals
@@ -88,21 +88,21 @@ class ConnectionBase(Managed):
 
     @property
     def response(self) -> Response | None:
-        """The last response in this thread; of an `AsyncConnection`, in this task. None before the first."""
+        """The last response in this thread (for an `AsyncConnection`, in this task). None before the first one."""
         return self._handover.latest
 
     @property
     def origin(self) -> Origin:
-        """Its scheme, host and port, normalised."""
+        """The scheme, host and port, normalised."""
         return self._origin
 
     @property
     def policy(self) -> Policy:
-        """The policy that calls follow.
+        """The policy for calls.
 
-        It may be set: to a `Policy`, the name of a shipped one, or a path. Later calls follow it; calls under way keep
-        the old one. The record of the host stays: its circuit, counts and permits go on with the new numbers. In a
-        manager only its `reload` changes those. The pool of sockets keeps its settings.
+        Assign a `Policy`, the name of a shipped one, or a path to change it. Later calls use the new policy; calls in
+        flight keep the old one. The host's record stays: circuit, counts and permits continue with the new numbers. In
+        a manager, only the manager's `reload` changes those. The socket pool keeps its settings.
         """
         self._part.catch_up()
         return self._part.compiled.policy
@@ -116,7 +116,7 @@ class ConnectionBase(Managed):
 
     @property
     def health(self) -> HostHealth:
-        """A snapshot of the health of the host, or of this scope of it."""
+        """A snapshot of the health of the host. On a scope, the health of that scope."""
         record = self._record
         return record.snapshot(connections=record.connections or (0 if self.closed else 1))
 
@@ -126,12 +126,11 @@ class ConnectionBase(Managed):
         return self._calls.closed
 
     def reset_circuit(self) -> None:
-        """Count the host as healthy from now on: its circuit closes at once, also a half-open one, and admits all
-        calls.
+        """Treat the host as healthy from now on. An open or half-open circuit closes at once and admits all calls.
 
-        Use it when a fault was repaired. Attempts sent before no longer count; counts and latencies stay.
-        The circuits of the host's scopes close as well; that of a scope is its own alone.
-        A manager's `reset_circuit` also has the hooks asked that are held off.
+        Call this after a fault was repaired. Attempts sent before no longer count. Counters and latencies stay. The
+        circuits of the host's scopes close too; on a scope, only its own circuit closes. `reset_circuit` of a manager
+        also ends the back-off of the hooks.
         """
         self._part.reset_circuit()
 

@@ -1,4 +1,4 @@
-"""What makes the calls of one connection, whichever way they wait."""
+"""What blocking and asyncio calls of one connection share."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _PROBE = CallOptions(max_body=1_000_000, raise_for_status=False)
 
 
 class AnyWaits(Protocol):
-    """The waits of calls, of threads or of tasks."""
+    """The waits of calls, in threads or in tasks."""
 
     def end(self) -> None:
-        """End all of them, also those to come."""
+        """End all waits, present and future."""
         ...
 
 
 class CallsBase(Generic[R, C, W]):
-    """For the calls of one connection and its scopes, for as long as it is not closed."""
+    """The calls of one connection and its scopes, until it is closed."""
 
     __slots__ = ("_clock", "_handover", "_maker", "_observe", "_origin", "_route", "_usage", "closed", "waits")
 
@@ -68,7 +68,7 @@ class CallsBase(Generic[R, C, W]):
         raise NotImplementedError
 
     def renew_after_fork(self) -> None:
-        """Begin with sockets and waits that are not the parent's."""
+        """Start with new sockets and waits, separate from the parent's."""
         self._route.renew()
         self.waits = self._new_waits()
         if self.closed:

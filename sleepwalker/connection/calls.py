@@ -1,4 +1,4 @@
-"""Makes the calls of one connection: each is made ready, driven through the engine, and handed over."""
+"""Makes the calls of one connection: prepares each call, drives it through the engine, and hands over the outcome."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sleepwalker.transport.blocking.route import Route
 
 
 class Calls(CallsBase[Route, BlockingClock, Waits]):
-    """Makes the calls of one connection and its scopes, for as long as it is not closed."""
+    """Makes the calls of one connection and its scopes, until it is closed."""
 
     __slots__ = ()
 
@@ -32,7 +32,7 @@ class Calls(CallsBase[Route, BlockingClock, Waits]):
         return Waits(self._clock)
 
     def call(self, part: Part, method: str, uri: str, options: CallOptions) -> Response:
-        """The response to a request, or the error that says why there is none."""
+        """The response to a request. Raises the error that explains why there is none."""
         call = self._prepared(part, method, uri, options)
         tracer = tracing.tracer
         try:
@@ -66,7 +66,7 @@ class Calls(CallsBase[Route, BlockingClock, Waits]):
             receiving.transfer.close()
 
     def probe(self, part: Part, path: str, seconds: float) -> Outcome:
-        """Ask for `path` once within `seconds`, outside every policy and count; also once closed."""
+        """Request `path` once, within `seconds`, without policies or counters. Works on a closed connection too."""
         outgoing, step = self._probing(part, path, seconds)
         try:
             return attempt(self._route.sender, outgoing, step, part.compiled.connect, part.compiled.read)

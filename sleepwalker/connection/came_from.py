@@ -1,4 +1,4 @@
-"""Which connection a response came through, and which pair that was found as: what following its links needs."""
+"""Remembers the connection of each response, and the pair it was found as. Following links needs both."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["CameFrom", "came_from", "note_came_from"]
 
 
 class CameFrom:
-    """The connection that a response came through, for as long as it is there, and what it was held for.
+    """The connection of a response, while it exists, and the pairs that it was held for.
 
-    It is known for as long as the response lives, so it may outlive the connection. Copies and pickles of the response
-    are without it.
+    The note lives as long as the response, so it may outlive the connection. Copies and pickles of the response lose
+    it.
     """
 
     __slots__ = ("_ref", "origin", "scope", "usage")
@@ -38,13 +38,13 @@ class CameFrom:
 
     @property
     def connection(self) -> Any:
-        """The connection, or its scope; None once it is gone."""
+        """The connection, or its scope. None if it no longer exists."""
         conn = None if self._ref is None else self._ref()
         return conn if conn is None or self.scope is None else conn._scoped(self.scope)
 
     @property
     def held(self) -> tuple[Held, ...]:
-        """The pairs that managers hold it for, or held it for."""
+        """The pairs for which managers hold it, or held it."""
         return () if self.usage is None else self.usage.held
 
 
@@ -64,7 +64,7 @@ _notes: set[_Note] = set()
 
 
 def note_came_from(response: requests.Response, through: CameFrom) -> None:
-    """Keep in mind, for as long as the response lives, what it came through. The latest note counts. Thread-safe."""
+    """Remember the connection of a response for the response's lifetime. The latest note wins. Thread-safe."""
     if response.__weakref__ is not None:  # type: ignore[attr-defined]  # a foreign object may hand one out again
         for ref in weakref.getweakrefs(response):
             if type(ref) is _Note:
@@ -77,7 +77,7 @@ def note_came_from(response: requests.Response, through: CameFrom) -> None:
 
 
 def came_from(response: requests.Response) -> CameFrom | None:
-    """What `note_came_from` was told of this very response; None for one that no connection of ours handed over."""
+    """The note of this response object. None if no connection of ours returned it."""
     for ref in weakref.getweakrefs(response):
         if type(ref) is _Note:
             return ref.came_from

@@ -35,31 +35,31 @@ class Connection(Verbs, ConnectionBase):
     """Authentication and communication with one remote machine.
 
     Args:
-        hostname: The host with the protocol: `https://host.com`, perhaps with a base path.
-        auth: `(user, password)` for HTTP Basic, any requests auth object or callable, or `ANONYMOUS` for none.
-            None looks the host up in the user's netrc file at the first request.
-        port: Appended to a hostname that has none.
-        verify: True, False, the path of a CA bundle, or an `ssl.SSLContext`.
-        timeout: Seconds to connect and to wait for each next byte, or a pair `(connect, read)`; stands in for
-            the policy's, whose deadlines are lifted to fit.
-        policy: A `Policy`, the name of a shipped one, or the path of a TOML file; where it has tables for single hosts,
-            the one for this host counts. None: the one that `defaults` chose, `standard` if none was.
-        cert: Path of a client certificate with its key, or a pair of paths (certificate, key).
-        proxies: Proxy URLs by scheme, before those of the environment.
+        hostname: The host with its protocol: `https://host.com`. A base path may follow.
+        auth: `(user, password)` for HTTP Basic, any requests auth object or callable, or `ANONYMOUS` for no
+            credentials. None: the first request looks the host up in the user's netrc file.
+        port: Appended to a hostname without a port.
+        verify: Certificate validation: True, False, the path of a CA bundle, or an `ssl.SSLContext`.
+        timeout: Seconds to connect and to wait for each next byte, or a pair `(connect, read)`. Replaces the policy's
+            values. The policy's deadlines are lengthened where they are too short for it.
+        policy: A `Policy`, the name of a shipped one, or the path of a TOML file. If it has tables for single hosts,
+            the table for this host applies. None: the policy chosen with `defaults`, or else `standard`.
+        cert: The path of a client certificate with its key, or a pair of paths (certificate, key).
+        proxies: Proxy URLs by scheme. They override those of the environment.
         headers: Sent with every request.
-        session: A `requests.Session` to send through, such as a caching one. It stays its owner's to close.
-        max_body: Bytes of decoded body above which `json_request` refuses a response.
-        retry_if: Called with an attempt's response, of any status, or its error, where the policy would not retry that.
-            True sends again, within all other limits of the policy; `json_request` included.
-        observer: Called with each event and its level, or with the event alone, besides the log.
-        clock: The source of time and chance; for tests.
+        session: A `requests.Session` to send through, such as a caching one. `close` leaves it open.
+        max_body: The largest decoded body, in bytes, that `json_request` accepts.
+        retry_if: A function that gets the response (of any status) or the error of an attempt which the policy would
+            not retry. True retries, within all other limits of the policy. Applies to `json_request` too.
+        observer: A function called with each event and its level, or with the event alone, in addition to the log.
+        clock: The source of time and randomness; for tests.
 
     Raises:
-        URLError: for an invalid hostname or port; and `InsecureAuthError`, which is one, for credentials that
-            would be sent unencrypted.
+        URLError: for an invalid hostname or port. Its subclass `InsecureAuthError`: for credentials that would be sent
+            unencrypted.
         ValueError, TypeError: for other invalid arguments; `PolicyError` is a ValueError.
 
-    It may be shared between threads, and used on both sides of a fork.
+    Threads may share a connection, and both sides of a fork may use it.
 
     Example:
         ```python
@@ -109,13 +109,13 @@ class Connection(Verbs, ConnectionBase):
         params: Params | None = None,
         extra_headers: HeaderValues | None = None,
     ) -> Any:
-        """Send `body` as JSON; returns the decoded JSON of the response, None for 204 or an empty body.
+        """Send `body` as JSON. Returns the decoded JSON of the response, or None for 204 or an empty body.
 
-        It is bounded by `max_body`, as `request` is not, and so does not call a subclass's own `request`: override
-        both.
+        `max_body` limits the response. `json_request` does not call `request`: a subclass that overrides one must
+        override both.
 
-        Raises what `request` raises; DecodeError, with the response, for a body that is not JSON or is
-        larger than `max_body`; TypeError or ValueError for a body that JSON cannot hold.
+        Raises what `request` raises. DecodeError, with the response, if the body is not JSON or is larger than
+        `max_body`. TypeError or ValueError if JSON cannot represent `body`.
         """
         options = self._json_options
         if body is not None or params is not None or extra_headers:
@@ -142,22 +142,31 @@ class Connection(Verbs, ConnectionBase):
         idempotent: bool | None = None,
         raise_for_status: bool = True,
     ) -> Response:
-        """Send a request under the policy; returns the response, whose `attempts` list what was tried.
+        """Send a request under the policy. Returns the response; its `attempts` list what was tried.
 
-        `data` may also be a callable that makes a new body for each attempt. An iterator is sent once,
-        so such a call is never retried. `policy` replaces the timeouts, retries and log settings for this
-        call, and may switch the breaker, the bulkhead or the budget off for it. `total` bounds the whole call, in
-        seconds, whatever `policy` and `timeout` say: longer timeouts are cut to fit, and a longer `total` lifts none of
-        them. `retry_if` gets an attempt's response, of any status, or its error, where neither the policy nor the
-        connection's own `retry_if` would retry that. If it says True the request is sent again, within the policy's
-        other limits, a POST only where it is idempotent; what it raises ends the call. `idempotent` says whether the
-        request may be sent twice once it may have been processed; by default its method says so, and an
-        `Idempotency-Key` header does. With `stream` the attempt ends with the response's head, which is all that
-        `retry_if` gets then, and each read of the body is bounded by `timeout.read` alone; with `total_covers_body` the
-        total of the call, or the policy's, bounds the whole body as well, which then ends in DeadlineExceeded.
+        `data` may be a callable that returns a new body for each attempt. An iterator can be sent only once, so such a
+        call is never retried.
 
-        Raises the status's HTTPError for 400 and above unless `raise_for_status` is False; the ConnectionError
-        of the last attempt where no response came; URLError, before anything is sent, for what may not be sent.
+        `policy` replaces the timeouts, retries and log settings for this call. It may switch the breaker, the bulkhead
+        or the budget off for this call.
+
+        `total` limits the whole call, in seconds. It takes precedence over `policy` and `timeout`: longer timeouts are
+        shortened to fit. A longer `total` does not lengthen the other timeouts.
+
+        `retry_if` gets the response (of any status) or the error of an attempt which neither the policy nor the
+        connection's own `retry_if` would retry. If it returns True, the request is sent again, within the policy's
+        other limits: a POST only if it is idempotent. An exception from it ends the call.
+
+        `idempotent` says whether the request may be sent twice although the server may have processed it. By default
+        the method decides, and an `Idempotency-Key` header counts as True.
+
+        With `stream`, the attempt ends with the head of the response, and `retry_if` gets only the head. `timeout.read`
+        limits each read of the body. With `total_covers_body`, the call's total limits the whole body as well; a longer
+        body raises DeadlineExceeded.
+
+        Raises the HTTPError of a status of 400 or more, unless `raise_for_status` is False. Raises the ConnectionError
+        of the last attempt if there was no response. Raises URLError, before anything is sent, for a request that must
+        not be sent.
         """
         given: RequestOptions = {
             "params": params,
@@ -218,17 +227,18 @@ class Connection(Verbs, ConnectionBase):
 
     @property
     def conn(self) -> requests.Session:
-        """The session underneath."""
+        """The underlying session."""
         return self._route.session
 
     def probe(self, path: str, seconds: float) -> Outcome:
-        """Ask for `path` once within `seconds`, outside every policy and count; also once closed."""
+        """Request `path` once, within `seconds`, without policies or counters. Works on a closed connection too."""
         return self._calls.probe(self._part, path, seconds)
 
     def close(self) -> None:
-        """Close idle sockets and end waits for a turn or a retry. Requests in flight finish; later ones raise.
+        """Close idle sockets and end waiting calls (queued or before a retry). Later requests raise.
 
-        This also closes its scopes. Closing a scope does nothing, since others use the same connection.
+        Requests in flight finish. This closes the connection's scopes too. On a scope, `close` does nothing, because
+        others use the same connection.
         """
         if self._whole is not None:
             return

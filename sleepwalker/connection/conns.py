@@ -1,4 +1,4 @@
-"""`ConnectionManager.conns`: what a manager holds, as a mapping that is always of now."""
+"""`ConnectionManager.conns`: the connections of a manager as a live mapping."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _Key = tuple[str, Any]
 class Conns(Mapping[_Key, Any]):
     """A live, read-only view of connections by (host as first given, auth).
 
-    Credentials that cannot be hashed are represented by a key object that can; so are those that equal others of
-    another type, as 1 equals True. Iteration is over what there was when it began.
+    Credentials that cannot be hashed are represented by a hashable key object. So are credentials that equal others of
+    another type, as 1 equals True. Iteration uses a snapshot taken when it begins.
     """
 
     __slots__ = ("_table",)
@@ -35,7 +35,7 @@ class Conns(Mapping[_Key, Any]):
             seen = self._table.look(Asked(host, auth, auth if type(auth) is AuthKey else None))
             if seen.slot is not None and seen.conn is not EMPTY and isinstance(key, tuple) and seen.slot.host == host:
                 return seen.conn
-        raise KeyError("no such host, or none with these credentials")
+        raise KeyError("no connection to this host with these credentials")
 
     def __iter__(self) -> Iterator[_Key]:
         return iter(self._shown())
@@ -44,11 +44,11 @@ class Conns(Mapping[_Key, Any]):
         return len(self._table)
 
     def items(self) -> ItemsView[_Key, Any]:
-        """The pairs of key and connection, as of now."""
+        """The pairs of key and connection, as a snapshot."""
         return self._shown().items()
 
     def values(self) -> ValuesView[Any]:
-        """The connections, as of now."""
+        """The connections, as a snapshot."""
         return self._shown().values()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Drives the lookups of a manager with threads: performs their steps, and asks the hooks in threads of their own."""
+"""Drives the lookups of a manager with threads: performs their steps, and runs the hooks in separate threads."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Finder(FinderBase):
         super().__init__(lookup, observe, retiring, Probing(lookup, observe), adopting, leading)
 
     def find(self, host: str, auth: Any, timeout: float | None, key: FastKey) -> Any:
-        """The ordinary path: the slot's connection, or what a flight of the hooks gets."""
+        """The common path: the slot's connection, or the result of a hook flight."""
         return found_or_raised(self.run(self.search(host, auth, timeout, key)))
 
     def _ask_hook(self, step: AskHook) -> Answer:

@@ -1,4 +1,4 @@
-"""What drives the lookups of a manager, with threads or with tasks: the steps that wait for nothing, and changes."""
+"""What drivers of a manager's lookups share, for threads and tasks: the steps that never wait, and changes."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ T = TypeVar("T")
 
 
 class FinderBase:
-    """The lookups of one manager, which holds it. A lock is held while a machine works, and for no step of one.
+    """The lookups of one manager, which owns this object. The lock is held only while a machine computes.
 
-    A signal handler may raise at any point, and may ask the manager again.
+    No step is performed under the lock. A signal handler may raise at any point, and may call the manager again.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class FinderBase:
         self.retiring.lock = self.probing.lock = self._leading.lock = self.lock
 
     def renew_after_fork(self) -> None:
-        """The lock may be held, and flights may be at work, by threads that only the parent has."""
+        """Threads that exist only in the parent may hold the lock or run flights: replace both."""
         self._use_lock()
         self._working = False
         self.lookup.begin_anew()
@@ -79,15 +79,15 @@ class FinderBase:
     # -- for the table of hosts
 
     def leads(self) -> Iterator[Lead]:
-        """Where the slots lead."""
+        """The hosts that the slots lead to."""
         return self.lookup.leads()
 
     def at_work(self) -> list[AtWork]:
-        """What the hooks are at work for."""
+        """The pairs for which hooks are running."""
         return self.lookup.at_work()
 
     def policies_changed(self) -> None:
-        """Go on by the policies that the hosts follow now."""
+        """Switch to the current policies of the hosts."""
         with self.lock:
             self.lookup.flights.follow(self.lookup.patience)
             self._adopting.policies_changed()
@@ -95,18 +95,18 @@ class FinderBase:
             self.lookup.sweep_at = self.lookup.table.due_at()
 
     def isolations_changed(self) -> None:
-        """Have what may be isolated from now on looked at, rather than found by the fast path."""
+        """Make the next `find` check for isolation instead of using the fast path."""
         self.lookup.fast = {}
 
     def circuit_was_reset(self, name: str, origin: Origin | None) -> None:
-        """Have the hooks asked at once for what leads to the host."""
+        """End the back-off of all pairs that lead to the host."""
         with self.lock:
             self.lookup.end_back_offs(self.lookup.table.leading_to(name, origin))
 
     # -- for the manager
 
     def search(self, host: str, auth: Any, timeout: float | None, key: FastKey) -> Machine[Found]:
-        """The ordinary path of `find`: the slot's connection, or what a flight of the hooks gets."""
+        """The common path of `find`: the slot's connection, or the result of a hook flight."""
         check_host(host)
         waiter = Waiter(self.lookup.patience if timeout is None else timeout, nested=self.nested())
         asked = asked_for(host, auth, key)
@@ -114,7 +114,7 @@ class FinderBase:
         return find(self.lookup, asked, waiter)
 
     def evict(self, name: str, origin: Origin | None, asked: Asked | None) -> int:
-        """Release the connection of one slot, or without `asked` all of a host; how many there are."""
+        """Release the connection of one slot, or of the whole host if `asked` is missing. Returns their number."""
         there = 0
         if self.in_a_change():
             table = self.lookup.table
@@ -123,7 +123,7 @@ class FinderBase:
         return self.change(lambda: change.evict(self.lookup, name, origin, asked), there)
 
     def clear(self, how: Callable[[Lookup], Machine[None]]) -> None:
-        """Release everything, and end the calls of what was released before."""
+        """Release everything, and end the calls on connections released before."""
         left = self.retiring.left()
         self.change(partial(how, self.lookup), None)
         self.retiring.cut(*left)
@@ -133,26 +133,26 @@ class FinderBase:
                 record.tell_refused()
 
     def close(self) -> None:
-        """The same, for good."""
+        """The same as `clear`, permanently."""
         self.lookup.closed = True
         self.probing.stop()
         self.clear(change.close)
 
     def follow_default(self) -> None:
-        """Follow the policy of the application's choice, if none was given to the manager or its table."""
+        """Follow the application's default policy, if neither the manager nor its table was given one."""
         self.run(change.follow_default(self.lookup, default_policy))
 
     def nested(self) -> bool:
-        """Whether this thread holds the lock: it is a signal handler or a finaliser, in the middle of a change."""
+        """Whether this thread already holds the lock: a signal handler or finaliser interrupted a change."""
         owned = getattr(self.lock, "_is_owned", None)  # no public name tells
         return owned is not None and owned()
 
     def in_a_change(self) -> bool:
-        """Whether that is a change of this manager: not one of the table of hosts alone, or of a manager beside it."""
+        """Whether the interrupted change is of this manager, not only of the host table or of another manager."""
         return self._working and self.nested()
 
     def change(self, make: Callable[[], Machine[T]], otherwise: T) -> T:
-        """Carry out a change; in the middle of another one of this thread's, once that is over: then `otherwise`."""
+        """Carry out a change. If this thread is already inside a change, defer it and return `otherwise`."""
         if self.in_a_change():
             self._put_off.append(make)
             return otherwise
@@ -165,7 +165,7 @@ class FinderBase:
         make: Callable[[], Machine[None]],
         isolation: Isolation | None = None,
     ) -> None:
-        """Carry out an operator's change here, and have all workers of the fleet do it."""
+        """Carry out an operator's change here, and order it for all workers of the fleet."""
         if (fleet := self.lookup.hosts.fleet) is None:
             self.change(make, None)
             return
@@ -180,14 +180,14 @@ class FinderBase:
             raise
 
     def emit(self, events: Iterable[Event]) -> None:
-        """Tell observers of events."""
+        """Pass events to the observers."""
         for event in events:
             self._observe(event)
 
     # -- a machine's steps
 
     def run(self, machine: Machine[T]) -> T:
-        """Perform the steps of a machine; what it comes to."""
+        """Perform the steps of a machine; returns its result."""
         try:
             return self._run(machine)
         except BaseException:
@@ -207,7 +207,7 @@ class FinderBase:
             reply = self.performed[type(reply)](self, reply)
 
     def advance(self, machine: Machine[Any], reply: Any) -> tuple[bool, Any]:
-        """Have a machine work until its next step, or to its end: whether it has ended, and with what."""
+        """Run a machine until its next step or its end; returns whether it ended, and with what."""
         with self.lock:
             before, self._working = self._working, True
             try:
@@ -226,7 +226,7 @@ class FinderBase:
                 self._working = before
 
     def catch_up(self) -> None:
-        """Make the changes that were put off, but in the middle of another one."""
+        """Carry out the deferred changes, unless this thread is still inside another change."""
         if not self._put_off or self.in_a_change():
             return
         with contextlib.suppress(IndexError):  # another thread may take them as well
@@ -275,7 +275,7 @@ _finders = renewed_after_fork("managers", _renew)
 
 
 def found_or_raised(found: Found) -> Any:
-    """The connection that a lookup came to; else its error is raised."""
+    """The connection that a lookup returned. Raises the lookup's error if it failed."""
     if found.error is None:
         return found.conn
     if not found.shared:

@@ -1,4 +1,4 @@
-"""What a call of a foreign connection object tells: its request, its response, or its exception."""
+"""Reads a call of a foreign connection object: its request, its response, or its exception."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Translate = Callable[[Exception, ErrorContext], Exception]
 
 
 class Raised:
-    """In place of a response: the object's own exception, whose text may say anything, kept from all records."""
+    """Stands for a response: the object's own exception. Its text is not trusted, so no record keeps it."""
 
     __slots__ = ("error",)
 
@@ -52,7 +52,7 @@ class Raised:
 
 
 def outcome_of_value(value: Any, failures: frozenset[int], wall: Callable[[], float]) -> Outcome:
-    """What an object's method returned; a success where it has no status that the known libraries would give it.
+    """The outcome for a method's return value: a success if it has no status as known libraries give it.
 
     Args:
         value: Kept in the outcome.
@@ -73,9 +73,10 @@ def outcome_of_error(
     wall: Callable[[], float],
     translate: Translate = translate,
 ) -> Outcome:
-    """What an object's method raised, while `handled` was being handled; the outcome holds it as a `Raised`.
+    """The outcome for an exception of a method, raised while `handled` was being handled.
 
-    `translate` knows the errors of the libraries that send for such objects.
+    The outcome holds the exception as a `Raised`. `translate` knows the errors of the libraries that send for such
+    objects.
     """
     status, teller = _told_by(error)
     if status is not None:  # the server did answer
@@ -101,7 +102,7 @@ def outcome_of_error(
 def outcome_of_deadline(
     error: TimeoutError, step: Send, host: Host, compiled: CompiledPolicy, handled: BaseException | None
 ) -> Outcome:
-    """A method that was cancelled with this error, for the time of its attempt was over."""
+    """The outcome of a method that was cancelled with this error because its attempt ran out of time."""
     context = ErrorContext(
         host.origin, "head", True, step.limit, step.seconds, compiled.connect, compiled.read, handled
     )
@@ -109,7 +110,7 @@ def outcome_of_deadline(
 
 
 def request_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], compiled: CompiledPolicy) -> Request:
-    """What the policies need to know, read from the usual shapes of such methods."""
+    """The request as the policies need it, read from the usual signatures of such methods."""
     if name in VERBS:
         method, uri = name.upper(), kwargs.get("uri", kwargs.get("url", args[0] if args else ""))
     elif name in REQUEST_METHODS:
@@ -129,7 +130,7 @@ def request_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], compile
 
 
 def read_once(value: Any, depth: int = _DEPTH) -> bool:
-    """Whether there is something in it that a second attempt would find empty: an iterator, or an open file."""
+    """Whether an argument can be read only once (an iterator or an open file), so that a retry would find it empty."""
     if value is None or isinstance(value, str | bytes | int | float):
         return False
     if isinstance(value, Mapping):
@@ -207,10 +208,10 @@ def _header(headers: Any, name: str) -> str | None:
 
 
 def attribute_of(thing: Any, name: str) -> Any:
-    """What a foreign object has under a name; None where it has nothing, or reading it fails.
+    """An attribute of a foreign object. None if it is missing or reading it fails.
 
-    What fails in there must not hide what is being looked at: httpx raises RuntimeError for a request that its error
-    does not have.
+    Such a failure must not hide the error that is being examined: httpx raises RuntimeError when its error has no
+    request.
     """
     try:
         return getattr(thing, name, None)

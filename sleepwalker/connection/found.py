@@ -1,4 +1,4 @@
-"""The type of what a manager finds, for checkers."""
+"""The type of connections that a manager returns, for type checkers."""
 
 from __future__ import annotations
 

@@ -23,12 +23,12 @@ CLOSING = ("aclose", "close")
 
 
 class Guard:
-    """Looks and behaves as the object that it wraps, but its request-like methods go through the policy.
+    """Looks and behaves like the object it wraps, but its request methods go through the policy.
 
-    Retries, breaker, bulkhead, budget, events and health apply as for a `Connection`, and a 401 has the manager ask its
-    hooks anew. Deadlines do as far as possible: a call under way cannot be cancelled, but no attempt begins after
-    `timeout.total`. Coroutine functions are passed through. An `AsyncConnectionManager` guards those alone, and cancels
-    an attempt whose time is over.
+    Retries, breaker, bulkhead, budget, events and health work as for a `Connection`, and a 401 makes the manager call
+    its hooks again. Deadlines work in part: a running call cannot be cancelled, but no attempt begins after
+    `timeout.total`. Coroutine functions are passed through. An `AsyncConnectionManager` guards only those, and cancels
+    an attempt that runs out of time.
     """
 
     # One attribute, and no methods but Python's own: whatever else is asked for is the object's. A response that links
@@ -72,13 +72,13 @@ class Guard:
 
 
 def guard(calls: GuardedCallsBase) -> Any:
-    """The foreign object of these calls, which go through it as through the object itself."""
+    """Wrap the foreign object of these calls in a guard."""
     kind: Any = type(calls.target)
     return _guard_type(kind)(calls)
 
 
 def guarded_names(guard: object) -> frozenset[str]:
-    """The methods to guard, none where guarding is off; TypeError for what says neither."""
+    """The methods to guard; empty if guarding is off. TypeError for an invalid value."""
     if isinstance(guard, bool):
         return REQUEST_METHODS if guard else frozenset()
     if isinstance(guard, str) or not isinstance(guard, Collection) or not all(isinstance(name, str) for name in guard):
@@ -87,30 +87,30 @@ def guarded_names(guard: object) -> frozenset[str]:
 
 
 def is_guard(thing: object) -> bool:
-    """Whether it is a guard, which `isinstance` cannot say."""
+    """Whether it is a guard. `isinstance` cannot tell."""
     return issubclass(type(thing), Guard)
 
 
 def unguarded(thing: object) -> Any:
-    """What a guard wraps; anything else is returned as it is."""
+    """The object that a guard wraps; any other object is returned unchanged."""
     return _calls(thing).target if is_guard(thing) else thing
 
 
 def usage_of(thing: object) -> Usage | None:
-    """How a guard's calls ended; None for anything else, of whose calls nothing is known."""
+    """How a guard's calls ended; None for any other object, whose calls are unknown."""
     return _calls(thing).usage if is_guard(thing) else None
 
 
 def end_waits(thing: object) -> None:
-    """End the waits of a guard's calls, as closing a connection does; nothing for anything else."""
+    """End the waits of a guard's calls, as closing a connection does. Does nothing for any other object."""
     if is_guard(thing):
         _calls(thing).waits.end()
 
 
 def once_idle(thing: object, act: Callable[[], None]) -> None:
-    """Call `act` once no call of a guard is under way or waits: at once, or in the thread of the last one.
+    """Call `act` once a guard has no running or waiting call: at once, or in the thread of the last call.
 
-    What is no guard has no calls that we know of.
+    For any other object it is called at once.
     """
     if is_guard(thing):
         _calls(thing).once_idle(act)
@@ -119,13 +119,13 @@ def once_idle(thing: object, act: Callable[[], None]) -> None:
 
 
 def rehost(thing: object, host: Host) -> None:
-    """Have a guard's later calls count in `host`; nothing for anything else."""
+    """Make a guard's later calls count in `host`. Does nothing for any other object."""
     if is_guard(thing):
         _calls(thing).host = host
 
 
 def follow(thing: object, compiled: CompiledPolicy) -> None:
-    """Have a guard's later calls follow a compiled policy; nothing for anything else."""
+    """Make a guard's later calls use a compiled policy. Does nothing for any other object."""
     if is_guard(thing):
         _calls(thing).compiled = compiled
 

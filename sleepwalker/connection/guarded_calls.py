@@ -1,4 +1,4 @@
-"""The calls that a guard makes of a foreign connection object's methods, under a policy."""
+"""Calls a foreign connection object's methods under a policy."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Waiting(Protocol):
     """The waits of calls."""
 
     def end(self) -> None:
-        """End all of them, also those to come."""
+        """End all waits, present and future."""
 
 
 @dataclass(slots=True, eq=False, repr=False)  # what it holds may show credentials
 class GuardedCallsBase:
-    """What a guard does, apart from it, so that no name hides one of the object's."""
+    """The work of a guard, in a separate class so that none of its names hides one of the object's."""
 
     target: Any
     """The foreign object."""
@@ -60,7 +60,7 @@ class GuardedCallsBase:
         self.usage = Usage(self.clock.monotonic())
 
     def once_idle(self, act: Callable[[], None]) -> None:
-        """Call `act` once no call is under way or waits: at once, or in the thread or task of the last one."""
+        """Call `act` once no call runs or waits: at once, or in the thread or task of the last call."""
         self._once_idle.append(act)
         self._act_if_idle()
 
@@ -123,7 +123,7 @@ class GuardedCalls(GuardedCallsBase):
         self.waits = Waits(self.clock)
 
     def takes(self, function: Callable[..., Any]) -> bool:
-        """Whether it is no coroutine function."""
+        """Whether it is a plain function, not a coroutine function."""
         return not inspect.iscoroutinefunction(function)
 
     def guarded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -154,7 +154,7 @@ class GuardedCalls(GuardedCallsBase):
 
 
 def release(response: Any) -> None:
-    """Let go of what an attempt returned that nothing will be done with."""
+    """Release the result of an attempt that is not used."""
     if isinstance(response, requests.Response):
         discard(response)
 

@@ -1,4 +1,4 @@
-"""What is done with the outcome of a call: its response is handed to the caller, or its error is raised."""
+"""Hands the outcome of a call to the caller: returns its response, or raises its error."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ KEPT = [*requests.Response.__attrs__, "attempts", "undecoded", "__attrs__"]
 
 
 class Latest(Protocol):
-    """Keeps the last response apart for each thread or task: an attribute that each sees its own value of."""
+    """The last response per thread or task: each sees its own value of the attribute."""
 
     response: Response | weakref.ref[Response]
 
 
 class Streams(NamedTuple):
-    """What is known of streamed bodies, by the way in which they are read."""
+    """Facts about streamed bodies, by the way they are read."""
 
     watch: Callable[[Any, OnBreak], None]
     """Have reads of a body that breaks raise what the second one returns."""
@@ -40,7 +40,7 @@ class Streams(NamedTuple):
 
 
 class Handover:
-    """Hands over what the calls of one connection and its scopes end with."""
+    """Hands over the outcomes of the calls of one connection and its scopes."""
 
     __slots__ = ("_clock", "_latest", "_observe", "_origin", "_streams", "_usage")
 
@@ -57,15 +57,15 @@ class Handover:
 
     @property
     def latest(self) -> Response | None:
-        """The last response that was handed over in this thread; a streamed one only for as long as its reader has it.
+        """The last response handed over in this thread. A streamed one is kept only while its reader holds it.
 
-        Held from here, a stream that its reader dropped would keep its socket and its place in the pool.
+        A reference from here would keep the socket and the pool place of a stream that its reader dropped.
         """
         held: Response | weakref.ref[Response] | None = getattr(self._latest, "response", None)
         return held() if isinstance(held, weakref.ref) else held
 
     def hand_over(self, final: Final, call: PreparedCall) -> Response:
-        """The response to return, or the error to raise; either has its attempts."""
+        """The response to return, or the error to raise; either one has the attempts."""
         usage, outgoing = self._usage, call.outgoing
         usage.last_used = self._clock.monotonic()
         error = final.outcome.error
@@ -107,7 +107,7 @@ class Handover:
 
 
 def described(origin: str, request: Request, final: Final, status: int | None = None) -> str:
-    """What a traceback says below an error: an HTTPError's own text is the server's, and may be one word."""
+    """The line that a traceback adds below an error: an HTTPError's own text comes from the server."""
     count = len(final.attempts)
     if count == 0:
         attempts = "not sent"
@@ -120,7 +120,7 @@ def described(origin: str, request: Request, final: Final, status: int | None = 
 def on_break(
     origin: str, final: Final, host: Host, compiled: CompiledPolicy, streams: Streams, clock: Clock, observe: Observer
 ) -> OnBreak:
-    """What makes of an error that breaks a streamed body one of ours, which counts against the host once."""
+    """A function that turns the error of a broken streamed body into ours, and counts it against the host once."""
     permit, head = final.permit, final.outcome.head
     # The attempt of a head that failed has counted already.
     counts = final.outcome.verdict is not Verdict.FAILURE

@@ -1,4 +1,4 @@
-"""What makes connections for a manager."""
+"""Hooks: they create connections for a manager."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ else:
 
 
 class Hook(Protocol[_C_co]):
-    """What a manager takes for a hook: a `ConnectionHook`, or any object with such a `connect`."""
+    """What a manager accepts as a hook: a `ConnectionHook`, or any object with such a `connect`."""
 
     def connect(self, host: str, auth: Any, /) -> _C_co | None:
         """A connection to `host` with `auth`; None if this hook does not know the host."""
@@ -29,7 +29,7 @@ class Hook(Protocol[_C_co]):
 
 
 class ConnectionHook(ABC):
-    """Makes connections for a manager: subclass it, and register an object with `ConnectionManager.add_conn_hook`.
+    """Creates connections for a manager. Subclass it, and pass an instance to `ConnectionManager.add_conn_hook`.
 
     Example:
         ```python
@@ -43,18 +43,18 @@ class ConnectionHook(ABC):
 
     @abstractmethod
     def connect(self, host: str, auth: Any) -> Any:
-        """A connection to `host`, exactly as it was asked for, with `auth`; None if this hook does not know the host.
+        """Return a connection to `host` with `auth`, or None if this hook does not know the host.
 
-        Any object may be a connection; a `Connection` has policies and health. `auth` is what `find` was
-        given: credentials, or whatever else the hook understands. It may take its time, within the policy's
-        `timeout.total`. If it cannot connect it raises `ConnectionError`, `HTTPError` or an `OSError`, and the next
-        hook is asked. Other exceptions are passed on to the callers of `find`.
+        `host` is exactly what `find` was given. `auth` is what `find` was given: credentials, or any value that the
+        hook understands. The connection may be any object; a `Connection` has policies and health. The hook has
+        `timeout.total` of the policy to finish. If it cannot connect, it raises `ConnectionError`, `HTTPError` or an
+        `OSError`, and the manager calls the next hook. Any other exception reaches the callers of `find`.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement connect(host, auth)")
 
 
 def check_hook(hook: Any) -> None:
-    """Refuse what cannot be asked for connections: TypeError."""
+    """Refuse an object that is not a hook: TypeError."""
     if isinstance(hook, type):
         raise TypeError(f"hook is the class {hook.__name__}: pass an instance of it")
     if not callable(getattr(hook, "connect", None)):
@@ -64,7 +64,7 @@ def check_hook(hook: Any) -> None:
 
 
 def refuse_coroutines(hook: Any) -> None:
-    """Refuse what a `ConnectionManager` cannot ask, as it awaits nothing: TypeError."""
+    """Refuse a hook with a coroutine function, because a `ConnectionManager` awaits nothing: TypeError."""
     if inspect.iscoroutinefunction(getattr(hook, "connect", None)):
         raise TypeError(
             f"hook: connect of {type(hook).__name__} is a coroutine function, which ConnectionManager does not await; "

@@ -1,4 +1,4 @@
-"""What managers and connections follow that were given nothing of their own, which an application may choose."""
+"""The application's defaults for managers and connections that were given no policy of their own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHIPPED = "standard"
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What is in force where nothing else was given."""
+    """The defaults in force."""
 
     policy: Policy
     guard: bool | frozenset[str]
@@ -58,18 +58,19 @@ def defaults(
     policy: Policy | str | os.PathLike[str] | Literal[_NotGiven.NOT_GIVEN] | None = _NOT_GIVEN,
     guard: bool | Collection[str] | Literal[_NotGiven.NOT_GIVEN] | None = _NOT_GIVEN,
 ) -> Defaults:
-    """Choose what applies where code that you do not write says nothing; returns what is in force now.
+    """Set the default policy and guard for connections and managers that other code creates; returns the new defaults.
 
-    For an application whose libraries make managers and connections of their own. It binds every `ConnectionManager`
-    that was made without that argument, before or later, but for closed ones, and every `Connection` that is made
-    later without `policy=`. What a constructor, or a manager's `reload`, was told goes before.
+    For an application whose libraries create managers and connections. The defaults apply to every open
+    `ConnectionManager` that was made without the argument, before or later, and to every `Connection` that is made
+    later without `policy=`. An argument of a constructor or of a manager's `reload` takes precedence.
 
     Args:
-        policy: A `Policy`, the name of a shipped one, or the path of a TOML file. Managers follow it as by `reload`.
-        guard: True, False, or names of methods, as for a `ConnectionManager`, for what hooks make from now on.
+        policy: A `Policy`, the name of a shipped one, or the path of a TOML file. Managers switch to it as with
+            `reload`.
+        guard: True, False, or names of methods, as for a `ConnectionManager`. Applies to what hooks return from now on.
 
-    One that is left out stays as it is; None puts the shipped one back: `standard`, and no guard.
-    Raises PolicyError or TypeError for what cannot be, and leaves everything as it was. Thread-safe.
+    An argument that is left out stays as it is. None restores the shipped default: `standard`, and no guard. Raises
+    PolicyError or TypeError for an invalid argument and then changes nothing. Thread-safe.
     """
     chosen = policy if policy is None or policy is _NOT_GIVEN else load_policy(policy)
     if guard is not _NOT_GIVEN:
@@ -85,18 +86,18 @@ def defaults(
 
 
 def default_policy() -> Policy:
-    """The policy of what was given none."""
+    """The policy for objects that were given none."""
     chosen = _chosen.policy
     return load_policy(_SHIPPED) if chosen is None else chosen
 
 
 def default_guarded() -> frozenset[str]:
-    """The methods that a manager guards which was told nothing of it."""
+    """The methods to guard in a manager that was given no `guard`."""
     return guarded_names(_chosen.guard)
 
 
 def follow_defaults(follower: _Follower) -> None:
-    """Have `follower` told when the default policy changes; and now, should it have done so since it was looked up."""
+    """Notify `follower` when the default policy changes, and at once if it has changed since the follower read it."""
     _followers[id(follower)] = follower
     follower.follow_default()
 
@@ -109,7 +110,7 @@ def host_table(
     clock: Clock | None,
     own: Clock,
 ) -> HostTable:
-    """The table of hosts for a manager that was given these arguments, and that has a clock of its `own`."""
+    """The host table for a manager with these arguments and a clock of its `own`."""
     if hosts is not None:
         _check_shared(hosts, policy, policies, None if clock is own else clock)
         return hosts
@@ -120,7 +121,7 @@ def host_table(
 
 
 def clock_with(hosts: HostTable, own: Clock) -> Clock:
-    """What a manager's guards wait by: a table of a test's has a clock of its own."""
+    """The clock for a manager's guards: a table that was given a test clock uses that one."""
     return hosts.clock if hosts.clock is not SYSTEM_CLOCK else own
 
 

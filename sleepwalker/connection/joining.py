@@ -1,4 +1,4 @@
-"""A manager joins the fleet of its service: what operators order in one worker is carried out in all."""
+"""Connects a manager to the fleet of its service: all workers carry out what an operator orders in one of them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from sleepwalker.transport.url import Origin
 
 
 def join(given: Fleet | str, hosts: HostTable, observe: Observer, manager: object) -> Client:
-    """Have the table's hosts share what they know with those of the other workers, until the manager leaves.
+    """Share the state of the table's hosts with the other workers, until the manager leaves.
 
-    TypeError if another manager on the same table joined another fleet.
+    TypeError if another manager on the same table joined a different fleet.
     """
     fleet, joined = fleet_of(given), hosts.fleet
     if isinstance(joined, Client) and joined.wanted:
         if joined.fleet != fleet:
-            raise TypeError(f"fleet: the managers of these hosts= have joined {joined.fleet!r}; leave it out")
+            raise TypeError(
+                f"fleet: the managers that share these hosts= have already joined {joined.fleet!r}: leave fleet= out"
+            )
         joined.enter(manager, observe)
         return joined
     table = weakref.ref(hosts)  # else the table, which has the client, would be garbage to be collected

@@ -1,4 +1,4 @@
-"""JSON as services really send it: dates, exact numbers, identifiers, models and plain objects; and responses."""
+"""JSON for real services: dates, exact numbers, identifiers, models and plain objects; and decoding of responses."""
 
 from __future__ import annotations
 
@@ -34,25 +34,24 @@ _DECODER = json.JSONDecoder()
 
 
 class JsonEncoder(json.JSONEncoder):
-    """A `json.JSONEncoder` that handles more types of objects where the first encoding does not work.
+    """A `json.JSONEncoder` that also encodes types which plain JSON cannot.
 
-    In this order, the first that fits:
+    The first rule that fits applies:
 
     1. the caller's `default`; if that raises `TypeError`, the rules below
     2. `to_dict()`
     3. dates and times in ISO 8601; a `timedelta` in seconds
-    4. `Decimal` as a string: exact, and of one JSON type whatever the value (a JSON number would pass
-       through a binary float here and in most servers)
+    4. `Decimal` as a string, which is exact. A JSON number would become a binary float here and in most servers
     5. `UUID` and paths as strings, an `Enum` as its value
-    6. sets as arrays, sorted where their members can be
-    7. bytes decoded with `encoding`; `ValueError` where they are not text in it
+    6. sets as arrays, sorted if their members can be sorted
+    7. bytes decoded with `encoding`; `ValueError` if they are not valid text
     8. pydantic models as `model_dump(mode="json")`, so that a secret field stays masked
     9. dataclasses as an object of their fields
-    10. anything else that has attributes, as an object of these
+    10. any other object with attributes, as an object of these
 
-    An object that fits none raises `TypeError` naming its type, as do classes, functions and modules.
-    An object that contains itself raises `ValueError`, as in `json`. Keys of objects follow `json`'s own
-    rule: str, int, float, bool or None, anything else is a `TypeError`, or left out with `skipkeys`.
+    An object that fits no rule raises `TypeError` with its type; so do classes, functions and modules. An object that
+    contains itself raises `ValueError`, as in `json`. Keys follow `json`'s own rule: str, int, float, bool or None. Any
+    other key raises `TypeError`, or is left out with `skipkeys`.
 
     Example:
         ```python
@@ -87,7 +86,7 @@ class JsonEncoder(json.JSONEncoder):
         self._callers_default = default
 
     def default(self, o: Any) -> Any:
-        """Something nearer to JSON than `o`. Raises `TypeError` naming the type of an `o` that fits no rule."""
+        """A simpler object that stands for `o`. Raises `TypeError` with the type if no rule fits `o`."""
         refused: TypeError | None = None
         if self._callers_default is not None:
             try:
@@ -175,9 +174,9 @@ def json_options(
     params: Params | None,
     extra_headers: HeaderValues | None,
 ) -> CallOptions:
-    """The options of a JSON request with more than `plain`, those of one without a body, parameters or headers.
+    """The options of a JSON request; `plain` are those of one without body, parameters and headers.
 
-    TypeError or ValueError for a body that JSON cannot hold; URLError for a header that cannot be sent.
+    TypeError or ValueError if JSON cannot represent the body; URLError for an invalid header.
     """
     return plain._replace(
         params=params,
@@ -187,7 +186,7 @@ def json_options(
 
 
 def decoded(response: requests.Response, origin: Origin) -> Any:
-    """The value that a response's body is in JSON, None for 204 or an empty body; DecodeError where it is no JSON."""
+    """The JSON value of a response's body; None for 204 or an empty body. DecodeError if the body is not JSON."""
     content = response.content
     if response.status_code == 204 or not content:
         return None

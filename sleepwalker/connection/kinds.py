@@ -1,4 +1,4 @@
-"""What kind of connection an object is: one of ours, a guard or a scope of one, or a foreign object."""
+"""Tells the kind of a connection object: one of ours, a guard, a scope, or a foreign object."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from sleepwalker.transport.url import Origin
 
 
 def bare(conn: Any) -> Any:
-    """The connection itself, where this is a guard or a scope of it. Runs no user's code."""
+    """The connection behind a guard or a scope. Runs no user's code."""
     conn = unguarded(conn)
     kind: Any = type(conn)
     return conn if not issubclass(kind, ConnectionBase) or conn._whole is None else conn._whole
 
 
 def as_connection(conn: Any) -> ConnectionBase | None:
-    """`conn` if it is one of ours. A proxy of one is; a mock that only says so is not.
+    """`conn` if it is one of ours. A proxy of one counts; a mock that only claims to be one does not.
 
-    That may run the code of its class, as `says_closed` does, so no lock is held meanwhile.
+    Like `says_closed`, this may run code of the object's class, so call it without a lock.
     """
     ours = isinstance(conn, ConnectionBase) and type(getattr(conn, "usage", None)) is Usage
     return conn if ours and isinstance(conn.origin, Origin) else None
 
 
 def seems_good(conn: object) -> bool:
-    """Whether a connection is worth keeping, as far as it can be told without a manager that holds it."""
+    """Whether a connection is worth keeping, as far as that can be told outside a manager."""
     ours = as_connection(conn)
     if ours is None:
         return not says_closed(conn)

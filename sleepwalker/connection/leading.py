@@ -1,4 +1,4 @@
-"""Leads flights: asks the hooks of a manager, with threads in one of their own where that can be."""
+"""Leads flights: calls the hooks of a manager, if possible in a separate thread."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _Run = Callable[[Machine[Any]], Any]
 
 
 class LeadingBase:
-    """What threads and tasks share. Its methods are called while no lock is held."""
+    """What threads and tasks share. No lock is held while its methods are called."""
 
     def __init__(self, lookup: Lookup, retiring: Retiring) -> None:
         self.lock: threading.RLock = threading.RLock()
@@ -63,9 +63,9 @@ class Leading(LeadingBase):
     """With threads."""
 
     def start(self, step: Start, run: _Run) -> None:
-        """Have the hooks asked, in a thread of their own: it gives the result to all waiters.
+        """Start a thread that calls the hooks and gives the result to all waiters.
 
-        `run` performs the steps of a machine. Whatever happens to this thread meanwhile does not concern them.
+        `run` performs the steps of a machine. An exception in the calling thread does not affect the hooks.
         """
         job = step.job
         if self._lookup.hooks and not job.alone and not sys.is_finalizing():
@@ -101,7 +101,7 @@ def _finish(work: list[Callable[[], Signal]]) -> None:
 
 
 def without_our_frames(raised: BaseException) -> BaseException:
-    """What was raised in another thread or task, for its caller to see."""
+    """An exception from another thread or task, prepared for the caller's traceback."""
     # The frame of the function that caught it is still at work, so it could not be emptied.
     raised.__traceback__ = None if raised.__traceback__ is None else raised.__traceback__.tb_next
     empty_frames(raised)
@@ -109,7 +109,7 @@ def without_our_frames(raised: BaseException) -> BaseException:
 
 
 def ask_hook(step: AskHook, clock: Clock) -> Answer:
-    """What a hook says."""
+    """The answer of a hook."""
     began, conn = clock.monotonic(), None
     error: Exception | None = None
     try:
@@ -120,7 +120,7 @@ def ask_hook(step: AskHook, clock: Clock) -> Answer:
 
 
 def said_by(step: AskHook, conn: Any, error: Exception | None, duration: float) -> Answer:
-    """What a hook says that gave `conn`, or failed as connections fail, after so many seconds."""
+    """The answer of a hook that returned `conn`, or failed as connections fail, after this many seconds."""
     return answer_of(step.hook, conn, error, duration, target=_target, words=lambda error: told(error, step.asked))
 
 

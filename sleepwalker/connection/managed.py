@@ -1,4 +1,4 @@
-"""What a manager, metrics and walks along links do with a connection. Its callers need nothing of it."""
+"""The internal interface of a connection, for managers, metrics and link walks. Users do not need it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sleepwalker.transport.route import Route
 
 
 class AnyCalls(Protocol):
-    """What makes the calls of a connection, one way or another."""
+    """The part of a connection that makes its calls, in threads or tasks."""
 
     closed: bool
 
     def renew_after_fork(self) -> None:
-        """Begin with sockets and waits that are not the parent's."""
+        """Start with new sockets and waits, separate from the parent's."""
         ...
 
 
 class Managed(Scoped):
-    """For a `Connection`, whose attributes these are."""
+    """A mixin for `Connection`, whose attributes it uses."""
 
     __slots__ = ()
 
@@ -58,15 +58,15 @@ class Managed(Scoped):
     def attach(self, host: Host) -> None:
         """Share `host`, the record of this connection's origin, with others.
 
-        Policies that were given to its scopes apply there, too, unless others were given before.
+        Policies given to the connection's scopes apply there too, unless others were given first.
         """
         self._part.attach(host)
 
     def retire(self) -> None:
-        """Close idle sockets, and keep none from now on, as with a connection that is replaced.
+        """Close idle sockets and keep none from now on, because the connection was replaced.
 
-        Calls go on to their end, also those that wait for a turn or a retry, and later ones: their callers cannot know
-        that another thread replaced the connection. Each call's socket is closed after it.
+        Running calls, queued calls and retries continue. Later calls still work, because a caller cannot know that
+        another thread replaced the connection. Each call's socket is closed after the call.
         """
         self.usage.retired = True
         self._route.close()

@@ -1,4 +1,4 @@
-"""`ConnectionManager`: one connection per <host, auth>, found again and again, and made anew when it breaks."""
+"""`ConnectionManager`: one connection per <host, auth>, kept, found and replaced when it breaks."""
 
 from __future__ import annotations
 
@@ -19,39 +19,37 @@ from sleepwalker.lookup.foreign import EMPTY
 class ConnectionManager(ManagerBase[BlockingClock, Found_co]):
     """Follows links from one service to another, on the same host or on others.
 
-    Holds one connection per <host, auth>, made by asking the registered hooks in order, and one health
-    record per host, which all connections to it share. `find` gives a healthy connection at once and
-    replaces one that is broken.
+    It holds one connection per <host, auth>, created by the registered hooks, and one health record per host, shared by
+    all connections to the host. `find` returns a healthy connection at once and replaces a broken one.
 
     Args:
-        policy: What connections share per host follows it: breaker, budget, bulkhead, rate limit, health. So it does
-            where no pattern fits the host and its first connection has no policy of its own. Timeouts, retries and logs
-            of calls follow the connection's.
-            A `Policy`, the name of a shipped one, or the path of a TOML file. None: the one that `defaults` chose,
-            `standard` if none was.
-        policies: Policies by pattern, for hosts whose origin, or what `find` is asked for, it fits. The first that fits
-            counts, before what a connection brings; then come the tables that `policy` itself has for single hosts.
-        max_connections: How many are held; those unused for longest make room for others.
-        guard: True, or the names of further methods: what a hook makes that is no `Connection` is wrapped, so that the
-            policy applies to its request-like methods. False: it is not. None: as `defaults` chose, else it is not.
-        hosts: A `HostTable` to have records from, for managers that share them: one circuit, health and isolation for
-            all. Its policies count and its clock, so `policy`, `policies` and `clock` are left out. None: one of its
-            own.
-        fleet: The store that the workers of a service share, a URL or a `sleepwalker.fleet.Fleet`: a host that enough
-            of them find broken is so for all, and what `isolate`, `restore` and `reset_circuit` do reaches all.
-            `file:///run/billing.fleet` for the workers of one machine, `redis://host:6379/0` for those of many. A
-            thread of its own talks with it, until the last manager of the table that was given it is closed or dropped.
-            None: this process is on its own, unless another manager of the same `hosts` has one.
-        observer: Called with each event of the manager and its guards and its level, or with the event alone, besides
-            the log. Events of calls go to the observer of their `Connection`.
-        clock: The source of time and chance; for tests.
+        policy: The policy for what connections share per host: breaker, budget, bulkhead, rate limit, health. It
+            applies unless a pattern matches the host or its first connection brings its own policy. Timeouts, retries
+            and logs of calls follow the connection's policy. A `Policy`, the name of a shipped one, or the path of a
+            TOML file. None: the policy chosen with `defaults`, or else `standard`.
+        policies: Policies by pattern. A pattern is matched against the origin and against the name passed to `find`.
+            The first match wins, also over a connection's policy. The tables for single hosts in `policy` come next.
+        max_connections: How many connections are held. The least recently used ones make room.
+        guard: True, or the names of additional methods: wrap what hooks return that is not a `Connection`, so that its
+            request methods follow the policy. False: do not wrap. None: as chosen with `defaults`, or else do not wrap.
+        hosts: A `HostTable` to share host records with other managers: one circuit, health and isolation for all. The
+            table's policies and clock apply, so leave out `policy`, `policies` and `clock`. None: a table of its own.
+        fleet: The store that the workers of a service share, as a URL or a `sleepwalker.fleet.Fleet`. A host that
+            enough workers find broken is broken for all, and `isolate`, `restore` and `reset_circuit` reach all
+            workers. Use `file:///run/billing.fleet` for the workers of one machine, or `redis://host:6379/0` for
+            workers on many machines. A background thread talks to the store until the last manager with this fleet is
+            closed or dropped. None: this process works alone, unless another manager of the same `hosts` has a fleet.
+        observer: A function called with each event of the manager and its guards and the event's level, or with the
+            event alone, in addition to the log. Events of calls go to the observer of their `Connection`.
+        clock: The source of time and randomness; for tests.
 
-    All methods are thread-safe. None holds a lock while a hook, a request, or any code of a connection's or of
-    credentials' runs. A signal handler may raise in the middle of any of them, and may itself ask a manager
-    (`find`, `health`) or close it; a change (`add`, `evict`, `close`, ...) that it asks for in the middle of another
-    one is made once that is over. After a fork the child goes on with sockets of its own.
+    All methods are thread-safe. No lock is held while a hook, a request, or code of a connection or of credentials
+    runs. A signal handler may raise inside any method. It may also call `find` or `health`, or close the manager. If it
+    interrupts a change, a change that it makes itself (`add`, `evict`, `close`, ...) runs after that one. After a fork
+    the child uses new sockets.
 
-    To checkers it finds `Connection` objects. Where hooks make others, name their type: `ConnectionManager[Client]()`.
+    For type checkers the connections are `Connection` objects. If hooks return another type, name it:
+    `ConnectionManager[Client]()`.
 
     Example:
         ```python
@@ -67,22 +65,22 @@ class ConnectionManager(ManagerBase[BlockingClock, Found_co]):
     _made = Finder
 
     def add_conn_hook(self, hook: Hook[Found_co]) -> None:
-        """Ask `hook` as well from now on, after those added before."""
+        """Add a hook. Hooks are called in the order in which they were added."""
         refuse_coroutines(hook)
         self._add_hook(hook)
 
     def find(self, host: str, auth: object = None, *, timeout: float | None = None) -> Found_co:
-        """The connection to `host` with `auth`, from the hooks if there is none yet or the one there is broken.
+        """Return the connection to `host` with `auth`. Hooks create it if there is none or it is broken.
 
-        The hooks run in a thread of their own. `timeout` is how many seconds to wait for them at most, the
-        policy's `timeout.total` by default; what they make later is there for the next `find`. With `float("inf")`
-        there is no bound, and hooks that are asked for this caller are asked in its own thread.
+        Hooks run in a separate thread. `timeout` is the longest wait for them, in seconds; the default is the policy's
+        `timeout.total`. A connection that they create later is kept for the next `find`. With `float("inf")` the wait
+        is unlimited, and the hooks run in the caller's thread.
 
-        Raises `ConnectionError` if there is none and no hook makes one: its text says what each hook said, and
-        its `retry_after` when the hooks may be asked again. `DeadlineExceeded` if the hooks are still running when
-        the time is over. `HostIsolatedError` for an isolated host. Other exceptions of a hook are passed on, to each
-        thread that waits for them as an object of its own.
-        A `host` that is no str is a TypeError, an empty or blank one a `URLError`, as with all methods here.
+        Raises `ConnectionError` if no hook creates a connection: its text has the answer of each hook, and its
+        `retry_after` says when the hooks can be called again. `DeadlineExceeded` if the hooks are still running after
+        `timeout`. `HostIsolatedError` for an isolated host. Other exceptions of a hook reach the caller; each waiting
+        thread gets its own copy. As in all methods here, a `host` that is not a str raises TypeError, and an empty or
+        blank one `URLError`.
         """
         key: object = None
         try:
@@ -98,7 +96,7 @@ class ConnectionManager(ManagerBase[BlockingClock, Found_co]):
             del host, auth, key  # as `without_locals` does it, which costs a call more
 
     def close(self) -> None:
-        """Close and forget all connections, for good: a later `find` raises `ConnectionError`."""
+        """Close and forget all connections, permanently: a later `find` raises `ConnectionError`."""
         try:
             self._finder.close()
         finally:

@@ -1,4 +1,4 @@
-"""What `ConnectionManager` and its counterpart for asyncio share: all that does not wait."""
+"""What `ConnectionManager` and `AsyncConnectionManager` share: all methods that never wait."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _Found_co = TypeVar("_Found_co", covariant=True)
 
 
 class ManagerBase(Operated, Generic[_Clock, _Found_co]):
-    """For a manager. No method here waits for anything, or does what takes long."""
+    """Base of both managers. None of its methods waits or takes long."""
 
     hosts: HostTable
     _finder: FinderBase
@@ -78,7 +78,10 @@ class ManagerBase(Operated, Generic[_Clock, _Found_co]):
 
     @without_locals
     def add(self, host: str, auth: object, conn: _Found_co) -> None:  # type: ignore[misc]
-        """Hold `conn` for the pair. One already there is replaced, and retired unless another pair has it as well."""
+        """Hold `conn` for the pair. A connection already held is retired, unless another pair uses it too.
+
+        `conn` stays until a hook creates another one, `add` replaces it, or it is closed.
+        """
         check_host(host)
         asked = Asked(host, auth)
         self._finder.change(lambda: change.add(self._lookup, asked, conn), None)
@@ -89,13 +92,13 @@ class ManagerBase(Operated, Generic[_Clock, _Found_co]):
             change.set_hooks(self._lookup, (*self._lookup.hooks, hook))
 
     def clear_hooks(self) -> None:
-        """Forget all hooks; the connections that they made stay."""
+        """Forget all hooks. Their connections stay."""
         with self._finder.lock:
             change.set_hooks(self._lookup, ())
 
     @without_locals
     def is_current(self, conn: object, host: str, auth: object = None) -> bool:
-        """Whether `find` would give `conn` for this pair at once, or the connection that it is a scope of."""
+        """Whether `find` would return `conn`, or the connection that `conn` is a scope of, for this pair at once."""
         found, _ = at_hand(self._lookup, host, auth)
         if found is conn or bare(found) is bare(conn):
             return True
@@ -103,31 +106,30 @@ class ManagerBase(Operated, Generic[_Clock, _Found_co]):
         return False
 
     def held_as(self, conn: object) -> tuple[tuple[str, Any], ...]:
-        """The pairs (host as first given, auth) that hold this very connection now."""
+        """The pairs (host as first given, auth) for which the manager holds this connection object now."""
         return tuple((slot.host, slot.auth) for slot in self._lookup.table.holders(bare(conn)))
 
     def reset(self) -> None:
-        """Close and forget all connections. What is known of the hosts, and the hooks, stay.
+        """Close and forget all connections. Hooks and the state of hosts stay.
 
-        Requests in flight finish; calls that wait for a turn or a retry end, and later ones raise `ConnectionError`,
-        also on connections that were given up before.
-        Hooks that run meanwhile are not interrupted, and what they make is held.
+        Requests in flight finish. Queued calls and retries end, and later calls raise `ConnectionError`, also on
+        connections that were evicted before. Hooks that are running continue, and their connections are kept.
         """
         self._finder.clear(change.reset)
 
     @property
     def conns(self) -> Mapping[tuple[str, Any], _Found_co]:
-        """The connections by (host as first given, auth): a live view, read-only.
+        """The connections by (host as first given, auth), as a live, read-only view.
 
-        Credentials that cannot be hashed are represented by a key object that can.
+        Credentials that cannot be hashed are represented by a hashable key object.
         """
         return Conns(self._lookup.table)
 
     @without_locals
     def evict(self, host: str, auth: object = ANY_AUTH) -> int:
-        """Evict the connection of a pair, or without `auth` all of the host; returns how many there were.
+        """Evict the connection of a pair, or all of the host if `auth` is left out. Returns their number.
 
-        Its calls go on to their end. The next `find` asks the hooks at once.
+        Calls on them continue to their end. The next `find` calls the hooks at once.
         """
         name, origin = checked_host_key(host)
         asked = None if auth is ANY_AUTH else Asked(host, auth)
@@ -135,12 +137,12 @@ class ManagerBase(Operated, Generic[_Clock, _Found_co]):
 
     @without_locals
     def forget(self, host: str) -> None:
-        """Forget a host as if it had never been seen: its connections, back-off, circuit and counts.
+        """Forget a host as if it had never been used: its connections, back-off, circuit and counters.
 
-        For a host that moved for good or was a mistake: it is no longer shown, and its alerts end. Calls on its
-        connections go on to their end. For a name that hooks understand, that goes for the hosts that it alone leads
-        to. An isolated host stays isolated until `restore`. Of a scope, as `https://host#name`, the record is forgotten
-        and no connection.
+        Use it for a host that moved for good or was added by mistake. The host is no longer shown, and its alerts end.
+        Calls on its connections continue to their end. A name that hooks understand stands for the hosts that only this
+        name leads to. An isolated host stays isolated until `restore`. For a scope (`https://host#name`), only its
+        record is forgotten.
         """
         key = checked_record_key(host)
         self._finder.change(lambda: change.forget(self._lookup, *key), None)
@@ -153,9 +155,9 @@ class ManagerBase(Operated, Generic[_Clock, _Found_co]):
 
     @without_locals
     def health(self, host: str | None = None) -> HostHealth | dict[str, HostHealth]:
-        """A `HostHealth` snapshot of one host; without `host` a dict of them all by normalised origin.
+        """A `HostHealth` snapshot of one host; without `host`, a dict of all snapshots by normalised origin.
 
-        A name that hooks understand stands for the host that they connected it to. Scopes are there as
+        A name that hooks understand stands for the host that they connected it to. Scopes appear as
         `https://host#name`.
         """
         if host is not None:
@@ -169,13 +171,13 @@ class ManagerBase(Operated, Generic[_Clock, _Found_co]):
         *,
         policies: PoliciesByPattern | None = None,
     ) -> None:
-        """Let everything that is shared per host, and guarded objects, follow another policy from now on.
+        """Switch everything that is shared per host, and guarded objects, to another policy.
 
-        `policy` and `policies` are those of the constructor, and one that is left out stays as it is. Circuits, counts,
-        permits and back-offs go on with the new numbers; calls under way end as they began. A host that follows what
-        its first connection brought goes on with that, unless a pattern fits it now.
-        A connection's own timeouts, retries and logs are those of its own policy: set `connection.policy` as well.
-        Raises PolicyError, or TypeError for what is no policy, and leaves the old ones in force.
+        `policy` and `policies` are as in the constructor; an argument that is left out stays as it is. Circuits,
+        counters, permits and back-offs continue with the new numbers. Running calls finish under the old policy. A host
+        that follows the policy of its first connection keeps that policy, unless a pattern now matches the host.
+        Timeouts, retries and logs belong to the connection: assign `connection.policy` to change them. Raises
+        PolicyError or TypeError for an invalid policy, and then changes nothing.
         """
         self._finder.run(change.reload(self._lookup, *check_reload(policy, policies)))
 

@@ -1,4 +1,4 @@
-"""What an operator does with the hosts of a manager: by hand, and where it has a fleet for all workers."""
+"""An operator's actions on the hosts of a manager; with a fleet, they reach all workers."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ class Operated:
     def isolate(self, host: str, *, reason: str | None = None, until: datetime | float | None = None) -> None:
         """Take a host out of use: `find` and requests to it raise `HostIsolatedError` until `restore`.
 
-        `reason` is a short text that is shown to all: in errors, events, logs, health and on the status page. Of a URL
-        in it, what stands before the host (`user:password@`) is shown as `***@`; keep other secrets out of it.
-        `until` is when it ends by itself: a datetime with a time zone, or a number of seconds from now, which setting
-        the machine's clock does not change. Isolating a host again replaces both.
-        For a name that hooks understand, all that goes for the hosts that its connections lead to; of several
-        isolations of one host the latest end counts. The scopes of a host are isolated with it; one alone is as
-        `https://host#name`, which `find` does not heed.
+        `reason` is a short text. Errors, events, logs, health and the status page show it to everybody, so put no
+        secrets in it. (Userinfo of a URL in it, `user:password@`, is shown as `***@`.)
 
-        Raises ValueError for a reason that is blank, not printable or longer than 200 characters, and for an `until`
-        without a time zone, in the past or more than a year from now; TypeError for what is neither.
+        `until` is when the isolation ends by itself: a datetime with a time zone, or a number of seconds from now. A
+        number of seconds is not affected when the machine's clock is set. Isolating a host again replaces both.
+
+        A name that hooks understand stands for the hosts that its connections lead to. If a host is isolated in several
+        ways, the latest end applies. The scopes of a host are isolated with it. To isolate one scope, pass
+        `https://host#name`; `find` ignores that isolation, requests of the scope do not.
+
+        Raises ValueError for a reason that is blank, unprintable or longer than 200 characters, and for an `until`
+        without a time zone, in the past or more than a year ahead. TypeError for other types.
         """
         name, origin, scope = checked_record_key(host)
         isolation = check_isolation(reason, until, self._hosts.clock)
@@ -47,28 +49,27 @@ class Operated:
 
     @without_locals
     def restore(self, host: str) -> None:
-        """End an isolation; without one nothing happens.
+        """End an isolation. Does nothing if there is none.
 
-        For a name, that ends what was said of the name: a host that is isolated by its URL or by another name, too,
-        stays so. For a URL, it ends all that there is of that host, but for its scopes that are isolated themselves.
+        A name ends only the isolation that was made by this name: a host that is also isolated by its URL or another
+        name stays isolated. A URL ends all isolations of the host, except those of single scopes.
         """
         key = checked_record_key(host)
         self._finder.order("restore", key, partial(change.restore, self._lookup, *key))
 
     @without_locals
     def reset_circuit(self, host: str) -> None:
-        """Count a host as healthy from now on: its circuit closes at once, and the next `find` may ask the hooks.
+        """Treat a host as healthy from now on: its circuit closes at once, and the next `find` may call the hooks.
 
-        Use it when a fault was repaired. A circuit that is half-open or admits only a part of the calls admits all, a
-        host whose connects failed no longer counts as broken, and back-offs end. Attempts sent before no longer count.
-        Counts and latencies stay, and so does an isolation. For a name that hooks understand, that goes for the hosts
-        that it leads to; for a host that is not known, nothing happens. Circuits of the host's scopes close as well, or
-        that of one alone: `https://host#name`.
+        Call this after a fault was repaired. An open, half-open or slow-starting circuit admits all calls. A host that
+        failed to connect no longer counts as broken, and back-offs end. Attempts sent before no longer count. Counters,
+        latencies and isolations stay. A name that hooks understand stands for the hosts that it leads to. An unknown
+        host is ignored. The circuits of the host's scopes close too; `https://host#name` closes only that of one scope.
         """
         key = checked_record_key(host)
         self._finder.order("reset", key, partial(change.reset_circuit, self._lookup, *key))
 
     @property
     def fleet(self) -> FleetHealth | None:
-        """How this worker stands to the others of its service, as it was heard last; None without `fleet=`."""
+        """How this worker sees its fleet, as of its last exchange with the store. None without `fleet=`."""
         return None if (fleet := self._hosts.fleet) is None else fleet.health()

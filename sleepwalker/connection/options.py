@@ -1,4 +1,4 @@
-"""The options of a call: checked once, where the call enters, and one value from there to its end."""
+"""The options of a call: checked once on entry, then passed on as one value."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class _Options(TypedDict, total=False):
 
 
 class RequestOptions(_Options, total=False):
-    """The keyword arguments of `Connection.request` and its verbs, as callers give them."""
+    """The keyword arguments of `Connection.request` and its verbs, as callers pass them."""
 
     data: Body | None
     stream: bool
 
 
 class AsyncRequestOptions(_Options, total=False):
-    """Those of `AsyncConnection.request` and its verbs."""
+    """The keyword arguments of `AsyncConnection.request` and its verbs."""
 
     data: AsyncBody | None
 
@@ -46,7 +46,7 @@ _KNOWN = frozenset({*_Options.__annotations__, "data", "stream"})
 
 
 class CallOptions(NamedTuple):
-    """What one call was asked to do, checked. A tuple, because each call makes one and nothing is made faster."""
+    """The checked options of one call. A tuple, because each call makes one and a tuple is the fastest to make."""
 
     params: Params | None = None
     data: AsyncBody | None = None
@@ -79,11 +79,11 @@ _USUAL = CallOptions()
 def checked_options(
     given: RequestOptions | AsyncRequestOptions, encoder: json.JSONEncoder, *, awaits: bool = False
 ) -> CallOptions:
-    """The options of a call from a caller's keyword arguments; `encoder` makes the body of `json`.
+    """Check a caller's keyword arguments; `encoder` makes the body of `json`.
 
-    Where the call `awaits`, the names are checked as well, and a stream is another method's.
+    If the call `awaits`, the names are checked as well, and `stream` is refused because it is a separate method.
 
-    Raises TypeError, ValueError, URLError or PolicyError for an argument that cannot be. Each names the argument, the
+    Raises TypeError, ValueError, URLError or PolicyError for an invalid argument. Each error names the argument, the
     value and what is allowed.
     """
     if not given:

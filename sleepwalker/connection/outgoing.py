@@ -1,4 +1,4 @@
-"""From a call's options to a request that can be sent, and to what the policies need to know of it."""
+"""Turns the options of a call into a request to send, and into the facts that the policies need."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sleepwalker.transport.url import Origin, safe_path
 
 @dataclass(slots=True, eq=False, repr=False)
 class SendableCall:
-    """A call that can be sent: what each layer below gets of it."""
+    """A call that can be sent, as each lower layer gets it."""
 
     request: Request
     """For the engine."""
@@ -37,13 +37,13 @@ class SendableCall:
 
 @dataclass(slots=True, eq=False, repr=False)
 class PreparedCall(SendableCall):
-    """One of a connection."""
+    """A call of a connection."""
 
     came_from: CameFrom
 
 
 class RequestMaker:
-    """Makes the requests of one connection ready: URL, headers, credentials and body, checked before any is sent."""
+    """Prepares the requests of one connection: URL, headers, credentials and body, checked before anything is sent."""
 
     __slots__ = ("_authentication", "_base", "_origin", "_remembered", "_retry_if", "_route", "headers")
 
@@ -69,7 +69,7 @@ class RequestMaker:
             check_authorization(origin, given, route.proxied)
 
     def add_headers(self, headers: HeaderValues) -> None:
-        """Send these headers with all later requests. URLError for one that cannot be sent, or only over TLS."""
+        """Send these headers with all later requests. URLError if one is invalid, or would be sent unencrypted."""
         checked = checked_headers(headers)
         check_authorization(self._origin, checked, self._route.proxied)
         both = self.headers.copy()
@@ -77,7 +77,7 @@ class RequestMaker:
         self.headers = both  # in one step: another thread may be reading it
 
     def outgoing(self, method: str, uri: str, options: CallOptions, host: Host) -> OutgoingRequest:
-        """A request that can be sent, and how its response is to be read. URLError for what may not be sent."""
+        """A request that can be sent, and how to read its response. URLError for a request that must not be sent."""
         layers = (self.headers, options.headers)
         credentials = self._authentication
         auth, authorization = (None, None) if credentials.anonymous else credentials.of(layers)
@@ -102,7 +102,7 @@ class RequestMaker:
         )
 
     def call(self, part: Part, method: str, uri: str, options: CallOptions) -> PreparedCall:
-        """A call through a connection or a scope, ready to be made."""
+        """A call through a connection or a scope, ready to be sent."""
         compiled, host = part.compiled, part.host
         if options.policy is not None or options.timeout is not None or options.total is not None:
             compiled = part.compiled_for(options)

@@ -1,4 +1,4 @@
-"""What the calls of a connection, or of one of its scopes, go by: a host's record, and the policy that they follow."""
+"""The host record and the policy that apply to the calls of a connection or of one of its scopes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_OTHERS = 64
 
 @dataclass(slots=True, eq=False, repr=False)
 class Compiler:
-    """Makes policies ready for the calls of one connection."""
+    """Compiles policies for the calls of one connection."""
 
     origin: str
     hostname: str
@@ -27,23 +27,23 @@ class Compiler:
     """The constructor's `(connect, read)`, before that of the connection's own policy."""
 
     def for_host(self, policy: Policy) -> Policy:
-        """The policy, or what its tables say for this host."""
+        """The policy, or its table for this host."""
         return policy.for_host(self.origin, self.hostname)
 
     def own(self, policy: Policy) -> CompiledPolicy:
-        """One that a connection or a scope follows."""
+        """The policy of a connection or a scope."""
         return CompiledPolicy(policy, self.clock, self.timeout)
 
     def of_call(self, policy: Policy, timeout: tuple[float, float] | None, own: CompiledPolicy) -> CompiledPolicy:
-        """One of a single call, where `own` are those of its connection or scope."""
+        """The policy of a single call; `own` is that of its connection or scope."""
         return CompiledPolicy(policy, self.clock, timeout).beside(own)
 
 
 class Part:
-    """What the calls of a connection, or of one of its scopes, go by: the record that they count in, and the policy.
+    """The record in which the calls of a connection or scope count, and the policy that they follow.
 
-    A scope's goes by its connection's, and looks at it with each call: a manager may give the connection another record
-    and forget the one of the scope.
+    A scope follows its connection and checks it on each call, because a manager may give the connection another record
+    and forget the scope's record.
     """
 
     __slots__ = ("_compiler", "_observe", "_others", "attached", "came_from", "compiled", "host", "name", "whole")
@@ -76,13 +76,13 @@ class Part:
         """Whether a manager gave the connection the record of its host, and says what that follows."""
 
     def scope(self, name: str, came_from: CameFrom) -> Part:
-        """What the scope of that name goes by."""
+        """The part of the scope with that name."""
         part = Part(self._compiler, self._observe, came_from, self.host, self.compiled, name=name, whole=self)
         part.catch_up()
         return part
 
     def compiled_for(self, options: CallOptions) -> CompiledPolicy:
-        """What one call follows: with a policy or timeout of its own, compiled once for each such pair."""
+        """The policy of one call. A call's own policy or timeout is compiled once per such pair."""
         compiled = own = self.compiled
         if options.policy is not None or options.timeout is not None:
             chosen = own.policy if options.policy is None else self._compiler.for_host(options.policy)
@@ -99,7 +99,7 @@ class Part:
         return compiled
 
     def catch_up(self) -> None:
-        """Of a scope: go by what its connection goes by now, and by the record that its host has for it now."""
+        """For a scope: adopt the current policy of its connection and the host's current record of the scope."""
         whole = self.whole
         if whole is None or self.name is None:
             return
@@ -115,7 +115,10 @@ class Part:
         self.host = host
 
     def give(self, name: str, policy: Policy) -> None:
-        """Have the scope of that name follow a policy. If it has another one that holds, and this is told once."""
+        """Give the scope with that name a policy. If it already has another one, that one stays.
+
+        One event says so.
+        """
         part, heeded, transitions = self.host.part(name, policy)
         for event in transitions:
             self._observe(event)
@@ -126,7 +129,7 @@ class Part:
             self._observe(PolicyIgnored(part.origin, ignored=", ".join(ignored), followed="scope"))
 
     def follow(self, policy: Policy) -> None:
-        """Have later calls follow a policy. In a manager only its `reload` changes what the host's record follows."""
+        """Set the policy of later calls. In a manager, only its `reload` changes the policy of the host's record."""
         if self.whole is not None:
             self.catch_up()
             transitions = self.host.give(policy)
@@ -137,13 +140,13 @@ class Part:
             self._observe(event)
 
     def reset_circuit(self) -> None:
-        """Close the circuit of the record that later calls count in."""
+        """Close the circuit of the record in which later calls count."""
         self.catch_up()
         for event in self.host.reset_circuit():
             self._observe(event)
 
     def attach(self, host: Host) -> None:
-        """Share a record with others; the policies that scopes were given hold there, unless others hold already."""
+        """Share a record with others. Policies given to scopes apply there, unless others apply already."""
         whole = self if self.whole is None else self.whole
         before, whole.host, whole.attached = whole.host, host, True
         if before is not host:

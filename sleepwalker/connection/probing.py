@@ -1,4 +1,4 @@
-"""Asks broken hosts of a manager in the background whether they are back."""
+"""Probes a manager's broken hosts in the background to find out whether they are back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DUE = 0.001
 
 
 class Ask(NamedTuple):
-    """Ask a host for a path, by a connection to it. Sent: the outcome; None where it could not be asked."""
+    """Sends a probe for a path through a connection. Sent into it: the outcome; None if the probe was not possible."""
 
     conn: Own
     path: str
@@ -32,17 +32,17 @@ Round = Generator[Ask, Outcome | None, float]
 
 
 class Rounds(Protocol):
-    """What makes the rounds, one after the other, in the background."""
+    """Runs the probe rounds in the background, one after the other."""
 
     def start(self) -> None:
-        """Begin, if it is not at work. Called again and again."""
+        """Start, if it is not running. May be called repeatedly."""
 
     def stop(self) -> None:
-        """Make no more of them."""
+        """Run no more rounds."""
 
 
 class ProbingBase:
-    """Which hosts are asked, and when. A thread or a task drives it, while a policy has broken hosts probed."""
+    """Decides which hosts are probed, and when. A thread or task drives it while a policy asks for probes."""
 
     def __init__(self, lookup: Lookup, observe: Observer) -> None:
         self.lock: threading.RLock = threading.RLock()
@@ -53,15 +53,15 @@ class ProbingBase:
         """In how many seconds the broken hosts that are probed have their next one, by origin."""
 
     def rounds(self, every: float) -> Rounds | None:
-        """What makes rounds at this interval at most, in seconds; None where nothing can now."""
+        """A driver for rounds with at most this interval, in seconds; None if there can be none now."""
         raise NotImplementedError
 
     def able(self) -> bool:
-        """Whether rounds can be made now."""
+        """Whether rounds are possible now."""
         return True
 
     def start(self) -> None:
-        """Have hosts probed, if there is something to do. What does it does not outlive a fork."""
+        """Start probing, if there is something to probe. The driver does not survive a fork."""
         with self.lock:
             every = self._lookup.hosts.probe_every
             if self._lookup.closed or every == math.inf:
@@ -73,7 +73,7 @@ class ProbingBase:
                 self.prober.start()
 
     def stop(self) -> None:
-        """End it."""
+        """Stop probing."""
         with self.lock:
             self._leave()
             if self.prober is not None:
@@ -84,7 +84,7 @@ class ProbingBase:
         self._lookup.hosts.probe_turns.take(self, ())
 
     def renew(self) -> None:
-        """Begin anew, for the policies changed."""
+        """Restart after the policies changed."""
         with self.lock:
             self.stop()
             self.prober = None
@@ -149,14 +149,14 @@ class ProbingBase:
 
 
 class Probing(ProbingBase):
-    """One thread at most, which runs while a policy has broken hosts probed."""
+    """Probing with at most one thread, which runs while a policy asks for probes."""
 
     def rounds(self, every: float) -> Prober:
         """A thread."""
         return Prober(self.probe_broken, every)
 
     def probe_broken(self, elapsed: float = math.inf) -> float:
-        """One round: see `_round`."""
+        """Run one round; see `_round`."""
         machine, outcome = self._round(elapsed), None
         try:
             while True:

@@ -1,4 +1,4 @@
-"""The response that calls return, as checkers see it: requests' own, with the attempts of its call."""
+"""The type of the response that calls return: requests' own, with the attempts of its call. For type checkers."""
 
 from __future__ import annotations
 

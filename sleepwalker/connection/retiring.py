@@ -1,4 +1,4 @@
-"""Retires connections that a manager no longer holds: announces them, lets their calls finish, closes them."""
+"""Retires connections that a manager no longer holds: tells events, lets their calls finish, closes them."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from sleepwalker.lookup.table import Released
 
 
 class Closing:
-    """Ends connections, in the caller's thread. It may raise anything."""
+    """Closes connections in the caller's thread. It may raise any exception."""
 
     def close(self, conn: Any) -> None:
-        """Close one of any kind for good."""
+        """Close a connection of any kind permanently."""
         if callable(close := getattr(conn, "close", None)):
             self.leave(close())
 
     @staticmethod
     def leave(closing: object) -> None:
-        """Drop what a `close` returned that is for asyncio, where nothing can await it."""
+        """Drop an awaitable that a `close` returned, because nothing here can await it."""
         if inspect.iscoroutine(closing):
             closing.close()
 
     def retire(self, conn: ConnectionBase) -> None:
-        """Have one of ours give up its sockets."""
+        """Make one of our connections give up its sockets."""
         conn.retire()
 
 
 class Retiring:
-    """Its methods are called while no lock is held, for closing a connection may run a user's code."""
+    """No lock is held while its methods are called, because closing a connection may run a user's code."""
 
     def __init__(self, lookup: Lookup, observe: Observer, closing: Closing) -> None:
         self.lock: threading.RLock = threading.RLock()
@@ -48,7 +48,7 @@ class Retiring:
         self._leaving = Leaving(lookup.table)
 
     def release(self, released: Iterable[Released], *, cut: bool = False) -> None:
-        """Announce what is held no more, and retire it. Calls under way go on, unless they are to be `cut`."""
+        """Tell the events of released connections and retire them. With `cut`, their running calls end."""
         for each in released:
             for event in announced(each):
                 self._observe(event)
@@ -64,7 +64,7 @@ class Retiring:
                 self._close_unheld(conn, gently=True)
 
     def cut(self, leaving: list[Any], retired: Sequence[weakref.ref[Any]]) -> None:
-        """End the calls of connections that were released before; see `left`."""
+        """End the calls of connections released before; see `left`."""
         for conn in leaving:
             end_waits(conn)
         for ref in retired:
@@ -72,11 +72,11 @@ class Retiring:
                 self._close_unheld(conn)
 
     def left(self) -> tuple[list[Any], Sequence[weakref.ref[Any]]]:
-        """The guards that have calls under way, and references to the connections that a user still has."""
+        """Guards with running calls, and references to released connections that a user still holds."""
         return self._leaving.all()
 
     def drop(self, conn: Any) -> None:
-        """Close what a hook gave once nobody waited for it any more; it may be None."""
+        """Close what a hook returned after all waiters had gone; it may be None."""
         if conn is not None:
             self._close_unheld(conn)
 

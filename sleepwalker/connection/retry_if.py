@@ -1,4 +1,4 @@
-"""The caller's own function that says which responses and errors are worth another attempt."""
+"""The caller's own function that decides which responses and errors are retried."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ RetryIf = Callable[[requests.Response | ConnectionError], object]
 
 
 def check_retry_if(function: object) -> RetryIf | None:
-    """A plain function, or None; TypeError for anything else, coroutine functions included."""
+    """A plain function, or None. TypeError for anything else, including coroutine functions."""
     if function is None:
         return None
     if not callable(function):
         kind = type(function).__name__
         raise TypeError(f"retry_if must be a function of one argument, the response or the error, not of type {kind}")
     if _never_says_no(function) or _never_says_no(type(function).__call__):
-        raise TypeError(_always_true(function, "is a coroutine or generator function, and what that returns"))
+        raise TypeError(_always_true(function, "is a coroutine or generator function, whose return value"))
     return function
 
 
 def asking(*functions: RetryIf | None) -> Callable[[Outcome], bool]:
-    """What asks them about an outcome, in order, until one says True."""
+    """A function that asks all of them about an outcome, in order, until one returns True."""
     given = [function for function in functions if function is not None]
 
     def ask(outcome: Outcome) -> bool:
@@ -54,4 +54,4 @@ def _never_says_no(code: object) -> bool:
 
 def _always_true(function: object, what: str) -> str:
     name = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"retry_if must be a plain function that returns True or False: {name} {what} would count as True each time"
+    return f"retry_if must be a plain function that returns True or False: {name} {what} always counts as true"

@@ -1,4 +1,4 @@
-"""Errors of hooks, as `find` passes them on: in texts without secrets, and as a separate copy for each waiter."""
+"""Errors of hooks as `find` passes them on: texts without secrets, and a separate copy for each waiter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_SAID = 300
 #: System errors that a server, or the network, caused.
 _OF_A_SERVER = (ConnectionAbortedError, ConnectionRefusedError, ConnectionResetError, socket.gaierror, ssl.SSLError)
 _UNREACHED = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
-_UNKNOWN = "a server that the hook asked"
+_UNKNOWN = "a server that the hook called"
 #: Stands for the server in a text made here, so that it differs from a text of the hook.
 _MARK = "\0"
 
@@ -58,11 +58,11 @@ _PLAIN = re.compile(
 
 
 def own_copy(error: Exception) -> Exception:
-    """A copy of `error`, so that threads that raise it do not add to one traceback.
+    """A copy of `error`, so that threads which raise it do not extend one shared traceback.
 
-    It has the type, `args`, attributes, notes, cause, context and traceback of the original. No code of its class is
-    run: a constructor may need other arguments than `args`, or have side effects. If the class cannot be copied like
-    that, the original is returned, since callers' `except` needs its type.
+    It has the type, `args`, attributes, notes, cause, context and traceback of the original. No code of its class runs:
+    a constructor may need other arguments than `args`, or have side effects. If the class cannot be copied this way,
+    the original is returned, because callers' `except` needs its type.
     """
     try:
         return _copied(error)
@@ -110,11 +110,11 @@ def _copy_place(place: Any, error: Exception, copied: Exception, *, none_too: bo
 
 
 def told(error: Exception, asked: Asked) -> str:
-    """The text for a hook's error, as a part of the error about the host that was asked for.
+    """The text for a hook's error, as a part of the error about the requested host.
 
-    Texts of our own code are safe, except those of an `HTTPError`, which are the server's. Texts of requests quote URLs
-    with their queries, so ours replace them; a system error gets the system's text. Any other text is the hook's, and
-    is `scrubbed`. If the error came from another server than the host, that server is named.
+    Texts from our own code are safe, except those of an `HTTPError`, which come from the server. Texts of requests
+    quote URLs with their queries, so ours replace them. A system error gets the system's text. Any other text is the
+    hook's and is `scrubbed`. If the error came from another server than the host, the text names that server.
     """
     kind = type(error).__name__
     if isinstance(error, HTTPError):
@@ -150,10 +150,10 @@ def _in_our_words(kind: str, error: requests.RequestException, asked: Asked) -> 
 
 
 def scrubbed(text: str) -> str:
-    """`text`, cut to a few hundred characters, with `…` in place of each word that may be a secret.
+    """`text`, shortened to a few hundred characters, with `…` in place of each word that may be a secret.
 
-    Of an http(s) URL the origin and a plain path stay. Hidden are words that may be a parameter, a URL or
-    `user:password`; long ones of letters and digits; and the words after one such as token or Bearer in the same
+    The origin and a plain path of an http(s) URL stay. Hidden are: words that may be a parameter, a URL or
+    `user:password`; long words of letters and digits; and the words after a word such as token or Bearer in the same
     clause, except common ones. It takes linear time.
     """
     cut = text[: _MOST_SAID + 1]

@@ -1,4 +1,4 @@
-"""The scopes of a connection, and how one object shares all its attributes with another but for some."""
+"""The scopes of a connection, and how an object shares all but a few attributes with another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Scopes(Generic[T]):
-    """The scopes of one connection that are in use, by name. They are made and looked up by any thread."""
+    """The scopes of one connection that are in use, by name. Any thread may create and look up scopes."""
 
     __slots__ = ("_known", "_lock")
 
@@ -33,7 +33,7 @@ class Scopes(Generic[T]):
         self._lock = threading.RLock()
 
     def get(self, name: str, make: Callable[[str], T]) -> T:
-        """The one of that name, made if it is not there."""
+        """The scope with that name; created if it does not exist."""
         scope = self._known.get(name)
         if scope is None:
             with self._lock:
@@ -46,12 +46,12 @@ class Scopes(Generic[T]):
         return len(self._known)
 
     def renew_after_fork(self) -> None:
-        """Begin with a lock that no thread of the parent's holds."""
+        """Start with a new lock, which no thread of the parent holds."""
         self._lock = threading.RLock()
 
 
 class Scoped:
-    """For a connection: its scopes, each of which is the same connection but for what its calls go by."""
+    """A connection with scopes. Each scope is the same connection with its own record and policy."""
 
     # What differs between a connection and its scopes stands in slots. All else is in the one dict that they share.
     __slots__ = ("_part", "_whole")
@@ -70,27 +70,26 @@ class Scoped:
 
     @without_locals
     def scope(self, name: str, policy: Policy | str | os.PathLike[str] | None = None) -> Self:
-        """This connection, seen as a part of the host with a record of its own.
+        """This connection, seen as a part of the host with its own record.
 
-        For a route, a tenant or an urgency that must not fail together with the rest. Breaker, retry budget, bulkhead,
-        rate limit, counts and health are the scope's, and its record is called `https://host#name`; session, sockets,
-        credentials and headers are the connection's. A name gives the same object as long as that is in use. A
-        manager's connections to one host share the records of its scopes, too.
+        Use a scope for a route, a tenant or a priority that must not fail together with the rest. The scope has its own
+        breaker, retry budget, bulkhead, rate limit, counters and health, under the name `https://host#name`. It shares
+        session, sockets, credentials and headers with the connection. The same name returns the same object while that
+        is in use. The connections of a manager to one host share the records of its scopes too.
 
-        `policy` is the scope's own, for its calls as for its record; without one it goes by the connection's. The first
-        that is given for a scope of a host holds. To change it, set the scope's `policy`.
+        `policy` is the scope's own, for its calls and its record. Without one it follows the connection's policy. The
+        first policy given for a scope of a host stays. To change it, assign the scope's `policy`.
 
-        While the host is isolated, so are its scopes; and failures to connect count for the host as well, whose health
-        then says that it is broken, and so does that of its scopes. Closing a scope changes nothing: close the
-        connection.
+        If the host is isolated, so are its scopes. Failures to connect in a scope count for the host too: they can make
+        the host and all its scopes broken. Closing a scope does nothing: close the connection.
 
-        Raises ValueError for a name that is blank, not printable, longer than 100 characters or has a `#`, and where
-        this is a scope itself; TypeError for what is no str.
+        Raises ValueError for a name that is blank, unprintable, longer than 100 characters or contains `#`, and on a
+        scope itself. TypeError for a name that is not a str.
         """
         if self._whole is not None:
             raise ValueError(
-                f"this is the scope {self._part.name!r} of a connection, and a scope has no scopes: use the "
-                "connection's, with a name for both, such as 'reports/eu'"
+                f"this is the scope {self._part.name!r}, and a scope cannot have scopes: call scope() on the "
+                f"connection with a joint name such as 'reports/eu'"
             )
         name = check_scope(name)
         if policy is not None:
@@ -114,9 +113,9 @@ class Scoped:
 
 
 def seen_again(thing: T) -> T:
-    """Another object of the same class, whose attributes are the very same, also those that are set later.
+    """Another object of the same class that shares all attributes, also those set later.
 
-    Only what stands in slots is its own, at first with the values of the first one.
+    Only its slots are its own. They start with the values of the original.
     """
     kind: Any = type(thing)
     again: T = object.__new__(kind)

@@ -1,4 +1,4 @@
-"""How a call is driven through the engine by threads; one that may be hedged is sent cancellably."""
+"""Drives a call through the engine in threads. A call that may be hedged is sent so that it can be cancelled."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def perform_steps(
 
 
 class HedgeableAttempt:
-    """One attempt of a call, which another thread may cancel."""
+    """One attempt of a call that another thread can cancel."""
 
     __slots__ = ("_call", "_deadline", "_outgoing", "_sender", "_step")
 
@@ -73,7 +73,7 @@ class HedgeableAttempt:
 
     @property
     def on_the_wire(self) -> bool:
-        """Whether it has come to a pool of ours: a mock, or a cache, never asks for one."""
+        """Whether it reached one of our pools. A mock or a cache never asks a pool."""
         return self._deadline.phase is not None
 
     def send(self) -> Outcome:
@@ -86,9 +86,9 @@ class HedgeableAttempt:
         return outcome
 
     def cancel(self) -> None:
-        """Leave it no time, and end what it waits for."""
+        """Set its deadline to now, and end what it waits for."""
         self._deadline.cancel()
 
     def end(self) -> None:
-        """The attempt is over: it cannot be cancelled any more."""
+        """Mark the attempt as over: it can no longer be cancelled."""
         self._deadline.end()

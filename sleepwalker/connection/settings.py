@@ -1,4 +1,4 @@
-"""A connection's constructor arguments, checked and worked out once."""
+"""The constructor arguments of a connection: checked and converted once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_timeout(timeout: object) -> tuple[float, float] | None:
 
 
 def check_total(total: object) -> float:
-    """The most that a call may take, in seconds; ValueError for what cannot be."""
+    """The longest duration of a call, in seconds; ValueError for an invalid value."""
     if not _can_be_waited(total):
         raise ValueError(
             f"total must be a positive number of seconds, at most {_LONGEST}, not {_shown(total)}; "
@@ -55,7 +55,7 @@ def _can_be_waited(seconds: object) -> TypeGuard[float]:
 
 
 def check_wait(timeout: object) -> None:
-    """How long to wait, in seconds, for ever included; ValueError otherwise."""
+    """The longest wait, in seconds; infinity is allowed. ValueError for an invalid value."""
     number = timeout if isinstance(timeout, int | float) and not isinstance(timeout, bool) else 0
     if not number > 0 or sys.float_info.max < number < math.inf:  # NaN is not above 0; an int may be of any size
         raise ValueError(
@@ -69,7 +69,7 @@ def _shown(value: object) -> str:
 
 
 def check_reason(reason: object) -> str | None:
-    """Why a host is isolated: a short line of text that can be shown anywhere, without the userinfo of URLs in it."""
+    """The reason of an isolation: a short line that can be shown anywhere, without the userinfo of URLs in it."""
     if reason is None:
         return None
     if not isinstance(reason, str):
@@ -98,7 +98,7 @@ def _without_credentials(word: re.Match[str]) -> str:
 
 
 def check_isolation(reason: object, until: object, clock: Clock) -> Isolation:
-    """An isolation for that reason, and until that moment, or for so many seconds."""
+    """An isolation with that reason, until that moment or for that many seconds."""
     reason, wall = check_reason(reason), clock.wall()
     if until is None:
         return Isolation(reason)
@@ -109,9 +109,9 @@ def check_isolation(reason: object, until: object, clock: Clock) -> Isolation:
 
 
 def check_seconds(seconds: float) -> float:
-    """For how long a host may be isolated, in seconds; ValueError for what cannot be."""
+    """The duration of an isolation, in seconds; ValueError for an invalid value."""
     if not 0 < seconds <= _LONGEST_ISOLATION:
-        raise ValueError(f"an isolation lasts for more than 0 seconds and a year at most, not {seconds!r}")
+        raise ValueError(f"an isolation must last more than 0 seconds and at most a year, not {seconds!r}")
     return seconds
 
 
@@ -142,14 +142,14 @@ def check_max_body(max_body: object) -> int:
 
 
 def check_session(session: object) -> requests.Session | None:
-    """A session to send through, if one was given."""
+    """The session to send through, if one was given."""
     if session is not None and not isinstance(session, requests.Session):
         raise TypeError(f"session must be a requests.Session, not {type(session).__name__}")
     return session
 
 
 def pool_for(policy: Policy) -> PoolPolicy:
-    """The policy of a connection's sockets: none outlives it by much, nor is closed long before it is retired."""
+    """The socket policy of a connection: no socket lives much longer than its connection, or closes long before it."""
     pool, oldest = policy.pool, policy.health.max_age
     if oldest is None or oldest >= (pool.max_age or math.inf):
         return pool

@@ -1,4 +1,4 @@
-"""A call as a tracer sees it that stands around it, whichever way it is made."""
+"""Traces a call from the outside, for blocking and asyncio calls alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def traced(
     observe: Observer,
     work: Callable[[Observer], _Work],
 ) -> TracedCall[_Work]:
-    """The call to `origin` that `work` makes, telling its events to the observer that it is given."""
+    """The call to `origin` that `work` makes. Its events go to the observer that `work` is given."""
     return TracedCall(
         scheme=origin.scheme,
         server=origin.host,

@@ -1,4 +1,4 @@
-"""How a connection's calls ended, and for which pairs managers hold it."""
+"""How a connection's calls ended, and the pairs for which managers hold it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sleepwalker.lookup.held import Held
 
 
 class Usage:
-    """Plain values: a manager reads and sets them under its lock, where a subclass's code may not run."""
+    """Plain values. A manager reads and sets them under its lock, where no code of a subclass may run."""
 
     __slots__ = ("accepted", "held", "last_used", "retired", "unauthorized")
 
@@ -23,6 +23,6 @@ class Usage:
         """Whether a response was anything else."""
 
     def asked_for(self, origin: str) -> str | None:
-        """What `find` was asked for, where that is not `origin`; the first, where several names lead here."""
+        """The name that `find` was given, if it is not `origin`; the first one if several names lead here."""
         held = self.held
         return held[0].name if held and held[0].name != origin else None

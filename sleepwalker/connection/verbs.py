@@ -1,4 +1,4 @@
-"""The verbs of HTTP as methods: each is `request` with that method."""
+"""The HTTP verbs as methods: each calls `request` with that method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sleepwalker.transport.blocking.attempt import discard
 
 
 class Verbs:
-    """For a class with a `request`, which a subclass may replace: the verbs ask for it by name."""
+    """For a class with a `request`. The verbs call it by name, so a subclass may replace it."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The parts of a representation: its resource, or part of one, its schema and its data."""
+"""A representation's resource (or part of one), schema and data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class State(Enum):
     """Stands for missing data. Compared by identity, and stays the same object when copied."""
 
     UNSET = "not asked for yet"
-    FAIL = "could not be had"
+    FAIL = "could not be fetched"
     DELETED = "deleted"
     FRAGMENT = "part of the root's"
 
@@ -24,7 +24,7 @@ _NO_DATA = (State.UNSET, State.FAIL, State.DELETED)
 
 
 class BaseDataRep:
-    """Construction, attributes and data of a `DataRep`, which adds the operations."""
+    """The constructor, attributes and data of a `DataRep`, which adds the operations."""
 
     UNSET: Final = State.UNSET
     FAIL: Final = State.FAIL
@@ -58,7 +58,9 @@ class BaseDataRep:
         self.path_vars = path_vars
         if fragment or root is not None:
             if service or uri or jsonschema or data is not State.UNSET:
-                raise FragmentError("a fragment takes its service, uri, jsonschema and data from its root: pass none")
+                raise FragmentError(
+                    "a fragment takes service, uri, jsonschema and data from its root: leave these arguments out"
+                )
             self._be_part(root, fragment)
         else:
             self._be_whole(service, uri, jsonschema, data)
@@ -69,7 +71,7 @@ class BaseDataRep:
         given = {"service": service, "uri": uri, "jsonschema": jsonschema}
         if missing := [name for name, value in given.items() if not value]:
             raise TypeError(
-                f"a DataRep that is no fragment needs service, uri and jsonschema: no {' and no '.join(missing)}"
+                f"a DataRep without a fragment needs service, uri and jsonschema: no {' and no '.join(missing)}"
             )
         self.service, self.uri, self.jsonschema = service, uri, jsonschema
         self.root = None
@@ -83,7 +85,7 @@ class BaseDataRep:
 
     def _be_part(self, root: Self | None, fragment: str | None) -> None:
         if root is None:
-            raise FragmentError(f"fragment {fragment!r} has no root: pass root=, the DataRep that it is a part of")
+            raise FragmentError(f"fragment {fragment!r} has no root: pass root=, the DataRep it belongs to")
         if not fragment:
             raise FragmentError(
                 f"fragment must be a JSON pointer such as '/items/0' where root is given, not {fragment!r}"
@@ -105,10 +107,10 @@ class BaseDataRep:
 
     @property
     def data(self) -> Any:
-        """The data itself, not a copy. It is pulled if it was not yet.
+        """The data itself, not a copy. Pulled on first use.
 
-        Raises DataPullError for what was deleted, what `pull` raises, and of a fragment JsonPointerException where
-        the root's data has no such part any more.
+        Raises DataPullError for a deleted resource, and what `pull` raises. A fragment raises JsonPointerException if
+        the root's data no longer has this part.
         """
         if self.root is not None and self.fragment is not None:
             return value_at(self.root.data, self.fragment)
@@ -129,7 +131,7 @@ class BaseDataRep:
             self._data = value
 
     def data_valid(self) -> bool:
-        """Whether there is data; of a fragment, whether its root has some. Sends nothing."""
+        """Whether there is data; for a fragment, whether its root has data. Sends nothing."""
         data = self._raw
         return not any(data is state for state in _NO_DATA)
 
@@ -157,6 +159,6 @@ class BaseDataRep:
 
 
 def split_query(uri: str) -> tuple[str, str]:
-    """A URI's part before the query, and its query; what follows `#` belongs to neither."""
+    """The part of a URI before the query, and its query. The part after `#` belongs to neither."""
     path, _, query = uri.partition("#")[0].partition("?")
     return path, query

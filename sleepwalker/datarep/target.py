@@ -1,4 +1,4 @@
-"""Which service a relation leads to: a host that the caller names is trusted, one that data names is not."""
+"""The service that a relation leads to. A host named by the caller is trusted; one named by data is not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOT_IN_INSTANCE = re.compile(r"[?#\\]")
 
 @runtime_checkable
 class Noting(Protocol):
-    """A service that tells in its errors why it has no credentials."""
+    """A service that explains in its errors why it has no credentials."""
 
     auth_stays_with: str | None
 
@@ -46,10 +46,10 @@ class Way(NamedTuple):
 
 
 def target_of(own: AnyService, way: Way) -> AnyService:
-    """The service that a relation of a service of ours leads to: that one itself, or another.
+    """The service that a relation of our service leads to: the same service, or another.
 
-    The credentials go along where the host is the same, or the caller named it, in the values or by the manager's
-    `allow`. A connection manager that is not ours is the one who decides: it gets them.
+    The credentials go along if the host is the same, or if the caller named it: in the values, or in the manager's
+    `allow`. A foreign connection manager always gets them and decides itself.
     """
     host, instance = way.values.get("$host") or own.host, _instance(own, way)
     known = own.servicedef
@@ -58,8 +58,8 @@ def target_of(own: AnyService, way: Way) -> AnyService:
     manager = own.service_manager
     if manager is None:
         raise ServiceException(
-            f"{way.told} leads to another service, {way.definition}, and there is no service manager to find it: "
-            "get services from a ServiceManager, or pass service_manager="
+            f"{way.told} leads to another service, {way.definition}, and no service manager can find it: get services "
+            "from a ServiceManager, or pass service_manager="
         )
     logger.debug("%s leads to the service %s", way.told, way.definition)
     by_data = bool(way.values.get("$host")) and "$host" not in way.given and host != own.host
@@ -68,7 +68,7 @@ def target_of(own: AnyService, way: Way) -> AnyService:
     goes = allowed or own.auth is ANONYMOUS  # which is no credential, and says that none are wanted
     led: AnyService = manager.find_by_id(host, way.definition, instance, auth=own.auth if goes else None)
     if not goes and own.auth is not None:
-        logger.debug("%s leads to another host, which does not get the credentials of this one", way.told)
+        logger.debug("%s leads to another host, which does not get this host's credentials", way.told)
         if isinstance(led, Noting):
             led.auth_stays_with = shown_host(own.host)
     return led
@@ -84,8 +84,8 @@ def _may_have_credentials(own: AnyService, host: Any, manager: Any, way: Way) ->
         raise URLError(f"`$host` of {way.told} has a scheme other than http and https")
     if origin is not None and origin.scheme == "http" and _scheme(own, own_origin) == "https":
         raise URLError(
-            f"`$host` of {way.told} leads from https to {origin}, which is never followed where data names it: others "
-            "could read what is sent; pass **{'$host': ...} to allow it"
+            f"`$host` of {way.told} leads from https to {origin}: data from a server may not do that, because the "
+            "request would be readable on the network; pass **{'$host': ...} to allow it"
         )
     same = origin == own_origin if origin is not None else own_origin is None and name == own_name
     return same or allows(allowed, name, origin)
@@ -96,9 +96,9 @@ def _named_by_data(host: Any, way: Way) -> tuple[str, Origin | None]:
     if not isinstance(host, str):
         raise LinkError(f"`$host` of {way.told} must be a string, and the data has one of type {type(host).__name__}")
     if len(host) > _MAX_HOST:
-        raise LinkError(f"`$host` of {way.told} has {len(host)} characters; up to {_MAX_HOST} are taken")
+        raise LinkError(f"`$host` of {way.told} has {len(host)} characters; at most {_MAX_HOST} are allowed")
     if not host.isprintable():
-        raise LinkError(f"`$host` of {way.told} has control characters, or others that cannot be printed")
+        raise LinkError(f"`$host` of {way.told} has control or other unprintable characters")
     try:
         return host_key(host)
     except URLError as error:

@@ -29,7 +29,7 @@ def rejected_by_breaker(call: Call, refusal: Refusal) -> Outcome:
         who = "; other workers found it broken" if refusal.told else ""
         what = f"is half-open{after}: a probe is under way{who}"
     else:
-        what = f"closed again after it had opened{after}, and admits a growing part of the calls; all in {wait:.3g} s"
+        what = f"closed again after it had opened{after}, and lets in a growing share of calls; all in {wait:.3g} s"
     message = f"the circuit of {host.origin} {what}"
     error = CircuitOpenError(message, host=host.origin, retry_after=wait, cause=refusal.cause)
     reject(call, "breaker", wait)
@@ -44,8 +44,10 @@ def rejected_at_entry(call: Call, by: Literal["bulkhead", "isolation"], waited: 
         error = call.host.verdict.refusal()
     else:
         limit = call.host.limit
-        longer = f"; no place became free within {waited:.3g} s" if waited else ""
-        error = BulkheadFullError(f"{origin}: {limit} calls in flight, which is the limit{longer}", host=origin)
+        longer = f"; no slot became free within {waited:.3g} s" if waited else ""
+        error = BulkheadFullError(
+            f"{origin}: {limit} calls in flight, which is the limit (bulkhead.max_concurrent){longer}", host=origin
+        )
     reject(call, by, error.retry_after)
     return Outcome(NEUTRAL, error=error)
 
@@ -56,7 +58,7 @@ def rejected_by_rate_limit(call: Call, wait: float) -> Outcome:
     limit = call.host.admission.rate_limit
     whose = " with these credentials" if limit is not None and limit.by_credentials else ""
     error = RateLimitedError(
-        f"{origin}: the policy's rate of calls to it{whose} is used up; next try in {wait:.3g} s",
+        f"{origin}: the policy's rate limit for calls to it{whose} is reached; next try in {wait:.3g} s",
         host=origin,
         retry_after=wait,
     )
@@ -81,7 +83,7 @@ def held_back(call: Call, cooldown: Cooldown) -> Outcome:
 
 def closed_meanwhile(call: Call) -> Outcome:
     """The outcome of a call whose connection was closed before anything was sent."""
-    error = ConnectionError(f"{call.host.origin}: this connection was closed while the call waited for its turn")
+    error = ConnectionError(f"{call.host.origin}: this connection was closed while the call was queued")
     error.never_sent, error.retryable = True, False
     return Outcome(NEUTRAL, error=error)
 
@@ -89,7 +91,7 @@ def closed_meanwhile(call: Call) -> Outcome:
 def too_late(call: Call) -> Outcome:
     """The outcome of a call whose time was over before anything was sent."""
     error = DeadlineExceeded(
-        f"{call.host.origin}: the total deadline ran out after {call.compiled.total:.3g} s, waiting for a turn",
+        f"{call.host.origin}: the total deadline ran out after {call.compiled.total:.3g} s, while the call was queued",
         limit="total",
         phase="queue",
     )

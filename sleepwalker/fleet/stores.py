@@ -14,7 +14,7 @@ _SERVICE = re.compile(r"[A-Za-z0-9._-]{1,60}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):")
 _REDIS = frozenset({"unix", *(f"redis{tls}{kind}" for tls in ("", "s") for kind in ("", "+sentinel", "+cluster"))})
 _ALLOWED = "one that begins with redis://, rediss:// (or either with +sentinel or +cluster), unix:// or file:///"
-_FILE = "a file's URL is file:/// and the path from the root on, as file:///run/billing.fleet, without host and query"
+_FILE = "write file:/// and the absolute path, such as file:///run/billing.fleet, without host and query"
 
 
 def open_store(url: str, service: str = DEFAULT_SERVICE, timeout: float = 1.0) -> Store:
@@ -54,13 +54,13 @@ def file_path(url: str) -> Path:
     """The file that a `file:///` URL names; ValueError for one without an absolute path."""
     parts = urlsplit(url)
     if parts.netloc or parts.query or parts.fragment or not url.startswith("///", len("file:")):
-        raise ValueError(f"the store's URL is no such file's: {_FILE}")
+        raise ValueError(f"the store's URL does not name a file: {_FILE}")
     try:
         path = unquote(parts.path, errors="strict")
     except UnicodeDecodeError:
-        raise ValueError("the store's URL has a %XX in its path that is no UTF-8") from None
+        raise ValueError("the store's URL has a %XX in its path that is not UTF-8") from None
     if "\0" in path or path.endswith("/"):
-        raise ValueError(f"the store's URL names a folder, or no path that there can be: {_FILE}")
+        raise ValueError(f"the store's URL names a folder or an impossible path: {_FILE}")
     return Path(path)
 
 

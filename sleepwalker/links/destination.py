@@ -51,13 +51,16 @@ def destination_of(link: Link, way: Way, answered: str) -> Destination:
             raise URLError("it has control characters")
         url = urldefrag(join(link.base, reference)).url
         if len(url) > _MAX_URL:
-            raise URLError(f"its URL has {len(url)} characters; up to {_MAX_URL} are sent")
+            raise URLError(f"its URL has {len(url)} characters; at most {_MAX_URL} are sent")
         scheme = _SCHEME.match(url)
         if scheme is not None and scheme[1].lower() not in ("http", "https"):
             raise URLError(f"it has the scheme {scheme[1].lower()[:20]!r}; only http and https can be followed")
         origin = origin_of(url)
         if origin.scheme == "http" and any(base.lower().startswith("https:") for base in (link.base, answered)):
-            raise URLError(f"it leads from https to {origin}, which is never followed: others could read what is sent")
+            raise URLError(
+                f"it leads from https to {origin}, which is never followed, because the request would be "
+                f"readable on the network"
+            )
     except (URLError, LinkError, InvalidParameter, MissingVariable) as error:
         told = type(error)(f"{shown_link(link)}: {error}")
     else:
@@ -87,8 +90,8 @@ def _reference(link: Link, way: Way) -> str:
     twice = [name for name in variables_of(link.target) if name in way.options and name not in way.variables]
     if twice:
         raise InvalidParameter(
-            f"{shown_names(twice)} is a variable of its template and an option of the request: pass the variable in "
-            f"variables={{{twice[0]!r}: ...}}, or None there to leave it out"
+            f"{shown_names(twice)} is both a variable of its template and a request option: pass the variable in "
+            f"variables={{{twice[0]!r}: ...}}; None there leaves it out"
         )
     return expand(link.target, way.variables, _RESERVED)
 

@@ -31,8 +31,8 @@ def document_of(response: requests.Response) -> dict[str, Any]:
         except (ValueError, RecursionError) as error:
             why = f"at character {error.pos}" if isinstance(error, json.JSONDecodeError) else "they cannot be decoded"
     raise DecodeError(
-        f"{shown_place(response.url or '')}: no links can be read from a body of {len(body)} bytes that is not JSON, "
-        f"although its type says so: {why}",
+        f"{shown_place(response.url or '')}: its Content-Type says JSON, but its body of {len(body)} bytes is not, so "
+        f"no links can be read: {why}",
         response=response,
     )
 

@@ -75,7 +75,7 @@ def send(link: Link, conn: object, to: Destination, way: Way, trail: Trail) -> S
         response = yield from send_through(through, Request(way.method, to.at(at), way.options))
     except (ConnectionError, HTTPError) as error:
         if way.manager is None and isinstance(error, HTTPError) and error.http_code == 401:
-            error.add_note("pass manager=, a ConnectionManager, to have its hook log in again")
+            error.add_note("pass manager=, a ConnectionManager whose hook logs in again")
         if asked.withheld:
             explain_withheld(error, str(trail.home or "the host that the walk began at"), target.text)
         if isinstance(error.response, requests.Response):
@@ -92,18 +92,17 @@ def _check_own(link: Link, conn: object, target: Origin, trail: Trail) -> None:
     told = f"{shown_link(link)} leads to {target}, but "
     if conn is None:
         raise URLError(
-            f"{told}the connection that the response came through is gone, or was none of sleepwalker's: keep the "
-            "Connection as long as links are followed, or pass manager="
+            f"{told}the response's connection no longer exists, or is not sleepwalker's: keep the Connection alive "
+            f"while you follow links, or pass manager="
         )
     if trail.at != target:
         raise URLError(
-            f"{told}the response came through a connection to {trail.at}, whose credentials are sent nowhere else: "
-            "pass manager=, a ConnectionManager that finds connections to other hosts"
+            f"{told}the response came from {trail.at}, and that connection sends its credentials nowhere else: pass "
+            f"manager=, a ConnectionManager that finds connections to other hosts"
         )
     if says_closed(conn):
         closed = ConnectionError(
-            f"{told}the connection that the response came through is closed: pass manager=, a ConnectionManager that "
-            "finds another one"
+            f"{told}the response's connection is closed: pass manager=, a ConnectionManager that finds another one"
         )
         closed.never_sent, closed.retryable = True, False
         raise closed
@@ -148,7 +147,7 @@ def _found_again(link: Link, target: Origin, several: tuple[Held, ...], manager:
     one that goes where the link leads, or where all of them go now."""
     gone = f"{shown_link(link)} leads to {target}, whose connection was held for several"
     if not one_auth(several):
-        raise URLError(f"{gone} credentials and is gone: pass auth= to say which of them this walk goes on with")
+        raise URLError(f"{gone} credentials and no longer exists: pass auth= to choose the credentials for this walk")
     failed, through, places = None, None, set()
     for name in {one.name: one for one in several}.values():
         try:
@@ -166,8 +165,8 @@ def _found_again(link: Link, target: Origin, several: tuple[Held, ...], manager:
     if len(places) == 1 and None not in places:
         return through
     raise URLError(
-        f"{gone} hosts ({shown_names(one.name for one in several)}) and is gone, and their addresses differ now: "
-        "find the right one, and request the page from it"
+        f"{gone} hosts ({shown_names(one.name for one in several)}) and no longer exists, and these hosts now have "
+        f"different addresses: call find for the right one, and request the page from it"
     )
 
 

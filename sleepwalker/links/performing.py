@@ -1,4 +1,4 @@
-"""Performs what a walk along links waits for: its steps decide, and yield each call that is to be made for them."""
+"""Makes the calls of a link walk: the walk's steps decide, and yield each call to make."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ def perform(steps: Steps[_T]) -> _T:
                 if inspect.iscoroutine(reply):
                     reply.close()
                     raise TypeError(
-                        f"what the {type(call.of).__name__} was asked for must be awaited: use follow and pages of "
-                        "sleepwalker.aio"
+                        f"the {type(call.of).__name__} returned an awaitable: use follow and pages from sleepwalker.aio"
                     )
             except BaseException as error:  # noqa: BLE001 - the steps raise it again, or go on
                 call = steps.throw(error)

@@ -244,8 +244,8 @@ def _link(written: Written, entry: object, base: str) -> Link | str:
     if isinstance(entry, str):
         if place == "body" and not entry[:8].lower().startswith(_URL_STARTS):
             return (
-                "it is text that does not begin as a URL does, with https://, /, ./, ../ or ?; if it is a cursor, "
-                "send it as the API's documentation says"
+                "it is a text that does not begin like a URL (https://, /, ./, ../ or ?); if it is a cursor, send it "
+                "as the API's documentation says"
             )
         templated = "{" in entry and place != "@odata.nextLink"
         return Link(relation, entry, base, place, templated=templated, context=written.context, full_relation=full)

@@ -43,7 +43,7 @@ def variables_of(template: str) -> dict[str, bool]:
 def _variables(template: str) -> Iterator[tuple[str, str, bool]]:
     """Each variable with the operator of its expression, its name and whether only a prefix of its value is used."""
     if len(template) > _MAX_LENGTH:
-        raise LinkError(f"its template has {len(template)} characters; up to {_MAX_LENGTH} are taken")
+        raise LinkError(f"its template has {len(template)} characters; at most {_MAX_LENGTH} are allowed")
     end = len(_LITERAL.match(template)[0])  # type: ignore[index]
     while end < len(template):
         found = _EXPRESSION.match(template, end)
@@ -88,8 +88,8 @@ def expand(template: str, values: Mapping[str, Any], options: frozenset[str] = f
         expressions = dotted_by(template, uri, lambda one: str(uritemplate.expand(one, held)))
         if expressions is not None:
             raise InvalidParameter(
-                f"the value of {shown_names(variables_of(expressions))} puts a dot segment into the path of its "
-                "template, which would mean another resource"
+                f"the value of {shown_names(variables_of(expressions))} puts a dot segment (. or ..) into the path of "
+                f"its template, which would lead to another resource"
             )
     return uri
 

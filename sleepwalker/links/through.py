@@ -36,9 +36,9 @@ def check_kind(conn: object) -> None:
     """TypeError for an object that cannot send."""
     if isinstance(conn, type) or not any(callable(getattr(conn, name, None)) for name in ("request", "json_request")):
         raise TypeError(
-            "links are followed through a Connection, or an object with request(method, url, **options) that returns a "
+            "to follow links, pass a Connection, or an object with request(method, url, **options) that returns a "
             "requests.Response, or with json_request(method, uri, body, params, headers) and the attribute response; "
-            f"what was found is a {type(conn).__name__}"
+            f"this is a {type(conn).__name__}"
         )
 
 
@@ -98,6 +98,4 @@ def _given(request: Request) -> dict[str, Any]:
 def _check_options(given: dict[str, Any], conn: object, unknown: list[str]) -> None:
     if unknown:
         names = ", ".join(f"{name}=" for name in unknown)
-        raise TypeError(
-            f"{names} cannot be passed on: the connection is a {type(conn).__name__}, which has no such option"
-        )
+        raise TypeError(f"{names} cannot be passed on: the connection, a {type(conn).__name__}, has no such option")

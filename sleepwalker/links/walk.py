@@ -1,4 +1,4 @@
-"""The walk of `pages`: where it is, where it goes on to, and when it ends."""
+"""The walk of `pages`: its position, its next page, and its end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Page(NamedTuple):
 
 
 class Walk:
-    """Decides how a walk goes on. Who performs it takes a turn for each page: `begin`, `onward`, then `rest`."""
+    """Decides how a walk continues. Its driver takes a turn for each page: `begin`, `onward`, then `rest`."""
 
     def __init__(self, response: Response, conn: object, relation: str, max_pages: int, way: Way) -> None:
         trail = begun(trail_of(response, conn), way)
@@ -46,13 +46,13 @@ class Walk:
         self._at_work: dict[str, object] = {}
 
     def begin(self, who: object, kind: str) -> Page:
-        """The page to go on from, for the thread or task `who`. ValueError while another one has its turn."""
+        """The page to continue from, for the thread or task `who`. ValueError while another one has its turn."""
         if self._at_work.setdefault(kind, who) != who:  # as a generator says it: else each would give pages twice
-            raise ValueError(f"another {kind} uses this iterator: each {kind} needs its own")
+            raise ValueError(f"another {kind} uses this iterator: make one iterator per {kind}")
         return self._page
 
     def rest(self, page: Page) -> None:
-        """End a turn with the walk at this page: where it began, unless the caller gets the one after it."""
+        """End a turn at this page: at its start, unless the caller gets the next page."""
         self._page = page
         self._at_work.clear()
 
@@ -73,7 +73,9 @@ class Walk:
         self._seen.add(page.place)  # not before, since a failed step is no visit
         place = hash(to.url)
         if place in self._seen:
-            raise LinkError(f"{shown} leads back to {shown_place(to.url)}, which this walk visited: it would never end")
+            raise LinkError(
+                f"{shown} leads back to {shown_place(to.url)}, which this walk has already visited: it would never end"
+            )
         if page.number >= self._max_pages:
             raise LinkError(
                 f"{shown} leads to more than max_pages={self._max_pages} pages: pass a larger number to go on"
@@ -89,5 +91,5 @@ def _check_seen(page: Page, relation: str) -> None:
     if page.by_body and (loaded_body(page.response) is None or getattr(asked, "method", None) == "HEAD"):
         raise LinkError(
             f"{where} may not be the last page: its body, which may have a link {shown_name(relation)} as the page "
-            "before, was not read; do not use stream=True or HEAD"
+            "before, was not read; leave out stream=True, and do not use HEAD"
         )

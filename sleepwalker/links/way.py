@@ -89,9 +89,9 @@ def check_options(link: Link, target: Origin, way: Way) -> None:
         kept.append(f"headers that may be credentials ({shown_names(names)})")
     if kept:
         raise URLError(
-            f"{shown_link(link)} leads to {target}, a host that a server named, so these are not sent there: "
-            f"{', '.join(kept)}; pass allow=['{target}'] if that host may have them, or let the manager's hook make "
-            "connections with headers= for it"
+            f"{shown_link(link)} leads to {target}, a host named by a server's link, so these are not sent there: "
+            f"{', '.join(kept)}; pass allow=['{target}'] if that host may get them, or let the manager's hook set "
+            f"headers= on its connection"
         )
 
 
@@ -100,6 +100,7 @@ def check_again_and_again(way: Way) -> None:
     once = [f"{name}=" for name in BELONGS if read_once(way.options.get(name))]
     if once:
         raise TypeError(
-            f"{', '.join(once)} can be read only once, but is sent for each page: pass a value that can be read again, "
+            f"{', '.join(once)} can be read only once, but must be sent for each page: pass a value that can be read "
+            f"again, "
             "such as bytes or a list; data= may also be a function that makes a new body"
         )

@@ -37,7 +37,7 @@ def answer_of(
     if conn is not None:
         if not says_closed(conn):
             return Answer(kind, duration, conn, target(conn))
-        error = ConnectionError("it gave a connection that is closed")
+        error = ConnectionError("it returned a closed connection")
     if error is None:
         return Answer(kind, duration)
     return Answer(kind, duration, error=type(error).__name__, detail=words(error))

@@ -41,7 +41,7 @@ def _added(lookup: Lookup, asked: Asked, mine: Flight, conn: Any) -> Machine[Non
     released = replaced(lookup, slot, candidate)
     slot.end_back_off()
     slot.end_failover()
-    hold(lookup, slot, mine, candidate, now, preferred=True)
+    hold(lookup, slot, mine, candidate, now, preferred=True, by_hand=True)
     isolates = lookup.hosts.isolates(asked.name, asked.origin)
     fast = lookup.fast_table(slot)
     events: list[Event] = lookup.hosts.isolate(asked.name, asked.origin) if isolates else []

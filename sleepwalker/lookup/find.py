@@ -140,7 +140,7 @@ def decide(lookup: Lookup, slot: Slot, seen: Snapshot, waiter: Waiter, released:
     isolated = lookup.isolated_by(slot)
     if isolated is not None and not (slot.may_replace(isolated) and not slot.holds_off(now, "isolated")):
         return Decision("refuse", error=lookup.isolation_error(isolated))
-    if slot.ready and (fault is None or (fault == "failback" and slot.flight is not None)):
+    if slot.ready and (fault is None or (slot.keeps(fault) and slot.flight is not None)):
         return _use(slot, now)
     if slot.flight is not None:
         return _wait(lookup, slot, slot.flight, waiter)
@@ -148,10 +148,10 @@ def decide(lookup: Lookup, slot: Slot, seen: Snapshot, waiter: Waiter, released:
     if full or slot.holds_off(now, fault):
         return _hold_off(lookup, slot, seen, waiter, released, fault, full=full)
     if lookup.flights.nested(lookup.behalf()):
-        why = f"{MAX_NESTED} hooks wait for one another, each for a host that the one before looks for"
+        why = f"{MAX_NESTED} hooks wait for one another in a chain of nested find calls"
         return Decision("refuse", error=refused(slot.name, why))
     slot.begin_flight(now, fault)
-    if fault != "failback":
+    if not slot.keeps(fault):
         released += lookup.table.release(slot, fault)
     return Decision("ask", fault=fault)
 
@@ -163,10 +163,10 @@ def _use(slot: Slot, now: float) -> Decision:
 
 def _wait(lookup: Lookup, slot: Slot, flight: Flight, waiter: Waiter) -> Decision:
     if waiter.nested:
-        why = "its hooks are at work in another thread, which waits for this one"
+        why = "its hooks run in another thread, which waits for this one (deadlock)"
         return Decision("refuse", error=refused(slot.name, why))
     if lookup.flights.circle(flight, lookup.caller()):
-        return Decision("refuse", error=refused(slot.name, "its hooks wait for it themselves"))
+        return Decision("refuse", error=refused(slot.name, "its own hooks call find for it"))
     return Decision("wait", flight=flight)
 
 
@@ -237,9 +237,11 @@ def _over(lookup: Lookup, flight: Flight, until: float) -> Machine[bool]:
 
 
 def _timed_out(lookup: Lookup, asked: Asked, flight: Flight, began: float) -> Machine[Found]:
-    """The failover target that still serves, where the hooks were asked for a way back; else an error."""
+    """The connection that stays until the hooks give another one, if there is one; else an error."""
     seen = yield from look(lookup, asked)
     now, slot = lookup.clock.monotonic(), seen.slot
-    if slot is not None and slot.ready and slot.fault(now, seen.closed) in (None, "failback"):
-        return Found(seen.conn)
+    if slot is not None and slot.ready:
+        fault = slot.fault(now, seen.closed)
+        if fault is None or slot.keeps(fault):
+            return Found(seen.conn)
     return Found(error=out_of_time(asked.name, flight, now - began, now, lookup.worker))

@@ -133,7 +133,9 @@ def _fill(lookup: Lookup, result: _Result, seen: Snapshot | None, now: float, re
     """Put into the slot what the flight got; whether it holds that now."""
     flight, slot, said, candidate = result.flight, result.job.slot, result.said, result.candidate
     if candidate is None:
-        if slot.ready:  # a failover target, which still serves; the host asked for is asked for again later
+        if slot.ready:  # a failover target, or one added by hand: it stays, and the hooks are asked again later
+            if slot.by_hand:
+                slot.made = slot.used = now  # its age and idleness were the reason to ask; they count from here again
             flight.error, flight.result = None, slot.conn
         else:
             slot.refusal = str(said.refusal) if said.may_ask_again else None
@@ -164,7 +166,8 @@ def _schedule_next(lookup: Lookup, result: _Result, now: float) -> None:
 def _settle_late(lookup: Lookup, result: _Result, seen: Snapshot, released: list[Released]) -> bool:
     """End a flight that no longer decides for its slot; whether what it got is held now.
 
-    Either a connection was added meanwhile, which counts; or the slot was evicted again, or the flight took too long.
+    Either a connection was added meanwhile, and that one is used; or the slot was evicted again, or the flight took
+    too long.
     """
     flight, candidate = result.flight, result.candidate
     slot = seen.slot or result.job.slot
@@ -203,7 +206,16 @@ def replaced(lookup: Lookup, slot: Slot, candidate: Candidate, reason: Any = "re
     return [] if same else released
 
 
-def hold(lookup: Lookup, slot: Slot, flight: Flight, candidate: Candidate, now: float, *, preferred: bool) -> None:
+def hold(
+    lookup: Lookup,
+    slot: Slot,
+    flight: Flight,
+    candidate: Candidate,
+    now: float,
+    *,
+    preferred: bool,
+    by_hand: bool = False,
+) -> None:
     """Put a connection in.
 
     Other flights that are under way do not decide for the slot any more: their waiters are given this one.
@@ -212,7 +224,7 @@ def hold(lookup: Lookup, slot: Slot, flight: Flight, candidate: Candidate, now: 
     if slot.flight is not None and slot.flight is not flight:
         others.append(slot.flight)
         slot.flight = None
-    lookup.table.put(slot, candidate, now, preferred=preferred)
+    lookup.table.put(slot, candidate, now, preferred=preferred, by_hand=by_hand)
     for one in others:
         one.dismiss()
 

@@ -11,8 +11,8 @@ from sleepwalker.lookup.slot import Fault, Flight, Slot
 
 def hooks_refusal(name: str, said: Iterable[str], fault: Fault | None, *, failed: bool) -> ConnectionError:
     """No hook gave a connection: what each of them said, and why the one before was released."""
-    why = "; ".join(said) or "there is no hook; add one with add_conn_hook, or a connection with add"
-    before = "" if fault is None or fault == "failback" else f" (the one before was given up: {fault})"
+    why = "; ".join(said) or "this manager has no hooks; add a hook with add_conn_hook, or a connection with add"
+    before = "" if fault is None or fault == "failback" else f" (the previous connection was evicted: {fault})"
     error = ConnectionError(f"no connection to {name}: {why}{before}")
     error.retryable, error.never_sent = failed, True
     return error
@@ -22,7 +22,7 @@ def too_early(slot: Slot, now: float) -> ConnectionError:
     """There is no connection, and the hooks may not be asked yet."""
     wait = slot.again_at - now
     why = slot.refusal or f"no connection to {slot.name}"
-    error = ConnectionError(f"{why}; the hooks are asked again in {max(wait, 0.1):.1f} s")
+    error = ConnectionError(f"{why}; the hooks can be called again in {max(wait, 0.1):.1f} s")
     error.retry_after, error.never_sent = wait, True
     return error
 
@@ -37,8 +37,8 @@ def out_of_time(name: str, one: Flight, waited: float, now: float, worker: str) 
     slot = one.slot
     oldest = slot.late[0] if slot is not None and slot.late else one
     error = DeadlineExceeded(
-        f"no connection to {name} within {waited:.3g} s: {_still_at_work(oldest, now)}; give its own requests a "
-        f"timeout, and have it not look for the same host in another {worker}",
+        f"no connection to {name} within {waited:.3g} s: {_still_at_work(oldest, now)}; give the hook's own requests "
+        f"a timeout, and do not let it call find for the same host in another {worker}",
         limit="total",
         phase="wait",
     )
@@ -51,7 +51,7 @@ def out_of_time(name: str, one: Flight, waited: float, now: float, worker: str) 
 def too_late(slot: Slot, now: float) -> ConnectionError:
     """There is no connection, and it is too early to ask the hooks again, which are still at work."""
     wait = slot.again_at - now
-    why = f"{_still_at_work(slot.late[0], now)}; they are asked again in {max(wait, 0.1):.1f} s"
+    why = f"{_still_at_work(slot.late[0], now)}; they can be called again in {max(wait, 0.1):.1f} s"
     error = ConnectionError(f"no connection to {slot.name}: {why}")
     error.retry_after, error.never_sent = wait, True
     return error
@@ -64,7 +64,7 @@ def no_room(slot: Slot, now: float, worker: str) -> ConnectionError:
         why = f"{_still_at_work(slot.late[0], now)}, in {workers}"
     else:
         why = f"hooks of this manager are still running for other hosts, in {MAX_LATE} {worker}s"
-    error = ConnectionError(f"no connection to {slot.name}: {why}; they are asked again when one of them has ended")
+    error = ConnectionError(f"no connection to {slot.name}: {why}; they can be called again when one of them has ended")
     error.never_sent = True
     return error
 

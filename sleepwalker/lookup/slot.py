@@ -113,6 +113,7 @@ class Slot:
         "again_at",
         "auth",
         "bare",
+        "by_hand",
         "conn",
         "failed_over",
         "flight",
@@ -136,6 +137,7 @@ class Slot:
         "was_down",
     )
 
+    by_hand: bool
     failed_over: bool
     again_at: float
     flights: int
@@ -155,6 +157,8 @@ class Slot:
         """The connection, if it is one of the library's own kinds."""
         self.bare: Any = EMPTY
         """The connection itself, where `conn` is a guard or a scope of it."""
+        self.by_hand = False
+        """Whether the connection was added by hand. Hooks may not know how to make another one."""
         self.usage: Usage | None = None
         """What the calls of a `Connection`, or of a guard, came to."""
         self.record: Host | None = None
@@ -233,6 +237,10 @@ class Slot:
             return "failback"
         return None
 
+    def keeps(self, fault: Fault | None) -> bool:
+        """Whether a connection with this fault stays until a hook gives another one."""
+        return fault == "failback" or (self.by_hand and fault != "closed")
+
     def last_used(self) -> float:
         """When it was asked for, or its connection called, for the last time."""
         usage = self.usage
@@ -260,7 +268,8 @@ class Slot:
             over = self._answered_since_flight() or (fault in ("age", "idle", "closed") and not self._down())
         if over:
             self.flights = 0
-        if fault in ("breaker", "connect", "fleet") and self.own is not None and self.record is self.primary:
+        down = fault in ("breaker", "connect", "fleet") and not self.keeps(fault)
+        if down and self.own is not None and self.record is self.primary:
             self.failed_over, self.probe_with = True, self.own
 
     def back_off(self, now: float, health: HealthPolicy) -> None:

@@ -101,7 +101,7 @@ class SlotTable:
         del self._slots[slot]
         self.hosts.kept.leave(slot.primary)
 
-    def put(self, slot: Slot, candidate: Candidate, now: float, *, preferred: bool) -> None:
+    def put(self, slot: Slot, candidate: Candidate, now: float, *, preferred: bool, by_hand: bool = False) -> None:
         """Hold a connection in the slot, which must hold none. It is taken up again if it was dropped meanwhile.
 
         `preferred` is whether no hook had trouble that could have named another place: then a name is where this one
@@ -132,6 +132,7 @@ class SlotTable:
             usage.accepted = False  # of interest is what it is worth from now on, not whether a hook could log in
         slot.record, slot.own, slot.usage, slot.bare = record, candidate.own, usage, candidate.bare
         slot.made = slot.used = now
+        slot.by_hand = by_hand
         slot.refusal = None
         record.held += 1
         holders[slot] = None
@@ -247,7 +248,7 @@ class SlotTable:
         last = slot.last_used() if slot.ready else slot.again_at
         if not over_capacity:  # it may be idle for longer than others: looked at again when that is over
             last += self.health_policy(slot).idle - self.hosts.idle
-        if slot is keep:
+        if slot is keep or (slot.ready and slot.by_hand and not over_capacity):
             expiry.postpone(kind, slot, now)
         elif slot.asking or (slot.record is not None and slot.record.busy):
             expiry.postpone(kind, slot, now + _BUSY)

@@ -292,7 +292,7 @@ def test_a_reference_to_itself_is_an_error_and_not_for_ever() -> None:
 
 def test_a_schema_without_a_type_has_no_class() -> None:
     servicedef = parsed("{a: {$ref: '#/types/either'}}", _TYPES)
-    with pytest.raises(NotImplementedError, match="does not say which type"):
+    with pytest.raises(NotImplementedError, match="names no type"):
         DataRep.from_schema(Service(servicedef, "h"), "/a", servicedef.find_resource("a"))
 
 

@@ -197,7 +197,7 @@ def test_a_hook_that_looks_for_the_host_it_is_asked_for_is_told_so() -> None:
 
         manager.add_conn_hook(Circular())
         async with manager:
-            with pytest.raises(OurConnectionError, match="its hooks wait for it themselves"):
+            with pytest.raises(OurConnectionError, match="its own hooks call find for it"):
                 await manager.find(A)
 
     go(main)
@@ -302,7 +302,7 @@ def test_a_hook_that_knows_no_host_is_said_with_the_others() -> None:
 def test_without_a_hook_no_task_is_needed_to_say_so() -> None:
     async def main() -> None:
         async with manager_with() as manager:
-            with pytest.raises(OurConnectionError, match="there is no hook"):
+            with pytest.raises(OurConnectionError, match="this manager has no hooks"):
                 manager.find(A).send(None)
 
     go(main)
@@ -430,7 +430,7 @@ def test_another_loop_than_the_managers_is_told_so() -> None:
         async with manager_with(Coroutines()) as manager:
             await manager.find(A)
             other = in_thread(lambda: asyncio.run(manager.find(A)))
-            with pytest.raises(RuntimeError, match="works in another event loop, which is not closed"):
+            with pytest.raises(RuntimeError, match="is in use in another event loop that is still open"):
                 await asyncio.to_thread(other)
             await manager.find(A)
 

@@ -43,7 +43,8 @@ def test_a_call_that_finds_no_place_queues_for_max_wait_at_most() -> None:
     assert isinstance(error, BulkheadFullError)
     assert error.host == HOST
     assert error.never_sent
-    assert str(error) == f"{HOST}: 1 calls in flight, which is the limit; no place became free within 2 s"
+    limit = "1 calls in flight, which is the limit (bulkhead.max_concurrent)"
+    assert str(error) == f"{HOST}: {limit}; no slot became free within 2 s"
     assert call.sends == []
     assert here.only(RequestRejected).by == "bulkhead"
     failed = here.only(RequestFailed)

@@ -381,6 +381,6 @@ def test_a_rejection_by_the_circuit_says_in_which_state_it_is() -> None:
     probe.reply(answer(200))
     here.clock.advance(2.0)
     under_way = [here.begin(), here.begin()]
-    closed = "closed again after it had opened after 500, and admits a growing part of the calls; all in 3 s"
+    closed = "closed again after it had opened after 500, and lets in a growing share of calls; all in 3 s"
     assert str(here.begin().outcome.error) == f"the circuit of {HOST} {closed}"
     assert all(call.final is None for call in under_way)

@@ -305,7 +305,7 @@ def test_check_exits_with_3_where_there_was_trouble_in_the_time_that_is_looked_a
     assert inspect(write(tmp_path / "b.jsonl", [answered(at) for at in range(600)]), "--check")[0] == 0
     code, out, err = inspect(path, "--check", "--since", "2025-11-23")
     assert (code, out) == (0, ""), "a quiet quarter of an hour is no trouble"
-    assert err.endswith("nothing happened in that time, so --check found no trouble\n")
+    assert err.endswith("no events in that time, so --check found no trouble\n")
     assert inspect(path, "--check", "--since", "2025-11-23", "--host", "api")[0] == 0
     assert inspect(path, "--check", "--host", "nobody")[0] == 1, "a host of another name is a mistake"
     assert inspect(path, "--check", "--since", "2025-11-23", "--host", "nobody")[0] == 1
@@ -341,8 +341,8 @@ def test_the_json_has_the_shape_that_is_documented(inspect: Run, story: Path) ->
     report = json.loads(out)
     assert code == 0
     assert report["version"] == 2
-    page = (Path(__file__).parents[2] / "docs/how-to/find-out-what-happened.md").read_text(encoding="utf-8")
-    table = page.partition("## For programs")[2].partition("\n## ")[0]
+    page = (Path(__file__).parents[2] / "docs/reference/inspect.md").read_text(encoding="utf-8")
+    table = page.partition("## JSON")[2].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
     assert set(report) - {"version"} == set(rows)
     for name, documented in rows.items():
@@ -421,7 +421,7 @@ def test_a_long_name_of_an_error_leaves_the_other_columns_readable(inspect: Run,
 
 
 def test_the_tables_have_the_columns_that_are_documented(inspect: Run, story: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs/how-to/find-out-what-happened.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/reference/inspect.md").read_text(encoding="utf-8")
     for table in ("events", "calls", "attempts", "transitions"):
         _, out, _ = inspect(story, "--sql", f"DESCRIBE {table}", "--json")
         names = {row["column_name"] for row in json.loads(out)} - {"time", "host", "file"}
@@ -449,14 +449,17 @@ def test_the_page_is_written_where_it_is_asked_for(inspect: Run, story: Path, tm
         (["{log}", "--since", "teatime"], "--since: 'teatime' is not a time"),
         (["{log}", "--until", "15"], "--until: '15' is not a time"),
         (["{log}", "--since", "1h", "--until", "2h"], "--since 1h is not before --until 2h"),
-        (["{log}", "--follow", "--html", "x.html"], "leave out --html, or --follow"),
-        (["{log}", "--follow", "--sql", "SELECT 1"], "leave out --sql, or --follow"),
+        (["{log}", "--follow", "--html", "x.html"], "leave out --html or --follow"),
+        (["{log}", "--follow", "--sql", "SELECT 1"], "leave out --sql or --follow"),
         (["-", "--follow"], "not with standard input"),
         (["{log}", "--sql", "DROP TABLE log"], "only one SELECT is allowed"),
         (["{log}", "--sql", "SELECT nothing"], "nothing"),
         (["{log}.none"], "cannot read"),
         (["{log}", "--html", "/no/such/folder/x.html"], "its folder does not exist"),
-        (["{log}", "--html", "x.html", "--sql", "SELECT 1"], "leave out --html, or --sql"),
+        (
+            ["{log}", "--html", "x.html", "--sql", "SELECT 1"],
+            "--sql prints rows, and --html needs a report; leave out one of them",
+        ),
         (["{log}", "--html", "{log}"], "is one of the logs to read"),
         (["{log}", "--html", "/dev/zero"], "cannot write to '/dev/zero': it is a device, not a regular file"),
         (["{log}", "/dev/zero"], "cannot read '/dev/zero': it is a device, not a regular file"),

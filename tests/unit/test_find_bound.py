@@ -83,7 +83,7 @@ def test_a_caller_whose_time_is_over_goes_with_an_error_that_says_who_is_at_work
     error = caught.value
     assert str(error) == (
         f"no connection to {A} within 30 s: its hooks are still running (Hook for 30 s); "
-        "give its own requests a timeout, and have it not look for the same host in another thread"
+        "give the hook's own requests a timeout, and do not let it call find for the same host in another thread"
     )
     assert isinstance(error, OurConnectionError)
     assert isinstance(error, TimeoutError)
@@ -242,7 +242,7 @@ def test_a_late_hook_is_told_of_once_and_holds_no_caller_again() -> None:
             bed.manager.find(A)
         assert not isinstance(caught.value, DeadlineExceeded), "it does not wait"
         assert str(caught.value) == (
-            f"no connection to {A}: its hooks are still running (Hook for 30 s); they are asked again in 1.0 s"
+            f"no connection to {A}: its hooks are still running (Hook for 30 s); they can be called again in 1.0 s"
         )
         assert (caught.value.retry_after, caught.value.never_sent) == (1.0, True)
     assert len(bed.all(HookSlow)) == len(bed.hook.asked) == 1
@@ -274,7 +274,7 @@ def test_hooks_that_hang_are_asked_a_growing_pause_apart_and_three_times_at_most
         bed.manager.find(A)
     assert str(caught.value) == (
         f"no connection to {A}: its hooks are still running (Hook for 193 s), in 3 threads; "
-        "they are asked again when one of them has ended"
+        "they can be called again when one of them has ended"
     )
     assert len(bed.hook.asked) == len(bed.all(HookSlow)) == 3
     bed.manager.evict(A)
@@ -294,7 +294,7 @@ def test_once_many_hooks_are_late_one_for_a_host_is_the_most() -> None:
         with pytest.raises(DeadlineExceeded):
             bed.manager.find(f"https://h{number}.test")
     bed.clock.advance(100)
-    with pytest.raises(OurConnectionError, match="in 1 thread; they are asked again when one of them has ended"):
+    with pytest.raises(OurConnectionError, match="in 1 thread; they can be called again when one of them has ended"):
         bed.manager.find("https://h0.test")
     with pytest.raises(DeadlineExceeded):
         bed.manager.find(A)
@@ -356,7 +356,7 @@ def test_a_shorter_total_holds_for_hooks_that_are_at_work_already() -> None:
     bed.manager.reload(Policy(timeout={"total": 30}))
     hanging = late(bed)
     assert [event.host for event in bed.all(HookSlow)] == [B, A]
-    with pytest.raises(OurConnectionError, match="they are asked again in"):
+    with pytest.raises(OurConnectionError, match="they can be called again in"):
         bed.manager.find(A)
     before.go.set()
     hanging.end()
@@ -406,7 +406,7 @@ def test_a_late_refusal_is_what_the_hooks_said() -> None:
     with pytest.raises(DeadlineExceeded):
         bed.manager.find(A)
     hanging.end()
-    with pytest.raises(OurConnectionError, match=r"Hook: OSError: down.*asked again in"):
+    with pytest.raises(OurConnectionError, match=r"Hook: OSError: down.*can be called again in"):
         bed.manager.find(A)
 
 
@@ -560,17 +560,17 @@ def test_a_hook_that_finds_its_own_host_in_a_thread_that_it_waits_for_comes_to_a
             raise
 
     bed.hook.act = act
-    with pytest.raises(OurConnectionError, match="look for the same host in another thread"):
+    with pytest.raises(OurConnectionError, match="let it call find for the same host in another thread"):
         bed.manager.find(A)
     hooks_are_over()
-    assert "look for the same host in another thread" in str(inner[0])
+    assert "let it call find for the same host in another thread" in str(inner[0])
 
 
 def test_a_hook_that_looks_for_ever_new_hosts_takes_a_hundred_threads_and_no_more() -> None:
     """It took two thousand in a second, and the process with them."""
     bed = Bed()
     bed.hook.act = lambda host, auth: bed.manager.find(f"{host}x")
-    with pytest.raises(OurConnectionError, match="100 hooks wait for one another, each for a host that the one before"):
+    with pytest.raises(OurConnectionError, match="100 hooks wait for one another in a chain of nested find calls"):
         bed.manager.find("a")
     assert len(bed.hook.asked) == 100
     hooks_are_over()

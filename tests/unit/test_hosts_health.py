@@ -142,7 +142,7 @@ def test_a_new_hook_clear_hooks_and_add_end_the_back_off(end: str) -> None:
         assert isinstance(bed.manager.find(A), Connection)
     elif end == "clear":
         bed.manager.clear_hooks()
-        with pytest.raises(OurConnectionError, match="there is no hook"):
+        with pytest.raises(OurConnectionError, match="this manager has no hooks"):
             bed.manager.find(A)
         bed.manager.add_conn_hook(bed.hook)
         assert rounds(bed, 5) == [0, 1, 3]
@@ -273,7 +273,7 @@ def test_the_error_says_what_was_wrong_with_the_connection_before() -> None:
     conn = bed.conn(A)
     bed.manager.add(A, None, conn)
     bed.trip(A)
-    with pytest.raises(OurConnectionError, match=r"there is no hook.*given up: breaker"):
+    with pytest.raises(OurConnectionError, match=r"has no hooks.*was evicted: breaker"):
         bed.manager.find(A)
     assert conn.retired
 

@@ -116,11 +116,11 @@ def test_what_gives_the_decoded_body_by_request_has_its_answer_beside_it() -> No
 @pytest.mark.parametrize(
     ("conn", "options", "says"),
     [
-        (Asking(), {"policy": "off"}, "policy= cannot be passed on: the connection is a Asking"),
+        (Asking(), {"policy": "off"}, "policy= cannot be passed on: the connection, a Asking"),
         (Asking(), {"idempotent": True}, "idempotent="),
         (Asking(), {"total": 2}, "total="),
-        (Asking(), {"retry_if": bool}, "retry_if= cannot be passed on: the connection is a Asking"),
-        (Client(), {"timeout": 3, "stream": True}, "timeout=, stream= cannot be passed on: the connection is a Client"),
+        (Asking(), {"retry_if": bool}, "retry_if= cannot be passed on: the connection, a Asking"),
+        (Client(), {"timeout": 3, "stream": True}, "timeout=, stream= cannot be passed on: the connection, a Client"),
         (Client(), {"data": "x", "allow": [B]}, "data="),
         (Client(), {"policy": "off"}, "policy="),
     ],
@@ -168,9 +168,9 @@ def test_a_status_from_400_on_is_its_error_as_of_a_connection(
 @pytest.mark.parametrize(
     ("conn", "says"),
     [
-        (SimpleNamespace(), "what was found is a SimpleNamespace"),
-        (requests.Session, "what was found is a type"),
-        (SimpleNamespace(request="GET"), "what was found is a SimpleNamespace"),
+        (SimpleNamespace(), "this is a SimpleNamespace"),
+        (requests.Session, "this is a type"),
+        (SimpleNamespace(request="GET"), "this is a SimpleNamespace"),
         (SimpleNamespace(request=lambda *args, **options: {"a": SECRET}), "cannot be used.*of type NoneType"),
         (SimpleNamespace(json_request=lambda *args: None, response=b""), "cannot be used.*of type bytes"),
     ],
@@ -269,7 +269,7 @@ def test_a_client_stands_for_its_last_answer_and_serves_its_links_without_a_mana
     assert [link.target for link in links(conn)] == ["/1"]
     page = follow(follow(conn, "next"), "next")
     assert [call[1] for call in client.calls] == ["/0", "/1", "/2"]
-    with pytest.raises(URLError, match=rf"a connection to {A}, whose credentials are sent nowhere else"):
+    with pytest.raises(URLError, match=rf"came from {A}, and that connection sends its credentials nowhere else"):
         follow(page, "next")
     client.closed = True
     with pytest.raises(OurConnectionError, match="is closed: pass manager="):
@@ -290,14 +290,14 @@ def test_what_a_caller_passes_to_one_host_is_not_for_another_through_any_connect
         follow(conns[A], "next", manager=manager, params={"key": SECRET})
     page = follow(conns[A], "next", manager=manager)
     for options in ({"params": {"key": SECRET}}, {"headers": {"X-Key": SECRET}}, {"json": SECRET}):
-        with pytest.raises(URLError, match="a server named, so these are not sent"):
+        with pytest.raises(URLError, match="a host named by a server's link, so these are not sent"):
             follow(page, "next", manager=manager, **options)
     assert len(conns[B].calls) == 1
 
 
 @pytest.mark.parametrize("source", [requests.Session(), Asking(), SimpleNamespace(response=7), "text", None])
 def test_what_has_no_answer_to_look_in_is_told(source: Any) -> None:
-    with pytest.raises(TypeError, match=r"an object whose `response` is a requests.Response, not of a"):
+    with pytest.raises(TypeError, match=r"an object whose `response` is a requests.Response, not a"):
         follow(source, "next")
 
 

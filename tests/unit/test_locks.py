@@ -41,7 +41,12 @@ def pins(name: str) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(
     ("name", "declared"),
-    [("build.txt", PYPROJECT["build-system"]["requires"]), ("lock.txt", DECLARED), ("oldest.txt", DECLARED)],
+    [
+        ("build.txt", PYPROJECT["build-system"]["requires"]),
+        ("docs.txt", PYPROJECT["dependency-groups"]["docs"]),
+        ("lock.txt", DECLARED),
+        ("oldest.txt", DECLARED),
+    ],
 )
 def test_a_lock_names_what_is_declared(name: str, declared: list[str]) -> None:
     locked = pins(name)
@@ -63,7 +68,7 @@ def test_the_oldest_releases_are_those_that_are_declared(line: str) -> None:
     assert found == {floor}, "requirements/oldest.txt is not in step with pyproject.toml: run make lock"
 
 
-@pytest.mark.parametrize("name", ["build.txt", "lock.txt", "oldest.txt", "uv.txt"])
+@pytest.mark.parametrize("name", ["build.txt", "docs.txt", "lock.txt", "oldest.txt", "uv.txt"])
 def test_a_lock_has_a_hash_for_every_release_and_names_no_place(name: str) -> None:
     """So pip can check every file, and takes it from the registry that the machine is configured for."""
     text = (ROOT / "requirements" / name).read_text(encoding="utf-8")

@@ -156,7 +156,7 @@ page = functools.cache(events_page.page)
 
 
 def test_the_committed_page_is_what_the_catalogue_makes() -> None:
-    assert (DOCS / "reference/events.md").read_text() == events_page.page(), "make docs"
+    assert (DOCS / "reference/events.md").read_text() == events_page.page(), "make reference"
 
 
 @EVENTS

@@ -126,7 +126,7 @@ def test_one_that_would_wait_for_itself_is_refused() -> None:
     inner = world.caller("the hook")
     while not inner.over:
         inner.step()
-    assert "wait for it themselves" in str(inner.result.error)
+    assert "its own hooks call find for it" in str(inner.result.error)
 
 
 def test_one_that_is_closed_by_its_user_is_replaced() -> None:
@@ -220,7 +220,7 @@ class Failing(Conn):
         (0, None, None, ""),
         (Failing(), None, None, ""),
         (None, None, None, ""),
-        (SimpleNamespace(closed=True), None, "ConnectionError", "it gave a connection that is closed"),
+        (SimpleNamespace(closed=True), None, "ConnectionError", "it returned a closed connection"),
         (None, OSError("down"), "OSError", "down"),
         (None, NOT_FOUND, "HTTPNotFound", ""),
     ],

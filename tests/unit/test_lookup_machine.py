@@ -66,6 +66,8 @@ class Pair:
 
     host: str
     conn: Any = None
+    by_hand: bool = False
+    """It was added by hand, so it stays until a hook gives another one."""
     used: float = 0.0
     flight: Flight | None = None
     """The one that decides what it holds."""
@@ -165,8 +167,9 @@ class LookupMachine(RuleBasedStateMachine):
             moment = pair.again if pair.conn is None else pair.used
             if max(moment, pair.spared) + IDLE > self.now:
                 continue
-            if pair is keep or pair.asking:
-                pair.spared = self.now if pair is keep else self.now + 1
+            kept = pair is keep or (pair.conn is not None and pair.by_hand)
+            if kept or pair.asking:
+                pair.spared = self.now if kept else self.now + 1
             else:
                 self.release(pair)
                 self.drop(pair)
@@ -196,7 +199,8 @@ class LookupMachine(RuleBasedStateMachine):
         fault = None if pair.conn is None else self.fault(pair)
         if seeker.host in self.isolated:
             return HostIsolatedError
-        if pair.conn is not None and fault is None:
+        keeps = pair.conn is not None and pair.by_hand and fault != "closed"
+        if pair.conn is not None and (fault is None or (keeps and pair.flight is not None)):
             pair.used = self.now
             return pair.conn
         if pair.flight is not None:
@@ -212,17 +216,19 @@ class LookupMachine(RuleBasedStateMachine):
             return waited_for[-1] if waited_for and seeker.seconds > PATIENCE else OurConnectionError
         if fault is not None and not pair.refused:
             pair.in_a_row = 0
-        self.release(pair)
+        if not keeps:
+            self.release(pair)
         pair.flight = Flight(pair, self.now, self.hooks)
         return pair.flight
 
-    def hold(self, pair: Pair, conn: Any, but: Flight | None = None) -> None:
+    def hold(self, pair: Pair, conn: Any, but: Flight | None = None, *, by_hand: bool = False) -> None:
         """The pair has this one now; other flights no longer decide for it."""
         for flight in [*pair.late, *([pair.flight] if pair.flight not in (None, but) else [])]:
             flight.dismissed = True
         if pair.flight is not but:
             pair.flight = None
         pair.conn, pair.used, pair.refused, pair.spared = conn, self.now, False, 0.0
+        pair.by_hand = by_hand
         self.pairs[pair.host] = pair
 
     def settle(self, leader: Leader) -> None:
@@ -239,9 +245,11 @@ class LookupMachine(RuleBasedStateMachine):
             if gave:
                 self.release(pair)
                 self.hold(pair, says, flight)
+            elif pair.conn is not None:
+                flight.error, flight.conn, pair.used = None, pair.conn, self.now
             else:
                 pair.refused = pair.said = failed
-            if gave or failed:
+            if gave or failed or pair.conn is not None:
                 pair.back_off(self.now)
             if flight.hooks != self.hooks:
                 pair.end_back_off()
@@ -286,7 +294,8 @@ class LookupMachine(RuleBasedStateMachine):
                     return flight
                 self.tidy_of(seeker)
                 pair = self.pairs.get(seeker.host)
-                good = pair is not None and pair.conn is not None and self.fault(pair) is None
+                good = pair is not None and pair.conn is not None
+                good = good and (self.fault(pair) is None or (pair.by_hand and self.fault(pair) != "closed"))
                 good = good and seeker.host not in self.isolated
                 return pair.conn if pair is not None and good else DeadlineExceeded
             self.tidy_of(seeker)
@@ -403,7 +412,7 @@ class LookupMachine(RuleBasedStateMachine):
         pair = self.pairs.setdefault(host, Pair(host))
         self.release(pair)
         pair.end_back_off()
-        self.hold(pair, conn)
+        self.hold(pair, conn, by_hand=True)
         self.sweep(pair)
         self.all_go_on()
 

@@ -36,6 +36,7 @@ from sleepwalker.events import ConnectionEvicted, Event, HookFailed
 from tests.both_drivers import threads_only
 from tests.unit.engine_driver import FakeClock, answer
 from tests.unit.manager_driver import (
+    PLAIN,
     A,
     B,
     Bed,
@@ -88,6 +89,74 @@ def test_a_connection_that_was_added_is_found() -> None:
     bed.manager.add(A, None, thing)
     assert bed.manager.find(A) is bed.manager.find(A, None) is thing
     assert bed.manager.find(A, auth=None) is thing
+
+
+def _opened(bed: Bed, conn: Connection) -> None:
+    bed.trip(A)
+
+
+def _cut_off(bed: Bed, conn: Connection) -> None:
+    bed.unreachable(A)
+
+
+def _logged_out(bed: Bed, conn: Connection) -> None:
+    bed.unauthorized(conn)
+
+
+def _idle(bed: Bed, conn: Connection) -> None:
+    bed.clock.advance(301)
+
+
+def _old(bed: Bed, conn: Connection) -> None:
+    bed.manager.reload(PLAIN.replace(health={"max_age": 200.0}))
+    bed.clock.advance(201)
+
+
+FAULTS = pytest.mark.parametrize("fault", [_opened, _cut_off, _logged_out, _idle, _old])
+
+
+@FAULTS
+@pytest.mark.parametrize("hooked", [False, True])
+def test_an_added_connection_stays_where_no_hook_makes_another(fault: Callable[..., None], hooked: bool) -> None:
+    """Without a hook nothing could ever bring it back: one outage would be one for good."""
+    bed = Bed(hooked=False)
+    hook = Hook(nothing)
+    if hooked:
+        bed.manager.add_conn_hook(hook)
+    bed.manager.add(A, ANONYMOUS, conn := bed.conn(A))
+    fault(bed, conn)
+    assert bed.manager.find(A, ANONYMOUS) is conn
+    assert bed.manager.find(A, ANONYMOUS) is conn
+    assert len(hook.asked) == hooked, "the hooks are asked once in a back-off"
+    assert not conn.closed
+    assert bed.reasons() == []
+
+
+@FAULTS
+def test_an_added_connection_gives_way_to_one_that_a_hook_makes(fault: Callable[..., None]) -> None:
+    bed = Bed()
+    bed.manager.add(A, ANONYMOUS, conn := bed.conn(A))
+    fault(bed, conn)
+    found = bed.manager.find(A, ANONYMOUS)
+    assert found is not conn
+    assert len(bed.hook.asked) == len(bed.reasons()) == 1
+
+
+def test_an_added_connection_that_was_closed_is_not_found() -> None:
+    bed = Bed(hooked=False)
+    bed.manager.add(A, ANONYMOUS, conn := bed.conn(A))
+    conn.close()
+    with pytest.raises(OurConnectionError, match="add_conn_hook"):
+        bed.manager.find(A, ANONYMOUS)
+
+
+def test_an_added_connection_is_not_dropped_because_others_are_looked_for() -> None:
+    bed = Bed()
+    bed.manager.add(A, ANONYMOUS, conn := bed.conn(A))
+    for _ in range(5):
+        bed.clock.advance(301)
+        bed.manager.find(B, ANONYMOUS)
+    assert bed.manager.conns[A, ANONYMOUS] is conn
 
 
 def test_hooks_are_asked_in_the_order_in_which_they_were_added() -> None:
@@ -493,7 +562,7 @@ def test_while_the_hooks_are_asked_to_go_back_others_keep_the_stand_in() -> None
 def test_a_hook_that_finds_the_pair_it_makes_is_told_so() -> None:
     bed = Bed()
     bed.hook.act = bed.manager.find
-    with pytest.raises(OurConnectionError, match="its hooks wait for it themselves"):
+    with pytest.raises(OurConnectionError, match="its own hooks call find for it"):
         in_thread(lambda: bed.manager.find(A))()
     assert len(bed.hook.asked) == 1
 
@@ -519,7 +588,7 @@ def test_hooks_of_two_threads_that_wait_for_each_other_are_told_so() -> None:
     bed.hook.act = act
     jobs = [in_thread(lambda host=host: bed.manager.find(host)) for host in (A, B)]  # type: ignore[misc]
     for job in jobs:
-        with pytest.raises(OurConnectionError, match="its hooks wait for it themselves"):
+        with pytest.raises(OurConnectionError, match="its own hooks call find for it"):
             job()
     assert bed.manager._lookup.flights.waiting == {}
 

@@ -84,6 +84,8 @@ class Held:
 
     host: str
     conn: Any = None
+    by_hand: bool = False
+    """It was added by hand, so it stays until a hook gives another one."""
     target: str | None = None
     home: str | None = None
     stands_in: bool = False
@@ -290,9 +292,11 @@ class ManagerMachine(RuleBasedStateMachine):
         )
         if over:
             pair.in_a_row = 0
-        if fault in ("breaker", "connect") and isinstance(pair.conn, Connection) and pair.target == pair.home:
+        keeps = fault == "failback" or (pair.by_hand and fault is not None and fault != "closed")
+        down = fault in ("breaker", "connect") and not keeps
+        if down and isinstance(pair.conn, Connection) and pair.target == pair.home:
             pair.stands_in = True
-        stand_in = pair.conn if fault == "failback" else None
+        stand_in = pair.conn if keeps else None
         if stand_in is None and pair.conn is not None:
             self.give_up(pair)
         # Who is asked, and what they say.
@@ -320,6 +324,8 @@ class ManagerMachine(RuleBasedStateMachine):
                 self.back_off(key, pair)
         elif stand_in is not None:
             assert found is stand_in
+            if pair.by_hand:
+                pair.made = pair.used = now
             self.back_off(key, pair)
         else:
             assert type(raised) is OurConnectionError
@@ -353,9 +359,9 @@ class ManagerMachine(RuleBasedStateMachine):
         pair.down_then = self.model.down(pair)
         self.ends[key] = self.model.now
 
-    def hold(self, pair: Held, conn: Any, *, preferred: bool = True) -> None:
+    def hold(self, pair: Held, conn: Any, *, preferred: bool = True, by_hand: bool = False) -> None:
         """`preferred` is whether no hook had trouble that could have named another place."""
-        pair.conn = conn
+        pair.conn, pair.by_hand = conn, by_hand
         pair.target = conn.origin.text if isinstance(conn, Connection) else pair.home or pair.host
         if pair.home is None or (pair.host == "orders" and preferred):
             pair.home, pair.stands_in = pair.target, False
@@ -383,7 +389,7 @@ class ManagerMachine(RuleBasedStateMachine):
             self.give_up(pair)
         end_back_off(pair)
         pair.stands_in = False
-        self.hold(pair, conn)
+        self.hold(pair, conn, by_hand=True)
         self.asked = key
         self.ends.pop(key, None)
         if host in self.model.isolations:
@@ -545,7 +551,7 @@ class ManagerMachine(RuleBasedStateMachine):
         stamp = pair.next_round if pair.conn is None else pair.used
         if pair.conn is None and now < pair.next_round:
             return False
-        if now - stamp >= IDLE:
+        if now - stamp >= IDLE and not (pair.conn is not None and pair.by_hand):
             return True
         alike = {name: one for name, one in self.model.pairs.items() if (one.conn is None) == (pair.conn is None)}
         left = [one for name, one in alike.items() if name in table and name != self.asked]

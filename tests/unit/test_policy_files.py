@@ -581,7 +581,7 @@ def test_every_field_says_its_unit_and_reason() -> None:
 
 
 def test_the_reference_page_is_the_generated_one() -> None:
-    """`make docs` writes it anew."""
+    """`make reference` writes it anew."""
     assert (ROOT / "docs/reference/policies.md").read_text(encoding="utf-8") == page()
 
 

@@ -248,7 +248,7 @@ def test_what_could_never_say_no_is_refused_by_its_name(function: Any, give: Cal
         give(function)
     assert str(caught.value) == (
         f"retry_if must be a plain function that returns True or False: {name} is a coroutine or generator function, "
-        "and what that returns would count as True each time"
+        f"whose return value always counts as true"
     )
 
 
@@ -265,7 +265,7 @@ def test_what_cannot_be_called_is_refused(wrong: Any, give: Callable[[Any], None
 
 def test_a_plain_function_around_a_coroutine_function_is_found_out_when_it_is_asked() -> None:
     response = requests.Response()
-    with pytest.raises(TypeError, match=r"<lambda> returned a coroutine, which would count as True each time$"):
+    with pytest.raises(TypeError, match=r"<lambda> returned a coroutine, which always counts as true$"):
         asking(lambda answer: coroutine([answer]))(Outcome(NEUTRAL, 202, response=response))
 
 

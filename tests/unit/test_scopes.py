@@ -158,7 +158,7 @@ def test_what_a_subclass_keeps_is_shared_as_well() -> None:
 
 
 def test_a_scope_has_no_scopes() -> None:
-    with pytest.raises(ValueError, match="this is the scope 'reports' of a connection, and a scope has no scopes"):
+    with pytest.raises(ValueError, match="this is the scope 'reports', and a scope cannot have scopes"):
         conn().scope("reports").scope("eu")
 
 
@@ -522,7 +522,7 @@ def test_a_host_is_forgotten_with_its_scopes() -> None:
 def test_what_only_a_connection_has_is_not_asked_for_by_the_name_of_a_scope(act: str) -> None:
     bed = Bed()
     args = (f"{A}#token=sesame", None, bed.conn(A)) if act == "add" else (f"{A}#token=sesame",)
-    with pytest.raises(URLError, match=r"get a scope of a host from its connection, as find\(host\).scope") as caught:
+    with pytest.raises(URLError, match=r"get a scope from a connection with find\(host\).scope") as caught:
         getattr(bed.manager, act)(*args)
     assert "sesame" not in str(caught.value)
 

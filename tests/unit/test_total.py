@@ -88,7 +88,7 @@ def test_a_wait_for_a_place_ends_with_the_total() -> None:
     _there = here.begin()
     waiting = here.call(answer(200), total=2)
     assert isinstance(waiting.outcome.error, DeadlineExceeded)
-    assert str(waiting.outcome.error).endswith("the total deadline ran out after 2 s, waiting for a turn")
+    assert str(waiting.outcome.error).endswith("the total deadline ran out after 2 s, while the call was queued")
     assert here.clock.now == 5002
 
 

@@ -351,7 +351,7 @@ def test_closing_the_connection_ends_it() -> None:
     call.reply(True)
     error = call.outcome.error
     assert isinstance(error, ConnectionError)
-    assert "was closed while the call waited" in str(error)
+    assert "was closed while the call was queued" in str(error)
     assert (error.never_sent, error.retryable) == (True, False)
     assert here.only(RequestFailed).waited == 2.0
     assert here.host.snapshot().rejections == 0

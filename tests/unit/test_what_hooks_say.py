@@ -336,7 +336,7 @@ def failed(error: requests.RequestException, url: str = f"{LOGIN}/token?secret={
 
 REFUSED = urllib3.exceptions.NewConnectionError(POOL, "no")  # type: ignore[arg-type]
 REFUSED.__cause__ = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
-WHERE = "a server that the hook asked"
+WHERE = "a server that the hook called"
 GONE = f"{os.strerror(errno.ECONNREFUSED)} (errno {errno.ECONNREFUSED})"
 
 
@@ -445,7 +445,7 @@ def test_what_our_own_code_says_is_shown_as_it_is() -> None:
         "Basic authentication failed",
         "127.0.0.1:8443 refused (errno 111)",
         "see https://login.example/help/login",
-        "it gave a connection that is closed",
+        "it returned a closed connection",
         "50% of 3 tries: no answer!",
     ],
 )
@@ -511,7 +511,7 @@ def test_the_text_says_when_the_hooks_are_asked_again() -> None:
             bed.manager.find(A)
         if wait is not None:
             assert str(caught.value).endswith(
-                f"Hook: OSError: away; the hooks are asked again in {max(wait, 0.1):.1f} s"
+                f"Hook: OSError: away; the hooks can be called again in {max(wait, 0.1):.1f} s"
             )
             assert caught.value.retry_after == pytest.approx(wait)
             bed.clock.advance(wait - {1.0: 0.25, 0.25: 0.01, 0.01: 0.0}[wait])

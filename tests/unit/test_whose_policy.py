@@ -473,7 +473,7 @@ def test_nothing_that_is_known_of_a_host_is_lost_when_another_policy_takes_over(
 @pytest.mark.parametrize(
     ("wrong", "kind", "says"),
     [
-        ({}, TypeError, "neither"),
+        ({}, TypeError, "pass at least one of them"),
         ({"policies": {A: 3}}, TypeError, r"policies\['https://a.test'\]: policy must be a Policy"),
         ({"policies": {A: "nonsense"}}, PolicyError, "'https://a.test': name: unknown"),
         ({"policies": [A]}, TypeError, "policies must be a mapping of patterns to policies"),

@@ -649,7 +649,7 @@ def test_a_process_that_forks_and_has_asked_no_host_is_no_worker(url: str, make:
     assert wait(fork(lambda: True)) == 0
     until(lambda: not overview(url).workers)
     assert parent.manager.fleet is not None
-    assert parent.manager.fleet.error == "this process forked others, and has asked no host itself"
+    assert parent.manager.fleet.error == "this process forked others, and has called no host itself"
     parent.manager.hosts.host(HOST)
     until(lambda: parent.joined and len(overview(url).workers) == 1)
 

@@ -21,7 +21,7 @@ from sleepwalker.fleet.store import Heard, Order, Said, StoreError, View
 A, B = "https://a.example.com", "https://b.example.com"
 BROKEN = View("broken", cause="503")
 TIMEOUT = 20.0
-FOREIGN = "there is foreign data under the keys of the fleet"
+FOREIGN = "other data is stored under the fleet's keys"
 
 
 def word(worker: str = "w1", last: Heard | None = None, **more: object) -> Said:
@@ -204,7 +204,7 @@ def test_a_replica_is_told(own_redis: RedisServer) -> None:
     store.sync(word())
     with own_redis.client() as admin:
         admin.replicaof("127.0.0.1", "1")
-        assert "it is a replica, which takes no writes" in failure(lambda: store.sync(word()))
+        assert "it is a replica, which accepts no writes" in failure(lambda: store.sync(word()))
         admin.replicaof("no", "one")
     assert store.sync(word()).workers == 1
     store.close()
@@ -380,7 +380,7 @@ def test_a_user_that_has_the_keys_of_another_service_is_told_which_were_asked_fo
 
 def test_a_database_that_is_not_there_is_told(redis_server: RedisServer) -> None:
     store = RedisStore(redis_server.url + "?db=99", "billing", timeout=TIMEOUT)
-    assert "it answered an error: DB index is out of range" in failure(store.version)
+    assert "it answered with an error: DB index is out of range" in failure(store.version)
 
 
 # Processes and threads

@@ -157,7 +157,7 @@ def test_a_failover_is_followed(watched: tuple[list[RedisServer], int]) -> None:
     assert told <= {
         "the connection was closed",
         "the connection was refused",
-        "it is a replica, which takes no writes",
+        "it is a replica, which accepts no writes",
         "the Sentinel names a server that is a replica: it is failing over",
     }
     with copy.client(password="s3cret") as admin:
@@ -168,7 +168,7 @@ def test_a_failover_is_followed(watched: tuple[list[RedisServer], int]) -> None:
 def test_what_is_wrong_with_sentinel_is_told(watched: tuple[list[RedisServer], int]) -> None:
     _, sentinel = watched
     where = f"127.0.0.1:{sentinel}"
-    assert "the Sentinel watches nothing by the name in the URL" in failure(
+    assert "the Sentinel monitors no master with the name in the URL" in failure(
         f"redis+sentinel://:s3cret@{where}/other?sentinel_password=watch"
     )
     assert "it refused the user or the password" in failure(f"redis+sentinel://:s3cret@{where}/billing")

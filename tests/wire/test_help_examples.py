@@ -123,7 +123,10 @@ def test_the_example_runs(
     if " jq " in example:
         program("jq")
     command = example.replace("https://example.net", url).replace("http://localhost:8080", url)
-    if command.startswith("sleepwalker demo"):
+    serves = "demo --serve" in command
+    if serves:
+        command += " --port 0"
+    elif command.startswith("sleepwalker demo"):
         command = command.replace("demo", "demo --quick", 1).replace("--quick --quick", "--quick")
     environment = _environment()
     if command.startswith("sleepwalker fleet"):
@@ -131,7 +134,7 @@ def test_the_example_runs(
         command = command.replace("file:///run", f"file://{folder}")
         if "redis://localhost" in command:
             command = command.replace("redis://localhost", _store(request.getfixturevalue("redis_server").url))
-    follows = "--follow" in command or "--watch" in command
+    follows = serves or "--follow" in command or "--watch" in command
     if not follows and _SHELL.isdisjoint(re.sub("'[^']*'", "", command)):
         monkeypatch.chdir(folder)
         with mock.patch.dict(os.environ, environment, clear=True):

@@ -12,6 +12,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,13 +22,14 @@ import hvac.exceptions
 import openai
 import pytest
 import requests
-from servers import Exchange, FaultServer, Step, json_reply, reply, reset, stall, truncated
+from servers import Exchange, FaultServer, Step, TlsMaterial, json_reply, reply, reset, stall, truncated
 
 from sleepwalker import ConnectionManager, HostHealth, Policy
 from sleepwalker.adapters import RequestsAdapter
 from sleepwalker.adapters import httpx as adapters_for_httpx
 from sleepwalker.adapters import httpx2 as adapters_for_httpx2
 from sleepwalker.hosts import HostTable
+from tests.docs_page import blocks
 
 #: What is tried is the SDKs; the adapters' own tests run with each interpreter.
 pytestmark = [pytest.mark.once, pytest.mark.long]
@@ -240,3 +242,24 @@ def test_openai_streams_its_events_as_they_come(server: FaultServer) -> None:
     assert words == ["Good ", "night."]
     health = transport.hosts.health(server.url)
     assert (health.calls, health.attempts, health.failures) == (1, 2, 1)
+
+
+def test_the_recipe_for_boto3_sends_an_upload_again_over_tls(tls: TlsMaterial, tls_server: FaultServer) -> None:
+    """There botocore makes the body while it is sent, with a checksum at its end, and cannot tell where it is in it."""
+    recipe: dict[str, Any] = {}
+    for block in blocks(Path(__file__).parents[2] / "docs" / "recipes" / "sdks.md"):
+        if "Cloud" in block.text:
+            break
+        exec(block.text, recipe)
+    through = recipe["Through"]("standard")
+    through.session.verify = str(tls.ca)
+    s3 = recipe["client"](
+        "s3", through, endpoint_url=tls_server.url, region_name="eu-central-1",
+        aws_access_key_id="AKIA0000", aws_secret_access_key="secret",
+    )  # fmt: skip
+    tls_server.script(reply(503), reply(200))
+    s3.put_object(Bucket="photos", Key="lamp", Body=b"a picture")
+    first, second = tls_server.requests
+    assert first.header("Content-Encoding") == "aws-chunked"
+    assert first.body == second.body
+    assert b"a picture" in first.body

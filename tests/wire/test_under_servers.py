@@ -1,4 +1,4 @@
-"""The recipes of docs/how-to/run-it-under-servers.md: each program as the page shows it, under its server."""
+"""The recipes of docs/recipes/ that are for a server: each program as its page shows it, under that server."""
 
 from __future__ import annotations
 
@@ -32,9 +32,22 @@ from tests.docs_page import blocks
 pytestmark = [pytest.mark.once, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "how-to" / "run-it-under-servers.md"
-#: What the page shows, by the name that it has there.
-FILES = {block.directives["file"]: block.text for block in blocks(PAGE) if "file" in block.directives}
+RECIPES = ROOT / "docs" / "recipes"
+
+
+def files_of(recipe: str) -> dict[str, str]:
+    """What the page shows, by the name that it has there."""
+    return {block.directives["file"]: block.text for block in blocks(RECIPES / recipe) if "file" in block.directives}
+
+
+#: Those of the pages whose programs do not share a name.
+FILES = {**files_of("gunicorn.md"), **files_of("fastapi.md"), **files_of("celery.md"), **files_of("kubernetes.md")}
+
+
+def command_of(recipe: str, start: str) -> list[str]:
+    """The words of the one command of the page that begins so."""
+    [words] = re.findall(rf"^\$ ({start}.*)$", (RECIPES / recipe).read_text(encoding="utf-8"), re.MULTILINE)
+    return list(words.split())
 
 
 @dataclass
@@ -72,9 +85,14 @@ def orders() -> Iterator[Orders]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name, text in FILES.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    return tmp_path
+    return laid_out(FILES, tmp_path)
+
+
+def laid_out(files: dict[str, str], folder: Path) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
 
 
 @contextlib.contextmanager
@@ -103,7 +121,7 @@ def wait_for(fact: Callable[[], object], folder: Path, within: float = 60.0) -> 
         time.sleep(0.05)
 
 
-def get(url: str) -> tuple[int, bytes]:
+def get(url: str | urllib.request.Request) -> tuple[int, bytes]:
     """The status and the body; 0 where nobody answers."""
     try:
         with urllib.request.urlopen(url, timeout=60) as response:
@@ -251,11 +269,11 @@ def test_prometheus_finds_the_workers_by_the_files_that_the_recipe_writes(
 # --- uvicorn with FastAPI
 
 
-@pytest.fixture(params=["api", "api_awaited"])
+@pytest.fixture(params=["api", "api_threads"])
 def api(request: pytest.FixtureRequest, folder: Path, orders: Orders) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     [port] = _free_ports(1)
-    [words] = re.findall(rf"^\$ (uvicorn {request.param}:.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    with running(folder, *words.split(), "--port", str(port), ORDERS=orders.server.url) as process:
+    words = command_of("fastapi.md", f"uvicorn {request.param}:")
+    with running(folder, *words, "--port", str(port), ORDERS=orders.server.url) as process:
         url = f"http://127.0.0.1:{port}"
         wait_for(lambda: get(f"{url}/ready")[0] == 200, folder)
         yield process, url
@@ -315,6 +333,56 @@ def test_uvicorn_ends_with_what_is_in_flight_answered_and_the_manager_closed(
     orders.server.wait_for_open(0)
 
 
+def test_fastapi_passes_its_callers_deadline_on(folder: Path, orders: Orders) -> None:
+    """The host hears how long its answer is of use, and the caller has one in time."""
+    [port] = _free_ports(1)
+    words = command_of("fastapi.md", "uvicorn api:")
+    with running(folder, *words, "--port", str(port), ORDERS=orders.server.url):
+        url = f"http://127.0.0.1:{port}"
+        wait_for(lambda: get(f"{url}/ready")[0] == 200, folder)
+
+        def timed(path: str, seconds: str) -> tuple[int, float]:
+            asked = urllib.request.Request(f"{url}{path}", headers={"X-Request-Timeout": seconds})
+            began = time.monotonic()
+            return get(asked)[0], time.monotonic() - began
+
+        def told() -> float:
+            [request] = orders.server.requests[-1:]
+            return float(request.header("X-Request-Timeout") or 0)
+
+        assert timed("/orders/7", "2")[0] == 200
+        assert 1 < told() <= 2
+        assert timed("/orders/7", "3600")[0] == 200
+        assert 9 < told() <= 10, "no longer than the policy's own attempt"
+        assert timed("/orders/7", "soon")[0] == 422
+        status, seconds = timed("/orders/slow", "0.5")
+        assert status == 503
+        assert 0.5 <= seconds < 3
+
+
+# --- Django
+
+
+def test_django_workers_share_the_manager_that_was_made_before_they_were_forked(tmp_path: Path, orders: Orders) -> None:
+    folder = laid_out(files_of("django.md"), tmp_path)
+    [port] = _free_ports(1)
+    words = command_of("django.md", "gunicorn ")
+    with running(folder, *words, BIND=f"127.0.0.1:{port}", ORDERS=orders.server.url) as process:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(lambda: get(f"{url}/orders/1")[0] == 200, folder)
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(get, [f"{url}/orders/{number}" for number in range(100)]))
+        assert {status for status, _ in answers} == {200}
+        assert {json.loads(body)["path"] for _, body in answers} == {f"/orders/{number}" for number in range(100)}
+        assert get(f"{url}/orders/broken") == (502, b'{"detail": "orders: 503"}')
+        [host] = json.loads(get(f"{url}/status/hosts.json")[1])["hosts"]
+        assert host["names"] == ["orders"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert "attempt.failed" in (folder / "server.log").read_text(), "events go to Django's logging"
+    orders.server.wait_for_open(0)
+
+
 # --- Celery
 
 _FILESYSTEM = """
@@ -338,9 +406,9 @@ def celery(folder: Path, orders: Orders) -> Iterator[subprocess.Popen[bytes]]:
         (folder / name).mkdir()
     results = f"file://{folder / 'results'}"
     (folder / "celeryconfig.py").write_text(_FILESYSTEM.replace("file://results", results))
-    [words] = re.findall(r"^\$ (celery .*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    words = command_of("celery.md", "celery ")
     quietly = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-    with running(folder, *words.split(), *quietly, ORDERS=orders.server.url) as process:
+    with running(folder, *words, *quietly, ORDERS=orders.server.url) as process:
         yield process
 
 
@@ -396,16 +464,18 @@ def test_a_pod_may_end_its_calls_and_is_ready_whatever_other_hosts_do() -> None:
     annotations = deployment["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == str(port["containerPort"])
     assert container["args"][container["args"].index("--port") + 1] == str(port["containerPort"])
-    assert "livenessProbe" not in container
+    alive = container["livenessProbe"]
+    assert alive["httpGet"] == container["readinessProbe"]["httpGet"]
+    assert alive["periodSeconds"] * alive["failureThreshold"] > total, "a pod that only waits is not restarted"
     assert container["args"][:2] == ["uvicorn", "api:app"]
 
 
 def test_the_servers_wait_for_longer_than_a_call_may_take() -> None:
     values: dict[str, Any] = {}
-    exec(FILES["gunicorn_conf.py"], values)
     total = Policy().timeout.total
-    assert values["graceful_timeout"] > total
-    assert values["timeout"] > total
-    graceful = re.findall(r"uvicorn .*--timeout-graceful-shutdown (\d+)", PAGE.read_text(encoding="utf-8"))
-    assert len(graceful) == 2
-    assert all(int(seconds) > total for seconds in graceful)
+    for recipe in ("gunicorn.md", "django.md"):
+        exec(files_of(recipe)["gunicorn_conf.py"], values)
+        assert values["graceful_timeout"] > total
+        assert values["timeout"] > total
+    for program in ("api", "api_threads"):
+        assert int(command_of("fastapi.md", f"uvicorn {program}:")[-1]) > total

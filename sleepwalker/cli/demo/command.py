@@ -21,7 +21,7 @@ from sleepwalker.cli.demo.fleet import DIRECTORY, Fleet
 from sleepwalker.cli.demo.move import MOVING, DirectoryHook
 from sleepwalker.cli.demo.plan import FULL, HOSTS, PLAIN_TIMEOUT, QUICK, SEEDS, SIDES, WORKERS, Side
 from sleepwalker.cli.logs import events_to
-from sleepwalker.cli.parser import Commands, examples, new_regular_file
+from sleepwalker.cli.parser import Commands, UsageError, examples, new_regular_file, whole
 from sleepwalker.cli.summary import Call, Outcome
 from sleepwalker.cli.text import say
 from sleepwalker.cli.traffic import Lane, Response, measured
@@ -35,7 +35,11 @@ Start six real HTTP servers on this machine, four of which
 misbehave and one of which moves, and send them the same
 traffic twice, side by side: through sleepwalker with the
 shipped policies, and through requests with timeout=10.
-Ends by itself, with a table of what was measured."""
+Ends by itself, with a table of what was measured.
+
+With --serve: be a server to try things on, until Ctrl-C.
+It listens on this machine only, answers every path with
+the request as JSON, and prints which paths fail, and how."""
 
 _EXAMPLES = examples(
     "sleepwalker demo",
@@ -45,7 +49,14 @@ _EXAMPLES = examples(
     "sleepwalker demo --seed 1234",
     "# eight seconds, for programs",
     "sleepwalker demo --quick --json",
+    "# a server to try things on",
+    "sleepwalker demo --serve",
+    "# two, of whose requests a third fails",
+    "sleepwalker demo --serve --hosts 2 --fail 0.3",
 )
+
+#: The port of `--serve`, which the docs name.
+PORT = 8765
 
 #: Seconds between two lines of progress where nothing can move.
 _LINE_EVERY = 3.0
@@ -69,11 +80,56 @@ def add(commands: Commands) -> None:
     for action in (log, page):
         parser.completed(action, "file")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+    server = parser.add_argument_group("with --serve")
+    server.add_argument("--serve", action="store_true", help="answer requests until Ctrl-C")
+    server.add_argument("--port", metavar="N", type=_port, help=f"listen there ({PORT}); 0: at any free port")
+    server.add_argument("--hosts", metavar="N", type=whole(1), help="be so many servers, at that port and the next (1)")
+    server.add_argument("--fail", metavar="P", type=_share, help="answer 503 to that share of all requests (0)")
+    server.add_argument("--quiet", action="store_true", help="no line on the terminal for each request")
     parser.set_defaults(run=run)
 
 
+def _port(text: str) -> int:
+    """A type for `add_argument`: a port, or 0."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    """A type for `add_argument`: a share from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1, such as 0.3")
+    return value
+
+
 def run(args: argparse.Namespace) -> int:
-    """Run the demo; the exit code does not depend on the numbers: it is 0."""
+    """Run the demo, whose exit code does not depend on its numbers: it is 0. With --serve, be the server."""
+    _check(args)
+    if args.serve:
+        from sleepwalker.cli.demo import serve  # noqa: PLC0415 - needs nothing that the demo needs, and asyncio
+
+        return serve.run(
+            args.port if args.port is not None else PORT, args.hosts or 1, args.seed, args.fail or 0.0, quiet=args.quiet
+        )
+    return _demo(args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise `UsageError` for options that do not go together."""
+    of_server = ("port", "hosts", "fail", "quiet")
+    of_demo = ("quick", "log", "html", "json")
+    for name in of_demo if args.serve else of_server:
+        if getattr(args, name) not in (None, False):
+            wrong = "does not go with --serve" if args.serve else f"needs --serve: sleepwalker demo --serve --{name}"
+            raise UsageError(f"--{name} {wrong}\nSee: sleepwalker demo --help")
+
+
+def _demo(args: argparse.Namespace) -> int:
     from sleepwalker.cli import display  # noqa: PLC0415 - this needs rich, parsing does not
     from sleepwalker.cli.demo.report import Report  # noqa: PLC0415
 

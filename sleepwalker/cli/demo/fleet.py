@@ -39,6 +39,8 @@ LATENCY = (0.005, 0.020)
 _BODY = b'{"status": "fine"}\n'
 
 Respond = Callable[[asyncio.StreamWriter], Awaitable[None]]
+#: Holds the whole conversation over one connection.
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def _head(status: str, length: int) -> bytes:
@@ -98,25 +100,37 @@ class Fleet:
 class Server:
     """One server that can be taken down and brought back on the same port, or on another one."""
 
-    def __init__(self, respond: Respond) -> None:
-        self._respond = respond
-        self._socket = _bound(0)
+    def __init__(self, talk: Talk, port: int = 0, *, limit: int = 2**16) -> None:
+        """`limit` is the most bytes that a read up to a separator takes. Raises `OSError` where the port is taken."""
+        self._talk = talk
+        self._limit = limit
+        self._socket = _bound(port)
         self.port: int = self._socket.getsockname()[1]
         self._left: list[socket.socket] = []
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
+    @property
+    def listening(self) -> bool:
+        return self._server is not None
+
     async def up(self) -> None:
-        self._server = await asyncio.start_server(self._serve, sock=self._socket)
+        self._server = await asyncio.start_server(self._serve, sock=self._socket, limit=self._limit)
 
     def down(self) -> None:
         """Close the listener and cut every connection.
 
         The port stays bound, without listening: connects are refused, and no other program gets the port meanwhile.
         """
+        self.close()
+        self._socket = _bound(self.port)
+
+    def close(self) -> None:
+        """Close the listener, cut every connection and give the port back."""
         if self._server is not None:
             self._server.close()
-        self._socket = _bound(self.port)
+            self._server = None
+        self._socket.close()
         for writer in tuple(self._open):
             writer.transport.abort()
 
@@ -131,28 +145,37 @@ class Server:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0].strip()
-                await reader.readexactly(int(length or 0))
-                await self._respond(writer)
-                await writer.drain()
-                if b"\r\nconnection: close\r\n" in head:
-                    break
+            await self._talk(reader, writer)
         except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the client went away, or it does not speak HTTP
         except asyncio.CancelledError:
-            pass  # the fleet ends; let out, it would be printed
+            pass  # the server ends; let out, it would be printed
         finally:
             self._open.discard(writer)
             writer.close()
+
+
+async def _answer_all(respond: Respond, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer each request of a connection alike."""
+    while True:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0].strip()
+        await reader.readexactly(int(length or 0))
+        await respond(writer)
+        await writer.drain()
+        if b"\r\nconnection: close\r\n" in head:
+            break
 
 
 def _bound(port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if os.name == "posix":  # elsewhere this option would let others take the port
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", port))
+    try:
+        sock.bind(("127.0.0.1", port))
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
@@ -187,8 +210,11 @@ def _servers(seed: int, drip: float) -> dict[str, Server]:
         body = json.dumps({name: f"http://127.0.0.1:{servers[name].port}" for name in NAMES}).encode()
         writer.write(_head("200 OK", len(body)) + body)
 
-    servers = {name: Server(partial(drips if name == "drips" else fine, name)) for name in NAMES}
-    return {**servers, DIRECTORY: Server(tell)}
+    def server(respond: Respond) -> Server:
+        return Server(partial(_answer_all, respond))
+
+    servers = {name: server(partial(drips if name == "drips" else fine, name)) for name in NAMES}
+    return {**servers, DIRECTORY: server(tell)}
 
 
 async def _run(sets: int, seed: int, down_at: float, down_for: float, move_at: float, drip: float) -> None:

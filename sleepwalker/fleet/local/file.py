@@ -84,9 +84,9 @@ def look(path: Path) -> os.stat_result | None:
             status = path.stat()
         except FileNotFoundError:
             if path.is_symlink():
-                raise StoreError(f"{path} is a link to nothing") from None
+                raise StoreError(f"{path} is a symbolic link to a file that does not exist") from None
             if not path.parent.is_dir():
-                raise StoreError(f"the folder {path.parent} does not exist: it has to be there first") from None
+                raise StoreError(f"the folder {path.parent} does not exist: create it") from None
             return None
         if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"{path} is {files.kind(status.st_mode)}, not a regular file")
@@ -107,9 +107,12 @@ def open_file(path: Path, clock: Clock) -> Opened:
     if (status := look(path)) is None:
         _make(path)
         if (status := look(path)) is None:
-            raise StoreError(f"{path} was made, and is gone again")
+            raise StoreError(f"{path} was created, and is already gone")
     if (kind := _network(status.st_dev)) is not None:
-        raise StoreError(f"{path} lies on a network file system ({kind}): it is for the workers of one machine")
+        raise StoreError(
+            f"{path} is on a network file system ({kind}): a fleet file is only for workers of one "
+            f"machine, so use a local file system"
+        )
     with _opening:
         connection = _connect(path, identity(status))
     opened = Opened(connection, identity(status), os.getpid(), *_NO_CLOCK)
@@ -117,7 +120,7 @@ def open_file(path: Path, clock: Clock) -> Opened:
         boot, zero = _prepare(connection, path, clock)
         now = look(path)
         if now is None or identity(now) != identity(status):
-            raise StoreError(f"{path} was replaced while it was opened")
+            raise StoreError(f"{path} was replaced while it was being opened")
         return replace(opened, boot=boot, zero=zero)
     except BaseException:
         close_file(opened)
@@ -158,10 +161,10 @@ def _check_content(path: Path) -> None:
     if not head:
         return
     if len(head) < _HEAD or not head.startswith(b"SQLite format 3\0"):
-        raise StoreError(f"{path} is no SQLite database, and is left as it is")
+        raise StoreError(f"{path} is not an SQLite database; it was not changed: use another path")
     # https://www.sqlite.org/fileformat.html, 1.3: the application's id at 68, and the user's version at 60
     if int.from_bytes(head[68:72]) != _APPLICATION:
-        raise StoreError(f"{path} is a database of something else, and is left as it is")
+        raise StoreError(f"{path} is a database of another program; it was not changed: use another path")
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, clock: Clock) -> tuple[str, float]:
@@ -183,10 +186,10 @@ def _prepare(connection: sqlite3.Connection, path: Path, clock: Clock) -> tuple[
     layout = _value(connection, "PRAGMA user_version")
     if layout != LAYOUT:
         raise StoreError(
-            f"{path} has the layout {layout}, and this release knows {LAYOUT}: all workers need the same release"
+            f"{path} has layout {layout}, and this release reads layout {LAYOUT}: run the same release in all workers"
         )
     if _value(connection, "PRAGMA journal_mode = WAL") != "wal":
-        raise StoreError(f"{path} cannot be used by several processes: its file system has no shared memory")
+        raise StoreError(f"{path} cannot be shared by processes: its file system has no shared memory")
     run("PRAGMA journal_size_limit = 4194304")
     with _transaction(connection):
         boot, zero = _boot(), clock.wall() - clock.monotonic()
@@ -224,7 +227,7 @@ def _make(path: Path) -> None:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BeingMade(f"{path} is being made by another process") from None
+            raise BeingMade(f"{path} is being created by another process") from None
         if look(path) is not None:
             return
         # Left from one that was deleted alone. With it, those who had that open would be heard here.
@@ -278,9 +281,9 @@ def fault(path: Path, error: Exception, timeout: float) -> StoreError:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreError(f"{path} has been locked by another process for {timeout:g} s")
         case sqlite3.SQLITE_NOTADB:
-            return StoreError(f"{path} is no SQLite database, and is left as it is")
+            return StoreError(f"{path} is not an SQLite database; it was not changed: use another path")
         case sqlite3.SQLITE_CORRUPT:
-            return StoreError(f"{path} is damaged: delete it, and the workers make it anew")
+            return StoreError(f"{path} is damaged: delete it, and the workers create it again")
         case sqlite3.SQLITE_FULL:
             return StoreError(f"{path} cannot grow: the disk is full")
         case sqlite3.SQLITE_READONLY:
@@ -291,7 +294,9 @@ def fault(path: Path, error: Exception, timeout: float) -> StoreError:
         return StoreError(f"{path} cannot be used: {error.strerror or type(error).__name__}")
     if isinstance(error, sqlite3.Error):
         return StoreError(f"{path} cannot be used: {_line(error)}")
-    return StoreError(f"{path} holds what no worker wrote: delete it, and the workers make it anew ({_line(error)})")
+    return StoreError(
+        f"{path} holds data that no worker wrote: delete it, and the workers create it again ({_line(error)})"
+    )
 
 
 def _code(error: sqlite3.Error) -> int | None:

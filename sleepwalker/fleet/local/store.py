@@ -58,9 +58,9 @@ class FileStore:
         if not self.path.is_absolute() or "\x00" in str(path):
             raise ValueError(f"path {str(path)!r} is not absolute: workers may have different working folders")
         if not service:
-            raise ValueError("service is empty: it names what the workers have in common, such as 'billing'")
+            raise ValueError("service is empty: give the name that all workers of the service share, such as 'billing'")
         if not 0 < timeout < math.inf:
-            raise ValueError(f"timeout {timeout!r} is not allowed: it is a number of seconds above 0")
+            raise ValueError(f"timeout {timeout!r} is not allowed: it must be a number of seconds above 0")
         self.shown: str = self.path.as_uri()
         self._service = service
         self._timeout = timeout
@@ -171,7 +171,7 @@ class FileStore:
         if self.path in _torn:
             raise StoreError(
                 f"{self.path} was open when this process was forked, so it cannot be used here: fork before the first "
-                "call"
+                f"call"
             )
         if opened is None:
             return None

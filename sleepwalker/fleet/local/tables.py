@@ -57,7 +57,7 @@ class Service:
 
     def sync(self, said: Said) -> Heard:
         if len(said.views) > VIEWS:
-            raise StoreError(f"one sync may speak of {VIEWS:,} hosts, and this one speaks of {len(said.views):,}")
+            raise StoreError(f"one sync may report at most {VIEWS:,} hosts, and this one reports {len(said.views):,}")
         self._make()
         # A version that this store has not reached yet is of another past: a copy of the file was put back.
         afresh = said.since < 0 or said.store != self._store or said.since > self._version

@@ -63,14 +63,16 @@ def read(url: str) -> Address:
     nodes = tuple([_node(place, _PORTS[kind]) for place in places.split(",")])  # a generator would keep its locals
     if kind == "one" and len(nodes) > 1:
         raise ValueError(
-            "the URL of the fleet's store names several servers: with redis+cluster:// these are nodes of a cluster, "
-            "with redis+sentinel:// they are Sentinels"
+            "the URL of the fleet's store names several servers: write redis+cluster:// for nodes of a cluster, or "
+            "redis+sentinel:// for Sentinels"
         )
     master, db = _path(kind, parts.path)
     options = _options(parts.query, _TLS_OPTIONS * tls + _SENTINEL_OPTIONS * (kind == "sentinel") + ("db",))
     db = _db(options["db"]) if "db" in options else db
     if kind == "cluster" and db:
-        raise ValueError("the URL of the fleet's store names a database, and a cluster has only number 0: leave it out")
+        raise ValueError(
+            "the URL of the fleet's store names a database, but a cluster has only database 0: leave it out"
+        )
     where = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in nodes)
     end = {"one": f"/{db}", "sentinel": f"/{master}/{db}", "cluster": ""}[kind]
     return Address(
@@ -123,8 +125,8 @@ def _node(place: str, default: int) -> Node:
         raise ValueError("the URL of the fleet's store names no host: write redis://HOST:PORT/DATABASE")
     if colon not in ("", ":") or (colon and not (port.isascii() and port.isdigit() and 0 < int(port[:9]) < 65536)):
         raise ValueError(
-            "the URL of the fleet's store has a port that is no number from 1 to 65535; "
-            "in a user or password, write : as %3A, / as %2F and @ as %40"
+            "the URL of the fleet's store has a port that is not a number from 1 to 65535; in a user or password, "
+            "write : as %3A, / as %2F and @ as %40"
         )
     return unquote(host), int(port) if port else default
 
@@ -136,18 +138,18 @@ def _path(kind: Kind, path: str) -> tuple[str, int]:
     if kind == "sentinel":
         if not steps:
             raise ValueError(
-                "the URL of the fleet's store does not name what Sentinel watches: "
-                "write redis+sentinel://HOST1:26379,HOST2:26379/NAME/DATABASE"
+                "the URL of the fleet's store lacks the name of the master that Sentinel monitors: write "
+                "redis+sentinel://HOST1:26379,HOST2:26379/NAME/DATABASE"
             )
         master = steps.pop(0)
     if len(steps) > 1:
-        raise ValueError("the URL of the fleet's store goes on after the number of the database: leave that out")
+        raise ValueError("the URL of the fleet's store has something after the database number: leave it out")
     return master, _db(steps[0]) if steps else 0
 
 
 def _db(given: str) -> int:
     if not (given.isascii() and given.isdigit() and len(given) < 6):
-        raise ValueError("the URL of the fleet's store names a database that is no number: write redis://HOST:PORT/0")
+        raise ValueError("the URL of the fleet's store has a database that is not a number: write redis://HOST:PORT/0")
     return int(given)
 
 
@@ -170,8 +172,8 @@ def _options(query: str, allowed: tuple[str, ...]) -> dict[str, str]:
             # What is behind the question mark may be the end of a password.
             shown = name if name in (*_TLS_OPTIONS, *_SENTINEL_OPTIONS, "username", "password") else f"number {at}"
             raise ValueError(
-                f"the URL of the fleet's store has an option that is not known with its scheme ({shown}); "
-                f"allowed are: {', '.join(sorted(allowed))}"
+                f"the URL of the fleet's store has an option that its scheme does not allow ({shown}); allowed are: "
+                f"{', '.join(sorted(allowed))}"
             )
     return dict(given)
 

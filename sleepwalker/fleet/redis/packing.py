@@ -52,7 +52,7 @@ def fits(name: str) -> bool:
 def arguments(said: Said) -> list[bytes]:
     """What the script takes for a sync."""
     if len(said.views) > VIEWS:
-        raise StoreError(f"a worker may tell at most {VIEWS} views at once, and this one told {len(said.views)}")
+        raise StoreError(f"a worker may send at most {VIEWS} views at once, and this one sent {len(said.views)}")
     known = said.store is not None and said.store.isalnum()
     given = [
         b"sync",

@@ -145,4 +145,7 @@ class RedisStore:
         with contextlib.suppress(Exception):  # garbage fails in many ways
             return read(*answer)
         self._wire.close()
-        raise StoreError(f"{self.shown}: there is foreign data under the keys of the fleet: see which, and delete them")
+        raise StoreError(
+            f"{self.shown}: other data is stored under the fleet's keys (sleepwalker:SERVICE:*): find "
+            f"these keys and delete them"
+        )

@@ -33,18 +33,18 @@ _MEANINGS = {
     "NoPermissionError": "the user may not run the script or touch the keys: allow evalsha, eval, get, hgetall, what "
     "the script uses, and the keys sleepwalker:{SERVICE}:*; is SERVICE the right service?",
     "OutOfMemoryError": "it is full (maxmemory)",
-    "ReadOnlyError": "it is a replica, which takes no writes",
+    "ReadOnlyError": "it is a replica, which accepts no writes",
     "BusyLoadingError": "it is still loading its data",
     "ClusterDownError": "the cluster is down",
     "MasterDownError": "it is a replica that has lost its master",
     "TryAgainError": "the cluster is moving the keys",
     "AskError": "the cluster is moving the keys",
     "MovedError": "it is a node of a cluster: write redis+cluster:// in the URL",
-    "MISCONF": "it cannot save its data, and takes no writes",
-    "NOREPLICAS": "it has too few replicas, and takes no writes",
-    "BUSY": "a script of somebody's keeps it busy",
-    "WRONGTYPE": "there is foreign data under the keys of the fleet",
-    "InvalidResponse": "what answers there is no Redis",
+    "MISCONF": "it cannot save its data, and accepts no writes",
+    "NOREPLICAS": "it has too few replicas, and accepts no writes",
+    "BUSY": "a long-running script keeps it busy",
+    "WRONGTYPE": "other data is stored under the fleet's keys",
+    "InvalidResponse": "the server that answers is not Redis",
 }
 #: Errors without a word of their own, by what is in them.
 _TEXTS = {
@@ -58,7 +58,7 @@ _TEXTS = {
 _SYSTEM = {
     ConnectionRefusedError: "the connection was refused",
     FileNotFoundError: "there is no such socket or file",
-    PermissionError: "the socket or a file may not be used",
+    PermissionError: "permission to use the socket or a file is denied",
     socket.gaierror: "the name was not found",
     ConnectionResetError: "the connection was reset",
 }
@@ -161,7 +161,7 @@ class Wire:
                 node = (getattr(error, "host", "") or self._nodes[0][0], int(getattr(error, "port", 0)))
             self.close()
             self._nodes = [node, *(other for other in self._nodes if other != node)][:_MOST_NODES]
-        raise StoreError("the nodes of the cluster disagree where the keys are")
+        raise StoreError("the nodes of the cluster disagree about where the keys are")
 
     def _answers(self, commands: Sequence[Sequence[bytes]], instead: Sequence[bytes] | None) -> list[Any]:
         for command in commands:
@@ -219,7 +219,7 @@ class Wire:
             finally:
                 connection.disconnect()
             if not found:
-                raise StoreError("the Sentinel watches nothing by the name in the URL")
+                raise StoreError("the Sentinel monitors no master with the name in the URL")
             return found[0].decode(), int(found[1])
 
         master: Node = self._first_of(ask)
@@ -293,11 +293,11 @@ class Wire:
             if key in _MEANINGS:
                 return _MEANINGS[key].replace("SERVICE", self._service)
         if "FOREIGN" in said or "user_script" in said:
-            return "there is foreign data under the keys of the fleet: see which, and delete them"
+            return "other data is stored under the fleet's keys (sleepwalker:SERVICE:*): find and delete them"
         if isinstance(error, redis.ConnectionError):
             return "the connection was closed"
         if isinstance(error, redis.ResponseError):
-            return f"it answered an error: {self._harmless(said)}"
+            return f"it answered with an error: {self._harmless(said)}"
         return f"its answer cannot be read ({type(error).__name__})"
 
     def _harmless(self, said: str) -> str:

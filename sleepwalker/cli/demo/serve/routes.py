@@ -1,0 +1,69 @@
+"""The table of what the server answers: each path with its handler and the sentence that the terminal shows."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from sleepwalker.cli.demo.serve.http import Answer, Refused, Request
+from sleepwalker.cli.demo.serve.state import State
+
+#: What makes an answer. The path's variable parts come as keyword arguments.
+Handler = Callable[..., Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the table."""
+
+    shown: str
+    """The path, with its variable parts in braces."""
+    about: str
+    methods: tuple[str, ...]
+    """Those that are allowed; empty for all."""
+    handler: Handler
+    pattern: re.Pattern[str]
+
+
+#: The group of the paths by which the server itself is steered: nothing goes wrong with them.
+BY_HAND = "The server itself:"
+
+#: By the group under whose heading they are shown.
+ROUTES: dict[str, list[Route]] = {BY_HAND: []}
+
+
+def route(group: str, shown: str, about: str = "", *methods: str) -> Callable[[Handler], Handler]:
+    """Add a row. Without `about` the path is answered and not shown: it is like the one above it."""
+    pattern = re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(shown)))
+
+    def add(handler: Handler) -> Handler:
+        ROUTES.setdefault(group, []).append(Route(shown, about, methods, handler, pattern))
+        return handler
+
+    return add
+
+
+def by_hand(request: Request) -> bool:
+    """Whether the request is for the server itself."""
+    return any(row.pattern.fullmatch(request.path) for row in ROUTES[BY_HAND])
+
+
+async def answered(state: State, request: Request, otherwise: Handler) -> Answer:
+    """What the path's handler answers, or `otherwise` for a path that is not in the table."""
+    for row in itertools.chain.from_iterable(ROUTES.values()):
+        found = row.pattern.fullmatch(request.path)
+        if found is None:
+            continue
+        allowed = ("HEAD", *row.methods) if "GET" in row.methods else row.methods
+        if allowed and request.method not in allowed:
+            raise Refused(405, f"{row.shown} takes {', '.join(allowed)}", (("Allow", ", ".join(allowed)),))
+        return await row.handler(state, request, **found.groupdict())
+    return await otherwise(state, request)
+
+
+def shown_path(request: Request) -> str:
+    """The path for people to read, without its query and without a password that it may hold."""
+    masked = re.sub(r"^(/(?:hidden-)?basic-auth)/.*", r"\1/...", request.path)
+    return masked if len(masked) <= 200 else masked[:197] + "..."
