@@ -55,6 +55,11 @@ docs: setup  ## Build the site of the documentation into site/; VERSION=3.0 name
 reference: setup  ## Write the generated pages of docs/reference anew
 	@$(BIN)/python scripts/reference.py
 
+.PHONY: pictures
+pictures: setup  ## Take the pictures of docs/pictures anew, from the pages and commands as they are
+	@scripts/system-packages
+	@PICTURES=anew $(BIN)/python -m pytest -q -n 0 tests/wire/test_pictures.py $(ARGS)
+
 lock:  ## Take the newest releases of all dependencies into requirements/, from which `setup` installs
 	@scripts/lock
 

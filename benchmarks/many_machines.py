@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report
 from benchmarks.machine import RESULTS, ROOT
 from sleepwalker.policy import Policy
 from tests.unit.virtual import Record, Server, World, down, failing, overloaded
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def read(folder: Path = RESULTS) -> Result:
     """The result that lies in the folder."""
-    return dict(json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8")))
+    return report.read(folder, NAME)
 
 
 # What is computed
@@ -153,14 +154,14 @@ def _partial(result: Result) -> str:
         return f"{_percent(row['answered'])} · {row['sends']:.2f}"
 
     header = ["attempts that fail", NONE, PLAIN, IN_A_ROW, *(f"`standard`, {rate}/s" for rate in RATES)]
-    return _table(header, [[f"{ill} %", *(cell(policy, ill, rate) for policy, rate in columns)] for ill in ILL])
+    return report.table(header, [[f"{ill} %", *(cell(policy, ill, rate) for policy, rate in columns)] for ill in ILL])
 
 
 def _death(result: Result) -> str:
     found = {(row["before"], row["rate"]): row["seconds"] for row in result["death"]}
     header = ["failed before", *(f"{rate} call{'s' * (rate > 1)} a second" for rate in DEATH_RATES)]
     lines = [[f"{before} %", *(_middle_and_worst(found[before, rate]) for rate in DEATH_RATES)] for before in BEFORE]
-    return _table(header, lines)
+    return report.table(header, lines)
 
 
 def _outage(result: Result) -> str:
@@ -171,12 +172,14 @@ def _outage(result: Result) -> str:
         row = rows[seconds, rate]
         return f"{_middle_and_worst(row['back'])} · {row['sends']:.3f}"
 
-    return _table(header, [[f"{seconds} s", *(cell(seconds, rate) for rate in OUTAGE_RATES)] for seconds in OUTAGES])
+    return report.table(
+        header, [[f"{seconds} s", *(cell(seconds, rate) for rate in OUTAGE_RATES)] for seconds in OUTAGES]
+    )
 
 
 def _overload(result: Result) -> str:
     lines = [[row["policy"], f"{row['served']:.0f}", f"{row['sends']:.2f}"] for row in result["overload"]]
-    return _table(["", "calls served a second", "sends a call"], lines)
+    return report.table(["", "calls served a second", "sends a call"], lines)
 
 
 BLOCKS: Mapping[str, Callable[[Result], str]] = {
@@ -194,11 +197,6 @@ def _percent(share: float) -> str:
 
 def _middle_and_worst(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds):.1f} s ({max(seconds):.1f})"
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    cells = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def _as_json(result: Result) -> str:

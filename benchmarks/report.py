@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def as_markdown(title: str, notes: str, facts: Facts, rows: Sequence[Row]) -> st
     """The run as a page: a table per group, then the facts."""
     parts = [f"# {title}", notes]
     for group in dict.fromkeys(row.group for row in rows):
-        parts += [f"## {group}", _table([row for row in rows if row.group == group])]
+        parts += [f"## {group}", _rows([row for row in rows if row.group == group])]
     parts += ["## How it was measured", "\n".join(f"- {name}: {words(value)}" for name, value in facts.items())]
     return "\n\n".join(parts) + "\n"
 
@@ -41,11 +42,11 @@ def write(folder: Path, name: str, page: str, data: str) -> list[Path]:
     return written
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _rows(rows: Sequence[Row]) -> str:
     references = list(rows[0].wall_ratios)
     compared = [f"of {name}" for name in references]
     header = ["", "wall, µs", "half of the rounds", *compared, "CPU, µs", *compared, "function calls"]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    lines = []
     for row in rows:
         lines.append(
             [
@@ -58,7 +59,56 @@ def _table(rows: Sequence[Row]) -> str:
                 f"{row.function_calls:.0f}",
             ]
         )
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return table(header, lines)
+
+
+def table(header: Sequence[str], lines: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+    """A table in Markdown; `left` are the columns of words, and all others those of numbers."""
+    rule = ["---" if number in left else "---:" for number in range(len(header))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *lines])
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the project promises of one figure; `least` where more is better."""
+
+    words: str
+    limit: float
+    figure: Callable[[Mapping[str, Any]], float]
+    """Reads it from a result; KeyError or StopIteration where it was not measured."""
+    least: bool = False
+
+    def met(self, figure: float) -> bool:
+        return figure >= self.limit if self.least else figure <= self.limit
+
+
+def aims(targets: Sequence[Target], result: Mapping[str, Any]) -> str:
+    """What was aimed at, what was measured, and whether it was met; empty where nothing of it was measured."""
+    lines = []
+    for target in targets:
+        try:
+            figure = target.figure(result)
+        except (KeyError, StopIteration):
+            continue
+        sign = "≥" if target.least else "≤"
+        verdict = "met" if target.met(figure) else "**missed**"
+        lines.append([target.words, f"{sign} {target.limit:g}", f"{figure:.3g}", verdict])
+    return table(["", "aim", "measured", ""], lines) if lines else ""
+
+
+def read(folder: Path, name: str) -> dict[str, Any]:
+    """The result of a benchmark that lies in the folder."""
+    return dict(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def renew(files: Mapping[Path, str]) -> int:
+    """Write the files that are not so already, and say which; 0, for a command to end with."""
+    for path, text in files.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path}", file=sys.stderr)
+    return 0
 
 
 def _ratio(of: Spread) -> str:

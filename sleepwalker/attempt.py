@@ -12,8 +12,8 @@ from sleepwalker.value import Value, value_type
 class Attempt(Value):
     """One send of a call, and its result; frozen. Times are in seconds.
 
-    `error` is text rather than the exception: an exception that holds itself through its
-    attempts would keep its frames, and the bodies in them, alive until the next collection.
+    `error` is text, not the exception: an exception that refers to itself through its attempts would keep its frames,
+    and the bodies in them, alive until the next garbage collection.
 
     Example:
         ```python

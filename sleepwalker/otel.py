@@ -1,4 +1,4 @@
-"""OpenTelemetry: a span and a duration for every call, and the trace's context on the wire."""
+"""OpenTelemetry: a span and a duration for every call, and trace context in the request headers."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def instrument(
     *,
     max_hosts: int = 100,
 ) -> None:
-    """Trace every call of every `Connection` and `AsyncConnection` with a span from now on, and measure its duration.
+    """Trace every call of every `Connection` and `AsyncConnection` with a span, and measure its duration.
 
     `tracer_provider` and `meter_provider` replace the global ones. `max_hosts` is how many servers the metric
-    distinguishes; later ones are `other`. Another call replaces the one before. Raises ValueError for an invalid
+    distinguishes; later ones count as `other`. Calling it again replaces the settings. Raises ValueError for an invalid
     `max_hosts`.
 
-    The requests, urllib3 and aiohttp instrumentations make no second span of what happens within a call.
+    The instrumentations of requests, urllib3 and aiohttp add no second span within a call.
     """
     _check_max_hosts(max_hosts)
     try:
@@ -84,7 +84,7 @@ def instrument(
 
 
 def uninstrument() -> None:
-    """Undo `instrument`. Calls under way end as they began."""
+    """Undo `instrument`. Calls in flight are traced to their end."""
     put(None)
 
 
@@ -155,7 +155,7 @@ class _Calls:
 
 
 class _Around:
-    """The span around one call: current while the call is made, and ended with what came of it."""
+    """The span around one call: current during the call, and ended with the call's outcome."""
 
     __slots__ = ("_before", "_began", "_call", "_calls", "_came", "_method", "_sent", "_span", "_token", "_within")
 
@@ -178,7 +178,7 @@ class _Around:
         return _recording(span, call.observe)
 
     def ended(self, final: Final) -> Final:
-        """Note what came of the call."""
+        """Record the outcome of the call."""
         self._sent = bool(final.attempts)
         self._came = _finish(self._span, final)
         return final

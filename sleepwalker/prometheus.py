@@ -27,20 +27,19 @@ Source = ConnectionBase | ManagerBase[Any, Any]
 
 
 class Collector(_Collector):
-    """The metrics of all hosts of some managers and connections, to be registered with `prometheus_client`.
+    """A `prometheus_client` collector with the metrics of all hosts of the given managers and connections.
 
     Args:
-        sources: Managers and connections, those of asyncio as well. One host may be behind several of them: its counts
-            are added up.
-        max_hosts: How many values the label `host` may have. The first that come are kept for good, all later hosts
-            share `other`.
-        label: Gives a host's label, from its origin (`https://api.example.net:8443`). Hosts with the same one are
-            added up, such as the replicas of a service. By default the origin itself. A host for which it raises
-            counts as `other`.
+        sources: Managers and connections, blocking or asyncio. If a host is in several of them, its counts are added.
+        max_hosts: How many values the label `host` may have. The first hosts keep theirs; all later hosts share
+            `other`.
+        label: A function that returns a host's label for its origin (`https://api.example.net:8443`). Hosts with the
+            same label are added, such as the replicas of a service. Default: the origin itself. A host for which it
+            raises counts as `other`.
 
     Raises TypeError and ValueError for invalid arguments.
 
-    Register one collector in a registry, and `add` to it what is made later. It keeps its sources alive.
+    Register one collector in a registry, and `add` later sources to it. It keeps its sources alive.
 
     Example:
         ```python
@@ -59,15 +58,15 @@ class Collector(_Collector):
         self._metrics = HostMetrics(max_hosts, label)
 
     def add(self, source: Source) -> None:
-        """Add a source: its hosts are read from now on as well."""
+        """Add a source; its hosts are included from now on."""
         self._sources.append(_check_source(source))
 
     def describe(self) -> Iterable[Metric]:
-        """The families without values: registering reads no host."""
+        """The metric families without values, so that registering reads no host."""
         return [_family(family, ()) for family in FAMILIES]
 
     def collect(self) -> Iterator[Metric]:
-        """The metric families with their present values."""
+        """The metric families with their current values."""
         sources = list(self._sources)
         records = [record for source in sources for record in source._records()]
         for family, points in (*self._metrics.read(records), *read_fleets(_fleets(sources))):

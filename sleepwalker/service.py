@@ -1,4 +1,4 @@
-"""`ServiceManager` finds services by their definition, and `Service` is one: its resources, on one host."""
+"""`ServiceManager` finds services by their definition. `Service` is one service on one host, with its resources."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ __all__ = ["Service", "ServiceManager"]
 
 
 class ServiceManager:
-    """Finds the definition of a service, and makes a `Service` of it that uses the connections of one manager.
+    """Finds service definitions, and creates `Service` objects that use the connections of one manager.
 
     Args:
         servicedef_manager: Finds definitions; reschema's `ServiceDefManager`.
-        connection_manager: Finds connections: a `ConnectionManager`, or anything with `find(host, auth)`.
-        allow: Other hosts that may have the credentials of a service whose data names them (`$host` of a relation):
-            origins such as "https://b.example.com", patterns of them such as "https://*.example.com", and names that
-            a hook understands. Hosts that are not listed get what the hooks have for them, and https never leads to
-            http. A connection manager that is no `ConnectionManager` is not restricted: it is what decides.
+        connection_manager: Finds connections: a `ConnectionManager`, or any object with `find(host, auth)`.
+        allow: Other hosts that may get a service's credentials when its data names them (`$host` of a relation):
+            origins such as "https://b.example.com", patterns such as "https://*.example.com", and names that a hook
+            understands. Unlisted hosts get the credentials that the hooks have for them. https never leads to http. A
+            connection manager that is not a `ConnectionManager` is not restricted: it decides itself.
 
     Example:
         ```python
@@ -65,7 +65,7 @@ class ServiceManager:
 
     @property
     def allow(self) -> tuple[str, ...]:
-        """Other hosts that may have a service's credentials. May be assigned to, for relations followed later."""
+        """Other hosts that may get a service's credentials. Assign to change it for relations followed later."""
         return self._allow
 
     @allow.setter
@@ -76,7 +76,7 @@ class ServiceManager:
     def find_by_id(self, host: object, id: str, instance: object = None, auth: object = None) -> Service:  # noqa: A002
         """The service on `host` whose definition has this id. Opens no connection.
 
-        What the definition manager raises for an id that it does not know is passed on.
+        An unknown id raises what the definition manager raises.
         """
         return self._service(self.servicedef_manager.find_by_id(id), host, instance, auth)
 
@@ -92,7 +92,7 @@ class ServiceManager:
     ) -> Service:
         """The service on `host` whose definition has this name, version and provider. Opens no connection.
 
-        What the definition manager raises for a name that it does not know is passed on.
+        An unknown name raises what the definition manager raises.
         """
         return self._service(self.servicedef_manager.find_by_name(name, version, provider), host, instance, auth)
 
@@ -108,18 +108,18 @@ class ServiceManager:
 
 
 class Service:
-    """One service on one host. All arguments are kept as attributes of the same name, and may be assigned to.
+    """One service on one host. Each argument is kept as an attribute of the same name, which may be assigned to.
 
     Args:
         servicedef: Its definition. None is possible with a `servicepath`, for plain requests.
-        host: Where it is: what the connection manager's `find` is given.
-        instance: Its part of the service path, where a host has several instances of the service.
-        servicepath: What its URIs begin with; by default `/api/`, instance, name and version of the definition.
+        host: Its host, as passed to the connection manager's `find`.
+        instance: Its part of the service path, if a host has several instances of the service.
+        servicepath: The beginning of its URIs. Default: `/api/`, instance, name and version of the definition.
         service_manager: Finds the services that relations lead to.
-        connection: What requests are sent through: anything with `json_request(method, uri, body, params, headers)`.
-            By default the one that `connection_manager` finds at the first request.
-        connection_manager: Finds the connection. A connection from it that is no longer good is asked for anew.
-        auth: Credentials: what the connection manager's `find` is given beside the host.
+        connection: Sends the requests: any object with `json_request(method, uri, body, params, headers)`. Default: the
+            connection that `connection_manager` finds at the first request.
+        connection_manager: Finds the connection, and finds a new one when that is no longer good.
+        auth: Credentials, as passed to the connection manager's `find`.
 
     Threads may share it.
 
@@ -168,7 +168,7 @@ class Service:
 
     @property
     def connection(self) -> Any:
-        """What requests are sent through; None until there was one, if it is left to the connection manager."""
+        """The connection that sends requests. None until the connection manager has found one."""
         return self._held[0]
 
     @connection.setter
@@ -177,7 +177,7 @@ class Service:
 
     @property
     def response(self) -> Any:
-        """The last response of the connection, in this thread where it is a `Connection`; None if there is none."""
+        """The last response of the connection, for a `Connection` the last in this thread; None if there is none."""
         conn, found = self._held
         if conn is None:
             return None
@@ -186,7 +186,7 @@ class Service:
         return getattr(conn, "response", None)
 
     def add_headers(self, headers: Mapping[str, Any]) -> None:
-        """Send these with all later requests, in place of headers of the same name that a request has itself."""
+        """Send these headers with all later requests. They replace headers of the same name in a request."""
         self.headers.update(headers)
 
     @without_locals
@@ -198,9 +198,9 @@ class Service:
         params: object = None,
         headers: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Send a request to a URI without host; returns the decoded JSON of the response, None for an empty one.
+        """Send a request to a URI without host. Returns the decoded JSON of the response, or None for an empty one.
 
-        Raises ServiceException where there is neither a connection nor a connection manager; else what these raise.
+        Raises ServiceException without a connection and a connection manager, and what these raise.
         """
         if self.auth_stays_with is None or self.auth is not None:
             return self._request(method, uri, body, params, headers)
@@ -223,8 +223,7 @@ class Service:
     def bind(self, /, _resource_name: str, **kwargs: Any) -> DataRep:
         """The representation of a resource, with these values for the variables of its URI. Sends nothing.
 
-        ServiceException without a definition, ResourceException for a name that it does not have; else what
-        `Schema.bind` raises.
+        ServiceException without a definition, ResourceException for an unknown name, and what `Schema.bind` raises.
         """
         return self.lookup_resource(_resource_name).bind(**kwargs)
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report
 from benchmarks.aio import chaos, cost, crowd, gaps
 from benchmarks.aio.report import page
 from benchmarks.machine import RESULTS, load, machine, versions
@@ -78,7 +79,7 @@ def _end(*_: object) -> None:
 
 def read(folder: Path) -> dict[str, Any]:
     """The result that lies in the folder."""
-    return dict(json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8")))
+    return report.read(folder, NAME)
 
 
 def drawn(result: Mapping[str, Any]) -> dict[str, str]:
@@ -87,13 +88,8 @@ def drawn(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _write(folder: Path, result: Mapping[str, Any]) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in {f"{NAME}.json": _as_json(result), **drawn(result)}.items():
-        path = folder / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-            print(f"wrote {path}", file=sys.stderr)
-    return 0
+    files = {f"{NAME}.json": _as_json(result), **drawn(result)}
+    return report.renew({folder / name: text for name, text in files.items()})
 
 
 def _as_json(result: Mapping[str, Any]) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.aio import chaos, contenders, crowd, gaps
 from benchmarks.aio.contenders import AIOHTTP, HTTPX2, OURS, REQUESTS
 from benchmarks.figures import Spread, ratio
-from benchmarks.report import words
+from benchmarks.report import Target, aims, table, words
 
 Result = Mapping[str, Any]
 
@@ -18,18 +17,6 @@ _NOTES = """\
 asyncio through sleepwalker beside aiohttp, which sends for it, and beside what else people use. All hosts are on
 loopback. Ratios are medians over the rounds of the quotients within each round, in which all rows meet the same machine
 within seconds; less is faster. CPU is that of the calling process alone, the kernel's work for it included."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What the project promises of one figure."""
-
-    words: str
-    limit: float
-    figure: Callable[[Result], float]
-
-    def met(self, figure: float) -> bool:
-        return figure <= self.limit
 
 
 def _found(result: Result, section: str) -> Mapping[str, Any]:
@@ -92,27 +79,14 @@ TARGETS = (
 def page(result: Result) -> str:
     """The whole result in Markdown."""
     parts = ["# asyncio", _NOTES]
-    if made := targets(result):
+    if made := aims(TARGETS, result):
         parts += ["## Aims", made]
-    tables = {"cost": _cost, "crowd": _crowd, "gaps": _gaps, "chaos": _chaos}
-    for name, table in tables.items():
+    sections = {"cost": _cost, "crowd": _crowd, "gaps": _gaps, "chaos": _chaos}
+    for name, section in sections.items():
         if name in result["sections"]:
-            parts += table(_found(result, name), result)
+            parts += section(_found(result, name), result)
     parts += ["## How it was measured", _facts(result)]
     return "\n\n".join(parts) + "\n"
-
-
-def targets(result: Result) -> str:
-    """What was aimed at, what was measured, and whether it was met; empty where nothing of it was measured."""
-    lines = []
-    for target in TARGETS:
-        try:
-            figure = target.figure(result)
-        except KeyError:
-            continue
-        verdict = "met" if target.met(figure) else "**missed**"
-        lines.append([target.words, f"≤ {target.limit:g}", f"{figure:.3g}", verdict])
-    return _table(["", "aim", "measured", ""], lines) if lines else ""
 
 
 def _cost(found: Mapping[str, Any], result: Result) -> list[str]:
@@ -133,7 +107,7 @@ def _cost(found: Mapping[str, Any], result: Result) -> list[str]:
         header += ["p99, µs", "connections opened", *(["function calls"] if at_once == 1 else [])]
         many = f"{at_once} tasks at once; {at_once} threads where a call blocks:"
         alone = "One call at a time:" if at_once == 1 else many
-        parts += [alone, _table(header, lines)]
+        parts += [alone, table(header, lines)]
     return [*parts, _words(contenders.WORDS)]
 
 
@@ -153,7 +127,7 @@ others."""
         line += [f"{_median(paced, 'p99'):.2f}", f"{_quotient(paced, rows[crowd.ONE]['paced'], 'p99'):.2f}"]
         line += [f"{_median(full, 'per_second'):,.0f}", f"{_median(full, 'cpu'):.0f}"]
         lines.append([*line, f"{_median(full, 'p99'):.0f}", f"{_quotient(full, rows[crowd.ONE]['full'], 'p99'):.2f}"])
-    return ["## A thousand tasks", text, _table(header, lines), _words(crowd.WORDS)]
+    return ["## A thousand tasks", text, table(header, lines), _words(crowd.WORDS)]
 
 
 def _median(rounds: Sequence[Mapping[str, float]], kind: str) -> float:
@@ -185,11 +159,11 @@ longer than that, and than the idle loop's, other processes kept this one waitin
         if runs
     }
     hung = "; ".join(f"{client}: {seconds:.2f} s" for client, seconds in lasted.items())
-    table = _table(header, lines, left=(0, 1, 5))
+    rows = table(header, lines, left=(0, 1, 5))
     return [
         "## How long the loop stands still",
         text,
-        table,
+        rows,
         _words(gaps.WORDS),
         f"The call whose look-up hung took, at most: {hung}.",
     ]
@@ -232,10 +206,10 @@ permit may be left."""
     return [
         "## A storm",
         text,
-        _table(["", ""], lines),
+        table(["", ""], lines),
         f"Faults:\n\n{faults}",
-        _table(["how a call ended", "calls"], outcomes),
-        _table(["what the hosts did", "requests"], happened),
+        table(["how a call ended", "calls"], outcomes),
+        table(["what the hosts did", "requests"], happened),
     ]
 
 
@@ -251,8 +225,3 @@ def _facts(result: Result) -> str:
 
 def _words(rows: Mapping[str, str]) -> str:
     return "\n".join(f"- {name}: {text}" for name, text in rows.items())
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
-    rule = ["---" if number in left else "---:" for number in range(len(header))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *lines])

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report
 from benchmarks.children import BusyError, end_all
 from benchmarks.fleet import calls, plans, simulated, thousand
 from benchmarks.fleet.figures import isolations, sides
@@ -96,7 +97,7 @@ def _end(*_: object) -> None:
 
 def read(folder: Path) -> dict[str, Any]:
     """The result that lies in the folder."""
-    return dict(json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8")))
+    return report.read(folder, NAME)
 
 
 def drawn(result: Mapping[str, Any]) -> dict[str, str]:
@@ -113,14 +114,8 @@ def merged(old: Sequence[Any], new: Sequence[Any]) -> list[Any]:
 
 
 def _write(folder: Path, result: Mapping[str, Any]) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
     files = {f"{NAME}.json": _as_json(result), **drawn(result)}
-    for name, text in files.items():
-        path = folder / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-            print(f"wrote {path}", file=sys.stderr)
-    return 0
+    return report.renew({folder / name: text for name, text in files.items()})
 
 
 def _as_json(result: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from benchmarks.fleet import calls
 from benchmarks.fleet.figures import AFTER, Side
 from benchmarks.fleet.setting import ALONE, Kind, Setting, from_dict
+from benchmarks.report import table
 from benchmarks.report import words as fact
 
 #: What was aimed for.
@@ -61,7 +62,7 @@ def page(result: Mapping[str, Any]) -> str:
     """The whole result in Markdown."""
     parts = ["# What a fleet of workers spares a host, and what it costs", _NOTES]
     if aims := _aims(result):
-        parts += ["## What was aimed for", _table(["", "aim", "measured", ""], aims)]
+        parts += ["## What was aimed for", table(["", "aim", "measured", ""], aims)]
     outages = rows(result, "outages")
     if outages:
         parts += ["## A host that dies", _OUTAGES]
@@ -109,7 +110,7 @@ def _outages(found: Sequence[_Row]) -> str:
             else:
                 line += [""] * 6
         lines.append(line)
-    return _table(header, lines)
+    return table(header, lines)
 
 
 def knew(setting: Setting, side: Side) -> list[float | None]:
@@ -140,7 +141,7 @@ def _cut(result: Mapping[str, Any]) -> str:
 The host is well. For {first.setting.outage:g} s every connect of these workers to it fails, and the connections that
 they had are cut; the store they still reach. The figures are of the other workers, {first.setting.rate:g} calls a
 second each."""
-    return f"{text}\n\n{_table(header, lines)}"
+    return f"{text}\n\n{table(header, lines)}"
 
 
 def _frozen(result: Mapping[str, Any]) -> str:
@@ -158,7 +159,7 @@ def _frozen(result: Mapping[str, Any]) -> str:
 Redis is stopped by SIGSTOP for {first.setting.outage:g} s and goes on, while {first.setting.workers} workers make
 {first.setting.rate:g} calls a second each to a host that is well, which answers after 2 ms. Beside them, at the same
 time, as many workers that have no fleet. Durations count from when a call was due."""
-    return f"{text}\n\n{_table(header, lines)}"
+    return f"{text}\n\n{table(header, lines)}"
 
 
 def _isolate(result: Mapping[str, Any]) -> str:
@@ -176,7 +177,7 @@ def _isolate(result: Mapping[str, Any]) -> str:
             middle = f"{there[len(there) // 2]:.2f} s" if there else "-"
             lines.append([side, how[name], str(len(there)), middle, _last(reached), str(its["let through"])])
     header = ["side", "ordered", "workers reached", "median", "the last one", "calls let through after that"]
-    return f"From the order until a worker refuses calls.\n\n{_table(header, lines)}"
+    return f"From the order until a worker refuses calls.\n\n{table(header, lines)}"
 
 
 def _call(result: Mapping[str, Any]) -> str:
@@ -197,7 +198,7 @@ def _call(result: Mapping[str, Any]) -> str:
 `find` and a GET of {calls.SIZE} bytes of JSON from nginx, one call after another, {found["rounds"]} rounds of
 {found["calls"]} calls, each row in a process of its own. CPU is of the whole process, the fleet's thread included.
 Ratios are taken within a round; in brackets the quartiles."""
-    return f"{text}\n\n{_table(header, lines)}"
+    return f"{text}\n\n{table(header, lines)}"
 
 
 def _store(result: Mapping[str, Any]) -> str:
@@ -240,7 +241,7 @@ By Redis' own count (`INFO`: a script counts as one command, and each command in
 calls a second each, to all of their hosts at random. Simulated ones are threads in a few processes, each with its own
 connection, that do what a manager's client does in its thread; their calls are made up: 20 a second each, to broken
 hosts, all refused or failed."""
-    return "\n\n".join([text, _table(header, [*real, *made]), "\n".join([*peaks, *notes])])
+    return "\n\n".join([text, table(header, [*real, *made]), "\n".join([*peaks, *notes])])
 
 
 def _still(row: Mapping[str, Any]) -> str:
@@ -373,8 +374,3 @@ def _facts(result: Mapping[str, Any]) -> str:
             f" in none by more than {max(late):.2f} s"
         )
     return "\n".join(lines)
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *lines))

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report
 from benchmarks.machine import ROOT, load, machine, versions
 from benchmarks.outage.clients import CLIENTS
 from benchmarks.outage.plots import plots
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def read(folder: Path) -> dict[str, Any]:
     """The result that lies in the folder."""
-    return dict(json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8")))
+    return report.read(folder, NAME)
 
 
 def drawn(result: Mapping[str, Any]) -> dict[str, str]:
@@ -110,16 +111,11 @@ def drawn(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _write(folder: Path, result: Mapping[str, Any]) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
     files = {folder / f"{NAME}.json": _as_json(result)}
     files |= {folder / name: text for name, text in drawn(result).items()}
     if folder == RESULTS:
         files |= {path: fill(path, result) for path in PAGES}
-    for path, text in files.items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-            print(f"wrote {path}", file=sys.stderr)
-    return 0
+    return report.renew(files)
 
 
 def merged(folder: Path, result: dict[str, Any]) -> dict[str, Any]:

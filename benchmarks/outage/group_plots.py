@@ -26,7 +26,7 @@ def partial(found: Found) -> str | None:
     top, bottom = 96, 356
     rate = clients["sleepwalker"][0].scenario.rate
     title = "Calls that are answered while a share of the attempts fails"
-    subtitle = f"503, by chance; {rate:g} calls per second, three attempts at most where there are retries"
+    subtitle = f"503, at random; {rate:g} calls per second, at most three attempts for clients that retry"
     parts = [svg.text(24, 34, title, "title"), svg.text(24, 56, subtitle, "soft")]
     panels: Sequence[tuple[str, Sequence[float], Callable[[Run], float], float]] = (
         ("answered, %", (0, 25, 50, 75, 100), lambda run: 100 * run.success, 64),
@@ -72,8 +72,8 @@ def outages(found: Found) -> str | None:
     worst = max(run.recovery if run.recovery is not None else most for _, several in rows for run in several)
     longest = next(seconds for seconds in (6, 8, 10, 12, 16, 20) if seconds >= min(worst, 20))
     x, bottom = _scale(0, longest, left, right), top + height * len(rows)
-    title = "How long after an outage calls are answered as before"
-    subtitle = "Seconds until 99 % of a second's calls are; a dot for each run"
+    title = "How soon after an outage calls are answered again"
+    subtitle = "Seconds until 99 % of the calls in one second are answered; a dot for each run"
     parts = [svg.text(24, 34, title, "title"), svg.text(24, 56, subtitle, "soft")]
     for second in range(0, longest + 1, 2):
         parts.append(svg.line((x(second), top - 12), (x(second), bottom - 8), "grid"))

@@ -80,7 +80,7 @@ def _load(clients: Sequence[Run]) -> str:
         )
     return _panels(
         f"What reaches a server that answers 503 for {_length(clients[0]):g} s",
-        f"Requests per second; through each client {scenario.rate:g} calls per second are made throughout (dashed)",
+        f"Requests per second at the server; each client makes {scenario.rate:g} calls per second (dashed)",
         clients[0],
         panels,
         ticks=[0, scenario.rate, 3 * scenario.rate],
@@ -121,8 +121,8 @@ def _hang(clients: Sequence[Run]) -> str:
     most = max(run.most_in_flight for run in clients)
     top = math.ceil(most / 100) * 100 if most > 20 else 20
     return _panels(
-        f"Calls that wait for a host that accepts and never answers, for {_length(clients[0]):g} s",
-        f"Threads that the application has waiting; {clients[0].scenario.rate:g} calls per second are made",
+        f"Calls that wait for a host that accepts connections and never answers, for {_length(clients[0]):g} s",
+        f"Waiting threads of the application; it makes {clients[0].scenario.rate:g} calls per second",
         clients[0],
         panels,
         ticks=[0, top // 2, top],
@@ -194,7 +194,7 @@ def _name(name: str, middle: float) -> list[str]:
 
 def _tail(clients: Sequence[Run]) -> str:
     """Durations at each percentile, both axes so that the slow ones have room."""
-    title = "A slow tail, and what hedging does to it"
+    title = "A slow tail, with and without hedging"
     slow = clients[0].scenario
     subtitle = (
         f"How long calls take when {100 * slow.slow_share:g} % of the responses take {slow.slow_factor:g} times longer;"

@@ -13,6 +13,7 @@ from benchmarks.outage.groups import HEADINGS, TABLES, answered, faulty_machine,
 from benchmarks.outage.scenario import VARIED, Scenario
 from benchmarks.outage.server import COLD, SLOW, WARM_AFTER
 from benchmarks.outage.targets import DEADLINE, TARGETS
+from benchmarks.report import table
 from benchmarks.report import words as fact
 
 Column = tuple[str, Callable[[Run], str]]
@@ -25,7 +26,7 @@ process of its own, and so does its server. Between them are real sockets on loo
 
 - *requests per call*: requests that reached the server during the outage, divided by the calls that were due then.
   Where there is no outage, the whole run counts.
-- *first fast failure*: from the begin of the outage until a call failed within {FAST * 1000:.0f} ms.
+- *first fast failure*: from the start of the outage until a call failed within {FAST * 1000:.0f} ms.
 - *recovered after*: from the end of the outage to the first {WINDOW:g} s in which {100 * RECOVERED:g} % of the calls
   were answered well.
 - *failed meanwhile*: calls that were due after the end of the outage and failed."""
@@ -62,7 +63,7 @@ the outage takes 120 s. A host that hangs is not known to fail until a deadline 
 began under `standard`: until then every call is sent. A cold host answers {100 * COLD:.0f} % of the load at first,
 and all of it {WARM_AFTER:g} s after its first response. The rest gets 503.""",
     "exact": """\
-A circuit that opens 0.5 s after the begin sends trial calls after about 1.5, 3, 5.3, 8.6, 13.7 and 21.3 s, then every
+A circuit that opens 0.5 s after the start sends trial calls after about 1.5, 3, 5.3, 8.6, 13.7 and 21.3 s, then every
 10 s, each wait 10 % longer or shorter. These outages end shortly before a trial call, those above at any moment.""",
     "batch": """\
 All workers share one client. The job does not repeat an item that failed. Refused connections are seen by the client
@@ -98,9 +99,9 @@ def full(result: Mapping[str, Any]) -> str:
         parts += [f"## {scenario.title}", _load(scenario)]
         parts += [_table(_COLUMNS[name], list(clients.values())), _REMARKS[name]]
     found = repeated(result)
-    for group, table in TABLES.items():
+    for group, drawn in TABLES.items():
         if mine := _of_group(found, group):
-            parts += [f"## {HEADINGS[group]}", _REMARKS[group], table(mine), _targets(found, group)]
+            parts += [f"## {HEADINGS[group]}", _REMARKS[group], drawn(mine), _targets(found, group)]
     if targets := _targets(found, ""):
         parts += ["## What was aimed for", targets]
     return "\n\n".join(part for part in parts if part)
@@ -181,9 +182,8 @@ def _targets(found: Found, group: str) -> str:
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Run]) -> str:
-    cells = [["", *(name for name, _ in columns)], ["---", *("---:" for _ in columns)]]
-    cells += [[row.client, *(figure(row) for _, figure in columns)] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    lines = [[row.client, *(figure(row) for _, figure in columns)] for row in rows]
+    return table(["", *(name for name, _ in columns)], lines)
 
 
 _AMPLIFICATION: Column = ("requests per call", lambda run: f"{run.amplification:.2f}")

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report
 from benchmarks.environment import leave_out_the_environment
 from benchmarks.figures import rows
 from benchmarks.machine import RESULTS, ROOT, load, machine, versions
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def read(folder: Path) -> dict[str, Any]:
     """The result that lies in the folder."""
-    return dict(json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8")))
+    return report.read(folder, NAME)
 
 
 def drawn(result: Mapping[str, Any]) -> dict[str, str]:
@@ -158,17 +159,12 @@ def _plain(extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(folder: Path, result: Mapping[str, Any]) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
     rest = {name: value for name, value in result.items() if name != "rows"}
     files = {folder / f"{NAME}.json": as_json(rest, result["rows"])}
     files |= {folder / name: text for name, text in drawn(result).items()}
     if folder == RESULTS:
         files |= {path: fill(path.read_text(encoding="utf-8"), result) for path in PAGES}
-    for path, text in files.items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-            print(f"wrote {path}", file=sys.stderr)
-    return 0
+    return report.renew(files)
 
 
 def _show_profile(timed: Sequence[Case], calls: int) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.report import words
+from benchmarks.report import Target, aims, table, words
 from benchmarks.speed.cases import FIND, GROUPS, HOSTS, PARTS, REJECTED, SIZES, TLS
 from benchmarks.speed.peers import BARE, HTTPX, LOGGED, POOL, SILENT, STACK, WORDS
 from benchmarks.speed.processes import ratio_of_imports
@@ -24,19 +23,6 @@ exceeds, over all rounds. Wall time includes the wait for nginx and for a free c
 process, with the kernel's work for it, and varies less. Function calls are counted by cProfile.
 
 The environment holds two variables. That is the best case for bare requests, which reads all of them at every call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What the project promises of one figure; `least` where more is better."""
-
-    words: str
-    limit: float
-    figure: Callable[[Result], float]
-    least: bool = False
-
-    def met(self, figure: float) -> bool:
-        return figure >= self.limit if self.least else figure <= self.limit
 
 
 def row(result: Result, group: str, name: str) -> Mapping[str, Any]:
@@ -121,7 +107,7 @@ TARGETS = (
 def page(result: Result) -> str:
     """The whole result in Markdown."""
     parts = ["# What a call costs", _NOTES]
-    if made := targets(result):
+    if made := aims(TARGETS, result):
         parts += ["## Aims", made]
     groups = dict.fromkeys(found["group"] for found in result["rows"])
     for group in groups:
@@ -146,20 +132,6 @@ def page(result: Result) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def targets(result: Result) -> str:
-    """What was aimed at, what was measured, and whether it was met; empty where nothing of it was measured."""
-    lines = []
-    for target in TARGETS:
-        try:
-            figure = target.figure(result)
-        except (KeyError, StopIteration):
-            continue
-        sign = "≥" if target.least else "≤"
-        verdict = "met" if target.met(figure) else "**missed**"
-        lines.append([target.words, f"{sign} {target.limit:g}", f"{figure:.3g}", verdict])
-    return _table(["", "aim", "measured", ""], lines) if lines else ""
-
-
 def group_table(result: Result, group: str) -> str:
     """All rows of a group, each beside bare requests and urllib3."""
     found = [its for its in result["rows"] if its["group"] == group]
@@ -173,7 +145,7 @@ def group_table(result: Result, group: str) -> str:
         lines.append([*line, f"{its['function_calls']:.0f}"])
     compared = [f"of {name}" for name in of]
     header = ["", "wall, µs", *compared, "CPU, µs", *compared, "p99, µs", *compared[:1], "function calls"]
-    return _table(header, lines)
+    return table(header, lines)
 
 
 def threads_table(result: Result) -> str:
@@ -190,13 +162,13 @@ def threads_table(result: Result) -> str:
                 f"{statistics.median(its['cpu']):.0f}",
             ]
         )
-    return _table(["threads", "", "calls per second", f"times {BARE}", "CPU per call, µs"], lines, left=(0, 1))
+    return table(["threads", "", "calls per second", f"times {BARE}", "CPU per call, µs"], lines, left=(0, 1))
 
 
 def memory_table(result: Result) -> str:
     names = list(result["memory"]["plain"])
     lines = [[name, *(f"{kind[name] / 1000:.0f}" for kind in result["memory"].values())] for name in names]
-    return "Resident memory of one more client with a socket of its own, after one response.\n\n" + _table(
+    return "Resident memory of one more client with a socket of its own, after one response.\n\n" + table(
         ["", *(f"{kind}, kB" for kind in result["memory"])], lines
     )
 
@@ -214,7 +186,7 @@ def imports_table(result: Result) -> str:
         for name, its in found.items()
     ]
     text = "Each in a new interpreter. The ratio is of CPU time, without Python's own start (`nothing`).\n\n"
-    return text + _table(["", "wall, ms", "CPU, ms", "of the core libraries"], lines)
+    return text + table(["", "wall, ms", "CPU, ms", "of the core libraries"], lines)
 
 
 def _costs(result: Result, group: str, difference: str) -> str:
@@ -233,7 +205,7 @@ def _costs(result: Result, group: str, difference: str) -> str:
         lines.append(line)
     if difference:
         header.insert(2, difference)
-    return _table(header, lines)
+    return table(header, lines)
 
 
 def summary(result: Result) -> str:
@@ -249,7 +221,7 @@ def summary(result: Result) -> str:
         line.append(f"{times(result, 8, name):.2f}" if name in known else "")
         lines.append(line)
     header = ["", "wall, 100 B", "CPU, 100 B", "CPU, 1 MB", "throughput, 8 threads"]
-    return _table(header, lines)
+    return table(header, lines)
 
 
 def sizes_table(result: Result) -> str:
@@ -264,13 +236,13 @@ def sizes_table(result: Result) -> str:
         "",
         *(f"{kind} of {of}" for of in ("requests", "PoolManager", "httpx") for kind in ("wall", "CPU", "p99")),
     ]
-    return _table(header, lines)
+    return table(header, lines)
 
 
 #: The blocks that a page may have between `<!-- speed: NAME -->` and `<!-- /speed: NAME -->`.
 BLOCKS: Mapping[str, Callable[[Result], str]] = {
     "summary": summary,
-    "targets": targets,
+    "targets": lambda result: aims(TARGETS, result),
     "100 B": lambda result: group_table(result, "100 B"),
     "sizes": sizes_table,
     "threads": threads_table,
@@ -296,8 +268,3 @@ def fill(text: str, result: Result) -> str:
             _, _, after = rest.partition(end)
             text = f"{before}{begin}\n\n{re.sub(r'^## ', '### ', block(result), flags=re.MULTILINE)}\n\n{end}{after}"
     return text
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
-    rule = ["---" if number in left else "---:" for number in range(len(header))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *lines])

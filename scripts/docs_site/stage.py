@@ -23,6 +23,7 @@ PLACES = {
     "README.md": "index.md",
     "docs/README.md": "pages.md",
     "docs/operations/README.md": "operations/index.md",
+    "docs/recipes/README.md": "recipes/index.md",
     "benchmarks/README.md": "benchmarks/index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",

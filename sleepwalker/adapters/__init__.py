@@ -1,7 +1,7 @@
-"""Policies where calls already are: for clients that are not ours, such as an SDK's session.
+"""Policies for clients that other code owns, such as an SDK's session.
 
-`RequestsAdapter` is mounted on a `requests.Session`. `sleepwalker.adapters.httpx2` and `sleepwalker.adapters.httpx`,
-which need these libraries, have transports for their clients.
+Mount a `RequestsAdapter` on a `requests.Session`. For clients of httpx2 and httpx, use the transports in
+`sleepwalker.adapters.httpx2` and `sleepwalker.adapters.httpx`, which need these libraries.
 """
 
 from sleepwalker.adapters.places import Idempotent

@@ -1,4 +1,4 @@
-"""Policies below the clients of httpx: `Transport` for `httpx.Client`, `AsyncTransport` for `httpx.AsyncClient`."""
+"""Policies for clients of httpx: `Transport` for `httpx.Client`, `AsyncTransport` for `httpx.AsyncClient`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["AsyncTransport", "Transport"]
 
 
 class Transport(BlockingTransport[httpx.BaseTransport, httpx.Request, httpx.Response], httpx.BaseTransport):
-    """A transport for `httpx.Client` that sends by another one, under a policy.
+    """A transport for `httpx.Client` that wraps another transport and applies a policy.
 
-    Everything is as in `sleepwalker.adapters.httpx2.Transport`, with httpx in place of httpx2: the arguments
-    `policy`, `transport`, `hosts`, `retry_if`, `idempotent`, `buffer`, `observer` and `clock`, the errors, and what
-    is read within an attempt.
+    Arguments, errors and the reading of bodies are those of `sleepwalker.adapters.httpx2.Transport`, with httpx in
+    place of httpx2. The arguments are `policy`, `transport`, `hosts`, `retry_if`, `idempotent`, `buffer`, `observer`
+    and `clock`.
 
     Example:
         ```python
@@ -35,7 +35,7 @@ class Transport(BlockingTransport[httpx.BaseTransport, httpx.Request, httpx.Resp
 class AsyncTransport(
     AwaitedTransport[httpx.AsyncBaseTransport, httpx.Request, httpx.Response], httpx.AsyncBaseTransport
 ):
-    """A transport for `httpx.AsyncClient`: as `sleepwalker.adapters.httpx2.AsyncTransport`.
+    """A transport for `httpx.AsyncClient`; see `sleepwalker.adapters.httpx2.AsyncTransport`.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""Policies below the clients of httpx2: `Transport` for `httpx2.Client`, `AsyncTransport` for `httpx2.AsyncClient`."""
+"""Policies for clients of httpx2: `Transport` for `httpx2.Client`, `AsyncTransport` for `httpx2.AsyncClient`."""
 
 from __future__ import annotations
 
@@ -17,38 +17,39 @@ __all__ = ["AsyncTransport", "Transport"]
 
 
 class Transport(BlockingTransport[httpx2.BaseTransport, httpx2.Request, httpx2.Response], httpx2.BaseTransport):
-    """A transport for `httpx2.Client` that sends by another one, under a policy.
+    """A transport for `httpx2.Client` that wraps another transport and applies a policy.
 
-    What goes through the client then has the deadlines, retries, circuit, limits, health and events of a `Connection`.
-    The client stays as it is: headers, credentials, cookies and redirects are its own, and a response of any status is
-    returned. Each redirect that it follows is a call of its own, to the host that it leads to. Its timeouts hold where
-    they are shorter than the policy's. Hedges are not sent: an attempt that blocks here cannot be cancelled.
+    Calls of the client get the deadlines, retries, circuit, limits, health and events of a `Connection`. The client
+    keeps its headers, credentials, cookies and redirects, and gets responses of any status. Each redirect that it
+    follows is a separate call to the redirect's host. The client's timeouts apply if they are shorter than the
+    policy's. Hedges are not sent, because a blocking attempt cannot be cancelled here.
 
-    A transport is not told whether its caller streams. Bodies are read within the attempt, up to `buffer` bytes; of
-    those that are longer, or of a kind that is made while it is read (`text/event-stream`, JSON lines, audio, video,
-    multipart), the attempt ends with what was read until then, the head at least, and the caller reads the rest.
+    A transport cannot know whether its caller streams. It reads up to `buffer` bytes of each body within the attempt.
+    Longer bodies, and types that are produced while they are read (`text/event-stream`, JSON lines, audio, video,
+    multipart), are handed over after that part, at least after the head; the caller reads the rest.
 
     Args:
-        policy: A `Policy`, the name of a shipped one, or the path of a TOML file; where it has tables for single hosts,
-            the one for the host counts. None: each call follows the policy of its host in `hosts`.
-        transport: What sends. None: an `httpx2.HTTPTransport()`. Give one for TLS settings, a proxy, HTTP/2 or limits:
-            a client that is given a transport uses its own arguments for these no more.
-        hosts: The records of hosts, such as a manager's (`hosts=manager.hosts`): then its `health`, its status page and
-            metrics show these hosts, and what it isolates is isolated here. None: a table of its own, as `.hosts`.
-        retry_if: Called with an attempt's response, of any status, or its error, where the policy would not retry that.
-            True sends again, within the policy's limits.
-        idempotent: Whether a request may be sent twice once it may have been processed: True, False, or a function of
-            the `httpx2.Request` that returns one of these, or None. With None its method says so, and an
-            `Idempotency-Key` header does.
-        buffer: Bytes of a response's body that are read within the attempt, as they are sent; 0 for none. A request's
-            body that is an iterator, but not longer, is read beforehand, so that it can be sent again.
-        observer: Called with each event and its level, or with the event alone, besides the log.
-        clock: The source of time and chance; for tests.
+        policy: A `Policy`, the name of a shipped one, or the path of a TOML file. If it has tables for single hosts,
+            the table for the host applies. None: each call follows the policy of its host in `hosts`.
+        transport: The transport that sends. None: an `httpx2.HTTPTransport()`. Pass one for TLS settings, a proxy,
+            HTTP/2 or limits, because a client with a transport ignores its own arguments for these.
+        hosts: Host records to share, such as a manager's (`hosts=manager.hosts`). The manager's `health`, status page
+            and metrics then show these hosts, and its isolations apply here. None: a separate table, available as
+            `.hosts`.
+        retry_if: A function that gets the response (of any status) or the error of an attempt which the policy would
+            not retry. True retries, within the policy's limits.
+        idempotent: Whether a request may be sent twice although the server may have processed it: True, False, or a
+            function of the `httpx2.Request` that returns True, False or None. With None the method decides, and an
+            `Idempotency-Key` header counts as True.
+        buffer: How many bytes of a response's body (as sent) are read within the attempt; 0 for none. A request's body
+            that is an iterator of at most this length is read in advance, so that it can be sent again.
+        observer: A function called with each event and its level, or with the event alone, in addition to the log.
+        clock: The source of time and randomness; for tests.
 
     Raises PolicyError, TypeError or ValueError for invalid arguments.
 
-    Errors are sleepwalker's exceptions and `httpx2`'s at once, such as `ReadTimeout`, and have `attempts`. A response
-    has them as `response.extensions["attempts"]`.
+    Errors are both sleepwalker's and httpx2's exceptions, such as `ReadTimeout`, and have `attempts`. Responses have
+    them as `response.extensions["attempts"]`.
 
     Example:
         ```python
@@ -62,10 +63,10 @@ class Transport(BlockingTransport[httpx2.BaseTransport, httpx2.Request, httpx2.R
 class AsyncTransport(
     AwaitedTransport[httpx2.AsyncBaseTransport, httpx2.Request, httpx2.Response], httpx2.AsyncBaseTransport
 ):
-    """A transport for `httpx2.AsyncClient`: as `Transport`, awaited.
+    """A transport for `httpx2.AsyncClient`: the same as `Transport`, awaited.
 
-    It takes the same arguments, with an `httpx2.AsyncBaseTransport` as `transport`. Hedges are sent where a policy has
-    them and the body is bytes. A task that is cancelled ends its attempt at once, and says nothing of the host. It
+    It takes the same arguments, with an `httpx2.AsyncBaseTransport` as `transport`. Hedges are sent if the policy has
+    them and the body is bytes. Cancelling a task ends its attempt at once, and nothing counts against the host. It
     needs asyncio: under another library, such as trio, a call raises RuntimeError.
 
     Example:

@@ -1,4 +1,4 @@
-"""What the calls of an adapter go by, host by host: the record that they count in, and the policy that they follow."""
+"""The record and the policy that apply to an adapter's calls, host by host."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _MOST = 1000
 
 
 class Renewable(Protocol):
-    """An adapter in the child of a fork."""
+    """An adapter that can continue in a forked child."""
 
     def renew_after_fork(self) -> None:
-        """Begin with sockets and waits that are not the parent's."""
+        """Start with new sockets and waits, separate from the parent's."""
 
 
 class Place:
-    """A host as the calls of one adapter see it."""
+    """A host as one adapter's calls see it."""
 
     __slots__ = ("compiled", "host", "last_used", "origin")
 
@@ -51,7 +51,7 @@ class Place:
 class Places:
     """The hosts that an adapter's calls go to. Thread-safe.
 
-    It is a member of its table: as long as calls go to a host, that does not count as one that nothing leads to.
+    It is a member of its host table: a host with recent calls counts as used.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Places:
         hosts.members.join(self)
 
     def at(self, origin: Origin) -> Place:
-        """The place of a host. It is looked up each time: a manager may have forgotten the host."""
+        """The place of a host. Looked up for each call, because a manager may have forgotten the host."""
         name = origin.text
         host, place = self.hosts.host(name), self._known.get(name)
         if place is None or place.host is not host or (self.own is None and place.compiled.policy is not host.policy):
@@ -107,7 +107,7 @@ class Places:
         return place
 
     def is_idempotent(self, request: Any, method: str, headers: Any, compiled: CompiledPolicy) -> bool:
-        """Whether a request may be sent twice once it may have been processed."""
+        """Whether a request may be sent twice although the server may have processed it."""
         said = self.idempotent(request) if callable(self.idempotent) else self.idempotent
         if said is None:
             return method in compiled.methods or "Idempotency-Key" in headers
@@ -116,24 +116,24 @@ class Places:
     # -- as a member of the table
 
     def leads(self) -> Iterator[Lead]:
-        """The hosts that calls went to lately."""
+        """The hosts of recent calls."""
         now = self.hosts.clock.monotonic()
         for place in list(self._known.values()):
             if now - place.last_used < place.host.health_policy.idle:
                 yield Lead(place.origin.text, place.host, place.host, failed_over=False)
 
     def at_work(self) -> list[AtWork]:
-        """It has no hooks."""
+        """Nothing: it has no hooks."""
         return []
 
     def policies_changed(self) -> None:
-        """Each call looks at the present policy of its host."""
+        """Nothing: each call reads the current policy of its host."""
 
     def isolations_changed(self) -> None:
-        """Each call asks the record of its host."""
+        """Nothing: each call asks the record of its host."""
 
     def circuit_was_reset(self, name: str, origin: Origin | None) -> None:
-        """It has no hooks that would be held off."""
+        """Nothing: it has no hooks with a back-off."""
 
 
 def _renew(adapter: Renewable) -> None:

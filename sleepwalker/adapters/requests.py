@@ -1,4 +1,4 @@
-"""`RequestsAdapter`: the policies of a `Connection` below a `requests.Session` that one does not own."""
+"""`RequestsAdapter`: the policies of a `Connection` for a `requests.Session` that other code owns."""
 
 from __future__ import annotations
 
@@ -45,31 +45,31 @@ _UNKNOWN = object()
 
 
 class RequestsAdapter(Adapter):
-    """An adapter for `requests.Session.mount` that sends under a policy.
+    """An adapter for `requests.Session.mount` that applies a policy.
 
-    Whatever goes through the session's `send` then has the deadlines, retries, circuit, limits, health and events of a
-    `Connection`. The session stays as it is: headers, credentials, cookies, redirects and hooks are its own, and a
-    response of any status is returned. Each redirect that it follows is a call of its own, to the host that it leads
-    to. `timeout=` of a request holds where it is shorter than the policy's. Bodies that are not streamed are read
-    within the attempt; with `stream=True` the attempt ends with the head.
+    Requests of the session get the deadlines, retries, circuit, limits, health and events of a `Connection`. The
+    session keeps its headers, credentials, cookies, redirects and hooks, and gets responses of any status. Each
+    redirect that it follows is a separate call to the redirect's host. `timeout=` of a request applies if it is shorter
+    than the policy's. Bodies are read within the attempt; with `stream=True` the attempt ends with the head.
 
     Args:
-        policy: A `Policy`, the name of a shipped one, or the path of a TOML file; where it has tables for single hosts,
-            the one for the host counts. None: each call follows the policy of its host in `hosts`.
-        hosts: The records of hosts, such as a manager's (`hosts=manager.hosts`): then its `health`, its status page and
-            metrics show these hosts, and what it isolates is isolated here. None: a table of its own, `adapter.hosts`.
-        retry_if: Called with an attempt's response, of any status, or its error, where the policy would not retry that.
-            True sends again, within the policy's limits.
-        idempotent: Whether a request may be sent twice once it may have been processed: True, False, or a function of
-            the `requests.PreparedRequest` that returns one of these, or None. With None its method says so, and an
-            `Idempotency-Key` header does.
-        observer: Called with each event and its level, or with the event alone, besides the log.
-        clock: The source of time and chance; for tests.
+        policy: A `Policy`, the name of a shipped one, or the path of a TOML file. If it has tables for single hosts,
+            the table for the host applies. None: each call follows the policy of its host in `hosts`.
+        hosts: Host records to share, such as a manager's (`hosts=manager.hosts`). The manager's `health`, status page
+            and metrics then show these hosts, and its isolations apply here. None: a separate table, available as
+            `adapter.hosts`.
+        retry_if: A function that gets the response (of any status) or the error of an attempt which the policy would
+            not retry. True retries, within the policy's limits.
+        idempotent: Whether a request may be sent twice although the server may have processed it: True, False, or a
+            function of the `requests.PreparedRequest` that returns True, False or None. With None the method decides,
+            and an `Idempotency-Key` header counts as True.
+        observer: A function called with each event and its level, or with the event alone, in addition to the log.
+        clock: The source of time and randomness; for tests.
 
     Raises PolicyError, TypeError or ValueError for invalid arguments.
 
-    What `send` raises are sleepwalker's exceptions, which are requests' own as well. Both errors and responses have
-    `attempts`. One adapter may be mounted for several prefixes, on several sessions, and be used by many threads.
+    `send` raises sleepwalker's exceptions, which are requests' exceptions too. Errors and responses have `attempts`.
+    One adapter may be mounted for several prefixes, on several sessions, and used by many threads.
 
     Example:
         ```python
@@ -97,7 +97,7 @@ class RequestsAdapter(Adapter):
 
     @property
     def hosts(self) -> HostTable:
-        """The records of the hosts that it sends to, for `health()` and for managers: `ConnectionManager(hosts=…)`."""
+        """The records of its hosts, for `health()` and to share with managers: `ConnectionManager(hosts=…)`."""
         return self._places.hosts
 
     def send(
@@ -109,7 +109,7 @@ class RequestsAdapter(Adapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> requests.Response:
-        """The response to a request, of any status, or the error that says why there is none."""
+        """The response to a request, of any status. Raises the error that explains why there is none."""
         direct = partial(super().send, request, stream, timeout, verify, cert, proxies)
         if current_deadline() is not None:  # within an attempt of ours, which has its policies already
             return direct()
@@ -143,13 +143,16 @@ class RequestsAdapter(Adapter):
             raise
 
     def close(self) -> None:
-        """Close idle sockets, and end waits for a turn or a retry. Requests in flight finish; later ones go on."""
+        """Close idle sockets and end waiting calls (queued or before a retry).
+
+        Requests in flight finish. Later ones still work.
+        """
         waits, self._waits = self._waits, Waits(self._clock)
         waits.end()
         super().close()
 
     def renew_after_fork(self) -> None:
-        """In a forked child: begin with sockets and waits that are not the parent's."""
+        """In a forked child: start with new sockets and waits, separate from the parent's."""
         self._waits = Waits(self._clock)
         self.renew()
 

@@ -1,6 +1,6 @@
 """The command `sleepwalker`.
 
-Exit codes: 0 fine, 1 the call failed (or a policy file has faults, or a log has no event), 2 used wrongly, 3 trouble
+Exit codes: 0 fine, 1 the call failed (or a policy file has faults, or a log has no event), 2 usage error, 3 trouble
 found, 130 ended by Ctrl-C.
 """
 
@@ -23,7 +23,7 @@ EXIT_CODES = """
 exit codes:
   0    fine
   1    the call failed, or there was nothing to look at
-  2    used wrongly
+  2    usage error
   3    trouble was found
   130  ended by Ctrl-C"""
 
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        say(f"sleepwalker: the output cannot be written: {error.strerror}")
+        say(f"sleepwalker: cannot write the output: {error.strerror}")
         _drop_output()
         return 1
     return code
@@ -83,11 +83,11 @@ def _parser() -> Parser:
             "# one call under a policy, and many",
             "sleepwalker get https://example.net/",
             "sleepwalker get -n 200 -c 8 http://localhost:8080/",
-            "# what happened, from an event log",
+            "# analyse an event log",
             "sleepwalker inspect events.jsonl",
-            "# what a policy says, and why",
+            "# the numbers of a policy, with reasons",
             "sleepwalker policy show interactive",
-            "# what the workers of a service found out together",
+            "# which hosts the workers of a service find broken",
             "sleepwalker fleet status --store file:///run/billing.fleet",
         )
         + EXIT_CODES,

@@ -56,7 +56,7 @@ _COMPLETE_POLICY = {
 def add(commands: Commands, whole: Parser) -> None:
     """Add `completion` to the command line, of which `whole` is the parser."""
     parser = commands.add_parser(
-        "completion", help="a script that completes words in a shell", description=_DESCRIPTION, epilog=_EXAMPLES
+        "completion", help="print a shell completion script", description=_DESCRIPTION, epilog=_EXAMPLES
     )
     parser.add_argument("shell", metavar="SHELL", type=one_of(SHELLS), choices=SHELLS, help=", ".join(SHELLS))
     parser.set_defaults(run=lambda args: run(args, whole))
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace, whole: Parser) -> int:
         raise UsageError("completion needs the package shtab: pip install 'sleepwalker[cli]'") from None
 
     if args.shell not in shtab.SUPPORTED_SHELLS:
-        raise UsageError(f"this release of shtab knows {', '.join(shtab.SUPPORTED_SHELLS)} only: update it")
+        raise UsageError(f"the installed shtab knows {', '.join(shtab.SUPPORTED_SHELLS)} only: update it")
     names = " ".join(Policy.names())
     how = {"file": shtab.FILE, "policy": {shell: text.format(names=names) for shell, text in _COMPLETE_POLICY.items()}}
     for parser in whole.parsers():

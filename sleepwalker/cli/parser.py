@@ -27,7 +27,7 @@ _SHOWN = re.compile(r"[\w.-]{1,40}")
 
 
 class UsageError(Exception):
-    """The command was used wrongly: its text goes to stderr, and the exit code is 2."""
+    """A usage error: its text goes to stderr, and the exit code is 2."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
         self._check_words(words)
         found, rest = super().parse_known_args(words, namespace)
         if rest:
-            self.error(f"{len(rest)} argument(s) not understood; a value with spaces needs quotes")
+            self.error(f"{len(rest)} unknown argument(s); a value with spaces needs quotes")
         return found, []
 
     def error(self, message: str) -> NoReturn:
@@ -103,7 +103,7 @@ class Parser(argparse.ArgumentParser):
             return  # a value, such as a negative number, is argparse's to judge
         for parser in self.parsers():
             if name in parser._options():
-                self.error(f"{name} stands behind a command: did you mean {parser.prog} {name}?")
+                self.error(f"{name} belongs after a command: did you mean {parser.prog} {name}?")
         close = closest("--" + name.lstrip("-").lower(), known)
         # Only its name: a value that is glued to it may be a secret.
         named = f" {name}" if name.startswith("--") and _SHOWN.fullmatch(name) else ""
@@ -114,10 +114,10 @@ class Parser(argparse.ArgumentParser):
         if word in names:
             return
         if "://" in word:
-            self.error(f"a URL is no command; did you mean {self.prog.split()[0]} get URL?")
+            self.error(f"a URL is not a command; did you mean {self.prog.split()[0]} get URL?")
         named = f" {word!r}" if _SHOWN.fullmatch(word) else ""
         close = closest(word.lower(), names)
-        self.error(f"unknown command{named}{_meant(close)}" + ("" if close else f"; there are {', '.join(names)}"))
+        self.error(f"unknown command{named}{_meant(close)}" + ("" if close else f"; commands: {', '.join(names)}"))
 
 
 def _meant(close: Sequence[str]) -> str:

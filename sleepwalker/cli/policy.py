@@ -22,17 +22,17 @@ from sleepwalker.policy.load import MOST_BYTES, shipped_text
 _LIST = examples("sleepwalker policy list", "sleepwalker policy list --json")
 _SHOW = examples(
     "sleepwalker policy show interactive",
-    "# a start for one of your own",
+    "# start your own policy",
     "sleepwalker policy show standard > mine.toml",
-    "# yours with all defaults, and what one host gets",
+    "# your policy with all defaults, and for one host",
     "sleepwalker policy show mine.toml",
     "sleepwalker policy show mine.toml --host a.example.com",
 )
 _CHECK = examples("sleepwalker policy check mine.toml", "sleepwalker policy check --json deploy/*.toml")
 _CHECK_ABOUT = """\
-Find every fault of each file, with its line and column.
-Exit code 0: all are sound, 1: one has faults, 2: one cannot
-be read."""
+Find every fault in each file, with line and column.
+Exit code 0: no faults, 1: a file has faults, 2: a file
+cannot be read."""
 #: Of the patterns of a table.
 _SHOWN = 5
 _SCHEMA = examples("# for editors", "sleepwalker policy schema > policy.schema.json")
@@ -44,11 +44,11 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("policy", help="show and check policies", epilog=epilog)
     below = parser.add_commands()
 
-    listing = below.add_parser("list", help="the shipped policies, and when to use which", epilog=_LIST)
+    listing = below.add_parser("list", help="list the shipped policies, and when to use each", epilog=_LIST)
     listing.add_argument("--json", action="store_true", help="as JSON")
     listing.set_defaults(run=list_shipped)
 
-    showing = below.add_parser("show", help="one policy, with the reasons for its numbers", epilog=_SHOW)
+    showing = below.add_parser("show", help="show a policy, with the reasons for its numbers", epilog=_SHOW)
     named = showing.add_argument("policy", metavar="NAME|FILE", help="a shipped policy, or a TOML file")
     showing.completed(named, "policy")
     showing.add_argument(
@@ -56,9 +56,9 @@ def add(commands: Commands) -> None:
         metavar="HOST",
         action="append",
         default=[],
-        help="what one host gets, by the tables of the file: its URL, or a name that hooks know; both by two --host",
+        help="apply the file's tables for one host: its URL, or a name that hooks know; repeat it for both",
     )
-    showing.add_argument("--json", action="store_true", help="all its fields as JSON")
+    showing.add_argument("--json", action="store_true", help="print all fields as JSON")
     showing.set_defaults(run=show)
 
     checking = below.add_parser(

@@ -1,4 +1,4 @@
-"""Resources of a service as objects: their data, what can be done with them, and where their relations lead."""
+"""Resources of a service as objects: their data, their operations, and the targets of their relations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of a representation: its resource, or part of one, its schema and its data."""
+"""A representation's resource (or part of one), schema and data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_DATA = (State.UNSET, State.FAIL, State.DELETED)
 
 
 class BaseDataRep:
-    """Construction, attributes and data of a `DataRep`, which adds the operations."""
+    """The constructor, attributes and data of a `DataRep`, which adds the operations."""
 
     UNSET: Final = State.UNSET
     FAIL: Final = State.FAIL
@@ -107,10 +107,10 @@ class BaseDataRep:
 
     @property
     def data(self) -> Any:
-        """The data itself, not a copy. It is pulled if it was not yet.
+        """The data itself, not a copy. Pulled on first use.
 
-        Raises DataPullError for what was deleted, what `pull` raises, and of a fragment JsonPointerException where
-        the root's data has no such part any more.
+        Raises DataPullError for a deleted resource, and what `pull` raises. A fragment raises JsonPointerException if
+        the root's data no longer has this part.
         """
         if self.root is not None and self.fragment is not None:
             return value_at(self.root.data, self.fragment)
@@ -131,7 +131,7 @@ class BaseDataRep:
             self._data = value
 
     def data_valid(self) -> bool:
-        """Whether there is data; of a fragment, whether its root has some. Sends nothing."""
+        """Whether there is data; for a fragment, whether its root has data. Sends nothing."""
         data = self._raw
         return not any(data is state for state in _NO_DATA)
 
@@ -159,6 +159,6 @@ class BaseDataRep:
 
 
 def split_query(uri: str) -> tuple[str, str]:
-    """A URI's part before the query, and its query; what follows `#` belongs to neither."""
+    """The part of a URI before the query, and its query. The part after `#` belongs to neither."""
     path, _, query = uri.partition("#")[0].partition("?")
     return path, query

@@ -1,4 +1,4 @@
-"""Which of pull, push, create and delete the links of a schema allow."""
+"""Which operations (pull, push, create, delete) the links of a schema allow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Usable = Literal[True] | str
 
 
 class Capabilities(NamedTuple):
-    """Of each operation whether it is usable, or the reason why it is not."""
+    """For each operation, whether it is allowed, or why not."""
 
     get: Usable
     set: Usable
@@ -18,7 +18,7 @@ class Capabilities(NamedTuple):
 
 
 def capabilities(schema: Any) -> Capabilities:
-    """What the schema's links allow."""
+    """The operations that the schema's links allow."""
     links = schema.links
     return Capabilities(
         _get(schema, links), _set(schema, links), _create(schema, links), "delete" in links or _no(schema, "delete")

@@ -1,4 +1,4 @@
-"""Representations of objects and arrays, whose members are representations in turn."""
+"""Representations of objects and arrays. Their members are representations too."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sleepwalker.definitions import child_pointer
 
 
 class ContainerDataRep(DataRep):
-    """A representation with members. Each access makes a new one for a member; to change members, change `data`.
+    """A representation with members. Each access creates a new member object; to change members, change `data`.
 
-    All of it reads `data`, and so may ask the server for it.
+    All methods read `data`, so they may send a request.
     """
 
     def __len__(self) -> int:
@@ -34,7 +34,7 @@ class ContainerDataRep(DataRep):
 
 
 class DictDataRep(ContainerDataRep):
-    """A representation of an object. Members that its schema does not name are in `data` alone."""
+    """A representation of an object. Members that its schema does not name appear only in `data`."""
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.data)
@@ -45,7 +45,7 @@ class DictDataRep(ContainerDataRep):
         return self._member(key)
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """The member, or `default` where there is none."""
+        """The member, or `default` if there is none."""
         return self._member(key) if key in self.data else default
 
     def has_key(self, key: Any) -> bool:
@@ -57,11 +57,11 @@ class DictDataRep(ContainerDataRep):
         return iter(self.data)
 
     def values(self) -> Iterator[DataRep]:
-        """The members, made one by one."""
+        """The members, created one by one."""
         return (self._member(key) for key in self.data)
 
     def items(self) -> Iterator[tuple[Any, DataRep]]:
-        """Keys and members, made one by one."""
+        """Keys and members, created one by one."""
         return ((key, self._member(key)) for key in self.data)
 
 

@@ -1,4 +1,4 @@
-"""`DataRep`: the representation of a resource, or of a part of one, and what can be done with it."""
+"""`DataRep`: the representation of a resource, or of a part of one, with its operations."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ _BODIES = ("POST", "PUT", "PATCH")
 
 
 class DataRep(BaseDataRep):
-    """A resource of a service, or a part of one, with its data once that was pulled.
+    """A resource of a service, or a part of one, with its data after `pull`.
 
-    They come from `Service.bind`, from other representations by `follow`, `full`, `create` and `execute`, and as the
-    members of containers. Those of objects and arrays are `DictDataRep` and `ListDataRep`.
+    `Service.bind` creates them, as do `follow`, `full`, `create` and `execute` of other representations. Members of
+    containers are representations too. Objects and arrays are `DictDataRep` and `ListDataRep`.
 
     Args:
         service: The service that it belongs to.
-        uri: Where it is, without a host.
-        jsonschema: Its schema, as reschema has it.
-        fragment: For a part: the JSON pointer to it from the root. It takes all of the above from `root`.
-        root: For a part: the representation that it is a part of.
-        data: Its data, where it is known already.
-        path_vars: The values that its URI was made of.
+        uri: Its URI, without a host.
+        jsonschema: Its schema, as a reschema object.
+        fragment: For a part: the JSON pointer from the root. It takes all of the above from `root`.
+        root: For a part: the representation it belongs to.
+        data: Its data, if already known.
+        path_vars: The variable values in its URI.
 
-    Raises TypeError for one that is no fragment and lacks service, uri or jsonschema; FragmentError for a fragment
-    without a root or with what is its root's.
+    Raises TypeError if it has no fragment and lacks service, uri or jsonschema. FragmentError for a fragment without a
+    root, or with an argument that its root provides.
 
-    Every request may raise what the connection raises. An HTTPError that has JSON in it gets a `datarep`, which
-    represents that.
+    Every request may raise what the connection raises. An HTTPError with a JSON body gets a `datarep`, which represents
+    that body.
 
     Example:
         ```python
@@ -75,9 +75,9 @@ class DataRep(BaseDataRep):
         fragment: str | None = "",
         **kwargs: Any,
     ) -> DataRep:
-        """A representation of the class that its schema asks for, also where this is called on another class.
+        """A representation of the class that its schema requires, also if called on another class.
 
-        Raises NotImplementedError for a schema that does not say which type its data has.
+        Raises NotImplementedError for a schema that does not name the type of its data.
         """
         deciding = jsonschema
         if deciding is None:
@@ -91,7 +91,7 @@ class DataRep(BaseDataRep):
 
     @without_locals
     def apply_params(self, /, **kwargs: Any) -> DataRep:
-        """The same resource with these parameters in the query of its URI, in place of those that were there.
+        """The same resource with these parameters as its query. They replace the existing ones.
 
         NotImplementedError for a fragment.
         """
@@ -106,9 +106,9 @@ class DataRep(BaseDataRep):
 
     @without_locals
     def pull(self) -> Self:
-        """Fetch the data, even if there is some. Returns this; of a fragment, all of the root is fetched.
+        """Fetch the data, even if there is some already. Returns this object. A fragment fetches its whole root.
 
-        LinkError where the schema has no link `get` whose response is the resource.
+        LinkError if the schema has no link `get` whose response is the resource.
         """
         if self.root is not None:
             self.root.pull()
@@ -121,11 +121,11 @@ class DataRep(BaseDataRep):
 
     @without_locals
     def push(self, obj: Any = State.UNSET) -> Self:
-        """Send the data, or `obj` in its place; the response becomes the data. Returns this.
+        """Send the data, or `obj` instead. The response becomes the data. Returns this object.
 
-        Of a fragment, `obj` is put into the root's data, and all of that is sent. LinkError where the schema has no
-        link `set` for the resource, or the URI has a query: what it shows is not the resource itself. DataNotSetError
-        where there is no data, for `push` never pulls.
+        A fragment puts `obj` into the root's data and sends all of it. LinkError if the schema has no link `set` for
+        the resource, or if the URI has a query, because a query may show only a part. DataNotSetError without data,
+        because `push` never pulls.
         """
         if self.root is not None:
             if obj is not State.UNSET:
@@ -152,9 +152,9 @@ class DataRep(BaseDataRep):
 
     @without_locals
     def create(self, obj: Any) -> DataRep:
-        """Create a new member from `obj` on the server; returns its representation, with the response as its data.
+        """Create a new member from `obj` on the server. Returns its representation, with the response as its data.
 
-        LinkError where the schema has no link `create` whose response is the new member.
+        LinkError if the schema has no link `create` whose response is the new member.
         """
         if self.root is not None:
             return self.root.create(obj)
@@ -169,7 +169,7 @@ class DataRep(BaseDataRep):
 
     @without_locals
     def delete(self) -> Self:
-        """Delete the resource; of a fragment, all of it. Returns this. LinkError without a link `delete`."""
+        """Delete the resource (of a fragment, its root). Returns this object. LinkError without a link `delete`."""
         if self.root is not None:
             self.root.delete()
             return self
@@ -181,11 +181,11 @@ class DataRep(BaseDataRep):
 
     @without_locals
     def execute(self, /, _name: str, _data: Any = None, **kwargs: Any) -> DataRep:
-        """Use the link of this name; returns the response's representation. This one does not change.
+        """Use the link with this name. Returns the representation of its response. This object does not change.
 
-        Variables of the link's path come from `kwargs`, else from the data, else, where there is none, from what this
-        was bound with. `_data` is sent as the body, with GET as query parameters. LinkError where there is no such
-        link, MissingParameter for a variable without value, ValidationError for `_data` that is not as the link has it.
+        Variables of the link's path come from `kwargs`, else from the data; without data, from the values it was bound
+        with. `_data` is sent as the body, or as query parameters with GET. LinkError for an unknown link,
+        MissingParameter for a variable without a value, ValidationError if `_data` does not match the link's schema.
         """
         if _name not in self.links:
             raise LinkError(f"{self._shown} has no link {_name!r}; it has {_listed(self.links)}")
@@ -207,14 +207,14 @@ class DataRep(BaseDataRep):
 
     @without_locals
     def follow(self, /, _name: str, **kwargs: Any) -> DataRep:
-        """The target of the relation of this name, which may be on another service and host. Sends nothing to it.
+        """The target of the relation with this name, possibly on another service and host. Sends nothing to it.
 
-        Variables come from `kwargs`, else from the data, which is pulled for it. RelationError where there is no such
-        relation, MissingParameter for a variable without value, ServiceException where it leads to another service
-        and there is no service manager. LinkError and URLError for a host in the data that cannot be one.
+        Variables come from `kwargs`, else from the data, which is pulled if needed. RelationError for an unknown
+        relation, MissingParameter for a variable without a value, ServiceException if it leads to another service and
+        there is no service manager. LinkError and URLError for an invalid host in the data.
 
-        Where data names another host, the credentials of this one stay behind, unless the service manager's `allow`
-        has it.
+        If the data names another host, that host does not get these credentials, unless the service manager's `allow`
+        lists it.
         """
         if _name not in self.relations:
             raise RelationError(f"{self._shown} has no relation {_name!r}; it has {_listed(self.relations)}")
@@ -228,9 +228,9 @@ class DataRep(BaseDataRep):
         return self.from_schema(target, placed(target, path), resource, path_vars=values)
 
     def full(self) -> DataRep | None:
-        """The whole resource that this is a summary of: by the relation `full`, else by its own link `self`.
+        """The whole resource that this summarises: the target of the relation `full`, or else of its own link `self`.
 
-        None where it has neither.
+        None if it has neither.
         """
         if self.fragment is None:
             return self
@@ -277,7 +277,7 @@ BaseDataRep._classes["plain"] = DataRep
 
 
 def placed(service: AnyService, path: str) -> str:
-    """A path of a definition as a URI of the service: a `$` at its beginning stands for the service's own path."""
+    """A path of a definition as a URI of the service: a leading `$` stands for the service's own path."""
     return f"{service.servicepath}{path[1:]}" if path.startswith("$") else path
 
 

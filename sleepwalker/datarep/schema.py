@@ -1,4 +1,4 @@
-"""`Schema`: a resource or type of a service, to be bound to the values of its URI's variables."""
+"""`Schema`: a resource or type of a service, to be bound to values of its URI's variables."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Schema:
     def bind(self, /, **kwargs: Any) -> DataRep:
         """The representation of the resource with these values for the variables of its URI. Sends nothing.
 
-        LinkError for a type without a link `self`, InvalidParameter for a variable that its URI does not have,
-        MissingParameter for one that it needs.
+        LinkError for a type without a link `self`, InvalidParameter for an unknown variable, MissingParameter for a
+        missing one.
         """
         links = self.jsonschema.links
         path = links["self"].path if "self" in links else None

@@ -1,4 +1,4 @@
-"""Which service a relation leads to: a host that the caller names is trusted, one that data names is not."""
+"""The service that a relation leads to. A host named by the caller is trusted; one named by data is not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOT_IN_INSTANCE = re.compile(r"[?#\\]")
 
 @runtime_checkable
 class Noting(Protocol):
-    """A service that tells in its errors why it has no credentials."""
+    """A service that explains in its errors why it has no credentials."""
 
     auth_stays_with: str | None
 
@@ -46,10 +46,10 @@ class Way(NamedTuple):
 
 
 def target_of(own: AnyService, way: Way) -> AnyService:
-    """The service that a relation of a service of ours leads to: that one itself, or another.
+    """The service that a relation of our service leads to: the same service, or another.
 
-    The credentials go along where the host is the same, or the caller named it, in the values or by the manager's
-    `allow`. A connection manager that is not ours is the one who decides: it gets them.
+    The credentials go along if the host is the same, or if the caller named it: in the values, or in the manager's
+    `allow`. A foreign connection manager always gets them and decides itself.
     """
     host, instance = way.values.get("$host") or own.host, _instance(own, way)
     known = own.servicedef

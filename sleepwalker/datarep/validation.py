@@ -1,4 +1,4 @@
-"""Whether what is sent and what comes back is held against the schema: the service says, or its manager, or all."""
+"""Whether requests and responses are checked against the schema: set by the service, its manager, or globally."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 
 def validates(service: Any, what: Literal["request", "response"]) -> bool:
-    """Whether `what` is validated for this service, as of now.
+    """Whether `what` is validated for this service now.
 
-    The first that is True or False counts: `validate_request` (or `validate_response`) of the service, that of its
-    manager, `VALIDATE_REQUEST` (or `VALIDATE_RESPONSE`) of `sleepwalker.datarep`.
+    The first value that is True or False counts: `validate_request` (or `validate_response`) of the service, that of
+    its manager, `VALIDATE_REQUEST` (or `VALIDATE_RESPONSE`) of `sleepwalker.datarep`.
     """
     for owner in (service, getattr(service, "service_manager", None)):
         own = getattr(owner, f"validate_{what}", None)

@@ -1,13 +1,14 @@
-"""Decisions about calls: nothing here waits, touches a socket, knows a thread or reads a clock that it was not given.
+"""Decisions about calls. Nothing here waits, uses a socket or a thread, or reads a clock that it was not given.
 
-What a driver uses is handed on here. It makes a `Host` for each host and a `CompiledPolicy` for each policy, begins a
-call by `run`, performs each step that this yields and sends the result back, until it returns a `Final`:
+A driver imports what it needs from here. It makes a `Host` per host and a `CompiledPolicy` per policy. It starts a call
+with `run`, performs each step that `run` yields, and sends the result back, until `run` returns a `Final`:
 
     Send          perform an attempt; send its `Outcome`, made by `answered` or `failed`
     Wait, Queue   wait for so many seconds, or until `waiter` is woken; send whether the connection was closed meanwhile
     Ask           call the caller's `retry_if`; send what it returned
 
-A `Send` with `hedge_in` may be hedged, as its docstring says. What ends a wait or an attempt by force is thrown in.
+A `Send` with `hedge_in` may be hedged; its docstring says how. An exception that ends a wait or an attempt is thrown
+in.
 """
 
 from sleepwalker.engine.call import run

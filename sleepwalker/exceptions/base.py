@@ -39,7 +39,7 @@ class SleepwalkerException(Exception):
 
 
 class PolicyError(SleepwalkerException, ValueError):
-    """A policy that cannot be: `faults` lists every fault, each with its path, the value and what is allowed.
+    """An invalid policy. `faults` lists every fault with its path, the value and what is allowed.
 
     Example:
         ```python
@@ -57,9 +57,9 @@ class PolicyError(SleepwalkerException, ValueError):
 
 
 def portable(response: object) -> Any:
-    """The response as a pickle or a copy has it: without cookies, challenges and hooks, and with a bare request.
+    """The response for a pickle or a copy: without cookies, challenges and hooks, and with a bare request.
 
-    What was sent had credentials in it; its body may also be a file or a generator.
+    The original request had credentials in it, and its body may be a file or a generator.
     """
     if not isinstance(response, Response):
         return response

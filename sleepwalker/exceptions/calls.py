@@ -35,7 +35,7 @@ _Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
 
 
 class ConnectionError(SleepwalkerException, requests.exceptions.ConnectionError):
-    """The host could not be asked, or its response did not arrive whole."""
+    """The request could not be sent, or the response did not arrive whole."""
 
     never_sent: bool = False
     """True where no attempt of the call can have reached the server, so that sending it again is safe."""
@@ -51,7 +51,7 @@ class ConnectionError(SleepwalkerException, requests.exceptions.ConnectionError)
 
 
 class URLError(ConnectionError, requests.exceptions.InvalidURL):
-    """A URL, URI or header that may not or cannot be sent."""
+    """A URL, URI or header that is invalid, or that must not be sent."""
 
     never_sent = True
     retryable = False
@@ -98,8 +98,8 @@ class _RejectionWithCause(_Rejection):
 class CircuitOpenError(_RejectionWithCause):
     """The host's circuit is open, or admits only a part of the calls.
 
-    `retry_after` is in seconds; `cause` says what opened the circuit: a status (`503`), the name of an exception
-    type, or `slow calls`.
+    `retry_after` is in seconds. `cause` is what opened the circuit: a status (`503`), the name of an exception type, or
+    `slow calls`.
 
     Example:
         ```python
@@ -112,13 +112,13 @@ class CircuitOpenError(_RejectionWithCause):
 
 
 class BulkheadFullError(_Rejection):
-    """As many calls to the host as the policy allows are in flight."""
+    """The policy's limit of calls in flight to the host is reached."""
 
 
 class RateLimitedError(_RejectionWithCause):
-    """The policy's own rate for the host is used up, or the server asked for a wait.
+    """The policy's rate limit for the host is reached, or the server asked callers to wait.
 
-    For the latter see `retry.after_binds`; `cause` is then the status of the server's response (`429`), else None.
+    In the second case (see `retry.after_binds`) `cause` is the status of the server's response (`429`), else None.
     `retry_after` is in seconds.
     """
 
@@ -126,7 +126,7 @@ class RateLimitedError(_RejectionWithCause):
 class HostIsolatedError(_Rejection):
     """An operator took the host out of use.
 
-    `reason` is the operator's text, and `until` the time in UTC at which it ends by itself. Each is None where none was
+    `reason` is the operator's text, and `until` the time (UTC) when the isolation ends by itself. Each is None if not
     given.
 
     Example:
@@ -153,7 +153,7 @@ class HostIsolatedError(_Rejection):
 
 
 class DeadlineExceeded(ConnectionError, requests.exceptions.Timeout, TimeoutError):
-    """`timeout.attempt` or `timeout.total` ran out; `phase` says during what."""
+    """`timeout.attempt` or `timeout.total` ran out; `phase` says in which phase of the call."""
 
     def __init__(
         self, message: str = "", *, limit: Literal["attempt", "total"] = "attempt", phase: _Phase = "head"
@@ -174,7 +174,7 @@ class ConnectTimeout(ConnectionError, requests.exceptions.ConnectTimeout):
 class TLSError(ConnectionError, requests.exceptions.SSLError):
     """The TLS handshake failed, or the server refused the client certificate after it.
 
-    `retryable` is False where it was about a certificate.
+    `retryable` is False if a certificate was the cause.
     """
 
 
@@ -191,7 +191,7 @@ class ProxyError(ConnectionError, requests.exceptions.ProxyError):
 
 
 class RedirectError(ConnectionError, requests.exceptions.TooManyRedirects):
-    """A redirect that may not be followed, or too many of them. `response` is that redirect, the last of them."""
+    """A redirect that may not be followed, or too many redirects. `response` is the last redirect."""
 
     retryable = False
 

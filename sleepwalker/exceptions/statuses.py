@@ -60,7 +60,7 @@ _MOST_WORDS = 1000
 
 
 class HTTPError(SleepwalkerException, requests.exceptions.HTTPError):
-    """A response with a status of 400 or more. The text is the body's `error_text` or else the reason.
+    """A response with a status of 400 or more. The text is the body's `error_text`, or else the reason.
 
     Example:
         ```python
@@ -102,9 +102,9 @@ class HTTPError(SleepwalkerException, requests.exceptions.HTTPError):
 
     @cached_property
     def text(self) -> str | None:
-        """The body as text; None where it is JSON, and empty where it is not what its Content-Encoding says.
+        """The body as text. None if it is JSON; empty if it is not what its Content-Encoding says.
 
-        Made when it is asked for: guessing an encoding takes time.
+        Decoded on first use, because guessing an encoding takes time.
         """
         if getattr(self._response, "undecoded", False):
             return ""
@@ -129,7 +129,7 @@ class HTTPError(SleepwalkerException, requests.exceptions.HTTPError):
 
     @classmethod
     def of(cls, response: Any) -> HTTPError:
-        """The error of the response's status: the status's own class, else the class of its hundred."""
+        """The error for the response's status: the status's own class, else ClientHTTPError or ServerHTTPError."""
         code = response.status_code
         hundred = {4: ClientHTTPError, 5: ServerHTTPError}.get(code // 100, HTTPError)
         return cls.code_map.get(code, hundred)(response)

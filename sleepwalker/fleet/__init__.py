@@ -1,7 +1,7 @@
-"""Workers that learn from each other: what some of them find out about a host, all know within a moment.
+"""Fleets: workers of a service share what they find out about hosts, within a moment.
 
 `ConnectionManager(fleet="file:///run/billing.fleet")` joins the workers of one machine, `"redis://host:6379/0"` those
-of many. A `Fleet` says more: which service they belong to, how many make a verdict, and how often they report.
+of many machines. A `Fleet` object also sets the service, the quorum and the reporting interval.
 """
 
 from sleepwalker.engine import Fellows

@@ -1,4 +1,4 @@
-"""Drives a worker of a fleet: one background thread talks with the store. No request and no `find` waits for it."""
+"""Drives a worker of a fleet: one background thread talks to the store. No request and no `find` waits for it."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ _SPREAD, _CHILD = 0.1, 0.3
 
 
 class Client:
-    """A manager's part in its fleet. Thread-safe; only its own thread talks with the store.
+    """A manager's link to its fleet. Thread-safe; only its own thread talks to the store.
 
-    `carry_out` is called with what an operator ordered elsewhere.
+    `carry_out` is called for each operator's order from another worker.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class Client:
         """Records that were made meanwhile, with what is to be announced of them."""
 
     def start(self, after: float = 0.0) -> None:
-        """Have its thread run; it begins after so many seconds."""
+        """Start its thread after so many seconds."""
         first = after + self._clock.random() * _SPREAD  # so that workers that begin together do not come together
         run = partial(_run, weakref.ref(self), self._store, self._worker.id, self._stopped, first)
         with contextlib.suppress(workers.NoThread):  # the interpreter ends, or there are too many: it is alone
             workers.start(run, "sleepwalker fleet")
 
     def renew_after_fork(self) -> None:
-        """The child is a worker of its own: the thread is the parent's, and so is the connection to the store."""
+        """A forked child is a separate worker: the thread and the connection to the store belong to the parent."""
         if self._closed:
             return
         self._store.abandon()
@@ -106,16 +106,16 @@ class Client:
         self.start(_CHILD)
 
     def enter(self, manager: object, observe: Observer) -> None:
-        """A manager was given the fleet. The first that is there is told of its events."""
+        """Add a manager that was given the fleet. The first existing one gets the fleet's events."""
         self._members[manager] = observe
 
     @property
     def wanted(self) -> bool:
-        """Whether a manager that was given the fleet is there. One that is dropped needs not be closed."""
+        """Whether a manager with the fleet still exists. A dropped manager need not be closed."""
         return bool(self._members)
 
     def leave(self, manager: object) -> None:
-        """A manager is closed; the last one of those that were given the fleet ends it."""
+        """Remove a closed manager. The last one with the fleet stops the client."""
         self._members.pop(manager, None)
         for observe in self._members.values():
             self._observe = observe
@@ -123,7 +123,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End the thread, which takes back what the others said and tells the store; nothing waits for it."""
+        """Stop the thread. It withdraws what the others said, and tells the store; nothing waits for it."""
         self._closed = True
         self._stopped.set()
         hosts = self._hosts()
@@ -138,9 +138,9 @@ class Client:
         key: tuple[str, Origin | None, str | None],
         isolation: Isolation | None = None,
     ) -> Callable[[], None]:
-        """What has all workers carry out, when it is called, what an operator of this process does.
+        """A function that orders an operator's action for all workers.
 
-        A name that is shown by a mark has another mark in each process: it cannot be told.
+        A name that is shown with a mark cannot be ordered, because each process has another mark for it.
         """
         name, now = isolation_key(*key), self._clock.monotonic()
         if is_marked(name):
@@ -150,7 +150,7 @@ class Client:
         return self._orders.prepared(name, Order(kind, reason=reason, left=None if left == math.inf else left), now)
 
     def made(self, record: Host) -> None:
-        """A record was made: what all know of its host holds for it from the first call on."""
+        """Apply the fleet's verdict to a new record, so that it holds from the first call on."""
         host, now = record.origin, self._clock.monotonic()
         record.fellows = self._shown.get(host)
         events: tuple[Event, ...] = ()
@@ -160,7 +160,7 @@ class Client:
             self._made.append((record, events))
 
     def health(self) -> FleetHealth:
-        """How it stands to the fleet, as it was heard last."""
+        """How it sees the fleet, as of the last exchange with the store."""
         joined = bool(self._joined)
         return FleetHealth(
             store=self.fleet.place,
@@ -175,7 +175,7 @@ class Client:
     # -- in its thread
 
     def turn(self, store: Store) -> float:
-        """Do what is to be done now; in how many seconds to come again."""
+        """Do what is due now. Returns the seconds until the next turn."""
         began = self._clock.monotonic()
         if self._is_idle(store):
             return self._worker.tick
@@ -208,7 +208,7 @@ class Client:
         return idle
 
     def end(self) -> None:
-        """Nobody hears the others any more: take back what they said."""
+        """Withdraw what the others said, because the connection to them has ended."""
         self._perform(self._worker.lost())
         self._show()
 

@@ -1,4 +1,4 @@
-"""What a manager is told of its fleet: where the store is, and how many workers make a verdict."""
+"""The fleet options of a manager: the store, and how many workers must agree."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ _HEARING: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The workers of one service, which learn from each other which hosts are broken.
+    """The workers of one service, which tell each other about broken hosts.
 
     Args:
-        url: The store that they share. `file:///run/billing.fleet` for the workers of one machine: a file, made if it
-            is not there, in a folder that all of them may write to. `redis://host:6379/0`, `rediss://...` (TLS) or
-            `unix:///path.sock` for those of many machines: Redis or Valkey, with the extra `fleet`.
-        service: Workers of the same service learn from each other: 1 to 60 letters, digits, `-`, `_` and `.`.
-        quorum: More than this share of the workers that report on a host must find it broken, 0 to 1. At 1.0 all must.
-        min_reporters: And at least so many workers must, 1 to 10,000.
-        interval: Seconds between two reports of a worker, 0.1 to 60. It looks for news four times as often.
+        url: The store that they share. `file:///run/billing.fleet` for the workers of one machine: a file, created if
+            missing, in a folder that all of them can write to. `redis://host:6379/0`, `rediss://...` (TLS) or
+            `unix:///path.sock` for workers on many machines: Redis or Valkey, with the extra `fleet`.
+        service: Workers of the same service share their findings. 1 to 60 letters, digits, `-`, `_` and `.`.
+        quorum: The share (0 to 1) of the reporting workers that must be exceeded for a verdict "broken". At 1.0 all
+            must agree.
+        min_reporters: The least number of workers that must agree, 1 to 10,000.
+        interval: Seconds between two reports of a worker, 0.1 to 60. It reads news four times as often.
 
-    Raises ValueError or TypeError for what cannot be, ImportError where the extra is missing. Nothing is connected to
-    yet. `repr` shows where the store is, without user, password and query.
+    Raises ValueError or TypeError for invalid arguments, ImportError if the extra is missing. It does not connect yet.
+    `repr` shows the store without user, password and query.
     """
 
     url: str = field(repr=False)
@@ -53,7 +54,7 @@ class Fleet:
         return open_store(self.url, self.service, max(0.25, min(1.0, self.interval)))
 
     def verdicts(self) -> Quorum:
-        """How many workers make a verdict."""
+        """How many workers must agree for a verdict."""
         return Quorum(float(self.quorum), self.min_reporters, _HEARING * self.interval)
 
 
@@ -68,7 +69,7 @@ def _check(name: str, value: Any, kinds: tuple[type, ...], least: float, most: f
 
 
 def fleet_of(fleet: Fleet | str) -> Fleet:
-    """What was given as `fleet=`: a `Fleet`, or the URL of its store. TypeError for what is neither."""
+    """The `Fleet` for a `fleet=` argument: itself, or made from a URL. TypeError for anything else."""
     if isinstance(fleet, Fleet):
         return fleet
     if isinstance(fleet, str):

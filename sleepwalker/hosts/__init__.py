@@ -1,4 +1,4 @@
-"""The table of hosts, which one manager has, or several share."""
+"""The table of hosts, which belongs to one manager or is shared by several."""
 
 from __future__ import annotations
 

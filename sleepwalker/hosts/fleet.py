@@ -1,4 +1,4 @@
-"""A table of hosts in a fleet: what the workers of other processes find, as the table and its managers see it."""
+"""The fleet as a host table and its managers see it: the findings of other processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sleepwalker.transport.url import Origin
 
 @dataclass(frozen=True, slots=True)
 class FleetHealth:
-    """How a manager stands to its fleet. Moments are seconds since 1970-01-01 UTC, by this machine's clock."""
+    """How a manager sees its fleet. Moments are seconds since 1970-01-01 UTC, by this machine's clock."""
 
     store: str
     """The store's URL, without user, password and query."""
@@ -30,7 +30,7 @@ class FleetHealth:
 
 
 class Fleet(Protocol):
-    """The table's part in a fleet."""
+    """The table's interface to a fleet."""
 
     def made(self, record: Host) -> None:
         """A record was made. Called with the table's lock held."""

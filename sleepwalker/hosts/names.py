@@ -1,4 +1,4 @@
-"""When two names mean the same host, or the same scope of one: the keys of records."""
+"""When two names mean the same host or scope: the keys of records."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _SALT = os.urandom(16)
 
 
 def host_key(host: object) -> tuple[str, Origin | None]:
-    """A host's name in the tables, and its origin where it is a URL.
+    """A host's name in the tables, and its origin if it is a URL.
 
-    Letter case, a default port and a trailing slash make no difference. Anything that is no http(s) URL is a
-    name that only a hook understands. It is written to logs and metrics: what could be a secret in it, and what does
-    not fit there, is replaced by a mark that tells such names apart, in this process. Raises `URLError` for a URL that
-    cannot be connected to, and for a name with a password in it.
+    Letter case, a default port and a trailing slash make no difference. Anything that is not an http(s) URL is a name
+    that only a hook understands. The name is written to logs and metrics, so a mark replaces parts that could be a
+    secret or are too long. The mark distinguishes such names within this process. Raises `URLError` for an unusable
+    URL, and for a name with a password in it.
     """
     kind: Any = type(host)  # an object may say that it is a str
     if not issubclass(kind, str):
@@ -55,12 +55,12 @@ def host_key(host: object) -> tuple[str, Origin | None]:
 
 
 def is_marked(key: str) -> bool:
-    """Whether a mark stands for a part of it: that is another one in each process, so they cannot speak of it."""
+    """Whether a mark stands for a part of it. Each process has its own marks, so they cannot exchange such names."""
     return _MARKED in key
 
 
 def check_host(host: object) -> None:
-    """Refuse anything but a host's name: TypeError if it is no str, `URLError` if it is only blanks and slashes."""
+    """Refuse anything but a host's name: TypeError if it is not a str, `URLError` if it has only blanks and slashes."""
     allowed = "pass a URL such as 'https://host.com', or a name that a hook knows"
     kind: Any = type(host)
     if not issubclass(kind, str):
@@ -76,7 +76,7 @@ def checked_host_key(host: object) -> tuple[str, Origin | None]:
 
 
 def checked_record_key(host: object) -> tuple[str, Origin | None, str | None]:
-    """The same of what may be followed by a scope, `https://host#name`, which comes last; None for a whole host."""
+    """The same for a name that may have a scope, `https://host#name`. The scope comes last; None for a whole host."""
     check_host(host)
     text = str.__str__(host)
     if not _WEB.match(text) or "#" not in text:
@@ -86,7 +86,7 @@ def checked_record_key(host: object) -> tuple[str, Origin | None, str | None]:
 
 
 def check_scope(name: object, called: str = "name") -> str:
-    """The name of a scope, checked: it is shown as a part of the record's, `https://host#name`."""
+    """The checked name of a scope. It is shown as a part of the record's name, `https://host#name`."""
     kind: Any = type(name)
     if not issubclass(kind, str):
         raise TypeError(f"{called} must be a str, {_ALLOWED_SCOPE}, not {kind.__name__}")

@@ -1,4 +1,4 @@
-"""Which policy a host follows in a manager: that of a pattern, of its first connection, or the manager's own."""
+"""Whose policy a host follows in a manager: a pattern's, its first connection's, or the manager's own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load_policy(policy: Any) -> Policy:
 
 
 def names_of(origin: str, name: str) -> tuple[str, ...]:
-    """What a host goes by where it is found under `name`: its origin, and that name."""
+    """The names of a host that is found under `name`: its origin, and that name."""
     return (origin,) if name == origin else (origin, name)
 
 
@@ -85,7 +85,7 @@ class PolicyMap:
         return PolicyMap(policy or self.policy, self.policies if policies is None else policies)
 
     def followed(self, names: tuple[str, ...], hooks: Policy | None = None) -> Followed:
-        """The policy of a host with these names, whose first connection had this policy, or none."""
+        """The policy for a host with these names whose first connection brought this policy, or none."""
         if (found := self.matched(*names)) is not None:
             return Followed(found, "policies")
         return Followed(self.policy, "manager") if hooks is None else Followed(hooks, "connection")
@@ -104,7 +104,7 @@ def check_reload(policy: object, policies: object) -> tuple[Policy | None, Match
 
 
 def check_policies(policies: Any) -> Matched:
-    """`policies=` as pairs of a pattern and a policy, in order. PolicyError says everything that is wrong with it."""
+    """`policies=` as pairs of a pattern and a policy, in order. PolicyError lists all faults."""
     if not isinstance(policies, Mapping):
         raise TypeError(
             'policies must be a mapping of patterns to policies, such as {"https://*.example.com": "batch"}, '

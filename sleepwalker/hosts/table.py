@@ -1,4 +1,4 @@
-"""`HostTable`: the records of hosts, which one manager has, or several share."""
+"""`HostTable`: the records of hosts, which belong to one manager or are shared by several."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from sleepwalker.transport.url import Origin
 
 
 class HostTable:
-    """The records of hosts: circuit, budget, limits, counts and isolation of each, by origin or name.
+    """The records of hosts, by origin or name: circuit, budget, limits, counters and isolation of each.
 
-    A `ConnectionManager` makes one of its own, unless it is given one: then it shares circuits, health and isolations
-    with all managers that were given the same, and follows the table's policies. It is bounded, and thread-safe.
+    A `ConnectionManager` creates its own table unless it is given one. Managers with the same table share circuits,
+    health and isolations, and follow the table's policies. It is bounded and thread-safe.
 
     Args:
-        policy: What hosts follow: breaker, budget, bulkhead, rate limit, health; and how long a manager waits for its
-            hooks. A `Policy`, the name of a shipped one, or the path of a TOML file. None: `standard`, or the one that
-            `defaults` chose once a manager has the table.
+        policy: The policy for breaker, budget, bulkhead, rate limit and health of hosts, and for how long a manager
+            waits for its hooks. A `Policy`, the name of a shipped one, or the path of a TOML file. None: `standard`, or
+            the policy chosen with `defaults` once a manager has the table.
         policies: Policies by pattern, as for a `ConnectionManager`.
         max_hosts: The most records of hosts without a connection.
-        clock: The source of time, for the managers as well; for tests.
+        clock: The source of time, also for the managers; for tests.
 
-    Raises ValueError for a `max_hosts` below 1, PolicyError for faults of a policy.
+    Raises ValueError for a `max_hosts` below 1, and PolicyError for an invalid policy.
 
     Example:
         ```python
@@ -104,7 +104,7 @@ class HostTable:
     def health(self, host: str) -> HostHealth: ...
 
     def health(self, host: str | None = None) -> HostHealth | dict[str, HostHealth]:
-        """A `HostHealth` snapshot of one host; without `host` a dict of them all by normalised origin.
+        """A `HostHealth` snapshot of one host; without `host`, a dict of all snapshots by normalised origin.
 
         A name stands for the host that a manager's connection for it goes to. A scope is `https://host#name`.
         """
@@ -127,7 +127,7 @@ class HostTable:
         return self.members.leads()
 
     def host(self, name: str) -> Host:
-        """The record of an origin, or of a name that only hooks understand; made if it is new."""
+        """The record of an origin, or of a name that only hooks understand; created if it is new."""
         with self.lock:
             return self.kept.host(self, name)
 
@@ -144,9 +144,9 @@ class HostTable:
         return self._isolations.of_a_part(record)
 
     def find(self, name: str, origin: Origin | None, scope: str | None = None) -> Host:
-        """A host's record or that of its scope, made but not kept if there is none.
+        """A host's or scope's record; if there is none, a new one that is not kept.
 
-        A name's is the one of the host that hooks connect it to.
+        A name stands for the host that hooks connect it to.
         """
         if scope is not None:
             whole = self.find(name, origin)
@@ -179,10 +179,11 @@ class HostTable:
     # -- whose policy a host follows
 
     def settle(self, record: Host, names: tuple[str, ...], brought: Policy | None) -> list[Event]:
-        """A connection to a host is there, which goes by these names here; what is to be emitted.
+        """Register a connection to a host under these names. Returns the events to emit.
 
-        The first one settles whose policy the host follows. What a later one brings, a policy of its own or a name that
-        another pattern fits, changes nothing and is told once; but a pattern goes before what hooks and managers say.
+        The first connection settles whose policy the host follows. A later one with its own policy, or with a name that
+        another pattern matches, changes nothing, and one event says so. A pattern takes precedence over what hooks and
+        managers say.
         """
         wanted = None if brought is None else brought.for_host(*names)
         with self.lock:
@@ -212,7 +213,7 @@ class HostTable:
             return current
 
     def reload(self, policy: Policy | None = None, policies: Matched | None = None) -> list[Event]:
-        """Let all hosts and managers follow these policies; None keeps the present ones. Returns the events to emit."""
+        """Switch all hosts and managers to these policies; None keeps the present ones. Returns the events to emit."""
         names: dict[Host, dict[str, None]] = {}
         for lead in self.leads():
             for record in (lead.primary, lead.record):
@@ -249,10 +250,10 @@ class HostTable:
     def isolate(
         self, name: str, origin: Origin | None, isolation: Isolation | None = None, scope: str | None = None
     ) -> list[Event]:
-        """Isolate a host, its own record and those of the hosts that hooks connected it to; what is to be emitted.
+        """Isolate a host, with the hosts that hooks connected it to. Returns the events to emit.
 
-        A failover target of a URL's host is not among them. Without `isolation` the one that there is, if any, holds
-        for what the name leads to meanwhile. With `scope` it is that of the host alone.
+        Not a failover target of a URL's host. Without `isolation`, an existing one is extended to what the name leads
+        to. With `scope`, only that scope is isolated.
         """
         with self.lock:
             return self._isolate_locked(name, origin, isolation, scope)
@@ -279,12 +280,12 @@ class HostTable:
         return events + self._isolations.begin(own.origin, Isolated(isolation, records, whole))
 
     def restore(self, name: str, origin: Origin | None, scope: str | None = None, by: Restorer = "hand") -> list[Event]:
-        """Restore a host or a scope, except what another name isolates as well."""
+        """Restore a host or a scope, except what is also isolated by another name."""
         with self.lock:
             return self._isolations.lapse() + self._isolations.end(isolation_key(name, origin, scope), by)
 
     def lapse(self) -> list[Event]:
-        """End the isolations whose time is over; what is to be emitted."""
+        """End the isolations whose time is over. Returns the events to emit."""
         if not self._isolations:
             return []
         with self.lock:

@@ -1,4 +1,4 @@
-"""`follow` and `pages` up to what is to be performed: their arguments, and what they decide at once."""
+"""`follow` and `pages` without I/O: they check arguments, and yield the calls to make."""
 
 from __future__ import annotations
 
@@ -33,40 +33,41 @@ def follow(
     variables: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Steps[Response]:
-    """Go where the response's link of this relation leads; returns the response from there.
+    """Follow the response's link with this relation; returns the response of its target.
 
     Args:
-        source: A response; or a `Connection`, or any object whose `response` is a `requests.Response`, for its last
-            response in this thread; or an `AsyncConnection`, for its last one in this task.
-        relation: Such as `next`, an extension's URL, or a HAL curie. Or one of the response's `links`.
-        manager: Finds the connection for each step, to the host that the response came from as to others; its hooks
-            decide about their credentials. Without it links that leave the response's connection are refused. What it
-            finds may be a `Connection`; or have `request(method, url, **options)` that returns a `requests.Response`;
-            or have `json_request(method, uri, body, params, headers)` and the attribute `response`.
-        auth: What the manager's `find` is given beside the host where the walk began, or one of `allow`; by default
-            what the first response's connection was found with. For others it is given None, and its hooks decide. A
-            host that the walk was at before stays as it was found.
-        allow: Other origins that what you pass may go to, where a link leads there: a list of origins such as
-            "https://b.example.com" and of patterns such as "https://*.example.com". To hosts that are not listed no
-            `params=`, body or header that may be a credential is sent: the link is refused.
-        method: Sent to the link's target.
-        variables: Values for a template's variables, also of those that cannot be keywords; None leaves one out.
-        more: `json=`, `headers=` and all other options of `Connection.request`; every other keyword is the value of
-            a template's variable.
+        source: A response; or a `Connection` or any object whose `response` is a `requests.Response`, for its last
+            response in this thread; or an `AsyncConnection`, for its last response in this task.
+        relation: Such as `next`, an extension's URL, or a HAL curie; or one of the response's `links`.
+        manager: Finds the connection for each step, also to the response's own host. Its hooks decide about
+            credentials. Without a manager, links to other hosts are refused. A connection may be a `Connection`; an
+            object with `request(method, url, **options)` that returns a `requests.Response`; or an object with
+            `json_request(method, uri, body, params, headers)` and the attribute `response`.
+        auth: Passed to the manager's `find` for the host where the walk began, and for hosts in `allow`. Default: what
+            the first response's connection was found with. For other hosts, `find` gets None and the hooks decide. A
+            host that the walk has visited keeps its credentials.
+        allow: Other origins that may get what you pass: a list of origins such as "https://b.example.com" and patterns
+            such as "https://*.example.com". Other hosts get no `params=`, no body and no header that may be a
+            credential: such a link is refused.
+        method: The HTTP method of the request.
+        variables: Values for a template's variables, also for names that cannot be keywords. None leaves a variable
+            out.
+        more: `json=`, `headers=` and all other options of `Connection.request`. Every other keyword is the value of a
+            template variable.
 
-    Places are searched in the order of `links`: the first that has the relation counts. Those of items are not searched
-    for `next`, `self` and others that place a document among its neighbours.
+    Places are searched in the order of `links`, and the first one with the relation counts. Items are not searched for
+    `next`, `self` and other relations between a document and its neighbours.
 
     Raises:
-        RelationError: there is no such relation; the text lists those that there are.
-        LinkError: it leads to several places, or what the server wrote is no link.
-        MissingVariable, InvalidParameter: of a template.
-        URLError: the link may not be followed: it leads to another host and there is no `manager`, or something to
-            be sent that `allow` does not let go there; from https to http; to another scheme; or it has credentials
-            in it. Or the connection was held for several credentials, and which are meant cannot be told.
-        TypeError: what was found is no connection, cannot be passed an option, or gave no `requests.Response`.
-        DecodeError: a body that is said to be JSON and is none.
-        ConnectionError, HTTPError: what `Connection.request` and the manager's `find` raise.
+        RelationError: there is no such relation; the text lists the existing ones.
+        LinkError: it has several targets, or the server's entry is not a link.
+        MissingVariable, InvalidParameter: for a template.
+        URLError: the link may not be followed: it leads to another host and there is no `manager`, or `allow` does not
+            permit what you pass; it leads from https to http, or to another scheme; or it contains credentials. Also if
+            the connection was held for several credentials and the right ones cannot be determined.
+        TypeError: the found object is not a connection, does not accept an option, or returned no `requests.Response`.
+        DecodeError: a body is not JSON although its Content-Type says so.
+        ConnectionError, HTTPError: from `Connection.request` and the manager's `find`.
     """
     allowed = checked_allow(allow)
     response, conn = response_of(source)
@@ -92,20 +93,21 @@ def pages(
     variables: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Walk:
-    """The response itself, then the one that its link leads to, and so on until one has no such link.
+    """Iterate over the response itself, then the target of its link, and so on until a page has no such link.
 
-    Each page is requested when the iterator reaches it, and no earlier one is kept. Arguments are those of
-    `follow`; all of them go for each step, so what can be read only once, as iterators and open files, is a TypeError.
+    Each page is requested when the iterator reaches it, and earlier pages are not kept. The arguments are those of
+    `follow`, and apply to every step. An argument that can be read only once, such as an iterator or an open file,
+    raises TypeError.
 
     Args:
-        max_pages: The most pages; one more is a LinkError.
-        missing: What it means that the response itself has no such link: "error" or, where it may be the only page,
-            "end". One that is there and null, as JSON:API writes it, is an end either way.
+        max_pages: The most pages; one more raises LinkError.
+        missing: What to do if the first response has no such link: "error", or "end" if it may be the only page. A link
+            that is null, as in JSON:API, always means the end.
 
-    Raises RelationError, at the call, for a relation that the response does not have. Each step raises LinkError for a
-    link to a URL that the walk was at before, for one more page than `max_pages`, and where the body with the links was
-    not read, as of a stream; and what `follow` raises. After
-    any error the iterator may be used again: it tries the same step.
+    Raises RelationError, at the call, if the first response lacks the relation. Each step raises what `follow` raises.
+    It also raises LinkError for a URL that the walk has already visited, for one page more than `max_pages`, and if the
+    body with the links was not read, as of a stream. After any error the iterator can be used again: it repeats the
+    same step.
     """
     _check_max_pages(max_pages)
     _check_missing(missing)

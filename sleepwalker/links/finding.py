@@ -1,4 +1,4 @@
-"""Finds links in responses, and which one a relation means."""
+"""Finds links in responses, and the link that a relation means."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ class Answered(Protocol):
 
     @property
     def response(self) -> requests.Response | None:
-        """Its last response in this thread; None while there is none."""
+        """Its last response in this thread; None if there is none."""
         ...
 
 
 def links(source: requests.Response | Answered, /) -> Iterator[Link]:
-    """All links of a response and of its items, in the order in which they are looked for.
+    """All links of a response and of its items, in search order.
 
-    That is: its `Link` header, HAL's `_links`, JSON:API's `links`, OData's `@odata.nextLink`; at the top level of the
-    body `next`, `prev`, `previous`, `first`, `last` and `self`; then, with a `context`, those of the items in
-    `_embedded` and in `data`.
+    The order is: the `Link` header, HAL's `_links`, JSON:API's `links`, OData's `@odata.nextLink`; then `next`, `prev`,
+    `previous`, `first`, `last` and `self` at the top level of the body; then, with a `context`, the links of the items
+    in `_embedded` and `data`.
 
-    `source` is the response, or a connection, which stands for its last response in this thread. What is no link
-    is left out. Raises DecodeError for a body that is not JSON although its type says so,
-    LinkError where `_links` is no object.
+    `source` is the response, or a connection, which stands for its last response in this thread. Entries that are not
+    links are left out. Raises DecodeError for a body that is not JSON although its Content-Type says so, and LinkError
+    if `_links` is not an object.
     """
     response, _ = response_of(source)
     base = base_of(response)
@@ -81,12 +81,12 @@ def response_of(source: object) -> tuple[Response, Any]:
 
 
 def base_of(response: requests.Response) -> str:
-    """The URL that relative links are relative to: that of the response after redirects."""
+    """The base URL of relative links: the URL of the response after redirects."""
     return urldefrag(response.url or "").url
 
 
 def one(response: requests.Response, relation: str) -> Link | None:
-    """The link of this relation, None if there is none. LinkError where it leads to several places."""
+    """The link of this relation; None if there is none. LinkError if it has several targets."""
     base = base_of(response)
     header = header_links(response.headers.get("Link"), base)
     if link := _only(link for link in header if _is_own(link, relation)):
@@ -98,14 +98,14 @@ def one(response: requests.Response, relation: str) -> Link | None:
 
 
 def has(response: requests.Response, relation: str) -> bool:
-    """Whether the response has the relation at all, if only to say that there is no such link (null)."""
+    """Whether the response has the relation at all, even as null (no such link)."""
     if any(_is_own(link, relation) for link in header_links(response.headers.get("Link"), base_of(response))):
         return True
     return any(True for place in _places(response, relation) for _ in wanted(place, relation))
 
 
 def no_such(response: requests.Response, relation: str) -> str:
-    """The text for a missing link: it lists those that there are."""
+    """The text for a missing link; it lists the existing ones."""
     base = base_of(response)
     header = list(header_links(response.headers.get("Link"), base))
     document = document_of(response)

@@ -1,4 +1,4 @@
-"""`Link`: one link of a response, wherever it stood there, and how links are named in texts."""
+"""`Link`: one link of a response, and how texts name links."""
 
 from __future__ import annotations
 
@@ -25,10 +25,8 @@ _LISTED = 20
 class Link:
     """A link as the server wrote it; `links` finds them and `follow` takes them.
 
-    One can be made by hand from a URL found elsewhere:
-    `Link("next", response.json()["paging"]["older"], response.url)`. TypeError where one of these three is no string.
-
-    Its `repr` shows no query, as no text of this package does.
+    You can make one from a URL found elsewhere: `Link("next", response.json()["paging"]["older"], response.url)`.
+    TypeError if one of these three is not a string. Its `repr` shows no query.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""Performs what a walk along links waits for: its steps decide, and yield each call that is to be made for them."""
+"""Makes the calls of a link walk: the walk's steps decide, and yield each call to make."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The walk of `pages`: where it is, where it goes on to, and when it ends."""
+"""The walk of `pages`: its position, its next page, and its end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Page(NamedTuple):
 
 
 class Walk:
-    """Decides how a walk goes on. Who performs it takes a turn for each page: `begin`, `onward`, then `rest`."""
+    """Decides how a walk continues. Its driver takes a turn for each page: `begin`, `onward`, then `rest`."""
 
     def __init__(self, response: Response, conn: object, relation: str, max_pages: int, way: Way) -> None:
         trail = begun(trail_of(response, conn), way)
@@ -46,13 +46,13 @@ class Walk:
         self._at_work: dict[str, object] = {}
 
     def begin(self, who: object, kind: str) -> Page:
-        """The page to go on from, for the thread or task `who`. ValueError while another one has its turn."""
+        """The page to continue from, for the thread or task `who`. ValueError while another one has its turn."""
         if self._at_work.setdefault(kind, who) != who:  # as a generator says it: else each would give pages twice
             raise ValueError(f"another {kind} uses this iterator: make one iterator per {kind}")
         return self._page
 
     def rest(self, page: Page) -> None:
-        """End a turn with the walk at this page: where it began, unless the caller gets the one after it."""
+        """End a turn at this page: at its start, unless the caller gets the next page."""
         self._page = page
         self._at_work.clear()
 

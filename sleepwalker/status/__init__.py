@@ -1,4 +1,4 @@
-"""The status page: how all hosts do, as a WSGI or ASGI application to mount in a service; for people and programs."""
+"""The status page: the health of all hosts, for people and programs, as a WSGI or ASGI application to mount."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 def asgi(
     *sources: Source, title: str = "Hosts", runbook: str | None = None, clock: Clock = SYSTEM_CLOCK
 ) -> ASGIApplication:
-    """The same as `app`, with the same arguments, as an ASGI application.
+    """The status page as an ASGI application; the same as `app`, with the same arguments.
 
-    Responses are made in a thread of its own, since those about ten thousand hosts take a second: the loop goes on, and
-    the page answers also where the loop's own threads all wait for hosts that hang. The thread starts with the first
-    request. It has no lifespan of its own, and answers a server that asks for one.
+    A separate thread makes the responses, because a page of ten thousand hosts takes a second. So the loop stays free,
+    and the page responds even if all threads of the loop wait for hosts that hang. The thread starts with the first
+    request. Lifespan messages are answered, but do nothing.
     """
     return _Application(Site(sources, title, runbook, clock))
 

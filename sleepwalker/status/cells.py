@@ -1,4 +1,4 @@
-"""What is known of one host, as the cells of its row."""
+"""The state of one host, as the cells of its row."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _REFUSERS = {
 
 
 def row(health: HostHealth, taken: float, copy: int, runbook: Runbook | None) -> str:
-    """The row of a host; `copy` tells apart the rows of several records of one host."""
+    """The row of a host. `copy` distinguishes several records of one host."""
     cells = (
         ("state", "State", _state(health, taken, runbook)),
         ("since", "Since", _since(health, taken)),

@@ -1,4 +1,4 @@
-"""What the workers of a fleet found out together, as the page shows it: the same whichever of them answers."""
+"""The joint findings of a fleet's workers on the page: the same, whichever worker responds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMED = 3
 
 
 class Together:
-    """What the workers say of hosts in trouble, by origin, the worst first."""
+    """What the workers report of hosts in trouble, by origin, the worst first."""
 
     def __init__(self, fleets: Sequence[FleetHealth]) -> None:
         self.told: dict[str, Fellows] = {}
@@ -32,8 +32,10 @@ class Together:
         return host in self.told or host in self.doubted
 
     def words(self) -> str:
-        """The headline where there is trouble. Names and counts are those that every worker has, and the names in full,
-        as `sleepwalker fleet` takes them."""
+        """The headline if there is trouble. It uses names and counts that all workers share.
+
+        Names are shown in full, as `sleepwalker fleet` takes them.
+        """
         if self.told:
             return f"{_hosts(self.told)} broken for {_all(self.told)}"
         return f"{_hosts(self.doubted)} broken for {_few(self.doubted)}"
@@ -55,7 +57,7 @@ def _few(found: dict[str, Fellows]) -> str:
 
 
 def when(found: dict[str, Fellows], taken: float) -> list[str]:
-    """Since when, and why, as far as is known; of several hosts the names of the worst, and when the first fell."""
+    """Since when, and why, as far as known. For several hosts: the names of the worst, and when the first one broke."""
     moments = [fellows.since for fellows in found.values() if fellows.since is not None]
     since = f"ince {time_of_day(min(moments), taken)} UTC, for {span(taken - min(moments))}" if moments else ""
     if len(found) > 1:
@@ -66,7 +68,7 @@ def when(found: dict[str, Fellows], taken: float) -> list[str]:
 
 
 def notes(together: Together, here: Sequence[HostHealth]) -> list[str]:
-    """What this worker adds to what all know: whether it is one of those who find a host broken."""
+    """What this worker adds to the common view: whether it is one of those that find a host broken."""
     found = [host.host for host in here if host.host in together.doubted and host.state == "broken"]
     if not found:
         return []
@@ -76,12 +78,12 @@ def notes(together: Together, here: Sequence[HostHealth]) -> list[str]:
 
 
 def section(fleets: Sequence[FleetHealth], isolated: int, taken: float, runbook: Runbook | None) -> str:
-    """A part of the page for each fleet, as HTML; nothing without one."""
+    """A section of the page for each fleet, as HTML; empty without a fleet."""
     return "".join(_section(fleet, isolated, taken, runbook) for fleet in fleets)
 
 
 def document(fleet: FleetHealth) -> dict[str, Any]:
-    """How a manager stands to its fleet, and all hosts in trouble, as JSON-ready values."""
+    """How a manager sees its fleet, and all hosts in trouble, as JSON-ready values."""
     hosts = {
         host: {
             "broken": one.broken, "fine": one.fine, "workers": one.workers, "verdict": one.verdict,
@@ -135,7 +137,7 @@ def _item(host: str, fellows: Fellows, state: str, taken: float) -> str:
 
 
 def says(health: HostHealth) -> str | None:
-    """What the row of a host adds to its state."""
+    """The fleet's addition to the state in a host's row."""
     found = health.fleet
     if found is None or not found.broken:
         return None

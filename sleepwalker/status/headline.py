@@ -1,4 +1,4 @@
-"""What the page is headed with: one sentence that is true at a glance, and what belongs to it."""
+"""The heading of the page: one sentence that is true at a glance, and its details."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TOGETHER = 60.0
 
 
 class Headline(NamedTuple):
-    """What stands at the head of the page, in plain text."""
+    """The heading of the page, in plain text."""
 
     words: str
     state: HealthState
@@ -56,7 +56,7 @@ class _Hosts:
 
 
 def headline(view: View) -> Headline:
-    """The worst comes first. A host that nothing leads to any more is no trouble, only told of."""
+    """The worst comes first. A host that nothing uses any more is mentioned, but is no trouble."""
     hosts = _Hosts(view)
     words, state = _worst(hosts)
     return Headline(words, state, tuple(_notes(hosts)), bool(hosts.broken) and _is_it_us(hosts))

@@ -1,4 +1,4 @@
-"""Calls and errors of the last 15 minutes: as a line, as numbers, and as a sentence for who does not see the line."""
+"""Calls and errors of the last 15 minutes: as a line, as numbers, and as a sentence for screen readers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LATEST = 2
 
 
 def calls_per_second(recent: Recent, taken: float) -> float:
-    """Calls a second as of late: in the running interval and the one before, as far as they are over."""
+    """Recent calls a second: of the current interval and the one before, as far as they have passed."""
     if recent.began is None:
         return 0.0
     kept = min(_LATEST, len(recent.calls))

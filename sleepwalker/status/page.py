@@ -1,4 +1,4 @@
-"""The page for people: a view of all hosts as HTML that is complete without its script, styled and run by hash only."""
+"""The page for people: all hosts as HTML. It is complete without its script; CSP hashes allow style and script."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ _LOST = _icon(
 
 
 class Asked(NamedTuple):
-    """What the page, or `hosts.json`, was asked to show."""
+    """What the request for the page, or for `hosts.json`, selects."""
 
     words: str
     """Part of a host's name."""
@@ -85,11 +85,11 @@ class Asked(NamedTuple):
     """The relative path that leads to what lies beside the page."""
 
     def hosts(self, view: View) -> tuple[HostHealth, ...]:
-        """The hosts that fit, in the order that was asked for."""
+        """The selected hosts, in the requested order."""
         return in_order(view.matching(self.words, self.states), self.order, view.taken)
 
     def query(self, **changes: str) -> str:
-        """The address that asks for the same, but for these changes."""
+        """The query string for the same selection with these changes."""
         states = [changes["state"]] * bool(changes["state"]) if "state" in changes else sorted(self.states)
         order = changes.get("sort", self.order)
         pairs = [("q", self.words)] * bool(self.words) + [("state", state) for state in states]
@@ -98,7 +98,7 @@ class Asked(NamedTuple):
 
 
 class ServingProcess(NamedTuple):
-    """The process that answers: its service's title, its machine, and the runbook that it links to."""
+    """The process that responds: its service's title, its machine, and its runbook."""
 
     title: str
     machine: str

@@ -1,4 +1,4 @@
-"""Where the page sends a person who wonders what to do about a host in trouble."""
+"""The runbook that the page links to for a host in trouble."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ _PLACE = "{kind}"
 
 
 class Runbook(NamedTuple):
-    """The address of a runbook; `{kind}` in it stands for the kind of trouble."""
+    """The URL of a runbook; `{kind}` in it stands for the kind of trouble."""
 
     url: str
 
     def link(self, kind: Kind) -> str:
-        """A link to the place for one kind of trouble, as HTML."""
+        """A link to the section for one kind of trouble, as HTML."""
         url = text(self.url.replace(_PLACE, kind))
         return f'<a class="runbook" href="{url}" target="_blank" rel="noopener noreferrer">runbook</a>'
 
 
 def check_runbook(url: object) -> Runbook | None:
-    """The runbook at an address, None for None. Raises TypeError for what is no text, ValueError for another address
-    than one of http or https, or one with a password in it."""
+    """The runbook at a URL; None for None. TypeError for anything but a text.
+
+    ValueError for a URL that is not http or https, or has a password in it.
+    """
     if url is None:
         return None
     if not isinstance(url, str):
@@ -46,7 +48,7 @@ def check_runbook(url: object) -> Runbook | None:
 
 
 def kind_of(health: HostHealth, taken: float) -> Kind | None:
-    """What a runbook would have a chapter about; None for a host that is in no trouble."""
+    """The kind of trouble that a runbook has a section about; None for a host without trouble."""
     if health.state == "isolated":
         return "isolated"
     if not health.used and health.state in ("broken", "degraded"):

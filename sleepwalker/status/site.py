@@ -1,4 +1,4 @@
-"""What a request for the status page is answered with, whatever server it came through."""
+"""Responses to requests for the status page, independent of the server interface."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _BadQuery(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What matters of a request."""
+    """The relevant parts of a request."""
 
     method: str
     path: str
@@ -62,9 +62,9 @@ class Request:
 
     @property
     def beside(self) -> str:
-        """The relative path from the page to its neighbours, for a request of `/status` as well as `/status/`.
+        """The relative path from the page to its neighbours, for `/status` as well as `/status/`.
 
-        Relative, so that it works behind a proxy that adds a prefix.
+        It is relative so that it works behind a proxy that adds a prefix.
         """
         if self.path:
             return "./"
@@ -74,7 +74,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What it is answered with."""
+    """The response to a request."""
 
     status: HTTPStatus
     headers: list[tuple[str, str]]
@@ -82,7 +82,7 @@ class Response:
 
 
 class Site:
-    """The pages about some managers and connections. Thread-safe."""
+    """The pages about the given managers and connections. Thread-safe."""
 
     def __init__(self, sources: tuple[Source, ...], title: str, runbook: str | None, clock: Clock) -> None:
         if not sources:
@@ -97,7 +97,7 @@ class Site:
         self._views = Views(sources, clock)
 
     def respond(self, request: Request) -> Response:
-        """What a request is answered with. HEAD has the headers of GET, and no body."""
+        """The response to a request. HEAD has the headers of GET, and no body."""
         response = self._respond(request)
         if request.method == "HEAD":
             return Response(response.status, response.headers, b"")

@@ -1,4 +1,4 @@
-"""The columns of the status page, and the orders that hosts can be shown in."""
+"""The columns of the status page, and the sort orders of hosts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Key = Callable[[HostHealth, float], Any]
 
 
 class Column(NamedTuple):
-    """A column, and how hosts are sorted by it. A host for which the key is None comes last in any case."""
+    """A column, and how hosts are sorted by it. A host with the key None always comes last."""
 
     name: str
     """In the address, such as `?sort=-p95`."""
@@ -26,7 +26,7 @@ class Column(NamedTuple):
 
     @property
     def first(self) -> str:
-        """The order that is asked for first."""
+        """The order on the first click."""
         return f"-{self.name}" if self.falls else self.name
 
 
@@ -95,7 +95,7 @@ ORDERS = tuple(order for name in _BY_NAME for order in (name, f"-{name}"))
 
 
 def in_order(hosts: tuple[HostHealth, ...], order: str, taken: float) -> tuple[HostHealth, ...]:
-    """Hosts that are given worst first, in one of `ORDERS`; those that are alike stay as they are."""
+    """Hosts, given worst first, in one of `ORDERS`. Equal ones keep their order."""
     key, falls = _BY_NAME[order.lstrip("-")].key, order.startswith("-")
     if key is None:
         return hosts[::-1] if falls else hosts

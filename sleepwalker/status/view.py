@@ -1,4 +1,4 @@
-"""What the status page and its JSON say: all hosts, worst first, taken rarely enough to cost nearly nothing."""
+"""The content of the status page and its JSON: all hosts, worst first. Cached briefly, so that it costs little."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REST = 9.0
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All hosts as they were at one moment."""
+    """All hosts at one moment."""
 
     number: int
     """Of the views that this process took."""
@@ -42,8 +42,10 @@ class View:
     """How the managers stand to the fleets that they joined, as they heard last."""
 
     def matching(self, words: str, states: frozenset[str]) -> tuple[HostHealth, ...]:
-        """The hosts with `words` in their address or a name of theirs, in any letter case, that are in one of `states`;
-        in any if empty."""
+        """The hosts with `words` in their address or one of their names, in any letter case, and in one of `states`.
+
+        Without `states`, hosts in any state.
+        """
         wanted = words.casefold()
         if not wanted and not states:
             return self.hosts
@@ -56,7 +58,7 @@ class View:
 
 
 class Views:
-    """The current view of some managers and connections; taken anew when it is old, by one thread at a time."""
+    """The current view of the given managers and connections. One thread at a time renews an old view."""
 
     def __init__(self, sources: Sequence[ManagerBase[Any, Any] | ConnectionBase], clock: Clock) -> None:
         self._sources = sources
@@ -71,7 +73,7 @@ class Views:
         self._lock = threading.Lock()
 
     def current(self) -> View:
-        """The view to show now. While another thread takes a new one, the one before it."""
+        """The view to show now. While another thread makes a new one, the old one."""
         if self._process != os.getpid():  # after a fork: the lock and the view are the parent's
             self._begin()
         latest = self._latest
@@ -112,7 +114,7 @@ class Views:
 
 
 def hooks_hang(health: HostHealth, taken: float) -> bool:
-    """Whether hooks are at work for so long that it is trouble."""
+    """Whether hooks have been running long enough to count as trouble."""
     return health.hooks_since is not None and taken - health.hooks_since > _SLOW_HOOKS
 
 

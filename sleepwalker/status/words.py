@@ -1,4 +1,4 @@
-"""Numbers, durations and moments as the status page writes them, and any text as text of the page."""
+"""Numbers, durations and moments in the style of the status page, and escaping of text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_NAME = 60
 
 
 def text(words: str) -> str:
-    """Any text as text of the page, in an attribute, too."""
+    """Text escaped for the page, also for attributes."""
     return escape(words.translate(_CONTROL))
 
 
@@ -29,7 +29,7 @@ def moment(seconds: float) -> datetime:
 
 
 def time_of_day(seconds: float, taken: float) -> str:
-    """A moment as people say it: the time, with the day where that is not plain."""
+    """A moment as a time of day, with the date if it is not obvious."""
     when = moment(seconds)
     if abs(taken - seconds) < _SAME_DAY:
         return f"{when:%H:%M:%S}"
@@ -37,7 +37,7 @@ def time_of_day(seconds: float, taken: float) -> str:
 
 
 def latency(seconds: float | None) -> str:
-    """A latency, with two digits that count."""
+    """A latency, with two significant digits."""
     if seconds is None:
         return DASH
     if seconds < 0.0995:
@@ -46,7 +46,7 @@ def latency(seconds: float | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A duration to read at a glance: its two largest units."""
+    """A duration in its two largest units."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -68,7 +68,7 @@ def percent(ratio: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Calls a second, or a minute where these are few."""
+    """Calls a second, or a minute if they are few."""
     if per_second >= 100:
         return f"{per_second:,.0f}/s"
     if per_second >= 0.95:
@@ -82,7 +82,7 @@ def plural(number: int, one: str, many: str = "") -> str:
 
 
 def label(health: HostHealth) -> str:
-    """What people call a host: what it was asked for by, or else its address without a scheme; scopes by theirs."""
+    """The familiar name of a host: the name passed to `find`, or its address without a scheme; for scopes, theirs."""
     origin, mark, scope = health.host.partition("#")
     name = health.names[0] if health.names else origin.rpartition("://")[2]
     name += f"#{scope}" if mark else ""
@@ -90,7 +90,7 @@ def label(health: HostHealth) -> str:
 
 
 def labels(hosts: list[HostHealth], most: int = 3) -> str:
-    """The first of these hosts by their names, and how many more there are."""
+    """The names of the first of these hosts, and how many more there are."""
     named = ", ".join(label(health) for health in hosts[:most])
     return named if len(hosts) <= most else f"{named} and {len(hosts) - most:,} more"
 

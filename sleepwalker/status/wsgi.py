@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 def app(
     *sources: Source, title: str = "Hosts", runbook: str | None = None, clock: Clock = SYSTEM_CLOCK
 ) -> WSGIApplication:
-    """A WSGI application that shows how the hosts of `sources` do: `/` for people, `/hosts.json` for programs.
+    """A WSGI application that shows the health of the hosts of `sources`: `/` for people, `/hosts.json` for programs.
 
     Args:
-        sources: Managers, and connections that belong to none of them.
+        sources: Managers, and connections outside any manager.
         title: The heading of the page, such as the service's name.
-        runbook: The URL of a runbook, to which hosts in trouble link. `{kind}` in it stands for the kind of trouble:
+        runbook: The URL of a runbook, linked from hosts in trouble. `{kind}` in it stands for the kind of trouble:
             `broken`, `degraded`, `dry-run`, `hooks`, `isolated`, `moved` or `together`.
         clock: The source of time; for tests.
 
-    It only reads, responds to GET and HEAD, sets no cookie, and works below any prefix. The status is always 200,
-    whatever the state of the hosts. It has no password: mount it where only people who may see host names reach it.
+    It is read-only, responds to GET and HEAD, sets no cookie, and works below any prefix. The status is always 200,
+    whatever the state of the hosts. It has no password: mount it where only people who may see host names can reach it.
 
-    Raises TypeError without a source, and for one that is neither a manager nor a connection; ValueError for a
-    `runbook` that is no URL of a page.
+    Raises TypeError without a source, and for a source that is neither a manager nor a connection. ValueError for an
+    invalid `runbook`.
     """
     site = Site(sources, title, runbook, clock)
 

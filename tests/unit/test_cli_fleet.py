@@ -110,7 +110,7 @@ def test_of_ten_thousand_hosts_the_worst_are_shown_and_the_rest_counted(monkeypa
     shown = [line.split()[0] for line in lines if line.startswith("https://")]
     assert shown[0] == "https://host-07777.example.com"
     assert len(set(shown)) == 50
-    assert "and 9,950 more, with less trouble; --json has all" in lines
+    assert "and 9,950 more with less trouble; --json shows all" in lines
     assert len(document(picture(overview, Quorum()), "", "", Quorum())["hosts"]) == 10_000
     for width in (60, 80, 100, 200):
         assert 14 <= len(_drawn(overview, monkeypatch, width, 24).splitlines()) <= 22, "and two of the watch itself"
@@ -235,7 +235,7 @@ def test_a_moment_needs_its_time_zone() -> None:
     assert moment("2026-12-01T07:00Z").timestamp() == NOW
     with pytest.raises(Exception, match="has no time zone: add Z"):
         moment("2026-12-01T08:00")
-    with pytest.raises(Exception, match="is not a moment"):
+    with pytest.raises(Exception, match="is not a date and time"):
         moment("tomorrow")
 
 
@@ -265,7 +265,7 @@ STORE = ["--store", "file:///nowhere/x"]
     ("argv", "says"),
     [
         (["isolate", "https://h", *STORE, "--for", "soon"], "argument --for: 'soon' is not a time: use 90s"),
-        (["isolate", "https://h", *STORE, "--for", "400d"], "--for must end in the future, and within a year"),
+        (["isolate", "https://h", *STORE, "--for", "400d"], "--for must end in the future and within a year"),
         (["isolate", "https://h", *STORE, "--for", "0s"], "--for must end in the future"),
         (["isolate", "https://h", *STORE, "--until", "2020-01-01T00:00Z"], "--until must end in the future"),
         (["isolate", "https://h", *STORE, "--until", "2026-12-01T08:00"], "has no time zone"),
@@ -278,7 +278,7 @@ STORE = ["--store", "file:///nowhere/x"]
         (["isolate", "https://h# x", *STORE], "HOST: the scope in host"),
         (["isolate", "pay#reports", *STORE], "HOST is a name with ? or #"),
         (["reset", "pay?pass-word", *STORE], "HOST is a name with ? or #"),
-        (["status"], "--store is missing: give the URL that the workers have as fleet=, or set SLEEPWALKER_FLEET"),
+        (["status"], "--store is missing: give the URL that the workers use as fleet=, or set SLEEPWALKER_FLEET"),
         (["status", "--store", "http://:pass-word@h"], "the store's URL (not shown) has another scheme"),
         (
             ["status", "--store", "pass-word"],

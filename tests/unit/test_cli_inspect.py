@@ -305,7 +305,7 @@ def test_check_exits_with_3_where_there_was_trouble_in_the_time_that_is_looked_a
     assert inspect(write(tmp_path / "b.jsonl", [answered(at) for at in range(600)]), "--check")[0] == 0
     code, out, err = inspect(path, "--check", "--since", "2025-11-23")
     assert (code, out) == (0, ""), "a quiet quarter of an hour is no trouble"
-    assert err.endswith("nothing happened in that time, so --check found no trouble\n")
+    assert err.endswith("no events in that time, so --check found no trouble\n")
     assert inspect(path, "--check", "--since", "2025-11-23", "--host", "api")[0] == 0
     assert inspect(path, "--check", "--host", "nobody")[0] == 1, "a host of another name is a mistake"
     assert inspect(path, "--check", "--since", "2025-11-23", "--host", "nobody")[0] == 1
@@ -449,14 +449,17 @@ def test_the_page_is_written_where_it_is_asked_for(inspect: Run, story: Path, tm
         (["{log}", "--since", "teatime"], "--since: 'teatime' is not a time"),
         (["{log}", "--until", "15"], "--until: '15' is not a time"),
         (["{log}", "--since", "1h", "--until", "2h"], "--since 1h is not before --until 2h"),
-        (["{log}", "--follow", "--html", "x.html"], "leave out --html, or --follow"),
-        (["{log}", "--follow", "--sql", "SELECT 1"], "leave out --sql, or --follow"),
+        (["{log}", "--follow", "--html", "x.html"], "leave out --html or --follow"),
+        (["{log}", "--follow", "--sql", "SELECT 1"], "leave out --sql or --follow"),
         (["-", "--follow"], "not with standard input"),
         (["{log}", "--sql", "DROP TABLE log"], "only one SELECT is allowed"),
         (["{log}", "--sql", "SELECT nothing"], "nothing"),
         (["{log}.none"], "cannot read"),
         (["{log}", "--html", "/no/such/folder/x.html"], "its folder does not exist"),
-        (["{log}", "--html", "x.html", "--sql", "SELECT 1"], "leave out --html, or --sql"),
+        (
+            ["{log}", "--html", "x.html", "--sql", "SELECT 1"],
+            "--sql prints rows, and --html needs a report; leave out one of them",
+        ),
         (["{log}", "--html", "{log}"], "is one of the logs to read"),
         (["{log}", "--html", "/dev/zero"], "cannot write to '/dev/zero': it is a device, not a regular file"),
         (["{log}", "/dev/zero"], "cannot read '/dev/zero': it is a device, not a regular file"),

@@ -43,7 +43,7 @@ def test_a_slip_is_named_with_what_was_meant_and_the_page_that_has_it(
 def test_an_option_before_its_command_is_told_where_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "--json", "list"]) == 2
     assert capsys.readouterr().err == (
-        "sleepwalker: --json stands behind a command: did you mean sleepwalker policy list --json?\n"
+        "sleepwalker: --json belongs after a command: did you mean sleepwalker policy list --json?\n"
         "See: sleepwalker policy --help\n"
     )
     assert main(["--since", "2h", "inspect", "x.jsonl"]) == 2
@@ -58,7 +58,7 @@ def test_a_slip_in_a_policys_name_is_named(shown: str, capsys: pytest.CaptureFix
 
 def test_where_nothing_is_close_all_commands_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["frobnicate"]) == 2
-    assert "there are demo, get, inspect, policy, fleet, completion" in capsys.readouterr().err
+    assert "commands: demo, get, inspect, policy, fleet, completion" in capsys.readouterr().err
 
 
 def test_a_url_in_place_of_a_command_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ def a_minute(server: Server, rate: float, seed: int, policy: Policy | None = Non
 
 # What is answered is 0.1 point over the bound where a tenth fails, 1.5 points where a third does, and 3 or more above.
 @pytest.mark.parametrize(
-    ("rate", "seeds", "seconds"), some([(10, 3, 60), (100, 1, 20)], [(10, 5, 60), (100, 3, 60), (500, 1, 30)])
+    ("rate", "seeds", "seconds"), some([(10, 3, 60), (100, 1, 20)], [(10, 3, 60), (100, 1, 60), (500, 1, 15)])
 )
 @pytest.mark.parametrize(
     ("ill", "answered", "sends"),
@@ -104,7 +104,7 @@ def test_with_a_call_a_minute_callers_get_what_plain_retries_give(ill: float, se
 
 
 # What is answered is 1 to 7 points over the bound. It makes 5 to 56 % of the vain attempts.
-@pytest.mark.parametrize(("rate", "seconds"), some([(10, 60)], [(10, 200), (100, 100)]))
+@pytest.mark.parametrize(("rate", "seconds"), some([(10, 60)], [(10, 200), (100, 40)]))
 @pytest.mark.parametrize(("up", "down_for", "answered"), [(3, 1, 0.6), (5, 2, 0.55), (5, 5, 0.4), (10, 10, 0.3)])
 def test_a_host_that_comes_and_goes_is_asked_again_soon_each_time(
     up: float, down_for: float, answered: float, rate: int, seconds: float
@@ -122,7 +122,7 @@ def test_a_host_that_comes_and_goes_is_asked_again_soon_each_time(
 
 
 # It serves 0.52 of the calls; without retries that is 0.58, and 0.13 with plain ones.
-@pytest.mark.parametrize("seconds", some([10], [60]))
+@pytest.mark.parametrize("seconds", some([10], [30]))
 def test_an_overloaded_server_serves_nearly_as_much_as_without_any_retries(seconds: float) -> None:
     served = {}
     for name, policy in (("none", NO_RETRIES), ("plain", PLAIN_RETRIES), ("standard", Policy())):
@@ -137,7 +137,7 @@ def test_an_overloaded_server_serves_nearly_as_much_as_without_any_retries(secon
 
 # It takes 1.2, 2 and 10.2 s at worst, and 1.1, 1.4 and 4 s in the median. Sends are 0.08 at most.
 @pytest.mark.parametrize(("seconds", "worst"), [(2, 2.0), (20, 6.0), (120, 12.0)])
-@pytest.mark.parametrize(("rate", "seeds"), [(10, 10), whole(50, 10), whole(160, 10)])
+@pytest.mark.parametrize(("rate", "seeds"), [(10, 10), whole(50, 4), whole(160, 3)])
 def test_after_an_outage_it_is_answered_as_before_soon(rate: int, seeds: int, seconds: float, worst: float) -> None:
     """In the median within half of that, and a tenth of a second more: the next look is made by a call that comes."""
     back, sends = [], []
@@ -152,7 +152,7 @@ def test_after_an_outage_it_is_answered_as_before_soon(rate: int, seeds: int, se
 
 
 # It is well after 2.5 to 3.7 s.
-@pytest.mark.parametrize(("rate", "seeds"), some([(10, 5), (50, 1)], [(10, 10), (50, 10), (160, 5)]))
+@pytest.mark.parametrize(("rate", "seeds"), some([(10, 5), (50, 1)], [(10, 10), (50, 4), (160, 2)]))
 def test_a_cold_host_trips_nothing_again(rate: int, seeds: int) -> None:
     for seed in range(seeds):
         run = a_minute(cold(30, 50, rate), rate, seed, seconds=70)

@@ -1,4 +1,4 @@
-"""The security page: each promise names the tests that hold it, and they are there."""
+"""The page of the promises on security: each names the tests that hold it, and they are there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "explanation" / "security.md"
+PAGE = ROOT / "docs" / "reference" / "security-tests.md"
 LINES = PAGE.read_text(encoding="utf-8").splitlines()
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", "\n".join(LINES))))
 

@@ -53,9 +53,9 @@ class Browser:
     def __init__(self, driver: Chrome) -> None:
         self.driver = driver
 
-    def resize(self, width: int, height: int = 900) -> None:
-        """So many CSS pixels; below 600 it is a phone."""
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    def resize(self, width: int, height: int = 900, scale: float = 1) -> None:
+        """So many CSS pixels, each `scale` pixels of the screen wide; below 600 it is a phone."""
+        size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
     def prefer(self, scheme: str) -> None:

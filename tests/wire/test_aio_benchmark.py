@@ -57,7 +57,7 @@ def test_a_ratio_is_the_median_of_the_quotients_within_the_rounds(result: dict[s
     mine, its = (report.samples(result, row, 64)["cpu"] for row in (contenders.OURS, contenders.AIOHTTP))
     expected = statistics.median(a / b for a, b in zip(mine, its, strict=True))
     assert report.of(result, contenders.OURS, contenders.AIOHTTP, 64).median == expected
-    assert f"| {expected:.3g} |" in report.targets(result)
+    assert f"| {expected:.3g} |" in report.aims(report.TARGETS, result)
 
 
 def test_a_crowd_is_measured_beside_bare_aiohttp(result: dict[str, Any]) -> None:

@@ -145,7 +145,7 @@ def test_page_and_plots_can_be_drawn_again_from_the_result(folder: Path) -> None
 
 
 def test_an_aim_is_met_or_missed_by_what_was_measured(result: dict[str, Any]) -> None:
-    table = report.targets(result)
+    table = report.aims(report.TARGETS, result)
     for target in report.TARGETS[:8]:
         figure = target.figure(result)
         assert f"| {target.words} | {'≥' if target.least else '≤'} {target.limit:g} | {figure:.3g} |" in table

@@ -83,7 +83,7 @@ def test_where_nobody_finds_a_host_broken_all_is_well(fleet: Fleet, store: Store
     code, out, err = fleet("status")
     assert (code, err) == (0, "")
     assert out.replace("\n", " ").replace(" ", "").startswith(f"1workerofservicedefaultat{store.shown}")
-    assert "no worker finds a host broken, and none is isolated" in out
+    assert "no worker finds a host broken, and no host is isolated" in out
 
 
 @both
@@ -116,7 +116,8 @@ def test_a_service_sees_nothing_of_another_one(fleet: Fleet, store: Store) -> No
     assert code == 1
     assert "0 workers of service other" in out
     assert " ".join(err.split()) == (
-        "sleepwalker: no worker of service other is there; --service or SLEEPWALKER_FLEET_SERVICE names another service"
+        "sleepwalker: service other has no running workers; "
+        "use --service or SLEEPWALKER_FLEET_SERVICE to name another service"
     )
 
 
@@ -125,7 +126,7 @@ def test_the_service_may_come_from_the_environment(fleet: Fleet, store: Store, m
     _worker(store, 1)
     monkeypatch.setenv("SLEEPWALKER_FLEET_SERVICE", "other")
     assert "0 workers of service other" in fleet("status")[1]
-    assert fleet("isolate", PAY)[2].startswith("sleepwalker: no worker of service other is there; --service or")
+    assert fleet("isolate", PAY)[2].startswith("sleepwalker: service other has no running workers; use --service or")
     assert fleet("status", "--service", "default")[::2] == (0, ""), "what is given counts before it"
     monkeypatch.setenv("SLEEPWALKER_FLEET_SERVICE", "")
     assert fleet("status")[::2] == (0, "")
@@ -150,7 +151,9 @@ def test_an_isolation_reaches_the_workers_with_its_reason_and_its_end(fleet: Fle
     assert "it moves" in out
 
     code, out, _ = fleet("isolate", PAY)
-    assert "is isolated for 1 worker, until it is restored; this replaces an earlier isolation" in " ".join(out.split())
+    assert "is isolated for 1 worker, until it is restored; this replaces its earlier isolation" in " ".join(
+        out.split()
+    )
     code, out, err = fleet("restore", PAY)
     assert (code, out, err) == (0, f"{PAY} is restored for 1 worker\n", "")
     assert fleet("status")[0] == 0
@@ -186,8 +189,7 @@ def test_of_a_host_without_a_scheme_it_says_what_it_is_taken_for(
     code, out, err = fleet(command, host, "--json")
     assert (code, json.loads(out)["host"]) == (0, host.lower())
     assert " ".join(err.split()) == (
-        f"sleepwalker: {host.lower()} is taken for a name that a hook knows; "
-        f"a host is meant by its URL, such as {meant}"
+        f"sleepwalker: {host.lower()} is treated as a name that a hook knows; for a host, give its URL, such as {meant}"
     )
     assert fleet(command, PAY)[2] == ""
 
@@ -202,14 +204,18 @@ def test_a_reset_reaches_the_workers_that_are_there(fleet: Fleet, store: Store) 
 
 @pytest.mark.parametrize(
     ("command", "says"),
-    [("isolate", "Those that come carry it out"), ("restore", "Nobody had it"), ("reset", "Nobody will")],
+    [
+        ("isolate", "Workers that start within"),
+        ("restore", "No worker had it isolated"),
+        ("reset", "Only a worker that starts"),
+    ],
 )
 def test_where_no_worker_is_there_an_order_says_so(command: str, says: str, fleet: Fleet, store: Store) -> None:
     _worker(store, 1)
     store.leave("id-1")
     code, _, err = fleet(command, PAY)
     assert code == 0
-    assert err.startswith("sleepwalker: no worker of service default is there; ")
+    assert err.startswith("sleepwalker: service default has no running workers; ")
     assert says in " ".join(err.split())
 
 
@@ -460,5 +466,5 @@ def test_four_hundred_workers_and_a_thousand_hosts_are_shown_at_once(fleet: Flee
         "broken",
         "300",
     ]
-    assert "and 950 more, with less trouble; --json has all" in lines
+    assert "and 950 more with less trouble; --json shows all" in lines
     assert max(map(len, lines)) <= 80

@@ -1,1 +1,1 @@
-"""What the transports for httpx and for httpx2, which have the same names in them, share."""
+"""What the transports for httpx and httpx2 share. Both libraries use the same names."""

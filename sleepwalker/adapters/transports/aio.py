@@ -1,4 +1,4 @@
-"""The transport that is awaited."""
+"""The asyncio transport."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sleepwalker.telemetry import tracing
 
 
 class AwaitedTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
-    """Sends by another transport, under a policy, in its caller's task."""
+    """Wraps another transport and applies a policy, in its caller's task."""
 
     def _begin(self) -> None:
         self._waits = Waits()
@@ -32,7 +32,7 @@ class AwaitedTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
         return module.AsyncBaseTransport, module.AsyncHTTPTransport
 
     async def handle_async_request(self, request: RequestT) -> ResponseT:
-        """The response to a request, of any status, or the error that says why there is none."""
+        """The response to a request, of any status. Raises the error that explains why there is none."""
         self._check_loop()
         place = self._place(request)
         if place is None:
@@ -50,7 +50,7 @@ class AwaitedTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
             del final  # or an error would hold itself, by this frame, until the garbage collector comes
 
     async def aclose(self) -> None:
-        """Close the transport below, and end waits for a turn or a retry."""
+        """Close the wrapped transport, and end waiting calls (queued or before a retry)."""
         waits, self._waits = self._waits, Waits()
         waits.end()
         await self._inner.aclose()

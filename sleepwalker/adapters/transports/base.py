@@ -1,4 +1,4 @@
-"""What the transports of both libraries have in common, whether they block or are awaited."""
+"""What the blocking and asyncio transports for both libraries share."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Call:
 
 
 class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
-    """Sends by another transport, under a policy."""
+    """Wraps another transport and applies a policy."""
 
     _library: ClassVar[Library]
 
@@ -97,7 +97,7 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         renewed.add(self)
 
     def renew_after_fork(self) -> None:
-        """In a forked child: begin with waits that are not the parent's, and sockets unless they are the caller's."""
+        """In a forked child: start with new waits, and with new sockets unless they belong to the caller."""
         if self._given is None:
             _, usual = self._kinds()
             self._inner = usual()
@@ -109,7 +109,7 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
 
     @property
     def hosts(self) -> HostTable:
-        """The records of the hosts that it sends to, for `health()` and for managers: `ConnectionManager(hosts=…)`."""
+        """The records of its hosts, for `health()` and to share with managers: `ConnectionManager(hosts=…)`."""
         return self._places.hosts
 
     @classmethod
@@ -237,6 +237,6 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
 
 
 def check_buffer(buffer: object) -> None:
-    """ValueError for what is no number of bytes."""
+    """ValueError for anything but a number of bytes."""
     if not isinstance(buffer, int) or isinstance(buffer, bool) or buffer < 0:
         raise ValueError(f"buffer must be a number of bytes, 0 for none, not {buffer!r:.80}")

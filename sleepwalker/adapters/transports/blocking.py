@@ -1,4 +1,4 @@
-"""The transport that blocks."""
+"""The blocking transport."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sleepwalker.transport.blocking.deadline import AttemptDeadline, run_with_de
 
 
 class BlockingTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
-    """Sends by another transport, under a policy, in its caller's thread."""
+    """Wraps another transport and applies a policy, in its caller's thread."""
 
     def _begin(self) -> None:
         self._waits = Waits(self._clock)
@@ -32,7 +32,7 @@ class BlockingTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
         return module.BaseTransport, module.HTTPTransport
 
     def handle_request(self, request: RequestT) -> ResponseT:
-        """The response to a request, of any status, or the error that says why there is none."""
+        """The response to a request, of any status. Raises the error that explains why there is none."""
         place = self._place(request)
         if place is None:
             response: ResponseT = self._inner.handle_request(request)
@@ -44,7 +44,7 @@ class BlockingTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
         return handed
 
     def close(self) -> None:
-        """Close the transport below, and end waits for a turn or a retry."""
+        """Close the wrapped transport, and end waiting calls (queued or before a retry)."""
         waits, self._waits = self._waits, Waits(self._clock)
         waits.end()
         self._inner.close()

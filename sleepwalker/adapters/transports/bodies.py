@@ -1,4 +1,4 @@
-"""The bodies of requests and responses as these libraries have them: iterables of bytes."""
+"""Bodies of requests and responses in the form of these libraries: iterables of bytes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SWITCHED = frozenset({101})
 
 @dataclass(slots=True)
 class RequestBody:
-    """What a request is sent with."""
+    """The body of a request, as it is sent."""
 
     stream: Any
     replayable: bool
@@ -47,7 +47,7 @@ class RequestBody:
 def is_read_within(status: int, headers: Mapping[str, str], most: int) -> bool:
     """Whether a response's body is read within the attempt, as far as its head tells.
 
-    It is not where it is longer than `most` bytes, or of a kind that is made while it is read. A transport is not told
+    It is not if it is longer than `most` bytes, or of a type that is produced while it is read. A transport cannot know
     whether its caller streams.
     """
     if most <= 0 or status in _SWITCHED:
@@ -59,13 +59,13 @@ def is_read_within(status: int, headers: Mapping[str, str], most: int) -> bool:
 
 
 def length_of(headers: Mapping[str, str]) -> int | None:
-    """The length of a request's body; None where only sending it shows that."""
+    """The length of a request's body; None if only sending can show it."""
     length = headers.get("content-length", "")
     return int(length) if length.isdecimal() else None
 
 
 def body_of(library: Library, request: Any, most: int) -> RequestBody:
-    """A request's body. What is not bytes, but not longer than `most`, is read, so that it can be sent again."""
+    """The body of a request. An iterator of at most `most` bytes is read, so that it can be sent again."""
     stream, module = request.stream, library.module
     if isinstance(stream, module.ByteStream):
         return RequestBody(stream, True)
@@ -89,14 +89,14 @@ async def async_body_of(library: Library, request: Any, most: int) -> RequestBod
 
 
 def check_whole(pieces: list[bytes], response: Any) -> None:
-    """`TruncatedBody` where a body that came whole, as its framing has it, is but a part of what was encoded."""
+    """Raise `TruncatedBody` if a body is complete by its framing, but only a part of what was encoded."""
     codings = response.headers.get("content-encoding")
     if codings and is_cut_off(codings, response.status_code, pieces, _CHECKED):
         raise TruncatedBody("the encoded body is incomplete")
 
 
 class SentOnce:
-    """A caller's iterator, which notes what that raises: it says nothing of the host."""
+    """A caller's iterator. It notes the exceptions of the iterator, which do not count against the host."""
 
     def __init__(self, stream: Any, body: RequestBody) -> None:
         self._stream, self._body = stream, body
@@ -125,7 +125,7 @@ class AsyncSentOnce:
 
 
 class Rest:
-    """A response's body of which a part was read within the attempt, and the rest is read by the caller."""
+    """A response's body: one part was read within the attempt, and the caller reads the rest."""
 
     def __init__(self, pieces: list[bytes], more: Iterator[bytes], stream: Any) -> None:
         self._pieces, self._more, self._stream = pieces, more, stream
@@ -144,7 +144,7 @@ class Rest:
         raise broken
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         self._stream.close()
 
 
@@ -170,11 +170,11 @@ class AsyncRest:
         raise broken
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         await self._stream.aclose()
 
 
 def watch(response: Any, on_break: OnBreak) -> None:
-    """Have reads of the rest of a body, if it is one, raise what `on_break` returns where that breaks."""
+    """Make reads of the rest of a body raise what `on_break` returns if they fail."""
     if isinstance(response.stream, Rest | AsyncRest):
         response.stream.on_break = on_break

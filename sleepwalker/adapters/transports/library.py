@@ -1,4 +1,4 @@
-"""A library that transports are for, httpx or httpx2: its classes, and errors that are both its own and ours."""
+"""The wrapped library, httpx or httpx2: its classes, and errors that belong to both the library and sleepwalker."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OF_A_PHASE: dict[Phase, str] = {
 
 
 class Library:
-    """One of the libraries. There is one object for each."""
+    """httpx or httpx2. There is one object for each."""
 
     def __init__(self, module: Any) -> None:
         self.module: Any = module
@@ -61,7 +61,7 @@ class Library:
         self._kinds: dict[tuple[type[ours.ConnectionError], type[Exception]], type[ours.ConnectionError]] = {}
 
     def stream(self, kind: type[T]) -> type[T]:
-        """`kind`, an iterable of bytes, as a class of streams that the library takes."""
+        """`kind`, an iterable of bytes, as a stream class that the library accepts."""
         made = self._streams.get(kind)
         if made is None:
             base = self.module.AsyncByteStream if hasattr(kind, "__aiter__") else self.module.SyncByteStream
@@ -69,15 +69,15 @@ class Library:
         return made
 
     def translate(self, error: Exception, context: ErrorContext) -> Exception:
-        """The error to raise instead of `error`: one of both libraries, where it is about the exchange."""
+        """The error to raise for `error`: one of both libraries if it is about the exchange."""
         if isinstance(error, self._connecting) and context.phase not in ("queue", "connect", "tls"):
             context.phase = "connect"  # of a transport that does not say what it is at
         return self.both(errors.translate(error, context, self._table), error)
 
     def both(self, error: Exception, theirs: Exception | None = None) -> Exception:
-        """An error of ours as one that is the library's as well, of the class of `theirs` where that is one of its own.
+        """Our error as one of the library as well, with the class of `theirs` if that is the library's own.
 
-        Other errors are returned as they are.
+        Other errors are returned unchanged.
         """
         if not isinstance(error, ours.ConnectionError) or isinstance(error, self.module.RequestError):
             return error
@@ -94,7 +94,7 @@ class Library:
         args: tuple[Any, ...],
         state: dict[str, Any],
     ) -> ours.ConnectionError:
-        """An error of both classes. Those are kept: what is caught twice is of one class."""
+        """An error of both classes. The combined class is cached, so that two such errors have the same class."""
         both = self._kinds.get((kind, theirs))
         if both is None:
             names = {"__doc__": kind.__doc__, "__module__": kind.__module__, "__reduce__": self._reduce}
@@ -147,7 +147,7 @@ _libraries: dict[str, Library] = {}
 
 
 def library_of(name: str) -> Library:
-    """The library of that name, which is imported."""
+    """The library with that name; it is imported."""
     found = _libraries.get(name)
     if found is None:
         found = _libraries.setdefault(name, Library(importlib.import_module(name)))

@@ -1,4 +1,4 @@
-"""How far an attempt is: told by the library's `trace` extension, and asked for when it fails."""
+"""The progress of an attempt: the library's `trace` extension reports it, and a failure asks for it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _PHASES: dict[str, Phase] = {
 
 
 class Progress(Protocol):
-    """How far an attempt is."""
+    """The progress of an attempt."""
 
     phase: Phase | None
     at_proxy: bool
 
     def begin_connect(self) -> None:
-        """A socket is opened from now on."""
+        """A socket is being opened from now on."""
 
 
 class Phases:
@@ -39,12 +39,12 @@ class Phases:
         self.at_proxy: bool = False
 
     def begin_connect(self) -> None:
-        """A socket is opened from now on."""
+        """A socket is being opened from now on."""
         self.phase = "connect"
 
 
 def note_progress(progress: Progress, extensions: MutableMapping[str, Any]) -> None:
-    """Have a request's `trace` extension note the progress; the one that it has goes on."""
+    """Make a request's `trace` extension note the progress. An existing extension is called as before."""
     behind: Callable[[str, Any], Any] | None = extensions.get("trace")
 
     def trace(name: str, info: Any) -> None:
@@ -56,7 +56,7 @@ def note_progress(progress: Progress, extensions: MutableMapping[str, Any]) -> N
 
 
 def note_progress_async(progress: Progress, extensions: MutableMapping[str, Any]) -> None:
-    """The same where the library awaits it."""
+    """The same for the asyncio interface."""
     behind: Callable[[str, Any], Any] | None = extensions.get("trace")
 
     async def trace(name: str, info: Any) -> None:

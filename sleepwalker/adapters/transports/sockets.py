@@ -1,9 +1,9 @@
 """Sockets that keep the deadline of the attempt that uses them.
 
-The timeouts of httpcore bound each step by itself: a server that sends a byte at a time never reaches one. So the time
-that is left of the attempt bounds each read and write here. httpx lets no one choose what opens its sockets; a private
-attribute of its pool does. Where a release has it no more, its own timeouts are cut to what is left, and only a server
-that drips is not cut off in time.
+The timeouts of httpcore limit each step separately, so a server that sends one byte at a time never reaches them. Here
+the remaining time of the attempt limits each read and write. httpx has no public way to choose what opens its sockets,
+so this replaces a private attribute of its pool. If a release no longer has that attribute, the library's own timeouts
+are shortened to the remaining time; then only a dripping server is not cut off in time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STREAM = ("read", "write", "close", "start_tls", "get_extra_info")
 
 
 def keep_deadlines(transport: Any) -> bool:
-    """Have the sockets that a transport opens keep deadlines from now on; whether that is possible."""
+    """Make new sockets of a transport keep deadlines. Returns whether that is possible."""
     pool = getattr(transport, "_pool", None)
     backend = getattr(pool, "_network_backend", None)
     if isinstance(backend, _Backend):

@@ -13,15 +13,14 @@ from sleepwalker.fleet.verdicts import Quorum
 _DEFAULTS = Quorum()
 
 _STORE = """\
-The store is the one that the workers have as fleet=. It is
-told by --store, or else by SLEEPWALKER_FLEET in the
-environment: a password in --store can be read by others on
-this machine (ps shows it), there it cannot. None is ever
-shown."""
+Name the workers' store (their fleet=) with --store, or in
+the environment variable SLEEPWALKER_FLEET. Other users of
+this machine can read a password in --store (ps shows it),
+but not in the variable. Passwords are never shown."""
 
 _ABOUT = f"""\
-What the workers of a service found out together, and orders
-to all of them.
+Show what the workers of a service found out about hosts,
+and send orders to all of them.
 
 {_STORE}"""
 
@@ -35,9 +34,9 @@ _EXAMPLES = examples(
 )
 
 _STATUS_ABOUT = f"""\
-Which hosts are in trouble, how many workers say so, since
-when and why; whether they are broken for all, or how many
-workers must say so; and which hosts are isolated.
+Show the hosts in trouble: how many workers report it, since
+when and why, and whether the host is broken for all workers
+or how many must agree. Also show the isolated hosts.
 
 {_STORE}"""
 
@@ -48,14 +47,14 @@ _STATUS = (
         "sleepwalker fleet status --service billing --watch",
         "sleepwalker fleet status --json | jq .hosts",
     )
-    + "\n\nexit codes: 0 fine, 1 the store cannot be used, or no"
-    + "\n  worker is there, 2 used wrongly, 3 trouble found: a"
-    + "\n  worker finds a host broken, or one is isolated"
+    + "\n\nexit codes: 0 fine, 1 the store cannot be used, or it has"
+    + "\n  no workers, 2 usage error, 3 trouble found: a worker"
+    + "\n  finds a host broken, or a host is isolated"
 )
 
 _ISOLATE_ABOUT = f"""\
-Take a host out of use for all workers: calls to it are
-refused at once, until it is restored or its time is over.
+Take a host out of use for all workers. Calls to it fail at
+once until it is restored or the given time is over.
 Isolating it again replaces reason and time.
 
 {_STORE}"""
@@ -65,11 +64,11 @@ _ISOLATE = (
         "sleepwalker fleet isolate https://example.net",
         "sleepwalker fleet isolate https://example.net --for 2h",
         "sleepwalker fleet isolate pay --for 3d --reason 'it moves'",
-        "# a part of it that has a scope of its own",
+        "# only one scope of the host",
         "sleepwalker fleet isolate 'https://example.net#reports'",
     )
-    + "\n\ntimes: 90s, 15m, 2h, 1h30m, 3d from now on, or a moment"
-    + "\n  with its time zone, 2026-12-01T08:00+01:00; at most a year"
+    + "\n\n--for: 90s, 15m, 2h, 1h30m, 3d. --until: a date and time"
+    + "\n  with a time zone, 2026-12-01T08:00+01:00. At most a year"
 )
 
 _RESTORE_ABOUT = f"""\
@@ -80,9 +79,9 @@ End the isolation of a host for all workers.
 _RESTORE = examples("sleepwalker fleet restore https://example.net")
 
 _RESET_ABOUT = f"""\
-Close the circuits of a host in all workers, as when a fault
-was repaired: each counts it as healthy from now on. An
-isolation stays.
+Close the circuits of a host in all workers, after a fault
+was repaired. Each worker treats the host as healthy from
+now on. An isolation stays.
 
 {_STORE}"""
 
@@ -92,32 +91,30 @@ _RESET = examples("sleepwalker fleet reset https://example.net")
 def add(commands: Commands) -> None:
     """Add `fleet` and its commands to the command line."""
     parser = commands.add_parser(
-        "fleet", help="what workers found out together; orders to all", description=_ABOUT, epilog=_EXAMPLES
+        "fleet", help="state of the workers of a service; orders to them", description=_ABOUT, epilog=_EXAMPLES
     )
     below = parser.add_commands()
 
-    showing = below.add_parser(
-        "status", help="hosts in trouble, and who says so", description=_STATUS_ABOUT, epilog=_STATUS
-    )
+    showing = below.add_parser("status", help="show hosts in trouble", description=_STATUS_ABOUT, epilog=_STATUS)
     _add_store(showing)
-    showing.add_argument("--watch", action="store_true", help="go on until Ctrl-C, once a second")
+    showing.add_argument("--watch", action="store_true", help="refresh every second until Ctrl-C")
     showing.add_argument(
         "--quorum", metavar="SHARE", type=_share, default=_DEFAULTS.share,
-        help="more than this share of the reports make a host broken for all, as the workers have it (%(default)s)",
+        help="the share of reporting workers that must be exceeded; as set in the workers (%(default)s)",
     )  # fmt: skip
     showing.add_argument(
         "--min-reporters", metavar="N", type=whole(1), default=_DEFAULTS.min_reporters,
-        help="and at least so many (%(default)s)",
+        help="the least number of workers that must agree; as set in the workers (%(default)s)",
     )  # fmt: skip
     showing.set_defaults(run=status.run)
 
     isolating = below.add_parser("isolate", help="take a host out of use", description=_ISOLATE_ABOUT, epilog=_ISOLATE)
     _add_host(isolating)
-    isolating.add_argument("--reason", metavar="TEXT", help="why, for all who meet the refusals; no secrets")
+    isolating.add_argument("--reason", metavar="TEXT", help="the reason, shown in errors and logs; no secrets")
     end = isolating.add_mutually_exclusive_group()
     end.add_argument("--for", dest="for_", metavar="TIME", type=orders.span, help="how long: 90s, 15m, 2h, 1h30m, 3d")
     end.add_argument(
-        "--until", metavar="TIME", type=orders.moment, help="until when, with a time zone: 2026-12-01T08:00+01:00"
+        "--until", metavar="TIME", type=orders.moment, help="date and time with a time zone: 2026-12-01T08:00+01:00"
     )
     isolating.set_defaults(run=orders.isolate)
 
@@ -131,14 +128,18 @@ def add(commands: Commands) -> None:
 
 
 def _add_host(parser: Parser) -> None:
-    parser.add_argument("host", metavar="HOST", help="its URL, or a name that hooks know; a scope as https://host#name")
+    parser.add_argument("host", metavar="HOST", help="a URL, or a name that hooks know; a scope: https://host#name")
     _add_store(parser)
 
 
 def _add_store(parser: Parser) -> None:
-    parser.add_argument("--store", metavar="URL", help="redis://, rediss://, unix:// or file:///; or SLEEPWALKER_FLEET")
     parser.add_argument(
-        "--service", metavar="NAME", help=f"whose workers, as they have it; or {SERVICE_VARIABLE} ({DEFAULT_SERVICE})"
+        "--store", metavar="URL", help="redis://, rediss://, unix:// or file:/// (or set SLEEPWALKER_FLEET)"
+    )
+    parser.add_argument(
+        "--service",
+        metavar="NAME",
+        help=f"the workers' service= (or set {SERVICE_VARIABLE}; default {DEFAULT_SERVICE})",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
 

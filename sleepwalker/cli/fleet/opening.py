@@ -34,7 +34,7 @@ def store_of(args: argparse.Namespace) -> Iterator[Store]:
     url = given or os.environ.get(VARIABLE)
     where = "--store" if given else VARIABLE
     if not url:
-        raise UsageError(f"--store is missing: give the URL that the workers have as fleet=, or set {VARIABLE}")
+        raise UsageError(f"--store is missing: give the URL that the workers use as fleet=, or set {VARIABLE}")
     whose = "--service"
     if args.service is None:
         whose, args.service = SERVICE_VARIABLE, os.environ.get(SERVICE_VARIABLE) or DEFAULT_SERVICE
@@ -49,7 +49,7 @@ def store_of(args: argparse.Namespace) -> Iterator[Store]:
     except (ValueError, ImportError) as error:
         raise UsageError(f"{where}: {error}") from None
     if store is None:
-        raise Unusable(f"there is no file {file_path(url)}: no worker has begun with it, or its name is another one")
+        raise Unusable(f"there is no file {file_path(url)}: no worker has started with it, or the path is wrong")
     with contextlib.closing(store):
         try:
             yield store
@@ -59,7 +59,7 @@ def store_of(args: argparse.Namespace) -> Iterator[Store]:
 
 def nobody(service: str) -> str:
     """What is said where the store knows no worker of the service."""
-    return f"no worker of service {service} is there; --service or {SERVICE_VARIABLE} names another service"
+    return f"service {service} has no running workers; use --service or {SERVICE_VARIABLE} to name another service"
 
 
 def named(store: Store, error: StoreError) -> str:

@@ -40,7 +40,7 @@ def moment(text: str) -> datetime:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text[:40]!r} is not a moment: use 2026-12-01T08:00+01:00, or 2026-12-01T07:00Z"
+            f"{text[:40]!r} is not a date and time: use 2026-12-01T08:00+01:00, or 2026-12-01T07:00Z"
         ) from None
     if found.utcoffset() is None:
         raise argparse.ArgumentTypeError(
@@ -76,7 +76,7 @@ def _key(args: argparse.Namespace) -> str:
     """The name by which workers know the host. `args.is_url` says whether that is its URL."""
     host: str = args.host
     if _STORE.match(host):
-        raise UsageError("HOST is the URL of a store (not shown): it belongs behind --store")
+        raise UsageError("HOST is the URL of a store (not shown): pass it as --store URL")
     try:
         name, origin, scope = checked_record_key(host)
     except ValueError as error:
@@ -92,7 +92,7 @@ def _key(args: argparse.Namespace) -> str:
 
 
 def _too_far(args: argparse.Namespace) -> str:
-    return f"{'--until' if args.until is not None else '--for'} must end in the future, and within a year"
+    return f"{'--until' if args.until is not None else '--for'} must end in the future and within a year"
 
 
 def _name() -> str:
@@ -136,13 +136,13 @@ def _no_url(name: str) -> str:
         meant = f"http://{name} or https://{name}"
     except ValueError:
         meant = "https://example.net"
-    return f"{name} is taken for a name that a hook knows; a host is meant by its URL, such as {meant}"
+    return f"{name} is treated as a name that a hook knows; for a host, give its URL, such as {meant}"
 
 
 _LATER: dict[Literal["isolate", "restore", "reset"], str] = {
-    "isolate": f"Those that come carry it out, within {KEPT_FOR / 86_400:.0f} days",
-    "restore": "Nobody had it isolated",
-    "reset": "Nobody will carry it out but one that comes within a minute",
+    "isolate": f"Workers that start within {KEPT_FOR / 86_400:.0f} days carry it out",
+    "restore": "No worker had it isolated",
+    "reset": "Only a worker that starts within a minute will carry it out",
 }
 
 
@@ -157,7 +157,7 @@ def _done(key: str, order: Order, before: Overview, until: float | None) -> str:
     if order.kind == "isolate":
         end = "until it is restored" if until is None else f"until {moment_of(until)}, {lasting(order.left or 0.0)}"
         why = "" if order.reason is None else f": {safe_line(order.reason)}"
-        again = "; this replaces an earlier isolation" if _is_isolated(before, key) else ""
+        again = "; this replaces its earlier isolation" if _is_isolated(before, key) else ""
         return f"{host} is isolated for {workers}, {end}{why}{again}"
     if order.kind == "restore":
         was = "" if _is_isolated(before, key) else "; it was not isolated in this store"

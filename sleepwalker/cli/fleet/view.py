@@ -42,7 +42,7 @@ def _many(number: int, noun: str) -> str:
 
 def _summary(shown: Picture) -> list[Cell]:
     if not shown.trouble:
-        return [("no worker finds a host broken, and none is isolated", "green" if shown.workers else "")]
+        return [("no worker finds a host broken, and no host is isolated", "green" if shown.workers else "")]
     broken = sum(one.verdict == "broken" for one in shown.hosts)
     parts: list[Cell] = [f"{_many(len(shown.hosts), 'host')} in trouble, "]
     parts.append((f"{broken:,} broken for all", "bold red" if broken else ""))
@@ -81,12 +81,12 @@ def _hosts(shown: Picture, width: int, lines: int | None) -> list[RenderableType
         rows = rows[: max(1, (lines - 3 * (parts_of_it - 1)) // parts_of_it)]
     parts: list[RenderableType] = ["", table(headers, rows, words={"host", "for all", "cause", headers[-1]})]
     if len(shown.hosts) > len(rows):
-        parts.append(line(f"and {len(shown.hosts) - len(rows):,} more, with less trouble; --json has all"))
+        parts.append(line(f"and {len(shown.hosts) - len(rows):,} more with less trouble; --json shows all"))
     if lines is None:
         whole = zip(names, hosts, strict=True)
         parts += [folded(f"{name} is {one.host}") for name, one in whole if name != one.host]
     if each:
-        parts += ["", folded("B finds it broken, x fails, f was answered, . did not ask; in order:")]
+        parts += ["", folded("B: finds it broken, x: its calls fail, f: got an answer, .: no calls; in order:")]
         parts += [
             folded(f"  {machine_of(group[0][1])[0]}: {' '.join(machine_of(label)[1] for _, label in group)}")
             for group in machines

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from sleepwalker.inspect import Filter, QueryResult, Report, Session
 
 _DESCRIPTION = """\
-Read event logs (JSON lines, gzipped or not) and say which
-hosts failed, since when, what was done about it and whether
-it is over; then how often, how long, how slow, what retries
-saved and what the circuits did."""
+Read event logs (JSON lines, also gzipped) and report which
+hosts failed, since when, what sleepwalker did about it and
+whether it is over. Then: counts, durations, latencies,
+retries and circuits."""
 
 _EXAMPLES = (
     examples(
@@ -48,14 +48,13 @@ _EXAMPLES = (
     + "\n  (DESCRIBE calls lists its columns)"
     + "\ntimes: 2025-11-22T14:03:07Z, 2025-11-22, 14:03 (UTC),"
     + "\n  1763820187, or how long ago: 15m, 2h, 1h30m"
-    + "\n\n--check finds trouble where anything is told as TROUBLE"
-    + "\n  or OVER: a host that failed, was slow or isolated, or"
-    + "\n  whose calls a limit of ours refused, within the time"
-    + "\n  that is looked at (--since), also if it is over; where"
-    + "\n  nothing was logged in that time, it finds none"
-    + "\n\nexit codes: 0 fine, 1 no event could be read, or none"
-    + "\n  is of such a host, or in such a time (0 with --check),"
-    + "\n  2 used wrongly, 3 trouble found (--check)"
+    + "\n\n--check finds trouble if the report has TROUBLE or OVER: a"
+    + "\n  host failed, was slow or isolated, or our own limits"
+    + "\n  refused its calls, in the chosen time (--since), even if"
+    + "\n  it is over. Without events in that time it finds none"
+    + "\n\nexit codes: 0 fine, 1 no event could be read or none"
+    + "\n  matches --host, --since and --until (0 with --check),"
+    + "\n  2 usage error, 3 trouble found (--check)"
 )
 
 #: Bytes of logs from which on a progress bar is shown.
@@ -70,29 +69,27 @@ _MOST_ROWS = 1_000
 
 def add(commands: Commands) -> None:
     """Add `inspect` to the command line."""
-    parser = commands.add_parser(
-        "inspect", help="what happened, from event logs", description=_DESCRIPTION, epilog=_EXAMPLES
-    )
+    parser = commands.add_parser("inspect", help="analyse event logs", description=_DESCRIPTION, epilog=_EXAMPLES)
     logs = parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="a log, a pattern of logs, or - for standard input"
+        "files", nargs="+", metavar="FILE", help="a log file, a pattern of files, or - for standard input"
     )
     parser.add_argument(
         "--host", action="append", default=[], metavar="TEXT",
-        help="only hosts with TEXT in their origin, or that match a pattern with *; repeatable",
+        help="only hosts with TEXT in their origin, or matching a pattern with *; repeatable",
     )  # fmt: skip
-    parser.add_argument("--since", metavar="TIME", help="only events from then on")
-    parser.add_argument("--until", metavar="TIME", help="only events before then")
-    parser.add_argument("--follow", action="store_true", help="go on as the files grow, until Ctrl-C")
-    parser.add_argument("--json", action="store_true", help="the report as JSON, or the rows of --sql")
-    parser.add_argument("--sql", metavar="QUERY", help="the rows of your own query instead")
-    parser.add_argument("--check", action="store_true", help="exit with 3 if there was any trouble, also if it is over")
+    parser.add_argument("--since", metavar="TIME", help="only events from this time on")
+    parser.add_argument("--until", metavar="TIME", help="only events before this time")
+    parser.add_argument("--follow", action="store_true", help="follow the growing files until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="print the report, or the rows of --sql, as JSON")
+    parser.add_argument("--sql", metavar="QUERY", help="print the rows of your own query instead")
+    parser.add_argument("--check", action="store_true", help="exit with 3 if there was trouble, even if it is over")
     parser.add_argument(
         "--runbook",
         metavar="URL",
-        help="your own page with a section for each kind of trouble, such as #broken or #slow",
+        help="your runbook, with a section for each kind of trouble, such as #broken or #slow",
     )
     page = parser.add_argument(
-        "--html", metavar="FILE", type=new_regular_file, help="also write a page with charts there"
+        "--html", metavar="FILE", type=new_regular_file, help="also write a page with charts to FILE"
     )
     for action in (logs, page):
         parser.completed(action, "file")
@@ -110,9 +107,9 @@ def run(args: argparse.Namespace) -> int:
     if args.follow:
         follow.check(args)
     if args.check and (args.follow or args.sql is not None):
-        raise UsageError(f"--check asks a report that is whole; leave out --{'follow' if args.follow else 'sql'}")
+        raise UsageError(f"--check needs a complete report; leave out --{'follow' if args.follow else 'sql'}")
     if args.html and args.sql is not None:
-        raise UsageError("--sql shows rows instead of a report, so there is no page; leave out --html, or --sql")
+        raise UsageError("--sql prints rows, and --html needs a report; leave out one of them")
     try:
         with signals.as_exits(), inspect.Session() as session:
             if not args.json:
@@ -158,7 +155,7 @@ def window(args: argparse.Namespace) -> Filter:
             raise UsageError(f"--{option}: {error}") from None
     since, until = times
     if since is not None and until is not None and since >= until:
-        raise UsageError(f"--since {args.since} is not before --until {args.until}: nothing lies between them")
+        raise UsageError(f"--since {args.since} is not before --until {args.until}: no time lies between them")
     return Filter(since, until, tuple(args.host))
 
 
@@ -179,7 +176,7 @@ def _answer(session: Session, args: argparse.Namespace) -> int:
             return 0
         view.print_rows(screen, result.names, rows[:_MOST_ROWS])
         if len(rows) > _MOST_ROWS:
-            say(f"the first {_MOST_ROWS:,} rows; --json prints all of them, LIMIT says how many")
+            say(f"the first {_MOST_ROWS:,} rows; --json prints all, LIMIT sets the number")
     return 0
 
 
@@ -237,7 +234,7 @@ def _quiet(session: Session, args: argparse.Namespace) -> bool:
         session.use(replace(window(args), since=None, until=None))
         if not session.rows("SELECT 1 FROM events LIMIT 1"):
             return False
-    say("sleepwalker: nothing happened in that time, so --check found no trouble")
+    say("sleepwalker: no events in that time, so --check found no trouble")
     return True
 
 

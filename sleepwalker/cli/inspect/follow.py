@@ -21,7 +21,7 @@ def check(args: argparse.Namespace) -> None:
     """Raise `UsageError` for what does not go together with a report that changes."""
     for option in ("sql", "html"):
         if getattr(args, option) is not None:
-            raise UsageError(f"--follow shows a report that changes; leave out --{option}, or --follow")
+            raise UsageError(f"--follow shows a changing report; leave out --{option} or --follow")
     if "-" in args.files:
         raise UsageError("--follow works with files, not with standard input")
 

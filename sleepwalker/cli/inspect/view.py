@@ -156,7 +156,7 @@ def _summary(report: Report, width: int) -> Iterator[RenderableType]:
             rows.append(("", f"refused unsent, of those that failed: {by}"))
     if calls and not report.answers_logged:
         rows.append(
-            ("note", "no request.finished in these lines: answered calls were not logged (log.finished, level)")
+            ("note", "no request.finished events: answered calls were not logged (log.finished, or the log level)")
         )
     if said := misdated(report):
         rows.append(("note", said))

@@ -78,7 +78,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.calls = 0
-        """Calls begun, rejected ones included."""
+        """Calls begun, including rejected ones."""
         self.answered = self.failed = self.rejected = self.cancelled = 0
         """Calls that are over, by how they ended."""
         self.attempts = 0

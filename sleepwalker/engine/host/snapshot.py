@@ -1,4 +1,4 @@
-"""What is known of a host at one moment, as its users see it."""
+"""The state of a host at one moment, for users."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HealthState = Literal["unknown", "healthy", "degraded", "broken", "isolated"]
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Percentiles of how long attempts took, in seconds; None without any in the window."""
+    """Percentiles of the durations of attempts, in seconds; None if there were none in the window."""
 
     p50: float | None
     p95: float | None
@@ -22,8 +22,10 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """How many calls ended in each of the latest intervals, for 15 minutes at most: from the first in which one did, up
-    to the one that is running."""
+    """How many calls ended in each interval of the last 15 minutes.
+
+    The first interval is the first with such a call; the last one is still running.
+    """
 
     began: float | None = None
     """When the first interval began, in seconds since 1970-01-01 UTC; None where no call ended in any."""
@@ -37,7 +39,7 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class RejectedBy:
-    """Calls and retries, by what refused them."""
+    """Rejected calls and retries, by what rejected them."""
 
     breaker: int = 0
     bulkhead: int = 0
@@ -48,7 +50,7 @@ class RejectedBy:
 
 @dataclass(frozen=True, slots=True)
 class Fellows:
-    """What the workers of a fleet say of a host."""
+    """What the workers of a fleet report of a host."""
 
     broken: int
     """How many find it broken."""
@@ -59,14 +61,13 @@ class Fellows:
     verdict: bool
     """Whether the host counts as broken for all."""
     since: float | None = None
-    """When its trouble began, in seconds since 1970-01-01 UTC by this machine's clock; None where that is not known."""
+    """When its trouble began, in seconds since 1970-01-01 UTC by this machine's clock; None if unknown."""
     cause: str | None = None
-    """The last failure that one of them met: a status, or the name of an exception type; None where that is not
-    known."""
+    """The last failure in any of them: a status, or the name of an exception type; None if unknown."""
 
 
 class Routes(NamedTuple):
-    """What a table of hosts knows of the ways that lead to a host."""
+    """How a host is reached, as a table of hosts knows it."""
 
     names: tuple[str, ...] = ()
     used: bool = True
@@ -80,7 +81,7 @@ _NOTHING_RECENT, _NONE_REJECTED = Recent(), RejectedBy()
 
 @dataclass(frozen=True, slots=True)
 class HostHealth:
-    """A snapshot of what is known of a host. Counts are since its first use, unless said otherwise.
+    """A snapshot of the state of a host. Counts are since its first use, unless said otherwise.
 
     Example:
         ```python
@@ -94,22 +95,22 @@ class HostHealth:
     """The origin, `https://api.example.net:8443`; of a scope, `https://api.example.net:8443#name`."""
     state: HealthState
     breaker: State
-    """With `mode = "observe"` what it would be: it refuses nothing, and has no part in `state`."""
+    """With `mode = "observe"`: what it would be. It then refuses nothing and does not affect `state`."""
     calls: int
-    """Calls begun, rejected ones included."""
+    """Calls begun, including rejected ones."""
     attempts: int
-    """Sends, retries and hedges included."""
+    """Sends, including retries and hedges."""
     failures: int
     """Attempts that count against the host."""
     success_ratio: float | None
-    """Of the attempts with a verdict within the policy's `health.window`; None without any."""
+    """The share of successes among attempts with a verdict within the policy's `health.window`; None without any."""
     consecutive_failures: int
     latency: Latency
     in_flight: int
-    """Calls under way now."""
+    """Calls in flight now."""
     limit: int | None
-    """How many calls may be under way now: what an adaptive bulkhead makes of the latency, else `max_concurrent`.
-    None without a bulkhead."""
+    """How many calls may be in flight now: an adaptive bulkhead sets it by the latency; else `max_concurrent`. None
+    without a bulkhead."""
     retries: int
     hedges: int
     """Hedge attempts that were sent."""
@@ -120,27 +121,28 @@ class HostHealth:
     last_success: float | None
     """Seconds since 1970-01-01 UTC."""
     broken_since: float | None
-    """Seconds since 1970-01-01 UTC; None for a host that does not count as broken, nor is recovering from it."""
+    """Seconds since 1970-01-01 UTC; None for a host that is neither broken nor recovering."""
     retry_in: float | None
     """Seconds until the breaker admits a probe; None unless it is open and refuses calls."""
     connections: int
     """How many connections to the host are held."""
     hooks_since: float | None
-    """Since when a manager's hooks are at work to make one, in seconds since 1970-01-01 UTC; None unless they are."""
+    """Since when a manager's hooks have been running to connect to it, in seconds since 1970-01-01 UTC; None if none is
+    running."""
     cooldown: float | None = None
-    """Seconds until all calls are let in that a server's "not now" holds back (`retry.after_binds`); None without."""
+    """Seconds until the host admits all calls again that a server's "not now" holds back (`retry.after_binds`); None if
+    none."""
     share: float = 1.0
-    """Of the calls that come now, the share that its circuit lets in: 0 while that is not closed, less than 1 in a slow
-    start that holds some back."""
+    """The share of calls that its circuit admits now: 0 while it is not closed, less than 1 during a slow start."""
     isolated_reason: str | None = None
-    """Why an operator isolated the host, in their words; None where they did not say, or the host is not isolated."""
+    """The operator's reason for an isolation; None if none was given, or the host is not isolated."""
     isolated_until: float | None = None
-    """When that ends by itself, in seconds since 1970-01-01 UTC; None where only `restore` ends it."""
+    """When the isolation ends by itself, in seconds since 1970-01-01 UTC; None if only `restore` ends it."""
     isolated_since: float | None = None
-    """When it began, in seconds since 1970-01-01 UTC; None for a host that is not isolated."""
+    """When the isolation began, in seconds since 1970-01-01 UTC; None for a host that is not isolated."""
     state_since: float | None = None
-    """Since when it is in this state, in seconds since 1970-01-01 UTC: of a host that broke, since then, until it has
-    recovered; of others to within 15 s. None for one that was never heard of."""
+    """Since when it has been in this state, in seconds since 1970-01-01 UTC. A broken host keeps the moment it broke
+    until it has recovered; for others it is exact to 15 s. None for a host that was never used."""
     last_error_at: float | None = None
     """When the last failure was, in seconds since 1970-01-01 UTC."""
     breaker_mode: Literal["enforce", "observe", "off"] = "enforce"
@@ -150,19 +152,19 @@ class HostHealth:
     opened_by: Rule | None = None
     """By which rule it did; None while it is closed."""
     rejected: RejectedBy = _NONE_REJECTED
-    """The `rejections`, by what refused."""
+    """The `rejections`, by what rejected them."""
     would_reject: RejectedBy = _NONE_REJECTED
     """Sends that a part with `mode = "observe"` would have refused."""
     recent: Recent = _NOTHING_RECENT
     """Calls and errors of the last 15 minutes."""
     names: tuple[str, ...] = ()
-    """What a manager's `find` was asked for and led here, where that is not `host`; in the order of the alphabet."""
+    """The names passed to a manager's `find` that led here, other than `host`, in alphabetical order."""
     used: bool = True
-    """Whether anything leads to it. A host that moved is not used: a manager forgets it within 30 s."""
+    """Whether any connection or name leads to it. If not (the host moved), a manager forgets it within 30 s."""
     failover: str | None = None
-    """The host that calls go to meanwhile, while this one is broken; None where there is none."""
+    """The failover target that calls go to while this host is broken; None if there is none."""
     fleet: Fellows | None = None
-    """What the workers of the fleet say of it; None without a fleet, and of a host that is in no trouble there."""
+    """What the workers of the fleet report of it; None without a fleet, and for a host without trouble there."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values, nested ones as dicts."""
@@ -171,20 +173,20 @@ class HostHealth:
 
 @dataclass(slots=True)
 class Gauges:
-    """What goes up and down at a host."""
+    """The changing values of a host, for metrics."""
 
     state: HealthState
     breaker: State
     in_flight: int
-    """Calls under way now."""
+    """Calls in flight now."""
     queued: int
-    """Calls that wait for a place in the bulkhead, a token of the rate limit, the circuit, or a cooldown's end."""
+    """Calls that wait for the bulkhead, the rate limit, the circuit, or the end of a cooldown."""
     max_in_flight: int | None
-    """How many may be under way; None for any number."""
+    """How many may be in flight; None for no limit."""
     rate: float | None
-    """How many calls may begin per second; None for any number."""
+    """How many calls may begin per second; None for no limit."""
     latency: Latency | None = None
-    """Of the attempts within the window, where it was asked for: it takes longer to work out."""
+    """Of the attempts within the window; only if requested, because it takes longer to compute."""
 
 
 _FIELDS = tuple(field.name for field in fields(HostHealth))
