@@ -14,11 +14,11 @@ _HEAD = """\
 
 <!-- Generated from tests/wire/differential/differences.py: `make reference` writes this page. -->
 
-A `Connection` sends with requests, and for the same arguments the same bytes leave. What comes back is a
-`requests.Response` with the same content. This page lists what differs all the same, and why.
+A `Connection` sends with requests: the same arguments send the same bytes, and the result is a `requests.Response` with
+the same content. This page lists the exceptions, with reasons.
 
-It is complete as far as can be tested: thousands of generated exchanges are sent by requests and by sleepwalker, and a
-difference that is not in these tables fails the tests. So does a row that no exchange shows.
+Tests keep it complete. They send thousands of generated exchanges with requests and with sleepwalker. A difference that
+is not in these tables fails the tests, and so does a row without an exchange that shows it.
 """
 _PARTS = {
     "responses": "How responses are read",

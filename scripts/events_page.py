@@ -18,43 +18,43 @@ __all__ = ["page"]
 #: Every field's unit, where it has one, and its meaning, unless an event's own note says more. A name means
 #: the same in all events.
 _GLOSSARY = {
-    "ago": ("seconds", "How long ago the latest of the calls was refused, where they are told later."),
+    "ago": ("seconds", "How long ago the latest of the calls was refused, if the event comes later."),
     "attempt": ("", "The number of the send, 1 for the first."),
-    "attempts": ("sends", "How often the request was sent; 0 if it was rejected."),
+    "attempts": ("sends", "How many times the request was sent; 0 if it was rejected."),
     "by": ("", "The policy part that refused the call."),
-    "broken_for": ("seconds", "How long the host had counted as broken."),
-    "count": ("calls", "How many refused calls it stands for (`log.rejections`), where that is not one."),
-    "delay": ("seconds", "How long the first of the sends had been under way."),
-    "detail": ("", "That exception's text."),
-    "duration": ("seconds", "How long it took: of a call, with all its attempts and waits; of an attempt, its own."),
+    "broken_for": ("seconds", "How long the host was broken."),
+    "count": ("calls", "How many refused calls the event stands for (`log.rejections`); absent for one."),
+    "delay": ("seconds", "How long the first send had been in flight."),
+    "detail": ("", "The text of the exception."),
+    "duration": ("seconds", "The duration of the call, with all attempts and waits; or of the attempt."),
     "error": ("", "The name of the exception's type."),
     "host": (
         "",
         (
-            "The origin: scheme, host and port; of a scope, `#` and its name after it. Of `fleet.*` the store's URL, "
-            "without user, password and query."
+            "The origin: scheme, host and port; for a scope, followed by `#` and its name. In `fleet.*`: the store's "
+            "URL without user, password and query."
         ),
     ),
     "method": ("", "The request's method."),
-    "open_for": ("seconds", "How long calls will fail at once."),
+    "open_for": ("seconds", "How long calls fail at once."),
     "path": ("", "The path of the request's URL, without its query."),
     "pid": ("", "The number of the process that made the event."),
-    "ramp": ("seconds", "How long some calls may be held back at most; 0 for not at all."),
-    "reason": ("", "What forbade it."),
-    "retry_after": ("seconds", "When another try makes sense, where that is known."),
+    "ramp": ("seconds", "The longest time that some calls are held back; 0 for none."),
+    "reason": ("", "What prevented it."),
+    "retry_after": ("seconds", "After how many seconds another try makes sense, if known."),
     "rule": (
         "",
         (
-            "Which rule of the policy opened it; `probe`: a probe failed, or the first call after one of "
-            "`health.probe`; `fleet`: other workers say that the host is broken."
+            "The rule that opened it. `probe`: a probe failed, or the first call after a background probe. `fleet`: "
+            "other workers find the host broken."
         ),
     ),
     "sample": ("share", "`log.sample`, the share of answered calls that are logged."),
-    "service": ("", "The workers that learn from each other, by the name of their service."),
+    "service": ("", "The service whose workers share the fleet."),
     "status": ("", "The response's status code, where there was a response."),
-    "until": ("seconds", "When the isolation ends by itself, since 1970 (UTC); absent where only `restore` ends it."),
+    "until": ("seconds", "When the isolation ends by itself, since 1970 (UTC); absent if only `restore` ends it."),
     "wait": ("seconds", "How long the call waits before it sends again."),
-    "waited": ("seconds", "How much of the duration went into waits: for a turn, or between attempts."),
+    "waited": ("seconds", "The part of the duration spent waiting: queued, or between attempts."),
 }
 
 _HEAD = """\
@@ -64,8 +64,8 @@ _HEAD = """\
 
 {introduction}
 
-A field marked "may be absent" is left out where it has nothing to say, as `status` is where no response came.
-[Where events go](../how-to/logging.md) is up to the application.
+A field marked "may be absent" is left out if it has no value: `status` without a response, for example. The application
+decides [where events go](../how-to/logging.md).
 
 | event | level | when |
 |---|---|---|

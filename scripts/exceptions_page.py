@@ -46,43 +46,44 @@ All are in `sleepwalker.exceptions` and at `sleepwalker` itself.
 {_TREE}
 ```
 
-Those under `ConnectionError` and `HTTPError` derive from requests' exceptions as well, so that
-`except requests.RequestException` goes on catching them. All of them can be pickled. No text of an exception holds a
-credential, a header, a query string or a body, with one exception: the text of an `HTTPError` is the server's:
-the `error_text` of its JSON, or else the reason phrase of its status line.
+Exceptions under `ConnectionError` and `HTTPError` also derive from requests' exceptions, so `except
+requests.RequestException` still catches them. All can be pickled. No text of an exception holds a credential, a header,
+a query string or a body, with one exception: the text of an `HTTPError` is the server's: the `error_text` of its JSON,
+or else the reason phrase of its status line.
 
 ## What each has
 
 | exceptions | attribute | meaning |
 |---|---|---|
-| all | `attempts` | a tuple of [`Attempt`](connection.md#attempt), one for each send; empty where nothing was sent |
-| `ConnectionError` and below | `never_sent` | True where no attempt of the call can have arrived |
-| | `retryable` | False where the same request would fail in the same way again |
-| | `retry_after` | seconds after which another try makes sense, None where that is not known |
+| all | `attempts` | a tuple of [`Attempt`](connection.md#attempt), one for each send; empty if nothing was sent |
+| `ConnectionError` and below | `never_sent` | True if no attempt of the call can have reached the server |
+| | `retryable` | False if the same request would fail again in the same way |
+| | `retry_after` | seconds after which another try makes sense; None if unknown |
 | `CircuitOpenError`, `BulkheadFullError`, `RateLimitedError`, `HostIsolatedError` | `host` | the origin |
-| `HostIsolatedError` | `reason`, `until` | why, and when it ends (a `datetime` in UTC), if the operator said so |
+| `HostIsolatedError` | `reason`, `until` | why, and when it ends (a `datetime` in UTC), if given |
 | `CircuitOpenError` | `cause` | the failure that opened the circuit: a status or an exception's name |
-| `RateLimitedError` | `cause` | the status by which the server asked to wait; None for a rate of the policy's own |
+| `RateLimitedError` | `cause` | the status by which the server asked to wait; None if the policy's own rate limit was
+reached |
 | `DeadlineExceeded` | `limit` | `attempt` or `total` |
-| | `phase` | what it was busy with: queue, connect, tls, send, head, body or wait; from \
-[`find`](connection-manager.md#how-long-find-waits) always wait: hooks are at work for too long, and nothing was sent |
-| `DecodeError` | `response` | what arrived; None where its body was not what its Content-Encoding says |
-| `RedirectError` | `response` | the redirect that was not followed, with those before it in its `history` |
-| `HTTPError` and below | `response`, `http_code`, `headers` | what arrived, its status and headers |
-| | `json_data`, `text` | its body, decoded, if that is JSON (`text` is None then); else as text. \
-Where the body is not what its Content-Encoding says, the error's own text tells, `text` is empty, and \
-`response.content` is the body as it came |
-| | `datarep` | of a request that a [`DataRep`](services.md#datarep) made: a representation of `json_data`; else None |
+| | `phase` | the phase of the call: queue, connect, tls, send, head, body or wait; from \
+[`find`](connection-manager.md#how-long-find-waits) always wait: hooks ran too long, and nothing was sent |
+| `DecodeError` | `response` | the response; None if its body was not what its Content-Encoding says |
+| `RedirectError` | `response` | the redirect that was not followed; its `history` has the earlier ones |
+| `HTTPError` and below | `response`, `http_code`, `headers` | the response, its status and headers |
+| | `json_data`, `text` | its decoded body if it is JSON (`text` is then None); else its text. \
+If the body is not what its Content-Encoding says, the error's text says so, `text` is empty, and \
+`response.content` is the raw body |
+| | `datarep` | for a request of a [`DataRep`](services.md#datarep): a representation of `json_data`; else None |
 | `PolicyError` | `faults` | every fault: path, value, what is allowed |
 
-Arguments of the wrong type or value that are no URL and no policy (`timeout=0`, `verify=3`) raise plain `ValueError`
-or `TypeError`. What an auth object, a body or a hook of the caller's raises comes out as it is.
+Other invalid arguments than URLs and policies (`timeout=0`, `verify=3`) raise plain `ValueError` or `TypeError`.
+Exceptions of the caller's own auth object, body or hook are passed on unchanged.
 
 ## Connection errors
 
 *Against the host* says whether the [breaker and the health record](../explanation/how-a-call-travels.md#verdicts)
-count it. *Retried* says whether another attempt is worth it; the method, the body, the deadline and the budget may
-still forbid it. Where nothing else is said, it is retried for idempotent requests only.
+count it. *Retried* says whether another attempt makes sense; the method, the body, the deadline and the budget may
+still prevent it. Unless said otherwise, only idempotent requests are retried.
 
 | exception | meaning | also a | against the host | retried |
 |---|---|---|---|---|
@@ -92,9 +93,9 @@ _STATUSES = """\
 
 ## Responses
 
-`raise_for_status=False` returns these responses instead. A status without a class of its own raises `ClientHTTPError`
-or `ServerHTTPError`. *Retried* is as the policy `standard` has it ([`retry.statuses`](policies.md#retry)), for
-idempotent requests.
+`raise_for_status=False` returns these responses instead. A status without its own class raises `ClientHTTPError` or
+`ServerHTTPError`. *Retried* is for the policy `standard` ([`retry.statuses`](policies.md#retry)), for idempotent
+requests.
 
 | status | exception | meaning | against the host | retried |
 |---|---|---|---|---|

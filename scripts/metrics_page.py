@@ -10,23 +10,22 @@ _HEAD = """\
 
 <!-- Generated from the metrics themselves: `make reference` writes this page. -->
 
-What a `sleepwalker.prometheus.Collector` exports. [How to export them](../how-to/metrics.md) and [alerts and a
-dashboard](../operations/README.md) are elsewhere.
+The metrics that a `sleepwalker.prometheus.Collector` exports. See also [how to export them](../how-to/metrics.md) and
+[alerts and a dashboard](../operations/README.md).
 
 ## Collector(*sources, max_hosts=100, label=None)
 
-A collector of `prometheus_client`, to be registered once. `sources` are managers and connections; `add(source)` adds
-one later. `max_hosts` is how many values the label `host` may have, and `label` a function that gives a host's from its
-origin. It raises `TypeError` and `ValueError` for arguments that cannot be.
+A `prometheus_client` collector; register it once. `sources` are managers and connections; `add(source)` adds more
+later. `max_hosts` limits the values of the label `host`. `label` is a function that returns a host's label for its
+origin. Invalid arguments raise `TypeError` or `ValueError`.
 
 ## What is exported
 
-All but those of the fleet have the label `host`: the origin (of a [scope](../how-to/keep-parts-of-a-host-apart.md)
-`https://host#name`), what `label` makes of it, or `other`. Beside it stands `name`: what `ConnectionManager.find` was
-asked for, such as `billing`, as of the host's first scrape. Where that is not known, or `label` made another label of
-the origin, it is the same as `host`. It does not change, so it adds no series.
-A counter has a series for each value of its labels from a host's first scrape on, and never goes back. Hosts that share
-a label are added up.
+All metrics except those of the fleet have the label `host`: the origin (for a
+[scope](../how-to/keep-parts-of-a-host-apart.md) `https://host#name`), the result of `label`, or `other`. The label
+`name` is the name passed to `ConnectionManager.find`, such as `billing`, at the host's first scrape. If it is unknown,
+or `label` changed the label, it equals `host`. It never changes, so it adds no series. From a host's first scrape on, a
+counter has a series for each value of its labels, and never decreases. Hosts with the same label are added.
 
 A manager with a [fleet](../how-to/share-verdicts-in-a-fleet.md) has two gauges with the label `service` alone.
 

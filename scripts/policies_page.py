@@ -17,9 +17,9 @@ _HEAD = """\
 
 <!-- Generated from the policy objects: `make reference` writes this page. -->
 
-A policy says what a connection does to survive. It is a frozen value, made in code or read from a TOML file, and it is
-checked as a whole: one that cannot be raises `PolicyError`, which lists every fault with its path, the value and what
-is allowed. All durations are seconds.
+A policy sets the timeouts, retries and limits of a connection. It is a frozen value, made in code or read from a TOML
+file. It is checked as a whole: an invalid one raises `PolicyError`, which lists every fault with its path, the value
+and what is allowed. All durations are seconds.
 
 ```toml
 # A part or field that is absent has its default.
@@ -32,8 +32,8 @@ total = 20
 attempts = 4
 ```
 
-The same in code, where a part is its model or a dict, and False or None switches it off; a part that is off is None
-on the object:
+The same in code. A part is its model or a dict; False or None switches it off. A part that is off is None on the
+object:
 
 ```python
 from sleepwalker import Policy, RetryPolicy
@@ -46,16 +46,16 @@ assert patient.bulkhead is None
 assert Policy.load("standard") == Policy()
 ```
 
-Between fields this must hold: `connect` ≤ `attempt` ≤ `total`; the longest possible waits between attempts add up to
+These rules hold between fields: `connect` ≤ `attempt` ≤ `total`; the longest possible waits between attempts add up to
 less than `total`; `wait_initial` ≤ `wait_max`; `open_for` ≤ `open_max`; `rehook_initial` ≤ `rehook_max`; `slow_ratio`
 and `slow_call` are given together; a hedge has either `delay` or `percentile`, and its `delay` is shorter than
 `attempt`; `slow_call`, and the `max_wait` of `bulkhead` and `rate_limit`, are shorter than `total`.
 """
 
 _MATCH = (
-    "Patterns for the hosts that the table is for, as those of `fnmatch`: `*` stands for any characters, `?` for one, "
-    "`[ab]` for one of these. It is enough that one fits the origin (`https://host.com:8443`), or what a manager's "
-    "`find` is asked for. Letter case, a trailing slash and a default port make no difference."
+    "Patterns for the hosts of the table, as in `fnmatch`: `*` matches any characters, `?` one, `[ab]` one of these. "
+    "One pattern must match the origin (`https://host.com:8443`) or the name passed to a manager's `find`. Letter "
+    "case, a trailing slash and a default port make no difference."
 )
 _HOSTS = f"""\
 ## host

@@ -35,9 +35,9 @@ def _source() -> str | None:
     return str(found).rstrip("/") if found else None
 
 
-def lay_out(folder: Path) -> dict[str, str]:
+def lay_out(folder: Path, extra: Path) -> dict[str, str]:
     """Write all pages into the folder; of each page of the site, the file of the repository that it is made from."""
-    stage = Stage(folder)
+    stage = Stage(folder, extra)
     for source in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md"):
         stage.add(source)
     for path in sorted((ROOT / "docs").rglob("*.md")):
@@ -87,7 +87,7 @@ def build(version: str, site: Path) -> int:
         pages, extra, built = (Path(scratch) / name for name in ("pages", "extra", "built"))
         for folder in (pages, extra):
             folder.mkdir()
-        sources = lay_out(pages)
+        sources = lay_out(pages, extra)
         llms.write(extra, pages)
         told = {
             "version": version,

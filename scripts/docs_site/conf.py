@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -39,12 +40,14 @@ html_js_files = [("site.js", {"defer": "defer"})]
 html_favicon = str(HERE / "static" / "icon.svg")
 html_extra_path = [BUILD["extra"]]
 html_copy_source = False
+html_show_copyright = False
 html_show_sourcelink = False
 html_last_updated_fmt = None
 html_permalinks_icon = "#"
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 html_theme_options = {
+    "top_of_page_buttons": ["edit"],
     "navigation_with_keys": True,
     "light_css_variables": {"color-brand-primary": "#4a4fc4", "color-brand-content": "#4a4fc4"},
     "dark_css_variables": {"color-brand-primary": "#a9adff", "color-brand-content": "#a9adff"},
@@ -53,7 +56,7 @@ html_sidebars = {
     "**": [
         "sidebar/brand.html",
         "versions.html",
-        "sidebar/search.html",
+        "search-box.html",
         "sidebar/scroll-start.html",
         "sidebar/navigation.html",
         "sidebar/scroll-end.html",
@@ -68,9 +71,13 @@ class Mermaid(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         text = "\n".join(self.content)
-        escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        title = re.search(r"^\s*accTitle: *(.+)$", text, re.MULTILINE)
+        if title is None:
+            raise self.error("A drawing needs a line `accTitle: ...`: its title, for those who cannot see it.")
         self.env.metadata[self.env.docname]["mermaid"] = True
-        return [nodes.raw("", f'<pre class="mermaid" role="img">{escaped}</pre>', format="html")]
+        label = html.escape(title[1].strip())
+        drawn = f'<pre class="mermaid" role="img" aria-label="{label}">{html.escape(text, quote=False)}</pre>'
+        return [nodes.raw("", drawn, format="html")]
 
 
 class NamedAnchors(SphinxTransform):
@@ -89,8 +96,8 @@ class NamedAnchors(SphinxTransform):
 def _page(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     source = BUILD["sources"].get(name)
     context["edit_url"] = BUILD["edit"].format(path=source) if source and BUILD["edit"] else None
-    context["drawn"] = bool(app.env.metadata.get(name, {}).get("mermaid"))
-    context["is_home"] = name == "index"
+    if app.env.metadata.get(name, {}).get("mermaid"):
+        app.add_js_file("mermaid.js", priority=400, defer="defer")
 
 
 def setup(app: Sphinx) -> None:

@@ -18,13 +18,10 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[2]
 
-#: Pages whose place on the site is not their place below docs/.
+#: Pages whose place on the site is another one than below docs/. README.md is the index of its folder.
 PLACES = {
     "README.md": "index.md",
     "docs/README.md": "pages.md",
-    "docs/operations/README.md": "operations/index.md",
-    "docs/recipes/README.md": "recipes/index.md",
-    "benchmarks/README.md": "benchmarks/index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
 }
@@ -40,6 +37,13 @@ _LINK = re.compile(r"(?<=\]\()<?([^)<>\s]+)>?(?=[\s)])")
 _ATTRIBUTE = re.compile(r'(?<=\s)(src|href|srcset)="([^"]+)"')
 
 
+#: A picture that is there for dark and for light pages.
+_PICTURE = re.compile(
+    r'<picture>\s*<source media="\(prefers-color-scheme: dark\)" srcset="([^"]+)"\s*/?>'
+    r'\s*<img ([^>]*)src="([^"]+)"([^>]*)>\s*</picture>'
+)
+
+
 class SiteError(Exception):
     """What keeps the site from being built; the text names the page and what to do."""
 
@@ -49,6 +53,8 @@ class Stage:
     """The pages laid out so far, in `folder`."""
 
     folder: Path
+    #: What the site carries beside its pages: pictures that HTML within a page shows.
+    extra: Path
     #: The file of the repository that a page of the site is made from, for edit links.
     sources: dict[str, str] = field(default_factory=dict)
     _waiting: list[str] = field(default_factory=list)
@@ -58,7 +64,7 @@ class Stage:
         """Have the file of the repository on the site, too; its place there."""
         suffix = PurePosixPath(source).suffix
         if suffix == ".md":
-            place = PLACES.get(source) or source.removeprefix("docs/")
+            place = PLACES.get(source) or source.removeprefix("docs/").replace("/README.md", "/index.md")
         elif suffix in PICTURES:
             place = f"pictures/{source.removeprefix('docs/').removeprefix('pictures/')}"
         else:
@@ -74,8 +80,8 @@ class Stage:
             source = self._waiting.pop(0)
             place = self.add(source)
             if PurePosixPath(source).suffix in PICTURES:
-                target = self._path(place)
-                shutil.copyfile(ROOT / source, target)
+                for folder in (self.folder, self.extra):
+                    shutil.copyfile(ROOT / source, _made(folder / place))
                 continue
             text = (ROOT / source).read_text(encoding="utf-8")
             if PurePosixPath(source).suffix == ".md":
@@ -88,9 +94,7 @@ class Stage:
         self._path(place).write_text(text, encoding="utf-8")
 
     def _path(self, place: str) -> Path:
-        path = self.folder / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        return _made(self.folder / place)
 
     def rewritten(self, text: str, source: str, place: str) -> str:
         """The text with links that hold at `place`, of the page that is `source` in the repository."""
@@ -103,7 +107,7 @@ class Stage:
             return f'{match[1]}="{re.sub(r"[.]md(?=#|$)", ".html", target)}"'
 
         def prose(part: str) -> str:
-            return _ATTRIBUTE.sub(html, _LINK.sub(markdown, part))
+            return _PICTURE.sub(_by_theme, _ATTRIBUTE.sub(html, _LINK.sub(markdown, part)))
 
         return "".join(piece if is_code else prose(piece) for is_code, piece in pieces(text))
 
@@ -130,6 +134,20 @@ class Stage:
             f"`{source}` of this version. {{download}}`Download it <{name}>`.\n\n"
             f"```{{literalinclude}} {name}\n:language: {language}\n:linenos:\n```\n"
         )
+
+
+def _by_theme(match: re.Match[str]) -> str:
+    """On the site the reader chooses between dark and light, which is not always what the system prefers."""
+    dark, before, light, after = match.groups()
+    images = [
+        f'<img class="only-{name}" {before}src="{src}"{after}>' for name, src in (("light", light), ("dark", dark))
+    ]
+    return "\n".join(images)
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def pieces(text: str) -> Iterator[tuple[bool, str]]:

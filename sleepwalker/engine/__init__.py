@@ -4,7 +4,7 @@ A driver imports what it needs from here. It makes a `Host` per host and a `Comp
 with `run`, performs each step that `run` yields, and sends the result back, until `run` returns a `Final`:
 
     Send          perform an attempt; send its `Outcome`, made by `answered` or `failed`
-    Wait, Queue   wait for so many seconds, or until `waiter` is woken; send whether the connection was closed meanwhile
+    Wait, Queue   wait for so many seconds, or until `waiter` is woken; send whether the connection had been closed
     Receive       of `download` alone: receive the body; send a `Received`
     Ask           call the caller's `retry_if`; send what it returned
 

@@ -16,7 +16,7 @@ _TICK = 1e-8
 
 
 def pause(call: Call, seconds: float) -> Generator[Step, Reply, bool]:
-    """Wait; True if the connection was closed meanwhile."""
+    """Wait; True if the connection had been closed."""
     began = call.clock.monotonic()
     if (yield Wait(seconds)):
         call.waited += call.clock.monotonic() - began

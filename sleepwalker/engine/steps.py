@@ -64,7 +64,7 @@ class Send:
 
 @dataclass(slots=True)
 class Wait:
-    """Do nothing for `seconds`; True is sent back if the connection was closed meanwhile.
+    """Do nothing for `seconds`; True is sent back if the connection had been closed.
 
     One with a `waiter` is over, too, as soon as that is woken.
     """
@@ -75,7 +75,7 @@ class Wait:
 
 @dataclass(slots=True)
 class Queue:
-    """Wait until `waiter` is woken, `seconds` at most; True is sent back if the connection was closed meanwhile."""
+    """Wait until `waiter` is woken, `seconds` at most; True is sent back if the connection had been closed."""
 
     waiter: Waiter
     seconds: float

@@ -47,7 +47,7 @@ class Event(Value):
 
     @property
     def pid(self) -> int:
-        """The number of the process: the one that reads it, which is the one that made the event."""
+        """The number of the process that created the event."""
         return THIS_PROCESS.pid
 
     def fields(self) -> dict[str, Any]:
@@ -64,10 +64,10 @@ class CallEvent(Event):
     """What every event of a call has besides."""
 
     call: str | None = field(default=None, kw_only=True)
-    """The id of the call: all of its events have it, and no other call's, not even in another process."""
+    """The id of the call. All its events have it; it is unique, also across processes."""
     asked_for: str | None = field(default=None, kw_only=True)
-    """What the manager's `find` was asked for, where that is not `host`: a name that a hook understood, a URL with a
-    path, or the primary of a failover target. Of an event in a program it is the attribute `asked_for`."""
+    """The name passed to the manager's `find`, if it is not `host`: a name that a hook understood, a URL with a path,
+    or the primary of a failover target. On an event object the attribute is `asked_for`."""
     method: str
     path: str
 
@@ -77,7 +77,7 @@ class Transition(Event):
     """What every event has that tells how a host's state changed."""
 
     call: str | None = field(default=None, kw_only=True)
-    """The id of the call that brought it about, or was the first to notice; absent where none did."""
+    """The id of the call that caused it or first noticed it; absent if no call did."""
 
 
 class Observer(Protocol):

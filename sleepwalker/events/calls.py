@@ -21,25 +21,25 @@ __all__ = [
 
 @event_type
 class RequestFinished(CallEvent):
-    """The server's response was handed to the caller, a 404 included. Its level follows `log.finished`."""
+    """The caller got the server's response (a 404 too). `log.finished` sets the level."""
 
     name = "request.finished"
     level: ClassVar[Level] = "info"
 
     status: int | None
-    """Absent only for a guarded object that does not say."""
+    """Absent only for a guarded object whose response has no status."""
     attempts: int
     duration: float
     waited: float
     sample: float | None = None
-    """`log.sample`, the share of answered calls that are logged; absent where all of them are."""
+    """`log.sample`, the share of answered calls that are logged; absent if all are."""
 
 
 @event_type
 class RequestFailed(CallEvent):
     """The caller got a response that counts against the host, an exception, or a rejection.
 
-    Of refused calls one event may stand for several (`log.rejections`); its other fields are those of the latest.
+    For refused calls, one event may stand for several (`log.rejections`). Its other fields describe the latest one.
     """
 
     name = "request.failed"
@@ -71,7 +71,7 @@ class AttemptFailed(CallEvent):
 
 @event_type
 class RetryScheduled(CallEvent):
-    """The call waits, then sends again. `attempt` is the number of the send to come."""
+    """The call waits, then sends again. `attempt` is the number of the next send."""
 
     name = "retry.scheduled"
     level: ClassVar[Level] = "info"
@@ -79,7 +79,7 @@ class RetryScheduled(CallEvent):
     attempt: int
     wait: float
     server_directed: bool
-    """True where the server set the wait: by this response or, under `retry.after_binds`, by one to another call."""
+    """True if the server set the wait, in this response or, with `retry.after_binds`, in that of another call."""
     reason: Literal["status", "error", "retry_if"]
     """What caused it: a status of `retry.statuses`, an error, or `retry_if` of the call or its connection."""
 
@@ -109,7 +109,7 @@ class HedgeSent(CallEvent):
 
 @event_type
 class HedgeFinished(CallEvent):
-    """A hedge attempt is over: it got a response, or another attempt of the call did."""
+    """A hedge attempt ended: it or another attempt of the call got a response."""
 
     name = "hedge.finished"
     level: ClassVar[Level] = "info"
@@ -128,8 +128,8 @@ class RequestRejected(CallEvent):
     level: ClassVar[Level] = "warning"
 
     by: Literal["breaker", "bulkhead", "cooldown", "isolation", "rate_limit"]
-    """The policy part that refused the call; `cooldown`: the host had asked for a wait (`retry.after_binds`);
-    `isolation`: an operator had taken it out of use."""
+    """The policy part that refused the call. `cooldown`: the host asked callers to wait (`retry.after_binds`).
+    `isolation`: an operator took it out of use."""
     retry_after: float | None
     count: int | None = None
     ago: float | None = None
@@ -137,12 +137,12 @@ class RequestRejected(CallEvent):
 
 @event_type
 class RequestWouldReject(CallEvent):
-    """A part of the policy in `observe` mode would have refused this send, which is made all the same."""
+    """A part of the policy in `observe` mode would have refused this send. It is sent anyway."""
 
     name = "request.would_reject"
     level: ClassVar[Level] = "info"
 
     by: Literal["breaker", "bulkhead", "rate_limit"]
     attempt: int
-    """The number of the send. The first would have been a rejected call, a later one an abandoned retry."""
+    """The number of the send. The first would be a rejected call, a later one an abandoned retry."""
     retry_after: float | None

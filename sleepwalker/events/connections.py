@@ -18,7 +18,7 @@ __all__ = [
 
 @event_type
 class ConnectionHooked(Event):
-    """A hook made a connection for the host asked for."""
+    """A hook created a connection for the requested host."""
 
     name = "connection.hooked"
     level: ClassVar[Level] = "info"
@@ -26,7 +26,7 @@ class ConnectionHooked(Event):
     hook: str
     """The hook's type."""
     target: str
-    """The origin that the connection goes to, or the type of an object that does not say."""
+    """The origin of the connection, or the type of an object without one."""
     duration: float
 
 
@@ -40,13 +40,13 @@ class ConnectionEvicted(Event):
     reason: Literal[
         "breaker", "by hand", "closed", "connect", "failback", "fleet", "isolated", "replaced", "unauthorized"
     ]
-    """Why; `failback`: it went to a failover target, and the primary may be tried again; `isolated`: it went to a
+    """Why. `failback`: it went to a failover target, and the primary may be tried again. `isolated`: it went to a
     failover target that was isolated."""
 
 
 @event_type
 class HookFailed(Event):
-    """A hook raised a connection error; or any other exception after all its callers had stopped waiting."""
+    """A hook raised a connection error, or any exception after all its callers had stopped waiting."""
 
     name = "connection.hook_failed"
     level: ClassVar[Level] = "warning"
@@ -56,25 +56,25 @@ class HookFailed(Event):
     error: str
     duration: float
     detail: str | None = None
-    """The text that `find` has for it: status and server, or its own text without possible secrets."""
+    """The text that `find` shows for it: status and server, or the exception's text without possible secrets."""
 
 
 @event_type
 class HookSlow(Event):
-    """The hooks for a host have been running for longer than `timeout.total`; told once, while they run."""
+    """The hooks for a host have been running longer than `timeout.total`. Logged once, while they run."""
 
     name = "connection.hook_slow"
     level: ClassVar[Level] = "warning"
 
     hook: str
-    """The type of the hook that is running; empty if none was asked yet."""
+    """The type of the running hook; empty if none was called yet."""
     duration: float
     """How long the hooks have been running."""
 
 
 @event_type
 class ConnectionRetired(Event):
-    """A healthy connection was closed: unused for long, too old, to make room, or together with all of its manager."""
+    """A healthy connection was closed: unused for long, too old, to make room, or with all others of its manager."""
 
     name = "connection.retired"
     level: ClassVar[Level] = "info"
@@ -86,14 +86,14 @@ class ConnectionRetired(Event):
 
 @event_type
 class PolicyIgnored(Event):
-    """Some fields of a policy are ignored: the record of its host is shared, and follows another policy. Told once per
-    host or scope."""
+    """Some fields of a connection's policy are ignored, because the host's shared record follows another policy. Logged
+    once per host or scope."""
 
     name = "policy.ignored"
     level: ClassVar[Level] = "warning"
 
     ignored: str
-    """The fields that are ignored, such as `breaker.consecutive, bulkhead`."""
+    """The ignored fields, such as `breaker.consecutive, bulkhead`."""
     followed: Literal["policies", "connection", "manager", "scope"]
-    """Where the policy that is followed comes from: `policies=` or a `[[host]]` table, the first connection (of a hook
-    or `add`), the manager, or the first one given for the scope."""
+    """The source of the policy in force: `policies=` or a `[[host]]` table, the first connection (of a hook or `add`),
+    the manager, or the first policy given for the scope."""

@@ -11,27 +11,26 @@ __all__ = ["FleetJoined", "FleetLost"]
 
 @event_type
 class FleetJoined(Event):
-    """This worker hears from the others from now on. `host` is the URL of the store that they share, not
-    a host that is called."""
+    """This worker joined its fleet. `host` is the URL of the shared store, not of a called host."""
 
     name = "fleet.joined"
     level: ClassVar[Level] = "info"
 
     service: str
-    """Which workers these are."""
+    """The name of the service."""
     workers: int
-    """How many there are, this one included."""
+    """How many workers there are, including this one."""
 
 
 @event_type
 class FleetLost(Event):
-    """The store of the fleet cannot be used: this worker goes on alone, and joins again by itself. `host` is its
-    URL, not a host that is called."""
+    """The fleet's store cannot be used. This worker works alone and joins again by itself. `host` is the store's URL,
+    not that of a called host."""
 
     name = "fleet.lost"
     level: ClassVar[Level] = "warning"
 
     service: str
-    """Which workers these are."""
+    """The name of the service."""
     reason: str
-    """What the store, or the way to it, said."""
+    """The error of the store, or of the connection to it."""

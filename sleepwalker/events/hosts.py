@@ -28,11 +28,11 @@ class BreakerOpened(Transition):
     rule: Literal["consecutive", "failure_ratio", "fleet", "probe", "slow_ratio"]
     open_for: float
     cause: str | None
-    """What the last failure was: a status (`503`) or the name of an exception type; or `slow calls`."""
+    """The last failure: a status (`503`), the name of an exception type, or `slow calls`."""
     observed: bool | None = None
-    """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
+    """True in a dry run (`mode = "observe"`), which rejects nothing; else absent."""
     by: Literal["fleet"] | None = None
-    """`fleet`: other workers say that the host is broken; else absent."""
+    """`fleet`: other workers find the host broken; else absent."""
 
 
 @event_type
@@ -43,12 +43,12 @@ class BreakerHalfOpened(Transition):
     level: ClassVar[Level] = "info"
 
     observed: bool | None = None
-    """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
+    """True in a dry run (`mode = "observe"`), which rejects nothing; else absent."""
 
 
 @event_type
 class BreakerClosed(Transition):
-    """The circuit closed: enough probes succeeded, or an operator closed it. Its load grows with each round of
+    """The circuit closed: enough probes succeeded, or an operator closed it. The admitted load grows with each round of
     successes."""
 
     name = "breaker.closed"
@@ -56,16 +56,16 @@ class BreakerClosed(Transition):
 
     ramp: float
     observed: bool | None = None
-    """True in a dry run (`mode = "observe"`), in which nothing is rejected; else absent."""
+    """True in a dry run (`mode = "observe"`), which rejects nothing; else absent."""
     by_hand: bool | None = None
     """True if `reset_circuit` closed it; else absent."""
     by: Literal["fleet"] | None = None
-    """`fleet`: other workers were answered, or an operator closed it for all; else absent."""
+    """`fleet`: other workers got answers, or an operator closed it for all; else absent."""
 
 
 @event_type
 class CooldownBegan(Transition):
-    """The host asked for a wait, and by `retry.after_binds` other calls wait, too."""
+    """The host asked callers to wait, and `retry.after_binds` extends the wait to other calls."""
 
     name = "cooldown.began"
     level: ClassVar[Level] = "warning"
@@ -73,15 +73,15 @@ class CooldownBegan(Transition):
     cause: str
     """The status of the response that asked for it."""
     binds: Literal["pair", "host"]
-    """Which calls it holds back: all calls with the same credentials, or all calls to the host."""
+    """The calls that wait: all with the same credentials, or all to the host."""
     wait: float
-    """How long the server asked for, at most `retry.retry_after_max`."""
+    """The wait that the server asked for, at most `retry.retry_after_max`."""
 
 
 @event_type
 class HostBroken(Transition):
-    """The host counts as broken from now on: its circuit opened, connecting failed too often in a row, or other workers
-    say so."""
+    """The host is broken from now on: its circuit opened, connecting failed too often in a row, or other workers say
+    so."""
 
     name = "host.broken"
     level: ClassVar[Level] = "error"
@@ -91,7 +91,7 @@ class HostBroken(Transition):
     failures: int
     """Attempts that failed in a row."""
     cause: str | None
-    """What the last failure was: a status (`503`) or the name of an exception type; or `slow calls`."""
+    """The last failure: a status (`503`), the name of an exception type, or `slow calls`."""
     by: Literal["fleet"] | None = None
     """`fleet`: other workers say so; else absent."""
 
@@ -118,7 +118,7 @@ class HostIsolated(Event):
     level: ClassVar[Level] = "warning"
 
     reason: str | None = None
-    """Why, in the operator's words, if they said so."""
+    """The operator's reason, if given."""
     until: float | None = None
     by: Literal["fleet"] | None = None
     """`fleet`: an operator took it out of use for all workers; else absent."""
@@ -126,14 +126,14 @@ class HostIsolated(Event):
 
 @event_type
 class HostRestored(Event):
-    """The host is back in use: an operator restored it, or the time of its isolation was over."""
+    """The host is back in use: an operator restored it, or its isolation ended by itself."""
 
     name = "host.restored"
     level: ClassVar[Level] = "info"
 
     by: Literal["fleet", "hand", "time"] = "hand"
-    """What ended the isolation: `restore`, in another worker (`fleet`) or here, or its `until`. For the last, the event
-    comes with the next use of the host."""
+    """What ended the isolation: `restore` here (`hand`) or in another worker (`fleet`), or its `until` (`time`). For
+    `time`, the event comes with the next use of the host."""
     reason: str | None = None
     """The reason of the isolation, if one was given."""
     until: float | None = None

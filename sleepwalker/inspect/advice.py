@@ -18,40 +18,39 @@ _TOGETHER, _MOVED, _FLAPPING = "together", "moved", "flapping"
 #: What an error mostly means.
 _MEANS = {
     "ConnectError": "Nothing listens at its address, or its name is not found.",
-    "ConnectTimeout": "Connects are swallowed: the network, or a firewall.",
+    "ConnectTimeout": "Connection attempts get no reply: a network problem or a firewall.",
     "TLSError": "Often an expired certificate.",
-    "AuthenticationError": "It does not know our credentials.",
+    "AuthenticationError": "It rejects our credentials.",
 }
 
 _NOW = {
     "total": (
-        "Call the people who run it and say since when. It is asked again by itself. "
-        "A hook can give out a replica, manager.isolate keeps callers away for longer."
+        "Call its operators and tell them since when. sleepwalker probes it automatically. A hook can return a "
+        "replica; manager.isolate keeps callers away longer."
     ),
     "partial": (
-        "Look at which path and status fail. A steady share is mostly one ill machine of several: "
-        "tell the people who run it."
+        "Check which path and status fail. A steady share usually means one broken machine of several: tell its "
+        "operators."
     ),
     "slow": (
-        "Tell the people who run it since when. A shorter timeout.attempt, or breaker.slow_ratio, keeps our own "
-        "service well."
+        "Tell its operators since when. A shorter timeout.attempt, or breaker.slow_ratio, protects our own service."
     ),
     "isolated": "Ask the operator who isolated it whether it may come back. manager.restore ends the isolation.",
-    "limited": "Did our own load grow? Then raise the limit; else find what calls in a loop.",
-    "hooks": "Look at the server that the hook asks: who needs a connection waits for it, and gets none.",
-    "retried": "Nothing now: callers did not notice. In the morning, ask the people who run it what is ill there.",
+    "limited": "Did our own load grow? Then raise the limit. If not, find the code that calls in a loop.",
+    "hooks": "Check the server that the hook calls: callers wait for it and get no connection.",
+    "retried": "Nothing now: callers did not notice. In the morning, ask its operators what is broken.",
 }
 _NOW["broken"] = _NOW["total"]
 _FLAPS = (
-    "It comes back and fails again: tell the people who run it. Often it is too small for its load, or "
-    "restarts. A longer breaker.ramp lets less in after each recovery."
+    "It recovers and fails again: tell its operators. Often it is too small for its load, or keeps restarting. A "
+    "longer breaker.ramp lets in less load after each recovery."
 )
 #: Kinds of which it is no longer likely that the host is ill, where it is well for most of the processes that call it.
 _LOCAL = ("total", "partial", "slow", "broken", "retried")
 _OVER = {
     "isolated": "Nothing.",
-    "limited": "Nothing now. In the morning, see whether the limit is still right.",
-    "hooks": "Nothing now. In the morning, ask the people who run the server that the hook asks.",
+    "limited": "Nothing now. In the morning, check whether the limit is still right.",
+    "hooks": "Nothing now. In the morning, ask the operators of the server that the hook calls.",
 }
 
 
@@ -60,17 +59,17 @@ def advice(*episodes: Episode, flaps: bool = False, fleet: bool = False) -> str:
     one = episodes[0]
     if len(episodes) > 1:
         if all(each.end is not None for each in episodes):
-            return "Nothing now. In the morning, look for what they share: our own network, DNS, proxy, or a deploy."
-        return "Look at what they share first: our own network, DNS, proxy, the last deploy. Then at the hosts."
+            return "Nothing now. In the morning, look for a common cause: our own network, DNS, proxy, or a deploy."
+        return "First check what they share: our own network, DNS, proxy, the last deploy. Then check the hosts."
     if one.moved_at is not None and one.end is not None:
-        return "Nothing now. Whatever still asks for the old address has to ask for the new one."
+        return "Nothing now. Change everything that still uses the old address."
     # Of more than half of them it is less likely the matter.
     if 0 < one.processes <= one.of_processes / 2 and one.kind in _LOCAL:
         return _local(one)
     if flaps and one.kind != "limited":
         return _FLAPS
     if one.end is not None and one.kind != "retried":
-        return _OVER.get(one.kind, "Nothing now. In the morning, ask the people who run it what it was.")
+        return _OVER.get(one.kind, "Nothing now. In the morning, ask its operators for the cause.")
     means = f"{_MEANS[one.error]} " if one.error in _MEANS and one.kind in ("total", "broken") else ""
     return f"{means}{_for_all(_NOW[one.kind], one.host) if fleet else _NOW[one.kind]}"
 
@@ -89,7 +88,7 @@ def _local(one: Episode) -> str:
         now = "Nothing now: callers did not notice" if one.kind == "retried" else "Nothing now"
         return f"{now}. In the morning, look at {these}: {where}."
     others = one.of_processes - one.processes
-    well = f"The host is well for the other {others:,}." if others > 1 else "The host is well for the other one."
+    well = f"The host is fine for the other {others:,}." if others > 1 else "The host is fine for the other one."
     # That nothing listens there is not so, where others are answered.
     means = f" {_MEANS[one.error]}" if one.error in _MEANS and one.error != "ConnectError" else ""
     return f"Look at {these} first: {where}. {well}{means}"

@@ -26,7 +26,7 @@ LEGENDS = {
         ("", "broken", "failing, broken, circuit open"),
         ("", "slow", "slow, limited"),
         ("striped", "half-open", "half-open"),
-        ("", "moved", "its callers have another host"),
+        ("", "moved", "its callers go to another host"),
         ("", "isolated", "isolated"),
         ("", "would-be-open", "would be open (dry run)"),
         ("thin", "fine", "fine, closed"),

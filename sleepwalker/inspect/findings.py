@@ -49,7 +49,7 @@ def _badness(one: Finding, report: Report) -> tuple[float, ...]:
 def _no_trouble(report: Report) -> Finding:
     calls = report.total("calls")
     if not calls:
-        return Finding("good", "No call ended here, and no host went out of use")
+        return Finding("good", "No calls ended in this period, and no host was out of use")
     hosts = sum(facts.calls > 0 for facts in report.hosts)
     answered, failed = report.total("answered"), report.total("failed")
     of = f"{report.about}{count(calls, 'call')} to {count(hosts, 'host')}, {share(answered / calls)} answered"
@@ -131,7 +131,7 @@ def _what(one: Episode, report: Report) -> str:
         if one.failed:
             said += f"; {one.failed:,} of {count(one.calls, 'call')} failed"
     elif one.kind == "limited":
-        said = f"{one.refused:,} of {count(one.calls, 'call')} refused by a limit of ours ({kind(one.error)})"
+        said = f"{one.refused:,} of {count(one.calls, 'call')} refused by our own limit ({kind(one.error)})"
     elif one.kind == "retried":
         saved = "all calls" if not one.failed else f"all but {count(one.failed, 'call')}"
         said = f"{_share_of_sends(one)} failed{mostly}; retries saved {saved}"

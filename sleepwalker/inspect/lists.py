@@ -44,7 +44,7 @@ def problems(session: Session, hosts: Mapping[str, HostFacts], dated: str) -> li
 
 
 def retries(session: Session) -> Retries:
-    """What retries were good for. Where answered calls are sampled, their own events say it exactly."""
+    """What retries achieved. Where answered calls are sampled, their own events say it exactly."""
     sends, calls, in_vain, waited = session.rows("""
         SELECT sum(weight * (attempts - 1)), sum(weight), sum(weight) FILTER (NOT answered), sum(weight * waited)
         FROM calls WHERE attempts > 1""")[0]

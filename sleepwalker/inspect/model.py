@@ -213,7 +213,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Retries:
-    """What retries were good for."""
+    """What retries achieved."""
 
     sends: int = 0
     """Sends beyond the first of a call, hedges included."""

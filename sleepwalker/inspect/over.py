@@ -32,12 +32,12 @@ def over(one: Episode, troubles: Sequence[Episode], facts: HostFacts, report: Re
     if (every := flaps_every(troubles, report)) is not None:
         return f"for now: {since}, but it failed every {span(every)} on average"
     if not one.answered_since:
-        return f"perhaps: it ended at {when(one.end, report)}, and no call was answered since"
+        return f"perhaps: it ended at {when(one.end, report)}, and no call has been answered since"
     stray = ""
     if one.failed_since and one.last_stray is not None and not _begins_another(one, one.last_stray, report):
         last = f"the last at {when(one.last_stray, report)}"
         stray = f"; {count(one.failed_since, 'call')} failed since, {last}, which is no outage"
-    held = "; a process that has not called since still holds it for broken" if one.held else ""
+    held = "; a process that has not called since still counts it as broken" if one.held else ""
     return f"yes: {since}{stray}{held}"
 
 
@@ -88,7 +88,7 @@ def _next_try(one: Episode, facts: HostFacts, answers: str, report: Report) -> s
         return _in_turn(one, facts, answers, report) if facts.in_turn else ""
     if facts.next_try > report.end - _DUE:
         return f", next try at {when(facts.next_try, report)}"
-    return f"; the next try was due at {when(facts.next_try, report)}, of which nothing is logged"
+    return f"; the next try was due at {when(facts.next_try, report)}, but the log has nothing about it"
 
 
 def _in_turn(one: Episode, facts: HostFacts, answers: str, report: Report) -> str:

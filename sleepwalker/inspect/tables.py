@@ -83,7 +83,7 @@ def problems(report: Report) -> str:
     known = {facts.host: facts for facts in report.hosts}
     columns = (
         "host|name whole", "what|word error whole", "times", "first|word brief", "last|word brief",
-        "most often at|word long", "the last one said|word long",
+        "most often at|word long", "last error text|word long",
     )  # fmt: skip
     rows = [
         [
@@ -107,14 +107,14 @@ def retries(report: Report) -> str:
     if it.hedges:
         rows.append(["hedges", f"{it.hedges:,}", f"{it.saved_by_hedges:,} answered first"])
     if it.sends:
-        rows.append(["calls that failed all the same", f"{it.in_vain:,}", ""])
+        rows.append(["calls that failed despite retries", f"{it.in_vain:,}", ""])
         rows.append(["waiting between sends", text(span(it.waited)), "all calls together"])
     if it.server_directed:
         rows.append(["waits set by Retry-After", f"{it.server_directed:,}", ""])
     rows += [
         [f"not retried: {text(not_retried(reason))}", f"{number:,}", ""] for reason, number in it.abandoned.items()
     ]
-    return table("What retries were good for", ("what|name", "number", "more|word"), rows)
+    return table("What retries achieved", ("what|name", "number", "more|word"), rows)
 
 
 def slow(report: Report) -> str:

@@ -17,7 +17,7 @@ __all__ = ["Episode", "Finding", "Kind", "Together"]
 #: - `slow`: calls took far longer than this host's calls usually do
 #: - `broken`: only the events of its state tell it; no call that ended meanwhile says how much failed
 #: - `isolated`: an operator had taken the host out of use
-#: - `limited`: most of the calls that failed were refused by a limit of ours: bulkhead, rate limit, cooldown
+#: - `limited`: most of the calls that failed were refused by our own limit: bulkhead, rate limit, cooldown
 #: - `hooks`: the hooks that are asked for a connection failed or hung
 #: - `retried`: a share of the sends failed, and retries saved next to all calls: no trouble
 Kind = Literal["total", "partial", "slow", "broken", "isolated", "limited", "hooks", "retried"]

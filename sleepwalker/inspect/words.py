@@ -21,10 +21,10 @@ _APART = re.compile(
 #: Why retries were not made, in words.
 _NOT_RETRIED = {
     "breaker": "the circuit had opened",
-    "budget": "too many others had come to nothing (the retry budget)",
-    "closed": "the connection was closed meanwhile",
+    "budget": "too many others had failed (the retry budget)",
+    "closed": "the connection had been closed",
     "deadline": "no time was left",
-    "not idempotent": "sent twice, the call could do its work twice",
+    "not idempotent": "the call is not idempotent, and could take effect twice",
     "not replayable": "the body cannot be sent again",
     "retry after": "the host asked for a longer wait than allowed",
 }
@@ -32,7 +32,7 @@ _NOT_RETRIED = {
 RESTORED = {
     "fleet": "an order to all workers restored it",
     "hand": "it was restored by hand",
-    "time": "its time was over",
+    "time": "its time had expired",
 }
 #: Seconds: what is due within these after the log's end needs no date.
 _SOON = 12 * 3600.0
@@ -44,10 +44,10 @@ def misdated(report: Report) -> str | None:
         return None
     first = report.misdated_lines[0]
     place = first.file if first.line is None else f"{first.file}:{first.line}"
-    said = f"of a clock that was not right, the first stamped {iso(first.time)[:19]} ({place})"
+    said = f"with a wrong clock, the first stamped {iso(first.time)[:19]} ({place})"
     if report.misdated == report.events:
-        return f"all events are {said}"
-    return f"{count(report.misdated, 'event')} {said}: counted, but left out of all that is told over time"
+        return f"all events come {said}"
+    return f"{count(report.misdated, 'event')} {said}: counted, but left out of everything over time"
 
 
 def when(seconds: float, report: Report) -> str:
@@ -167,7 +167,7 @@ def cut_short(report: Report) -> str:
     if not cut:
         return ""
     are = "is" if len(cut) == 1 else "are"
-    return f"{', '.join(cut)} {are} cut off or damaged: all of this is told so far as could be read"
+    return f"{', '.join(cut)} {are} cut off or damaged: this report covers only the readable part"
 
 
 def not_retried(reason: str) -> str:

@@ -102,7 +102,7 @@ def _state(health: HostHealth, taken: float, runbook: Runbook | None) -> str:
 def _of_state(health: HostHealth, taken: float) -> str | None:
     """What the word for its state does not say."""
     if not health.used and health.state in ("broken", "degraded"):
-        return "moved: nothing leads to it any more"
+        return "moved: nothing uses it any more"
     if health.state == "degraded" and health.broken_since is not None:
         return "broken until a try succeeds"
     if health.state != "unknown":
@@ -205,11 +205,11 @@ def _success_at(health: HostHealth, taken: float) -> str:
 
 
 def _hooks(health: HostHealth, taken: float) -> str:
-    return "" if health.hooks_since is None else f"hooks at work since {time_of_day(health.hooks_since, taken)}"
+    return "" if health.hooks_since is None else f"hooks running since {time_of_day(health.hooks_since, taken)}"
 
 
 def _cooldown(health: HostHealth, taken: float) -> str:
-    return "" if health.cooldown is None else f"asks to be left alone for {span(health.cooldown)}"
+    return "" if health.cooldown is None else f"asks callers to wait {span(health.cooldown)}"
 
 
 def _isolation(health: HostHealth, taken: float) -> str:

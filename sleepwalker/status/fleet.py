@@ -73,8 +73,8 @@ def notes(together: Together, here: Sequence[HostHealth]) -> list[str]:
     if not found:
         return []
     more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
-    note = f"This worker finds {', '.join(found[:_NAMED])}{more} broken, and too few of the others do."
-    return [f"{note} It may be its own network." if len(found) > 1 else note]
+    note = f"This worker finds {', '.join(found[:_NAMED])}{more} broken, but too few others agree."
+    return [f"{note} Its own network may be the cause." if len(found) > 1 else note]
 
 
 def section(fleets: Sequence[FleetHealth], isolated: int, taken: float, runbook: Runbook | None) -> str:
@@ -102,13 +102,13 @@ def _section(fleet: FleetHealth, isolated: int, taken: float, runbook: Runbook |
     if not fleet.joined:
         why = f": {text(fleet.error)}" if fleet.error else ""
         said = (
-            f"<p><b>This worker is alone</b> since {since} UTC, and shows what it found out itself. It joins the "
-            f"workers of service {text(fleet.service)} again once it reaches {place}{why}</p>"
+            f"<p><b>This worker is alone</b> since {since} UTC, and shows only its own findings. It rejoins the "
+            f"workers of service {text(fleet.service)} when it reaches {place}{why}</p>"
         )
         return f'<section class="fleet alone" aria-label="Fleet"><h2>Fleet</h2>{said}</section>'
     others = plural(fleet.workers, "worker")
     said = (
-        f"<p><b>{others}</b> of service {text(fleet.service)} learn from each other. This one joined at {since} UTC, "
+        f"<p><b>{others}</b> of service {text(fleet.service)} share their findings. This one joined at {since} UTC, "
         f"through {place}.</p>"
     )
     together = Together([fleet])
@@ -116,7 +116,10 @@ def _section(fleet: FleetHealth, isolated: int, taken: float, runbook: Runbook |
     items += [_item(host, fellows, "degraded", taken) for host, fellows in together.doubted.items()]
     said += f"<ul>{''.join(items[:_SHOWN])}</ul>" if items else "<p>No worker finds a host broken.</p>"
     if len(items) > _SHOWN:
-        said += f"<p>and {plural(len(items) - _SHOWN, 'host')} more, which fewer find broken; hosts.json has all.</p>"
+        said += (
+            f"<p>and {plural(len(items) - _SHOWN, 'host')} more, which fewer workers find broken; hosts.json "
+            "lists all.</p>"
+        )
     if isolated:
         said += f"<p>{plural(isolated, 'host')} isolated by an operator, for all workers.</p>"
     if together.told and runbook is not None:

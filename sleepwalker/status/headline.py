@@ -105,11 +105,11 @@ def _no_trouble(hosts: _Hosts) -> str:
     if new == total:
         return f"{label(hosts.all[0])} was not tried yet" if one else "No host was tried yet"
     if quiet + new == total:
-        return f"Nothing was heard of {label(hosts.all[0]) if one else 'any host'} lately"
+        return f"No recent calls to {label(hosts.all[0]) if one else 'any host'}"
     rest = [f"{quiet:,} quiet"] * bool(quiet) + [f"{new:,} not tried yet"] * bool(new)
     rest += [f"{len(hosts.moved):,} moved"] * bool(hosts.moved)
     if not hosts.healthy:
-        return f"Nothing is known of {plural(total, 'host')}: {', '.join(rest)}"
+        return f"The state of {plural(total, 'host')} is unknown: {', '.join(rest)}"
     be = "is" if len(hosts.healthy) == 1 else "are"
     return f"{len(hosts.healthy):,} of {total:,} {hosts.noun} {be} healthy, {', '.join(rest)}"
 
@@ -129,10 +129,10 @@ def _notes(hosts: _Hosts) -> list[str]:
     ][:3]
     if hosts.hanging:
         since = min(health.hooks_since or taken for health in hosts.hanging)
-        notes.append(f"Hooks for {labels(hosts.hanging)} have been at work for {span(taken - since)}.")
+        notes.append(f"Hooks for {labels(hosts.hanging)} have been running for {span(taken - since)}.")
     if hosts.moved:
         them, they = ("it", "It is") if len(hosts.moved) == 1 else ("them", "They are")
-        notes.append(f"{labels(hosts.moved)} moved: nothing leads to {them} any more. {they} forgotten within 30 s.")
+        notes.append(f"{labels(hosts.moved)} moved: nothing uses {them} any more. {they} forgotten within 30 s.")
     if would_be := [health for health in hosts.all if health.breaker_mode == "observe" and health.breaker != "closed"]:
         be = "circuit" if len(would_be) == 1 else "circuits"
         notes.append(f"Dry run: {len(would_be):,} {be} would be open: {labels(would_be)}.")
@@ -140,7 +140,7 @@ def _notes(hosts: _Hosts) -> list[str]:
         health for health in hosts.quiet if health.last_error_at and health.last_error_at == last_outcome_at(health)
     ]:
         last = max(health.last_error_at or 0.0 for health in wrong)
-        notes.append(f"The last thing heard of {labels(wrong)} was an error, {ago(last, taken)}.")
+        notes.append(f"The last result from {labels(wrong)} was an error, {ago(last, taken)}.")
     return notes
 
 

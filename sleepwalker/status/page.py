@@ -165,7 +165,7 @@ def _hidden(asked: Asked) -> str:
 
 def _note(total: int, matching: int, asked: Asked) -> str:
     if not total:
-        return "A host appears here with the first look for it."
+        return "A host appears here after the first find or call."
     if not matching:
         return "No host matches."
     if matching > SHOWN:

@@ -105,9 +105,9 @@ class Site:
 
     def _respond(self, request: Request) -> Response:
         if request.path not in ("", "/", "/hosts.json"):
-            return _plain(HTTPStatus.NOT_FOUND, "There are / and /hosts.json here.")
+            return _plain(HTTPStatus.NOT_FOUND, "Not found: the pages are / and /hosts.json.")
         if request.method not in ("GET", "HEAD"):
-            return _plain(HTTPStatus.METHOD_NOT_ALLOWED, "This only reads: GET or HEAD.", ("Allow", "GET, HEAD"))
+            return _plain(HTTPStatus.METHOD_NOT_ALLOWED, "Read-only: use GET or HEAD.", ("Allow", "GET, HEAD"))
         query = parse_qs(request.query, errors="replace")
         try:
             asked, limit = _asked(query, request.beside, strict=request.path == "/hosts.json")

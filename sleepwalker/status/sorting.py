@@ -36,12 +36,12 @@ COLUMNS = (
     Column(
         "host",
         "Host",
-        "What it was asked for by; its scheme, address and port",
+        "The name passed to find; scheme, address and port",
         lambda health, _: label(health).casefold(),
         False,
     ),
     Column("state", "State", "Broken, degraded, isolated, healthy or unknown; worst first", None, False),
-    Column("since", "Since", "Since when it is in this state", lambda health, _: health.state_since, False),
+    Column("since", "Since", "How long it has been in this state", lambda health, _: health.state_since, False),
     Column(
         "circuit",
         "Circuit",
@@ -52,7 +52,7 @@ COLUMNS = (
     Column(
         "rate",
         "Last 15 min",
-        "Calls that ended, a second; those that failed or were rejected in red",
+        "Calls a second; failed and rejected ones in red",
         lambda health, taken: calls_per_second(health.recent, taken),
         True,
     ),
@@ -64,7 +64,7 @@ COLUMNS = (
         False,
     ),
     Column("p95", "p95", "95 % of the attempts took no longer", lambda health, _: health.latency.p95, True),
-    Column("in_flight", "In flight", "Calls under way", lambda health, _: health.in_flight, True),
+    Column("in_flight", "In flight", "Calls in flight", lambda health, _: health.in_flight, True),
     Column(
         "calls",
         "Calls",
@@ -75,14 +75,14 @@ COLUMNS = (
     Column(
         "rejected",
         "Rejected",
-        "Calls and retries refused unsent, and by what",
+        "Calls and retries refused before sending, and by what",
         lambda health, _: health.rejections,
         True,
     ),
     Column(
         "error",
         "Last error",
-        "What failed last and when, when an attempt last succeeded, what hooks do, and why the host is isolated",
+        "Last failure, last success, running hooks, and the reason of an isolation",
         lambda health, _: health.last_error_at,
         True,
     ),

@@ -127,11 +127,11 @@ _SCALARS: Mapping[Family, Callable[[_Sum], _Values]] = {
     Family(
         "sleepwalker_calls",
         "counter",
-        "Calls that are over: answered (a 404 included), failed, rejected by a policy before anything was sent, or "
-        "cancelled by an exception from outside.",
+        "Calls that ended: answered (including a 404), failed, rejected by a policy before sending, or cancelled by "
+        "an exception from outside.",
         ("outcome",),
     ): _ends,
-    Family("sleepwalker_attempts", "counter", "Sends that are over, retries and hedges included."): _one(
+    Family("sleepwalker_attempts", "counter", "Sends that ended, including retries and hedges."): _one(
         lambda found: found.counters.attempts
     ),
     Family("sleepwalker_failed_attempts", "counter", "Attempts that count against the host."): _one(
@@ -140,19 +140,19 @@ _SCALARS: Mapping[Family, Callable[[_Sum], _Values]] = {
     Family("sleepwalker_retries", "counter", "Retries that were scheduled."): _one(
         lambda found: found.counters.retries
     ),
-    Family("sleepwalker_hedges", "counter", "Sends made beside one that was slow."): _one(
+    Family("sleepwalker_hedges", "counter", "Hedges: sends beside a slow one."): _one(
         lambda found: found.counters.hedges
     ),
     Family(
         "sleepwalker_retries_abandoned",
         "counter",
-        "Retries that would have been due, and what forbade them.",
+        "Retries that were due, by what prevented them.",
         ("reason",),
     ): _counted("abandoned", _REASONS),
     Family(
         "sleepwalker_rejections",
         "counter",
-        "Calls and retries that a part of the policy, an operator or the host's own word (cooldown) refused.",
+        "Calls and retries refused by a part of the policy, an operator, or a wait that the host asked for (cooldown).",
         ("by",),
     ): _counted("rejected", _REFUSERS),
     Family(
@@ -164,59 +164,59 @@ _SCALARS: Mapping[Family, Callable[[_Sum], _Values]] = {
     Family(
         "sleepwalker_breaker_transitions",
         "counter",
-        "How often the circuit went into a state, in earnest or in a dry run.",
+        "How often the circuit entered a state, enforced or in a dry run.",
         ("to", "mode"),
     ): _transitions,
     Family(
-        "sleepwalker_host_state", "gauge", "1 for the state that the host is in, 0 for the others.", ("state",)
+        "sleepwalker_host_state", "gauge", "1 for the current state of the host, 0 for the others.", ("state",)
     ): lambda found: (((state,), found.states[state]) for state in _STATES),
     Family(
-        "sleepwalker_breaker_state", "gauge", "1 for the state that the circuit is in, 0 for the others.", ("state",)
+        "sleepwalker_breaker_state", "gauge", "1 for the current state of the circuit, 0 for the others.", ("state",)
     ): lambda found: (((state,), found.circuits[state]) for state in _CIRCUITS),
-    Family("sleepwalker_in_flight", "gauge", "Calls under way."): _one(lambda found: found.in_flight),
+    Family("sleepwalker_in_flight", "gauge", "Calls in flight."): _one(lambda found: found.in_flight),
     Family(
         "sleepwalker_queued",
         "gauge",
-        "Calls that wait for a place in the bulkhead, for the rate limit, for the circuit, or because the host asked.",
+        "Calls that wait for the bulkhead, the rate limit or the circuit, or because the host asked them to.",
     ): _one(lambda found: found.queued),
     Family(
-        "sleepwalker_max_in_flight", "gauge", "How many calls may be under way; absent where the bulkhead is off."
+        "sleepwalker_max_in_flight", "gauge", "How many calls may be in flight; absent if the bulkhead is off."
     ): _one(lambda found: found.max_in_flight),
     Family(
-        "sleepwalker_rate_limit", "gauge", "How many calls may begin per second; absent where the rate limit is off."
+        "sleepwalker_rate_limit", "gauge", "How many calls may begin per second; absent if the rate limit is off."
     ): _one(lambda found: found.rate),
     Family(
         "sleepwalker_latency_seconds",
         "gauge",
-        "What the share `quantile` of the attempts within health.window took at most, to within 3 %; of several hosts "
-        "with one label, the slowest.",
+        "Latency quantiles of the attempts within health.window, exact to 3 %; for several hosts with one label, the "
+        "slowest.",
         ("quantile",),
     ): lambda found: (((quantile,), seconds) for quantile, seconds in found.latency.items()),
-    Family("sleepwalker_connections", "gauge", "Connections that are held."): _one(lambda found: found.connections),
+    Family("sleepwalker_connections", "gauge", "Connections held."): _one(lambda found: found.connections),
 }
 
 _HISTOGRAMS: Mapping[Family, Callable[[Counters], Histogram]] = {
     Family(
         "sleepwalker_call_duration_seconds",
         "histogram",
-        "How long calls took that were not rejected, with all their attempts and waits.",
+        "Duration of calls that were not rejected, with all their attempts and waits.",
     ): lambda counters: counters.call_seconds,
     Family(
-        "sleepwalker_attempt_duration_seconds", "histogram", "How long attempts took, the body included."
+        "sleepwalker_attempt_duration_seconds", "histogram", "Duration of attempts, including the body."
     ): lambda counters: counters.attempt_seconds,
 }
 
 _JOINED = Family(
     "sleepwalker_fleet_joined",
     "gauge",
-    "1 while this worker hears the others of its service, 0 while it is alone; absent without a fleet.",
+    "1 while this worker is connected to the others of its service, 0 while it is alone; absent without a fleet.",
     ("service",),
     of_hosts=False,
 )
 _WORKERS = Family(
     "sleepwalker_fleet_workers",
     "gauge",
-    "Workers of the service, this one included, as it heard last; 0 while it is alone, absent without a fleet.",
+    "Known workers of the service, including this one; 0 while it is alone, absent without a fleet.",
     ("service",),
     of_hosts=False,
 )

@@ -57,7 +57,7 @@ async def calls(conn: AsyncConnection) -> None:
 
 
 async def downloads(conn: AsyncConnection) -> None:
-    done = await conn.download("/big", "big", progress=lambda done, total: print(done, total), total=60)
+    done = await conn.download("/big", "big", progress=lambda done, total: print(done), total=60)
     assert_type(done, Download)
     await conn.download("/big", "big", stream=True)  # type: ignore[call-arg]
 

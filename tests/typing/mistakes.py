@@ -147,7 +147,7 @@ async def awaits(conn: AsyncConnection, manager: AsyncConnectionManager) -> None
     conn.get("/").json()  # `await` is missing  # mistake
     manager.find("https://host.com").get("/")  # likewise  # mistake
     await conn.get("/", stream=True)  # there it is `conn.stream`  # mistake
-    conn.download("/big", "big").size  # `await` is missing  # mistake
+    print(conn.download("/big", "big").size)  # `await` is missing  # mistake
     with conn.stream("GET", "/") as response:  # it is `async with`  # mistake
         print(response)
     async with conn.stream("GET", "/") as stream:

@@ -32,3 +32,30 @@ def test_each_figure_is_one_of_the_results() -> None:
     shown = rows_of(figures)
     assert len(shown) > 25
     assert [row for row in shown if not any(row.items() <= one for one in measured)] == []
+
+
+def test_the_sentences_have_the_figures_of_the_tables() -> None:
+    text = " ".join(PAGE.read_text(encoding="utf-8").split())
+    shown = rows_of(PAGE.read_text(encoding="utf-8"))
+
+    def of(client: str, column: str, like: str) -> str:
+        return next(row[column] for row in shown if client in row.values() and like in row.get(column, ""))
+
+    for client, said in (
+        ("requests + urllib3.Retry", "plain retries answer {} % of the calls"),
+        ("sleepwalker", "sleepwalker {} %."),
+    ):
+        assert said.format(round(float(of(client, "50 %", "%").split()[0]))) in text
+    worst = [
+        of(client, "at worst", "s")
+        for client in ("sleepwalker", "requests + tenacity + pybreaker", "requests + urllib3.Retry + interlock-cb")
+    ]
+    assert "was {} for sleepwalker's `standard`, {} for pybreaker and {} for interlock-cb".format(*worst) in text
+    cost = float(of("sleepwalker.aio, JSON event log", "CPU, µs", "")) / float(of("aiohttp", "CPU, µs", ""))
+    assert f"A call costs {cost:.1f} times the CPU of a bare aiohttp call" in text
+    imported = next(
+        row["measured"]
+        for row in rows_of(RESULTS[1].read_text(encoding="utf-8"))
+        if "`import sleepwalker`" in row.get("", "")
+    )
+    assert f"[{float(imported):.1f} times the CPU]" in text

@@ -526,7 +526,7 @@ def test_the_status_page_shows_a_host_that_never_had_a_connection() -> None:
     asked, serving = status_page.Asked("", frozenset(), "state", "./"), status_page.ServingProcess("T", "web-1", None)
     html = status_page.render(Views([bed.manager], bed.clock).current(), asked, serving)
     assert "orders" in html
-    assert "<small>hooks at work since " in html
+    assert "<small>hooks running since " in html
     hanging.end()
 
 

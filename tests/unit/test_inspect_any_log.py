@@ -123,7 +123,7 @@ def test_a_part_of_a_log_without_calls_is_a_report_or_a_sentence(
     code = main(["inspect", "log.jsonl", *chosen, *form])
     out, err = capsys.readouterr()
     if code == 0:
-        assert "No call ended here" in out
+        assert "No calls ended in this period" in out
     else:
         assert (code, out) == (1, "")
         assert "none of 2 events is within --until" in err

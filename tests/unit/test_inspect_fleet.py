@@ -269,7 +269,7 @@ def test_a_moment_in_which_one_worker_failed_is_compared_with_what_others_had_ar
 
 def test_a_host_that_failed_for_all_is_a_matter_of_its_people(made: Made) -> None:
     [finding] = made(joined(0, 1), joined(0, 2), *broken()).findings
-    assert "the people who run it" in finding.next
+    assert "Call its operators" in finding.next
 
 
 # -- orders --------------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ def test_a_command_that_is_named_can_be_pasted_into_a_shell() -> None:
         ([(20, "hand")], "hand", "it was restored by hand"),
         ([(20, "fleet"), (20.3, "fleet")], "fleet", "an order to all workers restored it"),
         ([(20, "hand"), (20.3, "fleet")], "hand", "it was restored by hand"),
-        ([(20, "time"), (23, "time")], "time", "its time was over"),
+        ([(20, "time"), (23, "time")], "time", "its time had expired"),
     ],
 )
 def test_who_restored_a_host_is_told(made: Made, ends: list[tuple[float, str]], by: str, says: str) -> None:

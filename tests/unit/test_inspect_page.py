@@ -256,7 +256,7 @@ def test_a_log_that_is_cut_is_said_before_anything_that_was_read(tmp_path: Path)
     path = tmp_path / "a.gz"
     path.write_bytes(gzip.compress(answered(1).encode() + b"\n") + b"no gzip")
     head = page(report_on(path)).partition("</header>")[0]
-    assert f"{path} is cut off or damaged: all of this is told so far as could be read" in head
+    assert f"{path} is cut off or damaged: this report covers only the readable part" in head
 
 
 def test_a_page_about_ten_thousand_hosts_is_small_and_says_what_it_leaves_out(tmp_path: Path) -> None:

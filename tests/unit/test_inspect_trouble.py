@@ -380,7 +380,7 @@ def test_a_process_that_does_not_call_any_more_says_nothing_of_now_where_others_
     assert one.end == pytest.approx(NOON + 120, abs=report.interval)
     [finding] = report.findings
     assert finding.tone == "over"
-    assert finding.over.endswith("a process that has not called since still holds it for broken")
+    assert finding.over.endswith("a process that has not called since still counts it as broken")
     assert [facts.now for facts in report.hosts] == ["fine"]
 
 
@@ -415,7 +415,7 @@ def test_calls_that_a_limit_of_ours_refused_are_told_as_such(made: Made) -> None
     [one] = report.episodes
     [finding] = report.findings
     assert (one.kind, one.refused) == ("limited", 60)
-    assert "60 of 60 calls refused by a limit of ours (BulkheadFullError)" in finding.since[0]
+    assert "60 of 60 calls refused by our own limit (BulkheadFullError)" in finding.since[0]
     assert finding.runbook.endswith("#bulkhead")
 
 

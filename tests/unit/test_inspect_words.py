@@ -305,7 +305,9 @@ def test_an_open_circuit_says_when_it_is_tried_again(made: Made) -> None:
         [finding] = made(answered(0), failed(9), *_breaks(10), rejected(20), answered(end, "https://other")).findings
         assert finding.over == "no: the circuit is open, next try at 14:00:40.0", "a circuit waits for a call"
     [finding] = made(answered(0), failed(9), *_breaks(10), rejected(20), answered(60, "https://other")).findings
-    assert finding.over == "no: the circuit is open; the next try was due at 14:00:40.0, of which nothing is logged"
+    assert (
+        finding.over == "no: the circuit is open; the next try was due at 14:00:40.0, but the log has nothing about it"
+    )
 
 
 def test_a_host_that_only_refused_calls_are_known_of_is_not_said_to_answer(made: Made) -> None:
@@ -342,23 +344,23 @@ def test_once_over_what_only_one_process_saw_is_no_matter_of_the_hosts_people() 
     assert advice(one, flaps=True) == said
     one.end = None
     where = "network, DNS, proxy, credentials, machine"
-    assert advice(one) == f"Look at that process first: its {where}. The host is well for the other 7."
+    assert advice(one) == f"Look at that process first: its {where}. The host is fine for the other 7."
     one.of_processes = 2
-    assert advice(one) == f"Look at that process first: its {where}. The host is well for the other one."
+    assert advice(one) == f"Look at that process first: its {where}. The host is fine for the other one."
     one.of_processes = 8
     one.error = "TLSError"
     assert advice(one).endswith("for the other 7. Often an expired certificate.")
     one.error = "ConnectError"
     assert advice(one).endswith("for the other 7."), "something listens there: the others are answered"
     one.processes = 2
-    assert advice(one).startswith(f"Look at those 2 processes first: their {where}. The host is well for the other 6.")
+    assert advice(one).startswith(f"Look at those 2 processes first: their {where}. The host is fine for the other 6.")
     one.kind = "retried"
     assert advice(one) == (
         f"Nothing now: callers did not notice. In the morning, look at those 2 processes: their {where}."
     )
     one.kind = "partial"
     one.processes = 5
-    assert advice(one).startswith("Look at which path"), "what most of them saw is no matter of theirs"
+    assert advice(one).startswith("Check which path"), "what most of them saw is no matter of theirs"
 
 
 def test_a_host_that_breaks_again_and_again_is_over_only_for_now(made: Made) -> None:
@@ -370,7 +372,7 @@ def test_a_host_that_breaks_again_and_again_is_over_only_for_now(made: Made) -> 
     assert len(finding.since) == 11
     assert finding.since[-1] == "14:18:20 to 14:18:25, 5.0 s: broken: the only call failed, mostly ConnectError"
     assert finding.over == "for now: 89 calls answered since 14:18:25, but it failed every 1 min 40 s on average"
-    assert finding.next.startswith("It comes back and fails again: tell the people who run it.")
+    assert finding.next.startswith("It recovers and fails again: tell its operators.")
     assert finding.runbook.endswith("#flapping")
 
 

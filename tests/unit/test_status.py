@@ -257,7 +257,7 @@ def test_two_records_of_one_host_are_two_rows() -> None:
 def test_a_manager_that_knows_no_host_yet_says_so() -> None:
     html = words(page())
     assert "No hosts yet" in html
-    assert "A host appears here with the first look for it." in html
+    assert "A host appears here after the first find or call." in html
 
 
 def test_the_table_says_its_roles_itself() -> None:
@@ -307,8 +307,8 @@ def test_broken_hosts_come_first_the_latest_on_top_then_by_what_fails_then_by_na
         (["healthy", "healthy"], "All 2 hosts are healthy"),
         (["healthy"], "h0.test is healthy"),
         (["healthy", "unknown"], "1 of 2 hosts is healthy, 1 quiet"),
-        (["unknown"], "Nothing was heard of h0.test lately"),
-        (["unknown", "unknown"], "Nothing was heard of any host lately"),
+        (["unknown"], "No recent calls to h0.test"),
+        (["unknown", "unknown"], "No recent calls to any host"),
         (["isolated"], "h0.test is isolated"),
         (["healthy", "isolated"], "1 of 2 hosts is isolated: h1.test"),
         (["degraded", "isolated"], "1 of 2 hosts is degraded: h0.test"),
@@ -336,7 +336,7 @@ GONE_QUIET = replace(NEW, host="https://q.test", last_success=WALL - 900, last_e
     [
         ([NEW], "a.test was not tried yet"),
         ([NEW, NEW], "No host was tried yet"),
-        ([NEW, GONE_QUIET], "Nothing was heard of any host lately"),
+        ([NEW, GONE_QUIET], "No recent calls to any host"),
         ([QUIET, QUIET, NEW, GONE_QUIET], "2 of 4 hosts are healthy, 1 quiet, 1 not tried yet"),
     ],
 )
@@ -346,7 +346,7 @@ def test_hosts_of_which_nothing_is_heard_are_neither_well_nor_ill(hosts: list[Ho
 
 def test_a_host_that_went_quiet_with_an_error_says_so_in_its_row_and_at_the_head() -> None:
     shown = words(re.sub(r"<[^>]+>", " ", page(QUIET, GONE_QUIET)))
-    assert "The last thing heard of q.test was an error, 13 min ago." in shown
+    assert "The last result from q.test was an error, 13 min ago." in shown
     assert "quiet: last heard 13 min ago, an error" in shown
     assert "not tried yet" in page(NEW)
     assert "no verdict yet" in page(replace(NEW, attempts=4))
@@ -357,8 +357,8 @@ def test_a_host_that_nothing_leads_to_any_more_is_no_trouble_and_comes_last() ->
     moved = replace(BROKEN, used=False)
     html = page(moved, QUIET)
     assert "<title>1 of 2 hosts is healthy, 1 moved · " in html
-    assert "b.test moved: nothing leads to it any more." in html
-    assert "<small>moved: nothing leads to it any more</small>" in html
+    assert "b.test moved: nothing uses it any more." in html
+    assert "<small>moved: nothing uses it any more</small>" in html
     assert html.index("a<wbr>.test") < html.index("b<wbr>.test")
     assert '<tr role="row" class="unused"' in html
 
@@ -384,8 +384,8 @@ def test_where_the_calls_of_a_broken_host_go_is_said() -> None:
 def test_hooks_that_hang_are_in_the_headline() -> None:
     html = page(QUIET, replace(NEW, host="login", hooks_since=WALL - 12))
     assert "<title>Hooks hang: login · " in html
-    assert "Hooks for login have been at work for 12 s." in html
-    assert "hooks at work since 11:59:48" in html
+    assert "Hooks for login have been running for 12 s." in html
+    assert "hooks running since 11:59:48" in html
 
 
 def test_scopes_are_rows_with_their_names_and_counted_as_such() -> None:
@@ -495,7 +495,7 @@ def test_names_errors_and_titles_are_text_wherever_they_stand(text: str) -> None
 
 
 def test_a_host_that_asked_to_be_left_alone_says_for_how_long() -> None:
-    assert "asks to be left alone for 12 s" in page(COOLING)
+    assert "asks callers to wait 12 s" in page(COOLING)
     assert "left alone" not in page(QUIET)
 
 

@@ -85,8 +85,8 @@ def test_the_worker_that_lies_says_that_it_is_the_one() -> None:
     page = unescape(_page(_worker(*others, heard=heard)))
     assert "5 hosts are broken for 1 of 24 workers" in page
     found = "https://h0.test, https://h1.test, https://h2.test and 2 more"
-    assert f"This worker finds {found} broken, and too few of the others do." in page
-    assert "It may be its own network." in page
+    assert f"This worker finds {found} broken, but too few others agree." in page
+    assert "Its own network may be the cause." in page
     assert "This worker finds" not in _page(_worker(QUIET, heard=heard))
 
 
@@ -123,7 +123,7 @@ def test_what_this_worker_alone_finds_has_its_own_since() -> None:
 
 def test_the_section_says_how_many_workers_there_are_and_what_they_find() -> None:
     section = _section(_page(_worker(heard={B: ALL, A: SOME})))
-    assert "24 workers of service billing learn from each other." in " ".join(section.split())
+    assert "24 workers of service billing share their findings." in " ".join(section.split())
     assert "https://b.test broken for all: 20 of 24 workers find it broken, 3 were answered" in " ".join(
         section.split()
     )

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
+import requests
 from browser import ARTIFACTS, Browser
 from pictures.drawing import moving, still
 from pictures.shop import on_a_machine_called, running_shop
@@ -24,6 +25,7 @@ from pictures.terminal import Frame, Line, Look, Run, record, text_of
 from status_site import Site
 
 from sleepwalker import status
+from sleepwalker.cli.demo.serve import serving
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "docs" / "pictures"
@@ -36,7 +38,7 @@ DEMO = "sleepwalker demo" if ANEW else "sleepwalker demo --quick"
 TAKEN = COMMITTED if ANEW else ARTIFACTS / "pictures"
 SCHEMES = ("light", "dark")
 PAGES = ("status-page", "inspect-page")
-TERMINALS = ("demo.svg", "inspect.svg")
+TERMINALS = ("demo.svg", "get.svg", "inspect.svg")
 #: CSS pixels of pages, at which the table of hosts has its columns, and below the last thing that is in the picture.
 WIDTH, MARGIN = 1360, 16
 #: Characters of terminals, and lines of one that moves.
@@ -65,7 +67,7 @@ def keep(name: str, shows: Iterable[str]) -> None:
 
 def plain(text: str) -> str:
     """A text without what is of one run: its numbers, and the rules and blanks that make room for them."""
-    return " ".join(re.sub(r"─+", "─", re.sub(r"\d[\d.,:]*", "0", text)).split())
+    return " ".join(re.sub(r"─+", "─", re.sub(r"\d[\d.,:]*(?: m?s\b)?", "0", text)).split())
 
 
 @pytest.fixture
@@ -149,6 +151,15 @@ def test_the_picture_of_a_demo_is_of_this_one(tmp_path: Path) -> None:
     [*_, last] = frames
     [end] = [number for number, line in enumerate(last.lines) if text_of(line).startswith("Answered, moves aside")]
     keep("demo.svg", [plain(text_of(line)) for line in last.lines[1:12]] + first_words(last.lines[12:end]))
+
+
+def test_the_picture_of_a_call_is_of_this_command(tmp_path: Path) -> None:
+    with serving() as [url]:
+        requests.post(f"{url}/next", json=[503, "cut"], timeout=10).raise_for_status()
+        command = f"sleepwalker get {url}/ip"
+        frames = shown(command, tmp_path)
+    write("get.svg", moving("sleepwalker get", frames, COLUMNS, len(frames[-1].lines)))
+    keep("get.svg", [plain(text_of(line)) for line in frames[-1].lines])
 
 
 def test_every_picture_is_there_and_small_and_in_a_page() -> None:

@@ -103,7 +103,7 @@ def test_the_section_is_seen_and_neither_the_browser_nor_axe_finds_fault(
         browser.prefer("dark")
     browser.open(site(page(workers[3], title="billing", runbook="https://wiki.test/#{kind}")).url)
     shown = browser.run("document.querySelector('.fleet').innerText")
-    assert "4 workers of service default learn from each other." in shown
+    assert "4 workers of service default share their findings." in shown
     assert "broken for all: 2 of 4 workers find it broken" in shown
     assert browser.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth") is True
     assert violations(browser) == []

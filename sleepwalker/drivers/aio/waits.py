@@ -20,13 +20,13 @@ class Waits:
         """Whether `end` was called: then every wait ends at once."""
 
     async def pause(self, seconds: float) -> bool:
-        """Wait for `seconds`; True if the connection was closed meanwhile."""
+        """Wait for `seconds`; True if the connection had been closed."""
         if not self.over:
             await until_done(asyncio.get_running_loop().create_future(), seconds, self._waiting)
         return self.over
 
     async def queue(self, waiter: Waiter, seconds: float) -> bool:
-        """Wait until the waiter is woken, `seconds` at most; True if the connection was closed meanwhile."""
+        """Wait until the waiter is woken, `seconds` at most; True if the connection had been closed."""
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
         waiter.notify = partial(in_loop, loop, finish, woken)

@@ -23,11 +23,11 @@ class Waits:
         return self._closing.is_set()
 
     def pause(self, seconds: float) -> bool:
-        """Wait for `seconds`; True if the connection was closed meanwhile."""
+        """Wait for `seconds`; True if the connection had been closed."""
         return self._clock.sleep(seconds, self._closing)
 
     def queue(self, waiter: Waiter, seconds: float) -> bool:
-        """Wait until the waiter is woken, `seconds` at most; True if the connection was closed meanwhile."""
+        """Wait until the waiter is woken, `seconds` at most; True if the connection had been closed."""
         latch = Latch()
         try:
             waiter.notify = latch.set

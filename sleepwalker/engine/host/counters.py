@@ -82,12 +82,12 @@ class Counters:
         self.answered = self.failed = self.rejected = self.cancelled = 0
         """Calls that are over, by how they ended."""
         self.attempts = 0
-        """Sends that are over, retries and hedges included."""
+        """Sends that ended, including retries and hedges."""
         self.failures: int = 0
         """Attempts that count against the host."""
         self.retries: int = 0
         self.hedges: int = 0
-        """Sends made beside one that was slow."""
+        """Hedges: sends beside a slow one."""
         self.rejections = 0
         """Calls and retries that were refused."""
         self.labelled: dict[tuple[str, str], int] = _EMPTY
