@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test conformance lint check bench docs reference lock vendor clean
 
 help:  ## Show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  PYTHON=python3.12 picks the interpreter, VENV=DIR the environment's folder,"
 	@echo "  ARGS='-k breaker' goes on to pytest, the demo or the benchmarks,"
@@ -59,6 +59,10 @@ reference: setup  ## Write the generated pages of docs/reference anew
 pictures: setup  ## Take the pictures of docs/pictures anew, from the pages and commands as they are
 	@scripts/system-packages
 	@PICTURES=anew $(BIN)/python -m pytest -q -n 0 tests/wire/test_pictures.py $(ARGS)
+
+.PHONY: release-check
+release-check: setup  ## Build wheel, source archive and site, and check that they can be released; uploads nothing
+	@scripts/release-check
 
 lock:  ## Take the newest releases of all dependencies into requirements/, from which `setup` installs
 	@scripts/lock
