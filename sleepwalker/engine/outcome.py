@@ -13,6 +13,7 @@ from sleepwalker.exceptions import (
     ConnectionError,
     DeadlineExceeded,
     DecodeError,
+    DownloadError,
     HostIsolatedError,
     RateLimitedError,
     RedirectError,
@@ -46,7 +47,7 @@ _LOCAL = (
     URLError,
 )
 #: Raised over a response that did arrive.
-_ANSWERED = (DecodeError, RedirectError)
+_ANSWERED = (DecodeError, DownloadError, RedirectError)
 
 
 class Head:

@@ -95,6 +95,14 @@ class Ask:
 
 
 @dataclass(slots=True)
+class Receive:
+    """Receive what a download's response brings, up to its end or until it breaks off; a `Received` is sent back."""
+
+    outcome: Outcome
+    """That of the response's head."""
+
+
+@dataclass(slots=True)
 class Hold:
     """Nothing new to do: continue with the running attempts."""
 
@@ -105,6 +113,20 @@ class Completed:
 
     number: int
     outcome: Outcome
+
+
+@dataclass(slots=True)
+class Received:
+    """How far a response brought a download."""
+
+    outcome: Outcome
+    """That of the head where the download is over, or is to be asked for anew; else the error that broke it off."""
+    over: bool
+    """Whether there is nothing more to ask for: the file is whole, or the response says that there is none."""
+    forward: bool
+    """Whether it brought the download so much further that the count of its attempts begins anew."""
+    reached: int | None
+    """How many bytes of the file are there; None where the response was of no use."""
 
 
 class Signal(Enum):
@@ -118,8 +140,8 @@ class Signal(Enum):
 
 DUE, LATE = Signal.DUE, Signal.LATE
 
-Step = Send | Wait | Queue | Ask | Hold
-Reply = Outcome | Completed | Signal | bool | None
+Step = Send | Wait | Queue | Ask | Hold | Receive
+Reply = Outcome | Completed | Signal | Received | bool | None
 Steps = Generator[Step, Reply, "Final"]
 
 
