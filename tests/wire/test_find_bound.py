@@ -74,7 +74,7 @@ def test_a_hook_that_finds_its_own_host_through_an_executor_ends_with_its_time()
         manager.add_conn_hook(Circle())
         with (
             elapsed() as time_taken,
-            pytest.raises(OurConnectionError, match=r"look for the same host in another (thread|task)"),
+            pytest.raises(OurConnectionError, match=r"let it call find for the same host in another (thread|task)"),
         ):
             manager.find("same")
         time_taken.assert_at_most(2.5)
