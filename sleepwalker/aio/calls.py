@@ -183,7 +183,7 @@ class Calls(CallsBase[Route, Clock, Waits]):
 
     def _run_download(self, receiving: Receiving, call: PreparedCall, observe: Observer) -> Coroutine[Any, Any, Final]:
         """Drives a download to its end."""
-        return self._driven(call, receiving.steps(self._clock, observe), partial(receive, receiving, self._clock))
+        return self._driven(call, receiving.steps(observe), partial(receive, receiving, self._clock))
 
     def _driven(self, call: PreparedCall, steps: Steps, receiver: Receiver | None) -> Coroutine[Any, Any, Final]:
         compiled = call.compiled

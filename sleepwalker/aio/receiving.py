@@ -12,6 +12,7 @@ from sleepwalker.clock import Clock
 from sleepwalker.connection.downloading import Receiving
 from sleepwalker.downloads import Take
 from sleepwalker.drivers.aio.threads import in_thread
+from sleepwalker.drivers.threads.workers import NoThread
 from sleepwalker.engine import Outcome, Received
 from sleepwalker.transport.aio.attempt import discard
 
@@ -32,6 +33,8 @@ async def on_disk(act: Callable[[], T]) -> T:
         if not work.cancelled():
             work.exception()  # seen: the task is cancelled all the same
         raise
+    except NoThread:  # nothing was done yet: better here than not at all
+        return act()
 
 
 async def receive(receiving: Receiving, clock: Clock, head: Outcome) -> Received:
@@ -67,7 +70,7 @@ async def _write(receiving: Receiving, clock: Clock, head: Outcome) -> Exception
                 continue
             if size:
                 await on_disk(partial(transfer.write, b"".join(ready)))
-                transfer.tell()
+                receiving.tell()
             ready, size, since = [], 0, clock.monotonic()
             if not piece:
                 break

@@ -87,7 +87,7 @@ class Calls(CallsBase[Route, BlockingClock, Waits]):
 
     def _run_download(self, receiving: Receiving, call: PreparedCall, observe: Observer) -> Final:
         """Drive a download to its end."""
-        steps, receiver = partial(receiving.steps, self._clock), partial(receive, receiving)
+        steps, receiver = receiving.steps, partial(receive, receiving)
         try:
             return perform_steps(self._route.sender, call, self.waits, self._clock, observe, steps, receiver)
         finally:

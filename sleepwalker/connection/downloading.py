@@ -70,10 +70,11 @@ class DownloadCall:
 class Receiving:
     """The transfer of one download, and the errors that break off a body of it."""
 
-    __slots__ = ("_call", "_origin", "_streams", "_total", "transfer")
+    __slots__ = ("_call", "_clock", "_origin", "_streams", "_total", "transfer")
 
     def __init__(self, call: PreparedCall, asked: DownloadCall, origin: Origin, streams: Streams, clock: Clock) -> None:
         self._call = call
+        self._clock = clock
         self._origin = origin.text
         self._streams = streams
         outgoing = call.outgoing
@@ -86,9 +87,9 @@ class Receiving:
                 call.compiled = call.compiled.within(asked.total)
         self.transfer: Transfer = Transfer(asked.wanted, origin.text, outgoing.prepared, clock)
 
-    def steps(self, clock: Clock, observe: Observer) -> Steps:
+    def steps(self, observe: Observer) -> Steps:
         """The steps of the call."""
-        call = self._call
+        call, clock = self._call, self._clock
         ends_at = math.inf if call.outgoing.body_ends_at is None else call.outgoing.body_ends_at
         return download(call.host, call.compiled, call.request, clock, observe, ends_at)
 
@@ -96,6 +97,12 @@ class Receiving:
         """Have reads of the body that break raise errors of ours."""
         self._call.outgoing.deadlines = self._call.outgoing.deadlines[-_LATEST:]
         self._streams.watch(response, self._error_of)
+
+    def tell(self) -> None:
+        """Some bytes came: the caller is told, and the connection is not idle."""
+        if (usage := self._call.came_from.usage) is not None:
+            usage.last_used = self._clock.monotonic()
+        self.transfer.tell()
 
     def ended(self, received: Received) -> Received:
         """A response is received: where the file is whole, its caller is told."""

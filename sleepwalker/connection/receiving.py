@@ -33,7 +33,7 @@ def receive(receiving: Receiving, head: Outcome) -> Received:
             if not data:
                 return receiving.ended(transfer.end(head))
             transfer.write(data)
-            transfer.tell()
+            receiving.tell()
     finally:
         discard(response)
 

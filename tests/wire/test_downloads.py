@@ -614,3 +614,31 @@ def test_requests_of_a_download_are_plain(conn: Connection, server: FaultServer,
     request: Request = server.requests[0]
     assert (request.method, request.body) == ("GET", b"")
     assert re.fullmatch(r"/big", request.target)
+
+
+def test_a_download_under_way_keeps_its_connection_from_being_idle(
+    conn: Connection, file: RangedFile, path: Path
+) -> None:
+    """A manager retires connections that nobody has used for some minutes."""
+    file.drip = 0.06
+    before, during = conn.usage.last_used, set[float]()
+    conn.download("/big", path, progress=lambda *_: during.add(conn.usage.last_used))
+    assert len(during) > 1
+    assert min(during) > before
+
+
+@threads_only("a file of its own tells how asyncio does it")
+def test_a_hedged_policy_downloads_as_well(server: FaultServer, file: RangedFile, path: Path) -> None:
+    """A head that is slow is asked for a second time; one of the two bodies is written."""
+
+    def slow(exchange: Exchange) -> None:
+        exchange.pause(5)
+
+    server.script(Step(slow))
+    file.cuts = [150_000]
+    hedged = QUICK.replace(hedge={"delay": 0.1})
+    with Connection(server.url, ANONYMOUS, policy=hedged) as conn:
+        done = conn.download("/big", path, checksum=SHA256)
+        assert conn.health.in_flight == 0
+    assert path.read_bytes() == CONTENT
+    assert [attempt.reached for attempt in done.attempts] == [None, 150_000, 400_000]
