@@ -45,7 +45,13 @@ def pages() -> dict[str, Page]:
         "connection": Page(
             "Connection",
             "../connection.md",
-            ("sleepwalker:Connection", "sleepwalker:HostHealth", "sleepwalker:Attempt", "sleepwalker:ANONYMOUS"),
+            (
+                "sleepwalker:Connection",
+                "sleepwalker:Download",
+                "sleepwalker:HostHealth",
+                "sleepwalker:Attempt",
+                "sleepwalker:ANONYMOUS",
+            ),
         ),
         "connection-manager": Page(
             "ConnectionManager",

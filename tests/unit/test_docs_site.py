@@ -81,6 +81,14 @@ def test_a_link_that_leads_nowhere_is_an_error(stage: staging.Stage, text: str) 
         stage.rewritten(text, "docs/how-to/log.md", "how-to/log.md")
 
 
+def test_marks_of_a_merge_are_an_error(stage: staging.Stage) -> None:
+    """They were in a page for a day, and nothing said so."""
+    (staging.ROOT / "README.md").write_text("# A\n\n<<<<<<< HEAD\nx\n=======\ny\n>>>>>>> main\n")
+    stage.add("README.md")
+    with pytest.raises(staging.SiteError, match=r"README\.md has the marks of a merge"):
+        stage.lay_out()
+
+
 def test_the_sections_of_the_site_are_the_headings_of_the_list_of_all_pages(stage: staging.Stage) -> None:
     (staging.ROOT / "docs/README.md").write_text(
         "# Docs\n\n[a](how-to/log.md)\n\n## The pages\n\n### How to\n\n"

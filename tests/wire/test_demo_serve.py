@@ -241,7 +241,7 @@ def test_the_next_requests_get_what_was_asked_for_whatever_their_path(
             plain.get(own + path, timeout=0.1)
     assert plain.get(own + path).status_code == 200
     seen = [(seen["status"], seen["note"]) for seen in _seen(own, plain)]
-    assert seen[:4] == [(503, "as /next wants it"), (200, ""), (200, "cut off"), (None, "reset")]
+    assert seen[:4] == [(503, "set by /next"), (200, ""), (200, "cut off"), (None, "reset")]
     assert [status for status, _ in seen[4:]] == [200, None, 200]  # a head and no end; nothing; all
 
 
@@ -318,6 +318,16 @@ def test_pages_link_to_each_other(shared: str) -> None:
     with Connection(shared, ANONYMOUS) as conn:
         pages = list(links.pages(conn.get("/pages")))
     assert [item["id"] for page in pages for item in page.json()["items"]] == list(range(1, 10))
+
+
+def test_what_was_put_is_what_get_returns_there(own: str, plain: requests.Session) -> None:
+    kept = {"id": 7, "item": "lamp"}
+    assert plain.put(f"{own}/keep/api/orders/7", json=kept).json() == {"url": f"{own}/api/orders/7"}
+    assert plain.get(f"{own}/api/orders/7").json() == kept
+    assert plain.post(f"{own}/api/orders/7").json()["method"] == "POST"
+    assert plain.put(f"{own}/keep/a", data="no JSON").status_code == 400
+    assert plain.put(f"{own}/keep/a", data="1" * 65_537).status_code == 400  # a number with too many digits
+    assert plain.put(f"{own}/keep/a", json="1" * 65_537).status_code == 413
 
 
 def test_an_id_is_made_once_per_key(own: str, plain: requests.Session) -> None:
@@ -456,7 +466,7 @@ def test_on_a_terminal_each_request_is_a_line_and_ctrl_c_ends_it_well(plain: req
         plain.get(f"{url}/orders/7?key=hunter2")
         plain.post(f"{url}/next", json=[503])
         plain.get(f"{url}/json")
-        screen.until(b"200 POST   /next\r\n503 GET    /json  (as /next wants it)\r\n")
+        screen.until(b"200 POST   /next\r\n503 GET    /json  (set by /next)\r\n")
         with pytest.raises(requests.ReadTimeout):
             plain.get(f"{url}/hang", timeout=0.1)
         screen.until(b"  - GET    /hang  (client hung up)\r\n")

@@ -36,7 +36,7 @@ def by_chance(state: State, share: float, what: str) -> Answer | None:
 async def with_fault(fault: Fault, sound: Callable[[], Awaitable[Answer]]) -> Answer:
     """What `sound` answers, with the fault. What ends in a status is not processed before."""
     if isinstance(fault, int) and fault >= 400:
-        return failure(fault, "as /next wants it")
+        return failure(fault, "set by /next")
     if fault == "hang":
         await asyncio.sleep(LONGEST)
     answer = await sound()

@@ -10,7 +10,10 @@ from typing import Any
 from sleepwalker.cli.demo.serve.faults import NAMES
 from sleepwalker.cli.demo.serve.http import Answer, Refused, Request, answer_json
 from sleepwalker.cli.demo.serve.routes import BY_HAND, route
-from sleepwalker.cli.demo.serve.state import MOST, Fault, Neighbour, State
+from sleepwalker.cli.demo.serve.state import MOST, Fault, Neighbour, State, keep
+
+#: Bytes of a document.
+KEPT = 64 * 1024
 
 
 @route(BY_HAND, "/next", 'POST [503, "hang", "drip", "cut", "reset"]', "POST")
@@ -32,6 +35,18 @@ def _script(body: bytes) -> list[Fault]:
 
 def _is_fault(one: object) -> bool:
     return one in NAMES or (type(one) is int and (one == 200 or 400 <= one <= 599))
+
+
+@route(BY_HAND, "/keep/{path}", "PUT: the JSON that GET returns at that path", "PUT")
+async def _keep(state: State, request: Request, path: str) -> Answer:
+    try:
+        json.loads(request.body)
+    except (ValueError, RecursionError):
+        raise Refused(400, "/keep takes JSON") from None
+    if len(request.body) > KEPT:
+        raise Refused(413, f"/keep takes at most {KEPT} bytes")
+    keep(state.kept, f"/{path}", request.body)
+    return answer_json({"url": f"{state.url}/{path}"}, 201)
 
 
 @route(BY_HAND, "/seen", "the latest requests, with what went wrong", "GET")

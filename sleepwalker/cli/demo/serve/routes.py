@@ -35,8 +35,11 @@ ROUTES: dict[str, list[Route]] = {BY_HAND: []}
 
 
 def route(group: str, shown: str, about: str = "", *methods: str) -> Callable[[Handler], Handler]:
-    """Add a row. Without `about` the path is answered and not shown: it is like the one above it."""
-    pattern = re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(shown)))
+    """Add a row. A variable part ends at a slash, `{path}` does not.
+
+    Without `about` the path is answered and not shown: it is like the one above it.
+    """
+    pattern = re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(shown)).replace("<path>[^/]", "<path>."))
 
     def add(handler: Handler) -> Handler:
         ROUTES.setdefault(group, []).append(Route(shown, about, methods, handler, pattern))

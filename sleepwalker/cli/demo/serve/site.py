@@ -88,6 +88,8 @@ class Site(Server):
 
     async def _answer(self, request: Request) -> Answer:
         async def sound() -> Answer:
+            if request.method in ("GET", "HEAD") and (kept := self._state.kept.get(request.path)) is not None:
+                return Answer(body=kept, headers=(("Content-Type", "application/json"),))
             return await answered(self._state, request, echo)
 
         if by_hand(request):

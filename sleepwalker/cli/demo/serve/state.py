@@ -55,6 +55,8 @@ class State:
     script: deque[Fault] = field(default_factory=deque)
     """What the next requests get."""
     seen: deque[Seen] = field(default_factory=lambda: deque(maxlen=SEEN))
+    kept: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
+    """By path, the JSON that GET returns there."""
     tokens: OrderedDict[str, float] = field(default_factory=OrderedDict)
     """The access tokens that were handed out, and when they end by the loop's clock."""
     ids: OrderedDict[str, int] = field(default_factory=OrderedDict)
