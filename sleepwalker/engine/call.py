@@ -1,8 +1,8 @@
-"""The engine: one call as a generator of steps that knows neither sockets, threads nor real time.
+"""The engine: one call as a generator of steps, without sockets, threads or real time.
 
-The order of the policies is the order of the code: isolation, rate limit, bulkhead, then for each attempt the circuit,
-the attempt deadline, send. The generator yields what should happen next and is sent its result. A connection performs
-the steps on sockets; a test feeds it outcomes from a list; a simulator can drive thousands of callers.
+The order of the policies is the order of the code: isolation, rate limit, bulkhead; then for each attempt the circuit,
+the attempt deadline, send. The generator yields the next step and is sent its result. A connection performs the steps
+on sockets; a test feeds in outcomes from a list; a simulator can drive thousands of callers.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def run(
     observe: Observer,
     perform: Perform | None = None,
 ) -> Steps:
-    """The steps of one call. Throw an exception in to cancel it: its permit goes back and it is logged.
+    """The steps of one call. To cancel it, throw an exception in: its permit is returned and the call is logged.
 
-    `perform` makes its attempts where they are not those of an ordinary call.
+    `perform` makes its attempts, if they are not those of an ordinary call.
     """
     if perform is None:
         perform = attempts

@@ -103,7 +103,7 @@ def target_of(response: requests.Response, origin: Origin) -> tuple[str, Origin,
         pass
     else:
         return url, target, requote_uri(fragment)
-    raise RedirectError(f"{origin}: a redirect to something that is no http or https URL, or has credentials in it")
+    raise RedirectError(f"{origin}: a redirect to a URL that is not http or https, or has credentials in it")
 
 
 def _stripped(
