@@ -68,6 +68,7 @@ reached |
 | | `phase` | the phase of the call: queue, connect, tls, send, head, body or wait; from \
 [`find`](connection-manager.md#how-long-find-waits) always wait: hooks ran too long, and nothing was sent |
 | `DecodeError` | `response` | the response; None if its body was not what its Content-Encoding says |
+| `DownloadError`, `ChecksumError` | `response` | what arrived; its body is not kept |
 | `RedirectError` | `response` | the redirect that was not followed; its `history` has the earlier ones |
 | `HTTPError` and below | `response`, `http_code`, `headers` | the response, its status and headers |
 | | `json_data`, `text` | its decoded body if it is JSON (`text` is then None); else its text. \

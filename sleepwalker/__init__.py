@@ -12,6 +12,7 @@ from sleepwalker import exceptions, logging
 from sleepwalker.attempt import Attempt
 from sleepwalker.connection import Connection, ConnectionHook, ConnectionManager
 from sleepwalker.connection.response import Response
+from sleepwalker.downloads import Download
 from sleepwalker.engine import HostHealth
 from sleepwalker.exceptions import *  # noqa: F403 - all of them are public
 from sleepwalker.policy import (
@@ -37,6 +38,7 @@ __all__ = [
     "BreakerPolicy",
     "BulkheadFullError",
     "BulkheadPolicy",
+    "ChecksumError",
     "CircuitOpenError",
     "ClientHTTPError",
     "ConnectError",
@@ -49,6 +51,8 @@ __all__ = [
     "DataPullError",
     "DeadlineExceeded",
     "DecodeError",
+    "Download",
+    "DownloadError",
     "FragmentError",
     "HTTPBadGateway",
     "HTTPBadRequest",

@@ -31,9 +31,14 @@ class Attempt(Value):
     status: int | None = None
     """The response's status code, None where no response came."""
     error: str | None = None
-    """The exception's type and text where no response came, e.g. `ConnectError: http://h:1 refused …`."""
+    """The exception's type and text where no response came, e.g. `ConnectError: http://h:1 refused …`.
+
+    Of a download also beside a `status`: what broke its body off.
+    """
     wait: float = 0.0
     """How long the call had waited before this attempt."""
+    reached: int | None = None
+    """Of a download: how many bytes of the file were there at its end. Else None."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values."""

@@ -303,6 +303,9 @@ class Connection(_Facade):
     def json_request(self, *args: Any, **kwargs: Any) -> Any:
         return _loop().call(self._inner, lambda: self._inner.json_request(*args, **kwargs))
 
+    def download(self, *args: Any, **kwargs: Any) -> Any:
+        return _loop().call(self._inner, lambda: self._inner.download(*args, **kwargs))
+
     def get(self, uri: str, **options: Any) -> Any:
         return self._verb("GET", uri, options)
 

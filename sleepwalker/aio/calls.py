@@ -9,17 +9,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from sleepwalker.aio.receiving import on_disk, receive
 from sleepwalker.clock import Clock
 from sleepwalker.connection.call_base import CallsBase
+from sleepwalker.connection.downloading import DownloadCall, Receiving
 from sleepwalker.connection.handover import Streams
 from sleepwalker.connection.options import CallOptions
 from sleepwalker.connection.outgoing import PreparedCall
 from sleepwalker.connection.part import Part
 from sleepwalker.connection.response import Response
-from sleepwalker.drivers.aio.drive import drive
+from sleepwalker.downloads import Download
+from sleepwalker.drivers.aio.drive import Receiver, drive
 from sleepwalker.drivers.aio.hedge import hedge
 from sleepwalker.drivers.aio.waits import Waits
-from sleepwalker.engine import Final, Outcome, Send, run
+from sleepwalker.engine import Final, Outcome, Send, Steps, run
 from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError
 from sleepwalker.telemetry import tracing
@@ -89,18 +92,18 @@ class Calls(CallsBase[Route, Clock, Waits]):
 
     def call(self, part: Part, method: str, uri: str, options: CallOptions) -> Coroutine[Any, Any, Response]:
         """The response to a request, or the error that says why there is none."""
-        return self._made(self._prepared(part, method, uri, options))
+        return self._made(self._prepared(part, method, uri, options), self._run)
 
-    async def _made(self, call: PreparedCall) -> Response:
+    async def _made(
+        self, call: PreparedCall, run: Callable[[PreparedCall, Observer], Coroutine[Any, Any, Final]]
+    ) -> Response:
         # What is awaited holds nothing by a name that may be secret, for an error has its frame.
         tracer = tracing.tracer
         self._under_way += 1
         try:
             # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
             return self._handover.hand_over(
-                await (
-                    self._run(call, self._observe) if tracer is None else tracer.awaited(self._traced(call, self._run))
-                ),
+                await (run(call, self._observe) if tracer is None else tracer.awaited(self._traced(call, run))),
                 call,
             )
         except BaseException as error:
@@ -111,6 +114,19 @@ class Calls(CallsBase[Route, Clock, Waits]):
             raise
         finally:
             self._ended()
+
+    def download(self, part: Part, uri: str, asked: DownloadCall, streams: Streams) -> Coroutine[Any, Any, Download]:
+        """The file that a URI leads to, once it is whole; or the error that says why it is not."""
+        call = self._prepared(part, "GET", uri, asked.options)
+        return self._downloaded(call, Receiving(call, asked, self._origin, streams, self._clock))
+
+    async def _downloaded(self, call: PreparedCall, receiving: Receiving) -> Download:
+        transfer, run = receiving.transfer, partial(self._run_download, receiving)
+        try:
+            await on_disk(transfer.open)
+            return transfer.result(await self._made(call, run))
+        finally:
+            await on_disk(transfer.close)
 
     def stream(
         self, part: Part, method: str, uri: str, options: CallOptions
@@ -163,14 +179,20 @@ class Calls(CallsBase[Route, Clock, Waits]):
 
     def _run(self, call: PreparedCall, observe: Observer) -> Coroutine[Any, Any, Final]:
         """Drives a call to its end."""
-        compiled, sender = call.compiled, self._route.sender
-        steps = run(call.host, compiled, call.request, self._clock, observe)
-        send = partial(attempt, sender, call.outgoing, compiled.connect, compiled.read)
+        return self._driven(call, run(call.host, call.compiled, call.request, self._clock, observe), None)
+
+    def _run_download(self, receiving: Receiving, call: PreparedCall, observe: Observer) -> Coroutine[Any, Any, Final]:
+        """Drives a download to its end."""
+        return self._driven(call, receiving.steps(observe), partial(receive, receiving, self._clock))
+
+    def _driven(self, call: PreparedCall, steps: Steps, receiver: Receiver | None) -> Coroutine[Any, Any, Final]:
+        compiled = call.compiled
+        send = partial(attempt, self._route.sender, call.outgoing, compiled.connect, compiled.read)
         if compiled.hedge is None:
-            return drive(steps, self.waits, send, discard)
+            return drive(steps, self.waits, send, discard, None, receiver)
         begin = partial(self._hedged, call)
         hedged = partial(hedge, begin=begin, release=discard, clock=self._clock, is_over=lambda: self.closed)
-        return drive(steps, self.waits, send, discard, hedged)
+        return drive(steps, self.waits, send, discard, hedged, receiver)
 
     def _hedged(self, call: PreparedCall, step: Send, extra: bool) -> Coroutine[Any, Any, Outcome]:
         """An attempt of a call that may be hedged; an `extra` one has a request of its own: attempts write on it."""

@@ -14,11 +14,13 @@ from sleepwalker.aio.verbs import AsyncVerbs
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
 from sleepwalker.connection.arguments import Certificate, Credentials, HeaderValues, Params, Path, Verify
 from sleepwalker.connection.base import ConnectionBase, connections
+from sleepwalker.connection.downloading import DownloadCall, DownloadOptions
 from sleepwalker.connection.json import HEADERS, MAX_BODY, decoded, json_options
 from sleepwalker.connection.options import AsyncRequestOptions, CallOptions, checked_options
 from sleepwalker.connection.response import Response
 from sleepwalker.connection.retry_if import RetryIf
 from sleepwalker.connection.settings import Timeout, check_max_body, pool_for
+from sleepwalker.downloads import Download, OnProgress
 from sleepwalker.drivers.aio.loops import a_turn
 from sleepwalker.engine import Outcome
 from sleepwalker.events import AnyObserver
@@ -119,6 +121,30 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
         """
         checked = checked_options(options, self._encoder, awaits=True)._replace(stream=True)
         return self._calls.stream(self._part, method, uri, checked)
+
+    @without_locals
+    async def download(
+        self,
+        uri: str,
+        path: Path,
+        *,
+        progress: OnProgress | None = None,
+        checksum: str | None = None,
+        **options: Unpack[DownloadOptions],
+    ) -> Download:
+        """GET into a file, under the policy; whatever breaks off goes on from there, also in a later call or process.
+
+        `Connection.download`, awaited: with its arguments, errors and parts of files. The disk is read and written in
+        threads; `progress` is called in the loop. A cancelled task keeps the part.
+
+        Example:
+            ```python
+            done = await conn.download("/releases/app.tar.gz", "app.tar.gz", checksum="sha256:9f86d0...")
+            print(done.size, "bytes in", len(done.attempts), "attempts")
+            ```
+        """
+        asked = DownloadCall(path, progress, checksum, self._encoder, **options)
+        return await self._calls.download(self._part, uri, asked, STREAMS)
 
     @property
     def conn(self) -> aiohttp.ClientSession | None:

@@ -112,6 +112,16 @@ def seconds(value: float | None) -> str:
     return f"{value:.1f} s"
 
 
+def size(value: int) -> str:
+    """Bytes to read: `812 bytes`, `20.5 kB`, `200 MB`."""
+    if value < 1000:
+        return count(value, "byte")
+    number, unit = float(value), 0
+    while number >= 999.5 and unit < 4:
+        number, unit = number / 1000, unit + 1
+    return f"{number:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[unit]}"
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """`1 call`, `2 calls`."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sleepwalker.connection.call_base import CallsBase
+from sleepwalker.connection.downloading import DownloadCall, Receiving
+from sleepwalker.connection.handover import Streams
 from sleepwalker.connection.options import CallOptions
 from sleepwalker.connection.outgoing import PreparedCall
 from sleepwalker.connection.part import Part
+from sleepwalker.connection.receiving import receive
 from sleepwalker.connection.response import Response
-from sleepwalker.connection.sending import perform
+from sleepwalker.connection.sending import perform, perform_steps
+from sleepwalker.downloads import Download
 from sleepwalker.drivers.threads.clock import BlockingClock
 from sleepwalker.drivers.threads.waits import Waits
 from sleepwalker.engine import Final, Outcome
@@ -41,6 +47,24 @@ class Calls(CallsBase[Route, BlockingClock, Waits]):
                 deadline.release()
             raise
 
+    def download(self, part: Part, uri: str, asked: DownloadCall, streams: Streams) -> Download:
+        """The file that a URI leads to, once it is whole; or the error that says why it is not."""
+        call = self._prepared(part, "GET", uri, asked.options)
+        receiving, tracer = Receiving(call, asked, self._origin, streams, self._clock), tracing.tracer
+        run = partial(self._run_download, receiving)
+        try:
+            receiving.transfer.open()
+            response = self._handover.hand_over(
+                run(call, self._observe) if tracer is None else tracer(self._traced(call, run)), call
+            )
+            return receiving.transfer.result(response)
+        except BaseException:
+            for deadline in call.outgoing.deadlines:
+                deadline.release()
+            raise
+        finally:
+            receiving.transfer.close()
+
     def probe(self, part: Part, path: str, seconds: float) -> Outcome:
         """Request `path` once, within `seconds`, without policies or counters. Works on a closed connection too."""
         outgoing, step = self._probing(part, path, seconds)
@@ -59,6 +83,15 @@ class Calls(CallsBase[Route, BlockingClock, Waits]):
             try:
                 self.waits.end()  # again, for a Ctrl-C may have come before all had been woken
             finally:
+                self._route.close()
+
+    def _run_download(self, receiving: Receiving, call: PreparedCall, observe: Observer) -> Final:
+        """Drive a download to its end."""
+        steps, receiver = receiving.steps, partial(receive, receiving)
+        try:
+            return perform_steps(self._route.sender, call, self.waits, self._clock, observe, steps, receiver)
+        finally:
+            if self.closed or self._usage.retired:
                 self._route.close()
 
     def _run(self, call: PreparedCall, observe: Observer) -> Final:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import requests
 
 from sleepwalker.connection.arguments import Body, Certificate, Credentials, Files, HeaderValues, Params, Path, Verify
 from sleepwalker.connection.base import ConnectionBase, connections
 from sleepwalker.connection.calls import Calls
+from sleepwalker.connection.downloading import DownloadCall, DownloadOptions
 from sleepwalker.connection.handover import Streams
 from sleepwalker.connection.json import HEADERS, MAX_BODY, decoded, json_options
 from sleepwalker.connection.options import CallOptions, RequestOptions, checked_options
@@ -19,6 +20,7 @@ from sleepwalker.connection.response import Response
 from sleepwalker.connection.retry_if import RetryIf
 from sleepwalker.connection.settings import Timeout, check_max_body, check_session, pool_for
 from sleepwalker.connection.verbs import Verbs
+from sleepwalker.downloads import Download, OnProgress
 from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, BlockingClock
 from sleepwalker.engine import Outcome
 from sleepwalker.events import AnyObserver
@@ -182,6 +184,46 @@ class Connection(Verbs, ConnectionBase):
             "raise_for_status": raise_for_status,
         }
         return self._calls.call(self._part, method, uri, checked_options(given, self._encoder))
+
+    @without_locals
+    def download(
+        self,
+        uri: str,
+        path: Path,
+        *,
+        progress: OnProgress | None = None,
+        checksum: str | None = None,
+        **options: Unpack[DownloadOptions],
+    ) -> Download:
+        """GET into a file, under the policy; whatever breaks off goes on from there, also in a later call or process.
+
+        The file is written as `NAME.part` beside `path`, and renamed when it is whole. What is there of it is asked for
+        no second time, where the server has ranges and says which version of the file it sends (a strong `ETag`, or
+        `Last-Modified`); if that has changed, the download begins anew. `timeout.read` bounds each silence,
+        `timeout.attempt` the way to each head, and `timeout.total` each stretch without progress; `retry.attempts`
+        counts in a row without progress, which is 64 KiB. The size is not bounded.
+
+        Args:
+            uri: As that of `request`.
+            path: Where the file is to be. One that is there is replaced once the new one is whole.
+            progress: Called with the bytes that are there and the bytes of all, None where that is not known; ten times
+                a second at most, and at the end. What it raises ends the call.
+            checksum: What the file must have, such as `sha256:9f86d0...`.
+            options: `params`, `headers`, `timeout` and `policy` of `request`; and `total`, the most seconds that all
+                of it may take.
+
+        Raises what `request` raises; ReadError or ReadTimeout where attempts in a row brought nothing; ChecksumError,
+        after which the next call begins anew; DownloadError where the server sends no file; OSError for what is wrong
+        with `path`, BlockingIOError while another download to it is under way. The part stays but for ChecksumError.
+
+        Example:
+            ```python
+            done = conn.download("/releases/app.tar.gz", "app.tar.gz", progress=lambda done, total: print(done, total))
+            print(done.size, "bytes in", len(done.attempts), "attempts")
+            ```
+        """
+        asked = DownloadCall(path, progress, checksum, self._encoder, **options)
+        return self._calls.download(self._part, uri, asked, _STREAMS)
 
     @property
     def conn(self) -> requests.Session:

@@ -59,7 +59,7 @@ def check_hook(hook: Any) -> None:
         raise TypeError(f"hook is the class {hook.__name__}: pass an instance of it")
     if not callable(getattr(hook, "connect", None)):
         raise TypeError(
-            f"hook must have a method connect(host, auth), as ConnectionHook has, not be a {type(hook).__name__}"
+            f"hook must have a method connect(host, auth), as ConnectionHook has; {type(hook).__name__} has none"
         )
 
 

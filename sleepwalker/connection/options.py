@@ -115,4 +115,4 @@ def _refuse_names(given: Mapping[str, object]) -> None:
     unknown = sorted(given.keys() - _KNOWN)
     if unknown:
         known = ", ".join(sorted(_KNOWN - {"stream"}))
-        raise TypeError(f"{unknown[0]!r} is not an argument of a request; there are {known}")
+        raise TypeError(f"{unknown[0]!r} is not an argument of a request; arguments are {known}")

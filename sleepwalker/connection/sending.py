@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from sleepwalker.clock import Clock
 from sleepwalker.connection.outgoing import SendableCall
 from sleepwalker.drivers.threads.clock import BlockingClock
-from sleepwalker.drivers.threads.drive import drive
+from sleepwalker.drivers.threads.drive import Receiver, drive
 from sleepwalker.drivers.threads.hedge import PendingEvents, hedge
 from sleepwalker.drivers.threads.waits import Waits
-from sleepwalker.engine import Final, Outcome, Send, run
+from sleepwalker.engine import Final, Outcome, Send, Steps, run
 from sleepwalker.events import Observer
 from sleepwalker.transport.blocking.attempt import Sender, attempt, discard
 from sleepwalker.transport.blocking.canceller import Canceller
@@ -20,13 +21,34 @@ from sleepwalker.transport.blocking.deadline import AttemptDeadline
 def perform(sender: Sender, call: SendableCall, waits: Waits, clock: BlockingClock, observe: Observer) -> Final:
     """Drive a call to its end."""
     compiled = call.compiled
+    if compiled.hedge is None:
+        send = partial(attempt, sender, call.outgoing, connect=compiled.connect, read=compiled.read)
+        return drive(run(call.host, compiled, call.request, clock, observe), waits, send, discard)
+
+    def steps(observe: Observer) -> Steps:
+        return run(call.host, compiled, call.request, clock, observe)
+
+    return perform_steps(sender, call, waits, clock, observe, steps)
+
+
+def perform_steps(
+    sender: Sender,
+    call: SendableCall,
+    waits: Waits,
+    clock: BlockingClock,
+    observe: Observer,
+    steps: Callable[[Observer], Steps],
+    receive: Receiver | None = None,
+) -> Final:
+    """Drive the steps of a call that may be hedged, or is a download, to their end."""
+    compiled = call.compiled
     send = partial(attempt, sender, call.outgoing, connect=compiled.connect, read=compiled.read)
     if compiled.hedge is None:
-        return drive(run(call.host, compiled, call.request, clock, observe), waits, send, discard)
+        return drive(steps(observe), waits, send, discard, None, receive)
     events = PendingEvents(observe)
     begin = partial(HedgeableAttempt, sender, call, clock)
     hedged = partial(hedge, events=events, begin=begin, release=discard, waits=waits, clock=clock)
-    return drive(run(call.host, compiled, call.request, clock, events), waits, send, discard, hedged)
+    return drive(steps(events), waits, send, discard, hedged, receive)
 
 
 class HedgeableAttempt:

@@ -5,6 +5,7 @@ with `run`, performs each step that `run` yields, and sends the result back, unt
 
     Send          perform an attempt; send its `Outcome`, made by `answered` or `failed`
     Wait, Queue   wait for so many seconds, or until `waiter` is woken; send whether the connection had been closed
+    Receive       of `download` alone: receive the body; send a `Received`
     Ask           call the caller's `retry_if`; send what it returned
 
 A `Send` with `hedge_in` may be hedged; its docstring says how. An exception that ends a wait or an attempt is thrown
@@ -13,6 +14,7 @@ in.
 
 from sleepwalker.engine.call import run
 from sleepwalker.engine.compiled import CompiledPolicy, passes_rate_limit
+from sleepwalker.engine.download import download
 from sleepwalker.engine.host import Host, fleet
 from sleepwalker.engine.host.fleet import Standing
 from sleepwalker.engine.host.holdings import Waiter
@@ -38,6 +40,8 @@ from sleepwalker.engine.steps import (
     Final,
     Hold,
     Queue,
+    Receive,
+    Received,
     Reply,
     Request,
     Send,
@@ -67,6 +71,8 @@ __all__ = [
     "Outcome",
     "Permit",
     "Queue",
+    "Receive",
+    "Received",
     "Recent",
     "RejectedBy",
     "Reply",
@@ -84,6 +90,7 @@ __all__ = [
     "Waiter",
     "answered",
     "asked_wait",
+    "download",
     "failed",
     "fleet",
     "passes_rate_limit",

@@ -1,4 +1,4 @@
-"""Before each attempt: the permit of the circuit, and what a call does that gets none at once."""
+"""Before each attempt: the permit of the circuit, and what a call does if it gets none at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Ended = Literal["breaker", "closed", "isolation"] | None
 
 
 def admit(call: Call, now: float) -> Refusal | None:
-    """Take a permit for the next attempt, or say why there is none."""
+    """Take a permit for the next attempt, or return why there is none."""
     admission, lifetime = call.host.admission, call.compiled.attempt + 1.0
     if call.circuit_waiter is not None:
         permit, events = admission.admit_waiting(call, call, now, lifetime)
@@ -45,9 +45,10 @@ def admit(call: Call, now: float) -> Refusal | None:
 def until_admitted(
     call: Call, refusal: Refusal | None, deadline: float, outcome: Outcome | None
 ) -> Generator[Step, Reply, Outcome | None]:
-    """Wait until the call has its permit, and no cooldown holds it back: None then, or what it ends with.
+    """Wait until the call has its permit and no cooldown holds it back. None, or the outcome that ends it.
 
-    `refusal` is what it was told just now, if it has asked; `outcome` that of its latest attempt, if there was one.
+    `refusal` is the answer to an earlier request for a permit; `outcome` is that of the latest attempt, if there was
+    one.
     """
     while True:
         if refusal is None:

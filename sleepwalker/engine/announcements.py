@@ -1,4 +1,4 @@
-"""The events that tell of a call, but for those of its attempts and of its host."""
+"""The events of a call, except those of its attempts and of its host."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RejectedDraft = draft_of(RequestRejected)
 
 
 def schedule(call: Call, wait: float, outcome: Outcome, *, server_directed: bool, asked_for: bool = False) -> None:
-    """Announce a wait. `asked_for` is one that the caller's `retry_if` wants."""
+    """Announce a wait before a retry. `asked_for`: the caller's `retry_if` wants the retry."""
     call.observe(
         RetryScheduled(
             host=call.host.origin,
@@ -42,7 +42,7 @@ def abandon(
     call: Call,
     reason: Literal["breaker", "budget", "closed", "deadline", "not idempotent", "not replayable", "retry after"],
 ) -> None:
-    """Announce that a retry that was due is not made."""
+    """Announce that a retry was due but is not made."""
     call.host.count("abandoned", reason)
     call.observe(
         RetryAbandoned(
@@ -60,7 +60,7 @@ def abandon(
 def reject(
     call: Call, by: Literal["breaker", "bulkhead", "cooldown", "isolation", "rate_limit"], retry_after: float | None
 ) -> None:
-    """Note a rejection, which is announced when the call ends."""
+    """Note a rejection; it is announced when the call ends."""
     request = call.request
     call.refused = _RejectedDraft(
         call.host.origin, request.method, request.path, by, retry_after, call=call.id, asked_for=request.name
@@ -73,7 +73,7 @@ def would_reject(
     retry_after: float | None,
     number: int | None = None,
 ) -> None:
-    """Announce what only a dry run let through; `number` is the send's where it is not the next one."""
+    """Announce that a dry run would have refused a send. `number` is the send's, if it is not the next one."""
     call.dry = call.dry or by != "breaker"
     call.host.count("would reject", by)
     call.observe(
@@ -91,7 +91,7 @@ def would_reject(
 
 
 def announce(call: Call, outcome: Outcome) -> None:
-    """The one closing event of the call; that of a refused one may be announced later, together with others."""
+    """Announce the one closing event of the call. For a refused call it may come later, together with others."""
     if (refusals := call.host.admission.refusals) is not None and call.refused is None:
         refusals.tell_if_due()
     if (error := outcome.error) is not None or outcome.verdict is FAILURE:
@@ -118,7 +118,7 @@ def announce(call: Call, outcome: Outcome) -> None:
 
 
 def announce_failed(call: Call, outcome: Outcome, error: str | None, detail: str | None) -> None:
-    """The closing event of a call that its host, a policy or its caller ended."""
+    """Announce the closing event of a call that its host, a policy or its caller ended."""
     request, attempts, duration = call.request, len(call.attempts), call.clock.monotonic() - call.began
     event = _FailedDraft(
         call.host.origin,

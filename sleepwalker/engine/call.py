@@ -1,14 +1,14 @@
-"""The engine: one call as a generator of steps that knows neither sockets, threads nor real time.
+"""The engine: one call as a generator of steps, without sockets, threads or real time.
 
-The order of the policies is the order of the code: isolation, rate limit, bulkhead, then for each attempt the circuit,
-the attempt deadline, send. The generator yields what should happen next and is sent its result. A connection performs
-the steps on sockets; a test feeds it outcomes from a list; a simulator can drive thousands of callers.
+The order of the policies is the order of the code: isolation, rate limit, bulkhead; then for each attempt the circuit,
+the attempt deadline, send. The generator yields the next step and is sent its result. A connection performs the steps
+on sockets; a test feeds in outcomes from a list; a simulator can drive thousands of callers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Literal
 
 from sleepwalker.clock import Clock
@@ -27,9 +27,24 @@ from sleepwalker.engine.retry_wait import wait_for_retry
 from sleepwalker.engine.steps import Final, Reply, Request, Send, Step, Steps
 from sleepwalker.events import Observer
 
+#: Makes the attempts of a call that is let in, until a time on its clock; what it ends with.
+Perform = Callable[[Call, float], Generator[Step, Reply, Outcome]]
 
-def run(host: Host, compiled: CompiledPolicy, request: Request, clock: Clock, observe: Observer) -> Steps:
-    """The steps of one call. Throw an exception in to cancel it: its permit goes back and it is logged."""
+
+def run(
+    host: Host,
+    compiled: CompiledPolicy,
+    request: Request,
+    clock: Clock,
+    observe: Observer,
+    perform: Perform | None = None,
+) -> Steps:
+    """The steps of one call. To cancel it, throw an exception in: its permit is returned and the call is logged.
+
+    `perform` makes its attempts, if they are not those of an ordinary call.
+    """
+    if perform is None:
+        perform = attempts
     call = Call(host, compiled, request, clock, observe)
     end: End = "cancelled"
     try:
@@ -41,7 +56,7 @@ def run(host: Host, compiled: CompiledPolicy, request: Request, clock: Clock, ob
                 entered = host.admission.enter(call, bulkhead=compiled.bulkhead, refused=call.dry)
                 if entered != "in":
                     refused = yield from _not_in(call, entered)
-            outcome = (yield from _attempts(call)) if refused is None else refused
+            outcome = (yield from perform(call, call.began + compiled.total)) if refused is None else refused
             end = call.end(outcome)
         finally:
             now = clock.monotonic()
@@ -72,13 +87,13 @@ def _not_in(
     return None
 
 
-def _attempts(call: Call) -> Generator[Step, Reply, Outcome]:
-    """Attempt, and wait and attempt again for as long as the retry policy says so.
+def attempts(call: Call, deadline: float, wait: float = 0.0) -> Generator[Step, Reply, Outcome]:
+    """Attempt, and wait and attempt again for as long as the retry policy says so, until `deadline` at most.
 
-    Each permit goes back whatever happens.
+    `wait` is what the call waited just now. Each permit goes back whatever happens.
     """
     host, clock, compiled = call.host, call.clock, call.compiled
-    deadline, outcome, wait = call.began + compiled.total, None, 0.0
+    outcome = None
     while True:
         now, refusal = clock.monotonic(), None
         if host.admission.cooldowns is not None or now >= deadline or (refusal := admit(call, now)) is not None:

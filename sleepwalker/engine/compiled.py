@@ -1,4 +1,4 @@
-"""A policy made ready for its calls: what can be worked out once, is."""
+"""A policy prepared for its calls: everything that can be computed once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sleepwalker.policy import HedgePolicy, Policy, RetryPolicy
 
 
 class CompiledPolicy:
-    """One policy's own parts of a call (timeout, retry, log), compiled. Shared by all calls that follow it.
+    """The call's own parts of a policy (timeout, retry, log), compiled. Shared by all calls that follow it.
 
-    `timeout` is a caller's `(connect, read)` in seconds; the attempt and total deadlines are lifted
-    where they are too short for it to be reached.
+    `timeout` is a caller's `(connect, read)` in seconds. The attempt and total deadlines are lengthened where they are
+    too short for it.
     """
 
     __slots__ = (
@@ -76,12 +76,12 @@ class CompiledPolicy:
         self.rejections: float = policy.log.rejections
 
     def beside(self, own: CompiledPolicy) -> CompiledPolicy:
-        """This policy, of a call whose connection's own is `own`."""
+        """This policy for a call of a connection whose own policy is `own`."""
         self.hasty = self.attempt < own.attempt or self.connect < own.connect or self.read < own.read
         return self
 
     def within(self, total: float) -> CompiledPolicy:
-        """The same policy for a call of `total` seconds at most: longer timeouts are cut to fit."""
+        """The same policy for a call of at most `total` seconds: longer timeouts are shortened to fit."""
         short = copy(self)
         short.total = total
         short.hasty = self.hasty or total < self.attempt
@@ -89,7 +89,7 @@ class CompiledPolicy:
         return short
 
     def hurried(self, connect: float, read: float) -> CompiledPolicy:
-        """The same policy for a call whose caller waits for so many seconds at most, where that is shorter."""
+        """The same policy for a call whose caller waits at most so many seconds, if that is shorter."""
         if connect >= self.connect and read >= self.read:
             return self
         short = copy(self)
@@ -103,9 +103,9 @@ def _usual() -> RetryPolicy:
 
 
 def passes_rate_limit(policy: Policy) -> bool:
-    """Whether calls that follow `policy` pass their host's rate limit by.
+    """Whether calls that follow `policy` bypass their host's rate limit.
 
-    They do where it says that the limit is off. Nearly every policy has it off because it says nothing, and a call
-    that only asks for other timeouts must not pass by.
+    They do if the policy switches the limit off explicitly. In most policies it is off only by default, and a call that
+    changes only its timeouts must not bypass the limit.
     """
     return policy.rate_limit is None and "rate_limit" in policy.model_fields_set

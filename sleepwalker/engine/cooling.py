@@ -1,4 +1,4 @@
-"""What a call does while its host is to be left alone: it waits for the end of that, if its time allows."""
+"""What a call does during a cooldown of its host: it waits for the end, if its time allows."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def pause(call: Call, seconds: float) -> Generator[Step, Reply, bool]:
 
 
 def held_for(call: Call) -> tuple[float, Cooldown | None]:
-    """Seconds for which its host asked the call, or others, to keep away, and the cooldown that says so.
+    """Seconds that the host asked this call, or others, to wait, and the cooldown that says so.
 
-    Infinity where these do not fit into the call's time. Once they are over, the seconds until its turn among those
-    that waited: at most a tenth as long, and cut to the call's time.
+    Infinity if the wait does not fit into the call's time. After the cooldown: the seconds until this call's turn among
+    those that waited, at most a tenth of the cooldown, and cut to the call's time.
     """
     now = call.clock.monotonic()
     cooldowns = [cooldown for cooldown in call.cooldowns(now) if cooldown.until > call.cooled]
@@ -49,9 +49,9 @@ def held_for(call: Call) -> tuple[float, Cooldown | None]:
 
 
 def wait_out(call: Call) -> Generator[Step, Reply, Cooldown | Literal["closed"] | None]:
-    """Wait until the call may be sent: None then. Or the cooldown for which it has no time, or that it was closed.
+    """Wait until the call may be sent: None. Or the cooldown that is too long for it, or that it was closed.
 
-    Where the circuit is open for longer, it does not wait: a call that asks for a permit next is refused at once.
+    If the circuit stays open longer, it does not wait: the circuit will refuse the call at once.
     """
     host = call.host
     while True:

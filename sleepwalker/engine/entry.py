@@ -1,4 +1,4 @@
-"""A call's way in: the end of a cooldown, a token of the rate limit, and a place in the bulkhead."""
+"""The entry of a call: the end of a cooldown, a token of the rate limit, and a place in the bulkhead."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sleepwalker.engine.steps import Queue, Reply, Step
 
 
 def wait_for_token(call: Call) -> Generator[Step, Reply, Outcome | None]:
-    """Wait for as long as the host is to be left alone, then for a token; or the outcome of a call that cannot."""
+    """Wait for the end of a cooldown, then for a token. Returns the outcome of a call that gets none."""
     admission = call.host.admission
     limited = call.compiled.rate_limit and admission.rate_limit is not None and not call.host.isolated
     refused = None
@@ -37,7 +37,7 @@ def _cool(call: Call) -> Generator[Step, Reply, Outcome | None]:
 
 
 def not_sent(call: Call, stopped: Cooldown | Literal["closed"]) -> Outcome:
-    """The outcome of a call that a cooldown held back until its time was over, or its connection closed."""
+    """The outcome of a call that a cooldown held back until its time was over or its connection closed."""
     if stopped == "closed":
         return closed_meanwhile(call)
     call.host.admission.count_rejection("cooldown")
@@ -76,7 +76,7 @@ def _take_token(call: Call) -> Generator[Step, Reply, Outcome | None]:
 
 
 def wait_for_place(call: Call, waiter: Waiter) -> Generator[Step, Reply, Outcome | None]:
-    """Wait for a place at the host: None with it, or the outcome of a call that gets none."""
+    """Wait for a place in the bulkhead. Returns None with a place, or the outcome of a call that gets none."""
     admission, began = call.host.admission, call.clock.monotonic()
     left = max(0.0, call.began + call.compiled.total - began)
     closed = yield Queue(waiter, min(waiter.patience, left))

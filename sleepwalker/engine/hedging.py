@@ -1,4 +1,4 @@
-"""A hedge: an attempt, and more of them while it is slow. The first good outcome counts, the others are cancelled."""
+"""A hedge: an attempt, plus more while it is slow. The first good outcome counts; the others are cancelled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sleepwalker.events import HedgeFinished, HedgeSent
 
 
 def hedge_in(call: Call, now: float, deadline: float) -> float | None:
-    """After how many seconds a send that begins now, and ends by `deadline`, is to be hedged; None for never."""
+    """Seconds after which a send that begins now and ends by `deadline` is hedged; None for never."""
     policy = call.compiled.hedge
     if policy is None or not (call.request.idempotent and call.request.concurrent) or call.hedges >= policy.max_extra:
         return None
@@ -25,7 +25,7 @@ def hedge_in(call: Call, now: float, deadline: float) -> float | None:
 
 
 def hedge(call: Call, step: Send, began: float, wait: float) -> Generator[Step, Reply, Outcome]:
-    """Send, and hedge for as long as no outcome is good; all permits go back whatever happens.
+    """Send, and hedge until an outcome is good. All permits are returned, whatever happens.
 
     An outcome that the policy would retry waits for the others. If all are of that kind, the last one counts.
     """

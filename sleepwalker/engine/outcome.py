@@ -1,4 +1,4 @@
-"""The outcome of an attempt, and what that says about the host and about trying again."""
+"""The outcome of an attempt, and its meaning for the host and for retries."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sleepwalker.exceptions import (
     ConnectionError,
     DeadlineExceeded,
     DecodeError,
+    DownloadError,
     HostIsolatedError,
     RateLimitedError,
     RedirectError,
@@ -23,7 +24,7 @@ from sleepwalker.policy import SERVER_FAILURES, Policy
 
 
 class Verdict(Enum):
-    """What an outcome says about the host's health. Neutral says nothing and moves nothing."""
+    """What an outcome means for the host's health. Neutral changes nothing."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -46,13 +47,13 @@ _LOCAL = (
     URLError,
 )
 #: Raised over a response that did arrive.
-_ANSWERED = (DecodeError, RedirectError)
+_ANSWERED = (DecodeError, DownloadError, RedirectError)
 
 
 class Head:
     """The head of a response whose body is streamed.
 
-    It counts as a success at once, for a stream may last for hours; if the body breaks, the success is taken back.
+    It counts as a success at once, because a stream may last for hours. If the body breaks, the success is taken back.
     """
 
     __slots__ = ("counted_at", "failures_before")
@@ -95,7 +96,7 @@ class Outcome:
 
     @property
     def detail(self) -> str | None:
-        """The text of an error of ours. Others are a caller's own, and may say anything."""
+        """The text of an error of ours. Other errors are a caller's own, and their text is not trusted."""
         return str(self.error) if isinstance(self.error, SleepwalkerException) else None
 
     def describe(self) -> str:
@@ -104,19 +105,19 @@ class Outcome:
 
 
 def failures_of(policy: Policy) -> frozenset[int]:
-    """The statuses that are failures of a host with this policy."""
+    """The statuses that count as failures of a host under this policy."""
     return policy.breaker.statuses if policy.breaker else SERVER_FAILURES
 
 
 def answered(
     status: int, response: Any, retry_after: float | None, failures: frozenset[int] = SERVER_FAILURES
 ) -> Outcome:
-    """The outcome of a response, and the one place that says what a status means for its host.
+    """The outcome of a response. Only here is it decided what a status means for its host.
 
     Args:
-        status: One of `failures` is a failure. Of the others 408, 429 and 501 are neutral, and all else is a success.
+        status: One of `failures` is a failure. Of the others, 408, 429 and 501 are neutral, and the rest are successes.
         response: Kept in the outcome.
-        retry_after: Seconds that it asks its client to wait, if it does.
+        retry_after: Seconds that the response asks its client to wait, if it does.
         failures: The host's `breaker.statuses`.
     """
     # No function of its own: each attempt would pay for it.
@@ -125,7 +126,7 @@ def answered(
 
 
 def failed(error: Exception) -> Outcome:
-    """The outcome of an attempt that ended in an exception; one that is not ours is the caller's own, so neutral."""
+    """The outcome of an attempt that ended in an exception. If it is not ours, it is the caller's: neutral."""
     if not isinstance(error, ConnectionError):
         return Outcome(NEUTRAL, error=error)
     if isinstance(error, _LOCAL):

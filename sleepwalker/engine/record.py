@@ -1,4 +1,4 @@
-"""The record of one call: what it has tried so far, and what it holds."""
+"""The record of one call: what it has tried, and what it holds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _AttemptDraft = draft_of(Attempt)
 
 @dataclass(slots=True)
 class AttemptUnderWay:
-    """One attempt of a hedge, under way."""
+    """One running attempt of a hedge."""
 
     began: float
     wait: float
@@ -117,7 +117,7 @@ class Call(Holdings):
         """Whether a limit that only observes would have refused the call: then those behind it would not know of it."""
 
     def settled(self, number: int, began: float, wait: float, permit: Permit, outcome: Outcome) -> None:
-        """Put an attempt's outcome on record, and give its permit back. `wait` is what the call waited before it."""
+        """Record an attempt's outcome and return its permit. `wait` is the time that the call waited before it."""
         done = self.clock.monotonic()
         if self.compiled.hasty and self._in_haste(outcome, done - began, done):
             outcome.verdict = NEUTRAL
@@ -164,7 +164,7 @@ class Call(Holdings):
             self.emit(self.host.admission.begin_cooldown(Cooldown(now, now + seconds, outcome.cause, whose)))
 
     def cooldowns(self, now: float) -> tuple[Cooldown, ...]:
-        """What may hold it back as of `now`. Without retries it is one plain send, and its host is not asked."""
+        """The cooldowns that may hold it back at `now`. Without retries it is one plain send, and none applies."""
         host = self.host
         if host.admission.cooldowns is None or self.compiled.retries is None or host.isolated:
             return ()
@@ -190,9 +190,9 @@ class Call(Holdings):
     def cancelled(
         self, number: int, began: float, wait: float, permit: Permit, why: str, *, lost: bool = False
     ) -> None:
-        """Put on record that an attempt was ended from here: its permit goes back, and nothing is said of the host.
+        """Record that an attempt was ended from here: its permit is returned, and nothing counts against the host.
 
-        `lost` is one of a hedge that would have gone on for longer, had no other one been answered.
+        `lost` marks a hedge attempt that would have continued if no other one had been answered.
         """
         done = self.clock.monotonic()
         self.sent = True
@@ -200,21 +200,21 @@ class Call(Holdings):
         self.emit(self.host.outcomes.cancel(permit, done, done - began if lost else None))
 
     def release(self) -> None:
-        """Give back all permits, also those that are back already: the call was struck, wherever it was."""
+        """Return all permits, even those already returned, after an exception struck the call at any point."""
         now = self.clock.monotonic()
         holders: tuple[PermitHolder, ...] = (self, *self.under_way.values())
         for holder in holders:
             self.emit(self.host.outcomes.release(holder.permit, now))
 
     def emit(self, events: tuple[Event, ...]) -> None:
-        """Announce what changed at the host."""
+        """Announce the changes of the host."""
         for event in events:
             self.observe(replace(event, call=self.id) if isinstance(event, Transition) else event)
 
     def end(self, outcome: Outcome) -> End:
         """How the call ended, for the host's counters.
 
-        The error that it ends with says `never_sent` only where that is true of each of its attempts.
+        Its error says `never_sent` only if that is true of each attempt.
         """
         if self.sent and isinstance(outcome.error, ConnectionError):
             outcome.error.never_sent = False

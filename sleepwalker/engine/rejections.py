@@ -1,4 +1,4 @@
-"""The errors of a call that a policy refused, or that ran out of time or was closed, before anything was sent."""
+"""The errors of calls that ended before anything was sent: refused by a policy, out of time, or closed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sleepwalker.exceptions import (
 
 
 def rejected_by_breaker(call: Call, refusal: Refusal) -> Outcome:
-    """The outcome of a call that the open circuit did not let through."""
+    """The outcome of a call that the circuit did not admit."""
     host, wait = call.host, refusal.retry_after
     after = f" after {refusal.cause}" if refusal.cause else ""
     if refusal.state == OPEN:
@@ -37,7 +37,7 @@ def rejected_by_breaker(call: Call, refusal: Refusal) -> Outcome:
 
 
 def rejected_at_entry(call: Call, by: Literal["bulkhead", "isolation"], waited: float = 0.0) -> Outcome:
-    """The outcome of a call for which there was no room, or whose host is isolated."""
+    """The outcome of a call that found no place in the bulkhead, or whose host is isolated."""
     origin = call.host.origin
     error: ConnectionError
     if by == "isolation":
@@ -53,7 +53,7 @@ def rejected_at_entry(call: Call, by: Literal["bulkhead", "isolation"], waited: 
 
 
 def rejected_by_rate_limit(call: Call, wait: float) -> Outcome:
-    """The outcome of a call for which no token comes in time."""
+    """The outcome of a call that gets no token in time."""
     origin = call.host.origin
     limit = call.host.admission.rate_limit
     whose = " with these credentials" if limit is not None and limit.by_credentials else ""
@@ -67,7 +67,7 @@ def rejected_by_rate_limit(call: Call, wait: float) -> Outcome:
 
 
 def held_back(call: Call, cooldown: Cooldown) -> Outcome:
-    """The outcome of a call whose time is over before its host may be asked again."""
+    """The outcome of a call whose time ends before its host's cooldown."""
     origin, wait = call.host.origin, max(0.0, cooldown.until - call.clock.monotonic())
     whom = "all calls to it" if cooldown.whose is None else "all calls with these credentials"
     error = RateLimitedError(
@@ -89,7 +89,7 @@ def closed_meanwhile(call: Call) -> Outcome:
 
 
 def too_late(call: Call) -> Outcome:
-    """The outcome of a call whose time was over before anything was sent."""
+    """The outcome of a call that ran out of time before anything was sent."""
     error = DeadlineExceeded(
         f"{call.host.origin}: the total deadline ran out after {call.compiled.total:.3g} s, while the call was queued",
         limit="total",

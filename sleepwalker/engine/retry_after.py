@@ -1,4 +1,4 @@
-"""How long a server asks to be left alone: `Retry-After`, and on a 429 what it says of its rate limit."""
+"""How long a server asks clients to wait: `Retry-After`, and on a 429 its rate limit headers."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _RESETS = (
 
 
 def asked_wait(status: int, header: Callable[[str], str | None], wall: Callable[[], float]) -> float | None:
-    """Seconds that a response asks its client to wait; None where it says nothing of that, or nothing that makes sense.
+    """Seconds that a response asks its client to wait; None if it says nothing usable.
 
-    `Retry-After` counts with any status, before all else. Without it a 429 may say when its rate limit starts anew, by
-    the header `RateLimit`, or by one that ends in `-Reset`. A limit of which something is left is not what refused the
-    request, and does not count.
+    `Retry-After` counts with any status, and first. Without it, a 429 may say when its rate limit resets, in the header
+    `RateLimit` or one that ends in `-Reset`. A limit with something left did not refuse the request, and does not
+    count.
 
     Args:
         status: The response's.
         header: Gives the text of one of its headers, or None.
-        wall: The time of day in seconds. Where the response has a `Date`, dates and moments count from that instead:
-            the server's clock may differ from ours.
+        wall: The time of day in seconds. If the response has a `Date`, dates and moments count from that instead,
+            because the server's clock may differ from ours.
     """
     text = header("Retry-After")
     if text is None and status != 429:
@@ -62,28 +62,29 @@ def asked_wait(status: int, header: Callable[[str], str | None], wall: Callable[
 
 
 def parse_retry_after(text: str, now: float) -> float | None:
-    """Seconds to wait by a `Retry-After` value (RFC 9110, section 10.2.3); None where it makes no sense.
+    """Seconds to wait by a `Retry-After` value (RFC 9110, section 10.2.3); None if it is unusable.
 
-    Takes fractions as well, which servers send although the RFC has none. A date counts from `now`, in seconds since
-    1970; one in the past is 0. Of several values, as where a proxy adds a line of its own, the longest counts.
+    Fractions are accepted too: servers send them although the RFC does not allow them. A date counts from `now`, in
+    seconds since 1970; a past one is 0. Of several values, for example if a proxy adds its own line, the longest
+    counts.
     """
     return _longest(_one_wait(value, now) for value in _values(text))
 
 
 def parse_reset(text: str, now: float) -> float | None:
-    """Seconds until a rate limit starts anew, by a header that tells that; None where it makes no sense.
+    """Seconds until a rate limit resets, by a header that says so; None if it is unusable.
 
-    Some servers write the seconds to go, others a moment: in seconds or milliseconds since 1970, or as a date. How
-    large a number is tells which.
+    Some servers write the remaining seconds, others a moment: in seconds or milliseconds since 1970, or as a date. The
+    size of the number tells which.
     """
     return _longest(_one_reset(value, now) for value in _values(text))
 
 
 def parse_rate_limit(text: str, now: float) -> float | None:
-    """Seconds to wait by a `RateLimit` value; None where it makes no sense, or no limit is used up.
+    """Seconds to wait by a `RateLimit` value; None if it is unusable, or no limit is used up.
 
-    Takes `"burst";r=0;t=30, "daily";r=90;t=3600` (draft-ietf-httpapi-ratelimit-headers-08 and later), where the limits
-    count of which nothing is left, and `limit=100, remaining=0, reset=30` (draft 07).
+    It accepts `"burst";r=0;t=30, "daily";r=90;t=3600` (draft-ietf-httpapi-ratelimit-headers-08 and later), where the
+    used-up limits count, and `limit=100, remaining=0, reset=30` (draft 07).
     """
     waits: list[float | None] = []
     older: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""After an attempt: whether there is another one, and the wait before it."""
+"""After an attempt: whether to make another one, and the wait before it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sleepwalker.exceptions import ConnectionError
 def wait_for_retry(
     call: Call, retries: Retries, outcome: Outcome, deadline: float
 ) -> Generator[Step, Reply, float | None]:
-    """Wait, and say for how many seconds, where the call is to be attempted again; None where its outcome stands."""
+    """Wait before the next attempt and return the seconds; None if the outcome is final."""
     asked_for = False
     if not retries.worth_it(outcome):
         asked_for = yield from _asked(call, outcome)

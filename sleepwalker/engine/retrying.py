@@ -1,7 +1,7 @@
-"""Whether a call is sent again, and after which wait: RetryPolicy and budget as tenacity strategies.
+"""Whether and when a call is sent again: RetryPolicy and budget as tenacity strategies.
 
-tenacity's own order is kept: is it worth a retry, how long would it wait, must it stop. All times come
-from the call's clock, never from tenacity's.
+tenacity's own order is kept: whether to retry, how long to wait, whether to stop. All times come from the call's clock,
+never from tenacity's.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Reason = Literal["breaker", "budget", "deadline", "not idempotent", "not replaya
 
 @dataclass(slots=True)
 class Stop:
-    """No further attempt. `reason` is None where none was due or none was left."""
+    """No further attempt. `reason` is None if none was due or none was left."""
 
     reason: Reason | None
 
 
 @dataclass(slots=True)
 class RetryContext:
-    """What one call brings to the decision."""
+    """One call's input for the decision."""
 
     idempotent: bool
     replayable: bool
@@ -80,7 +80,7 @@ class _StopIf(stop_base):
 
 
 class Retries:
-    """The decision, made once per policy and shared by all its calls."""
+    """The decision, created once per policy and shared by all its calls."""
 
     def __init__(self, policy: RetryPolicy, clock: Clock) -> None:
         self._policy = policy
@@ -95,11 +95,11 @@ class Retries:
         )
 
     def begin(self, context: RetryContext) -> RetryState:
-        """The record of one call, to be handed to `after` with each outcome."""
+        """The record of one call, to pass to `after` with each outcome."""
         return RetryState(self._retrying, context)
 
     def worth_it(self, outcome: Outcome) -> bool:
-        """Whether an outcome of this kind is retried at all, limits aside."""
+        """Whether an outcome of this kind is retried at all, apart from limits."""
         if outcome.error is None:
             return outcome.status in self._statuses
         return outcome.retryable
@@ -107,7 +107,7 @@ class Retries:
     def after(self, state: RetryState, outcome: Outcome, *, asked_for: bool = False) -> float | Stop:
         """The seconds to wait before the next attempt, or that there is none.
 
-        `asked_for` is an outcome that the caller wants retried. All limits hold for it, too.
+        `asked_for`: the caller wants this outcome retried. All limits apply all the same.
         """
         state.set_result(outcome)
         state.asked_for = asked_for

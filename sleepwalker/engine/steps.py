@@ -1,4 +1,4 @@
-"""The steps of a call, which a driver performs, and the replies to them."""
+"""The steps of a call, performed by a driver, and the replies to them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _no_credentials() -> str:
 
 @dataclass(slots=True)
 class Request:
-    """What the policies need to know of a request."""
+    """What the policies need to know about a request."""
 
     method: str
     path: str
@@ -44,9 +44,9 @@ class Request:
 class Send:
     """Send the request; its result is sent back as an `Outcome`. Times are on the call's clock.
 
-    One with `hedge_in` may be hedged. The outcome of each of its attempts is sent back as a `Completed`, from any
+    A `Send` with `hedge_in` may be hedged. The outcome of each of its attempts is sent back as a `Completed`, from any
     thread, as long as the reply is `Hold` or, to `DUE`, another `Send`. Any other step ends the hedge: the driver
-    cancels the attempts that are still under way, and drops their outcomes.
+    cancels the running attempts and drops their outcomes.
     """
 
     deadline: float
@@ -66,7 +66,7 @@ class Send:
 class Wait:
     """Do nothing for `seconds`; True is sent back if the connection had been closed.
 
-    One with a `waiter` is over, too, as soon as that is woken.
+    With a `waiter` it also ends when that is woken.
     """
 
     seconds: float
@@ -75,7 +75,7 @@ class Wait:
 
 @dataclass(slots=True)
 class Queue:
-    """Wait until `waiter` is woken, `seconds` at most; True is sent back if the connection had been closed."""
+    """Wait until `waiter` is woken, at most `seconds`; True is sent back if the connection had been closed."""
 
     waiter: Waiter
     seconds: float
@@ -83,9 +83,9 @@ class Queue:
 
 @dataclass(slots=True)
 class Ask:
-    """Ask the caller whether this outcome is worth another attempt; the result of `retry_if` is sent back.
+    """Ask the caller whether to retry this outcome; the result of `retry_if` is sent back.
 
-    A step, because the function is the caller's: it runs where no lock is held and no permit is out.
+    It is a step because the function is the caller's: it runs without a lock or a permit.
     """
 
     outcome: Outcome
@@ -95,20 +95,42 @@ class Ask:
 
 
 @dataclass(slots=True)
+class Receive:
+    """Receive what a download's response brings, up to its end or until it breaks off; a `Received` is sent back."""
+
+    outcome: Outcome
+    """That of the response's head."""
+
+
+@dataclass(slots=True)
 class Hold:
-    """Nothing new to do: go on with what is under way."""
+    """Nothing new to do: continue with the running attempts."""
 
 
 @dataclass(slots=True)
 class Completed:
-    """One attempt of a hedge is over."""
+    """One attempt of a hedge ended."""
 
     number: int
     outcome: Outcome
 
 
+@dataclass(slots=True)
+class Received:
+    """How far a response brought a download."""
+
+    outcome: Outcome
+    """That of the head where the download is over, or is to be asked for anew; else the error that broke it off."""
+    over: bool
+    """Whether there is nothing more to ask for: the file is whole, or the response says that there is none."""
+    forward: bool
+    """Whether it brought the download so much further that the count of its attempts begins anew."""
+    reached: int | None
+    """How many bytes of the file are there; None where the response was of no use."""
+
+
 class Signal(Enum):
-    """What a hedge is told that is no outcome."""
+    """A message to a hedge that is not an outcome."""
 
     DUE = "due"
     """The latest send has been under way for its `hedge_in` seconds."""
@@ -118,14 +140,14 @@ class Signal(Enum):
 
 DUE, LATE = Signal.DUE, Signal.LATE
 
-Step = Send | Wait | Queue | Ask | Hold
-Reply = Outcome | Completed | Signal | bool | None
+Step = Send | Wait | Queue | Ask | Hold | Receive
+Reply = Outcome | Completed | Signal | Received | bool | None
 Steps = Generator[Step, Reply, "Final"]
 
 
 @dataclass(slots=True)
 class Final:
-    """The end of a call: the last real outcome, what was tried, and the permit that it was tried under."""
+    """The end of a call: the last real outcome, its attempts, and the permit of the last one."""
 
     outcome: Outcome
     attempts: tuple[Attempt, ...]

@@ -15,7 +15,9 @@ SleepwalkerException
 │  ├─ ReadTimeout                  also requests ReadTimeout
 │  ├─ ProxyError                   also requests ProxyError
 │  ├─ RedirectError                also requests TooManyRedirects
-│  └─ DecodeError                  also requests JSONDecodeError (a ValueError)
+│  ├─ DecodeError                  also requests JSONDecodeError (a ValueError)
+│  └─ DownloadError
+│     └─ ChecksumError
 ├─ HTTPError                       also requests.HTTPError
 │  ├─ ClientHTTPError              one class per status, 400 to 431
 │  └─ ServerHTTPError              one class per status, 500 to 511
@@ -37,12 +39,14 @@ from sleepwalker.exceptions.base import PolicyError, SleepwalkerException
 from sleepwalker.exceptions.calls import (
     AuthenticationError,
     BulkheadFullError,
+    ChecksumError,
     CircuitOpenError,
     ConnectError,
     ConnectionError,
     ConnectTimeout,
     DeadlineExceeded,
     DecodeError,
+    DownloadError,
     HostIsolatedError,
     InsecureAuthError,
     ProxyError,
@@ -107,6 +111,7 @@ from sleepwalker.exceptions.statuses import (
 __all__ = [
     "AuthenticationError",
     "BulkheadFullError",
+    "ChecksumError",
     "CircuitOpenError",
     "ClientHTTPError",
     "ConnectError",
@@ -116,6 +121,7 @@ __all__ = [
     "DataPullError",
     "DeadlineExceeded",
     "DecodeError",
+    "DownloadError",
     "FragmentError",
     "HTTPBadGateway",
     "HTTPBadRequest",

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AuthenticationError",
     "BulkheadFullError",
+    "ChecksumError",
     "CircuitOpenError",
     "ConnectError",
     "ConnectTimeout",
     "ConnectionError",
     "DeadlineExceeded",
     "DecodeError",
+    "DownloadError",
     "HostIsolatedError",
     "InsecureAuthError",
     "ProxyError",
@@ -215,3 +217,19 @@ class DecodeError(ConnectionError, requests.exceptions.JSONDecodeError):
 
     def __str__(self) -> str:
         return self.msg
+
+
+class DownloadError(ConnectionError):
+    """The server responded to a download, but not with a file: 204, say, or a range that was not asked for.
+
+    `response` is that response.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str = "", *, response: Any = None) -> None:
+        super().__init__(message, response=response)
+
+
+class ChecksumError(DownloadError):
+    """A download is whole, but its checksum is not the one that was asked for. What had arrived is removed."""

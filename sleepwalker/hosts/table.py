@@ -181,9 +181,8 @@ class HostTable:
     def settle(self, record: Host, names: tuple[str, ...], brought: Policy | None) -> list[Event]:
         """Register a connection to a host under these names. Returns the events to emit.
 
-        The first connection settles whose policy the host follows. A later one with its own policy, or with a name that
-        another pattern matches, changes nothing, and one event says so. A pattern takes precedence over what hooks and
-        managers say.
+        The first connection settles whose policy the host follows. A later one with its own policy or another pattern
+        changes nothing, and one event says so. A pattern takes precedence over hooks and managers.
         """
         wanted = None if brought is None else brought.for_host(*names)
         with self.lock:

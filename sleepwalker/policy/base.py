@@ -253,7 +253,7 @@ def _unknown(cls: type[PolicyModel], key: object, prefix: str, also: tuple[str, 
 def _not_a_part(cls: type[PolicyModel], name: str, value: object, prefix: str) -> str:
     path = f"{prefix}{name}"
     if value is True:
-        came = "True says nothing (leave it out for the default)"
+        came = "True has no meaning here (leave it out for the default)"
     elif value is False or value is None:
         came = f"{value} is not allowed, it cannot be switched off (leave it out for the defaults)"
     elif isinstance(value, str):  # not shown: `log = "…"` is from a file that is no policy

@@ -79,7 +79,9 @@ def free_header(name: str) -> Constraint:
     def check(prefix: str, header: str | None) -> str | None:
         if header is None or header.lower() not in _TAKEN:
             return None
-        return f"{prefix}{name}: {header!r} is not allowed, it says something else; must be a header of your own"
+        return (
+            f"{prefix}{name}: {header!r} is not allowed, because it has another meaning; must be a header of your own"
+        )
 
     return check
 

@@ -63,9 +63,7 @@ def tables_of(
         for pattern in match:
             before = first.setdefault(pattern.lower().rstrip("/"), number)
             if before != number:
-                wrong.append(
-                    f"{path}.{MATCH}: {pattern!r} stands in {HOST}[{before}] already, which comes first and wins"
-                )
+                wrong.append(f"{path}.{MATCH}: {pattern!r} is already in {HOST}[{before}], which comes first and wins")
         said = {key: value for key, value in table.items() if key != MATCH}
         policy = cls.__new__(cls)
         inner = fill(policy, _overlaid(top, said), f"{path}.", also=(MATCH,))[1]

@@ -30,7 +30,7 @@ def fault_of(pattern: object) -> str | None:
             f"{pattern[:99]!r} is not allowed, a scope has the policy that `scope(name, policy=)` gives it; {_ALLOWED}"
         )
     if not pattern.strip("/ "):
-        return f"{pattern[:9]!r} fits no host; {_ALLOWED}"
+        return f"{pattern[:9]!r} matches no host; {_ALLOWED}"
     if len(pattern) > _LONGEST or not pattern.isprintable():
         return f"a text of {len(pattern)} characters, or not all of them printable, is not allowed; {_ALLOWED}"
     return None

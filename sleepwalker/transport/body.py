@@ -106,7 +106,7 @@ class Stream:
         if inspect.iscoroutine(value):
             value.close()
         kinds = "an iterable or asynchronous iterable of bytes" if self._awaits else "an iterable of bytes"
-        raise TypeError(f"data() gave {type(value).__name__}; it must give bytes, str, a file or {kinds}")
+        raise TypeError(f"data() returned {type(value).__name__}; it must return bytes, str, a file or {kinds}")
 
 
 def prepare_body(
@@ -312,4 +312,4 @@ def _as_bytes(chunk: Any) -> bytes:
     try:
         return bytes(memoryview(chunk))
     except TypeError:
-        raise TypeError(f"data must be made of bytes or str, not {type(chunk).__name__}") from None
+        raise TypeError(f"data must yield bytes or str, not {type(chunk).__name__}") from None

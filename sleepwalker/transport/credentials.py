@@ -80,8 +80,8 @@ def normalise_auth(auth: Any) -> Auth | Anonymous | None:
         )
     if inspect.iscoroutinefunction(auth) or inspect.iscoroutinefunction(type(auth).__call__):
         raise TypeError(
-            "auth is a coroutine function, and is not awaited: fetch a token in the hook of an AsyncConnectionManager, "
-            "and have it return a connection with that token in its headers"
+            "auth is a coroutine function, which is never awaited: fetch the token in a hook of an "
+            "AsyncConnectionManager that returns a connection with the token in its headers"
         )
     return auth  # type: ignore[no-any-return]
 

@@ -150,7 +150,7 @@ def of_proxy(error: BaseException, context: ErrorContext) -> ours.ConnectionErro
     elif any(map(_is_timeout, chain)):
         text = f"{proxy} did not respond within {context.connect:.3g} s (timeout.connect)"
     else:
-        text = f"{proxy} refused or broke off, or it is no proxy"
+        text = f"{proxy} refused or closed the connection, or is not a proxy"
     made = _made(ours.ProxyError(f"{context.origin}: {text}"), never_sent=context.unsent, retryable=retryable)
     made.local = any(map(_is_local, chain))
     return made
@@ -238,7 +238,7 @@ def _header(error: BaseException, context: ErrorContext) -> ours.ConnectionError
 
 def of_url(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
     """For what cannot be sent."""
-    text = f"{context.origin}: requests does not take this URL, header or proxy setting"
+    text = f"{context.origin}: requests does not accept this URL, header or proxy setting"
     return _made(ours.URLError(text), never_sent=True, retryable=False)
 
 

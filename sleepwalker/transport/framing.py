@@ -37,8 +37,7 @@ NEXT_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n").match
 
 #: What a body is said to be that ended with its TLS connection, where that did not announce it.
 UNANNOUNCED = (
-    "the connection ended without TLS's close_notify, and nothing else says that the body is whole "
-    "(pool.require_close_notify)"
+    "the connection ended without TLS's close_notify, so the body may be incomplete (pool.require_close_notify)"
 )
 #: The fields that say where a body ends.
 _FRAMING = ("content-length", "transfer-encoding")
@@ -56,7 +55,7 @@ def parse_status_line(line: str) -> tuple[int, int, str]:
     """The version (10 or 11, as in http.client), the status and the reason."""
     match = _STATUS_LINE(line)
     if match is None:
-        raise MalformedResponse("not HTTP/1: the first line of the response is no status line")
+        raise MalformedResponse("not HTTP/1: the first line of the response is not a status line")
     return 10 if match[1] in ("0.9", "1.0") else 11, int(match[2]), _reason(match[3] or "")
 
 
@@ -136,7 +135,7 @@ def times_chunked(values: Iterable[str]) -> int:
     if codings == ["identity"]:
         return 0
     if any(coding != "chunked" for coding in codings):
-        raise MalformedResponse("the response's Transfer-Encoding is another than `chunked`, the only one that is read")
+        raise MalformedResponse("the response's Transfer-Encoding is not `chunked`, the only supported one")
     return len(codings)
 
 

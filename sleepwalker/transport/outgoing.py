@@ -11,7 +11,7 @@ from sleepwalker.transport.addresses import Peer
 from sleepwalker.transport.body import Body
 from sleepwalker.transport.credentials import Auth
 from sleepwalker.transport.digest import guard_challenges
-from sleepwalker.transport.redirects import Hop
+from sleepwalker.transport.redirects import HARMLESS, Hop
 from sleepwalker.transport.url import Origin
 
 
@@ -45,6 +45,8 @@ class OutgoingRequest:
     """The header that tells the server how many seconds are left; None for none."""
     body_ends_at: float | None = None
     """When the whole body of a stream must be read, on the connection's clock; None for no such time."""
+    harmless: tuple[str, ...] = HARMLESS
+    """The headers that a redirect to another origin takes along."""
     deadlines: tuple[UsedSockets, ...] = ()
     """Of its attempts: they know the sockets that were used."""
 
@@ -72,4 +74,4 @@ def first_hop(outgoing: OutgoingRequest, origin: Origin) -> Hop:
         # As in requests: an auth object may have changed the body, and so its length, or have given a GET one.
         if isinstance(prepared.body, bytes | str) and "Transfer-Encoding" not in prepared.headers:
             prepared.prepare_content_length(prepared.body)
-    return Hop(prepared, origin.text)
+    return Hop(prepared, origin.text, outgoing.harmless)

@@ -24,18 +24,22 @@ MAX_REDIRECTS = 30
 _TWO_READINGS = re.compile(r"[\x00-\x20]*(?:https?:)?(?:[/\\]{3}|/?\\)", re.IGNORECASE)
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: The only headers sent to another origin.
-_HARMLESS = ("Accept", "User-Agent")
+HARMLESS = ("Accept", "User-Agent")
+#: The same of a download, which sets the others itself.
+HARMLESS_OF_A_DOWNLOAD = (*HARMLESS, "Accept-Encoding", "Range", "If-Range")
 
 
 class Hop:
     """The next request of an attempt."""
 
-    __slots__ = ("foreign", "moved", "prepared", "target")
+    __slots__ = ("foreign", "harmless", "moved", "prepared", "target")
 
-    def __init__(self, prepared: requests.PreparedRequest, target: str) -> None:
+    def __init__(self, prepared: requests.PreparedRequest, target: str, harmless: tuple[str, ...] = HARMLESS) -> None:
         self.prepared: requests.PreparedRequest = prepared
         self.target: str = target
         """The origin it goes to."""
+        self.harmless: tuple[str, ...] = harmless
+        """The headers that go along to another origin."""
         self.moved: bool = False
         """True once our origin responded with a redirect: it got the request, even if the redirect fails."""
         self.foreign: bool = False
@@ -69,7 +73,7 @@ def next_hop(hop: Hop, response: requests.Response, origin: Origin, body: Body, 
     if target != origin or hop.foreign:
         if method not in ("GET", "HEAD"):
             raise RedirectError(f"{origin}: a redirect of a {method} to another origin ({target}) is not followed")
-        hop.prepared = _stripped(hop.prepared, method, url, origin)
+        hop.prepared = _stripped(hop.prepared, method, url, hop.harmless)
         hop.foreign = True
         hop.target = target.text
         return
@@ -99,13 +103,15 @@ def target_of(response: requests.Response, origin: Origin) -> tuple[str, Origin,
         pass
     else:
         return url, target, requote_uri(fragment)
-    raise RedirectError(f"{origin}: a redirect to something that is no http or https URL, or has credentials in it")
+    raise RedirectError(f"{origin}: a redirect to a URL that is not http or https, or has credentials in it")
 
 
-def _stripped(prepared: requests.PreparedRequest, method: str, url: str, origin: Origin) -> requests.PreparedRequest:
+def _stripped(
+    prepared: requests.PreparedRequest, method: str, url: str, harmless: tuple[str, ...]
+) -> requests.PreparedRequest:
     bare = requests.PreparedRequest()
     bare.prepare(method=method, url=url)
-    bare.headers = CaseInsensitiveDict({name: prepared.headers[name] for name in _HARMLESS if name in prepared.headers})
+    bare.headers = CaseInsensitiveDict({name: prepared.headers[name] for name in harmless if name in prepared.headers})
     return bare
 
 

@@ -12,7 +12,7 @@ import aiohttp
 import requests
 from requests.auth import HTTPDigestAuth
 
-from sleepwalker import ANONYMOUS, HostHealth, HTTPNotFound, Policy, Response, URLError
+from sleepwalker import ANONYMOUS, Download, HostHealth, HTTPNotFound, Policy, Response, URLError
 from sleepwalker.aio import AsyncConnection, AsyncResponse, follow, pages
 from sleepwalker.events import Event
 
@@ -54,6 +54,12 @@ async def calls(conn: AsyncConnection) -> None:
     conn.get("/").json()  # type: ignore[attr-defined]
     await conn.get("/", stream=True)  # type: ignore[call-arg]
     await conn.get("/", timout=5)  # type: ignore[call-arg]
+
+
+async def downloads(conn: AsyncConnection) -> None:
+    done = await conn.download("/big", "big", progress=lambda done, total: print(done), total=60)
+    assert_type(done, Download)
+    await conn.download("/big", "big", stream=True)  # type: ignore[call-arg]
 
 
 async def bodies(conn: AsyncConnection) -> None:

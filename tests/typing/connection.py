@@ -25,6 +25,7 @@ from sleepwalker import (
     ConnectionManager,
     DeadlineExceeded,
     DecodeError,
+    Download,
     HealthPolicy,
     HedgePolicy,
     HostHealth,
@@ -105,6 +106,26 @@ def of_answers_only(came: requests.Response) -> bool:
 def observer(event: Event, level: Level | None = None, /) -> None:
     assert_type(event.host, str)
     assert_type(event.fields(), dict[str, Any])
+
+
+def downloads(conn: Connection, path: Path) -> None:
+    done = conn.download("/big", path)
+    assert_type(done, Download)
+    assert_type((done.path, done.size, done.resumed), tuple[Path, int, int])
+    assert_type(done.attempts, tuple[Attempt, ...])
+    assert_type(done.attempts[0].reached, int | None)
+    assert_type(done.response, requests.Response)
+
+    def far(done: int, total: int | None) -> None:
+        print(done, total)
+
+    conn.scope("files").download("/big", "big", progress=far, checksum="sha256:00", total=60)
+    conn.download("/big", "big", params={"a": 1}, headers={"X-A": "1"}, timeout=(1, 2), policy="batch")
+    done.size = 5  # type: ignore[misc]
+    conn.download("/big")  # type: ignore[call-arg]
+    conn.download("/big", b"big")  # type: ignore[arg-type]
+    conn.download("/big", "big", json={})  # type: ignore[call-arg]
+    conn.download("/big", "big", progress=lambda done: None)  # type: ignore[arg-type, misc]
 
 
 def calls(conn: Connection) -> None:

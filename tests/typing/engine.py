@@ -30,6 +30,8 @@ from sleepwalker.engine import (
     Outcome,
     Permit,
     Queue,
+    Receive,
+    Received,
     Recent,
     RejectedBy,
     Reply,
@@ -47,6 +49,7 @@ from sleepwalker.engine import (
     Waiter,
     answered,
     asked_wait,
+    download,
     failed,
     fleet,
     passes_rate_limit,
@@ -68,6 +71,7 @@ def begin(policy: Policy) -> Steps:
     assert_type(compiled, CompiledPolicy)
     assert_type(passes_rate_limit(policy), bool)
     assert_type((compiled.attempt, compiled.total, compiled.methods), tuple[float, float, frozenset[str]])
+    assert_type(download(host, compiled, request, SYSTEM_CLOCK, observe, ends_at=5.0), Steps)
     return run(host, compiled, request, SYSTEM_CLOCK, observe)
 
 
@@ -87,6 +91,9 @@ def perform(step: Step) -> Reply:
         case Ask():
             assert_type(step.attempts, tuple[Attempt, ...])
             return step.retry_if(step.outcome)
+        case Receive():
+            assert_type(step.outcome, Outcome)
+            return Received(step.outcome, over=True, forward=True, reached=None)
         case Hold():
             return Completed(2, failed(OSError()))
 

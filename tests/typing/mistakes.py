@@ -59,6 +59,7 @@ def constructors(manager: ConnectionManager) -> None:
 def calls(conn: Connection) -> None:
     conn.gett("/")  # a misspelt method  # mistake
     conn.get("/", timout=5)  # a misspelt option  # mistake
+    conn.download("/", "file", cheksum="sha256:00")  # likewise  # mistake
     conn.get("/", stream="yes")  # a str for a bool  # mistake
     conn.post("/", jsn={"a": 1})  # a misspelt option  # mistake
     conn.get("/", total=(1, 2))  # a pair for a number  # mistake
@@ -146,6 +147,7 @@ async def awaits(conn: AsyncConnection, manager: AsyncConnectionManager) -> None
     conn.get("/").json()  # `await` is missing  # mistake
     manager.find("https://host.com").get("/")  # likewise  # mistake
     await conn.get("/", stream=True)  # there it is `conn.stream`  # mistake
+    print(conn.download("/big", "big").size)  # `await` is missing  # mistake
     with conn.stream("GET", "/") as response:  # it is `async with`  # mistake
         print(response)
     async with conn.stream("GET", "/") as stream:

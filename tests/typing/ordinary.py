@@ -266,6 +266,12 @@ class Shop:
             for chunk in response.iter_content(65_536):
                 file.write(chunk)
 
+    def fetched(self, path: Path, digest: str) -> int:
+        def show(done: int, total: int | None) -> None:
+            logger.info("%d of %s bytes", done, total)
+
+        return self._conn().download("/report", path, progress=show, checksum=f"sha256:{digest}", total=3600).size
+
     def exists(self, item: str) -> bool:
         return self._conn().head(f"/items/{item}", raise_for_status=False).ok
 

@@ -66,7 +66,7 @@ def test_the_values_that_a_call_makes_cannot_be_changed(answers: Outcome | list[
 
 
 def test_the_constructor_names_its_arguments() -> None:
-    names = ["number", "start", "duration", "status", "error", "wait"]
+    names = ["number", "start", "duration", "status", "error", "wait", "reached"]
     assert list(inspect.signature(Attempt).parameters) == names
     with pytest.raises(TypeError, match=r"__init__\(\) missing .*'duration'"):
         Attempt(1, 0.0)  # type: ignore[call-arg]

@@ -179,7 +179,7 @@ def test_every_field_has_bad_values_in_the_table() -> None:
 @pytest.mark.parametrize("path", ["timeout", "retry", "retry.budget", "breaker", "hedge", "log"])
 def test_a_part_that_is_no_table_is_named(path: str, value: Any) -> None:
     fault = about(path, faults_of(**nested(path, value)))[0]
-    came = {"x": "a text of 1 characters", "[1]": "a list of 1", "True": "True says nothing"}.get(
+    came = {"x": "a text of 1 characters", "[1]": "a list of 1", "True": "True has no meaning here"}.get(
         str(value), repr(value)
     )
     assert fault.startswith(f"{path}: {came}")
@@ -195,7 +195,7 @@ def test_a_part_that_cannot_be_off_says_so(part: str, value: Any) -> None:
 
 def test_true_says_nothing() -> None:
     (fault,) = faults_of(retry=True)
-    assert "True says nothing (leave it out for the default); must be a table of attempts, wait_initial" in fault
+    assert "True has no meaning here (leave it out for the default); must be a table of attempts, wait_initial" in fault
     assert "or false (in code also a RetryPolicy)" in fault
 
 
@@ -245,7 +245,7 @@ def test_from_dict_takes_only_mappings(data: Any) -> None:
 CROSS: list[tuple[dict[str, Any], str]] = [
     (
         {"timeout": {"propagate": "Content-Length"}},
-        "timeout.propagate: 'Content-Length' is not allowed, it says something else; must be a header of your own",
+        "timeout.propagate: 'Content-Length' is not allowed, because it has another meaning; must be",
     ),
     ({"timeout": {"connect": 11}}, "timeout.connect: 11 is too much; must be at most timeout.attempt (10): lower"),
     ({"timeout": {"attempt": 31}}, "timeout.attempt: 31 is too much; must be at most timeout.total (30): lower"),

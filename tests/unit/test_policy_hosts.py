@@ -173,7 +173,7 @@ def test_every_fault_of_every_table_is_told_with_its_place() -> None:
     assert "did you mean host?" in faults[0]
     assert "did you mean host[0].match?" in faults[3]
     assert "did you mean host[1].breaker" in faults[9]
-    assert faults[11] == "host[2].match: 'A' stands in host[1] already, which comes first and wins"
+    assert faults[11] == "host[2].match: 'A' is already in host[1], which comes first and wins"
     assert "must be at most host[2].timeout.total (5)" in faults[12]
     assert "s3cr3t" not in str(faults)
 

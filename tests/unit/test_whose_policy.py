@@ -478,7 +478,7 @@ def test_nothing_that_is_known_of_a_host_is_lost_when_another_policy_takes_over(
         ({"policies": {A: "nonsense"}}, PolicyError, "'https://a.test': name: unknown"),
         ({"policies": [A]}, TypeError, "policies must be a mapping of patterns to policies"),
         ({"policies": "batch"}, TypeError, "not str"),
-        ({"policy": "batch", "policies": {"": "batch"}}, PolicyError, "fits no host"),
+        ({"policy": "batch", "policies": {"": "batch"}}, PolicyError, "matches no host"),
         ({"policies": {f"{A}#reports": "batch"}}, PolicyError, r"a scope has the policy that `scope\(name, policy=\)`"),
         ({"policy": 3, "policies": {A: "batch"}}, TypeError, "policy must be a Policy"),
     ],

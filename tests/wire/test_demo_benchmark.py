@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,11 +48,22 @@ def test_the_committed_page_follows_from_the_committed_figures() -> None:
     assert [fault for run in runs for fault in demo.faults(run)] == []
 
 
+def between(figures: list[int]) -> str:
+    """From the least to the greatest, as a reader would say it."""
+    low, high = min(figures), max(figures)
+    return f"{low}" if low == high else f"{low} {'or' if low + 1 == high else 'to'} {high}"
+
+
 def test_the_readme_says_what_was_measured() -> None:
     runs = json.loads((demo.RESULTS / "demo.json").read_text(encoding="utf-8"))["runs"]
-    ours, theirs = ([one["hosts"]["flaky"][side]["answered"] for one in runs] for side in demo.SIDES)
-    says = f"got {min(ours)} to {max(ours)} answers of `flaky` (plain requests {min(theirs)} to {max(theirs)})"
-    assert says in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for host in ("flaky", "reboots", "dies", "moves"):
+        ours, theirs = ([one["hosts"][host][side]["answered"] for one in runs] for side in demo.SIDES)
+        assert re.search(rf"\| `{host}` [^|]+\| {between(ours)} \| {between(theirs)} \|", readme)
+    dead = [one["hosts"]["dies"] for one in runs]
+    ours = [sides["sleepwalker"]["retries"] + sides["sleepwalker"]["failed"] for sides in dead]
+    theirs = [sides["requests"]["failed"] for sides in dead]
+    assert f"the dead server got {between(ours)} requests instead of {between(theirs)}." in readme
 
 
 def test_a_short_series_tabulates_what_it_ran(tmp_path: Path) -> None:

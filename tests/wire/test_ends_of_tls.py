@@ -24,7 +24,7 @@ WHOLE = {
     "no end of the trailer": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
     "length, HTTP/1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
 }
-SAID = "the connection ended without TLS's close_notify, and nothing else says that the body is whole"
+SAID = "the connection ended without TLS's close_notify, so the body may be incomplete"
 WAYS = pytest.mark.parametrize("warm", [False, True], ids=["ordinary", "fast"])
 
 

@@ -663,7 +663,7 @@ def test_managers_on_one_table_are_one_worker_until_the_last_is_closed(url: str)
     beside = ConnectionManager[Any](hosts=hosts)
     until(lambda: first.joined and second.joined)
     assert len(overview(url).workers) == 1
-    with pytest.raises(TypeError, match=r"fleet: the managers of these hosts= have joined .*; leave it out"):
+    with pytest.raises(TypeError, match=r"these hosts= have already joined .*: leave fleet= out"):
         ConnectionManager(hosts=hosts, fleet=quick(url, service="another"))
     beside.close()
     first.manager.close()
@@ -795,9 +795,9 @@ def test_greenlets_join_and_tell(url: str, make: Make) -> None:
         ("", ValueError, "must be one that begins with redis://"),
         (f"http://user:{SECRET}@h", ValueError, "has another scheme"),
         (f"user:{SECRET}@h:6379", ValueError, "has another scheme"),
-        (f"redis://user:{SECRET}@h:port", ValueError, "a port that is no number"),
+        (f"redis://user:{SECRET}@h:port", ValueError, "a port that is not a number"),
         (f"redis://user:{SECRET}/x@h", ValueError, "must be escaped"),
-        (f"redis://user:{SECRET}@h/db", ValueError, "a database that is no number"),
+        (f"redis://user:{SECRET}@h/db", ValueError, "a database that is not a number"),
         (f"file://{SECRET}@h/run/x", ValueError, "file:///run/billing.fleet"),
     ],
 )

@@ -177,8 +177,8 @@ def test_the_limit_that_was_exceeded_is_named(
     ("data", "words"),
     [
         (b"", "closed without a response"),
-        (b"220 mail.example ESMTP\r\n\r\n", "not HTTP/1: the first line of the response is no status line"),
-        (b"HTTP/1.1 2_0 OK\r\n\r\n", "not HTTP/1: the first line of the response is no status line"),
+        (b"220 mail.example ESMTP\r\n\r\n", "not HTTP/1: the first line of the response is not a status line"),
+        (b"HTTP/1.1 2_0 OK\r\n\r\n", "not HTTP/1: the first line of the response is not a status line"),
         (b"HTTP/1.1 200 OK\r\nContent-Le", "the connection ended within the response's head"),
         (b"HTTP/1.1 20", "the connection ended within the response's head"),
         (b"HT", "the connection ended within the response's head"),
@@ -292,7 +292,7 @@ def test_a_coding_that_was_not_asked_for_is_refused(
 ) -> None:
     server.script(raw(head(*[b"Transfer-Encoding: " + coding for coding in codings]) + chunked(b"hello")))
     text = refusal(conn, lambda: conn.get("/", stream=streamed))
-    said = "the response's Transfer-Encoding is another than `chunked`, the only one that is read"
+    said = "the response's Transfer-Encoding is not `chunked`, the only supported one"
     assert text == f"{server.url}: {said}"
 
 

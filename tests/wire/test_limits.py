@@ -75,7 +75,7 @@ def test_closing_the_connection_ends_a_wait_for_a_turn(driver: str) -> None:
 
         closer = threading.Thread(target=close)
         closer.start()
-        with elapsed() as took, pytest.raises(OurConnectionError, match="closed while the call waited"):
+        with elapsed() as took, pytest.raises(OurConnectionError, match="closed while the call was queued"):
             conn.get("/")
         closer.join()
         took.assert_at_most(20)
@@ -131,7 +131,7 @@ def test_closing_the_connection_ends_the_queue_and_lets_the_request_in_flight_fi
         while not conn._record.admission.bulkhead.queue:
             time.sleep(0.01)
         conn.close()
-        with pytest.raises(OurConnectionError, match="closed while the call waited"):
+        with pytest.raises(OurConnectionError, match="closed while the call was queued"):
             second.result(15)
         ended.set()
         assert first.result(10).status_code == 200

@@ -233,7 +233,7 @@ def test_a_connection_that_closes_sends_home_those_that_wait() -> None:
             while conn._record.gauges().queued == 0:
                 time.sleep(0.001)
             conn.close()
-            with pytest.raises(OurConnectionError, match="was closed while the call waited"):
+            with pytest.raises(OurConnectionError, match="was closed while the call was queued"):
                 call.result(10)
         took.assert_at_most(5)
         assert len(server.requests) == 1

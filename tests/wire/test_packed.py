@@ -124,7 +124,7 @@ def test_an_error_body_that_cannot_be_decoded_is_kept_as_it_came(
     with pytest.raises(HTTPServiceUnavailable) as caught:
         conn.get("/", stream=stream)
     error = caught.value
-    assert str(error) == f"Service Unavailable (its body could not be decoded: it is not {coding}, or not all of it)"
+    assert str(error) == f"Service Unavailable (its body could not be decoded: it is incomplete or not {coding})"
     assert (error.json_data, error.text, error.response.content) == (None, "", body)
     twin = pickle.loads(pickle.dumps(error))
     assert (str(twin), twin.json_data, twin.text, twin.response.content) == (str(error), None, "", body)

@@ -81,10 +81,10 @@ def failure(conn: Connection) -> ProxyError:
 
 
 BREAKS: dict[str, tuple[Step, str]] = {
-    "hung up": (hang_up(), "refused or broke off, or it is no proxy"),
+    "hung up": (hang_up(), "refused or closed the connection, or is not a proxy"),
     "reset": (reset(), "failed: Connection reset by peer (errno "),
-    "nonsense": (garbage(), "refused or broke off, or it is no proxy"),
-    "nothing of HTTP": (garbage(b"SSH-2.0-x\r\n"), "refused or broke off, or it is no proxy"),
+    "nonsense": (garbage(), "refused or closed the connection, or is not a proxy"),
+    "nothing of HTTP": (garbage(b"SSH-2.0-x\r\n"), "refused or closed the connection, or is not a proxy"),
     "403": (reply(403), "answered 403 to CONNECT"),
     "407": (reply(407), "answered 407 to CONNECT: its URL in proxies= needs the right user and password"),
     "502": (reply(502), "answered 502 to CONNECT"),

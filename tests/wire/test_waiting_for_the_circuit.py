@@ -144,7 +144,7 @@ def test_closing_the_connection_ends_it_at_once() -> None:
             with elapsed() as took:
                 conn.close()
                 for call in calls:
-                    with pytest.raises(OurConnectionError, match="closed while the call waited") as caught:
+                    with pytest.raises(OurConnectionError, match="closed while the call was queued") as caught:
                         call.result(20)
                     assert caught.value.never_sent
             took.assert_at_most(1)

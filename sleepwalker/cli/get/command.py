@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from sleepwalker.cli.get.target import read_body, read_header
 from sleepwalker.cli.parser import (
@@ -15,6 +16,7 @@ from sleepwalker.cli.parser import (
     new_regular_file,
     whole,
 )
+from sleepwalker.downloads.checksum import Checksum
 
 _DESCRIPTION = """\
 Call a URL under a policy. One call: attempts that fail are
@@ -33,6 +35,8 @@ _EXAMPLES = examples(
     "# a body from the command line, or from a file",
     "sleepwalker get -X PUT -d '{}' https://example.net/",
     "sleepwalker get -d @in.bin -o out.bin https://example.net/",
+    "# a large file: run again, it goes on with what is there",
+    "sleepwalker get -o app.iso https://example.net/app.iso",
     "# ask for anna's password",
     "sleepwalker get --auth anna https://example.net/",
     "# under another policy; with a log to inspect",
@@ -72,7 +76,18 @@ def add(commands: Commands) -> None:
         "-c", "--concurrency", metavar="N", type=whole(1), default=1, help="how many at a time (%(default)s)"
     )
     output = parser.add_argument_group("the output")
-    files.append(output.add_argument("-o", "--output", metavar="FILE", type=new_file, help="write the body there"))
+    files.append(
+        output.add_argument(
+            "-o",
+            "--output",
+            metavar="FILE",
+            type=_file,
+            help="write the body there",
+        )
+    )
+    output.add_argument(
+        "--checksum", metavar="sha256:HEX", type=_checksum, help="what the file of -o must have; also sha512 and others"
+    )
     output.add_argument("--json", action="store_true", help="the outcome as JSON on stdout, without the body")
     files.append(
         output.add_argument("--log", metavar="FILE", type=new_regular_file, help="append all events, as JSON lines")
@@ -85,13 +100,33 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the calls."""
     from sleepwalker.cli import logs  # noqa: PLC0415 - these need rich, parsing does not
-    from sleepwalker.cli.get import many, one, target  # noqa: PLC0415
+    from sleepwalker.cli.get import download, many, one, target  # noqa: PLC0415
 
     if args.number > 1 and args.output:
         raise UsageError("--output keeps one body, and -n asks for several: leave one of them out")
     aim = target.Target.of(args)
     single = args.number == 1
+    downloads = single and aim.is_for_a_file(args.output)
+    if args.checksum and not downloads:
+        raise UsageError("--checksum is of a file: give -o FILE, too, and neither -X, -d, -n nor a header for a range")
     with logs.events_to(args.log), aim.connection(args, one.show_event if single else None) as connection:
+        if downloads:
+            checksum, as_json = args.checksum, args.json
+            return download.run(connection, aim, output=args.output, checksum=checksum, as_json=as_json)
         if single:
             return one.run(connection, aim, output=args.output, as_json=args.json)
         return many.run(connection, aim, number=args.number, concurrency=args.concurrency, as_json=args.json)
+
+
+def _file(text: str) -> Path | None:
+    """A type for `add_argument`: a file that can be written to, or `-` for stdout."""
+    return None if text == "-" else new_file(text)
+
+
+def _checksum(text: str) -> str:
+    """A type for `add_argument`: an algorithm and a digest."""
+    try:
+        Checksum.of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text

@@ -30,9 +30,11 @@ def run(connection: sleepwalker.Connection, target: Target, *, output: Path | No
     if response is not None:
         _deliver(response.content, response.encoding, output, quiet=as_json)
     if as_json:
-        print(json.dumps(_to_dict(target, response, error, took), indent=2))
+        came = None if response is None else len(response.content)
+        print(json.dumps(to_dict(target, response, error, took, came), indent=2))
     else:
-        told(_summary(target, response, error, took), sys.stderr, indent="  ")
+        received = "" if response is None else count(len(response.content), "byte")
+        told(summary(target, response, error, took, received), sys.stderr, indent="  ")
     if isinstance(error, sleepwalker.URLError):  # nothing was sent, for it could not be
         return 2
     return 0 if answered else 1
@@ -79,20 +81,30 @@ def _deliver(body: bytes, encoding: str | None, output: Path | None, *, quiet: b
         say(safe_text(text).removesuffix("\n"), sys.stdout)
 
 
-def _summary(
-    target: Target, response: Response | None, error: sleepwalker.SleepwalkerException | None, took: float
+def summary(
+    target: Target,
+    response: Response | sleepwalker.Response | None,
+    error: sleepwalker.SleepwalkerException | None,
+    took: float,
+    received: str,
 ) -> str:
+    """The line that says how a call ended; `received` is what came, in words."""
     if response is not None:
         came = f"{response.status_code} {response.reason or ''}".strip()
-        tail = f"{count(len(response.attempts), 'attempt')}, {seconds(took)}, {count(len(response.content), 'byte')}"
+        tail = f"{count(len(response.attempts), 'attempt')}, {seconds(took)}, {received}"
         return safe_line(f"{target.shown}: {came}, {tail}")
     attempts = len(error.attempts) if error else 0
     return safe_line(f"{target.shown}: {type(error).__name__}: {error}; {count(attempts, 'attempt')}, {seconds(took)}")
 
 
-def _to_dict(
-    target: Target, response: Response | None, error: sleepwalker.SleepwalkerException | None, took: float
+def to_dict(
+    target: Target,
+    response: Response | sleepwalker.Response | None,
+    error: sleepwalker.SleepwalkerException | None,
+    took: float,
+    size: int | None,
 ) -> dict[str, Any]:
+    """The same for programs; `size` is the bytes that came."""
     attempts = response.attempts if response is not None else error.attempts if error is not None else ()
     return {
         "request": target.shown,
@@ -102,7 +114,7 @@ def _to_dict(
         "error": type(error).__name__ if error is not None else None,
         "detail": str(error) if error is not None else None,
         "retry_after": _rounded(getattr(error, "retry_after", None)),
-        "bytes": len(response.content) if response is not None else None,
+        "bytes": size,
         "duration": round(took, 4),
         "attempts": [{name: _rounded(value) for name, value in attempt.to_dict().items()} for attempt in attempts],
     }

@@ -15,6 +15,7 @@ import sleepwalker
 from sleepwalker.cli.parser import UsageError
 from sleepwalker.cli.traffic import Response
 from sleepwalker.connection.arguments import Credentials
+from sleepwalker.downloads import OWN_HEADERS
 from sleepwalker.events import Observer
 from sleepwalker.transport.credentials import netrc_auth
 from sleepwalker.transport.prepare import check_method
@@ -58,6 +59,11 @@ class Target:
     def shown(self) -> str:
         """The request in words, without its query."""
         return f"{self.method} {self.origin}{safe_path(self.url)}"
+
+    def is_for_a_file(self, output: Path | None) -> bool:
+        """Whether it is a download: a GET into what is no pipe and no device, that does not ask for a range itself."""
+        plain = self.method == "GET" and self.data is None and OWN_HEADERS.isdisjoint(map(str.lower, self.headers))
+        return plain and output is not None and (not output.exists() or output.is_file())
 
     def connection(self, args: argparse.Namespace, observer: Observer | None) -> sleepwalker.Connection:
         """A connection to the target. Raises `UsageError` for what cannot be connected with."""

@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable
 
 from sleepwalker.drivers.aio.waits import Waits
 from sleepwalker.drivers.asking import ask
-from sleepwalker.engine import Ask, Final, Outcome, Queue, Reply, Send, Step, Steps, Wait
+from sleepwalker.engine import Ask, Final, Outcome, Queue, Receive, Received, Reply, Send, Step, Steps, Wait
 
 #: Sends one attempt and returns its outcome, whatever goes wrong; cancelled, it ends at once.
 Sender = Callable[[Send], Awaitable[Outcome]]
 #: Performs a send with hedge attempts: what the call does next, and the outcome that it goes on with.
 Hedged = Callable[[Steps, Send], Awaitable[tuple[Step | Final, Outcome]]]
+#: Receives the body of a download's response.
+Receiver = Callable[[Outcome], Awaitable[Received]]
 
 
 async def drive(
@@ -20,6 +22,7 @@ async def drive(
     send: Sender,
     release: Callable[[object], None],
     hedged: Hedged | None = None,
+    receive: Receiver | None = None,
 ) -> Final:
     """Perform the steps to their end, which is returned.
 
@@ -32,6 +35,7 @@ async def drive(
         release: Is handed the response of an attempt that nothing will be done with, so that it holds no socket
             during a wait. It may be None.
         hedged: Performs those sends that may be hedged; without it they are sent like the others.
+        receive: Of a download.
     """
     reply: Reply = None
     outcome: Outcome | None = None
@@ -60,6 +64,8 @@ async def drive(
                 return step
             elif isinstance(step, Ask):
                 reply = ask(step, release)
+            elif isinstance(step, Receive) and receive is not None:
+                reply = await receive(step.outcome)
             else:
                 raise TypeError(f"only a hedged send may be followed by {step!r}")
             step = None

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from sleepwalker.drivers.asking import ask
 from sleepwalker.drivers.threads.waits import Waits
-from sleepwalker.engine import Ask, Final, Outcome, Queue, Reply, Send, Step, Steps, Wait
+from sleepwalker.engine import Ask, Final, Outcome, Queue, Receive, Received, Reply, Send, Step, Steps, Wait
 
 #: Performs a send with hedge attempts: what the call does next, and the outcome that it goes on with.
 Hedged = Callable[[Steps, Send], tuple[Step | Final, Outcome]]
+#: Receives the body of a download's response.
+Receiver = Callable[[Outcome], Received]
 
 
 def drive(
@@ -18,6 +20,7 @@ def drive(
     send: Callable[[Send], Outcome],
     release: Callable[[object], None],
     hedged: Hedged | None = None,
+    receive: Receiver | None = None,
 ) -> Final:
     """Perform the steps to their end, which is returned.
 
@@ -28,9 +31,10 @@ def drive(
         release: Is handed the response of an attempt that nothing will be done with, so that it holds no socket
             during a wait. It may be None.
         hedged: Performs those sends that may be hedged; without it they are sent like the others.
+        receive: Of a download.
     """
     try:
-        return _perform(steps, waits, send, release, hedged)
+        return _perform(steps, waits, send, release, hedged, receive)
     except BaseException as error:
         # The steps end here after any error, or their permits would be held as long as their frame. If they raised it
         # themselves, they have ended.
@@ -47,6 +51,7 @@ def _perform(
     send: Callable[[Send], Outcome],
     release: Callable[[object], None],
     hedged: Hedged | None,
+    receive: Receiver | None,
 ) -> Final:
     # Not within the `try` of `drive`: since Python 3.12 a loop's jump back may stand outside of the `try` around it,
     # and a signal handler may raise there.
@@ -75,6 +80,8 @@ def _perform(
             return step
         elif isinstance(step, Ask):
             reply = ask(step, release)
+        elif isinstance(step, Receive) and receive is not None:
+            reply = receive(step.outcome)
         else:
             raise TypeError(f"only a hedged send may be followed by {step!r}")
         step = None

@@ -1,4 +1,4 @@
-"""How many calls to a host ended in each of the latest intervals, and how many of them came to nothing."""
+"""How many calls to a host ended in each recent interval, and how many of them failed or were rejected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WIDER = {"B": "H", "H": "I", "I": "Q"}
 
 
 class Activity:
-    """A ring of counts. It reads the host's counters when an interval begins, so a call that ends costs it nothing.
+    """A ring of counts. It reads the host's counters when an interval begins, so it adds no cost per call.
 
     Times are on the host's clock. Not thread-safe: its owner holds a lock.
     """
@@ -30,8 +30,8 @@ class Activity:
         """Begin the interval of `now`, in which the first call is about to end.
 
         `calls` and `errors` are the host's counters before that call is counted. Returns when the new interval ends,
-        and for how many seconds no call had ended, counted from the end of the last interval in which one did; None
-        for a host's first call.
+        and for how many seconds no call had ended, counted from the end of the last interval with one; None for a
+        host's first call.
         """
         number, before = int(now / INTERVAL), self._number
         ends = (number + 1) * INTERVAL

@@ -1,11 +1,11 @@
 """A limit of calls in flight that follows the host's latency: additive increase, multiplicative decrease.
 
-By Little's law a host that is full holds more calls only by holding each for longer. So the limit grows while attempts
-take about as long as they do when nothing queues, and is cut when they take twice as long, or when the host says that
-it is overloaded. The increase and decrease are those of TCP (Chiu and Jain 1989; RFC 5681), latency as the signal is
-that of TCP Vegas (Brakmo and Peterson 1995); for services, both were tried by Netflix (`concurrency-limits`) and Envoy
-(its adaptive concurrency filter). The numbers below are ours, from simulations of hosts with 1 to 100 workers and
-service times that are constant, exponential, log-normal and of two kinds: see `tests/unit/test_adaptive.py`.
+By Little's law a full host holds more calls only by holding each one longer. So the limit grows while attempts take
+about as long as without a queue, and is cut when they take twice as long, or when the host reports overload. Increase
+and decrease are those of TCP (Chiu and Jain 1989; RFC 5681). Latency as the signal is that of TCP Vegas (Brakmo and
+Peterson 1995). For services, both were tried by Netflix (`concurrency-limits`) and Envoy (its adaptive concurrency
+filter). The numbers below are ours, from simulations of hosts with 1 to 100 workers and constant, exponential,
+log-normal and bimodal service times: see `tests/unit/test_adaptive.py`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _TIMEOUTS = (DeadlineExceeded, ReadTimeout, ConnectTimeout)
 
 
 class Adaptive:
-    """The limit, between 1 and `most`, and what was learned. Not thread-safe: its owner holds a lock.
+    """The limit, between 1 and `most`, and what it has learned. Not thread-safe: its owner holds a lock.
 
-    It goes by rounds of attempts. After each it grows by half its square root (at least 1; doubling until the first
-    cut), if at least half of it was in use. Attempts that began before the last cut say nothing about the time after
-    it and are left out, so that a burst of slow responses causes one cut.
+    It works in rounds of attempts. After each round it grows by half its square root (at least 1; it doubles until the
+    first cut), if at least half of it was in use. Attempts that began before the last cut are left out, so that a burst
+    of slow responses causes one cut.
     """
 
     __slots__ = (
@@ -73,21 +73,21 @@ class Adaptive:
 
     @property
     def baseline(self) -> float | None:
-        """How long an attempt takes when nothing queues, in seconds; None before anything was learned."""
+        """The duration of an attempt without a queue, in seconds; None before anything was learned."""
         return self._baseline
 
     def reconfigure(self, most: int) -> None:
-        """Go on under another upper bound."""
+        """Continue with another upper bound."""
         self._most = most
         self._limit = min(self._limit, float(most))
 
     def entered(self, in_flight: int) -> None:
-        """So many calls are in flight now, the one that has just begun included."""
+        """So many calls are in flight now, including the one that has just begun."""
         if 2 * in_flight >= self.limit:
             self._used = True
 
     def learn(self, outcome: Outcome, began: float, now: float) -> None:
-        """Take note of an attempt that is over. Neutral outcomes and failures other than of overload say nothing."""
+        """Learn from a finished attempt. Neutral outcomes, and failures other than overload, are ignored."""
         if began < self._since:
             return
         busy = outcome.status == _TOO_MANY or (outcome.status == _UNAVAILABLE and outcome.verdict is Verdict.FAILURE)

@@ -1,4 +1,4 @@
-"""May a call go to its host, and an attempt? What stands between: isolation, limits, queues, the circuit."""
+"""Decides whether a call may go to its host, and whether an attempt may be sent: isolation, limits, queues, circuit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Refuser = Literal["breaker", "bulkhead", "cooldown", "isolation", "rate_limit"]
 
 
 class Admission(CooldownAdmission):
-    """Methods are thread-safe, but for those that end in `_locked`: these need the host's lock held."""
+    """Methods are thread-safe, except those that end in `_locked`: these need the host's lock held."""
 
     __slots__ = (
         "_clock",
@@ -61,7 +61,7 @@ class Admission(CooldownAdmission):
 
     @property
     def queued(self) -> int:
-        """How many calls wait: for a place, a token, the end of a cooldown, or the circuit."""
+        """How many calls wait for a place, a token, the end of a cooldown, or the circuit."""
         breaker, rate_limit, cooldowns = self.breaker, self.rate_limit, self.cooldowns
         return (
             len(self.bulkhead.queue)
@@ -75,10 +75,10 @@ class Admission(CooldownAdmission):
     def enter(
         self, call: Holdings, *, bulkhead: bool, refused: bool = False
     ) -> Literal["in", "over_limit", "bulkhead", "isolation"] | Waiter:
-        """Begin a call, or say what rejects it, or queue it: then `claim` its place. All must `leave`.
+        """Begin a call, reject it, or queue it (then `claim` its place). Every call must `leave`.
 
-        A call that is `over_limit`, where that only observes, is in. `bulkhead` is whether the limit is the call's, and
-        `refused` whether another dry run would have turned it away before.
+        A call that is `over_limit` of a dry run is in. `bulkhead` says whether the limit applies to the call; `refused`
+        says whether another dry run would already have rejected it.
         """
         if self._lock.woken:
             self._lock.notify()
@@ -98,15 +98,15 @@ class Admission(CooldownAdmission):
             return entry
 
     def claim(self, call: Holdings) -> bool:
-        """End a wait in the queue: True for a call that got its place and so has entered; others lose their turn."""
+        """End a wait in the queue. True for a call that got its place and has entered; others lose their turn."""
         with self._lock.mutex:
             return self.bulkhead.claim(call)
 
     def leave(self, call: Holdings, how: End, seconds: float, now: float, *, sent: bool) -> None:
-        """End a call, `seconds` after it began, and take back what it holds; its permits are settled one by one.
+        """End a call, `seconds` after it began, and take back what it holds. Permits are settled one by one.
 
-        Its place goes to the one that has queued for longest. Its token does, where nothing was `sent`: a token stands
-        for what the host gets. A call that is struck by an exception from a signal handler in here comes a second time.
+        Its place goes to the longest waiter. If nothing was `sent`, its token goes back too, because a token stands for
+        a request to the host. If an exception of a signal handler strikes here, the call comes a second time.
         """
         with self._lock.mutex:
             self.bulkhead.leave(call)
@@ -131,12 +131,12 @@ class Admission(CooldownAdmission):
         self._verdict.called_locked(now, quiet)
 
     def count_rejection(self, by: Refuser) -> None:
-        """Count a call that was refused after it had waited."""
+        """Count a call that was refused after a wait."""
         with self._lock.mutex:
             self._counters.reject(by)
 
     def refused(self) -> Refusals:
-        """Where refused calls wait to be told, made if it is not there yet."""
+        """The refused calls that are announced later; created if missing."""
         with self._lock.mutex:
             if self.refusals is None:
                 self.refusals = Refusals(self._clock, self._lock)
@@ -145,10 +145,10 @@ class Admission(CooldownAdmission):
     # The rate limit
 
     def take_token(self, call: Holdings, now: float, left: float, credentials: str = "") -> RateDecision:
-        """Take a token of the rate limit, wait for one, or be rejected. `left` is how many seconds the call has.
+        """Take a token of the rate limit, wait for one, or be rejected. `left` is the call's remaining time in seconds.
 
-        A call that waits comes back by `take_due_token`, and in any case must `leave`. `credentials` is their mark,
-        where each have a rate of their own.
+        A call that waits comes back with `take_due_token`, and in any case must `leave`. `credentials` is their mark,
+        if each has its own rate.
         """
         with self._lock.mutex:
             if (rate_limit := self.rate_limit) is None:
@@ -169,7 +169,7 @@ class Admission(CooldownAdmission):
             return RateDecision("wait", wait)
 
     def take_due_token(self, call: Holdings, now: float) -> float:
-        """Take the token that a call waited for: 0, or the seconds that it is still to wait."""
+        """Take the token that a call waited for. Returns 0, or the seconds that it still has to wait."""
         with self._lock.mutex:
             if (bucket := call.bucket) is not None and self.rate_limit is not None:
                 if (wait := bucket.take(call, now)) > 0:
@@ -182,7 +182,7 @@ class Admission(CooldownAdmission):
     # The circuit
 
     def admit(self, holder: PermitHolder, now: float, lifetime: float) -> tuple[Permit | Refusal, tuple[Event, ...]]:
-        """The breaker's decision about one attempt, and what changed by asking."""
+        """The breaker's decision about one attempt, and the events to announce."""
         breaker = self.breaker
         if breaker is None:
             return FREE_PERMIT, ()
@@ -200,7 +200,7 @@ class Admission(CooldownAdmission):
     def admit_waiting(
         self, call: Holdings, holder: PermitHolder, now: float, lifetime: float
     ) -> tuple[Permit | Refusal, tuple[Event, ...]]:
-        """The same for a call that has waited for it: where it is let through, it waits no more."""
+        """The same for a call that has waited; if it is admitted, its wait ends."""
         with self._lock.mutex:
             breaker = self.breaker
             if breaker is None:
@@ -215,10 +215,11 @@ class Admission(CooldownAdmission):
         return admission, events
 
     def wait_for_circuit(self, call: Holdings, now: float, seconds: float, ample_for: float) -> float | None:
-        """Have a call that was refused queue for its circuit: the seconds after which to ask again, unless its waiter
-        is woken before; or None where the circuit stays open for longer than the `seconds` that it may wait.
+        """Queue a refused call for its circuit. Returns the seconds after which it asks again, unless woken before.
 
-        `ample_for` is how many seconds from now on its time allows a whole attempt."""
+        None if the circuit stays open longer than the `seconds` that the call may wait. `ample_for` is for how many
+        seconds from now the call has time for a whole attempt.
+        """
         with self._lock.mutex:
             if call.circuit_waiter is None:
                 call.circuit_waiter = Waiter(call, seconds, now + ample_for)
@@ -226,7 +227,7 @@ class Admission(CooldownAdmission):
             return 0.0 if self.breaker is None else self.breaker.wait_locked(call.circuit_waiter, now, seconds)
 
     def stop_waiting(self, call: Holdings, now: float) -> None:
-        """A call waits for its circuit no more."""
+        """End a call's wait for its circuit."""
         with self._lock.mutex:
             self._stop_waiting_locked(call, now)
         if self._lock.woken:
@@ -241,7 +242,7 @@ class Admission(CooldownAdmission):
     # Retries and hedge attempts
 
     def spend_retry(self, now: float, *, budget: bool) -> bool:
-        """Count one retry, taken from the budget unless that is off; False where the budget is empty."""
+        """Count one retry and take it from the budget, unless that is off. False if the budget is empty."""
         with self._lock.mutex:
             if budget and self.budget is not None and not self.budget.spend(now):
                 return False
@@ -249,7 +250,7 @@ class Admission(CooldownAdmission):
             return True
 
     def retry_answered(self, spent: float, now: float) -> None:
-        """A retry that was taken from the budget at `spent` was answered: it gives its share back."""
+        """A retry taken from the budget at `spent` got a response: it returns its share."""
         with self._lock.mutex:
             if self.budget is not None:
                 self.budget.give_back(spent, now)
@@ -257,9 +258,9 @@ class Admission(CooldownAdmission):
     def admit_hedge(
         self, holder: PermitHolder, now: float, lifetime: float, *, breaker: bool, budget: bool
     ) -> tuple[Permit | Refusal | None, tuple[Event, ...]]:
-        """Leave to send a hedge attempt, taken from the retry budget, or None; and what changed by asking.
+        """A permit for a hedge, taken from the retry budget, or None; and the events to announce.
 
-        It is no probe: it needs a closed circuit. In a dry run it goes without, and has the Refusal.
+        A hedge is not a probe: it needs a closed circuit. In a dry run it goes without a permit, and has the Refusal.
         """
         with self._lock.mutex:
             if self._verdict.isolated or (budget and self.budget is not None and self.budget.left(now) < 1.0):
@@ -284,7 +285,7 @@ class Admission(CooldownAdmission):
     # From outside
 
     def turn_away(self) -> None:
-        """End all waits for a place and for the circuit: each call looks again, and is refused."""
+        """End all waits for a place and for the circuit: each call asks again, and is refused."""
         with self._lock.mutex:
             self.bulkhead.turn_all_away()
             if self.breaker is not None:
@@ -292,7 +293,7 @@ class Admission(CooldownAdmission):
         self._lock.notify()
 
     def reconfigure_locked(self, policy: Policy, now: float) -> None:
-        """Follow `policy`. Waiting calls enter where the new limits have room."""
+        """Switch to `policy`. Waiting calls enter if the new limits allow it."""
         if policy.breaker is None:
             if self.breaker is not None:
                 self.breaker.queue.wake_all()
@@ -317,7 +318,7 @@ class Admission(CooldownAdmission):
         self.bulkhead.reconfigure(policy.bulkhead)
 
     def renew_after_fork(self) -> None:
-        """Forget the calls of threads that only the parent has."""
+        """Forget the calls of threads that exist only in the parent."""
         self.bulkhead.renew_after_fork()
         for part in (self.breaker, self.rate_limit, self.cooldowns, self.refusals):
             if part is not None:
@@ -325,6 +326,6 @@ class Admission(CooldownAdmission):
 
 
 def ended_calls(counters: Counters) -> tuple[int, int]:
-    """How many calls are over, and how many of them came to nothing: they failed or were rejected."""
+    """How many calls ended, and how many of them failed or were rejected."""
     errors = counters.failed + counters.rejected
     return counters.answered + counters.cancelled + errors, errors

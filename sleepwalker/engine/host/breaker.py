@@ -1,8 +1,8 @@
-"""The circuit breaker: which attempts its circuit lets through, and which calls wait for that.
+"""The circuit breaker: which attempts its circuit admits, and which calls wait for it.
 
-A call takes a permit, works without any lock, and reports its outcome; pybreaker's own `call()` is not used, for it
-holds one lock during the whole call. A permit carries the generation of the state that it was given in, and an outcome
-of an older generation moves nothing.
+A call takes a permit, works without any lock, and reports its outcome. pybreaker's own `call()` is not used, because it
+holds one lock during the whole call. A permit has the generation of the state that issued it; outcomes of an older
+generation are ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sleepwalker.policy import BreakerPolicy
 
 
 class Breaker:
-    """One host's. Not thread-safe by itself: methods that end in `_locked` need the owner's lock held."""
+    """The breaker of one host. Not thread-safe: methods that end in `_locked` need the owner's lock held."""
 
     __slots__ = ("circuit", "queue")
 
@@ -31,9 +31,9 @@ class Breaker:
     def admit_locked(
         self, holder: PermitHolder, now: float, lifetime: float, waiter: Waiter | None = None
     ) -> Permit | Refusal:
-        """A permit, or why not. A permit with a place that is not back after `lifetime` seconds counts as lost.
+        """A permit, or the refusal. A permit with a place counts as lost after `lifetime` seconds.
 
-        `waiter` is the call's place in the queue, if it has waited: those who come go behind those who wait.
+        `waiter` is the call's place in the queue, if it has waited: new calls go behind waiting ones.
         """
         circuit = self.circuit
         if circuit.slow is not None:
@@ -91,9 +91,9 @@ class Breaker:
         first: bool = True,
         head: Head | None = None,
     ) -> None:
-        """Give a permit back with its outcome; `cause` names a failure. `first` is an attempt that is no retry.
+        """Return a permit with its outcome; `cause` names a failure. `first` is an attempt that is not a retry.
 
-        With `head` it is the outcome of a streamed response's head or, where that failed, of its body.
+        With `head` it is the outcome of a streamed response's head or, if that failed, of its body.
         """
         circuit = self.circuit
         if circuit.slow is not None:
@@ -108,9 +108,9 @@ class Breaker:
             self.wake_locked(now)
 
     def wait_locked(self, waiter: Waiter, now: float, seconds: float) -> float | None:
-        """Queue for the circuit, or go on queueing: the seconds after which to ask again, unless woken before.
+        """Queue for the circuit, or stay in the queue. Returns the seconds after which to ask again.
 
-        None where it stays open for longer than `seconds`.
+        A waiter may be woken before. None if the circuit stays open longer than `seconds`.
         """
         circuit = self.circuit
         opens_in = circuit.open.until - now if circuit.trip.state == OPEN else 0.0
@@ -119,7 +119,7 @@ class Breaker:
         return self.queue.wait(waiter, now, seconds, opens_in, self._room(), circuit.policy.half_open_probes)
 
     def stop_waiting_locked(self, waiter: Waiter, now: float) -> None:
-        """A call waits no more, whether it was let through or not."""
+        """End a call's wait, whether it was admitted or not."""
         self.queue.drop(waiter)
         self.wake_locked(now)  # also where a Ctrl-C came before this the last time
 
@@ -143,7 +143,7 @@ class Breaker:
             self.wake_locked(now)
 
     def vouched_locked(self, now: float) -> None:
-        """Other workers say that the host is back: as good as the probes that it takes."""
+        """Other workers say that the host is back: this counts as the required successful probes."""
         with self.circuit.moved("fleet"):
             for _ in range(self.circuit.policy.close_after):
                 self.probed_locked(now)
@@ -155,7 +155,7 @@ class Breaker:
         self.queue.wake_all()
 
     def reconfigure_locked(self, policy: BreakerPolicy, now: float) -> None:
-        """Go on in the same state by the numbers of `policy`."""
+        """Continue in the same state with the numbers of `policy`."""
         if policy != self.circuit.policy:
             self.circuit.reconfigure(policy, now)
             self.queue.wake_all()

@@ -9,11 +9,11 @@ _CALL, _RETRY = 0, 1
 
 
 class Budget:
-    """How many failed retries a host may get: a share of its recent calls plus a floor for quiet times.
+    """How many failed retries a host may get: a share of its recent calls, plus a minimum for quiet times.
 
-    What calls deposit and retries spend counts for `window` seconds, as in Finagle. A retry is charged when it is
-    decided upon, so that those under way count; one that is answered gives its share back.
-    Not thread-safe: its owner holds a lock.
+    Deposits of calls and spent retries count for `window` seconds, as in Finagle. A retry is charged when it is
+    decided, so that running ones count. One that gets a response returns its share. Not thread-safe: its owner holds a
+    lock.
     """
 
     __slots__ = ("_policy", "_window")
@@ -23,13 +23,13 @@ class Budget:
         self._policy = policy
 
     def reconfigure(self, policy: RetryBudget) -> None:
-        """Go on with the numbers of `policy`. Over a window of another length the count begins anew."""
+        """Continue with the numbers of `policy`. A window of another length starts the count again."""
         if policy.window != self._policy.window:
             self._window = Window(policy.window, channels=2)
         self._policy = policy
 
     def deposit(self, now: float) -> None:
-        """A call's first attempt is over. Rejected calls earn nothing: the host never saw them."""
+        """A call's first attempt ended. Rejected calls deposit nothing, because the host never saw them."""
         self._window.add(now, _CALL)
 
     def left(self, now: float) -> float:
@@ -39,12 +39,12 @@ class Budget:
         return calls * policy.ratio + policy.min_per_second * policy.window - retries
 
     def spend(self, now: float) -> bool:
-        """Take one retry out; False where that is more than there is."""
+        """Take one retry out; False if there is none."""
         if self.left(now) < 1.0:
             return False
         self._window.add(now, _RETRY)
         return True
 
     def give_back(self, spent: float, now: float) -> None:
-        """The retry that was taken out at `spent` was answered. Nothing is left of it once it is out of the window."""
+        """The retry taken at `spent` got a response. If it has left the window, this does nothing."""
         self._window.take_back(now, spent, _RETRY)

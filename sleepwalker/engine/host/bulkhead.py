@@ -1,4 +1,4 @@
-"""The places at a host: how many calls are in flight, how many may be, and which calls wait for one."""
+"""The bulkhead: how many calls are in flight, how many may be, and which calls wait."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Entry = Literal["in", "over_limit", "full"] | Waiter
 
 
 class Bulkhead:
-    """Counts the calls in flight, also where no policy limits them. Not thread-safe: its owner holds a lock.
+    """Counts the calls in flight, even without a limit. Not thread-safe: its owner holds a lock.
 
-    The queue is fair: a call that comes while others wait goes behind them. A dry run counts what enforcing would have
-    let in: those over the limit hold no place, so that as many are told of as would have been refused. It never queues,
-    and counts as if `max_wait` were 0.
+    The queue is fair: a new call goes behind waiting ones. A dry run counts like enforcement: calls over the limit hold
+    no place, so that as many are reported as would have been refused. It never queues, and counts as if `max_wait` were
+    0.
     """
 
     __slots__ = ("_lock", "_max_wait", "_most", "_observes", "_over_limit", "adaptive", "in_flight", "queue")
@@ -38,11 +38,11 @@ class Bulkhead:
 
     @property
     def limit(self) -> int | None:
-        """How many calls may be in flight now, None for any number."""
+        """How many calls may be in flight now; None for no limit."""
         return self._most if self.adaptive is None else self.adaptive.limit
 
     def reconfigure(self, policy: BulkheadPolicy | None) -> None:
-        """Take the numbers of `policy`, and keep the calls in flight; waiting calls enter where there is room."""
+        """Switch to the numbers of `policy` and keep the calls in flight. Waiting calls enter if there is room."""
         self._most = None if policy is None else policy.max_concurrent
         self._max_wait = 0.0 if policy is None else policy.max_wait
         self._observes = policy is not None and policy.mode == "observe"
@@ -55,10 +55,10 @@ class Bulkhead:
         self._grant()
 
     def enter(self, call: Holdings, *, limited: bool, refused: bool) -> Entry:
-        """Begin a call. One that is in, over the limit or not, must `leave`; one that queues must `claim`, and `leave`.
+        """Begin a call. One that is in, over the limit or not, must `leave`; a queued one must `claim`, and `leave`.
 
-        A call that is not `limited` passes the limit by and counts for the others. One that a dry run has `refused`
-        already would not have come here: a bulkhead that observes, too, is silent about it.
+        A call that is not `limited` bypasses the limit but counts for others. If another dry run has `refused` it, a
+        bulkhead in observe mode reports nothing, because the call would not have reached it.
         """
         if limited and self._most is not None:
             limit = self._most if self.adaptive is None else self.adaptive.limit
@@ -81,7 +81,7 @@ class Bulkhead:
         return "in"
 
     def leave(self, call: Holdings) -> None:
-        """End a call, however it began; calling it again does no harm. Its place goes to the longest waiter."""
+        """End a call, however it began; repeating it is harmless. Its place goes to the longest waiter."""
         if call.waiter is not None:
             self.claim(call)
         if call.inside:
@@ -96,7 +96,7 @@ class Bulkhead:
             self._grant()
 
     def claim(self, call: Holdings) -> bool:
-        """End a wait: True for a call that got its place and so is in; others lose their turn."""
+        """End a wait: True for a call that got its place and is in; others lose their turn."""
         if call.waiter in self.queue:
             self.queue = tuple([waiter for waiter in self.queue if waiter is not call.waiter])
         call.waiter = None
@@ -108,13 +108,13 @@ class Bulkhead:
         self.queue = ()
 
     def learn(self, outcome: Outcome, began: float, now: float) -> None:
-        """An attempt is over: an adaptive limit takes note, and may let others in."""
+        """An attempt ended: an adaptive limit learns from it, and may admit waiting calls."""
         if self.adaptive is not None:
             self.adaptive.learn(outcome, began, now)
             self._grant()
 
     def renew_after_fork(self) -> None:
-        """Forget the calls of threads that only the parent has."""
+        """Forget the calls of threads that exist only in the parent."""
         self.in_flight = self._over_limit = 0
         self.queue = ()
 

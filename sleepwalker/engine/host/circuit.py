@@ -1,7 +1,7 @@
-"""The state of one host's circuit, closed, open or half-open, and what makes it change.
+"""The state of one host's circuit (closed, open, half-open), and what changes it.
 
-A transition begins a new generation: what was permitted in an earlier one moves nothing any more. Neither can a late
-success close an open circuit, nor do eight failures of one blip count as eight.
+A transition begins a new generation: permits of an earlier one no longer change anything. So a late success cannot
+close an open circuit, and eight failures of one fault do not count as eight.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _NEVER_OPEN = OpenTime()
 class Circuit:
     """Not thread-safe: its owner holds a lock.
 
-    It has no `__slots__`: a step of the state machine that a signal handler tears apart is undone as a whole.
+    It has no `__slots__`, so that a step of the state machine which a signal handler interrupts can be undone as a
+    whole.
     """
 
     generation: int
@@ -76,9 +77,9 @@ class Circuit:
     # What it is
 
     def state(self, now: float) -> State:
-        """The state as of `now`: an open time that is over counts as half-open although no call has come yet.
+        """The state at `now`: after the open time it is half-open, even before the first call.
 
-        Where attempts are timed, it is as of the last `catch_up`.
+        If attempts are timed, it is as of the last `catch_up`.
         """
         state = self.trip.state
         return HALF_OPEN if state == OPEN and now >= self.open.until else state
@@ -89,7 +90,7 @@ class Circuit:
         return self.trip.suspect and self.trip.state == CLOSED and not self.observes
 
     def finding(self, now: float) -> Finding | None:
-        """What it says of the host, as a source of the verdict."""
+        """Its finding about the host, as a source of the verdict."""
         if not self.tripped:
             return None
         source: SourceName = "fleet" if self.rule == "fleet" else "breaker"
@@ -100,16 +101,16 @@ class Circuit:
         return (None, None) if self.state(now) == CLOSED else (self.tripped_at, self.rule)
 
     def opens_in(self, now: float) -> float:
-        """Seconds until the next probe is admitted; 0 where it is not open, or in a dry run."""
+        """Seconds until the next probe is admitted; 0 if it is not open, or in a dry run."""
         return max(0.0, self.open.until - now) if self.trip.state == OPEN and not self.observes else 0.0
 
     @property
     def max_wait(self) -> float:
-        """Seconds that a call waits for a circuit that does not let it through; 0 in a dry run."""
+        """Seconds that a call waits for a circuit that does not admit it; 0 in a dry run."""
         return 0.0 if self.observes else self.policy.max_wait
 
     def share(self, now: float) -> float:
-        """Of the attempts that come now, the share that is let in: 0 unless it is closed."""
+        """The share of attempts that it admits now; 0 unless it is closed."""
         if self.observes:
             return 1.0
         if self.trip.state != CLOSED:
@@ -119,7 +120,7 @@ class Circuit:
     # What makes it change
 
     def half_open(self, now: float) -> None:
-        """The open time is over, and a call is there to try."""
+        """The open time is over, and a call is ready to try."""
         self._now = now
         self._transit(half_open)
 
@@ -133,7 +134,7 @@ class Circuit:
         first: bool,
         head: Head | None = None,
     ) -> None:
-        """The outcome of an attempt of this generation; `cause` names a failure, `first` is one that is no retry."""
+        """The outcome of an attempt of this generation. `cause` names a failure; `first`: it is not a retry."""
         self._now = now
         if self.slow is not None:
             self.slow.end(permit, now, counts=verdict is not NEUTRAL)
@@ -176,18 +177,18 @@ class Circuit:
             self._transit(count_failure)
 
     def closed_by(self, permit: Permit) -> bool:
-        """Whether a probe with this permit was among those that closed it, and its slow start still lasts."""
+        """Whether a probe with this permit helped to close it, and its slow start still lasts."""
         return permit.probe and permit.generation == self.generation - 1 and self.start is not None
 
     def reopen(self, permit: Permit, now: float, cause: str | None) -> None:
-        """The head of a probe's response helped to close it, and now the body broke: it opens again."""
+        """The head of a probe's response helped to close it, and then the body broke: it opens again."""
         self._now = now
         self._last_failure = cause
         self.open = self.open.unanswered(permit.issued)
         self._transit(force_open)
 
     def catch_up(self, now: float) -> None:
-        """Count attempts under way that became slow before `now`, each as of that moment."""
+        """Count running attempts that became slow before `now`, each at its own moment."""
         if self.slow is None:
             return
         while (moment := self.slow.next_slow(now)) is not None:
@@ -201,9 +202,9 @@ class Circuit:
         self._transit(force_open)
 
     def probed(self, now: float) -> bool:
-        """A probe outside any call succeeded: an open circuit becomes half-open at once, and the success counts.
+        """A background probe succeeded: an open circuit becomes half-open at once. Returns whether the success counted.
 
-        Not so where it has been wrong: then the open time, which grew, is kept. Whether it counted.
+        It does not if such a probe was wrong before: the open time, which grew then, is kept.
         """
         self._now = now
         if self.trip.state == OPEN:
@@ -217,7 +218,7 @@ class Circuit:
 
     @contextmanager
     def moved(self, by: Literal["fleet"] | None) -> Iterator[None]:
-        """Have its transitions say by whom they come about, for as long as this lasts."""
+        """Mark its transitions with their origin while this context lasts."""
         self.by = by
         try:
             yield
@@ -225,7 +226,7 @@ class Circuit:
             self.by = None
 
     def tell(self, cause: str | None, until: float, now: float) -> None:
-        """Other workers say that the host is broken: the circuit, which is closed, opens until then."""
+        """Other workers say that the host is broken: the closed circuit opens until then."""
         self._now, self._last_failure = now, cause
         with self.moved("fleet"):
             self._transit(lambda machine: self._open_as_told(machine, until))
@@ -235,7 +236,7 @@ class Circuit:
         force_open(machine)
 
     def reset(self) -> None:
-        """Close it by hand: all are admitted at once, and what was sent before moves nothing any more."""
+        """Close it by hand: all calls are admitted at once, and earlier attempts no longer count."""
         self._transit(self._reset)
 
     def _reset(self, _: object) -> None:
@@ -258,7 +259,7 @@ class Circuit:
         self.closed_permit = None if self.slow is not None else Permit(self.generation)
 
     def reconfigure(self, policy: BreakerPolicy, now: float) -> None:
-        """Go on in the same state by the numbers of `policy`. Over a window of another length counts begin anew."""
+        """Continue in the same state with the numbers of `policy`. Another window length starts the counts again."""
         self.catch_up(now)
         if not SlowCalls.alike(policy, self.policy):
             self.slow = SlowCalls.of(policy)

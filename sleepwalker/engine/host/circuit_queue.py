@@ -1,4 +1,4 @@
-"""The queue before a circuit that does not let calls through: which call is next, and which is to be woken."""
+"""The queue before a circuit: which call is next, and which calls to wake."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class CircuitQueue:
         self.waiters: tuple[Waiter, ...] = ()
 
     def wait(self, waiter: Waiter, now: float, seconds: float, opens_in: float, room: int | None, probes: int) -> float:
-        """Have a call wait, or go on waiting, for `seconds` at most: those after which it is to ask again.
+        """Let a call wait at most `seconds`. Returns the seconds after which it asks again.
 
-        `opens_in` is how long the circuit is open still, `room` how many it lets in now, None for any number, and
-        `probes` how many it will let in once it is not open any more.
+        `opens_in` is how long the circuit stays open, `room` how many calls it admits now (None for any number), and
+        `probes` how many it will admit once it is no longer open.
         """
         waiter.woken, waiter.notify, waiter.until = False, None, now + seconds
         if waiter not in self.waiters:
@@ -36,7 +36,7 @@ class CircuitQueue:
         return min(opens_in + _LOOK_AGAIN, seconds)
 
     def lets_in(self, waiter: Waiter | None, now: float, room: int) -> bool:
-        """Whether it is the turn of a call that asks, where so many are let in; None for one that has not waited."""
+        """Whether it is a call's turn if so many are admitted; None for a call that has not waited."""
         if waiter is None:
             return len(self.waiters) < room
         if waiter not in self.next(now, room):
@@ -46,14 +46,14 @@ class CircuitQueue:
         return True
 
     def drop(self, waiter: Waiter) -> None:
-        """A call waits no more."""
+        """End a call's wait."""
         self.waiters = tuple([other for other in self.waiters if other is not waiter])
 
     def next(self, now: float, room: int) -> list[Waiter]:
-        """The calls that are let through next: the longest first, of those whose time still allows a whole attempt.
+        """The calls to admit next: the longest waiters first, among those with time for a whole attempt.
 
-        Of the others, where it is their turn, the one that can wait for longest first. The one that has waited longest
-        has the least time: its attempt would be cut short, and a healthy host would seem not to respond.
+        Of the others, the one with the most time left comes first. The longest waiter has the least time left: its
+        attempt would be cut short, and a healthy host would seem not to respond.
         """
         most = min(room, len(self.waiters))
         ample = list(islice((waiter for waiter in self.waiters if waiter.ample_until >= now), most))
@@ -63,9 +63,9 @@ class CircuitQueue:
         return ample
 
     def wake(self, now: float, room: int | None, open_until: float | None) -> None:
-        """Wake those who are let through now or, where the circuit is open, as soon as it may be tried again.
+        """Wake the calls that are admitted now or, if the circuit is open, as soon as it may be tried again.
 
-        Of an open one, also those whose patience ends before that: they wait in vain.
+        For an open circuit, also wake those whose time ends before that: they wait in vain.
         """
         if room is None:
             self.wake_all()
@@ -76,7 +76,7 @@ class CircuitQueue:
             self._lock.wake_locked([waiter for waiter in self.waiters if waiter.until < open_until])
 
     def wake_all(self) -> None:
-        """Have all look again."""
+        """Wake all calls, so that each asks again."""
         self._lock.wake_locked(self.waiters)
 
 

@@ -1,4 +1,4 @@
-"""Whether a host can be connected to, by the attempts that failed to in a row."""
+"""Whether a host can be connected to, judged by consecutive failures to connect."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class ConnectFailures:
         """Attempts that began before this do not count."""
 
     def finding(self, now: float) -> Finding | None:
-        """What it says of the host."""
+        """Its finding about the host."""
         if not self.broken:
             return None
         return Finding("connect", broken=True, since=now, cause=self._history.last_cause)
 
     def attempted(self, outcome: Outcome, began: float, now: float, broken_since: float | None) -> None:
-        """An attempt that began then succeeded or failed."""
+        """An attempt that began then succeeded or failed to connect."""
         if outcome.verdict is SUCCESS:
             if broken_since is None or began >= broken_since:  # a late response is no recovery
                 self.answered()
@@ -60,11 +60,11 @@ class ConnectFailures:
         self.count, self.broken = 0, False
 
     def reset(self, now: float) -> None:
-        """Take it that the host can be connected to, whatever began before says."""
+        """Assume that the host can be connected to, and ignore attempts that began earlier."""
         self.count, self.broken, self._reset_at = 0, False, now
 
     def reconfigure(self, broken_after: int) -> None:
-        """So many in a row make the host broken from now on."""
+        """From now on, so many failures in a row make the host broken."""
         self._broken_after = broken_after
         self._judge()
 

@@ -1,4 +1,4 @@
-"""Until when a host is left alone because it said "not now": by all, or by those with the same credentials."""
+"""Cooldowns: a host said "not now", and calls wait until then, all of them or those with the same credentials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST = 1024
 
 @dataclass(frozen=True, slots=True)
 class Cooldown:
-    """What one response asks: which calls must wait, and until when, in seconds on the host's clock."""
+    """The request of one response: which calls must wait, and until when, in seconds on the host's clock."""
 
     began: float
     until: float
@@ -29,16 +29,16 @@ class Cooldown:
 
     @property
     def over(self) -> float:
-        """From when on it holds back no call any more."""
+        """From when on it no longer holds back any call."""
         return self.until + _SPREAD * (self.until - self.began)
 
     def release(self, place: float) -> float:
-        """When the call at this place goes, from 0 for the first to 1 for the last: never before `until`."""
+        """When the call at this place goes, from 0 for the first to 1 for the last; never before `until`."""
         return self.until + place * (self.over - self.until)
 
 
 class Cooldowns:
-    """All cooldowns of one host, and how many calls wait for one to end. Not thread-safe: its owner holds a lock."""
+    """All cooldowns of one host, and how many calls wait for their end. Not thread-safe: its owner holds a lock."""
 
     __slots__ = ("_by", "_last", "_numbers", "_queue")
 
@@ -51,7 +51,7 @@ class Cooldowns:
         self._last = -math.inf
 
     def begin(self, cooldown: Cooldown) -> bool:
-        """Take note of one, unless a longer one is on. Whether it holds back calls that were free before."""
+        """Add one, unless a longer one is active. Returns whether it holds back calls that were free before."""
         whose = cooldown.whose
         known = self._by.get(whose)
         if known is not None and known.until >= cooldown.until:
@@ -64,12 +64,12 @@ class Cooldowns:
         return known is None or known.until <= cooldown.began
 
     def on(self, whose: str, now: float) -> tuple[Cooldown, ...]:
-        """Those that may hold back a call with these credentials."""
+        """The cooldowns that may hold back a call with these credentials."""
         both = (self._by.get(None), self._by.get(whose))
         return tuple(one for one in both if one is not None and now < one.over)
 
     def longest(self, now: float) -> float | None:
-        """Seconds until the last one ends; None where none is on."""
+        """Seconds until the last one ends; None if there is none."""
         return max((one.until - now for one in self._by.values() if now < one.until), default=None)
 
     def needless(self, now: float) -> bool:
@@ -86,7 +86,7 @@ class Cooldowns:
         return len(self._queue)
 
     def wait(self, call: Holdings, came: float) -> None:
-        """Put a call that came at that time among those that wait, unless it is there."""
+        """Add a call that came at that time to the waiting ones, unless it is there already."""
         if call.cooldown_place is None:
             call.cooldown_place = (
                 came,
@@ -95,7 +95,7 @@ class Cooldowns:
             insort(self._queue, call.cooldown_place)
 
     def stop_waiting(self, call: Holdings) -> None:
-        """Take it away from there."""
+        """Remove it from the waiting ones."""
         if call.cooldown_place is not None:
             at = bisect_left(self._queue, call.cooldown_place)
             if self._queue[at : at + 1] == [call.cooldown_place]:  # a fork forgets the waiters
@@ -103,15 +103,16 @@ class Cooldowns:
             call.cooldown_place = None
 
     def place(self, call: Holdings, came: float, draw: float) -> float:
-        """Where a call stands among those that wait, from 0 for the first to 1: a call that came earlier goes earlier.
+        """A call's place among the waiting ones, from 0 for the first to 1. Earlier calls go earlier.
 
-        `draw`, from 0 to 1, is where in its own part of the time, so that the processes of a fleet keep out of step.
+        `draw`, from 0 to 1, is its position within its own share of the time, so that the processes of a fleet do not
+        act in step.
         """
         others = max(0, len(self._queue) - (call.cooldown_place is not None))  # a fork forgets the waiters
         return (bisect_left(self._queue, call.cooldown_place or (came, math.inf)) + draw) / (others + 1)
 
     def renew_after_fork(self) -> None:
-        """Forget the calls of threads that only the parent has."""
+        """Forget the calls of threads that exist only in the parent."""
         self._queue = []
 
     def _drop_one(self) -> None:

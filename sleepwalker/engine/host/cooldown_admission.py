@@ -1,4 +1,4 @@
-"""May a call go to a host that asked to be left alone? A part of its admission."""
+"""The part of the admission that handles cooldowns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CooldownAdmission:
         """None for as long as the host asked no call to stay away. Read without the lock, once for each attempt."""
 
     def begin_cooldown(self, cooldown: Cooldown) -> tuple[Event, ...]:
-        """Leave the host alone, all or those with some credentials, unless a longer cooldown is on; what changed."""
+        """Begin a cooldown for all calls, or those with some credentials, unless a longer one is active; the events."""
         with self._lock.mutex:
             if self.cooldowns is None:
                 self.cooldowns = Cooldowns()
@@ -32,7 +32,7 @@ class CooldownAdmission:
         return (CooldownBegan(self._origin, cooldown.cause, binds, cooldown.until - cooldown.began),)
 
     def cooldowns_on(self, whose: str, now: float) -> tuple[Cooldown, ...]:
-        """Those that may hold back a call with the credentials of this mark."""
+        """The cooldowns that may hold back a call with the credentials of this mark."""
         with self._lock.mutex:
             if (cooldowns := self.cooldowns) is None:
                 return ()
@@ -42,24 +42,24 @@ class CooldownAdmission:
             return cooldowns.on(whose, now)
 
     def wait_for_cooldown(self, call: Holdings, came: float) -> None:
-        """Put a call that came at that time among those that wait for a cooldown to end. It must `leave`."""
+        """Add a call that came at that time to those that wait for a cooldown. It must `leave`."""
         with self._lock.mutex:
             if self.cooldowns is not None:
                 self.cooldowns.wait(call, came)
 
     def stop_waiting_for_cooldown(self, call: Holdings) -> None:
-        """Take it away from there."""
+        """Remove it from the waiting ones."""
         with self._lock.mutex:
             if self.cooldowns is not None:
                 self.cooldowns.stop_waiting(call)
 
     @property
     def none_waits_for_cooldown(self) -> bool:
-        """Whether no call does, so that those who come when it is over need let none go first."""
+        """Whether no call waits, so that later calls need not go behind any."""
         cooldowns = self.cooldowns
         return cooldowns is None or cooldowns.waiting == 0
 
     def place_after_cooldown(self, call: Holdings, came: float, draw: float) -> float:
-        """Where a call goes in the time after a cooldown, from 0 for its begin to 1 for its end."""
+        """A call's place in the time after a cooldown, from 0 for its begin to 1 for its end."""
         with self._lock.mutex:
             return 0.0 if self.cooldowns is None else self.cooldowns.place(call, came, draw)

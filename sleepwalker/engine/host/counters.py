@@ -1,4 +1,4 @@
-"""What a host's calls came to since it was first used: counters that only grow, and histograms of durations."""
+"""A host's counters since its first use: they only grow; and histograms of durations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EMPTY: dict[tuple[str, str], int] = {}
 
 
 class Histogram(NamedTuple):
-    """How often a duration fell between two of `BOUNDS`."""
+    """How many durations fell between each two of `BOUNDS`."""
 
     counts: tuple[int, ...]
     """By bucket, each alone; the last is what is above all bounds."""
@@ -36,7 +36,7 @@ class Histogram(NamedTuple):
 
 
 class Counted(Protocol):
-    """A call, and what of it is counted."""
+    """A call, and what of it has been counted."""
 
     counted: bool
     """Its beginning."""
@@ -45,10 +45,10 @@ class Counted(Protocol):
 
 
 class Counters:
-    """One host's counters. They outlive its breaker, its policy and its connections.
+    """The counters of one host. They outlive its breaker, policy and connections.
 
-    Not thread-safe: its owner holds a lock while it adds. A reader without one sees each number whole, though
-    perhaps not all of the same moment.
+    Not thread-safe: its owner holds a lock to add. A reader without a lock sees whole numbers, but perhaps not all of
+    the same moment.
     """
 
     __slots__ = (
@@ -99,16 +99,16 @@ class Counters:
 
     @property
     def call_seconds(self) -> Histogram:
-        """How long calls took that were not rejected, waits included."""
+        """Durations of calls that were not rejected, including waits."""
         return Histogram(tuple(self._bins[:_BINS]), self._called)
 
     @property
     def attempt_seconds(self) -> Histogram:
-        """How long attempts took."""
+        """Durations of attempts."""
         return Histogram(tuple(self._bins[_BINS:]), self._attempted)
 
     def attempt(self, seconds: float) -> None:
-        """An attempt is over that took so long."""
+        """An attempt ended that took so long."""
         place = _BINS + bisect_left(BOUNDS, seconds)  # first: from here on no Ctrl-C comes between
         self.attempts += 1
         self._attempted += seconds
@@ -118,7 +118,7 @@ class Counters:
             self._add(place, 1)
 
     def end(self, call: Counted, how: End, seconds: float) -> None:
-        """A call is over, `seconds` after it began. One that was rejected says nothing about durations."""
+        """A call ended, `seconds` after it began. The duration of a rejected call is not counted."""
         place = 0 if how == "rejected" else bisect_left(BOUNDS, seconds)  # first, as above
         if call.over:
             return
@@ -146,20 +146,20 @@ class Counters:
         self.count("rejected", by)
 
     def count(self, kind: str, label: str) -> None:
-        """Something rare happened."""
+        """Count a rare event."""
         if self.labelled is _EMPTY:
             self.labelled = {}
         self.labelled[kind, label] = self.labelled.get((kind, label), 0) + 1
 
     def count_transitions(self, events: tuple[Event, ...]) -> None:
-        """Count what a breaker did, dry runs apart."""
+        """Count a breaker's transitions, dry runs separately."""
         for event in events:
             label = _TRANSITIONS.get(type(event))
             if label is not None:
                 self.count("observed transition" if getattr(event, "observed", None) else "transition", label)
 
     def merge(self, other: Counters) -> None:
-        """Add what another one counted."""
+        """Add the numbers of another one."""
         for name in _NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         # Copied in one step: a thread may be adding a label.

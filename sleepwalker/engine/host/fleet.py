@@ -1,7 +1,7 @@
-"""What the other workers of a fleet know of a host, brought to its record here; and what this worker knows, for them.
+"""Brings the fleet's knowledge of a host into its record, and this worker's knowledge to the fleet.
 
-For the thread that speaks with the fleet. Each function takes the lock of the record once, for microseconds, and
-returns what is to be announced.
+For the thread that talks to the fleet. Each function takes the record's lock once, for microseconds, and returns the
+events to announce.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sleepwalker.events import Event
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What this worker knows of a host by itself. Moments are on the host's clock, in seconds."""
+    """What this worker itself knows of a host. Moments are on the host's clock, in seconds."""
 
     broken: bool
     """Whether it finds the host broken by what it met: its circuit opened, or it could not connect. A dry run does not
@@ -47,7 +47,7 @@ class Standing:
 
 
 def standing(record: Host, now: float) -> Standing:
-    """What this worker knows of the host by itself."""
+    """What this worker itself knows of the host."""
     with record.lock.mutex:
         verdict, history, breaker = record.verdict, record.history, record.breaker
         circuit = None if breaker is None else breaker.circuit
@@ -92,8 +92,8 @@ def _failing_since_locked(record: Host, circuit: Circuit | None, now: float) -> 
 def told_broken(record: Host, cause: str | None, until: float, now: float) -> tuple[Event, ...]:
     """The others say that the host is broken: a closed circuit opens until then.
 
-    One that is open or half-open stays as it is. Where there is none, or one in a dry run, the host counts as broken
-    until then, and as recovering after that.
+    An open or half-open circuit stays as it is. Without a circuit, or in a dry run, the host is broken until then and
+    recovering after that.
     """
     until = max(until, now)
     with record.lock.mutex:
@@ -110,9 +110,9 @@ def told_broken(record: Host, cause: str | None, until: float, now: float) -> tu
 
 
 def hold(record: Host, until: float, now: float) -> tuple[Event, ...]:
-    """Others look at the host, in vain: it is left alone until then at least.
+    """Other workers probe the host without success: it stays out of use at least until then.
 
-    A half-open circuit is not touched: a look of this worker is under way. Calls that wait go on waiting.
+    A half-open circuit is not changed, because a probe of this worker is running. Waiting calls keep waiting.
     """
     with record.lock.mutex:
         verdict, circuit = record.verdict, record.circuit
@@ -125,9 +125,9 @@ def hold(record: Host, until: float, now: float) -> tuple[Event, ...]:
 
 
 def let_look(record: Host, now: float) -> tuple[Event, ...]:
-    """This worker may look: the next call is let through as soon as it comes, or one of those that wait.
+    """This worker may probe: the next call, or a waiting one, is admitted at once.
 
-    Until one does, `hold` ends that leave again.
+    Until a call uses this permission, `hold` can end it again.
     """
     with record.lock.mutex:
         _let_look_locked(record, now)
@@ -147,9 +147,9 @@ def _let_look_locked(record: Host, now: float) -> None:
 
 
 def came_back(record: Host, now: float) -> tuple[Event, ...]:
-    """The host answered the looks of another worker: its circuit closes here as by probes that were answered.
+    """The host answered another worker's probes: its circuit closes here too.
 
-    Not so where that was wrong before, so that the first call failed: then it stays open for its time.
+    Not if that was wrong before, so that the first call failed: then it stays open for its time.
     """
     with record.lock.mutex:
         verdict, breaker = record.verdict, record.breaker
@@ -166,7 +166,7 @@ def came_back(record: Host, now: float) -> tuple[Event, ...]:
 
 
 def withdrawn(record: Host, now: float) -> tuple[Event, ...]:
-    """The others take their word back, though nobody was answered: a circuit that it alone opened may be tried now."""
+    """The others withdraw their report, but the host has not answered: a circuit opened only by it may be tried."""
     with record.lock.mutex:
         verdict, circuit = record.verdict, record.circuit
         if circuit is not None and circuit.told:

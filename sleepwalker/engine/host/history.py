@@ -1,4 +1,4 @@
-"""A host's attempts of late: the share that was answered, the failures in a row, and how long they took."""
+"""A host's recent attempts: the share of successes, failures in a row, and durations."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class History:
         self._percentiles = _EMPTY
 
     def reconfigure(self, window: float) -> None:
-        """Look at the last `window` seconds from now on. Over one of another length all begins anew."""
+        """Cover the last `window` seconds from now on. A window of another length starts everything again."""
         if window != self.window:
             self._begin(window)
 
     def succeeded(self, now: float, head: Head | None = None) -> None:
-        """An attempt was answered by a healthy host; with `head`, its body is still to come."""
+        """An attempt got an answer from a healthy host; with `head`, its body is still to come."""
         self.verdicts.add(now, _GOOD)
         if head is not None:
             head.counted_at, head.failures_before = now, self.consecutive
@@ -80,7 +80,7 @@ class History:
         self.answered_at = now
 
     def failed(self, outcome: Outcome, now: float) -> None:
-        """An attempt failed, perhaps with its body: then the success of its head is taken back."""
+        """An attempt failed. If its body failed, the success of its head is taken back."""
         head = outcome.head
         if head is not None and head.counted_at is not None:
             self.verdicts.take_back(now, head.counted_at, _GOOD)
@@ -93,24 +93,24 @@ class History:
         self.note_error(outcome, now)
 
     def note_error(self, outcome: Outcome, now: float) -> None:
-        """The latest failure is this one."""
+        """Set the latest failure."""
         text, cause = outcome.describe(), outcome.cause
         self.last_error, self.last_cause, self.last_error_at = text, cause, now
 
     def cancelled(self, seconds: float, now: float) -> None:
-        """An attempt was cancelled after so many seconds, for another one of its call was answered first."""
+        """An attempt was cancelled after so many seconds, because another one of its call was answered first."""
         if self._cancelled is None:
             self._cancelled = Latencies(self.window)
         self._cancelled.add(now, seconds)
 
     @property
     def last_success(self) -> float | None:
-        """When it last answered an attempt, or a probe."""
+        """When it last answered an attempt or a probe."""
         return _latest(self.answered_at, self.probed_at)
 
     @property
     def known_well_at(self) -> float | None:
-        """The same; or when it answered another worker, as far as is known here."""
+        """The same, or when it answered another worker, as far as is known here."""
         return _latest(self.answered_at, self.probed_at, self.vouched_at)
 
     @property
@@ -120,20 +120,20 @@ class History:
         return None if latest is None else latest + self.window
 
     def ratio(self, now: float) -> float | None:
-        """The share of attempts with a verdict that were answered; None without any."""
+        """The share of successes among attempts with a verdict; None without any."""
         good, bad = self.verdicts.totals(now)
         return good / (good + bad) if good + bad else None
 
     def known_latency(self, share: float, now: float) -> tuple[float | None] | None:
-        """What `latency_above` said a moment ago; None where that must be worked out anew. Needs no lock."""
+        """The last value of `latency_above`; None if it must be computed again. Needs no lock."""
         known = self._percentiles.get(share)
         return (known[0],) if known is not None and now < known[1] else None
 
     def latency_above(self, share: float, now: float) -> float | None:
-        """Seconds that `share` (0 to 1) of the attempts took at most; None as long as too few are known.
+        """Seconds that `share` (0 to 1) of the attempts took at most; None while too few are known.
 
-        Attempts that were cancelled count, for as long as they had taken by then. They are the slowest: without them
-        the measure would sink with each that it cancels.
+        Cancelled attempts count with the time they had taken. They are the slowest: without them the measure would sink
+        with each cancellation.
         """
         value = self.latencies.above(now, share, _ENOUGH, self._cancelled)
         if value is not None:

@@ -9,11 +9,11 @@ from sleepwalker.engine.host.rate_limit import Bucket
 
 
 class Holdings:
-    """What one call holds at its host, so that it can be given back whatever happens, and once.
+    """What one call holds at its host, so that it is returned exactly once, whatever happens.
 
-    An exception from a signal handler may strike between any two steps of the interpreter's at which that looks for
-    signals: after a call of what is written in C, at the entry of a function, at the end of a loop's round. So each
-    count changes together with its mark here, with nothing of that kind between them.
+    An exception of a signal handler may strike wherever the interpreter checks for signals: after a call into C code,
+    on entry to a function, at the end of a loop iteration. So each count changes together with its mark here, without
+    such a point between them.
     """
 
     __slots__ = (
@@ -53,11 +53,11 @@ class Holdings:
 
 
 class Waiter:
-    """A call's place in the queue before a full bulkhead, or before a circuit. The lock of its host guards it.
+    """A call's place in the queue for the bulkhead or the circuit. The lock of its host guards it.
 
-    It is plain data. The driver that performs the wait sets `notify`, then looks at `woken`, then waits for as long as
-    `woken` is False. `notify` is called without any lock, in the thread that woke it, mostly once and sometimes again;
-    it must not raise, and it must be quick: a latch's `set`, or `loop.call_soon_threadsafe` of one's own loop.
+    It is plain data. The driver that performs the wait sets `notify`, then checks `woken`, then waits while `woken` is
+    False. `notify` is called without any lock, in the thread that woke it, usually once and sometimes more often. It
+    must not raise, and must be quick: a latch's `set`, or `loop.call_soon_threadsafe` of its own loop.
     """
 
     __slots__ = ("ample_until", "call", "notify", "patience", "until", "woken")

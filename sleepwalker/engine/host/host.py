@@ -1,4 +1,4 @@
-"""The record of one host, or of a part of one: all that its callers share."""
+"""The record of one host, or of a scope of it: everything that its callers share."""
 
 from __future__ import annotations
 
@@ -28,13 +28,11 @@ from sleepwalker.policy import HealthPolicy, Policy
 
 
 class Host:
-    """A call asks `admission`, and tells `outcomes` what came back; `verdict` says whether the host is broken.
+    """A call asks `admission` and reports to `outcomes`; `verdict` decides whether the host is broken.
 
-    Here is what its owner does with the record: read it, reload its policy, take it out of use, keep its parts. All
-    methods are thread-safe; what they return is to be announced. None calls foreign code under the lock.
-
-    A part of a host, as a scope of a connection sees it, has a record of its own. It shares with the whole host what
-    `Verdict` says.
+    This class has the owner's operations: read the record, reload its policy, isolate the host, manage its scopes
+    ("parts"). All methods are thread-safe and return the events to announce. None calls foreign code under the lock. A
+    part has its own record. It shares with the whole host what `Verdict` describes.
     """
 
     # Plain slots: there may be thousands.
@@ -105,48 +103,48 @@ class Host:
 
     @property
     def policy(self) -> Policy:
-        """What it goes by."""
+        """The policy that it follows."""
         return self._policy
 
     @property
     def breaker(self) -> Breaker | None:
-        """None where the policy has it off."""
+        """None if the policy switches it off."""
         return self.admission.breaker
 
     @property
     def circuit(self) -> Circuit | None:
-        """The breaker's."""
+        """The circuit of the breaker."""
         return None if (breaker := self.admission.breaker) is None else breaker.circuit
 
     @property
     def limit(self) -> int | None:
-        """How many calls may be in flight now, None for any number."""
+        """How many calls may be in flight now; None for no limit."""
         return self.admission.bulkhead.limit
 
     @property
     def isolation(self) -> Isolation | None:
-        """How an operator took it out of use. Its time may be over: `isolated` tells."""
+        """Its isolation by an operator. It may have expired: check `isolated`."""
         return self.verdict.isolation
 
     @property
     def isolated(self) -> bool:
-        """Whether an operator took it out of use, as of now: by itself, or with the whole host."""
+        """Whether it is isolated now, by itself or with the whole host."""
         return self.verdict.isolated
 
     @property
     def unhealthy(self) -> bool:
-        """Whether it counts as broken, or is recovering from that."""
+        """Whether it is broken or recovering."""
         return self.verdict.broken_since is not None
 
     @property
     def busy(self) -> bool:
-        """Whether calls are in flight, or wait to be, those of its parts included."""
+        """Whether calls are in flight or waiting, including those of its parts."""
         if self.admission.bulkhead.in_flight > 0 or self.admission.queued > 0:
             return True
         return any(part.busy for part in self._all_parts())
 
     def rejects(self, now: float) -> bool:
-        """Whether its circuit is open as of `now`, whatever else is wrong with it."""
+        """Whether its circuit is open at `now`, whatever else is wrong."""
         circuit = self.circuit
         if circuit is None or circuit.observes:
             return False
@@ -154,7 +152,7 @@ class Host:
         return circuit.state(now) == OPEN
 
     def broken_by(self, now: float) -> SourceName | None:
-        """What makes the host count as broken as of `now`, None if nothing does."""
+        """What makes the host broken at `now`; None if nothing does."""
         circuit = self.circuit
         if circuit is not None:
             self._catch_up(circuit, now)
@@ -166,9 +164,9 @@ class Host:
                 self.verdict.catch_up_locked(circuit, now)
 
     def answered_since(self, moment: float) -> bool:
-        """Whether an attempt, or a probe, succeeded after `moment`, on the monotonic clock; or one of another worker.
+        """Whether an attempt or a probe, here or in another worker, succeeded after `moment` (monotonic clock).
 
-        One of a part of the host's will do, unless the host is unhealthy: that says nothing of the rest.
+        A success of a part counts too, unless the host is unhealthy: then it says nothing about the rest.
         """
         last = self.history.known_well_at
         if last is not None and last > moment:
@@ -176,7 +174,7 @@ class Host:
         return not self.unhealthy and any(part.answered_since(moment) for part in self._all_parts())
 
     def latency_above(self, share: float, now: float) -> float | None:
-        """Seconds that `share` (0 to 1) of the recent attempts took at most; None as long as too few are known."""
+        """Seconds that `share` (0 to 1) of the recent attempts took at most; None while too few are known."""
         known = self.history.known_latency(share, now)
         if known is not None:
             return known[0]
@@ -184,7 +182,7 @@ class Host:
             return self.history.latency_above(share, now)
 
     def snapshot(self, connections: int = 0, hooks_since: float | None = None, via: Routes = BY_ITSELF) -> HostHealth:
-        """The host's health as of now; what leads to it, and what hooks do, its manager knows."""
+        """The host's health now. Its manager knows its names and hooks."""
         now = self._clock.monotonic()
         epoch = self._clock.wall() - now
         with self.lock.mutex:
@@ -192,19 +190,19 @@ class Host:
             return health_of(self, now, epoch, connections, hooks_since, via)
 
     def gauges(self, *, latency: bool = False) -> Gauges:
-        """What goes up and down, as of now: cheap, for metrics of many hosts, but for the `latency`."""
+        """The changing values now. Cheap, for metrics of many hosts, except for the `latency`."""
         now = self._clock.monotonic()
         with self.lock.mutex:
             self.verdict.catch_up_locked(self.circuit, now)
             return gauges_of(self, now, latency=latency)
 
     def count(self, kind: str, label: str) -> None:
-        """Count something rare, as `Counters.count` does."""
+        """Count a rare event, as `Counters.count` does."""
         with self.lock.mutex:
             self.counters.count(kind, label)
 
     def tell_refused(self) -> None:
-        """Announce the refused calls that are not told yet, those of its parts included."""
+        """Announce the refused calls that are still pending, including those of its parts."""
         for record in (self, *self._all_parts()):
             if (refusals := record.admission.refusals) is not None:
                 refusals.tell()
@@ -213,15 +211,15 @@ class Host:
 
     @property
     def connections(self) -> int:
-        """How many connections a manager holds to the host, or to that of the part."""
+        """How many connections to the host a manager holds."""
         whole = self if self._whole is None else self._whole()
         return self.held if whole is None else whole.held
 
     def part(self, name: str, policy: Policy | None = None) -> tuple[Host, bool, tuple[Event, ...]]:
-        """The record of a part of the host, made if it is new; whether it goes by `policy`; what to announce.
+        """The record of a part, created if new; whether it follows `policy`; and the events.
 
-        The first policy that is given for a part holds for as long as its record lives: asked for another way, it does
-        not change under those who are at work with it.
+        The first policy given for a part applies as long as its record lives. A later one does not change it under its
+        users.
         """
         now = self._clock.monotonic()
         with self.lock.mutex:
@@ -248,15 +246,15 @@ class Host:
         return (True, self.reconfigure(policy)) if own is None else (policy == own, ())
 
     def give(self, policy: Policy) -> tuple[Event, ...]:
-        """Have a part follow a policy of its own from now on; what changed by it."""
+        """Give a part its own policy from now on; returns the events."""
         self.own_policy = policy
         return self.reconfigure(policy)
 
     def parts(self) -> list[Host]:
-        """The records of all its parts, by name, but for those that are out of use and would look broken for ever.
+        """The records of all its parts, by name, except unused ones that would look broken for ever.
 
-        A part that was not asked for within `health.idle` is taken for a route or tenant that is gone, as a host is
-        that no connection leads to any more. It is there again with its next call.
+        A part that was not used within `health.idle` is treated as a route or tenant that is gone, like a host without
+        connections. Its next call brings it back.
         """
         now, idle = self._clock.monotonic(), self._policy.health.idle
         return [
@@ -273,7 +271,7 @@ class Host:
         return None if self._parts is None else self._parts.peek(name)
 
     def forget_part(self, name: str) -> None:
-        """Drop the record of a part, unless an operator isolated it. Its next use makes a new one."""
+        """Drop the record of a part, unless an operator isolated it. Its next use creates a new one."""
         with self.lock.mutex:
             part = None if self._parts is None else self._parts.peek(name)
             if self._parts is not None and part is not None and part.isolation is None:
@@ -282,10 +280,10 @@ class Host:
     # Its policy
 
     def reconfigure(self, policy: Policy) -> tuple[Event, ...]:
-        """Go on by `policy`, with all that is known and under way; what changed by it.
+        """Switch to `policy` and keep all state and running calls; returns the events.
 
-        Calls under way keep the policy that they began with. Those that queue get in where the new limits have room for
-        them. Its parts go along but for those that were given a policy of their own.
+        Running calls keep the policy that they began with. Queued calls enter if the new limits allow it. Its parts
+        switch too, except those with their own policy.
         """
         now = self._clock.monotonic()
         with self.lock.mutex:
@@ -303,7 +301,7 @@ class Host:
     # An operator's hand
 
     def isolate(self, isolation: Isolation = FOR_GOOD) -> tuple[Event, ...]:
-        """Reject all calls until `restore`, or until the isolation ends by itself. It takes the place of one before."""
+        """Reject all calls until `restore`, or until the isolation ends by itself. Replaces an earlier isolation."""
         with self.lock.mutex:
             isolated = self.verdict.isolate_locked(isolation)
             events = self.verdict.update_locked(self.circuit, self._clock.monotonic())
@@ -318,16 +316,13 @@ class Host:
             return self.verdict.update_locked(self.circuit, self._clock.monotonic())
 
     def lapse(self) -> tuple[Event, ...]:
-        """End an isolation whose time is over."""
+        """End an isolation that has expired."""
         with self.lock.mutex:
             self.verdict.lapse_locked()
             return self.verdict.update_locked(self.circuit, self._clock.monotonic())
 
     def reset_circuit(self, by: Literal["fleet"] | None = None) -> tuple[Event, ...]:
-        """Take the host for healthy from now on: its circuit closes, and what was begun before says nothing any more.
-
-        So are its parts.
-        """
+        """Treat the host and its parts as healthy: circuits close, and attempts begun before no longer count."""
         now = self._clock.monotonic()
         with self.lock.mutex:
             self.verdict.reset_locked(now)

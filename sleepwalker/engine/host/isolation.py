@@ -1,4 +1,4 @@
-"""An isolation: an operator took a host out of use, for a reason, and perhaps until a moment."""
+"""An isolation: an operator took a host out of use, for a reason, and possibly until a moment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STEP = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """Why a host is out of use and until when, as far as its operator said."""
+    """Why a host is out of use and until when, if its operator said so."""
 
     reason: str | None = None
     until: float | None = None
@@ -35,7 +35,7 @@ class Isolation:
         return self.until is not None and clock.wall() >= self.until
 
     def tells(self, before: Isolation | None, clock: Clock) -> bool:
-        """Whether it is news after the one that was there. What the fleet tells once more may end a moment apart."""
+        """Whether it differs from the earlier one. Times that the fleet repeats may differ by a moment."""
         if before is None or self.by is None or before.over(clock):
             return self != before
         now, wall = clock.monotonic(), clock.wall()
@@ -43,20 +43,20 @@ class Isolation:
         return self.reason != before.reason or not (ends == ended or abs(ends - ended) < _STEP)
 
     def left(self, now: float, wall: float) -> float:
-        """Seconds until it ends by itself, by both clocks; infinity where it does not."""
+        """Seconds until it ends by itself, by both clocks; infinity if it does not."""
         if self.ends is not None:
             return max(0.0, self.ends - now)
         return math.inf if self.until is None else max(0.0, self.until - wall)
 
     def moment(self, clock: Clock) -> float | None:
-        """When it ends by itself, in seconds since 1970-01-01 UTC, as the wall clock goes now."""
+        """When it ends by itself, in seconds since 1970-01-01 UTC, by the current wall clock."""
         if self.ends is None or self.until is None:
             return self.until
         moment = clock.wall() + self.ends - clock.monotonic()
         return self.until if abs(moment - self.until) < _STEP else moment
 
     def refusal(self, host: str, clock: Clock) -> HostIsolatedError:
-        """The error of a call to the host, or of a `find` that looks for it."""
+        """The error of a call to the host, or of a `find` for it."""
         moment = self.moment(clock)
         until = None if moment is None else datetime.fromtimestamp(moment, UTC)
         when = "" if until is None else f" until {until:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,4 +1,4 @@
-"""The distribution of durations over a sliding time window, in constant time and in as much space as they differ."""
+"""The distribution of durations over a sliding time window, in constant time and little space."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ class Latencies:
             self._counts[place] += 1
 
     def quantiles(self, now: float, wanted: Sequence[float]) -> tuple[float | None, ...]:
-        """The durations below which the wanted shares (0 to 1) of all lie, to within 3 %; None without any.
+        """The durations that the given shares (0 to 1) do not exceed, exact to 3 %; None without any.
 
-        None is longer than the longest there was.
+        None of them is longer than the longest observed one.
         """
         merged = self._merged(now)
         total = sum(merged)
         return tuple(self._quantile(merged, total, share) if total else None for share in wanted)
 
     def above(self, now: float, share: float, enough: int, others: Latencies | None = None) -> float | None:
-        """A duration that `share` of all, those of `others` included, do not exceed; None if fewer than `enough`.
+        """A duration that `share` of all (with `others`) do not exceed; None if there are fewer than `enough`.
 
-        The upper end of the bin that the quantile is in: rather too long than exceeded by more.
+        It is the upper end of the quantile's bin: rather too long than exceeded by more.
         """
         merged, first = self._merged(now), self._first
         if others is not None:

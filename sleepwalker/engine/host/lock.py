@@ -1,4 +1,4 @@
-"""The lock of one host's record, and the drivers that are to be notified once it is released."""
+"""The lock of one host's record, and the drivers to notify after its release."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sleepwalker.engine.host.holdings import Waiter
 
 
 class HostLock:
-    """All that is shared for one host is changed under `mutex`, which is held for microseconds.
+    """All shared state of one host changes under `mutex`, which is held for microseconds.
 
-    A thread that holds it may be interrupted by a signal handler that closes a connection, or asks for its health: so
-    the same thread may take it once more. Drivers are notified without it. A waiter that was woken is put down here
-    until its driver was notified: by the thread that woke it or, where an exception from a signal handler came between,
-    by the next one that uses the host.
+    A signal handler may interrupt a thread that holds it, and close a connection or ask for its health: so the same
+    thread may take it again. Drivers are notified without it. A woken waiter is noted here until its driver was
+    notified: by the thread that woke it or, if an exception of a signal handler came between, by the next user of the
+    host.
     """
 
     __slots__ = ("mutex", "woken")
@@ -25,17 +25,17 @@ class HostLock:
         """Those whose drivers may not know it yet."""
 
     def wake_locked(self, waiters: Iterable[Waiter]) -> None:
-        """Wake the waiters that are not woken. They are noted first, since a woken one must be notified."""
+        """Wake the waiters that are not yet awake. They are noted first, because a woken one must be notified."""
         sleeping = tuple([waiter for waiter in waiters if not waiter.woken])
         self.woken += sleeping
         for waiter in sleeping:
             waiter.woken = True
 
     def notify(self) -> None:
-        """Notify the drivers. Not under the lock, since a driver's own code runs.
+        """Notify the drivers. Not under the lock, because a driver's own code runs.
 
-        They are forgotten once all have been notified: if a signal handler interrupts that, the next caller notifies
-        them. If another thread has added some meanwhile, all are notified once more, which does no harm.
+        They are forgotten when all have been notified: if a signal handler interrupts this, the next caller notifies
+        them. If another thread has added some meanwhile, all are notified again, which is harmless.
         """
         while waiters := self.woken:
             for waiter in waiters:
@@ -46,6 +46,6 @@ class HostLock:
                     self.woken = ()
 
     def renew_after_fork(self) -> None:
-        """It may be held, and its waiters be waited for, by threads that only the parent has."""
+        """Replace the lock and the waiters: threads that exist only in the parent may hold them."""
         self.mutex = threading.RLock()
         self.woken = ()

@@ -1,7 +1,7 @@
-"""The state machine of a circuit, pybreaker's, over the counts of ours.
+"""The state machine of a circuit: pybreaker's, over our own counts.
 
-pybreaker loads a client of Redis where one is installed, which takes as long as a third of this package. So this is
-loaded apart, with the first connection: a program that sends nothing need not wait for it.
+pybreaker imports a Redis client if one is installed, which takes as long as a third of this package. So this module is
+loaded separately, with the first connection: a program that sends nothing need not wait for it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _STATES: dict[str, State] = {state: state for state in (CLOSED, HALF_OPEN, OPEN)
 
 
 def take(trip: Trip, close_after: int, step: Step, listener: Listener) -> None:
-    """Have the state machine take a step; `listener` is told of what changes by it.
+    """Take a step of the state machine; `listener` is told of the changes.
 
-    The machine is made for the step: all that it knows is in `trip`, and it takes most of a kilobyte per host.
+    The machine is created for the step: all its state is in `trip`, and it would take most of a kilobyte per host.
     """
     machine = pybreaker.CircuitBreaker(
         fail_max=1,

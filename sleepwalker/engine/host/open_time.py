@@ -1,4 +1,4 @@
-"""How long a circuit stays open: longer each time that its host is found as it was."""
+"""How long a circuit stays open: longer each time, while its host stays broken."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LEAST, _SPREAD = 0.9, 0.2
 
 @dataclass(frozen=True, slots=True)
 class OpenTime:
-    """What is remembered of the circuit's last times open. Moments are on the host's clock, in seconds.
+    """The memory of the circuit's last open times. Moments are on the host's clock, in seconds.
 
-    A value: a step of the state machine that is undone goes back to the one before.
+    It is a value: undoing a step of the state machine restores the earlier one.
     """
 
     until: float = 0.0
@@ -48,16 +48,16 @@ class OpenTime:
         return replace(self, until=now + seconds, seconds=seconds, without_jitter=without_jitter, answered=answered)
 
     def told(self, policy: BreakerPolicy, now: float, until: float) -> OpenTime:
-        """The circuit opens until then by the word of other workers: its own open time does not grow by that.
+        """The circuit opens until then because other workers say so; its own open time does not grow.
 
-        What it had grown to is used up by the time since, as if the circuit opened now by itself.
+        The growth that it had decays with the time since, as if the circuit opened now by itself.
         """
         left = self.without_jitter - (now - self.closed_at)
         without_jitter = left if left >= policy.open_for else 0.0
         return replace(self, until=until, seconds=until - now, without_jitter=without_jitter, answered=False)
 
     def held(self, earliest: float) -> OpenTime:
-        """Other workers look, in vain: it is open until then at least."""
+        """Other workers probe without success: it stays open at least until then."""
         return replace(self, until=max(self.until, earliest))
 
     def _next(self, policy: BreakerPolicy, now: float, *, was_closed: bool) -> float:
@@ -75,35 +75,35 @@ class OpenTime:
         return min(last * policy.open_growth if grows and last else least, policy.open_max)
 
     def half_opened(self) -> OpenTime:
-        """The circuit may be tried again, and is."""
+        """The circuit may be tried again, and is being tried."""
         return replace(self, answered_half_open=False)
 
     def closed(self, now: float) -> OpenTime:
-        """An attempt, or a probe, was answered, and the circuit closes."""
+        """An attempt or a probe got an answer, and the circuit closes."""
         return replace(self, closed_at=now)
 
     def attempt_answered(self, *, half_open: bool) -> OpenTime:
-        """An attempt was answered."""
+        """An attempt got an answer."""
         return replace(
             self, answered=True, probe_doubted=False, answered_half_open=half_open or self.answered_half_open
         )
 
     def probe_failed(self, since: float) -> OpenTime:
-        """A probe failed that was let through then."""
+        """A probe admitted then failed."""
         return replace(self, rest_since=since)
 
     def unanswered(self, since: float) -> OpenTime:
-        """The response of a probe that was let through then broke off after its head: it was no answer."""
+        """The response of a probe admitted then broke after its head, so it does not count as an answer."""
         return replace(self, answered=False, rest_since=since)
 
     def doubted(self) -> OpenTime:
-        """A path of its own had answered, and the first call is not: no call has seen the host healthy."""
+        """A background probe had succeeded, and then the first call failed: no call has seen the host healthy."""
         return replace(self, probe_doubted=True)
 
     def forgotten(self) -> OpenTime:
-        """By hand: nothing of it counts any more."""
+        """Reset by hand: nothing of it counts any more."""
         return replace(self, without_jitter=0.0, answered=True, probe_doubted=False)
 
     def cut(self, latest: float) -> OpenTime:
-        """Another policy, or leave to look now: it is open until then at the most."""
+        """Another policy, or permission to probe now: it stays open at most until then."""
         return replace(self, until=min(self.until, latest))

@@ -1,4 +1,4 @@
-"""The outcome of an attempt is recorded for the circuit, the history and the verdict, and its permit given back."""
+"""Records an attempt's outcome for the circuit, the history and the verdict, and returns its permit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CANCELLED = Outcome(NEUTRAL)
 
 
 class Outcomes:
-    """Methods are thread-safe, but for those that end in `_locked`. What they return is to be announced."""
+    """Methods are thread-safe, except those that end in `_locked`. They return the events to announce."""
 
     __slots__ = ("_admission", "_counters", "_history", "_lock", "_verdict", "whole")
 
@@ -39,7 +39,7 @@ class Outcomes:
     def settle(
         self, permit: Permit, outcome: Outcome, now: float, duration: float, *, first: bool
     ) -> tuple[Event, ...]:
-        """Record an attempt's outcome and give its permit back; what changed by it. `first` is one that is no retry."""
+        """Record an attempt's outcome and return its permit. `first` is an attempt that is not a retry."""
         admission = self._admission
         with self._lock.mutex:
             self._counters.attempt(duration)
@@ -54,9 +54,9 @@ class Outcomes:
         return events if self.whole is None else events + self.whole.settle_connect(outcome, now, now - duration)
 
     def settle_body(self, permit: Permit, outcome: Outcome, now: float) -> tuple[Event, ...]:
-        """Record how a streamed body ended after its attempt had been settled by its head.
+        """Record how a streamed body ended, after its head had settled the attempt.
 
-        Only a failure changes anything. The attempt then counts as a failure alone.
+        Only a failure changes anything: the attempt then counts only as a failure.
         """
         if outcome.verdict is not FAILURE:
             return ()
@@ -67,7 +67,7 @@ class Outcomes:
         return events
 
     def settle_connect(self, outcome: Outcome, now: float, began: float) -> tuple[Event, ...]:
-        """Record what an attempt of a part says about connecting to its host: nothing else is the host's business."""
+        """Record whether a part's attempt connected to the host; nothing else of it concerns the host."""
         connects = self._verdict.connects
         if outcome.verdict is NEUTRAL or not (connects.count or outcome.never_sent):
             return ()
@@ -79,9 +79,9 @@ class Outcomes:
             return self._update_locked(now)
 
     def cancel(self, permit: Permit, now: float, cancelled_after: float | None = None) -> tuple[Event, ...]:
-        """Give a permit back after an attempt without an outcome, such as one ended by Ctrl-C.
+        """Return a permit after an attempt without an outcome, such as one ended by Ctrl-C.
 
-        `cancelled_after` is how long it had taken when another attempt of its call was answered first, in seconds.
+        `cancelled_after` is how long it had taken, in seconds, when another attempt of its call was answered first.
         """
         with self._lock.mutex:
             if cancelled_after is not None:
@@ -93,7 +93,7 @@ class Outcomes:
         return events
 
     def release(self, permit: Permit, now: float) -> tuple[Event, ...]:
-        """Give back a permit that may be back already, after an exception from outside ended a call wherever it was."""
+        """Return a permit that may be back already, after an exception from outside ended a call."""
         if permit is FREE_PERMIT:
             return ()
         with self._lock.mutex:
@@ -105,9 +105,10 @@ class Outcomes:
         return events
 
     def probed(self, outcome: Outcome, now: float) -> tuple[Event, ...]:
-        """Record a probe that no call made, and that moves no count.
+        """Record a background probe, which changes no counter.
 
-        One that succeeds counts as a success in half-open state, and as the host's latest once it is healthy by it.
+        A success counts as a success in half-open state, and as the host's latest success once the host is healthy by
+        it.
         """
         with self._lock.mutex:
             self._verdict.probe = outcome.succeeded

@@ -1,4 +1,4 @@
-"""The parts of a host that have a record of their own: which there are, and how many are kept."""
+"""The scopes ("parts") of a host with their own records: which exist, and how many are kept."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _name = attrgetter("key")
 
 
 class Parts(Generic[T]):
-    """Records by name. One lives for as long as it is in use somewhere, or is among those that were used last.
+    """Records by name. One lives while it is in use, or is among the most recently used.
 
-    Not thread-safe: its owner holds a lock. To list them needs none.
+    Not thread-safe: its owner holds a lock. Listing them needs none.
     """
 
     __slots__ = ("_known", "_latest")
@@ -31,7 +31,7 @@ class Parts(Generic[T]):
         """Used last comes last."""
 
     def get(self, name: str) -> T | None:
-        """The record of that name, if it is known; and take note that it is used."""
+        """The record of that name, if it exists; marks it as used."""
         part = self._latest.get(name)
         if part is not None:
             self._latest.move_to_end(name)
@@ -40,11 +40,11 @@ class Parts(Generic[T]):
         return part
 
     def peek(self, name: str) -> T | None:
-        """The same, but it does not count as used by that."""
+        """The same, without marking it as used."""
         return self._known.get(name)
 
     def put(self, name: str, part: T) -> None:
-        """Take up a new one."""
+        """Add a new one."""
         self._latest[name] = self._known[name] = part
 
     def drop(self, name: str) -> None:
@@ -54,13 +54,13 @@ class Parts(Generic[T]):
 
     @property
     def over_capacity(self) -> bool:
-        """Whether there are too many, so that some are to be kept no more."""
+        """Whether there are too many, so that some must go."""
         return len(self._latest) > MOST_PARTS
 
     def trim(self, needed: Callable[[T], bool]) -> None:
-        """Keep those that were unused for longest no more, where there are too many, unless they are needed.
+        """If there are too many, drop the least recently used ones that are not needed.
 
-        Several at a time: many may have been needed at once, as in an outage, and are not any more.
+        Several at a time: many may have been needed at once, as in an outage, and no longer are.
         """
         for _ in range(_BATCH):
             if not self.over_capacity:

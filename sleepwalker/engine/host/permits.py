@@ -1,4 +1,4 @@
-"""Leave to send one attempt, why there is none, and the permits that stand for a place and are out."""
+"""The permit to send one attempt, the refusal, and the permits that hold a place."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Rule = Literal["consecutive", "failure_ratio", "fleet", "probe", "slow_ratio"]
 
 @dataclass(slots=True)
 class Permit:
-    """Leave to send one attempt.
+    """The permission to send one attempt.
 
-    One with `expires` stands for a place, of a probe or in a slow start: it is lost to the others until it is given
-    back or expires.
+    A permit with `expires` holds a place, of a probe or in a slow start. Others cannot use that place until the permit
+    is returned or expires.
     """
 
     generation: int
@@ -38,7 +38,7 @@ FREE_PERMIT = Permit(-1)
 
 @dataclass(slots=True)
 class Refusal:
-    """No leave to send; `retry_after` is in seconds, `cause` the failure that opened the circuit."""
+    """No permission to send. `retry_after` is in seconds, `cause` the failure that opened the circuit."""
 
     state: State
     """The circuit's. A closed one refuses during its slow start."""
@@ -53,13 +53,13 @@ class Refusal:
 
 
 class PermitHolder(Protocol):
-    """Asks for a permit, which is put down here before it counts as given, so that it can be given back."""
+    """Asks for a permit. The permit is stored here before it counts as issued, so that it can be returned."""
 
     permit: Permit
 
 
 class Places:
-    """The permits with a place that are not back, by identity: equal ones are not the same.
+    """The issued permits with a place, by identity: equal ones are not the same.
 
     Not thread-safe: its owner holds a lock.
     """
@@ -71,11 +71,11 @@ class Places:
         """The oldest first. Mostly none: then a tuple takes no room."""
 
     def take(self, permit: Permit) -> None:
-        """One that has a place is given."""
+        """A permit with a place is issued."""
         self.out += (permit,)
 
     def give_back(self, permit: Permit) -> None:
-        """It is back, or was before."""
+        """It is returned, or was before."""
         self.out = tuple([other for other in self.out if other is not permit])
 
     def free(self, most: int) -> int:
@@ -83,12 +83,12 @@ class Places:
         return max(0, most - len(self.out))
 
     def free_now(self, most: int, now: float) -> int:
-        """The same; those whose permits expired are free."""
+        """The same; places of expired permits are free."""
         if len(self.out) >= most:
             self.out = tuple([permit for permit in self.out if permit.expires is None or permit.expires > now])
         return max(0, most - len(self.out))
 
     def next_expiry(self, now: float) -> float:
-        """Seconds until one of them expires; 0 where none is out."""
+        """Seconds until the first one expires; 0 if none is issued."""
         first = min((permit.expires or now for permit in self.out), default=now)
         return max(0.0, first - now)

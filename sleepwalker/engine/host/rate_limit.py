@@ -19,7 +19,7 @@ _BATCH = 4
 
 
 class RateDecision(NamedTuple):
-    """What the rate limit decides about a call."""
+    """The rate limit's decision about a call."""
 
     decision: Literal["go", "wait", "rejected", "over_limit"]
     """One that is `over_limit` goes all the same, for the limit only observes."""
@@ -28,7 +28,7 @@ class RateDecision(NamedTuple):
 
 
 class TokenHolder(Protocol):
-    """A call, and what of it is marked here."""
+    """A call, with what is marked about it here."""
 
     waits_for_token: bool
     token: bool
@@ -44,11 +44,11 @@ class WaitingCount:
 
 
 class Bucket:
-    """How many calls a host may get: a bucket of tokens that fills at the policy's rate.
+    """How many calls a host may get: a token bucket that fills at the policy's rate.
 
-    Each call takes a token at the moment it goes, never earlier, so that within any `t` seconds no more go than
-    `burst + rate * t`, however late those who wait wake up. They go before those who come.
-    Not thread-safe: its owner holds a lock.
+    Each call takes a token at the moment it goes, never earlier. So within any `t` seconds at most `burst + rate * t`
+    calls go, however late the waiting ones wake up. Waiting calls go before new ones. Not thread-safe: its owner holds
+    a lock.
     """
 
     __slots__ = ("_count", "_filled", "_level", "_size", "max_wait", "observes", "rate", "waiting")
@@ -65,7 +65,7 @@ class Bucket:
         self.reconfigure(policy, now)
 
     def reconfigure(self, policy: RateLimitPolicy, now: float) -> None:
-        """Go on with the numbers of `policy`; tokens that were spent remain spent."""
+        """Continue with the numbers of `policy`; spent tokens stay spent."""
         if self._level < math.inf:
             self._fill(now)
         self.rate: float = policy.rate
@@ -75,11 +75,11 @@ class Bucket:
         self._level = min(self._level, self._size)
 
     def full(self, now: float) -> bool:
-        """Whether it holds all the tokens that it can, as a new one does."""
+        """Whether it holds all its tokens, like a new one."""
         return self._level + (now - self._filled) * self.rate >= self._size
 
     def take(self, call: TokenHolder, now: float) -> float:
-        """Take a token and give 0; or take none, and give the seconds until one is due."""
+        """Take a token and return 0; or take none, and return the seconds until one is due."""
         if now > self._filled:
             self._fill(now)
         missing = 1.0 - self._level + (0 if call.waits_for_token else self.waiting)
@@ -90,12 +90,12 @@ class Bucket:
         return 0.0
 
     def reserve(self, call: TokenHolder) -> None:
-        """Take a token that is yet to come, as a call that waits does, so that those after it wait longer."""
+        """Take a future token for a waiting call, so that later calls wait longer."""
         self._level -= 1.0
         call.token = True
 
     def give_back(self, call: TokenHolder) -> None:
-        """Return the token of a call that came to no send."""
+        """Return the token of a call that sent nothing."""
         level = min(self._size, self._level + 1.0)
         if call.token:
             self._level = level
@@ -108,7 +108,7 @@ class Bucket:
         call.waits_for_token = True
 
     def stop_waiting(self, call: TokenHolder) -> None:
-        """Count it there no more."""
+        """End that count."""
         if call.waits_for_token:
             call.waits_for_token = False
             if self.waiting > 0:  # a fork forgets the waiters
@@ -122,11 +122,10 @@ class Bucket:
 
 
 class RateLimit:
-    """Its buckets: one for the whole host, or one for each of the credentials that it is called with.
+    """Its buckets: one for the whole host, or one for each of the credentials used.
 
-    They are kept by a mark of the credentials, which holds nothing of them; by "" where they make no difference.
-
-    Not thread-safe: its owner holds a lock.
+    They are stored by a mark of the credentials, which reveals nothing; by "" if credentials make no difference. Not
+    thread-safe: its owner holds a lock.
     """
 
     __slots__ = ("_buckets", "_count", "_policy", "by_credentials")
@@ -146,7 +145,7 @@ class RateLimit:
 
     @property
     def rate(self) -> float:
-        """How many calls may begin per second, with all the credentials together that are in use."""
+        """How many calls may begin per second, with all credentials in use together."""
         return self._policy.rate * max(1, len(self._buckets))
 
     def of(self, credentials: str, now: float) -> Bucket:
@@ -160,7 +159,7 @@ class RateLimit:
         return bucket
 
     def reconfigure(self, policy: RateLimitPolicy, now: float) -> None:
-        """Go on with the numbers of `policy`. Where it is for others than before, all begin anew."""
+        """Continue with the numbers of `policy`. If `per` changes, all buckets start again."""
         if policy.per != self._policy.per:
             self._buckets = OrderedDict()
         self._policy = policy
@@ -169,7 +168,7 @@ class RateLimit:
             bucket.reconfigure(policy, now)
 
     def renew_after_fork(self) -> None:
-        """Forget the calls of threads that only the parent has."""
+        """Forget the calls of threads that exist only in the parent."""
         self._count.waiting = 0
         for bucket in tuple(self._buckets.values()):
             bucket.waiting = 0

@@ -1,4 +1,4 @@
-"""Reads what is known of a host out of its record."""
+"""Reads the state of a host from its record."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Readable(Protocol):
 
     @property
     def circuit(self) -> Circuit | None:
-        """None where its policy has the breaker off."""
+        """None if its policy switches the breaker off."""
         ...
 
 
 def health_of(
     host: Readable, now: float, epoch: float, connections: int, hooks_since: float | None, routes: Routes
 ) -> HostHealth:
-    """What its users see. `epoch` is the wall clock's time at which the host's clock showed 0."""
+    """The health for users. `epoch` is the wall clock's time at which the host's clock showed 0."""
 
     def moment(seconds: float | None) -> float | None:
         return None if seconds is None else seconds + epoch
@@ -104,7 +104,7 @@ def _recent(admission: Admission, counters: Counters, now: float, epoch: float) 
 
 
 def gauges_of(host: Readable, now: float, *, latency: bool) -> Gauges:
-    """What goes up and down: cheap, for metrics of many hosts, but for the `latency`."""
+    """The changing values. Cheap, for metrics of many hosts, except for the `latency`."""
     admission, circuit = host.admission, host.circuit
     return Gauges(
         state=host.verdict.state(circuit, now),

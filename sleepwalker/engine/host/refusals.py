@@ -1,9 +1,9 @@
-"""Calls that were refused before anything was sent, told together: else an outage is two lines for each of them.
+"""Announces refused calls in groups: otherwise an outage would log two lines for each call.
 
-The first is told at once. From then on the refused calls of a host are told `log.rejections` times a second, by the
-events of the latest, which say how many it stands for. What is left when no call comes any more is told when a
-connection to the host is closed, or its manager; of a host that is forgotten before, with the next refused call of any
-host; or else when the program ends.
+The first one is announced at once. After that a host's refused calls are announced `log.rejections` times a second,
+with the events of the latest one and the number of calls that it stands for. The remainder is announced when a
+connection to the host, or its manager, is closed. For a host that was forgotten before, it comes with the next refused
+call of any host, or at the end of the program.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _ending = False
 
 
 class Refusals:
-    """The refused calls of one host that are not told yet, by what refused them."""
+    """The refused calls of one host that are not announced yet, by what refused them."""
 
     __slots__ = ("__weakref__", "_apart", "_clock", "_lock", "_told_at", "_untold")
 
@@ -70,7 +70,7 @@ class Refusals:
         _living().add(self)
 
     def add(self, rejected: Any, failed: Any, observe: Observer, a_second: float) -> None:
-        """Tell a refused call, or count it with those that are told later. The events are drafts of its two."""
+        """Announce a refused call, or count it for later. The events are drafts of its two."""
         now, by = self._clock.monotonic(), rejected.by
         latest = _Latest(rejected, failed, observe, now, copy_context())
         with self._lock.mutex:
@@ -87,12 +87,12 @@ class Refusals:
         _tell_of_forgotten()
 
     def tell_if_due(self) -> None:
-        """Tell what waits, if enough time has passed since refused calls were told last."""
+        """Announce pending calls, if enough time has passed since the last time."""
         if self._untold and self._clock.monotonic() >= self._told_at + self._apart:
             self.tell()
 
     def tell(self) -> None:
-        """Tell what waits."""
+        """Announce pending calls."""
         now = self._clock.monotonic()
         with self._lock.mutex:
             untold = self._take_locked(now)
@@ -106,7 +106,7 @@ class Refusals:
         return untold
 
     def renew_after_fork(self) -> None:
-        """What waits is told by the parent."""
+        """Drop pending calls: the parent announces them."""
         self._untold = {}
 
     def __del__(self) -> None:

@@ -1,4 +1,4 @@
-"""Which attempts are slow: each counts from the moment on at which it has taken too long, over or not."""
+"""Counts slow attempts: each counts from the moment it has taken too long, even while it is running."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _FAST, _SLOW = 0, 1
 
 
 class SlowCalls:
-    """The attempts under way in the order in which they began, and the share of slow ones in the last `window` seconds.
+    """The running attempts in order of their begin, and the share of slow ones in the last `window` seconds.
 
-    No thread watches: each question first takes out the attempts that became slow until then, each with its moment,
-    so that what follows from it does not depend on when it was asked. Every step takes
-    constant time, averaged over the attempts. Not thread-safe: its owner holds a lock.
+    No thread watches: each query first counts the attempts that became slow before it, each at its own moment, so that
+    the result does not depend on the time of the query. Every step takes amortised constant time. Not thread-safe: its
+    owner holds a lock.
     """
 
     __slots__ = ("_counts", "_min_calls", "_ratio", "_seconds", "_under_way")
@@ -31,14 +31,14 @@ class SlowCalls:
 
     @classmethod
     def of(cls, policy: BreakerPolicy) -> SlowCalls | None:
-        """By a policy; None where it does not time attempts."""
+        """For a policy; None if it does not time attempts."""
         if policy.slow_ratio is None or policy.slow_call is None:
             return None
         return cls(policy.slow_ratio, policy.slow_call, min_calls=policy.min_calls, window=policy.window)
 
     @staticmethod
     def alike(one: BreakerPolicy, other: BreakerPolicy) -> bool:
-        """Whether both policies judge in the same way, so that what was counted by one counts by the other."""
+        """Whether both policies judge in the same way, so that counts of one are valid for the other."""
         return all(
             getattr(one, name) == getattr(other, name) for name in ("slow_ratio", "slow_call", "min_calls", "window")
         )
@@ -48,12 +48,12 @@ class SlowCalls:
         self._under_way[id(permit)] = (now + self._seconds, permit)
 
     def end(self, permit: object, now: float, *, counts: bool) -> None:
-        """An attempt is over. One that is not slow by now was fast, unless nothing about it `counts`."""
+        """An attempt ended. If it is not slow by now it was fast, unless it does not `count`."""
         if self._under_way.pop(id(permit), None) is not None and counts:
             self._counts.add(now, _FAST)
 
     def next_slow(self, now: float) -> float | None:
-        """Take the next attempt out that became slow until `now` and count it; the moment at which it did."""
+        """Count the next attempt that became slow before `now`; returns that moment."""
         if not self._under_way:
             return None
         first = next(iter(self._under_way))
@@ -65,12 +65,12 @@ class SlowCalls:
         return moment
 
     def too_many(self, now: float) -> bool:
-        """Whether there are enough attempts to judge by, and the share of slow ones is reached."""
+        """Whether there are enough attempts, and the share of slow ones is reached."""
         fast, slow = self._counts.totals(now)
         return fast + slow >= self._min_calls and slow >= self._ratio * (fast + slow)
 
     def forget(self) -> None:
-        """Begin anew: of what is under way now, nothing counts any more."""
+        """Start again: attempts running now no longer count."""
         self._under_way.clear()
         self._counts.clear()
 

@@ -1,14 +1,14 @@
-"""How a host that came back gets its load again: by success, as TCP's slow start does (RFC 5681, section 3.1)."""
+"""How a recovered host gets its load again: by success, like TCP's slow start (RFC 5681, section 3.1)."""
 
 from __future__ import annotations
 
 
 class SlowStart:
-    """How many attempts are let in at once.
+    """How many attempts are admitted at once.
 
-    Each success adds one, so that a round of successes doubles it; failures halve it, those that were under way
-    together once. It is over after the first round in which nothing was held back, and in any case at `until`.
-    Not thread-safe: its owner holds a lock.
+    Each success adds one, so a round of successes doubles it. Failures halve it; failures of attempts that ran together
+    halve it once. It ends after the first round in which nothing was held back, and at `until` at the latest. Not
+    thread-safe: its owner holds a lock.
     """
 
     __slots__ = ("_halved_at", "_held_back", "_left", "_let_in", "at_once", "until")
@@ -25,19 +25,19 @@ class SlowStart:
 
     @property
     def share(self) -> float:
-        """Of those that asked in this round, the share that was let in."""
+        """The share of attempts in this round that were admitted."""
         return self._let_in / (self._let_in + self._held_back) if self._held_back else 1.0
 
     def let_in(self) -> None:
-        """An attempt was let in."""
+        """An attempt was admitted."""
         self._let_in += 1
 
     def held_back(self) -> None:
-        """An attempt was not let in."""
+        """An attempt was held back."""
         self._held_back += 1
 
     def succeeded(self) -> bool:
-        """An attempt was answered; True where that ends the slow start."""
+        """An attempt got an answer. True if that ends the slow start."""
         self.at_once += 1
         self._left -= 1
         if self._left > 0:
@@ -47,7 +47,7 @@ class SlowStart:
         return over
 
     def failed(self, issued: float, now: float) -> None:
-        """An attempt failed that was let in at `issued`."""
+        """An attempt admitted at `issued` failed."""
         if issued < self._halved_at:
             return
         self._halved_at = now

@@ -1,4 +1,4 @@
-"""What a source says of a host: something that knows by itself whether it is broken."""
+"""Sources of the verdict: each decides by itself whether the host is broken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SourceName = Literal["breaker", "connect", "fleet"]
 
 
 class Finding(NamedTuple):
-    """A source does not find the host healthy."""
+    """A source's reason why the host is not healthy."""
 
     source: SourceName
     broken: bool
@@ -21,17 +21,17 @@ class Finding(NamedTuple):
 
 
 class Source(Protocol):
-    """One of those that the verdict asks."""
+    """A source that the verdict asks."""
 
     def finding(self, now: float) -> Finding | None:
-        """What it says as of `now`; None of a host that it finds healthy, or knows nothing of."""
+        """Its finding at `now`; None if the host is healthy, or unknown to it."""
         ...
 
 
 class Word(NamedTuple):
-    """Other workers of the fleet say that the host is broken.
+    """The report of other workers of the fleet that the host is broken.
 
-    A circuit that is open or half-open carries the word. Where there is none, or one in a dry run, it is a source.
+    An open or half-open circuit carries this report. Without one, or in a dry run, this object is the source.
     """
 
     since: float
@@ -42,13 +42,13 @@ class Word(NamedTuple):
     """The last failure that they met: a status, or the name of an exception type."""
 
     def finding(self, now: float) -> Finding:
-        """What it says as of `now`."""
+        """Its finding at `now`."""
         return Finding("fleet", broken=now < self.until, since=self.since, cause=self.cause)
 
     def held(self, until: float) -> Word:
-        """The same, until then at least."""
+        """The same report, at least until then."""
         return self._replace(until=max(self.until, until))
 
     def cut(self, latest: float) -> Word:
-        """The same, until then at the most."""
+        """The same report, at most until then."""
         return self._replace(until=min(self.until, latest))

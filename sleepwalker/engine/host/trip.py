@@ -1,9 +1,9 @@
 """When a circuit opens: the counts of attempts, and the rules that read them.
 
-Behind one address there are mostly several machines. One that is broken makes attempts fail, and also some in a row: at
-500 attempts a second with a fifth failing, five in a row come every few seconds. So a run of failures opens the circuit
-only where it has lasted, and where the share of failures before it does not explain it; and a share does so only where
-hardly any attempt is answered. The counts are what pybreaker's state machine knows.
+Usually there are several machines behind one address. A broken one makes attempts fail, sometimes several in a row: at
+500 attempts a second with a fifth failing, five in a row occur every few seconds. So a run of failures opens the
+circuit only if it has lasted, and if the share of failures before it does not explain it. A share opens it only if
+hardly any attempt succeeds. The counts are those of pybreaker's state machine.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _HeadAfter(NamedTuple):
 
 
 class Trip:
-    """The counts since the circuit closed last, and its state."""
+    """The counts since the circuit last closed, and its state."""
 
     def __init__(self, policy: BreakerPolicy) -> None:
         self._policy = policy
@@ -90,14 +90,14 @@ class Trip:
         """Until then the host counts as just come back."""
 
     def reconfigure(self, policy: BreakerPolicy) -> None:
-        """Go on by the numbers of `policy`. Over a window of another length the counts begin anew."""
+        """Continue with the numbers of `policy`. A window of another length starts the counts again."""
         if policy.window != self._policy.window:
             self._window = Window(policy.window, channels=2)
         self._policy = policy
         self._least = _least(policy)
 
     def success(self, now: float, head: Head | None = None) -> None:
-        """An attempt was answered; with `head`, its body is still to come."""
+        """An attempt got an answer; with `head`, its body is still to come."""
         self._window.add(now, _GOOD)
         if head is not None or self._heads:
             self._note_head(head)
@@ -116,7 +116,7 @@ class Trip:
         self._heads = kept
 
     def take_back(self, head: Head, now: float) -> None:
-        """This success was none: the run of failures that it ended goes on."""
+        """This success does not count: the run of failures that it ended continues."""
         if head.counted_at is not None:
             self._window.take_back(now, head.counted_at, _GOOD)
         place = next((place for place, ended in enumerate(self._heads) if ended.head is head), None)
@@ -139,7 +139,7 @@ class Trip:
         return past, bad
 
     def failure(self, now: float, *, first: bool) -> None:
-        """An attempt failed; `first` is one that is no retry."""
+        """An attempt failed; `first` is an attempt that is not a retry."""
         self._window.add(now, _BAD)
         if self.consecutive == 0:
             self._run_since, self._run_calls = now, 0
@@ -149,7 +149,7 @@ class Trip:
         self.suspect = self._is_suspect()
 
     def broken_rule(self) -> Literal["consecutive", "failure_ratio"] | None:
-        """The rule by which the latest failure opens the circuit, None if it does not."""
+        """The rule by which the latest failure opens the circuit; None if it does not."""
         policy = self._policy
         if self.consecutive >= policy.consecutive and self._run_lasted():
             return "consecutive"
@@ -198,7 +198,7 @@ def _faded(past: int, bad: int, failures: int) -> tuple[int, int]:
 
 
 def half_open(machine: Machine) -> None:
-    """The open time is over, or a probe outside any call was answered."""
+    """The open time is over, or a background probe succeeded."""
     machine.half_open()
 
 
@@ -208,12 +208,12 @@ def force_open(machine: Machine) -> None:
 
 
 def count_success(machine: Machine) -> None:
-    """An attempt was answered: enough of them close a half-open circuit."""
+    """An attempt got an answer: enough of them close a half-open circuit."""
     machine.state.on_success()
 
 
 def count_failure(machine: Machine) -> None:
-    """An attempt failed: it opens a circuit whose counts say so, and one that is half-open."""
+    """An attempt failed: this opens a circuit if its counts say so, and a half-open one at once."""
     machine.state.on_failure(_FAILED)
 
 

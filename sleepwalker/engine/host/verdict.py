@@ -30,10 +30,10 @@ from sleepwalker.policy import HealthPolicy
 
 
 class Verdict:
-    """On one host, or on a part of one. Methods that end in `_locked` need the lock of the host.
+    """The verdict on one host, or on a part of it. Methods that end in `_locked` need the lock of the host.
 
-    While its host is isolated, so is a part; and whether the host can be connected to is known to the host, by the
-    attempts of all its parts and its own.
+    While its host is isolated, so is a part. The host knows whether it can be connected to, from its own attempts and
+    those of all its parts.
     """
 
     __slots__ = (
@@ -121,11 +121,11 @@ class Verdict:
     # The state
 
     def broken_by(self, circuit: Circuit | None, now: float) -> SourceName | None:
-        """What makes it count as broken as of `now`, None if nothing does."""
+        """What makes it broken at `now`; None if nothing does."""
         return next((finding.source for finding in self._findings(circuit, now) if finding.broken), None)
 
     def state(self, circuit: Circuit | None, now: float) -> HealthState:
-        """What its users are told."""
+        """The state for users."""
         return self.state_since_locked(circuit, now)[0]
 
     def state_since_locked(self, circuit: Circuit | None, now: float) -> tuple[HealthState, float | None]:
@@ -147,34 +147,34 @@ class Verdict:
         return "degraded" if self.low else "healthy", self.level_since
 
     def left_alone(self, now: float) -> bool:
-        """Whether the host is left to other workers of the fleet, which look at it in turn. Needs no lock."""
+        """Whether other workers of the fleet probe the host in turn, so that this one waits. Needs no lock."""
         word = self.word
         return word is not None and word.finding(now).broken
 
     @property
     def healthy_by_probe(self) -> bool | None:
-        """Whether the last probe succeeded, or the host needs none; None where none could be made."""
+        """Whether the last probe succeeded, or no probe is needed; None if none was possible."""
         return self.probe if self.suspect else True
 
     def not_probed(self) -> None:
-        """Take note that no probe can be made, as without credentials: only time tells then."""
+        """Note that no probe is possible, for example without credentials: then only time decides."""
         self.probe = None
 
     # What changes
 
     def answered_locked(self, circuit: Circuit | None) -> None:
-        """The host was connected to, or asked by a path of its own, and answered: that ends what no circuit carries."""
+        """The host was connected to, or answered a probe: this ends findings that no circuit carries."""
         self.connects.answered()
         if not self._carried(circuit):
             self.word = None
 
     def contradicted_locked(self, circuit: Circuit | None, began: float) -> None:
-        """An attempt that began then was answered here, whatever others say. A late response says nothing."""
+        """An attempt that began then got an answer here, whatever others say. A late response does not count."""
         if self.word is not None and began >= self.word.since and not self._carried(circuit):
             self.word = None
 
     def reset_locked(self, now: float) -> None:
-        """Take it for healthy, whatever began before says."""
+        """Treat it as healthy, whatever began before."""
         self.connects.reset(now)
         self.word = None
 
@@ -184,7 +184,7 @@ class Verdict:
         self.degraded_below = health.degraded_below
 
     def note_level_locked(self, now: float) -> float | None:
-        """Take note of whether the host is degraded by the share of attempts that were answered, which is returned."""
+        """Note whether the host is degraded by its share of successes, which is returned."""
         ratio = self._history.ratio(now)
         low = ratio is not None and ratio < self.degraded_below
         if low != self.low:
@@ -192,9 +192,9 @@ class Verdict:
         return ratio
 
     def called_locked(self, now: float, quiet: float | None) -> None:
-        """Take note that a call ended. `quiet` is for how many seconds before it none had ended, None for the first.
+        """Note that a call ended. `quiet` is for how many seconds before it no call had ended; None for the first.
 
-        After a pause longer than health.window nothing is known of the time before, so `level_since` begins anew.
+        After a pause longer than health.window nothing is known of the time before, so `level_since` starts again.
         """
         if quiet is None or self.level_since is None or quiet > self._history.window:
             self.level_since = now
@@ -202,7 +202,7 @@ class Verdict:
     def update_locked(
         self, circuit: Circuit | None, now: float, *, by_hand: bool | None = None, by: Literal["fleet"] | None = None
     ) -> tuple[Event, ...]:
-        """What changed since the last time: the circuit's transitions, and whether the host counts as broken."""
+        """The changes since the last time: the circuit's transitions, and whether the host is broken."""
         unhealthy = self.connects.broken or self.word is not None or (circuit is not None and circuit.tripped)
         changes = unhealthy != (self.broken_since is not None)
         if not (changes or self._pending or (circuit is not None and circuit.transitions)):
@@ -239,7 +239,7 @@ class Verdict:
         return event
 
     def catch_up_locked(self, circuit: Circuit | None, now: float) -> None:
-        """Draw the consequences of time alone. What only reads announces nothing: the next call does."""
+        """Apply the effects of time alone. A reader announces nothing: the next call does."""
         if circuit is not None and circuit.slow is not None:
             circuit.catch_up(now)
             self._pending = self.update_locked(circuit, now)
@@ -248,11 +248,11 @@ class Verdict:
 
     @property
     def isolated(self) -> bool:
-        """Whether an operator took it out of use, as of now."""
+        """Whether it is isolated now."""
         return self.isolation_in_force() is not None
 
     def isolation_in_force(self) -> Isolation | None:
-        """How it is isolated, as of now: by itself, or with the whole host."""
+        """Its isolation now: by itself, or with the whole host."""
         isolator = self._isolator()
         return None if isolator is None else isolator.isolation
 
@@ -264,17 +264,17 @@ class Verdict:
         return None if self.whole is None else self.whole._isolator()
 
     def moment(self, isolation: Isolation) -> float | None:
-        """When it ends by itself, in seconds since 1970-01-01 UTC; None where it does not."""
+        """When it ends by itself, in seconds since 1970-01-01 UTC; None if it does not."""
         return isolation.moment(self._clock)
 
     def refusal(self) -> HostIsolatedError:
-        """What a call is told that is refused because of that; it names what is isolated, the host or the part."""
+        """The error of a call refused by the isolation; it names the isolated host or part."""
         if self.whole is not None and self.whole.isolated:
             return self.whole.refusal()
         return (self.isolation or FOR_GOOD).refusal(self._origin, self._clock)
 
     def isolate_locked(self, isolation: Isolation) -> tuple[Event, ...]:
-        """Take it out of use, in place of how it was before; what that changes."""
+        """Isolate it, in place of an earlier isolation; returns the changes."""
         before, now = self.isolation, self._clock.monotonic()
         began = now if before is None or before.over(self._clock) else self.isolated_at
         self.isolation, self.suspect, self.isolated_at = isolation, True, began
@@ -284,7 +284,7 @@ class Verdict:
         return (HostIsolated(self._origin, reason=isolation.reason, until=until, by=isolation.by),)
 
     def lapse_locked(self) -> None:
-        """End an isolation whose time is over."""
+        """End an isolation that has expired."""
         if self.isolation is not None and self.isolation.over(self._clock):
             self.restore_locked("time")
 
@@ -301,6 +301,6 @@ class Verdict:
 
 
 def failed_probes(transitions: tuple[Event, ...]) -> int:
-    """How many of these are a probe that failed, dry runs apart."""
+    """How many of these transitions are a failed probe, except in dry runs."""
     opened = [event for event in transitions if isinstance(event, BreakerOpened)]
     return sum(event.rule == "probe" and not event.observed for event in opened)

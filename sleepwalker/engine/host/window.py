@@ -9,8 +9,8 @@ from collections.abc import Sequence
 class Window:
     """How often each of a few things happened in the last `seconds`.
 
-    The window moves in `slices` steps: it covers between `(slices - 1) / slices` of its length and all of it.
-    Not thread-safe: its owner holds a lock.
+    The window moves in `slices` steps: it covers between `(slices - 1) / slices` of its length and all of it. Not
+    thread-safe: its owner holds a lock.
     """
 
     __slots__ = ("_counts", "_slices", "_span", "_start", "_totals", "_until")
@@ -38,7 +38,7 @@ class Window:
         self._totals[channel] += 1
 
     def take_back(self, now: float, when: float, channel: int) -> None:
-        """One less of `channel`, which was added at `when`: nothing where that is out of the window, or forgotten."""
+        """One less of `channel`, added at `when`. Does nothing if that has left the window or was cleared."""
         if now >= self._until:
             self._advance(now)
         number = int(when / self._span)

@@ -191,7 +191,7 @@ async def _exchanged(
             await read_short(response, got, deadline, sender.clock)
             if len(history) >= MAX_REDIRECTS:
                 error = RedirectError(
-                    f"{sender.origin}: more than {MAX_REDIRECTS} redirects, the last of them not followed"
+                    f"{sender.origin}: more than {MAX_REDIRECTS} redirects; the last one was not followed"
                 )
                 error.response = response
                 raise error

@@ -207,7 +207,7 @@ class AttemptDeadline:
         """From now on the task that runs is cut when time runs out."""
         self._task = task = asyncio.current_task(self.loop)
         if task is None:  # a coroutine that something else than a task drives
-            raise RuntimeError("a call must be awaited in a task of asyncio")
+            raise RuntimeError("calls must be awaited in an asyncio task")
         self._cancelling = task.cancelling()
         if not _timers_of(self.loop).add(self._ends_at, self):
             self._handle = self.loop.call_at(self._ends_at, self.due)

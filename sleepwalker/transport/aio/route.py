@@ -161,7 +161,7 @@ class _Clients:
         """
         if isinstance(self._verify, ssl.SSLContext) and url.lower().startswith("https:"):
             raise RedirectError(
-                f"{self._origin}: a redirect to another origin ({origin_of(url)}) is not followed, for verify is "
+                f"{self._origin}: a redirect to another origin ({origin_of(url)}) is not followed, because verify is "
                 "an SSLContext, which may hold a client certificate. Make a connection to that origin, or pass the "
                 "path of a CA bundle as verify"
             )
@@ -179,8 +179,8 @@ class _Clients:
     async def _begun(self, loop: asyncio.AbstractEventLoop) -> Client:
         if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
             raise RuntimeError(
-                f"{self._origin}: this connection is used in another event loop, which has not ended: "
-                "make a connection for each loop"
+                f"{self._origin}: this connection is in use in another event loop that is still open: make one "
+                "connection per loop"
             )
         context = await self._tls() if self._secure and self._given is None else True
         if self._here is not None and self._loop is loop:

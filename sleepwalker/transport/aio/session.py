@@ -74,7 +74,7 @@ async def through_session(prepared: requests.PreparedRequest, client: Client, de
         got.close()
     if client.ours is not None and deadline.phase == "send" and got.status < 300:
         # aiohttp sends no more of a body once a response is there.
-        raise MalformedResponse("success was reported before the whole body was sent, which ended that")
+        raise MalformedResponse("the server reported success before the whole body was sent, so sending stopped")
     return got
 
 

@@ -66,8 +66,8 @@ class Adapter(requests.adapters.HTTPAdapter):
         """For a copy or a pickle of its session, which gets pools of its own."""
         if isinstance(self._made_of[0], ssl.SSLContext):
             raise TypeError(
-                "this session cannot be copied or pickled: the connection's verify is an ssl.SSLContext, which "
-                "cannot be; pass the path of a CA bundle as verify (and cert=)"
+                "this session cannot be copied or pickled: the connection's verify is an ssl.SSLContext, which cannot "
+                "be copied; pass the path of a CA bundle as verify (and cert=)"
             )
         return super().__getstate__()
 

@@ -195,7 +195,7 @@ def _turn(
     """Point `hop` to where this redirect leads."""
     try:
         if followed >= MAX_REDIRECTS:
-            raise RedirectError(f"{sender.origin}: more than {MAX_REDIRECTS} redirects, the last of them not followed")
+            raise RedirectError(f"{sender.origin}: more than {MAX_REDIRECTS} redirects; the last one was not followed")
         hold_redirect(sender.origin, response)  # again, for a session that runs no hooks
         deadline.phase = None
         next_hop(hop, response, sender.origin, outgoing.body, sender.session.cookies)

@@ -151,8 +151,9 @@ class _Elsewhere:
         if isinstance(verify, ssl.SSLContext):
             if url.lower().startswith("https:"):
                 raise RedirectError(
-                    f"{self._origin}: a redirect to another origin ({origin_of(url)}) is not followed, for verify is "
-                    "an SSLContext, which may hold a client certificate. Make a connection to that origin, or pass the "
+                    f"{self._origin}: a redirect to another origin ({origin_of(url)}) is not followed, because verify "
+                    "is an SSLContext, which may hold a client certificate. Make a connection to that origin, or pass "
+                    "the "
                     "path of a CA bundle as verify"
                 )
             verify = True  # unused over http

@@ -46,16 +46,21 @@ class Leaping(BlockingSystemClock):
 
     def __init__(self, begin: float) -> None:
         self._ahead = begin - time.time()
+        self._stopped: tuple[float, float] | None = None
 
     def leap_to(self, wall: float) -> None:
         """Only between calls: one that is under way would find its time over."""
         self._ahead += max(0.0, wall - self.wall())
 
+    def stop(self) -> None:
+        """Nothing changes any more, however long it takes to have pictures of it."""
+        self._stopped = self.monotonic(), self.wall()
+
     def monotonic(self) -> float:  # type: ignore[override]
-        return time.monotonic() + self._ahead
+        return self._stopped[0] if self._stopped else time.monotonic() + self._ahead
 
     def wall(self) -> float:  # type: ignore[override]
-        return time.time() + self._ahead
+        return self._stopped[1] if self._stopped else time.time() + self._ahead
 
 
 @dataclass
@@ -145,12 +150,13 @@ def running_shop(log: Path, rounds: int) -> Iterator[Shop]:
             for done in under_way:
                 done.result()
             clock.leap_to(begin + (number + 1) * LASTS / rounds)
-        for _ in range(20):  # until a look at it has just failed: while the pictures are taken, its circuit is open
+        for _ in range(20):  # until a look at it has just failed, and its circuit is open
             for name in SERVICES:
                 calls(name, 1)
             if manager.health(urls["payments"]).breaker == "open":
                 break
             clock.leap_to(clock.wall() + 2)
+        clock.stop()
         yield Shop(manager, clock)
 
 

@@ -6,6 +6,7 @@ from .httpbin_server import run_httpbin
 from .nginx_server import FILES, SHORT_KEEPALIVE, STATUSES, Nginx, run_nginx, wait_until_closed
 from .ports import refused_port, unanswered_port
 from .proxy import forward_proxy
+from .ranged import CuttingProxy, RangedFile
 from .redis_server import RedisServer, free_ports, run_redis
 from .request import Request
 from .steps import (
@@ -37,6 +38,7 @@ __all__ = [
     "FILES",
     "SHORT_KEEPALIVE",
     "STATUSES",
+    "CuttingProxy",
     "Elapsed",
     "Exchange",
     "FaultServer",
@@ -44,6 +46,7 @@ __all__ = [
     "Moment",
     "Nginx",
     "Pair",
+    "RangedFile",
     "RedisServer",
     "Request",
     "SlowName",

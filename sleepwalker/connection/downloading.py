@@ -1,0 +1,126 @@
+"""Receives what the responses of a download bring, whichever way they are waited for."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, TypedDict, Unpack
+
+from sleepwalker.clock import Clock
+from sleepwalker.connection.arguments import HeaderValues, Params, Path
+from sleepwalker.connection.handover import Streams
+from sleepwalker.connection.options import CallOptions, RequestOptions, checked_options
+from sleepwalker.connection.outgoing import PreparedCall
+from sleepwalker.connection.settings import Timeout
+from sleepwalker.downloads import OnProgress, Transfer, Wanted, check_own
+from sleepwalker.engine import Received, Steps, download
+from sleepwalker.events import Observer
+from sleepwalker.exceptions import SleepwalkerException
+from sleepwalker.policy import Policy
+from sleepwalker.transport.error_context import ErrorContext
+from sleepwalker.transport.headers import checked_headers, merged
+from sleepwalker.transport.redirects import HARMLESS_OF_A_DOWNLOAD
+from sleepwalker.transport.url import Origin
+
+#: Of the attempts of a call, those whose sockets are still of interest: a download may have hundreds.
+_LATEST = 4
+
+
+class DownloadOptions(TypedDict, total=False):
+    """Further keyword arguments of `download`: those of `request` that a download can have."""
+
+    params: Params | None
+    headers: HeaderValues | None
+    timeout: Timeout | None
+    policy: Policy | Path | None
+    total: float | None
+
+
+_KNOWN = frozenset(DownloadOptions.__annotations__)
+
+
+class DownloadCall:
+    """What a caller of `download` asked for, checked."""
+
+    __slots__ = ("options", "total", "wanted")
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        progress: OnProgress | None,
+        checksum: str | None,
+        encoder: Any,
+        **options: Unpack[DownloadOptions],
+    ) -> None:
+        """TypeError, ValueError, URLError or PolicyError for an argument that cannot be."""
+        if unknown := sorted(options.keys() - _KNOWN):
+            known = ", ".join(("progress", "checksum", *sorted(_KNOWN)))
+            raise TypeError(f"{unknown[0]!r} is not an argument of a download; there are {known}")
+        self.wanted = Wanted(path, progress, checksum)
+        check_own(options.get("headers"))
+        given: RequestOptions = {**options, "stream": True}  # type: ignore[typeddict-item]  # all of them have the rest
+        checked = checked_options(given, encoder)
+        # A range counts bytes of the file as it is, and not of a packed one.
+        headers = merged(checked.headers, checked_headers({"Accept-Encoding": "identity"}))
+        self.total: float | None = checked.total
+        """Seconds for all of it, the bodies included."""
+        self.options: CallOptions = checked._replace(headers=headers, total=None)
+
+
+class Receiving:
+    """The transfer of one download, and the errors that break off a body of it."""
+
+    __slots__ = ("_call", "_clock", "_origin", "_streams", "_total", "transfer")
+
+    def __init__(self, call: PreparedCall, asked: DownloadCall, origin: Origin, streams: Streams, clock: Clock) -> None:
+        self._call = call
+        self._clock = clock
+        self._origin = origin.text
+        self._streams = streams
+        outgoing = call.outgoing
+        outgoing.harmless = HARMLESS_OF_A_DOWNLOAD
+        self._total = call.compiled.total
+        if asked.total is not None:
+            self._total = asked.total
+            outgoing.body_ends_at = clock.monotonic() + asked.total
+            if asked.total < call.compiled.total:
+                call.compiled = call.compiled.within(asked.total)
+        self.transfer: Transfer = Transfer(asked.wanted, origin.text, outgoing.prepared, clock)
+
+    def steps(self, observe: Observer) -> Steps:
+        """The steps of the call."""
+        call, clock = self._call, self._clock
+        ends_at = math.inf if call.outgoing.body_ends_at is None else call.outgoing.body_ends_at
+        return download(call.host, call.compiled, call.request, clock, observe, ends_at)
+
+    def watch(self, response: Any) -> None:
+        """Have reads of the body that break raise errors of ours."""
+        self._call.outgoing.deadlines = self._call.outgoing.deadlines[-_LATEST:]
+        self._streams.watch(response, self._error_of)
+
+    def tell(self) -> None:
+        """Some bytes came: the caller is told, and the connection is not idle."""
+        if (usage := self._call.came_from.usage) is not None:
+            usage.last_used = self._clock.monotonic()
+        self.transfer.tell()
+
+    def ended(self, received: Received) -> Received:
+        """A response is received: where the file is whole, its caller is told."""
+        if received.over and received.outcome.error is None and received.reached is not None:
+            self._call.outgoing.raise_for_status = False  # by a 416: there is nothing after what is there
+            self.transfer.told_all()
+        return received
+
+    def one_of_ours(self, error: Exception) -> Exception:
+        """The error that broke a body off; raises what is not about the body."""
+        ours = error if isinstance(error, SleepwalkerException) else self._error_of(error, None, False)
+        if not isinstance(ours, SleepwalkerException):
+            raise error
+        return ours
+
+    def _error_of(self, error: Exception, handled: BaseException | None, deadline_hit: bool) -> Exception:
+        """The error to raise instead of one that broke a body."""
+        compiled = self._call.compiled
+        times = (self._total, compiled.connect, compiled.read)
+        context = ErrorContext(self._origin, "body", deadline_hit, "total", *times, handled)
+        return self._streams.translate(error, context)

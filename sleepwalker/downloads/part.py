@@ -1,0 +1,251 @@
+"""The part of a file that is there: kept beside it until it is whole, with what is needed to go on in any process.
+
+`report.pdf` is written as `report.pdf.part`. `report.pdf.part.json` says of which URL that is (by a hash, for queries
+may be secret), which version of the file (its entity tag or date), and how long all of it is. One download at a time
+has the part: it holds a lock on it, which ends with its process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from sleepwalker import files
+from sleepwalker.downloads.checksum import Checksum, Hasher
+from sleepwalker.downloads.ranges import Kept, validator_of
+
+_FORMAT = 1
+#: Of a note: more than any has.
+_LONGEST_NOTE = 8192
+#: Bytes that are hashed at a time.
+_AT_ONCE = 1 << 20
+#: How often a part that was taken away by another download, which had finished, is made anew.
+_TRIES = 10
+#: What a file system says that has no locks.
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+
+
+class Part:
+    """An open part. OSError where it cannot be made, read or written; `BlockingIOError` where another download has it.
+
+    Its methods block for as long as the disk takes. All belong to one thread at a time.
+    """
+
+    def __init__(self, path: Path, url: str, checksum: Checksum | None) -> None:
+        self.path: Path = _target(path)
+        """Where the whole file will be: where links lead to."""
+        self._place = self.path.with_name(f"{self.path.name}.part")
+        self._note = self.path.with_name(f"{self.path.name}.part.json")
+        self._url = hashlib.sha256(url.partition("#")[0].encode("utf-8", "surrogateescape")).hexdigest()
+        self._checksum = checksum
+        self._hasher: Hasher | None = None
+        self._hashed = 0
+        self._begun = False
+        self._file = self._opened()
+        self.kept: Kept | None = None
+        """What is known of the file whose beginning is there; None where there is nothing to go on with."""
+        self.size = 0
+        """How many bytes are there."""
+        try:
+            self.kept = self._read_note()
+            self.size = os.fstat(self._file).st_size if self.kept is not None else 0
+            self._hash_up_to(self.size)
+        except BaseException:
+            self._let_go()
+            raise
+
+    def begin(self, start: int, kept: Kept) -> None:
+        """Go on from byte `start`: what is there from it on is dropped."""
+        with self._named():
+            os.ftruncate(self._file, start)
+            os.lseek(self._file, start, os.SEEK_SET)
+        self._begun, self.size = True, start
+        if start < self._hashed:
+            self._hasher, self._hashed = None, 0
+        if kept != self.kept or start == 0:  # only now: a note never speaks of bytes of another file
+            self.kept = kept
+            self._write_note(kept)
+
+    def write(self, data: bytes) -> None:
+        """Add some bytes."""
+        rest = memoryview(data)
+        with self._named():
+            while rest:
+                done = os.write(self._file, rest)
+                rest = rest[done:]
+                self.size += done
+        if self._checksum is not None and self._hashed == self.size - len(data):
+            self._hash(data)
+
+    def has_checksum(self) -> bool:
+        """Whether what is there has the checksum that was asked for, if one was."""
+        if self._checksum is None:
+            return True
+        self._hash_up_to(self.size)
+        return self._checksum.fits(self._hasher or self._checksum.hasher())
+
+    def finish(self) -> None:
+        """Make it the whole file, in one step: at its path there is always the old one or all of the new one."""
+        with self._named():
+            os.fsync(self._file)
+        self._place.replace(self.path)
+        with contextlib.suppress(OSError):
+            self._note.unlink()
+        with contextlib.suppress(OSError):  # some file systems cannot, and the file is there
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def remove(self) -> None:
+        """Drop it, so that the next download begins anew."""
+        self.kept = None
+        for path in (self._note, self._place):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def close(self) -> None:
+        """Let go of it. It stays for a later download if that can go on with it."""
+        if self._file < 0:
+            return
+        try:
+            of_no_use = self.kept is None or self.kept.validator is None or self.size == 0
+            # What was there of another URL stays, where nothing came in its place.
+            if of_no_use and (self._begun or os.fstat(self._file).st_size == 0) and self._is_at_its_place(self._file):
+                self.remove()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        file, self._file = self._file, -1
+        with contextlib.suppress(OSError):  # said aloud, for a child that was forked meanwhile shares the lock
+            fcntl.flock(file, fcntl.LOCK_UN)
+        os.close(file)
+
+    def _opened(self) -> int:
+        for _ in range(_TRIES):
+            file = os.open(self._place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+            try:
+                self._check(os.fstat(file))
+                self._lock(file)
+                if self._is_at_its_place(file):
+                    return file
+            except BaseException:
+                os.close(file)
+                raise
+            os.close(file)  # another download finished, or dropped it, between the two steps
+        raise self._busy()
+
+    def _check(self, status: os.stat_result) -> None:
+        files.check_kind(self._place, status)
+        if not files.owned_here(status):  # in a folder where anyone may write: what is there may be anything
+            why = f"another user (uid {status.st_uid}) made it: remove it, or download to another folder"
+            raise PermissionError(errno.EPERM, why, str(self._place))
+
+    def _lock(self, file: int) -> None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise self._busy() from None
+            raise
+
+    def _busy(self) -> BlockingIOError:
+        why = "another download to it is under way: wait for its end, or download to another path"
+        return BlockingIOError(errno.EAGAIN, why, str(self.path))
+
+    def _is_at_its_place(self, file: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file), self._place.lstat())
+        except FileNotFoundError:
+            return False
+
+    def _read_note(self) -> Kept | None:
+        """What the note says, if it is about this URL. A note that is none is as good as no note."""
+        try:
+            file = os.open(self._note, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode) or not files.owned_here(status):
+                return None
+            text = os.read(file, _LONGEST_NOTE)
+        finally:
+            os.close(file)
+        try:
+            note = json.loads(text)
+            version, url, validator, total = (note[name] for name in ("version", "url", "validator", "total"))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+        if version != _FORMAT or url != self._url or not isinstance(validator, str) or not _can_be_sent(validator):
+            return None
+        return Kept(validator, total if type(total) is int and total >= 0 else None)
+
+    def _write_note(self, kept: Kept) -> None:
+        note = {"version": _FORMAT, "url": self._url, "validator": kept.validator, "total": kept.total}
+        with contextlib.suppress(FileNotFoundError):
+            self._note.unlink()  # first: never write through a link, or into another's file
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(self._note, flags, 0o666)
+        with open(handle, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor is no path
+            json.dump(note, file)
+
+    def _hash_up_to(self, size: int) -> None:
+        """Hash what is there and was not hashed as it came."""
+        if self._checksum is None:
+            return
+        while self._hashed < size:
+            with self._named():
+                data = os.pread(self._file, min(_AT_ONCE, size - self._hashed), self._hashed)
+            if not data:
+                raise OSError(errno.EIO, "it became shorter during the download", str(self._place))
+            self._hash(data)
+
+    def _hash(self, data: bytes) -> None:
+        if self._checksum is None:
+            return
+        if self._hasher is None:
+            self._hasher = self._checksum.hasher()
+        self._hasher.update(data)
+        self._hashed += len(data)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors say which file they are about."""
+        try:
+            yield
+        except OSError as error:
+            raise type(error)(error.errno, error.strerror, str(self._place)) from None
+
+
+def _target(path: Path) -> Path:
+    """Where a file at `path` would be; OSError for what is there and is no regular file."""
+    target = Path(os.path.realpath(path))  # as `open` does: a link stays a link
+    if not target.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with contextlib.suppress(FileNotFoundError):
+        status = target.stat()
+        if not stat.S_ISREG(status.st_mode):
+            files.check_kind(target, status)
+            raise OSError(errno.EINVAL, f"it is {files.kind(status.st_mode)}, not a regular file", str(path))
+    return target
+
+
+def _can_be_sent(validator: str) -> bool:
+    """Whether a note's validator is one that a response could have had."""
+    headers = {"ETag": validator} if validator.startswith('"') else {"Last-Modified": validator, "Date": _LATE}
+    return validator_of(headers) == validator
+
+
+_LATE = "Fri, 31 Dec 9999 23:59:59 GMT"

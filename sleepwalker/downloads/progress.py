@@ -1,0 +1,51 @@
+"""Tells a caller how far a download is, a few times a second at most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from sleepwalker.clock import Clock
+
+#: Bytes that are there, and of how many; None where that is not known.
+OnProgress = Callable[[int, int | None], object]
+#: Seconds between two calls.
+_EVERY = 0.1
+
+
+class Progress:
+    """Calls a caller's function ten times a second at most, and at the end."""
+
+    __slots__ = ("_act", "_clock", "_last")
+
+    def __init__(self, act: OnProgress | None, clock: Clock) -> None:
+        self._act = act
+        self._clock = clock
+        self._last = -math.inf
+
+    def reached(self, done: int, total: int | None) -> None:
+        """So many bytes are there."""
+        if self._act is None:
+            return
+        now = self._clock.monotonic()
+        if now - self._last >= _EVERY:
+            self._last = now
+            self._act(done, total)
+
+    def ended(self, done: int) -> None:
+        """All are there."""
+        if self._act is not None:
+            self._act(done, done)
+
+
+def checked(act: object) -> OnProgress | None:
+    """The function; TypeError for what is none, or would have to be awaited."""
+    import inspect  # noqa: PLC0415 - takes longer than the check, and most calls have no function
+
+    if act is None:
+        return None
+    if not callable(act):
+        raise TypeError(f"progress must be a function of (done, total), not {type(act).__name__}")
+    if inspect.iscoroutinefunction(act):
+        raise TypeError("progress must be a plain function, which is called and not awaited, not a coroutine function")
+    return act

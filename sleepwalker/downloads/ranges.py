@@ -1,0 +1,199 @@
+"""What a download asks for next, and what a response to that means: ranges of bytes, by RFC 9110, section 14.
+
+Nothing here reads or writes. A driver keeps what `Take` says, asks for what `ask` says, and hands the response's head
+to `answer`.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+#: An attempt that brings so many bytes more is progress, also if several attempts in a row brought them. A server that
+#: sends a few bytes each time is given up after `retry.attempts`, instead of being asked millions of times.
+STEP = 64 * 1024
+#: A validator is written beside the file and sent back: longer ones are of no use.
+_LONGEST_VALIDATOR = 1024
+#: RFC 9110, section 8.8.3: weak ones begin with W/.
+_STRONG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+_DIGITS = r"([0-9]{1,18})"
+#: RFC 9110, section 14.4.
+_CONTENT_RANGE = re.compile(rf"bytes {_DIGITS}-{_DIGITS}/(?:{_DIGITS}|\*)", re.IGNORECASE)
+_UNSATISFIED = re.compile(rf"bytes \*/{_DIGITS}", re.IGNORECASE)
+
+Headers = Mapping[str, str]
+
+
+class Kept(NamedTuple):
+    """What is known of a file whose beginning is there."""
+
+    validator: str | None
+    """What `If-Range` says: a strong entity tag, or a date. Without one there is no going on."""
+    total: int | None
+    """The bytes of all of it; None where that is not known."""
+
+
+class Ask(NamedTuple):
+    """A request for the rest of a file, or for all of it."""
+
+    start: int | None = None
+    """The first byte of the rest; None for all."""
+    kept: Kept = Kept(None, None)
+
+    def headers(self) -> dict[str, str]:
+        """The header fields that say so."""
+        if self.start is None or self.kept.validator is None:
+            return {}
+        return {"Range": f"bytes={self.start}-", "If-Range": self.kept.validator}
+
+
+#: For all of a file.
+ALL = Ask()
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The body is to be kept."""
+
+    start: int
+    """Which byte of the file its first one is. What is there from that one on is to be dropped."""
+    length: int | None
+    """How many bytes it has; None for as many as come."""
+    kept: Kept
+    """What is known of the file now."""
+    encoded: bool = False
+    """Whether its bytes are to be decoded first: then they are not those that a range would count."""
+    partial: bool = False
+    """Whether it is a range."""
+
+    def is_whole(self, size: int) -> bool:
+        """Whether the file is whole with `size` bytes, now that the body has ended as it should."""
+        return size == self.kept.total if self.partial else True
+
+
+class Answer(Enum):
+    """A response whose body is not kept."""
+
+    ANEW = "anew"
+    """The rest is not to be had: ask for all of it."""
+    WHOLE = "whole"
+    """There is nothing after what is there."""
+    REFUSED = "refused"
+    """An error, with a status that says so."""
+    NO_FILE = "no file"
+    """It is neither a file nor an error."""
+
+
+def ask(kept: Kept | None, size: int) -> Ask:
+    """What to ask for where `size` bytes are there."""
+    if kept is None or kept.validator is None or size == 0:
+        return ALL
+    if kept.total is None or size < kept.total:
+        return Ask(size, kept)
+    # All of it is there: its last byte tells whether the server's is still the same.
+    return Ask(size - 1, kept) if size == kept.total else ALL
+
+
+def answer(asked: Ask, status: int, headers: Headers) -> Take | Answer:
+    """What to do with a response, by its head; `headers` are looked up without regard to case."""
+    if status in (200, 203):
+        return _all_of_it(headers)
+    if status == 206:
+        return Answer.NO_FILE if asked.start is None else _rest(asked, asked.start, headers)
+    if status == 416 and asked.start is not None:
+        found = _UNSATISFIED.fullmatch(headers.get("Content-Range", "").strip())
+        return Answer.WHOLE if found and asked.kept.total is None and int(found[1]) == asked.start else Answer.ANEW
+    return Answer.REFUSED if status >= 400 else Answer.NO_FILE
+
+
+def validator_of(headers: Headers) -> str | None:
+    """What a later request for the rest may say in `If-Range` (RFC 9110, section 13.1.5); None for nothing."""
+    if headers.get("Accept-Ranges", "").strip().lower() == "none":
+        return None
+    tag = headers.get("ETag", "").strip()
+    if tag:  # where there is a tag, even a weak one, a date may not stand in for it
+        return tag if len(tag) <= _LONGEST_VALIDATOR and _STRONG.fullmatch(tag) else None
+    modified = headers.get("Last-Modified", "").strip()
+    then, now = _moment(modified), _moment(headers.get("Date", "").strip())
+    # Section 8.8.2.2: within the same second the file may have changed twice.
+    return modified if then is not None and now is not None and now >= then + 1 else None
+
+
+def _all_of_it(headers: Headers) -> Take:
+    if _is_encoded(headers):
+        return Take(0, None, Kept(None, None), encoded=True)
+    length = None if headers.get("Transfer-Encoding") else _length(headers)
+    return Take(0, length, Kept(validator_of(headers), length))
+
+
+def _rest(asked: Ask, start: int, headers: Headers) -> Take | Answer:
+    """What a 206 means: it must be the range that was asked for, of the file that is there."""
+    found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
+    if found is None or _is_encoded(headers):  # multipart/byteranges has no Content-Range
+        return Answer.ANEW
+    first, last, total = int(found[1]), int(found[2]), None if found[3] is None else int(found[3])
+    length = None if headers.get("Transfer-Encoding") else _length(headers)
+    known = asked.kept.total
+    if (
+        first != start
+        or last < first
+        or (total is not None and last >= total)
+        or (total is not None and known is not None and total != known)
+        or (total is None and known is not None and last >= known)
+        or (length is not None and length != last - first + 1)
+        or not _is_the_same(asked.kept.validator, headers)
+    ):
+        return Answer.ANEW
+    kept = Kept(asked.kept.validator, known if total is None else total)
+    return Take(first, last - first + 1, kept, partial=True)
+
+
+def _is_the_same(validator: str | None, headers: Headers) -> bool:
+    """Whether a 206 does not say itself that it is of another file: some servers do not know `If-Range`."""
+    tag, modified = headers.get("ETag"), headers.get("Last-Modified")
+    if validator is not None and validator.startswith('"'):
+        return tag is None or tag.strip() == validator
+    return modified is None or modified.strip() == validator
+
+
+def _is_encoded(headers: Headers) -> bool:
+    return headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")
+
+
+def _length(headers: Headers) -> int | None:
+    text = headers.get("Content-Length", "").strip()
+    return int(text) if re.fullmatch(_DIGITS, text) else None
+
+
+def _moment(text: str) -> float | None:
+    """An HTTP date in seconds since 1970; None for what is none."""
+    if not text or len(text) > 64:
+        return None
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+class Advance:
+    """How far the attempts of one call have brought a file, and which of them were progress."""
+
+    __slots__ = ("_mark",)
+
+    def __init__(self, size: int) -> None:
+        """`size` bytes were there before."""
+        self._mark = size
+
+    def is_progress(self, reached: int) -> bool:
+        """Whether the file was brought `STEP` further than when that last was so.
+
+        One that begins anew has to come past where it was: else a server without ranges would be asked for ever.
+        """
+        if reached < self._mark + STEP:
+            return False
+        self._mark = reached
+        return True

@@ -1,0 +1,185 @@
+"""One download from its beginning to its end: what both ways of waiting do the same, apart from the waiting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from sleepwalker.clock import Clock
+from sleepwalker.downloads.checksum import Checksum
+from sleepwalker.downloads.download import Download
+from sleepwalker.downloads.progress import OnProgress, Progress, checked
+from sleepwalker.downloads.ranges import ALL, Advance, Answer, Ask, Kept, Take, answer, ask
+from sleepwalker.engine import Outcome, Received, failed
+from sleepwalker.exceptions import ChecksumError, DownloadError, ReadError
+from sleepwalker.transport.url import safe_path
+
+if TYPE_CHECKING:
+    from sleepwalker.downloads.part import Part
+
+#: The header fields that say which part of a file is wanted, and in which form: a download's own.
+OWN_HEADERS = frozenset(
+    {"accept-encoding", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"}
+)
+
+
+class Wanted:
+    """What a caller asks for, checked before anything is sent or opened."""
+
+    __slots__ = ("checksum", "path", "progress")
+
+    def __init__(self, path: str | os.PathLike[str], progress: OnProgress | None, checksum: str | None) -> None:
+        given: object = path
+        if not isinstance(given, str | os.PathLike) or not isinstance(os.fspath(given), str):
+            raise TypeError(f"path must be a str or a path, not {type(given).__name__}")
+        self.path = Path(path)
+        self.progress: OnProgress | None = checked(progress)
+        self.checksum: Checksum | None = None if checksum is None else Checksum.of(checksum)
+
+
+class Transfer:
+    """A download under way. `open` first and `close` last; both touch the disk, as do `begin`, `write` and `end`."""
+
+    def __init__(self, wanted: Wanted, origin: str, prepared: requests.PreparedRequest, clock: Clock) -> None:
+        self._wanted = wanted
+        self._origin = origin
+        self._prepared = prepared
+        self._progress = Progress(wanted.progress, clock)
+        self._part: Part | None = None
+        self._advance = Advance(0)
+        self._asked: Ask = ALL
+        self._take: Take | None = None
+        self._surplus = False
+        self._resumed = 0
+
+    @property
+    def part(self) -> Part:
+        """Its part, once it is open."""
+        if self._part is None:
+            raise AssertionError("not open")  # pragma: no cover
+        return self._part
+
+    def open(self) -> None:
+        """Take the part, or make one. OSError where that cannot be."""
+        from sleepwalker.downloads.part import Part  # noqa: PLC0415 - few programs download, and it is of POSIX
+
+        self._part = Part(self._wanted.path, self._prepared.url or "", self._wanted.checksum)
+        self._resumed = self._part.size
+        self._advance = Advance(self._part.size)
+        self._ask(ask(self._part.kept, self._part.size))
+
+    def close(self) -> None:
+        """Let go of the part, which stays if a later download can go on with it."""
+        if self._part is not None:
+            self._part.close()
+
+    def begin(self, head: Outcome) -> Take | Received:
+        """What a response means: its body is to be written, or that it has none for us."""
+        response = head.response
+        meant = answer(self._asked, response.status_code, response.headers)
+        if isinstance(meant, Take):
+            self._take = meant
+            self._resumed = min(self._resumed, meant.start)
+            self.part.begin(meant.start, meant.kept)
+            return meant
+        match meant:
+            case Answer.WHOLE:
+                return self._finished(head)
+            case Answer.ANEW:
+                self._ask(ALL)
+                return Received(head, over=False, forward=False, reached=None)
+            case Answer.REFUSED:
+                return Received(head, over=True, forward=False, reached=None)
+            case Answer.NO_FILE:
+                said = "a range, though all of it was asked for" if response.status_code == 206 else "no file"
+                where = f"{self._origin}{safe_path(response.url or '')}"
+                error = DownloadError(f"{where}: {response.status_code} is {said}", response=response)
+                return Received(failed(error), over=True, forward=False, reached=None)
+
+    def write(self, data: bytes) -> None:
+        """Keep some bytes of the body."""
+        part = self.part
+        if (room := self._room()) is not None and len(data) > room:
+            data = data[:room]
+            self._surplus = True
+        part.write(data)
+
+    def tell(self) -> None:
+        """Tell the caller how far it is. Apart from `write`, for that may happen in another thread."""
+        self._progress.reached(self.part.size, self.part.kept.total if self.part.kept else None)
+
+    def end(self, head: Outcome) -> Received:
+        """The body has ended, as its framing says that it should."""
+        take, part = self._take, self.part
+        if take is None:
+            raise AssertionError("not begun")  # pragma: no cover
+        if self._surplus:
+            self._surplus = False
+            return self.broke(ReadError(f"{self._origin}: the response is longer than it says"), keep=False)
+        if room := self._room():
+            return self.broke(ReadError(f"{self._origin}: the response ended {room} bytes early"))
+        if take.is_whole(part.size):
+            return self._finished(head)
+        if self._advance.is_progress(part.size):  # a server that sends so much at a time
+            self._ask(ask(part.kept, part.size))
+            return Received(head, over=False, forward=True, reached=part.size)
+        return self.broke(ReadError(f"{self._origin}: the server sends only a few bytes of the file at a time"))
+
+    def broke(self, error: Exception, *, keep: bool = True) -> Received:
+        """The body broke off."""
+        part = self.part
+        reached = part.size
+        if not keep:
+            part.begin(0, Kept(None, None))
+        self._ask(ask(part.kept, part.size))
+        # It was raised where the body was read; from here on it is a value, and frames in it would keep the response.
+        broke = failed(error.with_traceback(None))
+        return Received(broke, over=False, forward=self._advance.is_progress(reached), reached=reached)
+
+    def told_all(self) -> None:
+        """Tell the caller that it is whole."""
+        self._progress.ended(self.part.size)
+
+    def result(self, response: Any) -> Download:
+        """What the call returns."""
+        return Download(self._wanted.path, self.part.size, self._resumed, response.attempts, response)
+
+    def _room(self) -> int | None:
+        """How many bytes of the body are to come; None where that is not known."""
+        take = self._take
+        return None if take is None or take.length is None else take.start + take.length - self.part.size
+
+    def _finished(self, head: Outcome) -> Received:
+        """It is whole: what the caller asked for is checked before it is put at its place."""
+        part = self.part
+        if not part.has_checksum():
+            part.remove()
+            checksum, where = self._wanted.checksum, f"{self._origin}{safe_path(head.response.url or '')}"
+            name = "" if checksum is None else f"{checksum.algorithm} "
+            text = f"{where}: {part.size} bytes arrived whole, but their {name}checksum is not the one asked for"
+            error = ChecksumError(text, response=head.response)
+            return Received(failed(error), over=True, forward=False, reached=part.size)
+        part.finish()
+        return Received(head, over=True, forward=True, reached=part.size)
+
+    def _ask(self, asked: Ask) -> None:
+        """Have the next attempt ask for that."""
+        self._asked = asked
+        headers: Any = self._prepared.headers
+        for name in ("Range", "If-Range"):
+            headers.pop(name, None)
+        headers.update(asked.headers())
+
+
+def check_own(headers: Mapping[Any, Any] | None) -> None:
+    """ValueError for header fields that a download sets itself."""
+    names = [name for name in headers or () if str(name).lower() in OWN_HEADERS]
+    if names:
+        raise ValueError(
+            f"headers: {names[0]!s} is set by the download itself, as are {', '.join(sorted(OWN_HEADERS))}: "
+            "leave it out"
+        )

@@ -1,0 +1,234 @@
+"""The part of a file that is there: what a disk may do to it, and other downloads."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sleepwalker.downloads.checksum import Checksum
+from sleepwalker.downloads.part import Part
+from sleepwalker.downloads.ranges import Kept
+
+URL = "https://files.test/big?token=secret"
+KEPT = Kept('"v1"', 10)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "big"
+
+
+def begun(path: Path, data: bytes, kept: Kept = KEPT, url: str = URL) -> None:
+    """Leave a part, as a process does that is killed."""
+    part = Part(path, url, None)
+    part.begin(0, kept)
+    part.write(data)
+    part._let_go()
+
+
+def names(path: Path) -> list[str]:
+    return sorted(one.name for one in path.parent.iterdir())
+
+
+def test_a_part_is_gone_on_with(path: Path) -> None:
+    begun(path, b"12345")
+    part = Part(path, f"{URL}#fragment", None)
+    assert (part.size, part.kept) == (5, KEPT)
+    part.begin(5, KEPT)
+    part.write(b"67890")
+    part.finish()
+    part.close()
+    assert (path.read_bytes(), names(path)) == (b"1234567890", ["big"])
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "", "{", "[1]", "null", "[" * 5000, json.dumps({"version": 1}),
+        json.dumps({"version": 2, "url": "x", "validator": '"v1"', "total": 10}),
+        json.dumps({"version": 1, "url": "another", "validator": '"v1"', "total": 10}),
+    ],
+    ids=range(8),
+)  # fmt: skip
+def test_a_note_that_says_nothing_of_this_url_is_none(path: Path, note: str) -> None:
+    begun(path, b"12345")
+    path.with_name("big.part.json").write_text(note)
+    part = Part(path, URL, None)
+    assert (part.size, part.kept) == (0, None)
+    part.close()
+
+
+@pytest.mark.parametrize("validator", ['W/"v1"', "v1", '"v1"\r\nX: y', 5, None])
+def test_a_validator_that_may_not_be_sent_is_not_taken_from_a_note(path: Path, validator: object) -> None:
+    begun(path, b"12345")
+    place = path.with_name("big.part.json")
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"validator": validator}))
+    part = Part(path, URL, None)
+    assert part.kept is None
+    part.close()
+
+
+def test_what_is_there_of_another_url_stays_until_something_comes_in_its_place(path: Path) -> None:
+    begun(path, b"12345")
+    Part(path, "https://files.test/other", None).close()
+    assert Part(path, URL, None).size == 5
+
+
+def test_what_cannot_be_gone_on_with_does_not_stay(path: Path) -> None:
+    part = Part(path, URL, None)
+    part.begin(0, Kept(None, 10))
+    part.write(b"12345")
+    part.close()
+    assert names(path) == []
+
+
+def test_an_interrupted_beginning_is_not_taken_for_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the end of the old bytes and the note of the new ones a process may end."""
+    begun(path, b"12345")
+    part = Part(path, URL, None)
+    monkeypatch.setattr(part, "_write_note", lambda _: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        part.begin(0, Kept('"v2"', 20))
+    part._let_go()
+    assert Part(path, URL, None).size == 0
+
+
+def test_a_second_download_is_refused_and_changes_nothing(path: Path) -> None:
+    part = Part(path, URL, None)
+    part.begin(0, KEPT)
+    part.write(b"12345")
+    with pytest.raises(BlockingIOError, match="another download to it is under way") as caught:
+        Part(path, URL, None)
+    assert caught.value.filename == str(path)
+    part.write(b"67890")
+    part.finish()
+    part.close()
+    assert path.read_bytes() == b"1234567890"
+
+
+def test_a_part_that_became_the_file_meanwhile_is_not_taken(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was opened before another download finished, and locked after it."""
+    begun(path, b"1234567890")
+    lock, done = fcntl.flock, list[int]()
+
+    def late(file: int, operation: int) -> None:
+        if not done and operation & fcntl.LOCK_NB:
+            done.append(file)
+            path.with_name("big.part").replace(path)
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    part = Part(path, URL, None)
+    part.begin(0, KEPT)
+    part.close()
+    assert path.read_bytes() == b"1234567890"
+
+
+def test_a_file_system_without_locks_will_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    begun(path, b"12345")
+    assert Part(path, URL, None).size == 5
+
+
+def test_a_child_that_was_forked_meanwhile_does_not_keep_the_lock(path: Path) -> None:
+    part = Part(path, URL, None)
+    shared = os.dup(part._file)  # as a child has it
+    part.close()
+    Part(path, URL, None).close()
+    os.close(shared)
+
+
+@pytest.mark.parametrize("name", ["big.part", "big.part.json"])
+def test_a_link_in_its_place_is_not_followed(path: Path, name: str) -> None:
+    """In a folder where anyone may write, it would choose what is overwritten."""
+    victim = path.with_name("victim")
+    victim.write_text("precious")
+    path.with_name(name).symlink_to(victim)
+    if name == "big.part":
+        with pytest.raises(OSError, match="Too many levels"):
+            Part(path, URL, None)
+    else:
+        begun(path, b"12345")
+    assert victim.read_text() == "precious"
+
+
+def test_another_users_part_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(path, b"12345")
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr("sleepwalker.files.owned_here", lambda status: status.st_uid == 4711)
+    with pytest.raises(PermissionError, match="another user"):
+        Part(path, URL, None)
+
+
+def test_a_full_disk_says_which_file_and_keeps_what_is_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+
+    def full(file: int, data: Any) -> int:
+        if part.size >= 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, data[:5])
+
+    part = Part(path, URL, None)
+    part.begin(0, KEPT)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            part.write(b"1234567890")
+    assert caught.value.filename == str(path.with_name("big.part"))
+    part.close()
+    assert Part(path, URL, None).size == 5
+
+
+@pytest.mark.parametrize("kind", ["folder", "root", "missing parent", "part is a folder"])
+def test_a_path_that_cannot_be_a_file_is_an_error_of_the_system(path: Path, kind: str) -> None:
+    wrong = {"folder": path.parent, "root": Path("/"), "missing parent": path / "below", "part is a folder": path}[kind]
+    if kind == "part is a folder":
+        path.with_name("big.part").mkdir()
+    with pytest.raises(FileNotFoundError if kind == "missing parent" else IsADirectoryError):
+        Part(wrong, URL, None)
+
+
+def test_a_checksum_covers_what_was_there_and_what_was_dropped_does_not_count(path: Path) -> None:
+    begun(path, b"12345xx")
+    checksum = Checksum.of(f"sha256:{hashlib.sha256(b'1234567890').hexdigest()}")
+    part = Part(path, URL, checksum)
+    part.begin(5, KEPT)
+    part.write(b"678")
+    assert not part.has_checksum()
+    part.write(b"90")
+    assert part.has_checksum()
+    part.close()
+
+
+def test_a_checksum_of_a_part_that_was_taken_away_is_an_error(path: Path) -> None:
+    part = Part(path, URL, Checksum.of(f"sha256:{'0' * 64}"))
+    part.begin(0, KEPT)
+    part.write(b"12345")
+    part.begin(3, KEPT)
+    part.write(b"45")
+    os.truncate(path.with_name("big.part"), 2)
+    with pytest.raises(OSError, match="it became shorter"):
+        part.has_checksum()
+    part.close()
+
+
+def test_an_old_file_is_there_until_the_new_one_is(path: Path) -> None:
+    path.write_text("old")
+    part = Part(path, URL, None)
+    part.begin(0, KEPT)
+    part.write(b"1234567890")
+    assert path.read_text() == "old"
+    part.finish()
+    assert path.read_bytes() == b"1234567890"
+    part.close()
+    assert path.read_bytes() == b"1234567890"
