@@ -38,7 +38,7 @@ DEMO = "sleepwalker demo" if ANEW else "sleepwalker demo --quick"
 TAKEN = COMMITTED if ANEW else ARTIFACTS / "pictures"
 SCHEMES = ("light", "dark")
 PAGES = ("status-page", "inspect-page")
-TERMINALS = ("demo.svg", "get.svg", "inspect.svg")
+TERMINALS = ("demo.svg", "download.svg", "get.svg", "inspect.svg")
 #: CSS pixels of pages, at which the table of hosts has its columns, and below the last thing that is in the picture.
 WIDTH, MARGIN = 1360, 16
 #: Characters of terminals, and lines of one that moves.
@@ -153,13 +153,16 @@ def test_the_picture_of_a_demo_is_of_this_one(tmp_path: Path) -> None:
     keep("demo.svg", [plain(text_of(line)) for line in last.lines[1:12]] + first_words(last.lines[12:end]))
 
 
-def test_the_picture_of_a_call_is_of_this_command(tmp_path: Path) -> None:
+def test_the_pictures_of_calls_are_of_this_command(tmp_path: Path) -> None:
     with serving() as [url]:
         requests.post(f"{url}/next", json=[503, "cut"], timeout=10).raise_for_status()
-        command = f"sleepwalker get {url}/ip"
-        frames = shown(command, tmp_path)
-    write("get.svg", moving("sleepwalker get", frames, COLUMNS, len(frames[-1].lines)))
-    keep("get.svg", [plain(text_of(line)) for line in frames[-1].lines])
+        for name, command in (
+            ("get", f"sleepwalker get {url}/ip"),
+            ("download", f"sleepwalker get -o file.bin {url}/file"),
+        ):
+            [*_, last] = shown(command, tmp_path)
+            write(f"{name}.svg", still("sleepwalker get", last.lines, COLUMNS))
+            keep(f"{name}.svg", [plain(text_of(line)) for line in last.lines])
 
 
 def test_every_picture_is_there_and_small_and_in_a_page() -> None:
