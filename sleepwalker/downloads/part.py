@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from sleepwalker import files
@@ -63,9 +62,11 @@ class Part:
 
     def begin(self, start: int, kept: Kept) -> None:
         """Go on from byte `start`: what is there from it on is dropped."""
-        with self._named():
+        try:
             os.ftruncate(self._file, start)
             os.lseek(self._file, start, os.SEEK_SET)
+        except OSError as error:
+            raise self._named(error) from None
         self._begun, self.size = True, start
         if start < self._hashed:
             self._hasher, self._hashed = None, 0
@@ -76,11 +77,13 @@ class Part:
     def write(self, data: bytes) -> None:
         """Add some bytes."""
         rest = memoryview(data)
-        with self._named():
+        try:
             while rest:
                 done = os.write(self._file, rest)
                 rest = rest[done:]
                 self.size += done
+        except OSError as error:
+            raise self._named(error) from None
         if self._checksum is not None and self._hashed == self.size - len(data):
             self._hash(data)
 
@@ -93,8 +96,10 @@ class Part:
 
     def finish(self) -> None:
         """Make it the whole file, in one step: at its path there is always the old one or all of the new one."""
-        with self._named():
+        try:
             os.fsync(self._file)
+        except OSError as error:
+            raise self._named(error) from None
         self._place.replace(self.path)
         with contextlib.suppress(OSError):
             self._note.unlink()
@@ -206,8 +211,10 @@ class Part:
         if self._checksum is None:
             return
         while self._hashed < size:
-            with self._named():
+            try:
                 data = os.pread(self._file, min(_AT_ONCE, size - self._hashed), self._hashed)
+            except OSError as error:
+                raise self._named(error) from None
             if not data:
                 raise OSError(errno.EIO, "it became shorter during the download", str(self._place))
             self._hash(data)
@@ -220,13 +227,9 @@ class Part:
         self._hasher.update(data)
         self._hashed += len(data)
 
-    @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
-        """Errors say which file they are about."""
-        try:
-            yield
-        except OSError as error:
-            raise type(error)(error.errno, error.strerror, str(self._place)) from None
+    def _named(self, error: OSError) -> OSError:
+        """The error, with the file that it is about."""
+        return type(error)(error.errno, error.strerror, str(self._place))
 
 
 def _target(path: Path) -> Path:
