@@ -132,10 +132,10 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
         checksum: str | None = None,
         **options: Unpack[DownloadOptions],
     ) -> Download:
-        """GET into a file, under the policy; whatever breaks off goes on from there, also in a later call or process.
+        """GET into a file, under the policy. An interrupted download continues, also in a later call or process.
 
-        `Connection.download`, awaited: with its arguments, errors and parts of files. The disk is read and written in
-        threads; `progress` is called in the loop. A cancelled task keeps the part.
+        The same as `Connection.download`, awaited. Threads read and write the disk; `progress` is called in the loop. A
+        cancelled task keeps the part.
 
         Example:
             ```python

@@ -195,26 +195,27 @@ class Connection(Verbs, ConnectionBase):
         checksum: str | None = None,
         **options: Unpack[DownloadOptions],
     ) -> Download:
-        """GET into a file, under the policy; whatever breaks off goes on from there, also in a later call or process.
+        """GET into a file, under the policy. An interrupted download continues, also in a later call or process.
 
-        The file is written as `NAME.part` beside `path`, and renamed when it is whole. What is there of it is asked for
-        no second time, where the server has ranges and says which version of the file it sends (a strong `ETag`, or
-        `Last-Modified`); if that has changed, the download begins anew. `timeout.read` bounds each silence,
-        `timeout.attempt` the way to each head, and `timeout.total` each stretch without progress; `retry.attempts`
-        counts in a row without progress, which is 64 KiB. The size is not bounded.
+        The file is written as `NAME.part` beside `path`, and renamed when it is complete. Bytes that are there are not
+        requested again if the server supports ranges and names the version of the file (a strong `ETag`, or
+        `Last-Modified`). If the version changed, the download starts again. `timeout.read` limits each silence,
+        `timeout.attempt` the wait for each head, and `timeout.total` each period without progress. `retry.attempts`
+        counts attempts in a row without progress (64 KiB). The size is not limited.
 
         Args:
-            uri: As that of `request`.
-            path: Where the file is to be. One that is there is replaced once the new one is whole.
-            progress: Called with the bytes that are there and the bytes of all, None where that is not known; ten times
-                a second at most, and at the end. What it raises ends the call.
-            checksum: What the file must have, such as `sha256:9f86d0...`.
-            options: `params`, `headers`, `timeout` and `policy` of `request`; and `total`, the most seconds that all
-                of it may take.
+            uri: As for `request`.
+            path: The target file. An existing one is replaced when the new one is complete.
+            progress: A function called with the bytes so far and the bytes of the whole file (None if unknown), at most
+                ten times a second and at the end. An exception from it ends the call.
+            checksum: The checksum that the file must have, such as `sha256:9f86d0...`.
+            options: `params`, `headers`, `timeout` and `policy` of `request`; and `total`, the longest duration of the
+                whole download in seconds.
 
-        Raises what `request` raises; ReadError or ReadTimeout where attempts in a row brought nothing; ChecksumError,
-        after which the next call begins anew; DownloadError where the server sends no file; OSError for what is wrong
-        with `path`, BlockingIOError while another download to it is under way. The part stays but for ChecksumError.
+        Raises what `request` raises. ReadError or ReadTimeout after attempts in a row without progress. ChecksumError
+        for a wrong checksum; the next call then starts again. DownloadError if the server sends no file. OSError for a
+        problem with `path`, and BlockingIOError while another download to it is running. Only ChecksumError drops the
+        part.
 
         Example:
             ```python

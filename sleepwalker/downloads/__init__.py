@@ -1,4 +1,4 @@
-"""A file that is fetched in as many parts as it takes: what is asked for next, what a response means, what is kept."""
+"""Downloads in several parts: what to request next, what a response means, what to keep."""
 
 from __future__ import annotations
 

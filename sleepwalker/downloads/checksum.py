@@ -1,4 +1,4 @@
-"""The checksum that a file must have, as a caller writes it: `sha256:9f86d0…`."""
+"""The checksum of a file, as a caller writes it: `sha256:9f86d0…`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BROKEN = ("md5", "sha1")
 
 
 class Hasher(Protocol):
-    """A hash under way."""
+    """A running hash."""
 
     def update(self, data: bytes | memoryview, /) -> None: ...
 
@@ -30,7 +30,7 @@ class Checksum(NamedTuple):
 
     @classmethod
     def of(cls, text: object) -> Checksum:
-        """From `sha256:9f86d0…`. ValueError or TypeError that says what is allowed."""
+        """From `sha256:9f86d0…`. ValueError or TypeError says what is allowed."""
         if not isinstance(text, str):
             raise TypeError(f'checksum must be a str such as "sha256:9f86d0...", not {type(text).__name__}')
         name, colon, digest = text.partition(":")
@@ -56,5 +56,5 @@ class Checksum(NamedTuple):
         return hashlib.new(self.algorithm)
 
     def fits(self, hasher: Hasher) -> bool:
-        """Whether what was hashed has it."""
+        """Whether the hashed bytes have it."""
         return hmac.compare_digest(hasher.hexdigest(), self.digest)

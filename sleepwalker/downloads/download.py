@@ -1,4 +1,4 @@
-"""What a download returns."""
+"""The result of a download."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sleepwalker.attempt import Attempt
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file that was downloaded and is whole.
+    """A completely downloaded file.
 
     Example:
         ```python

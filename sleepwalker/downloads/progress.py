@@ -1,4 +1,4 @@
-"""Tells a caller how far a download is, a few times a second at most."""
+"""Reports the progress of a download to a caller, a few times a second at most."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EVERY = 0.1
 
 
 class Progress:
-    """Calls a caller's function ten times a second at most, and at the end."""
+    """Calls a caller's function at most ten times a second, and at the end."""
 
     __slots__ = ("_act", "_clock", "_last")
 
@@ -24,7 +24,7 @@ class Progress:
         self._last = -math.inf
 
     def reached(self, done: int, total: int | None) -> None:
-        """So many bytes are there."""
+        """So many bytes are stored."""
         if self._act is None:
             return
         now = self._clock.monotonic()
@@ -33,13 +33,13 @@ class Progress:
             self._act(done, total)
 
     def ended(self, done: int) -> None:
-        """All are there."""
+        """All bytes are stored."""
         if self._act is not None:
             self._act(done, done)
 
 
 def checked(act: object) -> OnProgress | None:
-    """The function; TypeError for what is none, or would have to be awaited."""
+    """The function. TypeError if it is not callable, or is a coroutine function."""
     import inspect  # noqa: PLC0415 - takes longer than the check, and most calls have no function
 
     if act is None:

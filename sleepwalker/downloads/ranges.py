@@ -1,6 +1,6 @@
-"""What a download asks for next, and what a response to that means: ranges of bytes, by RFC 9110, section 14.
+"""What a download requests next, and what a response means: ranges of bytes, by RFC 9110, section 14.
 
-Nothing here reads or writes. A driver keeps what `Take` says, asks for what `ask` says, and hands the response's head
+Nothing here reads or writes. A driver keeps what `Take` says, requests what `ask` says, and passes the response's head
 to `answer`.
 """
 
@@ -29,7 +29,7 @@ Headers = Mapping[str, str]
 
 
 class Kept(NamedTuple):
-    """What is known of a file whose beginning is there."""
+    """What is known of a file whose beginning is stored."""
 
     validator: str | None
     """What `If-Range` says: a strong entity tag, or a date. Without one there is no going on."""
@@ -38,14 +38,14 @@ class Kept(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """A request for the rest of a file, or for all of it."""
+    """A request for the rest of a file, or for the whole file."""
 
     start: int | None = None
     """The first byte of the rest; None for all."""
     kept: Kept = Kept(None, None)
 
     def headers(self) -> dict[str, str]:
-        """The header fields that say so."""
+        """The header fields for it."""
         if self.start is None or self.kept.validator is None:
             return {}
         return {"Range": f"bytes={self.start}-", "If-Range": self.kept.validator}
@@ -71,7 +71,7 @@ class Take:
     """Whether it is a range."""
 
     def is_whole(self, size: int) -> bool:
-        """Whether the file is whole with `size` bytes, now that the body has ended as it should."""
+        """Whether the file is complete with `size` bytes, after the body ended properly."""
         return size == self.kept.total if self.partial else True
 
 
@@ -89,7 +89,7 @@ class Answer(Enum):
 
 
 def ask(kept: Kept | None, size: int) -> Ask:
-    """What to ask for where `size` bytes are there."""
+    """What to request if `size` bytes are stored."""
     if kept is None or kept.validator is None or size == 0:
         return ALL
     if kept.total is None or size < kept.total:
@@ -111,7 +111,7 @@ def answer(asked: Ask, status: int, headers: Headers) -> Take | Answer:
 
 
 def validator_of(headers: Headers) -> str | None:
-    """What a later request for the rest may say in `If-Range` (RFC 9110, section 13.1.5); None for nothing."""
+    """The `If-Range` value for a later request for the rest (RFC 9110, section 13.1.5); None for none."""
     if headers.get("Accept-Ranges", "").strip().lower() == "none":
         return None
     tag = headers.get("ETag", "").strip()
@@ -189,9 +189,9 @@ class Advance:
         self._mark = size
 
     def is_progress(self, reached: int) -> bool:
-        """Whether the file was brought `STEP` further than when that last was so.
+        """Whether the file has grown by `STEP` since this was last true.
 
-        One that begins anew has to come past where it was: else a server without ranges would be asked for ever.
+        A restarted download must pass its earlier size: otherwise a server without ranges would be called for ever.
         """
         if reached < self._mark + STEP:
             return False

@@ -1,4 +1,4 @@
-"""One download from its beginning to its end: what both ways of waiting do the same, apart from the waiting."""
+"""One download from begin to end: what the blocking and the asyncio driver share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OWN_HEADERS = frozenset(
 
 
 class Wanted:
-    """What a caller asks for, checked before anything is sent or opened."""
+    """A caller's request, checked before anything is sent or opened."""
 
     __slots__ = ("checksum", "path", "progress")
 
@@ -42,7 +42,7 @@ class Wanted:
 
 
 class Transfer:
-    """A download under way. `open` first and `close` last; both touch the disk, as do `begin`, `write` and `end`."""
+    """A running download. `open` first and `close` last; both use the disk, as do `begin`, `write` and `end`."""
 
     def __init__(self, wanted: Wanted, origin: str, prepared: requests.PreparedRequest, clock: Clock) -> None:
         self._wanted = wanted
@@ -64,7 +64,7 @@ class Transfer:
         return self._part
 
     def open(self) -> None:
-        """Take the part, or make one. OSError where that cannot be."""
+        """Open the part, or create one. OSError if that fails."""
         from sleepwalker.downloads.part import Part  # noqa: PLC0415 - few programs download, and it is of POSIX
 
         self._part = Part(self._wanted.path, self._prepared.url or "", self._wanted.checksum)
@@ -73,12 +73,12 @@ class Transfer:
         self._ask(ask(self._part.kept, self._part.size))
 
     def close(self) -> None:
-        """Let go of the part, which stays if a later download can go on with it."""
+        """Release the part. It stays if a later download can continue it."""
         if self._part is not None:
             self._part.close()
 
     def begin(self, head: Outcome) -> Take | Received:
-        """What a response means: its body is to be written, or that it has none for us."""
+        """What a response means: its body is to be written, or it has none for us."""
         response = head.response
         meant = answer(self._asked, response.status_code, response.headers)
         if isinstance(meant, Take):
@@ -101,7 +101,7 @@ class Transfer:
                 return Received(failed(error), over=True, forward=False, reached=None)
 
     def write(self, data: bytes) -> None:
-        """Keep some bytes of the body."""
+        """Store some bytes of the body."""
         part = self.part
         if (room := self._room()) is not None and len(data) > room:
             data = data[:room]
@@ -109,11 +109,11 @@ class Transfer:
         part.write(data)
 
     def tell(self) -> None:
-        """Tell the caller how far it is. Apart from `write`, for that may happen in another thread."""
+        """Report the progress to the caller. Separate from `write`, because it may happen in another thread."""
         self._progress.reached(self.part.size, self.part.kept.total if self.part.kept else None)
 
     def end(self, head: Outcome) -> Received:
-        """The body has ended, as its framing says that it should."""
+        """The body ended properly."""
         take, part = self._take, self.part
         if take is None:
             raise AssertionError("not begun")  # pragma: no cover
@@ -141,11 +141,11 @@ class Transfer:
         return Received(broke, over=False, forward=self._advance.is_progress(reached), reached=reached)
 
     def told_all(self) -> None:
-        """Tell the caller that it is whole."""
+        """Report to the caller that the file is complete."""
         self._progress.ended(self.part.size)
 
     def result(self, response: Any) -> Download:
-        """What the call returns."""
+        """The result of the call."""
         return Download(self._wanted.path, self.part.size, self._resumed, response.attempts, response)
 
     def _room(self) -> int | None:

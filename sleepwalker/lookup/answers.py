@@ -21,17 +21,17 @@ def answer_of(
     target: Callable[[Any], str],
     words: Callable[[Exception], str],
 ) -> Answer:
-    """What a hook said that returned `conn`, or raised one of `HOOK_FAILURES`, after so many seconds.
+    """The answer of a hook that returned `conn`, or raised one of `HOOK_FAILURES`, after so many seconds.
 
-    It runs the code of connections and exceptions: hold no lock.
+    It runs code of connections and exceptions: hold no lock.
 
     Args:
         hook: The hook.
         conn: What it returned; None for a host that it does not know.
         error: What it raised, if anything.
         duration: How long it took, in seconds.
-        target: Says where a connection goes.
-        words: Says without secrets what an error is.
+        target: A function that returns where a connection goes.
+        words: A function that describes an error without secrets.
     """
     kind = type(hook).__name__
     if conn is not None:

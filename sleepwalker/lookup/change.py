@@ -1,4 +1,4 @@
-"""What users change by hand, as machines of steps: add, evict, forget, reset."""
+"""Changes by users, as machines of steps: add, evict, forget, reset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sleepwalker.transport.url import Origin
 
 
 def add(lookup: Lookup, asked: Asked, conn: Any) -> Machine[None]:
-    """Hold a connection; one that is there is replaced."""
+    """Hold a connection. It replaces the one already held."""
     mine = lookup.flight()
     try:
         yield from _added(lookup, asked, mine, conn)
@@ -59,7 +59,7 @@ def _added(lookup: Lookup, asked: Asked, mine: Flight, conn: Any) -> Machine[Non
 
 
 def evict(lookup: Lookup, name: str, origin: Origin | None, asked: Asked | None) -> Machine[int]:
-    """Release the connection of one slot, or without `asked` all of a host; how many there were."""
+    """Release the connection of one slot, or of the whole host if `asked` is missing. Returns their number."""
     if asked is None:
         slots = lookup.table.slots_of(name, origin)
     else:
@@ -87,7 +87,7 @@ def reset(lookup: Lookup) -> Machine[None]:
 
 
 def close(lookup: Lookup) -> Machine[None]:
-    """The same, for good."""
+    """The same as `reset`, permanently."""
     lookup.closed = True
     lookup.dismiss_all()
     yield from reset(lookup)
@@ -96,7 +96,7 @@ def close(lookup: Lookup) -> Machine[None]:
 def reset_circuit(
     lookup: Lookup, name: str, origin: Origin | None, scope: str | None, by: Literal["fleet"] | None = None
 ) -> Machine[None]:
-    """Take a host for healthy from now on."""
+    """Treat a host as healthy from now on."""
     if scope is None:
         records = lookup.hosts.led_to(name, origin)
         lookup.end_back_offs(lookup.table.leading_to(name, origin))
@@ -113,21 +113,21 @@ def isolate_host(
 
 
 def reload(lookup: Lookup, policy: Policy | None, policies: Matched | None) -> Machine[None]:
-    """Have all hosts follow other policies; what is None stays."""
+    """Switch all hosts to other policies; None keeps the present ones."""
     lookup.refuse_closed()
     lookup.hosts.own_policy = lookup.hosts.own_policy or policy is not None
     yield Emit(lookup.hosts.reload(policy, policies))
 
 
 def follow_default(lookup: Lookup, chosen: Callable[[], Policy]) -> Machine[None]:
-    """Have all hosts follow the application's choice, if they were given no policy."""
+    """Switch all hosts to the application's default, if they were given no policy."""
     policy = chosen()  # now: of two that are chosen at a time the later one counts
     if not (lookup.closed or lookup.hosts.own_policy or policy is lookup.hosts.policy):
         yield Emit(lookup.hosts.reload(policy))
 
 
 def set_hooks(lookup: Lookup, hooks: tuple[Hook, ...]) -> None:
-    """Ask these hooks from now on, at once."""
+    """Use these hooks from now on; they may be called at once."""
     lookup.hooks = hooks
     lookup.end_back_offs(lookup.table.slots())
 
@@ -140,5 +140,5 @@ def restore(
 
 
 def notice(lookup: Lookup) -> Machine[None]:
-    """Take note of what time has ended."""
+    """Notice what time has ended."""
     yield Emit(lookup.notice_late(lookup.clock.monotonic()))

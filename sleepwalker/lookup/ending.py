@@ -1,4 +1,4 @@
-"""How flights end: in which order, and who is told of an exception of a hook that is no failure to connect."""
+"""How flights end: in which order, and who gets an exception of a hook that is not a failure to connect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sleepwalker.lookup.table import Released
 
 
 def begin(lookup: Lookup, flight: Flight) -> bool:
-    """The current worker carries a flight out; False if it is over before it began."""
+    """The current worker runs a flight. False if it ended before it began."""
     if flight.over:
         return False
     lookup.flights.lead(flight, lookup.caller())
@@ -20,13 +20,13 @@ def begin(lookup: Lookup, flight: Flight) -> bool:
 
 
 def begin_here(lookup: Lookup, flight: Flight) -> None:
-    """Its caller carries it out itself, and so does not wait for it."""
+    """Its caller runs it itself, and so does not wait for it."""
     flight.leader = flight.caller
     lookup.flights.waiting.pop(flight.caller, None)
 
 
 def fail(flight: Flight, error: BaseException, copied: Callable[[Exception], Exception]) -> None:
-    """Have the other waiters raise copies of an exception; one that is to end a program is not for them: they ask anew.
+    """Make the other waiters raise copies of an exception. For one that ends a program, they ask again instead.
 
     `copied` makes a copy.
     """
@@ -41,11 +41,11 @@ def end(
     error: BaseException | None,
     copied: Callable[[Exception], Exception],
 ) -> Machine[Signal]:
-    """End a flight that a worker carried out; returns the signal that is to be set when all is dropped that it needed.
+    """End a flight that a worker ran. Returns the signal to set when everything it needed is dropped.
 
-    First it decides for its slot no more, then its waiters are woken, and then what it replaced is retired, for which
-    its caller alone waits: that may run a user's code. An `error` is the caller's to see and, if no one waits any more,
-    told as an event.
+    First it no longer decides for its slot, then its waiters are woken, and then what it replaced is retired. Only its
+    caller waits for that, because it may run a user's code. An `error` is for the caller or, if nobody waits any more,
+    becomes an event.
     """
     events: list[Event] = []
     if error is not None:

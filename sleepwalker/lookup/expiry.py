@@ -1,4 +1,4 @@
-"""When slots are looked at: those whose connection is idle, those without one, and those that are too many."""
+"""When slots are checked: idle connections, slots without a connection, and slots beyond the limit."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _Queue = list[tuple[float, int, Slot]]
 
 
 class Expiry:
-    """Two queues: slots with a connection by when that was used, and slots without one by when their back-off ends.
+    """Two queues: slots with a connection by their last use, and slots without one by the end of their back-off.
 
-    Neither kind makes room for the other. Times may have passed since a slot was scheduled, so it is looked at when it
-    comes up. Its owner holds a lock, or is one task; a signal handler may raise wherever a call ends.
+    Neither kind makes room for the other. A slot's times may have changed since it was scheduled, so it is checked when
+    its turn comes. Its owner holds a lock, or is one task; a signal handler may raise wherever a call ends.
     """
 
     __slots__ = ("_most", "_numbers", "_queues", "_ready", "_slots")
@@ -35,7 +35,7 @@ class Expiry:
         return sum(map(len, self._queues))
 
     def schedule(self, slot: Slot, when: float | None = None, kind: int | None = None) -> None:
-        """See to it that a slot is looked at, and forgotten in time."""
+        """Make sure that a slot is checked, and forgotten in time."""
         if kind is None:
             kind = USED if slot.ready else WAITING
         if not slot.queued & (1 << kind):
@@ -52,7 +52,7 @@ class Expiry:
         return (len(self._ready) if kind == USED else len(self._slots) - len(self._ready)) > self._most
 
     def next(self, kind: int, now: float, idle: float) -> tuple[float, Slot] | None:
-        """The first slot of a kind whose time has come, and when it was scheduled for; not taken out."""
+        """The first slot of a kind that is due, and its scheduled time. It stays in the queue."""
         queue = self._queues[kind]
         if not queue or queue[0][0] + (0.0 if self.over_capacity(kind) else idle) > now:
             return None
@@ -60,16 +60,16 @@ class Expiry:
         return scheduled, slot
 
     def take(self, kind: int, slot: Slot) -> None:
-        """Take the first slot of a kind out."""
+        """Remove the first slot of a kind from the queue."""
         slot.queued &= ~(1 << kind)  # first: rather twice in a queue than never
         heapq.heappop(self._queues[kind])
 
     def postpone(self, kind: int, slot: Slot, when: float) -> None:
-        """Have the first slot of a kind come up again later."""
+        """Schedule the first slot of a kind again for later."""
         heapq.heapreplace(self._queues[kind], (when, next(self._numbers), slot))
 
     def due_at(self, idle: float) -> float:
-        """When there is something to look at; infinity for never."""
+        """When the next check is due; infinity for never."""
         due = math.inf
         for kind, queue in enumerate(self._queues):
             if queue:
@@ -77,7 +77,7 @@ class Expiry:
         return due
 
     def clear(self) -> None:
-        """Forget what is scheduled."""
+        """Forget all scheduled checks."""
         for queue in self._queues:
             for _, _, slot in queue:
                 slot.queued = 0

@@ -1,4 +1,4 @@
-"""The fast path of `find`: slots by the very words in which they were asked for, read without a lock or a step."""
+"""The fast path of `find`: slots by the exact arguments of `find`, read without a lock or a step."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ FastKey = tuple[Any, ...]
 
 
 def at_hand(lookup: Lookup, host: str, auth: Any) -> tuple[Any, FastKey]:
-    """A slot's connection where nothing is wrong with it, else EMPTY; and the key.
+    """A slot's connection if nothing is wrong with it, else EMPTY; and the key.
 
-    Needs no lock. It may run the code of credentials and of connections.
+    Needs no lock. It may run code of credentials and of connections.
     """
     key = fast_key(host, auth)
     try:
@@ -35,14 +35,14 @@ def at_hand(lookup: Lookup, host: str, auth: Any) -> tuple[Any, FastKey]:
 
 
 def asked_for(host: str, auth: Any, key: FastKey) -> Asked:
-    """What is asked for, if the fast path has no entry for it."""
+    """The request, if the fast path has no entry for it."""
     return Asked(host, auth, key[2] if key[1] is AuthKey else None, key)
 
 
 def remember(step: Remember) -> None:
-    """Let the same words find the slot by the fast path. It hashes and compares credentials: hold no lock.
+    """Make the fast path find the slot by the same arguments. It hashes and compares credentials: hold no lock.
 
-    In a table that was replaced meanwhile, as by an isolation, no call looks any more.
+    If the table was replaced meanwhile, for example by an isolation, no call reads the entry.
     """
     asked = step.asked
     try:

@@ -1,4 +1,4 @@
-"""`find`, as a machine of steps: the one place where it is decided whether to use, refuse, wait or ask."""
+"""`find` as a machine of steps: only here is it decided whether to use, refuse, wait or call hooks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Waiter:
 
 
 class Found(NamedTuple):
-    """What `find` comes to."""
+    """The result of `find`."""
 
     conn: Any = EMPTY
     error: BaseException | None = None
@@ -51,7 +51,7 @@ class Found(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What is done for a caller."""
+    """The decision for a caller."""
 
     what: Literal["use", "refuse", "wait", "ask"]
     conn: Any = EMPTY
@@ -66,7 +66,7 @@ _AGAIN = Found()
 
 
 def find(lookup: Lookup, asked: Asked, waiter: Waiter) -> Machine[Found]:
-    """The slot's connection, or what a flight comes to, this caller's own or another one's."""
+    """The slot's connection, or the result of a flight: this caller's own, or another one's."""
     while True:
         found = yield from _tried(lookup, asked, waiter)
         if found is not _AGAIN:
@@ -74,7 +74,7 @@ def find(lookup: Lookup, asked: Asked, waiter: Waiter) -> Machine[Found]:
 
 
 def look(lookup: Lookup, asked: Asked) -> Machine[Snapshot]:
-    """Look a slot up; what was seen is so until the next step."""
+    """Look a slot up. What was seen is valid until the next step."""
     while True:
         seen: Snapshot = yield Look(asked)
         if lookup.table.is_current(asked, seen):
@@ -134,7 +134,7 @@ def _prepared(
 
 
 def decide(lookup: Lookup, slot: Slot, seen: Snapshot, waiter: Waiter, released: list[Released]) -> Decision:
-    """What to do for a caller: use the slot's connection, refuse, wait, or ask the hooks."""
+    """The decision for a caller: use the slot's connection, refuse, wait, or call the hooks."""
     now = lookup.clock.monotonic()
     fault = slot.fault(now, seen.closed) if slot.ready else None
     isolated = lookup.isolated_by(slot)

@@ -1,4 +1,4 @@
-"""Which flights are running, for how long, and their waiters."""
+"""Which flights are running, for how long, and who waits for them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_NESTED = 100
 class Flights:
     """Its owner holds a lock, or is one task.
 
-    A signal handler may raise wherever a call ends, so what belongs together is changed without a call in between.
+    A signal handler may raise wherever a call ends, so related fields change without a call in between.
     """
 
     __slots__ = ("_in_time", "_late", "_led", "waiting")
@@ -36,7 +36,7 @@ class Flights:
         """What each thread or task that waits for a flight waits for."""
 
     def begin(self, slot: Slot, mine: Flight, now: float, seconds: float) -> None:
-        """The hooks are to be asked; from now on `mine` decides for the slot. It may take so many seconds."""
+        """The hooks are about to be called; from now on `mine` decides for the slot. It may take so many seconds."""
         late_at = now + seconds
         mine.since = mine.hook_since = now
         mine.late_at = late_at
@@ -45,12 +45,12 @@ class Flights:
         slot.flight = mine
 
     def lead(self, mine: Flight, leader: Hashable) -> None:
-        """A worker carries a flight out from now on."""
+        """A worker runs a flight from now on."""
         mine.taken, mine.leader = True, leader
         self._led[leader] = mine
 
     def end(self, mine: Flight) -> None:
-        """The hooks are no longer at work."""
+        """The hooks are no longer running."""
         if self._led.get(mine.leader) is mine:
             self._led.pop(mine.leader, None)
         self._in_time.pop(mine, None)
@@ -60,12 +60,12 @@ class Flights:
             slot.late = tuple(one for one in slot.late if one is not mine)
 
     def follow(self, seconds: float) -> None:
-        """All that are not late yet may take so many seconds from now on."""
+        """All flights that are not yet late may take so many seconds from now on."""
         for one in [*self._in_time]:
             one.late_at = one.since + seconds
 
     def expired(self, now: float) -> list[Flight]:
-        """Those whose time is over, and that are not known as late."""
+        """Flights whose time is over and that are not yet marked as late."""
         found = []
         for one in [*self._in_time]:
             if now < one.late_at:
@@ -74,9 +74,9 @@ class Flights:
         return found
 
     def late(self, one: Flight) -> bool:
-        """Take note that a flight outlasts its time: it does not decide for its slot any more.
+        """Mark a flight as late: it no longer decides for its slot.
 
-        False if that is known: a signal handler that asks the manager may have come before.
+        False if it is marked already: a signal handler that called the manager may have come first.
         """
         slot = one.slot
         if one not in self._in_time or slot is None:
@@ -90,12 +90,12 @@ class Flights:
         return True
 
     def full(self, slot: Slot) -> bool:
-        """Whether too many are late for another one of the slot."""
+        """Whether too many flights are late to start another one for the slot."""
         of_a_pair = MAX_LATE_OF_A_SLOT if len(self._late) < MANY_LATE else 1
         return len(slot.late) >= of_a_pair or len(self._late) >= MAX_LATE
 
     def nested(self, me: Hashable) -> bool:
-        """Whether as many hooks as may wait for one another wait for what is looked for on behalf of `me`."""
+        """Whether the chain of hooks that wait for one another has reached its limit for `me`."""
         one, depth = self._led.get(me), 0
         while one is not None and depth < MAX_NESTED:
             depth += 1
@@ -107,13 +107,13 @@ class Flights:
         return one in [*self.waiting.values()]
 
     def at_work(self) -> list[Flight]:
-        """All of them, those that were begun first first."""
+        """All of them, in the order of their begin."""
         return [*self._late, *self._in_time]
 
     def circle(self, current: Flight, me: Hashable) -> bool:
-        """Whether `me`, which is to wait for `current`, would wait for itself, also by way of others; else it waits.
+        """Whether `me`, about to wait for `current`, would wait for itself, directly or through others. Else it waits.
 
-        A hook that finds hosts itself must not wait for the round that it is part of.
+        A hook that calls `find` must not wait for the round that it is part of.
         """
         wanted = current
         if current.caller == me and current.leader is None and not current.taken:

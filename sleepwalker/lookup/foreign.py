@@ -1,4 +1,4 @@
-"""What a lookup knows of connections, which may be objects of any kind: values read while no lock was held."""
+"""What a lookup knows of connections of any kind: values that were read without a lock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EMPTY: Any = _Empty()
 
 
 class Usage(Protocol):
-    """What a connection's calls came to. Plain values, which are read and set without running a user's code."""
+    """How a connection's calls ended. Plain values, which are read and set without running a user's code."""
 
     last_used: float
     held: tuple[Held, ...]
@@ -28,22 +28,22 @@ class Usage(Protocol):
 
 
 class Own(Protocol):
-    """A connection of the library's own kinds, which can be probed."""
+    """A connection of one of the library's own kinds, which can be probed."""
 
     @property
     def retired(self) -> bool:
-        """Whether it keeps no sockets any more."""
+        """Whether it no longer keeps sockets."""
 
 
 class Hook(Protocol):
-    """What makes connections."""
+    """An object that creates connections."""
 
     def connect(self, host: str, auth: Any) -> Any:
-        """A connection to `host`, or None if this hook does not know it. A driver may await what it gets."""
+        """A connection to `host`, or None if this hook does not know it. A driver may await the result."""
 
 
 class Candidate(NamedTuple):
-    """A connection that a slot can hold, looked at while no lock was held, for that may run a user's code."""
+    """A connection that a slot can hold. It was examined without a lock, because that may run a user's code."""
 
     conn: Any
     """What `find` gives: the connection, or a guard of it."""
@@ -59,7 +59,7 @@ class Candidate(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What one hook said."""
+    """The answer of one hook."""
 
     hook: str
     """Its type."""
@@ -75,9 +75,9 @@ class Answer(NamedTuple):
 
 
 def says_closed(conn: Any) -> bool:
-    """Whether a connection says that it is closed, in so many words: others count, or mock.
+    """Whether a connection's `closed` is True. Other values do not count: they may be mocks.
 
-    Its `closed` may be a user's code, which takes its time or asks the manager, so no lock is held meanwhile.
+    Its `closed` may run a user's code, which may be slow or call the manager, so call this without a lock.
     """
     try:
         return getattr(conn, "closed", False) is True

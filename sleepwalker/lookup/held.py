@@ -1,4 +1,4 @@
-"""For which pairs managers hold a connection, or held it."""
+"""The pairs for which managers hold a connection, or held it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST = 16
 
 
 class Held:
-    """A pair that a manager holds a connection for, or held it for, in the words in which it was asked for first."""
+    """A pair for which a manager holds or held a connection, in the words of the first request."""
 
     __slots__ = ("auth", "holder", "host", "key", "name", "primary")
 
@@ -33,7 +33,7 @@ class Held:
 
 
 class Holding:
-    """What a manager takes note of when it holds a connection, worked out while no lock is held."""
+    """What a manager notes when it holds a connection, computed without a lock."""
 
     __slots__ = ("after", "before", "mine")
 

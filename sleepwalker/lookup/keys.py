@@ -1,4 +1,4 @@
-"""When two credentials are the same, and what a manager is asked for: the keys of its slots."""
+"""When two credentials are the same, and the keys of a manager's slots."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class _Itself:
 
 
 class AuthKey:
-    """Credentials as a key: equal ones of one type are equal, also where the object itself cannot be hashed.
+    """Credentials as a key: equal ones of one type are equal, even if the object cannot be hashed.
 
-    A pair of strings and requests' own classes are compared by user and password, other objects as their class says.
-    A subclass that takes over the equality of a class which does not know it is not asked: a token that derives from
-    `HTTPBasicAuth` has neither user nor password, and would equal every other one. Its objects equal but themselves.
+    A pair of strings and requests' own classes are compared by user and password, other objects as their class says. A
+    subclass that inherits equality from a class which does not know it is not asked: a token class derived from
+    `HTTPBasicAuth` has no user or password, and would equal every other one. Its objects equal only themselves.
 
-    What it is made of is what the credentials are now: changed in place, they are other credentials. Making and
-    comparing one may run the code of the credentials' class; hashing it does not.
+    The key has the present value of the credentials: if they are changed in place, they are other credentials. Creating
+    and comparing a key may run code of the credentials' class; hashing it does not.
     """
 
     __slots__ = ("_hash", "_id", "_value")
@@ -70,10 +70,10 @@ class AuthKey:
         return f"<AuthKey of {self._value[0].__name__}>"
 
     def mark(self) -> str:
-        """A text that is the same for equal credentials, in this process, and from which nothing of them can be read.
+        """A text that is the same for equal credentials, in this process, and reveals nothing of them.
 
-        For tables that outlive the credentials. Where neither user and password nor a hash make them equal, an object
-        is its own credentials.
+        For tables that outlive the credentials. An object without user and password and without a hash has its own
+        mark.
         """
         kind, *parts = self._value
         words = repr(parts if kind in _BY_WORDS else self._hash if self._id is None else self._id)
@@ -90,7 +90,7 @@ ANY_AUTH: Any = _AnyAuth()
 
 
 class Asked:
-    """What a manager is asked for, as its caller says it and as its tables have it. Made while no lock is held."""
+    """A request to a manager: in the caller's words, and as keys of the tables. Created without a lock."""
 
     __slots__ = ("auth", "fast", "host", "key", "name", "origin", "place")
 
@@ -112,10 +112,9 @@ class Asked:
 
 
 def sent_mark(auth: Any, headers: Mapping[str, Any]) -> str:
-    """A mark of the credentials that a request goes out with, as `AuthKey.mark` makes one; "" for none.
+    """A mark of the credentials that a request is sent with, as from `AuthKey.mark`; "" for none.
 
-    `auth` is the object that each attempt applies, if any: what it puts on the request may differ from one to the next.
-    Without one, the header `Authorization` is what counts.
+    `auth` is the object that each attempt applies, if any. Without one, the header `Authorization` counts.
     """
     if auth is not None:
         try:
@@ -129,10 +128,10 @@ def sent_mark(auth: Any, headers: Mapping[str, Any]) -> str:
 
 
 def fast_key(host: Any, auth: Any) -> tuple[Any, ...]:
-    """What `find` was given, as a key that is fast: it tells more apart than `host_key` and `AuthKey` do.
+    """The arguments of `find` as a fast key. It distinguishes more than `host_key` and `AuthKey` do.
 
-    Hashing and comparing it runs no code of ours, also for requests' own credentials, which cannot be hashed. Those
-    of other kinds may make a key that cannot be hashed either.
+    Hashing and comparing it runs no code of ours, also for requests' own credentials, which cannot be hashed. Other
+    kinds may make a key that cannot be hashed either.
     """
     kind: Any = type(auth)
     if kind in _PLAIN:

@@ -1,4 +1,4 @@
-"""What the leader of a flight does: ask the hooks, and hold what they give."""
+"""The work of a flight's leader: call the hooks, and hold their connection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Said(NamedTuple):
 
     @property
     def may_ask_again(self) -> bool:
-        """Whether a hook had trouble, so that a later flight may get what this one did not."""
+        """Whether a hook failed, so that a later flight may succeed."""
         return self.refusal is not None and self.refusal.retryable
 
 
@@ -46,7 +46,7 @@ class _Result(NamedTuple):
 
 
 def carry_out(lookup: Lookup, job: Job) -> Machine[list[Released]]:
-    """Ask the hooks, and hold what they give; returns what is to be released."""
+    """Call the hooks and hold their connection. Returns what to release."""
     flight, slot, asked, hooks = job.flight, job.slot, job.asked, lookup.hooks
     if flight.dismissed:
         return job.released
@@ -200,7 +200,7 @@ def _holds_alike(slot: Slot, candidate: Candidate, seen: Snapshot, now: float) -
 
 
 def replaced(lookup: Lookup, slot: Slot, candidate: Candidate, reason: Any = "replaced") -> list[Released]:
-    """Take out what a slot holds, which this one takes the place of."""
+    """Take out the connection of a slot that this one replaces."""
     same = slot.bare is candidate.bare
     released = lookup.table.release(slot, reason)
     return [] if same else released
@@ -216,9 +216,9 @@ def hold(
     preferred: bool,
     by_hand: bool = False,
 ) -> None:
-    """Put a connection in.
+    """Put a connection into the slot.
 
-    Other flights that are under way do not decide for the slot any more: their waiters are given this one.
+    Other running flights no longer decide for the slot: their waiters get this connection.
     """
     others = [*slot.late]
     if slot.flight is not None and slot.flight is not flight:
@@ -230,5 +230,5 @@ def hold(
 
 
 def moved(slot: Slot, candidate: Candidate) -> Host | None:
-    """The record in which what a slot holds counts, if that is another one: its host was forgotten meanwhile."""
+    """The record for a slot's connection, if it is a new one because its host was forgotten meanwhile."""
     return slot.record if slot.bare is candidate.bare and slot.record is not candidate.record else None

@@ -1,4 +1,4 @@
-"""Why there is no connection, in words."""
+"""The reasons why there is no connection, in words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sleepwalker.lookup.slot import Fault, Flight, Slot
 
 
 def hooks_refusal(name: str, said: Iterable[str], fault: Fault | None, *, failed: bool) -> ConnectionError:
-    """No hook gave a connection: what each of them said, and why the one before was released."""
+    """No hook returned a connection: the answer of each hook, and why the previous connection was evicted."""
     why = "; ".join(said) or "this manager has no hooks; add a hook with add_conn_hook, or a connection with add"
     before = "" if fault is None or fault == "failback" else f" (the previous connection was evicted: {fault})"
     error = ConnectionError(f"no connection to {name}: {why}{before}")
@@ -19,7 +19,7 @@ def hooks_refusal(name: str, said: Iterable[str], fault: Fault | None, *, failed
 
 
 def too_early(slot: Slot, now: float) -> ConnectionError:
-    """There is no connection, and the hooks may not be asked yet."""
+    """There is no connection, and it is too early to call the hooks."""
     wait = slot.again_at - now
     why = slot.refusal or f"no connection to {slot.name}"
     error = ConnectionError(f"{why}; the hooks can be called again in {max(wait, 0.1):.1f} s")
@@ -33,7 +33,7 @@ def _still_at_work(one: Flight, now: float) -> str:
 
 
 def out_of_time(name: str, one: Flight, waited: float, now: float, worker: str) -> DeadlineExceeded:
-    """A caller has waited for a flight for as long as it may."""
+    """A caller's wait for a flight has reached its limit."""
     slot = one.slot
     oldest = slot.late[0] if slot is not None and slot.late else one
     error = DeadlineExceeded(
@@ -49,7 +49,7 @@ def out_of_time(name: str, one: Flight, waited: float, now: float, worker: str) 
 
 
 def too_late(slot: Slot, now: float) -> ConnectionError:
-    """There is no connection, and it is too early to ask the hooks again, which are still at work."""
+    """There is no connection, and the hooks, which are still running, may not be called again yet."""
     wait = slot.again_at - now
     why = f"{_still_at_work(slot.late[0], now)}; they can be called again in {max(wait, 0.1):.1f} s"
     error = ConnectionError(f"no connection to {slot.name}: {why}")
@@ -58,7 +58,7 @@ def too_late(slot: Slot, now: float) -> ConnectionError:
 
 
 def no_room(slot: Slot, now: float, worker: str) -> ConnectionError:
-    """Hooks would be asked, but too many have not come back."""
+    """The hooks should be called, but too many are still running."""
     if slot.late:
         workers = f"1 {worker}" if len(slot.late) == 1 else f"{len(slot.late)} {worker}s"
         why = f"{_still_at_work(slot.late[0], now)}, in {workers}"

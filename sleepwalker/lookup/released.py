@@ -1,4 +1,4 @@
-"""Connections that are no longer held: what is announced of them, whose calls go on, and when they are closed."""
+"""Released connections: their events, their running calls, and when they are closed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OF_GOOD_ONES = ("age", "idle", "reset", "room")
 
 
 def announced(released: Released) -> list[Event]:
-    """What is to be emitted of it; nothing of one that never was in use."""
+    """The event for it; None if it was never in use."""
     slot, _, reason = released
     if reason is None:
         return []
@@ -25,9 +25,9 @@ def announced(released: Released) -> list[Event]:
 
 
 class Leaving:
-    """The connections that are held no more and have calls under way, or a user who has them.
+    """Released connections that still have running calls, or a user who holds them.
 
-    Its owner holds a lock, or is one task, but where it is said otherwise. Nothing here runs the code of connections.
+    Its owner holds a lock, or is one task, unless said otherwise. Nothing here runs code of connections.
     """
 
     __slots__ = ("_at_work", "_retired", "_table")
@@ -39,25 +39,25 @@ class Leaving:
         self._retired: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
     def goes_on(self, guard: Any, bare: Any) -> None:
-        """Take note that a guard has calls under way, which go on with what it guards."""
+        """Note that a guard has running calls, which continue with the guarded object."""
         self._at_work[id(guard)] = (guard, bare)
 
     def may_close(self, conn: Any, bare: Any) -> bool:
-        """Whether a connection may be closed whose own calls are over.
+        """Whether a connection without running calls of its own may be closed.
 
-        Not while a slot holds what is behind it, nor while another guard of that has calls under way that began before
-        it was released.
+        Not while a slot holds the object behind it, or another guard of that object has running calls from before its
+        release.
         """
         self._at_work.pop(id(conn), None)
         return not (self._table.holds(bare) or any(other is bare for _, other in [*self._at_work.values()]))
 
     def retired(self, conn: Any, bare: Any, usage: Usage) -> None:
-        """Take note that a connection gave up its sockets, unless a hook gave it again meanwhile."""
+        """Note that a connection gave up its sockets, unless a hook returned it again meanwhile."""
         if self._table.holds(bare):
             usage.retired = False
         else:
             self._retired[id(conn)] = conn
 
     def all(self) -> tuple[list[Any], Sequence[weakref.ref[Any]]]:
-        """The guards that have calls under way, and references to those that a user still has. Needs no lock."""
+        """The guards with running calls, and references to connections that a user still holds. Needs no lock."""
         return [guard for guard, _ in [*self._at_work.values()]], self._retired.valuerefs()

@@ -1,4 +1,4 @@
-"""What is known of one <host, auth>: its connection, and when the hooks may be asked again."""
+"""The state of one <host, auth>: its connection, and when the hooks may be called again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Fault = Literal["age", "breaker", "closed", "connect", "failback", "fleet", "idl
 
 
 class State(enum.Enum):
-    """What `find` may expect of a slot."""
+    """What `find` can expect of a slot."""
 
     EMPTY = "no connection, and the hooks may be asked"
     ASKING = "no connection, and the hooks are at work"
@@ -27,17 +27,17 @@ class State(enum.Enum):
 
 
 class Signal(Protocol):
-    """How waiters are woken: set once, it stays set. A driver makes them."""
+    """Wakes waiters: once set, it stays set. A driver creates them."""
 
     def set(self) -> None:
-        """Wake all waiters, present and later ones."""
+        """Wake all waiters, present and future."""
 
     def is_set(self) -> bool:
         """Whether it was set."""
 
 
 class Flight:
-    """One asking of the hooks for one slot, a single flight: the leader asks, and the others wait for what it gets."""
+    """One round of hooks for one slot: the leader calls the hooks, and the others wait for the result."""
 
     __slots__ = (
         "abandoned",
@@ -98,15 +98,15 @@ class Flight:
         """Until there is a result, for it may be stopped, as by Ctrl-C: its waiters then ask anew."""
 
     def dismiss(self) -> None:
-        """Have its waiters ask anew."""
+        """Make its waiters ask again."""
         self.dismissed = True
         self.done.set()
 
 
 class Slot:
-    """The place of one <host, auth> in the table. What changes, changes under the owner's lock.
+    """The place of one <host, auth> in the table. It changes only under the owner's lock.
 
-    `find` reads `conn` without it. Nothing here runs the code of a connection or of credentials.
+    `find` reads `conn` without it. Nothing here runs code of a connection or of credentials.
     """
 
     __slots__ = (
@@ -207,11 +207,11 @@ class Slot:
 
     @property
     def asking(self) -> bool:
-        """Whether hooks are at work for it."""
+        """Whether hooks are running for it."""
         return self.flight is not None or bool(self.late)
 
     def fault(self, now: float, closed: bool) -> Fault | None:
-        """What is wrong with the connection, None if nothing is. `closed` is what it says of itself."""
+        """What is wrong with the connection; None if nothing is. `closed` is the connection's own value."""
         usage, record = self.usage, self.record
         if record is None:  # released a moment ago by another thread
             return None
@@ -238,16 +238,16 @@ class Slot:
         return None
 
     def keeps(self, fault: Fault | None) -> bool:
-        """Whether a connection with this fault stays until a hook gives another one."""
+        """Whether a connection with this fault stays until a hook creates another one."""
         return fault == "failback" or (self.by_hand and fault != "closed")
 
     def last_used(self) -> float:
-        """When it was asked for, or its connection called, for the last time."""
+        """When it was last requested, or its connection last called."""
         usage = self.usage
         return self.used if usage is None else max(self.used, usage.last_used)
 
     def holds_off(self, now: float, fault: Fault | None) -> bool:
-        """Whether it is too early to ask the hooks again about a connection with this fault, or about none."""
+        """Whether it is too early to call the hooks again, for a connection with this fault or for none."""
         if now >= self.again_at:
             return False
         if fault == "isolated":  # the failover target: hooks that give it again and again are not asked at each find
@@ -257,11 +257,11 @@ class Slot:
         return not self._answered_since_flight() and (fault == "unauthorized" or self._down())
 
     def may_replace(self, isolated: Host) -> bool:
-        """Whether what was isolated is only the failover target, so that the hooks may know another."""
+        """Whether only its failover target was isolated, so that the hooks may know another host."""
         return self.failed_over and isolated is self.record and isolated is not self.primary and self.flight is None
 
     def begin_flight(self, now: float, fault: Fault | None) -> None:
-        """Take note of why the hooks are asked, before the connection is released."""
+        """Note why the hooks are called, before the connection is released."""
         if self.refusal is not None:
             over = self.was_down and self._answered_since_flight()
         else:
@@ -273,7 +273,7 @@ class Slot:
             self.failed_over, self.probe_with = True, self.own
 
     def back_off(self, now: float, health: HealthPolicy) -> None:
-        """Put the next flight off, each time twice as long."""
+        """Delay the next flight, twice as long each time."""
         wait = health.rehook_initial
         for _ in range(self.flights):
             if wait >= health.rehook_max:
@@ -285,7 +285,7 @@ class Slot:
         self.was_down = self._down()
 
     def end_back_off(self) -> None:
-        """Let the hooks be asked at once."""
+        """Allow a call of the hooks at once."""
         self.flights, self.again_at, self.refusal = 0, 0.0, None
 
     def end_failover(self) -> None:

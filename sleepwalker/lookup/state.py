@@ -1,4 +1,4 @@
-"""All that finding a connection reads and changes: slots, flights, hooks, and the table of fast keys."""
+"""Everything that finding a connection reads and changes: slots, flights, hooks, and the table of fast keys."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _CLOSED = "this manager is closed; make a new one"
 
 
 class Lookup:
-    """The state of a manager's lookups. Its owner holds a lock, or is one task, but where it is said otherwise.
+    """The state of a manager's lookups. Its owner holds a lock, or is one task, unless said otherwise.
 
-    A signal handler may raise wherever a call ends, and may ask the manager again.
+    A signal handler may raise wherever a call ends, and may call the manager again.
     """
 
     def __init__(
@@ -59,25 +59,25 @@ class Lookup:
 
     @property
     def patience(self) -> float:
-        """How long hooks may take before they are late, in seconds."""
+        """How long hooks may run before they are late, in seconds."""
         return self.hosts.policy.timeout.total
 
     @property
     def probes(self) -> bool:
-        """Whether a policy has broken hosts probed."""
+        """Whether a policy asks for probes of broken hosts."""
         return self.hosts.probe_every != math.inf
 
     def refuse_closed(self) -> None:
-        """Raise `ConnectionError` once it is closed."""
+        """Raise `ConnectionError` if it is closed."""
         if self.closed:
             raise closed_error()
 
     def flight(self) -> Flight:
-        """One for the caller, which asks nothing yet."""
+        """A flight for the caller. It does not call hooks yet."""
         return Flight(self.caller(), self.signal(), self.behalf())
 
     def fast_table(self, slot: Slot) -> dict[Any, Slot] | None:
-        """Where the fast key of a slot may be remembered; None if it may not."""
+        """The table for the fast key of a slot; None if it must not be remembered."""
         if self.isolated_by(slot) is not None:
             return None  # its name may be isolated while the host behind it is not, which only the long way sees
         if len(self.fast) > 2 * self.max_connections:
@@ -85,33 +85,33 @@ class Lookup:
         return self.fast
 
     def isolated_by(self, slot: Slot) -> Host | None:
-        """The record whose isolation keeps a slot from being found, if any."""
+        """The record whose isolation prevents a `find` of the slot, if any."""
         hosts = self.hosts
         return hosts.isolated_by(slot.lead()) if hosts.has_isolated else None
 
     def isolation_error(self, record: Host) -> HostIsolatedError:
-        """What a caller is told then."""
+        """The error for the caller in that case."""
         return (record.isolation or FOR_GOOD).refusal(record.origin, self.clock)
 
     def sweep(self, now: float, keep: Slot) -> list[Released]:
-        """Release what is unused or too much, but for `keep`."""
+        """Release unused and surplus connections, except `keep`."""
         released = self.table.expired(now, keep)
         self.sweep_at = self.table.due_at()
         return released
 
     def back_off(self, slot: Slot, now: float) -> None:
-        """Put the next flight of a slot off."""
+        """Delay the next flight of a slot."""
         slot.back_off(now, self.table.health_policy(slot))
 
     def end_back_offs(self, slots: Iterable[Slot]) -> None:
-        """Let the hooks be asked at once for these slots."""
+        """Allow a call of the hooks at once for these slots."""
         now = self.clock.monotonic()
         for slot in slots:
             slot.end_back_off()
             self.tidy(slot, now)
 
     def notice_late(self, now: float) -> list[Event]:
-        """Isolations whose time is over end, and flights that outlast theirs are late; what is to be emitted.
+        """End expired isolations, and mark flights that outlast their time as late. Returns the events to emit.
 
         The slots of such flights back off, and the next flight need not wait for them.
         """
@@ -129,7 +129,7 @@ class Lookup:
         return events
 
     def end(self, flight: Flight) -> None:
-        """End a flight, however it came to its end; a second time changes nothing. Its waiters are not woken yet."""
+        """End a flight for any reason; repeating it changes nothing. Its waiters are not woken yet."""
         self.flights.end(flight)
         slot, now = flight.slot, self.clock.monotonic()
         if slot is not None:
@@ -141,7 +141,7 @@ class Lookup:
         flight.over = True
 
     def leave(self, flight: Flight) -> None:
-        """End what a caller does with a slot, unless a worker carries it out; a second time changes nothing."""
+        """End a caller's part in a slot, unless a worker runs its flight; repeating it changes nothing."""
         try:
             self._leave(flight)
         except BaseException:  # of a signal handler that raised before, too: nothing else would end the flight
@@ -156,7 +156,7 @@ class Lookup:
         flight.done.set()
 
     def tidy(self, slot: Slot, now: float) -> None:
-        """See to it that a slot without a connection does not stay for ever: at once where nothing is known of it."""
+        """Make sure that a slot without a connection is dropped in time: at once if nothing is known of it."""
         if slot.ready or slot.asking:
             return
         if not slot.failed_over and (slot.flights == 0 or (slot.refusal is None and now >= slot.again_at)):
@@ -165,7 +165,7 @@ class Lookup:
             self.table.schedule(slot)
 
     def dismiss_all(self) -> None:
-        """Have the waiters of all flights ask anew."""
+        """Make the waiters of all flights ask again."""
         for one in self.flights.at_work():
             one.dismiss()
 
@@ -176,7 +176,7 @@ class Lookup:
         return self.table.leads()
 
     def at_work(self) -> list[AtWork]:
-        """What the hooks are at work for."""
+        """What the hooks are running for."""
         since_epoch = self.clock.wall() - self.clock.monotonic()
         found = []
         for one in self.flights.at_work():
@@ -185,7 +185,7 @@ class Lookup:
         return found
 
     def begin_anew(self) -> None:
-        """The flights are those of a fork's parent, or of a loop that ended; waiters of here ask anew."""
+        """Drop the flights of a fork's parent, or of a loop that ended; waiters here ask again."""
         self.dismiss_all()
         self.flights = Flights()
         self.sweep_at = 0.0  # the next find goes the long way, on which is started what only the parent has, or had
@@ -195,5 +195,5 @@ class Lookup:
 
 
 def closed_error() -> ConnectionError:
-    """What a closed manager says."""
+    """The error of a closed manager."""
     return ConnectionError(_CLOSED)

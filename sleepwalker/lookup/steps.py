@@ -1,7 +1,8 @@
-"""What a lookup asks of its driver. A machine yields these one after the other and is sent what each says it gets.
+"""The steps of a lookup. A machine yields them one by one, and is sent the result that each one describes.
 
-A machine is a generator. While it runs, no other may: a driver with threads holds its lock then, and releases it to
-perform a step, for most steps run a user's code. Whatever happens to a driver, it closes the machine, with the lock.
+A machine is a generator. While it runs, no other may run: a driver with threads then holds its lock. It releases the
+lock to perform a step, because most steps run a user's code. Whatever happens to a driver, it closes the machine, with
+the lock.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ from sleepwalker.lookup.table import Released, Snapshot
 
 
 class Look(NamedTuple):
-    """Look a slot up, and at the `closed` of what it holds. Sent: a `Snapshot`."""
+    """Look up a slot, and the `closed` of its connection. Sent: a `Snapshot`."""
 
     asked: Asked
 
 
 class Emit(NamedTuple):
-    """Tell observers of events."""
+    """Pass events to the observers."""
 
     events: list[Event]
 
 
 class Release(NamedTuple):
-    """Announce connections that are held no more, and retire them; with `cut` their calls end now."""
+    """Announce released connections and retire them; with `cut` their calls end now."""
 
     released: list[Released]
     cut: bool = False
 
 
 class Remember(NamedTuple):
-    """Put a slot into the table of fast keys, which `find` reads first: credentials are hashed and compared for it."""
+    """Put a slot into the table of fast keys, which `find` reads first. This hashes and compares credentials."""
 
     fast: dict[Any, Slot]
     asked: Asked
@@ -45,11 +46,11 @@ class Remember(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """See to it that broken hosts are probed, if a policy says so."""
+    """Make sure that broken hosts are probed, if a policy says so."""
 
 
 class Adopt(NamedTuple):
-    """Look at a connection that is to be held. Sent: a `Candidate`."""
+    """Examine a connection that is to be held. Sent: a `Candidate`."""
 
     conn: Any
     slot: Slot
@@ -58,27 +59,27 @@ class Adopt(NamedTuple):
 
 
 class Share(NamedTuple):
-    """Have a connection count in this record from now on."""
+    """Make a connection count in this record from now on."""
 
     conn: Any
     record: Host
 
 
 class AskHook(NamedTuple):
-    """Ask one hook. Sent: an `Answer`."""
+    """Call one hook. Sent: an `Answer`."""
 
     hook: Hook
     asked: Asked
 
 
 class Start(NamedTuple):
-    """Have `lead.carry_out` done for a flight by a worker: a thread or task of its own, or the caller."""
+    """Let a worker run `lead.carry_out` for a flight: a separate thread or task, or the caller."""
 
     job: Job
 
 
 class Await(NamedTuple):
-    """Wait for a flight until then at most, in seconds of the clock. Sent: whether it is over; None for never.
+    """Wait for a flight until then at most, in seconds of the clock. Sent: whether it ended; None for never.
 
     A driver may send before the time is over: it is asked again.
     """
@@ -95,7 +96,7 @@ class AwaitRetired(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What the leader of a flight has to do."""
+    """The task of a flight's leader."""
 
     flight: Flight
     asked: Asked

@@ -1,7 +1,7 @@
-"""The slots of a manager: by <host, auth>, by the connection that they hold, and which of them expire.
+"""The slots of a manager: by <host, auth>, by their connection, and by expiry.
 
-A signal handler may raise wherever a call ends, so each change is made by statements without a call among them, once
-all is worked out. Nothing here runs the code of connections or of credentials but `look`.
+A signal handler may raise wherever a call ends. So each change is computed first, and then made by statements without a
+call among them. Nothing here runs code of connections or of credentials, except `look`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NO_SLOTS: tuple[Slot, ...] = ()
 
 
 class Released(NamedTuple):
-    """A connection to be announced and retired once the lock is released."""
+    """A connection to announce and retire after the lock is released."""
 
     slot: Slot
     conn: Any
@@ -33,7 +33,7 @@ class Released(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What was looked up while no lock was held: it counts if it `is_current`."""
+    """What was looked up without a lock: it is valid if it `is_current`."""
 
     alike: tuple[Slot, ...]
     """All slots at the place."""
@@ -70,19 +70,19 @@ class SlotTable:
         return len(self._ready)
 
     def look(self, asked: Asked) -> Snapshot:
-        """The slot that is meant, and what its connection says of itself. This runs a user's code: hold no lock."""
+        """The requested slot, and the `closed` of its connection. This runs a user's code: hold no lock."""
         alike = self._places.get(asked.place, _NO_SLOTS)
         slot = next((slot for slot in alike if slot.key == asked.key), None)
         conn = EMPTY if slot is None else slot.conn
         return Snapshot(alike, slot, conn, conn is not EMPTY and says_closed(conn))
 
     def is_current(self, asked: Asked, seen: Snapshot) -> bool:
-        """Whether what was seen is still so; else it is to be looked at anew."""
+        """Whether what was seen is still true. If not, look again."""
         same = self._places.get(asked.place, _NO_SLOTS) is seen.alike
         return same and (seen.slot is None or seen.slot.conn is seen.conn)
 
     def insert(self, slot: Slot, origin: Origin | None = None) -> None:
-        """Take up a slot, which the table does not have; `origin` is where it is asked for."""
+        """Add a slot that the table does not have; `origin` is where it is requested."""
         primary = slot.primary if origin is None else self.hosts.host(origin.text)
         alike = (*self._places.get(slot.place, _NO_SLOTS), slot)
         slot.primary = primary
@@ -102,10 +102,10 @@ class SlotTable:
         self.hosts.kept.leave(slot.primary)
 
     def put(self, slot: Slot, candidate: Candidate, now: float, *, preferred: bool, by_hand: bool = False) -> None:
-        """Hold a connection in the slot, which must hold none. It is taken up again if it was dropped meanwhile.
+        """Hold a connection in the slot, which must hold none. A slot that was dropped meanwhile is added again.
 
-        `preferred` is whether no hook had trouble that could have named another place: then a name is where this one
-        goes. Where a URL leads to another host, that is a failover target while its own is broken.
+        `preferred`: no hook failed that could have returned another host. Then the primary of a name is this
+        connection's host. If a URL leads to another host, that is a failover target while its own host is broken.
         """
         record = self.hosts.replace(candidate.record)  # another one if it was forgotten meanwhile
         before = slot.primary
@@ -143,7 +143,7 @@ class SlotTable:
             self.hosts.kept.leave(before)
 
     def take(self, slot: Slot) -> Any:
-        """Hold the slot's connection no more; it is returned."""
+        """Release the slot's connection and return it."""
         conn, record = slot.conn, slot.record
         key = id(slot.bare)
         holders = self._holders[key]
@@ -158,18 +158,18 @@ class SlotTable:
         return conn
 
     def settle_primary(self, slot: Slot) -> None:
-        """Take note that hooks without trouble name the place again that the slot's connection goes to."""
+        """Note that hooks, without a failure, again return the host that the slot's connection goes to."""
         if slot.named and slot.primary is not slot.record:
             before = slot.primary
             slot.primary, slot.failed_over, slot.probe_with = slot.record, False, None
             self.hosts.kept.leave(before)
 
     def release(self, slot: Slot, reason: Any) -> list[Released]:
-        """Hold the slot's connection no more, if it has one."""
+        """Release the slot's connection, if it has one."""
         return [Released(slot, self.take(slot), reason)] if slot.ready else []
 
     def release_by_hand(self, slots: list[Slot]) -> list[Released]:
-        """Forget these slots, but for what hooks are at work for; the next flight may begin at once."""
+        """Forget these slots, unless hooks are running for them; the next flight may begin at once."""
         released = []
         for slot in slots:
             released += self.release(slot, "by hand")
@@ -191,9 +191,9 @@ class SlotTable:
         return released
 
     def forget(self, name: str, origin: Origin | None) -> list[Released]:
-        """Release all that leads to a host, and drop its record, unless that is isolated.
+        """Release everything that leads to a host, and drop its record unless it is isolated.
 
-        With a name go the hosts that it alone leads to.
+        A name stands for the hosts that only this name leads to.
         """
         gone = dict.fromkeys(self.slots_of(name, origin))
         records = self.hosts.only_led_to(name, origin)
@@ -212,7 +212,7 @@ class SlotTable:
         return released
 
     def leading_to(self, name: str, origin: Origin | None) -> list[Slot]:
-        """All that leads to a host, by name or by where it goes."""
+        """Everything that leads to a host, by name or by its connection."""
         records = self.hosts.led_to(name, origin)
         named = dict.fromkeys(self.slots_of(name, origin))
         return [slot for slot in self.slots() if slot in named or slot.primary in records or slot.record in records]
@@ -220,15 +220,15 @@ class SlotTable:
     # -- what expires
 
     def schedule(self, slot: Slot) -> None:
-        """See to it that a slot is looked at, and forgotten in time."""
+        """Make sure that a slot is checked, and forgotten in time."""
         self._expiry.schedule(slot)
 
     def due_at(self) -> float:
-        """When `expired` has something to look at."""
+        """When `expired` is due next."""
         return self._expiry.due_at(self.hosts.idle)
 
     def expired(self, now: float, keep: Slot | None = None) -> list[Released]:
-        """What was unused for `health.idle`, or is too much; a few at a time, and never `keep`."""
+        """Connections unused for `health.idle`, or surplus; a few at a time, and never `keep`."""
         released: list[Released] = []
         for kind in range(2):
             for _ in range(BATCH):
@@ -284,18 +284,18 @@ class SlotTable:
         return (slot.lead() for slot in list(self._slots))
 
     def holds(self, bare: Any) -> bool:
-        """Whether a slot has this very object, which is no guard and no scope."""
+        """Whether a slot holds this object, which is neither a guard nor a scope."""
         return id(bare) in self._holders
 
     def holders(self, bare: Any) -> tuple[Slot, ...]:
-        """The slots that have this very object, which is no guard and no scope."""
+        """The slots that hold this object, which is neither a guard nor a scope."""
         return tuple(self._holders.get(id(bare), ()))
 
     def health_policy(self, slot: Slot) -> HealthPolicy:
-        """How the host is judged that a slot is asked for; where that is not known, by its name."""
+        """The health policy of the host that a slot requests; if unknown, that of its name."""
         return self.hosts.health_policy(slot.name, slot.primary or slot.record)
 
     def names_of(self, slot: Slot, origin: str | None) -> tuple[str, ...]:
-        """What the host goes by that a connection in the slot goes to; `origin` is None for one that does not say."""
+        """The names of the host of a connection in the slot; `origin` is None for an object without one."""
         own = origin or (slot.name if slot.primary is None else slot.primary.origin)
         return (own,) if own == slot.name else (own, slot.name)

@@ -125,7 +125,7 @@ def test_a_full_disk_is_one_line_of_text(server: FaultServer, arguments: list[st
             [sys.executable, "-m", "sleepwalker", *argv], stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert run.returncode == 1
-    assert run.stderr == "sleepwalker: the output cannot be written: No space left on device\n"
+    assert run.stderr == "sleepwalker: cannot write the output: No space left on device\n"
 
 
 def test_the_fragment_of_a_url_stays_here(server: FaultServer) -> None:

@@ -43,15 +43,15 @@ the request as JSON, and prints which paths fail, and how."""
 
 _EXAMPLES = examples(
     "sleepwalker demo",
-    "# append the events to a file of yours",
+    "# append the events to your own file",
     "sleepwalker demo --log events.jsonl",
-    "# the servers of an earlier run",
+    "# repeat the random faults of an earlier run",
     "sleepwalker demo --seed 1234",
     "# eight seconds, for programs",
     "sleepwalker demo --quick --json",
-    "# a server to try things on",
+    "# a server for experiments",
     "sleepwalker demo --serve",
-    "# two, of whose requests a third fails",
+    "# two servers; 30 % of the requests fail",
     "sleepwalker demo --serve --hosts 2 --fail 0.3",
 )
 
@@ -65,26 +65,26 @@ _LINE_EVERY = 3.0
 def add(commands: Commands) -> None:
     """Add `demo` to the command line."""
     parser = commands.add_parser(
-        "demo", help="what is gained on a flaky fleet, measured", description=_DESCRIPTION, epilog=_EXAMPLES
+        "demo", help="show on a flaky fleet what sleepwalker gains", description=_DESCRIPTION, epilog=_EXAMPLES
     )
     parser.add_argument("--quick", action="store_true", help="about 8 seconds instead of about 20")
     parser.add_argument(
-        "--seed", metavar="N", type=int, help="let the servers have the luck of that run (each run draws and tells one)"
+        "--seed", metavar="N", type=int, help="repeat the random faults of an earlier run (each run prints its seed)"
     )
     log = parser.add_argument(
-        "--log", metavar="FILE", type=new_regular_file, help="append the events there (a new file)"
+        "--log", metavar="FILE", type=new_regular_file, help="append the events to FILE (default: a new file)"
     )
     page = parser.add_argument(
-        "--html", metavar="FILE", type=new_regular_file, help="write a page with charts of the log there"
+        "--html", metavar="FILE", type=new_regular_file, help="write a page with charts of the log to FILE"
     )
     for action in (log, page):
         parser.completed(action, "file")
-    parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     server = parser.add_argument_group("with --serve")
     server.add_argument("--serve", action="store_true", help="answer requests until Ctrl-C")
-    server.add_argument("--port", metavar="N", type=_port, help=f"listen there ({PORT}); 0: at any free port")
-    server.add_argument("--hosts", metavar="N", type=whole(1), help="be so many servers, at that port and the next (1)")
-    server.add_argument("--fail", metavar="P", type=_share, help="answer 503 to that share of all requests (0)")
+    server.add_argument("--port", metavar="N", type=_port, help=f"listen at this port ({PORT}); 0: any free port")
+    server.add_argument("--hosts", metavar="N", type=whole(1), help="number of servers, at this port and the next (1)")
+    server.add_argument("--fail", metavar="P", type=_share, help="answer 503 to this share of all requests (0)")
     server.add_argument("--quiet", action="store_true", help="no line on the terminal for each request")
     parser.set_defaults(run=run)
 

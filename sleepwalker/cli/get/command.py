@@ -19,23 +19,22 @@ from sleepwalker.cli.parser import (
 from sleepwalker.downloads.checksum import Checksum
 
 _DESCRIPTION = """\
-Call a URL under a policy. One call: attempts that fail are
-shown on stderr as they happen, the body goes to stdout, a
-summary to stderr. Many calls (-n): a table of results.
+Call a URL under a policy. For one call, failed attempts and
+a summary go to stderr, and the body to stdout. For many
+calls (-n), a table of results is printed.
 
-Without --auth the netrc files are asked for the host's
-credentials; if they have none, none are sent. A password
-given as --auth USER:PASSWORD can be read by others on this
-machine (ps shows it), so prefer netrc, or --auth USER, that
-asks for it. Shown and logged are neither credentials nor
-query strings."""
+Without --auth, credentials come from the netrc files; if
+they have none for the host, none are sent. Other users of
+this machine can read a password in --auth USER:PASSWORD (ps
+shows it): use netrc, or --auth USER, which asks for it.
+Credentials and query strings are never shown or logged."""
 
 _EXAMPLES = examples(
     "sleepwalker get https://example.net/",
     "# a body from the command line, or from a file",
     "sleepwalker get -X PUT -d '{}' https://example.net/",
     "sleepwalker get -d @in.bin -o out.bin https://example.net/",
-    "# a large file: run again, it goes on with what is there",
+    "# a large file: run it again to resume",
     "sleepwalker get -o app.iso https://example.net/app.iso",
     "# ask for anna's password",
     "sleepwalker get --auth anna https://example.net/",
@@ -50,30 +49,34 @@ _EXAMPLES = examples(
 def add(commands: Commands) -> None:
     """Add `get` to the command line."""
     parser = commands.add_parser("get", help="call a URL under a policy", description=_DESCRIPTION, epilog=_EXAMPLES)
-    parser.add_argument("url", metavar="URL", help="http:// or https://, the host, maybe a path and a query")
+    parser.add_argument("url", metavar="URL", help="http:// or https://, the host, optional path and query")
     request = parser.add_argument_group("the request")
-    request.add_argument("-X", "--method", metavar="METHOD", help="GET by default, or POST with -d")
-    request.add_argument("-d", "--data", metavar="TEXT", type=read_body, help="body; @FILE reads one, @- reads stdin")
+    request.add_argument("-X", "--method", metavar="METHOD", help="default: GET, or POST with -d")
+    request.add_argument(
+        "-d", "--data", metavar="TEXT", type=read_body, help="the body; @FILE reads a file, @- reads stdin"
+    )
     request.add_argument(
         "-H", "--header", metavar="'NAME: VALUE'", type=read_header, action="append", default=[], help="repeatable"
     )
     request.add_argument("--auth", metavar="USER[:PASSWORD]", help="basic authentication; asks for a missing password")
-    request.add_argument("--timeout", metavar="SECONDS", type=duration, help="to connect, and between two bytes")
+    request.add_argument("--timeout", metavar="SECONDS", type=duration, help="limit to connect, and between two bytes")
     tls = request.add_mutually_exclusive_group()
     tls.add_argument("-k", "--insecure", action="store_true", help="accept any certificate")
-    files = [tls.add_argument("--cacert", metavar="FILE", type=existing_file, help="certificates to trust, PEM")]
+    files = [tls.add_argument("--cacert", metavar="FILE", type=existing_file, help="CA certificates to trust, PEM")]
     files += [
         request.add_argument("--cert", metavar="FILE", type=existing_file, help="a client's certificate, PEM"),
-        request.add_argument("--key", metavar="FILE", type=existing_file, help="its key, if --cert does not have it"),
+        request.add_argument(
+            "--key", metavar="FILE", type=existing_file, help="its private key, if not in the --cert file"
+        ),
     ]
     calls = parser.add_argument_group("the calls")
     policy = calls.add_argument(
         "--policy", metavar="NAME|FILE", default="standard", help="a shipped policy or a TOML file (%(default)s)"
     )
     parser.completed(policy, "policy")
-    calls.add_argument("-n", "--number", metavar="N", type=whole(1), default=1, help="how many (%(default)s)")
+    calls.add_argument("-n", "--number", metavar="N", type=whole(1), default=1, help="number of calls (%(default)s)")
     calls.add_argument(
-        "-c", "--concurrency", metavar="N", type=whole(1), default=1, help="how many at a time (%(default)s)"
+        "-c", "--concurrency", metavar="N", type=whole(1), default=1, help="calls at the same time (%(default)s)"
     )
     output = parser.add_argument_group("the output")
     files.append(
@@ -82,15 +85,17 @@ def add(commands: Commands) -> None:
             "--output",
             metavar="FILE",
             type=_file,
-            help="write the body there",
+            help="write the body to FILE",
         )
     )
     output.add_argument(
-        "--checksum", metavar="sha256:HEX", type=_checksum, help="what the file of -o must have; also sha512 and others"
+        "--checksum", metavar="sha256:HEX", type=_checksum, help="checksum of the -o file; also sha512 and others"
     )
-    output.add_argument("--json", action="store_true", help="the outcome as JSON on stdout, without the body")
+    output.add_argument("--json", action="store_true", help="print the outcome as JSON, without the body")
     files.append(
-        output.add_argument("--log", metavar="FILE", type=new_regular_file, help="append all events, as JSON lines")
+        output.add_argument(
+            "--log", metavar="FILE", type=new_regular_file, help="append all events to FILE, as JSON lines"
+        )
     )
     for action in files:
         parser.completed(action, "file")
@@ -103,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     from sleepwalker.cli.get import download, many, one, target  # noqa: PLC0415
 
     if args.number > 1 and args.output:
-        raise UsageError("--output keeps one body, and -n asks for several: leave one of them out")
+        raise UsageError("--output writes one body, and -n makes several: leave out one of them")
     aim = target.Target.of(args)
     single = args.number == 1
     downloads = single and aim.is_for_a_file(args.output)
