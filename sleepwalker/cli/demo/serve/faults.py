@@ -55,12 +55,12 @@ async def with_fault(fault: Fault, sound: Callable[[], Awaitable[Answer]]) -> An
 
 async def _beginning(parts: AsyncIterator[bytes]) -> bytes:
     """As much of a body as is kept in memory."""
-    body = b""
+    body = bytearray()
     async for part in parts:
         body += part
         if len(body) > BODY_LIMIT:
             break
-    return body
+    return bytes(body)
 
 
 async def _half(body: bytes) -> AsyncIterator[bytes]:
