@@ -76,9 +76,8 @@ def _write_home(index: Path, groups: list[Section]) -> None:
     index.write_text(f"{head}\n{rest}\n", encoding="utf-8")
     titles = {f"reference/api/{name}.md": page.title for name, page in api.pages().items()} | {"pages.md": "All pages"}
     for group in groups:
-        _append(
-            index, _tree(group.title, [f"{titles[page]} <{page}>" if page in titles else page for page in group.pages])
-        )
+        named = [f"{titles[page]} <{page}>" if page in titles else page for page in group.pages]
+        _append(index, _tree(group.title, named))
 
 
 def _tree(title: str, pages: Sequence[str], *options: str) -> str:

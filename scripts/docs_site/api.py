@@ -162,7 +162,7 @@ def _members(thing: type) -> Iterator[tuple[str, Any]]:
         if not _is_ours(owner):
             continue
         for name, value in vars(owner).items():
-            if name.startswith("_") or name in seen:
+            if name.startswith(("_", "model_")) or name in seen:  # pydantic's own begin with model_
                 continue
             seen.add(name)
             function = getattr(value, "__func__", value)
