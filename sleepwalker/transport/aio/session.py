@@ -1,4 +1,4 @@
-"""Sends a request through a session of aiohttp's, with all that its session does switched off that a policy decides."""
+"""Sends a request through an aiohttp session, with every feature switched off that a policy decides."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None,
 
 @dataclass(slots=True)
 class Client:
-    """Where a request goes through."""
+    """The way that a request takes."""
 
     session: aiohttp.ClientSession
     settings: dict[str, Any]
