@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class _Ended(Generic[T]):
-    """How a function ended. An exception is kept as a value: a future that nobody asks any more would tell of it."""
+    """How a function ended. An exception is kept as a value, because an abandoned future would log it."""
 
     __slots__ = ("error", "value")
 

@@ -52,7 +52,7 @@ class Received:
         self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
         self.content: aiohttp.StreamReader = content
         self._conn = conn
-        if message.code == 101:  # nobody asked for another protocol
+        if message.code == 101:  # no other protocol was requested
             conn.close()
         elif not kept:
             content.on_eof(conn.release)  # at once, where all of it is there

@@ -70,7 +70,7 @@ async def through_session(prepared: requests.PreparedRequest, client: Client, de
             deadline.connected()  # a mock stands in for the session: no socket was asked for
         raise
     deadline.on_release = got.close
-    if got.status == 101:  # nobody asked for another protocol
+    if got.status == 101:  # no other protocol was requested
         got.close()
     if client.ours is not None and deadline.phase == "send" and got.status < 300:
         # aiohttp sends no more of a body once a response is there.
