@@ -14,8 +14,8 @@ _HEAD = """\
 
 <!-- Generated from tests/wire/differential/differences.py: `make reference` writes this page. -->
 
-A `Connection` sends with requests: the same arguments send the same bytes, and the result is a `requests.Response` with
-the same content. This page lists the exceptions, with reasons.
+A [`Connection`](connection.md) sends with requests: the same arguments send the same bytes, and the result is a
+`requests.Response` with the same content. This page lists the exceptions, with reasons.
 
 Tests keep it complete. They send thousands of generated exchanges with requests and with sleepwalker. A difference that
 is not in these tables fails the tests, and so does a row without an exchange that shows it.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import hashlib
 import http.server
 import json
 import os
@@ -18,27 +19,37 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from scripts.docs_site import api, check, llms, mermaid, versions
-from scripts.docs_site.stage import ROOT, SiteError, Stage, sections
+from scripts.docs_site.stage import ROOT, Section, SiteError, Stage, sections
 
 HERE = Path(__file__).parent
 SITE = ROOT / "site"
+#: In the folder of a version: the digest of what it was made from.
+MADE_FROM = ".made-from"
+#: The generator's environment, which also keeps the script that draws.
 KEPT = ROOT / ".venv-docs"
 
 
-def _source() -> str | None:
-    """Where the repository can be seen, as `[project.urls]` says it; None while it has no public place."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found = project.get("urls", {}).get("Source")
-    return str(found).rstrip("/") if found else None
+def edit_link(project: Mapping[str, Any]) -> str | None:
+    """Where a page can be edited, with `{path}` for its file: below the `Source` of `[project.urls]`.
+
+    None where that is not set: the repository has no public place then, and the pages have no edit links.
+    """
+    source = project.get("urls", {}).get("Source")
+    return f"{str(source).rstrip('/')}/edit/main/{{path}}" if source else None
 
 
 def lay_out(folder: Path, extra: Path) -> dict[str, str]:
-    """Write all pages into the folder; of each page of the site, the file of the repository that it is made from."""
+    """Write all pages into `folder`, and into `extra` what the site carries beside them.
+
+    Returns the file of the repository that each page is made from, for edit links.
+    """
     stage = Stage(folder, extra)
-    for source in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md"):
+    for source in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md"):
         stage.add(source)
     for path in sorted((ROOT / "docs").rglob("*.md")):
         stage.add(path.relative_to(ROOT).as_posix())
@@ -46,52 +57,60 @@ def lay_out(folder: Path, extra: Path) -> dict[str, str]:
     known = api.names()
     for name, page in api.pages().items():
         stage.write(f"reference/api/{name}.md", api.text(page, known))
-    _append(stage, "benchmarks/index.md", _tree("Results", ["results/*"], ":glob:"))
-    _write_home(stage)
+    groups = [Section(section.title, tuple(map(stage.add, section.pages))) for section in sections()]
+    groups.append(Section("API, from the code", tuple(f"reference/api/{name}.md" for name in api.pages())))
+    groups.append(Section("Project", ("pages.md", "changelog.md", "contributing.md", "benchmarks/index.md")))
+    llms.write(extra, folder, ["index.md", *(page for group in groups for page in group.pages)])
+    _write_home(folder / "index.md", groups)
+    _append(folder / "benchmarks" / "index.md", _tree("Results", ["results/*"], ":glob:"))
     return stage.sources
 
 
-def _write_home(stage: Stage) -> None:
+def _write_home(index: Path, groups: list[Section]) -> None:
     """The README, below the site's own head, with the order of all pages."""
-    head = (HERE / "home.md").read_text(encoding="utf-8")
-    index = stage.folder / "index.md"
     title, _, rest = index.read_text(encoding="utf-8").partition("\n")
     if not title.startswith("# "):
         raise SiteError("README.md does not begin with its title.")
     tagline, _, rest = rest.strip().partition("\n\n")
-    text = head.replace("{title}", title).replace("{tagline}", tagline)
-    index.write_text(f"{text}\n{rest}\n\n{_order(stage)}", encoding="utf-8")
+    head = (HERE / "home.md").read_text(encoding="utf-8").replace("{title}", title).replace("{tagline}", tagline)
+    index.write_text(f"{head}\n{rest}\n", encoding="utf-8")
+    for group in groups:
+        _append(index, _tree(group.title, group.pages))
 
 
-def _order(stage: Stage) -> str:
-    groups = [(section.title, [stage.add(page) for page in section.pages]) for section in sections()]
-    groups.append(("API, from the code", [f"reference/api/{name}.md" for name in api.pages()]))
-    groups.append(("Project", ["pages.md", "changelog.md", "contributing.md", "benchmarks/index.md"]))
-    return "\n".join(_tree(title, pages) for title, pages in groups)
-
-
-def _tree(title: str, pages: list[str], *options: str) -> str:
+def _tree(title: str, pages: Sequence[str], *options: str) -> str:
     return "\n".join(["```{toctree}", ":hidden:", f":caption: {title}", *options, "", *pages, "```", ""])
 
 
-def _append(stage: Stage, place: str, text: str) -> None:
-    page = stage.folder / place
+def _append(page: Path, text: str) -> None:
     page.write_text(f"{page.read_text(encoding='utf-8')}\n{text}", encoding="utf-8")
+
+
+def digest() -> str:
+    """Of all files that the site is made from: a test asks whether the one that is there is up to date."""
+    found = hashlib.sha256()
+    files = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "pyproject.toml")]
+    for folder in ("benchmarks", "docs", "policies", "requirements", "scripts/docs_site", "sleepwalker"):
+        files += [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    for path in sorted(files):
+        found.update(f"{path.relative_to(ROOT)} {path.stat().st_size}\n".encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def build(version: str, site: Path) -> int:
     """0: built. Raises SiteError where it cannot be, and prints what is wrong."""
-    source = _source()
+    made_from = digest()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     mermaid.fetch(KEPT / "static")
     with tempfile.TemporaryDirectory() as scratch:
         pages, extra, built = (Path(scratch) / name for name in ("pages", "extra", "built"))
         for folder in (pages, extra):
             folder.mkdir()
         sources = lay_out(pages, extra)
-        llms.write(extra, pages)
         told = {
             "version": version,
-            "edit": f"{source}/edit/main/{{path}}" if source else None,
+            "edit": edit_link(project),
             "sources": sources,
             "mermaid": str(KEPT / "static"),
             "extra": str(extra),
@@ -108,7 +127,8 @@ def build(version: str, site: Path) -> int:
         found = check.faults(built)
         if found:
             raise SiteError("\n".join(found))
-        site.mkdir(exist_ok=True)
+        (built / MADE_FROM).write_text(f"{made_from}\n", encoding="utf-8")
+        site.mkdir(parents=True, exist_ok=True)
         target = site / version
         if target.exists():
             shutil.rmtree(target)

@@ -11,6 +11,7 @@ import enum
 import importlib
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,13 @@ def pages() -> dict[str, Page]:
         "connection": Page(
             "Connection",
             "../connection.md",
-            ("sleepwalker:Connection", "sleepwalker:HostHealth", "sleepwalker:Attempt", "sleepwalker:ANONYMOUS"),
+            (
+                "sleepwalker:Connection",
+                "sleepwalker:Download",
+                "sleepwalker:HostHealth",
+                "sleepwalker:Attempt",
+                "sleepwalker:ANONYMOUS",
+            ),
         ),
         "connection-manager": Page(
             "ConnectionManager",
@@ -231,7 +238,7 @@ def _prose(docstring: str, known: dict[str, str]) -> list[str]:
     """A docstring as the pages have it: arguments and errors as fields, code that is a name as a link to it."""
 
     def section(match: re.Match[str]) -> str:
-        body = inspect.cleandoc(match[2])
+        body = textwrap.dedent(match[2]).strip()
         if match[1] == "Example":
             return f"\n**Example**\n\n{body}\n\n"
         return "\n" + "\n".join(_entries(match[1], body)) + "\n\n"

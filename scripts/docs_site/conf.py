@@ -44,8 +44,8 @@ html_show_copyright = False
 html_show_sourcelink = False
 html_last_updated_fmt = None
 html_permalinks_icon = "#"
-pygments_style = "friendly"
-pygments_dark_style = "github-dark"
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
 html_theme_options = {
     "top_of_page_buttons": ["edit"],
     "navigation_with_keys": True,
@@ -96,6 +96,9 @@ class NamedAnchors(SphinxTransform):
 def _page(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     source = BUILD["sources"].get(name)
     context["edit_url"] = BUILD["edit"].format(path=source) if source and BUILD["edit"] else None
+    # Furo's captions are headings of no level, which screen readers cannot place.
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
     if app.env.metadata.get(name, {}).get("mermaid"):
         app.add_js_file("mermaid.js", priority=400, defer="defer")
 
@@ -104,4 +107,4 @@ def setup(app: Sphinx) -> None:
     app.add_directive("mermaid", Mermaid)
     app.add_transform(NamedAnchors)
     app.add_lexer("jsonl", JsonLexer)
-    app.connect("html-page-context", _page)
+    app.connect("html-page-context", _page, priority=900)  # after Furo's own

@@ -37,6 +37,7 @@ _LINK = re.compile(r"(?<=\]\()<?([^)<>\s]+)>?(?=[\s)])")
 _ATTRIBUTE = re.compile(r'(?<=\s)(src|href|srcset)="([^"]+)"')
 
 
+_CONFLICT = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
 #: A picture that is there for dark and for light pages.
 _PICTURE = re.compile(
     r'<picture>\s*<source media="\(prefers-color-scheme: dark\)" srcset="([^"]+)"\s*/?>'
@@ -84,6 +85,8 @@ class Stage:
                     shutil.copyfile(ROOT / source, _made(folder / place))
                 continue
             text = (ROOT / source).read_text(encoding="utf-8")
+            if _CONFLICT.search(text):
+                raise SiteError(f"{source} has the marks of a merge that was not finished.")
             if PurePosixPath(source).suffix == ".md":
                 self.sources[place.removesuffix(".md")] = source
                 self.write(place, self.rewritten(text, source, place))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 #: What a build without VERSION is called: the checkout as it is.
@@ -51,6 +50,7 @@ def publish(site: Path) -> None:
         f'<p><a href="{first}/index.html">sleepwalker {first}</a></p>\n',
         encoding="utf-8",
     )
-    for name in ("llms.txt", "llms-full.txt"):
-        if (site / first / name).is_file():
-            shutil.copyfile(site / first / name, site / name)
+    short = site / first / "llms.txt"
+    if short.is_file():  # its links are those of its folder
+        text = re.sub(r"\]\((?![a-z]+:|#)", f"]({first}/", short.read_text(encoding="utf-8"))
+        (site / "llms.txt").write_text(text, encoding="utf-8")

@@ -11,10 +11,10 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from sleepwalker import files
@@ -55,7 +55,7 @@ class Part:
         """How many bytes are there."""
         try:
             self.kept = self._read_note()
-            self.size = os.fstat(self._file).st_size if self.kept is not None else 0
+            self.size = os.fstat(self._file.fileno()).st_size if self.kept is not None else 0
             self._hash_up_to(self.size)
         except BaseException:
             self._let_go()
@@ -63,9 +63,11 @@ class Part:
 
     def begin(self, start: int, kept: Kept) -> None:
         """Go on from byte `start`: what is there from it on is dropped."""
-        with self._named():
-            os.ftruncate(self._file, start)
-            os.lseek(self._file, start, os.SEEK_SET)
+        try:
+            os.ftruncate(self._file.fileno(), start)
+            os.lseek(self._file.fileno(), start, os.SEEK_SET)
+        except OSError as error:
+            raise self._named(error) from None
         self._begun, self.size = True, start
         if start < self._hashed:
             self._hasher, self._hashed = None, 0
@@ -76,11 +78,13 @@ class Part:
     def write(self, data: bytes) -> None:
         """Add some bytes."""
         rest = memoryview(data)
-        with self._named():
+        try:
             while rest:
-                done = os.write(self._file, rest)
+                done = os.write(self._file.fileno(), rest)
                 rest = rest[done:]
                 self.size += done
+        except OSError as error:
+            raise self._named(error) from None
         if self._checksum is not None and self._hashed == self.size - len(data):
             self._hash(data)
 
@@ -93,8 +97,10 @@ class Part:
 
     def finish(self) -> None:
         """Make it the whole file, in one step: at its path there is always the old one or all of the new one."""
-        with self._named():
-            os.fsync(self._file)
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._named(error) from None
         self._place.replace(self.path)
         with contextlib.suppress(OSError):
             self._note.unlink()
@@ -114,35 +120,53 @@ class Part:
 
     def close(self) -> None:
         """Let go of it. It stays for a later download if that can go on with it."""
-        if self._file < 0:
+        if self._file.closed:
             return
         try:
             of_no_use = self.kept is None or self.kept.validator is None or self.size == 0
             # What was there of another URL stays, where nothing came in its place.
-            if of_no_use and (self._begun or os.fstat(self._file).st_size == 0) and self._is_at_its_place(self._file):
+            if (
+                of_no_use
+                and (self._begun or os.fstat(self._file.fileno()).st_size == 0)
+                and self._is_at_its_place(self._file.fileno())
+            ):
                 self.remove()
         finally:
             self._let_go()
 
     def _let_go(self) -> None:
-        file, self._file = self._file, -1
         with contextlib.suppress(OSError):  # said aloud, for a child that was forked meanwhile shares the lock
-            fcntl.flock(file, fcntl.LOCK_UN)
-        os.close(file)
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._file.close()
 
-    def _opened(self) -> int:
+    def _opened(self) -> io.FileIO:
+        """Open it and lock it. It is an object from its first moment on: a signal handler may raise anywhere."""
         for _ in range(_TRIES):
-            file = os.open(self._place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-            try:
-                self._check(os.fstat(file))
-                self._lock(file)
-                if self._is_at_its_place(file):
-                    return file
-            except BaseException:
-                os.close(file)
-                raise
-            os.close(file)  # another download finished, or dropped it, between the two steps
+            there = self._is_there()
+            # Between two steps another download may make it, or take it away: then once more.
+            with contextlib.suppress(FileExistsError, *([FileNotFoundError] if there else [])):
+                file = io.FileIO(self._place, "r+" if there else "x+")
+                try:
+                    self._lock(file.fileno())
+                    if self._is_at_its_place(file.fileno()):
+                        self._check(os.fstat(file.fileno()))
+                        return file
+                except BaseException:
+                    file.close()
+                    raise
+                file.close()
         raise self._busy()
+
+    def _is_there(self) -> bool:
+        """Whether there is one; OSError where what is there cannot be it."""
+        try:
+            status = self._place.lstat()
+        except FileNotFoundError:
+            return False
+        if stat.S_ISLNK(status.st_mode):
+            raise OSError(errno.ELOOP, "it is a link: remove it, or download to another path", str(self._place))
+        self._check(status)
+        return True
 
     def _check(self, status: os.stat_result) -> None:
         files.check_kind(self._place, status)
@@ -173,16 +197,14 @@ class Part:
     def _read_note(self) -> Kept | None:
         """What the note says, if it is about this URL. A note that is none is as good as no note."""
         try:
-            file = os.open(self._note, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            if not stat.S_ISREG(self._note.lstat().st_mode):
+                return None
+            with self._note.open("rb", buffering=0) as file:
+                if not files.owned_here(os.fstat(file.fileno())):
+                    return None
+                text = file.read(_LONGEST_NOTE)
         except OSError:
             return None
-        try:
-            status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode) or not files.owned_here(status):
-                return None
-            text = os.read(file, _LONGEST_NOTE)
-        finally:
-            os.close(file)
         try:
             note = json.loads(text)
             version, url, validator, total = (note[name] for name in ("version", "url", "validator", "total"))
@@ -196,9 +218,7 @@ class Part:
         note = {"version": _FORMAT, "url": self._url, "validator": kept.validator, "total": kept.total}
         with contextlib.suppress(FileNotFoundError):
             self._note.unlink()  # first: never write through a link, or into another's file
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.open(self._note, flags, 0o666)
-        with open(handle, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor is no path
+        with self._note.open("x", encoding="utf-8") as file:
             json.dump(note, file)
 
     def _hash_up_to(self, size: int) -> None:
@@ -206,8 +226,10 @@ class Part:
         if self._checksum is None:
             return
         while self._hashed < size:
-            with self._named():
-                data = os.pread(self._file, min(_AT_ONCE, size - self._hashed), self._hashed)
+            try:
+                data = os.pread(self._file.fileno(), min(_AT_ONCE, size - self._hashed), self._hashed)
+            except OSError as error:
+                raise self._named(error) from None
             if not data:
                 raise OSError(errno.EIO, "it became shorter during the download", str(self._place))
             self._hash(data)
@@ -220,13 +242,9 @@ class Part:
         self._hasher.update(data)
         self._hashed += len(data)
 
-    @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
-        """Errors say which file they are about."""
-        try:
-            yield
-        except OSError as error:
-            raise type(error)(error.errno, error.strerror, str(self._place)) from None
+    def _named(self, error: OSError) -> OSError:
+        """The error, with the file that it is about."""
+        return type(error)(error.errno, error.strerror, str(self._place))
 
 
 def _target(path: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import FaultServer, RangedFile
+from servers import FaultServer, RangedFile, open_below
 
 from sleepwalker import ANONYMOUS, Policy
 from sleepwalker.aio import AsyncConnection
@@ -31,12 +31,6 @@ def file() -> RangedFile:
 def server(file: RangedFile) -> Iterator[FaultServer]:
     with FaultServer(default=file.serve) as running:
         yield running
-
-
-def open_below(folder: Path) -> list[str]:
-    """The files of a folder that this process has open."""
-    files = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
-    return [file for file in files if file.startswith(str(folder))]
 
 
 def test_a_cancelled_task_keeps_the_part_and_gives_all_back(

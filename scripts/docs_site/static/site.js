@@ -73,6 +73,7 @@ function loadIndex() {
   window.Search = { setIndex: take };
   const script = document.createElement("script");
   script.src = found.dataset.index;
+  script.addEventListener("error", () => (places = null)); // the next letter tries again
   document.head.append(script);
 }
 
@@ -112,7 +113,10 @@ function suggest() {
 
 if (found && asked) {
   asked.addEventListener("focus", loadIndex, { once: true });
-  asked.addEventListener("input", suggest);
+  asked.addEventListener("input", () => {
+    loadIndex();
+    suggest();
+  });
   const step = (event, by) => {
     const links = [asked, ...found.querySelectorAll("a")];
     const next = links[links.indexOf(document.activeElement) + by];
@@ -145,7 +149,7 @@ async function offer() {
     ...listed.map((name) => new Option(name, name, name === versions.dataset.version, name === versions.dataset.version)),
   );
   select.addEventListener("change", async () => {
-    const root = new URL(versions.dataset.root || ".", location.href);
+    const root = new URL(versions.dataset.root, location.href);
     const page = location.href.slice(root.href.length);
     const target = new URL(`../${select.value}/`, root);
     const same = await fetch(new URL(page, target), { method: "HEAD" });
@@ -155,6 +159,10 @@ async function offer() {
 
 if (versions && location.protocol !== "file:") offer();
 
+// --- Names of the page's parts, for those who listen
+document.querySelector(".sidebar-drawer")?.setAttribute("aria-label", "All pages");
+document.querySelector(".toc-drawer")?.setAttribute("aria-label", "This page");
+
 // --- Code: a button that copies what one would type, without prompts and without what is printed.
 function typed(block) {
   const lines = block.querySelector("pre").textContent.replace(/\n$/, "").split("\n");
@@ -162,6 +170,10 @@ function typed(block) {
   if (!prompt.test(lines[0])) return lines.join("\n");
   return lines.filter((line) => prompt.test(line)).map((line) => line.replace(prompt, "")).join("\n");
 }
+
+// What is wider than the page can be scrolled by keys as well.
+for (const block of document.querySelectorAll(".highlight pre, .table-wrapper"))
+  if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
 
 if (navigator.clipboard)
   for (const block of document.querySelectorAll(".highlight")) {

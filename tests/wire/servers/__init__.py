@@ -6,7 +6,7 @@ from .httpbin_server import run_httpbin
 from .nginx_server import FILES, SHORT_KEEPALIVE, STATUSES, Nginx, run_nginx, wait_until_closed
 from .ports import refused_port, unanswered_port
 from .proxy import forward_proxy
-from .ranged import CuttingProxy, RangedFile
+from .ranged import CuttingProxy, RangedFile, open_below
 from .redis_server import RedisServer, free_ports, run_redis
 from .request import Request
 from .steps import (
@@ -73,6 +73,7 @@ __all__ = [
     "in_time",
     "json_reply",
     "make_tls",
+    "open_below",
     "redirect",
     "refused_port",
     "reply",

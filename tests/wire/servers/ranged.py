@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -16,6 +17,15 @@ from .fault import Exchange
 from .steps import Headers
 
 _RANGE = re.compile(r"bytes=(\d+)-")
+
+
+def open_below(folder: Path) -> list[str]:
+    """The files in a folder that this process has open."""
+    found = []
+    for one in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another thread closed it just now
+            found.append(str(one.readlink()))
+    return [name for name in found if name.startswith(f"{folder}/")]
 
 
 @dataclass
