@@ -125,7 +125,7 @@ def test_another_download_to_the_file_is_said_so(
         file.drip = 0.0
         first.communicate(timeout=60)
     assert first.returncode == 0
-    assert "another download to it is under way" in capsys.readouterr().err
+    assert "another download to it is running" in capsys.readouterr().err
     assert path.read_bytes() == CONTENT
 
 
@@ -137,7 +137,7 @@ def test_ctrl_c_says_that_the_command_can_go_on(server: FaultServer, file: Range
         running.send_signal(signal.SIGINT)
         _, err = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert b"the same command goes on with it" in err
+    assert b"run the command again to go on" in err
     assert b"Traceback" not in err
     file.drip = 0
     assert get("-o", str(path), server.url) == 0
