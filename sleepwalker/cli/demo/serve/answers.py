@@ -1,4 +1,4 @@
-"""Sound answers, at the paths that httpbin made known."""
+"""Answers without faults, at the paths that httpbin made known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sleepwalker.cli.demo.serve.state import State
 #: The most seconds that an answer is held back, and the most bytes that `/bytes` makes.
 LONGEST, LARGEST = 60.0, 10_000_000
 
-_ECHO, _SOUND, _AUTH = "The request, as JSON; so does any path not named here:", "Sound answers:", "Credentials:"
+_ECHO, _SOUND, _AUTH = "The request as JSON, also at any path not listed here:", "Ordinary answers:", "Credentials:"
 
 _DOCUMENT = {
     "slideshow": {
@@ -44,7 +44,7 @@ async def _anything(state: State, request: Request) -> Answer:
     return await echo(state, request)
 
 
-@route(_ECHO, "/delay/{seconds}", "the same after that time")
+@route(_ECHO, "/delay/{seconds}", "the same, after that time")
 async def _delay(state: State, request: Request, seconds: str) -> Answer:
     await asyncio.sleep(number(seconds, "seconds", 0, LONGEST))
     return await echo(state, request)
@@ -132,7 +132,7 @@ async def _response_headers(state: State, request: Request) -> Answer:
     return Answer(body=body, headers=(*kind, *pairs))
 
 
-@route(_SOUND, "/redirect/{times}", "so many redirects; also /redirect-to?url=/get")
+@route(_SOUND, "/redirect/{times}", "that many redirects; also /redirect-to?url=/get")
 async def _redirect(state: State, request: Request, times: str) -> Answer:
     left = int(number(times, "times", 1, 100)) - 1
     return Answer(302, headers=(("Location", f"/redirect/{left}" if left else "/get"),))
@@ -144,7 +144,7 @@ async def _redirect_to(state: State, request: Request) -> Answer:
     return Answer(status, headers=(("Location", request.argument("url", "/get")),))
 
 
-@route(_SOUND, "/cookies/set", "sets those of the query; also /cookies/delete", "GET")
+@route(_SOUND, "/cookies/set", "sets the query's cookies; also /cookies/delete", "GET")
 async def _set_cookies(state: State, request: Request) -> Answer:
     return _with_cookies(request, "; Path=/")
 
@@ -160,14 +160,14 @@ def _with_cookies(request: Request, attributes: str) -> Answer:
     return Answer(302, headers=(("Location", "/cookies"), *headers))
 
 
-@route(_SOUND, "/bytes/{count}", "so many random bytes; ?seed=1 makes them the same", "GET")
+@route(_SOUND, "/bytes/{count}", "that many random bytes; ?seed=1 repeats them", "GET")
 async def _bytes(state: State, request: Request, count: str) -> Answer:
     size = int(number(count, "the number of bytes", 0, LARGEST))
     dice = random.Random(request.argument("seed", "")) if "seed" in request.query else state.dice
     return Answer(body=dice.randbytes(size), headers=(("Content-Type", "application/octet-stream"),))
 
 
-@route(_SOUND, "/stream/{count}", "so many lines of JSON, in chunks", "GET")
+@route(_SOUND, "/stream/{count}", "that many lines of JSON, in chunks", "GET")
 async def _stream(state: State, request: Request, count: str) -> Answer:
     size = int(number(count, "the number of lines", 0, 1000))
     said = echoed(state, request)

@@ -121,7 +121,7 @@ def introduction(urls: Sequence[str], width: int) -> str:
         [
             table(width),
             "",
-            "It listens on this machine only, at",
+            "Serving on this machine only, at",
             *(f"  {url}" for url in urls),
             "In Python:",
             "  from sleepwalker import ANONYMOUS, Connection",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from sleepwalker.cli.demo.fleet import FLAKY_SHARE
 from sleepwalker.cli.demo.serve.answers import LONGEST
 from sleepwalker.cli.demo.serve.echo import echo
-from sleepwalker.cli.demo.serve.http import Answer, Request, failure, number
+from sleepwalker.cli.demo.serve.http import BODY_LIMIT, Answer, Request, failure, number
 from sleepwalker.cli.demo.serve.routes import route
 from sleepwalker.cli.demo.serve.state import Fault, State
 
@@ -46,10 +46,21 @@ async def with_fault(fault: Fault, sound: Callable[[], Awaitable[Answer]]) -> An
         return replace(answer, reset=True, note="reset")
     if fault not in ("drip", "cut"):
         return answer
-    body = answer.body if isinstance(answer.body, bytes) else b"".join([part async for part in answer.body])
+    body = answer.body if isinstance(answer.body, bytes) else await _beginning(answer.body)
+    length = len(body) if answer.length is None else answer.length
     if fault == "drip":
-        return replace(answer, body=_bytewise(body, DRIP), length=len(body), note="dripped")
-    return replace(answer, body=_half(body), length=max(1, len(body)), note="cut off")
+        return replace(answer, body=_bytewise(body, DRIP), length=length, note="dripped")
+    return replace(answer, body=_half(body), length=max(1, length), note="cut off")
+
+
+async def _beginning(parts: AsyncIterator[bytes]) -> bytes:
+    """As much of a body as is kept in memory."""
+    body = bytearray()
+    async for part in parts:
+        body += part
+        if len(body) > BODY_LIMIT:
+            break
+    return bytes(body)
 
 
 async def _half(body: bytes) -> AsyncIterator[bytes]:

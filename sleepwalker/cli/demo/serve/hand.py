@@ -49,12 +49,12 @@ async def _keep(state: State, request: Request, path: str) -> Answer:
     return answer_json({"url": f"{state.url}/{path}"}, 201)
 
 
-@route(BY_HAND, "/seen", "the latest requests, with what went wrong", "GET")
+@route(BY_HAND, "/seen", "the last 100 requests, with what went wrong", "GET")
 async def _seen(state: State, request: Request) -> Answer:
     return answer_json([asdict(seen) for seen in state.seen])
 
 
-@route(BY_HAND, "/hosts/{number}/down", "POST: that address refuses connections, until .../up", "POST")
+@route(BY_HAND, "/hosts/{number}/down", "POST: that address refuses connections until .../up", "POST")
 async def _down(state: State, request: Request, number: str) -> Answer:
     chosen = _neighbour(state, number)
     answer = answer_json({"url": chosen.url, "up": False})

@@ -28,7 +28,7 @@ class Route:
 
 
 #: The group of the paths by which the server itself is steered: nothing goes wrong with them.
-BY_HAND = "The server itself:"
+BY_HAND = "Control the server:"
 
 #: By the group under whose heading they are shown.
 ROUTES: dict[str, list[Route]] = {BY_HAND: []}

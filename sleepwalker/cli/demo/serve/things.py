@@ -38,7 +38,7 @@ async def _file(state: State, request: Request) -> Answer:
     return _ranged(request, size, cut, f'"file-{size}"')
 
 
-@route(_FILES, "/range/{count}", "so many bytes, ranges, an ETag", "GET")
+@route(_FILES, "/range/{count}", "that many bytes, ranges, an ETag", "GET")
 async def _range(state: State, request: Request, count: str) -> Answer:
     size = int(number(count, "the number of bytes", 0, LARGEST))
     return _ranged(request, size, 0, f'"range-{size}"')
