@@ -175,7 +175,7 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._whole is None:  # asked here, for a subclass may log out as it closes
+        if self._whole is None:  # checked here, because a subclass may log out when it closes
             await self.close()
 
 

@@ -97,7 +97,7 @@ class Connection(Verbs, ConnectionBase):
         route = Route(origin, session, pool, clock, verify=verify, cert=cert, proxies=proxies)
         observe = self._set_up(route, followed, auth, headers, retry_if, observer, clock, threading.local(), _STREAMS)
         self._calls: Calls = Calls(origin, route, self._maker, self._handover, self.usage, clock, observe)
-        route.mount()  # last, for nothing may go wrong after it: the session may be the caller's
+        route.mount()  # last, because nothing may fail after it: the session may be the caller's
         connections.add(self)
 
     @without_locals
@@ -252,9 +252,9 @@ class Connection(Verbs, ConnectionBase):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._whole is None:  # asked here, for a subclass may log out as it closes
+        if self._whole is None:  # checked here, because a subclass may log out when it closes
             self.close()
 
 
-#: A body that its reader closed, or was interrupted at, says nothing of the host.
+#: A body that its reader closed or interrupted does not count against the host.
 _STREAMS = Streams(watch_stream, translate, (ClosedByReader,))
