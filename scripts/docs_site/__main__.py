@@ -74,8 +74,10 @@ def _write_home(index: Path, groups: list[Section]) -> None:
     tagline, _, rest = rest.strip().partition("\n\n")
     head = (HERE / "home.md").read_text(encoding="utf-8").replace("{title}", title).replace("{tagline}", tagline)
     index.write_text(f"{head}\n{rest}\n", encoding="utf-8")
+    titles = {f"reference/api/{name}.md": page.title for name, page in api.pages().items()} | {"pages.md": "All pages"}
     for group in groups:
-        _append(index, _tree(group.title, group.pages))
+        named = [f"{titles[page]} <{page}>" if page in titles else page for page in group.pages]
+        _append(index, _tree(group.title, named))
 
 
 def _tree(title: str, pages: Sequence[str], *options: str) -> str:

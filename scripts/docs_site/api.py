@@ -14,9 +14,12 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Generic
 
 from pydantic import BaseModel
+
+from scripts.docs_site.stage import ROOT
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ def text(page: Page, known: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+@cache
 def names() -> dict[str, str]:
     """Of all pages, each name and each method as code writes them (`Connection.get`), with the full name."""
     found: dict[str, str] = {}
@@ -117,7 +121,15 @@ def _object(name: str, thing: Any, known: dict[str, str]) -> Iterator[str]:
     elif callable(thing):
         yield from _function("function", name, thing, 6, known)
     else:
-        yield from _directive("data", name, 6, _docstring(thing, known))
+        yield from _directive("data", name, 6, _prose(_comment(name), known))
+
+
+def _comment(name: str) -> str:
+    """What the comment above a constant says, `#: ...`, where the package defines it."""
+    for path in sorted((ROOT / "sleepwalker").rglob("*.py")):
+        if found := re.search(rf"((?:^#: .*\n)+){name}\b.* = ", path.read_text(encoding="utf-8"), re.MULTILINE):
+            return re.sub(r"^#: ", "", found[1], flags=re.MULTILINE)
+    return ""
 
 
 def _directive(kind: str, signature: str, level: int, body: list[str], *options: str) -> list[str]:
@@ -147,10 +159,10 @@ def _members(thing: type) -> Iterator[tuple[str, Any]]:
     """The public methods and properties that have a docstring, in the order in which the classes define them."""
     seen: set[str] = set()
     for owner in thing.__mro__:
-        if not owner.__module__.startswith("sleepwalker"):
+        if not _is_ours(owner):
             continue
         for name, value in vars(owner).items():
-            if name.startswith("_") or name in seen:
+            if name.startswith(("_", "model_")) or name in seen:  # pydantic's own begin with model_
                 continue
             seen.add(name)
             function = getattr(value, "__func__", value)
@@ -159,8 +171,26 @@ def _members(thing: type) -> Iterator[tuple[str, Any]]:
 
 
 def _bases(thing: type, known: dict[str, str]) -> list[str]:
-    linked = [known[base.__name__] for base in thing.__bases__ if base.__name__ in known]
-    return ["Bases: " + ", ".join(f"{{py:obj}}`{name}`" for name in linked), ""] if linked else []
+    shown = []
+    for base in _public_bases(thing):
+        full = f"{base.__module__}.{base.__qualname__}".removeprefix("builtins.")
+        shown.append(f"{{py:obj}}`{known[base.__name__]}`" if _is_ours(base) else f"`{full}`")
+    return ["Bases: " + ", ".join(shown), ""] if shown else []
+
+
+def _public_bases(thing: type) -> Iterator[type]:
+    """What a reader knows the class by: of bases that no page has, those above them."""
+    for base in thing.__bases__:
+        if base in (object, BaseModel, Generic) or base.__name__ == "NamedTuple":
+            continue
+        if _is_ours(base) and base.__name__ not in names():
+            yield from _public_bases(base)
+        else:
+            yield base
+
+
+def _is_ours(thing: type) -> bool:
+    return thing.__module__.startswith("sleepwalker")
 
 
 def _fields(thing: type, known: dict[str, str]) -> Iterator[str]:
@@ -216,6 +246,10 @@ def _annotation(annotation: Any) -> str:
     return re.sub(r"\b(?:typing|collections\.abc|types|sleepwalker(?:\.\w+)*)\.", "", shown)
 
 
+#: Letters of a default that help; what is longer is a value of ours with all its fields.
+_LONG = 40
+
+
 def _default(value: Any) -> str:
     """The default as code that can be written, or three dots."""
     shown = repr(value)
@@ -223,7 +257,7 @@ def _default(value: Any) -> str:
         ast.parse(shown, mode="eval")
     except SyntaxError:
         return "..."
-    return shown
+    return shown if len(shown) <= _LONG else "..."
 
 
 def _docstring(thing: Any, known: dict[str, str]) -> list[str]:

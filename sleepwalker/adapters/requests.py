@@ -137,7 +137,7 @@ class RequestsAdapter(Adapter):
                 request,
             )
         except BaseException:
-            # A Ctrl-C may have come after an attempt was over: its response, which may hold a socket, goes to no one.
+            # A Ctrl-C may have come after an attempt ended: its response, which may hold a socket, is not used.
             for deadline in call.outgoing.deadlines:
                 deadline.release()
             raise
@@ -209,7 +209,7 @@ class RequestsAdapter(Adapter):
             try:
                 raise error
             finally:
-                del error, final  # or the error would hold itself, by this frame, until the garbage collector comes
+                del error, final  # or this frame and the error would keep each other alive
         response: requests.Response = final.outcome.response
         response.request, response.connection = given, self
         response.attempts = final.attempts  # type: ignore[attr-defined]

@@ -101,7 +101,7 @@ class Calls(CallsBase[Route, Clock, Waits]):
         tracer = tracing.tracer
         self._under_way += 1
         try:
-            # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
+            # Passed on without a name: otherwise this frame and the error it raises would keep each other alive.
             return self._handover.hand_over(
                 await (run(call, self._observe) if tracer is None else tracer.awaited(self._traced(call, run))),
                 call,

@@ -54,5 +54,5 @@ class AsyncClosing(Closing):
 
 
 async def _quietly(closing: Awaitable[object]) -> None:
-    with contextlib.suppress(Exception):  # what closes badly is gone all the same
+    with contextlib.suppress(Exception):  # a connection that fails to close is gone anyway
         await closing

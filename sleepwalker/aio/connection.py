@@ -132,10 +132,10 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
         checksum: str | None = None,
         **options: Unpack[DownloadOptions],
     ) -> Download:
-        """GET into a file, under the policy. An interrupted download continues, also in a later call or process.
+        """Send a GET and write the body to a file, under the policy. If the body breaks off, ask for the rest.
 
-        The same as `Connection.download`, awaited. Threads read and write the disk; `progress` is called in the loop. A
-        cancelled task keeps the part.
+        `Connection.download`, awaited, with the same arguments, errors and parts. The disk is read and written in
+        threads. `progress` is called in the loop. If the task is cancelled, the part is kept.
 
         Example:
             ```python
@@ -175,7 +175,7 @@ class AsyncConnection(AsyncVerbs, ConnectionBase):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._whole is None:  # asked here, for a subclass may log out as it closes
+        if self._whole is None:  # checked here, because a subclass may log out when it closes
             await self.close()
 
 

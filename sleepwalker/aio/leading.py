@@ -93,7 +93,7 @@ class AsyncLeading(LeadingBase):
 
 
 async def ask_hook(step: AskHook, clock: Clock, retiring: Retiring) -> Answer:
-    """What a hook says. What a plain function gives once nobody waits for it any more is closed."""
+    """The answer of a hook. A connection from a plain function that arrives after all waiters have gone is closed."""
     began, conn = clock.monotonic(), None
     error: Exception | None = None
     try:

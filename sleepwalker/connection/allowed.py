@@ -42,7 +42,7 @@ def checked_allow(allow: object, *, names: bool = False) -> tuple[str, ...]:
 def allows(allowed: tuple[str, ...], name: str, origin: Origin | None) -> bool:
     """Whether the caller allowed this host. `name` and `origin` come from `host_key`."""
     text = name if origin is None else origin.text
-    # A bracket is that of an IPv6 address, and an entry that is no URL speaks of no URL.
+    # A bracket belongs to an IPv6 address. An entry that is not a URL gets no text about URLs.
     return any(
         fnmatchcase(text, entry.replace("[", "[[]")) for entry in allowed if bool(_WEB.match(entry)) == bool(origin)
     )
@@ -65,7 +65,7 @@ def explain_withheld(error: ConnectionError | HTTPError, owner: str, other: str)
         if error.http_code not in _REFUSING:
             return
     elif type(error) is not ConnectionError and not isinstance(error, AuthenticationError):
-        return  # the host was asked, or may not be
+        return  # the host got the request, or must not get it
     note = (
         f"the auth of {owner} was not sent to {other}, because a server's link named that host: add a hook with "
         f"credentials for it, or pass allow=[{other!r}]"

@@ -25,11 +25,11 @@ Path = str | os.PathLike[str]
 Verify = bool | Path | ssl.SSLContext
 #: The path of a client certificate with its key, or a pair of paths (certificate, key).
 Certificate = Path | tuple[Path, Path | None]
-#: Header values by name. In a call, None takes away a header that the connection has.
+#: Header values by name. In a call, None removes a header of the connection.
 HeaderValues = Mapping[str, str | bytes | None]
 #: What the query is made of.
 Params = Mapping[str, object] | Iterable[tuple[str | bytes, object]] | str | bytes
-#: A body: text, bytes, a form, a file, an iterable of pieces, or a function that makes the body anew for each attempt.
+#: A body: text, bytes, a form, a file, an iterable of pieces, or a function that returns a new body for each attempt.
 Body = str | bytes | Iterable[object] | Readable | Callable[[], object]
 #: The same of an asynchronous call, which takes asynchronous iterables as well.
 AsyncBody = Body | AsyncIterable[object]

@@ -42,7 +42,7 @@ class Authentication:
         """
         auth = self.given
         if auth is None:
-            # Looked at for each call: what netrc says must not stand in for a header that the caller gives.
+            # Checked for each call: netrc must not replace a header from the caller.
             if any(
                 layer and layer.get("Authorization") is not None for layer in (*headers, self._route.session.headers)
             ):

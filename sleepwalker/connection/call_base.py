@@ -27,7 +27,7 @@ C = TypeVar("C", bound=Clock)
 W = TypeVar("W", bound="AnyWaits")
 T = TypeVar("T")
 
-#: A probe is to show that its host responds, in so many bytes of body at most.
+#: A probe only shows that its host responds: at most so many bytes of its body are read.
 _PROBE = CallOptions(max_body=1_000_000, raise_for_status=False)
 
 

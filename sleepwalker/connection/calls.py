@@ -36,13 +36,13 @@ class Calls(CallsBase[Route, BlockingClock, Waits]):
         call = self._prepared(part, method, uri, options)
         tracer = tracing.tracer
         try:
-            # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
+            # Passed on without a name: otherwise this frame and the error it raises would keep each other alive.
             return self._handover.hand_over(
                 self._run(call, self._observe) if tracer is None else tracer(self._traced(call, self._run)),
                 call,
             )
         except BaseException:
-            # A Ctrl-C may have come after an attempt was over: its response, which may hold a socket, goes to no one.
+            # A Ctrl-C may have come after an attempt ended: its response, which may hold a socket, is not used.
             for deadline in call.outgoing.deadlines:
                 deadline.release()
             raise
@@ -81,7 +81,7 @@ class Calls(CallsBase[Route, BlockingClock, Waits]):
             self.waits.end()
         finally:
             try:
-                self.waits.end()  # again, for a Ctrl-C may have come before all had been woken
+                self.waits.end()  # again, because a Ctrl-C may have come before all were woken
             finally:
                 self._route.close()
 

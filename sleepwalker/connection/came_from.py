@@ -25,7 +25,7 @@ class CameFrom:
 
     def __init__(self, conn: object, origin: Origin | None, usage: Usage | None, scope: str | None = None) -> None:
         self._ref: weakref.ref[Any] | None
-        # Weak, for a connection has its last response, and a response in a cache must not hold a pool of sockets.
+        # Weak, because a connection has its last response, and a cached response must not hold a pool of sockets.
         try:
             self._ref = weakref.ref(conn)
         except TypeError:  # of a class with slots
@@ -51,7 +51,7 @@ class CameFrom:
 class _Note(weakref.ref[requests.Response]):
     """A `CameFrom` that is kept beside a response: an attribute would be copied, pickled and shown with it."""
 
-    # Compared and hashed by identity, as a set of them needs: a caching session's responses may have no hash.
+    # Compared and hashed by identity: responses of a caching session may have no hash.
     __slots__ = ("came_from",)
     __hash__ = object.__hash__
     __eq__ = object.__eq__

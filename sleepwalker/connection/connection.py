@@ -97,7 +97,7 @@ class Connection(Verbs, ConnectionBase):
         route = Route(origin, session, pool, clock, verify=verify, cert=cert, proxies=proxies)
         observe = self._set_up(route, followed, auth, headers, retry_if, observer, clock, threading.local(), _STREAMS)
         self._calls: Calls = Calls(origin, route, self._maker, self._handover, self.usage, clock, observe)
-        route.mount()  # last, for nothing may go wrong after it: the session may be the caller's
+        route.mount()  # last, because nothing may fail after it: the session may be the caller's
         connections.add(self)
 
     @without_locals
@@ -195,27 +195,27 @@ class Connection(Verbs, ConnectionBase):
         checksum: str | None = None,
         **options: Unpack[DownloadOptions],
     ) -> Download:
-        """GET into a file, under the policy. An interrupted download continues, also in a later call or process.
+        """Send a GET and write the body to a file, under the policy. If the body breaks off, ask for the rest.
 
-        The file is written as `NAME.part` beside `path`, and renamed when it is complete. Bytes that are there are not
-        requested again if the server supports ranges and names the version of the file (a strong `ETag`, or
-        `Last-Modified`). If the version changed, the download starts again. `timeout.read` limits each silence,
-        `timeout.attempt` the wait for each head, and `timeout.total` each period without progress. `retry.attempts`
-        counts attempts in a row without progress (64 KiB). The size is not limited.
+        The body is written to `NAME.part` beside `path`, which is renamed when the file is complete. Later attempts,
+        calls and processes go on with that part, if the server supports ranges and sends a strong `ETag` or
+        `Last-Modified`. If the file has changed, the download begins anew. `timeout.attempt` bounds the time to each
+        head, `timeout.read` each silence in a body, and `timeout.total` the time without progress. `retry.attempts`
+        counts attempts in a row without progress, which is 64 KiB. The size is not bounded.
 
         Args:
             uri: As for `request`.
-            path: The target file. An existing one is replaced when the new one is complete.
-            progress: A function called with the bytes so far and the bytes of the whole file (None if unknown), at most
-                ten times a second and at the end. An exception from it ends the call.
-            checksum: The checksum that the file must have, such as `sha256:9f86d0...`.
-            options: `params`, `headers`, `timeout` and `policy` of `request`; and `total`, the longest duration of the
-                whole download in seconds.
+            path: Where to write the file. An existing one is replaced when the new one is complete.
+            progress: Called with the bytes received and the size, None if unknown; at most ten times a second, and at
+                the end. An exception in it ends the call.
+            checksum: The checksum of the file, such as `sha256:9f86d0...`.
+            options: `params`, `headers`, `timeout` and `policy`, as for `request`; and `total`, the seconds for the
+                whole download.
 
-        Raises what `request` raises. ReadError or ReadTimeout after attempts in a row without progress. ChecksumError
-        for a wrong checksum; the next call then starts again. DownloadError if the server sends no file. OSError for a
-        problem with `path`, and BlockingIOError while another download to it is running. Only ChecksumError drops the
-        part.
+        Raises what `request` raises; ReadError or ReadTimeout after attempts in a row without progress; ChecksumError,
+        after which the next call begins anew; DownloadError for a response that is not a file; OSError for a `path`
+        that cannot be written, and BlockingIOError while another download to it is running. The part is kept, except
+        after a ChecksumError.
 
         Example:
             ```python
@@ -252,9 +252,9 @@ class Connection(Verbs, ConnectionBase):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._whole is None:  # asked here, for a subclass may log out as it closes
+        if self._whole is None:  # checked here, because a subclass may log out when it closes
             self.close()
 
 
-#: A body that its reader closed, or was interrupted at, says nothing of the host.
+#: A body that its reader closed or interrupted does not count against the host.
 _STREAMS = Streams(watch_stream, translate, (ClosedByReader,))

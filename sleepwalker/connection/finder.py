@@ -22,7 +22,7 @@ from sleepwalker.lookup.foreign import Answer
 from sleepwalker.lookup.state import Lookup
 from sleepwalker.lookup.steps import AskHook, Await, AwaitRetired, Start
 
-#: A waiter looks up this often, in seconds: whether the interpreter ended, and what a clock of a test says.
+#: Seconds between a waiter's checks of the interpreter's exit and of a test clock.
 _SLICE = 0.25
 
 
@@ -56,7 +56,7 @@ class Finder(FinderBase):
 
     def _await(self, step: Await) -> bool | None:
         done = cast(Latch, step.flight.done)
-        # The hooks' thread is a real one, whatever clock the manager has.
+        # The hooks' thread is real, even if the manager has a test clock.
         done.wait(min(step.until - self.lookup.clock.monotonic(), _SLICE))
         return None if sys.is_finalizing() and not done.is_set() else done.is_set()
 

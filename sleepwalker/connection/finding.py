@@ -52,7 +52,7 @@ class FinderBase:
         self.lookup: Lookup = lookup
         self.hosts: HostTable = lookup.hosts
         self._observe = observe
-        # None of these leads back here: a manager that is dropped is gone at once, with the sockets of its connections.
+        # None of these refers back here: a dropped manager is freed at once, with the sockets of its connections.
         self.retiring: Retiring = retiring
         self.probing: ProbingBase = probing
         self._adopting = adopting
@@ -66,7 +66,7 @@ class FinderBase:
         _finders.add(self)
 
     def _use_lock(self) -> None:
-        # One that its thread may take again: a signal handler, or a finaliser, may ask the manager at any call here.
+        # Re-entrant: a signal handler or a finaliser may call the manager at any call here.
         self.lock: threading.RLock = self.hosts.lock
         self.retiring.lock = self.probing.lock = self._leading.lock = self.lock
 
@@ -128,7 +128,7 @@ class FinderBase:
         self.change(partial(how, self.lookup), None)
         self.retiring.cut(*left)
         if not self.nested():  # observers are called
-            # Also where no connection of ours is closed: it may be held no more, or be a guarded object.
+            # Even if no connection of ours is closed: it may be released already, or be a guarded object.
             for record in self.lookup.hosts.records():
                 record.tell_refused()
 
@@ -174,7 +174,7 @@ class FinderBase:
             self.change(make, None)
             tell()
         except BaseException:
-            # A signal handler raised: what is done in a part of the workers is to be done in all.
+            # A signal handler raised: an order carried out by some workers must be carried out by all.
             self.change(make, None)
             tell()
             raise

@@ -15,19 +15,19 @@ from sleepwalker.transport.errors import translate
 from sleepwalker.transport.url import safe_path
 
 VERBS = frozenset({"get", "head", "post", "put", "patch", "delete", "options"})
-#: The methods that send a request unless a program says that there are more.
+#: The methods that send a request; a program may name more.
 REQUEST_METHODS = VERBS | {"request", "json_request"}
-#: How deep values are searched for what cannot be read twice.
+#: How deep values are searched for parts that cannot be read twice.
 _DEPTH = 4
-#: How many exceptions, each the cause of the one before, are asked for a status.
+#: How many exceptions in a chain of causes are searched for a status.
 _MOST_CAUSES = 4
 
-#: What responses call their status: those of requests and httpx, and those of http.client, urllib3 and aiohttp.
+#: The names of the status in responses: those of requests and httpx, and those of http.client, urllib3 and aiohttp.
 _OF_A_RESPONSE = ("status_code", "status")
-#: What exceptions call it besides: version 2.0's, OpenStack's and Stripe's, and those of urllib and Tornado.
+#: Additional names in exceptions: version 2.0's, OpenStack's and Stripe's, and those of urllib and Tornado.
 _OF_AN_ERROR = (*_OF_A_RESPONSE, "http_code", "http_status", "code")
 
-#: The errors of httpx by name, for it need not be installed: what requests would raise, and in which phase.
+#: The errors of httpx by name, because it may not be installed: the equivalent in requests, and the phase.
 _HTTPX = ("httpx", "httpx2")
 _OF_HTTPX: dict[str, tuple[type[requests.RequestException], Phase | None]] = {
     "ConnectError": (requests.exceptions.ChunkedEncodingError, "connect"),
@@ -119,7 +119,7 @@ def request_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], compile
         method = method.upper() if isinstance(method, str) else ""
     else:
         method, uri = name, ""
-    # Only what is called headers is one: a body may have a member of that name.
+    # Only an argument named headers counts: a body may have a member of that name.
     given = [kwargs.get("headers"), kwargs.get("extra_headers")]
     names = [header for headers in given if isinstance(headers, Mapping) for header in headers]
     keyed = any(isinstance(header, str) and header.lower() == "idempotency-key" for header in names)
@@ -198,7 +198,7 @@ def _told_by(error: BaseException) -> tuple[int | None, Any]:
 def _header(headers: Any, name: str) -> str | None:
     """The text of a header, also of a plain dict that has its name in small letters, or a number in it."""
     value = None
-    with contextlib.suppress(Exception):  # headers are whatever the object makes of them
+    with contextlib.suppress(Exception):  # the object may treat headers in its own way
         value = headers.get(name)
         if value is None:
             value = headers.get(name.lower())

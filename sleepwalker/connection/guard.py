@@ -11,14 +11,14 @@ from sleepwalker.connection.guarded_calls import GuardedCallsBase
 from sleepwalker.connection.usage import Usage
 from sleepwalker.engine import CompiledPolicy, Host
 
-#: What a guard has of its own. The other special methods are looked up on the type, so it needs those of the object.
+#: The guard's own special methods. Python looks the others up on the type, so the guard needs those of the object.
 _OWN = frozenset(
     {"__aenter__", "__class__", "__class_getitem__", "__del__", "__delattr__", "__delete__", "__dir__", "__enter__"}
     | {"__eq__", "__get__", "__getattr__", "__getattribute__", "__init__", "__init_subclass__", "__new__"}
     | {"__repr__", "__set__", "__set_name__", "__setattr__", "__subclasshook__"}
 )
 
-#: How a foreign object is closed; the first that it has.
+#: Methods that close a foreign object; the first existing one is used.
 CLOSING = ("aclose", "close")
 
 
@@ -31,8 +31,8 @@ class Guard:
     an attempt that runs out of time.
     """
 
-    # One attribute, and no methods but Python's own: whatever else is asked for is the object's. A response that links
-    # are followed from has a weak reference.
+    # One attribute, and no methods except Python's own: all others are the object's. A response for links has a weak
+    # reference.
     __slots__ = ("__calls", "__weakref__")
 
     def __init__(self, calls: GuardedCallsBase) -> None:

@@ -18,7 +18,7 @@ from sleepwalker.events import Observer
 from sleepwalker.exceptions import ConnectionError, DeadlineExceeded, HTTPError, SleepwalkerException
 from sleepwalker.transport.error_context import ErrorContext, OnBreak
 
-#: What a copy or a pickle of a response holds, which requests reads from the response itself.
+#: The fields that a copy or a pickle of a response has; requests reads them from the response itself.
 KEPT = [*requests.Response.__attrs__, "attempts", "undecoded", "__attrs__"]
 
 
@@ -70,17 +70,17 @@ class Handover:
         usage.last_used = self._clock.monotonic()
         error = final.outcome.error
         if error is not None:
-            # One that has its attempts is of another call: of an auth object or a body of the caller's.
+            # An error with attempts belongs to another call, made by an auth object or a body of the caller.
             if isinstance(error, SleepwalkerException) and error is not outgoing.body.error and not error.attempts:
                 error.attempts = final.attempts
                 error.__cause__ = error.__context__ = None  # requests' own errors quote the URL
                 error.add_note(described(self._origin, call.request, final))
                 if isinstance(error, ConnectionError):
-                    error.request = outgoing.prepared  # as requests' own errors have it
+                    error.request = outgoing.prepared  # like requests' own errors
             try:
                 raise error
             finally:
-                del error, final  # or the error would hold itself, by this frame, until the garbage collector comes
+                del error, final  # or this frame and the error would keep each other alive
         response: Response = final.outcome.response
         status = response.status_code
         response.attempts = final.attempts
@@ -122,14 +122,14 @@ def on_break(
 ) -> OnBreak:
     """A function that turns the error of a broken streamed body into ours, and counts it against the host once."""
     permit, head = final.permit, final.outcome.head
-    # The attempt of a head that failed has counted already.
+    # The attempt of a failed head has been counted already.
     counts = final.outcome.verdict is not Verdict.FAILURE
 
     def broken(error: Exception, handled: BaseException | None, deadline_hit: bool) -> BaseException:
         nonlocal counts
         times = (compiled.total, compiled.connect, compiled.read)
         raised = streams.translate(error, ErrorContext(origin, "body", deadline_hit, "total", *times, handled))
-        # Where the whole body took too long, its reader may have: only silence says something of the host.
+        # If the whole body took too long, the reader may be the cause: only silence counts against the host.
         own = isinstance(raised, DeadlineExceeded) or isinstance(error, streams.by_reader)
         if counts and isinstance(raised, SleepwalkerException) and not own:
             counts = False

@@ -29,7 +29,7 @@ def join(given: Fleet | str, hosts: HostTable, observe: Observer, manager: objec
             )
         joined.enter(manager, observe)
         return joined
-    table = weakref.ref(hosts)  # else the table, which has the client, would be garbage to be collected
+    table = weakref.ref(hosts)  # else the table and the client would form a reference cycle
 
     def carry_out(name: str, order: Order) -> Iterable[Event]:
         there = table()
@@ -50,7 +50,7 @@ def _carry_out(hosts: HostTable, name: str, order: Order) -> Iterable[Event]:
         key = checked_record_key(name)
         reason, left = check_reason(order.reason), None if order.left is None else check_seconds(order.left)
     except (TypeError, ValueError):
-        return ()  # whatever wrote that into the store, no manager did
+        return ()  # no manager wrote that into the store
     if order.kind == "restore":
         return hosts.restore(*key, by="fleet")
     if order.kind == "reset":

@@ -25,7 +25,7 @@ from sleepwalker.transport.url import Origin, safe_path
 
 __all__ = ["HEADERS", "MAX_BODY", "JsonEncoder", "decoded", "json_options"]
 
-#: Bytes of decoded body above which a response is refused, unless its connection says otherwise.
+#: The largest accepted body of a response, in bytes after decoding, unless its connection sets another limit.
 MAX_BODY = 100_000_000
 #: Sent with every JSON request.
 HEADERS: Headers = CaseInsensitiveDict({"Accept": "application/json", "Content-Type": "application/json"})
@@ -105,7 +105,7 @@ class JsonEncoder(json.JSONEncoder):
             if callable(getattr(o, "model_dump", None)):
                 return o.model_dump(mode="json")
             if dataclasses.is_dataclass(o):
-                # Not asdict(): it would copy deeply, and pass by a to_dict() further down.
+                # Not asdict(): it would copy deeply, and skip a to_dict() further down.
                 return {field.name: getattr(o, field.name) for field in dataclasses.fields(o)}
             attributes = getattr(o, "__dict__", None)
             if attributes and not isinstance(o, ModuleType) and not inspect.isroutine(o):
@@ -119,7 +119,7 @@ class JsonEncoder(json.JSONEncoder):
             return data.decode(self.encoding)
         except UnicodeDecodeError:
             pass
-        # Raised out here because Python's own error carries the bytes, which may be anyone's secret.
+        # Raised out here because Python's own error carries the bytes, which may be secret.
         raise ValueError(
             f"{len(data)} bytes are not {self.encoding} text: pass the right encoding=, or encode them first (base64)"
         )
@@ -157,7 +157,7 @@ def _name(o: object) -> str:
     return f"{type(o).__module__}.{type(o).__qualname__}"
 
 
-#: The first that fits counts: a datetime is a date, too.
+#: The first match counts: a datetime is a date too.
 _BY_TYPE: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
     ((date, datetime, time), lambda o: o.isoformat()),
     ((timedelta,), timedelta.total_seconds),

@@ -25,7 +25,7 @@ from sleepwalker.lookup.state import Lookup
 from sleepwalker.lookup.steps import AskHook, Job, Machine, Start
 from sleepwalker.lookup.table import Released
 
-#: What the threads and tasks are called in which hooks are at work.
+#: The name of the threads and tasks that run hooks.
 HOOK_THREAD = "sleepwalker hook"
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class LeadingBase:
             released: list[Released] = run(carry_out(self._lookup, job))
         except Exception as error:
             # In the main thread it may come from a signal handler (a time limit), which does not concern the waiters:
-            # they ask anew. Elsewhere it is a hook's.
+            # they ask again. In other threads it is a hook's.
             if mine.caller != threading.main_thread().ident:
                 fail(mine, error, own_copy)
             raise
@@ -102,7 +102,7 @@ def _finish(work: list[Callable[[], Signal]]) -> None:
 
 def without_our_frames(raised: BaseException) -> BaseException:
     """An exception from another thread or task, prepared for the caller's traceback."""
-    # The frame of the function that caught it is still at work, so it could not be emptied.
+    # The frame of the function that caught it is still running, so it cannot be cleared.
     raised.__traceback__ = None if raised.__traceback__ is None else raised.__traceback__.tb_next
     empty_frames(raised)
     return raised

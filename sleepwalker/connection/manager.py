@@ -93,7 +93,7 @@ class ConnectionManager(ManagerBase[BlockingClock, Found_co]):
             empty_frames(error)
             raise
         finally:
-            del host, auth, key  # as `without_locals` does it, which costs a call more
+            del host, auth, key  # the same as `without_locals`, which would cost one call more
 
     def close(self) -> None:
         """Close and forget all connections, permanently: a later `find` raises `ConnectionError`."""

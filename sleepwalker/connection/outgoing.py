@@ -95,7 +95,7 @@ class RequestMaker:
         self._route.make_ready(prepared)
         if authorization is not None:
             prepared.headers["Authorization"] = authorization
-        elif credentials.exposed:  # the call's headers and the session's may have changed since it was made
+        elif credentials.exposed:  # the headers of call and session may have changed meanwhile
             check_authorization(self._origin, prepared.headers, self._route.proxied)
         return OutgoingRequest(
             prepared, body, auth, options.stream, options.max_body, options.raise_for_status, host.failures

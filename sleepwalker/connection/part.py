@@ -86,7 +86,7 @@ class Part:
         compiled = own = self.compiled
         if options.policy is not None or options.timeout is not None:
             chosen = own.policy if options.policy is None else self._compiler.for_host(options.policy)
-            key = (chosen, passes_rate_limit(chosen), options.timeout)  # equal policies may differ in what they say
+            key = (chosen, passes_rate_limit(chosen), options.timeout)  # equal policies may set different fields
             found = self._others.get(key)
             if found is None:
                 found = self._compiler.of_call(chosen, options.timeout, own)
@@ -94,7 +94,7 @@ class Part:
                     self._others = {}
                 self._others[key] = found
             compiled = found
-        if options.total is not None:  # not kept: what is left of a caller's own time is another number each time
+        if options.total is not None:  # not cached: a caller's remaining time is a different number each time
             compiled = compiled.within(options.total)
         return compiled
 
@@ -104,7 +104,7 @@ class Part:
         if whole is None or self.name is None:
             return
         host, _, _ = whole.host.part(self.name)
-        # The record was forgotten, and is new. What the program said of this scope holds all the same.
+        # The record was forgotten and is new. The program's settings for this scope still apply.
         if host is not self.host and host.own_policy is None and (given := self.host.own_policy) is not None:
             whole.give(self.name, given)
         own = host.own_policy

@@ -16,7 +16,7 @@ from sleepwalker.lookup.foreign import Own
 from sleepwalker.lookup.state import Lookup
 from sleepwalker.policy import HealthPolicy
 
-#: A probe that is due in fewer seconds is made at once.
+#: A probe due within this many seconds is made at once.
 _DUE = 0.001
 
 
@@ -113,10 +113,10 @@ class ProbingBase:
             if due[origin] < _DUE:
                 due[origin] = health.probe_interval
                 if record.verdict.left_alone(self._lookup.clock.monotonic()):
-                    continue  # or each worker of a fleet would send as many probes as it would alone
+                    continue  # or each worker of a fleet would send as many probes as a single worker
                 try:
                     yield from self._probe(conn, record, health.probe)
-                except BaseException:  # an observer's, or the driver ends: the hosts are left to others
+                except BaseException:  # an observer raised, or the driver ends: the hosts are left to others
                     self._leave()
                     raise
         self._due = due

@@ -88,7 +88,7 @@ class Retiring:
         with self.lock:
             if not self._leaving.may_close(conn, itself):
                 return
-        with contextlib.suppress(Exception):  # what closes badly is gone all the same
+        with contextlib.suppress(Exception):  # a connection that fails to close is gone anyway
             ours = as_connection(conn)
             if ours is not None and gently:
                 self._closing.retire(ours)

@@ -27,7 +27,7 @@ _MOST_SAID = 300
 _OF_A_SERVER = (ConnectionAbortedError, ConnectionRefusedError, ConnectionResetError, socket.gaierror, ssl.SSLError)
 _UNREACHED = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
 _UNKNOWN = "a server that the hook called"
-#: Stands for the server in a text made here, so that it differs from a text of the hook.
+#: Stands for the server in our own text, to distinguish it from the hook's text.
 _MARK = "\0"
 
 #: A word that may be part of a URL, `name=value` or `user:password`, or has control characters.
@@ -40,7 +40,7 @@ _USERINFO = re.compile(r"(https?://)[^/?#@]*@", re.IGNORECASE)
 _SEGMENT = re.compile(r"[A-Za-z0-9._~-]*")
 _AROUND = "'\"`<>()[]{}.,;:!"
 _LONGEST_WORD = 24
-#: A word after one of these is taken for a secret, up to the end of the clause, unless it is a `_PLAIN` word.
+#: A word after one of these is treated as a secret, up to the end of the clause, unless it is a `_PLAIN` word.
 _NAMES_A_SECRET = re.compile(
     r".*(?:bearer|cookies?|credentials?|jwt|passcode|passphrase|passwd|passwords?|pwd|secrets?|tokens?)|"
     r"(?:.*[_.-])?(?:(?:access|api|private)?keys?|auth|authorization|basic|creds?|digest|otp|pass|pin|pw|session(?:[_-]?id)?|sid)",
@@ -75,7 +75,7 @@ def _copied(error: Exception) -> Exception:
     maker: Any = kind
     while not isinstance(vars(maker).get("__new__"), BuiltinFunctionType):
         maker = maker.__base__  # the built-in base, which allocates the object
-    # A group needs its exceptions when it is made; other types must not get arguments.
+    # An exception group needs its exceptions at creation; other types must not get arguments.
     of_group: Any = vars(BaseExceptionGroup) if isinstance(error, BaseExceptionGroup) else {}
     copied: Exception = maker.__new__(kind, *(of_group[name].__get__(error) for name in _OF_GROUP if of_group))
     for base in kind.__mro__:
@@ -138,7 +138,7 @@ def told(error: Exception, asked: Asked) -> str:
 def _in_our_words(kind: str, error: requests.RequestException, asked: Asked) -> str:
     server = _server(error)
     whose = _UNKNOWN if server is None else asked.name if server == asked.origin else server.text
-    # No handler of ours is active here, so `sys.exception()` is the caller's, and no part of this error.
+    # No handler of ours is active here, so `sys.exception()` is the caller's and not part of this error.
     made = translate(error, ErrorContext(_MARK, None, False, "attempt", 0.0, 0.0, 0.0, sys.exception()))
     if not isinstance(made, SleepwalkerException):
         return kind

@@ -53,7 +53,7 @@ class Scopes(Generic[T]):
 class Scoped:
     """A connection with scopes. Each scope is the same connection with its own record and policy."""
 
-    # What differs between a connection and its scopes stands in slots. All else is in the one dict that they share.
+    # Slots hold what differs between a connection and its scopes. Everything else is in the dict that they share.
     __slots__ = ("_part", "_whole")
 
     _part: Part
@@ -102,7 +102,7 @@ class Scoped:
             return self._whole._scoped(name)
         scopes = self._scopes
         if scopes is None:
-            scopes = self.__dict__.setdefault("_scopes", Scopes())  # in one step: another thread may be here, too
+            scopes = self.__dict__.setdefault("_scopes", Scopes())  # in one step: another thread may be here too
         return scopes.get(name, self._seen_as)
 
     def _seen_as(self, name: str) -> Self:

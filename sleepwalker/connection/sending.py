@@ -81,7 +81,8 @@ class HedgeableAttempt:
         call, compiled = self._call, self._call.compiled
         outcome = attempt(self._sender, self._outgoing, self._step, compiled.connect, compiled.read, self._deadline)
         if self._outgoing is not call.outgoing:
-            # Known to the call now, for before that its sockets were another thread's, which alone closes them.
+            # Made known to the call only now: until then another thread owned its sockets, and only that one closes
+            # them.
             call.outgoing.deadlines += (self._deadline,)
         return outcome
 

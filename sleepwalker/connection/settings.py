@@ -17,7 +17,7 @@ from sleepwalker.transport.keep_alive import AGE_JITTER
 from sleepwalker.transport.url import shown_number
 
 Timeout = float | tuple[float, float]
-#: As long as a policy's: more than about 23 days the operating system cannot wait for a socket. In seconds.
+#: The same limit as a policy's, in seconds: the operating system cannot wait for a socket longer than about 23 days.
 _LONGEST = 2_000_000
 _LONGEST_REASON = 200
 _WORD = re.compile(r"\S+")

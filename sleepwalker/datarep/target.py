@@ -107,7 +107,7 @@ def _named_by_data(host: Any, way: Way) -> tuple[str, Origin | None]:
 
 
 def _own_host(own: AnyService) -> tuple[Any, Origin | None]:
-    """The service's own host, likewise; it is what the caller called it, also if nothing can be connected to there."""
+    """The same for the service's own host, in the caller's words, even if it cannot be connected to."""
     try:
         return host_key(own.host)
     except URLError:

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from typing import NamedTuple, Protocol
 
-#: Algorithms for which nobody can make a second file of the same checksum, and the bytes of their digests.
+#: Collision-resistant algorithms, and the bytes of their digests.
 _SIZES = {
     "sha224": 28, "sha256": 32, "sha384": 48, "sha512": 64, "sha3_224": 28, "sha3_256": 32, "sha3_384": 48,
     "sha3_512": 64, "blake2b": 64, "blake2s": 32,

@@ -185,7 +185,7 @@ class Part:
             raise
 
     def _busy(self) -> BlockingIOError:
-        why = "another download to it is under way: wait for its end, or download to another path"
+        why = "another download to it is running: wait for its end, or use another path"
         return BlockingIOError(errno.EAGAIN, why, str(self.path))
 
     def _is_at_its_place(self, file: int) -> bool:

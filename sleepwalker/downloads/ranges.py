@@ -79,7 +79,7 @@ class Answer(Enum):
     """A response whose body is not kept."""
 
     ANEW = "anew"
-    """The rest is not to be had: ask for all of it."""
+    """The server does not send the rest: request the whole file."""
     WHOLE = "whole"
     """There is nothing after what is there."""
     REFUSED = "refused"

@@ -95,7 +95,7 @@ class Transfer:
             case Answer.REFUSED:
                 return Received(head, over=True, forward=False, reached=None)
             case Answer.NO_FILE:
-                said = "a range, though all of it was asked for" if response.status_code == 206 else "no file"
+                said = "a range, and none was asked for" if response.status_code == 206 else "not a file"
                 where = f"{self._origin}{safe_path(response.url or '')}"
                 error = DownloadError(f"{where}: {response.status_code} is {said}", response=response)
                 return Received(failed(error), over=True, forward=False, reached=None)
@@ -127,7 +127,7 @@ class Transfer:
         if self._advance.is_progress(part.size):  # a server that sends so much at a time
             self._ask(ask(part.kept, part.size))
             return Received(head, over=False, forward=True, reached=part.size)
-        return self.broke(ReadError(f"{self._origin}: the server sends only a few bytes of the file at a time"))
+        return self.broke(ReadError(f"{self._origin}: the server sends only a few bytes per response"))
 
     def broke(self, error: Exception, *, keep: bool = True) -> Received:
         """The body broke off."""
@@ -160,7 +160,7 @@ class Transfer:
             part.remove()
             checksum, where = self._wanted.checksum, f"{self._origin}{safe_path(head.response.url or '')}"
             name = "" if checksum is None else f"{checksum.algorithm} "
-            text = f"{where}: {part.size} bytes arrived whole, but their {name}checksum is not the one asked for"
+            text = f"{where}: all {part.size} bytes arrived, but the file has another {name}checksum than the one given"
             error = ChecksumError(text, response=head.response)
             return Received(failed(error), over=True, forward=False, reached=part.size)
         part.finish()

@@ -1,4 +1,4 @@
-"""Asks the caller's `retry_if`, for either driver."""
+"""Calls the caller's `retry_if`, for both drivers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sleepwalker.engine import Ask
 
 
 def ask(step: Ask, release: Callable[[object], None]) -> bool:
-    """Whether the caller's function wants another attempt. What it raises ends the call, whose response is released."""
+    """Whether the caller's function wants another attempt. If it raises, the call ends and its response is released."""
     try:
         response = step.outcome.response
         if response is not None:

@@ -15,7 +15,7 @@ from sleepwalker.engine.rejections import closed_meanwhile, rejected_at_entry, r
 from sleepwalker.engine.retrying import MINIMAL_ATTEMPT
 from sleepwalker.engine.steps import Reply, Step, Wait
 
-#: What ends a wait for the circuit; None where that lets the call through.
+#: The result of a wait for the circuit; None if the circuit admits the call.
 Ended = Literal["breaker", "closed", "isolation"] | None
 
 
@@ -55,7 +55,7 @@ def until_admitted(
             if (ended := (yield from _cool_down(call, outcome))) is not None:
                 return ended
             now = call.clock.monotonic()
-            if now >= deadline:  # a wait took longer than it should: a machine that slept
+            if now >= deadline:  # a wait took too long: the machine was suspended
                 return _out_of_time(call, outcome)
             refusal = admit(call, now)
             if refusal is None:

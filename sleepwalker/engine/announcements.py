@@ -16,7 +16,7 @@ from sleepwalker.events import (
 )
 from sleepwalker.value import draft_of
 
-#: Each call makes one of these events, or two: as a draft, and without keywords, that takes less time.
+#: Each call makes one or two of these events: a draft without keywords is faster.
 _FinishedDraft, _FailedDraft = draft_of(RequestFinished), draft_of(RequestFailed)
 _RejectedDraft = draft_of(RequestRejected)
 

@@ -27,7 +27,7 @@ from sleepwalker.engine.retry_wait import wait_for_retry
 from sleepwalker.engine.steps import Final, Reply, Request, Send, Step, Steps
 from sleepwalker.events import Observer
 
-#: Makes the attempts of a call that is let in, until a time on its clock; what it ends with.
+#: Makes the attempts of an admitted call, until a time on its clock; returns the outcome.
 Perform = Callable[[Call, float], Generator[Step, Reply, Outcome]]
 
 
@@ -62,7 +62,7 @@ def run(
             now = clock.monotonic()
             host.admission.leave(call, end, now - call.began, now, sent=bool(call.attempts))
     except BaseException as error:
-        # An exception from a signal handler strikes anywhere, also in the line above: then it is done here.
+        # An exception of a signal handler can strike anywhere, also in the line above: then this is done here.
         now = clock.monotonic()
         host.admission.leave(call, end, now - call.began, now, sent=bool(call.attempts))
         call.release()
@@ -70,7 +70,7 @@ def run(
         announce_failed(call, Outcome(NEUTRAL), type(error).__name__, None)
         raise
     announce(call, outcome)
-    call.retrying = None  # it refers to the call: the last outcome would be kept until the garbage collector runs
+    call.retrying = None  # it refers to the call, and would keep the last outcome until the garbage collector runs
     return Final(outcome, tuple(call.attempts), call.permit, call.id, call.refused)
 
 
@@ -107,7 +107,7 @@ def attempts(call: Call, deadline: float, wait: float = 0.0) -> Generator[Step, 
         if step.hedge_in is not None:
             outcome = yield from hedge(call, step, now, wait)
         else:
-            # Here rather than in a generator of its own: one more to go through costs as much as some functions.
+            # Here, not in a separate generator: one more level costs as much as several function calls.
             try:
                 reply = yield step
                 if not isinstance(reply, Outcome):
@@ -136,7 +136,7 @@ def _send(call: Call, now: float, deadline: float) -> Send:
         step = Send(ends, "attempt", compiled.attempt, number)
     else:
         step = Send(deadline, "total", compiled.total, number)
-    if call.permit.probe:  # what lay idle says nothing about a host that was broken
+    if call.permit.probe:  # idle time says nothing about a host that was broken
         step.proven_since = math.inf
     if compiled.hedge is not None:
         step.hedge_in = hedge_in(call, now, step.deadline)

@@ -11,7 +11,7 @@ from sleepwalker.engine.record import Call
 from sleepwalker.engine.retrying import MINIMAL_ATTEMPT
 from sleepwalker.engine.steps import Reply, Step, Wait
 
-#: A shorter wait is over, in seconds: about what a clock that counts from a machine's start can tell apart.
+#: Seconds below which a wait counts as over: about the resolution of a monotonic clock.
 _TICK = 1e-8
 
 

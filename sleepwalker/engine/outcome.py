@@ -46,7 +46,7 @@ _LOCAL = (
     RateLimitedError,
     URLError,
 )
-#: Raised over a response that did arrive.
+#: Raised because of a response that arrived.
 _ANSWERED = (DecodeError, DownloadError, RedirectError)
 
 
@@ -120,7 +120,7 @@ def answered(
         retry_after: Seconds that the response asks its client to wait, if it does.
         failures: The host's `breaker.statuses`.
     """
-    # No function of its own: each attempt would pay for it.
+    # Not a separate function: each attempt would pay for it.
     verdict = FAILURE if status in failures else NEUTRAL if status in _NEUTRAL_STATUSES else SUCCESS
     return Outcome(verdict, status, response=response, retry_after=retry_after)
 

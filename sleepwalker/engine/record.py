@@ -52,7 +52,7 @@ _MOSTLY, _UNKNOWN = 0.5, 0.5
 
 #: Of a call that was not hedged.
 _NONE: dict[int, AttemptUnderWay] = {}
-#: Statuses by which a server refuses, besides those that are retried, whether these are or not.
+#: Statuses by which a server refuses a request, in addition to the retried ones.
 _NOT_NOW = frozenset({429, 503})
 
 

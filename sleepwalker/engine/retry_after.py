@@ -11,13 +11,13 @@ from itertools import islice
 __all__ = ["asked_wait", "parse_rate_limit", "parse_reset", "parse_retry_after"]
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
-#: What follows after so many is not read.
+#: Text after so many characters is not read.
 _MOST_VALUES = 100
-#: The commas that do not stand inside a date.
+#: Commas outside dates.
 _BETWEEN_VALUES = re.compile(r",(?!\s*\d{1,2}[ -])")
 #: What may end a member of a structured field (RFC 9651), or a parameter of one; and a pair that ends nothing.
 _MARKS = re.compile(r'\\.|[",;]', re.DOTALL)
-#: A greater number is no time to go, which would be 30 years, but a moment: in seconds since 1970, or in milliseconds.
+#: A greater number is not a duration (it would be 30 years) but a moment: in seconds since 1970, or in milliseconds.
 _SECONDS_SINCE_1970, _MILLISECONDS_SINCE_1970 = 1e9, 1e11
 #: When a limit starts anew, and what is left of it until then: in the drafts of the IETF up to 07, as GitHub and many
 #: others write it, and as Okta and X do.

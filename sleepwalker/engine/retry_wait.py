@@ -23,7 +23,7 @@ def wait_for_retry(
     if not retries.worth_it(outcome):
         asked_for = yield from _asked(call, outcome)
         if not asked_for:
-            # Once no other one is wanted: a caller who polls for a better response has not had its own.
+            # Only when no other attempt is wanted: a caller that polls for a better response still waits for its own.
             if call.spent is not None and outcome.error is None and outcome.verdict is not FAILURE:
                 call.host.admission.retry_answered(call.spent, call.clock.monotonic())
             return None

@@ -17,7 +17,7 @@ from sleepwalker.clock import Clock
 from sleepwalker.engine.outcome import Outcome
 from sleepwalker.policy import RetryPolicy
 
-#: A retry that has less than this left of the total deadline could not finish, in seconds.
+#: Seconds of the total deadline that a retry needs at least to finish.
 MINIMAL_ATTEMPT = 0.05
 
 Reason = Literal["breaker", "budget", "deadline", "not idempotent", "not replayable", "retry after"]
@@ -111,7 +111,7 @@ class Retries:
         """
         state.set_result(outcome)
         state.asked_for = asked_for
-        self._retrying.begin()  # its statistics, which it keeps per thread; any thread of a hedge may come here
+        self._retrying.begin()  # its statistics are per thread, and any thread of a hedge may come here
         action = self._retrying.iter(state)
         if isinstance(action, tenacity.DoSleep):
             state.prepare_for_next_attempt()

@@ -220,7 +220,7 @@ class DecodeError(ConnectionError, requests.exceptions.JSONDecodeError):
 
 
 class DownloadError(ConnectionError):
-    """The server responded to a download, but not with a file: 204, say, or a range that was not asked for.
+    """The response to a download is not a file: a 204, for example, or a range that was not asked for.
 
     `response` is that response.
     """
@@ -232,4 +232,4 @@ class DownloadError(ConnectionError):
 
 
 class ChecksumError(DownloadError):
-    """A download is whole, but its checksum is not the one that was asked for. What had arrived is removed."""
+    """A download is complete, but has another checksum than the one given. The part is removed."""

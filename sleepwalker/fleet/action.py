@@ -16,7 +16,7 @@ class Action(NamedTuple):
     kind: Literal["broken", "hold", "look", "back", "withdraw"]
     host: str
     until: float = 0.0
-    """For `broken` and `hold`: until when nobody looks here, unless told otherwise; on the worker's clock."""
+    """For `broken` and `hold`: until when no call probes here, unless told otherwise; on the worker's clock."""
     cause: str | None = None
 
 

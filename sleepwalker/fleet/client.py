@@ -295,7 +295,7 @@ class Client:
 
 
 def _run(of: weakref.ref[Client], store: Store, worker: str, stopped: Latch, pause: float) -> None:
-    """The thread: until the client is closed, or nobody has it any more."""
+    """The thread's loop: until the client is closed, or no longer referenced."""
     try:
         while not stopped.wait(pause):
             client = of()

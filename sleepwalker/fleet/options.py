@@ -10,7 +10,7 @@ from sleepwalker.fleet.stores import DEFAULT_SERVICE, open_store
 from sleepwalker.fleet.verdicts import Quorum
 from sleepwalker.transport.url import shown_number
 
-#: Seconds: more often would load the store, and less often help nobody.
+#: Seconds: shorter would load the store, and longer would be too slow.
 _SHORTEST: Final = 0.1
 _LONGEST: Final = 60.0
 #: Intervals in which all others are heard on a host that one finds broken.

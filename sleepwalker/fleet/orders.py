@@ -93,7 +93,7 @@ class Orders:
     def hears(self, heard: Heard, told: Telling, now: float) -> list[tuple[str, Order]]:
         """Take in what the store answered; what is to be carried out here, by name, in the order in which it was given.
 
-        A name may be anything: whoever may write to the store may have written it.
+        A name may be anything: any program that can write to the store may have written it.
         """
         self._to_tell = {place: given for place, given in self._to_tell.items() if told.get(place) is not given}
         news: list[tuple[str, Order]] = []

@@ -33,8 +33,8 @@ class View:
     failed: bool = False
     """With `broken`: its latest look at the host failed just now."""
     answered: bool = False
-    """A look of its was answered just now, though it takes another one to be sure: nobody is held back any longer. With
-    the second one in a row, whichever worker's it is, the host is back."""
+    """One of its probes was just answered, though another one is needed to be sure: no call is held back any longer.
+    With the second one in a row, whichever worker's it is, the host is back."""
     back: bool = False
     """It had found the host broken, or was told so, and the host has answered it: a new round begins, in which
     nothing is said yet. `opinion` is None then."""

@@ -29,9 +29,9 @@ _GONE = 5
 #: All workers together look at a broken host as often as this share of its outage so far, in intervals at the soonest
 #: and at the latest: so an outage ends for them later by hardly more than that.
 _LOOK_AFTER, _SOONEST, _LATEST = 0.2, 0.4, 1.8
-#: So many intervals after the last look that failed nobody is held back by it any more; one that hangs takes ten.
+#: After a failed probe, calls are held back for so many intervals at most. A probe that hangs counts for ten.
 _FRESH = 12.0
-#: For so many intervals after a look was answered nobody is held back, whatever failed since: a host that answers some
+#: For so many intervals after an answered probe no call is held back, whatever failed since: a host that answers some
 #: attempts and not others is not down, and each worker judges by its own.
 _ANSWERS = 10.0
 #: A worker is held back for so many ticks at a time: when nothing is heard any more, it goes on alone after them.
@@ -72,7 +72,7 @@ class Worker:
     _news: dict[str, View] = field(default_factory=dict)
     """What is to be told."""
     _asks: dict[str, float] = field(default_factory=dict)
-    """The hosts to look at, with the seconds until somebody may look next."""
+    """The hosts to probe, with the seconds until the next probe is allowed."""
     _telling: dict[str, View] = field(default_factory=dict)
     """What the sync under way tells."""
     _granted: list[str] = field(default_factory=list)
@@ -215,7 +215,7 @@ class Worker:
     def says(self) -> Said:
         """What to tell the store now. Orders are their owner's to add."""
         most = int(min(max(_HOSTS / self.workers, _LEAST), _MOST))
-        # Those who found a host broken come first: nobody can be outvoted who has not been heard.
+        # Workers that find a host broken report first, so that they are not outvoted before they are heard.
         first = sorted(self._news.items(), key=lambda item: item[1].opinion != "broken")[:most]
         self._telling = dict(first)
         return Said(

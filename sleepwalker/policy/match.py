@@ -39,7 +39,7 @@ def fault_of(pattern: object) -> str | None:
 def spellings(host: str) -> tuple[str, ...]:
     """How a pattern may have a host: a name in lower case; of a URL its origin, with and without a default port.
 
-    One with a base path may be had with that as well.
+    A pattern with a base path matches the URL with its path too.
     """
     text = host.lower().rstrip("/")
     match = _URL.fullmatch(text)

@@ -1,4 +1,4 @@
-"""Words for an error about a policy: what came, and what is allowed."""
+"""Words for an error about a policy: the given value, and what is allowed."""
 
 from __future__ import annotations
 

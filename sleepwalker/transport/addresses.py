@@ -38,7 +38,7 @@ class Peer:
         """Whether its name has other addresses."""
 
     def differs_from(self, used: Sequence[Peer]) -> bool:
-        """Whether it is another socket than `used`, and has another address where the name has several."""
+        """Whether it is another socket than `used` and, if the name has several addresses, another address."""
         return self not in used and not (self.several and any(self.address == other.address for other in used))
 
 
@@ -63,14 +63,14 @@ class FailedAddresses:
             self._at.pop(address, None)
 
     def has(self, address: Any) -> bool:
-        """Whether the last connect to it failed, however long ago."""
+        """Whether the last connect to it failed, at any time."""
         return address in self._at
 
     def __len__(self) -> int:
         return len(self._at)
 
     def order(self, addresses: list[AddressInfo], used: Sequence[Peer], now: float) -> list[AddressInfo]:
-        """The addresses, with those in `used` after the others, and after them those that failed, the latest last."""
+        """The addresses in order: new ones, then those in `used`, then failed ones, the latest failure last."""
         if len(addresses) < 2 or not (used or self._at):
             return addresses
         earlier = {peer.address for peer in used}

@@ -18,7 +18,7 @@ MOST_LINES = 100
 MOST_INTERIM = 1000
 #: Bytes of a whole head. http.client allows six million, which take seconds to read, past any deadline.
 LONGEST_HEAD = 1 << 20
-#: Bytes of the line with a chunk's size and its extensions, which nobody uses.
+#: The longest line, in bytes, with a chunk's size and its extensions, which are not used in practice.
 LONGEST_SIZE_LINE = 4096
 #: What Content-Length or a chunk may announce: the longest file there is.
 _LONGEST_BODY = (1 << 63) - 1

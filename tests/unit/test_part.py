@@ -111,7 +111,7 @@ def test_a_second_download_is_refused_and_changes_nothing(path: Path) -> None:
     part = Part(path, URL, None)
     part.begin(0, KEPT)
     part.write(b"12345")
-    with pytest.raises(BlockingIOError, match="another download to it is under way") as caught:
+    with pytest.raises(BlockingIOError, match="another download to it is running") as caught:
         Part(path, URL, None)
     assert caught.value.filename == str(path)
     part.write(b"67890")

@@ -92,7 +92,7 @@ def test_a_coroutine_function_is_no_body_and_the_error_says_what_is_one(server: 
 
     async def main() -> None:
         async with AsyncConnection(server.url, ANONYMOUS) as conn:
-            with pytest.raises(TypeError, match=r"gave coroutine; it must give .* or asynchronous iterable of bytes"):
+            with pytest.raises(TypeError, match=r"returned coroutine; it must .* or asynchronous iterable of bytes"):
                 await conn.put("/", data=body)
 
     asyncio.run(main())
@@ -137,7 +137,7 @@ def test_credentials_that_would_have_to_be_awaited_are_refused_when_the_connecti
     kind: type[Connection | AsyncConnection], auth: Any
 ) -> None:
     """The first request raised, and Python warned of a coroutine that was never awaited."""
-    with pytest.raises(TypeError, match="auth is a coroutine function, and is not awaited: fetch a token in the hook"):
+    with pytest.raises(TypeError, match="auth is a coroutine function, which is never awaited: fetch the token"):
         kind("https://api.example.com", auth)
 
 

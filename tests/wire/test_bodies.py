@@ -439,7 +439,7 @@ def test_a_content_length_of_the_callers_does_not_contradict_the_framing(server:
 
 @pytest.mark.parametrize("made", [3, object()], ids=steady)
 def test_a_callable_that_makes_no_body_is_named(server: FaultServer, made: Any) -> None:
-    with connect(server) as conn, pytest.raises(TypeError, match=rf"data\(\) gave {type(made).__name__}"):
+    with connect(server) as conn, pytest.raises(TypeError, match=rf"data\(\) returned {type(made).__name__}"):
         conn.put("/", data=lambda: made)
     assert server.requests == []
 

@@ -222,7 +222,7 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         try:
             raise error
         finally:
-            del error, final  # or the error would hold itself, by this frame, until the garbage collector comes
+            del error, final  # or the error would refer to itself through this frame, until the garbage collector runs
 
     def _rebuilt(self, response: Any, stream: Any) -> Any:
         """The response with another body."""

@@ -39,7 +39,7 @@ class BlockingTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
             return response
         call = self._call(request, body_of(self._library, request, self._buffer), place)
         work, tracer, observe = partial(self._perform, call), tracing.tracer, self._places.observe
-        # Handed on without a name: this frame would keep the error alive that it raises, and the error this frame.
+        # Passed on without a name: otherwise this frame and the error it raises would keep each other alive.
         handed: ResponseT = self._hand_over(work(observe) if tracer is None else tracer(self._traced(call, work)), call)
         return handed
 

@@ -34,7 +34,7 @@ def run(
     except (OSError, ValueError) as failed:
         raise UsageError(f"--output: {failed}") from None
     except KeyboardInterrupt:
-        say("  what has arrived stays: the same command goes on with it")
+        say("  the part is kept: run the command again to go on")
         raise
     took = SYSTEM_CLOCK.monotonic() - begin
     response = None if done is None else cast(sleepwalker.Response, done.response)

@@ -88,7 +88,7 @@ def summary(
     took: float,
     received: str,
 ) -> str:
-    """The line that says how a call ended; `received` is what came, in words."""
+    """The line that says how a call ended; `received` describes the response."""
     if response is not None:
         came = f"{response.status_code} {response.reason or ''}".strip()
         tail = f"{count(len(response.attempts), 'attempt')}, {seconds(took)}, {received}"

@@ -26,16 +26,16 @@ async def drive(
 ) -> Final:
     """Perform the steps to their end, which is returned.
 
-    A task that is cancelled ends here with its attempt: the call's permits go back, and nothing is said of the host.
+    A cancelled task ends here with its attempt: the call's permits are returned, and nothing counts against the host.
 
     Args:
         steps: Of one call, as `engine.run` makes them.
         waits: Where the call waits; closing a connection ends them.
         send: Sends one attempt.
-        release: Is handed the response of an attempt that nothing will be done with, so that it holds no socket
-            during a wait. It may be None.
-        hedged: Performs those sends that may be hedged; without it they are sent like the others.
-        receive: Of a download.
+        release: Gets the response of an attempt that is not used, so that it holds no socket during a wait. It may be
+            None.
+        hedged: Performs sends that may be hedged; without it they are sent like the others.
+        receive: Receives the body of a download.
     """
     reply: Reply = None
     outcome: Outcome | None = None

@@ -24,9 +24,9 @@ async def hedge(
     clock: Clock,
     is_over: Callable[[], bool] = lambda: False,
 ) -> tuple[Step | Final, Outcome]:
-    """Send what `step` asks for, hedged: what the call does next, and the outcome that it goes on with.
+    """Send `step`, hedged. Returns the call's next step, and the outcome it continues with.
 
-    No hedge attempt is begun once the connection `is_over`.
+    No hedge attempt begins once the connection `is_over`.
     """
     under_way = {asyncio.ensure_future(begin(step, False)): step.number}
     outcomes: list[Outcome] = []

@@ -1,4 +1,4 @@
-"""What is done in an event loop, from wherever it is asked for."""
+"""Helpers to run something in an event loop, from any thread."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 async def a_turn() -> None:
-    """Let the loop go round once, in which it closes sockets. Under another library, such as trio, there are none."""
+    """Yield to the loop once, so that it closes sockets. Other libraries, such as trio, have none here."""
     if running_loop() is not None:
         await asyncio.sleep(0)
 
 
 def in_loop(loop: asyncio.AbstractEventLoop, act: Callable[..., object], *args: Any) -> None:
-    """Have `loop` call `act`: now, where it runs in this thread, else as soon as it comes to it.
+    """Make `loop` call `act`: now if it runs in this thread, else as soon as possible.
 
-    Nothing happens if it is closed: with it ended what waited there.
+    If the loop is closed nothing happens: everything that waited in it has ended.
     """
     if running_loop() is loop:
         act(*args)
@@ -41,7 +41,7 @@ def finish(future: asyncio.Future[None]) -> None:
 
 
 async def until_done(future: asyncio.Future[None], seconds: float, waiting: set[asyncio.Future[None]]) -> None:
-    """Wait until a future is done, for so many seconds at most; it is among `waiting` meanwhile."""
+    """Wait until a future is done, at most so many seconds; meanwhile it is in `waiting`."""
     timer = future.get_loop().call_later(seconds, finish, future)
     waiting.add(future)
     try:

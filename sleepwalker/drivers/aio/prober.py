@@ -18,7 +18,7 @@ _Round = Callable[[float], Coroutine[Any, Any, float]]
 class Prober:
     """A timer of a loop, and a task for each round. It ends with its owner, with the loop, or on `stop`.
 
-    Between two rounds there is no task: a loop may end then, and nothing is pending.
+    Between two rounds there is no task, so a loop may end then without pending tasks.
     """
 
     def __init__(self, tasks: Tasks, probe_all: _Round, interval: float) -> None:
@@ -33,14 +33,14 @@ class Prober:
         self._task: asyncio.Task[float] | None = None
 
     def start(self) -> None:
-        """Begin, if it does not run. From any thread."""
+        """Start, if it is not running. From any thread."""
         loop = self._tasks.loop
         if loop is not None and not self._running:
             self._running = True
             in_loop(loop, self._plan, loop, self._interval)
 
     def stop(self) -> None:
-        """End, and a round under way with it. From any thread."""
+        """Stop, including a running round. From any thread."""
         self._stopped = True
         if (loop := self._tasks.loop) is not None:
             in_loop(loop, self._end)

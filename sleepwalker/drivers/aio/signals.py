@@ -1,4 +1,4 @@
-"""What tasks wait for that is set once, from any thread."""
+"""A signal that tasks wait for. Any thread can set it, once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST = 3600.0
 
 
 class Signal:
-    """What `Latch` is to threads: set once, it stays set. It belongs to no loop, and its waiters may be in several."""
+    """A `Latch` for tasks: once set, it stays set. It belongs to no loop, and its waiters may be in several."""
 
     __slots__ = ("_set", "_waiting")
 
@@ -24,13 +24,13 @@ class Signal:
         return self._set
 
     def set(self) -> None:
-        """Wake all waiters, present and later ones. From any thread."""
+        """Wake all waiters, present and future. From any thread."""
         self._set = True
         for waiting in tuple(self._waiting):
             in_loop(waiting.get_loop(), finish, waiting)
 
     async def wait(self, seconds: float) -> bool:
-        """Wait until it is set, for so many seconds and an hour at most; whether it is set."""
+        """Wait until it is set, at most so many seconds and at most an hour; returns whether it is set."""
         if self._set or seconds <= 0:
             return self._set
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

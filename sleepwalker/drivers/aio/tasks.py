@@ -1,4 +1,4 @@
-"""Tasks that go on by themselves: kept alive, and waited for where their owner ends."""
+"""Background tasks: kept alive, and awaited when their owner ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Tasks:
-    """The tasks of one owner, all in one loop at a time. A loop itself would not keep them alive."""
+    """The tasks of one owner, all in one loop at a time. The loop itself does not keep tasks alive."""
 
     __slots__ = ("_all", "loop")
 
@@ -29,7 +29,7 @@ class Tasks:
         return task
 
     def start_anywhere(self, work: Coroutine[Any, Any, Any], name: str) -> bool:
-        """Start one from any thread; False, and nothing done, where no loop is there to run it."""
+        """Start a task from any thread. Returns False, and does nothing, if there is no loop to run it."""
         loop = self.loop or running_loop()
         if loop is None or loop.is_closed():
             work.close()
@@ -38,12 +38,12 @@ class Tasks:
         return True
 
     def cancel(self) -> None:
-        """Cancel all of them but the one that asks."""
+        """Cancel all of them except the calling one."""
         for task in self._others():
             task.cancel()
 
     async def ended(self) -> None:
-        """Wait until all of them have ended but the one that waits."""
+        """Wait until all of them have ended, except the waiting one."""
         while others := self._others():
             await asyncio.wait(others)
 

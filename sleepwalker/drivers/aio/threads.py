@@ -1,4 +1,4 @@
-"""Plain functions that may take long, for tasks: each runs in a daemon thread, which no loop waits for."""
+"""Runs slow plain functions for tasks: each in a daemon thread that no loop waits for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class _Ended(Generic[T]):
-    """How a function ended. An exception is kept as a value: a future that nobody asks any more would tell of it."""
+    """How a function ended. An exception is kept as a value, because an abandoned future would log it."""
 
     __slots__ = ("error", "value")
 
@@ -28,12 +28,12 @@ class _Ended(Generic[T]):
 
 
 async def in_thread(run: Callable[[], T], name: str, dropped: Callable[[T], object] = lambda value: None) -> T:
-    """What `run` returns or raises, in a thread of that name and with the task's context.
+    """The result of `run`, in a thread of that name with the task's context. It raises what `run` raises.
 
-    A task that is cancelled does not wait for it. What it returns then is handed to `dropped`: in the loop, or in the
-    thread where the loop is closed.
+    A cancelled task does not wait for it. A late result is passed to `dropped`: in the loop, or in the thread if the
+    loop is closed.
 
-    Raises `workers.NoThread` where none can be started.
+    Raises `workers.NoThread` if no thread can be started.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_Ended[T]] = loop.create_future()

@@ -10,7 +10,7 @@ from sleepwalker.engine import Waiter
 
 
 class Waits:
-    """Waits of tasks, which may be ended from any thread."""
+    """Waits of tasks. Any thread may end them."""
 
     __slots__ = ("_waiting", "over")
 
@@ -26,7 +26,7 @@ class Waits:
         return self.over
 
     async def queue(self, waiter: Waiter, seconds: float) -> bool:
-        """Wait until the waiter is woken, `seconds` at most; True if the connection had been closed."""
+        """Wait until the waiter is woken, at most `seconds`; True if the connection had been closed."""
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
         waiter.notify = partial(in_loop, loop, finish, woken)
@@ -39,7 +39,7 @@ class Waits:
             waiter.notify = None
 
     def end(self) -> None:
-        """End all waits, also those to come."""
+        """End all waits, present and future."""
         self.over = True
         for waiting in tuple(self._waiting):
             in_loop(waiting.get_loop(), finish, waiting)

@@ -22,7 +22,7 @@ class Wake(Protocol):
         ...
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, for `timeout` seconds at most; whether it is set."""
+        """Wait until it is set, at most `timeout` seconds; returns whether it is set."""
         ...
 
 
@@ -38,11 +38,10 @@ class BlockingSystemClock(SystemClock):
     """The system's clock and random numbers, with real waits."""
 
     def sleep(self, seconds: float, wake: Wake | None = None) -> bool:
-        """Wait in short slices: a thread that waits long to retry must not hold back the interpreter's exit.
+        """Wait in short slices, so that a long wait does not delay the interpreter's exit.
 
-        That has begun once the main thread is over; while it waits for the threads of executors first, only a
-        private flag of `threading` tells. Worker threads may go on for long after the main thread, so short waits
-        are still made.
+        The exit has begun once the main thread has ended. While that waits for the threads of executors, only a private
+        flag of `threading` shows it. Worker threads may run long after the main thread, so short waits are still made.
         """
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
@@ -56,10 +55,10 @@ class BlockingSystemClock(SystemClock):
 
 
 def interpreter_ends() -> bool:
-    """Whether the interpreter is on its way out.
+    """Whether the interpreter is exiting.
 
-    The main thread does not ask itself whether it is alive: up to Python 3.12, a signal handler that raises within
-    `is_alive` has it count as dead from then on.
+    The main thread does not ask whether it is alive itself: up to Python 3.12, a signal handler that raises inside
+    `is_alive` makes it count as dead from then on.
     """
     main = threading.main_thread()
     if threading.get_ident() == main.ident:

@@ -28,10 +28,10 @@ def drive(
         steps: Of one call, as `engine.call.run` makes them.
         waits: Where the call waits; closing a connection ends them.
         send: Sends one attempt and returns its outcome, whatever goes wrong.
-        release: Is handed the response of an attempt that nothing will be done with, so that it holds no socket
-            during a wait. It may be None.
-        hedged: Performs those sends that may be hedged; without it they are sent like the others.
-        receive: Of a download.
+        release: Gets the response of an attempt that is not used, so that it holds no socket during a wait. It may be
+            None.
+        hedged: Performs sends that may be hedged; without it they are sent like the others.
+        receive: Receives the body of a download.
     """
     try:
         return _perform(steps, waits, send, release, hedged, receive)

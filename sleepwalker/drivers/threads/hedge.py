@@ -23,11 +23,11 @@ _AGAIN = (0.01, 0.05, 0.2, 1.0)
 
 
 class CancellableAttempt(Protocol):
-    """One prepared attempt: one thread sends it, and any other may cancel it meanwhile."""
+    """One prepared attempt: one thread sends it, and any other may cancel it."""
 
     @property
     def on_the_wire(self) -> bool:
-        """Whether it uses one of our sockets. One that does not cannot be cancelled."""
+        """Whether it uses one of our sockets. If not, it cannot be cancelled."""
         ...
 
     def send(self) -> Outcome:
@@ -35,11 +35,11 @@ class CancellableAttempt(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Cancel it. May be called again, since an attempt that is about to connect may not notice."""
+        """Cancel it. May be repeated, because an attempt that is about to connect may not notice."""
         ...
 
     def end(self) -> None:
-        """The attempt is over: it cannot be cancelled any more."""
+        """Mark the attempt as over: it can no longer be cancelled."""
         ...
 
 
@@ -48,7 +48,7 @@ Begin = Callable[[Send, bool], CancellableAttempt]
 
 
 class PendingEvents:
-    """Observes a call whose steps run in several threads. It holds events back while a lock is held; order is kept."""
+    """Observes a call whose steps run in several threads. Holds events back while a lock is held; keeps their order."""
 
     __slots__ = ("_pending", "behind", "held")
 
@@ -85,7 +85,7 @@ def hedge(
     waits: Waits,
     clock: Clock,
 ) -> tuple[Step | Final, Outcome]:
-    """Send what `step` asks for, hedged: what the call does next, and the outcome that it goes on with."""
+    """Send `step`, hedged. Returns the call's next step, and the outcome it continues with."""
     return _Hedge(steps, step, events, begin, release, waits, clock).run()
 
 

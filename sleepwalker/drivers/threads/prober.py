@@ -17,7 +17,7 @@ _NAME = "sleepwalker probe"
 
 
 class Prober:
-    """One daemon thread, started when there is something to probe for, that ends with its owner or on `stop`."""
+    """One daemon thread. It starts when there is something to probe, and ends with its owner or on `stop`."""
 
     def __init__(self, probe_all: Callable[[float], float], interval: float) -> None:
         """`probe_all` is told how many seconds have gone by, `interval` the first time, and says how many to wait."""
@@ -32,14 +32,14 @@ class Prober:
         """Held by the one thread that runs."""
 
     def start(self) -> None:
-        """Start the thread if it does not run. Called again and again, since it does not survive a fork."""
+        """Start the thread if it is not running. Called repeatedly, because it does not survive a fork."""
         if self._process != os.getpid():
             self._begin()
         if not self._running.locked():
             workers.start(partial(_run, self._probe_all, self._interval, self._stopped, self._running), _NAME)
 
     def stop(self) -> None:
-        """End the thread; one that is waiting for a response ends once it has it."""
+        """End the thread. If it waits for a response, it ends after that."""
         self._stopped.set()
 
 

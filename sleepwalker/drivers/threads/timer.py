@@ -1,4 +1,4 @@
-"""Runs functions later, in one thread for the whole process, which starts when it is first needed."""
+"""Runs functions later, in one thread for the whole process. The thread starts on first use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Entry:
         return self._act is None
 
     def cancel(self) -> None:
-        """Do not run it, and release what it would run: the timer may keep the entry until it would have been due."""
+        """Do not run it, and release its function now: the timer may keep the entry until its time."""
         self._act = None
 
     def run(self) -> None:
@@ -44,11 +44,11 @@ class Entry:
 
 
 class Timer:
-    """What it runs must be quick, for all wait for each other, and must not raise.
+    """Its functions must be quick, because they share one thread, and must not raise.
 
-    A signal handler may raise in a caller of `after`, at any moment. So callers take no lock and change nothing in
-    more than one step of the interpreter's: they put the entry down and, where it is due sooner than the timer's
-    thread would look, wake that thread, which alone keeps the order and which no signal reaches.
+    A signal handler may raise in a caller of `after`, at any moment. So callers take no lock and make each change in
+    one step of the interpreter: they add the entry and, if it is due before the thread's next check, wake the thread.
+    Only the thread keeps the order, and no signal reaches it.
     """
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ class Waits:
         return self._clock.sleep(seconds, self._closing)
 
     def queue(self, waiter: Waiter, seconds: float) -> bool:
-        """Wait until the waiter is woken, `seconds` at most; True if the connection had been closed."""
+        """Wait until the waiter is woken, at most `seconds`; True if the connection had been closed."""
         latch = Latch()
         try:
             waiter.notify = latch.set
@@ -44,7 +44,7 @@ class Waits:
             waiter.notify = None
 
     def end(self) -> None:
-        """End all waits, also those to come."""
+        """End all waits, present and future."""
         self._closing.set()
         for latch in list(self._queueing):
             latch.set()

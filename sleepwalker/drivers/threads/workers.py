@@ -17,15 +17,16 @@ _MOST_PARKED = 8
 
 
 class NoThread(RuntimeError):
-    """No thread can be started: there are too many, or the interpreter ends."""
+    """No thread can be started: there are too many, or the interpreter is exiting."""
 
 
 def start(run: Callable[[], None], name: str) -> None:
-    """Start a daemon thread. `NoThread` where none can be started.
+    """Start a daemon thread. `NoThread` if none can be started.
 
-    `Thread.start` waits until the new thread says that it runs, on an Event that both share. If an exception from a
+    `Thread.start` waits until the new thread reports that it runs, on an Event that both share. If an exception of a
     signal handler strikes there, the new thread hangs before it has begun. So it is called where no signal is handled:
-    in a first thread, which starts in one step of the interpreter's, or in the caller's own if it is not the main one.
+    in a first thread, which starts in one step of the interpreter, or in the caller's own thread if that is not the
+    main one.
     """
     if threading.get_ident() != threading.main_thread().ident:
         try:
@@ -49,9 +50,9 @@ def _start(run: Callable[[], None], name: str) -> None:
 
 
 def lend(run: Callable[[], None], name: str) -> None:
-    """As `start`, but in a thread that carried out such work a moment ago, if one has nothing to do.
+    """The same as `start`, but it reuses a recently idle thread if there is one.
 
-    All callers give the same name. No work waits for the end of other work.
+    All callers pass the same name. No work waits for other work to end.
     """
     work = [run]  # the thread that takes it out carries it out, so that it happens once
     try:

@@ -6,7 +6,7 @@ from array import array
 
 #: An interval, in seconds, and how many are kept: the last 15 minutes.
 INTERVAL, MOST = 15.0, 60
-#: What holds larger numbers: there may be thousands of hosts, and most have few calls.
+#: For larger numbers: there may be thousands of hosts, and most have few calls.
 _WIDER = {"B": "H", "H": "I", "I": "Q"}
 
 
@@ -42,7 +42,7 @@ class Activity:
             self._put(before, calls - self._calls, errors - self._errors)
             for other in range(before + 1, min(number, before + MOST) + 1):
                 self._put(other, 0, 0)
-            # A Ctrl-C comes before all of this or after it: until then the same is put where it was put before.
+            # A Ctrl-C comes before all of this or after it; repeating these assignments changes nothing.
             self._number, self._calls, self._errors = number, calls, errors
         return ends, max(0.0, now - (before + 1) * INTERVAL)
 

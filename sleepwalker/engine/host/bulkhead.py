@@ -104,7 +104,7 @@ class Bulkhead:
 
     def turn_all_away(self) -> None:
         """End all waits without a place."""
-        self._lock.wake_locked(self.queue)  # while they are there: a Ctrl-C leaves them to the next one to come
+        self._lock.wake_locked(self.queue)  # while there are any: after a Ctrl-C the next caller handles them
         self.queue = ()
 
     def learn(self, outcome: Outcome, began: float, now: float) -> None:
@@ -121,7 +121,7 @@ class Bulkhead:
     def _grant(self) -> None:
         while self.queue:
             waiter = self.queue[0]
-            if not waiter.call.inside:  # else a Ctrl-C came after it had been let in, and before it was woken
+            if not waiter.call.inside:  # else a Ctrl-C came after its admission and before it was woken
                 if not self._observes and (limit := self.limit) is not None and self.in_flight >= limit:
                     return
                 self.in_flight += 1

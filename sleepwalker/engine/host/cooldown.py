@@ -10,9 +10,9 @@ from itertools import count
 
 from sleepwalker.engine.host.holdings import Holdings
 
-#: Those that a cooldown held back are let go within so much of its time after its end, rather than all at its end.
+#: Calls held back by a cooldown go within this share of its length after its end, not all at once.
 _SPREAD = 0.1
-#: How many are known of one host. Credentials whose cooldown is forgotten learn of it by asking once more.
+#: How many are kept per host. Credentials whose cooldown was dropped learn of it from their next response.
 _MOST = 1024
 
 
@@ -91,7 +91,7 @@ class Cooldowns:
             call.cooldown_place = (
                 came,
                 next(self._numbers),
-            )  # first: a call that leaves looks for what may not be there yet
+            )  # first: a leaving call looks for it, although it may not be there yet
             insort(self._queue, call.cooldown_place)
 
     def stop_waiting(self, call: Holdings) -> None:

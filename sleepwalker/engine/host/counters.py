@@ -109,7 +109,7 @@ class Counters:
 
     def attempt(self, seconds: float) -> None:
         """An attempt ended that took so long."""
-        place = _BINS + bisect_left(BOUNDS, seconds)  # first: from here on no Ctrl-C comes between
+        place = _BINS + bisect_left(BOUNDS, seconds)  # first: from here on no Ctrl-C can come in between
         self.attempts += 1
         self._attempted += seconds
         try:

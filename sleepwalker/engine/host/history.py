@@ -7,13 +7,13 @@ from sleepwalker.engine.host.window import Window
 from sleepwalker.engine.outcome import Head, Outcome
 
 _GOOD, _BAD = 0, 1
-#: So many attempts must be known before a percentile of them says when to hedge.
+#: The least number of known attempts before a percentile decides when to hedge.
 _ENOUGH = 20
-#: No sooner than after so many seconds does a percentile hedge: below it, sending is most of what takes time.
+#: A percentile never hedges earlier than this many seconds: below it, sending takes most of the time.
 _MIN_DELAY = 0.001
-#: For so many seconds a percentile holds once it is worked out, which takes tens of microseconds.
+#: Seconds that a computed percentile stays valid; computing it takes tens of microseconds.
 _CACHE_TTL = 0.25
-#: So many are kept: per-call policies may have any number of percentiles.
+#: How many are cached: per-call policies may have any number of percentiles.
 _CACHED = 8
 #: Until a percentile is asked for.
 _EMPTY: dict[float, tuple[float | None, float]] = {}

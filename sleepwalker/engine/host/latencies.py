@@ -12,7 +12,7 @@ from collections.abc import Sequence
 _PER_OCTAVE = 12
 _LOWEST = -14
 _BINS = (12 - _LOWEST) * _PER_OCTAVE
-#: Bins are made room for so many at a time.
+#: Bins are allocated in groups of this size.
 _BINS_AT_ONCE = 6
 
 
@@ -116,7 +116,7 @@ class Latencies:
             self._longest[number % slices] = 0.0
             for index in range(start, start + width):
                 self._counts[index] = 0
-        self._until = end * self._span  # last: where a Ctrl-C came before, the next one to come does all of it again
+        self._until = end * self._span  # last: after an earlier Ctrl-C, the next caller repeats all of it
         self._slice = (end - 1) % slices
 
 
@@ -137,5 +137,5 @@ def _edge(index: int) -> float:
     return math.ldexp(2.0 ** (step / _PER_OCTAVE), octave + _LOWEST)
 
 
-#: Where all bins but the first begin. What is shorter counts in that one, and what is longer in the last.
+#: Lower bounds of all bins except the first. Shorter durations count in the first bin, longer ones in the last.
 _EDGES = tuple(_edge(index) for index in range(1, _BINS))

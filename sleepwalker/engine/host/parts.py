@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-#: Of one host. Names may be made of anything, as of a tenant's, and each record takes some kilobytes.
+#: For one host. Names may come from anything, such as tenants, and each record takes some kilobytes.
 MOST_PARTS = 1_000
-#: How many one call looks at to drop one, so that the lock is held for microseconds.
+#: How many one call examines to drop one, so that the lock is held for microseconds.
 _BATCH = 16
 _name = attrgetter("key")
 

@@ -37,7 +37,7 @@ class Word(NamedTuple):
     since: float
     """When it came, on the host's clock, in seconds."""
     until: float
-    """Until then nobody is sent to the host; after that, some try it."""
+    """Until then no call goes to the host; after that, some calls try it."""
     cause: str | None
     """The last failure that they met: a status, or the name of an exception type."""
 

@@ -20,21 +20,21 @@ from sleepwalker.policy import BreakerPolicy
 if TYPE_CHECKING:
     import pybreaker
 
-#: The state machine, made anew for each step.
+#: The state machine, created for each step.
 Machine: TypeAlias = "pybreaker.CircuitBreaker"
 #: One step of the state machine.
 Step = Callable[["Machine"], object]
 #: Told of a transition: the state before, and the one after.
 Listener = Callable[[State, State], None]
 
-#: What the state machine is told; the real error stays with the caller that met it.
+#: The error that the state machine gets; the real error stays with its caller.
 _FAILED = Exception("an attempt failed")
 _GOOD, _BAD = 0, 1
-#: A run that the share before it makes less likely than this is no chance.
+#: A run less likely than this, given the share of failures before it, is not chance.
 _CHANCE = math.log(1e-5)
-#: So many attempts are thought to have been before the first: with few, the share of failures says little.
+#: As if so many attempts had come before the first one: with few attempts, the share of failures says little.
 _BEFORE = 5
-#: A run is judged as if at most this share had failed before it.
+#: A run is judged as if at most this share had failed before.
 _MOST = 0.95
 #: A host that has just come back may be cold, and fail most attempts for a while; or be down again, which is likelier
 #: now than at any other time. So its run is judged by this share, and less has to speak against chance.

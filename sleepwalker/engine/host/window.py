@@ -21,7 +21,7 @@ class Window:
         # The current slice by when it ends and where its counts start: all that nearly every call needs to know.
         self._until = 0.0
         self._start = 0
-        # A byte each, until one needs more; made like this, it has no room to spare.
+        # One byte each until one needs more; created this way, it has no spare room.
         self._counts = array("B", [0]) * (slices * channels)
         self._totals = [0] * channels
 
@@ -78,6 +78,6 @@ class Window:
                 for channel in range(channels):
                     self._totals[channel] -= self._counts[start + channel]
                     self._counts[start + channel] = 0
-        # Last: where a Ctrl-C came before, the next one to come does all of it again.
+        # Last: after an earlier Ctrl-C, the next caller repeats all of it.
         self._until = end * self._span
         self._start = (end - 1) % self._slices * channels

@@ -177,7 +177,7 @@ class Service:
     def _sweep_if_due(self) -> None:
         if self._now >= self._swept_at + _SWEEP_AFTER or self._version >= self._swept + _SWEEP_CHANGES:
             self._sweep()
-            # Services of which nobody spoke for so long go as a whole: each that is used sweeps once an hour.
+            # Services without reports for so long are removed as a whole: a service in use sweeps once an hour.
             gone = (self._now - KEPT_FOR - 2 * _SWEEP_AFTER,)
             for table in ("workers", "hosts", "views", "orders"):
                 self._run(

@@ -91,7 +91,7 @@ local function write_orders()
   end
 end
 
--- Once an hour, whoever comes first: nothing of ours is kept for ever, and nothing that is used is lost.
+-- Once an hour, by the first worker to come: nothing of ours is kept for ever, and nothing in use is lost.
 local function put_off()
   for _, name in ipairs(KEYS_OF_ALL) do call("EXPIRE", key(name), KEPT) end
   for worker in pairs(labels or {}) do call("EXPIRE", key("said:" .. worker), KEPT) end

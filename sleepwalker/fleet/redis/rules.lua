@@ -89,7 +89,7 @@ local function set_view(origin, h, opinion, failed, began, cause, before)
   elseif opinion == "f" and h.accusers > 0 and was ~= "f" then
     uncount(h, before)
     own[origin] = false
-    if h.accusers > 0 then -- else it was the only one that accused, and nobody is left to contradict
+    if h.accusers > 0 then -- else it was the only accuser, and no other worker is left to contradict it
       h.fine = h.fine + 1
       own[origin] = pack(VIEW, "f", h.since, now)
     end

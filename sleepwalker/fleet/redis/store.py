@@ -141,7 +141,7 @@ class RedisStore:
         return answer
 
     def _read(self, read: Callable[..., _T], *answer: Any) -> _T:
-        """Whatever cannot be read was written by somebody else."""
+        """Data that cannot be read was written by another program."""
         with contextlib.suppress(Exception):  # garbage fails in many ways
             return read(*answer)
         self._wire.close()

@@ -46,19 +46,19 @@ class BreakerPolicy(PolicyModel, frozen=True):
     constraints: ClassVar[tuple[Constraint, ...]] = (at_most("open_for", "open_max"), slow_both_or_neither)
 
     failure_ratio: Ratio = 0.85
-    """Share of failures within `window` at which the circuit opens: above it, hardly any attempt succeeds. Below it,
+    """Share of failures within `window` at which the circuit opens. Above it, hardly any attempt succeeds. Below it,
     retries get more responses than an open circuit."""
     window: Seconds = 30.0
-    """Seconds of the past over which the shares are taken."""
+    """Seconds of the past that the shares cover."""
     min_calls: Count = 50
-    """The fewest outcomes within `window` for a share to count: two of three may be chance."""
+    """The least number of outcomes within `window` before a share counts: two of three may be chance."""
     consecutive: Count = 5
-    """Failures in a row that open the circuit, if they lasted `consecutive_for` and chance does not explain them (less
-    than 1 in 100,000, given the share of failures before). A host with few calls is covered too. The attempts of one
-    call alone do not open it."""
+    """Failures in a row that open the circuit, if they lasted `consecutive_for` and are not explained by chance (less
+    than 1 in 100,000, given the share of failures before). This also covers hosts with few calls. The attempts of a
+    single call do not open it."""
     consecutive_for: SecondsOrZero = 0.5
-    """Seconds that a run of failures must have lasted: many attempts can fail within one short fault. 0: the run alone
-    decides, at once."""
+    """Seconds that a run of failures must have lasted, because many attempts can fail within one short fault. 0: the
+    run alone decides, at once."""
     statuses: Statuses = SERVER_FAILURES
     """Statuses that are failures of the host: for the circuit, its health, counts and events. `"5xx"` is short for all
     5xx but 501, and may stand beside numbers: `["5xx", 429]`. Of the others, 408, 429 and 501 are neutral, and the rest
@@ -66,25 +66,25 @@ class BreakerPolicy(PolicyModel, frozen=True):
     slow_ratio: Ratio | None = None
     """Share of slow calls within `window` at which the circuit opens. Off by default."""
     slow_call: Seconds | None = None
-    """Seconds from which a call is slow; one still in flight after that time counts. Off by default."""
+    """Seconds after which a call counts as slow, even while it is in flight. Off by default."""
     open_for: Seconds = 1.0
     """Seconds that an open circuit rejects all calls before it admits a probe, ±10 % so that clients do not probe at
-    the same time. Multiplied by `open_growth` after each failed probe, and each relapse."""
+    the same time. Multiplied by `open_growth` after each failed probe and each relapse."""
     open_growth: Annotated[float, Field(ge=1, le=10)] = 1.5
-    """The open time is multiplied by this each time. 1: it stays the same."""
+    """Factor for the open time after each failed probe. 1: it stays the same."""
     open_max: Seconds = 10.0
-    """Seconds that a circuit stays open at most, before it admits a probe."""
+    """Seconds that a circuit stays open at most before it admits a probe."""
     half_open_probes: Count = 1
     """Calls that probe the host at the same time; all others are rejected at once, or wait."""
     close_after: Count = 2
     """Successful probes after which the circuit closes."""
     ramp: SecondsOrZero = 5.0
-    """Seconds that the slow start after closing takes at most. The calls admitted at once double with each round of
-    successes and halve with a failure, until all are admitted: a cold host is not overloaded again, and a healthy one
-    soon has its load back. 0 admits all at once."""
+    """Seconds that the slow start after closing takes at most. The calls admitted at once double with each
+    round of successes and halve with a failure, until all are admitted. So a cold host is not overloaded again, and a
+    healthy one soon has its full load. 0 admits all at once."""
     max_wait: SecondsOrZero = 0.0
-    """Seconds that a call waits for a circuit that does not admit it, within its `total`, first come, first served.
-    Meanwhile it holds its permit of the bulkhead. 0 rejects at once."""
+    """Seconds that a call waits for a circuit that does not admit it, within its `total`, first come, first served. It
+    keeps its place in the bulkhead meanwhile. 0 rejects at once."""
     mode: Mode = "enforce"
     """`enforce` rejects calls; `observe` only reports what it would have done."""
 

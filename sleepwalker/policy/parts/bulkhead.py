@@ -27,13 +27,13 @@ class BulkheadPolicy(PolicyModel, frozen=True):
     """
 
     max_concurrent: Count = 1000
-    """Calls in flight per host. High by default: a guard against leaks rather than a throttle."""
+    """The most calls in flight per host. High by default: a guard against leaks, not a throttle."""
     max_wait: SecondsOrZero = 0.0
     """Seconds that a call waits for a permit. 0 rejects at once: a queue would hide the problem."""
     adaptive: bool = False
-    """Whether the limit follows the host's latency, between 1 and `max_concurrent`: it grows step by step while
-    attempts are fast, and shrinks to less than half where they take twice as long as usual, time out, or get a 429, or
-    a 503 that is one of `breaker.statuses`."""
+    """Whether the limit follows the host's latency, between 1 and `max_concurrent`. It grows step by step while
+    attempts are fast. It shrinks to less than half if they take twice as long as usual, time out, or get a 429, or a
+    503 that is in `breaker.statuses`."""
     mode: Mode = "enforce"
     """`enforce` rejects calls; `observe` only reports what it would have done."""
 

@@ -36,21 +36,22 @@ class HealthPolicy(PolicyModel, frozen=True):
     constraints: ClassVar[tuple[Constraint, ...]] = (at_most("rehook_initial", "rehook_max"),)
 
     window: Seconds = 60.0
-    """Seconds of the past over which success ratio and latencies are taken."""
+    """Seconds of the past that success ratio and latencies cover."""
     degraded_below: Ratio = 0.95
     """Success ratio below which a host is called degraded."""
     broken_after: Count = 3
-    """Connect failures in a row after which a host is broken and its connection evicted; more where chance explains so
-    many, by the share of failures within `window`, as where one of its machines refuses all."""
+    """Connect failures in a row after which a host is broken and its connection evicted. More are needed if chance
+    explains so many, given the share of failures within `window`: for example if one of several machines refuses all
+    connections."""
     rehook_initial: SecondsOrZero = 1.0
-    """Seconds before the hooks are asked again for a broken host, twice as long each time."""
+    """Seconds before the hooks are called again for a broken host; doubled each time."""
     rehook_max: SecondsOrZero = 60.0
     """Seconds between two rounds of hooks at most."""
     idle: Seconds = 300.0
     """Seconds after which an unused connection is retired."""
     max_age: Seconds | None = None
-    """Seconds after which a manager replaces a connection even if it is in use, for hosts that move; no socket is used
-    for longer either. Off by default."""
+    """Seconds after which a manager replaces a connection even if it is in use, for hosts that move. Its sockets are
+    not used longer either. Off by default."""
     probe: ProbePath | None = None
     """Path requested in the background while the host is broken, so that it recovers without a user's call. Off by
     default."""

@@ -18,7 +18,8 @@ class LogFields(TypedDict, total=False):
 
 
 class LogPolicy(PolicyModel, frozen=True):
-    """How much is logged of calls that got a response, and of those refused unsent. Other failures are always logged.
+    """How much is logged of calls with a response, and of calls refused before sending. Other failures are always
+    logged.
 
     Example:
         ```python
@@ -31,8 +32,8 @@ class LogPolicy(PolicyModel, frozen=True):
     sample: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the calls with a response that are logged: 0.01 keeps one in a hundred, 0 none."""
     rejections: Annotated[float, Field(ge=0.0001, le=1_000_000)] = 1.0
-    """How many times a second the refused calls of a host are logged: the first at once, the others together, with the
-    number of calls that each line stands for. 1000000 logs each."""
+    """How many times a second a host's refused calls are logged. The first one is logged at once; the others are
+    grouped, and each line says how many calls it stands for. 1000000 logs each."""
 
     if TYPE_CHECKING:
 

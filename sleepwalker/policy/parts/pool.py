@@ -32,18 +32,18 @@ class PoolPolicy(PolicyModel, frozen=True):
     size: Annotated[int, Field(ge=1, le=10_000)] = 32
     """Idle sockets kept per connection: about as many as threads use it at a time."""
     idle: SecondsOrZero = 50.0
-    """Seconds after which an idle socket is not used again. Less than the 60 s after which common servers and load
-    balancers close it: a request sent just then is lost. 0 never reuses one. If a server's `Keep-Alive: timeout=` is
-    shorter, that counts, less 1 s."""
+    """Seconds after which an idle socket is not used again. Below 60 s, because common servers and load balancers close
+    it then, and a request sent at that moment is lost. 0 never reuses a socket. If a server's `Keep-Alive: timeout=` is
+    shorter, that applies, less 1 s."""
     max_age: Seconds | None = 300.0
-    """Seconds after which a socket is not used again even if it is busy, ±10 % so that a fleet's do not all end
-    together: within this time calls follow a name that moved, and reach new machines. False: no limit."""
+    """Seconds after which even a busy socket is not used again, ±10 % so that those of many processes do not end
+    together. Within this time calls follow a name that moved, and reach new machines. False: no limit."""
     block: bool = False
     """Whether a call waits for a socket when `size` are in use, rather than opening another."""
     require_close_notify: bool = True
-    """Whether a body that ends with its TLS connection counts as whole only if TLS's close_notify came: without it,
-    anyone in between may have cut the connection. False for old servers that send none. Bodies with a length and
-    chunked ones say themselves where they end, and do not need it."""
+    """Whether a body that ends with its TLS connection counts as whole only after TLS's close_notify. Without it,
+    anyone on the network path may have cut the connection. Set False for old servers that send none. Chunked bodies,
+    and bodies with a length, do not need it."""
 
     if TYPE_CHECKING:
 

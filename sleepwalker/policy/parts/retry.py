@@ -40,10 +40,10 @@ class RetryBudget(PolicyModel, frozen=True):
     """
 
     ratio: Ratio = 0.2
-    """Failed retries, as a share of the calls within `window`; one that got a response is not charged.
-    With the host down completely, its load grows by this share rather than `attempts`-fold."""
+    """Failed retries, as a share of the calls within `window`. A retry that got a response is not charged. If the host
+    is down, its load grows by this share instead of `attempts`-fold."""
     min_per_second: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
-    """Failed retries per second that are always granted, so that a host with few calls has some."""
+    """Failed retries per second that are always allowed, so that hosts with few calls have some."""
     window: Seconds = 10.0
     """Seconds of the past that count as recent."""
 
@@ -86,22 +86,23 @@ class RetryPolicy(PolicyModel, frozen=True):
     wait_initial: SecondsOrZero = 0.1
     """Seconds before the second attempt, before jitter."""
     wait_multiplier: Annotated[float, Field(ge=1, le=100)] = 2.0
-    """Each wait is this many times the one before. Decorrelated jitter does not use it: it draws between `wait_initial`
-    and three times the last wait."""
+    """Factor from one wait to the next. Decorrelated jitter does not use it: it draws between `wait_initial` and three
+    times the last wait."""
     wait_max: SecondsOrZero = 5.0
     """Seconds between two attempts at most; a `Retry-After` may be longer."""
     jitter: Jitter = "full"
-    """How waits are randomised, so that callers that failed together do not retry together: `full` from 0 to the whole
-    wait, `equal` from half of it, `decorrelated` up to three times the last wait, `none` not at all."""
+    """How waits are randomised, so that callers that failed together do not retry together. `full`: from 0 to the whole
+    wait. `equal`: from half of it. `decorrelated`: up to three times the last wait. `none`: not at all."""
     statuses: Statuses = frozenset({408, 429, 502, 503, 504})
-    """Statuses that are retried: they mean `not now`. 500 is not among them, as it usually comes again. Any from 200 on
-    may be named, such as the 202 of a job that is not done; when attempts run out, a response below 400 is returned.
+    """Statuses that are retried, because they mean `not now`. 500 is not among them, because a retry usually gets it
+    again. Any status from 200 on is allowed, such as 202 for an unfinished job. When attempts run out, a response below
+    400 is returned.
     `"5xx"` is short for all 5xx but 501."""
     methods: Methods = IDEMPOTENT_METHODS
     """Methods that are sent again even if the first send may have been processed; by default the idempotent ones (RFC
     9110 section 9.2.2). A call's `idempotent=` and an `Idempotency-Key` header override this."""
     retry_after_max: SecondsOrZero = 60.0
-    """Seconds of `Retry-After` that a call waits for at most, if it has the time; a response that asks for more is
+    """Seconds of `Retry-After` that a call waits at most, if it has the time. A response that asks for more is
     returned at once."""
     after_binds: Binds = "call"
     """Which calls wait when a server says `not now`, by `Retry-After` or, with a 429, by its rate limit's headers:

@@ -36,19 +36,19 @@ class TimeoutPolicy(PolicyModel, frozen=True):
     )
 
     connect: Seconds = 3.05
-    """Seconds to be connected, name look-up and TLS handshake included. A little more than 3, so that a lost first
+    """Seconds to connect, including name look-up and TLS handshake. A little more than 3, so that a lost first
     packet, sent again after 1 s and after another 2 s, can still arrive."""
     read: Seconds = 10.0
-    """Seconds between two bytes of the response, and from the request to its first byte. Longer than `attempt` it has
-    no effect, except on streamed bodies."""
+    """Seconds between two bytes of the response, and from the request to its first byte. A value above `attempt` has no
+    effect, except on streamed bodies."""
     attempt: Seconds = 10.0
     """Seconds for one attempt, from connecting to the last byte of the body (of the head, for a stream). One stuck
     attempt leaves time for another."""
     total: Seconds = 30.0
-    """Seconds that the caller waits at most: all attempts, the waits between them, and queueing."""
+    """Seconds that the caller waits at most, for all attempts, the waits between them, and queueing."""
     propagate: HeaderName | None = None
-    """Header that tells the server with each attempt how many seconds are left for its response, such as
-    `X-Request-Timeout`, so that it does not go on working after the caller gave up. Off by default."""
+    """Header that tells the server how many seconds are left for its response, such as `X-Request-Timeout`. So the
+    server can stop working when the caller has given up. Off by default."""
 
     if TYPE_CHECKING:
 

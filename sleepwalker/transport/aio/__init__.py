@@ -1,1 +1,1 @@
-"""Sending with aiohttp: one session a connection, and a socket that knows when to go."""
+"""Sending with aiohttp: one session per connection, and sockets that close in time."""

@@ -37,21 +37,21 @@ class Clients(Protocol):
     """The clients of one connection."""
 
     def at_hand(self, loop: asyncio.AbstractEventLoop) -> Client | None:
-        """The one of its own origin, if it is there already."""
+        """The client of its own origin, if it exists already."""
         ...
 
     async def here(self) -> Client:
-        """The one of its own origin."""
+        """The client of its own origin."""
         ...
 
     async def elsewhere(self, url: str) -> Client:
-        """One for the URL of a redirect to another origin, without cookies and credentials."""
+        """A client for the URL of a redirect to another origin, without cookies and credentials."""
         ...
 
 
 @dataclass(slots=True)
 class Sender:
-    """What the attempts of one connection are sent with."""
+    """What the attempts of one connection need to send."""
 
     origin: Origin
     clients: Clients
@@ -63,7 +63,7 @@ class Sender:
 
 
 async def attempt(sender: Sender, outgoing: OutgoingRequest, connect: float, read: float, step: Send) -> Outcome:
-    """Send once and wait for the whole response (for its head, where it is streamed). Errors are in the outcome.
+    """Send once and wait for the whole response (for a stream: its head). Errors are in the outcome.
 
     `connect` and `read` are in seconds. A cancelled task closes its socket, and CancelledError is raised.
     """

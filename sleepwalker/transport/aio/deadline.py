@@ -1,7 +1,7 @@
-"""The deadline of an attempt that runs in a task: it cuts whatever the task waits for.
+"""The deadline of an attempt that runs in a task: it cuts any wait of the task.
 
-aiohttp's own timeouts are not used. They round up to whole seconds from 5 s on, bound each wait by itself, and have
-taken a cancellation by the caller for one of their own.
+aiohttp's own timeouts are not used. From 5 s on they round up to whole seconds, they limit each wait separately, and
+they have mistaken a caller's cancellation for their own.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ class Socket(Protocol):
         ...
 
     def check_end(self, response: requests.Response) -> None:
-        """MalformedResponse where the body of a response ended with it, though TLS did not announce an end."""
+        """MalformedResponse if the body of a response ended with the connection, without TLS announcing the end."""
         ...
 
     def done(self, now: float, keep_alive: float) -> None:
-        """It brought a response whole, after which the server keeps it open for so many seconds."""
+        """The response is complete; the server keeps the socket open for so many seconds."""
         ...
 
 
 class Pool(Protocol):
-    """Where sockets are taken from."""
+    """The source of sockets."""
 
     def close_idle(self, before: float) -> None:
-        """Close the sockets that have lain idle since `before`, on the pool's clock."""
+        """Close the sockets that have been idle since `before`, on the pool's clock."""
         ...
 
 
@@ -204,7 +204,7 @@ class AttemptDeadline:
     # -- the time that is left
 
     def begin(self) -> None:
-        """From now on the task that runs is cut when time runs out."""
+        """From now on the running task is cut when time runs out."""
         self._task = task = asyncio.current_task(self.loop)
         if task is None:  # a coroutine that something else than a task drives
             raise RuntimeError("calls must be awaited in an asyncio task")
@@ -213,7 +213,7 @@ class AttemptDeadline:
             self._handle = self.loop.call_at(self._ends_at, self.due)
 
     def end(self, error: BaseException | None) -> bool:
-        """The attempt is over, with this error; whether that is the cancellation by which time running out cut it."""
+        """The attempt ended with this error. Returns whether that is the cancellation by its own deadline."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -224,7 +224,7 @@ class AttemptDeadline:
         return task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError)
 
     def remaining(self) -> float:
-        """Seconds left for the attempt; TimeoutError where there are none."""
+        """Seconds left for the attempt; TimeoutError if there are none."""
         left = self._ends_at - self.loop.time()
         if left <= 0:
             self.hit = True
@@ -238,7 +238,7 @@ class AttemptDeadline:
             self._bound(self.connect)
 
     def connected(self, used: Socket | None = None) -> None:
-        """The request is about to be sent, over this socket if it is one of ours. Short ones are sent at once."""
+        """The request is about to be sent, over this socket if it is one of ours. Short requests are sent at once."""
         self.opened, self.at_proxy = None, False
         if used is not None:
             self.socket, self.peer = used, used.peer
@@ -248,26 +248,26 @@ class AttemptDeadline:
             self.await_head()
 
     def await_piece(self) -> None:
-        """The caller's own code makes a piece of the body: that is bounded by the attempt's deadline alone."""
+        """The caller's own code makes a piece of the body: only the attempt's deadline limits that."""
         self.phase = "send"
         self.hit, self._at = True, self._ends_at
 
     def await_room(self) -> None:
-        """A piece of the body is sent: the server has to take it within `read` seconds."""
+        """A piece of the body is being sent: the server must take it within `read` seconds."""
         self.phase = "send"
         self._bound(self.read)
 
     def await_head(self) -> None:
-        """The request is sent: what is waited for now is the response's head."""
+        """The request is sent; it now waits for the response's head."""
         self.phase = "head"
         self._bound(self.read)
 
     def await_bytes(self) -> None:
-        """The head is there: what is waited for now are bytes of the body."""
+        """The head has arrived; it now waits for bytes of the body."""
         self._bound(self.read)
 
     def doubt(self) -> None:
-        """The latest socket was used before, and broke: those that had been idle as long are closed, too."""
+        """The latest socket was a reused one and broke: close others that have been idle as long."""
         if self.taken_from is not None:
             self.taken_from.close_idle(self.taken_at)
 
@@ -285,11 +285,11 @@ class AttemptDeadline:
 
     @property
     def over(self) -> bool:
-        """Whether nothing is to be cut any more."""
+        """Whether there is nothing more to cut."""
         return self._task is None
 
     def due(self) -> None:
-        """A timer of the loop's: cut what the task waits for, if its time is over."""
+        """Called by a timer of the loop: cut the task's wait if its time is over."""
         task = self._task
         if task is None:
             return
@@ -310,7 +310,7 @@ class AttemptDeadline:
 
     @property
     def in_tls(self) -> bool:
-        """Whether the socket that is being opened has a peer, so that the handshake is what is waited for."""
+        """Whether the new socket has a peer, so that it waits for the TLS handshake."""
         if self.opened is None:
             return False
         try:
@@ -320,7 +320,7 @@ class AttemptDeadline:
         return True
 
     def release(self) -> None:
-        """Close the latest response, and its socket unless it was given back whole. A second time changes nothing."""
+        """Close the latest response, and its socket unless it was returned complete. Repeating it changes nothing."""
         close, self.on_release = self.on_release, None
         if close is not None:
             with contextlib.suppress(Exception):
@@ -335,6 +335,6 @@ current: ContextVar[AttemptDeadline | None] = ContextVar("sleepwalker attempt", 
 
 
 def present() -> AttemptDeadline | None:
-    """The deadline of the attempt that the running task makes. A task that was begun within one may outlast it."""
+    """The deadline of the running task's attempt. A task started within an attempt may outlast it."""
     deadline = current.get()
     return None if deadline is None or deadline.over else deadline

@@ -1,4 +1,4 @@
-"""The errors of aiohttp, each as one of ours: the same rules and texts as for requests, by another table."""
+"""Translates aiohttp's errors into ours, with the rules and texts used for requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ AIOHTTP = Table(
 
 
 def translate(error: Exception, context: ErrorContext) -> Exception:
-    """The error to raise instead of `error`; one that is not about the exchange is returned unchanged."""
+    """The error to raise for `error`; one that is not about the exchange is returned unchanged."""
     if isinstance(error, _CONNECTING):
         if context.phase not in ("queue", "connect", "tls"):  # of a session with a connector that is not ours
             context.phase = "tls" if isinstance(error, aiohttp.ClientSSLError) else "connect"

@@ -1,9 +1,9 @@
-"""A request and its response, without the steps of aiohttp's session that do nothing for them.
+"""A request and its response without the steps of aiohttp's session that do nothing for them.
 
-The session prepares what may be redirected, compressed, traced or sent again, and its own headers and cookies: more
-than half of what a small request costs. Here the request's bytes are written to the socket that aiohttp's connector
-gives, and aiohttp reads the response. What that takes of aiohttp is tried out first, in memory. Where this release
-works in another way, or a tracer or a mock has taken the session's place, requests go through the session.
+The session prepares for redirects, compression, tracing and resending, and its own headers and cookies: more than half
+of the cost of a small request. Here the request's bytes are written to the socket from aiohttp's connector, and aiohttp
+reads the response. The required parts of aiohttp are tried out first, in memory. If this release works differently, or
+a tracer or a mock has replaced the session, requests go through the session.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _REQUEST = aiohttp.ClientSession.__dict__.get("_request")
 
 
 class Received:
-    """What an attempt needs of an `aiohttp.ClientResponse`."""
+    """What an attempt needs from an `aiohttp.ClientResponse`."""
 
     __slots__ = ("_conn", "content", "raw_headers", "reason", "status")
 
@@ -52,7 +52,7 @@ class Received:
         self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
         self.content: aiohttp.StreamReader = content
         self._conn = conn
-        if message.code == 101:  # nobody asked for another protocol
+        if message.code == 101:  # no other protocol was requested
             conn.close()
         elif not kept:
             content.on_eof(conn.release)  # at once, where all of it is there
@@ -66,7 +66,7 @@ class Received:
         return None
 
     def close(self) -> None:
-        """Close its socket, unless it was given back."""
+        """Close its socket, unless it was returned."""
         self._conn.close()
 
 
@@ -92,7 +92,7 @@ class FastPath:
         self._heads: dict[tuple[Any, ...], str] = {}
 
     async def send(self, prepared: requests.PreparedRequest, deadline: AttemptDeadline) -> Received | None:
-        """The head of the response; None for a request that has to go through the session."""
+        """The head of the response; None for a request that must go through the session."""
         template = self._connector.template
         url, store = prepared.url or "", store_of(prepared.headers)
         body: Any = prepared.body
@@ -180,7 +180,7 @@ async def _final(protocol: Any, message: Any, content: aiohttp.StreamReader) -> 
 
 
 def is_open(session: aiohttp.ClientSession, host: str) -> bool:
-    """Whether requests of a session may take it."""
+    """Whether requests of a session may use it."""
     global _works
     if session.trace_configs:
         return False

@@ -1,4 +1,4 @@
-"""Whether a body that ends with its TLS connection is whole: only if TLS announced the end (RFC 8446, section 6.1)."""
+"""Whether a body that ends with its TLS connection is complete: only if TLS announced the end (RFC 8446, 6.1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sleepwalker.transport.framing import UNANNOUNCED, MalformedResponse
 
 
 class Goodbye:
-    """Hears whether the other end of a TLS connection announces that it ends."""
+    """Notes whether the other end of a TLS connection announces its end."""
 
     __slots__ = ("ended", "heard")
 
@@ -34,13 +34,13 @@ class Goodbye:
         protocol.eof_received = eof_received
 
     def check(self, response: requests.Response) -> None:
-        """MalformedResponse where the body of a response ended with the connection, and unannounced."""
+        """MalformedResponse if the body of a response ended with the connection, unannounced."""
         if not self.heard and _ends_with_its_connection(response):
             raise MalformedResponse(UNANNOUNCED)
 
 
 def goodbye_of(protocol: Any) -> Goodbye | None:
-    """For a connection over TLS, unless its context takes each end for an announced one."""
+    """For a connection over TLS, unless its context treats each end as announced."""
     transport = protocol.transport
     tls = None if transport is None else transport.get_extra_info("ssl_object")
     if tls is None or tls.context.options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0):

@@ -1,4 +1,4 @@
-"""Takes in the body of a response, within the deadline of its attempt, and gives its socket back."""
+"""Receives the body of a response within its attempt's deadline, and returns the socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OF_AN_ERROR = 1 << 20
 
 
 async def read_short(response: requests.Response, got: Got, deadline: AttemptDeadline, clock: Clock) -> None:
-    """Read the body of a response that is not the last one, if it is short: then its socket can be used again."""
+    """Read the body of an intermediate response if it is short, so that its socket can be reused."""
     try:
         body, _ = await read_error(got, _codings(response), SHORT, deadline)
     except (aiohttp.ClientError, OSError):  # the body is not needed
@@ -33,7 +33,7 @@ async def read_short(response: requests.Response, got: Got, deadline: AttemptDea
 def is_received(
     response: requests.Response, got: Got, outgoing: OutgoingRequest, deadline: AttemptDeadline, clock: Clock
 ) -> bool:
-    """Take a body that came with its head, as most do; whether it is one, and needs nothing more."""
+    """Take a body that arrived with its head, as most do. Returns whether it did and is complete."""
     if outgoing.stream or outgoing.max_body is not None or response.status_code >= 400 or not got.content.is_eof():
         return False
     if _codings(response) or loaded_body(response) is not None:
@@ -88,7 +88,7 @@ async def read_whole_error(
     deadline: AttemptDeadline,
     clock: Clock,
 ) -> None:
-    """Read an error's body; as it came, and marked, where it is not what its Content-Encoding says."""
+    """Read an error's body. If it is not what its Content-Encoding says, it stays raw and is marked."""
     limit = outgoing.max_body
     if outgoing.raise_for_status:
         most = SHORT if outgoing.stream else _OF_AN_ERROR

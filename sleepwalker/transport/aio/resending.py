@@ -1,4 +1,4 @@
-"""Lets the hooks of an auth object answer a response by another request, as Digest does to a challenge."""
+"""Lets the hooks of an auth object answer a response with another request, as Digest answers a challenge."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class _Resend:
     """Stands for the adapter that a hook sends through."""
 
     def send(self, prepared: requests.PreparedRequest, **_: Any) -> requests.Response:
-        """Take note of the request, which is sent once the hook has ended."""
+        """Note the request; it is sent after the hook has ended."""
         raise _Again(prepared)
 
 
 def asked_again(
     response: requests.Response, prepared: requests.PreparedRequest, deadline: AttemptDeadline
 ) -> requests.PreparedRequest | None:
-    """What the hooks of an auth object send in answer to a response, if anything: as Digest does to a challenge."""
+    """The request with which the hooks of an auth object answer a response, if any."""
     asked: Any = response
     asked.connection = _Resend()
     deadline.in_hook = True

@@ -1,4 +1,4 @@
-"""Name look-ups that a deadline cuts: they run in threads, shared with those of blocking connections."""
+"""Name look-ups that a deadline can cut: they run in threads, shared with blocking connections."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sleepwalker.transport.aio.deadline import present
 
 
 class Resolver(AbstractResolver):
-    """Looks names up by `socket.getaddrinfo`, as blocking connections do. It orders what it finds for each attempt."""
+    """Resolves names with `socket.getaddrinfo`, as blocking connections do. Orders the addresses for each attempt."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a name, in the order in which they are to be tried. OSError where there are none."""
+        """The addresses of a name, in the order of tries. OSError if there are none."""
         deadline = present()
         if deadline is not None:
             deadline.begin_connect()

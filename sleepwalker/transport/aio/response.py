@@ -1,4 +1,4 @@
-"""requests' responses, made from those of aiohttp; and bodies, read up to a limit."""
+"""Makes requests' responses from those of aiohttp, and reads bodies up to a limit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OVERHEAD = 1 << 16
 
 
 class Got(Protocol):
-    """What is needed of an `aiohttp.ClientResponse`."""
+    """What is needed from an `aiohttp.ClientResponse`."""
 
     @property
     def status(self) -> int: ...
@@ -44,7 +44,7 @@ class Got(Protocol):
     @property
     def content_length(self) -> int | None: ...
     def close(self) -> None:
-        """Close its socket, unless all of the response was read."""
+        """Close its socket, unless the response was read completely."""
 
 
 def made_response(
@@ -54,9 +54,9 @@ def made_response(
     cookies: Any,
     seconds: float,
 ) -> requests.Response:
-    """The response to `prepared` as requests has it, without its body. Its cookies go into the jar `cookies`.
+    """The response to `prepared` as a requests response, without its body. Its cookies go into the jar `cookies`.
 
-    MalformedResponse where the body has a coding that was not asked for.
+    MalformedResponse if the body has a coding that was not requested.
     """
     response = _new(kind)
     fields = _fields_of(got.raw_headers)
@@ -123,7 +123,7 @@ def _names(name: bytes) -> tuple[str, str]:
 
 
 async def read_encoded(got: Got, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
-    """The body as it comes, and whether it is all of it: past `limit` bytes the response is closed."""
+    """The raw body, and whether it is complete: beyond `limit` bytes the response is closed."""
     content = got.content
     if content.is_eof():  # it came with its head, as most do
         data = content.read_nowait(-1)
@@ -141,9 +141,9 @@ async def read_encoded(got: Got, limit: int | None, deadline: AttemptDeadline) -
 
 
 async def read_body(got: Got, codings: str, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
-    """The decoded body, and whether it is all of it.
+    """The decoded body, and whether it is complete.
 
-    DecodeError or TruncatedBody of urllib3 where it is not what its Content-Encoding says.
+    DecodeError or TruncatedBody of urllib3 if it is not what its Content-Encoding says.
     """
     if not codings:
         return await read_encoded(got, limit, deadline)
@@ -154,7 +154,7 @@ async def read_body(got: Got, codings: str, limit: int | None, deadline: Attempt
 async def decoded(
     encoded: bytes, codings: str, status: int, limit: int | None, deadline: AttemptDeadline, *, whole: bool
 ) -> tuple[bytes, bool]:
-    """The first `limit` bytes of a decoded body, and whether that is all. One that is not `whole` may end anywhere."""
+    """The first `limit` bytes of a decoded body, and whether that is all. If not `whole`, it may end anywhere."""
     work = _Decoding(encoded, Decoding(codings, status), limit, whole)
     if len(encoded) <= _QUICK and not work.run(_QUICK):
         return work.result()
@@ -199,7 +199,7 @@ class _Decoding:
         self._more = True
 
     def run(self, quick: int | None) -> bool:
-        """Decode up to `quick` bytes, or all; whether there is more."""
+        """Decode up to `quick` bytes, or all; returns whether there is more."""
         body, begun = self._body, self._body.tell()
         while self._more and self.wanted and (quick is None or body.tell() - begun < quick):
             piece = next(self._pieces, None)
@@ -214,19 +214,19 @@ class _Decoding:
         return self._more
 
     def whole(self) -> tuple[bytes, bool]:
-        """Decode all of it: what comes of that, and whether it is all."""
+        """Decode all of it. Returns the result, and whether it is complete."""
         self.run(None)
         return self.result()
 
     def result(self) -> tuple[bytes, bool]:
-        """What was decoded, and whether it is all."""
+        """The decoded bytes, and whether they are all."""
         return self._body.getvalue()[: self._limit], self._whole
 
 
 async def read_error(got: Got, codings: str, limit: int | None, deadline: AttemptDeadline) -> tuple[bytes, bool]:
-    """The body of an error, as far as it is wanted: its status matters more. Whether it is decoded.
+    """The body of an error, as far as needed, because its status matters more; and whether it is decoded.
 
-    It is given as it came where it is not what its Content-Encoding says.
+    It stays raw if it is not what its Content-Encoding says.
     """
     encoded, whole = await read_encoded(got, limit, deadline)
     if not codings:

@@ -1,4 +1,4 @@
-"""The route to one origin: its aiohttp session, made for the loop that first calls, and settings, made once."""
+"""The route to one origin: its aiohttp session, made for the first calling loop, and its settings."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _LOOK_AGAIN = 1.0
 
 
 class Route:
-    """Owns the session and settings of a connection. The environment is read here and never again."""
+    """Owns the session and settings of a connection. The environment is read here, once."""
 
     awaits = True
 
@@ -77,19 +77,19 @@ class Route:
 
     @property
     def client_session(self) -> aiohttp.ClientSession | None:
-        """The one that requests go through; None before the first."""
+        """The session for requests; None before the first."""
         return self.clients.session
 
     def close(self) -> None:
-        """Close idle sockets, and keep none from now on."""
+        """Close idle sockets and keep none from now on."""
         self.clients.retire()
 
     def end(self) -> None:
-        """Close all sockets; to be called when none is in use. A session of the caller's stays open."""
+        """Close all sockets; call it when none is in use. A caller's session stays open."""
         self.clients.end()
 
     def renew(self) -> None:
-        """In a forked child: begin with no session, and leave the parent's sockets alone."""
+        """In a forked child: start without a session, and leave the parent's sockets alone."""
         self.clients.leave_to_parent()
         if isinstance(self.session.cookies, BoundedCookieJar):
             self.session.cookies.renew_lock()
@@ -132,17 +132,17 @@ class _Clients:
 
     @property
     def session(self) -> aiohttp.ClientSession | None:
-        """The one that requests go through; None before the first."""
+        """The session for requests; None before the first."""
         return self._given if self._given is not None or self._here is None else self._here.session
 
     def at_hand(self, loop: asyncio.AbstractEventLoop) -> Client | None:
-        """The client of the connection's own origin in a loop, if it is there and up to date."""
+        """The client of the connection's own origin in a loop, if it exists and is up to date."""
         if loop is not self._loop or (self._secure and self._clock.monotonic() - self._looked_at >= _LOOK_AGAIN):
             return None
         return self._here
 
     async def here(self) -> Client:
-        """The client of the connection's own origin, made for the running loop."""
+        """The client of the connection's own origin, created for the running loop."""
         loop, client = asyncio.get_running_loop(), self._here
         if client is None or loop is not self._loop:
             client = await self._begun(loop)
@@ -155,9 +155,9 @@ class _Clients:
         return client
 
     async def elsewhere(self, url: str) -> Client:
-        """A client for the URL of a redirect to another origin, without cookies, client certificate and credentials.
+        """A client for a redirect to another origin, without cookies, client certificate and credentials.
 
-        RedirectError where that origin could not be verified as strictly as our own.
+        RedirectError if that origin could not be verified as strictly as our own.
         """
         if isinstance(self._verify, ssl.SSLContext) and url.lower().startswith("https:"):
             raise RedirectError(
@@ -230,7 +230,7 @@ class _Clients:
         return session
 
     def retire(self) -> None:
-        """Close idle sockets, and keep none from now on."""
+        """Close idle sockets and keep none from now on."""
         self._retired = True
         if self._loop is not None and self._loop.is_closed():
             self.end()
@@ -239,7 +239,7 @@ class _Clients:
                 session.connector.retire()
 
     def end(self) -> None:
-        """Close all sockets; to be called when none is in use."""
+        """Close all sockets; call it when none is in use."""
         connectors, loop = _detached(self._sessions()), self._loop
         self._forget()
         if loop is not None:
@@ -257,7 +257,7 @@ class _Clients:
             _end(connectors, loop)
 
     def leave_to_parent(self) -> None:
-        """In a forked child: begin with no session."""
+        """In a forked child: start without a session."""
         _of_parents.extend(self._sessions())
         self._forget()
 

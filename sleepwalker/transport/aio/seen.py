@@ -1,4 +1,4 @@
-"""What can be seen of aiohttp's sockets from outside."""
+"""What can be observed of aiohttp's sockets from outside."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp.connector import Connection
 
 
 def weak(transport: Any) -> Callable[[], Any]:
-    """A reference to a transport, which an aiohttp that closes it forgets."""
+    """A reference to a transport. aiohttp drops a transport when it closes it."""
     try:
         return weakref.ref(transport)
     except TypeError:  # of another kind of loop
@@ -19,12 +19,12 @@ def weak(transport: Any) -> Callable[[], Any]:
 
 
 def is_off(protocol: Any) -> bool:
-    """Whether aiohttp has taken note of something wrong, such as a response out of turn."""
+    """Whether aiohttp has noticed a problem, such as an unexpected response."""
     return bool(protocol.should_close)
 
 
 def has_unread(conn: Connection) -> bool:
-    """Whether the end, or bytes out of turn, wait in an idle socket, which the loop has not come to yet."""
+    """Whether an idle socket has its end, or unexpected bytes, pending that the loop has not read yet."""
     sock = None if conn.transport is None else conn.transport.get_extra_info("socket")
     if sock is None or not hasattr(select, "poll"):
         return False

@@ -1,4 +1,4 @@
-"""Sends a request through a session of aiohttp's, with all that its session does switched off that a policy decides."""
+"""Sends a request through an aiohttp session, with every feature switched off that a policy decides."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None,
 
 @dataclass(slots=True)
 class Client:
-    """Where a request goes through."""
+    """The way that a request takes."""
 
     session: aiohttp.ClientSession
     settings: dict[str, Any]
@@ -70,7 +70,7 @@ async def through_session(prepared: requests.PreparedRequest, client: Client, de
             deadline.connected()  # a mock stands in for the session: no socket was asked for
         raise
     deadline.on_release = got.close
-    if got.status == 101:  # nobody asked for another protocol
+    if got.status == 101:  # no other protocol was requested
         got.close()
     if client.ours is not None and deadline.phase == "send" and got.status < 300:
         # aiohttp sends no more of a body once a response is there.

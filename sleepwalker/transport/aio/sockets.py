@@ -1,7 +1,7 @@
-"""aiohttp's connector, with sockets that know when to go.
+"""aiohttp's connector, with sockets that close in time.
 
-What aiohttp documents is overridden or called: `connect`, and `close` of what it hands out. Where a private name is
-used, another way is there for a release that has it no more.
+It overrides or calls documented parts of aiohttp: `connect`, and `close` of its connections. Where a private name is
+used, there is another way for releases without it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Socket:
         """How aiohttp knows it, of one that is not given back to its pool but kept in ours."""
 
     def is_off(self) -> bool:
-        """Whether it is closed, or something arrived that was not asked for."""
+        """Whether it is closed, or unexpected bytes arrived."""
         protocol = self._protocol()
         ended = protocol is None or not protocol.is_connected() or (self.goodbye is not None and self.goodbye.ended)
         return ended or is_off(protocol)
@@ -91,12 +91,12 @@ class Socket:
         protocol.close()
 
     def check_end(self, response: requests.Response) -> None:
-        """MalformedResponse where the body of a response ended with it, though TLS did not announce an end."""
+        """MalformedResponse if the body of a response ended with the connection, without TLS announcing the end."""
         if self.goodbye is not None:
             self.goodbye.check(response)
 
     def done(self, now: float, keep_alive: float) -> None:
-        """It brought a response whole, after which the server keeps it open for so many seconds."""
+        """The response is complete; the server keeps the socket open for so many seconds."""
         self.answered_at = now
         self.good_until = min(now + self._pool.max_idle, self.old_at, now + keep_alive)
         self.idle_since = now
@@ -106,7 +106,7 @@ class Socket:
 
 
 class Connector(aiohttp.TCPConnector):
-    """A pool of the sockets of one connection. It waits no longer than the attempt that asks it for one."""
+    """A pool of the sockets of one connection. It waits no longer than the requesting attempt."""
 
     def __init__(self, pool: PoolPolicy, context: ssl.SSLContext | bool, clock: Clock) -> None:
         super().__init__(
@@ -132,7 +132,7 @@ class Connector(aiohttp.TCPConnector):
         """Whether no socket is kept any more."""
 
     async def connect(self, req: Any, *args: Any, **kwargs: Any) -> Connection:
-        """A connection for a request: an idle one that may be used again, or a new one."""
+        """A connection for a request: a reusable idle one, or a new one."""
         deadline = present()
         if deadline is None:
             return await super().connect(req, *args, **kwargs)
@@ -159,7 +159,7 @@ class Connector(aiohttp.TCPConnector):
         return conn
 
     def at_hand(self, deadline: AttemptDeadline) -> Connection | None:
-        """What `connect` would give from this pool at once: for the first attempt of most calls."""
+        """What `connect` would return from this pool at once: for the first attempt of most calls."""
         if deadline.avoid or deadline.proven_since != -math.inf:
             return None
         conn = self._next_kept()
@@ -171,9 +171,9 @@ class Connector(aiohttp.TCPConnector):
         return conn
 
     def keep(self, conn: Connection, used: Any) -> bool:
-        """Have a connection come back to this pool rather than to aiohttp's, which takes more steps; whether it will.
+        """Make a connection return to this pool, not to aiohttp's, which takes more steps. Returns whether it will.
 
-        Where the number of sockets is limited, aiohttp has to know which are idle.
+        If the number of sockets is limited, aiohttp must know which are idle.
         """
         if self.limit or not isinstance(used, Socket):
             return False
@@ -231,7 +231,7 @@ class Connector(aiohttp.TCPConnector):
         conn.release()
 
     def rest(self, protocol: Any, known: Socket, now: float) -> None:
-        """A socket may be used again: it is closed all the same if it is old, or if enough are kept."""
+        """Keep a socket for reuse. It is closed instead if it is old, or if enough are kept."""
         conn = known.kept
         if not protocol.is_connected() or now >= known.good_until or self.retired or self._is_full():
             known.close()
@@ -249,7 +249,7 @@ class Connector(aiohttp.TCPConnector):
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_EVERY, _sweep, weakref.ref(self))
 
     def sweep(self) -> None:
-        """Close idle sockets that are too old, or that something comes in on: it would fill the memory."""
+        """Close idle sockets that are too old, or that receive data, which would fill the memory."""
         self._sweeper, now = None, self._clock.monotonic()
         self._close_where(lambda known: now >= known.good_until or known.is_off())
         if self._kept or self._resting:
@@ -268,11 +268,11 @@ class Connector(aiohttp.TCPConnector):
             del self._resting[protocol]
 
     def forget(self, protocol: Any) -> None:
-        """A socket is closed."""
+        """Note that a socket is closed."""
         self._resting.pop(protocol, None)
 
     def close_idle(self, before: float = math.inf) -> None:
-        """Close the sockets that have lain idle since `before`."""
+        """Close the sockets that have been idle since `before`."""
         self._close_where(lambda known: known.idle_since < before)
 
     def _close_where(self, wrong: Callable[[Socket], bool]) -> None:
@@ -282,7 +282,7 @@ class Connector(aiohttp.TCPConnector):
         self._kept = deque(known for known in self._kept if known.kept is not None)
 
     def retire(self) -> None:
-        """Close idle sockets, and keep none from now on."""
+        """Close idle sockets and keep none from now on."""
         self.retired = True
         self.close_idle()
         if self._sweeper is not None:
@@ -290,9 +290,9 @@ class Connector(aiohttp.TCPConnector):
             self._sweeper = None
 
     def closed_here(self) -> bool:
-        """Close it at once; False, and nothing done, in a release of aiohttp that cannot.
+        """Close it at once. Returns False, and does nothing, if this aiohttp release cannot.
 
-        Its `close` leaves a task that waits for the sockets. A loop that ends next would say that it destroyed it.
+        Its `close` leaves a task that waits for the sockets. If the loop ends next, it would report a destroyed task.
         """
         with contextlib.suppress(AttributeError, TypeError):
             self._close(abort_ssl=True)
@@ -300,9 +300,9 @@ class Connector(aiohttp.TCPConnector):
 
 
 def count_send(deadline: AttemptDeadline) -> None:
-    """A request is about to be sent. ServerDisconnectedError where it was already.
+    """A request is about to be sent. ServerDisconnectedError if it was sent already.
 
-    Only aiohttp sends one twice: an idempotent one whose socket broke. Here the policy decides that.
+    Only aiohttp sends a request twice: an idempotent one whose socket broke. Here the policy decides that.
     """
     deadline.connects += 1
     if deadline.connects > 1:

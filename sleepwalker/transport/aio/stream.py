@@ -1,4 +1,4 @@
-"""The response of a stream: each read of its body ends in time, and a body that breaks is reported once."""
+"""The response of a stream: each read of its body ends in time, and a broken body is reported once."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ __all__ = ["AsyncResponse", "begin_stream", "keep_alive_of", "watch_stream"]
 
 
 class AsyncResponse(requests.Response):
-    """A response whose body is read as it comes: `async with conn.stream("GET", uri) as response`.
+    """A response whose body is read in pieces: `async with conn.stream("GET", uri) as response`.
 
-    Each wait for bytes is bounded by `timeout.read`. A body that breaks raises what a call would raise, and counts as a
-    failure of the host.
+    `timeout.read` limits each wait for bytes. A broken body raises what a call would raise, and counts as a failure of
+    the host.
 
     Example:
         ```python
@@ -83,7 +83,7 @@ class AsyncResponse(requests.Response):
             yield b"".join(ready)
 
     async def aiter_text(self) -> AsyncIterator[str]:
-        """The body as text, as it arrives, by its encoding (UTF-8 where it names none, or one that there is not)."""
+        """The body as text, as it arrives, in its encoding (UTF-8 if none is named, or an unknown one)."""
         decoder = _TextDecoder(self.encoding)
         async for piece in self.aiter_bytes():
             if text := decoder.decode(piece):
@@ -105,7 +105,7 @@ class AsyncResponse(requests.Response):
             yield last.removesuffix("\r")
 
     async def aread(self) -> bytes:
-        """Read all of the body; from then on `content`, `text` and `json()` have it."""
+        """Read the whole body. After that, `content`, `text` and `json()` have it."""
         body = loaded_body(self)
         if body is None:
             body = b"".join([piece async for piece in self.aiter_bytes()])
@@ -113,7 +113,7 @@ class AsyncResponse(requests.Response):
         return body
 
     async def aclose(self) -> None:
-        """Close it: what was not read is not fetched any more, and its socket is closed."""
+        """Close the response and its socket. The rest of the body is not fetched."""
         self.close()
 
     def close(self) -> None:
@@ -127,12 +127,12 @@ class AsyncResponse(requests.Response):
 
     @property
     def content(self) -> Any:
-        """The body, once `aread` has read it."""
+        """The body, after `aread`."""
         self._check_read()
         return super().content
 
     def iter_content(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """The body in pieces, once `aread` has read it."""
+        """The body in pieces, after `aread`."""
         self._check_read()
         return super().iter_content(*args, **kwargs)
 
@@ -245,7 +245,7 @@ def begin_stream(
     body_ends_at: float | None,
     used: Socket | None,
 ) -> None:
-    """Let its caller read the body of a response whose head is there."""
+    """Let the caller read the body of a response whose head has arrived."""
     response._got = got
     response._clock = clock
     response._decoding = Decoding(response.headers.get("Content-Encoding", ""), got.status)
@@ -255,13 +255,13 @@ def begin_stream(
 
 
 def watch_stream(response: requests.Response, on_break: OnBreak) -> None:
-    """Have reads of a body that breaks raise what `on_break` returns."""
+    """Make reads of a broken body raise what `on_break` returns."""
     if isinstance(response, AsyncResponse):
         response.on_break = on_break
 
 
 def keep_alive_of(response: requests.Response) -> float:
-    """Seconds for which the socket of a response may be idle after it, as its server says."""
+    """Seconds for which the response's socket may stay idle afterwards, as its server says."""
     if response.status_code == 101:  # what comes next is another protocol
         return 0.0
     fields = store_of(response.headers)

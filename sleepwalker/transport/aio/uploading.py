@@ -1,7 +1,7 @@
-"""Sends a body that is not short, piece by piece, and listens meanwhile.
+"""Sends a long body piece by piece, and listens for a response meanwhile.
 
-A server that refuses an upload need not read the rest of it. One that reports success early gets all of it all the
-same: otherwise a part would be stored as the whole.
+If the server refuses an upload, the rest of the body is not sent. If it reports success early, the whole body is sent
+anyway: otherwise a part would be stored as the whole.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Message = tuple[Any, aiohttp.StreamReader]
 
 
 def is_long(body: Any, headers: Any) -> bool:
-    """Whether a request's body is sent in pieces: also a short one, of which no length was announced."""
+    """Whether a request's body is sent in pieces; also a short one without an announced length."""
     if body is None:
         return False
     return not isinstance(body, bytes | str) or len(body) > PIECE or "transfer-encoding" in headers
 
 
 async def pieces_of(body: Any, deadline: AttemptDeadline) -> AsyncIterator[bytes]:
-    """A body in pieces: each must be taken within `timeout.read`, as each read has to end."""
+    """A body in pieces. Each must be taken within `timeout.read`."""
     deadline.await_piece()
     async for given in _given(body):
         for begin in range(0, len(given), PIECE):
@@ -57,7 +57,7 @@ async def upload(
 ) -> Message:  # fmt: skip
     """Send a body after its head, and `read` the response.
 
-    A status from 300 on ends the sending; the socket is not used again then.
+    A status of 300 or more stops sending; the socket is not reused then.
     """
     reading = deadline.loop.create_task(read(protocol))
     try:

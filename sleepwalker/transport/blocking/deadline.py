@@ -166,7 +166,7 @@ class AttemptDeadline:
             self._heard_at = now - min(self._silent, self._read - _GLANCE)
 
     def end_read(self) -> None:
-        """The read is over. If it ended for want of time, the next one waits no longer than silence may last."""
+        """The read is over. If it ran out of time, the next one waits at most `timeout.read`."""
         self._silent = self._clock.monotonic() - self._heard_at if self.read_is_over else 0.0
         self._read_by = None
 

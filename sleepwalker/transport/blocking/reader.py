@@ -78,7 +78,7 @@ class BoundedReader:
     def read_line(self, limit: int) -> bytes:
         """The next line with its end. Without an end: the last one, or one longer than `limit` bytes.
 
-        If its end does not come in time, what came of it is kept for the next try.
+        If its end does not arrive in time, the received part is kept for the next try.
         """
         parts: list[bytes] = []
         size = 0
@@ -251,7 +251,7 @@ class ChunkReader(RawReader):
     """Bytes to come of the present chunk."""
     _next_size = staticmethod(FIRST_SIZE)
     _end = b""
-    """What came of the line end after a chunk."""
+    """The received part of the line end after a chunk."""
     _in_trailer = False
 
     @property

@@ -24,11 +24,11 @@ Show = Callable[[Seen], None]
 
 
 class _Taken(Exception):
-    """A port that cannot be had, and the way out."""
+    """A port that cannot be used, and the way out."""
 
 
 def run(port: int, hosts: int, seed: int | None, fail: float, *, quiet: bool) -> int:
-    """Serve until Ctrl-C, which is how it is meant to end: 0. A port cannot be had: 1."""
+    """Serve until Ctrl-C, the intended end: 0. A port cannot be used: 1."""
     show = _show if sys.stdout.isatty() and not quiet else None
     try:
         asyncio.run(_serve(port, hosts, seed, fail, show))

@@ -15,7 +15,7 @@ SEEN = 100
 
 Value = TypeVar("Value")
 
-#: What can be had instead of a plain answer: a status, or the name of a fault.
+#: The alternatives to a plain response: a status, or the name of a fault.
 Fault = int | str
 
 
