@@ -13,7 +13,7 @@ DEFAULT_SERVICE = "default"
 _SERVICE = re.compile(r"[A-Za-z0-9._-]{1,60}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):")
 _REDIS = frozenset({"unix", *(f"redis{tls}{kind}" for tls in ("", "s") for kind in ("", "+sentinel", "+cluster"))})
-_ALLOWED = "one that begins with redis://, rediss:// (or either with +sentinel or +cluster), unix:// or file:///"
+_ALLOWED = "beginning with redis://, rediss:// (or either with +sentinel or +cluster), unix:// or file:///"
 _FILE = "write file:/// and the absolute path, such as file:///run/billing.fleet, without host and query"
 
 
@@ -38,7 +38,7 @@ def open_store(url: str, service: str = DEFAULT_SERVICE, timeout: float = 1.0) -
 def scheme_of(url: object) -> str:
     """The scheme of a store's URL; TypeError or ValueError for anything else."""
     if not isinstance(url, str):
-        raise TypeError(f"the store must be a URL, {_ALLOWED}, not {type(url).__name__}")
+        raise TypeError(f"the store must be a URL {_ALLOWED}, not {type(url).__name__}")
     if not url.isprintable():
         raise ValueError("the store's URL (not shown) has a line break or another character that cannot be printed")
     found = _SCHEME.match(url)
@@ -47,7 +47,7 @@ def scheme_of(url: object) -> str:
         return scheme
     # What stands before a colon may also be a user, with the password behind it: only what is known is repeated.
     said = f"of {scheme}: lacks its //" if scheme in _REDIS else "(not shown) has another scheme"
-    raise ValueError(f"the store's URL {said}: it must be {_ALLOWED}")
+    raise ValueError(f"the store's URL {said}: use one {_ALLOWED}")
 
 
 def file_path(url: str) -> Path:
