@@ -20,6 +20,7 @@ __all__ = [
     "REPORT_MODE",
     "check_kind",
     "check_writable",
+    "followed",
     "kind",
     "open_regular",
     "open_to_write",
@@ -138,14 +139,29 @@ def _opened(path: Path, flags: int, mode: int) -> tuple[int, Path]:
         except OSError:
             if not place.is_symlink():
                 raise
-        link = place.lstat()
-        if not owned_here(link):
-            raise _refused(path, f"it is a link that another user made (uid {link.st_uid})")
-        target = place.readlink()
-        if not os.path.samestat(link, place.lstat()):  # swapped between the two looks
-            raise _refused(path, "it is a link that changed during the check")
-        place = place.parent / target
+        place = _next(path, place)
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def followed(path: Path) -> Path:
+    """Where a file at `path` lies or would lie. `OSError` for a link that neither this user nor root made."""
+    place = path
+    for _ in range(_MOST_LINKS):
+        if not place.is_symlink():
+            return place
+        place = _next(path, place)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def _next(path: Path, place: Path) -> Path:
+    """What the link at `place` names, on the way from `path`."""
+    link = place.lstat()
+    if not owned_here(link):
+        raise _refused(path, f"it is a link that another user made (uid {link.st_uid})")
+    target = place.readlink()
+    if not os.path.samestat(link, place.lstat()):  # swapped between the two looks
+        raise _refused(path, "it is a link that changed during the check")
+    return place.parent / target
 
 
 def _check_place(path: Path, place: Path, status: os.stat_result) -> None:

@@ -69,7 +69,8 @@ async def _write(receiving: Receiving, clock: Clock, head: Outcome) -> Exception
             if size < _AT_ONCE and piece and clock.monotonic() - since < _SOON:
                 continue
             if size:
-                await on_disk(partial(transfer.write, b"".join(ready)))
+                if not await on_disk(partial(transfer.write, b"".join(ready))):
+                    return None
                 receiving.tell()
             ready, size, since = [], 0, clock.monotonic()
             if not piece:

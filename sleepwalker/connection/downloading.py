@@ -107,7 +107,6 @@ class Receiving:
     def ended(self, received: Received) -> Received:
         """A response is received: where the file is whole, its caller is told."""
         if received.over and received.outcome.error is None and received.reached is not None:
-            self._call.outgoing.raise_for_status = False  # by a 416: there is nothing after what is there
             self.transfer.told_all()
         return received
 

@@ -32,7 +32,8 @@ def receive(receiving: Receiving, head: Outcome) -> Received:
                 return transfer.broke(receiving.one_of_ours(error))
             if not data:
                 return receiving.ended(transfer.end(head))
-            transfer.write(data)
+            if not transfer.write(data):
+                return receiving.ended(transfer.end(head))
             receiving.tell()
     finally:
         discard(response)

@@ -61,6 +61,16 @@ class Part:
             self._let_go()
             raise
 
+    def read(self, start: int, end: int) -> bytes:
+        """What is there, from byte `start` on and before `end`."""
+        try:
+            data = os.pread(self._file.fileno(), max(0, end - start), start)
+        except OSError as error:
+            raise self._named(error) from None
+        if len(data) < end - start:
+            raise self._shorter()
+        return data
+
     def begin(self, start: int, kept: Kept) -> None:
         """Go on from byte `start`: what is there from it on is dropped."""
         try:
@@ -101,6 +111,9 @@ class Part:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise self._named(error) from None
+        # Where there are no locks, another download may have written to it, or begun one of its own in its place.
+        if not self._is_at_its_place(self._file.fileno()) or os.fstat(self._file.fileno()).st_size != self.size:
+            raise OSError(errno.EBUSY, "it was changed or replaced during the download", str(self._place))
         self._place.replace(self.path)
         with contextlib.suppress(OSError):
             self._note.unlink()
@@ -231,7 +244,7 @@ class Part:
             except OSError as error:
                 raise self._named(error) from None
             if not data:
-                raise OSError(errno.EIO, "it became shorter during the download", str(self._place))
+                raise self._shorter()
             self._hash(data)
 
     def _hash(self, data: bytes) -> None:
@@ -242,6 +255,9 @@ class Part:
         self._hasher.update(data)
         self._hashed += len(data)
 
+    def _shorter(self) -> OSError:
+        return OSError(errno.EIO, "it became shorter during the download", str(self._place))
+
     def _named(self, error: OSError) -> OSError:
         """The error, with the file that it is about."""
         return type(error)(error.errno, error.strerror, str(self._place))
@@ -249,8 +265,10 @@ class Part:
 
 def _target(path: Path) -> Path:
     """Where a file at `path` would be; OSError for what is there and is no regular file."""
-    target = Path(os.path.realpath(path))  # as `open` does: a link stays a link
-    if not target.name:
+    path.parent.stat()  # the system refuses links that other users made in a folder for all (fs.protected_symlinks)
+    # As `open` does: a link stays a link. The folder is the one of now, also if a link to it changes.
+    target = files.followed(Path(os.path.realpath(path.parent), path.name))
+    if target.name in ("", ".."):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     with contextlib.suppress(FileNotFoundError):
         status = target.stat()

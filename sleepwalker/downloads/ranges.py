@@ -16,6 +16,9 @@ from typing import NamedTuple
 #: An attempt that brings so many bytes more is progress, also if several attempts in a row brought them. A server that
 #: sends a few bytes each time is given up after `retry.attempts`, instead of being asked millions of times.
 STEP = 64 * 1024
+#: So many of the last bytes that are stored are requested again, and must be the same. That finds another file with the
+#: same validator (of other credentials, of a server without If-Range), and a part that a power cut has damaged.
+OVERLAP = 4096
 #: A validator is written beside the file and sent back: longer ones are of no use.
 _LONGEST_VALIDATOR = 1024
 #: RFC 9110, section 8.8.3: weak ones begin with W/.
@@ -23,7 +26,6 @@ _STRONG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _DIGITS = r"([0-9]{1,18})"
 #: RFC 9110, section 14.4.
 _CONTENT_RANGE = re.compile(rf"bytes {_DIGITS}-{_DIGITS}/(?:{_DIGITS}|\*)", re.IGNORECASE)
-_UNSATISFIED = re.compile(rf"bytes \*/{_DIGITS}", re.IGNORECASE)
 
 Headers = Mapping[str, str]
 
@@ -41,8 +43,10 @@ class Ask(NamedTuple):
     """A request for the rest of a file, or for the whole file."""
 
     start: int | None = None
-    """The first byte of the rest; None for all."""
+    """The first byte that is asked for; None for all."""
     kept: Kept = Kept(None, None)
+    size: int = 0
+    """How many bytes are stored: more than `start`."""
 
     def headers(self) -> dict[str, str]:
         """The header fields for it."""
@@ -60,7 +64,7 @@ class Take:
     """The body is to be kept."""
 
     start: int
-    """Which byte of the file its first one is. What is there from that one on is to be dropped."""
+    """Which byte of the file its first one is. Those from that one on that are there must be the same."""
     length: int | None
     """How many bytes it has; None for as many as come."""
     kept: Kept
@@ -80,8 +84,6 @@ class Answer(Enum):
 
     ANEW = "anew"
     """The server does not send the rest: request the whole file."""
-    WHOLE = "whole"
-    """There is nothing after what is there."""
     REFUSED = "refused"
     """An error, with a status that says so."""
     NO_FILE = "no file"
@@ -90,12 +92,9 @@ class Answer(Enum):
 
 def ask(kept: Kept | None, size: int) -> Ask:
     """What to request if `size` bytes are stored."""
-    if kept is None or kept.validator is None or size == 0:
+    if kept is None or kept.validator is None or size <= OVERLAP or (kept.total is not None and size > kept.total):
         return ALL
-    if kept.total is None or size < kept.total:
-        return Ask(size, kept)
-    # All of it is there: its last byte tells whether the server's is still the same.
-    return Ask(size - 1, kept) if size == kept.total else ALL
+    return Ask(size - OVERLAP, kept, size)
 
 
 def answer(asked: Ask, status: int, headers: Headers) -> Take | Answer:
@@ -105,8 +104,7 @@ def answer(asked: Ask, status: int, headers: Headers) -> Take | Answer:
     if status == 206:
         return Answer.NO_FILE if asked.start is None else _rest(asked, asked.start, headers)
     if status == 416 and asked.start is not None:
-        found = _UNSATISFIED.fullmatch(headers.get("Content-Range", "").strip())
-        return Answer.WHOLE if found and asked.kept.total is None and int(found[1]) == asked.start else Answer.ANEW
+        return Answer.ANEW
     return Answer.REFUSED if status >= 400 else Answer.NO_FILE
 
 
@@ -133,7 +131,7 @@ def _all_of_it(headers: Headers) -> Take:
 def _rest(asked: Ask, start: int, headers: Headers) -> Take | Answer:
     """What a 206 means: it must be the range that was asked for, of the file that is there."""
     found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
-    if found is None or _is_encoded(headers):  # multipart/byteranges has no Content-Range
+    if found is None or _is_encoded(headers) or _is_multipart(headers):
         return Answer.ANEW
     first, last, total = int(found[1]), int(found[2]), None if found[3] is None else int(found[3])
     length = None if headers.get("Transfer-Encoding") else _length(headers)
@@ -141,7 +139,7 @@ def _rest(asked: Ask, start: int, headers: Headers) -> Take | Answer:
     if (
         first != start
         or last < first
-        or (total is not None and last >= total)
+        or (total is not None and (last >= total or total < asked.size))
         or (total is not None and known is not None and total != known)
         or (total is None and known is not None and last >= known)
         or (length is not None and length != last - first + 1)
@@ -162,6 +160,10 @@ def _is_the_same(validator: str | None, headers: Headers) -> bool:
 
 def _is_encoded(headers: Headers) -> bool:
     return headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")
+
+
+def _is_multipart(headers: Headers) -> bool:
+    return headers.get("Content-Type", "").strip().lower().startswith("multipart/byteranges")
 
 
 def _length(headers: Headers) -> int | None:

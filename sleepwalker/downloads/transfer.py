@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import requests
 
@@ -53,7 +53,9 @@ class Transfer:
         self._advance = Advance(0)
         self._asked: Ask = ALL
         self._take: Take | None = None
-        self._surplus = False
+        self._left: int | None = None
+        self._proof = b""
+        self._fault: Literal["surplus", "another"] | None = None
         self._resumed = 0
 
     @property
@@ -82,16 +84,16 @@ class Transfer:
         response = head.response
         meant = answer(self._asked, response.status_code, response.headers)
         if isinstance(meant, Take):
-            self._take = meant
-            self._resumed = min(self._resumed, meant.start)
-            self.part.begin(meant.start, meant.kept)
+            part = self.part
+            start = part.size if meant.partial else 0
+            self._take, self._left, self._fault = meant, meant.length, None
+            self._proof = part.read(meant.start, start)
+            self._resumed = min(self._resumed, start)
+            part.begin(start, meant.kept)
             return meant
         match meant:
-            case Answer.WHOLE:
-                return self._finished(head)
             case Answer.ANEW:
-                self._ask(ALL)
-                return Received(head, over=False, forward=False, reached=None)
+                return self._anew(head)
             case Answer.REFUSED:
                 return Received(head, over=True, forward=False, reached=None)
             case Answer.NO_FILE:
@@ -100,29 +102,38 @@ class Transfer:
                 error = DownloadError(f"{where}: {response.status_code} is {said}", response=response)
                 return Received(failed(error), over=True, forward=False, reached=None)
 
-    def write(self, data: bytes) -> None:
-        """Store some bytes of the body."""
-        part = self.part
-        if (room := self._room()) is not None and len(data) > room:
-            data = data[:room]
-            self._surplus = True
-        part.write(data)
+    def write(self, data: bytes) -> bool:
+        """Store some bytes of the body. False if no more of it are wanted, because they are wrong: then `end` it."""
+        if self._left is not None:
+            if len(data) > self._left:
+                self._fault = "surplus"
+                return False
+            self._left -= len(data)
+        if proof := self._proof:
+            there, data = data[: len(proof)], data[len(proof) :]
+            if not proof.startswith(there):
+                self._fault = "another"
+                return False
+            self._proof = proof[len(there) :]
+        self.part.write(data)
+        return True
 
     def tell(self) -> None:
         """Report the progress to the caller. Separate from `write`, because it may happen in another thread."""
         self._progress.reached(self.part.size, self.part.kept.total if self.part.kept else None)
 
     def end(self, head: Outcome) -> Received:
-        """The body ended properly."""
+        """The body ended properly, or its bytes are wrong."""
         take, part = self._take, self.part
         if take is None:
             raise AssertionError("not begun")  # pragma: no cover
-        if self._surplus:
-            self._surplus = False
+        if self._fault == "another":  # than the file that is there, whatever its validator says
+            return self._anew(head)
+        if self._fault == "surplus":
             return self.broke(ReadError(f"{self._origin}: the response is longer than it says"), keep=False)
-        if room := self._room():
-            return self.broke(ReadError(f"{self._origin}: the response ended {room} bytes early"))
-        if take.is_whole(part.size):
+        if self._left:
+            return self.broke(ReadError(f"{self._origin}: the response ended {self._left} bytes early"))
+        if take.is_whole(part.size) and not self._proof:
             return self._finished(head)
         if self._advance.is_progress(part.size):  # a server that sends so much at a time
             self._ask(ask(part.kept, part.size))
@@ -148,10 +159,10 @@ class Transfer:
         """The result of the call."""
         return Download(self._wanted.path, self.part.size, self._resumed, response.attempts, response)
 
-    def _room(self) -> int | None:
-        """How many bytes of the body are to come; None where that is not known."""
-        take = self._take
-        return None if take is None or take.length is None else take.start + take.length - self.part.size
+    def _anew(self, head: Outcome) -> Received:
+        """The rest is not to be had: all of the file is asked for next."""
+        self._ask(ALL)
+        return Received(head, over=False, forward=False, reached=None)
 
     def _finished(self, head: Outcome) -> Received:
         """It is whole: what the caller asked for is checked before it is put at its place."""

@@ -148,10 +148,11 @@ def test_a_file_system_without_locks_will_do(path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_child_that_was_forked_meanwhile_does_not_keep_the_lock(path: Path) -> None:
+    begun(path, b"12345")
     part = Part(path, URL, None)
     shared = os.dup(part._file.fileno())  # as a child has it
     part.close()
-    Part(path, URL, None).close()
+    assert size_of(path) == 5
     os.close(shared)
 
 
@@ -167,6 +168,56 @@ def test_a_link_in_its_place_is_not_followed(path: Path, name: str) -> None:
     else:
         begun(path, b"12345")
     assert victim.read_text() == "precious"
+
+
+def test_a_path_that_is_a_link_of_another_user_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder where anyone may write, it would choose which file is replaced."""
+    victim = path.with_name("victim")
+    path.symlink_to("victim")
+    lstat = Path.lstat
+
+    def another_users(self: Path) -> os.stat_result:
+        status = lstat(self)
+        return os.stat_result([*status[:4], 4711, *status[5:]]) if self == path else status
+
+    monkeypatch.setattr(Path, "lstat", another_users)
+    with pytest.raises(PermissionError, match=r"it is a link that another user made .uid 4711."):
+        Part(path, URL, None)
+    assert not victim.with_name("victim.part").exists()
+
+
+def test_links_in_a_circle_are_an_error_of_the_system(path: Path) -> None:
+    path.symlink_to("other")
+    path.with_name("other").symlink_to("big")
+    with pytest.raises(OSError, match="symbolic links"):
+        Part(path, URL, None)
+
+
+def test_a_part_that_another_one_replaced_does_not_become_the_file(path: Path) -> None:
+    """As where a user removes it, and begins another download to the same path."""
+    part = Part(path, URL, None)
+    part.begin(0, KEPT)
+    part.write(b"1234567890")
+    path.with_name("big.part").unlink()
+    begun(path, b"12")
+    with pytest.raises(OSError, match="it was changed or replaced"):
+        part.finish()
+    part.close()
+    assert not path.exists()
+    assert size_of(path) == 2
+
+
+def test_a_part_that_another_one_wrote_to_does_not_become_the_file(path: Path) -> None:
+    """As where there are no locks."""
+    part = Part(path, URL, None)
+    part.begin(0, KEPT)
+    part.write(b"1234567890")
+    with path.with_name("big.part").open("ab") as other:
+        other.write(b"x")
+    with pytest.raises(OSError, match="it was changed or replaced"):
+        part.finish()
+    part.close()
+    assert not path.exists()
 
 
 def test_another_users_part_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +265,15 @@ def test_a_checksum_covers_what_was_there_and_what_was_dropped_does_not_count(pa
     assert not part.has_checksum()
     part.write(b"90")
     assert part.has_checksum()
+    part.close()
+
+
+def test_the_end_of_a_part_can_be_read(path: Path) -> None:
+    begun(path, b"1234567890")
+    part = Part(path, URL, None)
+    assert (part.read(6, 10), part.read(10, 10), part.read(0, 0)) == (b"7890", b"", b"")
+    with pytest.raises(OSError, match="it became shorter"):
+        part.read(6, 11)
     part.close()
 
 

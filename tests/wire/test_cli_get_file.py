@@ -18,6 +18,7 @@ import pytest
 from servers import FaultServer, RangedFile, reply
 
 from sleepwalker.cli import main
+from sleepwalker.downloads.ranges import OVERLAP
 from tests.terminal import Screen
 
 Output = pytest.CaptureFixture[str]
@@ -68,11 +69,11 @@ def test_what_broke_off_goes_on_with_the_same_command(
     assert err.startswith(f"GET {server.url}/big: 206 Partial Content, 1 attempt, ")
     assert err.endswith(f"300000 bytes in {path}, 100 kB of them from before\n")
     assert (out, path.read_bytes()) == ("", CONTENT)
-    assert file.asked[1] == ("bytes=100000-", '"v1"')
+    assert file.asked[1] == (f"bytes={100_000 - OVERLAP}-", '"v1"')
 
 
 def test_json_tells_of_the_file(server: FaultServer, file: RangedFile, path: Path, capsys: Output) -> None:
-    file.cuts = [100_000, 100_000]
+    file.cuts = [100_000, OVERLAP + 100_000]
     get("-o", str(path), "--policy", "off", server.url)
     capsys.readouterr()
     assert get("-o", str(path), "--json", "--checksum", SHA256, server.url) == 0

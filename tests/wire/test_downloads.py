@@ -41,6 +41,7 @@ from sleepwalker import (
     Policy,
     ReadError,
 )
+from sleepwalker.downloads.ranges import OVERLAP
 from tests.both_drivers import threads_only
 from tests.ranges import whole
 
@@ -74,6 +75,11 @@ def path(tmp_path: Path) -> Path:
 def conn(server: FaultServer) -> Iterator[Connection]:
     with Connection(server.url, ANONYMOUS, policy=QUICK) as made:
         yield made
+
+
+def rest(size: int, validator: str = '"v1"') -> tuple[str, str]:
+    """What is asked for where `size` bytes are there: `Range` and `If-Range`."""
+    return f"bytes={size - OVERLAP}-", validator
 
 
 def beside(path: Path) -> list[str]:
@@ -137,10 +143,10 @@ def test_a_scope_downloads_on_its_own_record(conn: Connection, path: Path) -> No
 
 
 def test_what_broke_off_goes_on_in_the_same_call(conn: Connection, file: RangedFile, path: Path) -> None:
-    file.cuts = [100_000, 100_000, 70_000]
+    file.cuts = [100_000, OVERLAP + 100_000, OVERLAP + 70_000]
     done = conn.download("/big", path, checksum=SHA256)
     assert path.read_bytes() == CONTENT
-    assert file.asked == [ALL, *((f"bytes={n}-", '"v1"') for n in (100_000, 200_000, 270_000))]
+    assert file.asked == [ALL, *(rest(n) for n in (100_000, 200_000, 270_000))]
     assert [attempt.reached for attempt in done.attempts] == [100_000, 200_000, 270_000, 400_000]
     assert [attempt.status for attempt in done.attempts] == [200, 206, 206, 206]
     assert [bool(attempt.error) for attempt in done.attempts] == [True, True, True, False]
@@ -156,7 +162,7 @@ def test_a_silence_and_a_503_in_between_are_waited_out(server: FaultServer, file
     with Connection(server.url, ANONYMOUS, policy=QUICK) as conn:
         done = conn.download("/big", path)
     assert path.read_bytes() == CONTENT
-    assert file.asked == [("bytes=150000-", '"v1"')]
+    assert file.asked == [rest(150_000)]
     assert [attempt.status for attempt in done.attempts] == [200, 503, 206]
     assert "ReadTimeout" in (done.attempts[0].error or "")
 
@@ -169,7 +175,7 @@ def test_what_broke_off_goes_on_in_a_later_call(conn: Connection, file: RangedFi
     assert beside(path) == ["big", "big.part", "big.part.json"]
     assert (path.parent / "big.part").read_bytes() == CONTENT[:150_000]
     done = conn.download("/big", path, checksum=SHA256)
-    assert (done.resumed, done.size, file.asked[-1]) == (150_000, 400_000, ("bytes=150000-", '"v1"'))
+    assert (done.resumed, done.size, file.asked[-1]) == (150_000, 400_000, rest(150_000))
     assert (path.read_bytes(), beside(path)) == (CONTENT, ["big"])
 
 
@@ -200,15 +206,15 @@ def test_another_process_goes_on_where_one_was_killed(
     size, file.drip = part.stat().st_size, 0.0
     assert 65_536 <= size < 400_000
     done = conn.download("/big", path, checksum=SHA256)
-    assert (done.resumed, file.asked[-1]) == (size, (f"bytes={size}-", '"v1"'))
+    assert (done.resumed, file.asked[-1]) == (size, rest(size))
     assert path.read_bytes() == CONTENT
 
 
 def test_a_server_that_sends_a_byte_at_a_time_is_given_up(conn: Connection, file: RangedFile, path: Path) -> None:
-    file.cuts = [1] * 50
+    file.cuts = [9000] + [OVERLAP + 1] * 50
     with pytest.raises(ReadError) as caught:
         conn.download("/big", path)
-    assert [attempt.reached for attempt in caught.value.attempts] == [1, 2, 3]
+    assert [attempt.reached for attempt in caught.value.attempts] == [9000, 9001, 9002]
     assert conn.health.failures == 3
 
 
@@ -240,7 +246,7 @@ def test_a_file_that_changed_begins_anew(conn: Connection, file: RangedFile, pat
     broken_off(conn, path)
     file.content, file.tag = os.urandom(300_000), '"v2"'
     done = conn.download("/big", path)
-    assert (file.asked[-1], done.response.status_code, done.resumed) == (("bytes=150000-", '"v1"'), 200, 0)
+    assert (file.asked[-1], done.response.status_code, done.resumed) == (rest(150_000), 200, 0)
     assert path.read_bytes() == file.content
 
 
@@ -251,7 +257,7 @@ def test_a_changed_file_of_a_server_that_does_not_know_if_range_begins_anew(
     broken_off(conn, path)
     file.content, file.tag = os.urandom(400_000), '"v2"'
     done = conn.download("/big", path)
-    assert file.asked[1:] == [("bytes=150000-", '"v1"'), ALL]
+    assert file.asked[1:] == [rest(150_000), ALL]
     assert [attempt.status for attempt in done.attempts] == [206, 200]
     assert path.read_bytes() == file.content
 
@@ -273,7 +279,7 @@ def test_a_date_is_as_good_as_a_tag_where_there_is_none(conn: Connection, file: 
     file.cuts, file.tag, file.heeds = [150_000], None, False
     file.headers = {"Last-Modified": modified, "Date": "Sat, 01 Jun 2024 12:00:00 GMT"}
     conn.download("/big", path)
-    assert file.asked == [ALL, ("bytes=150000-", modified)]
+    assert file.asked == [ALL, rest(150_000, modified)]
     assert path.read_bytes() == CONTENT
 
 
@@ -282,7 +288,7 @@ def test_a_server_without_ranges_is_asked_for_all_of_it_each_time(
 ) -> None:
     file.ranges, file.cuts = False, [100_000, 250_000]
     conn.download("/big", path, checksum=SHA256)
-    assert [wanted for wanted, _ in file.asked] == [None, "bytes=100000-", "bytes=250000-"]
+    assert [wanted for wanted, _ in file.asked] == [None, rest(100_000)[0], rest(250_000)[0]]
     assert path.read_bytes() == CONTENT
 
 
@@ -298,11 +304,12 @@ def test_a_server_without_ranges_that_always_cuts_is_given_up(conn: Connection, 
     ("headers", "body"),
     [
         ({"Content-Range": "bytes 0-399999/400000"}, CONTENT),
-        ({"Content-Range": "bytes 150000-399999/500000"}, CONTENT[150_000:]),
+        ({"Content-Range": "bytes 145904-399999/500000"}, CONTENT[145_904:]),
         ({"Content-Type": "multipart/byteranges; boundary=x"}, b"--x\r\n"),
-        ({"Content-Range": "bytes 150000-399999/400000", "Content-Encoding": "gzip"}, gzip.compress(b"x")),
+        ({"Content-Range": "bytes 145904-399999/400000", "Content-Type": "Multipart/Byteranges"}, b"-" * 254_096),
+        ({"Content-Range": "bytes 145904-399999/400000", "Content-Encoding": "gzip"}, gzip.compress(b"x")),
     ],
-    ids=["another start", "another total", "multipart", "encoded"],
+    ids=["another start", "another total", "multipart", "multipart with a range", "encoded"],
 )
 def test_another_range_than_was_asked_for_begins_anew(
     conn: Connection, server: FaultServer, file: RangedFile, path: Path, headers: dict[str, str], body: bytes
@@ -315,25 +322,74 @@ def test_another_range_than_was_asked_for_begins_anew(
     assert path.read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("cut", [150_000, 400_000])
+def test_another_file_behind_the_same_validator_begins_anew(
+    conn: Connection, file: RangedFile, path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    """As of another user, whose credentials lead to another file; or where a power cut has damaged what was there."""
+    file.cuts = [cut]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no", "big")))
+        with pytest.raises((ReadError, PermissionError)):
+            conn.download("/big", path, policy="off")
+    file.content = os.urandom(400_000)
+    done = conn.download("/big", path, policy="off")
+    assert file.asked == [ALL, rest(cut), ALL]
+    assert path.read_bytes() == file.content
+    assert (done.resumed, [attempt.reached for attempt in done.attempts]) == (0, [None, 400_000])
+    assert conn.health.failures == 0
+
+
+def test_a_server_that_never_sends_the_same_twice_is_given_up(conn: Connection, file: RangedFile, path: Path) -> None:
+    def another(exchange: Exchange) -> None:
+        file.content = os.urandom(400_000)
+        file.serve(exchange)
+
+    file.cuts = [150_000] * 50
+    with (
+        FaultServer(default=another) as server,
+        Connection(server.url, ANONYMOUS, policy=QUICK) as other,
+        pytest.raises(ReadError) as caught,
+    ):
+        other.download("/big", path)
+    assert len(file.asked) == len(caught.value.attempts) <= 6
+
+
 def test_a_range_that_is_longer_than_it_says_is_not_believed(
     conn: Connection, server: FaultServer, file: RangedFile, path: Path
 ) -> None:
     file.cuts = [150_000]
     broken_off(conn, path)
-    more = CONTENT[150_000:] + b"more"
+    more = CONTENT[145_904:] + b"more"
     chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(more), more)
-    head = b"HTTP/1.1 206 P\r\nContent-Range: bytes 150000-399999/400000\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"HTTP/1.1 206 P\r\nContent-Range: bytes 145904-399999/400000\r\nTransfer-Encoding: chunked\r\n\r\n"
     server.script(Step(lambda exchange: exchange.send(head + chunk)))
-    conn.download("/big", path)
+    done = conn.download("/big", path)
     assert path.read_bytes() == CONTENT
-    assert file.asked[-1] == ALL
+    assert [attempt.status for attempt in done.attempts] == [206, 200]
+    assert "longer than it says" in (done.attempts[0].error or "")
+
+
+def test_a_range_that_is_shorter_than_it_says_is_not_the_end(
+    conn: Connection, server: FaultServer, file: RangedFile, path: Path
+) -> None:
+    """Its chunks end as they should, so that nothing below notices."""
+    file.cuts = [150_000]
+    broken_off(conn, path)
+    less = CONTENT[150_000:250_000]
+    head = b"HTTP/1.1 206 P\r\nContent-Range: bytes 150000-399999/400000\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(less), less)
+    server.script(Step(lambda exchange: exchange.send(head + chunk)))
+    done = conn.download("/big", path, checksum=SHA256)
+    assert "150000 bytes early" in (done.attempts[0].error or "")
+    assert file.asked[-1] == ("bytes=250000-", '"v1"')
 
 
 def test_a_server_that_sends_so_much_at_a_time_is_asked_until_all_is_there(server: FaultServer, path: Path) -> None:
     def most(exchange: Exchange) -> None:
         assert exchange.request is not None
         start = int((exchange.request.header("Range") or "bytes=0-")[6:-1])
-        body = CONTENT[start : start + 100_000]
+        body = CONTENT[start : start + OVERLAP + 100_000]
         said = f"Content-Range: bytes {start}-{start + len(body) - 1}/400000\r\n"
         head = f'HTTP/1.1 206 P\r\nETag: "v1"\r\n{said}Content-Length: {len(body)}\r\n\r\n'
         exchange.send(head.encode() + body)
@@ -351,14 +407,14 @@ def test_a_chunked_body_that_is_cut_short_goes_on(conn: Connection, file: Ranged
     seen: list[Any] = []
     conn.download("/big", path, progress=lambda *far: seen.append(far))
     assert path.read_bytes() == CONTENT
-    assert file.asked == [ALL, ("bytes=100000-", '"v1"')]
+    assert file.asked == [ALL, rest(100_000)]
     assert seen[0][1] is None
 
 
 def test_a_chunked_body_without_its_last_chunk_was_whole(
     conn: Connection, server: FaultServer, file: RangedFile, path: Path
 ) -> None:
-    """The length is not known, so that only a 416 tells that there is no more."""
+    """The length is not known, so that only the next response tells that there is no more."""
 
     def endless(exchange: Exchange) -> None:
         exchange.keep = False
@@ -367,7 +423,7 @@ def test_a_chunked_body_without_its_last_chunk_was_whole(
 
     server.script(Step(endless))
     done = conn.download("/big", path, checksum=SHA256)
-    assert [attempt.status for attempt in done.attempts] == [200, 416]
+    assert [attempt.status for attempt in done.attempts] == [200, 206]
     assert path.read_bytes() == CONTENT
 
 
@@ -412,7 +468,7 @@ def test_a_redirect_to_another_origin_takes_the_range_along_and_no_credentials(
         with Connection(first.url, ("user", "password"), policy=QUICK, headers={"X-Key": "k4y"}) as conn:
             conn.download("/file", path, checksum=SHA256)
         assert all(request.header("Authorization") for request in first.requests)
-    assert file.asked == [ALL, ("bytes=150000-", '"v1"')]
+    assert file.asked == [ALL, rest(150_000)]
     for request in server.requests:
         assert request.header("Authorization") is request.header("X-Key") is None
         assert request.header("Accept-Encoding") == "identity"
@@ -444,7 +500,7 @@ def test_what_was_there_is_hashed_as_well(conn: Connection, file: RangedFile, pa
     assert path.read_bytes() == CONTENT
 
 
-def test_a_part_that_was_whole_is_proven_by_its_last_byte(
+def test_a_part_that_was_whole_is_proven_by_its_last_bytes(
     conn: Connection, file: RangedFile, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a process ended between the last byte and the new name."""
@@ -453,7 +509,7 @@ def test_a_part_that_was_whole_is_proven_by_its_last_byte(
         with pytest.raises(PermissionError):
             conn.download("/big", path)
     done = conn.download("/big", path, checksum=SHA256)
-    assert file.asked[-1] == ("bytes=399999-", '"v1"')
+    assert file.asked[-1] == rest(400_000)
     assert (done.size, path.read_bytes()) == (400_000, CONTENT)
 
 
@@ -551,6 +607,15 @@ def test_a_mocked_session_is_downloaded_from(path: Path) -> None:
         mock.get("http://127.0.0.1:9/big", body=CONTENT)
         assert conn.download("/big", path, checksum=SHA256).size == 400_000
     assert path.read_bytes() == CONTENT
+
+
+@threads_only("the traceback of a task has the loop's frames")
+def test_an_error_does_not_hold_the_response(conn: Connection, file: RangedFile, path: Path) -> None:
+    """Its frames would keep the socket's buffers for as long as a caller keeps the error."""
+    file.cuts = [150_000]
+    with pytest.raises(ReadError) as caught:
+        conn.download("/big", path, policy="off")
+    assert not [entry for entry in caught.traceback if entry.path.name in ("receiving.py", "stream.py")]  # type: ignore[union-attr]
 
 
 # At length
