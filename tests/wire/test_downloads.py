@@ -514,6 +514,22 @@ def test_a_part_that_was_whole_is_proven_by_its_last_bytes(
     assert (done.size, path.read_bytes()) == (400_000, CONTENT)
 
 
+def test_a_part_that_is_whole_is_not_proven_by_less_than_was_asked_for(
+    conn: Connection, server: FaultServer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no", "big")))
+        with pytest.raises(PermissionError):
+            conn.download("/big", path)
+    start = len(CONTENT) - OVERLAP
+    little = {"Content-Range": f"bytes {start}-{start + 99}/{len(CONTENT)}", "ETag": '"v1"'}
+    server.script(reply(206, CONTENT[start : start + 100], little))
+    with pytest.raises(ReadError, match="only a few bytes per response"):
+        conn.download("/big", path, policy="off")
+    assert not path.exists()
+    conn.download("/big", path, checksum=SHA256)
+
+
 # Callers
 
 
