@@ -209,6 +209,18 @@ def test_retries_that_bring_the_file_forward_are_free() -> None:
     assert len(call.sends) == 10
 
 
+def test_a_retry_gives_its_share_back_once() -> None:
+    budget = {"ratio": 0.01, "min_per_second": 0.05, "window": 100}
+    world = World(Policy(retry=PLAIN | {"budget": budget}, breaker=False))
+    other = world.call([answer(503)] * 3)  # two retries in vain
+    assert len(other.sends) == 3
+    assert world.host.admission.budget is not None
+    left = world.host.admission.budget.left(world.clock.now)
+    more = Received(head(), over=False, forward=True, reached=50)
+    play(begin(world), head(), cut(5, forward=True), head(), more, head(), more, head(), whole(), took=0.0)
+    assert world.host.admission.budget.left(world.clock.now) == pytest.approx(left, abs=0.02)
+
+
 def test_attempts_say_how_far_each_came_and_what_broke_it_off() -> None:
     world = World(Policy(retry=PLAIN))
     call = play(begin(world), answer(503), head(200), cut(40, forward=True), head(), whole(100), took=0.5)

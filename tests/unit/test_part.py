@@ -148,10 +148,11 @@ def test_a_file_system_without_locks_will_do(path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_child_that_was_forked_meanwhile_does_not_keep_the_lock(path: Path) -> None:
+    begun(path, b"12345")
     part = Part(path, URL, None)
     shared = os.dup(part._file.fileno())  # as a child has it
     part.close()
-    Part(path, URL, None).close()
+    assert size_of(path) == 5
     os.close(shared)
 
 

@@ -77,6 +77,37 @@ def test_a_task_that_is_cancelled_at_any_moment_leaves_no_lock_and_no_descriptor
     assert path.read_bytes() == CONTENT
 
 
+def test_a_task_that_is_cancelled_ends_when_its_write_has_ended(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the file would be closed, and its number given to another one, while a thread still writes."""
+    path, real, inside = tmp_path / "big", os.write, threading.Event()
+
+    def slow(*args: Any) -> int:
+        inside.set()
+        time.sleep(0.1)
+        inside.clear()
+        return real(*args)
+
+    async def main() -> None:
+        async with AsyncConnection(server.url, ANONYMOUS, policy=QUICK) as conn:
+            with monkeypatch.context() as patch:
+                patch.setattr("sleepwalker.downloads.part.os.write", slow)
+                task = asyncio.create_task(conn.download("/big", path))
+                assert await asyncio.to_thread(inside.wait, 30)
+                for _ in range(3):
+                    task.cancel()
+                    await asyncio.sleep(0.001)
+                await asyncio.wait([task])
+                assert not inside.is_set()
+            assert task.cancelled()
+            assert open_below(tmp_path) == []
+            await conn.download("/big", path, checksum=SHA256)
+
+    asyncio.run(main())
+    assert path.read_bytes() == CONTENT
+
+
 def test_a_slow_disk_keeps_the_loop_from_nothing(
     server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -364,9 +364,25 @@ def test_a_range_that_is_longer_than_it_says_is_not_believed(
     chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(more), more)
     head = b"HTTP/1.1 206 P\r\nContent-Range: bytes 145904-399999/400000\r\nTransfer-Encoding: chunked\r\n\r\n"
     server.script(Step(lambda exchange: exchange.send(head + chunk)))
-    conn.download("/big", path)
+    done = conn.download("/big", path)
     assert path.read_bytes() == CONTENT
-    assert file.asked[-1] == ALL
+    assert [attempt.status for attempt in done.attempts] == [206, 200]
+    assert "longer than it says" in (done.attempts[0].error or "")
+
+
+def test_a_range_that_is_shorter_than_it_says_is_not_the_end(
+    conn: Connection, server: FaultServer, file: RangedFile, path: Path
+) -> None:
+    """Its chunks end as they should, so that nothing below notices."""
+    file.cuts = [150_000]
+    broken_off(conn, path)
+    less = CONTENT[150_000:250_000]
+    head = b"HTTP/1.1 206 P\r\nContent-Range: bytes 150000-399999/400000\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(less), less)
+    server.script(Step(lambda exchange: exchange.send(head + chunk)))
+    done = conn.download("/big", path, checksum=SHA256)
+    assert "150000 bytes early" in (done.attempts[0].error or "")
+    assert file.asked[-1] == ("bytes=250000-", '"v1"')
 
 
 def test_a_server_that_sends_so_much_at_a_time_is_asked_until_all_is_there(server: FaultServer, path: Path) -> None:
@@ -591,6 +607,15 @@ def test_a_mocked_session_is_downloaded_from(path: Path) -> None:
         mock.get("http://127.0.0.1:9/big", body=CONTENT)
         assert conn.download("/big", path, checksum=SHA256).size == 400_000
     assert path.read_bytes() == CONTENT
+
+
+@threads_only("the traceback of a task has the loop's frames")
+def test_an_error_does_not_hold_the_response(conn: Connection, file: RangedFile, path: Path) -> None:
+    """Its frames would keep the socket's buffers for as long as a caller keeps the error."""
+    file.cuts = [150_000]
+    with pytest.raises(ReadError) as caught:
+        conn.download("/big", path, policy="off")
+    assert not [entry for entry in caught.traceback if entry.path.name in ("receiving.py", "stream.py")]  # type: ignore[union-attr]
 
 
 # At length
