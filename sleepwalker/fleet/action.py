@@ -1,4 +1,4 @@
-"""What a worker does with the records of its hosts, by what it heard."""
+"""Applies what a worker heard to the records of its hosts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sleepwalker.events import Event
 
 
 class Action(NamedTuple):
-    """What is to be done with a host's record."""
+    """The action for a host's record."""
 
     kind: Literal["broken", "hold", "look", "back", "withdraw"]
     host: str
@@ -21,7 +21,7 @@ class Action(NamedTuple):
 
 
 def done(action: Action, record: Host, now: float) -> Iterable[Event]:
-    """Do what is to be done with a record; what changed by it."""
+    """Apply an action to a record; returns the changes."""
     if action.kind == "broken":
         return word.told_broken(record, action.cause, action.until, now)
     if action.kind == "hold":

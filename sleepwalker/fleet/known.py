@@ -1,4 +1,4 @@
-"""What a worker knows of a host that is, or was, in trouble, and what is new in that to tell the others."""
+"""What a worker knows of a host that is or was in trouble, and what of that is news for the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOTHING = Tally(0, 0, math.inf, math.inf)
 
 @dataclass(slots=True)
 class Known:
-    """What is known of a host that is, or was, in trouble."""
+    """What is known of a host that is or was in trouble."""
 
     tally: Tally = _NOTHING
     verdict: bool = False
@@ -49,13 +49,13 @@ class Known:
     def has_answered(self, standing: Standing, offset: float) -> bool:
         """Whether the host has answered this worker since others have trouble with it.
 
-        `offset` is the store's clock less the worker's.
+        `offset` is the store's clock minus the worker's.
         """
         return standing.answered_at is not None and standing.answered_at > self.tally.began - offset
 
 
 def new_view(known: Known, standing: Standing, offset: float) -> View | None:
-    """What is new to tell of a host; None where nothing is."""
+    """The news about a host; None if there is none."""
     current = known.tally.round
     answered = standing.answered_at is not None and standing.answered_at != known.answered_at
     if standing.broken:
@@ -87,7 +87,7 @@ def fails(standing: Standing) -> bool:
 
 
 def joined(earlier: View | None, view: View) -> View:
-    """What is to be told, where something earlier has not been told yet."""
+    """The combined report, if an earlier one was not sent yet."""
     if earlier is None or earlier.round != view.round or view.opinion != "broken":
         return view
     answered = not view.failed and (view.answered or (earlier.answered and not earlier.failed))

@@ -1,4 +1,4 @@
-"""What operators ordered, here and in other workers: what is to be told, and what is to be carried out."""
+"""Operators' orders, here and in other workers: which to report, and which to carry out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Given(NamedTuple):
     """When it ends, on the monotonic clock."""
 
     def now(self, now: float) -> Order | None:
-        """The order as of now; None where its time is over."""
+        """The order now; None if its time is over."""
         if self.ends <= now:
             return None
         if self.order.kind != "isolate" or self.ends == math.inf:
@@ -28,7 +28,7 @@ class _Given(NamedTuple):
         return replace(self.order, left=self.ends - now)
 
     def is_same(self, order: Order) -> bool:
-        """Whether that is the very order. A store that was flushed counts from the beginning again."""
+        """Whether it is the same order. A flushed store counts from the beginning again."""
         return (self.order.number, self.order.reason, self.order.by) == (order.number, order.reason, order.by)
 
 
@@ -39,7 +39,7 @@ Telling = dict[_Place, _Given]
 
 
 class Orders:
-    """The orders of one worker. `prepared` is for any thread, the rest for the one that speaks with the store."""
+    """The orders of one worker. Any thread may call `prepared`; the rest is for the thread that talks to the store."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -51,13 +51,14 @@ class Orders:
         """Those through the fleet, by name, with the number that they have in the store."""
 
     def renewed(self, label: str) -> Orders:
-        """Those of a forked child: its hosts are isolated as the parent's, which tells what it has not told yet."""
+        """The orders of a forked child: its hosts are isolated like the parent's, and the parent reports the pending
+        ones."""
         mine = Orders(label)
         mine._isolations = dict(self._isolations)
         return mine
 
     def prepared(self, name: str, order: Order, now: float) -> Callable[[], None]:
-        """What gives the order when it is called: one step, which no signal handler tears apart."""
+        """A function that gives the order when called: one step, which no signal handler can interrupt."""
         ends = math.inf if order.left is None else now + order.left
         if order.kind == "reset":
             ends = now + RESET_FOR
@@ -65,11 +66,11 @@ class Orders:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something to tell."""
+        """Whether there is something to report."""
         return bool(self._to_tell)
 
     def take(self) -> None:
-        """Look at what was given here."""
+        """Process the orders given here."""
         while self._given:
             name, given = self._given.popleft()
             self._to_tell[name, given.order.kind == "reset"] = given
@@ -79,7 +80,7 @@ class Orders:
                 self._isolations[name] = given
 
     def says(self, now: float) -> tuple[dict[str, Order], Telling]:
-        """The orders that one sync tells, one of each name, and what is told with that; the rest is for the next."""
+        """The orders to report in one sync, one per name; the rest follows in the next."""
         orders: dict[str, Order] = {}
         telling: Telling = {}
         for place, given in self._to_tell.items():

@@ -1,8 +1,8 @@
-"""What a store keeps for the workers of a service, and how they ask it: two stores speak this one protocol.
+"""The protocol of both stores: what a store keeps for a service's workers, and how they use it.
 
-A store knows nothing of quorums. It keeps what each worker said, counts it, hands out looks, and keeps what operators
-ordered; all moments in it are of its own clock. Each method is one round trip. Nothing in it outlives its time to
-live: a worker that is killed is gone from the counts once its own is over.
+A store knows nothing of quorums. It keeps and counts what each worker reported, grants probes ("looks"), and keeps
+operators' orders. All its moments are on its own clock. Each method is one round trip. Everything in it expires: a
+killed worker disappears from the counts after its time to live.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from sleepwalker.fleet.verdicts import Opinion, Tally
 
 
 class StoreError(Exception):
-    """The store cannot be used now. The text is one line, and names no credentials."""
+    """The store cannot be used now. The text is one line, without credentials."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a worker says of one host."""
+    """A worker's report about one host."""
 
     opinion: Opinion | None
     """None takes back what it said before."""
@@ -42,7 +42,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What an operator wants of all workers."""
+    """An operator's order for all workers."""
 
     kind: Literal["isolate", "restore", "reset"]
     number: int = 0
@@ -57,7 +57,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a worker tells the store, and asks of it."""
+    """What a worker reports to the store, and asks of it."""
 
     worker: str
     """Its id: random, of this process alone."""
@@ -84,7 +84,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What the store answers."""
+    """The answer of the store."""
 
     store: str
     """Its id, made at random when it was empty: another one means that it was flushed, or is another store."""
@@ -111,7 +111,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All that the store keeps, for people."""
+    """The whole content of the store, for people."""
 
     now: float
     workers: Mapping[str, str] = field(default_factory=dict)
@@ -131,23 +131,23 @@ class Store(Protocol):
     """Where it is, as it may be shown: without user, password and query."""
 
     def version(self) -> tuple[str, int] | None:
-        """Its id and version: the cheapest question, to see whether anything changed. None of an empty store."""
+        """Its id and version: the cheapest way to see whether anything changed. None for an empty store."""
         ...
 
     def sync(self, said: Said) -> Heard:
-        """Tell and ask, in one step that happens as a whole or not at all."""
+        """Report and ask, in one atomic step."""
         ...
 
     def order(self, name: str, order: Order) -> int:
-        """Give an order; returns the number that it has in the store now."""
+        """Give an order; returns its number in the store."""
         ...
 
     def overview(self) -> Overview:
-        """Read all there is."""
+        """Read everything."""
         ...
 
     def leave(self, worker: str) -> None:
-        """A worker ends: what it said is gone at once."""
+        """A worker ends: its reports are removed at once."""
         ...
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ class Store(Protocol):
         ...
 
     def abandon(self) -> None:
-        """In a forked child: let go of what is the parent's without touching it. The store is not used after that."""
+        """In a forked child: release the parent's resources without touching them. The store is not used after that."""
         ...
 
 

@@ -13,16 +13,16 @@ DEFAULT_SERVICE = "default"
 _SERVICE = re.compile(r"[A-Za-z0-9._-]{1,60}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):")
 _REDIS = frozenset({"unix", *(f"redis{tls}{kind}" for tls in ("", "s") for kind in ("", "+sentinel", "+cluster"))})
-_ALLOWED = "one that begins with redis://, rediss:// (or either with +sentinel or +cluster), unix:// or file:///"
+_ALLOWED = "beginning with redis://, rediss:// (or either with +sentinel or +cluster), unix:// or file:///"
 _FILE = "write file:/// and the absolute path, such as file:///run/billing.fleet, without host and query"
 
 
 def open_store(url: str, service: str = DEFAULT_SERVICE, timeout: float = 1.0) -> Store:
-    """The store of that URL, which nothing is connected to yet.
+    """The store for that URL, not connected yet.
 
-    `service` keeps the workers of several services apart in one store. `timeout` bounds one question, in seconds.
-    ValueError for a URL or a service that cannot be; its text shows nothing of the URL but its scheme, for a password
-    may stand anywhere in it. ImportError, which says what to install, for Redis without its client.
+    `service` separates the workers of several services in one store. `timeout` limits one request, in seconds.
+    ValueError for an invalid URL or service; its text shows only the URL's scheme, because a password may be anywhere
+    in it. ImportError, which says what to install, for Redis without its client.
     """
     check_service(service)
     scheme = scheme_of(url)
@@ -36,9 +36,9 @@ def open_store(url: str, service: str = DEFAULT_SERVICE, timeout: float = 1.0) -
 
 
 def scheme_of(url: object) -> str:
-    """The scheme of a store's URL; TypeError or ValueError for what is none."""
+    """The scheme of a store's URL; TypeError or ValueError for anything else."""
     if not isinstance(url, str):
-        raise TypeError(f"the store must be a URL, {_ALLOWED}, not {type(url).__name__}")
+        raise TypeError(f"the store must be a URL {_ALLOWED}, not {type(url).__name__}")
     if not url.isprintable():
         raise ValueError("the store's URL (not shown) has a line break or another character that cannot be printed")
     found = _SCHEME.match(url)
@@ -47,7 +47,7 @@ def scheme_of(url: object) -> str:
         return scheme
     # What stands before a colon may also be a user, with the password behind it: only what is known is repeated.
     said = f"of {scheme}: lacks its //" if scheme in _REDIS else "(not shown) has another scheme"
-    raise ValueError(f"the store's URL {said}: it must be {_ALLOWED}")
+    raise ValueError(f"the store's URL {said}: use one {_ALLOWED}")
 
 
 def file_path(url: str) -> Path:
@@ -65,7 +65,7 @@ def file_path(url: str) -> Path:
 
 
 def check_service(service: object) -> str:
-    """The name of a service, checked; it becomes part of the store's keys."""
+    """The checked name of a service; it becomes part of the store's keys."""
     if not isinstance(service, str):
         raise TypeError(f"service must be a str, not {type(service).__name__}")
     if not _SERVICE.fullmatch(service):

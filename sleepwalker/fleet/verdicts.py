@@ -1,9 +1,9 @@
-"""When a host counts as broken for all workers: the quorum. Pure: no I/O, no clock, no thread.
+"""When a host is broken for all workers: the quorum. Pure: no I/O, no clock, no thread.
 
-A worker has an opinion on a host that is in trouble: `broken` where its own circuit or its connects say so, `failing`
-where its attempts all fail, though not for so long yet, `fine` where the host answered it after the trouble began, and
-none where it did not ask. One that does not use the host neither accuses nor clears it. So a worker whose own network
-is cut is outvoted by those whom the host answers, and two such workers are as well.
+A worker has an opinion on a host in trouble. `broken`: its own circuit or connects say so. `failing`: all its attempts
+fail, but not for long enough. `fine`: the host answered it after the trouble began. No opinion: it did not call the
+host. A worker that does not use the host neither accuses nor clears it. So a worker whose own network is cut is
+outvoted by those that get answers, and so are two such workers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MANY, _LASTED = 8, 0.7
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What the workers say of one host, as the store counts it. Moments are on the store's clock, in seconds."""
+    """The workers' opinions on one host, as the store counts them. Moments are on the store's clock, in seconds."""
 
     broken: int
     """Workers that find it broken."""
@@ -48,13 +48,13 @@ class Tally:
 
     @property
     def accusers(self) -> int:
-        """Workers that it does not answer."""
+        """Workers that get no answer from it."""
         return self.broken + self.failing
 
 
 @dataclass(frozen=True, slots=True)
 class Quorum:
-    """How many workers make a verdict."""
+    """How many workers must agree for a verdict."""
 
     share: float = 0.5
     """More than this share of those that report must find the host broken; 1.0 is all of them."""
@@ -64,13 +64,13 @@ class Quorum:
     """Seconds from the first accusation on in which the others are heard first."""
 
     def needed(self, reports: int) -> int:
-        """How many of so many reports make a verdict."""
+        """How many of so many reporting workers must agree."""
         share = _exactly(self.share)
         most = share.numerator * reports // share.denominator + 1
         return max(self.min_reporters, min(most, reports))
 
     def decides_at(self, tally: Tally) -> float:
-        """From when on the host counts as broken for all, as it stands; infinity where too few say so."""
+        """From when on the host is broken for all, by the present reports; infinity if too few say so."""
         if tally.broken >= self.needed(tally.broken + tally.fine):
             return tally.since + self.hearing
         if tally.fine == 0 and tally.broken + tally.failing >= max(self.min_reporters, _MANY):
@@ -78,7 +78,7 @@ class Quorum:
         return math.inf
 
     def is_broken(self, tally: Tally, now: float) -> bool:
-        """Whether the host counts as broken for all, as of `now` on the store's clock."""
+        """Whether the host is broken for all at `now`, on the store's clock."""
         return now >= self.decides_at(tally)
 
 

@@ -1,7 +1,7 @@
-"""What one worker says of hosts, and what it makes of what it hears. Pure: no I/O, no thread, no clock of its own.
+"""What one worker reports about hosts, and what it does with what it hears. Pure: no I/O, no thread, no clock.
 
-The worker's moments (`now`) are on its monotonic clock; those of a `Tally` on the store's. They are never compared:
-what was heard is as old as the time that has gone by here since.
+The worker's moments (`now`) are on its monotonic clock; those of a `Tally` are on the store's. They are never compared:
+the age of a report is the time that has passed here since it was heard.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ _RARE = 0.01
 class Worker:
     """One worker's part in the fleet.
 
-    A tick is: `note` how hosts stand here; if there `is_due` a sync, tell the store what `says` and pass its answer to
-    `hears`; and do what `decides` returns.
+    A tick is: `note` the state of hosts here. If a sync `is_due`, send the store what `says` returns, and pass its
+    answer to `hears`. Then do what `decides` returns.
     """
 
     id: str
@@ -91,7 +91,7 @@ class Worker:
 
     @property
     def tick(self) -> float:
-        """Seconds from one look at the store to the next."""
+        """Seconds between two checks of the store."""
         return max(self.interval / TICKS * max(1.0, self.workers / FULL_PACE), self.least)
 
     @property
@@ -110,15 +110,15 @@ class Worker:
         return 0.0 if self.workers <= FULL_PACE else self.interval * self.workers / _SYNCS
 
     def may_sync(self, now: float) -> bool:
-        """Whether it is time for a sync, should there be anything to say or to hear."""
+        """Whether it is time for a sync, if there is anything to report or hear."""
         return now - self._synced_at >= self._gap
 
     def is_due(self, now: float) -> bool:
-        """Whether to sync now, without asking whether anything changed."""
+        """Whether to sync now, without checking for changes."""
         return bool(self._news or self._asks or self._more) or now - self._synced_at >= self._sync_every - self.tick / 2
 
     def renews(self, now: float) -> bool:
-        """Whether this sync is to put off the end of what the store keeps."""
+        """Whether this sync must renew the expiry of the store's data."""
         if now - self._renewed_at < _RENEW:
             return False
         self._renewed_at = now
@@ -130,18 +130,18 @@ class Worker:
         return min(_HELD * self.tick, _LONGEST_HOLD)
 
     def is_news(self, version: tuple[str, int] | None) -> bool:
-        """Whether the store knows something that was not heard here."""
+        """Whether the store has something that was not heard here."""
         return version != (self.store, self.version)
 
     # -- what is so here
 
     @property
     def watched(self) -> Iterable[str]:
-        """The hosts whose standing is wanted, beside those that are not healthy here."""
+        """The hosts whose state is needed, in addition to those that are not healthy here."""
         return self._hosts
 
     def note(self, standings: Mapping[str, Standing], now: float, *, others: bool = True) -> None:
-        """Take note of how hosts stand here, and work out what to tell. With `others` the rest have no record here."""
+        """Note the state of hosts here, and compute what to report. With `others`, the rest have no record here."""
         passed = math.inf if self._counted_at is None else now - self._counted_at
         if passed < self.tick / 4:
             passed = 0.0  # it is the same tick
@@ -213,7 +213,7 @@ class Worker:
     # -- what the store is told, and answers
 
     def says(self) -> Said:
-        """What to tell the store now. Orders are their owner's to add."""
+        """What to report to the store now. The owner adds orders."""
         most = int(min(max(_HOSTS / self.workers, _LEAST), _MOST))
         # Workers that find a host broken report first, so that they are not outvoted before they are heard.
         first = sorted(self._news.items(), key=lambda item: item[1].opinion != "broken")[:most]
@@ -230,7 +230,7 @@ class Worker:
         )
 
     def hears(self, heard: Heard, now: float) -> None:
-        """Take in what the store answered to what `says` last."""
+        """Process the store's answer to the last report."""
         if heard.everything:  # it is heard for the first time, was flushed, or went back to an older state
             self._anew()
         elif heard.now >= self._counts_until:  # it was away for so long that it counted as gone
@@ -288,7 +288,7 @@ class Worker:
     # -- what is to be done
 
     def decides(self, now: float) -> list[Action]:
-        """What is to be done with the records of hosts."""
+        """The actions for the records of hosts."""
         actions: list[Action] = []
         # All must have had the time to hear of it and to say something.
         quorum = replace(self.quorum, hearing=max(self.quorum.hearing, _HEARING * self.tick + self._gap))
@@ -327,7 +327,7 @@ class Worker:
         return abs(store_now - tally.failed_at) <= min(_FRESH * self.interval, _LONGEST_FRESH)
 
     def lost(self) -> list[Action]:
-        """The store cannot be used: this worker goes on alone. What was heard from it does not count any more."""
+        """The store cannot be used: this worker works alone, and earlier answers no longer count."""
         actions = [Action("withdraw", host) for host, known in self._hosts.items() if known.word]
         self._hosts, self._news, self._asks, self._granted = {}, {}, {}, []
         self.store, self.version, self._unseen, self._more = None, -1, None, False
@@ -335,16 +335,16 @@ class Worker:
         return actions
 
     def store_now(self, now: float) -> float:
-        """That moment by the store's clock, as far as it is known."""
+        """That moment on the store's clock, as far as it is known."""
         return now + self._offset
 
     # -- what people are shown
 
     def words(self, now: float) -> dict[str, str | None]:
-        """What holds for a host that is asked for the first time: which count as broken for all, with the cause."""
+        """The reports that apply to a new host: which are broken for all, and why."""
         hosts = self._hosts.items()
         return {host: known.tally.cause for host, known in hosts if known.verdict and now >= known.answers_until}
 
     def tallies(self) -> dict[str, tuple[Tally, bool]]:
-        """What was heard of each host that is in trouble, and whether it counts as broken for all."""
+        """The last report on each host in trouble, and whether it is broken for all."""
         return {host: (known.tally, known.verdict) for host, known in self._hosts.items() if known.tally.accusers}

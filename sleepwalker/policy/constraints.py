@@ -60,8 +60,8 @@ def connect_fits_total(prefix: str, connect: float, attempt: float, total: float
     if not total < connect <= attempt:
         return None
     return (
-        f"{prefix}connect: {connect:.15g} is too much; must be at most {prefix}total ({total:.15g}), as an attempt "
-        "must: lower connect or raise total"
+        f"{prefix}connect: {connect:.15g} is too much; must be at most {prefix}total ({total:.15g}), like an attempt: "
+        "lower connect or raise total"
     )
 
 

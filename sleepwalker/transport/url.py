@@ -104,7 +104,7 @@ def parse_hostname(hostname: Any, port: Any = None) -> tuple[str, Origin, str]:
     if "@" in hostname:
         # Also in what looks like the path: the @ may follow a password with a slash in it.
         raise _bad(
-            hostname, "has credentials in it, or an @: pass them as auth=(user, password), write an @ of a path as %40"
+            hostname, "may have credentials in it: pass them as auth=(user, password), and write an @ in a path as %40"
         )
     if match is None:
         scheme, separator, _ = hostname.partition("://")

@@ -792,7 +792,7 @@ def test_greenlets_join_and_tell(url: str, make: Make) -> None:
     [
         (7, TypeError, "fleet must be the URL of a store or a Fleet, not int"),
         (["redis://h"], TypeError, "fleet must be the URL of a store or a Fleet, not list"),
-        ("", ValueError, "must be one that begins with redis://"),
+        ("", ValueError, "use one beginning with redis://"),
         (f"http://user:{SECRET}@h", ValueError, "has another scheme"),
         (f"user:{SECRET}@h:6379", ValueError, "has another scheme"),
         (f"redis://user:{SECRET}@h:port", ValueError, "a port that is not a number"),

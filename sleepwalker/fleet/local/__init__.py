@@ -1,4 +1,4 @@
-"""The store for the workers of one machine: a file, kept by SQLite, without a server and without an extra."""
+"""The store for the workers of one machine: an SQLite file, without a server or an extra package."""
 
 from sleepwalker.fleet.local.store import FileStore
 

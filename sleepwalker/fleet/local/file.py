@@ -1,4 +1,4 @@
-"""Opens the file: what is looked at before, how it is made, and what its faults are called."""
+"""Opens the file: checks before opening, creation, and the texts of its faults."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _opening = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The file as it was opened by one process."""
+    """The file as one process opened it."""
 
     connection: sqlite3.Connection
     identity: Identity
@@ -69,16 +69,16 @@ class Opened:
     """What the store's clock said when the machine's steady one stood at 0."""
 
     def is_off(self, clock: Clock) -> bool:
-        """Whether the machine may have slept or started anew since: asked where the system has no id of its boot."""
+        """Whether the machine may have slept or restarted since. Only used if the system has no boot id."""
         return not self.boot and abs(clock.wall() - clock.monotonic() - self.zero) > _MOST_DRIFT
 
 
 class BeingMade(StoreError):
-    """Another process or thread makes the file just now: ask again in a moment."""
+    """Another process or thread is creating the file: try again in a moment."""
 
 
 def look(path: Path) -> os.stat_result | None:
-    """What is known of the file; None if it is not there yet, and may be made. Raises `StoreError`."""
+    """The status of the file; None if it does not exist and may be created. Raises `StoreError`."""
     with _told(path):
         try:
             status = path.stat()
@@ -101,7 +101,7 @@ def identity(status: os.stat_result) -> Identity:
 
 
 def open_file(path: Path, clock: Clock) -> Opened:
-    """Open it, and make it if it is not there. Raises `StoreError`, `OSError` and `sqlite3.Error`."""
+    """Open it, or create it if it does not exist. Raises `StoreError`, `OSError` and `sqlite3.Error`."""
     look(path)
     path = Path(os.path.realpath(path))  # the files beside it lie where it really is
     if (status := look(path)) is None:
@@ -135,7 +135,7 @@ def close_file(opened: Opened) -> None:
 
 
 def renew_after_fork() -> None:
-    """In a child: a thread that it does not have may hold the lock."""
+    """In a child: replace the lock, which a thread of the parent may hold."""
     global _opening
     _opening = threading.Lock()
 
@@ -271,7 +271,7 @@ def _network(device: int) -> str | None:
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Whether another process has it locked, and it is worth to ask again."""
+    """Whether another process has it locked, so that a retry makes sense."""
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 

@@ -1,4 +1,4 @@
-"""How rows are found and read, and how much of a text fits into one."""
+"""How rows are found and read, and how long a stored text may be."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Host:
 
     @property
     def tally(self) -> Tally:
-        """What is told of it. Raises `ValueError` and `TypeError` for what no worker wrote."""
+        """Its summary. Raises `ValueError` and `TypeError` for data that no worker wrote."""
         return Tally(
             broken=int(self.accusers) - int(self.failing), failing=int(self.failing), fine=int(self.fine),
             since=float(self.since), began=float(self.began),
@@ -73,7 +73,7 @@ class Host:
 
 
 def cut(value: str, most: int) -> str:
-    """As much of it as is kept. What no file can hold, half a surrogate pair, becomes a question mark."""
+    """The stored part of a text. Half a surrogate pair, which a file cannot store, becomes a question mark."""
     return value[:most].encode("utf-8", "replace").decode()
 
 
@@ -82,14 +82,14 @@ def cut_or_none(value: str | None, most: int) -> str | None:
 
 
 def view_of(opinion: object, number: int, cause: object, lasted: float) -> View:
-    """A view as the file has it. Raises `ValueError` and `TypeError` for what no worker wrote."""
+    """A view from the file. Raises `ValueError` and `TypeError` for data that no worker wrote."""
     if opinion not in get_args(Opinion):
         raise ValueError(f"the opinion {opinion!r}")
     return View(cast(Opinion, opinion), int(number), _text(cause), float(lasted))
 
 
 def order_of(kind: object, number: int, reason: object, left: float | None, by: object) -> Order:
-    """An order as the file has it. Raises `ValueError` and `TypeError` for what no worker wrote."""
+    """An order from the file. Raises `ValueError` and `TypeError` for data that no worker wrote."""
     if kind not in _KINDS:
         raise ValueError(f"an order of the kind {kind!r}")
     return Order(cast(Literal["isolate", "restore", "reset"], kind), int(number), _text(reason), left, _text(by))

@@ -1,4 +1,4 @@
-"""The tables of the file, and what becomes of their rows when the machine has started anew."""
+"""The tables of the file, and what happens to their rows after the machine restarted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store in a file: when it is opened, asked again, let go and opened anew."""
+"""The store in a file: when it is opened, retried, closed and opened again."""
 
 from __future__ import annotations
 
@@ -39,16 +39,15 @@ Begin = Literal["", "BEGIN", "BEGIN IMMEDIATE"]
 
 
 class FileStore:
-    """A store in one file, for the workers of one machine. `Store` says what each method does.
+    """A store in one file, for the workers of one machine. `Store` describes the methods.
 
-    The file is made with the first sync, for its owner alone; its folder must be there. Several services may share it.
-    The last worker leaves it where it is. Deleted, it is made anew with the next sync, as a store that was flushed.
+    The first sync creates the file, readable by its owner only; its folder must exist. Several services may share it.
+    The last worker leaves it in place. If it is deleted, the next sync creates it again, like a flushed store.
 
-    The store's clock is set by the machine's wall clock once, when the file is made or the machine has started, and
-    runs on with the steady one, so that nothing begins or ends when the wall clock is set.
+    The store's clock is set from the machine's wall clock once, when the file is created or the machine has started.
+    After that it follows the monotonic clock, so setting the wall clock changes nothing.
 
-    Safe for threads, which wait for each other. A fork waits for a call that is under way, and both processes open the
-    file anew.
+    Thread-safe: threads wait for each other. A fork waits for a running call, and both processes open the file again.
 
     `timeout` is in seconds. Raises `ValueError` for a path that is not absolute.
     """
@@ -106,7 +105,7 @@ class FileStore:
                 self._lock.release()
 
     def abandon(self) -> None:
-        """Without the lock: a thread that the child does not have may hold it."""
+        """Without the lock: a thread of the parent may hold it."""
         if self._opened is not None:
             # SQLite takes the locks of the parent's connection for this process's own, which they are not, and so
             # would any new connection to that file: until this process ends it does without.
@@ -194,7 +193,7 @@ class FileStore:
         close_file(opened)
 
     def part_for_fork(self) -> bool:
-        """Wait for a call that is under way, and close, before a fork. Whether a fork can go ahead safely."""
+        """Wait for a running call and close, before a fork. Returns whether the fork is safe."""
         if not self._lock.acquire(timeout=_FORK_WAITS):
             return False
         self._drop_locked()

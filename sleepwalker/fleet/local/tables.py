@@ -1,4 +1,4 @@
-"""What one service keeps in the file, and each step of a sync on it. All of it runs within one transaction."""
+"""The data of one service in the file, and the steps of a sync, all in one transaction."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Service:
         return heard
 
     def order(self, name: str, order: Order, label: str | None = None) -> int:
-        """Put an order down, and give the number that it has then; 0 of one that is over already."""
+        """Store an order and return its number; 0 if it is already over."""
         if len(name) > NAME:
             return 0
         self._make()

@@ -1,4 +1,4 @@
-"""What goes to the script and what comes back, as compact bytes. Whatever cannot be read is a `StoreError`."""
+"""Compact bytes for the script's arguments and results. Unreadable data raises `StoreError`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def fits(name: str) -> bool:
 
 
 def arguments(said: Said) -> list[bytes]:
-    """What the script takes for a sync."""
+    """The script's arguments for a sync."""
     if len(said.views) > VIEWS:
         raise StoreError(f"a worker may send at most {VIEWS} views at once, and this one sent {len(said.views)}")
     known = said.store is not None and said.store.isalnum()
@@ -146,13 +146,13 @@ def heard(answer: Sequence[Any]) -> Heard:
 
 
 def version(state: bytes) -> tuple[str, int]:
-    """Of the value under the key `state`."""
+    """From the value of the key `state`."""
     store, number, _ = state.decode("ascii").split(" ", 2)
     return store, int(number)
 
 
 def overview(answer: Sequence[Any]) -> Overview:
-    """All but the views, which are read one worker at a time."""
+    """Everything except the views, which are read one worker at a time."""
     head, rest = answer[0], answer[1:]
     now, hosts, orders = head.decode("ascii").split(" ")
     tallies, rest = _pairs(rest, int(hosts))
@@ -167,7 +167,7 @@ def overview(answer: Sequence[Any]) -> Overview:
 
 
 def views(seen: Overview, said: Mapping[str, Sequence[bytes]]) -> dict[str, dict[str, View]]:
-    """What each worker says, by origin: what it said of trouble that is over, or of a round before, is left out."""
+    """The views of each worker, by origin, without those of past trouble or an earlier round."""
     found: dict[str, dict[str, View]] = {name: {} for name in seen.tallies}
     for worker, rows in said.items():
         for name, data in _pairs(rows, len(rows) // 2)[0]:

@@ -1,4 +1,4 @@
-"""`RedisStore`: what the workers of a service say, kept by a Redis or Valkey."""
+"""`RedisStore`: the reports of a service's workers, stored in Redis or Valkey."""
 
 from __future__ import annotations
 
@@ -38,29 +38,28 @@ def _script() -> tuple[bytes, bytes]:
 
 
 class RedisStore:
-    """A store of a fleet on several machines, in Redis (6.2 or later) or Valkey. It needs the extra `fleet`.
+    """A store for a fleet on several machines, in Redis (6.2 or later) or Valkey. It needs the extra `fleet`.
 
-    URLs, each with `USER:PASSWORD@` before the first host where the server wants them, escaped as in any URL (`%2F`
-    for a slash):
+    URLs may have `USER:PASSWORD@` before the first host, escaped as in any URL (`%2F` for a slash):
 
-    - `redis://HOST:PORT/DATABASE`: one server; 6379 and 0 where they are left out
-    - `unix:///PATH`: the same on this machine; `?db=1` for another database
-    - `redis+sentinel://HOST1:26379,HOST2:26379/NAME/DATABASE`: the servers that these Sentinels watch under that name;
-      `?sentinel_username=…&sentinel_password=…` where the Sentinels want a password of their own
+    - `redis://HOST:PORT/DATABASE`: one server; the defaults are 6379 and 0
+    - `unix:///PATH`: a server on this machine; `?db=1` for another database
+    - `redis+sentinel://HOST1:26379,HOST2:26379/NAME/DATABASE`: the servers that these Sentinels monitor under that
+      name; `?sentinel_username=…&sentinel_password=…` if the Sentinels have their own password
     - `redis+cluster://HOST1:PORT,HOST2:PORT`: a cluster, by some of its nodes
 
-    `rediss` in place of `redis` is TLS, to Sentinels as well. The certificate is checked against the system's
-    authorities; `?ssl_ca_certs=FILE` or `ssl_ca_path=FOLDER` name others, `ssl_certfile` and `ssl_keyfile` the client's
-    own, and `ssl_cert_reqs` (none, optional, required) and `ssl_check_hostname` are as redis-py has them.
+    `rediss` instead of `redis` means TLS, to Sentinels too. The certificate is checked against the system's
+    authorities; `?ssl_ca_certs=FILE` or `ssl_ca_path=FOLDER` name others, and `ssl_certfile` and `ssl_keyfile` the
+    client's own. `ssl_cert_reqs` (none, optional, required) and `ssl_check_hostname` are as in redis-py.
 
-    Keys are `sleepwalker:{SERVICE}:…`, all in one slot of a cluster, and end 30 days after their last use. The server
-    should not evict them (`maxmemory-policy noeviction`): workers begin anew where one is missing.
+    Keys are `sleepwalker:{SERVICE}:…`, all in one slot of a cluster, and expire 30 days after their last use. The
+    server should not evict them (`maxmemory-policy noeviction`): workers start again if one is missing.
 
-    `timeout` is in seconds, for all of a call together, to connect included. Only looking up the server's name may take
-    longer, as long as the system lets it; where a name has several addresses, each is tried within `timeout`.
+    `timeout` is the limit for a whole call in seconds, including connecting. Only the look-up of the server's name may
+    take longer, as long as the system allows. If a name has several addresses, each is tried within `timeout`.
 
-    Raises ValueError for a wrong URL, service or timeout, and ModuleNotFoundError without redis-py. Making one connects
-    to nothing. Each other method raises `StoreError`.
+    Raises ValueError for an invalid URL, service or timeout, and ModuleNotFoundError without redis-py. Creating one
+    does not connect. Each other method raises `StoreError`.
     """
 
     @without_locals
@@ -110,7 +109,7 @@ class RedisStore:
 
     @without_locals
     def overview(self) -> Overview:
-        """Two round trips or more, for the server shall not be kept busy by one long step."""
+        """Two round trips or more, so that one long step does not block the server."""
         seen = self._read(packing.overview, self._run([b"overview"]))
         if not seen.tallies:
             return seen

@@ -65,7 +65,7 @@ _SYSTEM = {
 
 
 class Deadline:
-    """How long a call may still take, by a clock that never goes back."""
+    """How much time a call has left, by a monotonic clock."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
@@ -140,7 +140,7 @@ class Wire:
         raise StoreError(f"{self._address.shown}: {failure}")
 
     def close(self) -> None:
-        """Without waiting. After a fork the child closes its copy of the socket, and the parent's goes on."""
+        """Without waiting. After a fork the child closes its copy of the socket, and the parent's stays open."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.disconnect()
