@@ -10,7 +10,16 @@ from typing import Literal, TypeVar
 T = TypeVar("T")
 
 Stage = Literal[
-    "process", "threads", "lookups", "timers", "hosts", "host tables", "connections", "managers", "adapters"
+    "process",
+    "threads",
+    "lookups",
+    "timers",
+    "hosts",
+    "host tables",
+    "connections",
+    "managers",
+    "adapters",
+    "downloads",
 ]
 
 #: A connection that is renewed finds its host's locks free, and so does a manager those of its connections.
@@ -24,6 +33,7 @@ _ORDER: tuple[Stage, ...] = (
     "connections",
     "managers",
     "adapters",
+    "downloads",
 )
 
 _renewals: dict[Stage, Callable[[], None]] = {}

@@ -301,6 +301,12 @@ def is_run(block: Block) -> bool:
     return block.not_run is None and block.language in _RUNNERS and not is_file
 
 
+def needs_a_server(block: Block) -> bool:
+    """Whether it is run, and has an address in it for which a server is started."""
+    named = _EXAMPLE_HOST.search(block.text) or _SERVED.search(block.text)
+    return is_run(block) and block.language != "toml" and named is not None
+
+
 def run(page: Path) -> int:
     """Run the page's examples in the current folder, which should be an empty one; their number."""
     count = 0

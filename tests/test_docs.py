@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs_page import KNOWN, blocks, is_run
+from tests.docs_page import KNOWN, blocks, is_run, needs_a_server
 from tests.unit.test_docstrings import AWAITED, example_of
 
 pytestmark = pytest.mark.once
@@ -65,6 +65,15 @@ def test_every_block_of_the_page_says_its_language_and_every_exception_its_reaso
         if block.not_run == "":
             faults.append(f"line {block.line}: <!-- not run: --> gives no reason")
     assert faults == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent.parent.name == "docs"], ids=_name)
+def test_a_page_whose_examples_need_a_server_says_how_to_start_it(page: Path) -> None:
+    """A reader who comes from a search has not seen the index."""
+    needed = page.parent.name != "tutorial" and any(map(needs_a_server, blocks(page)))
+    note = "The examples run against `sleepwalker demo --serve`: see [Run the examples](../README.md#run-the-examples)."
+    line = page.read_text(encoding="utf-8").splitlines()[2]
+    assert (line == note) == needed, f"third line: {note}"
 
 
 def _anchors(page: Path) -> set[str]:

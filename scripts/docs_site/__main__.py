@@ -145,7 +145,7 @@ def serve(site: Path) -> None:
     """Serve the site on loopback until interrupted."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=site)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        print(f"http://127.0.0.1:{server.server_address[1]}/ (Ctrl+C ends it)")
+        print(f"http://127.0.0.1:{server.server_address[1]}/ (Ctrl+C ends it)", flush=True)
         server.serve_forever()
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from sleepwalker import files
 from sleepwalker.downloads.checksum import Checksum, Hasher
 from sleepwalker.downloads.ranges import Kept, validator_of
+from sleepwalker.fork import renewed_after_fork
 
 _FORMAT = 1
 #: Of a note: more than any has.
@@ -49,13 +50,14 @@ class Part:
         self._hashed = 0
         self._begun = False
         self._file = self._opened()
+        _open_parts.add(self)
         self.kept: Kept | None = None
         """What is known of the file whose beginning is there; None where there is nothing to go on with."""
         self.size = 0
         """How many bytes are there."""
         try:
             self.kept = self._read_note()
-            self.size = os.fstat(self._file.fileno()).st_size if self.kept is not None else 0
+            self.size = os.fstat(self._handle).st_size if self.kept is not None else 0
             self._hash_up_to(self.size)
         except BaseException:
             self._let_go()
@@ -64,7 +66,7 @@ class Part:
     def read(self, start: int, end: int) -> bytes:
         """What is there, from byte `start` on and before `end`."""
         try:
-            data = os.pread(self._file.fileno(), max(0, end - start), start)
+            data = os.pread(self._handle, max(0, end - start), start)
         except OSError as error:
             raise self._named(error) from None
         if len(data) < end - start:
@@ -74,8 +76,8 @@ class Part:
     def begin(self, start: int, kept: Kept) -> None:
         """Go on from byte `start`: what is there from it on is dropped."""
         try:
-            os.ftruncate(self._file.fileno(), start)
-            os.lseek(self._file.fileno(), start, os.SEEK_SET)
+            os.ftruncate(self._handle, start)
+            os.lseek(self._handle, start, os.SEEK_SET)
         except OSError as error:
             raise self._named(error) from None
         self._begun, self.size = True, start
@@ -90,7 +92,7 @@ class Part:
         rest = memoryview(data)
         try:
             while rest:
-                done = os.write(self._file.fileno(), rest)
+                done = os.write(self._handle, rest)
                 rest = rest[done:]
                 self.size += done
         except OSError as error:
@@ -108,11 +110,11 @@ class Part:
     def finish(self) -> None:
         """Make it the whole file, in one step: at its path there is always the old one or all of the new one."""
         try:
-            os.fsync(self._file.fileno())
+            os.fsync(self._handle)
         except OSError as error:
             raise self._named(error) from None
         # Where there are no locks, another download may have written to it, or begun one of its own in its place.
-        if not self._is_at_its_place(self._file.fileno()) or os.fstat(self._file.fileno()).st_size != self.size:
+        if not self._is_at_its_place(self._handle) or os.fstat(self._handle).st_size != self.size:
             raise OSError(errno.EBUSY, "it was changed or replaced during the download", str(self._place))
         self._place.replace(self.path)
         with contextlib.suppress(OSError):
@@ -140,12 +142,18 @@ class Part:
             # What was there of another URL stays, where nothing came in its place.
             if (
                 of_no_use
-                and (self._begun or os.fstat(self._file.fileno()).st_size == 0)
-                and self._is_at_its_place(self._file.fileno())
+                and (self._begun or os.fstat(self._handle).st_size == 0)
+                and self._is_at_its_place(self._handle)
             ):
                 self.remove()
         finally:
             self._let_go()
+
+    @property
+    def _handle(self) -> int:
+        if self._file.closed:
+            raise OSError(errno.EBADF, "it is closed, or was opened before a fork by the parent", str(self._place))
+        return self._file.fileno()
 
     def _let_go(self) -> None:
         with contextlib.suppress(OSError):  # said aloud, for a child that was forked meanwhile shares the lock
@@ -240,7 +248,7 @@ class Part:
             return
         while self._hashed < size:
             try:
-                data = os.pread(self._file.fileno(), min(_AT_ONCE, size - self._hashed), self._hashed)
+                data = os.pread(self._handle, min(_AT_ONCE, size - self._hashed), self._hashed)
             except OSError as error:
                 raise self._named(error) from None
             if not data:
@@ -261,6 +269,14 @@ class Part:
     def _named(self, error: OSError) -> OSError:
         """The error, with the file that it is about."""
         return type(error)(error.errno, error.strerror, str(self._place))
+
+
+def _leave_to_the_parent(part: Part) -> None:
+    """A child has no download of its parent's: it may not unlock it, nor hold the lock longer than the parent."""
+    part._file.close()
+
+
+_open_parts = renewed_after_fork("downloads", _leave_to_the_parent)
 
 
 def _target(path: Path) -> Path:

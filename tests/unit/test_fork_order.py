@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from sleepwalker import ANONYMOUS, Connection, ConnectionManager, adapters, fork
@@ -9,13 +11,14 @@ from sleepwalker import ANONYMOUS, Connection, ConnectionManager, adapters, fork
 
 def test_each_stage_is_renewed_once_hosts_before_connections_before_managers(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
+    importlib.import_module("sleepwalker.downloads.part")  # the one of them that is imported when it is needed
     stages = list(fork._renewals)
     assert set(stages) == set(fork._ORDER)
     for stage in reversed(stages):
         monkeypatch.setitem(fork._renewals, stage, lambda stage=stage: seen.append(stage))
     fork._renew_all()
     below = ["process", "threads", "lookups", "timers", "hosts", "host tables"]
-    assert seen == [*below, "connections", "managers", "adapters"]
+    assert seen == [*below, "connections", "managers", "adapters", "downloads"]
 
 
 def test_what_lives_is_renewed() -> None:

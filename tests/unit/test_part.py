@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -154,6 +155,29 @@ def test_a_child_that_was_forked_meanwhile_does_not_keep_the_lock(path: Path) ->
     part.close()
     assert size_of(path) == 5
     os.close(shared)
+
+
+def test_a_child_neither_goes_on_with_a_download_of_its_parents_nor_unlocks_it(path: Path) -> None:
+    part = Part(path, URL, None)
+    part.begin(0, KEPT)
+    part.write(b"12345")
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        with contextlib.suppress(BaseException):
+            try:
+                part.write(b"67890")
+            except OSError as error:
+                os.write(write, str(error.strerror).encode())
+            part.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 100) == b"it is closed, or was opened before a fork by the parent"
+    with pytest.raises(BlockingIOError):
+        Part(path, URL, None)
+    assert path.with_name("big.part").read_bytes() == b"12345"
+    part.close()
+    os.close(read)
+    os.close(write)
 
 
 @pytest.mark.parametrize("name", ["big.part", "big.part.json"])

@@ -24,9 +24,9 @@ import requests
 from sleepwalker import ANONYMOUS, Connection, ReadError, links
 from sleepwalker.cli import main
 from sleepwalker.cli.demo.serve import serving
-from sleepwalker.cli.demo.serve.command import introduction, table
+from sleepwalker.cli.demo.serve.command import introduction
 from sleepwalker.cli.demo.serve.http import BODY_LIMIT, HEAD_LIMIT
-from sleepwalker.cli.demo.serve.routes import ROUTES
+from sleepwalker.cli.demo.serve.routes import ROUTES, table
 from tests.terminal import Screen
 
 pytestmark = pytest.mark.once
@@ -88,6 +88,11 @@ def test_forms_files_and_bytes_come_back_apart(shared: str, plain: requests.Sess
     assert said["data"] == "data:application/octet-stream;base64,/wA="
     said = plain.post(f"{shared}/post", data=iter([b"in ", b"chunks"])).json()
     assert (said["data"], said["headers"]["Transfer-Encoding"]) == ("in chunks", "chunked")
+
+
+def test_a_browser_is_shown_the_table(shared: str, plain: requests.Session) -> None:
+    assert "/flaky " in plain.get(shared, headers={"Accept": "text/html,*/*"}).text
+    assert plain.get(shared).json()["url"] == f"{shared}/"
 
 
 def test_compressed_answers_are_what_their_header_says(shared: str, plain: requests.Session) -> None:

@@ -176,6 +176,14 @@ def test_the_selector_has_all_versions_and_leads_to_the_one_that_is_chosen(brows
     browser.wait("location.pathname.endsWith('/3.0/index.html')")  # 3.0 has no such page
 
 
+def test_a_page_of_another_version_than_the_newest_says_so(browser: Browser, url: str) -> None:
+    browser.open(f"{url}/dev/how-to/logging.html")
+    browser.wait("document.querySelector('.not-newest')")
+    assert browser.text(".not-newest") == "This is about the version in development. Go to 3.0"
+    browser.run("document.querySelector('.not-newest button').click()")
+    browser.wait("location.pathname.endsWith('/3.0/index.html')")
+
+
 def test_the_root_leads_to_the_newest_release(browser: Browser, url: str) -> None:
     browser.open(f"{url}/")
     browser.wait("location.pathname.endsWith('/3.0/index.html')")

@@ -376,13 +376,14 @@ def test_a_range_that_is_shorter_than_it_says_is_not_the_end(
     """Its chunks end as they should, so that nothing below notices."""
     file.cuts = [150_000]
     broken_off(conn, path)
-    less = CONTENT[150_000:250_000]
-    head = b"HTTP/1.1 206 P\r\nContent-Range: bytes 150000-399999/400000\r\nTransfer-Encoding: chunked\r\n\r\n"
+    start = 150_000 - OVERLAP
+    less = CONTENT[start:250_000]
+    head = b"HTTP/1.1 206 P\r\nContent-Range: bytes %d-399999/400000\r\nTransfer-Encoding: chunked\r\n\r\n" % start
     chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(less), less)
     server.script(Step(lambda exchange: exchange.send(head + chunk)))
     done = conn.download("/big", path, checksum=SHA256)
     assert "150000 bytes early" in (done.attempts[0].error or "")
-    assert file.asked[-1] == ("bytes=250000-", '"v1"')
+    assert file.asked[-1] == rest(250_000)
 
 
 def test_a_server_that_sends_so_much_at_a_time_is_asked_until_all_is_there(server: FaultServer, path: Path) -> None:
@@ -511,6 +512,22 @@ def test_a_part_that_was_whole_is_proven_by_its_last_bytes(
     done = conn.download("/big", path, checksum=SHA256)
     assert file.asked[-1] == rest(400_000)
     assert (done.size, path.read_bytes()) == (400_000, CONTENT)
+
+
+def test_a_part_that_is_whole_is_not_proven_by_less_than_was_asked_for(
+    conn: Connection, server: FaultServer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no", "big")))
+        with pytest.raises(PermissionError):
+            conn.download("/big", path)
+    start = len(CONTENT) - OVERLAP
+    little = {"Content-Range": f"bytes {start}-{start + 99}/{len(CONTENT)}", "ETag": '"v1"'}
+    server.script(reply(206, CONTENT[start : start + 100], little))
+    with pytest.raises(ReadError, match="only a few bytes per response"):
+        conn.download("/big", path, policy="off")
+    assert not path.exists()
+    conn.download("/big", path, checksum=SHA256)
 
 
 # Callers

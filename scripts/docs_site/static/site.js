@@ -143,18 +143,30 @@ const versions = document.querySelector(".versions");
 async function offer() {
   const response = await fetch(`${versions.dataset.root}../versions.json`);
   if (!response.ok) return;
-  const listed = (await response.json()).versions;
+  const { newest, versions: listed } = await response.json();
   const select = versions.querySelector("select");
   select.replaceChildren(
     ...listed.map((name) => new Option(name, name, name === versions.dataset.version, name === versions.dataset.version)),
   );
-  select.addEventListener("change", async () => {
+  const open = async (version) => {
     const root = new URL(versions.dataset.root, location.href);
     const page = location.href.slice(root.href.length);
-    const target = new URL(`../${select.value}/`, root);
+    const target = new URL(`../${version}/`, root);
     const same = await fetch(new URL(page, target), { method: "HEAD" });
     location.href = same.ok ? new URL(page, target) : new URL("index.html", target);
-  });
+  };
+  select.addEventListener("change", () => open(select.value));
+  if (newest === versions.dataset.version) return;
+  const note = document.createElement("p");
+  const button = document.createElement("button");
+  const which = versions.dataset.version === "dev" ? "the version in development" : `version ${versions.dataset.version}`;
+  note.className = "not-newest";
+  note.textContent = `This is about ${which}. `;
+  button.type = "button";
+  button.textContent = `Go to ${newest}`;
+  button.addEventListener("click", () => open(newest));
+  note.append(button);
+  document.querySelector("article").prepend(note);
 }
 
 if (versions && location.protocol !== "file:") offer();

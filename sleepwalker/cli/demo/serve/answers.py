@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from sleepwalker.cli.demo.serve.echo import echo, echoed, headers_of
 from sleepwalker.cli.demo.serve.http import Answer, Headers, Refused, Request, answer_json, number
-from sleepwalker.cli.demo.serve.routes import route
+from sleepwalker.cli.demo.serve.routes import route, table
 from sleepwalker.cli.demo.serve.state import State
 
 #: The most seconds that an answer is held back, and the most bytes that `/bytes` makes.
@@ -41,6 +41,13 @@ _XML = b'<?xml version="1.0" encoding="UTF-8"?>\n<lamps><lamp left="3"/></lamps>
 
 @route(_ECHO, "/anything", "method, url, headers, args, json, data, form, files")
 async def _anything(state: State, request: Request) -> Answer:
+    return await echo(state, request)
+
+
+@route(_ECHO, "/")
+async def _root(state: State, request: Request) -> Answer:
+    if "text/html" in request.header("Accept"):  # a browser
+        return Answer(body=table(100).encode(), headers=(("Content-Type", "text/plain; charset=utf-8"),))
     return await echo(state, request)
 
 

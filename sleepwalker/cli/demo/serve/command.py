@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-import textwrap
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
@@ -13,13 +12,13 @@ from sleepwalker.cli.demo.end import command
 
 # Each adds rows to the table.
 from sleepwalker.cli.demo.serve import answers, faults, hand, things  # noqa: F401
-from sleepwalker.cli.demo.serve.routes import BY_HAND, ROUTES
+from sleepwalker.cli.demo.serve.routes import table
 from sleepwalker.cli.demo.serve.site import Site
 from sleepwalker.cli.demo.serve.state import Seen
 from sleepwalker.cli.text import say, width_of
 
-#: Columns of the table's paths, and all where nothing says how many there are.
-_PATHS, _WIDTH = 27, 80
+#: Columns, where nothing says how many there are.
+_WIDTH = 80
 
 Show = Callable[[Seen], None]
 
@@ -101,18 +100,6 @@ def serving(hosts: int = 1, *, seed: int | None = None, fail: float = 0.0) -> It
     finally:
         loop.call_soon_threadsafe(ending.set)
         thread.join()
-
-
-def table(width: int) -> str:
-    """What is answered, as lines of at most `width` columns."""
-    lines: list[str] = []
-    for group, rows in sorted(ROUTES.items(), key=lambda item: item[0] == BY_HAND):
-        lines += ["", group]
-        for row in rows:
-            if row.about:
-                filled = textwrap.wrap(row.about, max(20, width - _PATHS), break_on_hyphens=False)
-                lines.append(f"  {row.shown:{_PATHS - 2}}" + f"\n{'':{_PATHS}}".join(filled))
-    return "\n".join(lines[1:])
 
 
 def introduction(urls: Sequence[str], width: int) -> str:

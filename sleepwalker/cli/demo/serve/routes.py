@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import textwrap
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,9 @@ class Route:
 
 #: The group of the paths by which the server itself is steered: nothing goes wrong with them.
 BY_HAND = "Control the server:"
+
+#: Columns of the paths in the table.
+_PATHS = 27
 
 #: By the group under whose heading they are shown.
 ROUTES: dict[str, list[Route]] = {BY_HAND: []}
@@ -70,3 +74,15 @@ def shown_path(request: Request) -> str:
     """The path for people to read, without its query and without a password that it may hold."""
     masked = re.sub(r"^(/(?:hidden-)?basic-auth)/.*", r"\1/...", request.path)
     return masked if len(masked) <= 200 else masked[:197] + "..."
+
+
+def table(width: int) -> str:
+    """What is answered, as lines of at most `width` columns."""
+    lines: list[str] = []
+    for group, rows in sorted(ROUTES.items(), key=lambda item: item[0] == BY_HAND):
+        lines += ["", group]
+        for row in rows:
+            if row.about:
+                filled = textwrap.wrap(row.about, max(20, width - _PATHS), break_on_hyphens=False)
+                lines.append(f"  {row.shown:{_PATHS - 2}}" + f"\n{'':{_PATHS}}".join(filled))
+    return "\n".join(lines[1:])
