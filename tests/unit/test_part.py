@@ -218,7 +218,7 @@ def test_another_users_file_in_a_sticky_folder_is_refused_before_anything_is_sen
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     with pytest.raises(PermissionError, match="only that user may replace it"):
         Part(path, URL, None)
-    assert os.listdir(path.parent) == ["big"]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_links_in_a_circle_are_an_error_of_the_system(path: Path) -> None:
