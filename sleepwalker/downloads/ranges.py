@@ -172,8 +172,8 @@ def _length(headers: Headers) -> int | None:
 
 
 def _moment(text: str) -> float | None:
-    """An HTTP date in seconds since 1970; None for what is none."""
-    if not text or len(text) > 64:
+    """An HTTP date in seconds since 1970; None for what is none, or cannot be sent back."""
+    if not re.fullmatch(r"[ -~]{1,64}", text):  # the parser ignores what comes after a date
         return None
     try:
         return email.utils.parsedate_to_datetime(text).timestamp()

@@ -1,11 +1,10 @@
 """The event catalogue: what happened to a call or a host.
 
-An event is a constant dotted name, a level and typed fields; there is no prose in it. No field
-holds a credential, a cookie, a query string, a header, a body or user information of a URL.
-Durations are seconds. `host` is the origin, `https://api.example.net:8443`, of a scope with its name
-after a `#`, of `fleet.*` the URL of the store; `path` has no query;
-`error` is the name of an exception type and `detail` that exception's text.
-All events of one call have the same `call`, which no other call has, and each event says the `pid` of its process.
+An event has a constant dotted name, a level and typed fields, and no prose. No field holds a credential, a cookie, a
+query string, a header, a body or user information of a URL. Durations are seconds. `host` is the origin,
+`https://api.example.net:8443`; for a scope, followed by `#` and its name; in `fleet.*`, the URL of the store. `path`
+has no query. `error` is the name of an exception type and `detail` that exception's text. All events of one call have
+the same, unique `call`. Each event has the `pid` of its process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all events have in common, and the types of observers."""
+"""What all events share, and the types of observers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Level = Literal["debug", "info", "warning", "error"]
 
 @event_type
 class Event(Value):
-    """What every event has. Events are frozen.
+    """The base of every event. Events are frozen.
 
     Example:
         ```python
@@ -51,7 +51,7 @@ class Event(Value):
         return THIS_PROCESS.pid
 
     def fields(self) -> dict[str, Any]:
-        """The fields by the names under which they are logged, those that are None left out, and `pid`."""
+        """The fields by their logged names, without those that are None, and `pid`."""
         kind: Any = type(self)
         names, values = _reading(kind)
         shown = {name: value for name, value in zip(names, values(self), strict=True) if value is not None}
@@ -61,7 +61,7 @@ class Event(Value):
 
 @event_type
 class CallEvent(Event):
-    """What every event of a call has besides."""
+    """The base of every event of a call."""
 
     call: str | None = field(default=None, kw_only=True)
     """The id of the call. All its events have it; it is unique, also across processes."""
@@ -74,14 +74,14 @@ class CallEvent(Event):
 
 @event_type
 class Transition(Event):
-    """What every event has that tells how a host's state changed."""
+    """The base of every event about a change of a host's state."""
 
     call: str | None = field(default=None, kw_only=True)
     """The id of the call that caused it or first noticed it; absent if no call did."""
 
 
 class Observer(Protocol):
-    """Receives events, called outside every lock. `level` stands in for the event's own where a policy sets it."""
+    """Receives events, outside every lock. `level` replaces the event's own if a policy sets it."""
 
     def __call__(self, event: Event, level: Level | None = None, /) -> None: ...
 
@@ -91,7 +91,7 @@ AnyObserver = Callable[[Event, Level | None], object] | Callable[[Event], object
 
 
 def logged_names(cls: Any) -> tuple[str, ...]:
-    """The names under which an event type's fields are logged, in their order."""
+    """The logged names of an event type's fields, in order."""
     return tuple("name" if name == "asked_for" else name for name in names_of(cls))
 
 

@@ -1,4 +1,4 @@
-"""What happens to one call: its attempts, retries and hedges, and its end."""
+"""Events of one call: its attempts, retries and hedges, and its end."""
 
 from __future__ import annotations
 

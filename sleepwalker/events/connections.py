@@ -1,4 +1,4 @@
-"""What a manager does with connections and hooks, and which policy it follows."""
+"""Events of a manager's connections and hooks, and of ignored policies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a manager hears of the other workers of its service."""
+"""Events of a manager's connection to its fleet."""
 
 from __future__ import annotations
 

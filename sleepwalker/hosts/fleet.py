@@ -33,7 +33,7 @@ class Fleet(Protocol):
     """The table's interface to a fleet."""
 
     def made(self, record: Host) -> None:
-        """A record was made. Called with the table's lock held."""
+        """A record was created. Called with the table's lock held."""
 
     def order(
         self,
@@ -45,8 +45,8 @@ class Fleet(Protocol):
         called. It may be called twice."""
 
     def health(self) -> FleetHealth:
-        """How it stands to the others."""
+        """How it sees the fleet."""
         ...
 
     def renew_after_fork(self) -> None:
-        """The child of a fork is a worker of its own."""
+        """A forked child is a separate worker."""

@@ -90,7 +90,7 @@ class Isolations:
         return events
 
     def in_force(self, name: str) -> bool:
-        """Whether something was isolated by that name, as of now."""
+        """Whether something is isolated by that name now."""
         isolated = self._by_name.get(name)
         return isolated is not None and not isolated.isolation.over(self._clock)
 

@@ -1,4 +1,4 @@
-"""The managers that share a table: what they were asked to find, and where their connections lead."""
+"""The managers that share a table: what they were asked for, and where their connections lead."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Lead(NamedTuple):
 
     @property
     def records(self) -> list[Host]:
-        """Where the connection goes and the host asked for, as far as they are known."""
+        """The records of the connection's host and of the requested host, as far as they are known."""
         return [record for record in (self.record, self.primary) if record is not None]
 
     def is_of(self, name: str, origin: Origin | None) -> bool:
@@ -33,7 +33,7 @@ class Lead(NamedTuple):
 
 
 class AtWork(NamedTuple):
-    """Hooks that are running for a manager."""
+    """Running hooks of a manager."""
 
     name: str
     primary: Host | None
@@ -42,7 +42,7 @@ class AtWork(NamedTuple):
 
     @property
     def place(self) -> str:
-        """The origin, or the name where only hooks may know what it is."""
+        """The origin, or the name if only hooks may know the host."""
         return self.name if self.primary is None else self.primary.origin
 
 
@@ -50,19 +50,19 @@ class Member(Protocol):
     """A manager as its table sees it. Runs no user code; the first two methods take no lock."""
 
     def leads(self) -> Iterator[Lead]:
-        """What it was asked to find, and where its connections lead."""
+        """The names it was asked for, and where its connections lead."""
 
     def at_work(self) -> list[AtWork]:
         """What its hooks are running for."""
 
     def policies_changed(self) -> None:
-        """Follow the present policies of the hosts. Called with the table's lock held."""
+        """Switch to the present policies of the hosts. Called with the table's lock held."""
 
     def isolations_changed(self) -> None:
         """Drop cached lookups of hosts that may be isolated now. Called with the table's lock held."""
 
     def circuit_was_reset(self, name: str, origin: Origin | None) -> None:
-        """Let the hooks be asked at once for what leads to a host."""
+        """Allow a call of the hooks at once for everything that leads to a host."""
 
 
 class Members:
@@ -82,11 +82,11 @@ class Members:
         return [member for ref in self._by_id.valuerefs() if (member := ref()) is not None]
 
     def leads(self) -> Iterator[Lead]:
-        """What all of them were asked to find: one by one, for thousands at once rouse the garbage collector."""
+        """The leads of all managers, one by one: thousands at once would trigger the garbage collector."""
         return (lead for member in self.all() for lead in member.leads())
 
     def at_work(self) -> list[AtWork]:
-        """What the hooks of all are running for."""
+        """The running hooks of all managers."""
         return [one for member in self.all() for one in member.at_work()]
 
     def hooks_since(self, name: str, place: str) -> float | None:
@@ -96,7 +96,7 @@ class Members:
         return min(mine or [one.since for one in at_work if one.place == place], default=None)
 
     def hooks_by_place(self) -> dict[str, float]:
-        """The same for all places at which hooks are at work."""
+        """The same for all places with running hooks."""
         since: dict[str, float] = {}
         for one in self.at_work():
             since[one.place] = min(one.since, since.get(one.place, one.since))
@@ -130,7 +130,7 @@ class Members:
         return found
 
     def only_led_to(self, name: str, own: set[Host]) -> set[Host]:
-        """The name's own records and those of where it leads, but for those that something else leads to."""
+        """The name's own records, and those of the hosts that only this name leads to."""
         mine, others = set(own), set[Host]()
         for lead in self.leads():
             (mine if lead.is_of(name, None) else others).update(lead.records)

@@ -1,4 +1,4 @@
-"""Which manager probes a host where several share a table: one probe tells all of them."""
+"""Decides which manager probes a host if several share a table: one probe informs all of them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Protocol
 
 
 class Prober(Protocol):
-    """What probes hosts for one manager."""
+    """The part of a manager that probes hosts."""
 
     def able(self) -> bool:
-        """Whether it can: one for asyncio cannot while its loop does not run."""
+        """Whether it can probe: one for asyncio cannot while its loop does not run."""
 
 
 class ProbeTurns:
-    """A host is probed by the manager that came first, for as long as it has it probed and can do so.
+    """The first manager that wants a host probed probes it, as long as it wants to and can.
 
     Not thread-safe: its owner holds a lock.
     """
@@ -26,7 +26,7 @@ class ProbeTurns:
         self._by_origin: weakref.WeakValueDictionary[str, Prober] = weakref.WeakValueDictionary()
 
     def take(self, prober: Prober, origins: Collection[str]) -> set[str]:
-        """The hosts of these that `prober` is to probe. It gives up all others."""
+        """The hosts among these that `prober` is to probe. It gives up all others."""
         for origin, other in list(self._by_origin.items()):
             if (other is prober and origin not in origins) or not other.able():
                 del self._by_origin[origin]

@@ -1,4 +1,4 @@
-"""The records of hosts by name: which are kept, and for how long."""
+"""The records of hosts by name: which ones are kept, and for how long."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _MAX_UNREFERENCED = 30.0
 
 
 class Owner(Protocol):
-    """The table that has the records. It passes itself to each call: kept, it would be garbage to be collected."""
+    """The table that has the records. It is passed to each call: a stored reference would form a cycle."""
 
     def made(self, name: str) -> Host:
-        """A new record, which is not kept yet."""
+        """A new record, not kept yet."""
 
     def retains(self, record: Host) -> bool:
-        """Whether a record must be kept, since a scope of it is isolated."""
+        """Whether a record must be kept because a scope of it is isolated."""
 
     def leads(self) -> Iterator[Lead]:
-        """What all managers were asked to find."""
+        """The leads of all managers."""
 
 
 class Records:
@@ -55,11 +55,11 @@ class Records:
         return len(self._known)
 
     def now(self) -> list[Host]:
-        """All there are, in any order, even those whose time is over. Needs no lock."""
+        """All records, in any order, even expired ones. Needs no lock."""
         return [record for ref in self._known.valuerefs() if (record := ref()) is not None]
 
     def host(self, owner: Owner, name: str) -> Host:
-        """The record of an origin, or of a name that only hooks understand; made if it is new."""
+        """The record of an origin, or of a name that only hooks understand; created if it is new."""
         record = self.known(owner, name)
         if record is None:
             record = owner.made(name)
@@ -80,11 +80,11 @@ class Records:
             self._latest.move_to_end(oldest)  # if it were forgotten, the host would be asked again too early
 
     def peek(self, name: str) -> Host | None:
-        """The record of that name, if there is one, even if its time is over."""
+        """The record of that name, if there is one, even if it has expired."""
         return self._known.get(name)
 
     def known(self, owner: Owner, name: str) -> Host | None:
-        """A host's record, unless there is none or its time is over."""
+        """A host's record, unless there is none or it has expired."""
         record = self._known.get(name)
         if record is None or not self._is_over(record, self._clock.monotonic()):
             return record

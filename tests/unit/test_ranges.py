@@ -74,6 +74,8 @@ def test_of_a_whole_part_the_last_bytes_are_asked_for_which_tell_whether_it_is_s
         ({"Last-Modified": MODIFIED, "Date": MODIFIED}, None),
         ({"Last-Modified": MODIFIED}, None),
         ({"Last-Modified": "yesterday", "Date": MODIFIED}, None),
+        ({"Last-Modified": f"{MODIFIED}\x01", "Date": "Sat, 01 Jun 2024 12:00:00 GMT"}, None),
+        ({"Last-Modified": f"{MODIFIED} \u2603", "Date": "Sat, 01 Jun 2024 12:00:00 GMT"}, None),
         ({"Last-Modified": MODIFIED, "Date": "Sat, 01 Jun 2024 12:00:00 GMT", "ETag": 'W/"v1"'}, None),
         ({}, None),
     ],

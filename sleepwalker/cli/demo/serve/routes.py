@@ -25,7 +25,18 @@ class Route:
     methods: tuple[str, ...]
     """Those that are allowed; empty for all."""
     handler: Handler
-    pattern: re.Pattern[str]
+
+    def parts(self, path: str) -> dict[str, str] | None:
+        """The variable parts of a path that fits the row; None for another path."""
+        names = self.shown.split("/")
+        # The last part called `{path}` is all that is left, slashes included.
+        given = path.split("/", len(names) - 1 if names[-1] == "{path}" else -1)
+        if len(given) != len(names):
+            return None
+        pairs = list(zip(names, given, strict=True))
+        if not all(part if name.startswith("{") else part == name for name, part in pairs):
+            return None
+        return {name[1:-1]: part for name, part in pairs if name.startswith("{")}
 
 
 #: The group of the paths by which the server itself is steered: nothing goes wrong with them.
@@ -43,10 +54,9 @@ def route(group: str, shown: str, about: str = "", *methods: str) -> Callable[[H
 
     Without `about` the path is answered and not shown: it is like the one above it.
     """
-    pattern = re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(shown)).replace("<path>[^/]", "<path>."))
 
     def add(handler: Handler) -> Handler:
-        ROUTES.setdefault(group, []).append(Route(shown, about, methods, handler, pattern))
+        ROUTES.setdefault(group, []).append(Route(shown, about, methods, handler))
         return handler
 
     return add
@@ -54,19 +64,19 @@ def route(group: str, shown: str, about: str = "", *methods: str) -> Callable[[H
 
 def by_hand(request: Request) -> bool:
     """Whether the request is for the server itself."""
-    return any(row.pattern.fullmatch(request.path) for row in ROUTES[BY_HAND])
+    return any(row.parts(request.path) is not None for row in ROUTES[BY_HAND])
 
 
 async def answered(state: State, request: Request, otherwise: Handler) -> Answer:
     """What the path's handler answers, or `otherwise` for a path that is not in the table."""
     for row in itertools.chain.from_iterable(ROUTES.values()):
-        found = row.pattern.fullmatch(request.path)
+        found = row.parts(request.path)
         if found is None:
             continue
         allowed = ("HEAD", *row.methods) if "GET" in row.methods else row.methods
         if allowed and request.method not in allowed:
             raise Refused(405, f"{row.shown} takes {', '.join(allowed)}", (("Allow", ", ".join(allowed)),))
-        return await row.handler(state, request, **found.groupdict())
+        return await row.handler(state, request, **found)
     return await otherwise(state, request)
 
 
