@@ -94,6 +94,17 @@ def test_a_200_is_the_whole_file_also_where_the_rest_was_asked_for(asked: Ask) -
     assert taken == Take(0, 120, Kept('"v2"', 120))
 
 
+@pytest.mark.parametrize("says", ["bytes 40-99/100", "bytes 0-39/100", "bytes 0-39/*"])
+def test_a_200_that_says_it_is_a_range_is_not_the_whole_file(says: str) -> None:
+    """As of a server that means 206. Its body would be a file that begins in the middle."""
+    assert answer(REST, 200, rest(says)) is Answer.ANEW
+    assert answer(ALL, 200, rest(says)) is Answer.NO_FILE
+
+
+def test_a_200_with_a_range_of_all_bytes_is_the_whole_file() -> None:
+    assert answer(ALL, 200, rest("bytes 0-99/100", Content_Length="100")) == Take(0, 100, KEPT)
+
+
 def test_a_chunked_200_has_no_length_and_can_be_gone_on_with() -> None:
     taken = answer(ALL, 200, headers(Transfer_Encoding="chunked", Content_Length="7", ETag=TAG))
     assert taken == Take(0, None, Kept(TAG, None))
