@@ -167,7 +167,7 @@ def _is_encoded(headers: Headers) -> bool:
 def _is_some_of_it(headers: Headers) -> bool:
     """Whether a response says that it is a range, and not of all bytes: some servers do so with a 200."""
     found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
-    return found is not None and not (int(found[1]) == 0 and found[3] is not None and int(found[2]) + 1 == int(found[3]))
+    return found is not None and (int(found[1]) > 0 or found[3] is None or int(found[2]) + 1 < int(found[3]))
 
 
 def _is_multipart(headers: Headers) -> bool:
