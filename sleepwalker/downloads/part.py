@@ -291,6 +291,11 @@ def _target(path: Path) -> Path:
         if not stat.S_ISREG(status.st_mode):
             files.check_kind(target, status)
             raise OSError(errno.EINVAL, f"it is {files.kind(status.st_mode)}, not a regular file", str(path))
+        folder, user = target.parent.stat(), os.geteuid()
+        # Its new name would fail, but only once all of it has been downloaded.
+        if folder.st_mode & stat.S_ISVTX and user not in (0, status.st_uid, folder.st_uid):
+            why = f"another user (uid {status.st_uid}) made it, and in its folder only that user may replace it"
+            raise PermissionError(errno.EPERM, why, str(path))
     return target
 
 

@@ -99,10 +99,12 @@ def ask(kept: Kept | None, size: int) -> Ask:
 
 def answer(asked: Ask, status: int, headers: Headers) -> Take | Answer:
     """What to do with a response, by its head; `headers` are looked up without regard to case."""
+    if status == 206 or (status in (200, 203) and _is_some_of_it(headers)):
+        if asked.start is None:
+            return Answer.NO_FILE
+        return _rest(asked, asked.start, headers) if status == 206 else Answer.ANEW
     if status in (200, 203):
         return _all_of_it(headers)
-    if status == 206:
-        return Answer.NO_FILE if asked.start is None else _rest(asked, asked.start, headers)
     if status == 416 and asked.start is not None:
         return Answer.ANEW
     return Answer.REFUSED if status >= 400 else Answer.NO_FILE
@@ -162,6 +164,12 @@ def _is_encoded(headers: Headers) -> bool:
     return headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")
 
 
+def _is_some_of_it(headers: Headers) -> bool:
+    """Whether a response says that it is a range, and not of all bytes: some servers do so with a 200."""
+    found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
+    return found is not None and (int(found[1]) > 0 or found[3] is None or int(found[2]) + 1 < int(found[3]))
+
+
 def _is_multipart(headers: Headers) -> bool:
     return headers.get("Content-Type", "").strip().lower().startswith("multipart/byteranges")
 
@@ -172,8 +180,8 @@ def _length(headers: Headers) -> int | None:
 
 
 def _moment(text: str) -> float | None:
-    """An HTTP date in seconds since 1970; None for what is none."""
-    if not text or len(text) > 64:
+    """An HTTP date in seconds since 1970; None for what is none, or cannot be sent back."""
+    if not re.fullmatch(r"[ -~]{1,64}", text):  # the parser ignores what comes after a date
         return None
     try:
         return email.utils.parsedate_to_datetime(text).timestamp()

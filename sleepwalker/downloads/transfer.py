@@ -97,7 +97,7 @@ class Transfer:
             case Answer.REFUSED:
                 return Received(head, over=True, forward=False, reached=None)
             case Answer.NO_FILE:
-                said = "a range, and none was asked for" if response.status_code == 206 else "not a file"
+                said = "a range, and none was asked for" if response.status_code in (200, 203, 206) else "not a file"
                 where = f"{self._origin}{safe_path(response.url or '')}"
                 error = DownloadError(f"{where}: {response.status_code} is {said}", response=response)
                 return Received(failed(error), over=True, forward=False, reached=None)

@@ -125,7 +125,7 @@ def _move(one: Episode, draft: Draft, moved: Sequence[Move], facts: HostFacts, e
     """Note where hooks sent the callers meanwhile: that ends an episode for them."""
     if not draft.signs & {"calls", "broken"}:
         return
-    went = moves.away(one.host, moved, one.begin - interval, end if draft.goes_on else draft.end)
+    went = moves.away(one.host, moved, one.begin, end if draft.goes_on else draft.end, interval)
     if not went:
         return
     last = max(went, key=lambda move: move.time)
@@ -134,7 +134,7 @@ def _move(one: Episode, draft: Draft, moved: Sequence[Move], facts: HostFacts, e
     one.moved_back_at = facts.moved_back_at = home.time if home else None
     if draft.last_bad > last.time + max(float(interval), _LATE):
         return  # some of them still call it
-    draft.end = max(last.time, draft.last_bad)
+    draft.end = max(one.begin, last.time, draft.last_bad)
     draft.counts_go_on = draft.state_goes_on = False
     if home is None:
         facts.moved_to, facts.moved_at = one.moved_to, one.moved_at

@@ -69,12 +69,19 @@ def moves(
     return found
 
 
-def away(host: str, found: Sequence[Move], begin: float, end: float) -> list[Move]:
-    """The first move away from the host in that time, of each process."""
+def away(host: str, found: Sequence[Move], begin: float, end: float, before: float) -> list[Move]:
+    """The first move away from the host in that time or up to `before` seconds earlier, of each process.
+
+    A process that was back at `begin` has not left.
+    """
     first: dict[tuple[str, int], Move] = {}
     for one in found:
-        if begin <= one.time <= end and host in one.before and one.to != host:
+        if not begin - before <= one.time <= end:
+            continue
+        if host in one.before and one.to != host:
             first.setdefault((one.name, one.process), one)
+        elif one.to == host and one.time <= begin:
+            first.pop((one.name, one.process), None)
     return list(first.values())
 
 

@@ -60,14 +60,14 @@ def test_the_sentence_tells_the_steps_the_price_and_what_plain_requests_missed(m
     text = move.sentence(OURS, THEIRS)
     assert "from port 4001 to 4002 at 5 s" in text
     assert "host.broken at 5.1 s, connection.evicted at 5.2 s, connection.hooked at 5.2 s." in text
-    assert "no response for 0.30 s, and 2 of 100 calls went unanswered instead of 50" in text
-    assert text.endswith("The hook was asked 2 times.")
+    assert "no response for 0.30 s: 2 of 100 calls failed, and 50 through plain requests" in text
+    assert text.endswith("The hook was called 2 times.")
 
 
 def test_what_was_asked_to_see_whether_the_old_port_is_back_is_told_apart(move: Move) -> None:
     move.observe(ConnectionHooked("moves", hook="DirectoryHook", target=NEW, duration=0.1))
     move.observe(ConnectionEvicted("moves", reason="failback"))
-    assert move.sentence(OURS, THEIRS).endswith("asked 3 times, 1 of them to see whether the old port is back.")
+    assert move.sentence(OURS, THEIRS).endswith("called 3 times, 1 of them to try the old port again.")
 
 
 def test_a_hook_that_failed_was_asked_as_well(move: Move) -> None:
@@ -79,7 +79,7 @@ def test_a_move_that_the_manager_did_not_get_over_is_admitted() -> None:
     move = Move(5.0, lambda: 1.0)
     move.answered(OLD)
     assert move.gap() is None
-    assert "no response from one of the two: 50 of 100 calls went unanswered" in move.sentence(THEIRS, THEIRS)
+    assert "One of the two ports never answered: 50 of 100 calls failed" in move.sentence(THEIRS, THEIRS)
     assert move.to_dict()["to"] is None
 
 

@@ -269,9 +269,9 @@ def test_idle_connections_are_retired_by_whatever_is_found_next() -> None:
 
 
 def test_the_error_says_what_was_wrong_with_the_connection_before() -> None:
-    bed = Bed(hooked=False)
-    conn = bed.conn(A)
-    bed.manager.add(A, None, conn)
+    bed = Bed()
+    conn = bed.manager.find(A)
+    bed.manager.clear_hooks()
     bed.trip(A)
     with pytest.raises(OurConnectionError, match=r"has no hooks.*was evicted: breaker"):
         bed.manager.find(A)

@@ -298,6 +298,24 @@ def test_a_move_back_is_said_and_ends_the_move(made: Made) -> None:
     assert "they are back since 14:31:40" in finding.over
 
 
+def test_callers_that_were_back_before_it_broke_have_not_left(made: Made) -> None:
+    """The move away from before was once taken for the end: of a time that ended before it began."""
+    lines = [hooked(0, OLD), hooked(1804, NEW), hooked(1805, OLD)]
+    lines += [answered(at, OLD, name="payments") for at in range(3600) if not 1804 <= at < 1820]
+    lines += [line(1806, "host.broken", OLD, reason="connect", failures=3, cause="ConnectError")]
+    lines += [line(1818, "host.recovered", OLD, broken_for=12.0)]
+    [one] = made(*lines).episodes
+    assert (one.begin, one.end, one.moved_at) == (NOON + 1806, NOON + 1818, None)
+
+
+def test_a_state_that_began_just_after_the_move_does_not_end_before_it_began(made: Made) -> None:
+    lines = [hooked(0, OLD), *(answered(at, OLD, name="payments") for at in range(1800)), hooked(1800, NEW)]
+    lines += [line(1803, "host.broken", OLD, reason="connect", failures=3, cause="ConnectError")]
+    lines += [answered(at, NEW, name="payments") for at in range(1800, 3600)]
+    [one] = made(*lines).episodes
+    assert (one.begin, one.end, one.moved_at) == (NOON + 1803, NOON + 1803, NOON + 1800)
+
+
 def test_a_host_that_some_still_call_in_vain_has_not_ended_by_the_move_of_others(made: Made) -> None:
     still = [failed(at / 2, OLD, error="ConnectError", pid=7, name="payments") for at in range(200, 3600)]
     report = made(*move(), *still)

@@ -210,6 +210,17 @@ def test_a_path_that_is_a_link_of_another_user_is_refused(path: Path, monkeypatc
     assert not victim.with_name("victim.part").exists()
 
 
+def test_another_users_file_in_a_sticky_folder_is_refused_before_anything_is_sent(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_text("theirs")
+    path.parent.chmod(0o1777)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(PermissionError, match="only that user may replace it"):
+        Part(path, URL, None)
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_links_in_a_circle_are_an_error_of_the_system(path: Path) -> None:
     path.symlink_to("other")
     path.with_name("other").symlink_to("big")

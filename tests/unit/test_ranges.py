@@ -74,6 +74,8 @@ def test_of_a_whole_part_the_last_bytes_are_asked_for_which_tell_whether_it_is_s
         ({"Last-Modified": MODIFIED, "Date": MODIFIED}, None),
         ({"Last-Modified": MODIFIED}, None),
         ({"Last-Modified": "yesterday", "Date": MODIFIED}, None),
+        ({"Last-Modified": f"{MODIFIED}\x01", "Date": "Sat, 01 Jun 2024 12:00:00 GMT"}, None),
+        ({"Last-Modified": f"{MODIFIED} \u2603", "Date": "Sat, 01 Jun 2024 12:00:00 GMT"}, None),
         ({"Last-Modified": MODIFIED, "Date": "Sat, 01 Jun 2024 12:00:00 GMT", "ETag": 'W/"v1"'}, None),
         ({}, None),
     ],
@@ -90,6 +92,17 @@ def test_only_a_strong_validator_may_be_sent_in_if_range(fields: dict[str, str],
 def test_a_200_is_the_whole_file_also_where_the_rest_was_asked_for(asked: Ask) -> None:
     taken = answer(asked, 200, headers(Content_Length="120", ETag='"v2"'))
     assert taken == Take(0, 120, Kept('"v2"', 120))
+
+
+@pytest.mark.parametrize("says", ["bytes 40-99/100", "bytes 0-39/100", "bytes 0-39/*"])
+def test_a_200_that_says_it_is_a_range_is_not_the_whole_file(says: str) -> None:
+    """As of a server that means 206. Its body would be a file that begins in the middle."""
+    assert answer(REST, 200, rest(says)) is Answer.ANEW
+    assert answer(ALL, 200, rest(says)) is Answer.NO_FILE
+
+
+def test_a_200_with_a_range_of_all_bytes_is_the_whole_file() -> None:
+    assert answer(ALL, 200, rest("bytes 0-99/100", Content_Length="100")) == Take(0, 100, KEPT)
 
 
 def test_a_chunked_200_has_no_length_and_can_be_gone_on_with() -> None:

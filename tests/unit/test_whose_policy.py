@@ -539,7 +539,8 @@ def test_each_host_retires_its_idle_connections_by_its_own_time() -> None:
 def test_a_shorter_idle_time_that_a_hook_brings_is_kept_to() -> None:
     here = bed()
     here.manager.find(B)
-    here.manager.add(A, None, Connection(A, ANONYMOUS, policy=Policy(health={"idle": 10}), clock=here.clock))
+    here.hook.act = lambda host, auth: Connection(A, ANONYMOUS, policy=Policy(health={"idle": 10}), clock=here.clock)
+    here.manager.find(A)
     here.clock.advance(11)
     here.manager.find(B)
     assert [event.host for event in here.all(ConnectionRetired)] == [A]

@@ -200,9 +200,9 @@ def test_the_page_with_charts_calls_all_hosts_by_their_names(result: dict[str, A
 
 
 def test_there_are_sentences_about_gain_and_price(result: dict[str, Any]) -> None:
-    assert result["conclusions"][0].startswith("Answered, moves aside: ")
-    assert result["conclusions"][-2].startswith("moves went from port ")
-    assert result["conclusions"][-1].startswith("The price: ")
+    assert result["conclusions"][0].startswith("Answered, all hosts but moves: ")
+    assert result["conclusions"][-2].startswith("Move: moves went from port ")
+    assert result["conclusions"][-1].startswith("Cost: ")
 
 
 # -- however it ends -----------------------------------------------------------------------------
@@ -286,7 +286,7 @@ def test_the_text_fits_its_width_and_commands_to_copy_are_whole(columns: int) ->
     assert [line for line in lines if line != line.rstrip()] == []
     assert lines[next(n for n, line in enumerate(lines) if line.startswith("host    through")) - 1] == ""
     assert "\x1b" not in run.stdout
-    assert "The price: " in run.stdout
+    assert "Cost: " in run.stdout
     started = f"  {shlex.quote(sys.executable)} -m sleepwalker"
     assert re.fullmatch(re.escape(started) + r" demo --quick --seed \d{1,4}", again)
     log = Path(written.rpartition(": ")[2])

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
@@ -127,6 +128,22 @@ def test_another_download_to_the_file_is_said_so(
         first.communicate(timeout=60)
     assert first.returncode == 0
     assert "another download to it is running" in capsys.readouterr().err
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_full_disk_is_a_call_that_failed_and_the_same_command_goes_on(
+    server: FaultServer, path: Path, capsys: Output
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        assert get("-o", str(path), server.url) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    said = capsys.readouterr().err
+    assert f"File too large: '{path}.part'; the part is kept" in said
+    assert get("-o", str(path), server.url) == 0
+    assert "100 kB of them from before" in capsys.readouterr().err
     assert path.read_bytes() == CONTENT
 
 

@@ -322,6 +322,13 @@ def test_another_range_than_was_asked_for_begins_anew(
     assert path.read_bytes() == CONTENT
 
 
+def test_a_200_with_a_part_of_the_file_is_not_the_file(conn: Connection, server: FaultServer, path: Path) -> None:
+    server.script(reply(200, CONTENT[9:], {"Content-Range": "bytes 9-399999/400000"}))
+    with pytest.raises(DownloadError, match="200 is a range, and none was asked for"):
+        conn.download("/big", path)
+    assert beside(path) == []
+
+
 @pytest.mark.parametrize("cut", [150_000, 400_000])
 def test_another_file_behind_the_same_validator_begins_anew(
     conn: Connection, file: RangedFile, path: Path, monkeypatch: pytest.MonkeyPatch, cut: int

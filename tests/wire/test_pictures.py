@@ -149,7 +149,9 @@ def test_the_picture_of_a_demo_is_of_this_one(tmp_path: Path) -> None:
     frames = shown(DEMO, tmp_path)
     write("demo.svg", moving("sleepwalker demo", frames, COLUMNS, ROWS))
     [*_, last] = frames
-    [end] = [number for number, line in enumerate(last.lines) if text_of(line).startswith("Answered, moves aside")]
+    [end] = [
+        number for number, line in enumerate(last.lines) if text_of(line).startswith("Answered, all hosts but moves")
+    ]
     keep("demo.svg", [plain(text_of(line)) for line in last.lines[1:12]] + first_words(last.lines[12:end]))
 
 

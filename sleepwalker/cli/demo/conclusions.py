@@ -47,8 +47,8 @@ def _answers(summaries: Summaries) -> str:
     ours, theirs = _sum(summaries, "sleepwalker", "answered"), _sum(summaries, "requests", "answered")
     difference = f"{ours - theirs} more" if ours > theirs else f"{theirs - ours} fewer" if theirs > ours else "as many"
     return (
-        f"Answered, moves aside: {ours} of {calls} calls through sleepwalker, {theirs} through plain requests: "
-        f"{difference}."
+        f"Answered, all hosts but moves: {ours} of {calls} calls through sleepwalker, {theirs} through plain "
+        f"requests: {difference}."
     )
 
 
@@ -56,15 +56,15 @@ def _waiting(course: Course, summaries: Summaries, done_after: Mapping[Side, flo
     ours, theirs = (summaries["drips"][side].longest or 0.0 for side in SIDES)
     parts = []
     if theirs >= course.drip / 2:  # else chance had no body drip, and there was nothing to wait for
-        parts.append(f"no call to drips took longer than {seconds(ours)} instead of {seconds(theirs)}")
+        parts.append(f"the slowest call to drips took {seconds(ours)}, and {seconds(theirs)} through plain requests")
     if abs(done_after["sleepwalker"] - done_after["requests"]) >= _NOTEWORTHY:
         after = [seconds(done_after[side]) for side in SIDES]
-        parts.append(f"all calls were done after {after[0]} instead of {after[1]}")
+        parts.append(f"all calls ended after {after[0]}, and after {after[1]} through plain requests")
     if not parts:
         return None
-    text = f"Waiting: {', and '.join(parts)}."
+    text = f"Waiting: {'; '.join(parts)}."
     if theirs > PLAIN_TIMEOUT:
-        text += f" (timeout={PLAIN_TIMEOUT} bounds the silence between two bytes, not the call.)"
+        text += f" (timeout={PLAIN_TIMEOUT} limits the silence between two bytes, not the call.)"
     return text
 
 
@@ -73,13 +73,14 @@ def _breaker(course: Course, summaries: Summaries, transitions: Sequence[Mapping
     if not steps:
         return None
     moves = ", ".join(f"{what['to']} at {what['at']:.1f} s" for what in steps)
-    text = f"The circuit of dies, which was gone from {course.down_at:g} to {course.back_at:g} s: {moves}."
+    text = f"Circuit: dies was down from {course.down_at:g} to {course.back_at:g} s; its circuit was {moves}."
     vain = _in_vain(summaries["dies"]["sleepwalker"])
-    text += f" So it was asked in vain {count(vain, 'time')} instead of {summaries['dies']['requests'].failed}."
+    theirs = summaries["dies"]["requests"].failed
+    text += f" {count(vain, 'request')} to it failed, and {theirs} through plain requests."
     patient = summaries["reboots"]["sleepwalker"]
     return (
-        f"{text} On reboots, gone as long but called under batch, which waits, {patient.answered} of {patient.calls} "
-        "calls were answered."
+        f"{text} reboots was down as long, but its policy is batch, which waits: {patient.answered} of "
+        f"{patient.calls} calls were answered."
     )
 
 
@@ -92,12 +93,13 @@ def _cost(course: Course, summaries: Summaries, rejected_at: Sequence[tuple[floa
     calls, retries = _sum(summaries, "sleepwalker", "calls"), _sum(summaries, "sleepwalker", "retries")
     rejected = _sum(summaries, "sleepwalker", "rejected")
     late = sum(at > course.back_at for at, host in rejected_at if host == "dies")
-    text = f"The price: {count(retries, 'retry', 'retries')} on {calls} calls"
-    text += f", {count(rejected, 'call')} rejected unsent ({late} of them after dies was back)" if rejected else ""
-    text += f", waits of up to {seconds(summaries['reboots']['sleepwalker'].longest)} on reboots"
+    text = f"Cost: {count(retries, 'retry', 'retries')} for {calls} calls"
+    if rejected:
+        text += f"; {count(rejected, 'call')} rejected without being sent, {late} of them after dies was back"
+    text += f"; calls to reboots took up to {seconds(summaries['reboots']['sleepwalker'].longest)}"
     ours, theirs = summaries["healthy"]["sleepwalker"].p50, summaries["healthy"]["requests"].p50
     if ours is None or theirs is None:
         return text + "."
     more = (ours - theirs) * 1000
-    took = f"{more:.1f} ms more" if more >= 0.05 else f"{-more:.1f} ms less" if more <= -0.05 else "as long"
-    return f"{text}; on healthy the median call took {took}."
+    took = f"{more:.1f} ms longer" if more >= 0.05 else f"{-more:.1f} ms shorter" if more <= -0.05 else "as long"
+    return f"{text}; the median call to healthy took {took}."

@@ -13,7 +13,7 @@ from sleepwalker import files
 
 def again(seed: int, *, quick: bool) -> tuple[str, str]:
     """How to have the same luck again. What the callers draw, their waits, differs all the same."""
-    return "the same servers again:", f"  {command()} demo{' --quick' if quick else ''} --seed {seed}"
+    return "repeat these faults:", f"  {command()} demo{' --quick' if quick else ''} --seed {seed}"
 
 
 def command() -> str:
@@ -40,11 +40,11 @@ def closing_lines(log: Path, target: Path | None) -> Iterator[str]:
     """The last lines; the page is written for one of them."""
     from sleepwalker import inspect  # noqa: PLC0415
 
-    yield f"sleepwalker's events, as JSON lines: {log}"
+    yield f"event log (JSON lines): {log}"
     if (missing := inspect.missing()) is not None:
         yield missing
         return
-    yield "what happened, from them:"
+    yield "what happened, from this log:"
     yield f"  {command()} inspect {shlex.quote(str(log))}"
     if target is not None:
         try:
@@ -52,4 +52,4 @@ def closing_lines(log: Path, target: Path | None) -> Iterator[str]:
         except (inspect.InspectError, OSError) as error:
             yield str(error)
         else:
-            yield f"the same with charts, for a browser: {target}"
+            yield f"with charts, for a browser: {target}"

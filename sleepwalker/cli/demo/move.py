@@ -112,21 +112,20 @@ class Move:
         gap = self.gap()
         if gap is None:
             return (
-                f"moves went to another port at {self._planned_at:g} s, and its callers had no response from one of "
-                f"the two: {_unanswered(ours)} of {ours.calls} calls went unanswered."
+                f"Move: moves changed its port at {self._planned_at:g} s. One of the two ports never answered: "
+                f"{_unanswered(ours)} of {ours.calls} calls failed."
             )
-        text = f"moves went from port {_port(gap.old)} to {_port(gap.new)} at {self._planned_at:g} s"
+        text = f"Move: moves went from port {_port(gap.old)} to {_port(gap.new)} at {self._planned_at:g} s"
         steps = [event for event in self.events if gap.last < event["at"] < gap.first]
         if steps:
             text += ": " + ", ".join(f"{step['event']} at {step['at']:.1f} s" for step in steps)
         text += (
-            ". Its callers find the connection anew before each call; they had no response for "
-            f"{seconds(max(0.0, gap.first - gap.last))}, and {_unanswered(ours)} of {ours.calls} calls went unanswered "
-            f"instead of {_unanswered(theirs)} through plain requests, which knows the old port only. "
-            f"The hook was asked {count(self.hook_calls(), 'time')}"
+            f". Its callers had no response for {seconds(max(0.0, gap.first - gap.last))}: {_unanswered(ours)} of "
+            f"{ours.calls} calls failed, and {_unanswered(theirs)} through plain requests, which only knows the old "
+            f"port. The hook was called {count(self.hook_calls(), 'time')}"
         )
         back = self._count(ConnectionEvicted, reason="failback")
-        return text + (f", {back} of them to see whether the old port is back." if back else ".")
+        return text + (f", {back} of them to try the old port again." if back else ".")
 
     def _count(self, *kinds: type[Event], **fields: str) -> int:
         names = {kind.name for kind in kinds}

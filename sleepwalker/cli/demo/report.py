@@ -108,8 +108,8 @@ class Report:
         rows = [(host.name, host.about.format(**course), f"{host.rate:g}/s", host.policy) for host in HOSTS]
         headers = ("host", "what it does", "calls", "policy")
         title = (
-            "A fleet of six servers on 127.0.0.1, called through sleepwalker and, at the "
-            f"same time and rate, through plain requests with timeout={PLAIN_TIMEOUT}:\n"
+            "Six servers on 127.0.0.1, called through sleepwalker and, at the same time and "
+            f"rate, through plain requests with timeout={PLAIN_TIMEOUT}:\n"
         )
         return display.stacked(title, display.table(headers, rows, words=(*headers[:2], headers[3])), "")
 
@@ -160,8 +160,8 @@ class Report:
             return ""
         if self.elapsed() < self.course.back_at:
             moved = ", moves has moved" if self.elapsed() >= self.course.move_at else ""
-            return f": dies and reboots are gone{moved}"
-        return "" if "sleepwalker" not in self.done_after else ": sleepwalker is done, plain requests still waits"
+            return f": dies and reboots are down{moved}"
+        return "" if "sleepwalker" not in self.done_after else ": sleepwalker is done, plain requests is still waiting"
 
     def _table(self, *, final: bool) -> display.RenderableType:
         rows: list[list[display.Cell]] = []

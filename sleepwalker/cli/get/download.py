@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ from sleepwalker.cli.get.target import Target
 from sleepwalker.cli.parser import UsageError
 from sleepwalker.cli.text import count, safe_line, say, seconds, size, told
 from sleepwalker.clock import SYSTEM_CLOCK
+
+#: Errors that are no mistake of the command's: the disk is full, a limit was reached, or it is broken.
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def run(
@@ -32,7 +36,10 @@ def run(
     except sleepwalker.SleepwalkerException as failed:
         error = failed
     except (OSError, ValueError) as failed:
-        raise UsageError(f"--output: {failed}") from None
+        if getattr(failed, "errno", None) not in _OF_THE_DISK:
+            raise UsageError(f"--output: {failed}") from None
+        say(f"sleepwalker: --output: {failed}; the part is kept: run the command again to go on")
+        return 1
     except KeyboardInterrupt:
         say("  the part is kept: run the command again to go on")
         raise
