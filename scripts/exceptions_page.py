@@ -62,7 +62,7 @@ or else the reason phrase of its status line.
 | `CircuitOpenError`, `BulkheadFullError`, `RateLimitedError`, `HostIsolatedError` | `host` | the origin |
 | `HostIsolatedError` | `reason`, `until` | why, and when it ends (a `datetime` in UTC), if given |
 | `CircuitOpenError` | `cause` | the failure that opened the circuit: a status or an exception's name |
-| `RateLimitedError` | `cause` | the status by which the server asked to wait; None if the policy's own rate limit was
+| `RateLimitedError` | `cause` | the status by which the server asked to wait; None if the policy's own rate limit was \
 reached |
 | `DeadlineExceeded` | `limit` | `attempt` or `total` |
 | | `phase` | the phase of the call: queue, connect, tls, send, head, body or wait; from \

@@ -28,7 +28,8 @@ class ConnectionManager(ManagerBase[BlockingClock, Found_co]):
             and logs of calls follow the connection's policy. A `Policy`, the name of a shipped one, or the path of a
             TOML file. None: the policy chosen with `defaults`, or else `standard`.
         policies: Policies by pattern. A pattern is matched against the origin and against the name passed to `find`.
-            The first match wins, also over a connection's policy. The tables for single hosts in `policy` come next.
+            The first match wins. Next come the tables for single hosts in `policy`, then the policy of the host's first
+            connection, then `policy` itself.
         max_connections: How many connections are held. The least recently used ones make room.
         guard: True, or the names of additional methods: wrap what hooks return that is not a `Connection`, so that its
             request methods follow the policy. False: do not wrap. None: as chosen with `defaults`, or else do not wrap.

@@ -48,7 +48,7 @@ class Retiring:
         self._leaving = Leaving(lookup.table)
 
     def release(self, released: Iterable[Released], *, cut: bool = False) -> None:
-        """Tell the events of released connections and retire them. With `cut`, their running calls end."""
+        """Tell the events of released connections and retire them. With `cut`, their waiting calls end now."""
         for each in released:
             for event in announced(each):
                 self._observe(event)

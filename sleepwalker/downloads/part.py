@@ -113,7 +113,7 @@ class Part:
             os.fsync(self._handle)
         except OSError as error:
             raise self._named(error) from None
-        # Where there are no locks, another download may have written to it, or begun one of its own in its place.
+        # Where there are no locks, another download may have begun one of its own in its place.
         if not self._is_at_its_place(self._handle) or os.fstat(self._handle).st_size != self.size:
             raise OSError(errno.EBUSY, "it was changed or replaced during the download", str(self._place))
         self._place.replace(self.path)
@@ -168,15 +168,30 @@ class Part:
             with contextlib.suppress(FileExistsError, *([FileNotFoundError] if there else [])):
                 file = io.FileIO(self._place, "r+" if there else "x+")
                 try:
-                    self._lock(file.fileno())
+                    locked = self._lock(file.fileno())
                     if self._is_at_its_place(file.fileno()):
                         self._check(os.fstat(file.fileno()))
-                        return file
+                        return file if locked or not there else self._copied(file)
                 except BaseException:
                     file.close()
                     raise
                 file.close()
         raise self._busy()
+
+    def _copied(self, part: io.FileIO) -> io.FileIO:
+        """A copy in its place. Without locks another download may still write to `part`, which cannot finish then."""
+        with part:
+            left = os.fstat(part.fileno()).st_size
+            self._place.unlink()
+            copy = io.FileIO(self._place, "x+")
+            try:
+                while left and (data := part.read(min(_AT_ONCE, left))):
+                    left -= copy.write(data)
+                    part.seek(copy.tell())
+            except BaseException:
+                copy.close()
+                raise
+            return copy
 
     def _is_there(self) -> bool:
         """Whether there is one; OSError where what is there cannot be it."""
@@ -195,15 +210,17 @@ class Part:
             why = f"another user (uid {status.st_uid}) made it: remove it, or download to another folder"
             raise PermissionError(errno.EPERM, why, str(self._place))
 
-    def _lock(self, file: int) -> None:
+    def _lock(self, file: int) -> bool:
+        """Lock it; False where that cannot be."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                return
+                return False
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise self._busy() from None
             raise
+        return True
 
     def _busy(self) -> BlockingIOError:
         why = "another download to it is running: wait for its end, or use another path"

@@ -43,11 +43,10 @@ def rejected_at_entry(call: Call, by: Literal["bulkhead", "isolation"], waited: 
     if by == "isolation":
         error = call.host.verdict.refusal()
     else:
-        limit = call.host.limit
+        bulkhead = call.host.admission.bulkhead
+        which = "the limit (bulkhead.max_concurrent)" if bulkhead.adaptive is None else "the limit of bulkhead.adaptive"
         longer = f"; no slot became free within {waited:.3g} s" if waited else ""
-        error = BulkheadFullError(
-            f"{origin}: {limit} calls in flight, which is the limit (bulkhead.max_concurrent){longer}", host=origin
-        )
+        error = BulkheadFullError(f"{origin}: {bulkhead.limit} calls in flight, which is {which}{longer}", host=origin)
     reject(call, by, error.retry_after)
     return Outcome(NEUTRAL, error=error)
 

@@ -129,7 +129,7 @@ class HTTPError(SleepwalkerException, requests.exceptions.HTTPError):
 
     @classmethod
     def of(cls, response: Any) -> HTTPError:
-        """The error for the response's status: the status's own class, else ClientHTTPError or ServerHTTPError."""
+        """The error of the status: its own class, else ClientHTTPError (4xx), ServerHTTPError (5xx) or HTTPError."""
         code = response.status_code
         hundred = {4: ClientHTTPError, 5: ServerHTTPError}.get(code // 100, HTTPError)
         return cls.code_map.get(code, hundred)(response)

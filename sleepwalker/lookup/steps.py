@@ -31,7 +31,7 @@ class Emit(NamedTuple):
 
 
 class Release(NamedTuple):
-    """Announce released connections and retire them; with `cut` their calls end now."""
+    """Announce released connections and retire them; with `cut` their waiting calls end now."""
 
     released: list[Released]
     cut: bool = False

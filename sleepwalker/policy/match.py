@@ -37,9 +37,9 @@ def fault_of(pattern: object) -> str | None:
 
 
 def spellings(host: str) -> tuple[str, ...]:
-    """How a pattern may have a host: a name in lower case; of a URL its origin, with and without a default port.
+    """The spellings of a host for patterns: a name in lower case; a URL's origin, with and without a default port.
 
-    A pattern with a base path matches the URL with its path too.
+    A URL with a base path also has these spellings with the path.
     """
     text = host.lower().rstrip("/")
     match = _URL.fullmatch(text)

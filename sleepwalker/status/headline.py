@@ -105,7 +105,7 @@ def _no_trouble(hosts: _Hosts) -> str:
     if new == total:
         return f"{label(hosts.all[0])} was not tried yet" if one else "No host was tried yet"
     if quiet + new == total:
-        return f"No recent calls to {label(hosts.all[0]) if one else 'any host'}"
+        return f"No recent results from {label(hosts.all[0]) if one else 'any host'}"
     rest = [f"{quiet:,} quiet"] * bool(quiet) + [f"{new:,} not tried yet"] * bool(new)
     rest += [f"{len(hosts.moved):,} moved"] * bool(hosts.moved)
     if not hosts.healthy:

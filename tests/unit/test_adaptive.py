@@ -359,7 +359,7 @@ def test_the_limit_is_seen_in_the_hosts_health_and_rejects_what_is_beyond() -> N
     assert [bool(call.sends) for call in calls] == [True] * START + [False]
     error = calls[-1].outcome.error
     assert isinstance(error, BulkheadFullError)
-    assert str(error) == f"{HOST}: {START} calls in flight, which is the limit (bulkhead.max_concurrent)"
+    assert str(error) == f"{HOST}: {START} calls in flight, which is the limit of bulkhead.adaptive"
     assert World(Policy(bulkhead=False)).host.snapshot().limit is None
 
 

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,37 @@ def test_a_file_system_without_locks_will_do(path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(fcntl, "flock", none)
     begun(path, b"12345")
     assert size_of(path) == 5
+    first = Part(path, URL, None)
+    second = Part(path, URL, None)
+    for part, rest in ((first, b"xxxxx"), (second, b"67890")):
+        part.begin(5, KEPT)
+        part.write(rest)
+    with pytest.raises(OSError, match="it was changed or replaced"):
+        first.finish()
+    second.finish()
+    first.begin(0, KEPT)
+    first.close()
+    second.close()
+    assert path.read_bytes() == b"1234567890"
+
+
+def test_a_copy_of_a_part_for_which_there_is_no_room_leaves_nothing_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    begun(path, b"12345")
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208
+    monkeypatch.setattr(fcntl, "flock", none)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            Part(path, URL, None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
 
 
 def test_a_child_that_was_forked_meanwhile_does_not_keep_the_lock(path: Path) -> None:

@@ -307,8 +307,8 @@ def test_broken_hosts_come_first_the_latest_on_top_then_by_what_fails_then_by_na
         (["healthy", "healthy"], "All 2 hosts are healthy"),
         (["healthy"], "h0.test is healthy"),
         (["healthy", "unknown"], "1 of 2 hosts is healthy, 1 quiet"),
-        (["unknown"], "No recent calls to h0.test"),
-        (["unknown", "unknown"], "No recent calls to any host"),
+        (["unknown"], "No recent results from h0.test"),
+        (["unknown", "unknown"], "No recent results from any host"),
         (["isolated"], "h0.test is isolated"),
         (["healthy", "isolated"], "1 of 2 hosts is isolated: h1.test"),
         (["degraded", "isolated"], "1 of 2 hosts is degraded: h0.test"),
@@ -336,7 +336,7 @@ GONE_QUIET = replace(NEW, host="https://q.test", last_success=WALL - 900, last_e
     [
         ([NEW], "a.test was not tried yet"),
         ([NEW, NEW], "No host was tried yet"),
-        ([NEW, GONE_QUIET], "No recent calls to any host"),
+        ([NEW, GONE_QUIET], "No recent results from any host"),
         ([QUIET, QUIET, NEW, GONE_QUIET], "2 of 4 hosts are healthy, 1 quiet, 1 not tried yet"),
     ],
 )

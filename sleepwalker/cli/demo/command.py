@@ -83,7 +83,7 @@ def add(commands: Commands) -> None:
     server = parser.add_argument_group("with --serve")
     server.add_argument("--serve", action="store_true", help="answer requests until Ctrl-C")
     server.add_argument("--port", metavar="N", type=_port, help=f"listen at this port ({PORT}); 0: any free port")
-    server.add_argument("--hosts", metavar="N", type=whole(1), help="number of servers, at this port and the next (1)")
+    server.add_argument("--hosts", metavar="N", type=whole(1), help="number of servers, at this and the next ports (1)")
     server.add_argument("--fail", metavar="P", type=_share, help="answer 503 to this share of all requests (0)")
     server.add_argument("--quiet", action="store_true", help="no line on the terminal for each request")
     parser.set_defaults(run=run)

@@ -100,11 +100,12 @@ def add(commands: Commands) -> None:
     showing.add_argument("--watch", action="store_true", help="refresh every second until Ctrl-C")
     showing.add_argument(
         "--quorum", metavar="SHARE", type=_share, default=_DEFAULTS.share,
-        help="the share of reporting workers that must be exceeded; as set in the workers (%(default)s)",
+        help="a host is broken for all if more than this share of the reporting workers say so; give the workers' "
+        "value (%(default)s)",
     )  # fmt: skip
     showing.add_argument(
         "--min-reporters", metavar="N", type=whole(1), default=_DEFAULTS.min_reporters,
-        help="the least number of workers that must agree; as set in the workers (%(default)s)",
+        help="and if at least this many workers say so; give the workers' value (%(default)s)",
     )  # fmt: skip
     showing.set_defaults(run=status.run)
 
@@ -139,7 +140,7 @@ def _add_store(parser: Parser) -> None:
     parser.add_argument(
         "--service",
         metavar="NAME",
-        help=f"the workers' service= (or set {SERVICE_VARIABLE}; default {DEFAULT_SERVICE})",
+        help=f"the workers' service= (or set {SERVICE_VARIABLE}); else '{DEFAULT_SERVICE}'",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
 

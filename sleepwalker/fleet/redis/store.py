@@ -145,6 +145,6 @@ class RedisStore:
             return read(*answer)
         self._wire.close()
         raise StoreError(
-            f"{self.shown}: other data is stored under the fleet's keys (sleepwalker:SERVICE:*): find "
-            f"these keys and delete them"
+            f"{self.shown}: other data is stored under the fleet's keys ({self._prefix.decode()}*): "
+            "find these keys and delete them"
         )

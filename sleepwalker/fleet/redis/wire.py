@@ -293,7 +293,8 @@ class Wire:
             if key in _MEANINGS:
                 return _MEANINGS[key].replace("SERVICE", self._service)
         if "FOREIGN" in said or "user_script" in said:
-            return "other data is stored under the fleet's keys (sleepwalker:SERVICE:*): find and delete them"
+            keys = f"sleepwalker:{{{self._service}}}:*"
+            return f"other data is stored under the fleet's keys ({keys}): find these keys and delete them"
         if isinstance(error, redis.ConnectionError):
             return "the connection was closed"
         if isinstance(error, redis.ResponseError):

@@ -71,7 +71,7 @@ class BreakerPolicy(PolicyModel, frozen=True):
     """Seconds that an open circuit rejects all calls before it admits a probe, ±10 % so that clients do not probe at
     the same time. Multiplied by `open_growth` after each failed probe and each relapse."""
     open_growth: Annotated[float, Field(ge=1, le=10)] = 1.5
-    """Factor for the open time after each failed probe. 1: it stays the same."""
+    """Factor for the open time after each failed probe and each relapse. 1: it stays the same."""
     open_max: Seconds = 10.0
     """Seconds that a circuit stays open at most before it admits a probe."""
     half_open_probes: Count = 1
