@@ -78,7 +78,7 @@ def _parser() -> Parser:
         prog="sleepwalker",
         description="HTTP calls that survive flaky servers: timeouts that\nhold, retries, breakers.",
         epilog=examples(
-            "# real traffic to a flaky fleet",
+            "# traffic to flaky servers, with and without sleepwalker",
             "sleepwalker demo",
             "# one call under a policy, and many",
             "sleepwalker get https://example.net/",

@@ -130,8 +130,10 @@ def on_break(
         times = (compiled.total, compiled.connect, compiled.read)
         raised = streams.translate(error, ErrorContext(origin, "body", deadline_hit, "total", *times, handled))
         # If the whole body took too long, the reader may be the cause: only silence counts against the host.
-        own = isinstance(raised, DeadlineExceeded) or isinstance(error, streams.by_reader)
-        if counts and isinstance(raised, SleepwalkerException) and not own:
+        late = isinstance(raised, DeadlineExceeded)
+        own = late or isinstance(error, streams.by_reader)
+        counted, counts = counts, counts and not late  # later reads of a body that was late fail because of that
+        if counted and isinstance(raised, SleepwalkerException) and not own:
             counts = False
             outcome = failed(raised)
             outcome.head = head

@@ -555,6 +555,8 @@ class ManagerMachine(RuleBasedStateMachine):
             return True
         alike = {name: one for name, one in self.model.pairs.items() if (one.conn is None) == (pair.conn is None)}
         left = [one for name, one in alike.items() if name in table and name != self.asked]
+        # One that was added by hand is spared where others expire, and has its place among those in use from then on.
+        left = [one for one in left if not (one.by_hand and now - one.used >= IDLE)]
         # The one looked for counts, also where nothing is worth remembering of it.
         return len(alike) >= self.most and (pair.conn is None or all(stamp <= one.used for one in left))
 

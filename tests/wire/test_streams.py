@@ -574,6 +574,9 @@ def test_a_total_that_covers_the_body_counts_what_the_reader_takes(server: Fault
             threading.Event().wait(0.35)
             with pytest.raises(DeadlineExceeded):
                 list(pieces)
+            with pytest.raises((ReadError, RuntimeError)):
+                _ = answer.content
+            assert conn.health.failures == 0  # neither the late read nor what follows from it
         with conn.get("/", stream=True, total=0.3) as answer:
             threading.Event().wait(0.35)
             assert len(answer.content) == 300_000

@@ -65,7 +65,7 @@ _LINE_EVERY = 3.0
 def add(commands: Commands) -> None:
     """Add `demo` to the command line."""
     parser = commands.add_parser(
-        "demo", help="show on a flaky fleet what sleepwalker gains", description=_DESCRIPTION, epilog=_EXAMPLES
+        "demo", help="call flaky servers, with and without it", description=_DESCRIPTION, epilog=_EXAMPLES
     )
     parser.add_argument("--quick", action="store_true", help="about 8 seconds instead of about 20")
     parser.add_argument(
