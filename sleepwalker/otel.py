@@ -77,7 +77,7 @@ def instrument(
     duration = meter.create_histogram(
         _DURATION,
         unit="s",
-        description="How long calls took of which something was sent, with all their attempts and waits.",
+        description="Duration of calls that sent at least one request, with all their attempts and waits.",
         explicit_bucket_boundaries_advisory=_BOUNDS,
     )
     put(_Calls(tracer, duration, max_hosts))

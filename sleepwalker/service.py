@@ -293,7 +293,7 @@ class Service:
             )
         if conn is None or (manager is not None and not self._is_good(conn, manager)):
             if conn is not None:
-                logger.debug("%r: its connection is no longer good and is asked for anew", self)
+                logger.debug("%r: its connection is no longer good: the manager is called for another one", self)
             conn = manager.find(self.host, self.auth)
             self._held = (conn, True)
         self._latest.connection = conn

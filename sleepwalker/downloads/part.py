@@ -257,6 +257,8 @@ class Part:
         with contextlib.suppress(FileNotFoundError):
             self._note.unlink()  # first: never write through a link, or into another's file
         with self._note.open("x", encoding="utf-8") as file:
+            with contextlib.suppress(OSError):  # not all file systems have modes
+                os.fchmod(file.fileno(), 0o600)  # a hash tells others a URL with a short secret, which they can guess
             json.dump(note, file)
 
     def _hash_up_to(self, size: int) -> None:

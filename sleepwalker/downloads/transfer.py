@@ -98,8 +98,7 @@ class Transfer:
                 return Received(head, over=True, forward=False, reached=None)
             case Answer.NO_FILE:
                 said = "a range, and none was asked for" if response.status_code in (200, 203, 206) else "not a file"
-                where = f"{self._origin}{safe_path(response.url or '')}"
-                error = DownloadError(f"{where}: {response.status_code} is {said}", response=response)
+                error = DownloadError(f"{self._where}: {response.status_code} is {said}", response=response)
                 return Received(failed(error), over=True, forward=False, reached=None)
 
     def write(self, data: bytes) -> bool:
@@ -169,13 +168,18 @@ class Transfer:
         part = self.part
         if not part.has_checksum():
             part.remove()
-            checksum, where = self._wanted.checksum, f"{self._origin}{safe_path(head.response.url or '')}"
+            checksum = self._wanted.checksum
             name = "" if checksum is None else f"{checksum.algorithm} "
-            text = f"{where}: all {part.size} bytes arrived, but the file has another {name}checksum than the one given"
+            text = f"{self._where}: all {part.size} bytes arrived, but the file has another {name}checksum than given"
             error = ChecksumError(text, response=head.response)
             return Received(failed(error), over=True, forward=False, reached=part.size)
         part.finish()
         return Received(head, over=True, forward=True, reached=part.size)
+
+    @property
+    def _where(self) -> str:
+        """The request in errors: without its query, and not where redirects led, for such paths may be signed."""
+        return f"{self._origin}{safe_path(self._prepared.url or '')}"
 
     def _ask(self, asked: Ask) -> None:
         """Have the next attempt ask for that."""

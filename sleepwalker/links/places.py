@@ -99,7 +99,7 @@ def wanted_links(place: Iterator[Written], relation: str, base: str) -> Iterator
             link = _link(written, entry, base)
             if not isinstance(link, Link):
                 where = "at the top level" if written.place == "body" else f"in `{written.place}`"
-                raise LinkError(f"{shown_name(written.relation)} {where} of {shown_place(base)} is no link: {link}")
+                raise LinkError(f"{shown_name(written.relation)} {where} of {shown_place(base)} is not a link: {link}")
             yield link
 
 

@@ -13,7 +13,7 @@ _WILD = re.compile(r"[*?[]")
 _URL = re.compile(r"(https?)://((?:\[[^\]/]*\])?[^/:]*)(?::([0-9]+))?(/.*)?", re.DOTALL)
 _ADDRESS = re.compile(r"://\[(?=[^\]]*:|[*?]+\])")
 _ALLOWED = (
-    'must be a pattern for a host\'s URL, such as "https://*.example.com", or for a name that `find` is asked for, '
+    'must be a pattern for a host\'s URL, such as "https://*.example.com", or for a name passed to `find`, '
     'such as "billing"'
 )
 

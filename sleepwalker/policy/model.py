@@ -115,9 +115,9 @@ class Policy(PolicyModel, frozen=True):
         return self._hosts
 
     def for_host(self, host: str, *names: str) -> Self:
-        """The policy of one host: that of the first table that fits, or where none does this one without its tables.
+        """The policy of one host: that of the first table that matches, or else this one without its tables.
 
-        `host` is its URL, or a name that `ConnectionManager.find` is asked for; `names` are others that it goes by.
+        `host` is its URL, or a name passed to `ConnectionManager.find`; `names` are its other names.
         """
         if not self._hosts:
             return self

@@ -41,7 +41,7 @@ def check_runbook(url: object) -> Runbook | None:
         fits = False
     if not fits or not url.isprintable() or " " in url:
         raise ValueError(
-            "runbook (not shown) is no URL of a page: pass one of http or https without credentials, such as "
+            "runbook (not shown) is not the URL of a page: pass an http or https URL without credentials, such as "
             "'https://wiki.example.com/hosts#{kind}'"
         )
     return Runbook(url)

@@ -209,7 +209,7 @@ def _position(file: Any) -> int | None:
     return int(position)
 
 
-_ONCE = "data: it can be sent only once, but the auth object asks for a second time; pass bytes or a callable instead"
+_ONCE = "data can be sent only once, but the auth object asks for a second send; pass bytes or a callable instead"
 
 
 class _Broken(Exception):

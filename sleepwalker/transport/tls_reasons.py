@@ -24,8 +24,8 @@ _WORDS = {
 }
 #: Alerts about the certificate that the client showed, or did not show.
 _CLIENT_CERTIFICATE = {
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it asks for one, and none was shown",
-    "SSLV3_ALERT_NO_CERTIFICATE": "it asks for one, and none was shown",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it requires one, and none was sent",
+    "SSLV3_ALERT_NO_CERTIFICATE": "it requires one, and none was sent",
     "TLSV1_ALERT_UNKNOWN_CA": "it does not know the authority that signed it",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it has expired",
     "SSLV3_ALERT_CERTIFICATE_REVOKED": "it was revoked",

@@ -188,7 +188,7 @@ def test_braces_in_a_next_link_of_odata_are_no_variables() -> None:
 
 
 def test_a_next_link_of_odata_that_is_none_is_told() -> None:
-    with pytest.raises(LinkError, match=r"in `@odata.nextLink` of https://api.example.com/orders is no link: .* int"):
+    with pytest.raises(LinkError, match=r"in `@odata.nextLink` of .*/orders is not a link: .* int"):
         followed(answer({"@odata.nextLink": 7}))
 
 
@@ -380,7 +380,7 @@ def test_an_item_has_the_curies_of_what_it_is_in() -> None:
 
 def test_what_is_no_link_in_an_item_is_told_when_it_is_asked_for() -> None:
     response = answer({"_embedded": {"a": [{"_links": {"seller": {"href": 5}}}, {"_links": 7}, 7], "b": 7}, "data": 7})
-    with pytest.raises(LinkError, match=r"'seller' in `_embedded` of https://api.example.com/orders is no link"):
+    with pytest.raises(LinkError, match=r"'seller' in `_embedded` of https://api.example.com/orders is not a link"):
         follow(response, "seller")
     assert list(links(response)) == []
 

@@ -287,7 +287,7 @@ def test_hosts_in_trouble_link_to_the_runbook_at_the_place_for_their_kind_of_tro
     ],
 )
 def test_what_is_no_runbook_is_refused_without_showing_it(runbook: str) -> None:
-    with pytest.raises(ValueError, match="runbook \\(not shown\\) is no URL of a page"):
+    with pytest.raises(ValueError, match="runbook \\(not shown\\) is not the URL of a page"):
         status.app(Known(), runbook=runbook)
     with pytest.raises(TypeError, match="runbook must be a URL, not int"):
         status.app(Known(), runbook=7)  # type: ignore[arg-type]

@@ -497,6 +497,17 @@ def test_a_wrong_checksum_drops_what_arrived_and_keeps_the_old_file(
     assert file.asked == [ALL, ALL]
 
 
+def test_errors_name_what_was_asked_for_and_not_where_a_redirect_led(server: FaultServer, path: Path) -> None:
+    with FaultServer(default=redirect(f"{server.url}/c4n4ry/big")) as first, Connection(first.url, ANONYMOUS) as conn:
+        with pytest.raises(ChecksumError, match=f"{first.url}/file: all 400000 bytes") as caught:
+            conn.download("/file", path, checksum=f"sha256:{'0' * 64}")
+        assert "c4n4ry" not in str(caught.value)
+        server.script(reply(204))
+        with pytest.raises(DownloadError, match=f"{first.url}/file: 204 is not a file") as refused:
+            conn.download("/file", path)
+        assert "c4n4ry" not in str(refused.value)
+
+
 def test_what_was_there_is_hashed_as_well(conn: Connection, file: RangedFile, path: Path) -> None:
     file.cuts = [150_000]
     broken_off(conn, path)
@@ -621,6 +632,7 @@ def test_nothing_secret_is_kept_beside_the_file(conn: Connection, file: RangedFi
     note = path.with_name("big.part.json").read_text()
     assert "c4n4ry" not in note
     assert json.loads(note).keys() == {"version", "url", "validator", "total"}
+    assert path.with_name("big.part.json").stat().st_mode & 0o777 == 0o600
     conn.download("/big", path, params={"token": "another"})  # which is another file
     assert file.asked[-1] == ALL
 

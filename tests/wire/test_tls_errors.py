@@ -163,7 +163,7 @@ def refusing(context: ssl.SSLContext) -> Step:
 
 
 REFUSED = {
-    "none": "it asks for one, and none was shown (TLSV13_ALERT_CERTIFICATE_REQUIRED)",
+    "none": "it requires one, and none was sent (TLSV13_ALERT_CERTIFICATE_REQUIRED)",
     "stranger": "it does not know the authority that signed it (TLSV1_ALERT_UNKNOWN_CA)",
     "a server's": "it is of a kind that the server does not support (SSLV3_ALERT_UNSUPPORTED_CERTIFICATE)",
 }

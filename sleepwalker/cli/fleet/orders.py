@@ -85,8 +85,8 @@ def _key(args: argparse.Namespace) -> str:
     key = isolation_key(name, origin, scope)
     if is_marked(key):
         raise UsageError(
-            "HOST is a name with ? or #, or too long, of which each process shows a mark of its own: the workers "
-            "cannot be told of it. A scope is meant by its host's URL, https://host#name"
+            "HOST is a name with ? or #, or is too long: each process has its own mark for such a name, so an order "
+            "cannot name it. For a scope, give its host's URL: https://host#name"
         )
     return key
 

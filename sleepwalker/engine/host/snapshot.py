@@ -133,7 +133,8 @@ class HostHealth:
     """Seconds until the host admits all calls again that a server's "not now" holds back (`retry.after_binds`); None if
     none."""
     share: float = 1.0
-    """The share of calls that its circuit admits now: 0 while it is not closed, less than 1 during a slow start."""
+    """The share of calls that its circuit admits now: 0 while it is not closed, less than 1 while a slow start holds
+    some back."""
     isolated_reason: str | None = None
     """The operator's reason for an isolation; None if none was given, or the host is not isolated."""
     isolated_until: float | None = None
