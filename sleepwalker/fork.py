@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 T = TypeVar("T")
 
@@ -23,18 +23,7 @@ Stage = Literal[
 ]
 
 #: A connection that is renewed finds its host's locks free, and so does a manager those of its connections.
-_ORDER: tuple[Stage, ...] = (
-    "process",
-    "threads",
-    "lookups",
-    "timers",
-    "hosts",
-    "host tables",
-    "connections",
-    "managers",
-    "adapters",
-    "downloads",
-)
+_ORDER: tuple[Stage, ...] = get_args(Stage)
 
 _renewals: dict[Stage, Callable[[], None]] = {}
 

@@ -22,6 +22,7 @@ from sleepwalker.engine.compiled import CompiledPolicy
 from sleepwalker.engine.host import Host
 from sleepwalker.engine.outcome import FAILURE, Outcome
 from sleepwalker.engine.record import Call
+from sleepwalker.engine.rejections import rejected_at_entry
 from sleepwalker.engine.retry_wait import wait_for_retry
 from sleepwalker.engine.steps import Receive, Received, Reply, Request, Step, Steps
 from sleepwalker.events import AttemptFailed, Observer
@@ -48,6 +49,9 @@ def _stretches(call: Call, deadline: float, ends_at: float) -> Generator[Step, R
     """Ask, receive, and ask for the rest, until there is nothing more to ask for or no progress."""
     wait = 0.0
     while True:
+        if call.attempts and call.host.isolated:  # it may have begun hours ago: an operator's word reaches it, too
+            call.host.admission.count_rejection("isolation")
+            return rejected_at_entry(call, "isolation")
         outcome = yield from attempts(call, deadline, wait)
         if outcome.error is not None:
             return outcome

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sleepwalker import Attempt, CircuitOpenError, DeadlineExceeded, DownloadError, Policy, ReadError
+from sleepwalker import Attempt, CircuitOpenError, DeadlineExceeded, DownloadError, HostIsolatedError, Policy, ReadError
 from sleepwalker.engine import (
     CompiledPolicy,
     Head,
@@ -192,6 +192,20 @@ def test_bodies_that_break_without_progress_open_the_circuit_and_end_the_downloa
     assert world.reasons() == ["breaker"]
     with pytest.raises(CircuitOpenError):
         raise begin(world).outcome.error  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("broke", [True, False], ids=["broke off", "sent so much"])
+def test_a_host_that_is_isolated_meanwhile_gets_no_further_request(broke: bool) -> None:
+    """A download may take hours. What arrives goes on arriving."""
+    world = World(Policy(retry=PLAIN))
+    call = play(begin(world), head())
+    world.host.isolate()
+    so_far = cut(100_000, forward=True) if broke else Received(head(), over=False, forward=True, reached=100_000)
+    play(call, so_far)
+    assert len(call.sends) == 1
+    with pytest.raises(HostIsolatedError):
+        raise call.outcome.error  # type: ignore[misc]
+    assert (world.host.snapshot().rejections, world.host.snapshot().in_flight) == (1, 0)
 
 
 def test_retries_that_bring_nothing_are_charged_to_the_budget() -> None:
