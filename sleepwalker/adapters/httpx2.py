@@ -42,7 +42,7 @@ class Transport(BlockingTransport[httpx2.BaseTransport, httpx2.Request, httpx2.R
             function of the `httpx2.Request` that returns True, False or None. With None the method decides, and an
             `Idempotency-Key` header counts as True.
         buffer: How many bytes of a response's body (as sent) are read within the attempt; 0 for none. A request's body
-            that is an iterator of at most this length is read in advance, so that it can be sent again.
+            that is an iterator with a `Content-Length` of at most this is read in advance, to be sent again.
         observer: A function called with each event and its level, or with the event alone, in addition to the log.
         clock: The source of time and randomness; for tests.
 

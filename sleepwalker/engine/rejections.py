@@ -55,9 +55,9 @@ def rejected_by_rate_limit(call: Call, wait: float) -> Outcome:
     """The outcome of a call that gets no token in time."""
     origin = call.host.origin
     limit = call.host.admission.rate_limit
-    whose = " with these credentials" if limit is not None and limit.by_credentials else ""
+    whose = " for these credentials" if limit is not None and limit.by_credentials else ""
     error = RateLimitedError(
-        f"{origin}: the policy's rate limit for calls to it{whose} is reached; next try in {wait:.3g} s",
+        f"{origin}: the policy's rate limit (rate_limit.rate){whose} is reached; next try in {wait:.3g} s",
         host=origin,
         retry_after=wait,
     )

@@ -26,8 +26,8 @@ class Fleet:
             missing, in a folder that all of them can write to. `redis://host:6379/0`, `rediss://...` (TLS) or
             `unix:///path.sock` for workers on many machines: Redis or Valkey, with the extra `fleet`.
         service: Workers of the same service share their findings. 1 to 60 letters, digits, `-`, `_` and `.`.
-        quorum: The share (0 to 1) of the reporting workers that must be exceeded for a verdict "broken". At 1.0 all
-            must agree.
+        quorum: A host is broken for all if more than this share (0 to 1) of the reporting workers find it broken. At
+            1.0 all must agree.
         min_reporters: The least number of workers that must agree, 1 to 10,000.
         interval: Seconds between two reports of a worker, 0.1 to 60. It reads news four times as often.
 

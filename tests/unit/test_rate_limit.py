@@ -63,7 +63,7 @@ def test_a_rejection_says_by_what_and_when_to_come_again_and_sends_nothing() -> 
     assert error.retry_after == pytest.approx(1.6)
     assert error.never_sent
     assert not error.retryable
-    assert str(error) == f"{HOST}: the policy's rate limit for calls to it is reached; next try in 1.6 s"
+    assert str(error) == f"{HOST}: the policy's rate limit (rate_limit.rate) is reached; next try in 1.6 s"
     assert call.sends == []
     rejected = here.only(RequestRejected)
     assert (rejected.by, rejected.retry_after) == ("rate_limit", error.retry_after)
@@ -342,7 +342,7 @@ def test_a_rejection_says_that_the_rate_is_that_of_these_credentials() -> None:
     here = by_credentials(rate=0.5)
     assert sent_as(here, "ann", 1) == 1
     error = here.begin(credentials="ann").outcome.error
-    limit = "the policy's rate limit for calls to it with these credentials"
+    limit = "the policy's rate limit (rate_limit.rate) for these credentials"
     assert str(error) == f"{HOST}: {limit} is reached; next try in 2 s"
 
 

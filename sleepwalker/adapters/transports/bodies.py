@@ -65,7 +65,7 @@ def length_of(headers: Mapping[str, str]) -> int | None:
 
 
 def body_of(library: Library, request: Any, most: int) -> RequestBody:
-    """The body of a request. An iterator of at most `most` bytes is read, so that it can be sent again."""
+    """The body of a request. An iterator with a `Content-Length` of at most `most` is read, to be sent again."""
     stream, module = request.stream, library.module
     if isinstance(stream, module.ByteStream):
         return RequestBody(stream, True)
