@@ -10,6 +10,16 @@ from sleepwalker.exceptions import ConnectionError
 
 Phase = Literal["queue", "connect", "tls", "send", "head", "body", "wait"]
 _BEFORE_SENDING = ("queue", "connect", "tls")
+#: What a call was doing in each phase, in words.
+DOING: dict[Phase, str] = {
+    "queue": "before it was sent",
+    "connect": "connecting",
+    "tls": "during the TLS handshake",
+    "send": "sending the request",
+    "head": "waiting for the response",
+    "body": "reading the body",
+    "wait": "waiting to retry",
+}
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ import urllib3.exceptions as uex
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from sleepwalker import exceptions as ours
-from sleepwalker.transport.error_context import ErrorContext, Maker, Phase, Table
+from sleepwalker.transport.error_context import DOING, ErrorContext, Maker, Phase, Table
 from sleepwalker.transport.framing import MalformedResponse
 from sleepwalker.transport.resolver import NoThreadLeft
 from sleepwalker.transport.tls_reasons import client_certificate_words, tls_code, tls_words
@@ -109,8 +109,8 @@ def _made(error: ours.ConnectionError, *, never_sent: bool, retryable: bool = Tr
 
 
 def _deadline(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
-    phase = context.phase or "head"
-    text = f"{context.origin}: the {context.limit} deadline ran out after {context.seconds:.3g} s, during {phase}"
+    phase: Phase = context.phase or "head"
+    text = f"{context.origin}: the {context.limit} deadline ran out after {context.seconds:.3g} s, {DOING[phase]}"
     text += f", at {_name_of_proxy(context)}" if context.at_proxy else _way(context)
     return _made(ours.DeadlineExceeded(text, limit=context.limit, phase=phase), never_sent=context.unsent)
 

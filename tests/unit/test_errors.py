@@ -379,7 +379,7 @@ def test_a_machine_that_is_out_of_sockets_blames_no_proxy() -> None:
 
 def test_the_deadline_says_where_it_ran_out() -> None:
     error = check(TimeoutError("timed out"), replace(AT_PROXY, deadline_hit=True), ours.DeadlineExceeded)
-    assert str(error).endswith("during tls, at the proxy proxy.test:3128")
+    assert str(error).endswith("during the TLS handshake, at the proxy proxy.test:3128")
 
 
 @pytest.mark.parametrize("phase", [phase for phase in PHASES if phase is not None])

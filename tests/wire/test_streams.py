@@ -558,7 +558,7 @@ def test_a_total_may_cover_the_body_of_a_stream(chunked: bool, read: Callable[[r
                 read(conn.get("/", stream=True, total=0.5, total_covers_body=True))
             time.assert_within(0.5)
             assert (caught.value.limit, caught.value.phase) == ("total", "body")
-            assert "total deadline ran out after 0.5 s, during body" in str(caught.value)
+            assert "total deadline ran out after 0.5 s, reading the body" in str(caught.value)
             assert conn.health.failures == 0  # its reader may have been slow
             server.wait_for_open(0)
 
