@@ -83,8 +83,8 @@ class Part:
         self._begun, self.size = True, start
         if start < self._hashed:
             self._hasher, self._hashed = None, 0
-        if kept != self.kept or start == 0:  # only now: a note never speaks of bytes of another file
-            self.kept = kept
+        self.kept = kept
+        if start == 0:  # only now: a note never speaks of bytes of another file. Ranges are of the one that it names
             self._write_note(kept)
 
     def write(self, data: bytes) -> None:
@@ -256,10 +256,13 @@ class Part:
         note = {"version": _FORMAT, "url": self._url, "validator": kept.validator, "total": kept.total}
         with contextlib.suppress(FileNotFoundError):
             self._note.unlink()  # first: never write through a link, or into another's file
-        with self._note.open("x", encoding="utf-8") as file:
-            with contextlib.suppress(OSError):  # not all file systems have modes
-                os.fchmod(file.fileno(), 0o600)  # a hash tells others a URL with a short secret, which they can guess
-            json.dump(note, file)
+        try:
+            with self._note.open("x", encoding="utf-8") as file:
+                with contextlib.suppress(OSError):  # not all file systems have modes
+                    os.fchmod(file.fileno(), 0o600)  # others could guess a URL with a short secret by its hash
+                json.dump(note, file)
+        except OSError as error:
+            raise self._named(error, self._note) from None
 
     def _hash_up_to(self, size: int) -> None:
         """Hash what is there and was not hashed as it came."""
@@ -285,9 +288,9 @@ class Part:
     def _shorter(self) -> OSError:
         return OSError(errno.EIO, "it became shorter during the download", str(self._place))
 
-    def _named(self, error: OSError) -> OSError:
+    def _named(self, error: OSError, path: Path | None = None) -> OSError:
         """The error, with the file that it is about."""
-        return type(error)(error.errno, error.strerror, str(self._place))
+        return type(error)(error.errno, error.strerror, str(path or self._place))
 
 
 def _leave_to_the_parent(part: Part) -> None:

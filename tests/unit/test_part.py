@@ -98,6 +98,33 @@ def test_what_cannot_be_gone_on_with_does_not_stay(path: Path) -> None:
     assert names(path) == []
 
 
+def test_a_range_leaves_the_note_as_it_is(path: Path) -> None:
+    """Where a process ended between an old note and a new one, all that is there would be lost."""
+    begun(path, b"12345", Kept('"v1"', None))
+    before = path.with_name("big.part.json").stat()
+    part = Part(path, URL, None)
+    part.begin(5, KEPT)
+    assert part.kept == KEPT
+    part._let_go()
+    after = path.with_name("big.part.json").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert size_of(path) == 5
+
+
+def test_a_note_for_which_there_is_no_room_is_an_error_that_names_it(path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    part = Part(path, URL, None)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            part.begin(0, KEPT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.filename == str(path.with_name("big.part.json"))
+    part.close()
+    assert list(path.parent.iterdir()) == []
+
+
 def test_an_interrupted_beginning_is_not_taken_for_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the end of the old bytes and the note of the new ones a process may end."""
     begun(path, b"12345")
