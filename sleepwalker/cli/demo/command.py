@@ -37,7 +37,7 @@ traffic twice, side by side: through sleepwalker with the
 shipped policies, and through requests with timeout=10.
 Ends by itself, with a table of what was measured.
 
-With --serve: be a server to try things on, until Ctrl-C.
+With --serve: run a server for experiments until Ctrl-C.
 It listens on this machine only, answers every path with
 the request as JSON, and prints which paths fail, and how."""
 
@@ -65,7 +65,7 @@ _LINE_EVERY = 3.0
 def add(commands: Commands) -> None:
     """Add `demo` to the command line."""
     parser = commands.add_parser(
-        "demo", help="call flaky servers, with and without it", description=_DESCRIPTION, epilog=_EXAMPLES
+        "demo", help="call flaky servers, with and without sleepwalker", description=_DESCRIPTION, epilog=_EXAMPLES
     )
     parser.add_argument("--quick", action="store_true", help="about 8 seconds instead of about 20")
     parser.add_argument(

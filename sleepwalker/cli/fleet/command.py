@@ -91,7 +91,7 @@ _RESET = examples("sleepwalker fleet reset https://example.net")
 def add(commands: Commands) -> None:
     """Add `fleet` and its commands to the command line."""
     parser = commands.add_parser(
-        "fleet", help="state of the workers of a service; orders to them", description=_ABOUT, epilog=_EXAMPLES
+        "fleet", help="show what workers know; isolate, restore hosts", description=_ABOUT, epilog=_EXAMPLES
     )
     below = parser.add_commands()
 
