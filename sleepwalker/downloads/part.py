@@ -127,8 +127,10 @@ class Part:
                 os.close(folder)
 
     def remove(self) -> None:
-        """Drop it, so that the next download begins anew."""
+        """Drop it, so that the next download begins anew; but not one that has been begun in its place."""
         self.kept = None
+        if not self._is_at_its_place(self._handle):
+            return
         for path in (self._note, self._place):
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -140,11 +142,7 @@ class Part:
         try:
             of_no_use = self.kept is None or self.kept.validator is None or self.size == 0
             # What was there of another URL stays, where nothing came in its place.
-            if (
-                of_no_use
-                and (self._begun or os.fstat(self._handle).st_size == 0)
-                and self._is_at_its_place(self._handle)
-            ):
+            if of_no_use and (self._begun or os.fstat(self._handle).st_size == 0):
                 self.remove()
         finally:
             self._let_go()
