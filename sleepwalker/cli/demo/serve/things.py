@@ -20,7 +20,7 @@ _FILES, _THINGS = "Downloads:", "State:"
 
 #: Bytes of `/file` (`?size=` says otherwise), after how many of them each response breaks off (`?cut=`; 0: never), and
 #: the largest file.
-SIZE, CUT, LARGEST = 2_000_000, 500_000, 2_000_000_000
+SIZE, CUT, LARGEST = 2_000_000, 600_000, 2_000_000_000
 #: Bytes that are made once and sent again and again.
 _BLOCK = 64 * 1024
 #: Seconds for which a token is good.
