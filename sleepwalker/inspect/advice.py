@@ -25,7 +25,7 @@ _MEANS = {
 
 _NOW = {
     "total": (
-        "Call its operators and tell them since when. sleepwalker probes it automatically. A hook can return a "
+        "Call its operators and tell them since when. sleepwalker tries it again from time to time. A hook can return a "
         "replica; manager.isolate keeps callers away longer."
     ),
     "partial": (
