@@ -25,8 +25,8 @@ _MEANS = {
 
 _NOW = {
     "total": (
-        "Call its operators and tell them since when. sleepwalker tries it again from time to time. A hook can return a "
-        "replica; manager.isolate keeps callers away longer."
+        "Call its operators and tell them since when. sleepwalker tries it again from time to time. A hook can return "
+        "a replica; manager.isolate keeps callers away longer."
     ),
     "partial": (
         "Check which path and status fail. A steady share usually means one broken machine of several: tell its "
