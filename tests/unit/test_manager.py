@@ -47,6 +47,7 @@ from tests.unit.manager_driver import (
     hooks_are_over,
     in_thread,
     nothing,
+    until,
 )
 
 pytestmark = pytest.mark.both_drivers("tests.unit.manager_driver")
@@ -665,7 +666,7 @@ def test_close_during_a_round_closes_what_the_round_makes() -> None:
             one()
     gate.go.set()
     hooks_are_over()
-    assert made[0].closed
+    until(lambda: made[0].closed)
     assert len(bed.manager) == 0
 
 

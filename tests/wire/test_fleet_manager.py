@@ -619,7 +619,8 @@ def test_a_child_that_ends_at_once_leaves_nothing(url: str, redis_server: RedisS
     pids = [fork(lambda: True) for _ in range(3)]
     assert [wait(pid) for pid in pids] == [0, 0, 0]
     until(lambda: clients(redis_server) == connections)
-    assert set(overview(url).workers) == workers
+    # On a busy machine a child may have joined before it ended: nothing says that it is gone, and it ages out.
+    until(lambda: set(overview(url).workers) == workers)
     assert parent.joined
 
 

@@ -66,7 +66,7 @@ def test_a_tenant_that_used_up_its_quota_leaves_the_others_theirs(kind: Callable
         assert [answered(manager.find(server.url, kind(name))) for name in ("ann", "bob")] == [3, 3]
         assert len(server.requests) == 6
         assert answered(manager.find(server.url, ANONYMOUS)) == 3
-        with pytest.raises(RateLimitedError, match="with these credentials is reached"):
+        with pytest.raises(RateLimitedError, match="for these credentials is reached"):
             manager.find(server.url, kind("ann")).get("/")
 
 
