@@ -10,6 +10,7 @@ import requests
 
 from sleepwalker.engine import Outcome
 from sleepwalker.exceptions import ConnectionError
+from sleepwalker.functions import runs_later
 
 #: Gets an attempt's response or error; True sends the request again.
 RetryIf = Callable[[requests.Response | ConnectionError], object]
@@ -22,7 +23,7 @@ def check_retry_if(function: object) -> RetryIf | None:
     if not callable(function):
         kind = type(function).__name__
         raise TypeError(f"retry_if must be a function of one argument, the response or the error, not of type {kind}")
-    if _never_says_no(function) or _never_says_no(type(function).__call__):
+    if runs_later(function):
         raise TypeError(_always_true(function, "is a coroutine or generator function, whose return value"))
     return function
 
@@ -45,11 +46,6 @@ def _says(function: RetryIf, came: requests.Response | ConnectionError) -> bool:
             again.close()
         raise TypeError(_always_true(function, f"returned a {type(again).__name__}, which"))
     return bool(again)
-
-
-def _never_says_no(code: object) -> bool:
-    """Whether calling it returns an object at once, before anything of it has run."""
-    return inspect.iscoroutinefunction(code) or inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
 
 
 def _always_true(function: object, what: str) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from sleepwalker.clock import Clock
+from sleepwalker.functions import runs_later
 
 #: Bytes that are there, and of how many; None where that is not known.
 OnProgress = Callable[[int, int | None], object]
@@ -39,13 +40,11 @@ class Progress:
 
 
 def checked(act: object) -> OnProgress | None:
-    """The function. TypeError if it is not callable, or is a coroutine function."""
-    import inspect  # noqa: PLC0415 - takes longer than the check, and most calls have no function
-
+    """The function. TypeError if it is not callable, or is a coroutine or generator function, which would never run."""
     if act is None:
         return None
     if not callable(act):
         raise TypeError(f"progress must be a function of (done, total), not {type(act).__name__}")
-    if inspect.iscoroutinefunction(act):
-        raise TypeError("progress must be a plain function, which is called and not awaited, not a coroutine function")
+    if runs_later(act):
+        raise TypeError("progress must be a plain function, not a coroutine or generator, which would never run")
     return act

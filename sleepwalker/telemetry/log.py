@@ -20,6 +20,7 @@ from contextvars import copy_context
 from typing import Any
 
 from sleepwalker.events import AnyObserver, Event, Level, Observer
+from sleepwalker.functions import runs_later
 from sleepwalker.telemetry.jsonl import JsonLines, text
 
 __all__ = ["LEVELS", "emit", "listening", "observing", "report", "send_to"]
@@ -103,7 +104,7 @@ def observing(observer: AnyObserver | None) -> Observer:
         return emit
     if not callable(observer):
         raise TypeError(f"observer must be callable with an event and a level, not {type(observer).__name__}")
-    if _runs_later(observer) or _runs_later(type(observer).__call__):
+    if runs_later(observer):
         name = getattr(observer, "__qualname__", type(observer).__qualname__)
         raise TypeError(f"observer must be a plain function: {name} is a coroutine or generator, which would never run")
     call: Any = observer
@@ -117,12 +118,6 @@ def observing(observer: AnyObserver | None) -> Observer:
             report(error)
 
     return observe
-
-
-def _runs_later(function: object) -> bool:
-    """Whether a call of it returns at once, before anything of it has run."""
-    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    return any(is_one(function) for is_one in kinds)
 
 
 def _words_for(observer: Callable[..., Any]) -> int:

@@ -28,7 +28,7 @@ PACKAGE = ROOT / "sleepwalker"
 #: Lowest first. A name stands for that module or folder and everything in it; the longest one that fits counts.
 #: Modules under one name may import each other, but not in a circle; modules under two names of one floor may not.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("clock", "files", "fork", "frames", "freezing", "value", "version"),
+    ("clock", "files", "fork", "frames", "freezing", "functions", "value", "version"),
     ("attempt", "latch", "process"),
     ("events",),
     ("exceptions",),

@@ -519,14 +519,18 @@ def test_what_was_there_is_hashed_as_well(conn: Connection, file: RangedFile, pa
     assert path.read_bytes() == CONTENT
 
 
-def test_a_part_that_was_whole_is_proven_by_its_last_bytes(
-    conn: Connection, file: RangedFile, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As where a process ended between the last byte and the new name."""
+def not_renamed(conn: Connection, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a part that is whole, as where a process ended between the last byte and the new name."""
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no", "big")))
         with pytest.raises(PermissionError):
             conn.download("/big", path)
+
+
+def test_a_part_that_was_whole_is_proven_by_its_last_bytes(
+    conn: Connection, file: RangedFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    not_renamed(conn, path, monkeypatch)
     done = conn.download("/big", path, checksum=SHA256)
     assert file.asked[-1] == rest(400_000)
     assert (done.size, path.read_bytes()) == (400_000, CONTENT)
@@ -535,10 +539,7 @@ def test_a_part_that_was_whole_is_proven_by_its_last_bytes(
 def test_a_part_that_is_whole_is_not_proven_by_less_than_was_asked_for(
     conn: Connection, server: FaultServer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no", "big")))
-        with pytest.raises(PermissionError):
-            conn.download("/big", path)
+    not_renamed(conn, path, monkeypatch)
     start = len(CONTENT) - OVERLAP
     little = {"Content-Range": f"bytes {start}-{start + 99}/{len(CONTENT)}", "ETag": '"v1"'}
     server.script(reply(206, CONTENT[start : start + 100], little))
@@ -604,10 +605,17 @@ def test_failed_calls_leave_no_descriptor_open(conn: Connection, file: RangedFil
 def test_arguments_that_cannot_be_are_refused_before_anything_is_sent(
     conn: Connection, server: FaultServer, path: Path
 ) -> None:
+    async def awaited(done: int, total: int | None) -> None: ...
+
+    def generated(done: int, total: int | None) -> Iterator[None]:
+        yield
+
     wrong: list[tuple[type[Exception], str, dict[str, Any]]] = [
         (ValueError, "headers: Range is set by the download", {"headers": {"Range": "bytes=5-"}}),
         (TypeError, "'json' is not an argument of a download", {"json": {}}),
         (TypeError, "progress must be a function", {"progress": 5}),
+        (TypeError, "progress must be a plain function", {"progress": awaited}),
+        (TypeError, "progress must be a plain function", {"progress": generated}),
         (ValueError, "checksum must be an algorithm", {"checksum": "crc32:abcdef01"}),
         (ValueError, "total must be a positive number", {"total": 0}),
     ]
