@@ -68,7 +68,7 @@ lock:  ## Take the newest releases of all dependencies into requirements/, from 
 	@scripts/lock
 
 vendor: setup  ## Fetch the page's charting library from npm and compare; VERSION=4.2.0 takes that one
-	@$(BIN)/python scripts/vendor.py $(VERSION)
+	@$(BIN)/python -m scripts.vendor $(VERSION)
 
 clean:  ## Remove the environments and everything that was generated
 	rm -rf .venv* build dist site artifacts *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import npm
 from scripts.docs_site import api, check, llms, mermaid, versions
 from scripts.docs_site import stage as staging
 from scripts.docs_site.__main__ import edit_link
@@ -266,16 +267,18 @@ def test_llms_txt_is_the_one_page_and_the_list_of_all_pages(tmp_path: Path) -> N
 
 def test_the_script_that_draws_is_not_fetched_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mermaid.js").write_bytes(b"draw()")
-    monkeypatch.setitem(mermaid.PIN, "script", mermaid.integrity(b"draw()"))
-    monkeypatch.setattr(mermaid, "_npm", pytest.fail)
+    monkeypatch.setitem(mermaid.PIN, "script", npm.integrity(b"draw()"))
+    monkeypatch.setattr(npm, "npm", pytest.fail)
     mermaid.fetch(tmp_path)
 
 
 def test_a_script_that_is_not_the_pinned_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    npm = tmp_path / "npm"
-    npm.write_text('#!/bin/sh\nwhile [ "$1" != --pack-destination ]; do shift; done\necho changed >"$2/mermaid.tgz"\n')
-    npm.chmod(0o755)
-    monkeypatch.setattr(mermaid, "_npm", lambda: str(npm))
+    changed = tmp_path / "npm"
+    changed.write_text(
+        '#!/bin/sh\nwhile [ "$1" != --pack-destination ]; do shift; done\necho changed >"$2/mermaid.tgz"\n'
+    )
+    changed.chmod(0o755)
+    monkeypatch.setattr(npm, "npm", lambda: str(changed))
     with pytest.raises(staging.SiteError, match=r"has the hash sha512-.*; mermaid\.toml says"):
         mermaid.fetch(tmp_path / "kept")
     assert not (tmp_path / "kept").exists()

@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 import pytest
 
-from scripts.vendor import integrity
+from scripts.npm import integrity
 from sleepwalker.inspect import Filter, Report, charts, page
 from sleepwalker.inspect.model import Span
 from sleepwalker.inspect.spans import CIRCUIT, HOST
