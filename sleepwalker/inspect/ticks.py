@@ -12,7 +12,7 @@ __all__ = ["INTERVALS", "Tick", "bound", "interval_for", "ticks", "usual_latenci
 
 #: Seconds: intervals that people count in.
 INTERVALS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400)
-#: Enough for a day in minutes. More would make a week's log slow, and begins no more exact: these are of first failures.
+#: Enough for a day in minutes. More would make a week's log slow. Begins are exact anyway: those of the first failure.
 _MOST_INTERVALS = 1_500
 #: Intervals of all hosts together: Python handles them one by one.
 _MOST_TICKS = 300_000
