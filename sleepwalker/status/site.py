@@ -154,7 +154,7 @@ class Site:
 
 
 def _asked(query: dict[str, list[str]], beside: str, *, strict: bool) -> tuple[Asked, int | None]:
-    """The selection in the query, and the most hosts. Unless `strict`, invalid values are ignored: people get a page."""
+    """The selection in the query, and the most hosts. Unless `strict`, ignore invalid values: people get a page."""
     words = query.get("q", [""])[-1].strip()[:_LONGEST_WORDS]
     states, order, limits = query.get("state", []), query.get("sort", [DEFAULT])[-1], query.get("limit", [])
     if not strict:
