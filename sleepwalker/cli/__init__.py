@@ -27,7 +27,7 @@ exit codes:
   3    trouble was found
   130  ended by Ctrl-C"""
 
-#: How writing to a disk fails; what else is an OSError is no matter of the output.
+#: How writing the output to a disk fails. Any other `OSError` is raised.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         say("sleepwalker: interrupted")
         return 130
     except BrokenPipeError:
-        # The reader of the output has enough. What is still buffered must not fail once more at exit.
+        # The reader of the output has gone. What is still buffered must not fail again at exit.
         _drop_output()
         return 0
     except OSError as error:
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _open_outputs() -> None:
-    """A service manager may start a program with its outputs closed, and Python then has none."""
+    """Replace missing outputs: a service manager may start a program with them closed, and Python then has None."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - open until the end

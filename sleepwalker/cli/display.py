@@ -1,4 +1,4 @@
-"""Tables and live progress, through rich: colour and movement on a terminal, plain text elsewhere."""
+"""Tables and live progress by rich: colour and movement on a terminal, plain text elsewhere."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
     "table",
 ]
 
-#: The width of what is not a terminal, where COLUMNS does not say less, and the widest bar.
+#: The width of an output that is not a terminal, if COLUMNS is not smaller, and of the widest bar.
 PLAIN_WIDTH = 80
 
 #: A cell: its text, or its text and its style.
@@ -64,7 +64,7 @@ def console(file: TextIO | None = None) -> Console:
 
 class _Console(Console):
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print; where that is not to a terminal, without the blanks with which rich fills up its lines."""
+        """Print. If the output is no terminal, leave out the blanks with which rich fills up lines."""
         if self.is_terminal:
             super().print(*objects, **options)
             return
@@ -74,13 +74,13 @@ class _Console(Console):
         self.file.flush()
 
     def on_broken_pipe(self) -> None:
-        """The reader of the output has enough: `main` ends the command well. rich would call it a failure."""
+        """Let `main` end the command with 0 when the reader of the output has gone. rich would exit with 1."""
         self.quiet = True
         raise BrokenPipeError
 
 
 def can_move(shown_on: Console) -> bool:
-    """Whether lines that were written can be written over."""
+    """Whether written lines can be overwritten."""
     return shown_on.is_terminal and not shown_on.is_dumb_terminal
 
 
@@ -93,9 +93,9 @@ def table(
     tight: bool = False,
     keys: int = 1,
 ) -> RenderableType:
-    """A table. Columns named in `words` are flush left, numbers flush right; an empty line after `every` rows.
+    """A table. Columns named in `words` are flush left, numbers flush right; an empty line follows each `every` rows.
 
-    Where it is too wide it goes on below, with the first `keys` columns said again.
+    If it is too wide, it continues below, with the first `keys` columns repeated.
     """
     return _Table(headers, [[_text(cell) for cell in row] for row in rows], words, every, tight, keys)
 
@@ -130,7 +130,7 @@ class _Table:
         return Measurement.get(shown_on, options, self._of(range(len(self.headers))))
 
     def _of(self, columns: Iterable[int]) -> Table:
-        """These columns of it."""
+        """The table with these columns only."""
         chosen = list(columns)
         padding = (0, 0 if self.tight else 1, 0, 0)
         made = Table(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False, show_edge=False, header_style="bold")
@@ -143,19 +143,19 @@ class _Table:
 
 
 def line(*cells: Cell) -> Text:
-    """Cells after one another on one line."""
+    """Cells one after the other on one line, which is cut where it is too long."""
     return Text.assemble(*map(_text, cells), no_wrap=True, overflow="ellipsis")
 
 
 def folded(*cells: Cell) -> Text:
-    """Cells after one another, on as many lines as they need: nothing of a name is left out."""
+    """Cells one after the other, on as many lines as they need, so that no name is cut."""
     return Text.assemble(*map(_text, cells), no_wrap=False, overflow="fold")
 
 
 def labelled(rows: Sequence[tuple[Cell, str]], label: int, width: int) -> RenderableType:
-    """Labels of `label` characters with texts beside them, which go on below themselves and not below the labels.
+    """Labels of `label` characters with texts beside them. The lines of a text stand below each other.
 
-    No line ends at a no-break space; it is shown as a plain one.
+    No line ends at a no-break space. It is shown as a plain one.
     """
     lines = []
     for name, said in rows:
@@ -168,7 +168,7 @@ def labelled(rows: Sequence[tuple[Cell, str]], label: int, width: int) -> Render
 
 
 def progress(note: str, done: float, total: float, elapsed: float) -> RenderableType:
-    """A note, how far the work is and how long it will still take, and a bar under it."""
+    """A note with the progress and the time left, and a bar below it."""
     return Group(
         Text(f"{note}: {left(done, total, elapsed)}"),
         _Bar(done, total),
@@ -192,7 +192,7 @@ def stacked(*parts: RenderableType) -> RenderableType:
 
 @contextlib.contextmanager
 def live(shown_on: Console, render: Callable[[], RenderableType]) -> Iterator[None]:
-    """Within, what `render` returns is shown and renewed on a terminal; afterwards it is gone."""
+    """A context in which a terminal shows what `render` returns, always anew. It disappears at the end."""
     if not can_move(shown_on):
         yield
         return
@@ -201,7 +201,7 @@ def live(shown_on: Console, render: Callable[[], RenderableType]) -> Iterator[No
 
 
 def _text(cell: Cell | Text) -> Text:
-    """Names come from logs and from servers: wherever a cell's text is from, it cannot steer a terminal."""
+    """A cell that cannot steer a terminal: names come from logs and from servers."""
     if isinstance(cell, Text):
         return cell  # a `line`
     text, style = (cell, "") if isinstance(cell, str) else cell

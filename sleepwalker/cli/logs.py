@@ -1,4 +1,4 @@
-"""The event log that a command writes where `--log` asks for one."""
+"""The event log that a command writes for `--log`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sleepwalker.cli.parser import UsageError
 
 @contextlib.contextmanager
 def events_to(path: Path | None) -> Iterator[None]:
-    """Within, all events are appended to the file as JSON lines; nothing happens where there is no path."""
+    """A context in which all events are appended to the file as JSON lines. Without a path, nothing happens."""
     if path is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Reading the command line: help that shows examples, and errors that say what was meant and where help is."""
+"""Reads the command line: help pages with examples, and errors that say what may have been meant and where help is."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ from typing import Any, Final, Literal, NoReturn
 from sleepwalker import files
 from sleepwalker.policy.wording import closest
 
-#: What `add_subparsers` returns.
+#: The type that `add_subparsers` returns.
 Commands = Any
-#: What a shell completes an argument with: files, or the shipped policies and files.
+#: How a shell completes an argument: with files, or with the shipped policies and files.
 Completion = Literal["file", "policy"]
 
-#: A line of a help page that names options: `  -X METHOD, --method METHOD`. argparse has no public list of them.
+#: A line of a help page that names options: `  -X METHOD, --method METHOD`. argparse has no public list of options.
 _OPTION_LINE = re.compile(r"^ {2}-.*$", re.MULTILINE)
 _OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
-#: What may be repeated in an error: a word that holds no header, no password and no URL.
+#: A word that may be repeated in an error: it holds no header, password or URL.
 _SHOWN = re.compile(r"[\w.-]{1,40}")
 
 
 class UsageError(Exception):
-    """A usage error: its text goes to stderr, and the exit code is 2."""
+    """A usage error. Its text goes to stderr, and the exit code is 2."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with examples as they were typed, no abbreviated options, and errors that name what was meant.
+    """argparse with examples as written, no abbreviated options, and errors that name what may have been meant.
 
-    argparse hands the words of a command to the parser of that command, so each looks at its own words: whether it has
-    such a command, and such options.
+    argparse passes the words of a command to the parser of that command, so each parser checks its own words: whether
+    it has such a command and such options.
     """
 
     commands: Commands = None
-    """Its commands, where it has some: their parsers by name are in `commands.choices`."""
+    """Its commands, if it has any. Their parsers by name are in `commands.choices`."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         kwargs.setdefault("allow_abbrev", False)
         super().__init__(**kwargs)
         self.completions: Final[list[tuple[argparse.Action, Completion]]] = []
-        """Its arguments that a shell completes with more than words."""
+        """Its arguments that a shell completes with more than fixed words."""
 
     def add_commands(self) -> Commands:
-        """Have the first word say which command the rest is for."""
+        """Take the first word as a command, and the rest as its arguments."""
         self.commands = self.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
         return self.commands
 
     def completed(self, action: argparse.Action, completion: Completion) -> None:
-        """Have shells complete an argument with that."""
+        """Let shells complete an argument in this way."""
         self.completions.append((action, completion))
 
     def parsers(self) -> Iterator[Parser]:
-        """This one and those of its commands, and theirs."""
+        """This parser and those of its commands, at all levels."""
         yield self
         for parser in self.commands.choices.values() if self.commands else ():
             yield from parser.parsers()
@@ -65,9 +65,9 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]  # as argparse calls it
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """The arguments, and nothing left over. Raises `UsageError` for what this parser does not know.
+        """The arguments, with nothing left over. Raises `UsageError` for words that this parser does not know.
 
-        What is left over is not repeated: it may be half of a header that lacked its quotes.
+        Words that are left over are not repeated: they may be half of a header without its quotes.
         """
         words = sys.argv[1:] if args is None else args
         self._check_words(words)
@@ -77,13 +77,13 @@ class Parser(argparse.ArgumentParser):
         return found, []
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where help is; the usage lines of argparse would hide it."""
+        """Raise `UsageError` with where help is. Without argparse's usage lines, which would hide the error."""
         raise UsageError(f"{message}\nSee: {self.prog} --help")
 
     def _check_words(self, words: Sequence[str]) -> None:
         """Find the option or command that does not exist, and name what may have been meant."""
         if not {"-h", "--help"}.isdisjoint(words):
-            return  # help is what was wanted
+            return  # help was asked for
         known = self._options()
         for word in words:
             if word == "--":
@@ -100,12 +100,12 @@ class Parser(argparse.ArgumentParser):
     def _check_option(self, word: str, known: set[str]) -> None:
         name = word.partition("=")[0]
         if name in known or word[:2] in known or " " in word or re.fullmatch(r"-[\d.]+", word):
-            return  # a value, such as a negative number, is argparse's to judge
+            return  # argparse judges values, such as a negative number
         for parser in self.parsers():
             if name in parser._options():
                 self.error(f"{name} belongs after a command: did you mean {parser.prog} {name}?")
         close = closest("--" + name.lstrip("-").lower(), known)
-        # Only its name: a value that is glued to it may be a secret.
+        # Only the name: a value that follows it without a blank may be a secret.
         named = f" {name}" if name.startswith("--") and _SHOWN.fullmatch(name) else ""
         self.error(f"unknown option{named}{_meant(close)}")
 
@@ -125,7 +125,7 @@ def _meant(close: Sequence[str]) -> str:
 
 
 def examples(*lines: str) -> str:
-    """The end of a help page. Each line is a command as it is typed, or a comment."""
+    """The examples at the end of a help page. Each line is a command as it is typed, or a comment."""
     return "examples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
@@ -169,7 +169,7 @@ def duration(text: str) -> float:
 
 
 def existing_file(text: str) -> Path:
-    """A type for `add_argument`: a file that is there."""
+    """A type for `add_argument`: a file that exists."""
     path = Path(text)
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"there is no file {text!r}")
@@ -187,7 +187,7 @@ def new_file(text: str) -> Path:
 
 
 def new_regular_file(text: str) -> Path:
-    """A type for `add_argument`: a log or a report, which no pipe and no device can be."""
+    """A type for `add_argument`: a file for a log or a report. A pipe or a device is refused."""
     path = new_file(text)
     try:
         files.check_writable(path)

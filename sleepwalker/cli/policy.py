@@ -1,4 +1,4 @@
-"""`sleepwalker policy`: the shipped policies, and whether others are sound."""
+"""`sleepwalker policy`: shows policies, and checks policy files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CHECK_ABOUT = """\
 Find every fault in each file, with line and column.
 Exit code 0: no faults, 1: a file has faults, 2: a file
 cannot be read."""
-#: Of the patterns of a table.
+#: How many patterns of a table are shown.
 _SHOWN = 5
 _SCHEMA = examples("# for editors", "sleepwalker policy schema > policy.schema.json")
 
@@ -88,7 +88,7 @@ def list_shipped(args: argparse.Namespace) -> int:
 
 
 def show(args: argparse.Namespace) -> int:
-    """Print one policy: a shipped one as its file, with its comments; another one with all its fields."""
+    """Print one policy: a shipped one as its file with comments, any other one with all its fields."""
     name: str = args.policy
     try:
         policy = Policy.load(name)
@@ -105,7 +105,7 @@ def show(args: argparse.Namespace) -> int:
 
 
 def _show_for_host(policy: Policy, args: argparse.Namespace) -> int:
-    """Print what one host gets, and which table says so."""
+    """Print the policy that one host gets, and the table that it comes from."""
     hosts = [_host(text) for text in args.host]
     number = policy.table_for(*hosts)
     found = policy.for_host(*hosts)
@@ -123,7 +123,7 @@ def _show_for_host(policy: Policy, args: argparse.Namespace) -> int:
 
 
 def _host(text: str) -> str:
-    """A host as a manager knows it."""
+    """The name by which a manager knows the host."""
     try:
         return checked_host_key(text)[0]
     except URLError as error:
@@ -131,7 +131,7 @@ def _host(text: str) -> str:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Check all files, also where the first one has faults."""
+    """Check all files, even if the first one has faults."""
     results = [_checked(path) for path in args.files]
     if args.json:
         print(json.dumps(results, indent=2))
@@ -153,7 +153,7 @@ def _about(name: str, text: str) -> str:
 
 
 def _checked(path: Path) -> dict[str, Any]:
-    """What is wrong with one file, and where."""
+    """The faults of one file, with their places."""
     result: dict[str, Any] = {"file": str(path), "sound": False, "unreadable": None, "faults": []}
     try:
         files.open_regular(path).close()
@@ -171,11 +171,11 @@ def _checked(path: Path) -> dict[str, Any]:
 
 
 def _places(path: Path) -> Mapping[str, Place]:
-    """Where the keys of a file stand; nothing of one that is no TOML."""
+    """The places of a file's keys; empty if it is not TOML."""
     try:
         text = files.read_regular(path, MOST_BYTES).decode("utf-8-sig")
         tomllib.loads(text)
-    except (OSError, ValueError, RecursionError):  # the fault says so itself
+    except (OSError, ValueError, RecursionError):  # the faults tell of that
         return {}
     return places(text)
 

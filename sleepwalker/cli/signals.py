@@ -1,4 +1,4 @@
-"""Lets a command that has something to clean up do so before a signal ends it."""
+"""Lets a command clean up before a signal ends it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import threading
 from collections.abc import Iterator
 from typing import NoReturn
 
-#: How a service manager, `timeout` and a terminal that is closed end a program. Ctrl-C is an exception as it is.
+#: The signals by which a service manager, `timeout` or a closed terminal ends a program. Ctrl-C raises already.
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextlib.contextmanager
 def as_exits() -> Iterator[None]:
-    """Within, such a signal raises `SystemExit` with the code that a shell knows it by; `nohup` still holds."""
+    """A context in which these signals raise `SystemExit` with the shell's code for them. `nohup` still works."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
         return
 
     def leave(number: int, _: object) -> NoReturn:
-        for one in _ENDING:  # `timeout` sends its own to us twice, and the second must not end the cleaning up
+        for one in _ENDING:  # `timeout` sends its signal twice, and the second must not interrupt the clean-up
             signal.signal(one, signal.SIG_IGN)
         raise SystemExit(128 + number)
 

@@ -27,7 +27,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Numbers of a set of calls. Durations are in seconds, over all calls that were sent, None where none was."""
+    """Numbers of a set of calls. Durations are in seconds, over all calls that were sent; None if none was."""
 
     calls: int
     answered: int
@@ -41,20 +41,20 @@ class Summary:
     results: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-ready values; durations to a tenth of a millisecond."""
+        """The fields as JSON-ready values, with durations rounded to a tenth of a millisecond."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         return {name: round(value, 4) if isinstance(value, float) else value for name, value in fields.items()}
 
 
 def summarise(calls: Iterable[Call], planned: int | None = None) -> Summary:
-    """Count `calls`. Those of `planned` that are missing were never sent, and count as failed."""
+    """Count `calls`. If there are fewer than `planned`, the missing ones were never sent and count as failed."""
     done = list(calls)
     outcomes = Counter(call.outcome for call in done)
     results = Counter(call.result for call in done)
     missing = max(0, planned - len(done)) if planned is not None else 0
     if missing:
         results["not sent"] += missing
-    # A rejection takes no time: counted in, it would make the rest look fast.
+    # A rejection takes no time. Included, it would make the other calls look fast.
     durations = sorted(call.duration for call in done if call.outcome != "rejected")
     return Summary(
         calls=len(done) + missing,
@@ -71,7 +71,7 @@ def summarise(calls: Iterable[Call], planned: int | None = None) -> Summary:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
-    """The smallest value that at least `percent` % of the values, which are sorted, do not exceed."""
+    """The smallest of the sorted values that at least `percent` % of them do not exceed."""
     if not ordered:
         return None
     return ordered[max(0, ceil(len(ordered) * percent / 100) - 1)]

@@ -1,4 +1,4 @@
-"""Plain text for terminals and pipes: what may be shown, and how numbers read."""
+"""Plain text for terminals and pipes: which characters may be shown, how lines wrap and how numbers are written."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import sys
 import textwrap
 from typing import TextIO
 
-#: Characters that command a terminal instead of appearing on it (C0, DEL, C1), or that reorder what is read.
+#: Characters that control a terminal instead of appearing on it (C0, DEL, C1), or that reorder text.
 _HARMFUL = dict.fromkeys(
     (*range(0x20), *range(0x7F, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
     "\N{REPLACEMENT CHARACTER}",
 )
 _HARMLESS = {ord("\n"), ord("\t")}
 _TEXT = {code: mark for code, mark in _HARMFUL.items() if code not in _HARMLESS}
-#: Commands as they stand in sentences, and a blank at which no line ends.
+#: Commands within sentences, and a blank at which no line ends.
 _COMMAND = re.compile(r"pip install '[^']*'|chmod \d+|sleepwalker get (?:URL|--help)")
 _TIED = "\N{NO-BREAK SPACE}"
-#: Seconds, and the share of the work, before which the rest cannot be told from what is done.
+#: Seconds, and the share of the work, before which the time left cannot be estimated.
 _TOO_SOON, _TOO_LITTLE = 1.0, 0.01
 
 
 def safe_text(text: str) -> str:
-    """`text` with all that could steer a terminal replaced; line breaks and tabs stay."""
+    """`text` with every character replaced that could steer a terminal. Line breaks and tabs stay."""
     return text.replace("\r\n", "\n").translate(_TEXT)
 
 
@@ -33,7 +33,7 @@ def safe_line(text: str) -> str:
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Write a line to `file`, stderr by default; what its encoding cannot express is replaced."""
+    """Write a line to `file` (default: stderr). Characters that its encoding lacks are replaced."""
     target = file if file is not None else sys.stderr
     encoding = target.encoding or "utf-8"
     target.write(safe_text(text).encode(encoding, "replace").decode(encoding) + "\n")
@@ -41,7 +41,7 @@ def say(text: str, file: TextIO | None = None) -> None:
 
 
 def width_of(file: TextIO) -> int | None:
-    """The columns that lines should fit: those of `COLUMNS`, or of the terminal; None for what is neither."""
+    """The columns that lines should fit: those of `COLUMNS`, or of the terminal; None if there is neither."""
     if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns):
         return int(columns)
     try:
@@ -51,9 +51,9 @@ def width_of(file: TextIO) -> int | None:
 
 
 def told(text: str, file: TextIO, *, indent: str = "") -> None:
-    """Write a sentence; where its line would be too long it goes on below, behind `indent`.
+    """Write a sentence. If its line would be too long, it continues below, behind `indent`.
 
-    Words stay whole, and so do commands that may be copied.
+    Words are not broken, and neither are commands that may be copied.
     """
     width = width_of(file)
     if width is None or len(text) <= width:
@@ -64,7 +64,7 @@ def told(text: str, file: TextIO, *, indent: str = "") -> None:
 
 
 def _filled(text: str, begin: str, indent: str, width: int) -> list[str]:
-    """Lines of whole words: a path or a URL that is cut could not be copied."""
+    """Lines of whole words: a broken path or URL could not be copied."""
     return textwrap.wrap(
         text, max(20, width), initial_indent=begin, subsequent_indent=indent,
         break_long_words=False, break_on_hyphens=False,
@@ -72,7 +72,7 @@ def _filled(text: str, begin: str, indent: str, width: int) -> list[str]:
 
 
 def with_narrow_comments(toml: str, width: int | None) -> str:
-    """A file whose comments, each on lines of its own, fit the width; all else is as it was."""
+    """A TOML file whose comments on lines of their own are wrapped to the width. All else stays."""
     if width is None:
         return toml
     lines: list[str] = []
@@ -90,7 +90,7 @@ def with_narrow_comments(toml: str, width: int | None) -> str:
 
 
 def left(done: float, total: float, elapsed: float) -> str:
-    """How far a work is and how long it will still take: `43 %, 8 s left`; no time before it can be told."""
+    """The progress and the time left: `43 %, 8 s left`. Without the time until it can be estimated."""
     share = min(1.0, done / total) if total > 0 else 1.0
     text = f"{int(share * 100)} %"
     if share >= 1 or elapsed < _TOO_SOON or share < _TOO_LITTLE:
@@ -102,7 +102,7 @@ def left(done: float, total: float, elapsed: float) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration to read: `7 ms`, `0.21 s`, `12.3 s`; a dash for one that was not measured."""
+    """A duration to read: `7 ms`, `0.21 s`, `12.3 s`; a dash for None."""
     if value is None:
         return "-"
     if value < 0.0995:

@@ -1,7 +1,7 @@
 """Where the keys of a TOML file stand: the line and the column of each path, such as `retry.budget.ratio`.
 
-`tomllib` tells no places. This reads texts that tomllib has read already, so it need not find what is wrong with them,
-only where one thing ends and the next begins. It takes time in proportion to the text.
+`tomllib` does not tell. This module reads texts that tomllib has accepted, so it need not find faults in them, only
+where one thing ends and the next begins. It takes linear time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 __all__ = ["Place", "place_of", "places"]
 
-#: Parts and characters of a path that is followed: more than any policy has, and few enough that a long key is not
-#: copied for each key below it.
+#: The most parts and characters of a path that is followed: more than any policy has, but few enough that a long key
+#: costs little when it is copied for each key below it.
 _DEEPEST, _LONGEST = 8, 200
 
 _BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*+")
@@ -25,10 +25,10 @@ _TEXT = re.compile(
 )
 #: Numbers, dates (which may have a blank in them), true and false.
 _PLAIN = re.compile(r"[^,\]}#\n]*")
-#: What stands before the first `: ` of a fault: names joined by dots, with numbers in brackets.
+#: The path before the first `: ` of a fault: names joined by dots, with numbers in brackets.
 _PATH = re.compile(r"(?P<path>[A-Za-z0-9_-]+(?:\[\d+\])*(?:\.[A-Za-z0-9_-]+(?:\[\d+\])*)*): ")
 
-#: What a value has to fit, where that is another field.
+#: The other field that limits a value.
 _LIMIT = re.compile(r"; must be (?:at most|less than) (?P<path>[\w.\[\]-]+) \(")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 #: Where the TOML reader stopped: `(at line 3, column 5)`, `(at the end, line 3)`, `(line 3)`.
@@ -43,9 +43,9 @@ class Place(NamedTuple):
 
 
 def places(text: str) -> dict[str, Place]:
-    """Where each key of a sound TOML document stands, by its path; `host[1].match[0]` for what is in a list.
+    """The place of each key of a valid TOML document, by path: `host[1].match[0]` for a member of a list.
 
-    Keys that need their quotes are left out, with all that is below them, and so is a path that reads like one of them.
+    Keys that need quotes are left out, with all keys below them, and so is a path that reads like one of them.
     """
     reader = _Reader(text)
     try:
@@ -63,10 +63,10 @@ def places(text: str) -> dict[str, Place]:
 
 
 def place_of(fault: str, found: Mapping[str, Place]) -> Place | None:
-    """Where the key stands that a fault of a policy is about, None for one that the file does not have.
+    """The place of the key that a fault of a policy is about; None if the file does not have it.
 
-    What is missing is missing from a table: the place is that of the table. Where a default is too much for what the
-    file says, the place is that of what it says.
+    For a missing key, it is the place of its table. If a default exceeds a limit that the file sets, it is the place
+    of that limit.
     """
     if fault.startswith("not TOML: "):
         stopped = _STOPPED.search(fault)
@@ -83,7 +83,7 @@ def place_of(fault: str, found: Mapping[str, Place]) -> Place | None:
 
 
 class _LostError(Exception):
-    """The text is not what it was taken for: no place is better than a wrong one."""
+    """The text is not as expected: no place is better than a wrong one."""
 
 
 @dataclass
@@ -91,13 +91,13 @@ class _Reader:
     text: str
     at: int = 0
     stated: dict[str, int] = field(default_factory=dict)
-    """Where a key, or the header of a table, says the path."""
+    """Where a key or the header of a table states the path."""
     mentioned: dict[str, int] = field(default_factory=dict)
-    """Where a longer path goes through it first."""
+    """Where a longer path first contains it."""
     doubtful: set[str] = field(default_factory=set)
-    """What keys in quotes read like in a fault, when they need the quotes."""
+    """The paths as which keys that need quotes appear in a fault."""
     lists: dict[str, int] = field(default_factory=dict)
-    """The paths of lists of tables, and how many tables each has so far."""
+    """For each list of tables, by its path, the index of its latest table."""
 
     def document(self) -> None:
         prefix: str | None = ""
@@ -136,7 +136,7 @@ class _Reader:
         self._value(path)
 
     def _through(self, prefix: str | None, parts: list[str], at: int) -> str | None:
-        """The path of a key, noting each that leads to it; None for one that is not followed."""
+        """The path of a key, noting each path that leads to it; None if it is not followed."""
         if prefix is None or prefix.count(".") + len(parts) > _DEEPEST:
             return None
         path = prefix
@@ -163,7 +163,7 @@ class _Reader:
             self.at = match.end()
             part = match["bare"] or match["quoted"][1:-1]
             if "\\" in part and match["quoted"][0] == '"':
-                raise _LostError  # what it reads like is for tomllib to say
+                raise _LostError  # only tomllib decodes escapes
             parts.append(part)
             if not self.text.startswith(".", self.at):
                 return parts
@@ -195,7 +195,7 @@ class _Reader:
             self.at = match.end() if match else self.at
 
     def _ends(self, mark: str) -> bool:
-        """Whether what is in brackets is over; a comma before the next of it is passed."""
+        """Whether the brackets end here. A comma before the next member is skipped."""
         self._blank()
         if self.text.startswith(",", self.at):
             self.at += 1

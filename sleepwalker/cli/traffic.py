@@ -11,7 +11,7 @@ from sleepwalker.attempt import Attempt
 from sleepwalker.cli.summary import Call, Outcome
 from sleepwalker.drivers.threads.clock import BLOCKING_CLOCK, BlockingClock
 
-#: What a policy of ours raises instead of sending.
+#: What one of our policies raises instead of sending.
 _REJECTIONS = (
     sleepwalker.CircuitOpenError,
     sleepwalker.BulkheadFullError,
@@ -35,7 +35,7 @@ class Response(Protocol):
 class Lane:
     """`total` calls of one kind, sent by `workers` threads, `rate` a second or as fast as they are answered.
 
-    With a rate, call n is due n / rate seconds after the start; one whose thread is still busy then goes late.
+    With a rate, call n is due n / rate seconds after the start. If all threads are busy then, it is sent late.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Lane:
         self.total = total
         self.calls: list[Call] = []
         self.crash: BaseException | None = None
-        """What ended a thread that should not have ended: a defect, raised in the thread that waits."""
+        """The exception that ended a thread: a defect, to be raised in the main thread."""
         self._send = send
         self._rate = rate
         self._clock = clock
@@ -67,11 +67,11 @@ class Lane:
             thread.start()
 
     def stop(self) -> None:
-        """Send nothing more. Calls in flight count as unfinished from now on, also those that still end well."""
+        """Send nothing more. Calls in flight count as unfinished from now on, even if they still succeed."""
         self._stop.set()
 
     def running(self) -> bool:
-        """Whether calls are still to be sent or to come back."""
+        """Whether any call is still to be sent or in flight."""
         return any(thread.is_alive() for thread in self._threads)
 
     def join(self, timeout: float) -> None:
@@ -102,7 +102,7 @@ class Lane:
 
 
 def measured(send: Callable[[], Response], clock: BlockingClock = BLOCKING_CLOCK) -> Call:
-    """Make one call through a Connection; its result and how long it took."""
+    """Make one call through a Connection. Returns its result, with how long it took."""
     begin = clock.monotonic()
     try:
         response = send()

@@ -12,7 +12,7 @@ from sleepwalker.exceptions import DataPullError, FragmentError
 
 
 class State(Enum):
-    """Stands for missing data. Compared by identity, and stays the same object when copied."""
+    """A stand-in for missing data. Compared by identity; a copy is the same object."""
 
     UNSET = "not asked for yet"
     FAIL = "could not be fetched"
@@ -31,7 +31,7 @@ class BaseDataRep:
     DELETED: Final = State.DELETED
     FRAGMENT: Final = State.FRAGMENT
 
-    #: Which class holds data of which kind; the containers add themselves.
+    #: The class for each kind of data. `rep.py` and `containers.py` add theirs.
     _classes: ClassVar[dict[str, Any]] = {}
 
     service: AnyService
@@ -148,13 +148,13 @@ class BaseDataRep:
 
     @property
     def _shown(self) -> str:
-        """What it is, for the text of an exception: without the query, which may hold anything."""
+        """Its name in the texts of exceptions, without the query, which may hold secrets."""
         part = f"#{self.fragment}" if self.fragment else ""
         return f"{self.jsonschema.fullname()} at {split_query(self.uri)[0]}{part}"
 
     @property
     def _raw(self) -> Any:
-        """The root's data, or what it has in place of data."""
+        """The root's data, or the `State` in its place."""
         return self._data if self.root is None else self.root._data
 
 

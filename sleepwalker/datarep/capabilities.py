@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-#: True, or why not.
+#: True, or the reason why not.
 Usable = Literal[True] | str
 
 

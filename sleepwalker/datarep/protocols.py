@@ -27,7 +27,7 @@ class AnyService(Protocol):
         params: Any = None,
         headers: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Send a request to the service; the decoded response."""
+        """Send a request to the service. Returns the decoded response."""
         ...
 
     def add_headers(self, headers: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ class DataRep(BaseDataRep):
     """
 
     if TYPE_CHECKING:
-        # Which of the containers a representation is, its schema says: to a checker all of them have members.
+        # The schema decides at run time whether this is a container, so a checker takes every one for a container.
 
         def __len__(self) -> int: ...
 
@@ -264,7 +264,7 @@ class DataRep(BaseDataRep):
             link.response.validate(reply)
 
     def _send(self, method: str, uri: str, body: Any = None, params: Any = None) -> Any:
-        """The service's response. An HTTPError with JSON in it gets a representation of that."""
+        """The service's response. An `HTTPError` with a JSON body gets a `datarep` of it."""
         try:
             return self.service.request(method, uri, body, params)
         except HTTPError as error:
@@ -277,7 +277,7 @@ BaseDataRep._classes["plain"] = DataRep
 
 
 def placed(service: AnyService, path: str) -> str:
-    """A path of a definition as a URI of the service: a leading `$` stands for the service's own path."""
+    """A path of a definition as a URI of the service. A leading `$` is replaced by the service's own path."""
     return f"{service.servicepath}{path[1:]}" if path.startswith("$") else path
 
 

@@ -21,7 +21,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 #: Most characters of a `$host`: enough for a scheme and a host of 253 characters, and short enough for errors and logs.
 _MAX_HOST = 1_000
-#: Types of JSON that are no name.
+#: JSON types that cannot be an instance's name.
 _NO_INSTANCE = (bool, list, dict)
 _NOT_IN_INSTANCE = re.compile(r"[?#\\]")
 
@@ -37,12 +37,12 @@ class Way(NamedTuple):
     """A relation that is followed."""
 
     told: str
-    """The relation, for texts."""
+    """The relation, as errors and logs name it."""
     definition: str
-    """The id of the definition of the service that it leads to."""
+    """The id of the service definition that it leads to."""
     values: Mapping[str, Any]
     given: Mapping[str, Any]
-    """Those of the values that the caller gave."""
+    """The values that the caller gave."""
 
 
 def target_of(own: AnyService, way: Way) -> AnyService:
@@ -65,7 +65,7 @@ def target_of(own: AnyService, way: Way) -> AnyService:
     by_data = bool(way.values.get("$host")) and "$host" not in way.given and host != own.host
     ours = isinstance(getattr(manager, "connection_manager", own.connection_manager), ConnectionManager)
     allowed = not (by_data and ours) or _may_have_credentials(own, host, manager, way)
-    goes = allowed or own.auth is ANONYMOUS  # which is no credential, and says that none are wanted
+    goes = allowed or own.auth is ANONYMOUS  # not a credential: it says that none are wanted
     led: AnyService = manager.find_by_id(host, way.definition, instance, auth=own.auth if goes else None)
     if not goes and own.auth is not None:
         logger.debug("%s leads to another host, which does not get this host's credentials", way.told)
@@ -75,7 +75,7 @@ def target_of(own: AnyService, way: Way) -> AnyService:
 
 
 def _may_have_credentials(own: AnyService, host: Any, manager: Any, way: Way) -> bool:
-    """Whether a host that data names may have the service's credentials. Raises for what may be no host at all."""
+    """Whether a host named by data may get the service's credentials. Raises for a value that cannot be a host."""
     allowed = getattr(manager, "allow", ())
     allowed = allowed if isinstance(allowed, tuple) else ()
     name, origin = _named_by_data(host, way)
@@ -92,7 +92,7 @@ def _may_have_credentials(own: AnyService, host: Any, manager: Any, way: Way) ->
 
 
 def _named_by_data(host: Any, way: Way) -> tuple[str, Origin | None]:
-    """The host's name and origin, as `host_key` says."""
+    """The host's name and origin, as `host_key` returns them."""
     if not isinstance(host, str):
         raise LinkError(f"`$host` of {way.told} must be a string, and the data has one of type {type(host).__name__}")
     if len(host) > _MAX_HOST:
@@ -107,7 +107,7 @@ def _named_by_data(host: Any, way: Way) -> tuple[str, Origin | None]:
 
 
 def _own_host(own: AnyService) -> tuple[Any, Origin | None]:
-    """The same for the service's own host, in the caller's words, even if it cannot be connected to."""
+    """The same for the service's own host. An invalid one is returned as it is, without an origin."""
     try:
         return host_key(own.host)
     except URLError:
@@ -115,14 +115,14 @@ def _own_host(own: AnyService) -> tuple[Any, Origin | None]:
 
 
 def _scheme(own: AnyService, origin: Origin | None) -> str | None:
-    """How the service is reached: as its host says, or where that is a name, the connection that it has."""
+    """The scheme by which the service is reached: that of its host or, if that has none, of its connection."""
     if origin is None and (conn := as_connection(own.connection)) is not None:
         origin = conn.origin
     return None if origin is None else origin.scheme
 
 
 def _instance(own: AnyService, way: Way) -> Any:
-    """The instance, which becomes a part of the service path."""
+    """The target's instance, which becomes part of the service path."""
     instance = way.values.get("$instance")
     if not instance:
         return own.instance

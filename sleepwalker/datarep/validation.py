@@ -16,5 +16,5 @@ def validates(service: Any, what: Literal["request", "response"]) -> bool:
         own = getattr(owner, f"validate_{what}", None)
         if isinstance(own, bool):
             return own
-    # Looked up by name: that module hands on what this one is part of, and users assign to its globals.
+    # Looked up by name at each call: the package imports this module, and users assign to its globals.
     return bool(getattr(sys.modules[__package__], f"VALIDATE_{what.upper()}"))

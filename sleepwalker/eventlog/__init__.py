@@ -1,4 +1,4 @@
-"""Reads event logs: the files that are meant, their lines, and the columns that the events have in SQL."""
+"""Reads event logs: finds and unpacks their files, and defines the SQL columns of their events."""
 
 from __future__ import annotations
 

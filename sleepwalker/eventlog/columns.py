@@ -1,4 +1,4 @@
-"""The columns of the events' table, taken from the event catalogue, and the views that are asked."""
+"""The columns of the events' table, from the event catalogue, and the views that queries read."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ __all__ = [
     "views",
 ]
 
-#: The names that loggers use for the time of a line; the first one that a line has counts.
+#: Names that loggers use for the time of a line. The first one that a line has counts.
 _TIMES = ("timestamp", "time", "ts", "@timestamp", "asctime", "created")
 
-#: Bytes. No event comes near it; each thread that reads sets twice as many aside.
+#: Bytes. No event comes near it, and each reading thread allocates twice as many.
 LONGEST_LINE = 4 * 1024 * 1024
 
-#: No count is greater, and no duration longer.
+#: Greater numbers are read as NULL. No count or duration comes near.
 _MOST = 10**12
-#: Microseconds until the year 5138: where seconds since 1970 would begin to look like milliseconds.
+#: Microseconds since 1970, in the year 5138. Later times are NULL: a number of as many seconds counts as milliseconds.
 _LATEST = 10**17
 
-#: Which part rejected a call, by its error.
+#: The part of the policy that rejected a call, by the error's name.
 REJECTIONS = {
     "CircuitOpenError": "breaker",
     "BulkheadFullError": "bulkhead",
@@ -41,7 +41,7 @@ REJECTIONS = {
     "RateLimitedError": "rate_limit",
 }
 
-#: A cooldown raises the error of the rate limit, with these words in it.
+#: A cooldown raises `RateLimitedError` as well. These words in its text tell it from a rate limit.
 _ASKED_TO_WAIT = "the server asked to wait"
 
 _TYPES: dict[type, str] = {str: "VARCHAR", float: "DOUBLE", int: "BIGINT", bool: "BOOLEAN"}
@@ -77,7 +77,7 @@ def _plain(hint: object) -> type:
 
 
 def literal(text: str) -> str:
-    """A text as SQL has it."""
+    """The text as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -87,9 +87,9 @@ def _name(name: str) -> str:
 
 @cache
 def _stored() -> dict[str, str]:
-    """The fields that have a column of their own: those of calls, which most events are about.
+    """The fields with a column of their own: those of the events that end a call, which most events are.
 
-    A column costs about as much to write when it is empty: all other fields of an event share one, as JSON.
+    An empty column costs about as much to write as a full one, so all other fields share one column, as JSON.
     """
     names = {"pid", *logged_names(RequestFinished), *logged_names(RequestFailed)}
     return {name: kind for name, kind in columns().items() if name in names}
@@ -104,7 +104,7 @@ def _event_names() -> str:
 
 
 def create_table() -> str:
-    """The table of all lines in their order, the unreadable ones included: those are NULL but for `file`."""
+    """The table of all lines, in order. An unreadable line is NULL in every column but `file`."""
     own = "".join(f", {_name(name)} {kind}" for name, kind in _stored().items())
     return f"""CREATE TABLE log
         (file INTEGER, time TIMESTAMP, level VARCHAR, event VARCHAR, nested VARCHAR, rest VARCHAR{own})"""
@@ -113,14 +113,14 @@ def create_table() -> str:
 def insert(file: int, path: str, compression: str) -> str:
     """Append the lines of a file.
 
-    Every field is read as text and cast afterwards: one value of an odd type must not cost its whole line.
+    Every field is read as text and cast afterwards, so that one value of the wrong type does not lose its whole line.
     """
     texts = [*_TIMES, "level", "event", "fields", *columns()]
     wanted = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in dict.fromkeys(texts))
     cast = ", ".join(_cast(_name(name), kind) for name, kind in _stored().items())
     rest = ", ".join(f"{_name(name)} := {_name(name)}" for name in _others())
     when = f"coalesce({', '.join(map(_name, _TIMES))})"
-    # DuckDB makes a join of a longer IN, and of list_contains: rows would no longer come in the order of their lines.
+    # DuckDB turns a longer IN, or list_contains, into a join, which would lose the order of the lines.
     of_no_call = f"event <> {literal(RequestFinished.name)} AND event <> {literal(RequestFailed.name)}"
     return f"""
         INSERT INTO log
@@ -128,21 +128,21 @@ def insert(file: int, path: str, compression: str) -> str:
             CASE WHEN {of_no_call} THEN to_json(struct_pack({rest}))::VARCHAR END, {cast}
         FROM read_json({literal(glob.escape(path))}, columns = {{{wanted}}}, format = 'newline_delimited',
             ignore_errors = true, maximum_object_size = {LONGEST_LINE}, compression = {literal(compression)},
-            hive_partitioning = false)"""  # a folder `host=…` would stand in for the column
+            hive_partitioning = false)"""  # else a folder `host=…` would replace the column
 
 
 def _cast(text: str, kind: str) -> str:
     if kind in ("VARCHAR", "BOOLEAN"):
         return text if kind == "VARCHAR" else f"TRY_CAST({text} AS BOOLEAN)"
-    # Every number of ours is a count, a duration or a share: what is none of these would make sums infinite, or NaN.
+    # Our numbers are counts, durations and shares. Others become NULL, because they could make sums infinite or NaN.
     number = f"TRY_CAST({text} AS {kind})"
     return f"CASE WHEN {number} BETWEEN 0 AND {_MOST} THEN {number} END"
 
 
 def _moment(text: str) -> str:
-    """A text as a time in UTC: ISO 8601 (a comma for the point as well), or seconds, ms, µs or ns since 1970.
+    """A text as a time in UTC: ISO 8601 (also with a decimal comma), or seconds, ms, µs or ns since 1970.
 
-    NULL for one before 1970, or of a year that a clock cannot show.
+    NULL for times before 1970 or after 5138.
     """
     number = f"TRY_CAST({text} AS DOUBLE)"
     micros = f"""CASE
@@ -157,13 +157,13 @@ def _moment(text: str) -> str:
 
 
 def _before(ago: str) -> str:
-    """How long before it was told an event happened: refused calls are told together, the rest of them much later."""
+    """How long before its line was logged an event happened: refused calls are logged in groups, some much later."""
     number = f"TRY_CAST({ago} AS DOUBLE)"
     return f"to_microseconds(CASE WHEN {number} BETWEEN 0 AND 1e9 THEN CAST({number} * 1e6 AS BIGINT) ELSE 0 END)"
 
 
 def unnest_fields(file: int) -> str:
-    """Take the fields from the object `fields`, in which formatters of the standard library's logging leave them."""
+    """Take the fields from the object `fields`, where some formatters of the standard library's logging put them."""
     ago = _text("nested", "ago")
     taken = ", ".join(
         f"{_name(name)} = coalesce({_name(name)}, {_extracted('nested', name, kind)})"
@@ -183,10 +183,10 @@ def _extracted(source: str, name: str, kind: str) -> str:
 
 
 def views(condition: str, *, kept: bool) -> list[str]:
-    """The statements that make the views; `condition` is what every event has to fulfil beside being one.
+    """The statements that create the views. `condition` filters the events in all of them but `everything`.
 
-    `kept`: the events, with all fields, are put into a table of their own, and the views are of that. A statement on it
-    is planned and done in half the time, which is what one about few events takes; one of millions takes long to make.
+    `kept`: copy the events, with all fields, into a table that the views read. A statement then takes half the time if
+    the events are few. With millions of them, the copy would take too long.
     """
     own = ", ".join(
         _name(name) if name in _stored() else f"{_extracted('rest', name, kind)} AS {_name(name)}"

@@ -1,4 +1,4 @@
-"""What stops the reading and inspecting of event logs."""
+"""Errors of reading and inspecting event logs."""
 
 from __future__ import annotations
 

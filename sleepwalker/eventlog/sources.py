@@ -19,14 +19,14 @@ from sleepwalker.eventlog.errors import EventLogError
 __all__ = ["STDIN", "Source", "chunks", "fault", "find", "readable_as_it_is", "unpack"]
 
 STDIN = "-"
-#: How a gzip file begins, its one kind of compression included (RFC 1952, 2.3.1).
+#: The first bytes of a gzip file: its mark, and the only compression method there is (RFC 1952, 2.3.1).
 _GZIP = b"\x1f\x8b\x08"
 #: Some editors and shells put a byte order mark before the first line; RFC 8259, 8.1, lets readers of JSON skip it.
 _MARK = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
-#: Bytes of a packed file that are unpacked at once: what follows a member is copied, and there are very small ones.
+#: Bytes of a gzip file that are read at once. After each member zlib copies the rest of them, and members can be tiny.
 _PACKED = 1 << 14
-#: Seconds in which something has to begin to write to a pipe.
+#: Seconds to wait until something opens a pipe to write to it.
 _WRITER = 3.0
 
 
@@ -37,14 +37,14 @@ class Source:
     name: str
     """As the user knows it."""
     path: Path
-    """Where its bytes are."""
+    """The file with its bytes: for a pipe, a copy."""
     zipped: bool = False
     first: int = 1
-    """The number of its first line: a part of a file that grows does not begin with its first one."""
+    """The number of its first line: above 1 for a later part of a file that grows."""
 
     @property
     def size(self) -> int:
-        """Bytes, as they are on the disk. Raises `EventLogError` where the file has gone."""
+        """Bytes on the disk. Raises `EventLogError` if the file cannot be found any more."""
         try:
             return self.path.stat().st_size
         except OSError as error:
@@ -54,9 +54,9 @@ class Source:
 def find(words: Sequence[str], folder: Path, stdin: IO[bytes] | None, *, pipes: bool = True) -> list[Source]:
     """The files that the words name: paths, patterns, and `-` for standard input.
 
-    What can be read only once, as standard input and other pipes, is copied into `folder`; `pipes` says whether it is
-    wanted at all. A file that is named twice is read once. Raises `EventLogError` that lists everything that is not
-    there, before anything is copied.
+    Standard input and other pipes can be read only once, so they are copied into `folder`. Without `pipes`, pipes and
+    devices are refused (but not `-`). A file that is named twice is listed once. Raises `EventLogError` with all faults
+    before anything is copied.
     """
     found: dict[object, Source] = {}
     streams: dict[object, Source] = {}
@@ -89,7 +89,7 @@ def find(words: Sequence[str], folder: Path, stdin: IO[bytes] | None, *, pipes: 
 
 
 def _looked_at(path: Path, *, pipes: bool) -> tuple[Source, tuple[int, int]]:
-    """The file, and what tells it from others. A pipe is not opened: what writes to it would take us for gone."""
+    """The file, and its device and inode. A pipe is not opened: closing it again would break it for its writer."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, f"is a folder; name its files, for example {path}/*.jsonl")
@@ -99,18 +99,18 @@ def _looked_at(path: Path, *, pipes: bool) -> tuple[Source, tuple[int, int]]:
     if not stat.S_ISFIFO(status.st_mode):
         with files.open_regular(path) as file:
             zipped = file.read(3) == _GZIP
-    # A name of other bytes than UTF-8 has to be shown, in JSON and in a page too.
+    # A name that is not UTF-8 must still be shown, also in JSON and on a page.
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
     return Source(name, path, zipped), (status.st_dev, status.st_ino)
 
 
 def _matches(pattern: str) -> list[str]:
-    """`Path.glob` would want to be told from which folder an absolute pattern starts."""
+    """The paths that fit the pattern. `Path.glob` refuses absolute patterns."""
     return glob.glob(pattern, recursive=True)  # noqa: PTH207
 
 
 def _drained(source: Source, copy: Path, stdin: IO[bytes] | None) -> Source:
-    """What can be read once (`<(zcat …)` in a shell): its bytes, in a file."""
+    """Copy a source that can be read only once, such as `<(zcat …)` in a shell."""
     try:
         with copy.open("wb") as file:
             for data in _piped(source.path) if stdin is None else iter(lambda: stdin.read(_CHUNK), b""):
@@ -122,13 +122,13 @@ def _drained(source: Source, copy: Path, stdin: IO[bytes] | None) -> Source:
 
 
 def _piped(path: Path) -> Iterator[bytes]:
-    """What comes through a pipe. `OSError` where nothing writes to it: opened as usual, it would wait for ever."""
+    """The bytes from a pipe. `OSError` if nothing has it open to write: a usual open would wait for ever."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(handle, "rb", buffering=0) as pipe:  # noqa: PTH123 - a descriptor is no path
         looks = select.poll()
         looks.register(pipe, select.POLLIN)
         came = looks.poll(_WRITER * 1000)
-        data = pipe.read(_CHUNK)  # None where there is a writer that has nothing to say yet
+        data = pipe.read(_CHUNK)  # None if there is a writer that has not written yet
         if data == b"" and not came:
             raise OSError(errno.EPIPE, f"nothing writes to this pipe, after {_WRITER:.0f} s")
         os.set_blocking(pipe.fileno(), True)
@@ -138,13 +138,13 @@ def _piped(path: Path) -> Iterator[bytes]:
 
 
 def fault(error: OSError, folder: Path) -> str:
-    """What to say of an error while something was read or copied into `folder`."""
+    """The text for an error that happened while something was read or copied into `folder`."""
     way_out = f" in {folder.parent}; TMPDIR can name another folder" if error.errno == errno.ENOSPC else ""
     return (error.strerror or str(error)) + way_out
 
 
 def readable_as_it_is(source: Source) -> bool:
-    """Whether DuckDB can be given the file: it knows no byte order mark, and takes a single byte for nothing."""
+    """Whether DuckDB can read the file itself: it skips no byte order mark, and reads a single byte as nothing."""
     try:
         with source.path.open("rb") as file:
             data = next(_unpacked(file) if source.zipped else iter([file.read(4)]), b"")
@@ -156,7 +156,7 @@ def readable_as_it_is(source: Source) -> bool:
 def chunks(source: Source) -> Iterator[bytes]:
     """The bytes of a source, unpacked, without a byte order mark.
 
-    Raises `EOFError` after the last of them where a packed file is damaged, or cut off as one that is being written.
+    Raises `EOFError` after the last readable one if a gzip file is damaged or cut off, as while it is being written.
     """
     with source.path.open("rb") as file:
         blocks = _unpacked(file) if source.zipped else iter(lambda: file.read(_CHUNK), b"")
@@ -166,7 +166,7 @@ def chunks(source: Source) -> Iterator[bytes]:
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """The members of a gzip file one after the other, up to the first byte that makes no sense: `EOFError`."""
+    """The members of a gzip file one after the other. Raises `EOFError` at a fault, or if the end is missing."""
     unpacker, whole = zlib.decompressobj(wbits=31), True
     data = file.read(_PACKED)
     while data:
@@ -189,9 +189,10 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _unpacked_some(unpacker: Any, data: bytes) -> tuple[Any, bytes]:
-    """The unpacker to go on with, and what comes next; `zlib.error` where nothing comes any more.
+    """The unpacker to go on with, and the next bytes. Raises `zlib.error` if not one more byte can be unpacked.
 
-    zlib keeps back what it unpacked before a fault, such as a wrong checksum at the end. So less is asked for then.
+    When zlib finds a fault, such as a wrong checksum at the end, it drops what it unpacked before in the same call. So
+    it is asked again for less.
     """
     limit = _CHUNK
     while True:
@@ -205,7 +206,7 @@ def _unpacked_some(unpacker: Any, data: bytes) -> tuple[Any, bytes]:
 
 
 def is_whole(source: Source) -> bool:
-    """Whether a packed file is neither damaged nor cut off. DuckDB looks at no checksum."""
+    """Whether a gzip file is neither damaged nor cut off. DuckDB does not verify checksums."""
     try:
         for _ in chunks(source):
             pass
@@ -215,10 +216,10 @@ def is_whole(source: Source) -> bool:
 
 
 def unpack(source: Source, folder: Path, longest: int) -> tuple[Source, bool]:
-    """A plain copy that can be read in any case: unpacked, and lines longer than `longest` made short.
+    """A plain copy that DuckDB can always read, and whether the source was whole (a gzip file may be damaged).
 
-    What is made of such a line is as unreadable as it was, so that lines keep their numbers. The last line gets an
-    end. False where the source is packed and not whole.
+    A line longer than `longest` becomes `!`, which is unreadable as well, so that lines keep their numbers. The last
+    line gets a line feed.
     """
     handle = folder / "unpacked"
     complete = True

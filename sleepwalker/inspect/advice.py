@@ -11,7 +11,7 @@ __all__ = ["advice", "page_of", "read_on"]
 #: The page with a section for every kind, by default.
 _PAGE = "docs/operations/runbook.md"
 
-#: The section of it, where that is not named as the kind.
+#: Sections whose name is not that of the kind.
 _SECTIONS = {"total": "broken", "BulkheadFullError": "bulkhead"}
 _TOGETHER, _MOVED, _FLAPPING = "together", "moved", "flapping"
 
@@ -45,7 +45,7 @@ _FLAPS = (
     "It recovers and fails again: tell its operators. Often it is too small for its load, or keeps restarting. A "
     "longer breaker.ramp lets in less load after each recovery."
 )
-#: Kinds of which it is no longer likely that the host is ill, where it is well for most of the processes that call it.
+#: Kinds for which the host is probably fine if it is well for at least half of the processes that call it.
 _LOCAL = ("total", "partial", "slow", "broken", "retried")
 _OVER = {
     "isolated": "Nothing.",
@@ -55,7 +55,7 @@ _OVER = {
 
 
 def advice(*episodes: Episode, flaps: bool = False, fleet: bool = False) -> str:
-    """What to do now. Of several episodes: those of hosts that fell together. `fleet`: orders can go to all workers."""
+    """What to do now. Several episodes are those of hosts that fell together. `fleet`: orders can go to all workers."""
     one = episodes[0]
     if len(episodes) > 1:
         if all(each.end is not None for each in episodes):
@@ -63,7 +63,7 @@ def advice(*episodes: Episode, flaps: bool = False, fleet: bool = False) -> str:
         return "First check what they share: our own network, DNS, proxy, the last deploy. Then check the hosts."
     if one.moved_at is not None and one.end is not None:
         return "Nothing now. Change everything that still uses the old address."
-    # Of more than half of them it is less likely the matter.
+    # If more than half of the processes saw it, they are less likely the cause.
     if 0 < one.processes <= one.of_processes / 2 and one.kind in _LOCAL:
         return _local(one)
     if flaps and one.kind != "limited":
@@ -75,7 +75,7 @@ def advice(*episodes: Episode, flaps: bool = False, fleet: bool = False) -> str:
 
 
 def _for_all(text: str, host: str) -> str:
-    """Beside the method that an order is given by in a program, name the command for all workers of the fleet."""
+    """Next to the manager's method, name the command that reaches all workers of the fleet."""
     for order in ("isolate", "restore"):
         text = text.replace(f"manager.{order}", f"manager.{order} (or: sleepwalker fleet {order} {shlex.quote(host)})")
     return text
@@ -89,13 +89,13 @@ def _local(one: Episode) -> str:
         return f"{now}. In the morning, look at {these}: {where}."
     others = one.of_processes - one.processes
     well = f"The host is fine for the other {others:,}." if others > 1 else "The host is fine for the other one."
-    # That nothing listens there is not so, where others are answered.
+    # Others are answered, so "nothing listens at its address" would be wrong.
     means = f" {_MEANS[one.error]}" if one.error in _MEANS and one.error != "ConnectError" else ""
     return f"Look at {these} first: {where}. {well}{means}"
 
 
 def page_of(one: Episode | None, runbook: str | None, *, flaps: bool = False) -> str:
-    """Where to read on; None for hosts that fell together."""
+    """Where to read on. `one` is None for hosts that fell together."""
     if one is None:
         section = _TOGETHER
     elif one.moved_at is not None:
@@ -110,6 +110,6 @@ def page_of(one: Episode | None, runbook: str | None, *, flaps: bool = False) ->
 
 
 def read_on(page: str) -> str:
-    """Where to read on, for people: our own page is in the project, and maybe not on their machine."""
+    """Where to read on, for people. Our own page is named with its project, because they may not have it at hand."""
     address, _, section = page.partition("#")
     return f'runbook, section "{section}" ({_PAGE} of the project)' if address == _PAGE else page

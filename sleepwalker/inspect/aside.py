@@ -1,4 +1,4 @@
-"""Does the statements of a session in a thread of their own, so that Ctrl-C is heard while they run."""
+"""Runs the statements of a session in a thread of their own, so that Ctrl-C works while they run."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import TypeVar
 
 __all__ = ["Aside"]
 
-#: Seconds between two looks at how far a statement has come.
+#: Seconds between two looks at the progress of a statement.
 _TICK = 0.1
 
 _Result = TypeVar("_Result")
 
 
 class Aside:
-    """One thread for all statements of a session: to start one for each took a sixth of the time of a small report.
+    """One thread for all statements of a session: one for each took a sixth of the time of a small report.
 
-    A statement that runs in the main thread turns what the handler of a signal raised into an error of DuckDB's.
+    If a statement ran in the main thread, DuckDB would turn what a signal handler raises into an error of its own.
     """
 
     def __init__(self) -> None:
-        # No daemon: an interpreter that ends while one works in DuckDB is aborted. This one ends with what owns it.
+        # Not a daemon: an interpreter that exits while a daemon works in DuckDB is aborted. `end` ends this one.
         self._thread = ThreadPoolExecutor(1, "sleepwalker inspect")
-        self._thread.submit(int).result()  # it runs from now on: no statement that is interrupted leaves half a start
+        self._thread.submit(int).result()  # start the thread now, where no interrupted statement can leave half a start
 
     def do(
         self, work: Callable[[], _Result], interrupt: Callable[[], None], meanwhile: Callable[[], None] | None = None
     ) -> _Result:
         """The result of `work`, or its error.
 
-        `meanwhile` is called again and again until it is there. What is raised here in that time, as by a Ctrl-C, has
-        `interrupt` called, which makes `work` end early, and is raised when it has ended.
+        `meanwhile` is called again and again until then. If anything is raised here in that time, as by Ctrl-C,
+        `interrupt` is called, which makes `work` end early. The exception is raised when it has ended.
         """
         results: list[_Result] = []
         errors: list[BaseException] = []
@@ -43,7 +43,7 @@ class Aside:
             try:
                 if not given_up:
                     results.append(work())
-            except BaseException as error:  # noqa: BLE001 - raised below, where it was asked
+            except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
                 errors.append(error)
             finally:
                 done.set()
@@ -56,12 +56,12 @@ class Aside:
         except BaseException:
             given_up = True
             interrupt()
-            self._thread.submit(int).result()  # comes after `run`, if that was handed over before the signal came
+            self._thread.submit(int).result()  # waits for `run`, if that was submitted before the signal came
             raise
         if errors:
             raise errors[0]
         return results[0]
 
     def end(self) -> None:
-        """End the thread, when it has done what it was given."""
+        """End the thread after its current work, without waiting for that."""
         self._thread.shutdown(wait=False)

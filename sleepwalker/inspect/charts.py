@@ -1,4 +1,4 @@
-"""The charts of the page: the library's own script, the elements that it draws into, and what it draws from."""
+"""The charts of the page: the library's script, the elements that it draws into, and their data."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sleepwalker.inspect.words import span
 
 __all__ = ["LEGENDS", "data", "hue", "library", "section"]
 
-#: Of a lane: more than a screen has columns, and as much as a zoom into a tenth of the time needs.
+#: Per lane: enough for a zoom into a tenth of the time.
 _MOST_SPANS = 600
 
 #: Kinds of trouble that have no colour of their own.
 _HUES = {"total": "broken", "partial": "broken", "hooks": "broken", "limited": "slow"}
 
-#: What stands beside each chart: the look of a swatch, its colour, and its words.
+#: The legend of each chart: the look of a swatch, its colour, and its words.
 LEGENDS = {
     "states": (
         ("", "broken", "failing, broken, circuit open"),
@@ -57,12 +57,12 @@ def library() -> str:
 
 
 def _short(facts: HostFacts) -> str:
-    """A host as the charts call it: by its name, with an address that does without the usual scheme."""
+    """A host's label in the charts: without the usual scheme of its address."""
     return facts.label.replace("https://", "", 1) if facts.label.count("https://") == 1 else facts.label
 
 
 def data(report: Report) -> str:
-    """What the charts are drawn from, as JSON. No text in it can end the element that it stands in."""
+    """The data of the charts as JSON, escaped so that no text in it can end its HTML element."""
     known = {facts.host: facts for facts in report.hosts}
     labels = {host: _short(facts) for host, facts in known.items()}
     drawn = {
@@ -124,7 +124,7 @@ def hue(state: str) -> str:
 
 
 def section(report: Report) -> str:
-    """The elements that the charts are drawn into, with their headings, legends and what moves them."""
+    """The elements that the charts are drawn into, with their headings, legends and controls."""
     tools = "".join(
         f'<button type="button" data-do="{name}" aria-label="{label}" title="{label}">{sign}</button>'
         for name, sign, label in _TOOLS

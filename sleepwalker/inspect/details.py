@@ -15,13 +15,13 @@ from sleepwalker.inspect.trouble import Episode
 
 __all__ = ["count_episodes", "count_others"]
 
-#: No call takes so long: the bound for a host of which it is not known how fast it usually is.
+#: No call takes this long: the bound for a host without a usual p95.
 _NEVER = 1e12
-#: Seconds before and after a process found a host broken, in which others that were answered call as well.
+#: Seconds before and after an episode of one process, in which calls of the others are counted.
 _AROUND = 5.0
-#: The share that is taken to fail for the others as well, were it the host's matter.
+#: The share of the others' calls that would fail, too, if the host were at fault.
 _LIKELY = 0.3
-#: Less likely than this, chance does not explain that none of the other processes saw it.
+#: Below this probability, chance does not explain that none of the other processes saw it.
 _SURPRISE = 0.01
 
 
@@ -33,7 +33,7 @@ def count_episodes(
     names: Mapping[str, Sequence[str]],
     of: Mapping[tuple[int, int | None], Process],
 ) -> list[int]:
-    """Fill in the counts of each episode until its draft ends; how many calls of each our own limits refused."""
+    """Fill in the counts of each episode until its draft ends. Returns how many of its calls our own limits refused."""
     limited = [0] * len(episodes)
     if episodes:
         found = [one for one, _ in episodes]
@@ -48,9 +48,9 @@ def count_episodes(
 def count_others(
     session: Session, episodes: Sequence[Episode], of: Mapping[tuple[int, int | None], Process], dated: str
 ) -> None:
-    """Of hosts that a process still holds for broken, say whether it was the only one that failed about then.
+    """For each episode that only one process still holds: note if it was the only process with failures around then.
 
-    What it saw may be a moment in which next to no other one called.
+    The episode itself may be too short for calls of other processes, so the seconds around it count as well.
     """
     held = {at: one for at, one in enumerate(episodes) if one.held and one.end is not None}
     if not held:
@@ -79,9 +79,10 @@ def count_others(
 def _prepare(
     session: Session, episodes: Sequence[tuple[Episode, Draft]], interval: int, usual: Mapping[str, float]
 ) -> str:
-    """A table of the intervals of each episode, by which calls find theirs: host and interval make a hash join.
+    """Make a table of the intervals of each episode. Returns the join by which calls find their episode.
 
-    A call counts once: where one episode lies within another, for the shorter one.
+    Joining on host and interval makes it a hash join. A call counts once: if one episode lies within another, for the
+    shorter one.
     """
     own = _own(episodes)
     rows = ", ".join(
@@ -152,7 +153,7 @@ def _calls(
         one.retries += whole(retries)
         one.saved += whole(saved)
         limited[at] += whole(limits)
-        # What a circuit of its own refused says nothing of a process: one failure may have opened it.
+        # Refusals by a process's own circuit do not show what it saw: one failure may have opened it.
         tried = (failed or 0) - (shut or 0)
         bad, calls = seen[at].get(process, (0.0, 0.0))
         seen[at][process] = bad + tried + slow, calls + tried + (answered or 0)
@@ -161,7 +162,7 @@ def _calls(
             GROUP BY id, file, pid"""):
         process = of[file, pid].number
         bad, calls = seen[at].get(process, (0.0, 0.0))
-        # A process of which a send failed has seen it, also where a retry saved the call.
+        # A process with a failed send has seen it, even if a retry saved the call.
         seen[at][process] = max(bad, float(min(count, calls or count))), max(calls, 1.0)
     for one, by_process in zip(episodes, seen, strict=True):
         one.calls = one.answered + one.failed
@@ -173,17 +174,17 @@ def _calls(
 
 
 def _that_saw_it(processes: Sequence[tuple[float, float]]) -> int:
-    """How many of these processes saw it, by their bad calls and all of them.
+    """How many of these processes saw it. Each is given by its bad calls and all its calls.
 
-    One without a bad call counts as well, unless that would be a surprise: it may just have called too seldom.
+    Those without a bad call count as well if chance explains it: they may just have called too seldom.
     """
     ill = [(bad, calls) for bad, calls in processes if bad]
     if not ill:
         return 0
     calls, bad = sum(calls for _, calls in processes), sum(bad for bad, _ in ill)
     well = sum(calls for bad, calls in processes if not bad)
-    # That none of the bad calls fell to those, if all processes were alike; and so many other choices of them were
-    # as good, as they were picked by what they did.
+    # The probability that none of the bad calls fell to those, if all processes were alike: times the number of ways
+    # to pick as many, because these were picked by what they did.
     chance = float(comb(len(processes), len(ill)))
     for number in range(round(bad)):
         chance *= max(0.0, calls - well - number) / max(1.0, calls - number)
@@ -207,7 +208,7 @@ def _events(session: Session, episodes: Sequence[Episode], within: str, sampled:
         one = episodes[at]
         one.sends_failed, one.opened, one.told, one.would_open = failed, opened, told, would_open
         if failed:
-            # Not those of the calls that ended: of a host that hangs now, none has.
+            # Not the sends of calls that ended: for a host that hangs now, none has.
             one.sends = one.answered + failed
         if not one.calls or one.host in sampled:
             one.retries = scheduled or one.retries
@@ -217,7 +218,7 @@ def _events(session: Session, episodes: Sequence[Episode], within: str, sampled:
 def _circuits(
     session: Session, episodes: Sequence[Episode], within: str, of: Mapping[tuple[int, int | None], Process]
 ) -> None:
-    """In how many processes circuits opened."""
+    """Count the processes in which circuits opened."""
     seen: list[set[int]] = [set() for _ in episodes]
     for at, file, pid in session.rows(f"""
             SELECT DISTINCT id, file, pid FROM events AS told {within}
@@ -230,7 +231,7 @@ def _circuits(
 def _connections(
     session: Session, episodes: Sequence[tuple[Episode, Draft]], names: Mapping[str, Sequence[str]]
 ) -> None:
-    """Evictions and hooks are told by the name that was asked for."""
+    """Count evictions and hooks, which are logged under the name that was asked for."""
     own = _own(episodes)
     rows = ", ".join(
         f"({at}, {literal(name)}, {begin}::BIGINT, {end}::BIGINT)"

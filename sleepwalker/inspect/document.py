@@ -10,7 +10,7 @@ from sleepwalker.inspect.window import iso
 
 __all__ = ["VERSION", "document"]
 
-#: Grows when a name goes or changes its meaning. 2: findings have lists of times, and hosts are told by episodes.
+#: Grows when a name is removed or changes its meaning. 2: findings have lists of times, and hosts have episodes.
 VERSION = 2
 
 _COUNTED = ("calls", "answered", "failed", "rejected", "attempts", "retries")

@@ -12,21 +12,22 @@ from sleepwalker.inspect.trouble import Episode, Kind, Together
 
 __all__ = ["Draft", "Evidence", "drafts", "kind_of", "over_by_answers", "together"]
 
-#: Shares of failed calls: from here on next to nothing was answered, or callers notice at all.
+#: Shares of failed calls, from which on almost nothing was answered, or callers notice at all.
 _TOTAL, _NOTICED = 0.8, 0.05
-#: Of a host that was broken, the probes that were answered in the end may be half of a few calls.
+#: `_TOTAL` for a host that was broken: of its few calls, the probes answered at the end may be half.
 _HALF = 0.5
-#: Below this share of failed calls, retries have hidden what failed from next to all callers.
+#: Below this share of failed calls, retries have hidden the failures from almost all callers.
 _HIDDEN = 0.02
-#: Of all that a host was sent, the share in a run from which on the run is what is usual for it.
+#: A run with at least this share of all that the host was sent is what is usual for it.
 _ALWAYS = 0.9
-#: How surprising the answers since must be, if it still went on, for it to be over.
+#: It is over when the answers since would be less likely than this if it still went on.
 _SURPRISE = 0.05
-#: Of hosts that fell together: how many at least, and which share of those that were called.
+#: Hosts that fell together are at least this many, and at least this share of those that were called.
 _FEWEST_TOGETHER, _MOST_OF = 3, 0.5
-#: An episode so many times as long as a worse one within it is told beside it; of more than so many, as one.
+#: A worse part of an episode is one of its own, if the whole is longer by more than this factor and has no more than
+#: this many such parts.
 _LONGER, _MOST_WITHIN = 3.0, 3
-#: Seconds: calls that hang fail when their time is up, and not all in the same moment.
+#: Seconds. Calls that hang fail at their timeout, and not all in the same moment.
 _SAME_MOMENT = 2.0
 
 
@@ -39,41 +40,41 @@ class Evidence:
     """When its events say that it was broken."""
     isolated: Sequence[Outage] = ()
     ramps: Sequence[tuple[float, float]] = ()
-    """When the load of its circuit grew after it closed: what it refuses then says nothing about the host."""
+    """When its load grew after its circuit closed: calls that are refused then say nothing about the host."""
 
 
 @dataclass(slots=True)
 class Draft:
-    """An episode of which only begin and end are known."""
+    """An episode before its calls are counted."""
 
     begin: float
     end: float
     """The last evidence of it."""
     signs: set[str] = field(default_factory=set)
-    """What told it: calls, sends, slow, broken, isolated."""
+    """What showed it: calls, sends, slow, broken, isolated."""
     counts_go_on: bool = False
     """Whether no later interval was bad: it goes on, unless enough is answered after it."""
     state_goes_on: bool = False
-    """Whether no event ended the state when the log did."""
+    """Whether no event had ended the state when the log ended."""
     share: float = 0.0
-    """Which share was bad, of what told it."""
+    """The bad share of the calls or sends that showed it."""
     last_bad: float = 0.0
-    """The last evidence but for that of a state."""
+    """The last evidence, without that of a state."""
     well_from: float | None = None
-    """When the first call was sent that was answered, and none after it failed: what hung ends later."""
+    """When the first answered call was sent after all those that failed. Of these, hung ones end later than that."""
     always: bool = False
-    """Whether it is so for next to all of the log: then it is no part of what happens meanwhile."""
+    """Whether it covers almost all that the host was sent: then it is not merged with shorter ones."""
     worse: bool = False
-    """Whether it is the part of a longer one in which it was worse."""
+    """Whether it is the worse part of a longer one."""
 
     @property
     def goes_on(self) -> bool:
-        """Whether it had not ended when the log did, as far as this tells."""
+        """Whether it went on when the log ended, as far as the draft knows."""
         return self.counts_go_on or self.state_goes_on
 
 
 def drafts(known: Evidence, interval: int, end: float) -> list[Draft]:
-    """The episodes of a host, in the order of their begins. `end` is that of the log."""
+    """The episodes of a host, by begin. `end` is the end of the log."""
     found = [
         *_told_by(known, interval, "calls", CALLS, lambda one: _bad_calls(one, known, interval), _answered),
         *_told_by(known, interval, "sends", SENDS, lambda one: float(one.sends_failed), _answered),
@@ -111,9 +112,9 @@ def _merged(found: Sequence[Draft], known: Evidence, interval: int) -> list[Draf
 
 
 def _within(found: Sequence[Draft], known: Evidence, interval: int) -> list[tuple[Draft, list[Draft]]]:
-    """What is told by itself although it lies within a longer one: a total outage, or what is wrong in another way.
+    """Episodes of their own within a longer one: total outages in it, or something else that is wrong.
 
-    With each, the drafts that it was made of.
+    Each comes with the drafts that it was made of.
     """
     longer = [one for one in found if not one.worse and "broken" not in one.signs]
     inner = [
@@ -147,7 +148,7 @@ def _within(found: Sequence[Draft], known: Evidence, interval: int) -> list[tupl
 
 
 def _differ(one: Draft, within: Draft) -> bool:
-    """Whether what lies within another is wrong in another way, or total where the other is not."""
+    """Whether what lies within another is wrong in another way, or total while the other is far from that."""
     if ("slow" in one.signs) != ("slow" in within.signs):
         return True
     return "slow" not in one.signs and within.share >= _TOTAL >= 2 * one.share
@@ -158,7 +159,7 @@ def _overlap(one: Draft, other: Draft, interval: int) -> bool:
 
 
 def _far_longer(one: Draft, parts: Sequence[Draft]) -> bool:
-    """Whether these lie within it, and it is far longer than all of them."""
+    """Whether it overlaps with each of the parts, and is far longer than all of them together."""
     if not parts:
         return True
     inside = all(one.begin <= each.end and each.begin <= one.end for each in parts)
@@ -201,7 +202,7 @@ def _told_by(
 
 
 def _bad_calls(one: Tick, known: Evidence, interval: int) -> float:
-    """Calls that were not answered. What an operator refused is told by the isolation, where its events are there."""
+    """Calls that were not answered. Refusals by an isolation count only if the log has no events of the isolation."""
     bad = one.failed + one.limited
     if not known.isolated:
         bad += one.isolated
@@ -209,7 +210,7 @@ def _bad_calls(one: Tick, known: Evidence, interval: int) -> float:
 
 
 def _means_shut(one: Tick, known: Evidence, interval: int) -> bool:
-    """Whether what its circuit refused says that it is ill."""
+    """Whether refusals by the circuit show that the host is ill: not during a ramp."""
     begin = one.number * interval
     return bool(one.shut) and not any(since < begin + interval and until > begin for since, until in known.ramps)
 
@@ -235,7 +236,7 @@ def _belong_together(earlier: Draft, later: Draft, ticks: Sequence[Tick], interv
 
 
 def _merge(one: Draft, later: Draft) -> None:
-    """Make `one` both of them. An event that says that the host recovered ends what counts alone would go on with."""
+    """Merge `later` into `one`. An event of the recovery ends what by its counts alone would go on."""
     last, first = (later, one) if later.end >= one.end else (one, later)
     told = last.signs == {"broken"} and not last.state_goes_on
     one.counts_go_on = last.counts_go_on or (first.counts_go_on and not told)
@@ -247,7 +248,7 @@ def _merge(one: Draft, later: Draft) -> None:
 
 
 def _end_with_recovery(one: Draft, known: Evidence, interval: int) -> None:
-    """A stray failure after the host recovered, which an answer followed, does not move the end."""
+    """Move the end back to the recovery, if only stray failures followed it, and an answer followed those."""
     ends = [state.until for state in known.broken if one.begin <= state.since <= one.end]
     if not ends or None in ends:
         return
@@ -264,7 +265,7 @@ def _end_with_recovery(one: Draft, known: Evidence, interval: int) -> None:
 
 
 def over_by_answers(share: float, answered: int) -> bool:
-    """Whether so many answers in a row since the last failure would be a surprise, if such a share still failed."""
+    """Whether this many answers in a row since the last failure would be a surprise if that share still failed."""
     return answered > 0 and bool((1 - min(share, 1 - _SURPRISE)) ** answered <= _SURPRISE + 1e-9)
 
 
@@ -278,7 +279,7 @@ def kind_of(one: Episode, draft: Draft, limited: int) -> Kind:
     if hangs(one, draft):
         return "total"
     if draft.always and share < _NOTICED:
-        # What retries hide from next to all callers is worth a word, and no more.
+        # If retries hide it from almost all callers, it is worth a note, and no more.
         return "retried" if one.failed < FEWEST or share < _HIDDEN else "partial"
     if "calls" in signs and limited * 2 >= one.failed > 0:
         return "limited"
@@ -294,7 +295,7 @@ def kind_of(one: Episode, draft: Draft, limited: int) -> Kind:
 
 
 def hangs(one: Episode, draft: Draft) -> bool:
-    """Whether next to no call has ended since it began: retries saved none of what failed until now."""
+    """Whether it goes on and almost no call has ended since it began, none of them saved by a retry."""
     return (
         draft.counts_go_on
         and "sends" in draft.signs
@@ -305,7 +306,7 @@ def hangs(one: Episode, draft: Draft) -> bool:
 
 
 def together(episodes: Sequence[Episode], called: Callable[[float], int], interval: int) -> list[Together]:
-    """Episodes of several hosts that began within an interval or so; `called` is how many hosts were called then."""
+    """Episodes of several hosts that began within an interval or so. `called` tells how many were called at a time."""
     near = max(float(interval), _SAME_MOMENT)
     made: list[Together] = []
     for ill in ({"total", "partial", "broken"}, {"slow"}):
@@ -325,9 +326,9 @@ def together(episodes: Sequence[Episode], called: Callable[[float], int], interv
 
 
 def _fell(waiting: Sequence[tuple[int, Episode]], until: float) -> list[int]:
-    """Which of them fell by then, one of each host; one that is seldom called shows only later that it had.
+    """The episodes that had begun by `until`, one per host, and later ones of hosts that are seldom called.
 
-    That one was well before the others fell, not since, and failed while they were not back.
+    A later one counts if its host was last answered by `until`, and it began before all the others were back.
     """
     found: dict[str, int] = {}
     over = 0.0

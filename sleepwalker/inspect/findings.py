@@ -14,21 +14,24 @@ from sleepwalker.inspect.words import RESTORED, count, kind, seconds, share, spa
 
 __all__ = ["findings"]
 
-#: Below this share of failed calls, retries hide what fails: then the share of sends is told, too.
+#: Below this share of failed calls, retries hide most failures: then the share of failed sends is shown, too.
 _FEW = 0.05
-#: Failures that lie within less of the time than this share of it are not spread over it.
+#: Failures that cover more than this share of the period are spread over it.
 _MOST = 0.5
-#: So many hosts that fell together are named; the page's table and `--json` have all.
+#: How many of the hosts that fell together are named. The page's table and `--json` have all.
 _NAMED = 6
-#: Seconds: hosts that were back within these of each other are told in one line.
+#: Seconds. Hosts that were back within this time of each other share a line.
 _AT_ONCE = 5.0
-#: Seconds: from which on both the first and the last of them are told.
+#: Seconds. From this time on between the first and the last of them, the line has both.
 _APART = 1.0
 _ORDER = {"bad": 0, "over": 1, "note": 2, "good": 3}
 
 
 def findings(report: Report, runbook: str | None = None) -> list[Finding]:
-    """A finding for hosts that fell together and one for each other host, worst first; or that nothing was wrong."""
+    """A finding for each group of hosts that fell together and for each other host, worst first.
+
+    Without any trouble, the first one says so.
+    """
     facts = {one.host: one for one in report.hosts}
     found = [_together(one, facts, report, runbook) for one in report.together]
     alone: dict[str, list[int]] = {}
@@ -66,7 +69,7 @@ def _no_trouble(report: Report) -> Finding:
 
 
 def _where(report: Report) -> str:
-    """From when until when the failed calls lie, if that is far less than the time that was looked at."""
+    """When the first and the last call failed, or that failures are spread over the period."""
     first = min((one.first_failure for one in report.hosts if one.first_failure is not None), default=report.begin)
     last = max((one.last_failure for one in report.hosts if one.last_failure is not None), default=report.end)
     if last - first > _MOST * (report.end - report.begin):
@@ -80,7 +83,7 @@ def _where(report: Report) -> str:
 def _of_host(facts: HostFacts, numbers: Sequence[int], report: Report, runbook: str | None) -> Finding:
     mine = [report.episodes[at] for at in numbers]
     troubles = [one for one in mine if one.trouble]
-    # What still goes on is asked about first, else the latest.
+    # The latest trouble that goes on; else the one that ended last.
     last = next(
         (one for one in reversed(troubles) if one.end is None), max(troubles or mine, key=lambda one: one.end or 0.0)
     )
@@ -241,7 +244,7 @@ def _cluster(these: Sequence[Episode], facts: dict[str, HostFacts], report: Repo
 
 
 def _names(these: Sequence[Episode], facts: dict[str, HostFacts]) -> str:
-    """The first of them by name, and how many more there are; an address only where a name does not tell which."""
+    """The first of them by name, and how many more there are. The address is added if a name is not unique."""
     shared = Counter(name for one in facts.values() for name in one.names[:1])
     found = sorted(
         name if (name := next(iter(facts[one.host].names), None)) and shared[name] == 1 else facts[one.host].label

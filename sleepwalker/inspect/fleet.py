@@ -1,4 +1,4 @@
-"""Workers of a service that tell each other what they find: who heard from the others when, and what that ends."""
+"""Fleets in the log: which worker heard from the others when, and which of its states that ends."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from sleepwalker.inspect.window import Filter
 
 __all__ = ["Fleets", "read"]
 
-#: Seconds: workers that lose their store within these of each other lost it together.
+#: Seconds. Workers that lose their store within this time of each other lost it together.
 _TOGETHER = 2.0
-#: The end of what has no end.
+#: The end of something that goes on.
 _NEVER = float("inf")
 
 #: A fleet: the URL of its store, and its service.
 Name = tuple[str, str]
-#: Fleets of workers of which the log has no line about any.
+#: The fleet of a worker if the log does not tell which.
 _UNKNOWN: Name = ("", "")
 
-#: What ends what, of the states that one worker ends for all.
+#: For each state that one worker ends for all: the events that begin it, and those that end it.
 _ENDS = {
     "circuit": (("breaker.opened", "breaker.half_opened"), ("breaker.closed", "host.recovered")),
     "host": (("host.broken",), ("breaker.closed", "host.recovered")),
     "isolation": (("host.isolated",), ("host.restored",)),
 }
-#: Of each of those, what else says that it is over in a worker.
+#: For each of those, the events that say that it is over in the worker itself.
 _OVER = {"circuit": ("breaker.closed",), "host": ("host.recovered",), "isolation": ("host.restored",)}
 
 
@@ -46,7 +46,7 @@ class _Lack:
 
 
 class Fleets:
-    """Who heard from the others of its service, and when."""
+    """Which worker heard from the others of its service, and when."""
 
     def __init__(
         self, members: Mapping[int, set[Name]], lacks: Sequence[_Lack], lives: Mapping[int, tuple[float, float]]
@@ -61,9 +61,9 @@ class Fleets:
         return self._members.get(process, set()) - lost
 
     def ended(self, whose: str, transitions: Sequence[Transition]) -> dict[int, float]:
-        """When a worker's end of a state of a host ended it for workers that say no more of it, by their processes.
+        """For each process that does not log the end of a host's state: when another worker ended it for all.
 
-        In a fleet all of them close their circuits within moments. One that does not was killed, or the log ends.
+        In a fleet, all workers close their circuits within moments. One that logs nothing was killed, or its log ends.
         """
         if not self._members:
             return {}
@@ -89,7 +89,7 @@ class Fleets:
         return found
 
     def facts(self, begin: float, end: float) -> list[FleetFacts]:
-        """What is said of each fleet in that time."""
+        """The facts about each fleet in that time."""
         names = sorted({name for mine in self._members.values() for name in mine if name != _UNKNOWN})
         return [
             FleetFacts(
@@ -128,9 +128,9 @@ class Fleets:
 
 
 def read(session: Session, of: Mapping[tuple[int, int | None], Process], chosen: Filter, dated: str) -> Fleets:
-    """What the log says of fleets until the end of what is looked at, whichever hosts those are.
+    """The fleets in the log until the end of the period, whatever hosts the filter includes.
 
-    A worker whose log begins after it joined shows by what it was told that it is in a fleet.
+    A worker whose log begins after it joined is recognised by events that came from others (`by` is `fleet`).
     """
     until = Filter(until=chosen.until).condition()
     members: dict[int, set[Name]] = {}

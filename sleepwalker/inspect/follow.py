@@ -15,7 +15,7 @@ from sleepwalker.eventlog.sources import Source
 __all__ = ["Follower"]
 
 _CHUNK = 1 << 20
-#: Stands for a line that is longer than any that is read, and is none that can be.
+#: Written in place of a line longer than `LONGEST_LINE`, and as unreadable.
 _TOO_LONG = b"!"
 
 
@@ -23,12 +23,12 @@ class Follower:
     """Follows plain files that grow, by name: after a rotation, the new file of that name."""
 
     def __init__(self, sources: Sequence[Source], folder: Path) -> None:
-        """`folder` is where pieces are kept until they are read."""
+        """`folder` holds the pieces until they are read."""
         self._tails = [_Tail(source.name, source.path) for source in sources]
         self._folder = folder
 
     def news(self) -> Iterator[Source]:
-        """What was appended since the last time, a source per piece. A piece is gone once the next one is asked for."""
+        """What was appended since the last call, a source per piece. Asking for the next piece deletes the last one."""
         for number, tail in enumerate(self._tails):
             for piece in tail.pieces(self._folder / f"piece-{number}"):
                 yield piece
@@ -41,7 +41,7 @@ class Follower:
 
 
 class _Tail:
-    """One name, and the file that it meant when it was last looked at."""
+    """A name, and the file that had it at the last look."""
 
     def __init__(self, name: str, path: Path) -> None:
         self._name = name
@@ -50,7 +50,7 @@ class _Tail:
         self._begin()
 
     def pieces(self, piece: Path) -> Iterator[Source]:
-        """The rest of the file that was read so far and, where the name means another one by now, that one."""
+        """What is new in the open file and, if another file has the name by now, in that one."""
         if self._file is not None:
             if os.fstat(self._file.fileno()).st_size < self._offset:  # truncated, as `copytruncate` does
                 self._begin()
@@ -71,7 +71,7 @@ class _Tail:
     def _begin(self) -> None:
         self._offset = self._lines = 0
         self._skipping = False
-        """Whether the line under way is too long to be read, and none of it is held."""
+        """Whether the current line is too long: the rest of it is dropped."""
 
     def close(self) -> None:
         if self._file is not None:
@@ -83,13 +83,13 @@ class _Tail:
             return False
         try:
             now = self._path.stat()
-        except OSError:  # gone for now, or out of sight: what is open is read on
+        except OSError:  # gone or inaccessible for now: go on with the open file
             return False
         mine = os.fstat(self._file.fileno())
         return (now.st_dev, now.st_ino) != (mine.st_dev, mine.st_ino)
 
     def _piece(self, piece: Path, *, whole: bool = False) -> Iterator[Source]:
-        """What is new in the open file up to its last line feed; `whole`: up to its end, for nothing more will come."""
+        """What is new in the open file up to its last line feed; `whole`: up to its end, as nothing more will come."""
         if self._file is None:
             return
         self._file.seek(self._offset)

@@ -1,4 +1,4 @@
-"""Hooks that fail or hang: callers wait for them, and no host breaks by it."""
+"""Hooks that fail or hang: callers wait for them, but no host breaks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sleepwalker.inspect.trouble import Episode
 
 __all__ = ["hook_episodes"]
 
-#: So many failures in a row, with no connection between them, are trouble: one hook may pass to the next.
+#: This many failures in a row, without a connection, are trouble. After fewer, the next hook may give one.
 _FEWEST = 3
 
 
@@ -30,7 +30,7 @@ class _Run:
 
 
 def hook_episodes(session: Session, of: Mapping[tuple[int, int | None], Process], dated: str) -> list[Episode]:
-    """When hooks failed or hung, by the name that was asked for."""
+    """The episodes in which hooks failed or hung, by the name that was asked for."""
     names = [
         name
         for (name,) in session.rows(f"""
@@ -72,7 +72,7 @@ def _episode(name: str, run: _Run, end: float | None) -> list[Episode]:
 
 
 def _merged(found: list[Episode]) -> list[Episode]:
-    """Those of one name that overlap, in several processes, are one."""
+    """Merge episodes of the same name that overlap, in several processes."""
     made: list[Episode] = []
     for one in sorted(found, key=lambda episode: (episode.host, episode.begin)):
         last = made[-1] if made and made[-1].host == one.host else None

@@ -1,4 +1,4 @@
-"""What each host's events come to: its counts, its states over time, and when it was well again."""
+"""Each host's counts, its states over time, and when it was well again."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ LATENCY = (
     ", ".join(f"quantile_cont(duration, {share}) FILTER (attempts > 0)" for share in (0.5, 0.95, 0.99))
     + ", max(duration) FILTER (attempts > 0)"
 )
-#: Of a call whose failure says something about its host, or about its other limits: what a circuit refused, or the ramp
-#: of one that has just closed, is told by the circuit's own state.
+#: Failed calls that say something about their host or its limits. Refusals by a circuit (or by the ramp after it
+#: closed) and by an isolation do not: those have events of their own.
 _FAILED = "NOT answered AND coalesce(rejected_by, '') NOT IN ('breaker', 'isolation')"
 
-#: What a worker says of a host, each by itself.
+#: The states that a worker logs of a host, independent of each other.
 _LANES = ("host", "isolation", "circuit")
-#: Seconds in which events of one moment are logged.
+#: Seconds within which events of one moment are logged.
 _SAME = 0.1
 
 
@@ -77,7 +77,7 @@ def _exact_retries(session: Session, hosts: Mapping[str, HostFacts]) -> None:
 
 
 def answered_after(session: Session, since: Mapping[str, float], dated: str) -> dict[str, int]:
-    """How many calls of each of these hosts were answered after such a time."""
+    """How many calls of each of these hosts were answered after its time."""
     if not since:
         return {}
     table = ", ".join(f"({literal(host)}, {time!r}::DOUBLE)" for host, time in since.items())
@@ -113,9 +113,9 @@ def states(
     fleets: Fleets,
     dated: str,
 ) -> dict[str, Evidence]:
-    """Fill in the states of the hosts; what they are evidence of.
+    """Fill in the states of the hosts. Returns them as evidence.
 
-    What was before the period is asked as well: a circuit that opened then may still be open.
+    Events before the period count as well: a circuit that opened then may still be open.
     """
     until = replace(chosen, since=None).condition()
     found: dict[str, list[Transition]] = {}
@@ -151,14 +151,14 @@ def states(
 
 
 def _with_its_circuit(one: Outage, transitions: Sequence[Transition]) -> Outage:
-    """From when the circuit opened, which is told just before that the host is broken."""
+    """The outage from the moment when the circuit opened: that is logged just before `host.broken`."""
     opened = (each.time for each in transitions if each.event == "breaker.opened" and not each.observed)
     since = min((time for time in opened if 0 <= one.since - time <= _SAME), default=one.since)
     return replace(one, since=since)
 
 
 def _alive(session: Session, found: Mapping[str, Sequence[Transition]], dated: str) -> dict[str, dict[int, float]]:
-    """When each host was healthy again, for transitions that do not say since when.
+    """When each host was healthy again, for the transitions of `restarts`.
 
     That is the first response to a call sent after the previous transition; without one, the time of the transition.
     """

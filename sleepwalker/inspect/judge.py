@@ -21,14 +21,14 @@ from sleepwalker.inspect.window import Filter
 
 __all__ = ["Judged", "judge", "now"]
 
-#: Before and after hosts fell, so many intervals, and so many seconds at least, say how many hosts are called.
+#: How many intervals, or at least how many seconds, make a block. The hosts called around a time are counted by blocks.
 _AROUND, _AROUND_SECONDS = 10, 60.0
-#: Seconds: the last calls to a host may end after its callers have gone.
+#: Seconds by which the last calls to a host may end after its callers have left.
 _LATE = 2.0
 _TIME = moves.seconds("time")
-#: A host is called no more when its last call is so many times as long ago as its calls are usually apart.
+#: A host counts as called until this many times the mean time between its calls has passed since the last one.
 _GAPS = 5.0
-#: The share that is taken to fail where only the events of a host's state told of it.
+#: The share of calls that is assumed to fail, at least: state events alone do not tell it.
 _LIKELY = 0.3
 
 
@@ -51,7 +51,7 @@ def judge(
     interval: int,
     dated: str,
 ) -> Judged:
-    """The episodes in the order of their begins; what they say about a host is noted with it."""
+    """The episodes by begin. What they say about a host is noted in `hosts`."""
     begin, end = period
     usual = usual_latencies(session, interval, replace(chosen, since=None, until=None).condition(), dated)
     for host, p95 in usual.items():
@@ -100,7 +100,7 @@ def _settle(
     interval: int,
     dated: str,
 ) -> None:
-    """Say what was wrong, whether it is over, and when the host was last well before it."""
+    """Set each episode's kind, its end, and when the host was last well before it."""
     ends: dict[str, float] = {}
     for one, draft in found:
         if draft.counts_go_on:
@@ -122,7 +122,7 @@ def _settle(
 
 
 def _move(one: Episode, draft: Draft, moved: Sequence[Move], facts: HostFacts, end: float, interval: int) -> None:
-    """Note where hooks sent the callers meanwhile: that ends an episode for them."""
+    """Note where hooks sent the callers during the episode, which ends it for them."""
     if not draft.signs & {"calls", "broken"}:
         return
     went = moves.away(one.host, moved, one.begin, end if draft.goes_on else draft.end, interval)
@@ -144,7 +144,7 @@ def _move(one: Episode, draft: Draft, moved: Sequence[Move], facts: HostFacts, e
 def _end_held(
     session: Session, found: Sequence[tuple[Episode, Draft]], hosts: Mapping[str, HostFacts], dated: str
 ) -> None:
-    """Where others are answered, a process that has not called since it held a host for broken says nothing of now."""
+    """End episodes that go on only for a process that has not called since, while other processes are answered."""
     held = {
         one.host: (one, draft)
         for one, draft in found
@@ -160,7 +160,7 @@ def _end_held(
 
 
 def _end_hung(session: Session, found: Sequence[tuple[Episode, Draft]], dated: str) -> None:
-    """Calls that hung end when their time is up, which may be long after the host was well again."""
+    """Find when the host was well again: calls that hung fail at their timeout, maybe long after that."""
     told = [
         (at, one, draft)
         for at, (one, draft) in enumerate(found)
@@ -185,7 +185,7 @@ def _end_hung(session: Session, found: Sequence[tuple[Episode, Draft]], dated: s
 
 
 def _end_states(facts: HostFacts, at: float, state: str) -> None:
-    """A host that callers have left stays broken in its events for ever: from the move on it is not."""
+    """End the host's last outage, which no event ended, and set its state from then on."""
     if facts.outages and facts.outages[-1].until is None and facts.outages[-1].since <= at:
         facts.outages[-1] = replace(facts.outages[-1], until=at)
         last = facts.host_spans.pop()
@@ -194,7 +194,7 @@ def _end_states(facts: HostFacts, at: float, state: str) -> None:
 
 
 def _afterwards(found: Sequence[tuple[Episode, Draft]], rows: Sequence[Tick], interval: int) -> None:
-    """What was answered after each episode, and what failed that belongs to none."""
+    """Count the calls answered after each episode, and the failed ones that belong to none."""
     mine = [one for one, _ in found]
     inside = {
         number
@@ -217,14 +217,14 @@ def _afterwards(found: Sequence[tuple[Episode, Draft]], rows: Sequence[Tick], in
 
 
 def _answered_since(session: Session, found: Sequence[Episode], dated: str) -> None:
-    """Exactly, for the last episode of each host: the one of which it is asked whether it is over."""
+    """Count the answers after each host's last ended episode exactly: by them the report says that it is over."""
     last = {one.host: one for one in sorted(found, key=lambda one: one.end or 0.0) if one.end is not None}
     for host, count in answered_after(session, {host: one.end or 0.0 for host, one in last.items()}, dated).items():
         last[host].answered_since = count
 
 
 def _fails_again(one: Episode, draft: Draft, facts: HostFacts) -> bool:
-    """Whether a host that had recovered failed the last call again, and few were answered before it."""
+    """Whether the last call to a recovered host failed again, and too few were answered before it."""
     if one.end is None or one.moved_at is not None or not draft.signs & {"calls", "broken"}:
         return False
     last = facts.last_failure or 0.0
@@ -236,9 +236,9 @@ def _fails_again(one: Episode, draft: Draft, facts: HostFacts) -> bool:
 
 
 def _called(session: Session, interval: int, dated: str) -> Callable[[float], int]:
-    """A function of a moment: how many hosts were called around it, and not left by their callers before.
+    """A function that returns how many hosts were being called around a time.
 
-    One that is seldom called counts for as long as its calls are usually apart.
+    A host does not count if its callers had left it before. The usual time between its calls decides that (`_GAPS`).
     """
     around = round(max(_AROUND_SECONDS, float(_AROUND * interval)))
     bucket = f"epoch_us(time) // {around * 1_000_000}"

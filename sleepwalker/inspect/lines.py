@@ -1,4 +1,4 @@
-"""Finds the lines that are no events, by their number, and says what is wrong with each."""
+"""Finds the lines that are not events, by number, and says what is wrong with each."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from sleepwalker.inspect.model import BadLine
 
 __all__ = ["SHOWN", "LineCounts", "judge", "numbered", "places"]
 
-#: How many unreadable lines of a run are shown; all are counted.
+#: How many unreadable lines of a file are shown. All are counted.
 SHOWN = 20
 _LONGEST_EXCERPT = 60
 _WHOLE = "an event that was not whole when it was read"
 
 
 class LineCounts:
-    """What a source's lines are."""
+    """How many lines of each kind a file has."""
 
     def __init__(self) -> None:
         self.events = 0
         self.other = 0
-        """JSON objects that are no events of ours: other parts of an application write to the same file."""
+        """JSON objects that are not our events: other parts of an application write to the same file."""
         self.malformed = 0
         self.unfinished = 0
-        """1 where the last line broke off: it may still be being written."""
+        """Last lines that broke off: they may still be in the process of being written."""
         self.misdated = 0
-        """Events of a time that no clock which is set has shown yet; no longer counted once there are `SHOWN`."""
+        """Events before 2020, or more than a day in the future. No longer counted once there are `SHOWN`."""
         self.cut = False
-        """Whether a packed file was cut off or damaged: what followed could not be read."""
+        """Whether it is a gzip file that was cut off or damaged: the rest could not be read."""
         self.shown: list[BadLine] = []
 
 
 def numbered(source: Source) -> Iterator[tuple[int, bytes, bool]]:
-    """Every line with anything in it: its number, its bytes, and whether a line feed ended it.
+    """Every line that is not blank: its number, its bytes, and whether a line feed ended it.
 
-    Of a line that is longer than any event there are only as many bytes as show that.
+    A line that is longer than any event is cut off not far above that length.
     """
     number, held = source.first, b""
-    with contextlib.suppress(EOFError):  # a packed file that is not whole
+    with contextlib.suppress(EOFError):  # a gzip file that is not whole
         for data in chunks(source):
             *lines, rest = data.split(b"\n")
             for line in lines:
@@ -60,7 +60,7 @@ def _held(held: bytes, more: bytes) -> bytes:
 
 
 def places(source: Source, ordinals: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The numbers of the lines that are the how-manieth, from 0, with anything in them: pairs of both, in order."""
+    """Each ordinal with the number of its line, in order. Ordinals count the lines that are not blank, from 0."""
     wanted = set(ordinals)
     for position, (number, _, _) in enumerate(numbered(source)):
         if position in wanted:
@@ -70,11 +70,10 @@ def places(source: Source, ordinals: Sequence[int]) -> Iterator[tuple[int, int]]
 
 
 def judge(source: Source, ordinals: Iterable[tuple[int, str | None]], counts: LineCounts, last: int) -> None:
-    """Add to the counts what the lines are that could not be taken as events.
+    """Count the lines that DuckDB could not read as events, by what they are.
 
-    `ordinals` has them in order: the how-manieth line with anything in it, from 0, and the reason where the line
-    itself could be read. Blank lines are nothing at all. `last` is the ordinal of the last line that was read: where
-    it is whole by now, it was being written at the time.
+    `ordinals` has them in order: the ordinal (as in `places`), and the reason if the line itself was readable. `last`
+    is the ordinal of the last line that was read. If that line is whole by now, it was still being written then.
     """
     wanted = iter(ordinals)
     ordinal, reason = next(wanted, (-1, None))
@@ -98,16 +97,16 @@ def judge(source: Source, ordinals: Iterable[tuple[int, str | None]], counts: Li
 
 
 def _broken_off(line: bytes, ended: bool) -> bool:
-    """Whether the end of an event may be missing; anything else is no event however it goes on."""
+    """Whether it may be the first part of an event. Any other line is no event, however it goes on."""
     return not ended and line.lstrip().startswith(b"{") and len(line) <= LONGEST_LINE
 
 
 def _fault(line: bytes) -> str | None:
-    """What is wrong with a line; None where it is a JSON object after all."""
+    """What is wrong with a line; None if it is a JSON object without an event's name."""
     if len(line) > LONGEST_LINE:
         return "longer than any event"
     try:
-        value = json.loads(line.decode("utf-8"), parse_int=str)  # a number of 5,000 digits is none for `int`
+        value = json.loads(line.decode("utf-8"), parse_int=str)  # `int` refuses a number of 5,000 digits
     except UnicodeDecodeError as error:
         return f"not UTF-8 at byte {error.start + 1}"
     except json.JSONDecodeError as error:
@@ -121,7 +120,7 @@ def _fault(line: bytes) -> str | None:
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (ValueError, RecursionError):
-        return "no valid JSON"  # NaN, or half of a surrogate pair: not for a reader that is stricter than Python's
+        return "no valid JSON"  # NaN or a lone surrogate: Python reads them, a stricter reader does not
     return _WHOLE
 
 

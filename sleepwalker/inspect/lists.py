@@ -1,4 +1,4 @@
-"""The lists of a report: failed sends by kind, what retries came to, the slowest calls, and counts over time."""
+"""The lists of a report: failed sends by kind, what retries achieved, the slowest calls, and counts over time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LISTED = 20
 _SLOWEST = 10
 
 _TIME = seconds("time")
-#: Of a call that was answered in the end, and not with "later".
+#: Calls that were answered after more than one send. 408 and 429 are no answers.
 SAVED = "answered AND attempts > 1 AND coalesce(status, 200) NOT IN (408, 429)"
 
 
@@ -25,15 +25,15 @@ def whole(value: float | None) -> int:
 
 
 def problems(session: Session, hosts: Mapping[str, HostFacts], dated: str) -> list[Problem]:
-    """Failed sends by host and kind; where the log's level left those out, failed calls that were sent."""
+    """Failed sends by host and kind; if the log's level left those out, failed calls that were not rejected."""
     (logged,) = session.rows("SELECT count(*) FROM attempts WHERE failed")[0]
     table = "attempts WHERE failed" if logged else "calls WHERE NOT answered AND rejected_by IS NULL"
-    # Those of a kind that have no time that could be are told with what they have.
+    # A kind whose events are all misdated is shown with the times that they have.
     first, last, detail = (
         f"coalesce({one} FILTER ({dated}), {one})"
         for one in (f"min({_TIME})", f"max({_TIME})", "arg_max(detail, time)")
     )
-    # Of paths that failed as often, threads would find now one first, now another.
+    # ORDER BY path: of paths that failed equally often, DuckDB's threads would find now one first, now another.
     rows: list[Row] = session.rows(f"""
         SELECT host, coalesce(error, status::VARCHAR, 'unknown') AS kind, count(*) AS number,
             {first}, {last}, {detail}, mode(path ORDER BY path)
@@ -44,7 +44,7 @@ def problems(session: Session, hosts: Mapping[str, HostFacts], dated: str) -> li
 
 
 def retries(session: Session) -> Retries:
-    """What retries achieved. Where answered calls are sampled, their own events say it exactly."""
+    """What retries achieved. If answered calls are sampled, the events of the retries are counted, if logged."""
     sends, calls, in_vain, waited = session.rows("""
         SELECT sum(weight * (attempts - 1)), sum(weight), sum(weight) FILTER (NOT answered), sum(weight * waited)
         FROM calls WHERE attempts > 1""")[0]
@@ -84,10 +84,10 @@ def retries(session: Session) -> Retries:
 
 
 def sampled_retries(session: Session) -> dict[str, tuple[int, int, float]]:
-    """For each host, where answered calls are sampled: retries of answered calls, those calls, and seconds waited.
+    """For each host, if answered calls are sampled: retries of answered calls, those calls, and seconds waited.
 
-    `retry.scheduled` is logged for each retry, however few answered calls are. Empty where calls have no id, or the
-    log's level left these events out.
+    `retry.scheduled` is logged for each retry, however few answered calls are. Empty if calls have no id, or the log's
+    level left these events out.
     """
     ((sampled, retried),) = session.rows("SELECT bool_or(answered AND weight <> 1), max(attempts) FROM calls")
     if not sampled:
@@ -115,7 +115,7 @@ def slowest(session: Session) -> list[Call]:
 
 
 def series(session: Session, hosts: Sequence[str], begin: float, end: float, step: float, dated: str) -> list[Series]:
-    """Intervals begin at `begin`, for all hosts together and for each of those named."""
+    """Counts per interval from `begin` on, for all hosts together and for each of `hosts`."""
     length = int((end - begin) / step) + 1
     names = {host: number for number, host in enumerate(hosts, 1)}
     made = [Series(host) for host in (None, *hosts)]

@@ -13,21 +13,21 @@ __all__ = ["breakable", "table", "text"]
 
 
 def text(value: object) -> str:
-    """What a log says, as text that makes no element."""
+    """Text of a log, escaped so that it makes no element."""
     return html.escape(str(value))
 
 
 def breakable(value: object) -> str:
-    """The same, which may be broken where the parts of a name or a path end."""
+    """The same, with line breaks allowed between the parts of a name or a path."""
     return re.sub(r"(?<=\w[./])(?=\w)", "<wbr>", text(value))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> str:
-    """A section with a table whose rows become cards on a narrow screen; nothing where it has no rows.
+    """A section with a table whose rows become cards on a narrow screen; empty if there are no rows.
 
     A column is `header|classes`: `name`, which heads the row, and `word` are flush left, `long` takes a card's whole
-    width, `brief` is not broken; one without classes is a number. Cells are HTML already. Browsers forget what a table
-    is when its rows are cards: hence the roles.
+    width, `brief` is not broken; one without classes is a number. Cells are HTML already. The roles are needed because
+    browsers no longer treat it as a table when its rows are cards.
     """
     parted = [column.partition("|") for column in columns]
     kinds = [(name, kind or "number") for name, _, kind in parted]

@@ -24,9 +24,9 @@ __all__ = [
     "Span",
 ]
 
-#: What the events of a host's state say of it, worst last.
+#: The state of a host by its events, worst last.
 HostState = Literal["fine", "moved", "broken", "isolated"]
-#: What its circuit did. `would be open`: in a dry run, in which nothing is refused.
+#: The state of its circuit. `would be open`: in a dry run, in which nothing is refused.
 CircuitState = Literal["closed", "would be open", "half-open", "open"]
 
 
@@ -43,7 +43,7 @@ class BadLine:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a file's lines are."""
+    """How many lines of each kind a file has."""
 
     name: str
     events: int
@@ -51,22 +51,22 @@ class FileFacts:
     malformed: int
     unfinished: int
     cut: bool
-    """Whether it is packed, and cut off or damaged: what followed could not be read."""
+    """Whether it is a gzip file that was cut off or damaged: the rest could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Misdated:
-    """An event of a time that no clock which is set has shown yet."""
+    """An event before 2020, or more than a day in the future: from a wrong clock."""
 
     file: str
     line: int | None
-    """From 1. None where there were so many that it was not kept."""
+    """From 1. None if the file has so many such events that it was not kept."""
     time: float
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """For how long something was in a state."""
+    """A time in which something was in one state."""
 
     state: str
     since: float
@@ -79,7 +79,7 @@ class Outage:
 
     since: float
     until: float | None
-    """None where it had not ended when the log did."""
+    """None if it went on when the log ended."""
     why: Literal["breaker", "connect", "fleet", "isolated"]
     """`fleet`: told by other workers."""
     cause: str | None
@@ -88,19 +88,19 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """A time in which workers of a fleet could not use its store, so that each went on alone. No trouble of a host."""
+    """A time in which workers of a fleet could not use its store, and each went on alone. Not the trouble of a host."""
 
     begin: float
     end: float | None
-    """When the last of them was back; None where one is not."""
+    """When the last of them was back; None if one is not."""
     workers: int
     """How many processes, all together."""
     of_workers: int
-    """How many there were then."""
+    """How many workers the fleet had then."""
     still: int
     """How many of them were not back when the log ended."""
     reason: str
-    """What the store said to most of them, or the way to it."""
+    """The most frequent reason that they logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +117,12 @@ class FleetFacts:
 
 @dataclass(slots=True)
 class HostFacts:
-    """What a host's events come to. Counts are of calls unless they say otherwise."""
+    """What the events say about a host. Counts are of calls unless they say otherwise."""
 
     host: str
-    """The address: an origin, `https://host#scope` for a scope; a name where nothing but hooks were asked for it."""
+    """The address: an origin, or `https://host#scope` for a scope. A name, if all of its events are those of hooks."""
     names: list[str] = field(default_factory=list)
-    """What `find` was asked for, where that is not the address; the most frequent first."""
+    """The names that `find` was given for it, most frequent first, without the address itself."""
     now: str = "fine"
     """One word for how it is when the log ends: fine, failing, slow, broken, isolated, moved, open, half-open,
     recovering, limited, hooks failing, not called."""
@@ -145,23 +145,24 @@ class HostFacts:
     p99: float | None = None
     longest: float | None = None
     usual_p95: float | None = None
-    """The median of the p95 of its intervals, retried calls left out; None where it was called too seldom."""
+    """The median p95 over blocks of time, without retried calls; None if it was called too seldom."""
     first_failure: float | None = None
-    """Of a call; what an open, a growing or an isolating circuit refused says nothing about the host."""
+    """Of a call, except for refusals by the breaker or an isolation: they say nothing about the host."""
     last_failure: float | None = None
     last_answer: float | None = None
     answered_since: int = 0
-    """Answered after the last failure, or after the recovery where that came later."""
+    """Answered after the last failure, or after the recovery if that came later."""
     recovered_at: float | None = None
-    """When its circuit closed last, or it recovered otherwise; not in a dry run."""
+    """When its circuit last closed, or it recovered otherwise, if it did not break again; not in a dry run."""
     ramp_until: float | None = None
-    """Until when its load grows after its circuit closed last."""
+    """When the ramp ends that began when its circuit last closed."""
     next_try: float | None = None
-    """When the open time of its circuit, which is open when the log ends, is over; of workers in a fleet, none is."""
+    """When its circuit, open at the end of the log, lets a probe through. Workers of a fleet that take turns do not
+    count."""
     in_turn: bool = False
-    """Whether workers of a fleet hold its circuit open when the log ends: they try it in turn."""
+    """Whether its circuit is open or half-open in workers of a fleet when the log ends: they try it in turn."""
     sampled: bool = False
-    """Whether answered calls were logged as a sample: counts of them are then estimates."""
+    """Whether only a sample of the answered calls was logged: counts of them are then estimates."""
     state: HostState = "fine"
     circuit: CircuitState = "closed"
     opened: int = 0
@@ -173,9 +174,9 @@ class HostFacts:
     hooked: int = 0
     """Connections made by hooks."""
     moved_to: str | None = None
-    """Where a hook sent its callers after it broke or was evicted, if they are still there when the log ends."""
+    """Where a hook sent its callers while it failed, if they are still there when the log ends."""
     moved_at: float | None = None
-    """When the first of them was sent there; later rounds of the hooks that give the same target change nothing."""
+    """When the first of them was sent there. Later hooks that give the same target change nothing."""
     moved_back_at: float | None = None
     """When a hook first gave them this host again, after the last move away from it."""
     error: str | None = None
@@ -186,7 +187,7 @@ class HostFacts:
 
     @property
     def label(self) -> str:
-        """What people call it: the name with the address, as in `payments (https://10.0.0.1)`, or the address."""
+        """For people: the name with the address, as in `payments (https://10.0.0.1)`, or the address alone."""
         return f"{', '.join(self.names[:2])} ({self.host})" if self.names else self.host
 
     @property
@@ -206,9 +207,9 @@ class Problem:
     first: float
     last: float
     detail: str | None
-    """What the last of them said."""
+    """The error text of the last one."""
     path: str | None
-    """The path that failed so most often."""
+    """The path with most of these failures."""
 
 
 @dataclass(slots=True)
@@ -220,9 +221,9 @@ class Retries:
     calls: int = 0
     """Calls that were sent more than once."""
     saved: int = 0
-    """Of those, the answered ones. A call of which a hedge was sent is among them, for its events do not name it."""
+    """The answered ones of those. Includes calls with a hedge, because their events do not tell hedges from retries."""
     saved_by: dict[int, int] = field(default_factory=dict)
-    """Those, by the number of the send."""
+    """The same by the number of sends."""
     in_vain: int = 0
     """Calls that failed after more than one send."""
     waited: float = 0.0
@@ -230,13 +231,13 @@ class Retries:
     server_directed: int = 0
     """Waits that the server's `Retry-After` set."""
     abandoned: dict[str, int] = field(default_factory=dict)
-    """Retries that were due and not made, by reason."""
+    """Retries that were due but not made, by reason."""
     hedges: int = 0
     """Hedges sent."""
     saved_by_hedges: int = 0
-    """Hedge attempts that were answered before the attempt beside which they were sent."""
+    """Hedges that were answered before the attempt beside which they were sent."""
     exact: bool = False
-    """Whether they are counted by their own events although answered calls are sampled; `saved_by` is estimated."""
+    """Whether answered calls are sampled, but retries are counted by their own events. `saved_by` is estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +257,7 @@ class Call:
 
 @dataclass(slots=True)
 class Series:
-    """Counts per interval, the first of which begins at `begin`; a list per quantity, all of the same length."""
+    """Counts per interval, from `Report.begin` on: a list per quantity, all of the same length."""
 
     host: str | None
     """None for all hosts together."""
@@ -278,7 +279,7 @@ class Report:
     chosen: Filter
     """Which part of the logs it is about."""
     events: int
-    """That the filters let through."""
+    """How many the filter let through."""
     begin: float
     end: float
     hosts: list[HostFacts]
@@ -287,25 +288,25 @@ class Report:
     retries: Retries
     slow: list[Call]
     interval: float
-    """Seconds of one of the intervals by which trouble is judged; begins and ends are right within one."""
+    """Seconds per interval in which trouble is judged. Begins and ends are right within one."""
     step: float
-    """Seconds of one interval of the series."""
+    """Seconds per interval of the series."""
     series: list[Series]
     """Of all hosts together, then of the worst ones."""
     rejections: dict[str, int]
     """Rejected calls, by the policy part that refused them."""
     answers_logged: bool = True
-    """False where answered calls are missing in the logs: then it is not known which share of the calls failed."""
+    """False if answered calls are missing in the logs: then it is not known which share of the calls failed."""
     processes: int = 1
     """How many processes wrote the events."""
     misdated: int = 0
-    """Events before 2020, or more than a day ahead of now: counted, but at no place in time."""
+    """Events before 2020, or more than a day in the future: counted, but left out of everything over time."""
     misdated_lines: list[Misdated] = field(default_factory=list)
     """The first of them."""
     latency: tuple[float | None, float | None, float | None, float | None] = (None, None, None, None)
     """p50, p95, p99 and the longest, of all calls that were sent."""
     episodes: list[Episode] = field(default_factory=list)
-    """In the order of their begins."""
+    """By begin."""
     together: list[Together] = field(default_factory=list)
     fleets: list[FleetFacts] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -317,12 +318,12 @@ class Report:
 
     @property
     def trouble(self) -> bool:
-        """Whether there was any trouble in the time that was looked at, over or not: what `--check` asks."""
+        """Whether there was any trouble in the period, over or not. `--check` asks for it."""
         return any(one.trouble for one in self.episodes)
 
     @property
     def met(self) -> list[HostFacts]:
-        """Hosts that were called, or broke; others are names for which hooks found connections elsewhere."""
+        """Hosts that were called or had an outage. Others are names for which hooks found connections elsewhere."""
         return [host for host in self.hosts if host.calls or host.outages]
 
     @property
@@ -332,5 +333,5 @@ class Report:
 
     @property
     def about(self) -> str:
-        """What stands before such a count."""
+        """The word before a count that may be an estimate."""
         return "about " if self.sampled else ""

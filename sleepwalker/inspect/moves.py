@@ -1,4 +1,4 @@
-"""Names, moves and isolations: what hosts were asked for by, where hooks sent callers, what an operator said."""
+"""Names, moves and isolations: by which names hosts were asked for, where hooks sent callers, what an operator said."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sleepwalker.inspect.trouble import Episode
 
 __all__ = ["Move", "away", "back", "moves", "names", "note_isolations", "seconds"]
 
-#: Seconds: within so many all workers of a fleet carry out an order that one of them gave.
+#: Seconds within which all workers of a fleet carry out an order that one of them gave.
 _ORDERED = 5.0
 _HOOKED = "event = 'connection.hooked' AND target IS NOT NULL"
 
@@ -25,7 +25,7 @@ class Move:
     name: str
     process: int
     before: tuple[str, ...]
-    """The host before; where no earlier hook is in the log, the hosts that were called by this name."""
+    """The host before; if the log has no earlier hook, the name itself and the hosts that were called by it."""
     to: str
 
 
@@ -35,7 +35,7 @@ def seconds(time: str) -> str:
 
 
 def names(session: Session) -> dict[str, list[str]]:
-    """By which names each host was asked for, the most frequent first. A host's own address is none."""
+    """The names by which each host was asked for, most frequent first, without its own address."""
     found: dict[str, dict[str, int]] = {}
     for host, name, count in session.rows(f"""
             SELECT host, name, count(*) FROM calls WHERE name IS NOT NULL GROUP BY ALL
@@ -52,7 +52,7 @@ def moves(
     processes: Mapping[tuple[int, int | None], Process],
     dated: str,
 ) -> list[Move]:
-    """Every change of target in the order of time. A round of the hooks that gives the same one is none."""
+    """Every change of target, by time. A hook that gives the same target again is no change."""
     called: dict[str, set[str]] = {}
     for host, by in known.items():
         for name in by:
@@ -70,9 +70,9 @@ def moves(
 
 
 def away(host: str, found: Sequence[Move], begin: float, end: float, before: float) -> list[Move]:
-    """The first move away from the host in that time or up to `before` seconds earlier, of each process.
+    """Each process's first move away from the host, from `before` seconds before `begin` until `end`.
 
-    A process that was back at `begin` has not left.
+    A process that was back by `begin` has not left.
     """
     first: dict[tuple[str, int], Move] = {}
     for one in found:
@@ -91,9 +91,9 @@ def back(host: str, found: Sequence[Move], after: float) -> Move | None:
 
 
 def note_isolations(session: Session, episodes: Sequence[Episode], end: float, dated: str) -> None:
-    """Note what the operator said of each isolation, maybe before what is looked at, and what ended it.
+    """Note what the operator said of each isolation, even if that was before the period, and what ended it.
 
-    The last word counts.
+    The last event counts.
     """
     found = [one for one in episodes if one.kind == "isolated"]
     if not found:
@@ -109,15 +109,15 @@ def note_isolations(session: Session, episodes: Sequence[Episode], end: float, d
 
 
 def _note_words(one: Episode, said: Sequence[tuple[Any, ...]]) -> None:
-    """Each is a moment, whether it is that of a `host.restored`, `by`, the reason and until when."""
+    """Each entry of `said` is a time, whether it is that of a `host.restored`, `by`, the reason and until when."""
     by_hand, here = float("-inf"), False
     for moment, restored, by, reason, until in said:
         if not restored:
             one.isolated_reason, one.isolated_until = reason, until
-            # Of one order, a worker of the fleet says that it gave it, and the others that they were told.
+            # After one order, the worker that gave it logs no `by`, and the others log `fleet`.
             one.isolated_by = "fleet" if by == "fleet" or (here and one.isolated_by == "fleet") else "hand"
             here = moment >= one.begin
         elif one.end is not None and moment >= one.begin and by in ("fleet", "hand", "time"):
             by_hand = moment if by == "hand" else by_hand
-            # What was restored by hand in one worker is restored in the others by its order.
+            # A restore by hand in one worker is an order to the others, which log `fleet` soon after.
             one.restored_by = "hand" if by == "fleet" and moment - by_hand <= _ORDERED else by

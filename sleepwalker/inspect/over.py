@@ -10,9 +10,9 @@ from sleepwalker.inspect.words import RESTORED, count, span, when
 
 __all__ = ["flaps_every", "over"]
 
-#: So many episodes make a habit.
+#: From this many episodes on, a host may flap.
 _OFTEN = 4
-#: Seconds: a circuit that is to be tried again waits for the next call.
+#: Seconds by which the try of an open circuit may be late: it waits for the next call.
 _DUE = 10.0
 
 
@@ -42,7 +42,7 @@ def over(one: Episode, troubles: Sequence[Episode], facts: HostFacts, report: Re
 
 
 def flaps_every(troubles: Sequence[Episode], report: Report) -> float | None:
-    """How often a host that is well for now fails again, in seconds; None where it does not do so by habit."""
+    """The mean seconds between the begins of a flapping host's troubles; None if it does not flap."""
     if len(troubles) < _OFTEN or troubles[-1].kind in ("isolated", "hooks") or troubles[-1].moved_at is not None:
         return None
     every = (troubles[-1].begin - troubles[0].begin) / (len(troubles) - 1)
@@ -51,7 +51,7 @@ def flaps_every(troubles: Sequence[Episode], report: Report) -> float | None:
 
 
 def _begins_another(one: Episode, stray: float, report: Report) -> bool:
-    """Whether what failed since is of a later episode of the host: its first failures, or what was under way."""
+    """Whether a failure after an episode belongs to a later one of the host, give or take an interval."""
     return any(
         each.host == one.host
         and each.begin > one.begin

@@ -28,18 +28,18 @@ from sleepwalker.inspect.words import (
 
 __all__ = ["page"]
 
-#: Findings that are told one by one: more would not be read, and `--json` has all.
+#: How many findings are shown: more would not be read, and `--json` has all.
 _FINDINGS = 100
 
-#: Episodes of a finding that are told at once; the others can be opened.
+#: How many episodes of a finding are shown at once. The others can be opened.
 _SOME = 3
 
-#: Times in which workers were without the store of their fleet.
+#: How many times without the store of a fleet are listed.
 _ALONE = 6
 
 _MARKS = {"good": "ok", "note": "note", "over": "over", "bad": "goes on"}
 
-#: Nothing but what is in the page. Plotly writes style elements and attributes as it draws.
+#: Allows only what is in the page, and inline styles, because Plotly writes them as it draws.
 _POLICY = (
     "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"
@@ -92,7 +92,7 @@ def _asset(name: str) -> str:
 
 @cache
 def _hash(script: str) -> str:
-    """What the policy lets run: this script, byte for byte."""
+    """The hash by which the policy allows this script, byte for byte."""
     digest = hashlib.sha256(script.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
@@ -162,7 +162,7 @@ def _finding(finding: Finding, report: Report) -> str:
 
 
 def _when(finding: Finding, report: Report) -> str:
-    """Of one host the latest episodes, and the others to be opened; of several their whole time, then each."""
+    """For one host, the latest episodes, and the others to be opened. For several, their whole time, then each."""
     lines = [f"<div>{text(one)}</div>" for one in finding.since]
     told = [report.episodes[number] for number in finding.episodes]
     if len(told) == len(lines):  # what goes on is the latest, whenever it began
@@ -178,7 +178,7 @@ def _when(finding: Finding, report: Report) -> str:
 
 
 def _time(finding: Finding, report: Report) -> tuple[float, float]:
-    """From when until when its episodes were; of one host what goes on, or the latest of them."""
+    """From when until when its episodes were. For one host, only the one that goes on, or the latest."""
     told = sorted((report.episodes[number] for number in finding.episodes), key=lambda one: one.end is None)
     seen = told if len(finding.hosts) > 1 else told[-1:]
     ends = [report.end if one.end is None else one.end for one in seen]
@@ -190,7 +190,7 @@ def _over(finding: Finding, report: Report) -> bool:
 
 
 def _which(finding: Finding) -> str:
-    """The heading; of a host with a name the address is the less important part."""
+    """The heading. If a host has a name, its address is set smaller."""
     name, bracket, address = finding.which.partition(" (")
     if bracket and len(finding.hosts) == 1:
         return f"{text(name)} <small>{breakable(address.removesuffix(')'))}</small>"

@@ -1,4 +1,4 @@
-"""Asks a session everything that a report says."""
+"""Makes a report from the events of a session."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["make"]
 #: How many intervals a chart has at most, and how many hosts have charts of their own.
 _MOST_STEPS = 150
 _CHARTED = 12
-#: So many calls may end without a line: those that were cancelled.
+#: This many calls may end without an event: cancelled ones.
 _CANCELLED = 3
 
 #: Seconds: intervals that people count in.
@@ -42,11 +42,11 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
     if not events:
         return None
     misdated = session.misdated(f"NOT ({dated})") if known < events else []
-    # One event of 1970 would stretch a day to half a century. Where all are such, they are at least told in order.
+    # One event of 1970 would stretch a day to half a century. If all are misdated, they are at least shown in order.
     if not known or not misdated:
         dated = "true"
     ((first,),) = session.rows(f"SELECT min({_TIME}) FROM events WHERE {dated}")
-    # Whether it is over is a matter of when the log ends, also for a host that has fallen silent.
+    # Whether trouble is over is judged at the end of the log of all hosts, also for a host that has fallen silent.
     whole = Filter(chosen.since, chosen.until).condition()
     ((end,),) = session.rows(f"SELECT max({_TIME}) FROM everything WHERE {whole} AND {dated}")
     answers_logged = _answers_logged(session)
@@ -110,16 +110,16 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
 
 
 def _answers_logged(session: Session) -> bool:
-    """False where calls were answered, as other events show, and none of them is in the log.
+    """False if other events show that calls were answered, but the log has none of those calls.
 
-    A log in which every call failed looks the same but for those events: it is complete.
+    A log in which every call failed has no answered calls either, but it is complete: it lacks those other events.
     """
     if session.rows("SELECT 1 FROM everything WHERE event = 'request.finished' LIMIT 1"):
         return True
     well = "event IN ('host.recovered', 'breaker.closed') AND NOT coalesce(observed, false)"
     if session.rows(f"SELECT 1 FROM everything WHERE {well} LIMIT 1"):
         return False
-    # A call of which a send failed ends as failed or answered, but for those that were under way when the log ended.
+    # A call with a failed send ends as failed or answered, unless it was under way when the log ended.
     ((saved,),) = session.rows("""
         SELECT count(DISTINCT call) FROM everything
         WHERE event = 'attempt.failed' AND call NOT IN (

@@ -1,9 +1,9 @@
 """Tells intervals in which too much was bad from those in which chance explains it. Pure arithmetic.
 
-What is judged are counts per interval: of calls that failed, of sends that failed, of calls that were slow. Each
-interval is either as usual or at one of several levels of trouble, and a change costs something. The cheapest history
-is taken (Viterbi's path, a Markov-switching binomial): rare calls add up over intervals, one bad call among good ones
-is never worth the change, and an outage begins and ends in the interval in which the counts change.
+The input is counts per interval: of calls that failed, of sends that failed, of calls that were slow. Each interval is
+either as usual or at one of several levels of trouble, and a change has a price. The cheapest history is taken
+(Viterbi's path, a Markov-switching binomial). So rare calls add up over intervals, one bad call among good ones is
+never worth the change, and an outage begins and ends in the interval in which the counts change.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from math import log
 
 __all__ = ["CALLS", "FEWEST", "SENDS", "SLOW", "Count", "Scale", "bad_runs", "total_within"]
 
-#: So many bad ones make an episode, however few calls there were: two failures of two calls are no outage.
+#: An episode needs at least this many bad ones, however few calls there were: two failures of two calls are no outage.
 FEWEST = 3
-#: The cost of a change to trouble and back is this and the logarithm of the number of calls: the more there are, the
-#: more often chance alone puts failures side by side. With it, next to no healthy log has a false episode, also where
-#: its share is the largest that is usual.
+#: A change to trouble and back costs this plus the logarithm of the number of calls: the more calls, the more often
+#: chance alone puts failures side by side. With it, almost no healthy log has a false episode, even at the largest
+#: usual share.
 _PRICE = 8.0
-#: How far above the share outside of episodes the usual one is taken to be.
+#: The usual share is taken to be this many times the share outside of episodes.
 _MARGIN = 1.3
-#: A level below so many times the usual share would call the usual trouble.
+#: Levels below this many times the usual share are left out: they would call the usual trouble.
 _APART = 2.0
 
 
@@ -48,19 +48,19 @@ class Scale:
     """Shares of trouble, from mild to total."""
 
 
-#: Calls that failed: half way between usual and the mildest level lies `health.degraded_below`, 5 %.
+#: Calls that failed. Of many calls, about 5.7 % are trouble, near the 5 % of `health.degraded_below`.
 CALLS = Scale(0.02, 0.04, (0.12, 0.3, 0.6, 0.95))
 #: Sends that failed. Retries make up for some of them, so more of them are usual.
 SENDS = Scale(0.05, 0.15, (0.2, 0.4, 0.7, 0.95))
-#: Calls slower than a bound that few pass: that 5 % do is what a p95 above the bound means.
+#: Calls slower than a bound that few exceed. If more than 5 % do, the p95 is above the bound.
 SLOW = Scale(0.02, 0.10, (0.15, 0.4, 0.8, 0.95))
 
 
 def bad_runs(counts: Sequence[Count], scale: Scale) -> list[tuple[int, int]]:
     """The runs of intervals in which too much was bad: the first and the last of each, as positions in `counts`.
 
-    `counts` has the intervals in which there was anything, in their order. A share that the host has outside of its
-    runs is usual for it, within the bounds of the scale.
+    `counts` has the intervals that are not empty, in order. The share outside of the runs is usual for the host, within
+    the bounds of the scale.
     """
     if sum(one.bad for one in counts) < FEWEST:
         return []
@@ -73,7 +73,7 @@ def bad_runs(counts: Sequence[Count], scale: Scale) -> list[tuple[int, int]]:
 
 
 def total_within(counts: Sequence[Count], run: tuple[int, int], scale: Scale) -> list[tuple[int, int]]:
-    """The runs within a run in which next to all was bad, where less was in the rest of it."""
+    """The parts of a run in which almost all was bad, if far less was in the rest of it."""
     first, last = run
     part = counts[first : last + 1]
     share = sum(one.bad for one in part) / sum(one.bad + one.good for one in part)
@@ -89,7 +89,7 @@ def total_within(counts: Sequence[Count], run: tuple[int, int], scale: Scale) ->
 
 
 def _share_outside(counts: Sequence[Count], runs: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """The share of bad ones outside of the runs, and the share of all that is outside: of a few it tells nothing."""
+    """The share of bad ones outside of the runs, and the share of all that is outside: a small part tells little."""
     inside = {at for first, last in runs for at in range(first, last + 1)}
     rest = [one for at, one in enumerate(counts) if at not in inside]
     bad, outside = sum(one.bad for one in rest), sum(one.bad + one.good for one in rest)

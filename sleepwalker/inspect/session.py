@@ -1,4 +1,4 @@
-"""Loads logs into a DuckDB of its own and asks it; the only file that knows DuckDB."""
+"""Loads logs into a DuckDB database of its own and queries it. The only file that imports DuckDB."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["QueryResult", "Session", "missing"]
 
-#: DuckDB takes what it may: half of this is the rest of the process. Beyond it the table is on the disk anyway.
+#: DuckDB uses all that it may, and the rest of the process adds about half as much. A larger table is on disk anyway.
 _MEMORY = "1GB"
 #: Each thread that reads JSON holds large buffers, and two cores already read faster than most disks.
 _MOST_THREADS = 8
-#: Bytes: a log that is smaller is read in the time in which the other threads would have been started.
+#: Bytes. A smaller log is read before more threads would have started.
 _FOR_THREADS = 2_000_000
-#: Lines: of so many all fields of all events are taken out of their JSON once, rather than by each question anew.
+#: Up to this many lines, every field is extracted from its JSON once, instead of anew for each query.
 _KEPT = 50_000
 
 Row = tuple[Any, ...]
@@ -64,7 +64,7 @@ class Session:
     """
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Raises `InspectError` where DuckDB is not installed, or temporary files have no place."""
+        """Raises `InspectError` if DuckDB is not installed, or no temporary folder can be made."""
         self._duckdb = _library()
         self._clock = clock
         try:
@@ -80,7 +80,7 @@ class Session:
         self._names: list[str] = []
         self._counts: list[LineCounts] = []
         self._places: dict[int, int] = {}
-        """The numbers of the lines of some misdated events, by their rows."""
+        """The line numbers of the first misdated events, by their rows in the table."""
         self._chosen = Filter()
         self._kept = False
         self._make_views()
@@ -102,20 +102,20 @@ class Session:
     # -- loading ---------------------------------------------------------------------------------
 
     def find(self, words: Sequence[str], stdin: IO[bytes] | None, *, pipes: bool = True) -> list[Source]:
-        """The files that `words` name. Raises `EventLogError` for those that are not there, or are unwanted pipes."""
+        """The files that `words` name. Raises `EventLogError` for unreadable ones, and without `pipes` for pipes."""
         return find(words, self.folder, stdin, pipes=pipes)
 
     def load(self, sources: Sequence[Source], progress: Progress = lambda _: None) -> None:
-        """Read the sources, one after the other; `progress` is told which share of their bytes has been read.
+        """Read the sources, one after the other. `progress` gets the share of their bytes that has been read.
 
-        Sources of one name are parts of one file. Raises `EventLogError` for a file that cannot be read.
+        Sources with the same name are parts of one file. Raises `EventLogError` for a file that cannot be read.
         """
         total = sum(source.size for source in sources) or 1
         done = furthest = 0.0
 
         def tell(share: float) -> None:
             nonlocal furthest
-            # DuckDB says 0 again once a statement is over, and a file may be begun anew.
+            # DuckDB reports 0 again after a statement, and a file may be read a second time.
             furthest = max(furthest, (done + share * source.size) / total)
             progress(furthest)
 
@@ -138,7 +138,7 @@ class Session:
         before = self._one("SELECT coalesce(max(rowid), -1) FROM log")
         try:
             if source.size and not (readable_as_it_is(source) and self._inserted(file, source, progress)):
-                # A line is longer than any event, or a packed file is not whole: DuckDB gives up on all of it.
+                # For a line longer than any event, or a damaged gzip file, DuckDB fails the whole file.
                 copy, whole = unpack(source, self.folder, columns.LONGEST_LINE // 2)
                 self._counts[file].cut |= not whole
                 self._insert(file, copy, progress)
@@ -159,7 +159,7 @@ class Session:
 
     def _insert(self, file: int, source: Source, progress: Progress) -> None:
         path = source.path
-        if not _is_text(str(path)):  # DuckDB knows no other names
+        if not _is_text(str(path)):  # DuckDB takes only names in UTF-8
             path = self.folder / "named"
             path.unlink(missing_ok=True)
             path.symlink_to(source.path.absolute())
@@ -171,7 +171,7 @@ class Session:
         )
 
     def _count(self, file: int, source: Source, before: int) -> None:
-        """Tell events from other lines, and those from unreadable ones."""
+        """Count the events, the other JSON lines and the unreadable lines of a source."""
         first, last = self._row(f"SELECT min(rowid), max(rowid) FROM log WHERE file = {file} AND rowid > {before}")
         if first is None:
             return
@@ -205,29 +205,29 @@ class Session:
         judge(source, suspects.rows(), counts, last - first)
 
     def files(self) -> list[FileFacts]:
-        """What was read, in its order."""
+        """How many lines of each kind each file has, in the order of reading."""
         return [
             FileFacts(name, one.events, one.other, one.malformed, one.unfinished, one.cut)
             for name, one in zip(self._names, self._counts, strict=True)
         ]
 
     def bad_lines(self) -> list[BadLine]:
-        """Lines that could not be read: the first of each file, so many that a person looks at them."""
+        """The first unreadable lines of each file, as many as a person would look at."""
         return [line for one in self._counts for line in one.shown]
 
     def dated(self) -> str:
-        """An SQL condition on `time`: that a clock which is set has shown it by now."""
+        """An SQL condition on `time`: from 2020 to a day from now. Other times are those of a wrong clock."""
         return believable(self._clock.wall())
 
     def misdated(self, condition: str) -> list[Misdated]:
-        """The first events that the condition is true of, with the place of each as far as it was kept."""
+        """The first events that fulfil the condition, with their line numbers where these were kept."""
         question = f"SELECT file, line, epoch_us(time) / 1e6 FROM events WHERE {condition} ORDER BY line LIMIT {SHOWN}"
         return [Misdated(self._names[file], self._places.get(row), time) for file, row, time in self.rows(question)]
 
     # -- asking ----------------------------------------------------------------------------------
 
     def use(self, chosen: Filter) -> Filter:
-        """Include only these events from now on; the filter, with the hosts that go by a name which it has."""
+        """Include only these events from now on. Returns the filter, with `also` filled in."""
         self._kept = self._one("SELECT count(*) FROM log") <= _KEPT
         if chosen.hosts:
             hooks = "everything WHERE event = 'connection.hooked' AND target IS NOT NULL"
@@ -245,7 +245,7 @@ class Session:
             self._run(statement)
 
     def rows(self, question: str) -> list[Row]:
-        """The rows of a query of our own."""
+        """The rows of one of our own queries."""
         return self._aside.do(lambda: self._conn.execute(question).fetchall(), self._conn.interrupt)
 
     def _run(self, statement: str) -> None:
@@ -280,7 +280,7 @@ class Session:
             self._run("SET enable_external_access = false; SET lock_configuration = true")
             yield self._asked(self._conn, statement)
         except (self._duckdb.Error, ModuleNotFoundError) as error:
-            if "pytz" in str(error):  # which nothing else needs, nor DuckDB from 2.0.1 on
+            if "pytz" in str(error):  # not a dependency: only DuckDB before 2.0.1 needs it, for this alone
                 raise InspectError("times with a zone cannot be shown: cast them, as in now()::TIMESTAMP") from None
             raise InspectError(str(error).strip()) from None
 
@@ -306,7 +306,7 @@ def _threads() -> int:
 
 
 def _is_text(text: str) -> bool:
-    """False for what a shell gave that is not UTF-8: Python keeps its bytes as halves of surrogate pairs."""
+    """False for an argument that was not UTF-8: Python keeps its bytes as lone surrogates."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

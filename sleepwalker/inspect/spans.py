@@ -1,4 +1,4 @@
-"""What a host's events say of its state over time, and of its circuit's."""
+"""The state of a host and of its circuit over time, from their events."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from sleepwalker.inspect.model import HostFacts, Outage, Span
 
 __all__ = ["CIRCUIT", "HOST", "Process", "Transition", "coarse", "describe", "processes", "restarts", "worst"]
 
-#: States, worst last: where processes differ, and where a column of a picture holds several, the worst one counts.
+#: States, worst last. If processes differ, or a column of a chart holds several states, the worst one counts.
 HOST = ("fine", "moved", "broken", "isolated")
 CIRCUIT = ("closed", "would be open", "half-open", "open")
 
-#: When a circuit that other workers opened lets a probe through: when it is its turn.
+#: Stands for a time: a circuit that other workers opened lets a probe through when it is this worker's turn.
 _SHARED = float("inf")
 
-#: Each event: whose state it tells, what that is from now on, and what it must have been before.
+#: For each event: whose state it sets, the new state, and what the state must have been before.
 _TELLS = {
     "host.broken": ("host", "broken", "fine"),
     "host.recovered": ("host", "fine", "broken"),
@@ -30,7 +30,7 @@ _TELLS = {
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One such event."""
+    """One of these events."""
 
     time: float
     event: str
@@ -41,7 +41,7 @@ class Transition:
     observed: bool
     rule: str | None
     lasts: float | None
-    """Seconds: for how long a circuit opened, or its load grows after it closed."""
+    """Seconds for which a circuit opened, or for which its load grows after it closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +50,16 @@ class Process:
 
     number: int
     began: float
-    """Its first event."""
+    """The time of its first event."""
     gone: float | None
-    """Its last event, if another process took its place after that; what it held for broken, nothing holds any more."""
+    """The time of its last event, if another process took its place after that. The states that it held end then."""
 
 
 def processes(periods: Sequence[tuple[int, int | None, float, float]]) -> dict[tuple[int, int | None], Process]:
-    """Which process wrote the events of a file with such a `pid`: of each, the file, the pid, and its first and last.
+    """The process behind each file and pid. `periods` has the file, the pid, and the times of its first and last event.
 
-    Files of one pid that follow each other, as they do after a rotation, are of one process; that two containers each
-    have a process 1 shows in times that overlap. So do files of processes that log no pid.
+    Files of one pid that follow each other, as after a rotation, are of one process. If they overlap in time, they are
+    of several, for example of containers that each have a process 1. The same holds for files without a pid.
     """
     found: dict[tuple[int, int | None], int] = {}
     lives: list[tuple[float, float]] = []
@@ -74,7 +74,7 @@ def processes(periods: Sequence[tuple[int, int | None, float, float]]) -> dict[t
 
 
 def _in_turn(periods: Sequence[tuple[float, float]]) -> list[list[int]]:
-    """The periods by their numbers, in lists of those that follow each other: each the latest that had ended."""
+    """Lists of the indexes of periods that follow each other: each follows the one that had ended last."""
     turns: list[list[int]] = []
     for number in sorted(range(len(periods)), key=lambda number: periods[number]):
         over = [turn for turn in turns if periods[turn[-1]][1] <= periods[number][0]]
@@ -86,10 +86,10 @@ def _in_turn(periods: Sequence[tuple[float, float]]) -> list[list[int]]:
 
 
 def restarts(transitions: Sequence[Transition]) -> list[tuple[int, float]]:
-    """Where a host's transitions begin anew without the end of what was before, as after a restart of its process.
+    """Transitions that break a host again although nothing had ended before, as after a restart of its process.
 
-    Of each the number of the transition, and the time of the one before it: the end lies between them. A circuit that
-    opens again because a probe failed was not closed.
+    Each is the index of the transition, and the time of the one before it: the end lies between them. A circuit that
+    opens again because a probe failed does not count.
     """
     found: list[tuple[int, float]] = []
     states: dict[tuple[str, int, bool], str] = {}
@@ -100,7 +100,7 @@ def restarts(transitions: Sequence[Transition]) -> list[tuple[int, float]]:
         lane = whose, one.process, one.observed
         begins = one.event == "host.broken" or (one.event == "breaker.opened" and one.rule != "probe")
         if begins and states.get(lane) in ("broken", "open", "half-open"):
-            # That a circuit opens and that its host is broken belongs together.
+            # `breaker.opened` and the `host.broken` after it belong together.
             same = one.event == "host.broken" and earlier[-1].event == "breaker.opened" and earlier[-1].rule != "probe"
             found.append((number, earlier[-2 if same and len(earlier) > 1 else -1].time))
         states[lane] = state
@@ -118,12 +118,14 @@ def describe(
     gone: Mapping[str, Mapping[int, float]],
     in_fleet: Collection[int] = (),
 ) -> tuple[list[Outage], list[Outage]]:
-    """Fill in the host's states, and its outages, from its transitions in the order of time.
+    """Fill in the host's states and outages from its transitions, which are ordered by time.
 
-    `alive` is for those of `restarts` when the host was known to be well again before, `began` for each process when
-    it did. `gone` is for each of `host`, `isolation` and `circuit`, of processes that were replaced, or for which
-    another one ended that, when it was. `in_fleet` are those that hear from others when the log ends. What is returned
-    are the times in which the host was broken, and those in which it was isolated.
+    Returns the times in which the host was broken, and those in which it was isolated.
+
+    `alive`: for each transition of `restarts`, when the host was known to be well again before it. `began`: when each
+    process began. `gone`: for each of `host`, `isolation` and `circuit`, when the state of a process ended because the
+    process was replaced, or because another one ended it for all. `in_fleet`: the processes that hear from other
+    workers when the log ends.
     """
     broken, isolated, circuit = (
         _lanes(whose, transitions, begin, alive, began, gone[whose]) for whose in ("host", "isolation", "circuit")
@@ -137,7 +139,7 @@ def describe(
             facts.opened += not one.observed
         if not one.observed:
             _take_times(facts, one, waiting)
-    # In a fleet others try the host for one, and it for others: what its own circuit waited for is no time of a try.
+    # In a fleet, workers try the host for each other: the end of one circuit's open time is not when it is tried.
     open_in = waiting.keys() - gone["circuit"].keys()
     shared = {process for process in open_in if waiting[process] == _SHARED or process in in_fleet}
     facts.next_try = min((waiting[process] for process in open_in - shared), default=None)
@@ -163,7 +165,7 @@ def _lanes(
     began: Mapping[int, float],
     gone: Mapping[int, float],
 ) -> list[list[tuple[float, str]]]:
-    """For each process the states of the host, of its isolation or of its circuit, and since when."""
+    """For each process, since when each state of the host, of its isolation or of its circuit holds."""
     lanes: dict[int, list[tuple[float, str]]] = {}
     seen: set[int] = set()
     for number, one in enumerate(transitions):
@@ -186,14 +188,14 @@ def _lanes(
 
 
 def _first(one: Transition, state: str, begin: float, began: float) -> list[tuple[float, str]]:
-    """What a lane has before its first transition: nothing is broken for a process that is not there yet."""
+    """The states of a lane before its first transition. Until the process begins, all is well."""
     if one.time >= began > begin:
         return [(begin, CIRCUIT[0] if one.event.startswith("breaker.") else HOST[0]), (began, state)]
     return [(min(begin, one.time), state)]
 
 
 def _take_times(facts: HostFacts, one: Transition, waiting: dict[int, float]) -> None:
-    """Note when a host recovered, until when its load grows, and when each open circuit of it lets a probe through."""
+    """Note when a host recovered, when its ramp ends, and when each of its open circuits lets a probe through."""
     if one.event in ("breaker.opened", "host.broken"):
         facts.recovered_at = facts.ramp_until = None
     if one.event.startswith("breaker."):
@@ -207,7 +209,7 @@ def _take_times(facts: HostFacts, one: Transition, waiting: dict[int, float]) ->
 
 
 def _dry(state: str) -> str:
-    """What a state is called in a dry run, where a circuit that is open lets everything through."""
+    """The name of a state in a dry run, in which an open circuit lets everything through."""
     return "closed" if state == "closed" else "would be open"
 
 
@@ -216,7 +218,7 @@ def _before(one: Transition, usual: str) -> str:
 
 
 def _merge(lanes: Sequence[Sequence[tuple[float, str]]], states: Sequence[str], begin: float, end: float) -> list[Span]:
-    """One lane of several: at any time the worst of their states."""
+    """One lane made of several: at any time the worst of their states."""
     if not lanes:
         return []
     changes = sorted(
@@ -241,7 +243,7 @@ def _outages(spans: Sequence[Span], transitions: Sequence[Transition]) -> Iterab
     for number, span in enumerate(spans):
         if span.state == HOST[0]:
             continue
-        # The one that began it may lie before what is looked at, and so may it be missing.
+        # The event that began it may lie before the period, or be missing.
         event = f"host.{span.state}"
         first = next((one for one in reversed(begins) if one.event == event and one.time <= span.since), None)
         why = "isolated" if span.state == "isolated" else (first.reason if first else None) or "breaker"
@@ -250,7 +252,7 @@ def _outages(spans: Sequence[Span], transitions: Sequence[Transition]) -> Iterab
 
 
 def worst(spans: Sequence[Span], states: Sequence[str], begin: float, length: float, columns: int) -> list[str]:
-    """The worst state in each of so many equal intervals: what was short must not be overlooked."""
+    """The worst state in each of `columns` equal intervals, so that short states are not overlooked."""
     found = [0] * columns
     for one in spans:
         rank = states.index(one.state)
@@ -265,7 +267,7 @@ def worst(spans: Sequence[Span], states: Sequence[str], begin: float, length: fl
 
 
 def coarse(spans: Sequence[Span], states: Sequence[str], begin: float, end: float, most: int) -> list[Span]:
-    """The spans, or where there are more than `most` of them, such as a picture of so many columns would show."""
+    """The spans; if there are more than `most` of them, those of the worst state in each of `most` equal intervals."""
     if len(spans) <= most:
         return list(spans)
     width = (end - begin) / most

@@ -12,7 +12,7 @@ __all__ = ["hosts", "lines", "problems", "retries", "slow", "troubles"]
 #: The longest lists of a page; `--json` has all.
 _HOSTS, _TROUBLES = 100, 200
 
-#: What the state that a host is in at the end of the log means to a reader.
+#: The tone in which a host's state at the end of the log is shown. Any other state is `over`.
 _TONES = {"fine": "good", "broken": "bad", "failing": "bad", "open": "bad", "hooks failing": "bad"}
 
 

@@ -1,4 +1,4 @@
-"""Counts per host and interval, from which trouble is told: DuckDB counts, hosts with anything bad come back."""
+"""Counts per host and interval, by which trouble is judged. DuckDB counts, and returns hosts with anything bad."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ __all__ = ["INTERVALS", "Tick", "bound", "interval_for", "ticks", "usual_latenci
 
 #: Seconds: intervals that people count in.
 INTERVALS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400)
-#: A day in minutes is told; more intervals make a week's log slow, and no begin better known than by its first failure.
+#: Enough for a day in minutes. More would make a week's log slow. Begins are exact anyway: those of the first failure.
 _MOST_INTERVALS = 1_500
-#: Of all hosts together: what Python looks at one by one.
+#: Intervals of all hosts together: Python handles them one by one.
 _MOST_TICKS = 300_000
 
-#: Calls of a block, over which the p95 is taken that is compared with those of the other blocks.
+#: About how many calls a block has. The usual p95 of a host is the median over its blocks.
 _BLOCK = 20
-#: So many blocks make a usual.
+#: A host with fewer blocks has no usual p95.
 _FEWEST_BLOCKS = 3
-#: What is slow: so many times the usual p95, and so many seconds above it. A host of 2 ms that takes 8 is not slow for
-#: callers; one of 2 s that takes 3 is within what load does.
+#: A slow call takes more than this many times the usual p95, and is this many seconds above it. 8 ms instead of 2 are
+#: not slow to callers, and 3 s instead of 2 are within what load does.
 _FACTOR, _FLOOR = 3.0, 0.2
 
 _QUICK = "event = 'request.finished' AND attempts = 1 AND duration IS NOT NULL"
-#: What hangs until its time is up began long before its event: an outage did, too.
+#: When the first of them began. A call that hangs until its timeout begins long before its event, as the outage does.
 _BEGAN = "min(epoch_us(time) / 1e6 - coalesce(duration, 0))"
 
 
@@ -35,17 +35,17 @@ class Tick:
     """What happened to one host in one interval. Times are seconds since 1970."""
 
     number: int
-    """The interval begins at so many of them after 1970."""
+    """Of the interval, counted from 1970."""
     answered: float = 0.0
     failed: float = 0.0
-    """After they were sent, or before that for a reason of the call's own."""
+    """After they were sent, or before that for a reason of their own."""
     shut: float = 0.0
     """Refused by an open circuit, or by one that has just closed."""
     isolated: float = 0.0
     limited: float = 0.0
     """Refused by a limit of ours."""
     first_bad: float | None = None
-    """When the first call or send began that failed; what circuits and operators refuse does not count here."""
+    """When the first failed call or send began. Refusals by circuits and isolations do not count here."""
     last_bad: float | None = None
     first_shut: float | None = None
     last_shut: float | None = None
@@ -54,13 +54,13 @@ class Tick:
     quick: int = 0
     """Calls that were answered at once, without a retry: their times are the host's own."""
     slow: int = 0
-    """Those that took far longer than they usually do."""
+    """Those of them that took far longer than usual."""
     first_slow: float | None = None
     last_slow: float | None = None
 
 
 def interval_for(length: float, hosts: int) -> int:
-    """Seconds of an interval for a log of such a length and so many hosts."""
+    """Seconds per interval for a log of this length (in seconds) with this many hosts."""
     most = max(100, min(_MOST_INTERVALS, _MOST_TICKS // max(1, hosts)))
     return next((one for one in INTERVALS if length / one < most), INTERVALS[-1])
 
@@ -68,7 +68,7 @@ def interval_for(length: float, hosts: int) -> int:
 def usual_latencies(session: Session, interval: int, hosts: str, dated: str) -> dict[str, float]:
     """The usual p95 of each host: the median over blocks of intervals in which it was called often enough.
 
-    All of the log counts, not only the part that is looked at: an hour of trouble does not make itself usual.
+    It comes from the whole log, not only the period: an hour of trouble does not make itself usual.
     """
     sizes = [
         (host, max(1, round(_BLOCK * (last - first) / interval / number)))
@@ -90,14 +90,14 @@ def usual_latencies(session: Session, interval: int, hosts: str, dated: str) -> 
 
 
 def bound(usual: float) -> float:
-    """From when on a call is slow for a host of such a usual p95."""
+    """The seconds above which a call is slow, for a host with this usual p95."""
     return max(_FACTOR * usual, usual + _FLOOR)
 
 
 def ticks(
     session: Session, interval: int, usual: Mapping[str, float], also: Iterable[str], dated: str
 ) -> dict[str, list[Tick]]:
-    """The intervals of every host that had anything bad in one, and of `also`, in their order."""
+    """The intervals, in order, of every host that had anything bad in one, and of the hosts `also`."""
     found: dict[str, dict[int, Tick]] = {}
 
     def tick(host: str, number: int) -> Tick:

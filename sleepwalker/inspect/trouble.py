@@ -1,4 +1,4 @@
-"""What trouble is, as data: episodes of one host, hosts that fell together, and what is said about them.
+"""Trouble as data: episodes of one host, hosts that fell together, and findings about them.
 
 Times are seconds since 1970, durations are seconds.
 """
@@ -12,14 +12,14 @@ __all__ = ["Episode", "Finding", "Kind", "Together"]
 
 #: What was wrong in an episode.
 #:
-#: - `total`: next to no call was answered
+#: - `total`: almost no call was answered
 #: - `partial`: a share of the calls, or of the sends, failed
 #: - `slow`: calls took far longer than this host's calls usually do
-#: - `broken`: only the events of its state tell it; no call that ended meanwhile says how much failed
+#: - `broken`: only its state events say so; hardly a call that ended meanwhile failed
 #: - `isolated`: an operator had taken the host out of use
-#: - `limited`: most of the calls that failed were refused by our own limit: bulkhead, rate limit, cooldown
+#: - `limited`: at least half of the failed calls were refused by our own limit: bulkhead, rate limit, cooldown
 #: - `hooks`: the hooks that are asked for a connection failed or hung
-#: - `retried`: a share of the sends failed, and retries saved next to all calls: no trouble
+#: - `retried`: a share of the sends failed, and retries saved almost all calls: no trouble
 Kind = Literal["total", "partial", "slow", "broken", "isolated", "limited", "hooks", "retried"]
 
 
@@ -30,14 +30,14 @@ class Episode:
     host: str
     kind: Kind
     begin: float
-    """The first call that failed or was slow, or the event that says so."""
+    """When the first call began that failed or was slow, or the time of the event that says so."""
     end: float | None
-    """The recovery: the event that says so, the move of the callers, or else the last call that failed or was slow.
-    None where it had not ended when the log did."""
+    """The event of the recovery, the move of the callers, or else what the calls show: the last one that failed or was
+    slow, or the first answered one sent after every call that failed. None if it goes on when the log ends."""
     broken: bool = False
     """Whether its events say that it was broken: its circuit opened, or connecting failed too often."""
     held: bool = False
-    """Whether a process that has not called since holds it for broken when the log ends, while others are answered."""
+    """Whether a process that has not called since still counts it as broken, while others are answered."""
     calls: int = 0
     answered: int = 0
     failed: int = 0
@@ -47,14 +47,14 @@ class Episode:
     sends: int = 0
     sends_failed: int = 0
     p95: float | None = None
-    """Of calls that were answered at once, without a retry."""
+    """Of calls that were answered without a retry."""
     usual_p95: float | None = None
     error: str | None = None
     """The most frequent failure of its sends: a status or the name of an exception type."""
     opened: int = 0
     """How often the circuit opened."""
     told: int = 0
-    """How often of these other workers had told it to."""
+    """How many of these openings came from other workers."""
     opened_in: int = 0
     """In how many processes; each has a circuit of its own."""
     would_open: int = 0
@@ -68,7 +68,7 @@ class Episode:
     moved_to: str | None = None
     """Where a hook sent the callers, if it did."""
     moved_at: float | None = None
-    """When the first of them got it: the first hook after an eviction, or after the host broke."""
+    """When the first of them was sent there."""
     moved_back_at: float | None = None
     hook: str | None = None
     """The type of the hook that failed or hung."""
@@ -78,9 +78,9 @@ class Episode:
     processes: int = 0
     """How many processes saw it."""
     of_processes: int = 0
-    """Of how many that called the host meanwhile."""
+    """How many processes called the host meanwhile."""
     last_good: float | None = None
-    """The last answered call before it; what was wrong may have begun at any time since then."""
+    """The last answered call before it. The trouble may have begun at any time since then."""
     answered_since: int = 0
     """Calls that were answered after its end."""
     failed_since: int = 0
@@ -88,15 +88,15 @@ class Episode:
     last_stray: float | None = None
     """The last of those."""
     isolated_reason: str | None = None
-    """Why an operator had taken the host out of use, in their words, if they said so."""
+    """The operator's reason for the isolation, if given."""
     isolated_until: float | None = None
-    """Until when, if they said so."""
+    """The end that the operator gave the isolation, if any."""
     isolated_by: Literal["fleet", "hand"] | None = None
-    """`fleet`: by an order to all workers, so far as any worker says so; else `hand`. None where no event says it."""
+    """`fleet`: by an order to all workers, as far as the log shows; else `hand`. None if no event says it."""
     restored_by: Literal["fleet", "hand", "time"] | None = None
     """What ended the isolation: an order to all workers, `restore` in a worker of the log, or its time was over."""
     together: int | None = None
-    """The number of the entry in `Report.together` that it belongs to."""
+    """The index of the entry in `Report.together` that it belongs to."""
 
     @property
     def share(self) -> float | None:
@@ -105,38 +105,38 @@ class Episode:
 
     @property
     def trouble(self) -> bool:
-        """Whether callers, or an operator, have something to do with it; False where retries saved next to all."""
+        """Whether callers noticed it, or an operator caused it. False for `retried`."""
         return self.kind != "retried"
 
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Hosts that fell within an interval or so of each other: more likely it is us than all of them."""
+    """Hosts that fell within an interval or so of each other: more likely our own fault than that of all of them."""
 
     begin: float
     end: float | None
-    """When the last of them was over; None where one is not."""
+    """When the last of them was over; None if one is not."""
     hosts: tuple[str, ...]
     of_hosts: int
     """How many hosts were called at that time."""
     episodes: tuple[int, ...]
-    """Their numbers in `Report.episodes`."""
+    """Their indexes in `Report.episodes`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is to be said about a host, or about several that fell together; or that all is well."""
+    """What the report says about a host, or about several that fell together; or that all is well."""
 
     tone: Literal["good", "note", "over", "bad"]
-    """`bad`: trouble that is not over; `over`: trouble that is; `note`: worth knowing, no trouble; `good`."""
+    """`bad`: trouble goes on; `over`: trouble has ended; `note`: worth knowing, no trouble; `good`: all is well."""
     which: str
-    """The heading: the host with its name, or how many hosts fell together; a sentence where all is well."""
+    """The heading: the host with its name, or how many hosts fell together; a sentence if all is well."""
     since: tuple[str, ...] = ()
-    """A line for each episode, latest last: from when until when, and what was wrong."""
+    """A line for each episode, or for hosts that were back together: from when until when, and what was wrong."""
     done: str = ""
     """What sleepwalker did about it."""
     over: str = ""
-    """Whether it is over: begins with yes, no or another word that says how far."""
+    """Whether it is over. Begins with `yes`, `no`, or words in between such as `for now`."""
     next: str = ""
     """What to do now."""
     runbook: str = ""
@@ -144,4 +144,4 @@ class Finding:
     hosts: tuple[str, ...] = ()
     """Addresses of the hosts that it is about."""
     episodes: tuple[int, ...] = ()
-    """Their numbers in `Report.episodes`."""
+    """The indexes of its episodes in `Report.episodes`."""

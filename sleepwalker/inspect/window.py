@@ -1,4 +1,4 @@
-"""Which part of the logs is looked at: from when, until when, and which hosts."""
+"""Which part of the logs is inspected: from when, until when, and which hosts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PART = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d(?:[.,]\d+)?))?")
 #: Below this a bare number is more likely a duration without its unit than a time in the year 1973.
 _EARLIEST = 1e8
-#: The year 2020. No event is older; a clock that was not set begins at 1970, 1980 or 2000.
+#: The year 2020. No event is older: a clock that was not set starts in 1970, 1980 or 2000.
 _OLDEST = 1_577_836_800.0
-#: Seconds: half of the tenth to which a time of day is told.
+#: Seconds: half of the tenth to which a time of day is rounded.
 _NEARLY = 0.05
-#: Seconds: clocks differ, and zones are mistaken, by less.
+#: Seconds. Clocks differ by less, and a wrong time zone is off by less.
 _AHEAD = 86_400.0
 
 
@@ -31,9 +31,10 @@ class Filter:
     since: float | None = None
     until: float | None = None
     hosts: tuple[str, ...] = ()
-    """Parts of addresses or names, or patterns with `*` and `?` for whole ones; one has to fit."""
+    """Parts of addresses or names, or patterns with `*` and `?` for whole ones. One has to fit."""
     also: tuple[str, ...] = ()
-    """Addresses of hosts that go by such a name, and names that hooks gave such addresses: `Session.use` finds them."""
+    """Addresses of hosts with a fitting name, and names for which hooks gave a fitting address. `Session.use` fills it
+    in."""
 
     def condition(self) -> str:
         """The filter as an SQL condition on `time`, `host` and `name`."""
@@ -45,26 +46,26 @@ class Filter:
         if self.hosts:
             ways = [self.fits("host"), f"(name IS NOT NULL AND {self.fits('name')})"]
             if self.also:
-                # What has a name of its own is of that name; a host's circuit is that of all of its names.
+                # An event with a name belongs to that name; one without, as of a circuit, to all names of its host.
                 ways.append(f"(name IS NULL AND host IN ({', '.join(map(literal, self.also))}))")
             parts.append(f"({' OR '.join(ways)})")
         return " AND ".join(parts) or "true"
 
     def fits(self, column: str) -> str:
-        """An SQL condition: that the text in the column is one of `hosts`."""
+        """An SQL condition: one of `hosts` fits the text in the column."""
         return "(" + " OR ".join(_fits(word, column) for word in self.hosts) + ")"
 
 
 def _fits(host: str, column: str) -> str:
-    text = literal(host.encode("utf-8", "backslashreplace").decode().lower())  # what a shell gave may be no UTF-8
-    # GLOB knows sets in brackets too, and an IPv6 address has some.
+    text = literal(host.encode("utf-8", "backslashreplace").decode().lower())  # an argument may not be UTF-8
+    # Brackets mean a set of characters to GLOB, and IPv6 addresses contain them.
     if "*" in host or "?" in host:
         return f"lower({column}) GLOB {text.replace('[', '[[]')}"
     return f"contains(lower({column}), {text})"
 
 
 def believable(now: float) -> str:
-    """An SQL condition on `time`: that a clock which is set has shown it by now."""
+    """An SQL condition on `time`: from 2020 to a day after `now`. Other times are those of a wrong clock."""
     return f"time BETWEEN {_timestamp(_OLDEST)} AND {_timestamp(now + _AHEAD)}"
 
 
@@ -76,7 +77,7 @@ def moment(text: str, now: float) -> float:
     """The time that a text means, in seconds since 1970.
 
     An ISO 8601 date and time (UTC unless it says otherwise), seconds since 1970, `14:03` (the last time that a UTC
-    clock showed it), or how long ago: `15m`, `1h30m`. Raises `ValueError` that says so.
+    clock showed it), or how long ago: `15m`, `1h30m`. Raises `ValueError` with these forms for any other text.
     """
     said = text.strip()
     rest = _PART.sub("", said).strip()
@@ -119,9 +120,9 @@ def iso(seconds: float) -> str:
 
 
 def clock_time(seconds: float, *, date: bool = False, fraction: bool = False) -> str:
-    """`14:03:07`, with the date in front or tenths of a second behind it where wanted.
+    """`14:03:07`; with `date`, the month and day in front; with `fraction`, tenths of a second behind.
 
-    What began a few milliseconds before a second, as a call whose event bears that second, is told by the second.
+    Times are rounded to tenths first: a call that began a few milliseconds before a second is shown with that second.
     """
     stamp = datetime.fromtimestamp(seconds + _NEARLY, UTC)
     tenths = f".{stamp.microsecond // 100_000}" if fraction else ""

@@ -1,4 +1,4 @@
-"""How a report says times, durations, shares and counts, in the terminal and on the page alike."""
+"""Times, durations, shares and counts in words, for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = [
     "seconds", "share", "span", "times", "until", "when",
 ]  # fmt: skip
 
-#: Spaces at which no line is to end: `23 h 59 min`, `19.5 % of`, `8 processes`, `p95 20 ms`.
+#: Spaces at which a line must not break: `23 h 59 min`, `19.5 % of`, `8 processes`, `p95 20 ms`.
 _APART = re.compile(
     r"(?<=\d) (?=(?:ms|s|min|h|d|of|UTC|calls?|sends?|events?|process(?:es)?|hosts?|times|retr(?:y|ies))\b)"
     r"|(?<=\d) (?=%)|(?<=%) (?=of\b)|(?<=\d (?:h|d)) (?=\d)|(?<=\d min) (?=\d)|(?<=\bp\d\d) (?=[\d.]+ )"
@@ -34,12 +34,12 @@ RESTORED = {
     "hand": "it was restored by hand",
     "time": "its time had expired",
 }
-#: Seconds: what is due within these after the log's end needs no date.
+#: Seconds. A time that is due within these after the log's end is not written in full.
 _SOON = 12 * 3600.0
 
 
 def misdated(report: Report) -> str | None:
-    """What is to be said of events whose time cannot be; nothing where there are none."""
+    """The sentence about events with impossible times; None if there are none."""
     if not report.misdated:
         return None
     first = report.misdated_lines[0]
@@ -51,9 +51,9 @@ def misdated(report: Report) -> str | None:
 
 
 def when(seconds: float, report: Report) -> str:
-    """A time of day, with the date where the report covers more than one, and with tenths where it covers minutes.
+    """A time of day, with the date if the report covers more than one, and with tenths if it covers under two minutes.
 
-    One that lies outside what the report covers is told in full, unless it is due soon after.
+    A time outside the report's period is written in full, unless it is due soon after.
     """
     length = report.end - report.begin
     if not report.begin - 1 <= seconds <= report.end + _SOON:
@@ -63,7 +63,7 @@ def when(seconds: float, report: Report) -> str:
 
 
 def until(begin: float, end: float, report: Report) -> str:
-    """The end of a time whose begin was told: without the day, where that is the same."""
+    """The end of a time whose begin was written before: without the day, if that is the same."""
     first, last = when(begin, report), when(end, report)
     day, space, clock = last.rpartition(" ")
     return clock if space and first.startswith(f"{day} ") else last
@@ -79,7 +79,7 @@ def period(report: Report) -> str:
 
 
 def about_filter(report: Report) -> str:
-    """What the filter leaves of the logs; nothing where it leaves all."""
+    """What the filter includes; empty if that is everything."""
     chosen = report.chosen
     parts = [f"hosts that fit {' or '.join(chosen.hosts)}"] if chosen.hosts else []
     for word, at in (("since", chosen.since), ("until", chosen.until)):
@@ -157,12 +157,12 @@ def share(ratio: float | None) -> str:
 
 
 def glued(text: str) -> str:
-    """The text with no-break spaces between numbers and what they count, for where it is wrapped."""
+    """The text with no-break spaces between numbers and what they count, for text that is wrapped."""
     return _APART.sub("\N{NO-BREAK SPACE}", text)
 
 
 def cut_short(report: Report) -> str:
-    """What is to be said first where a log could not be read to its end; nothing where all could."""
+    """The warning if a log could not be read to its end; empty if all could."""
     cut = [file.name for file in report.files if file.cut]
     if not cut:
         return ""

@@ -136,6 +136,9 @@ CASES = {
     "hedged": Case(
         answers=lambda: reply(200, b"ok", delay=0.006), policy=POLICY.replace(hedge={"delay": 0.002}), idle=4
     ),
+    "streamed, and hedged": Case(
+        _stream, lambda: reply(200, b"x" * 200_000, delay=0.006), POLICY.replace(hedge={"delay": 0.002}), idle=4
+    ),
     "queued for a place": Case(
         _second, lambda: reply(200, b"ok", delay=0.001), POLICY.replace(bulkhead={"max_concurrent": 1, "max_wait": 9})
     ),

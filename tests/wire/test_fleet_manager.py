@@ -592,8 +592,10 @@ def test_a_forked_child_is_a_worker_of_its_own(url: str, redis_server: RedisServ
 
     def child() -> object:
         until(lambda: parent.joined and parent.manager.fleet.workers == 2)  # type: ignore[union-attr]
+        # On a busy machine one of them may have aged out meanwhile, and joins again.
+        both = {str(os.getpid()), str(os.getppid())}
+        until(lambda: {label.split()[-1] for label in overview(url).workers.values()} == both)
         assert len(set(overview(url).workers) - ids) == 1
-        assert {label.split()[-1] for label in overview(url).workers.values()} == {str(os.getpid()), str(os.getppid())}
         parent.manager.isolate("https://of-the-child.example.com", reason="by the child")
         until(lambda: "https://of-the-child.example.com" in overview(url).orders)
         assert not [event for event in parent.named("host.isolated") if event.host == HOST]

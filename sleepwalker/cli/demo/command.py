@@ -58,7 +58,7 @@ _EXAMPLES = examples(
 #: The port of `--serve`, which the docs name.
 PORT = 8765
 
-#: Seconds between two lines of progress where nothing can move.
+#: Seconds between two lines of progress if lines cannot be overwritten.
 _LINE_EVERY = 3.0
 
 
@@ -108,7 +108,7 @@ def _share(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the demo, whose exit code does not depend on its numbers: it is 0. With --serve, be the server."""
+    """Run the demo, or with --serve the server. The exit code is 0 whatever the numbers, or 1 if it cannot start."""
     _check(args)
     if args.serve:
         from sleepwalker.cli.demo import serve  # noqa: PLC0415 - needs nothing that the demo needs, and asyncio
@@ -136,7 +136,7 @@ def _demo(args: argparse.Namespace) -> int:
     course = QUICK if args.quick else FULL
     seed = int(BLOCKING_CLOCK.random() * SEEDS) if args.seed is None else args.seed
     log = args.log or _new_log()
-    # A proxy of the environment would otherwise stand between both sides and the fleet.
+    # Otherwise a proxy of the environment would stand between both sides and the fleet.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
     screen = display.console(sys.stderr if args.json else sys.stdout)
     speak = not args.json and not display.can_move(screen)
@@ -182,14 +182,14 @@ def _demo(args: argparse.Namespace) -> int:
 def _drive(
     report: Report, fleet: Fleet, connections: contextlib.ExitStack, speak: Callable[[str], object] | None
 ) -> None:
-    """Wait until all calls are done or the time is up. However it ends, no thread is left waiting for a server."""
+    """Wait until all calls are done or the time is up. In any case, no thread is left waiting for a server."""
     spoken = 0.0
     try:
         for lane in report.lanes():
             lane.start()
         while report.running() and report.elapsed() < report.course.limit:
             BLOCKING_CLOCK.sleep(0.1)
-            # The end needs no line of progress: the table follows at once.
+            # No line of progress at the end: the table follows at once.
             if speak is not None and report.elapsed() >= spoken + _LINE_EVERY and report.running():
                 spoken = report.elapsed()
                 speak(report.line())
@@ -206,7 +206,7 @@ def _drive(
 
 
 def _manager(fleet: Fleet, report: Report) -> sleepwalker.ConnectionManager[sleepwalker.Connection]:
-    """A manager that knows one address, the directory's, and finds all others by their names."""
+    """A manager that knows only the directory's address, and finds all other hosts by name."""
     policies = {host.name: host.policy for host in HOSTS}
     manager = sleepwalker.ConnectionManager[sleepwalker.Connection](policies=policies, observer=report.observe)
     url = f"http://127.0.0.1:{fleet.ports[0][DIRECTORY]}"
@@ -231,7 +231,7 @@ def _managed(
 
 
 def _plain(url: str) -> Callable[[], Call]:
-    """Calls as a careful user writes them: a session per thread, a timeout, and the status looked at."""
+    """Calls as a careful user of requests writes them: a session per thread, a timeout and a check of the status."""
     threads = threading.local()
 
     def send() -> Call:

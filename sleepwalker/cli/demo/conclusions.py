@@ -1,4 +1,4 @@
-"""What the demo's numbers say, in sentences: what was gained, and what it cost."""
+"""The demo's conclusions in sentences: what was gained, and what it cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sleepwalker.cli.demo.plan import PLAIN_TIMEOUT, SIDES, Course, Side
 from sleepwalker.cli.summary import Summary
 from sleepwalker.cli.text import count, seconds
 
-#: The least difference in seconds between the ends of the two sides that is spoken of.
+#: The least difference in seconds between the ends of the two sides that is reported.
 _NOTEWORTHY = 0.1
 
 Summaries = Mapping[str, Mapping[Side, Summary]]
@@ -24,7 +24,7 @@ def conclusions(
     done_after: Mapping[Side, float],
     move: Move,
 ) -> list[str]:
-    """The sentences, each a line; all numbers in them are measured ones."""
+    """The sentences, a line each. All numbers in them are measured."""
     lines = [_answers(summaries)]
     if waited := _waiting(course, summaries, done_after):
         lines.append(waited)
@@ -55,7 +55,7 @@ def _answers(summaries: Summaries) -> str:
 def _waiting(course: Course, summaries: Summaries, done_after: Mapping[Side, float]) -> str | None:
     ours, theirs = (summaries["drips"][side].longest or 0.0 for side in SIDES)
     parts = []
-    if theirs >= course.drip / 2:  # else chance had no body drip, and there was nothing to wait for
+    if theirs >= course.drip / 2:  # else no body dripped, by chance, and there was nothing to wait for
         parts.append(f"the slowest call to drips took {seconds(ours)}, and {seconds(theirs)} through plain requests")
     if abs(done_after["sleepwalker"] - done_after["requests"]) >= _NOTEWORTHY:
         after = [seconds(done_after[side]) for side in SIDES]

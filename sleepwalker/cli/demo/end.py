@@ -1,4 +1,4 @@
-"""What the demo leaves: a log, how to inspect it, and a page with charts where one was asked for."""
+"""What the demo leaves: a log, the command to inspect it and, on request, a page with charts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sleepwalker import files
 
 
 def again(seed: int, *, quick: bool) -> tuple[str, str]:
-    """How to have the same luck again. What the callers draw, their waits, differs all the same."""
+    """How to repeat the random faults. The callers' random waits still differ."""
     return "repeat these faults:", f"  {command()} demo{' --quick' if quick else ''} --seed {seed}"
 
 
 def command() -> str:
-    """How this process was started, to be typed again: a script by its path where the shell would not find it."""
+    """The command that started this process, to be typed again. With its path if the shell would not find it."""
     script = Path(sys.argv[0])
     if script.name == "__main__.py":
         return f"{shlex.quote(sys.executable)} -m sleepwalker"
@@ -26,7 +26,7 @@ def command() -> str:
 
 
 def write_page(log: Path, target: Path) -> None:
-    """Write what `inspect --html` would. Raises `InspectError` for a log that cannot be read or a missing package."""
+    """Write the page of `inspect --html`. Raises `InspectError` for an unreadable log or a missing package."""
     from sleepwalker import inspect  # noqa: PLC0415 - only this needs it
 
     with inspect.Session() as session:
@@ -37,7 +37,7 @@ def write_page(log: Path, target: Path) -> None:
 
 
 def closing_lines(log: Path, target: Path | None) -> Iterator[str]:
-    """The last lines; the page is written for one of them."""
+    """The last lines. Writes the page when it comes to its line."""
     from sleepwalker import inspect  # noqa: PLC0415
 
     yield f"event log (JSON lines): {log}"

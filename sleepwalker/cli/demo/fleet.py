@@ -1,8 +1,8 @@
 """The demo's flaky fleet: real HTTP/1.1 servers on loopback, in a process of their own.
 
-Runs as a script (`python -I fleet.py`) and needs nothing but the standard library. It prints one line of JSON
-with its ports, starts its clock at the first line that it reads from stdin, and ends when its stdin does: it
-cannot outlive the process that started it, however that ended.
+Runs as a script (`python -I fleet.py`) and needs only the standard library. It prints one line of JSON with its ports,
+starts its clock at the first line that it reads from stdin, and ends when its stdin does: so it cannot outlive the
+process that started it, however that ends.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from typing import IO, Self, cast
 
 #: The servers, in the order in which they are shown.
 NAMES = ("healthy", "flaky", "dies", "reboots", "drips", "moves")
-#: Those that go, and come back.
+#: Those that go down and come back.
 MORTAL = ("dies", "reboots")
-#: One server more, which tells the present addresses of the others as one JSON object, for any request.
+#: One more server, which answers any request with the current addresses of the others, as one JSON object.
 DIRECTORY = "directory"
 #: The share of its requests that `flaky` answers with 503.
 FLAKY_SHARE = 0.3
-#: `drips` sends one of so many bodies byte by byte, chosen at random, with so many seconds between two bytes. One of
-#: each ten, since a short run would often have none if each body were drawn by itself.
+#: `drips` sends one of this many bodies byte by byte, with this many seconds between two bytes. It is one at random of
+#: each ten, because a short run would often have none if each body were drawn by itself.
 DRIP_ONE_IN = 10
 DRIP_INTERVAL = 0.25
-#: How long a response takes where nothing goes wrong, in seconds.
+#: How long a response takes if nothing goes wrong, in seconds.
 LATENCY = (0.005, 0.020)
 
 _BODY = b'{"status": "fine"}\n'
@@ -48,10 +48,10 @@ def _head(status: str, length: int) -> bytes:
 
 
 class Fleet:
-    """The process, as the one that started it sees it."""
+    """The fleet's process, seen from the one that starts it."""
 
     def __init__(self, *, sets: int, seed: int, down_at: float, down_for: float, move_at: float, drip: float) -> None:
-        """Start the servers. Raises `RuntimeError` where they do not come up."""
+        """Start the servers. Raises `RuntimeError` if they do not come up."""
         options = {
             "sets": sets,
             "seed": seed,
@@ -60,7 +60,7 @@ class Fleet:
             "move-at": move_at,
             "drip": drip,
         }
-        # Isolated (-I): no variable and no file in the working folder decides what is imported.
+        # Isolated (-I): no environment variable and no file in the working folder affects the imports.
         command = [sys.executable, "-I", __file__, *(f"--{name}={value}" for name, value in options.items())]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own file
         self._stdin, self._stdout = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
@@ -69,7 +69,7 @@ class Fleet:
             self.close()
             raise RuntimeError(f"their process ended with code {self._process.returncode}")
         self.ports: list[dict[str, int]] = json.loads(line)
-        """By set and name, as they were at the start."""
+        """By set and name, as at the start."""
 
     def go(self) -> None:
         """Start the fleet's clock: from now on, servers die and come back on time."""
@@ -101,7 +101,7 @@ class Server:
     """One server that can be taken down and brought back on the same port, or on another one."""
 
     def __init__(self, talk: Talk, port: int = 0, *, limit: int = 2**16) -> None:
-        """`limit` is the most bytes that a read up to a separator takes. Raises `OSError` where the port is taken."""
+        """`limit` is the most bytes of a read up to a separator. Raises `OSError` if the port is taken."""
         self._talk = talk
         self._limit = limit
         self._socket = _bound(port)
@@ -135,7 +135,7 @@ class Server:
             writer.transport.abort()
 
     async def move(self) -> None:
-        """Go on at another port. The old one stays bound, without listening, as for a server that is down."""
+        """Continue at another port. The old one stays bound, without listening, as for a server that is down."""
         self.down()
         self._left.append(self._socket)
         self._socket = _bound(0)
@@ -149,14 +149,14 @@ class Server:
         except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the client went away, or it does not speak HTTP
         except asyncio.CancelledError:
-            pass  # the server ends; let out, it would be printed
+            pass  # the server ends; raised, it would be printed
         finally:
             self._open.discard(writer)
             writer.close()
 
 
 async def _answer_all(respond: Respond, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer each request of a connection alike."""
+    """Answer each request of a connection in the same way."""
     while True:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0].strip()
@@ -180,7 +180,7 @@ def _bound(port: int) -> socket.socket:
 
 
 def _servers(seed: int, drip: float) -> dict[str, Server]:
-    """One set of servers. Sets with the same seed respond alike to their n-th request."""
+    """One set of servers. Sets with the same seed give the same response to their n-th request."""
     dice = {name: random.Random(f"{seed} {name}") for name in NAMES}
 
     async def fine(name: str, writer: asyncio.StreamWriter) -> None:

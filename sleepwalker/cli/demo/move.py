@@ -1,4 +1,4 @@
-"""The demo's manager: a hook that asks a directory where each server is, and what it did for the one that moves."""
+"""A hook that asks a directory where each server is, and a record of what it did for the server that moves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FOLLOWED = (HostBroken, ConnectionEvicted, ConnectionRetired, ConnectionHooked,
 
 
 class DirectoryHook(sleepwalker.ConnectionHook):
-    """Makes connections to where a directory says that a host is now: its name is all that callers know."""
+    """Connects to the address that a directory has for a host. Callers know only the host's name."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class DirectoryHook(sleepwalker.ConnectionHook):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """How the callers got over the move: the last response from the old address, the first one from the new."""
+    """The gap at the move: the last response from the old address, and the first one from the new."""
 
     old: str
     new: str
@@ -61,7 +61,7 @@ class Gap:
 
 
 class Move:
-    """Follows what the callers of the server that moves get, and what the manager does for them."""
+    """Records the responses that callers of the moving server get, and what the manager does for them."""
 
     def __init__(self, planned_at: float, elapsed: Callable[[], float]) -> None:
         self.events: list[dict[str, Any]] = []
@@ -80,7 +80,7 @@ class Move:
             self.events.append({"at": self._elapsed(), "event": event.name, **event.fields()})
 
     def gap(self) -> Gap | None:
-        """None where there was no response from one of the two addresses."""
+        """The gap at the move; None if one of the two addresses never responded."""
         responses = sorted(self._responses)
         old = responses[0][1] if responses else ""
         new = next((address for _, address in responses if address != old), None)
@@ -90,11 +90,11 @@ class Move:
         return Gap(old, new, max(at for at, address in responses if address == old), first)
 
     def hook_calls(self) -> int:
-        """How often the hook was asked, by its responses."""
+        """How often the hook was called, by the events of its results."""
         return self._count(ConnectionHooked, HookFailed)
 
     def to_dict(self) -> dict[str, Any]:
-        """What was measured, as JSON-ready values; times are seconds since the traffic began."""
+        """The measurements as JSON-ready values. Times are seconds since the traffic began."""
         gap = self.gap()
         return {
             "host": MOVING,
@@ -108,7 +108,7 @@ class Move:
         }
 
     def sentence(self, ours: Summary, theirs: Summary) -> str:
-        """What follows, in words."""
+        """The conclusion in words."""
         gap = self.gap()
         if gap is None:
             return (

@@ -1,4 +1,4 @@
-"""What the demo does: which hosts there are, which policy each is called under, and when things happen."""
+"""The plan of the demo: its hosts, the policy of each, and when things happen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Course:
     """When things happen, in seconds since the traffic began."""
 
     traffic: float
-    """Calls are due from 0 to then."""
+    """Calls are due from 0 until then."""
     down_at: float
     down_for: float
     move_at: float
@@ -53,10 +53,11 @@ HOSTS = (
     Host("moves", "standard", 10, "is at another port after {move_at:g} s"),
 )
 
-#: The luck of a run is a number below this, short enough to be typed again.
+#: The seed of a run is below this: short enough to be typed again.
 SEEDS = 10_000
 
 #: Threads per host and side.
 WORKERS = 3
-#: What a careful user of plain requests writes, in seconds. It bounds the silence between two bytes, not the call.
+#: The timeout that a careful user of plain requests sets, in seconds. It limits the silence between two bytes, not the
+#: call.
 PLAIN_TIMEOUT = 10

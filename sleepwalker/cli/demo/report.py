@@ -1,4 +1,4 @@
-"""What the demo shows: the state of the traffic while it runs, then the table and what follows from it."""
+"""What the demo shows: the state of the traffic while it runs, then the table and the conclusions."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ class Report:
     def __init__(self, course: Course, lanes: Lanes) -> None:
         self.course = course
         self.transitions: list[dict[str, Any]] = []
-        """What the breakers did: `at` (seconds since the traffic began), `host`, `to`, and why."""
+        """What the breakers did: `at` (seconds since the traffic began), `host`, `to`, and why it opened."""
         self.rejected_at: list[tuple[float, str]] = []
-        """When (seconds since the traffic began) which host's breaker refused a call."""
+        """For each rejected call, when (seconds since the traffic began), and its host."""
         self.move: Move = Move(course.move_at, self.elapsed)
         self.done_after: dict[Side, float] = {}
         """Seconds until all calls of a side were done."""
         self._lanes = lanes
         self._names: dict[str, str] = {}
-        """What hosts are called, by the origins that the hook found for them."""
+        """The names of hosts, by the origins that the hook found for them."""
         self._begin = 0.0
         self._took: float | None = None
 
     def begin(self) -> None:
-        """The traffic begins now."""
+        """Note that the traffic begins now."""
         self._begin = SYSTEM_CLOCK.monotonic()
 
     def end(self) -> None:
-        """Nothing runs any more."""
+        """Note that nothing runs any more."""
         self._took = self.elapsed()
         for side in SIDES:
             self.done_after.setdefault(side, self._took)
@@ -62,19 +62,19 @@ class Report:
         return SYSTEM_CLOCK.monotonic() - self._begin if self._begin else 0.0
 
     def lanes(self) -> Iterator[Lane]:
-        """All of them."""
+        """The lanes of both sides."""
         for side in SIDES:
             yield from self._lanes[side].values()
 
     def running(self) -> bool:
-        """Whether any side still works."""
+        """Whether any side is still running. Notes when a side is done."""
         for side in SIDES:
             if side not in self.done_after and not any(lane.running() for lane in self._lanes[side].values()):
                 self.done_after[side] = self.elapsed()
         return len(self.done_after) < len(SIDES)
 
     def observe(self, event: Event, _level: Level | None = None, /) -> None:
-        """Follow what the manager and its connections tell, from any thread."""
+        """Note an event of the manager or its connections, from any thread."""
         if isinstance(event, ConnectionHooked) and event.target is not None:
             self._names[event.target] = event.host
         at, host = self.elapsed(), self._names.get(event.host, event.host)
@@ -92,7 +92,7 @@ class Report:
                 self.rejected_at += [(at, host)] * (event.count or 1)
 
     def summaries(self, *, final: bool) -> Summaries:
-        """The numbers by host and side; at the end with the calls that were never sent."""
+        """The numbers by host and side. `final`: with the calls that were never sent."""
         return {
             host.name: {
                 side: summarise(lane.calls, lane.total if final else None)
@@ -114,13 +114,13 @@ class Report:
         return display.stacked(title, display.table(headers, rows, words=(*headers[:2], headers[3])), "")
 
     def picture(self) -> display.RenderableType:
-        """The state of things, to be drawn again and again."""
+        """The current state, to be drawn again and again."""
         note = f"{self.elapsed():4.1f} s{self._situation()}"
         done, planned = sum(len(lane.calls) for lane in self.lanes()), sum(lane.total for lane in self.lanes())
         return display.stacked(self._table(final=False), "", display.progress(note, done, planned, self.elapsed()))
 
     def line(self) -> str:
-        """The state of things in one line."""
+        """The current state in one line."""
         parts = []
         for side in SIDES:
             if side in self.done_after:
@@ -132,7 +132,7 @@ class Report:
         return f"{self.elapsed():4.0f} s  {' | '.join(parts)}"
 
     def result(self) -> display.RenderableType:
-        """The numbers, and what they say."""
+        """The table and the conclusions."""
         return display.stacked(self._table(final=True), "", *self._conclusions(self.summaries(final=True)))
 
     def to_dict(self) -> dict[str, Any]:

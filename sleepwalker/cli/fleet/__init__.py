@@ -1,4 +1,4 @@
-"""`sleepwalker fleet`: what the workers of a service found out together, and an operator's orders to all of them."""
+"""`sleepwalker fleet`: what the workers of a service found out, and an operator's orders to all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which store a command is about, and what is said where it cannot be used."""
+"""Opens the store of a command, and says why it cannot be used."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from sleepwalker.cli.parser import UsageError
 from sleepwalker.fleet.store import Store, StoreError
 from sleepwalker.fleet.stores import DEFAULT_SERVICE, check_service, file_path, open_store, scheme_of
 
-#: The environment variable that holds the store's URL, with its password where it has one.
+#: The environment variable with the store's URL, including its password if it has one.
 VARIABLE = "SLEEPWALKER_FLEET"
-#: That which holds the name of the service.
+#: The environment variable with the name of the service.
 SERVICE_VARIABLE = "SLEEPWALKER_FLEET_SERVICE"
-#: Seconds for one question: a person waits.
+#: Timeout of the store in seconds: a person is waiting.
 _TIMEOUT = 3.0
 
 
 class Unusable(Exception):
-    """The store cannot be used now; the text is one line and shows no credentials."""
+    """The store cannot be used now. The text is one line without credentials."""
 
 
 @contextlib.contextmanager
 def store_of(args: argparse.Namespace) -> Iterator[Store]:
-    """The store, closed at the end. Raises `UsageError` for a URL that cannot be, `Unusable` for a missing file.
+    """A context with the store, which it closes. Raises `UsageError` for an invalid URL, `Unusable` for a missing file.
 
-    Within, a `StoreError` becomes an `Unusable` that names the store. `args.service` is the service from then on.
+    A `StoreError` in the context becomes an `Unusable` that names the store. Sets `args.service` to the service.
     """
     given: str | None = args.store
-    args.store = None  # it may hold a password, and is not looked at again
+    args.store = None  # it may hold a password, and is not needed again
     url = given or os.environ.get(VARIABLE)
     where = "--store" if given else VARIABLE
     if not url:
@@ -43,7 +43,7 @@ def store_of(args: argparse.Namespace) -> Iterator[Store]:
     except ValueError as error:
         raise UsageError(f"{whose}: {error}") from None
     try:
-        # The workers make the file. Made here it would be this user's, and a slip in its name would go unseen.
+        # The workers create the file. Created here, it would belong to this user, and a typo would go unnoticed.
         missing = scheme_of(url) == "file" and not file_path(url).exists()
         store = None if missing else open_store(url, args.service, _TIMEOUT)
     except (ValueError, ImportError) as error:
@@ -58,11 +58,11 @@ def store_of(args: argparse.Namespace) -> Iterator[Store]:
 
 
 def nobody(service: str) -> str:
-    """What is said where the store knows no worker of the service."""
+    """The text if the store knows no worker of the service."""
     return f"service {service} has no running workers; use --service or {SERVICE_VARIABLE} to name another service"
 
 
 def named(store: Store, error: StoreError) -> str:
-    """What a store said, with its place where that is not in it."""
+    """The text of a store's error, with the store's address if that is not in it."""
     text = str(error)
     return text if store.shown.partition("://")[2] in text else f"{store.shown}: {text}"

@@ -1,4 +1,4 @@
-"""`sleepwalker fleet isolate`, `restore` and `reset`: an operator's orders, which all workers carry out."""
+"""`sleepwalker fleet isolate`, `restore` and `reset`: an operator's orders to all workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STORE = re.compile(r"(?:rediss?(?:\+\w+)?|unix|file):", re.IGNORECASE)
 
 
 def span(text: str) -> float:
-    """A type for `add_argument`: a time in seconds, of `90s`, `15m`, `2h`, `1h30m`, `3d`."""
+    """A type for `add_argument`: a duration such as `90s`, `15m`, `2h`, `1h30m` or `3d`, in seconds."""
     parts = _PART.findall(text.lower())
     if not parts or "".join(map("".join, parts)) != text.lower():
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a time: use 90s, 15m, 2h, 1h30m or 3d")
@@ -35,7 +35,7 @@ def span(text: str) -> float:
 
 
 def moment(text: str) -> datetime:
-    """A type for `add_argument`: a moment, which has a time zone."""
+    """A type for `add_argument`: a date and time with a time zone."""
     try:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -73,7 +73,7 @@ def reset(args: argparse.Namespace) -> int:
 
 
 def _key(args: argparse.Namespace) -> str:
-    """The name by which workers know the host. `args.is_url` says whether that is its URL."""
+    """The name by which workers know the host. Sets `args.is_url` to whether HOST is a URL."""
     host: str = args.host
     if _STORE.match(host):
         raise UsageError("HOST is the URL of a store (not shown): pass it as --store URL")
@@ -96,12 +96,12 @@ def _too_far(args: argparse.Namespace) -> str:
 
 
 def _name() -> str:
-    """Who gives the order, as far as it is written into the store: no user's name."""
+    """Who gives the order, for the store: the machine, not the user's name."""
     return f"the command line on {socket.gethostname()}"[:100]
 
 
 def _give(args: argparse.Namespace, key: str, order: Order) -> int:
-    """Give the order; 1 where the store could not take it."""
+    """Give the order. Returns the exit code: 1 if the store could not take it."""
     try:
         with store_of(args) as store:
             before = store.overview()
@@ -130,7 +130,7 @@ def _note(text: str) -> None:
 
 
 def _no_url(name: str) -> str:
-    """What is said of a HOST without a scheme: no store knows whether a hook knows it, or it is a slip."""
+    """The note about a HOST without a scheme: it may be a name that a hook knows, or a mistake."""
     try:
         parse_hostname(f"http://{name}")
         meant = f"http://{name} or https://{name}"
@@ -151,7 +151,7 @@ def _is_isolated(before: Overview, key: str) -> bool:
 
 
 def _done(key: str, order: Order, before: Overview, until: float | None) -> str:
-    """What was ordered, in a sentence."""
+    """A sentence about the order that was given."""
     workers = count(len(before.workers), "worker")
     host = safe_line(key)
     if order.kind == "isolate":

@@ -1,4 +1,4 @@
-"""`sleepwalker fleet status`: which hosts are in trouble, and which workers say so; once, or until Ctrl-C."""
+"""`sleepwalker fleet status`: the hosts in trouble, and the workers that say so; once, or until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with signals.as_exits(), store_of(args) as store:
             if not args.json:
-                from sleepwalker.cli import display  # noqa: F401, PLC0415 - which says what it needs
+                from sleepwalker.cli import display  # noqa: F401, PLC0415 - its import says what it needs
             shown = picture(store.overview(), quorum)
             if args.watch:
                 shown = _watch(store, shown, args, quorum)
@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _watch(store: Store, first: Picture, args: argparse.Namespace, quorum: Quorum) -> Picture:
-    """Look again and again, until Ctrl-C; the last picture stays, and is returned.
+    """Look again and again, until Ctrl-C. The last picture stays, and is returned.
 
-    On a terminal it moves; elsewhere it is shown when it changed. A store that goes away is waited for.
+    On a terminal it is redrawn; elsewhere it is shown again when it changes. If the store goes away, wait for it.
     """
     shown, last, lost = first, None, ""
 
@@ -66,7 +66,7 @@ def _watch(store: Store, first: Picture, args: argparse.Namespace, quorum: Quoru
                 shown, was, lost = picture(store.overview(), quorum), lost, ""
             except StoreError as error:
                 was, lost = lost, named(store, error)
-            if not moving and bool(lost) != bool(was):  # what it says of it may change with each try
+            if not moving and bool(lost) != bool(was):  # the error's text may change with each try
                 _say(lost or f"{store.shown} answers again")
     if last is None or _what(shown, store, args, quorum) != last:
         _show(shown, store, args, quorum)
@@ -75,7 +75,7 @@ def _watch(store: Store, first: Picture, args: argparse.Namespace, quorum: Quoru
 
 @contextlib.contextmanager
 def _moving(state: Any, store: Store, args: argparse.Namespace) -> Iterator[bool]:
-    """Within, a terminal shows the picture as it is at the time; whether there is one."""
+    """A context in which a terminal shows the current picture. Yields whether there is one."""
     if args.json:
         yield False
         return
@@ -95,7 +95,7 @@ def _moving(state: Any, store: Store, args: argparse.Namespace) -> Iterator[bool
 
 
 def _what(shown: Picture, store: Store, args: argparse.Namespace, quorum: Quorum) -> dict[str, Any]:
-    """What a reader sees change, which the moment is not, nor ends that are worked out from it."""
+    """What counts as a change: not the current time, and not the ends that are calculated from it."""
     whole = document(shown, store.shown, args.service, quorum)
     isolated = [{**one, "until": bool(one["until"])} for one in whole["isolated"]]
     return {**whole, "now": None, "isolated": isolated}

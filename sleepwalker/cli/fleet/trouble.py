@@ -1,4 +1,4 @@
-"""What is wrong in a fleet, from all that its store keeps: the worst first. Pure."""
+"""What is wrong in a fleet, from all that its store keeps, worst first. No I/O."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from sleepwalker.cli.fleet.words import iso
 from sleepwalker.fleet.store import Order, Overview, View
 from sleepwalker.fleet.verdicts import Quorum, Tally
 
-#: Broken for all; enough say so, and the others are heard first; too few say so.
+#: `broken`: for all workers. `heard`: enough workers say so, but the others are heard first. `open`: too few say so.
 Verdict = Literal["broken", "heard", "open"]
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A host that some worker finds broken, or whose attempts all fail at one."""
+    """A host that some worker finds broken or failing."""
 
     host: str
     tally: Tally
     verdict: Verdict
     needed: int
-    """So many workers of those that report must find it broken."""
+    """How many of the reporting workers must find it broken."""
     views: Mapping[str, View]
-    """What each worker says, by its id."""
+    """What each worker reports, by its id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What there is to show at one moment."""
+    """What is shown of a fleet at one moment."""
 
     now: float
     workers: Sequence[tuple[str, str]]
-    """Id and label of each, by machine and number of the process."""
+    """Id and label of each, sorted by machine and process number."""
     hosts: Sequence[Trouble]
     isolated: Sequence[tuple[str, Order]]
 
     @property
     def trouble(self) -> bool:
-        """Whether a worker finds a host broken, or one is isolated."""
+        """Whether a worker finds a host broken or failing, or a host is isolated."""
         return bool(self.hosts or self.isolated)
 
 
 def picture(overview: Overview, quorum: Quorum) -> Picture:
-    """Judge what the store keeps."""
+    """Judge the content of the store."""
     hosts = [_trouble(host, tally, overview, quorum) for host, tally in overview.tallies.items() if tally.accusers]
     ranks: dict[Verdict, int] = {"broken": 0, "heard": 1, "open": 2}
     hosts.sort(key=lambda one: (ranks[one.verdict], -one.tally.broken, -one.tally.failing, one.tally.since, one.host))
@@ -65,7 +65,7 @@ def machine_of(label: str) -> tuple[str, str]:
 
 
 def document(shown: Picture, store: str, service: str, quorum: Quorum) -> dict[str, Any]:
-    """All of it as JSON-ready values. Moments are of the store's clock."""
+    """All of it as JSON-ready values. Times are those of the store's clock."""
     labels = dict(shown.workers)
     return {
         "store": store,

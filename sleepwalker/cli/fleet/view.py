@@ -1,4 +1,4 @@
-"""A fleet as people read it: a table of hosts by workers, and the isolations below it."""
+"""A fleet for people to read: a table of hosts by workers, and the isolations below it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sleepwalker.cli.fleet.trouble import Picture, Trouble, machine_of
 from sleepwalker.cli.fleet.words import lasting, moment_of, short
 from sleepwalker.cli.text import count
 
-#: Of each kind; all are in the JSON.
+#: How many hosts, and how many isolations, are shown. All are in the JSON.
 _MOST = 50
-#: More workers are counted by machine. What a row needs beside the host's name, at least.
+#: More workers than this are counted by machine. Columns that a row needs at least, besides the host's name.
 _MOST_CELLS, _REST = 60, 30
-#: Lines beside those of hosts, machines and isolations.
+#: Lines besides those of hosts, machines and isolations.
 _HEAD = 10
 _SAYS: dict[str | None, Cell] = {
     "broken": ("B", "bold red"),
@@ -25,7 +25,7 @@ _SAYS: dict[str | None, Cell] = {
 
 
 def render(shown: Picture, store: str, service: str, width: int, height: int | None = None) -> RenderableType:
-    """All of it in `width` columns; in about `height` lines, where it must not scroll."""
+    """All of it in `width` columns, and in about `height` lines if it must not scroll."""
     isolated = min(_MOST, len(shown.isolated), _MOST if height is None else max(1, height // 8))
     lines = None if height is None else height - _HEAD - 2 * isolated
     return stacked(
@@ -51,7 +51,7 @@ def _summary(shown: Picture) -> list[Cell]:
 
 
 def _hosts(shown: Picture, width: int, lines: int | None) -> list[RenderableType]:
-    """The hosts in trouble, with a cell for each worker where there is room, or the machines' counts."""
+    """The hosts in trouble, with a cell for each worker if there is room, or else counts by machine."""
     if not shown.hosts:
         return []
     hosts = shown.hosts[: _MOST if lines is None else max(1, min(_MOST, lines))]
@@ -95,7 +95,7 @@ def _hosts(shown: Picture, width: int, lines: int | None) -> list[RenderableType
 
 
 def _parts(rows: Sequence[Sequence[Cell | Text]], width: int) -> int:
-    """In how many parts, below each other, a table is shown that is too wide."""
+    """The number of parts, below each other, in which a table of these rows is shown."""
     first, *rest = (max(len(_plain(row[at])) for row in rows) + 2 for at in range(len(rows[0])))
     parts, room = 1, width + 2 - first
     for wide in rest:
@@ -128,7 +128,7 @@ def _cells(one: Trouble, machines: Sequence[Sequence[tuple[str, str]]]) -> Text:
 
 
 def _counts(one: Trouble, machines: Sequence[Sequence[tuple[str, str]]], room: int) -> str:
-    """The machines with most workers that find it broken, as many as there is room for."""
+    """The machines with the most workers that find it broken or failing: three, or as many as there is room for."""
     found = {
         machine_of(group[0][1])[0]: (sum(_accuses(one, worker) for worker, _ in group), len(group))
         for group in machines
@@ -161,7 +161,7 @@ def _isolated(shown: Picture, most: int) -> list[RenderableType]:
 
 
 def _shortened(name: str, most: int) -> str:
-    """A name with its middle left out where it is too long: its scheme and its end tell it apart best."""
+    """A name, without its middle if it is too long: its begin and its end tell it apart best."""
     if len(name) <= most:
         return name
     begin = most // 2

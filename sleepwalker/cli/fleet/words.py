@@ -1,4 +1,4 @@
-"""Moments and times as `sleepwalker fleet` shows them; all moments are of the store's clock."""
+"""Times and durations as `sleepwalker fleet` shows them. All times are those of the store's clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sleepwalker.cli.text import count
 
 
 def iso(moment: float | None) -> str | None:
-    """`2026-12-01T07:00:00.000Z`; None where there is no such moment."""
+    """`2026-12-01T07:00:00.000Z`; None for no or an infinite time."""
     if moment is None or not math.isfinite(moment):
         return None
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -21,7 +21,7 @@ def moment_of(moment: float) -> str:
 
 
 def short(moment: float, now: float) -> str:
-    """`07:00:00`, and `11-28 07:00` where that is not today."""
+    """`07:00:00`, or `11-28 07:00` if that is not today."""
     stamp = datetime.fromtimestamp(moment, UTC)
     today = stamp.date() == datetime.fromtimestamp(now, UTC).date()
     return f"{stamp:%H:%M:%S}" if today else f"{stamp:%m-%d %H:%M}"

@@ -1,4 +1,4 @@
-"""One call whose body goes to a file: it goes on with what is there of it, and a bar shows how far it is."""
+"""One call whose body goes to a file: it resumes a part that is there, and shows its progress as a bar."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sleepwalker.cli.parser import UsageError
 from sleepwalker.cli.text import count, safe_line, say, seconds, size, told
 from sleepwalker.clock import SYSTEM_CLOCK
 
-#: Errors that are no mistake of the command's: the disk is full, a limit was reached, or it is broken.
+#: Errors that are not usage errors: the disk is full or broken, or a limit was reached.
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def run(
     connection: sleepwalker.Connection, target: Target, *, output: Path, checksum: str | None, as_json: bool
 ) -> int:
-    """Download and show how it ends; the exit code."""
+    """Download and show the result. Returns the exit code."""
     begin = SYSTEM_CLOCK.monotonic()
     bar = _Bar(begin)
     done: sleepwalker.Download | None = None
@@ -55,7 +55,7 @@ def run(
         print(json.dumps(told_of, indent=2))
     else:
         told(one.summary(target, response, error, took, _written(done, checksum)), sys.stderr, indent="  ")
-    if isinstance(error, sleepwalker.URLError):  # nothing was sent, for it could not be
+    if isinstance(error, sleepwalker.URLError):  # nothing could be sent
         return 2
     return 0 if done is not None else 1
 
@@ -69,7 +69,7 @@ def _written(done: sleepwalker.Download | None, checksum: str | None) -> str:
 
 
 class _Bar:
-    """How far the file is, as the terminal shows it."""
+    """The progress of the file, as the terminal shows it."""
 
     def __init__(self, begin: float) -> None:
         self._begin = begin
@@ -78,7 +78,7 @@ class _Bar:
         self._total: int | None = None
 
     def reached(self, done: int, total: int | None) -> None:
-        """So many bytes are there, of so many."""
+        """Note that `done` bytes of `total` are there."""
         if self._first is None or done < self._first:
             self._first = done
         self._done, self._total = done, total
@@ -90,6 +90,6 @@ class _Bar:
         speed = f", {size(round(came / took))}/s" if came and took > 0 else ""
         if self._total is None:
             return display.line(f"{size(self._done)}{speed}, {seconds(took)}")
-        # What was there before took no time of this call's.
+        # The bytes from before took no time of this call.
         elapsed = took * self._done / came if came else 0.0
         return display.progress(f"{size(self._done)} of {size(self._total)}{speed}", self._done, self._total, elapsed)

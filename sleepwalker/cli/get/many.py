@@ -23,7 +23,7 @@ def run(
     concurrency: int,
     as_json: bool,
 ) -> int:
-    """Make the calls and show their results; returns the exit code."""
+    """Make the calls and show their results. Returns the exit code."""
     lane = Lane(lambda: measured(lambda: target.request(connection)), total=number, workers=concurrency)
     screen = display.console(sys.stderr)
     begin = SYSTEM_CLOCK.monotonic()

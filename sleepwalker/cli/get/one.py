@@ -17,7 +17,7 @@ from sleepwalker.events import AttemptFailed, BreakerOpened, Event, HedgeSent, L
 
 
 def run(connection: sleepwalker.Connection, target: Target, *, output: Path | None, as_json: bool) -> int:
-    """Make the call and show it; the exit code."""
+    """Make the call and show it. Returns the exit code."""
     begin = SYSTEM_CLOCK.monotonic()
     response: Response | None = None
     error: sleepwalker.SleepwalkerException | None = None
@@ -35,13 +35,13 @@ def run(connection: sleepwalker.Connection, target: Target, *, output: Path | No
     else:
         received = "" if response is None else count(len(response.content), "byte")
         told(summary(target, response, error, took, received), sys.stderr, indent="  ")
-    if isinstance(error, sleepwalker.URLError):  # nothing was sent, for it could not be
+    if isinstance(error, sleepwalker.URLError):  # nothing could be sent
         return 2
     return 0 if answered else 1
 
 
 def show_event(event: Event, _level: Level | None = None, /) -> None:
-    """Say on stderr what happens to the call, as it happens."""
+    """Write the events of the call to stderr as they happen."""
     match event:
         case AttemptFailed():
             what = event.detail or event.error or str(event.status)
@@ -58,7 +58,7 @@ def show_event(event: Event, _level: Level | None = None, /) -> None:
 
 
 def _deliver(body: bytes, encoding: str | None, output: Path | None, *, quiet: bool) -> None:
-    """Write the body to `output` or stdout: its bytes as they are, but nothing that could steer a terminal."""
+    """Write the body to `output` or stdout. A terminal gets safe text, anything else the bytes as they are."""
     if output is not None:
         try:
             output.write_bytes(body)
@@ -88,7 +88,7 @@ def summary(
     took: float,
     received: str,
 ) -> str:
-    """The line that says how a call ended; `received` describes the response."""
+    """A line about how the call ended. `received` describes the body."""
     if response is not None:
         came = f"{response.status_code} {response.reason or ''}".strip()
         tail = f"{count(len(response.attempts), 'attempt')}, {seconds(took)}, {received}"
@@ -104,7 +104,7 @@ def to_dict(
     took: float,
     size: int | None,
 ) -> dict[str, Any]:
-    """The same for programs; `size` is the bytes that came."""
+    """The same for programs. `size`: how many bytes were received."""
     attempts = response.attempts if response is not None else error.attempts if error is not None else ()
     return {
         "request": target.shown,

@@ -1,4 +1,4 @@
-"""What `get` calls, and with what: the arguments made into a connection and a request."""
+"""The target of `get`: makes a connection and a request from the arguments."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One request, to be sent once or often."""
+    """One request, to be sent once or many times."""
 
     method: str
     origin: Origin
     url: str
-    """All of it but the fragment."""
+    """The URL without its fragment."""
     data: bytes | None
     headers: dict[str, str]
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Self:
-        """What the arguments ask for. Raises `UsageError`; none of its texts shows a query or user information."""
+        """The target from the arguments. Raises `UsageError`, whose texts show no query and no user information."""
         url: str = args.url.partition("#")[0]
         if "@" in url.partition("?")[0]:
             raise UsageError("URL: it has an @ in it; credentials go to --auth USER, and a path writes an @ as %40")
@@ -61,12 +61,12 @@ class Target:
         return f"{self.method} {self.origin}{safe_path(self.url)}"
 
     def is_for_a_file(self, output: Path | None) -> bool:
-        """Whether it is a download: a GET into what is no pipe and no device, that does not ask for a range itself."""
+        """Whether it is a download: a GET into a regular or a new file, without headers that downloads set."""
         plain = self.method == "GET" and self.data is None and OWN_HEADERS.isdisjoint(map(str.lower, self.headers))
         return plain and output is not None and (not output.exists() or output.is_file())
 
     def connection(self, args: argparse.Namespace, observer: Observer | None) -> sleepwalker.Connection:
-        """A connection to the target. Raises `UsageError` for what cannot be connected with."""
+        """A connection to the target. Raises `UsageError` for unusable arguments."""
         if args.insecure:  # the user asked for it, so it needs no warning at every call
             warnings.filterwarnings("ignore", message="Unverified HTTPS request")
         try:
@@ -81,11 +81,11 @@ class Target:
             )
         except sleepwalker.PolicyError as error:
             raise UsageError(f"--policy: {error}") from None
-        except (ValueError, OSError) as error:  # InsecureAuthError, a CA bundle that is none, …
+        except (ValueError, OSError) as error:  # InsecureAuthError, an invalid CA bundle, …
             raise UsageError(str(error)) from None
 
     def request(self, connection: sleepwalker.Connection) -> Response:
-        """Send it; the response, also of a status from 400 on."""
+        """Send it. Returns the response, also if its status is 400 or more."""
         response = connection.request(
             self.method, self.url, data=self.data, headers=self.headers, raise_for_status=False
         )
@@ -101,14 +101,14 @@ class Target:
 
 
 def _certificate(args: argparse.Namespace) -> str | tuple[str, str] | None:
-    """The client's certificate, and its key where that is in a file of its own."""
+    """The client's certificate, and its key if that is in a file of its own."""
     if args.key and not args.cert:
         raise UsageError("--key belongs to a certificate: give --cert FILE, too")
     return (str(args.cert), str(args.key)) if args.key else str(args.cert) if args.cert else None
 
 
 def _on_this_machine(url: str) -> str | None:
-    """`http://localhost:8080` for `localhost:8080/path`; None for what is no loopback host."""
+    """`http://localhost:8080` for `localhost:8080/path`; None if the host is not on loopback."""
     try:
         _, origin, _ = parse_hostname("http://" + re.split(r"[/?\\]", url, maxsplit=1)[0])
     except ValueError:
@@ -117,7 +117,7 @@ def _on_this_machine(url: str) -> str | None:
 
 
 def read_body(text: str) -> bytes:
-    """A type for `add_argument`: the text, or what `@FILE` or `@-` (stdin) holds."""
+    """A type for `add_argument`: the text, or the content of `@FILE` or `@-` (stdin)."""
     if not text.startswith("@"):
         return text.encode("utf-8", "surrogateescape")
     try:
@@ -127,7 +127,7 @@ def read_body(text: str) -> bytes:
 
 
 def read_header(text: str) -> tuple[str, str]:
-    """A type for `add_argument`: `Name: value`. Neither appears in an error: a token may have slipped into either."""
+    """A type for `add_argument`: `Name: value`. Neither appears in an error, because either could be a token."""
     name, colon, value = text.partition(":")
     if not colon or not _TOKEN.fullmatch(name):
         raise argparse.ArgumentTypeError("a header is written as 'Name: value'")

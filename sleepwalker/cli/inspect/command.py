@@ -57,13 +57,13 @@ _EXAMPLES = (
     + "\n  2 usage error, 3 trouble found (--check)"
 )
 
-#: Bytes of logs from which on a progress bar is shown.
+#: From this many bytes of logs on, a progress bar is shown.
 _BIG = 20_000_000
 #: The exit code of `--check`.
 _TROUBLE = 3
-#: Hosts that are named if none matches.
+#: How many hosts are named if none matches.
 _SOME_HOSTS = 5
-#: Most rows of a table.
+#: The most rows of a table.
 _MOST_ROWS = 1_000
 
 
@@ -97,12 +97,12 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: something was read; 1: no event was left to look at; 3: `--check` found trouble."""
+    """0: a report or rows were printed; 1: there was no event for a report; 3: `--check` found trouble."""
     from sleepwalker import inspect  # noqa: PLC0415 - only this needs it
 
-    if isinstance(sys.stdout, io.TextIOWrapper):  # hosts and paths have any character, terminals do not
+    if isinstance(sys.stdout, io.TextIOWrapper):  # hosts and paths can have characters that a terminal lacks
         sys.stdout.reconfigure(errors="replace")
-    # What is wrong with the options, or missing for them, is said before gigabytes are read.
+    # Report wrong options and missing packages before reading gigabytes.
     window(args)
     if args.follow:
         follow.check(args)
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with signals.as_exits(), inspect.Session() as session:
             if not args.json:
-                importlib.import_module("sleepwalker.cli.display")  # which says what it needs
+                importlib.import_module("sleepwalker.cli.display")  # its import says what it needs
             sources = session.find(args.files, getattr(sys.stdin, "buffer", None), pipes=not args.follow)
             if args.html and args.html.exists() and any(args.html.samefile(source.path) for source in sources):
                 raise UsageError(f"--html: {args.html} is one of the logs to read; name another file")
@@ -142,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def window(args: argparse.Namespace) -> Filter:
-    """What the options say is to be looked at, as of now."""
+    """The filter that the options ask for, relative to now."""
     from sleepwalker.inspect import Filter, moment  # noqa: PLC0415
 
     now = SYSTEM_CLOCK.wall()
@@ -160,7 +160,7 @@ def window(args: argparse.Namespace) -> Filter:
 
 
 def _answer(session: Session, args: argparse.Namespace) -> int:
-    """The answer to `--sql`: JSON objects, or a table."""
+    """Print the answer to `--sql`: JSON objects, or a table."""
     session.use(window(args))
     with session.ask(args.sql) as result:
         if args.json:
@@ -181,9 +181,9 @@ def _answer(session: Session, args: argparse.Namespace) -> int:
 
 
 def _print_objects(result: QueryResult) -> None:
-    """A JSON list with an object per line."""
+    """Print a JSON list with an object per line."""
     names: list[str] = []
-    for name in result.names:  # a question may call two columns the same
+    for name in result.names:  # two columns of a query may have the same name
         names.append(name if name not in names else f"{name}_{result.names[: len(names)].count(name)}")
     before = "["
     for row in result.rows():
@@ -193,7 +193,7 @@ def _print_objects(result: QueryResult) -> None:
 
 
 def _plain(value: object) -> object:
-    """What JSON has: times as the log has them, null for a number that is none, any other value as its text."""
+    """The value in JSON: times in ISO 8601, null for NaN and infinity, and the text of any other type."""
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
     if isinstance(value, dict):
@@ -206,7 +206,7 @@ def _plain(value: object) -> object:
 
 
 def _nothing(session: Session, args: argparse.Namespace) -> int:
-    """Say why there is no report; the exit code of that."""
+    """Say why there is no report. Returns the exit code."""
     files = session.files()
     read = sum(file.events for file in files)
     if read:
@@ -229,7 +229,7 @@ def _nothing(session: Session, args: argparse.Namespace) -> int:
 
 
 def _quiet(session: Session, args: argparse.Namespace) -> bool:
-    """Whether there are such hosts, and nothing was logged of them in that time: for `--check` that is no trouble."""
+    """Whether the log has events of the chosen hosts, only not in that time: for `--check`, that is no trouble."""
     if args.host:
         session.use(replace(window(args), since=None, until=None))
         if not session.rows("SELECT 1 FROM events LIMIT 1"):
@@ -239,7 +239,7 @@ def _quiet(session: Session, args: argparse.Namespace) -> bool:
 
 
 def _filtered(session: Session, args: argparse.Namespace, read: int) -> None:
-    """Say what the options given left out, and what there would have been."""
+    """Say which options left out all events, and what the log has."""
     given = " and ".join(
         f"--{name} {' '.join(value) if isinstance(value, list) else value}"
         for name in ("since", "until", "host")
@@ -255,7 +255,7 @@ def _filtered(session: Session, args: argparse.Namespace, read: int) -> None:
 
 
 def _keep(report: Report, args: argparse.Namespace) -> None:
-    """Write the page where one is asked for."""
+    """Write the page if `--html` asks for it."""
     if not args.html:
         return
     from sleepwalker.inspect import page  # noqa: PLC0415
@@ -283,7 +283,7 @@ def _show(report: Report, args: argparse.Namespace, *, compact: bool = False) ->
 
 @contextlib.contextmanager
 def _bar(size: int) -> Iterator[Callable[[float], None]]:
-    """How far the reading is, on a terminal and where there is much to read."""
+    """A context with a progress bar, if stderr is a terminal and there is much to read."""
     if size < _BIG or not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -18,7 +18,7 @@ _LOOK_EVERY = 1.0
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise `UsageError` for what does not go together with a report that changes."""
+    """Raise `UsageError` for options that do not work with a report that changes."""
     for option in ("sql", "html"):
         if getattr(args, option) is not None:
             raise UsageError(f"--follow shows a changing report; leave out --{option} or --follow")
@@ -33,9 +33,9 @@ def follow(
     make: Callable[[], Report | None],
     show: Callable[[Report], None],
 ) -> Report | None:
-    """Show the report anew whenever something came, until Ctrl-C: the last one stays, and is returned.
+    """Show the report anew whenever events were added, until Ctrl-C. The last one stays, and is returned.
 
-    On a terminal it moves; elsewhere `show` is called for each.
+    On a terminal it is redrawn; elsewhere `show` is called for each.
     """
     if zipped := [source.name for source in sources if source.zipped]:
         raise UsageError(f"--follow: {', '.join(zipped)} is compressed and will not grow; name the file that does")
@@ -54,7 +54,7 @@ def follow(
             for piece in follower.news():
                 session.load([piece])
                 came = True
-            # What lies within the last 15 minutes changes also when nothing comes.
+            # With `--since 15m`, what the report covers changes even if nothing was added.
             if came or (args.since and moving):
                 report = make()
             if came and not moving and report is not None:
@@ -68,7 +68,7 @@ def follow(
 
 @contextlib.contextmanager
 def _moving(report: Callable[[], Report | None], args: argparse.Namespace) -> Iterator[bool]:
-    """Within, a terminal shows the report as it is at the time; whether there is one. This needs rich."""
+    """A context in which a terminal shows the current report. Yields whether there is one. Needs rich."""
     from sleepwalker.cli import display  # noqa: PLC0415
     from sleepwalker.cli.inspect import view  # noqa: PLC0415
 

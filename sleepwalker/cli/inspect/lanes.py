@@ -1,4 +1,4 @@
-"""States over time as text: a column is an interval, a lane is a host's state, its circuit's, or how much failed."""
+"""States over time as text. A column is an interval, a lane is a host's state, its circuit's, or how much failed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class _Marks:
 
     states: dict[str, str]
     bars: str
-    """How much failed, from little to all."""
+    """The share of calls that failed, from little to all."""
     none: str
-    """Calls, none of which failed."""
+    """There were calls, and none failed."""
 
 
 _PRETTY = _Marks(
@@ -47,7 +47,7 @@ _ASCII = _Marks(
     },
     "12345678", ".",
 )  # fmt: skip
-#: Of hosts, worst last.
+#: The states of a host, worst last.
 _HOST = ("fine", "moved", "slow", "broken", "isolated")
 _STYLES = {
     "slow": "yellow",
@@ -60,13 +60,13 @@ _STYLES = {
 
 
 def lanes(report: Report, width: int, *, plain: bool) -> list[RenderableType]:
-    """The hosts to which anything happened, worst first; nothing where nothing did."""
+    """The hosts to which anything happened, worst first; empty without any."""
     marks = _ASCII if plain else _PRETTY
     columns = max(_FEWEST_COLUMNS, min(_MOST_COLUMNS, width - _LABEL - 1))
     length = max(report.end - report.begin, 0.001)
     series = {one.host: one for one in report.series if one.host is not None}
     ill = {one.host for one in report.episodes if one.trouble}
-    # In a stable sort the worst of those in trouble come first, then the worst of the others.
+    # The sort is stable: first the hosts in trouble, then the others, each with the worst first.
     found = sorted(report.hosts, key=lambda facts: facts.host not in ill)
     found = [facts for facts in found if facts.host in ill or facts.host_spans or facts.circuit_spans or facts.failed]
     chosen, others = found[:_HOSTS], found[_HOSTS:]
@@ -100,7 +100,7 @@ def lanes(report: Report, width: int, *, plain: bool) -> list[RenderableType]:
 
 
 def _host(facts: HostFacts, report: Report, length: float, columns: int) -> list[str]:
-    """Its state in each column; that it was slow, no event says. Nothing where it was fine all the time."""
+    """Its state in each column, also slow, which no state event tells. Empty if it has no state and was never slow."""
     slow = [
         Span("slow", one.begin, report.end if one.end is None else one.end)
         for one in report.episodes
@@ -115,7 +115,7 @@ def _lane(label: str, cells: Sequence[Cell]) -> RenderableType:
 
 
 def _failing(one: Series, report: Report, length: float, columns: int, marks: _Marks) -> list[Cell]:
-    """The share of failed and rejected calls in each column: the worst interval that lies in it, wholly or partly."""
+    """The share of failed and rejected calls in each column: that of the worst interval that overlaps with it."""
     cells: list[Cell] = []
     for column in range(columns):
         first = int(column * length / columns / report.step)

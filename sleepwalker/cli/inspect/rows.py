@@ -1,4 +1,4 @@
-"""Rows of cells under headers, as wide as a terminal: names whole, and what does not fit beside them below."""
+"""Rows of cells under headers, as wide as a terminal. Names are never cut: cells that do not fit go below them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def rows_of(
     spare: Sequence[str] = (),
     first: bool = True,
 ) -> Iterator[RenderableType]:
-    """Each row has a name and its cells. The name stands before them, or behind where `first` is false.
+    """Each row has a name and its cells. The name stands before them, or behind them if `first` is false.
 
-    A name is never cut. Where the longest does not fit, each stands on a line of its own; columns of `spare` go, one
+    A name is never cut. If the longest does not fit, each has a line of its own. Columns of `spare` are left out, one
     after the other, until the cells fit. Columns of `words` are flush left.
     """
     if not rows:

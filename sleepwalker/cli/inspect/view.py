@@ -1,4 +1,4 @@
-"""What `sleepwalker inspect` shows on a terminal: findings first, then tables, and states over time as text."""
+"""What `sleepwalker inspect` shows on a terminal: findings first, then tables and states over time."""
 
 from __future__ import annotations
 
@@ -35,17 +35,18 @@ if TYPE_CHECKING:
 
 #: How long the lists are; --json and --html have all.
 _HOSTS, _PROBLEMS, _SLOW, _BAD_LINES = 12, 8, 5, 5
-#: Findings that are told in full: more fill a screen. Those behind them say when, and so does each of its times.
+#: How many findings are shown in full (more would fill a screen, so of the others only their times are shown), and how
+#: many times of each.
 _FINDINGS, _TIMES = 6, 8
-#: Times in which workers were without the store of their fleet.
+#: How many times without the store of a fleet are listed.
 _ALONE = 4
-#: Tables are as wide at least; what is narrower shows their left side.
+#: Tables are at least this wide. A narrower terminal shows their left side.
 _NARROWEST = 60
-#: Characters before a text.
+#: Columns of the label before a text.
 _LABEL = 9
-#: Characters of an exception's name.
+#: The most characters of an exception's name.
 _KIND = 24
-#: Characters of a file's name, where it is not what matters.
+#: The most characters of a file's name before a line number.
 _PLACE = 30
 _TONES = {
     "good": ("OK", "bold green"),
@@ -65,7 +66,7 @@ _PARTS = {
 
 
 def render(report: Report, screen: Console) -> RenderableType:
-    """The report, as wide as the console. Where that is narrow, sentences wrap, and tables use two lines a row."""
+    """The report, as wide as the console. If that is narrow, sentences wrap, and tables use two lines a row."""
     width, wide = screen.width, max(_NARROWEST, screen.width)
     plain = screen.encoding.lower().replace("-", "") not in ("utf8", "utf16")
     parts: list[RenderableType] = []
@@ -86,7 +87,7 @@ def render(report: Report, screen: Console) -> RenderableType:
 
 
 def print_rows(screen: Console, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """The answer to a question of the user's, as wide as it is."""
+    """Print the rows of a user's query, as wide as they are."""
     numeric = {
         name
         for at, name in enumerate(names)
@@ -114,12 +115,12 @@ def _cut_short(report: Report, width: int) -> Iterator[RenderableType]:
 
 
 def _labelled(rows: Sequence[tuple[Cell, str]], label: int, width: int) -> RenderableType:
-    """Numbers stay with their units where lines are wrapped; what is shown has plain spaces, to be searched."""
+    """Labelled rows in which numbers stay with their units. Plain spaces are shown, so that texts can be searched."""
     return display.labelled([(name, glued(said)) for name, said in rows], label, width)
 
 
 def _findings(report: Report, width: int) -> Iterator[RenderableType]:
-    """All of them; those beyond a screenful with their times alone."""
+    """All findings; those beyond the first `_FINDINGS` only with their times."""
     for finding in report.findings[:_FINDINGS]:
         yield from _finding(finding, width)
     for finding in report.findings[_FINDINGS:]:
@@ -197,7 +198,7 @@ def _hosts(report: Report, width: int) -> list[RenderableType]:
 
 
 def _number(number: int) -> str:
-    """`99,999` as it is, then `129k`, `1.29M`: a column of counts has to be narrow."""
+    """`99,999` as it is, then `129k`, `1.29M`, so that a column of counts stays narrow."""
     if number < 100_000:
         return f"{number:,}" if number else "0"
     return f"{number / 1e3:.0f}k" if number < 999_500 else f"{number / 1e6:.2f}M"
@@ -258,13 +259,13 @@ def _slow(report: Report, width: int) -> list[RenderableType]:
         whose = f"{call.method} {origin}"
         part = f" #{scope}" if mark else ""
         part += f" ({names[call.host][0]})" if call.host in names else ""
-        # A path is cut where the call would need more than a line of its own; a host never is.
+        # If the call needs more than a line of its own, its path is cut, but never its host.
         rows.append((whose + _cut(call.path, max(10, width - len(whose) - len(part))) + part, cells))
     return list(rows_of("call", heads, rows, width, words=("ended", "came to"), first=False))
 
 
 def _lines(report: Report, width: int) -> Iterator[RenderableType]:
-    """What was read, where there is anything to say about that."""
+    """Notes on the lines that were not read as events, if there are any."""
     malformed = sum(file.malformed for file in report.files)
     notes = []
     if others := sum(file.other for file in report.files):

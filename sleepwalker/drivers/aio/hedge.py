@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from sleepwalker.clock import Clock
@@ -59,13 +59,13 @@ async def hedge(
                 continue
             for outcome in outcomes[:-1]:
                 release(outcome.response)
+            await _cancelled(under_way, release)
             return following, outcomes[-1]
     except BaseException:
         for outcome in outcomes:
             release(outcome.response)
-        raise
-    finally:
         await _cancelled(under_way, release)
+        raise
 
 
 def _following(steps: Steps, reply: Reply) -> Step | Final:
@@ -75,13 +75,19 @@ def _following(steps: Steps, reply: Reply) -> Step | Final:
         return stop.value  # type: ignore[no-any-return]
 
 
-async def _cancelled(tasks: dict[asyncio.Task[Outcome], int], release: Callable[[object], None]) -> None:
-    """Cancel the attempts that are still under way, and wait until they have ended: at once."""
+async def _cancelled(tasks: Collection[asyncio.Task[Outcome]], release: Callable[[object], None]) -> None:
+    """Cancel the attempts that are still under way, and wait until they have ended: at once.
+
+    A response that one of them still brings is released, also where this wait itself is cancelled.
+    """
     if not tasks:
         return
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
-    for task in tasks:
+
+    def ended(task: asyncio.Task[Outcome]) -> None:
         if not task.cancelled() and task.exception() is None:
             release(task.result().response)
+
+    for task in tasks:
+        task.cancel()
+        task.add_done_callback(ended)
+    await asyncio.wait(tasks)

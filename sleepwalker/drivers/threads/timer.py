@@ -98,8 +98,9 @@ class Timer:
                 self._asleep.acquire(timeout=min(left, threading.TIMEOUT_MAX))
 
     def _take_new(self) -> None:
-        while self._new:
-            heapq.heappush(self._heap, self._new.popleft())
+        for _ in range(len(self._new)):  # no further: callers may add entries faster than they are taken
+            if not (item := self._new.popleft())[2].cancelled:
+                heapq.heappush(self._heap, item)
         if len(self._heap) >= self._compact_at:
             self._heap = [item for item in self._heap if not item[2].cancelled]
             heapq.heapify(self._heap)

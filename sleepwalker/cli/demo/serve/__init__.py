@@ -1,4 +1,4 @@
-"""`sleepwalker demo --serve`: a small server on loopback that echoes, and that fails where it is asked to."""
+"""`sleepwalker demo --serve`: a small server on loopback that echoes requests, and fails on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers without faults, at the paths that httpbin made known."""
+"""Answers without faults, at the paths known from httpbin."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ async def _hidden_basic_auth(state: State, request: Request, user: str, pw: str)
 
 
 def basic_of(request: Request) -> tuple[str, str] | None:
-    """The user and the password that came, None for none."""
+    """The user and the password that were sent; None without any."""
     scheme, _, coded = request.header("Authorization").partition(" ")
     try:
         user, colon, password = base64.b64decode(coded, validate=True).decode().partition(":")
@@ -219,6 +219,6 @@ async def _bearer(state: State, request: Request) -> Answer:
 
 
 def bearer_of(request: Request) -> str:
-    """The bearer token that came, empty for none."""
+    """The bearer token that was sent; empty without one."""
     scheme, _, token = request.header("Authorization").partition(" ")
     return token if scheme.lower() == "bearer" else ""

@@ -1,4 +1,4 @@
-"""`sleepwalker demo --serve`: the server from its first line on the terminal to Ctrl-C."""
+"""`sleepwalker demo --serve`: runs the server until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from sleepwalker.cli.demo.end import command
 
-# Each adds rows to the table.
+# Importing each of these adds rows to the table.
 from sleepwalker.cli.demo.serve import answers, faults, hand, things  # noqa: F401
 from sleepwalker.cli.demo.serve.routes import table
 from sleepwalker.cli.demo.serve.site import Site
 from sleepwalker.cli.demo.serve.state import Seen
 from sleepwalker.cli.text import say, width_of
 
-#: Columns, where nothing says how many there are.
+#: Columns, if the output has no known width.
 _WIDTH = 80
 
 Show = Callable[[Seen], None]
 
 
 class _Taken(Exception):
-    """A port that cannot be used, and the way out."""
+    """A port cannot be used. The text says what to do."""
 
 
 def run(port: int, hosts: int, seed: int | None, fail: float, *, quiet: bool) -> int:
-    """Serve until Ctrl-C, the intended end: 0. A port cannot be used: 1."""
+    """Serve until Ctrl-C, which is the intended end: 0. If a port cannot be used: 1."""
     show = _show if sys.stdout.isatty() and not quiet else None
     try:
         asyncio.run(_serve(port, hosts, seed, fail, show))
@@ -50,7 +50,7 @@ async def _serve(port: int, hosts: int, seed: int | None, fail: float, show: Sho
 async def _up(
     port: int, hosts: int, *, seed: int | None = None, fail: float = 0.0, show: Show | None = None
 ) -> AsyncIterator[list[str]]:
-    """Within, the server answers at these URLs. Raises `_Taken` where it cannot have a port."""
+    """A context in which the server answers at these URLs. Raises `_Taken` if it cannot get a port."""
     with contextlib.ExitStack() as stack:
         sites: list[Site] = []
         for at in range(hosts):
@@ -77,7 +77,7 @@ def _way_out(port: int, error: OSError | OverflowError) -> str:
 
 @contextlib.contextmanager
 def serving(hosts: int = 1, *, seed: int | None = None, fail: float = 0.0) -> Iterator[list[str]]:
-    """Within, the server answers at these URLs, on free ports, from a thread of this process. For tests."""
+    """A context in which the server answers at these URLs, on free ports, from a thread of this process. For tests."""
     loop = asyncio.new_event_loop()
     urls: list[str] = []
     is_up, ending = threading.Event(), asyncio.Event()
@@ -103,7 +103,7 @@ def serving(hosts: int = 1, *, seed: int | None = None, fail: float = 0.0) -> It
 
 
 def introduction(urls: Sequence[str], width: int) -> str:
-    """What the terminal shows first; what is to be copied comes last."""
+    """What the terminal shows first. The lines to be copied come last."""
     return "\n".join(
         [
             table(width),
@@ -123,6 +123,6 @@ def introduction(urls: Sequence[str], width: int) -> str:
 
 
 def _show(seen: Seen) -> None:
-    """A line for a request that is done."""
+    """Print a line for a finished request."""
     status = "-" if seen.status is None else seen.status
     say(f"{status:>3} {seen.method:6} {seen.path}{f'  ({seen.note})' if seen.note else ''}", sys.stdout)

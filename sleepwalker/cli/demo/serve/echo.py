@@ -1,4 +1,4 @@
-"""The request as JSON: what httpbin's `/anything` answers, for every path that is not in the table."""
+"""The request as JSON, like httpbin's `/anything`, for every path that is not in the table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def echo(state: State, request: Request) -> Answer:
 
 
 def echoed(state: State, request: Request) -> dict[str, Any]:
-    """The members of the answer. Credentials are among the headers: they go back to the one who sent them."""
+    """The members of the answer. The headers include credentials, which go back to their sender only."""
     form: dict[str, Any] = {}
     files: dict[str, Any] = {}
     data: str = ""
@@ -48,12 +48,12 @@ def echoed(state: State, request: Request) -> dict[str, Any]:
 
 
 def headers_of(request: Request) -> dict[str, str]:
-    """The headers that came, with their names in the usual case, several values of one joined by commas."""
+    """The request's headers, with their names in the usual case. Several values of one are joined by commas."""
     return {name: request.header(name) for name in sorted({name.title() for name, _ in request.headers})}
 
 
 def _joined(pairs: Pairs) -> dict[str, Any]:
-    """A value per name, or the list of them where there are several."""
+    """A value per name, or a list if there are several."""
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)
@@ -76,7 +76,7 @@ def _parts(request: Request) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _text(body: bytes) -> str:
-    """The body as text; as a `data:` URL where it is none."""
+    """The body as text, or as a `data:` URL if it is not UTF-8."""
     try:
         return body.decode()
     except UnicodeDecodeError:

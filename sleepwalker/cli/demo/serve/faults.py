@@ -1,4 +1,4 @@
-"""What goes wrong: by path, by chance, or for the next requests whatever their path."""
+"""Faults: by path, by chance, or for the next requests whatever their path."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from sleepwalker.cli.demo.serve.http import BODY_LIMIT, Answer, Request, failure
 from sleepwalker.cli.demo.serve.routes import route
 from sleepwalker.cli.demo.serve.state import Fault, State
 
-#: What can go wrong with an answer, beside its status.
+#: Faults of an answer, besides its status.
 NAMES = ("hang", "drip", "cut", "reset")
 #: Seconds between two bytes of a body that drips.
 DRIP = 0.2
-#: Requests that `/limited` lets in, and in how many seconds.
+#: How many requests `/limited` allows, and in how many seconds.
 LIMIT, WINDOW = 5, 5.0
-#: Seconds that `/busy` asks for.
+#: Seconds for which `/busy` asks callers to wait.
 BUSY = 2.0
 
 _FAULTS = "Faults:"
 
 
 def by_chance(state: State, share: float, what: str) -> Answer | None:
-    """A 503 for that share of the requests, None for the others."""
+    """A 503 for this share of the requests; None for the others."""
     if state.dice.random() >= share:
         return None
     return failure(503, "try again later", note=f"by chance, {what}")
 
 
 async def with_fault(fault: Fault, sound: Callable[[], Awaitable[Answer]]) -> Answer:
-    """What `sound` answers, with the fault. What ends in a status is not processed before."""
+    """The answer of `sound`, with the fault. If the fault is a status of 400 or more, `sound` is not called."""
     if isinstance(fault, int) and fault >= 400:
         return failure(fault, "set by /next")
     if fault == "hang":
@@ -54,7 +54,7 @@ async def with_fault(fault: Fault, sound: Callable[[], Awaitable[Answer]]) -> An
 
 
 async def _beginning(parts: AsyncIterator[bytes]) -> bytes:
-    """As much of a body as is kept in memory."""
+    """The beginning of a body, as much as is kept in memory."""
     body = bytearray()
     async for part in parts:
         body += part

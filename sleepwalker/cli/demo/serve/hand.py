@@ -1,4 +1,4 @@
-"""The paths by which a test or a reader steers the server itself. Nothing goes wrong with them."""
+"""The paths by which a test or a user controls the server itself. They have no faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1, as far as a server to try things on needs it: requests are read within bounds, answers are written."""
+"""HTTP/1.1, as far as a server for experiments needs it: reads requests within limits, and writes answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-#: Bytes of a request's head, of one line of a chunked body, and of a whole body.
+#: The most bytes of a request's head (or of one line of a chunked body), and of a whole body.
 HEAD_LIMIT = 64 * 1024
 BODY_LIMIT = 16 * 2**20
 #: Seconds that a connection may stay idle, and that a request may take to arrive.
@@ -23,14 +23,14 @@ IDLE = 75.0
 
 _REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~\w-]{1,32}) (\S+) HTTP/1\.([01])", re.ASCII)
 _NAME = re.compile(r"[!#$%&'*+.^_`|~\w-]+", re.ASCII)
-#: What cannot stand in a header's value.
+#: Characters that a header's value cannot have.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 Headers = tuple[tuple[str, str], ...]
 
 
 class Refused(Exception):
-    """A request that gets nothing but this status and a sentence."""
+    """The request is answered with only this status and a sentence."""
 
     def __init__(self, status: int, text: str, headers: Headers = ()) -> None:
         super().__init__(text)
@@ -47,7 +47,7 @@ class Request:
     headers: Headers = field(repr=False)
     body: bytes = field(default=b"", repr=False)
     persistent: bool = True
-    """Whether the client wants to send another one over the same connection."""
+    """Whether the client may send another one over the same connection."""
 
     @cached_property
     def path(self) -> str:
@@ -76,17 +76,17 @@ class Answer:
     body: bytes | AsyncIterator[bytes] = b""
     headers: Headers = ()
     length: int | None = None
-    """Bytes of a body that comes in parts; None where it is sent in chunks. One that ends before is cut off."""
+    """Bytes of a body that comes in parts; None if it is sent in chunks. A body that ends before is cut off."""
     note: str = ""
     """What is wrong with it, for the line on the terminal."""
     reset: bool = False
     """Whether the connection is reset instead."""
     then: Callable[[], None] | None = None
-    """What is done once it has been sent."""
+    """Called when it has been sent."""
 
 
 def number(text: str, name: str, least: float, most: float) -> float:
-    """The number in a path or a query. Raises `Refused` (400) for none and for one beyond the bounds."""
+    """The number in a path or a query. Raises `Refused` (400) if it is not a number, or outside the limits."""
     try:
         value = float(text)
     except ValueError:
@@ -97,18 +97,18 @@ def number(text: str, name: str, least: float, most: float) -> float:
 
 
 def answer_json(data: Any, status: int = 200, headers: Headers = (), note: str = "") -> Answer:
-    """An answer that holds this as JSON."""
+    """An answer with this as JSON."""
     body = json.dumps(data, indent=2).encode() + b"\n"
     return Answer(status, body, (("Content-Type", "application/json"), *headers), note=note)
 
 
 def failure(status: int, text: str, headers: Headers = (), note: str = "") -> Answer:
-    """An answer that says what is wrong, in the member from which sleepwalker takes an error's text."""
+    """An answer with an error's text, in the member from which sleepwalker takes it."""
     return answer_json({"error_text": text}, status, headers, note or text)
 
 
 async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
-    """The next request, or None where no other comes. Raises `Refused` for one that is too large or malformed."""
+    """The next request; None if no other comes. Raises `Refused` for one that is too large or malformed."""
     try:
         async with asyncio.timeout(IDLE):
             head = await reader.readuntil(b"\r\n\r\n")
@@ -186,15 +186,15 @@ def head_of(answer: Answer, length: int | None, *, persistent: bool) -> bytes:
 
 
 def bodiless(status: int) -> bool:
-    """Whether responses of that status have no body."""
+    """Whether responses with this status have no body."""
     return status in (204, 304) or status < 200
 
 
 async def write_answer(writer: asyncio.StreamWriter, request: Request, answer: Answer) -> bool:
-    """Send all of it. False where the connection cannot be used again: it ends here, or its body broke off."""
+    """Send all of it. False if the connection cannot be used again: it ends here, or the body was cut off."""
     body, length = answer.body, answer.length
     if answer.reset:
-        # An end after no time to linger is a reset.
+        # Closing with a linger time of 0 sends a reset.
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
         return False

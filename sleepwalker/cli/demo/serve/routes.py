@@ -1,4 +1,4 @@
-"""The table of what the server answers: each path with its handler and the sentence that the terminal shows."""
+"""The table of the server's paths: each has its handler, and the sentence that the terminal shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sleepwalker.cli.demo.serve.http import Answer, Refused, Request
 from sleepwalker.cli.demo.serve.state import State
 
-#: What makes an answer. The path's variable parts come as keyword arguments.
+#: Makes an answer. The variable parts of the path are keyword arguments.
 Handler = Callable[..., Awaitable[Answer]]
 
 
@@ -23,13 +23,13 @@ class Route:
     """The path, with its variable parts in braces."""
     about: str
     methods: tuple[str, ...]
-    """Those that are allowed; empty for all."""
+    """The allowed methods; empty for all."""
     handler: Handler
 
     def parts(self, path: str) -> dict[str, str] | None:
         """The variable parts of a path that fits the row; None for another path."""
         names = self.shown.split("/")
-        # The last part called `{path}` is all that is left, slashes included.
+        # A last part `{path}` takes the whole rest, slashes included.
         given = path.split("/", len(names) - 1 if names[-1] == "{path}" else -1)
         if len(given) != len(names):
             return None
@@ -39,20 +39,20 @@ class Route:
         return {name[1:-1]: part for name, part in pairs if name.startswith("{")}
 
 
-#: The group of the paths by which the server itself is steered: nothing goes wrong with them.
+#: The group of the paths that control the server itself, without faults.
 BY_HAND = "Control the server:"
 
-#: Columns of the paths in the table.
+#: Columns for the paths in the table.
 _PATHS = 27
 
-#: By the group under whose heading they are shown.
+#: By group: the heading under which they are shown.
 ROUTES: dict[str, list[Route]] = {BY_HAND: []}
 
 
 def route(group: str, shown: str, about: str = "", *methods: str) -> Callable[[Handler], Handler]:
-    """Add a row. A variable part ends at a slash, `{path}` does not.
+    """Add a row. A variable part ends at a slash, except for `{path}`.
 
-    Without `about` the path is answered and not shown: it is like the one above it.
+    Without `about`, the path is answered but not shown: it is like the one above it.
     """
 
     def add(handler: Handler) -> Handler:
@@ -63,12 +63,12 @@ def route(group: str, shown: str, about: str = "", *methods: str) -> Callable[[H
 
 
 def by_hand(request: Request) -> bool:
-    """Whether the request is for the server itself."""
+    """Whether the request is to control the server itself."""
     return any(row.parts(request.path) is not None for row in ROUTES[BY_HAND])
 
 
 async def answered(state: State, request: Request, otherwise: Handler) -> Answer:
-    """What the path's handler answers, or `otherwise` for a path that is not in the table."""
+    """The answer of the path's handler, or of `otherwise` if the path is not in the table."""
     for row in itertools.chain.from_iterable(ROUTES.values()):
         found = row.parts(request.path)
         if found is None:
@@ -81,13 +81,13 @@ async def answered(state: State, request: Request, otherwise: Handler) -> Answer
 
 
 def shown_path(request: Request) -> str:
-    """The path for people to read, without its query and without a password that it may hold."""
+    """The path for people: without its query, and without a password in it."""
     masked = re.sub(r"^(/(?:hidden-)?basic-auth)/.*", r"\1/...", request.path)
     return masked if len(masked) <= 200 else masked[:197] + "..."
 
 
 def table(width: int) -> str:
-    """What is answered, as lines of at most `width` columns."""
+    """The table as lines of at most `width` columns."""
     lines: list[str] = []
     for group, rows in sorted(ROUTES.items(), key=lambda item: item[0] == BY_HAND):
         lines += ["", group]

@@ -1,4 +1,4 @@
-"""One address of the server: it reads requests, has something go wrong with some, answers, and tells of it."""
+"""One address of the server: it reads requests, adds faults to some, answers, and reports each request."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from sleepwalker.cli.demo.serve.http import HEAD_LIMIT, Answer, Refused, Request
 from sleepwalker.cli.demo.serve.routes import answered, by_hand, shown_path
 from sleepwalker.cli.demo.serve.state import Seen, State
 
-#: Seconds between two looks whether the client is still there, and for which the rest of a refused request is read.
+#: Seconds between two checks whether the client is still there, and seconds for which the rest of a refused request is
+#: read.
 _LOOK, _LINGER = 0.05, 1.0
 
 
 class Site(Server):
-    """A server with a memory. Raises `OSError` where the port is taken."""
+    """A server with a memory. Raises `OSError` if the port is taken."""
 
     def __init__(
         self, port: int, number: int, *, seed: int | None, fail: float, show: Callable[[Seen], None] | None
@@ -31,7 +32,7 @@ class Site(Server):
         self._show = show
 
     def know(self, sites: Sequence[Site]) -> None:
-        """Tell it which addresses the server has, this one among them."""
+        """Set the server's addresses, including this one."""
         self._state.neighbours = sites
 
     async def up(self) -> None:
@@ -48,11 +49,11 @@ class Site(Server):
         while again:
             try:
                 request = await read_request(reader, writer)
-            except Refused as refused:  # what follows cannot be told from the rest of it
+            except Refused as refused:  # where the next request begins is unknown
                 await self._send(writer, Request("?", "?", (), persistent=False), refused.answer, Seen("?", "?"))
                 writer.write_eof()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LINGER):  # an end with something unread would be a reset
+                    async with asyncio.timeout(_LINGER):  # closing with unread bytes would send a reset
                         while await reader.read(HEAD_LIMIT):
                             pass
                 return
@@ -66,7 +67,7 @@ class Site(Server):
                 self._show(seen)
 
     async def _attended(self, reader: asyncio.StreamReader, seen: Seen, work: Coroutine[Any, Any, bool]) -> bool:
-        """Do the work for as long as the client is there. False where there is no more to come."""
+        """Do the work while the client is there. False if the connection is not to be used again."""
         task = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait({task}, timeout=_LOOK))[0]:

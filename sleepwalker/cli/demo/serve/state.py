@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-#: The most that is kept of anything; the oldest goes first.
+#: The most entries of any kind that are kept. The oldest are dropped first.
 MOST = 1000
-#: The requests that are remembered.
+#: How many requests are remembered.
 SEEN = 100
 
 Value = TypeVar("Value")
 
-#: The alternatives to a plain response: a status, or the name of a fault.
+#: What a request gets in place of a plain response: a status, or the name of a fault.
 Fault = int | str
 
 
@@ -26,9 +26,9 @@ class Seen:
     method: str
     path: str
     status: int | None = None
-    """None as long as nothing was sent."""
+    """None until something was sent."""
     note: str = ""
-    """What was wrong with the answer, or that the client hung up before it had it."""
+    """What was wrong with the answer, or that the client hung up before it was complete."""
 
 
 class Neighbour(Protocol):
@@ -44,21 +44,21 @@ class Neighbour(Protocol):
 
 @dataclass(slots=True)
 class State:
-    """Of one address; `dice` is its own chance."""
+    """The state of one address. `dice` is its own source of chance."""
 
     url: str
     dice: random.Random
     fail: float = 0.0
     """The share of all its requests that are answered with 503."""
     neighbours: Sequence[Neighbour] = ()
-    """All addresses, this one among them."""
+    """All addresses, including this one."""
     script: deque[Fault] = field(default_factory=deque)
     """What the next requests get."""
     seen: deque[Seen] = field(default_factory=lambda: deque(maxlen=SEEN))
     kept: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
     """By path, the JSON that GET returns there."""
     tokens: OrderedDict[str, float] = field(default_factory=OrderedDict)
-    """The access tokens that were handed out, and when they end by the loop's clock."""
+    """The access tokens that were issued, and when they expire by the loop's clock."""
     ids: OrderedDict[str, int] = field(default_factory=OrderedDict)
     """By `Idempotency-Key`, the id that its first request got."""
     last_id: int = 0
@@ -68,7 +68,7 @@ class State:
 
 
 def keep(things: OrderedDict[str, Value], key: str, value: Value) -> None:
-    """Remember one thing more, within bounds."""
+    """Remember one more thing. Beyond `MOST`, the oldest is dropped."""
     things[key] = value
     while len(things) > MOST:
         things.popitem(last=False)

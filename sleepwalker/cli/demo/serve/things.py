@@ -1,4 +1,4 @@
-"""What the server keeps for a while: tokens, ids, a file to download, pages; and its own addresses."""
+"""Files to download, pages, and what the server keeps for a while: ids and tokens."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from sleepwalker.cli.demo.serve.state import State, keep
 
 _FILES, _THINGS = "Downloads:", "State:"
 
-#: Bytes of `/file` (`?size=` says otherwise), after how many of them each response breaks off (`?cut=`; 0: never), and
-#: the largest file.
+#: Bytes of `/file` (or `?size=`), bytes after which each response is cut off (or `?cut=`; 0: never), and bytes of the
+#: largest file.
 SIZE, CUT, LARGEST = 2_000_000, 600_000, 2_000_000_000
-#: Bytes that are made once and sent again and again.
+#: Bytes of the block that is made once and sent repeatedly.
 _BLOCK = 64 * 1024
-#: Seconds for which a token is good.
+#: Seconds for which a token is valid.
 EXPIRES = 60.0
-#: Pages, and items of each.
+#: Number of pages, and of items on each.
 PAGES, ITEMS = 3, 3
 
 _RANGE = re.compile(r"bytes=(\d{0,12})-(\d{0,12})", re.ASCII)
@@ -45,7 +45,7 @@ async def _range(state: State, request: Request, count: str) -> Answer:
 
 
 def _ranged(request: Request, size: int, cut: int, etag: str) -> Answer:
-    """The file or the part of it that is asked for (RFC 9110, section 14); of several parts, the whole file."""
+    """The file, or the part of it that is asked for (RFC 9110, section 14). For several parts, the whole file."""
     headers: Headers = (
         ("Content-Type", "application/octet-stream"), ("Accept-Ranges", "bytes"), ("ETag", etag),
     )  # fmt: skip
@@ -107,7 +107,7 @@ async def _token(state: State, request: Request) -> Answer:
     _, password = basic_of(request) or (form.get("client_id"), form.get("client_secret"))
     if not form.get("grant_type"):
         return answer_json({"error": "invalid_request"}, 400, note="no grant_type")
-    if password == "wrong":  # noqa: S105 - any other one is right
+    if password == "wrong":  # noqa: S105 - any other password is right
         headers = (("WWW-Authenticate", 'Basic realm="demo"'),)
         return answer_json({"error": "invalid_client"}, 401, headers, note="wrong secret")
     seconds = number(request.argument("expires_in", f"{EXPIRES:g}"), "expires_in", 0, 86400)
